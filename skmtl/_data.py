@@ -1,0 +1,474 @@
+"""Rows, tasks and weights: from what a user passes to one validated object.
+
+Two layouts with the same methods, so that nothing behind them asks which one it holds:
+
+* `StackedData`: every row belongs to one task; rows are sorted into contiguous task blocks.
+  Sample-side arrays have shape ``(n_rows,)``.
+* `SharedData`: every row belongs to all tasks; a missing label has weight zero.
+  Sample-side arrays have shape ``(n_samples, n_tasks)``.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from functools import cached_property
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+
+CHUNK_ROWS = 8192  # rows handled at a time where a temporary of the size of X would double memory
+
+
+# --- what the user passes -------------------------------------------------------------------
+
+
+def column_names(X):
+    """Column names of a data frame or table, None for anything without names."""
+    if hasattr(X, "column_names"):  # pyarrow
+        return list(X.column_names)
+    columns = getattr(X, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def split_task_column(X, task_column):
+    """Feature columns of X (same container) and the labels in its task column, shape (n_samples,)."""
+    names = column_names(X)
+    if isinstance(task_column, str):
+        if names is None:
+            raise ValueError(
+                f"task_column={task_column!r} names a column, but X is a {type(X).__name__} without "
+                "column names. Pass a data frame (in a Pipeline: `.set_output(transform='pandas')` "
+                "on the preceding steps) or give the position of the column as an integer."
+            )
+        if task_column not in names:
+            raise ValueError(
+                f"task_column={task_column!r} is not a column of X; X has the columns {names}. "
+                "After a ColumnTransformer a passed-through column is called "
+                f"'remainder__{task_column}' unless verbose_feature_names_out=False."
+            )
+        position = names.index(task_column)
+    else:
+        if names is None and not hasattr(X, "shape"):
+            X = np.asarray(X)
+        n_columns = len(names) if names is not None else X.shape[1] if len(X.shape) == 2 else 0
+        position = int(task_column)
+        if not -n_columns <= position < n_columns:
+            raise ValueError(f"task_column={task_column} is out of range: X has {n_columns} columns.")
+        position %= n_columns
+    return _drop_column(X, position, names), _one_column(X, position, names)
+
+
+def _one_column(X, position, names):
+    if sparse.issparse(X):
+        return X[:, [position]].toarray().ravel()
+    return np.asarray(_safe_indexing(X, position if names is None else names[position], axis=1))
+
+
+def _drop_column(X, position, names):
+    if names is None and isinstance(X, np.ndarray):  # first and last column: a view, no copy
+        if position == 0:
+            return X[:, 1:]
+        if position == X.shape[1] - 1:
+            return X[:, :-1]
+    n_columns = len(names) if names is not None else X.shape[1]
+    keep = [j for j in range(n_columns) if j != position]
+    if sparse.issparse(X):
+        return X[:, keep]
+    return _safe_indexing(X, keep if names is None else [names[j] for j in keep], axis=1)
+
+
+def check_tasks(tasks, n_samples, name="tasks"):
+    """Validated task labels, shape (n_samples,), without missing values."""
+    labels = np.asarray(tasks)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be one label per row, shape (n_samples,); got shape {labels.shape}.")
+    if len(labels) != n_samples:
+        raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
+    missing = labels != labels if labels.dtype.kind in "fO" else np.zeros(len(labels), bool)
+    if labels.dtype.kind == "O":
+        missing = np.array([label is None or label != label for label in labels], dtype=bool)
+    if missing.any():
+        raise ValueError(
+            f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
+            "every row needs a task."
+        )
+    return labels
+
+
+def encode_tasks(labels):
+    """Sorted unique labels and the position of each row's label among them."""
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"tasks mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
+        ) from None
+
+
+def find_tasks(labels, known):
+    """Position of each label in `known`, -1 where it is unknown."""
+    position = {label: t for t, label in enumerate(known.tolist())}
+    unique, inverse = encode_tasks(labels)
+    codes = np.array([position.get(label, -1) for label in unique.tolist()], dtype=np.intp)
+    return codes[inverse]
+
+
+def check_sample_weight(sample_weight, shape):
+    """Float weights of shape (n_samples,) or (n_samples, n_tasks), nonnegative, not all zero."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(shape[0], sample_weight, dtype=np.float64)
+    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weight.shape != shape[:1] and not (len(shape) == 2 and weight.shape == shape):
+        expected = f"({shape[0]},)" + (f" or {tuple(shape)}" if len(shape) == 2 else "")
+        raise ValueError(f"sample_weight must have shape {expected}; got {weight.shape}.")
+    if (weight < 0).any():
+        raise ValueError(f"sample_weight must not be negative; found {weight.min():g}. Negative values in data.")
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; at least one weight must be positive.")
+    return weight
+
+
+def resolve_task_weight(task_weight, tasks, mass):
+    """Emphasis c_t of each task, shape (n_tasks,); `mass` is the sum of sample weights per task."""
+    n_tasks = len(tasks)
+    if task_weight is None:
+        return np.ones(n_tasks)
+    if isinstance(task_weight, str):
+        if task_weight != "samples":
+            raise ValueError(f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}.")
+        return mass * n_tasks / mass.sum()
+    if isinstance(task_weight, Mapping):
+        labels = tasks.tolist()
+        unknown = [label for label in task_weight if label not in set(labels)]
+        absent = [label for label in labels if label not in task_weight]
+        if unknown or absent:
+            raise ValueError(
+                "task_weight must name every task exactly once; "
+                f"unknown tasks: {unknown[:5]}, tasks without a weight: {absent[:5]}."
+            )
+        task_weight = [task_weight[label] for label in labels]
+    weight = np.asarray(task_weight, dtype=np.float64)
+    if weight.shape != (n_tasks,):
+        raise ValueError(f"task_weight must hold one number per task, shape ({n_tasks},); got shape {weight.shape}.")
+    if not (np.isfinite(weight).all() and (weight > 0).all()):
+        raise ValueError(f"task_weight must be positive and finite; got {weight.tolist()[:5]}.")
+    return weight
+
+
+def stack_tasks(blocks, names=None):
+    """Stack a list of per-task data sets into rows with task labels.
+
+    Parameters
+    ----------
+    blocks : sequence of (X_t, y_t) pairs, or mapping {label: (X_t, y_t)}
+        ``X_t`` of shape (n_t, n_features), dense or sparse; ``y_t`` of shape (n_t,).
+    names : sequence of hashable, optional
+        Task labels, one per pair. Default: 0, 1, 2, ... (or the keys of the mapping).
+
+    Returns
+    -------
+    X : ndarray or csr_matrix of shape (sum of n_t, n_features)
+    y : ndarray of shape (sum of n_t,)
+    tasks : ndarray of shape (sum of n_t,)
+
+    Raises
+    ------
+    ValueError
+        If there is no block, a pair differs in length, or the numbers of features differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import stack_tasks
+    >>> X, y, tasks = stack_tasks([(np.ones((2, 3)), [1, 2]), (np.zeros((1, 3)), [3])], names=["a", "b"])
+    >>> X.shape, y.tolist(), tasks.tolist()
+    ((3, 3), [1, 2, 3], ['a', 'a', 'b'])
+    """
+    if isinstance(blocks, Mapping):
+        if names is not None:
+            raise ValueError("names must be None when blocks is a mapping: its keys are the names.")
+        names, blocks = list(blocks), list(blocks.values())
+    blocks = list(blocks)
+    if not blocks:
+        raise ValueError("blocks is empty; expected at least one (X, y) pair.")
+    names = list(range(len(blocks))) if names is None else list(names)
+    if len(names) != len(blocks):
+        raise ValueError(f"names has {len(names)} labels but blocks holds {len(blocks)} pairs.")
+    Xs = [check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False) for X, _ in blocks]
+    ys = [np.asarray(y) for _, y in blocks]
+    for name, X, y in zip(names, Xs, ys, strict=True):
+        if y.shape[:1] != X.shape[:1]:
+            raise ValueError(f"task {name!r}: X has {X.shape[0]} rows but y has {len(y)}.")
+        if X.shape[1] != Xs[0].shape[1]:
+            raise ValueError(
+                f"task {name!r} has {X.shape[1]} features but task {names[0]!r} has {Xs[0].shape[1]}; "
+                "all tasks must have the same features."
+            )
+    stack = sparse.vstack if any(map(sparse.issparse, Xs)) else np.vstack
+    X = stack(Xs, **({"format": "csr"} if stack is sparse.vstack else {}))
+    return X, np.concatenate(ys), np.repeat(np.asarray(names), [len(y) for y in ys])
+
+
+# --- the validated object -------------------------------------------------------------------
+
+
+class TaskData:
+    """Design, targets and weights of all tasks, behind the operations that solvers need.
+
+    `row_weight` holds the weights of the rows as given, `scale` (n_tasks,) the emphasis c_t of a
+    task divided by the sum of its row weights. Their product `weight` is c_t * s_i of the
+    objective, so that the data term is ``sum(weight * loss(y, eta))``.
+    """
+
+    def __init__(self, X, y, row_weight, scale, tasks):
+        self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    @property
+    def n_tasks(self):
+        return len(self.tasks)
+
+    @cached_property
+    def weight(self):
+        """c_t * s_i on the sample side."""
+        return self.row_weight * self.spread(self.scale)
+
+    @cached_property
+    def totals(self):
+        """Sum of the weights of each task, shape (n_tasks,)."""
+        return self.task_sums(self.weight)
+
+    def reweighted(self, y, weight):
+        """The same rows with other targets and weights: a quadratic model of another loss."""
+        return self._with(y=y, row_weight=weight, scale=np.ones(self.n_tasks))
+
+    def shifted(self, offset):
+        """The same rows with targets y - offset."""
+        return self._with(y=self.y - offset)
+
+    def select(self, columns):
+        """The same rows restricted to some features."""
+        return self._with(X=self.X[:, columns])
+
+    def _with(self, **changes):
+        other = copy(self)
+        for name in ("weight", "totals", "_expanded"):
+            other.__dict__.pop(name, None)
+        other.__dict__.update(changes)
+        return other
+
+
+class StackedData(TaskData):
+    """Rows sorted by task: X (n_rows, n_features) C-ordered or CSR, y and row_weight (n_rows,)."""
+
+    def __init__(self, X, y, row_weight, scale, tasks, indptr):
+        super().__init__(X, y, row_weight, scale, tasks)
+        self.indptr = indptr
+
+    @property
+    def _blocks(self):
+        return [slice(*bounds) for bounds in zip(self.indptr[:-1], self.indptr[1:], strict=True)]
+
+    @cached_property
+    def _expanded(self):
+        """CSR matrix (n_rows, n_tasks * n_features) that holds x_i in the columns of its task.
+
+        It shares the values of X; only the column numbers are its own.
+        """
+        n_rows, p = self.X.shape
+        offset = np.repeat(np.arange(self.n_tasks, dtype=np.int64) * p, np.diff(self.X.indptr[self.indptr]))
+        return sparse.csr_array(
+            (self.X.data, self.X.indices + offset, self.X.indptr.astype(np.int64)),
+            shape=(n_rows, self.n_tasks * p),
+        )
+
+    def forward(self, W):
+        """x_i . w_t on the sample side."""
+        if sparse.issparse(self.X):
+            return self._expanded @ W.ravel()
+        out = np.empty(len(self.y))
+        for rows, w in zip(self._blocks, W, strict=True):
+            np.dot(self.X[rows], w, out=out[rows])
+        return out
+
+    def adjoint(self, R):
+        """X_t' r_t of every task, shape (n_tasks, n_features)."""
+        if sparse.issparse(self.X):
+            return (self._expanded.T @ R).reshape(self.n_tasks, -1)
+        out = np.empty((self.n_tasks, self.n_features))
+        for rows, row in zip(self._blocks, out, strict=True):
+            np.dot(R[rows], self.X[rows], out=row)
+        return out
+
+    def task_sums(self, R):
+        """Sum over the rows of each task, shape (n_tasks,)."""
+        return np.add.reduceat(R, self.indptr[:-1])
+
+    def spread(self, b):
+        """The value of its task on the sample side."""
+        return np.repeat(b, np.diff(self.indptr))
+
+    def designs(self):
+        """(X_t, row weights, targets, tasks) of every distinct weighted design."""
+        for t, rows in enumerate(self._blocks):
+            yield self.X[rows], self.row_weight[rows], self.y[rows, None], slice(t, t + 1)
+
+    @property
+    def n_designs(self):
+        return self.n_tasks
+
+    def pooled_design(self):
+        """X and the weight of each of its rows, summed over tasks."""
+        return self.X, self.weight
+
+
+class SharedData(TaskData):
+    """One design for all tasks: X (n_samples, n_features), y (n_samples, n_tasks).
+
+    `row_weight` has shape (n_samples, 1) where all tasks weigh the rows alike (no missing label),
+    else (n_samples, n_tasks); a missing label has weight zero and target zero.
+    """
+
+    def forward(self, W):
+        """x_i . w_t on the sample side."""
+        return self.X @ W.T
+
+    def adjoint(self, R):
+        """X' r_t of every task, shape (n_tasks, n_features)."""
+        return np.ascontiguousarray((self.X.T @ R).T if sparse.issparse(self.X) else R.T @ self.X)
+
+    def task_sums(self, R):
+        """Sum over the rows of each task, shape (n_tasks,)."""
+        return R.sum(axis=0)
+
+    def spread(self, b):
+        """The value of its task on the sample side."""
+        return b[None, :]
+
+    def designs(self):
+        """(X, row weights, targets, tasks) of every distinct weighted design."""
+        if self.n_designs == 1:
+            yield self.X, self.row_weight[:, 0], self.y, slice(0, self.n_tasks)
+            return
+        for t in range(self.n_tasks):
+            yield self.X, self.row_weight[:, t], self.y[:, [t]], slice(t, t + 1)
+
+    @property
+    def n_designs(self):
+        return self.row_weight.shape[1]
+
+    def pooled_design(self):
+        """X and the weight of each of its rows, summed over tasks."""
+        return self.X, self.weight.sum(axis=1)
+
+
+def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, names=None):
+    """Validated data of all tasks in the layout that fits the arguments.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Targets; 2-D means one shared design, NaN in it a missing label.
+    tasks : array-like of shape (n_samples,), optional
+        Task labels for a 1-D `y`. Without them a 1-D `y` is one task.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+    task_weight : {None, "samples"}, mapping or array-like of shape (n_tasks,), default=None
+    names : ndarray of shape (n_tasks,), optional
+        Labels of the columns of a 2-D `y`. Default: 0, 1, 2, ...
+
+    Returns
+    -------
+    TaskData
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is malformed; the message names it.
+    """
+    X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", accept_large_sparse=True)
+    y = _check_target(y)
+    check_consistent_length(X, y)
+    sample_weight = check_sample_weight(sample_weight, y.shape)
+    if y.ndim == 2:
+        if tasks is not None:
+            raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
+        names = np.arange(y.shape[1]) if names is None else names
+        return _shared(X, y, sample_weight, task_weight, names)
+    labels = np.zeros(len(y), dtype=np.intp) if tasks is None else check_tasks(tasks, len(y))
+    return _stacked(X, y, labels, sample_weight, task_weight)
+
+
+def _check_target(y):
+    """Float targets without infinities; NaN only where 2-D allows it."""
+    y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y")
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y.ndim} dimensions.")
+    if y.ndim == 1 and np.isnan(y).any():
+        raise ValueError(
+            "Input y contains NaN. With one label per row drop the row; "
+            "missing labels are for a y of shape (n_samples, n_tasks)."
+        )
+    return y
+
+
+def _stacked(X, y, labels, sample_weight, task_weight):
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    used = np.flatnonzero(weight)
+    tasks, codes = encode_tasks(labels[used])
+    order = used[np.argsort(codes, kind="stable")]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(tasks)))])
+    weight = weight[order]
+    mass = np.add.reduceat(weight, indptr[:-1])
+    scale = resolve_task_weight(task_weight, tasks, mass) / mass
+    return StackedData(_take_rows(X, order), y[order], weight, scale, tasks, indptr)
+
+
+def _shared(X, y, sample_weight, task_weight, tasks):
+    missing = np.isnan(y)
+    weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
+    if missing.any():
+        weight, y = np.where(missing, 0.0, weight), np.where(missing, 0.0, y)
+    mass = np.broadcast_to(weight.sum(axis=0), (len(tasks),))
+    if not mass.all():
+        raise ValueError(
+            "y has no usable label (all missing or of weight zero) for the task(s) "
+            f"{tasks[mass == 0].tolist()[:5]}."
+        )
+    scale = resolve_task_weight(task_weight, tasks, mass) / mass
+    return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks)
+
+
+def _take_rows(X, order):
+    """Rows of X in the given order as float64, C-contiguous or CSR; X itself where nothing changes."""
+    in_place = len(order) == X.shape[0] and (np.diff(order) > 0).all()
+    if sparse.issparse(X):
+        X = X.tocsr().astype(np.float64, copy=False)
+        return X if in_place else X[order]
+    if in_place and X.dtype == np.float64 and X.flags.c_contiguous:
+        return X
+    out = np.empty((len(order), X.shape[1]))
+    for start in range(0, len(order), CHUNK_ROWS):
+        out[start : start + CHUNK_ROWS] = X[order[start : start + CHUNK_ROWS]]
+    return out
+
+
+def predict_rows(X, codes, W, b):
+    """x_i . w_t(i) + b_t(i) for rows in any order, shape (n_samples,)."""
+    out = np.empty(X.shape[0])
+    order = np.argsort(codes, kind="stable")
+    bounds = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        rows = order[start:stop]
+        t = codes[rows[0]]
+        out[rows] = X[rows] @ W[t] + b[t]
+    return out

@@ -1,0 +1,201 @@
+"""How every estimator reads (X, y, tasks): one interpretation at fit and at predict."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.exceptions import DataConversionWarning
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+
+from ._data import check_sample_weight, check_tasks, column_names, encode_tasks, find_tasks, split_task_column
+
+HOW_TO_PASS_TASKS = (
+    "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
+    "sklearn.set_config(enable_metadata_routing=True) and pass tasks= to fit and predict. Where "
+    "scikit-learn cannot carry tasks, keep them as a column of X and set task_column=... "
+    "in the constructor."
+)
+
+
+class TaskInputMixin:
+    """Reads tasks from `tasks=`, from a column of X or from the columns of y.
+
+    A subclass has the constructor parameter `task_column` and, if it can predict for tasks that it
+    has not seen, `handle_unknown`. After `_fit_inputs` it has `tasks_`, `n_tasks_`,
+    `n_features_in_`, `feature_names_in_` (both with the task column) and `_layout_`:
+    "single" (1-D y, no tasks), "stacked" (1-D y, one label per row) or "shared" (2-D y).
+    """
+
+    __metadata_request__fit = {"tasks": True}
+    __metadata_request__predict = {"tasks": True}
+    __metadata_request__predict_proba = {"tasks": True}
+    __metadata_request__decision_function = {"tasks": True}
+    __metadata_request__score = {"tasks": True}
+
+    _parameter_constraints: dict = {
+        "task_column": [None, str, Integral],
+        "handle_unknown": [StrOptions({"error", "average"})],
+    }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = self.task_column is None
+        return tags
+
+    @property
+    def _predicts_by_task(self):
+        """Whether the prediction for a row depends on its task."""
+        return True
+
+    def _fit_inputs(self, X, y, tasks, sample_weight):
+        """Features, y, row labels (None unless stacked), weights (None unless given).
+
+        Features are X without its task column, in the container of X and not numerically checked.
+        y is an array (n_samples,) without NaN, or (n_samples, n_tasks) where NaN is a missing label.
+        All rows are kept; rows of weight zero do not count for `tasks_`.
+        """
+        self._check_columns(X, reset=True)
+        self._refuse_two_sources(tasks)
+        names = column_names(y)
+        y = self._check_target(y, has_rows_of_tasks=tasks is not None or self.task_column is not None)
+        check_consistent_length(X, y)
+        sample_weight = check_sample_weight(sample_weight, y.shape)
+        if self.task_column is not None:
+            X, tasks = split_task_column(X, self.task_column)
+        if y.ndim == 2:
+            self._layout_, self.tasks_ = "shared", _target_names(names, y.shape[1])
+        elif tasks is None:
+            self._layout_, self.tasks_ = "single", np.arange(1)
+        else:
+            tasks = check_tasks(tasks, len(y))
+            used = tasks if sample_weight is None else tasks[sample_weight > 0]
+            self._layout_, self.tasks_ = "stacked", encode_tasks(used)[0]
+        self.n_tasks_ = len(self.tasks_)
+        return X, y, tasks, sample_weight
+
+    def _predict_inputs(self, X, tasks):
+        """Features and the position in `tasks_` of each row's task (-1: unknown), or None.
+
+        None, when no task was given: one prediction per row, in the "shared" layout one per row and task.
+        """
+        check_is_fitted(self)
+        self._check_columns(X, reset=False)
+        self._refuse_two_sources(tasks)
+        if self.task_column is not None:
+            X, tasks = split_task_column(X, self.task_column)
+        if tasks is None:
+            if self._layout_ == "stacked" and self._predicts_by_task:
+                raise ValueError(
+                    f"This {type(self).__name__} was fitted with {self.n_tasks_} tasks and cannot predict "
+                    f"without knowing the task of each row. {HOW_TO_PASS_TASKS}"
+                )
+            return X, None
+        if self._layout_ == "single":
+            raise ValueError(
+                f"tasks was given, but this {type(self).__name__} was fitted without tasks (1-D y and "
+                "neither tasks= nor task_column=)."
+            )
+        labels = check_tasks(tasks, _num_samples(X))
+        return X, self._find_tasks(labels)
+
+    def _find_tasks(self, labels):
+        """Position of each label in `tasks_`; -1 for an unknown one if those are allowed."""
+        codes = find_tasks(labels, self.tasks_)
+        allowed = not self._predicts_by_task or getattr(self, "handle_unknown", "error") == "average"
+        if (codes < 0).any() and not allowed:
+            unknown = encode_tasks(labels[codes < 0])[0].tolist()
+            advice = (
+                "set handle_unknown='average' to predict them with the average over tasks"
+                if hasattr(self, "handle_unknown")
+                else "this model has nothing to say about them"
+            )
+            raise ValueError(
+                f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
+                f"{self.tasks_[:3].tolist()}. In cross-validation use TaskKFold, which keeps every task in "
+                f"every training set; for new tasks {advice}."
+            )
+        return codes
+
+    def _check_columns(self, X, reset):
+        """Set or check n_features_in_ and feature_names_in_ on the whole X."""
+        if getattr(X, "ndim", 2) == 1:
+            check_array(X, dtype=None)  # raises scikit-learn's "Reshape your data"
+        validate_data(self, X, skip_check_array=True, reset=reset)
+
+    def _refuse_two_sources(self, tasks):
+        if tasks is not None and self.task_column is not None:
+            raise ValueError(
+                f"tasks= and task_column={self.task_column!r} both say which task a row belongs to; use one."
+            )
+
+    def _check_target(self, y, has_rows_of_tasks):
+        """y as an array, 1-D finite or 2-D with NaN for missing labels."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: "
+                "Expected array-like (array or non-string sequence), got None"
+            )
+        y = check_array(
+            y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y", estimator=self
+        )
+        if y.ndim == 2 and has_rows_of_tasks:
+            if y.shape[1] > 1:
+                raise ValueError(
+                    f"y of shape {y.shape} has one column per task and cannot be combined with tasks= or "
+                    "task_column=. Give one label per row (1-D y), or leave the tasks away."
+                )
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected. "
+                "Please change the shape of y to (n_samples,), for example using ravel().",
+                DataConversionWarning,
+                stacklevel=4,
+            )
+            y = y.ravel()
+        finite = "allow-nan" if y.ndim == 2 else True
+        return check_array(
+            y, ensure_2d=False, dtype=None, ensure_all_finite=finite, input_name="y", estimator=self
+        )
+
+
+def _target_names(names, n_tasks):
+    """Task labels of a 2-D y: the names of its columns, or 0, 1, 2, ..."""
+    if names is None:
+        return np.arange(n_tasks)
+    if len(set(names)) < len(names):
+        raise ValueError(f"the columns of y name the tasks and must differ; got {names}.")
+    labels = np.empty(n_tasks, dtype=object)
+    labels[:] = names
+    return labels if any(isinstance(name, tuple) for name in names) else np.asarray(names)
+
+
+def missing_labels(y):
+    """Where a 2-D y holds no label (NaN or None), boolean of the shape of y."""
+    return (y != y) if y.dtype.kind != "O" else (y != y) | np.equal(y, None)
+
+
+def final_task_column(estimator):
+    """`task_column` of the model inside searches, Pipelines and wrappers; whether columns may have moved.
+
+    The second value is True when earlier steps of a Pipeline stand between X and the model.
+    """
+    may_move = False
+    while not hasattr(estimator, "task_column"):
+        if isinstance(estimator, Pipeline):
+            may_move |= any(step not in (None, "passthrough") for _, step in estimator.steps[:-1])
+            estimator = estimator.steps[-1][1]
+            continue
+        inner = [getattr(estimator, name, None) for name in ("best_estimator_", "estimator", "regressor")]
+        inner = [model for model in inner if model is not None]
+        if not inner:
+            return None, may_move
+        estimator = inner[0]
+    return estimator.task_column, may_move
+
+
+def task_labels(X, task_column):
+    """The labels in the task column of X, shape (n_samples,)."""
+    return check_tasks(split_task_column(X, task_column)[1], _num_samples(X))

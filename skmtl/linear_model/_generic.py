@@ -1,0 +1,114 @@
+"""The generic door: any penalty."""
+
+from typing import Any
+
+from ..penalties import L2, Features, InfConv, Penalty
+from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+
+
+@estimator
+class Generic(LinearModel):
+    """alpha * penalty."""
+
+    penalty: Any = None
+
+    _parameter_constraints = {**LinearModel._parameter_constraints, "penalty": [None, Penalty]}
+
+    def _penalty(self):
+        penalty = Features(L2()) if self.penalty is None else self.penalty
+        return penalty.scaled(self.alpha)
+
+    def _set_attributes(self, result):
+        if isinstance(self.penalty, InfConv):
+            self.part_coefs_ = result.parts[: len(self.penalty.components)]
+
+
+@estimator
+class MultiTaskRegressor(Generic, LinearRegressor):
+    """Regression with any penalty on the coefficients of all tasks.
+
+    Minimises, over W (n_tasks, n_features) and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2 + \\alpha \\Omega(W)
+
+    with s_i the sample weights divided by their sum over the task.
+
+    Parameters
+    ----------
+    %(parameters)s
+    penalty : Penalty, optional
+        Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
+    loss : {"squared_error"} or Loss, default="squared_error"
+        Loss.
+
+    Attributes
+    ----------
+    part_coefs_ : list of ndarray of shape (n_tasks, n_features)
+        The summands of W; only with an `InfConv` penalty.
+    %(attributes)s
+
+    References
+    ----------
+    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6;
+    Bach, Jenatton, Mairal & Obozinski (2012), Optimization with sparsity-inducing penalties,
+    Foundations and Trends in Machine Learning 4, https://doi.org/10.1561/2200000015
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.penalties import L1, Coupling, Entries
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=5, n_samples=30, random_state=0)
+    >>> model = MultiTaskRegressor(alpha=0.1, penalty=Entries(L1()) + Coupling(2.0))
+    >>> bool(model.fit(data.X, data.y, tasks=data.tasks).dual_gap_ >= 0)
+    True
+    """
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **Generic._parameter_constraints,
+    }
+
+
+@estimator
+class MultiTaskClassifier(Generic, LinearClassifier):
+    """Binary classification with any penalty on the coefficients of all tasks.
+
+    Minimises, over W (n_tasks, n_features) and b, with y in {0, 1},
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i [\\log(1 + e^{\\eta_i}) - y_i \\eta_i] + \\alpha \\Omega(W),
+        \\qquad \\eta_i = x_i \\cdot w_t + b_t
+
+    with s_i the sample weights divided by their sum over the task.
+
+    Parameters
+    ----------
+    %(parameters)s
+    penalty : Penalty, optional
+        Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
+
+    Attributes
+    ----------
+    part_coefs_ : list of ndarray of shape (n_tasks, n_features)
+        The summands of W; only with an `InfConv` penalty.
+    %(attributes)s
+
+    References
+    ----------
+    Bach, Jenatton, Mairal & Obozinski (2012), Optimization with sparsity-inducing penalties,
+    Foundations and Trends in Machine Learning 4, https://doi.org/10.1561/2200000015
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.penalties import L1, Entries
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=5, n_samples=30, random_state=0)
+    >>> model = MultiTaskClassifier(alpha=0.05, penalty=Entries(L1()))
+    >>> model.fit(data.X, data.y, tasks=data.tasks).coef_.shape
+    (5, 20)
+    """

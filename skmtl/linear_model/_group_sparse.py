@@ -1,0 +1,241 @@
+"""Tasks that use the same features: group-sparse models."""
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..penalties import L2, Features, Ridge
+from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+
+NORMS = {"l2": L2}
+
+
+@estimator
+class GroupSparse(LinearModel):
+    """alpha sum_j f(W[:, j])."""
+
+    norm: str = "l2"
+
+    _parameter_constraints = {
+        **LinearModel._parameter_constraints,
+        "norm": [StrOptions(set(NORMS))],
+    }
+
+    def _penalty(self):
+        return Features(NORMS[self.norm](alpha=self.alpha))
+
+    def _set_attributes(self, result):
+        penalised = result.parts[0]
+        self.support_ = np.flatnonzero(penalised.any(axis=0))
+
+
+@estimator
+class GroupSparseRegressor(GroupSparse, LinearRegressor):
+    """Regression in which each feature is used by all tasks or by none.
+
+    Minimises, over W (n_tasks, n_features) and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\alpha \\sum_j \\| W_{:,j} \\|_2
+
+    with s_i the sample weights divided by their sum over the task.
+
+    Parameters
+    ----------
+    %(parameters)s
+    norm : {"l2"}, default="l2"
+        Function of the coefficients of one feature across tasks.
+    loss : {"squared_error"} or Loss, default="squared_error"
+        Loss.
+
+    Attributes
+    ----------
+    support_ : ndarray of int
+        Positions of the features in use (of the deviations, with `mean_alpha`).
+    %(attributes)s
+
+    References
+    ----------
+    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
+    multiple classification problems, Statistics and Computing 20,
+    https://doi.org/10.1007/s11222-008-9111-x
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=5, n_samples=30, n_features=20, random_state=0)
+    >>> model = GroupSparseRegressor(alpha=0.5).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.coef_.shape
+    (5, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **GroupSparse._parameter_constraints,
+    }
+
+
+@estimator
+class GroupSparseClassifier(GroupSparse, LinearClassifier):
+    """Binary classification in which each feature is used by all tasks or by none.
+
+    Minimises, over W (n_tasks, n_features) and b, with y in {0, 1},
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i [\\log(1 + e^{\\eta_i}) - y_i \\eta_i]
+        + \\alpha \\sum_j \\| W_{:,j} \\|_2, \\qquad \\eta_i = x_i \\cdot w_t + b_t
+
+    with s_i the sample weights divided by their sum over the task.
+
+    Parameters
+    ----------
+    %(parameters)s
+    norm : {"l2"}, default="l2"
+        Function of the coefficients of one feature across tasks.
+
+    Attributes
+    ----------
+    support_ : ndarray of int
+        Positions of the features in use (of the deviations, with `mean_alpha`).
+    %(attributes)s
+
+    References
+    ----------
+    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
+    multiple classification problems, Statistics and Computing 20,
+    https://doi.org/10.1007/s11222-008-9111-x
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=5, n_samples=30, n_features=20, random_state=0)
+    >>> model = GroupSparseClassifier(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.predict_proba(data.X, tasks=data.tasks).shape
+    (150, 2)
+    """
+
+
+@estimator
+class MultiTaskLasso(LinearRegressor):
+    """Multi-task Lasso with the parameters and the numbers of scikit-learn's class of that name.
+
+    Minimises, for a shared design,
+
+    .. math::
+
+        \\tfrac{1}{2n} \\| Y - X W^\\top - 1 b^\\top \\|_F^2 + \\alpha \\sum_j \\| W_{:,j} \\|_2
+
+    and accepts beyond that rows with task labels, missing labels and all common parameters.
+
+    Parameters
+    ----------
+    %(parameters)s
+    loss : {"squared_error"} or Loss, default="squared_error"
+        Loss.
+    copy_X : bool, default=True
+        For compatibility; X is never overwritten.
+    random_state : int, RandomState instance or None, default=None
+        For compatibility; the solver is deterministic.
+    selection : {"cyclic", "random"}, default="cyclic"
+        For compatibility; the order of the updates does not change the solution.
+
+    Attributes
+    ----------
+    %(attributes)s
+
+    References
+    ----------
+    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
+    multiple classification problems, Statistics and Computing 20,
+    https://doi.org/10.1007/s11222-008-9111-x
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskLasso
+    >>> model = MultiTaskLasso(alpha=0.1).fit([[0, 0], [1, 1], [2, 2]], [[0, 0], [1, 1], [2, 2]])
+    >>> model.predict([[1, 1]]).round(6)
+    array([[1., 1.]])
+    """
+
+    copy_X: bool = True
+    random_state: Any = None
+    selection: str = "cyclic"
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        "copy_X": ["boolean"],
+        "random_state": ["random_state"],
+        "selection": [StrOptions({"cyclic", "random"})],
+    }
+
+    def _penalty(self):
+        return Features(L2(alpha=self.alpha))
+
+    @property
+    def sparse_coef_(self):
+        """`coef_` as a CSR matrix."""
+        return sparse.csr_matrix(self.coef_)
+
+
+@estimator
+class MultiTaskElasticNet(MultiTaskLasso):
+    """Multi-task elastic net with the parameters and the numbers of scikit-learn's class of that name.
+
+    Minimises, for a shared design, with rho the `l1_ratio`,
+
+    .. math::
+
+        \\tfrac{1}{2n} \\| Y - X W^\\top - 1 b^\\top \\|_F^2
+        + \\alpha \\rho \\sum_j \\| W_{:,j} \\|_2 + \\tfrac{\\alpha (1 - \\rho)}{2} \\| W \\|_F^2
+
+    and accepts beyond that rows with task labels, missing labels and all common parameters.
+
+    Parameters
+    ----------
+    %(parameters)s
+    l1_ratio : float in [0, 1], default=0.5
+        rho; 1 is the multi-task Lasso, 0 ridge regression.
+    loss : {"squared_error"} or Loss, default="squared_error"
+        Loss.
+    copy_X : bool, default=True
+        For compatibility; X is never overwritten.
+    random_state : int, RandomState instance or None, default=None
+        For compatibility; the solver is deterministic.
+    selection : {"cyclic", "random"}, default="cyclic"
+        For compatibility; the order of the updates does not change the solution.
+
+    Attributes
+    ----------
+    %(attributes)s
+
+    References
+    ----------
+    Zou & Hastie (2005), Regularization and variable selection via the elastic net, JRSS B 67,
+    https://doi.org/10.1111/j.1467-9868.2005.00503.x
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskElasticNet
+    >>> model = MultiTaskElasticNet(alpha=0.1).fit([[0, 0], [1, 1], [2, 2]], [[0, 0], [1, 1], [2, 2]])
+    >>> model.predict([[1, 1]]).round(6)
+    array([[1., 1.]])
+    """
+
+    l1_ratio: float = 0.5
+
+    _parameter_constraints = {
+        **MultiTaskLasso._parameter_constraints,
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def _penalty(self):
+        lasso = Features(L2(alpha=self.alpha * self.l1_ratio))
+        return lasso + Ridge(alpha=self.alpha * (1 - self.l1_ratio))

@@ -1,0 +1,87 @@
+"""What every penalty can do; everything but `value` and `prox` has a default that follows from them."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+
+class Penalty(BaseEstimator):
+    """A penalty Omega on the coefficient matrix W, shape (n_tasks, n_features).
+
+    To write one, define ``value(W)`` and ``prox(W, step)``; a parameter called ``alpha`` should
+    multiply the whole penalty. The dual norm, ``alpha_max`` and the duality gap of a norm follow
+    from the prox. Penalties add up (``a + b``) and scale (``2 * a``).
+    """
+
+    smooth = False  # quadratic, given by `quadratic`, without a prox of its own
+    kernel = None  # code of a compiled per-feature prox: coordinate descent is possible
+
+    def value(self, W):
+        """Omega(W), a float."""
+        raise TypeError(f"{type(self).__name__} must define value(W).")
+
+    def prox(self, W, step):
+        """argmin_V 1/2 ||V - W||_F^2 + step Omega(V), a new array of the shape of W."""
+        raise TypeError(f"{type(self).__name__} must define prox(W, step).")
+
+    def dual_norm(self, G):
+        """Least c >= 0 with prox(G, c) = 0, found by bisection; the polar of a norm.
+
+        Infinite if there is none.
+        """
+        if not G.any():
+            return 0.0
+        upper = 1.0
+        while self.prox(G, upper).any():
+            upper *= 2.0
+            if upper > 1e100:
+                return np.inf
+        lower = 0.0 if upper == 1.0 else upper / 2
+        # the upper end is kept: it never claims a dual point to be feasible that is not
+        while upper - lower > 4e-16 * upper and lower < (middle := 0.5 * (lower + upper)) < upper:
+            lower, upper = (middle, upper) if self.prox(G, middle).any() else (lower, middle)
+        return upper
+
+    def is_norm(self, shape):
+        """Whether Omega is positively homogeneous and even with a finite dual norm (tried on random W).
+
+        Only then does the duality gap follow from the prox.
+        """
+        rng = np.random.default_rng(0)
+        W = rng.standard_normal(shape)
+        value = self.value(W)
+        return bool(
+            self.value(np.zeros(shape)) == 0
+            and all(np.isclose(self.value(c * W), abs(c) * value, rtol=1e-9) for c in (-1.0, 3.7, 1e-3))
+            and np.isfinite(self.dual_norm(W))
+        )
+
+    def conjugate(self, G):
+        """sup_W <G, W> - Omega(W) where it is finite without a dual-norm constraint, else None."""
+        return None
+
+    def free_directions(self, n_tasks):
+        """Columns N (n_tasks, k) such that adding N d' to W costs nothing, or None."""
+        return None
+
+    def split(self):
+        """The penalty as (its non-smooth term or None, list of its quadratic terms)."""
+        return (None, [self]) if self.smooth else (self, [])
+
+    def parts(self):
+        """The penalties of the summands of W; one unless W is decomposed."""
+        return [self]
+
+    def scaled(self, factor):
+        """The penalty times a factor, as a new object."""
+        other = clone(self)
+        return other.set_params(alpha=other.alpha * factor)
+
+    def __add__(self, other):
+        from ._combine import Sum
+
+        return Sum([self, other]) if isinstance(other, Penalty) else NotImplemented
+
+    def __mul__(self, factor):
+        return self.scaled(factor)
+
+    __rmul__ = __mul__

@@ -1,0 +1,278 @@
+"""Quadratic penalties that couple tasks: alpha/2 tr(W' M W)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import linalg, sparse
+from sklearn.utils import check_array
+
+from ._base import Penalty
+
+
+class TaskQuadratic:
+    """The quadratic form 1/2 tr(W' Q W) with Q = deviations (I - P) + mean P + matrix, P = 11'/T.
+
+    The first two terms are numbers: they cost nothing at any number of tasks, and neither loses
+    digits when the other is large.
+    """
+
+    def __init__(self, n_tasks, deviations=0.0, mean=0.0, matrix=None):
+        self.n_tasks, self.deviations, self.mean, self.matrix = n_tasks, deviations, mean, matrix
+
+    @classmethod
+    def of(cls, penalties, n_tasks):
+        """The sum of smooth penalties."""
+        total = cls(n_tasks)
+        for penalty in penalties:
+            total = total + penalty.quadratic(n_tasks)
+        return total
+
+    def __add__(self, other):
+        matrices = [q.matrix for q in (self, other) if q.matrix is not None]
+        matrix = sum(matrices[1:], start=matrices[0]) if matrices else None
+        return TaskQuadratic(
+            self.n_tasks, self.deviations + other.deviations, self.mean + other.mean, matrix
+        )
+
+    def __bool__(self):
+        return bool(self.deviations or self.mean or self.matrix is not None)
+
+    @property
+    def is_ridge(self):
+        """Whether Q is a multiple of the identity."""
+        return self.matrix is None and (self.deviations == self.mean or self.n_tasks == 1)
+
+    @property
+    def level(self):
+        """Largest eigenvalue of the first two terms."""
+        return self.mean if self.n_tasks == 1 else max(self.deviations, self.mean)
+
+    def apply(self, W):
+        """Q W."""
+        if self.is_ridge:
+            return self.mean * W
+        center = W.mean(axis=0)
+        out = self.deviations * (W - center) + self.mean * center
+        if self.matrix is not None:
+            out += self.matrix @ W
+        return out
+
+    def value(self, W):
+        """1/2 tr(W' Q W)."""
+        return 0.5 * float(np.vdot(W, self.apply(W))) if self else 0.0
+
+    def prox(self, W, step):
+        """(I + step Q)^-1 W."""
+        values, vectors = self.eigenvectors()
+        return vectors @ ((vectors.T @ W) / (1.0 + step * values)[:, None])
+
+    def diagonal(self):
+        """Diagonal of Q, shape (n_tasks,)."""
+        own = self.deviations + (self.mean - self.deviations) / self.n_tasks
+        own = np.full(self.n_tasks, own)
+        return own if self.matrix is None else own + self.matrix.diagonal()
+
+    def eigenvectors(self):
+        """Eigenvalues (n_tasks,) and orthonormal eigenvectors (n_tasks, n_tasks) of Q."""
+        T = self.n_tasks
+        Q = self.deviations * np.eye(T) + (self.mean - self.deviations) / T
+        if self.matrix is not None:
+            Q = Q + (self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix)
+        values, vectors = np.linalg.eigh(Q)
+        values[values < 1e-12 * max(values[-1], 0.0)] = 0.0
+        return values, vectors
+
+    def null_space(self):
+        """Orthonormal columns N (n_tasks, k) with Q N = 0, or None."""
+        T = self.n_tasks
+        if self.matrix is not None:
+            values, vectors = self.eigenvectors()
+            return vectors[:, values == 0] if (values == 0).any() else None
+        if self.deviations == 0 and self.mean == 0 or T == 1 and self.mean == 0:
+            return np.eye(T)
+        if self.deviations == 0:
+            return linalg.null_space(np.ones((1, T)))
+        return np.full((T, 1), T**-0.5) if self.mean == 0 else None
+
+    def conjugate(self, G):
+        """1/2 tr(G' Q^+ G): the Fenchel conjugate for G without a component in the null space."""
+        if self.matrix is not None:
+            values, vectors = self.eigenvectors()
+            sizes = ((vectors.T @ G) ** 2).sum(axis=1)
+            return 0.5 * float((sizes[values > 0] / values[values > 0]).sum())
+        center = G.mean(axis=0)
+        total = 0.0
+        if self.mean > 0:
+            total += 0.5 * self.n_tasks * float(center @ center) / self.mean
+        if self.deviations > 0:
+            total += 0.5 * float(((G - center) ** 2).sum()) / self.deviations
+        return total
+
+
+class SmoothPenalty(Penalty):
+    """A quadratic penalty: part of the smooth objective, or solved directly."""
+
+    smooth = True
+
+    def quadratic(self, n_tasks):
+        """The penalty as a `TaskQuadratic`."""
+        raise TypeError(f"{type(self).__name__} must define quadratic(n_tasks).")
+
+    def value(self, W):
+        """Omega(W)."""
+        return self.quadratic(len(W)).value(W)
+
+    def prox(self, W, step):
+        """(I + step Q)^-1 W."""
+        return self.quadratic(len(W)).prox(W, step)
+
+
+@dataclass(eq=False, repr=False)
+class Ridge(SmoothPenalty):
+    """Squared length of all coefficients, ``Omega(W) = alpha/2 ||W||_F^2``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    """
+
+    alpha: float = 1.0
+
+    def quadratic(self, n_tasks):
+        """The penalty as a `TaskQuadratic`."""
+        return TaskQuadratic(n_tasks, deviations=self.alpha, mean=self.alpha)
+
+    def prox(self, W, step):
+        """W / (1 + step alpha)."""
+        return W / (1.0 + step * self.alpha)
+
+
+@dataclass(eq=False, repr=False)
+class Coupling(SmoothPenalty):
+    """Quadratic coupling of tasks, ``Omega(W) = alpha/2 tr(W' M W)``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    M : {"mean", "shared"} or {array-like, sparse matrix} of shape (n_tasks, n_tasks), default="mean"
+        Symmetric positive semidefinite, in the order of the sorted task labels. ``"mean"`` is
+        I - 11'/T: ``Omega(W) = alpha/2 sum_t ||w_t - mean(w)||^2``; ``"shared"`` is 11'/T:
+        ``Omega(W) = alpha T/2 ||mean(w)||^2``. For a graph of tasks use its Laplacian,
+        `Coupling.graph`.
+
+    Raises
+    ------
+    ValueError
+        When used, if M is not symmetric positive semidefinite or does not fit the number of tasks.
+
+    References
+    ----------
+    Evgeniou & Pontil (2004), Regularized multi-task learning, KDD,
+    https://doi.org/10.1145/1014052.1014067 (mean);
+    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6 (graph).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Coupling
+    >>> W = np.array([[1.0, 0.0], [3.0, 0.0]])
+    >>> Coupling().value(W), Coupling.graph([[0, 1], [1, 0]]).value(W)
+    (1.0, 2.0)
+    """
+
+    alpha: float = 1.0
+    M: Any = "mean"
+
+    @classmethod
+    def graph(cls, adjacency, alpha=1.0):
+        """Coupling by the Laplacian of a graph, ``alpha/2 sum_{s<t} A_st ||w_s - w_t||^2``.
+
+        Parameters
+        ----------
+        adjacency : {array-like, sparse matrix} of shape (n_tasks, n_tasks)
+            Symmetric nonnegative weights; the diagonal is ignored.
+        alpha : float, default=1.0
+            Strength.
+        """
+        A = check_array(adjacency, accept_sparse="csr", dtype=np.float64, input_name="adjacency")
+        if A.shape[0] != A.shape[1] or abs(A - A.T).max() > 0 or A.min() < 0:
+            raise ValueError(
+                f"adjacency must be a symmetric matrix of nonnegative weights; got shape {A.shape}."
+            )
+        A = sparse.csr_array(A)
+        A = A - sparse.diags_array(A.diagonal())
+        return cls(alpha=alpha, M=sparse.diags_array(A.sum(axis=1)) - A)
+
+    def quadratic(self, n_tasks):
+        """The penalty as a `TaskQuadratic`."""
+        if isinstance(self.M, str):
+            if self.M not in ("mean", "shared"):
+                raise ValueError(f"M must be 'mean', 'shared' or a matrix; got {self.M!r}.")
+            return TaskQuadratic(n_tasks, **{"deviations" if self.M == "mean" else "mean": self.alpha})
+        return TaskQuadratic(n_tasks, matrix=self.alpha * self._checked(n_tasks))
+
+    def _checked(self, n_tasks):
+        M = check_array(self.M, accept_sparse=("csr", "csc"), dtype=np.float64, input_name="M")
+        if M.shape != (n_tasks, n_tasks):
+            raise ValueError(
+                f"M has shape {M.shape} but the data hold {n_tasks} tasks; expected ({n_tasks}, {n_tasks})."
+            )
+        size = abs(M).max()
+        if abs(M - M.T).max() > 1e-10 * size:
+            raise ValueError("M must be symmetric.")
+        if not _is_psd(M, size):
+            raise ValueError("M must be positive semidefinite (a graph enters by its Laplacian: Coupling.graph).")
+        return M
+
+
+def _is_psd(M, size):
+    """Whether M is positive semidefinite to rounding; Gershgorin's discs settle Laplacians cheaply."""
+    diagonal = M.diagonal()
+    radius = np.asarray(abs(M).sum(axis=1)).ravel() - np.abs(diagonal)
+    if (diagonal - radius >= -1e-10 * size).all():
+        return True
+    dense = M.toarray() if sparse.issparse(M) else M
+    return np.linalg.eigvalsh(dense)[0] >= -1e-10 * size
+
+
+@dataclass(eq=False, repr=False)
+class Shared(Penalty):
+    """One vector for all tasks, ``Omega(W) = alpha/2 ||W||_F^2`` if all rows of W are equal, else inf.
+
+    On its own a pooled model with one intercept per task; as one part of `InfConv`, the shared mean
+    of a model whose other part holds the deviations of the tasks.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength; 0 leaves the shared vector unpenalised.
+    """
+
+    alpha: float = 1.0
+
+    def value(self, W):
+        """Omega(W)."""
+        center = W.mean(axis=0)
+        if not np.allclose(W, center, rtol=1e-9, atol=1e-12 * np.abs(center).max(initial=0.0)):
+            return np.inf
+        return 0.5 * self.alpha * len(W) * float(center @ center)
+
+    def prox(self, W, step):
+        """The mean row, shrunken, in every row."""
+        return np.tile(W.mean(axis=0) / (1.0 + step * self.alpha), (len(W), 1))
+
+    def is_norm(self, shape):
+        """Not a norm: its certificate comes from `conjugate`."""
+        return False
+
+    def conjugate(self, G):
+        """||sum_t g_t||^2 / (2 alpha T); with alpha = 0 the sum must vanish (see `free_directions`)."""
+        total = G.sum(axis=0)
+        return float(total @ total) / (2.0 * self.alpha * len(G)) if self.alpha > 0 else 0.0
+
+    def free_directions(self, n_tasks):
+        """The mean, where it is unpenalised."""
+        return np.full((n_tasks, 1), n_tasks**-0.5) if self.alpha == 0 else None

@@ -1,0 +1,43 @@
+"""Smooth problems with a loss that is not quadratic."""
+
+import numpy as np
+
+from .._problem import make_term
+from ..losses import SquaredError
+from .direct import conjugate_gradients, make_preconditioner
+
+
+def newton(problem, parts, max_iter, target):
+    """Iterates (n_iter, parts) of Newton's method; each step is a squared-loss problem on the same rows."""
+    term, quadratic = problem.term, problem.parts[0].quadratic
+    W = parts[0]
+    _, image, b, objective = problem.evaluate([W])
+    for n_iter in range(1, max_iter + 1):
+        gradient = term.gradient(W, image, b) + quadratic.apply(W)
+        direction = _newton_direction(term, quadratic, image, b, gradient)
+        step, slope = 1.0, float(np.vdot(gradient, direction))
+        while True:
+            new = W + step * direction
+            _, image, b_new, value = problem.evaluate([new], b)
+            if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective) or step < 1e-8:
+                break
+            step /= 2
+        W, b, objective = new, b_new, value
+        yield n_iter, [W]
+
+
+def _newton_direction(term, quadratic, image, b, gradient):
+    """-H^-1 gradient to a small fraction of its length."""
+    data, loss = term.data, term.loss
+    bend = data.weight * loss.hessian(data.y, image + data.spread(b))
+    model = make_term(data.reweighted(data.y, bend), SquaredError(), term.fit_intercept, term.intercept_alpha)
+
+    def operator(V):
+        return model.curvature(V) + quadratic.apply(V)
+
+    size = np.linalg.norm(gradient)
+    for n, direction in enumerate(
+        conjugate_gradients(operator, make_preconditioner(model, quadratic), -gradient), start=1
+    ):
+        if np.linalg.norm(operator(direction) + gradient) <= 1e-6 * size or n >= 200:
+            return direction

@@ -1,0 +1,247 @@
+"""The front of all solvers: choice, stopping, history and the one warning."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from .._problem import MomentsTerm, Problem, make_term
+from ..penalties import Shared
+from ..statistics import TaskStatistics
+from .coordinate import bcd
+from .direct import direct
+from .fista import CHECK_EVERY, fista
+from .newton import newton
+
+SOLVERS = {"fista": fista, "bcd": bcd, "direct": direct, "newton": newton}
+
+
+@dataclass
+class SolverResult:
+    """What a solver found.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_tasks, n_features)
+        W.
+    intercept : ndarray of shape (n_tasks,)
+        b, optimal for W.
+    parts : list of ndarray of shape (n_tasks, n_features)
+        Summands of W, one per part of the penalty (and the shared mean last, with `mean_alpha`).
+    n_iter : int
+        Iterations.
+    objective : float
+        Objective at the solution.
+    gap : float
+        Duality gap, an upper bound of objective - optimum; NaN where there is no certificate.
+    converged : bool
+        Whether the stopping rule was met.
+    history : list of (int, float, float)
+        Iteration, objective and gap (or stationarity) at each check.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    parts: list
+    n_iter: int
+    objective: float
+    gap: float
+    converged: bool
+    history: list = field(repr=False)
+
+
+def solve(
+    data,
+    loss,
+    penalty,
+    *,
+    fit_intercept=True,
+    ridge=0.0,
+    intercept_alpha=0.0,
+    mean_alpha=None,
+    solver="auto",
+    init=None,
+    max_iter=10_000,
+    tol=1e-4,
+    callback=None,
+    verbose=0,
+):
+    """Minimise data term + penalty.
+
+    ``sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + Omega(W) + ridge/2 ||W||_F^2
+    + intercept_alpha/2 sum_t (b_t - mean(b))^2``
+
+    Parameters
+    ----------
+    data : TaskData or TaskStatistics
+        From `make_task_data`, or second moments (squared loss; every task counts the same).
+    loss : Loss
+    penalty : Penalty
+        Omega.
+    fit_intercept : bool, default=True
+    ridge, intercept_alpha : float, default=0.0
+    mean_alpha : float, optional
+        W = 1 m' + V: Omega acts on V, and m costs ``mean_alpha T/2 ||m||^2``.
+    solver : {"auto", "fista", "bcd", "direct", "newton"}, default="auto"
+    init : list of ndarray of shape (n_tasks, n_features), optional
+        Parts to start from.
+    max_iter : int, default=10_000
+    tol : float, default=1e-4
+        Stop when the duality gap is at most tol times the objective at W = 0 (without a
+        certificate: when the prox-gradient step is at most tol times the one at W = 0).
+    callback : callable, optional
+        Called with (n_iter, parts) after every iterate; a true return value stops.
+    verbose : int, default=0
+        Print the gap at each check.
+
+    Returns
+    -------
+    SolverResult
+
+    Raises
+    ------
+    ValueError
+        If the solver does not apply to this problem.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` is reached first.
+    """
+    problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
+    return run(problem, solver, init, max_iter, tol, callback, verbose)
+
+
+def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
+    """The objective as an object, on the cheaper form of the data."""
+    if isinstance(data, TaskStatistics):
+        if not loss.quadratic:
+            raise ValueError(f"statistics are enough for the squared loss only, not for {loss!r}.")
+        term = MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
+    else:
+        term = make_term(data, loss, fit_intercept, intercept_alpha)
+    return Problem(term, penalty, ridge, mean_alpha)
+
+
+def alpha_max(data, loss, penalty, *, fit_intercept=True, intercept_alpha=0.0, mean_alpha=None):
+    """Smallest factor of `penalty` at which its part of W is zero.
+
+    With `mean_alpha` the rest of the model (shared mean, intercepts) is fitted first.
+
+    Parameters
+    ----------
+    data, loss, penalty, fit_intercept, intercept_alpha, mean_alpha
+        As in `solve`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the penalty is not a norm (a quadratic penalty never gives exact zeros).
+    """
+    problem = make_problem(data, loss, penalty, fit_intercept, 0.0, intercept_alpha, mean_alpha)
+    rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
+    if not all(r is not None and r.is_norm(problem.shape) for r in rough):
+        raise ValueError(f"alpha_max exists only for penalties with a norm; {penalty!r} has none in some part.")
+    W = np.zeros(problem.shape)
+    if mean_alpha is not None:
+        rest = Problem(problem.term, Shared(float(mean_alpha)))
+        W = run(rest, "auto", None, 100_000, 1e-12, None, 0).coef
+    image = problem.term.image(W)
+    G = problem.term.gradient(W, image, problem.term.intercept(W, image, None))
+    return max(r.dual_norm(G) for r in rough)
+
+
+def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
+    """Solve a `Problem`: the only loop that stops."""
+    name = choose_solver(problem, solver)
+    every = CHECK_EVERY if name == "fista" else 1
+    start = problem.zeros() if init is None else [np.array(V, dtype=np.float64) for V in init]
+    target = tol * _scale(problem) + np.finfo(float).tiny
+    b, history, parts, n_iter, reached = None, [], start, 0, np.inf
+    for n_iter, parts in SOLVERS[name](problem, start, max_iter, target):
+        stop = callback is not None and callback(n_iter, parts)
+        if n_iter % every and n_iter < max_iter and not stop:
+            continue
+        objective, b, gap = problem.gap(parts, b)
+        reached = gap if problem.certified else problem.stationarity(parts, b)
+        history.append((n_iter, objective, reached))
+        if verbose:
+            print(f"{name} {n_iter:6d}  objective {objective:.8g}  gap {reached:.3e}  target {target:.3e}")
+        if reached <= target or stop:
+            break
+    if not history or history[-1][0] != n_iter:
+        objective, b, gap = problem.gap(parts, b)
+        reached = gap if problem.certified else problem.stationarity(parts, b)
+        history.append((n_iter, objective, reached))
+    converged = bool(reached <= target)
+    if not converged:
+        _warn(problem, name, n_iter, reached, target, tol)
+    return SolverResult(
+        coef=sum(parts[1:], start=parts[0]),
+        intercept=b + problem.term.offset if problem.term.fit_intercept else b,
+        parts=parts,
+        n_iter=max(n_iter, 1),
+        objective=objective,
+        gap=gap,
+        converged=converged,
+        history=history,
+    )
+
+
+def _scale(problem):
+    """What the stopping measure is compared with: the objective, or the stationarity, at W = 0."""
+    zeros = problem.zeros()
+    if not problem.certified:
+        return problem.stationarity(zeros)
+    # targets that are constant up to rounding leave an objective of rounding size
+    rounding = (8 * np.finfo(float).eps * (1 + abs(problem.term.offset))) ** 2 * problem.term.totals.sum()
+    return problem.null_objective() + rounding / np.finfo(float).eps
+
+
+def _warn(problem, name, n_iter, reached, target, tol):
+    measure = "duality gap" if problem.certified else "stationarity"
+    warnings.warn(
+        f"{name} stopped after {n_iter} iterations with a {measure} of {reached:.3e}; "
+        f"the target was {target:.3e} (tol={tol:g}). Increase max_iter, standardise the features, "
+        "raise the strength of the penalty, or accept a larger tol.",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
+def choose_solver(problem, solver):
+    """Name of the solver; ValueError where the one asked for does not apply."""
+    part, quadratic_loss = problem.parts[0], problem.term.loss.quadratic
+    applies = {
+        "direct": problem.smooth and quadratic_loss,
+        "newton": problem.smooth and not quadratic_loss,
+        "bcd": (
+            len(problem.parts) == 1
+            and part.rough is not None
+            and part.rough.kernel is not None
+            and part.quadratic.is_ridge
+            and quadratic_loss
+            and not (problem.term.fit_intercept and problem.term.intercept_alpha)
+        ),
+        "fista": True,
+    }
+    needs = {
+        "direct": "the squared loss and quadratic penalties only (Ridge, Coupling)",
+        "newton": "a loss that is not quadratic and quadratic penalties only",
+        "bcd": (
+            "the squared loss, Features(L2()), Features(L1()) or Entries(L1()) (plus Ridge), and neither "
+            "intercept_alpha nor mean_alpha"
+        ),
+    }
+    if solver == "auto":
+        return next(name for name, fits in applies.items() if fits)
+    if solver not in applies:
+        raise ValueError(f"solver must be 'auto' or one of {sorted(applies)}; got {solver!r}.")
+    if not applies[solver]:
+        raise ValueError(f"solver={solver!r} needs {needs[solver]}; use solver='auto' or 'fista'.")
+    return solver

@@ -1,0 +1,238 @@
+"""Per-task second moments: all that the squared loss needs to know about the data."""
+
+from copy import copy
+
+import numpy as np
+from scipy import sparse
+
+from ._data import CHUNK_ROWS, find_tasks, make_task_data
+
+
+class TaskStatistics:
+    """Mergeable second moments of [1, x, y] for every task.
+
+    For the squared loss these moments determine every model of the library, so that one pass over
+    the data (or one pass over each batch, file or worker, added up) is enough:
+    ``estimator.fit_statistics(stats)`` gives what ``estimator.fit(X, y, tasks=tasks)`` gives.
+    Moments are kept about the mean of each task and merged by the formulas of Chan, Golub &
+    LeVeque, so that features with a large offset lose no digits.
+
+    Parameters
+    ----------
+    tasks : ndarray of shape (n_tasks,)
+        Sorted task labels.
+    count : ndarray of shape (n_tasks,)
+        Number of labelled rows of positive weight.
+    weight : ndarray of shape (n_tasks,)
+        Sum of sample weights.
+    x_mean, y_mean : ndarray of shape (n_designs, n_features) and (n_tasks,)
+        Weighted means. ``n_designs`` is 1 where all tasks share their rows and weights (a complete
+        shared design), otherwise ``n_tasks``.
+    xx : ndarray of shape (n_designs, n_features, n_features)
+        Weighted sums of squares and products of the features about their mean.
+    xy, yy : ndarray of shape (n_tasks, n_features) and (n_tasks,)
+        The same for features with targets, and of the targets.
+
+    References
+    ----------
+    Chan, Golub & LeVeque (1983), Algorithms for computing the sample variance,
+    The American Statistician 37, https://doi.org/10.1080/00031305.1983.10483115
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import TaskStatistics
+    >>> rng = np.random.default_rng(0)
+    >>> X, y, tasks = rng.normal(size=(60, 3)), rng.normal(size=60), np.arange(60) % 4
+    >>> first = TaskStatistics.from_arrays(X[:30], y[:30], tasks[:30])
+    >>> rest = TaskStatistics.from_arrays(X[30:], y[30:], tasks[30:])
+    >>> whole = TaskStatistics.from_arrays(X, y, tasks)
+    >>> bool(np.allclose((first + rest).xx, whole.xx))
+    True
+    """
+
+    def __init__(self, tasks, count, weight, x_mean, y_mean, xx, xy, yy):
+        self.tasks, self.count, self.weight = tasks, count, weight
+        self.x_mean, self.y_mean = x_mean, y_mean
+        self.xx, self.xy, self.yy = xx, xy, yy
+
+    def __repr__(self):
+        return (
+            f"TaskStatistics(n_tasks={self.n_tasks}, n_features={self.n_features}, "
+            f"n_samples={int(self.count.sum())})"
+        )
+
+    @property
+    def n_tasks(self):
+        """Number of tasks."""
+        return len(self.tasks)
+
+    @property
+    def n_features(self):
+        """Number of features."""
+        return self.xy.shape[1]
+
+    @classmethod
+    def from_arrays(cls, X, y, tasks=None, *, sample_weight=None):
+        """Moments of one data set in any of the layouts of `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            2-D: one shared design, NaN for a missing label.
+        tasks : array-like of shape (n_samples,), optional
+            Task labels of the rows of a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+
+        Returns
+        -------
+        TaskStatistics
+        """
+        return cls.from_data(make_task_data(X, y, tasks, sample_weight=sample_weight))
+
+    @classmethod
+    def from_batches(cls, batches):
+        """Sum of the moments of an iterable of (X, y, tasks) or (X, y, tasks, sample_weight).
+
+        Raises
+        ------
+        ValueError
+            If the iterable is empty or the batches differ in their number of features.
+        """
+        total = None
+        for X, y, tasks, *weight in batches:
+            stats = cls.from_arrays(X, y, tasks, sample_weight=weight[0] if weight else None)
+            total = stats if total is None else total + stats
+        if total is None:
+            raise ValueError("batches is empty; expected at least one (X, y, tasks).")
+        return total
+
+    @classmethod
+    def from_data(cls, data):
+        """Moments of a `TaskData` object under its row weights."""
+        T, p, D = data.n_tasks, data.n_features, data.n_designs
+        stats = cls(
+            tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
+            x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
+            xx=np.zeros((D, p, p)), xy=np.zeros((T, p)), yy=np.zeros(T),
+        )  # fmt: skip
+        for d, (X, weight, Y, tasks) in enumerate(data.designs()):
+            stats.count[tasks] = np.count_nonzero(weight)
+            stats.weight[tasks] = weight.sum()
+            stats.x_mean[d], stats.y_mean[tasks], stats.xx[d], xy, stats.yy[tasks] = moments(X, Y, weight)
+            stats.xy[tasks] = xy.T
+        return stats
+
+    def shifted(self, offset):
+        """Moments of y - offset."""
+        other = copy(self)
+        other.y_mean = self.y_mean - offset
+        return other
+
+    def select(self, columns):
+        """Moments of some of the features."""
+        return TaskStatistics(
+            self.tasks, self.count, self.weight, self.x_mean[:, columns], self.y_mean,
+            self.xx[:, columns][:, :, columns], self.xy[:, columns], self.yy,
+        )  # fmt: skip
+
+    def __add__(self, other):
+        """Moments of the rows of both."""
+        self._check_mergeable(other)
+        tasks = np.union1d(self.tasks, other.tasks)
+        expand = not (self._shares(tasks) and other._shares(tasks))
+        a, b = self._on(tasks, expand), other._on(tasks, expand)
+        weight = a.weight + b.weight
+        return _merge(a, b, weight, a.weight * b.weight / weight, sign=1.0)
+
+    def __sub__(self, other):
+        """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish."""
+        self._check_mergeable(other)
+        absent = np.setdiff1d(other.tasks, self.tasks)
+        if len(absent):
+            raise ValueError(f"cannot subtract statistics of tasks that are not there: {absent.tolist()[:5]}.")
+        expand = not (self._shares(self.tasks) and other._shares(self.tasks))
+        a, b = self._on(self.tasks, expand), other._on(self.tasks, expand)
+        if (b.count > a.count).any():
+            raise ValueError("cannot subtract statistics with more rows of a task than there are.")
+        left = a.count > b.count
+        a, b = a._keep(left), b._keep(left)
+        weight = a.weight - b.weight
+        return _merge(a, b, weight, a.weight * b.weight / weight, sign=-1.0)
+
+    def _check_mergeable(self, other):
+        if not isinstance(other, TaskStatistics):
+            raise TypeError(f"expected TaskStatistics, got {type(other).__name__}.")
+        if other.n_features != self.n_features:
+            raise ValueError(f"statistics of {self.n_features} and of {other.n_features} features do not add up.")
+
+    def _shares(self, tasks):
+        """Whether one design serves all of `tasks`."""
+        return len(self.xx) == 1 and np.array_equal(self.tasks, tasks)
+
+    def _on(self, tasks, expand):
+        """The same moments on a larger set of tasks (zeros where there is no row)."""
+        if not expand:
+            return self
+        at, T, p = find_tasks(self.tasks, tasks), len(tasks), self.n_features
+
+        def place(values, *shape):
+            out = np.zeros((T, *shape))
+            out[at] = values
+            return out
+
+        return TaskStatistics(
+            tasks, place(self.count), place(self.weight), place(self.x_mean, p), place(self.y_mean),
+            place(self.xx, p, p), place(self.xy, p), place(self.yy),
+        )  # fmt: skip
+
+    def _keep(self, left):
+        """Moments of some of the tasks."""
+        if left.all():
+            return self
+        if not left.any():
+            raise ValueError("subtracting leaves no row of any task.")
+        d = left if len(self.xx) == len(left) else slice(None)
+        return TaskStatistics(
+            self.tasks[left], self.count[left], self.weight[left], self.x_mean[d], self.y_mean[left],
+            self.xx[d], self.xy[left], self.yy[left],
+        )  # fmt: skip
+
+
+def _merge(a, b, weight, cross, sign):
+    """a + sign * b for aligned statistics; `cross` weighs the squared difference of the means."""
+    D = len(a.xx)
+    w, c, wa, wb = weight[:D, None], cross[:D, None], a.weight[:D, None], b.weight[:D, None]
+    dx, dy = a.x_mean - b.x_mean, a.y_mean - b.y_mean
+    return TaskStatistics(
+        tasks=a.tasks,
+        count=a.count + sign * b.count,
+        weight=weight,
+        x_mean=(wa * a.x_mean + sign * wb * b.x_mean) / w,
+        y_mean=(a.weight * a.y_mean + sign * b.weight * b.y_mean) / weight,
+        xx=a.xx + sign * b.xx + sign * (c * dx)[:, :, None] * dx[:, None, :],
+        xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
+        yy=a.yy + sign * b.yy + sign * cross * dy**2,
+    )
+
+
+def moments(X, Y, weight):
+    """Weighted means of X and Y, and their centred second moments xx, xy, yy."""
+    total = weight.sum()
+    x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
+    if sparse.issparse(X):  # centring would fill X: subtract the means afterwards
+        Xw, Yw = X.multiply(weight[:, None]).tocsr(), Y * weight[:, None]
+        xx = (X.T @ Xw).toarray() - total * np.outer(x_mean, x_mean)
+        xy = X.T @ (Yw - weight[:, None] * y_mean)
+        return x_mean, y_mean, xx, xy, (Yw * Y).sum(axis=0) - total * y_mean**2
+    p, k = X.shape[1], Y.shape[1]
+    xx, xy, yy = np.zeros((p, p)), np.zeros((p, k)), np.zeros(k)
+    for start in range(0, len(X), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        root = np.sqrt(weight[rows, None])
+        x, y = (X[rows] - x_mean) * root, (Y[rows] - y_mean) * root
+        xx += x.T @ x
+        xy += x.T @ y
+        yy += (y**2).sum(axis=0)
+    return x_mean, y_mean, xx, xy, yy

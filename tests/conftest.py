@@ -1,0 +1,112 @@
+"""Collections that the tests run over; a new public class joins them by itself."""
+
+import inspect
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import skmtl
+from skmtl import losses, penalties
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Ridge, Shared, Spectrum, Sum, Tasks
+
+# one instance or more of every public penalty
+PENALTIES = {
+    "features-l2": Features(L2(0.3)),
+    "features-l1": Features(L1(0.2)),
+    "tasks-l2": Tasks(L2(0.3)),
+    "entries-l1": Entries(L1(0.2)),
+    "spectrum-l1": Spectrum(L1(0.4)),
+    "ridge": Ridge(0.5),
+    "mean": Coupling(0.5),
+    "shared-mean": Coupling(0.7, M="shared"),
+    "graph": Coupling.graph(np.eye(4, k=1) + np.eye(4, k=-1), alpha=0.4),
+    "shared": Shared(0.3),
+    "sum": Sum([Features(L2(0.2)), Ridge(0.3)]),
+    "sum-coupling": Entries(L1(0.1)) + Coupling(0.5) + Ridge(0.1),
+    "infconv": InfConv([Features(L2(0.3)), Entries(L1(0.2))]),
+}
+LOSSES = {name: getattr(losses, name)() for name in losses.__all__ if name != "Loss"}
+
+
+def public_classes(module):
+    """Public classes of a module by name."""
+    return {name: item for name in module.__all__ if inspect.isclass(item := getattr(module, name))}
+
+
+def test_every_public_penalty_is_tested():
+    tested = {type(p).__name__ for p in PENALTIES.values()} | {"Penalty", "VectorFunction", "L1", "L2"}
+    assert tested == set(public_classes(penalties))
+
+
+class Layout:
+    """A data set in one layout, in the arguments of fit and row by row for reference solutions."""
+
+    def __init__(self, X, y, tasks=None, sample_weight=None):
+        self.X, self.y, self.tasks, self.sample_weight = X, y, tasks, sample_weight
+
+    def fit_args(self):
+        """Keyword arguments of fit."""
+        args = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
+        return args if self.tasks is None else {**args, "tasks": self.tasks}
+
+    def blocks(self):
+        """(X_t, y_t, normalised weights) of every task, written without the library."""
+        X = self.X.toarray() if sparse.issparse(self.X) else np.asarray(self.X)
+        weight = np.ones(len(X)) if self.sample_weight is None else self.sample_weight
+        if self.y.ndim == 2:
+            for t in range(self.y.shape[1]):
+                rows = ~np.isnan(self.y[:, t])
+                yield X[rows], self.y[rows, t], weight[rows] / weight[rows].sum()
+            return
+        tasks = np.zeros(len(X)) if self.tasks is None else self.tasks
+        for task in np.unique(tasks):
+            rows = tasks == task
+            yield X[rows], self.y[rows], weight[rows] / weight[rows].sum()
+
+
+def make_layout(kind, classification=False, n_tasks=4, n=120, p=6, seed=0):
+    """A small problem: "stacked", "shared", "missing", "sparse", "weighted" or "single"."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) + rng.normal(size=p)
+    W = rng.normal(size=p) + 0.5 * rng.normal(size=(n_tasks, p))
+    W[:, p // 2 :] = 0
+    b = 2 + rng.normal(size=n_tasks)
+
+    def label(eta):
+        if classification:
+            return (eta - np.median(eta) + rng.logistic(size=eta.shape) > 0).astype(float)
+        return eta + 0.5 * rng.normal(size=eta.shape)
+
+    if kind in ("shared", "missing"):
+        Y = label(X @ W.T + b)
+        if kind == "missing":
+            Y[rng.random(Y.shape) < 0.3] = np.nan
+        return Layout(X, Y)
+    tasks = rng.integers(n_tasks, size=n) if kind != "single" else np.zeros(n, dtype=int)
+    X = X * (rng.random(X.shape) < 0.4) if kind == "sparse" else X
+    y = label((X * W[tasks]).sum(axis=1) + b[tasks])
+    weight = rng.uniform(0.2, 2.0, size=n) if kind == "weighted" else None
+    return Layout(
+        sparse.csr_matrix(X) if kind == "sparse" else X, y, None if kind == "single" else tasks, weight
+    )
+
+
+LAYOUTS = ("stacked", "shared", "missing", "sparse", "weighted", "single")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def estimators():
+    """Every public estimator class with a default constructor."""
+    from sklearn.base import BaseEstimator
+
+    found = {
+        name: item
+        for name in skmtl.__all__
+        if inspect.isclass(item := getattr(skmtl, name)) and issubclass(item, BaseEstimator)
+    }
+    return {name: cls for name, cls in found.items() if name not in ("SingleTask", "Pooled")}

@@ -1,0 +1,17 @@
+"""What scikit-learn asks of every estimator."""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else one check is skipped
+
+import pytest
+import sklearn
+from conftest import estimators
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+ALL = [cls() for cls in estimators().values()]
+
+
+@parametrize_with_checks(ALL)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
