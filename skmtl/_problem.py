@@ -306,12 +306,16 @@ def _shared_step(H, gradient, ridge):
 
 
 def _iterated_step(curvature, gradient, free):
-    """The same by conjugate gradients for many directions or many features."""
+    """The same by conjugate gradients for many directions or many features.
+
+    A few iterations: near a solution there is little to correct, and what is left of the gradient is
+    charged to the gap.
+    """
     k, p = free.shape[1], gradient.shape[1]
     operator = LinearOperator(
         (k * p, k * p), matvec=lambda d: (free.T @ curvature(free @ d.reshape(k, p))).ravel()
     )
-    step, _ = cg(operator, -(free.T @ gradient).ravel(), rtol=1e-14, atol=0.0, maxiter=20 * k * p)
+    step, _ = cg(operator, -(free.T @ gradient).ravel(), rtol=1e-14, atol=0.0, maxiter=100)
     return free @ step.reshape(k, p)
 
 
@@ -497,4 +501,4 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
 def _moments_pay(data):
     """Whether an iteration on moments is cheaper than one on rows, and they fit in memory (1 GB)."""
     p = data.n_features
-    return p <= 2 * data.y.size / data.n_tasks and data.n_designs * p * p <= 1.25e8
+    return p <= max(2 * data.y.size / data.n_tasks, 300) and data.n_designs * p * p <= 1.25e8

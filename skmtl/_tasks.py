@@ -60,14 +60,14 @@ class TaskInputMixin:
         """
         self._check_columns(X, reset=True)
         self._refuse_two_sources(tasks)
-        names = column_names(y)
+        names = _target_names(y)
         y = self._check_target(y, has_rows_of_tasks=tasks is not None or self.task_column is not None)
         check_consistent_length(X, y)
         sample_weight = check_sample_weight(sample_weight, y.shape)
         if self.task_column is not None:
             X, tasks = split_task_column(X, self.task_column)
         if y.ndim == 2:
-            self._layout_, self.tasks_ = "shared", _target_names(names, y.shape[1])
+            self._layout_, self.tasks_ = "shared", np.arange(y.shape[1]) if names is None else names
         elif tasks is None:
             self._layout_, self.tasks_ = "single", np.arange(1)
         else:
@@ -161,13 +161,14 @@ class TaskInputMixin:
         )
 
 
-def _target_names(names, n_tasks):
-    """Task labels of a 2-D y: the names of its columns, or 0, 1, 2, ..."""
+def _target_names(y):
+    """Names of the columns of y as task labels, None if it has none."""
+    names = column_names(y)
     if names is None:
-        return np.arange(n_tasks)
+        return None
     if len(set(names)) < len(names):
         raise ValueError(f"the columns of y name the tasks and must differ; got {names}.")
-    labels = np.empty(n_tasks, dtype=object)
+    labels = np.empty(len(names), dtype=object)
     labels[:] = names
     return labels if any(isinstance(name, tuple) for name in names) else np.asarray(names)
 

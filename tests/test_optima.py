@@ -179,7 +179,7 @@ def test_decomposition_equals_conic_optimum(cls, kind):
         return 0.1 * group(P) + 0.07 * cp.sum(cp.abs(V - P))
 
     optimum = reference(layout, formula, classification, {})
-    model = cls(penalty=penalty, tol=1e-9, max_iter=100_000).fit(**layout.fit_args())
+    model = cls(1.0, penalty=penalty, tol=1e-9, max_iter=100_000).fit(**layout.fit_args())
     assert model.objective_ == pytest.approx(optimum, rel=1e-7)
     assert model.dual_gap_ >= model.objective_ - optimum - 1e-8 * optimum
     np.testing.assert_allclose(sum(model.part_coefs_), model.coef_)

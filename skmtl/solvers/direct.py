@@ -1,11 +1,14 @@
 """Quadratic problems: a factorisation where one solves the system, conjugate gradients around it."""
 
+from itertools import islice
+
 import numpy as np
 from scipy import linalg
 from scipy.sparse import issparse
 
 from .._problem import MomentsTerm, mean_coupling
 
+RESTART = 50  # conjugate gradient steps between exact gradients
 KERNEL_ENTRIES = 6.25e7  # numbers in the factorised kernel matrices of all tasks (0.5 GB)
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
 ROTATED_TASKS = 4000  # up to here an eigendecomposition over tasks is cheap
@@ -19,12 +22,15 @@ def direct(problem, parts, max_iter, target):
     then the first iterate is the solution and the next one refines it.
     """
     term, quadratic = problem.term, problem.parts[0].quadratic
-    W, image, b, _ = problem.evaluate(parts)
-    gradient = term.gradient(W, image, b) + quadratic.apply(W)
-    apply = make_preconditioner(term, quadratic)
-    steps = conjugate_gradients(lambda V: term.curvature(V) + quadratic.apply(V), apply, -gradient)
-    for n_iter, step in zip(range(1, max_iter + 1), steps, strict=False):
-        yield n_iter, [W + step]
+    apply, start, n_iter = make_preconditioner(term, quadratic), parts[0], 0
+    while n_iter < max_iter:  # started anew from the true gradient now and then
+        _, image, b, _ = problem.evaluate([start])
+        gradient = term.gradient(start, image, b) + quadratic.apply(start)
+        steps = conjugate_gradients(lambda V: term.curvature(V) + quadratic.apply(V), apply, -gradient)
+        for step in islice(steps, min(RESTART, max_iter - n_iter)):
+            W, n_iter = start + step, n_iter + 1
+            yield n_iter, [W]
+        start = W
 
 
 def conjugate_gradients(operator, precondition, rhs):
@@ -61,10 +67,10 @@ def make_preconditioner(term, quadratic):
     return _diagonal_inverse(term, shift)
 
 
-def _blocks(term, shift):
-    """Hessian block of each task, C_t + shift_t I + intercept pooling, and what the latter couples.
+def _blocks(term):
+    """Hessian block of each task without penalty, and what pooled intercepts couple.
 
-    Returns B (n_tasks, p, p), kappa * mean (n_tasks, p) and sum kappa.
+    Returns C_t + kappa_t x_t x_t' (n_tasks, p, p), kappa * x (n_tasks, p) or None, and sum kappa.
     """
     xx, scale = term.covariance()
     B = xx * scale[:, None, None]
@@ -72,12 +78,23 @@ def _blocks(term, shift):
     kappa = mean_coupling(h, term.intercept_alpha) if term.fit_intercept else h
     if kappa.any():
         B += (kappa[:, None] * x_mean)[:, :, None] * x_mean[:, None, :]
-    diagonal = np.arange(B.shape[1])
-    # a floor far below rounding of the data keeps blocks of deficient tasks invertible
-    floor = 1e-13 * B[:, diagonal, diagonal].max(axis=1, initial=0.0) + np.finfo(float).tiny
-    B[:, diagonal, diagonal] += np.maximum(shift, floor)[:, None]
     pooled = kappa[:, None] * x_mean if term.fit_intercept and term.intercept_alpha else None
     return B, pooled, kappa.sum()
+
+
+def _inverses(C, shift):
+    """Inverses of C_t + shift_t I, positive semidefinite; pseudo-inverses where one is singular."""
+    B = C + shift[:, None, None] * np.eye(C.shape[1])
+    try:
+        inverse = np.linalg.inv(B)
+    except np.linalg.LinAlgError:
+        inverse = np.full_like(B, np.inf)
+    bound = 1 / (RANK_TOLERANCE * B.shape[1])
+    size = np.abs(B).max(axis=(1, 2)) * np.abs(inverse).max(axis=(1, 2))  # about the condition number
+    singular = ~(size < bound)
+    if singular.any():
+        inverse[singular] = np.linalg.pinv(B[singular], rcond=1 / bound, hermitian=True)
+    return inverse
 
 
 def _schur_inverse(term, quadratic):
@@ -87,26 +104,31 @@ def _schur_inverse(term, quadratic):
     mean of the features.
     """
     T, p = term.shape
-    B, pooled, kappa = _blocks(term, np.full(T, quadratic.deviations))
-    inverse = np.linalg.inv(B)
+    C, pooled, kappa = _blocks(term)
+    U = inverse = _inverses(C, np.full(T, quadratic.deviations))
     S = np.full(p, (quadratic.mean - quadratic.deviations) / T)
-    U = inverse
+    # I + S sum_t B_t^-1, without the cancellation at large strengths
+    system = np.einsum("tij,tjk->ik", inverse, C + quadratic.mean * np.eye(p)) / T
     if pooled is not None:
         U = np.concatenate([inverse, inverse @ pooled[:, :, None]], axis=2)
         S = np.append(S, -1.0 / kappa)
-    inner = U.sum(axis=0)  # U' B^-1 U
-    if pooled is not None:
-        inner = np.vstack([inner, np.einsum("tj,tjk->k", pooled, U)])
+        system = np.pad(system, (0, 1))
+        system[:p, p] = S[0] * U[:, :, p].sum(axis=0)
+        system[p] = S[p] * np.einsum("tj,tjk->k", pooled, U)
+        system[p, p] += 1.0
     if not S.any():
         return lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0]
-    system = linalg.lu_factor(np.eye(len(S)) + S[:, None] * inner)
+    # singular along features that no task varies in, when nothing penalises their mean: no step there
+    size = np.ones((len(S), 1))
+    size[:p] = np.abs(system[:p, :p]).max() or 1.0
+    system = linalg.pinv(system / size, rtol=1e-13) / size.T
 
     def apply(R):
         V = np.matmul(inverse, R[:, :, None])[:, :, 0]
         shared = V.sum(axis=0)
         if pooled is not None:
             shared = np.append(shared, np.vdot(pooled, V))
-        return V - U @ linalg.lu_solve(system, S * shared)
+        return V - U @ (system @ (S * shared))
 
     return apply
 
@@ -126,7 +148,7 @@ def _rotated_inverse(term, quadratic):
 
 def _block_inverse(term, quadratic):
     """Inverse of the tasks' own blocks."""
-    inverse = np.linalg.inv(_blocks(term, quadratic.diagonal())[0])
+    inverse = _inverses(_blocks(term)[0], quadratic.diagonal())
     return lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0]
 
 
