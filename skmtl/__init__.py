@@ -1,6 +1,8 @@
 """Classical multi-task learning with scikit-learn estimators."""
 
 from ._data import stack_tasks
+from .baselines import Pooled, SingleTask
+from .comparison import Comparison, compare
 from .linear_model import (
     GroupSparseClassifier,
     GroupSparseRegressor,
@@ -13,11 +15,13 @@ from .linear_model import (
     TraceNormClassifier,
     TraceNormRegressor,
 )
+from .model_selection import TaskKFold, TaskShuffleSplit
 from .statistics import TaskStatistics
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "GroupSparseClassifier",
     "GroupSparseRegressor",
     "MeanRegularizedClassifier",
@@ -26,8 +30,13 @@ __all__ = [
     "MultiTaskElasticNet",
     "MultiTaskLasso",
     "MultiTaskRegressor",
+    "Pooled",
+    "SingleTask",
+    "TaskKFold",
+    "TaskShuffleSplit",
     "TaskStatistics",
     "TraceNormClassifier",
     "TraceNormRegressor",
+    "compare",
     "stack_tasks",
 ]

@@ -128,7 +128,9 @@ def check_sample_weight(sample_weight, shape):
         expected = f"({shape[0]},)" + (f" or {tuple(shape)}" if len(shape) == 2 else "")
         raise ValueError(f"sample_weight must have shape {expected}; got {weight.shape}.")
     if (weight < 0).any():
-        raise ValueError(f"sample_weight must not be negative; found {weight.min():g}. Negative values in data.")
+        raise ValueError(
+            f"sample_weight must not be negative; found {weight.min():g}. Negative values in data."
+        )
     if not weight.any():
         raise ValueError("sample_weight is zero for every row; at least one weight must be positive.")
     return weight
@@ -141,7 +143,9 @@ def resolve_task_weight(task_weight, tasks, mass):
         return np.ones(n_tasks)
     if isinstance(task_weight, str):
         if task_weight != "samples":
-            raise ValueError(f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}.")
+            raise ValueError(
+                f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}."
+            )
         return mass * n_tasks / mass.sum()
     if isinstance(task_weight, Mapping):
         labels = tasks.tolist()
@@ -155,7 +159,9 @@ def resolve_task_weight(task_weight, tasks, mass):
         task_weight = [task_weight[label] for label in labels]
     weight = np.asarray(task_weight, dtype=np.float64)
     if weight.shape != (n_tasks,):
-        raise ValueError(f"task_weight must hold one number per task, shape ({n_tasks},); got shape {weight.shape}.")
+        raise ValueError(
+            f"task_weight must hold one number per task, shape ({n_tasks},); got shape {weight.shape}."
+        )
     if not (np.isfinite(weight).all() and (weight > 0).all()):
         raise ValueError(f"task_weight must be positive and finite; got {weight.tolist()[:5]}.")
     return weight

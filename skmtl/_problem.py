@@ -157,7 +157,11 @@ class RowsTerm(DataTerm):
         slope = slope + bend * moved
         u = weight * slope
         gb = data.task_sums(u)
-        own = float(gb @ gb) / (2 * self.intercept_alpha) if self.fit_intercept and self.intercept_alpha else 0.0
+        own = (
+            float(gb @ gb) / (2 * self.intercept_alpha)
+            if self.fit_intercept and self.intercept_alpha
+            else 0.0
+        )
 
         slope = np.where(weight > 0, slope, 0.0)  # a missing label is no constraint
 
@@ -439,7 +443,9 @@ class Problem:
         for part, V in zip(self.parts, parts, strict=True):
             part_size, part_cost = _dual_cost(part, V, G)
             size, cost = max(size, part_size), cost + part_cost
-        theta = _best_scale(lambda c: dual.negative_conjugate(c) - c * c * cost, size, self.term.loss.quadratic)
+        theta = _best_scale(
+            lambda c: dual.negative_conjugate(c) - c * c * cost, size, self.term.loss.quadratic
+        )
         bound = dual.negative_conjugate(theta) - theta**2 * cost
         gap = primal - bound + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
         return primal, b, max(gap, 0.0) if gap == gap else np.inf

@@ -1,13 +1,13 @@
 """Does sharing help? Multi-task models against simple baselines, on the same folds."""
 
 import html
-import time
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -15,22 +15,22 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, check_cv, cross_val_predict
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from ._data import check_tasks, column_names, encode_tasks
+from ._folds import FoldRun, FoldScores, error_measure
 from ._tasks import final_task_column, missing_labels, task_labels
 from .baselines import Pooled, SingleTask
-from .metrics import _consumes_tasks, _TaskScorer, response, task_scorer
+from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
 __all__ = ["Comparison", "compare"]
 
 ALPHAS = np.logspace(-2, 5, 15)
+LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)
 BASELINES = ("single", "pooled", "intercepts", "mean")
-SIGNIFICANCE = 0.05
 
 
 def compare(
@@ -51,7 +51,7 @@ def compare(
 
     .. math:: g_t = 1 - \frac{\sum_{i \in t} e_i}{\sum_{i \in t} e_i^{(r)}}
 
-    with the test errors of all folds in the sums (scores of a task on one fold are too noisy):
+    over the test rows of all folds (scores of a task on one fold are too noisy):
     :math:`e_i = (y_i - \hat y_i)^2`, for classifiers the Brier score of the predicted probabilities,
     or the 0/1 error if a model has no `predict_proba`.
 
@@ -72,7 +72,8 @@ def compare(
         Headline score: a scorer's name or ``metric(y_true, y_pred)``, evaluated on all rows of a
         test fold together, or a `task_scorer`. By default R^2 on all rows of a fold (for a 2-D `y` the
         mean over tasks), for two classes the area under the ROC curve, else accuracy.
-    baselines : sequence of str, or dict of {str: estimator}, default=("single", "pooled", "intercepts", "mean")
+    baselines : sequence of str, or dict of {str: estimator}, \
+            default=("single", "pooled", "intercepts", "mean")
         Models to beat, see Notes.
     reference : str, default="single"
         Name of the model that gains and differences are measured against.
@@ -123,6 +124,8 @@ def compare(
     ['intercepts', 'mean', 'model', 'pooled', 'single']
     """
     estimators = _named(estimators)
+    if not estimators:
+        raise ValueError("estimators is empty; expected at least one estimator.")
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
     labels, y, names = _labels(estimators, X, y, tasks, cv)
     models = {**estimators, **_baselines(baselines, list(estimators.values()))}
@@ -130,20 +133,25 @@ def compare(
         raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(baselines)}.")
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
-    scorer = _scorer(scoring, models, y)
-    by_probability = all(hasattr(model, "predict_proba") for model in models.values())
+    run = FoldRun(X, y, labels, tasks is not None, _scorer(scoring, models, y), error_measure(models))
     splits = _splits(cv, X, y, labels)
-    passed = None if tasks is None else labels
     with config_context(enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]):
-        runs = Parallel(n_jobs=n_jobs)(
-            delayed(_run)(name, model, X, y, labels, passed, train, test, scorer, by_probability)
-            for name, model in models.items()
-            for train, test in splits
+        outcomes = Parallel(n_jobs=n_jobs)(
+            delayed(run)(name, model, *split) for name, model in models.items() for split in splits
         )
-    runs = {name: runs[k * len(splits) : (k + 1) * len(splits)] for k, name in enumerate(models)}
-    codes = np.full(len(y), -1) if y.ndim == 2 else encode_tasks(labels)[1]
-    errors = {name: _mean_errors(run, splits, y.shape) for name, run in runs.items()}
-    return _summary(runs, errors, codes, names, splits, estimators, reference, scorer, is_classifier(models[reference]))
+    folds = FoldScores(models, splits, outcomes, reference)
+    codes = None if y.ndim == 2 else encode_tasks(labels)[1]
+    gains = [row for name in folds.ranked for row in _gains(folds, name, y.shape, codes, names)]
+    return Comparison(
+        table=_table(
+            _rows(folds, gains, run.measure), f"model mean sd difference p_value {run.measure} seconds"
+        ),
+        per_task=_table(gains, "model task n_test error gain hurt clearly_hurt"),
+        verdict=_verdict(folds, gains, list(estimators)),
+        score=f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})",
+        reference=reference,
+        models=[name for name in folds.ranked if name in estimators],
+    )
 
 
 # --- what is compared -----------------------------------------------------------------------
@@ -190,8 +198,8 @@ def _labels(estimators, X, y, tasks, cv):
             column = found
     if tasks is None and column is None:
         raise ValueError(
-            "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a column "
-            "of X (if it is a position behind a Pipeline: cv=TaskKFold(task_column=...) for that of X itself)."
+            "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a "
+            "column of X, or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
         )
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, _num_samples(X))
     if len(y) != len(labels):
@@ -224,7 +232,7 @@ def _baseline(name, classification, column):
     model = RidgeCV(ALPHAS)
     if classification:
         folds = StratifiedKFold(3, shuffle=True, random_state=0)
-        grid = {"C": 1 / ALPHAS[::2]}
+        grid = {"C": 1 / LOGISTIC_ALPHAS}
         model = GridSearchCV(LogisticRegression(max_iter=1000), grid, scoring="neg_log_loss", cv=folds)
     return Pooled(model, task_indicators=name == "intercepts", task_column=column)
 
@@ -250,16 +258,13 @@ class _SingleTaskLogistic(SingleTask):
         super().__init__(LogisticRegression(max_iter=1000), task_column=task_column)
 
     def _template(self, parts):
-        candidates = [LogisticRegression(C=1 / alpha, max_iter=1000) for alpha in ALPHAS[::2]]
+        candidates = [LogisticRegression(C=1 / alpha, max_iter=1000) for alpha in LOGISTIC_ALPHAS]
         losses = np.zeros(len(candidates))
         for X, y, _ in parts:
             if min(counts := np.unique(y, return_counts=True)[1]) >= 3 and len(counts) > 1:
                 proba = [cross_val_predict(model, X, y, cv=3, method="predict_proba") for model in candidates]
                 losses += [len(y) * log_loss(y, p) for p in proba]
         return candidates[losses.argmin()]
-
-
-# --- one model, one fold --------------------------------------------------------------------
 
 
 def _scorer(scoring, models, y):
@@ -271,8 +276,9 @@ def _scorer(scoring, models, y):
     if not is_classifier(next(iter(models.values()))):
         return task_scorer("r2", average="pooled" if y.ndim == 1 else "macro")
     ranks = all(hasattr(m, "predict_proba") or hasattr(m, "decision_function") for m in models.values())
-    observed = y if y.ndim == 1 else y[~missing_labels(y)]
-    return task_scorer("roc_auc" if ranks and type_of_target(observed) == "binary" else "accuracy", average="pooled")
+    observed = y[~missing_labels(y)]
+    metric = "roc_auc" if ranks and type_of_target(observed) == "binary" else "accuracy"
+    return task_scorer(metric, average="pooled")
 
 
 def _splits(cv, X, y, labels):
@@ -280,49 +286,199 @@ def _splits(cv, X, y, labels):
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
     cv = check_cv(cv)
-    by_task = "tasks" in cv.split.__code__.co_varnames and getattr(cv, "task_column", None) is None
+    by_task = "tasks" in inspect.signature(cv.split).parameters and getattr(cv, "task_column", None) is None
     return list(cv.split(X, y, **({"tasks": labels} if by_task else {})))
 
 
-def _run(name, model, X, y, labels, passed, train, test, scorer, by_probability):
-    """Headline score, error of every test row, and seconds of one model on one fold."""
-    X_train, X_test = _safe_indexing(X, train), _safe_indexing(X, test)
-    labels_test = None if labels is None else labels[test]
-    start = time.perf_counter()
-    wanted = passed is not None and final_task_column(model)[0] is None and _consumes_tasks(model, "fit")
-    fitted = clone(model).fit(X_train, y[train], **({"tasks": passed[train]} if wanted else {}))
-    if np.isnan(getattr(fitted, "best_score_", 0.0)):
-        raise ValueError(
-            f"the search {name!r} found no finite score. Its scorer must carry tasks to predict and leave missing "
-            "labels out: use scoring=task_scorer(...), or error_score='raise' to see what failed."
-        )
-    errors = _row_errors(fitted, X_test, y[test], labels_test, by_probability)
-    seconds = time.perf_counter() - start
-    return scorer(fitted, X_test, y[test], tasks=labels_test), errors, seconds
-
-
-def _row_errors(model, X, y, labels, by_probability):
-    """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
-    gone = missing_labels(y)
-    if not is_classifier(model):
-        return (y - response(model, X, labels, "predict")[0]) ** 2
-    if not by_probability:
-        return np.where(gone, np.nan, y != response(model, X, labels, "predict")[0])
-    proba = response(model, X, labels, "predict_proba")[0]
-    if proba.ndim == y.ndim:  # two classes of a shared design: the probability of the second
-        proba = np.stack([1 - proba, proba], axis=-1)
-    truth = y[..., None] == model.classes_
-    return np.where(gone, np.nan, ((truth - proba) ** 2).sum(axis=-1) / 2)
-
-
-def _mean_errors(run, splits, shape):
-    """Error of each label averaged over the folds that test it, NaN if none does."""
-    total, count = np.zeros(shape), np.zeros(shape)
-    for (_, errors, _), (_, test) in zip(run, splits, strict=True):
-        seen = ~np.isnan(errors)
-        total[test] += np.where(seen, errors, 0.0)
-        count[test] += seen
-    return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
-
-
 # --- the result -----------------------------------------------------------------------------
+
+
+@dataclass
+class Comparison:
+    """Result of `compare`.
+
+    Parameters
+    ----------
+    table : DataFrame or record array
+        One row per model, best first: model, mean and sd of the headline score over folds, mean
+        difference to the reference and its p_value, a second measure (rmse: mean over tasks of the
+        root mean squared error; brier or error_rate: mean over labels), and seconds per fold.
+    per_task : DataFrame or record array
+        One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
+        over the reference, hurt (the gain is negative), clearly_hurt (by more than two standard
+        errors).
+    verdict : str
+        What follows from it, in words.
+    score : str
+        Name of the headline score and how it is averaged.
+    reference : str
+        The model that gains and differences are measured against.
+    models : list of str
+        The models that were compared with the baselines, best first.
+
+    See Also
+    --------
+    compare : Makes it.
+
+    Notes
+    -----
+    Data frames if pandas is installed; the columns are read as ``table["mean"]`` in both cases.
+    """
+
+    table: object
+    per_task: object
+    verdict: str
+    score: str
+    reference: str
+    models: list
+
+    def __str__(self):
+        header = list(self.table.columns if hasattr(self.table, "columns") else self.table.dtype.names)
+        columns = [[name, *map(_cell, self.table[name])] for name in header]
+        widths = [max(map(len, column)) for column in columns]
+        columns[0] = [cell.ljust(widths[0]) for cell in columns[0]]
+        rows = zip(*columns, strict=True)
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+        title = f"{self.score} on the test folds; difference, gain and loss are against {self.reference!r}"
+        return "\n".join([title, *lines, "", self.verdict])
+
+    def _repr_html_(self):
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def plot(self, ax=None, *, model=None):
+        """Draw the gain of each task over the reference, sorted.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        model : str, default=None
+            Name of the model; by default the best one that is no baseline.
+
+        Returns
+        -------
+        ax : matplotlib axes
+            With one bar per task; tasks that lose are marked.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the model is unknown.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError("Comparison.plot needs matplotlib: pip install skmtl[plot].") from error
+        model = self.models[0] if model is None else model
+        chosen = np.asarray(self.per_task["model"]) == model
+        if not chosen.any():
+            raise ValueError(f"model={model!r} is not one of {sorted(set(self.per_task['model']))}.")
+        gain, task = np.asarray(self.per_task["gain"])[chosen], np.asarray(self.per_task["task"])[chosen]
+        order = np.argsort(gain, kind="stable")
+        order = order[~np.isnan(gain[order])]
+        gain, position = 100 * gain[order], np.arange(len(order))
+        ax = plt.subplots(figsize=(7, 3.5), layout="constrained")[1] if ax is None else ax
+        for mask, color, label in [(gain >= 0, "#3274a1", "better"), (gain < 0, "#e1812c", "worse")]:
+            ax.bar(position[mask], gain[mask], 0.8, color=color, label=f"{label}: {mask.sum()} tasks")
+        ax.axhline(0, color="black", linewidth=0.8)
+        if len(order) <= 30:
+            ax.set_xticks(position, task[order], rotation=90)
+        else:
+            ax.set_xticks([])
+        ax.set(xlabel="tasks, sorted by gain", ylabel=f"test error saved (%)\nagainst {self.reference}")
+        ax.set_title(model)
+        ax.legend()
+        return ax
+
+
+def _gains(folds, model, shape, codes, names):
+    """The rows of `per_task` for one model."""
+    errors, reference = folds.label_errors(model, shape), folds.label_errors(folds.reference, shape)
+    for t, task in enumerate(names.tolist()):
+        rows = (slice(None), t) if codes is None else codes == t
+        seen = ~np.isnan(errors[rows])
+        e, r = errors[rows][seen], reference[rows][seen]
+        n, lost = len(e), e - r
+        gain = 1 - e.sum() / r.sum() if n and r.sum() > 0 else np.nan
+        clear = n > 2 and lost.mean() > 2 * lost.std(ddof=1) / np.sqrt(n)
+        yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < 0), bool(clear)
+
+
+def _rows(folds, gains, measure):
+    """The rows of `table`."""
+    for name in folds.ranked:
+        tested = [(row[2], row[3]) for row in gains if row[0] == name and row[2]]
+        n, error = np.array(tested).T
+        error = np.sqrt(error).mean() if measure == "rmse" else n @ error / n.sum()
+        sd = np.std(folds.scores[name], ddof=1) if len(folds.splits) > 1 else np.nan
+        yield (
+            name,
+            folds.mean[name],
+            sd,
+            *folds.test(name, folds.reference),
+            error,
+            np.mean(folds.seconds[name]),
+        )
+
+
+def _table(rows, header):
+    """A data frame, without pandas a record array."""
+    columns = dict(zip(header.split(), map(np.array, zip(*rows, strict=True)), strict=True))
+    try:
+        import pandas as pd
+    except ImportError:
+        return np.rec.fromarrays(list(columns.values()), names=list(columns))
+    return pd.DataFrame(columns)
+
+
+def _cell(value):
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    return "-" if np.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _verdict(folds, gains, estimators):
+    """What a person should conclude and do."""
+    reference, mean = folds.reference, folds.mean
+    model = next(name for name in folds.ranked if name in estimators)
+    parts = []
+    for name in dict.fromkeys([reference, "pooled"]):
+        if name in mean and name != model:
+            parts.append(f"{_standing(folds, model, name)} {name!r} ({mean[name]:.3f})")
+    parts = [f"{model!r} ({mean[model]:.3f}) is {' and '.join(parts)}."] if parts else []
+    gain = mean[model] - mean[reference]
+    if "intercepts" in mean and reference != "intercepts" and gain > 0:
+        share = max(mean["intercepts"] - mean[reference], 0) / gain
+        parts.append(
+            f"Pooling with shrunken intercepts alone brings {share:.0%} of its gain over {reference!r}."
+        )
+    if model != reference:
+        own = [row for row in gains if row[0] == model]
+        lost, clearly = sum(row[5] for row in own), sum(row[6] for row in own)
+        parts.append(f"{lost} of {len(own)} tasks lose, {clearly} of them by more than two standard errors.")
+    return " ".join([*parts, _advice(folds, model, estimators)])
+
+
+def _standing(folds, model, other):
+    """How the scores of two models compare, with the p-value."""
+    p = folds.test(model, other)[1]
+    if folds.clearly_better(model, other):
+        return f"clearly better (p = {p:.2g}) than"
+    if folds.clearly_better(other, model):
+        return f"clearly worse (p = {p:.2g}) than"
+    return "not clearly different from" if np.isnan(p) else f"not clearly different (p = {p:.2g}) from"
+
+
+def _advice(folds, model, estimators):
+    """Which model to use: a baseline unless the best multi-task model clearly beats them all."""
+    rival = next((name for name in folds.ranked if name not in estimators), None)
+    if rival is None or folds.clearly_better(model, rival):
+        return f"Use {model!r}."
+    if rival == "single":
+        return "Sharing does not clearly help here: use 'single'."
+    verb = (
+        "scores higher" if folds.ranked.index(rival) < folds.ranked.index(model) else "is not clearly worse"
+    )
+    return f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: prefer it for prediction."

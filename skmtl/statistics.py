@@ -151,7 +151,9 @@ class TaskStatistics:
         self._check_mergeable(other)
         absent = np.setdiff1d(other.tasks, self.tasks)
         if len(absent):
-            raise ValueError(f"cannot subtract statistics of tasks that are not there: {absent.tolist()[:5]}.")
+            raise ValueError(
+                f"cannot subtract statistics of tasks that are not there: {absent.tolist()[:5]}."
+            )
         expand = not (self._shares(self.tasks) and other._shares(self.tasks))
         a, b = self._on(self.tasks, expand), other._on(self.tasks, expand)
         if (b.count > a.count).any():
@@ -165,7 +167,9 @@ class TaskStatistics:
         if not isinstance(other, TaskStatistics):
             raise TypeError(f"expected TaskStatistics, got {type(other).__name__}.")
         if other.n_features != self.n_features:
-            raise ValueError(f"statistics of {self.n_features} and of {other.n_features} features do not add up.")
+            raise ValueError(
+                f"statistics of {self.n_features} and of {other.n_features} features do not add up."
+            )
 
     def _shares(self, tasks):
         """Whether one design serves all of `tasks`."""

@@ -4,8 +4,6 @@ import os
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else one check is skipped
 
-import pytest
-import sklearn
 from conftest import estimators
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

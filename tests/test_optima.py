@@ -129,9 +129,7 @@ def reference(layout, formula, classification, params, own_mean=False):
     objective += omega + params.get("ridge", 0) / 2 * cp.sum_squares(W)
     objective += params.get("intercept_alpha", 0) / 2 * cp.sum_squares(b - cp.sum(b) / T)
     problem = cp.Problem(cp.Minimize(objective), constraints)
-    problem.solve(
-        solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11, max_iter=500
-    )
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11, max_iter=500)
     assert problem.status in ("optimal", "optimal_inaccurate")
     return problem.value
 

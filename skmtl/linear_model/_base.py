@@ -16,7 +16,6 @@ from .._data import make_task_data, predict_rows, resolve_task_weight
 from .._problem import MomentsTerm, Problem
 from .._tasks import TaskInputMixin
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, get_loss
-from ..penalties import Shared
 from ..solvers.solve import SOLVERS, alpha_max, run, solve
 
 COMMON_PARAMETERS = """alpha : float, default=1.0

@@ -31,9 +31,7 @@ class TaskQuadratic:
     def __add__(self, other):
         matrices = [q.matrix for q in (self, other) if q.matrix is not None]
         matrix = sum(matrices[1:], start=matrices[0]) if matrices else None
-        return TaskQuadratic(
-            self.n_tasks, self.deviations + other.deviations, self.mean + other.mean, matrix
-        )
+        return TaskQuadratic(self.n_tasks, self.deviations + other.deviations, self.mean + other.mean, matrix)
 
     def __bool__(self):
         return bool(self.deviations or self.mean or self.matrix is not None)
@@ -89,7 +87,7 @@ class TaskQuadratic:
         if self.matrix is not None:
             values, vectors = self.eigenvectors()
             return vectors[:, values == 0] if (values == 0).any() else None
-        if self.deviations == 0 and self.mean == 0 or T == 1 and self.mean == 0:
+        if (self.deviations == 0 and self.mean == 0) or (T == 1 and self.mean == 0):
             return np.eye(T)
         if self.deviations == 0:
             return linalg.null_space(np.ones((1, T)))
@@ -224,7 +222,9 @@ class Coupling(SmoothPenalty):
         if abs(M - M.T).max() > 1e-10 * size:
             raise ValueError("M must be symmetric.")
         if not _is_psd(M, size):
-            raise ValueError("M must be positive semidefinite (a graph enters by its Laplacian: Coupling.graph).")
+            raise ValueError(
+                "M must be positive semidefinite (a graph enters by its Laplacian: Coupling.graph)."
+            )
         return M
 
 

@@ -59,7 +59,9 @@ def make_preconditioner(term, quadratic):
         alike = len(term.stats.xx) == 1 and np.ptp(term.scale) == 0
         if alike and term.n_tasks <= ROTATED_TASKS:
             return _rotated_inverse(term, quadratic)
-        return _schur_inverse(term, quadratic) if quadratic.matrix is None else _block_inverse(term, quadratic)
+        return (
+            _schur_inverse(term, quadratic) if quadratic.matrix is None else _block_inverse(term, quadratic)
+        )
     sizes = [X.shape[0] for X, *_ in term.data.designs()]
     shift = quadratic.diagonal()
     if sum(n * n for n in sizes) <= KERNEL_ENTRIES and max(sizes) < term.n_features:

@@ -146,7 +146,9 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, intercept_alpha=0.0, m
     problem = make_problem(data, loss, penalty, fit_intercept, 0.0, intercept_alpha, mean_alpha)
     rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
     if not all(r is not None and r.is_norm(problem.shape) for r in rough):
-        raise ValueError(f"alpha_max exists only for penalties with a norm; {penalty!r} has none in some part.")
+        raise ValueError(
+            f"alpha_max exists only for penalties with a norm; {penalty!r} has none in some part."
+        )
     W = np.zeros(problem.shape)
     if mean_alpha is not None:
         rest = Problem(problem.term, Shared(float(mean_alpha)))

@@ -1,0 +1,98 @@
+"""Models on the same folds: fitting, scoring, and how far the scores can be trusted."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from sklearn.base import clone, is_classifier
+from sklearn.utils import _safe_indexing
+from threadpoolctl import threadpool_limits
+
+from ._tasks import final_task_column, missing_labels
+from .metrics import _consumes_tasks, response
+
+SIGNIFICANCE = 0.05
+SMALL_DATA = 1_000_000  # numbers in X below which threads in BLAS cost more time than they save
+
+
+def error_measure(models):
+    """Which error of single labels all models can have."""
+    if not is_classifier(next(iter(models.values()))):
+        return "rmse"
+    return "brier" if all(hasattr(model, "predict_proba") for model in models.values()) else "error_rate"
+
+
+@dataclass
+class FoldRun:
+    """Fits one model on one fold: headline score, error of every test label, seconds."""
+
+    X: object
+    y: object
+    labels: object
+    pass_tasks: bool
+    scorer: object
+    measure: str
+
+    def __call__(self, name, model, train, test):
+        X_train, X_test = _safe_indexing(self.X, train), _safe_indexing(self.X, test)
+        tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
+        wanted = self.pass_tasks and final_task_column(model)[0] is None and _consumes_tasks(model, "fit")
+        start = time.perf_counter()
+        with threadpool_limits(1 if np.prod(X_train.shape) < SMALL_DATA else None, user_api="blas"):
+            fitted = clone(model).fit(X_train, self.y[train], **({"tasks": tasks[0]} if wanted else {}))
+        if np.isnan(getattr(fitted, "best_score_", 0.0)):
+            raise ValueError(
+                f"the search {name!r} found no finite score. Its scorer must carry tasks to predict and "
+                "leave missing labels out: use scoring=task_scorer(...), or error_score='raise' to see more."
+            )
+        seconds = time.perf_counter() - start
+        errors = self._errors(fitted, X_test, self.y[test], tasks[1])
+        return self.scorer(fitted, X_test, self.y[test], tasks=tasks[1]), errors, seconds
+
+    def _errors(self, model, X, y, labels):
+        """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
+        if self.measure == "rmse":
+            return (y - response(model, X, labels, "predict")[0]) ** 2
+        if self.measure == "error_rate":
+            return np.where(missing_labels(y), np.nan, y != response(model, X, labels, "predict")[0])
+        proba = response(model, X, labels, "predict_proba")[0]
+        if proba.ndim == y.ndim:  # two classes of a shared design: the probability of the second
+            proba = np.stack([1 - proba, proba], axis=-1)
+        truth = y[..., None] == model.classes_
+        return np.where(missing_labels(y), np.nan, ((truth - proba) ** 2).sum(axis=-1) / 2)
+
+
+class FoldScores:
+    """Scores, seconds and errors of all models on the same folds."""
+
+    def __init__(self, models, splits, outcomes, reference):
+        self.splits, self.reference = splits, reference
+        runs = {name: outcomes[k * len(splits) : (k + 1) * len(splits)] for k, name in enumerate(models)}
+        self.scores, self.seconds, self.errors = (
+            {name: [outcome[part] for outcome in run] for name, run in runs.items()} for part in (0, 2, 1)
+        )
+        self.mean = {name: np.mean(scores) for name, scores in self.scores.items()}
+        self.ranked = sorted(self.mean, key=lambda name: -np.nan_to_num(self.mean[name], nan=-np.inf))
+
+    def test(self, model, other):
+        """Mean difference of the scores and its p-value, corrected for overlapping training sets."""
+        d = np.subtract(self.scores[model], self.scores[other])
+        if len(d) < 2 or not d.any():
+            return d.mean(), np.nan
+        overlap = np.mean([len(test) / len(train) for train, test in self.splits])
+        scale = np.sqrt((1 / len(d) + overlap) * d.var(ddof=1))
+        return d.mean(), 2 * stats.t.sf(abs(d.mean()) / scale if scale > 0 else np.inf, len(d) - 1)
+
+    def clearly_better(self, model, other):
+        gap, p = self.test(model, other)
+        return gap > 0 and p < SIGNIFICANCE
+
+    def label_errors(self, model, shape):
+        """Error of each label averaged over the folds that test it, NaN if none does."""
+        total, count = np.zeros(shape), np.zeros(shape)
+        for errors, (_, test) in zip(self.errors[model], self.splits, strict=True):
+            seen = ~np.isnan(errors)
+            total[test] += np.where(seen, errors, 0.0)
+            count[test] += seen
+        return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)

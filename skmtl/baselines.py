@@ -1,0 +1,484 @@
+"""What a multi-task model has to beat: one model per task, and one model for all."""
+
+import inspect
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone, is_classifier
+from sklearn.dummy import DummyClassifier
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils import _safe_indexing, check_array, get_tags
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _num_samples
+from threadpoolctl import threadpool_limits
+
+from ._data import find_tasks
+from ._tasks import TaskInputMixin, missing_labels
+from .metrics import score_predictions
+
+__all__ = ["Pooled", "SingleTask"]
+
+SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
+
+
+def _wrapped_has(method):
+    """Whether the wrapped estimator offers `method` (for `available_if`)."""
+
+    def check(self):
+        getattr(self.estimator, method)
+        return True
+
+    return check
+
+
+class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+    """Fit, predict and score of a wrapper around any scikit-learn estimator."""
+
+    _parameter_constraints: dict = {
+        **TaskInputMixin._parameter_constraints,
+        "estimator": [HasMethods(["fit", "predict"])],
+    }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.estimator_type = inner.estimator_type
+        tags.regressor_tags, tags.classifier_tags = inner.regressor_tags, inner.classifier_tags
+        tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Fit the wrapped estimator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. With one column per task, NaN is a missing label.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row, for a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Rows of weight zero are left out. Passed on to the wrapped estimator only if given.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If tasks are given in two ways, a task has no label, or the lengths differ.
+        """
+        X, y, labels, weight = self._fit_inputs(X, y, tasks, sample_weight)
+        if weight is not None and not _takes_weights(self.estimator):
+            name = type(self.estimator).__name__
+            raise TypeError(f"sample_weight was given, but {name} does not support sample_weight in fit.")
+        usable = np.ones(y.shape, dtype=bool) if y.ndim == 1 else ~missing_labels(y)
+        if weight is not None:
+            usable &= (weight if weight.ndim == y.ndim else weight[:, None]) > 0
+        if y.ndim == 2 and not usable.any(axis=0).all():
+            empty = self.tasks_[~usable.any(axis=0)].tolist()
+            raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")
+        if is_classifier(self):
+            self._check_classes(y[usable])
+        codes = None if labels is None else find_tasks(labels, self.tasks_)
+        self._fit_rows(_indexable(X), y, codes, weight, usable)
+        return self
+
+    def _check_classes(self, y):
+        """Set `classes_` from all labels that exist."""
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2 and self._layout_ != "single":
+            raise ValueError(
+                f"y holds only one class, {self.classes_.tolist()}; at least two classes are needed."
+            )
+
+    def predict(self, X, *, tasks=None):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row. A model fitted on a 2-D `y` needs none and then predicts every task.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            Predictions, 2-D for a model fitted on a 2-D `y` when `tasks` is not given.
+
+        Raises
+        ------
+        ValueError
+            If the task of the rows is needed and missing, or not known from `fit`.
+        """
+        return self._respond("predict", X, tasks)
+
+    @available_if(_wrapped_has("predict_proba"))
+    def predict_proba(self, X, *, tasks=None):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            One column per entry of `classes_`. For all tasks at once (2-D `y`, no `tasks`): the
+            probability of ``classes_[1]``, shape (n_samples, n_tasks), as for scikit-learn's
+            multilabel classifiers; with more than two classes (n_samples, n_tasks, n_classes).
+        """
+        return self._respond("predict_proba", X, tasks)
+
+    @available_if(_wrapped_has("decision_function"))
+    def decision_function(self, X, *, tasks=None):
+        """Compute the decision values of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            One value per row for two classes, else one column per class. For all tasks at once
+            (2-D `y`, no `tasks`) with a second axis of length n_tasks.
+        """
+        return self._respond("decision_function", X, tasks)
+
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        """Score the predictions: R^2 for a regressor, accuracy for a classifier.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. With one column per task the score is the mean over tasks, NaN left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Returns
+        -------
+        score : float
+            R^2 or accuracy of ``predict(X, tasks=tasks)``.
+        """
+        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+
+    def _respond(self, method, X, tasks):
+        """Output of `method` for the rows of X, or for every row and task of a shared design."""
+        X, codes = self._predict_inputs(X, tasks)
+        X = _indexable(X)
+        if codes is not None:
+            return self._rows_response(method, X, codes)
+        if self._layout_ != "shared":
+            return self._single_response(method, X)
+        tasks = np.arange(self.n_tasks_)
+        every_task = [self._rows_response(method, X, np.full(_num_samples(X), t)) for t in tasks]
+        out = np.stack(every_task, axis=1)
+        return out[:, :, 1] if method == "predict_proba" and out.shape[2] == 2 else out
+
+
+class SingleTask(_Baseline):
+    r"""One independent copy of an estimator per task.
+
+    Each task t minimises what the wrapped estimator minimises, on its own rows only:
+
+    .. math:: \hat f_t = \arg\min_f \; L(f; \{(x_i, y_i) : i \in t\}), \qquad \hat y_i = \hat f_{t(i)}(x_i)
+
+    A classification task with a single class in its training rows gets a constant prediction
+    (`sklearn.dummy.DummyClassifier`).
+
+    Parameters
+    ----------
+    estimator : estimator object
+        Any scikit-learn regressor or classifier; it is cloned, never fitted itself.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row.
+    handle_unknown : {"error", "average"}, default="error"
+        Rows of a task not seen in `fit`: refuse them, or predict with the average of the tasks'
+        predictions (of probabilities, or else of decision values, for classifiers).
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted copies, in the order of `tasks_`.
+    tasks_ : ndarray of shape (n_tasks,)
+        Task labels, sorted; for a 2-D `y` its column names or 0, 1, 2, ...
+    n_tasks_ : int
+        Number of tasks.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels over all tasks (classifiers only).
+    n_features_in_ : int
+        Number of columns of X, the task column included.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, if it has names.
+
+    See Also
+    --------
+    Pooled : One model for all tasks.
+
+    Notes
+    -----
+    Without tasks (1-D `y`, no `task_column`) there is one task, and predictions are those of the
+    wrapped estimator. In a task that lacks some of several classes the missing ones get probability
+    zero and the smallest possible decision value; in a task with one of two classes the decision
+    value is -1 or 1.
+
+    References
+    ----------
+    R. Caruana, "Multitask Learning", Machine Learning 28, 1997. :doi:`10.1023/A:1007379606734`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl.baselines import SingleTask
+    >>> X = np.arange(6.0).reshape(-1, 1)
+    >>> y = np.array([0, 1, 2, 3, 2, 1])
+    >>> model = SingleTask(Ridge(alpha=1e-8)).fit(X, y, tasks=["a", "a", "a", "b", "b", "b"])
+    >>> model.predict([[6.0], [6.0]], tasks=["a", "b"]).round(4)
+    array([6., 0.])
+    """
+
+    def __init__(self, estimator, *, task_column=None, handle_unknown="error"):
+        self.estimator = estimator
+        self.task_column = task_column
+        self.handle_unknown = handle_unknown
+
+    def _fit_rows(self, X, y, codes, weight, usable):
+        """Fit one clone per task on its usable rows."""
+        if y.ndim == 2:
+            blocks = [(t, np.flatnonzero(column)) for t, column in enumerate(usable.T)]
+        else:
+            rows = np.flatnonzero(usable)
+            blocks = [(0, rows)] if codes is None else [(t, rows[block]) for t, block in _blocks(codes[rows])]
+
+        def parts():
+            for t, rows in blocks:
+                target, w = (a if a is None or a.ndim == 1 else a[:, t] for a in (y, weight))
+                yield _take(X, rows), target[rows], None if w is None else w[rows]
+
+        small = len(y) < SMALL_TASK * self.n_tasks_
+        with threadpool_limits(1 if small else None, user_api="blas"):
+            template = self._template(parts())
+            self.estimators_ = [self._fit_task(template, *part) for part in parts()]
+
+    def _template(self, parts):
+        """The unfitted estimator of every task, given the (X, y, weight) of all tasks."""
+        return self.estimator
+
+    def _fit_task(self, template, X, y, weight):
+        """A clone of the template fitted on one task, a constant if that has one class."""
+        one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
+        estimator = DummyClassifier(strategy="prior") if one_class else clone(template)
+        return estimator.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
+
+    def _single_response(self, method, X):
+        return getattr(self.estimators_[0], method)(X)
+
+    def _rows_response(self, method, X, codes):
+        """Answers of each row's own task, in the order of the rows."""
+        if not len(codes):
+            return self._task_response(method, 0, X)  # the estimator says what it needs
+        blocks = list(_blocks(codes))
+        answers = np.concatenate([self._task_response(method, t, _take(X, rows)) for t, rows in blocks])
+        out = np.empty_like(answers)
+        out[np.concatenate([rows for _, rows in blocks])] = answers
+        return out
+
+    def _task_response(self, method, t, X):
+        """Answer of task t for all rows of X; t = -1 is the average over tasks."""
+        if t >= 0:
+            estimator = self.estimators_[t]
+            if not is_classifier(self) or method == "predict":
+                return estimator.predict(X)
+            if method == "predict_proba":
+                return _columns_of(estimator.predict_proba(X), estimator.classes_, self.classes_, 0.0)
+            return self._decision(estimator, X)
+        if not is_classifier(self) or method != "predict":
+            return np.mean([self._task_response(method, s, X) for s in range(self.n_tasks_)], axis=0)
+        by = "predict_proba" if hasattr(self, "predict_proba") else "decision_function"
+        if not hasattr(self, by):
+            raise ValueError(
+                "handle_unknown='average' needs predict_proba or decision_function, which "
+                f"{type(self.estimator).__name__} does not have."
+            )
+        values = self._task_response(by, -1, X)
+        return self.classes_[values.argmax(axis=1) if values.ndim == 2 else (values > 0).astype(int)]
+
+    def _decision(self, estimator, X):
+        """Decision values over `classes_`, whichever of them the task has seen."""
+        seen = estimator.classes_
+        if len(self.classes_) == 2:
+            if len(seen) == 2:
+                return estimator.decision_function(X)
+            return np.full(_num_samples(X), -1.0 if seen[0] == self.classes_[0] else 1.0)
+        if len(seen) == 1:
+            values = np.ones((_num_samples(X), 1))
+        else:
+            values = estimator.decision_function(X)
+            values = np.column_stack([-values, values]) if values.ndim == 1 else values
+        return _columns_of(values, seen, self.classes_, np.finfo(values.dtype).min)
+
+
+class Pooled(_Baseline):
+    r"""One estimator for all tasks, fitted on all rows together.
+
+    .. math:: \hat f = \arg\min_f \; L(f; \{(\tilde x_i, y_i)\}), \qquad
+       \tilde x_i = x_i \text{ or, with task indicators, } (x_i, e_{t(i)})
+
+    with :math:`e_t` the unit vector of task t. With a penalised linear model the indicators are one
+    shrunken intercept per task: usually the strongest cheap baseline.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        Any scikit-learn regressor or classifier; it is cloned, never fitted itself.
+    task_indicators : bool, default=False
+        Append one 0/1 column per task to X, which is then converted to a numeric array.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row. The wrapped estimator does
+        not see it.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator.
+    tasks_ : ndarray of shape (n_tasks,)
+        Task labels, sorted; for a 2-D `y` its column names or 0, 1, 2, ...
+    n_tasks_ : int
+        Number of tasks.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels (classifiers only).
+    n_features_in_ : int
+        Number of columns of X, the task column included.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, if it has names.
+
+    See Also
+    --------
+    SingleTask : One model per task.
+
+    Notes
+    -----
+    Without indicators the task of a row is ignored: `predict` works without tasks and for unknown
+    ones. For a 2-D `y` the rows of X are repeated for each of their labels.
+
+    References
+    ----------
+    T. Evgeniou, M. Pontil, "Regularized multi-task learning", KDD 2004.
+    :doi:`10.1145/1014052.1014067`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl.baselines import Pooled
+    >>> X = np.array([[0.0], [1.0], [0.0], [1.0]])
+    >>> y = np.array([0.0, 1.0, 2.0, 3.0])
+    >>> model = Pooled(Ridge(alpha=1e-8), task_indicators=True).fit(X, y, tasks=["a", "a", "b", "b"])
+    >>> model.predict([[2.0], [2.0]], tasks=["a", "b"]).round(4)
+    array([2., 4.])
+    """
+
+    _parameter_constraints: dict = {**_Baseline._parameter_constraints, "task_indicators": ["boolean"]}
+
+    def __init__(self, estimator, *, task_indicators=False, task_column=None):
+        self.estimator = estimator
+        self.task_indicators = task_indicators
+        self.task_column = task_column
+
+    @property
+    def _predicts_by_task(self):
+        return self.task_indicators
+
+    def _fit_rows(self, X, y, codes, weight, usable):
+        """Fit one clone on every usable label."""
+        if y.ndim == 2:
+            codes, rows = np.nonzero(usable.T)
+            weight = weight if weight is None or weight.ndim == 1 else weight[rows, codes]
+            weight = weight if weight is None or len(weight) == len(rows) else weight[rows]
+            y = y[rows, codes]
+        else:
+            rows = np.flatnonzero(usable)
+            y, weight, codes = (None if a is None else a[rows] for a in (y, weight, codes))
+        X = self._with_indicators(_take(X, rows), codes)
+        self.estimator_ = clone(self.estimator).fit(
+            X, y, **({} if weight is None else {"sample_weight": weight})
+        )
+
+    def _with_indicators(self, X, codes):
+        """X with one 0/1 column per task if these are wanted."""
+        if not self.task_indicators or codes is None:
+            return X
+        X = check_array(X, accept_sparse="csr", dtype="numeric")
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        known = [np.arange(self.n_tasks_)]
+        encoder = OneHotEncoder(categories=known, sparse_output=sparse.issparse(X), dtype=dtype)
+        indicators = encoder.fit_transform(codes[:, None])
+        return (
+            sparse.hstack([X, indicators], format="csr") if sparse.issparse(X) else np.hstack([X, indicators])
+        )
+
+    def _single_response(self, method, X):
+        return getattr(self.estimator_, method)(X)
+
+    def _rows_response(self, method, X, codes):
+        return getattr(self.estimator_, method)(self._with_indicators(X, codes))
+
+
+def _indexable(X):
+    """X in a container whose rows can be taken."""
+    if sparse.issparse(X):
+        return X.tocsr()
+    return X if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
+
+
+def _take(X, rows):
+    """Some rows of X, X itself if these are all of them in order."""
+    n_samples = _num_samples(X)
+    if len(rows) == n_samples and (rows == np.arange(n_samples)).all():
+        return X
+    return X[rows] if sparse.issparse(X) else _safe_indexing(X, rows)
+
+
+def _blocks(codes):
+    """(code, its rows in order) for every code that occurs, sorted by code."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return [(codes[rows[0]], rows) for rows in np.split(order, starts)]
+
+
+def _takes_weights(estimator):
+    """Whether fit takes sample_weight, by name or among its ** arguments (Pipelines and searches)."""
+    parameters = inspect.signature(estimator.fit).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _columns_of(values, seen, classes, fill):
+    """Columns for `seen` classes put in their place among all `classes`."""
+    if len(seen) == len(classes):
+        return values
+    out = np.full((len(values), len(classes)), fill, dtype=values.dtype)
+    out[:, np.searchsorted(classes, seen)] = values
+    return out

@@ -1,0 +1,475 @@
+"""Scores per task, their summaries, and a scorer that carries the tasks to `predict`."""
+
+import inspect
+import warnings
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_response_method, _num_samples
+
+from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
+from ._tasks import final_task_column, missing_labels, task_labels
+
+__all__ = [
+    "explained_variance_per_task",
+    "explained_variance_within",
+    "mean_task_score",
+    "per_task_score",
+    "task_scorer",
+]
+
+
+# --- scores of predictions ------------------------------------------------------------------
+
+
+def per_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
+    """Evaluate a metric on each task by itself.
+
+    Parameters
+    ----------
+    metric : callable or str
+        ``metric(y_true, y_pred)``, or the name of a scikit-learn scorer such as "r2", "accuracy",
+        "roc_auc", "neg_mean_squared_error" (with the sign that the name says).
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True targets; with one column per task NaN is a missing label and left out.
+    y_pred : array-like of shape (n_samples,) or (n_samples, n_tasks), or with a further class axis
+        Predictions in the form that the metric wants.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y_true`. Without it all rows are one task, 0.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+        Weights; rows of weight zero are left out.
+
+    Returns
+    -------
+    scores : dict of {task: float}
+        In sorted task order, or in the order of the columns of a 2-D `y_true`. A task whose score
+        is undefined (no label, one class for an AUC, one row for R^2) has NaN.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, predictions are not finite, `tasks` is given for a 2-D `y_true`, or the
+        metric fails for another reason than too few different targets in a task.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import per_task_score
+    >>> per_task_score("accuracy", [0, 1, 1, 1], [0, 1, 0, 0], tasks=["a", "a", "b", "b"])
+    {'a': 1.0, 'b': 0.0}
+    """
+    function, sign, kwargs, _ = _resolve(metric)
+    names, blocks = _task_blocks(y_true, y_pred, tasks, sample_weight)
+    values = _scores(function, blocks, kwargs)
+    return dict(zip(names, (sign * values).tolist(), strict=True))
+
+
+def mean_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
+    r"""Average a metric over tasks, each task counting the same.
+
+    .. math:: \frac{1}{T} \sum_t \mathrm{metric}(y_t, \hat y_t)
+
+    Parameters
+    ----------
+    metric : callable or str
+        As in `per_task_score`.
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True targets, NaN in 2-D: missing.
+    y_pred : array-like of shape (n_samples,) or (n_samples, n_tasks), or with a further class axis
+        Predictions.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y_true`.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+        Weights.
+
+    Returns
+    -------
+    score : float
+        Mean over the tasks where the metric is defined; an `UndefinedMetricWarning` says how many
+        are left out. NaN if there is none.
+
+    Raises
+    ------
+    ValueError
+        As in `per_task_score`.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import mean_task_score
+    >>> mean_task_score("accuracy", [0, 1, 1, 1], [0, 1, 0, 0], tasks=["a", "a", "b", "b"])
+    0.5
+    """
+    return _mean(per_task_score(metric, y_true, y_pred, tasks, sample_weight))
+
+
+def explained_variance_per_task(y_true, y_pred, tasks=None):
+    r"""Compute the explained variance of each task about its own mean.
+
+    .. math:: 1 - \mathrm{SSE}_t / \mathrm{SST}_t, \qquad \mathrm{SST}_t = \sum_{i \in t} (y_i - \bar y_t)^2
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True targets, NaN in 2-D: missing.
+    y_pred : array-like of the same shape
+        Predictions.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y_true`.
+
+    Returns
+    -------
+    scores : dict of {task: float}
+        NaN for a task whose targets do not vary.
+
+    Raises
+    ------
+    ValueError
+        As in `per_task_score`.
+
+    See Also
+    --------
+    explained_variance_within : The figure for all tasks together.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import explained_variance_per_task
+    >>> explained_variance_per_task([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
+    {'a': 1.0, 'b': 0.75}
+    """
+    names, sse, sst = _sums_of_squares(y_true, y_pred, tasks)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.where(sst > 0, 1 - sse / sst, np.nan)
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def explained_variance_within(y_true, y_pred, tasks=None):
+    r"""Compute the share of the variance within tasks that is explained.
+
+    .. math:: 1 - \frac{\sum_t \mathrm{SSE}_t}{\sum_t \mathrm{SST}_t},
+       \qquad \mathrm{SST}_t = \sum_{i \in t} (y_i - \bar y_t)^2
+
+    Predicting each task's own mean gives 0, however much the means differ: knowing the tasks'
+    levels earns nothing here, unlike in R^2 over all rows.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True targets, NaN in 2-D: missing.
+    y_pred : array-like of the same shape
+        Predictions.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y_true`.
+
+    Returns
+    -------
+    score : float
+        NaN if the targets do not vary within any task.
+
+    Raises
+    ------
+    ValueError
+        As in `per_task_score`.
+
+    References
+    ----------
+    A. Argyriou, T. Evgeniou, M. Pontil, "Convex multi-task feature learning", Machine Learning 73,
+    2008. :doi:`10.1007/s10994-007-5040-8`
+
+    Examples
+    --------
+    >>> from skmtl.metrics import explained_variance_within
+    >>> explained_variance_within([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
+    0.8
+    """
+    _, sse, sst = _sums_of_squares(y_true, y_pred, tasks)
+    return float(1 - sse.sum() / sst.sum()) if sst.sum() > 0 else np.nan
+
+
+def score_predictions(estimator, y_true, y_pred, sample_weight=None):
+    """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
+    metric = accuracy_score if is_classifier(estimator) else r2_score
+    if y_pred.ndim == 2:
+        return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
+    return metric(y_true, y_pred, sample_weight=sample_weight)
+
+
+# --- the scorer -----------------------------------------------------------------------------
+
+
+def task_scorer(
+    metric,
+    *,
+    average="macro",
+    greater_is_better=True,
+    response_method="predict",
+    task_column=None,
+    **metric_kwargs,
+):
+    """Make a scorer that knows tasks, for `scoring=` in searches and cross-validation.
+
+    Unlike scikit-learn's scorers it passes `tasks` on to the estimator's `predict`, leaves missing
+    labels of a 2-D `y` out, and can average over tasks. `tasks` is requested by default, so that
+    with metadata routing switched on ``GridSearchCV(...).fit(X, y, tasks=tasks)`` is all there is
+    to do. For estimators with `task_column` it reads the labels from X and needs no routing.
+
+    Parameters
+    ----------
+    metric : callable or str
+        ``metric(y_true, y_pred, **metric_kwargs)``, or the name of a scikit-learn scorer, which
+        then decides on sign and response method.
+    average : {"macro", "pooled", "worst"}, default="macro"
+        Mean over tasks, the metric on all rows together, or the score of the worst task.
+    greater_is_better : bool, default=True
+        False for a loss: the scorer then returns its negative.
+    response_method : {"predict", "predict_proba", "decision_function"} or sequence of these, \
+            default="predict"
+        Method of the estimator whose output the metric gets; the first one that exists.
+    task_column : str or int, default=None
+        Column of the X passed to the scorer that holds the task of each row. By default that of
+        the estimator, also through a Pipeline or a search.
+    **metric_kwargs : dict
+        Further arguments of the metric.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y, tasks=None, sample_weight=None)`` returns a float, greater is better.
+
+    Raises
+    ------
+    ValueError
+        If `average` or `metric` is unknown; on use, if the tasks cannot be found and are needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skmtl.baselines import SingleTask
+    >>> from skmtl.metrics import task_scorer
+    >>> from skmtl.model_selection import TaskKFold
+    >>> X = np.column_stack([np.arange(20) % 2, np.arange(20.0)])
+    >>> y = X[:, 1] * (1 + X[:, 0])
+    >>> search = GridSearchCV(
+    ...     SingleTask(Ridge(), task_column=0),
+    ...     {"estimator__alpha": [0.01, 100]},
+    ...     scoring=task_scorer("r2"),
+    ...     cv=TaskKFold(5, task_column=0),
+    ... )
+    >>> search.fit(X, y).best_params_
+    {'estimator__alpha': 0.01}
+    """
+    if average not in ("macro", "pooled", "worst"):
+        raise ValueError(f"average must be 'macro', 'pooled' or 'worst'; got {average!r}.")
+    function, sign, kwargs, method = _resolve(metric)
+    if not isinstance(metric, str):
+        sign, method = (1 if greater_is_better else -1), response_method
+    return _TaskScorer(function, average, sign, method, task_column, {**kwargs, **metric_kwargs})
+
+
+class _TaskScorer:
+    """Callable made by `task_scorer`."""
+
+    def __init__(self, metric, average, sign, response_method, task_column, kwargs):
+        self.metric, self.average, self.sign = metric, average, sign
+        self.response_method, self.task_column, self.kwargs = response_method, task_column, kwargs
+
+    def __repr__(self):
+        parts = [getattr(self.metric, "__name__", repr(self.metric)), f"average={self.average!r}"]
+        parts += ["greater_is_better=False"] if self.sign < 0 else []
+        parts += [f"response_method={self.response_method!r}"] if self.response_method != "predict" else []
+        parts += [f"task_column={self.task_column!r}"] if self.task_column is not None else []
+        parts += [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"task_scorer({', '.join(parts)})"
+
+    def get_metadata_routing(self):
+        """Get the metadata request: `tasks` for `score`.
+
+        Returns
+        -------
+        request : MetadataRequest
+            The request.
+        """
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="tasks", alias=True)
+        return request
+
+    def _accept_sample_weight(self):
+        """Asked by scikit-learn's searches."""
+        return "sample_weight" in inspect.signature(self.metric).parameters
+
+    def __call__(self, estimator, X, y, tasks=None, sample_weight=None):
+        labels = self._labels(estimator, X, y, tasks)
+        values, method = response(estimator, X, labels, self.response_method)
+        kwargs = dict(self.kwargs)
+        classes = getattr(estimator, "classes_", None)
+        if classes is not None and method != "predict":
+            values = _score_of_positive(values, method, classes, np.ndim(y), kwargs.get("pos_label"))
+        if method == "predict_proba" and "labels" in inspect.signature(self.metric).parameters:
+            kwargs.setdefault("labels", classes)  # a task may lack a class
+        names, blocks = _task_blocks(y, values, labels, sample_weight)
+        if self.average == "pooled":
+            blocks = [
+                tuple(None if part[0] is None else np.concatenate(part) for part in zip(*blocks, strict=True))
+            ]
+            return self.sign * float(_scores(self.metric, blocks, kwargs)[0])
+        scores = self.sign * _scores(self.metric, blocks, kwargs)
+        if self.average == "worst":
+            return float(np.nanmin(scores)) if not np.isnan(scores).all() else np.nan
+        return _mean(dict(zip(names, scores, strict=True)))
+
+    def _labels(self, estimator, X, y, tasks):
+        """Task of each row: as given, from the scorer's own column, or from the estimator's."""
+        if tasks is not None:
+            return check_tasks(tasks, _num_samples(y))
+        if self.task_column is not None:
+            return task_labels(X, self.task_column)
+        column, may_move = final_task_column(estimator)
+        if self.average == "pooled" or (column is None and np.ndim(y) == 2):
+            return None
+        way_out = (
+            "Give task_scorer(..., task_column=...) the column of X that holds the tasks, pass tasks= with "
+            "sklearn.set_config(enable_metadata_routing=True), or use average='pooled'."
+        )
+        if column is None:
+            raise ValueError(
+                f"average={self.average!r} needs the task of each row, which was not given. {way_out}"
+            )
+        if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
+            raise ValueError(
+                f"task_column={column!r} of the final estimator is among the columns that earlier steps of "
+                f"its Pipeline put out, and not known in the X given to the scorer. {way_out}"
+            )
+        return task_labels(X, column)
+
+
+def response(estimator, X, labels, methods):
+    """Output of the first of `methods` that exists, with tasks passed if the model asks for them."""
+    model = getattr(estimator, "best_estimator_", estimator)  # a search's own predict takes no metadata
+    call = _check_response_method(model, methods)
+    wanted = (
+        labels is not None and final_task_column(model)[0] is None and _consumes_tasks(model, call.__name__)
+    )
+    values = call(X, **({"tasks": labels} if wanted else {}))
+    return (np.stack(values, axis=1) if isinstance(values, list) else np.asarray(values)), call.__name__
+
+
+def _consumes_tasks(estimator, method):
+    """Whether `tasks` reaches the model behind `method`."""
+    return "tasks" in get_routing_for_object(estimator).consumes(method, ["tasks"])
+
+
+def _score_of_positive(values, method, classes, y_ndim, pos_label):
+    """For two classes the one column of scores that metrics want; anything else unchanged."""
+    if np.ndim(classes[0]) or len(classes) != 2:
+        return values
+    positive = 1 if pos_label is None else list(classes).index(pos_label)
+    if method == "predict_proba" and values.ndim == y_ndim + 1:
+        return values[..., positive]
+    if positive == 1:
+        return values
+    return 1 - values if method == "predict_proba" else -values
+
+
+# --- the pieces -----------------------------------------------------------------------------
+
+
+def _resolve(metric):
+    """Function, sign, keyword arguments and response method of a callable or a scorer name."""
+    if not isinstance(metric, str):
+        if not callable(metric):
+            raise ValueError(f"metric must be a callable or the name of a scorer; got {metric!r}.")
+        return metric, 1, {}, "predict"
+    scorer = get_scorer(metric)
+    return scorer._score_func, scorer._sign, dict(scorer._kwargs), scorer._response_method
+
+
+def _task_blocks(y_true, y_pred, tasks, sample_weight):
+    """Task names, and per task (targets, predictions, weights or None) without missing labels."""
+    names = column_names(y_true)
+    y_true = check_array(y_true, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true")
+    y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
+    check_consistent_length(y_true, y_pred)
+    if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
+        y_true = y_true.ravel()
+    weight = check_sample_weight(sample_weight, y_true.shape)
+    if y_true.ndim == 1:
+        labels = np.zeros(len(y_true), dtype=int) if tasks is None else check_tasks(tasks, len(y_true))
+        names, codes = encode_tasks(labels)
+        order = np.argsort(codes, kind="stable")
+        rows = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+        blocks = [(y_true[r], y_pred[r], None if weight is None else weight[r]) for r in rows]
+        return names.tolist(), [_positive(block) for block in blocks]
+    if tasks is not None:
+        raise ValueError("tasks must be None for a 2-D y_true: its columns are the tasks.")
+    if y_pred.shape[:2] != y_true.shape:
+        raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
+    seen = ~missing_labels(y_true)
+    columns = range(y_true.shape[1])
+    weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
+    weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
+    blocks = [
+        tuple(None if a is None else a[seen[:, t], t] for a in (y_true, y_pred, weight)) for t in columns
+    ]
+    return names or list(columns), [_positive(block) for block in blocks]
+
+
+def _positive(block):
+    """The rows of a block with positive weight."""
+    if block[2] is None:
+        return block
+    keep = block[2] > 0
+    return tuple(part[keep] for part in block)
+
+
+def _scores(function, blocks, kwargs):
+    """The metric on each block, NaN where it is undefined."""
+    needed = _n_values_needed(np.concatenate([block[0] for block in blocks]))
+    scores, problem = np.full(len(blocks), np.nan), None
+    for t, (y_true, y_pred, weight) in enumerate(blocks):
+        if not len(y_true):
+            continue
+        weights = {} if weight is None else {"sample_weight": weight}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN says it
+                scores[t] = function(y_true, y_pred, **kwargs, **weights)
+        except ValueError as error:
+            problem = error
+            if len(np.unique(y_true)) >= needed:
+                raise
+    if problem is not None and np.isnan(scores).all():
+        raise problem
+    return scores
+
+
+def _n_values_needed(y_true):
+    """How many different targets a task needs for any metric: all classes, or two values."""
+    kind = type_of_target(y_true) if len(y_true) else "unknown"
+    return len(np.unique(y_true)) if kind in ("binary", "multiclass") else 2
+
+
+def _mean(scores):
+    """Mean over the tasks with a defined score; warns of the others."""
+    values = np.array(list(scores.values()))
+    undefined = [task for task, value in scores.items() if np.isnan(value)]
+    if undefined:
+        warnings.warn(
+            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}), "
+            "which are left out of the mean.",
+            UndefinedMetricWarning,
+            stacklevel=3,
+        )
+    return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
+
+
+def _sums_of_squares(y_true, y_pred, tasks):
+    """Task names, squared errors and squared deviations from the task's mean, summed per task."""
+    names, blocks = _task_blocks(y_true, y_pred, tasks, None)
+    sse = np.array([((y - p) ** 2).sum() for y, p, _ in blocks])
+    sst = np.array([((y - y.mean()) ** 2).sum() if len(y) else 0.0 for y, _, _ in blocks])
+    return names, sse, sst

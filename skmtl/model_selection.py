@@ -1,0 +1,306 @@
+"""Cross-validation splits in which every fold holds every task."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.model_selection import BaseShuffleSplit, StratifiedKFold
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _num_samples
+
+from ._data import check_tasks, encode_tasks
+from ._tasks import task_labels
+
+__all__ = ["TaskKFold", "TaskShuffleSplit"]
+
+
+class TaskKFold(StratifiedKFold):
+    """K-fold cross-validation in which every training and test fold holds every task.
+
+    The rows of each task are spread evenly over the folds; for a classification target also those
+    of each class inside each task, as far as their number allows. Rows sorted by task, the usual
+    form of such data, would give plain `KFold` test folds of unseen tasks.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row.
+    shuffle : bool, default=False
+        Whether to shuffle the rows of each task before they are split.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the shuffling.
+
+    See Also
+    --------
+    TaskShuffleSplit : A given number of training rows per task.
+
+    Notes
+    -----
+    `split` takes the tasks from `task_column`, or as ``split(X, y, tasks=tasks)``; under metadata
+    routing it requests `tasks` by default. With neither, or for a 2-D `y` (where each row belongs to
+    all tasks), all rows are one task.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.model_selection import TaskKFold
+    >>> tasks = np.array(["a", "a", "b", "b", "b", "b"])
+    >>> for train, test in TaskKFold(2).split(np.zeros((6, 1)), tasks=tasks):
+    ...     print(test, tasks[test])
+    [0 2 3] ['a' 'b' 'b']
+    [1 4 5] ['a' 'b' 'b']
+    """
+
+    __metadata_request__split = {"tasks": True}
+
+    def __init__(self, n_splits=5, *, task_column=None, shuffle=False, random_state=None):
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+        self.task_column = task_column
+
+    def split(self, X, y=None, groups=None, tasks=None):
+        """Generate the row numbers of the training and test sets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data; only its length and its task column matter.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Target; if it holds classes they are stratified inside each task. Not looked at if 2-D.
+        groups : object, default=None
+            Ignored, there for compatibility.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Yields
+        ------
+        train : ndarray of int
+            Rows of the training set.
+        test : ndarray of int
+            Rows of the test set.
+
+        Raises
+        ------
+        ValueError
+            If a task has fewer rows than there are folds, or tasks are given in two ways.
+        """
+        names, codes, classes = _cells(self, X, y, groups, tasks)
+        _check_counts(
+            names,
+            codes,
+            self.n_splits,
+            f"n_splits={self.n_splits} needs at least as many rows of each task",
+            "lower n_splits, merge or leave out these tasks, or use TaskShuffleSplit",
+        )
+        folds = self._folds(codes, classes)
+        rows = np.arange(len(codes))
+        for k in range(self.n_splits):
+            yield rows[folds != k], rows[folds == k]
+
+    def _folds(self, codes, classes):
+        """Fold of every row: dealt out in turn over the rows sorted by task and class.
+
+        `StratifiedKFold` on (task, class) pairs balances the pairs but not the tasks, and refuses
+        pairs with few rows.
+        """
+        n_samples = len(codes)
+        rng = check_random_state(self.random_state)
+        tie_break = rng.permutation(n_samples) if self.shuffle else np.arange(n_samples)
+        order = np.lexsort((tie_break, classes, codes))
+        dealt = np.arange(n_samples) % self.n_splits
+        if not self.shuffle:  # neighbouring rows of a cell stay in one fold, as in scikit-learn
+            dealt = dealt[np.lexsort((dealt, classes[order], codes[order]))]
+        folds = np.empty(n_samples, dtype=np.intp)
+        folds[order] = dealt
+        return folds
+
+    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X : object, default=None
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : object, default=None
+            Ignored.
+        tasks : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of folds.
+        """
+        return self.n_splits
+
+
+class TaskShuffleSplit(BaseShuffleSplit):
+    """Random splits with a given number or share of training rows from each task.
+
+    Parameters
+    ----------
+    n_splits : int, default=10
+        Number of splits.
+    train_size : float or int
+        Share in (0, 1) or number of the rows of each task that are drawn for training; the rest
+        is the test set. A share is rounded down, but gives at least one row.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws.
+
+    See Also
+    --------
+    TaskKFold : Cross-validation in which every row is tested once.
+
+    Notes
+    -----
+    Tasks are found as in `TaskKFold`. Classes keep their proportions inside each task, up to
+    rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.model_selection import TaskShuffleSplit
+    >>> tasks = np.repeat(["a", "b"], [4, 8])
+    >>> splitter = TaskShuffleSplit(1, train_size=0.25, random_state=0)
+    >>> for train, test in splitter.split(np.zeros((12, 1)), tasks=tasks):
+    ...     print(tasks[train].tolist(), len(test))
+    ['a', 'b', 'b'] 9
+    """
+
+    __metadata_request__split = {"tasks": True}
+
+    def __init__(self, n_splits=10, *, train_size, task_column=None, random_state=None):
+        super().__init__(n_splits, train_size=train_size, random_state=random_state)
+        if not isinstance(n_splits, Integral) or n_splits < 1:
+            raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
+        counts = isinstance(train_size, Integral) and train_size >= 1
+        if not counts and not (isinstance(train_size, Real) and 0 < train_size < 1):
+            raise ValueError(
+                f"train_size must be a share in (0, 1) or a positive number of rows; got {train_size!r}."
+            )
+        self.task_column = task_column
+
+    def split(self, X, y=None, groups=None, tasks=None):
+        """Generate the row numbers of the training and test sets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data; only its length and its task column matter.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Target; if it holds classes they are stratified inside each task. Not looked at if 2-D.
+        groups : object, default=None
+            Ignored, there for compatibility.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Yields
+        ------
+        train : ndarray of int
+            Rows of the training set.
+        test : ndarray of int
+            Rows of the test set.
+
+        Raises
+        ------
+        ValueError
+            If a task has too few rows for both sets, or tasks are given in two ways.
+        """
+        names, codes, classes = _cells(self, X, y, groups, tasks)
+        by_count = isinstance(self.train_size, Integral)
+        needed = self.train_size + 1 if by_count else 2
+        reason = f"train_size={self.train_size} and one test row need at least {needed} rows of each task"
+        _check_counts(names, codes, needed, reason, "lower train_size, merge or leave out these tasks")
+        counts = np.bincount(codes)
+        n_train = (
+            np.full_like(counts, self.train_size) if by_count else (counts * self.train_size).astype(int)
+        )
+        rng = check_random_state(self.random_state)
+        for _ in range(self.n_splits):
+            training = self._draw(codes, classes, counts, n_train.clip(1, counts - 1), rng)
+            yield np.flatnonzero(training), np.flatnonzero(~training)
+
+    def _draw(self, codes, classes, counts, n_train, rng):
+        """Training rows as a mask: evenly spaced ones of each task, sorted by class in random order.
+
+        Without classes this is a uniformly random subset; with them each class gets its share up to
+        one row, however rare it is.
+        """
+        order = np.lexsort((rng.permutation(len(codes)), classes, codes))
+        training = np.zeros(len(codes), dtype=bool)
+        starts = np.cumsum(counts) - counts
+        for start, n, m, offset in zip(starts, counts, n_train, rng.uniform(size=len(counts)), strict=True):
+            training[order[start + ((np.arange(m) + offset) * n / m).astype(int)]] = True
+        return training
+
+    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X : object, default=None
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : object, default=None
+            Ignored.
+        tasks : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
+        return self.n_splits
+
+
+def _cells(splitter, X, y, groups, tasks):
+    """Task names, and the task and class of each row as integers."""
+    if groups is not None:
+        warnings.warn(
+            f"The groups parameter is ignored by {type(splitter).__name__}", UserWarning, stacklevel=3
+        )
+    n_samples = _num_samples(X)
+    if tasks is not None and splitter.task_column is not None:
+        raise ValueError(
+            f"tasks= and task_column={splitter.task_column!r} both say which task a row belongs to; use one."
+        )
+    if splitter.task_column is not None:
+        tasks = task_labels(X, splitter.task_column)
+    labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
+    names, codes = encode_tasks(labels)
+    classes = np.zeros(n_samples, dtype=int)
+    if y is not None and np.ndim(y) == 1 and _holds_classes(y):
+        classes = np.unique(np.asarray(y), return_inverse=True)[1]
+    if len(classes) != n_samples:
+        raise ValueError(f"y has {len(classes)} labels but X has {n_samples} rows.")
+    return names, codes, classes
+
+
+def _holds_classes(y):
+    """Whether scikit-learn takes y for class labels; a target of whole numbers passes as well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # many different whole numbers: no harm here
+        return type_of_target(y) in ("binary", "multiclass")
+
+
+def _check_counts(names, codes, needed, reason, advice):
+    """Raise if a task has fewer rows than needed."""
+    counts = np.bincount(codes)
+    small = np.flatnonzero(counts < needed)
+    if len(small):
+        listed = ", ".join(
+            f"{name!r}: {n}"
+            for name, n in zip(names[small[:5]].tolist(), counts[small[:5]].tolist(), strict=True)
+        )
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise ValueError(
+            f"{reason}, but there are fewer in {len(small)} task(s) ({listed}{more} rows); {advice}."
+        )

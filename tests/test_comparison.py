@@ -1,0 +1,296 @@
+"""The numbers of a comparison follow from the predictions on the folds, and the verdict from the numbers."""
+
+import re
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skmtl.baselines import Pooled, SingleTask
+from skmtl.comparison import compare
+from skmtl.datasets import make_multitask_classification, make_multitask_regression
+from skmtl.metrics import task_scorer
+from skmtl.model_selection import TaskKFold, TaskShuffleSplit
+
+matplotlib.use("agg")
+
+RELATED = make_multitask_regression(
+    6, 16, 5, structure="mean", task_spread=0.1, intercept_spread=0.1, random_state=0
+)
+UNRELATED = make_multitask_regression(
+    4, 80, 3, intercept_spread=3, noise=0.3, n_informative=3, random_state=0
+)
+CLASSES = make_multitask_classification(4, 40, 3, structure="mean", random_state=0)
+BASELINES = ["single", "pooled", "intercepts", "mean"]
+
+
+def row(result, model):
+    return result.table[result.table["model"] == model].iloc[0]
+
+
+def test_numbers_follow_from_the_predictions():
+    p, folds = RELATED, TaskKFold(4, shuffle=True, random_state=1)
+    models = {"a": SingleTask(Ridge(0.5)), "b": Pooled(Ridge(2.0))}
+    result = compare(models, p.X, p.y, p.tasks, cv=folds, baselines=(), reference="a")
+    scores, errors = {"a": [], "b": []}, {"a": np.zeros(len(p.y)), "b": np.zeros(len(p.y))}
+    for train, test in folds.split(p.X, p.y, tasks=p.tasks):
+        for name, model in models.items():
+            predicted = model.fit(p.X[train], p.y[train], tasks=p.tasks[train]).predict(
+                p.X[test], tasks=p.tasks[test]
+            )
+            scores[name].append(r2_score(p.y[test], predicted))
+            errors[name][test] = (p.y[test] - predicted) ** 2
+    d = np.subtract(scores["b"], scores["a"])
+    t = d.mean() / np.sqrt((1 / 4 + 1 / 3) * d.var(ddof=1))
+    b = row(result, "b")
+    assert_allclose([b["mean"], b["sd"]], [np.mean(scores["b"]), np.std(scores["b"], ddof=1)])
+    assert_allclose([b["difference"], b["p_value"]], [d.mean(), 2 * stats.t.sf(abs(t), 3)])
+    assert_allclose(b["rmse"], np.mean([np.sqrt(errors["b"][p.tasks == t].mean()) for t in range(6)]))
+    assert row(result, "a")["difference"] == 0 and np.isnan(row(result, "a")["p_value"])
+    ours = result.per_task[result.per_task["model"] == "b"].set_index("task")
+    for t in range(6):
+        e, r = (errors[name][p.tasks == t] for name in "ba")
+        assert_allclose(ours.loc[t, "gain"], 1 - e.sum() / r.sum())
+        assert_allclose(ours.loc[t, "error"], e.mean())
+        assert ours.loc[t, "n_test"] == 16
+        assert ours.loc[t, "hurt"] == (e.sum() > r.sum())
+        assert ours.loc[t, "clearly_hurt"] == ((e - r).mean() > 2 * stats.sem(e - r))
+    assert (result.per_task.loc[result.per_task["model"] == "a", "gain"] == 0).all()
+
+
+def test_related_tasks_gain_and_unrelated_ones_lose():
+    good = compare({"shared": Pooled(Ridge())}, RELATED.X, RELATED.y, RELATED.tasks)
+    assert row(good, "shared")["difference"] > 0
+    assert good.per_task.query("model == 'shared'")["gain"].mean() > 0
+    bad = compare({"shared": Pooled(Ridge())}, UNRELATED.X, UNRELATED.y, UNRELATED.tasks)
+    assert row(bad, "shared")["difference"] < 0
+    assert "clearly worse" in bad.verdict and "4 of 4 tasks lose, 4 of them" in bad.verdict
+    assert bad.verdict.endswith("Sharing does not clearly help here: use 'single'.")
+    assert bad.table["model"].iloc[0] == "single"
+
+
+def test_verdict_credits_the_shrunken_intercepts():
+    p = make_multitask_regression(
+        20, 8, 4, structure="mean", task_spread=0, intercept_spread=2, random_state=0
+    )
+    model = Pooled(Ridge(), task_indicators=True)
+    result = compare(
+        {"model": model}, p.X, p.y, p.tasks, cv=TaskShuffleSplit(5, train_size=3, random_state=0)
+    )
+    means = dict(zip(result.table["model"], result.table["mean"], strict=True))
+    share = (means["intercepts"] - means["single"]) / (means["model"] - means["single"])
+    assert f"shrunken intercepts alone brings {share:.0%} of its gain over 'single'" in result.verdict
+    assert "'model'" in result.verdict and f"{means['model']:.3f}" in result.verdict
+    assert re.search(r"The simpler 'intercepts' \(.*\) (is not clearly worse|scores higher)", result.verdict)
+
+
+def test_clear_winner_is_recommended():
+    p = RELATED
+    result = compare(
+        {"good": SingleTask(Ridge())}, p.X, p.y, p.tasks, baselines={"bad": DummyRegressor()}, reference="bad"
+    )
+    assert "clearly better" in result.verdict
+    assert result.verdict.endswith("Use 'good'.")
+
+
+def test_task_column_equals_tasks():
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
+    scaler = make_column_transformer(
+        (StandardScaler(), list("vwxyz")), remainder="passthrough", verbose_feature_names_out=False
+    )
+
+    def model(task_column):
+        return Pooled(Ridge(), task_indicators=True, task_column=task_column)
+
+    routed = compare({"m": make_pipeline(StandardScaler(), model(None))}, p.X, p.y, p.tasks, cv=3)
+    named = compare(
+        {"m": make_pipeline(scaler.set_output(transform="pandas"), model("school"))}, frame, p.y, cv=3
+    )
+    scaler = make_column_transformer((StandardScaler(), list("vwxyz")), remainder="passthrough")
+    placed = compare(
+        {"m": make_pipeline(scaler, model(-1))},
+        frame,
+        p.y,
+        cv=TaskKFold(3, task_column="school", shuffle=True, random_state=0),
+    )
+    for result in (named, placed):
+        both = routed.table.merge(result.table, on="model")
+        assert len(both) == 5
+        assert_allclose(both["mean_x"], both["mean_y"], rtol=1e-6)
+        assert_allclose(
+            result.per_task["gain"].sort_values(), routed.per_task["gain"].sort_values(), rtol=1e-5, atol=1e-9
+        )
+
+
+def test_search_inside_and_preprocessing_of_the_baselines():
+    p = RELATED
+    X = p.X * [1e-3, 1, 1, 1, 1e3]  # without scaling ridge loses the first feature
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), Pooled(Ridge())),
+        {"pooled__estimator__alpha": [0.1, 10]},
+        scoring=task_scorer("neg_mean_squared_error"),
+        cv=TaskKFold(3),
+    )
+    result = compare(search, X, p.y, p.tasks, cv=3)
+    assert sorted(result.table["model"]) == sorted(["Pooled", *BASELINES])
+    scaled = compare(Pooled(Ridge()), StandardScaler().fit_transform(p.X), p.y, p.tasks, cv=3)
+    assert_allclose(row(result, "pooled")["mean"], row(scaled, "pooled")["mean"], atol=0.02)
+    # a search whose scorer cannot carry tasks must not end in an arbitrary choice
+    blind = GridSearchCV(SingleTask(Ridge()), {"estimator__alpha": [1, 2]}, scoring="r2", cv=TaskKFold(3))
+    message = r"search 'SingleTask' found no finite score.*task_scorer"
+    with (
+        pytest.warns(UserWarning, match=r"non-finite|Scoring failed"),
+        pytest.raises(ValueError, match=message),
+    ):
+        compare(blind, p.X, p.y, p.tasks, cv=3)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("make", [make_multitask_regression, make_multitask_classification])
+def test_shared_design(make, missing):
+    p = make(4, 60, 3, layout="shared", missing=missing, structure="mean", random_state=0)
+    estimator = Ridge() if make is make_multitask_regression else LogisticRegression()
+    y = pd.DataFrame(p.y, columns=list("dcba"))
+    result = compare({"m": Pooled(estimator, task_indicators=True)}, p.X, y, cv=3)
+    assert sorted(result.table["model"]) == sorted(["m", *BASELINES])
+    assert np.isfinite(result.table[["mean", "sd", "difference"]]).all(axis=None)
+    ours = result.per_task.query("model == 'm'")
+    assert ours["task"].tolist() == list("dcba")
+    assert ours["n_test"].tolist() == (~np.isnan(p.y)).sum(axis=0).tolist()
+    assert result.score == ("r2_score (macro)" if estimator.__class__ is Ridge else "roc_auc_score (pooled)")
+
+
+def test_classification_by_probability_and_without():
+    p = CLASSES
+    folds = TaskKFold(4, shuffle=True, random_state=0)
+    result = compare({"m": SingleTask(LogisticRegression())}, p.X, p.y, p.tasks, cv=folds)
+    brier, auc = np.zeros(len(p.y)), []
+    for train, test in folds.split(p.X, p.y, tasks=p.tasks):
+        model = SingleTask(LogisticRegression()).fit(p.X[train], p.y[train], tasks=p.tasks[train])
+        proba = model.predict_proba(p.X[test], tasks=p.tasks[test])[:, 1]
+        brier[test] = (p.y[test] - proba) ** 2
+        auc.append(roc_auc_score(p.y[test], model.decision_function(p.X[test], tasks=p.tasks[test])))
+    assert_allclose([row(result, "m")["mean"], row(result, "m")["brier"]], [np.mean(auc), brier.mean()])
+    assert row(result, "m")["brier"] < row(result, "mean")["brier"]
+    no_proba = compare({"m": Pooled(RidgeClassifier())}, p.X, p.y, p.tasks, cv=3, scoring="accuracy")
+    assert_allclose(row(no_proba, "m")["error_rate"], 1 - row(no_proba, "m")["mean"], atol=0.01)
+
+
+def test_several_classes():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(150, 2)), np.repeat(["a", "b"], 75)
+    y = np.array(["low", "mid", "top"])[np.digitize(X[:, 0] + 0.3 * rng.normal(size=150), [-0.5, 0.5])]
+    result = compare({"m": Pooled(LogisticRegression())}, X, y, tasks, cv=3, baselines=["single", "mean"])
+    assert result.score == "accuracy_score (pooled)"
+    assert row(result, "m")["brier"] < row(result, "mean")["brier"]
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    ["neg_mean_absolute_error", task_scorer(mean_absolute_error, greater_is_better=False, average="worst")],
+)
+def test_scoring_is_the_users(scoring):
+    p = RELATED
+    result = compare({"m": Pooled(Ridge())}, p.X, p.y, p.tasks, cv=3, scoring=scoring, baselines=["single"])
+    assert (result.table["mean"] < 0).all()
+    assert result.score.startswith("mean_absolute_error")
+
+
+def test_callable_scoring_and_splits():
+    p = RELATED
+    splits = list(TaskKFold(3).split(p.X, tasks=p.tasks))
+    given = compare(
+        {"m": Pooled(Ridge())}, p.X, p.y, p.tasks, cv=splits, scoring=r2_score, baselines=["single"]
+    )
+    same = compare({"m": Pooled(Ridge())}, p.X, p.y, p.tasks, cv=TaskKFold(3), baselines=["single"])
+    assert_allclose(given.table["mean"], same.table["mean"])
+
+
+def test_names_and_processes():
+    p = RELATED
+    models = [Pooled(Ridge()), Pooled(Ridge(9.0)), SingleTask(Ridge())]
+    result = compare(models, p.X, p.y, p.tasks, cv=2, baselines=["single"], n_jobs=2)
+    assert set(result.table["model"]) == {"Pooled", "Pooled 2", "SingleTask", "single"}
+    alone = compare(models, p.X, p.y, p.tasks, cv=2, baselines=["single"])
+    assert_allclose(sorted(result.table["mean"]), sorted(alone.table["mean"]))
+
+
+def test_text_is_aligned_and_complete():
+    result = compare({"m": Pooled(Ridge())}, RELATED.X, RELATED.y, RELATED.tasks, cv=3)
+    title, *lines = str(result).split("\n")
+    assert "r2_score (pooled)" in title and "'single'" in title
+    table = lines[:6]
+    assert table[0].split() == ["model", "mean", "sd", "difference", "p_value", "rmse", "seconds"]
+    assert len({len(line) for line in table}) == 1
+    assert lines[-1] == result.verdict
+    assert "&#x27;single&#x27;" in result._repr_html_()
+
+
+def test_plot_shows_the_gains_sorted():
+    result = compare({"m": Pooled(Ridge())}, UNRELATED.X, UNRELATED.y, UNRELATED.tasks, cv=3)
+    gain = np.sort(result.per_task.query("model == 'm'")["gain"])
+    ax = result.plot()
+    bars = sorted((bar.get_x(), bar.get_height()) for bar in ax.patches)
+    assert_allclose([height for _, height in bars], 100 * gain)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["better: 0 tasks", "worse: 4 tasks"]
+    assert result.plot(ax, model="pooled") is ax
+    with pytest.raises(ValueError, match="model='nobody' is not one of"):
+        result.plot(model="nobody")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"tasks": None}, "the task of each row is not known"),
+        ({"baselines": ["singel"]}, r"baselines must be among .*got \['singel'\]"),
+        ({"reference": "nobody"}, "reference='nobody' is not one of the models"),
+        ({"estimators": {"single": Ridge()}}, "share a name"),
+        ({"estimators": []}, "estimators is empty"),
+        ({"tasks": [1, 2]}, "tasks has 2 labels but X has 96 rows"),
+        ({"y": np.zeros((96, 2))}, "tasks must be None for a 2-D y"),
+        ({"y": [1.0]}, "y has 1 rows but X has 96"),
+    ],
+)
+def test_bad_input(args, message):
+    p = RELATED
+    with pytest.raises(ValueError, match=message):
+        compare(**{**{"estimators": {"m": Pooled(Ridge())}, "X": p.X, "y": p.y, "tasks": p.tasks}, **args})
+
+
+def test_without_pandas_and_matplotlib():
+    program = """
+import sys
+class Block:
+    def find_spec(self, name, *args):
+        if name.split(".")[0] in ("pandas", "matplotlib"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Block())
+from sklearn.linear_model import Ridge
+from skmtl.baselines import Pooled
+from skmtl.comparison import compare
+from skmtl.datasets import make_multitask_regression
+p = make_multitask_regression(3, 10, 2, random_state=0)
+result = compare({"m": Pooled(Ridge())}, p.X, p.y, p.tasks, cv=2)
+print(result)
+print(sorted(result.table["model"].tolist()), result.per_task["gain"].shape)
+try:
+    result.plot()
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "['intercepts', 'm', 'mean', 'pooled', 'single'] (15,)" in done.stdout
+    assert "pip install skmtl[plot]" in done.stdout

@@ -1,0 +1,338 @@
+"""Scores per task equal the metric on the rows of the task; the scorer carries tasks to predict."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import (
+    accuracy_score,
+    get_scorer,
+    log_loss,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skmtl.baselines import Pooled, SingleTask
+from skmtl.datasets import make_multitask_classification, make_multitask_regression
+from skmtl.metrics import (
+    explained_variance_per_task,
+    explained_variance_within,
+    mean_task_score,
+    per_task_score,
+    task_scorer,
+)
+from skmtl.model_selection import TaskKFold
+
+REGRESSION = make_multitask_regression(5, 24, 4, structure="mean", random_state=0)
+CLASSES = make_multitask_classification(5, 40, 4, structure="mean", random_state=0)
+SHARED = make_multitask_regression(5, 40, 4, layout="shared", missing=0.3, structure="mean", random_state=0)
+
+
+def stacked():
+    rng = np.random.default_rng(0)
+    tasks = rng.permutation(np.repeat(["b", "a", "c"], [10, 20, 5]))
+    y = rng.normal(size=35)
+    return y, y + rng.normal(size=35), tasks, rng.uniform(0.5, 2, size=35)
+
+
+# --- scores of predictions ---
+
+
+@pytest.mark.parametrize("metric", ["r2", r2_score, "neg_mean_squared_error", root_mean_squared_error])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equals_the_metric_on_each_task(metric, weighted):
+    y, p, tasks, weight = stacked()
+    function = {"r2": r2_score, "neg_mean_squared_error": lambda *a, **k: -mean_squared_error(*a, **k)}.get(
+        metric, metric
+    )
+    weight = weight if weighted else None
+    scores = per_task_score(metric, y, p, tasks, weight)
+    assert list(scores) == ["a", "b", "c"]
+    for task, score in scores.items():
+        rows = tasks == task
+        assert_allclose(
+            score, function(y[rows], p[rows], sample_weight=None if weight is None else weight[rows])
+        )
+    assert_allclose(mean_task_score(metric, y, p, tasks, weight), np.mean(list(scores.values())))
+
+
+def test_columns_are_tasks_and_missing_labels_are_left_out():
+    y, p, tasks, _ = stacked()
+    Y, P = np.full((35, 3), np.nan), np.zeros((35, 3))
+    for t, task in enumerate("abc"):
+        Y[tasks == task, t], P[tasks == task, t] = y[tasks == task], p[tasks == task]
+    expected = per_task_score("r2", y, p, tasks)
+    assert_allclose(list(per_task_score("r2", Y, P).values()), list(expected.values()))
+    assert per_task_score("r2", pd.DataFrame(Y, columns=list("abc")), P).keys() == expected.keys()
+    assert list(per_task_score("r2", Y, P)) == [0, 1, 2]
+
+
+def test_zero_weight_is_absence():
+    y, p, tasks, weight = stacked()
+    weight[::3] = 0
+    kept = weight > 0
+    assert_allclose(
+        list(per_task_score("r2", y, p, tasks, weight).values()),
+        list(per_task_score("r2", y[kept], p[kept], tasks[kept], weight[kept]).values()),
+    )
+
+
+def test_undefined_scores_are_nan_and_the_mean_says_so():
+    y = np.array([0, 1, 0, 1, 1, 1])
+    score = np.array([0.1, 0.9, 0.8, 0.2, 0.5, 0.7])
+    scores = per_task_score("roc_auc", y, score, [1, 1, 2, 2, 3, 3])
+    assert_allclose(list(scores.values()), [1.0, 0.0, np.nan])
+    with pytest.warns(UndefinedMetricWarning, match=r"1 of 3 tasks \(\[3\]\)"):
+        assert mean_task_score("roc_auc", y, score, [1, 1, 2, 2, 3, 3]) == 0.5
+    Y = np.array([[1.0, np.nan], [2.0, np.nan]])
+    assert_allclose(list(per_task_score("r2", Y, np.nan_to_num(Y)).values()), [1.0, np.nan])
+    one_row = per_task_score("r2", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1, 1, 2])
+    assert_allclose(list(one_row.values()), [1.0, np.nan])
+    probabilities = np.eye(3)[[0, 1, 2, 0, 1]]
+    several = per_task_score("roc_auc_ovr", [0, 1, 2, 0, 1], probabilities, [1, 1, 1, 2, 2])
+    assert_allclose(list(several.values()), [1.0, np.nan])
+
+
+def test_explained_variance_follows_its_formula():
+    y, p, tasks, _ = stacked()
+    y = y + 10 * (tasks == "a")  # level of a task must not matter
+    p = p + 10 * (tasks == "a")
+    sse = np.array([((y - p)[tasks == t] ** 2).sum() for t in "abc"])
+    sst = np.array([len(y[tasks == t]) * y[tasks == t].var() for t in "abc"])
+    assert_allclose(list(explained_variance_per_task(y, p, tasks).values()), 1 - sse / sst)
+    assert_allclose(explained_variance_within(y, p, tasks), 1 - sse.sum() / sst.sum())
+    means = pd.Series(y).groupby(tasks).transform("mean").to_numpy()
+    assert_allclose(explained_variance_within(y, means, tasks), 0, atol=1e-12)
+    assert np.isnan(explained_variance_per_task([1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [1, 2, 2])[2])
+    assert np.isnan(explained_variance_within([1.0, 2.0], [1.0, 2.0], [1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("r2", [1.0, 2.0], [1.0, np.nan]), "Input y_pred contains NaN"),
+        (("r2", [1.0, 2.0], [1.0]), "inconsistent numbers of samples"),
+        (("r2", [1.0, 2.0], [1.0, 2.0], [1]), "tasks has 1 labels but X has 2 rows"),
+        (("r2", np.ones((2, 2)), np.ones((2, 2)), [1, 1]), "tasks must be None for a 2-D y_true"),
+        (("r2", np.ones((2, 2)), np.ones((2, 3))), r"y_pred must have shape \(2, 2\)"),
+        (("accurate", [1], [1]), "accurate"),
+        ((3, [1], [1]), "metric must be a callable or the name"),
+        (("neg_mean_squared_log_error", [-3.0, 2.0], [1.0, 1.0]), "cannot be used when targets"),
+    ],
+)
+def test_bad_input(args, message):
+    with pytest.raises(ValueError, match=message):
+        per_task_score(*args)
+
+
+# --- the scorer ---
+
+
+def with_tasks(problem):
+    return np.column_stack([problem.X, problem.tasks])
+
+
+@pytest.mark.parametrize("average", ["macro", "pooled", "worst"])
+@pytest.mark.parametrize("metric", ["r2", "neg_mean_squared_error", mean_squared_error])
+def test_averages(average, metric):
+    p = REGRESSION
+    model = SingleTask(Ridge()).fit(p.X, p.y, tasks=p.tasks)
+    prediction = model.predict(p.X, tasks=p.tasks)
+    loss = metric is mean_squared_error
+    scores = np.array(list(per_task_score(metric, p.y, prediction, p.tasks).values())) * (-1 if loss else 1)
+    pooled = get_scorer("neg_mean_squared_error" if loss else metric)
+    expected = {
+        "macro": scores.mean(),
+        "worst": scores.min(),
+        "pooled": pooled._sign * pooled._score_func(p.y, prediction),
+    }[average]
+    scorer = task_scorer(metric, average=average, **({"greater_is_better": False} if loss else {}))
+    assert_allclose(scorer(model, p.X, p.y, tasks=p.tasks), expected)
+    column = SingleTask(Ridge(), task_column=-1).fit(with_tasks(p), p.y)
+    assert_allclose(scorer(column, with_tasks(p), p.y), expected)
+    assert_allclose(scorer(column, with_tasks(p), p.y, tasks=p.tasks), expected)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "accuracy", "average_precision"])
+def test_scorer_uses_the_response_of_the_named_metric(metric):
+    p = CLASSES
+    model = SingleTask(LogisticRegression()).fit(p.X, p.y, tasks=p.tasks)
+    each = []
+    for t, estimator in enumerate(model.estimators_):
+        rows = p.tasks == t
+        each.append(get_scorer(metric)(estimator, p.X[rows], p.y[rows]))
+    assert_allclose(task_scorer(metric)(model, p.X, p.y, tasks=p.tasks), np.mean(each))
+    shared = SingleTask(LogisticRegression()).fit(p.X[:40], p.y.reshape(5, 40).T)
+    each = [get_scorer(metric)(e, p.X[:40], p.y.reshape(5, 40)[t]) for t, e in enumerate(shared.estimators_)]
+    assert_allclose(task_scorer(metric)(shared, p.X[:40], p.y.reshape(5, 40).T), np.mean(each))
+
+
+def test_scorer_of_other_positive_class_and_of_a_task_with_one_class():
+    p = CLASSES
+    names = np.array(["no", "yes"])[p.y]
+    model = SingleTask(LogisticRegression()).fit(p.X, names, tasks=p.tasks)
+    auc = task_scorer(roc_auc_score, response_method="decision_function")(model, p.X, names, tasks=p.tasks)
+    scorer = task_scorer("average_precision", pos_label="yes")
+    flipped = task_scorer("average_precision", pos_label="no")
+    assert 0.5 < auc <= 1
+    assert scorer(model, p.X, names, tasks=p.tasks) > 0.6
+    assert flipped(model, p.X, names, tasks=p.tasks) > 0.6
+    rows = (p.tasks > 0) | (p.y == 1)  # task 0 is tested on one class: its log loss is defined
+    loss = task_scorer(log_loss, greater_is_better=False, response_method="predict_proba")
+    expected = [
+        log_loss(
+            names[rows & (p.tasks == t)], e.predict_proba(p.X[rows & (p.tasks == t)]), labels=["no", "yes"]
+        )
+        for t, e in enumerate(model.estimators_)
+    ]
+    assert_allclose(loss(model, p.X[rows], names[rows], tasks=p.tasks[rows]), -np.mean(expected))
+
+
+def test_shared_design_with_missing_labels():
+    p = SHARED
+    model = SingleTask(Ridge()).fit(p.X, p.y)
+    expected = per_task_score("r2", p.y, model.predict(p.X))
+    assert_allclose(task_scorer("r2")(model, p.X, p.y), np.mean(list(expected.values())))
+    seen = ~np.isnan(p.y)
+    pooled = r2_score(p.y[seen], model.predict(p.X)[seen])
+    assert_allclose(task_scorer("r2", average="pooled")(model, p.X, p.y), pooled)
+    search = GridSearchCV(
+        SingleTask(Ridge()), {"estimator__alpha": [0.1, 1e4]}, scoring=task_scorer("r2"), cv=TaskKFold(4)
+    )
+    assert search.fit(p.X, p.y).best_params_ == {"estimator__alpha": 0.1}
+
+
+@pytest.mark.parametrize("pipeline", [False, True])
+@pytest.mark.parametrize("average", ["macro", "pooled", "worst"])
+def test_routed_through_searches_and_cross_validation(pipeline, average):
+    p = REGRESSION
+    model = make_pipeline(StandardScaler(), SingleTask(Ridge())) if pipeline else SingleTask(Ridge())
+    name = "singletask__estimator__alpha" if pipeline else "estimator__alpha"
+    scorer = task_scorer("r2", average=average)
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(model, {name: [0.1, 1e4]}, scoring=scorer, cv=TaskKFold(3), error_score="raise")
+        search.fit(p.X, p.y, tasks=p.tasks)
+        assert search.best_params_ == {name: 0.1}
+        train, test = next(iter(TaskKFold(3).split(p.X, p.y, tasks=p.tasks)))
+        fitted = clone(model).set_params(**{name: 0.1}).fit(p.X[train], p.y[train], tasks=p.tasks[train])
+        by_hand = scorer(fitted, p.X[test], p.y[test], tasks=p.tasks[test])
+        assert_allclose(search.cv_results_["split0_test_score"][0], by_hand)
+        assert_allclose(
+            search.score(p.X, p.y, tasks=p.tasks), scorer(search.best_estimator_, p.X, p.y, tasks=p.tasks)
+        )
+        several = cross_validate(
+            search,
+            p.X,
+            p.y,
+            params={"tasks": p.tasks},
+            cv=TaskKFold(2),
+            error_score="raise",
+            scoring={"own": scorer, "mse": task_scorer(mean_squared_error, greater_is_better=False)},
+        )
+        assert (several["test_mse"] < 0).all() and np.isfinite(several["test_own"]).all()
+
+
+def test_tasks_reach_a_scorer_of_a_model_that_ignores_them():
+    p = REGRESSION
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            Ridge(), {"alpha": [1.0]}, scoring=task_scorer("r2"), cv=TaskKFold(3), error_score="raise"
+        )
+        search.fit(p.X, p.y, tasks=p.tasks)
+    expected = mean_task_score("r2", p.y, search.predict(p.X), p.tasks)
+    assert_allclose(task_scorer("r2")(search, p.X, p.y, tasks=p.tasks), expected)
+
+
+def frame_pipeline(task_column, output):
+    scaler = make_column_transformer(
+        (StandardScaler(), ["x0", "x1", "x2", "x3"]), remainder="passthrough", verbose_feature_names_out=False
+    )
+    model = SingleTask(Ridge(), task_column=task_column)
+    return make_pipeline(scaler.set_output(transform=output), model)
+
+
+def test_task_column_is_found_through_pipelines_and_searches():
+    p = REGRESSION
+    frame = pd.DataFrame(p.X, columns=["x0", "x1", "x2", "x3"]).assign(school=p.tasks.astype(str))
+    pipe = frame_pipeline("school", "pandas")
+    search = GridSearchCV(
+        pipe,
+        {"singletask__estimator__alpha": [0.1, 1e4]},
+        scoring=task_scorer("r2"),
+        error_score="raise",
+        cv=TaskKFold(3, task_column="school"),
+    ).fit(frame, p.y)
+    assert search.best_params_ == {"singletask__estimator__alpha": 0.1}
+    expected = mean_task_score("r2", p.y, search.predict(frame), p.tasks)
+    assert_allclose(task_scorer("r2")(search, frame, p.y), expected)
+    # a position behind a ColumnTransformer is no position in the frame
+    moved = frame_pipeline(-1, "default").fit(frame, p.y)
+    with pytest.raises(
+        ValueError, match=r"among the columns that earlier steps.*task_scorer\(\.\.\., task_column="
+    ):
+        task_scorer("r2")(moved, frame, p.y)
+    assert_allclose(
+        task_scorer("r2", task_column="school")(moved, frame, p.y),
+        mean_task_score("r2", p.y, moved.predict(frame), p.tasks),
+    )
+    pooled = task_scorer("r2", average="pooled")(moved, frame, p.y)
+    assert_allclose(pooled, r2_score(p.y, moved.predict(frame)))
+
+
+def test_missing_tasks_name_the_way_out():
+    p = REGRESSION
+    model = Pooled(Ridge()).fit(p.X, p.y, tasks=p.tasks)
+    with pytest.raises(
+        ValueError, match=r"needs the task of each row.*task_column=.*enable_metadata_routing=True.*pooled"
+    ):
+        task_scorer("r2")(model, p.X, p.y)
+    assert_allclose(task_scorer("r2", average="pooled")(model, p.X, p.y), r2_score(p.y, model.predict(p.X)))
+    with pytest.raises(ValueError, match="average must be 'macro', 'pooled' or 'worst'; got 'best'"):
+        task_scorer("r2", average="best")
+
+
+def test_sample_weight_counts():
+    p = REGRESSION
+    weight = np.random.default_rng(0).uniform(0, 2, size=len(p.y))
+    model = SingleTask(Ridge()).fit(p.X, p.y, tasks=p.tasks)
+    weighted = task_scorer("r2")(model, p.X, p.y, tasks=p.tasks, sample_weight=weight)
+    assert_allclose(weighted, mean_task_score("r2", p.y, model.predict(p.X, tasks=p.tasks), p.tasks, weight))
+    # scikit-learn's searches hand weights to the scorer, also to several scorers at once
+    search = GridSearchCV(
+        SingleTask(Ridge(), task_column=-1),
+        {"estimator__alpha": [1.0]},
+        refit="a",
+        error_score="raise",
+        scoring={"a": task_scorer("r2"), "b": task_scorer("neg_mean_squared_error")},
+        cv=TaskKFold(3, task_column=-1),
+    )
+    search.fit(with_tasks(p), p.y, sample_weight=weight)
+    assert np.isfinite(search.best_score_)
+
+
+def test_repr_and_pickle():
+    scorer = task_scorer(mean_squared_error, average="worst", greater_is_better=False, task_column="school")
+    assert (
+        repr(scorer)
+        == "task_scorer(mean_squared_error, average='worst', greater_is_better=False, task_column='school')"
+    )
+    p = REGRESSION
+    model = SingleTask(Ridge()).fit(p.X, p.y, tasks=p.tasks)
+    again = pickle.loads(pickle.dumps(task_scorer(accuracy_score, normalize=False)))
+    assert repr(again) == "task_scorer(accuracy_score, average='macro', normalize=False)"
+    plain = task_scorer("r2")
+    assert pickle.loads(pickle.dumps(plain))(model, p.X, p.y, tasks=p.tasks) == plain(
+        model, p.X, p.y, tasks=p.tasks
+    )

@@ -1,0 +1,183 @@
+"""Every fold holds every task, and each row is tested as often as the splitter promises."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
+
+from skmtl.baselines import SingleTask
+from skmtl.metrics import task_scorer
+from skmtl.model_selection import TaskKFold, TaskShuffleSplit
+
+SIZES = {"a": 5, "b": 7, "c": 23, "d": 11}
+TASKS = np.repeat(list(SIZES), list(SIZES.values()))
+X = np.arange(2.0 * len(TASKS)).reshape(-1, 2)
+
+
+def splitters():
+    return [
+        TaskKFold(5),
+        TaskKFold(5, shuffle=True, random_state=0),
+        TaskKFold(2, shuffle=True, random_state=1),
+        TaskShuffleSplit(4, train_size=0.3, random_state=0),
+        TaskShuffleSplit(4, train_size=0.99, random_state=0),
+        TaskShuffleSplit(4, train_size=4, random_state=0),
+    ]
+
+
+@pytest.mark.parametrize("splitter", splitters(), ids=repr)
+@pytest.mark.parametrize("target", ["none", "continuous", "classes", "rare"])
+def test_every_fold_holds_every_task(splitter, target):
+    rng = np.random.default_rng(0)
+    rare = np.where(rng.random(len(TASKS)) < 0.1, "yes", "no")
+    y = {
+        "none": None,
+        "continuous": rng.normal(size=len(TASKS)),
+        "classes": rng.integers(3, size=len(TASKS)),
+        "rare": rare,
+    }[target]
+    order = rng.permutation(len(TASKS))
+    splits = list(splitter.split(X[order], None if y is None else y[order], tasks=TASKS[order]))
+    assert len(splits) == splitter.get_n_splits()
+    for train, test in splits:
+        assert set(TASKS[order][train]) == set(TASKS[order][test]) == set(SIZES)
+        assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(len(TASKS)))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_kfold_tests_each_row_once_and_balances_tasks_and_classes(shuffle):
+    rng = np.random.default_rng(1)
+    y = rng.integers(3, size=len(TASKS))
+    splitter = TaskKFold(4, shuffle=shuffle, random_state=0 if shuffle else None)
+    tests = [test for _, test in splitter.split(X, y, tasks=TASKS)]
+    assert_array_equal(np.sort(np.concatenate(tests)), np.arange(len(TASKS)))
+    for task in SIZES:
+        counts = [np.sum(TASKS[test] == task) for test in tests]
+        assert np.ptp(counts) <= 1
+        for c in range(3):
+            assert np.ptp([np.sum((TASKS[test] == task) & (y[test] == c)) for test in tests]) <= 1
+
+
+def test_without_tasks_it_is_scikit_learns_kfold():
+    y = np.random.default_rng(2).normal(size=len(TASKS))
+    for ours, theirs in zip(TaskKFold(4).split(X, y), KFold(4).split(X), strict=True):
+        assert_array_equal(ours[1], theirs[1])
+    labels = np.sort((y > 0.5).astype(int))
+    for ours, theirs in zip(TaskKFold(4).split(X, labels), StratifiedKFold(4).split(X, labels), strict=True):
+        assert_array_equal(ours[1], theirs[1])
+
+
+def test_seed_decides():
+    def tests(seed):
+        return [t.tolist() for _, t in TaskKFold(3, shuffle=True, random_state=seed).split(X, tasks=TASKS)]
+
+    assert tests(0) == tests(0)
+    assert tests(0) != tests(1)
+
+
+@pytest.mark.parametrize(("train_size", "expected"), [(0.4, [2, 2, 9, 4]), (0.01, [1] * 4), (3, [3] * 4)])
+def test_shuffle_split_draws_the_asked_rows(train_size, expected):
+    for train, _ in TaskShuffleSplit(3, train_size=train_size, random_state=0).split(X, tasks=TASKS):
+        assert [np.sum(TASKS[train] == task) for task in SIZES] == expected
+
+
+def test_shuffle_split_keeps_class_shares_and_draws_every_row_equally_often():
+    y = np.tile([0, 0, 0, 1], 10)
+    tasks = np.repeat([1, 2], 20)
+    drawn = np.zeros(40)
+    for train, _ in TaskShuffleSplit(2000, train_size=0.4, random_state=0).split(
+        np.zeros((40, 1)), y, tasks=tasks
+    ):
+        assert [np.sum(y[train][tasks[train] == t]) for t in (1, 2)] == [2, 2]
+        drawn[train] += 1
+    assert np.abs(drawn / 2000 - 0.4).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "make", [TaskKFold, lambda **kw: TaskShuffleSplit(3, train_size=0.5, random_state=0, **kw)]
+)
+@pytest.mark.parametrize("form", ["frame", "array", "sparse", "list"])
+def test_task_column_equals_tasks(make, form):
+    codes = np.searchsorted(list(SIZES), TASKS)
+    data = {
+        "frame": (pd.DataFrame({"x": X[:, 0], "school": TASKS}, index=np.arange(len(TASKS))[::-1]), "school"),
+        "array": (np.column_stack([X, codes]), -1),
+        "sparse": (sparse.csc_array(np.column_stack([codes, X])), 0),
+        "list": (np.column_stack([X[:, 0], codes, X[:, 1]]).tolist(), 1),
+    }
+    table, column = data[form]
+    expected = make().split(X, tasks=TASKS)
+    for ours, theirs in zip(make(task_column=column).split(table), expected, strict=True):
+        assert_array_equal(ours[0], theirs[0])
+        assert_array_equal(ours[1], theirs[1])
+
+
+def test_shared_design_with_missing_labels_splits_rows():
+    Y = np.full((10, 3), np.nan)
+    tests = [test for _, test in TaskKFold(5).split(np.zeros((10, 2)), Y)]
+    assert [len(test) for test in tests] == [2] * 5
+
+
+def test_routed_in_search_and_cross_validation():
+    y = np.random.default_rng(0).normal(size=len(TASKS))
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            SingleTask(Ridge()),
+            {"estimator__alpha": [1.0]},
+            cv=TaskKFold(3),
+            scoring=task_scorer("r2"),
+            error_score="raise",
+        )
+        assert np.isfinite(search.fit(X, y, tasks=TASKS).best_score_)
+        # a plain KFold on rows sorted by task tests unseen tasks, and says so
+        search.set_params(cv=KFold(3))
+        with pytest.raises(ValueError, match=r"not seen in fit.*TaskKFold"):
+            search.fit(X, y, tasks=TASKS)
+
+
+def test_task_column_needs_no_routing():
+    y = np.random.default_rng(0).normal(size=len(TASKS))
+    frame = pd.DataFrame({"x": X[:, 0], "school": TASKS})
+    model = SingleTask(Ridge(), task_column="school")
+    scores = cross_val_score(model, frame, y, cv=TaskKFold(3, task_column="school"), error_score="raise")
+    assert scores.shape == (3,)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("splitter", splitters(), ids=repr)
+def test_repr_and_copy_keep_the_arguments(splitter):
+    again = eval(repr(splitter), {"TaskKFold": TaskKFold, "TaskShuffleSplit": TaskShuffleSplit})
+    for ours, theirs in zip(
+        again.split(X, tasks=TASKS), clone(splitter, safe=False).split(X, tasks=TASKS), strict=True
+    ):
+        assert_array_equal(ours[0], theirs[0])
+
+
+def test_errors_name_what_is_wrong():
+    with pytest.raises(
+        ValueError, match=r"n_splits=6 .* fewer in 1 task\(s\) \('a': 5 rows\); lower n_splits"
+    ):
+        list(TaskKFold(6).split(X, tasks=TASKS))
+    with pytest.raises(ValueError, match=r"train_size=7 .* 8 rows .* 2 task\(s\) \('a': 5, 'b': 7 rows\)"):
+        list(TaskShuffleSplit(train_size=7).split(X, tasks=TASKS))
+    with pytest.raises(ValueError, match=r"tasks= and task_column=0 both"):
+        list(TaskKFold(2, task_column=0).split(X, tasks=TASKS))
+    with pytest.raises(ValueError, match=r"tasks has 3 labels but X has 46 rows"):
+        list(TaskKFold(2).split(X, tasks=["a", "b", "c"]))
+    with pytest.raises(ValueError, match="y has 2 labels but X has 46 rows"):
+        list(TaskKFold(2).split(X, [0, 1], tasks=TASKS))
+    with pytest.raises(ValueError, match="train_size must be a share"):
+        TaskShuffleSplit(train_size=1.5)
+    with pytest.raises(ValueError, match="train_size must be a share"):
+        TaskShuffleSplit(train_size=0)
+    with pytest.raises(ValueError, match="n_splits must be a positive integer"):
+        TaskShuffleSplit(0, train_size=0.5)
+    with pytest.raises(ValueError, match="n_splits=2 or more"):
+        TaskKFold(1)
+    with pytest.warns(UserWarning, match="groups parameter is ignored by TaskKFold"):
+        list(TaskKFold(2).split(X, groups=TASKS))
