@@ -11,6 +11,7 @@ Two layouts with the same methods, so that nothing behind them asks which one it
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
+from itertools import pairwise
 from numbers import Real
 
 import numpy as np
@@ -282,7 +283,7 @@ class StackedData(TaskData):
 
     @property
     def _blocks(self):
-        return [slice(*bounds) for bounds in zip(self.indptr[:-1], self.indptr[1:], strict=True)]
+        return [slice(*bounds) for bounds in pairwise(self.indptr)]
 
     @cached_property
     def _expanded(self):
@@ -473,7 +474,7 @@ def predict_rows(X, codes, W, b):
     out = np.empty(X.shape[0])
     order = np.argsort(codes, kind="stable")
     bounds = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         rows = order[start:stop]
         t = codes[rows[0]]
         out[rows] = X[rows] @ W[t] + b[t]

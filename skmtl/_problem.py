@@ -29,7 +29,7 @@ def pooled_intercepts(h, ha, strength):
 
 
 def mean_coupling(h, strength):
-    """Weights kappa left on the intercepts' targets: optimal b cost 1/2 sum kappa_t (a_t - mean_kappa a)^2."""
+    """kappa: at optimal b the intercepts cost 1/2 sum kappa_t (a_t - (kappa-weighted mean of a))^2."""
     return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
 
 
@@ -121,7 +121,7 @@ class RowsTerm(DataTerm):
         return self.data.adjoint(self.data.weight * self.loss.gradient(self.data.y, self._eta(image, b)))
 
     def second_order(self, V, image):
-        """<V, H V> with H the second derivative (b optimised out), from V and its image; None if it varies."""
+        """<V, H V>, H the second derivative (b optimised out), from V and its image; None if H varies."""
         if not self.loss.quadratic:
             return None
         change = image - self.data.spread(self._followed(self.data, image))
@@ -443,11 +443,12 @@ class Problem:
         for part, V in zip(self.parts, parts, strict=True):
             part_size, part_cost = _dual_cost(part, V, G)
             size, cost = max(size, part_size), cost + part_cost
-        theta = _best_scale(
-            lambda c: dual.negative_conjugate(c) - c * c * cost, size, self.term.loss.quadratic
-        )
-        bound = dual.negative_conjugate(theta) - theta**2 * cost
-        gap = primal - bound + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
+
+        def bound(theta):
+            return dual.negative_conjugate(theta) - theta**2 * cost
+
+        best = bound(_best_scale(bound, size, self.term.loss.quadratic))
+        gap = primal - best + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
         return primal, b, max(gap, 0.0) if gap == gap else np.inf
 
     def _infeasibility(self, W, b, G, gb):

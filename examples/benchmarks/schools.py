@@ -12,7 +12,8 @@ the training rows of the splits published by Argyriou, Evgeniou & Pontil), two f
 Every strength is chosen by cross-validation inside the training rows. All figures are means over the 10
 splits, in per cent but for RMSE. EV_within is the explained variance about the mean of each school
 (Argyriou et al. 2008), EV_pooled R^2 over all test rows (Bakker & Heskes 2003), RMSE_task the mean over
-schools of the root mean squared error, "wins" the splits with a higher EV_within than both single-task ridges.
+schools of the root mean squared error, "wins" the splits with a higher EV_within than both
+single-task ridges.
 """
 
 import sys
@@ -30,8 +31,8 @@ STRENGTHS = np.logspace(-1, 4, 11)
 
 
 def search(model, grid):
-    """Search with five splits of the rows of every school; ids of the schools are the last column."""
-    cv = TaskShuffleSplit(5, train_size=0.75, task_column=-1, random_state=0)
+    """Search with ten splits of the rows of every school; ids of the schools are the last column."""
+    cv = TaskShuffleSplit(10, train_size=0.75, task_column=-1, random_state=0)
     return GridSearchCV(model, grid, scoring="neg_mean_squared_error", cv=cv, error_score="raise")
 
 
@@ -49,7 +50,7 @@ def models():
         ),
         "MeanRegularizedRegressor": search(
             MeanRegularizedRegressor(**last),
-            {"alpha": [1, 3, 10, 30, 100], "intercept_alpha": [0.1, 0.3, 1, 3], "mean_alpha": [0.0, 0.1]},
+            {"alpha": [1, 3, 10, 20, 50], "intercept_alpha": [0.1, 0.3, 1, 2, 4], "mean_alpha": [0.0, 0.1]},
         ),
         "TraceNormRegressor with a mean": search(
             TraceNormRegressor(mean_alpha=0.01, **last),

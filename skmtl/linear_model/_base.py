@@ -1,5 +1,6 @@
 """Everything that linear estimators share: parameters, fit, predict, score."""
 
+import inspect
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -92,7 +93,7 @@ def estimator(cls):
     row, so that on standardised features a strength of 1 leaves nothing of most models.
     """
     if issubclass(cls, ClassifierMixin):
-        cls.__annotations__ = {"alpha": float, **cls.__dict__.get("__annotations__", {})}
+        cls.__annotations__ = {"alpha": float, **inspect.get_annotations(cls)}
         cls.alpha = field(default=0.01, kw_only=False)
     return documented(dataclass(eq=False, repr=False, kw_only=True)(cls))
 
@@ -219,8 +220,8 @@ class LinearModel(TaskInputMixin, BaseEstimator):
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", estimator=self, input_name="X")
         return make_task_data(
-            X, self._encode(y, sample_weight), tasks, sample_weight=sample_weight, task_weight=self.task_weight,
-            names=self.tasks_,
+            X, self._encode(y, sample_weight), tasks, sample_weight=sample_weight,
+            task_weight=self.task_weight, names=self.tasks_,
         )  # fmt: skip
 
     def _start(self, data):

@@ -57,7 +57,7 @@ class Sum(Penalty):
 
     def prox(self, W, step):
         """The exact prox, where the quadratic terms are ridges: shrink after the prox of the other."""
-        rough, smooth = self.split()
+        rough, _ = self.split()
         quadratic = self.quadratic(len(W))
         if not quadratic.is_ridge:
             if rough is not None:

@@ -35,7 +35,7 @@ def fista(problem, parts, max_iter, target):
 
 
 def _first_step(problem, X, W, image, b):
-    """1 / (curvature along the gradient): at most 1 / Lipschitz constant from above, backtracking does the rest."""
+    """1 / (curvature along the gradient), at least 1 / Lipschitz constant; backtracking does the rest."""
     term = problem.term
     G = term.gradient(W, image, b)
     size = np.linalg.norm(G)
