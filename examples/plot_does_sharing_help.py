@@ -8,7 +8,6 @@ for one model of all. `compare` fits a multi-task model and the models that one 
 same folds, prints a table, and says per school who gains and who loses.
 """
 
-import numpy as np
 from sklearn.compose import make_column_transformer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline

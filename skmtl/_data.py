@@ -262,10 +262,6 @@ class TaskData:
         """The same rows with targets y - offset."""
         return self._with(y=self.y - offset)
 
-    def select(self, columns):
-        """The same rows restricted to some features."""
-        return self._with(X=self.X[:, columns])
-
     def _with(self, **changes):
         other = copy(self)
         for name in ("weight", "totals", "_expanded"):

@@ -17,7 +17,7 @@ from .losses import SquaredError
 from .penalties._coupling import Shared, TaskQuadratic
 from .statistics import TaskStatistics
 
-DENSE_FEATURES = 2000  # up to here a (n_features, n_features) system is solved by factorisation
+DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
 
 
 def pooled_intercepts(h, ha, strength):
@@ -387,8 +387,7 @@ class Problem:
     def _has_certificate(self, part):
         if part.rough is None or isinstance(part.rough, Shared):
             return True
-        probe = (self.shape[0], min(self.shape[1], 5))
-        return part.rough.is_norm(probe) or part.rough.conjugate(np.zeros(probe)) is not None
+        return part.rough.is_norm(self.shape) or part.rough.conjugate(np.zeros(self.shape)) is not None
 
     def zeros(self):
         """All parts zero."""

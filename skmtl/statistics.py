@@ -109,9 +109,10 @@ class TaskStatistics:
         return total
 
     @classmethod
-    def from_data(cls, data):
-        """Moments of a `TaskData` object under its row weights."""
-        T, p, D = data.n_tasks, data.n_features, data.n_designs
+    def from_data(cls, data, columns=slice(None)):
+        """Moments of a `TaskData` object under its row weights, of all or some of the features."""
+        T, D = data.n_tasks, data.n_designs
+        p = len(np.arange(data.n_features)[columns])
         stats = cls(
             tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
             x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
@@ -120,7 +121,9 @@ class TaskStatistics:
         for d, (X, weight, Y, tasks) in enumerate(data.designs()):
             stats.count[tasks] = np.count_nonzero(weight)
             stats.weight[tasks] = weight.sum()
-            stats.x_mean[d], stats.y_mean[tasks], stats.xx[d], xy, stats.yy[tasks] = moments(X, Y, weight)
+            stats.x_mean[d], stats.y_mean[tasks], stats.xx[d], xy, stats.yy[tasks] = moments(
+                X, Y, weight, columns
+            )
             stats.xy[tasks] = xy.T
         return stats
 
@@ -221,22 +224,28 @@ def _merge(a, b, weight, cross, sign):
     )
 
 
-def moments(X, Y, weight):
-    """Weighted means of X and Y, and their centred second moments xx, xy, yy."""
+def moments(X, Y, weight, columns=slice(None)):
+    """Weighted means of X[:, columns] and Y, and their centred second moments xx, xy, yy."""
     total = weight.sum()
-    x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
-    if sparse.issparse(X):  # centring would fill X: subtract the means afterwards
-        Xw, Yw = X.multiply(weight[:, None]).tocsr(), Y * weight[:, None]
-        xx = (X.T @ Xw).toarray() - total * np.outer(x_mean, x_mean)
-        xy = X.T @ (Yw - weight[:, None] * y_mean)
-        return x_mean, y_mean, xx, xy, (Yw * Y).sum(axis=0) - total * y_mean**2
-    p, k = X.shape[1], Y.shape[1]
+    if sparse.issparse(X):
+        X = X[:, columns]
+        return _sparse_moments(X, Y, weight, total)
+    x_mean, y_mean = (weight @ X)[columns] / total, (weight @ Y) / total
+    p, k = len(x_mean), Y.shape[1]
     xx, xy, yy = np.zeros((p, p)), np.zeros((p, k)), np.zeros(k)
     for start in range(0, len(X), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         root = np.sqrt(weight[rows, None])
-        x, y = (X[rows] - x_mean) * root, (Y[rows] - y_mean) * root
+        x, y = (X[rows, columns] - x_mean) * root, (Y[rows] - y_mean) * root
         xx += x.T @ x
         xy += x.T @ y
         yy += (y**2).sum(axis=0)
     return x_mean, y_mean, xx, xy, yy
+
+
+def _sparse_moments(X, Y, weight, total):
+    """The same for sparse X, which centring would fill: the means are subtracted afterwards."""
+    x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
+    Xw, Yc = X.multiply(weight[:, None]).tocsr(), Y - y_mean
+    xx = (X.T @ Xw).toarray() - total * np.outer(x_mean, x_mean)
+    return x_mean, y_mean, xx, Xw.T @ Yc, (weight[:, None] * Yc**2).sum(axis=0)

@@ -58,8 +58,8 @@ def _restricted(term, chosen):
     """The data term on the chosen features, as moments."""
     if isinstance(term, MomentsTerm):
         return term if len(chosen) == term.n_features else term.select(chosen)
-    data = term.data.select(chosen)
-    return MomentsTerm(TaskStatistics.from_data(data), data.scale, term.fit_intercept, term.intercept_alpha)
+    stats = TaskStatistics.from_data(term.data, chosen)
+    return MomentsTerm(stats, term.data.scale, term.fit_intercept, term.intercept_alpha)
 
 
 def _solve_restricted(problem, term, W, max_epochs, target):

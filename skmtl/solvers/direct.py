@@ -62,9 +62,9 @@ def make_preconditioner(term, quadratic):
         return (
             _schur_inverse(term, quadratic) if quadratic.matrix is None else _block_inverse(term, quadratic)
         )
-    sizes = [X.shape[0] for X, *_ in term.data.designs()]
+    rows = [X.shape[0] for X, *_, tasks in term.data.designs() for _ in range(tasks.start, tasks.stop)]
     shift = quadratic.diagonal()
-    if sum(n * n for n in sizes) <= KERNEL_ENTRIES and max(sizes) < term.n_features:
+    if sum(n * n for n in rows) <= KERNEL_ENTRIES and max(rows) < term.n_features:
         return _kernel_inverse(term, shift)
     return _diagonal_inverse(term, shift)
 
@@ -160,18 +160,18 @@ def _kernel_inverse(term, shift):
     (X' X + s I)^-1 v = (v - X' (X X' + s I)^-1 X v) / s with centred, weighted rows; without a shift
     the pseudo-inverse, which leads to the solution of least norm.
     """
-    factors = []
+    factors, products = [], (None, None)
     for X, weight, _, tasks in term.data.designs():
-        used = np.flatnonzero(weight)
-        X = X[used]
-        K = (X @ X.T).toarray() if issparse(X) else X @ X.T
-        total = weight.sum()
+        if products[0] is not X:  # a shared design is multiplied once
+            products = X, X @ X.T
+        K = products[1].toarray() if issparse(X) else products[1]
+        mean = np.zeros(X.shape[1])
         if term.fit_intercept:
-            C = np.eye(len(used)) - weight[used] / total
-            K = C @ K @ C.T
-        mean = (weight[used] @ X) / total if term.fit_intercept else np.zeros(X.shape[1])
+            share = weight / weight.sum()
+            mean, along = share @ X, K @ share
+            K = K - along[:, None] - along + share @ along
         for t in range(tasks.start, tasks.stop):
-            root = np.sqrt(weight[used] * term.data.scale[t])
+            root = np.sqrt(weight * term.data.scale[t])
             factors.append((X, root, mean, _kernel_factor(K * np.outer(root, root), shift[t])))
 
     def apply(R):
@@ -198,7 +198,8 @@ def _kernel_factor(K, shift):
 
 def _diagonal_inverse(term, shift):
     """Inverse of the diagonal of the Hessian (uncentred, an upper bound)."""
-    X, data = term.data.X, term.data
-    squares = data._with(X=X.multiply(X).tocsr() if issparse(X) else X**2)
-    D = squares.adjoint(np.broadcast_to(data.weight, data.y.shape)) + shift[:, None]
+    D = np.repeat(shift[:, None], term.n_features, axis=1)
+    for X, weight, _, tasks in term.data.designs():
+        squares = X.multiply(X).T @ weight if issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
+        D[tasks] += np.outer(term.data.scale[tasks], squares)
     return lambda R: R / np.where(D > 0, D, 1.0)

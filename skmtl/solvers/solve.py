@@ -2,9 +2,11 @@
 
 import warnings
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import ThreadpoolController
 
 from .._problem import MomentsTerm, Problem, make_term
 from ..penalties import Shared
@@ -109,8 +111,21 @@ def solve(
     ConvergenceWarning
         If `max_iter` is reached first.
     """
-    problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
-    return run(problem, solver, init, max_iter, tol, callback, verbose)
+    with _blas_threads(data):
+        problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
+        return run(problem, solver, init, max_iter, tol, callback, verbose)
+
+
+def _blas_threads(data):
+    """One BLAS thread while there is a matrix per task: threads cost more than they save on such blocks."""
+    designs = len(data.xx) if isinstance(data, TaskStatistics) else data.n_designs
+    return _thread_pools().limit(limits=1 if designs > 1 else None, user_api="blas")
+
+
+@cache
+def _thread_pools():
+    """The loaded BLAS libraries, looked up once."""
+    return ThreadpoolController()
 
 
 def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
