@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit_context
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._data import make_task_data, predict_rows, resolve_task_weight
 from .._problem import MomentsTerm, Problem
-from .._tasks import TaskInputMixin
+from .._tasks import TaskInputMixin, missing_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, get_loss
 from ..solvers.solve import SOLVERS, alpha_max, run, solve
 
@@ -244,6 +243,22 @@ class LinearModel(TaskInputMixin, BaseEstimator):
 
     # --- predict ---
 
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        """R^2 of a regressor, accuracy of a classifier; missing labels (NaN in a 2-D y) are left out.
+
+        Parameters
+        ----------
+        X, y, tasks
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+            For a 2-D y the plain mean over its columns.
+        """
+        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+
     def _linear_predictor(self, X, tasks):
         """x_i . w_t + b_t: (n_samples,), or (n_samples, n_tasks) for a shared design."""
         X, codes = self._predict_inputs(X, tasks)
@@ -325,21 +340,7 @@ class LinearRegressor(RegressorMixin, MultiOutputMixin, LinearModel):
         """
         return self._linear_predictor(X, tasks)
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
-        """Coefficient of determination R^2; missing labels (NaN in a 2-D y) are left out.
-
-        Parameters
-        ----------
-        X, y, tasks
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        float
-            For a 2-D y the plain mean over its columns.
-        """
-        return observed_score(r2_score, y, self.predict(X, tasks=tasks), sample_weight)
+    score = LinearModel.score  # not that of the mixin
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -356,7 +357,7 @@ class LinearClassifier(ClassifierMixin, MultiOutputMixin, LinearModel):
 
     def _encode(self, y, sample_weight):
         """Targets 0 and 1 (NaN where missing in a 2-D y); sets `classes_`."""
-        used = ~_missing(y)
+        used = ~missing_labels(y)
         if sample_weight is not None:
             used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
         observed = y[used]
@@ -428,44 +429,4 @@ class LinearClassifier(ClassifierMixin, MultiOutputMixin, LinearModel):
         eta = self._linear_predictor(X, tasks)
         return np.column_stack([expit(-eta), expit(eta)]) if eta.ndim == 1 else expit(eta)
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
-        """Accuracy; missing labels (NaN in a 2-D y) are left out.
-
-        Parameters
-        ----------
-        X, y, tasks
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        float
-            For a 2-D y the plain mean over its columns.
-        """
-        return observed_score(accuracy_score, y, self.predict(X, tasks=tasks), sample_weight)
-
-
-def _missing(y):
-    """Where labels are missing: NaN or None in a 2-D y."""
-    if y.dtype == object:
-        return np.vectorize(lambda label: label is None or label != label, otypes=[bool])(y)
-    return np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
-
-
-def observed_score(metric, y, predicted, sample_weight=None):
-    """metric(y, predicted), for 2-D targets the mean over columns of the score on observed labels."""
-    y = np.asarray(y)
-    if predicted.ndim == 1 or y.ndim == 1:
-        return metric(y, predicted, sample_weight=sample_weight)
-    if y.shape != predicted.shape:
-        raise ValueError(f"y has shape {y.shape} but the predictions have shape {predicted.shape}.")
-    observed = ~_missing(y)
-    scores = [
-        metric(
-            y[rows, t].astype(predicted.dtype), predicted[rows, t],
-            sample_weight=None if sample_weight is None else np.asarray(sample_weight)[rows],
-        )
-        for t, rows in enumerate(observed.T)
-        if rows.any()
-    ]  # fmt: skip
-    return float(np.mean(scores))
+    score = LinearModel.score  # not that of the mixin
