@@ -16,6 +16,7 @@ from .._data import make_task_data, predict_rows, resolve_task_weight
 from .._problem import MomentsTerm, Problem
 from .._tasks import TaskInputMixin, missing_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, get_loss
+from ..metrics import score_predictions
 from ..solvers.solve import SOLVERS, alpha_max, run, solve
 
 COMMON_PARAMETERS = """alpha : float, default=1.0
@@ -226,7 +227,9 @@ class LinearModel(TaskInputMixin, BaseEstimator):
     def _start(self, data):
         """Parts to start from, or None."""
         parts = getattr(self, "_parts_", None) if self.warm_start else None
-        return parts if parts is not None and parts[0].shape == (data.n_tasks, data.n_features) else None
+        n_parts = len(self._penalty().parts()) + (self._shared_mean() is not None)
+        fits = parts and len(parts) == n_parts and parts[0].shape == (data.n_tasks, data.n_features)
+        return parts if fits else None
 
     def _store(self, result):
         """Fitted attributes from a SolverResult."""
