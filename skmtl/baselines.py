@@ -230,7 +230,7 @@ class SingleTask(_Baseline):
         Class labels over all tasks (classifiers only).
     n_features_in_ : int
         Number of columns of X, the task column included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Names of the columns of X, if it has names.
 
     See Also
@@ -246,7 +246,7 @@ class SingleTask(_Baseline):
 
     References
     ----------
-    R. Caruana, "Multitask Learning", Machine Learning 28, 1997. :doi:`10.1023/A:1007379606734`
+    R. Caruana, "Multitask Learning", Machine Learning 28, 1997. https://doi.org/10.1023/A:1007379606734
 
     Examples
     --------
@@ -372,7 +372,7 @@ class Pooled(_Baseline):
         Class labels (classifiers only).
     n_features_in_ : int
         Number of columns of X, the task column included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Names of the columns of X, if it has names.
 
     See Also
@@ -387,7 +387,7 @@ class Pooled(_Baseline):
     References
     ----------
     T. Evgeniou, M. Pontil, "Regularized multi-task learning", KDD 2004.
-    :doi:`10.1145/1014052.1014067`
+    https://doi.org/10.1145/1014052.1014067
 
     Examples
     --------

@@ -72,9 +72,8 @@ def compare(
         Headline score: a scorer's name or ``metric(y_true, y_pred)``, evaluated on all rows of a
         test fold together, or a `task_scorer`. By default R^2 on all rows of a fold (for a 2-D `y` the
         mean over tasks), for two classes the area under the ROC curve, else accuracy.
-    baselines : sequence of str, or dict of {str: estimator}, \
-            default=("single", "pooled", "intercepts", "mean")
-        Models to beat, see Notes.
+    baselines : sequence of str, or dict of {str: estimator}
+        Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean".
     reference : str, default="single"
         Name of the model that gains and differences are measured against.
     n_jobs : int, default=None
@@ -110,7 +109,7 @@ def compare(
     References
     ----------
     C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003.
-    :doi:`10.1023/A:1024068626366`
+    https://doi.org/10.1023/A:1024068626366
 
     Examples
     --------

@@ -177,7 +177,7 @@ def explained_variance_within(y_true, y_pred, tasks=None):
     References
     ----------
     A. Argyriou, T. Evgeniou, M. Pontil, "Convex multi-task feature learning", Machine Learning 73,
-    2008. :doi:`10.1007/s10994-007-5040-8`
+    2008. https://doi.org/10.1007/s10994-007-5040-8
 
     Examples
     --------

@@ -59,9 +59,8 @@ def make_multitask_regression(
         Rows per task; one number for each task is allowed in the stacked layout.
     n_features : int, default=20
         Number of features.
-    structure : {"shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"}, \
-            default="shared_support"
-        What the tasks have in common, see Notes.
+    structure : {"shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"}
+        What the tasks have in common, see Notes. Default: "shared_support".
     n_informative : int, default=None
         Number of features with non-zero coefficients, drawn at random. By default a quarter of the
         features (at least one) for "shared_support" and "temporal", else all.
@@ -179,9 +178,8 @@ def make_multitask_classification(
         Rows per task; one number for each task is allowed in the stacked layout.
     n_features : int, default=20
         Number of features.
-    structure : {"shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"}, \
-            default="shared_support"
-        What the tasks have in common, see Notes.
+    structure : {"shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"}
+        What the tasks have in common, see Notes. Default: "shared_support".
     n_informative : int, default=None
         Number of features with non-zero coefficients, drawn at random. By default a quarter of the
         features (at least one) for "shared_support" and "temporal", else all.

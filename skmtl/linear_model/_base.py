@@ -68,8 +68,8 @@ COMMON_ATTRIBUTES = """coef_ : ndarray of shape (n_tasks, n_features)
         Duality gap, an upper bound of ``objective_`` minus the optimum; NaN: no certificate.
     n_features_in_ : int
         Number of columns of X, task column included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of those columns, if X has string names."""
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Names of the columns of X, if X has string names."""
 
 CLASSIFIER_ATTRIBUTES = """classes_ : ndarray of shape (2,)
         Class labels.

@@ -45,9 +45,9 @@ class TraceNormRegressor(TraceNorm, LinearRegressor):
     ----------
     rank_ : int
         Rank of W (of the deviations, with `mean_alpha`).
-    singular_values_ : ndarray of shape (rank_,)
+    singular_values_ : ndarray of shape (rank,)
         Its singular values.
-    components_ : ndarray of shape (rank_, n_features)
+    components_ : ndarray of shape (rank, n_features)
         Its right singular vectors: the directions that the tasks share.
     %(attributes)s
 
@@ -91,9 +91,9 @@ class TraceNormClassifier(TraceNorm, LinearClassifier):
     ----------
     rank_ : int
         Rank of W (of the deviations, with `mean_alpha`).
-    singular_values_ : ndarray of shape (rank_,)
+    singular_values_ : ndarray of shape (rank,)
         Its singular values.
-    components_ : ndarray of shape (rank_, n_features)
+    components_ : ndarray of shape (rank, n_features)
         Its right singular vectors: the directions that the tasks share.
     %(attributes)s
 

@@ -117,7 +117,7 @@ class Entries(Placement):
 
     @property
     def kernel(self):
-        """Code of the compiled prox of one feature: every function of one number here is |.|."""
+        """Code of the compiled prox of one feature: of one number, every norm is its absolute value."""
         return KERNEL_L1 if self.function.kernel is not None else None
 
     def _vectors(self, W):

@@ -52,7 +52,7 @@ class L1(VectorFunction):
         return np.sign(V) * np.maximum(np.abs(V) - step * self.alpha, 0.0)
 
     def dual_norm(self, V):
-        """max_k |v_k| / alpha of each row."""
+        """Largest absolute value over alpha, of each row."""
         return _over(np.abs(V).max(axis=1, initial=0.0), self.alpha)
 
 
@@ -83,7 +83,7 @@ class L2(VectorFunction):
         return V * (shrink / np.where(size > 0, size, 1.0))
 
     def dual_norm(self, V):
-        """||v||_2 / alpha of each row."""
+        """Length over alpha, of each row."""
         return _over(np.linalg.norm(V, axis=1), self.alpha)
 
 
