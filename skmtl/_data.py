@@ -398,7 +398,7 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, na
     ValueError, TypeError
         If an argument is malformed; the message names it.
     """
-    X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", accept_large_sparse=True)
+    X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", input_name="X")
     y = _check_target(y)
     check_consistent_length(X, y)
     sample_weight = check_sample_weight(sample_weight, y.shape)

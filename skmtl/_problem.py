@@ -89,7 +89,8 @@ class RowsTerm(DataTerm):
         """x_i . w_t."""
         return self.data.forward(W)
 
-    def _eta(self, image, b):
+    def predictor(self, image, b):
+        """x_i . w_t + b_t."""
         return image + self.data.spread(b)
 
     def intercept(self, W, image, start):
@@ -98,7 +99,7 @@ class RowsTerm(DataTerm):
         if not self.fit_intercept:
             return np.zeros(self.n_tasks)
         for _ in range(100):
-            g, h = self._intercept_derivatives(self._eta(image, b))
+            g, h = self._intercept_derivatives(self.predictor(image, b))
             step = pooled_intercepts(h, h * b - g, self.intercept_alpha) - b
             # far out the curvature vanishes and a full step would overshoot
             step = step if self.loss.quadratic else np.clip(step, -2.0, 2.0)
@@ -113,20 +114,21 @@ class RowsTerm(DataTerm):
 
     def value(self, W, image, b):
         """Data term, intercept penalty included."""
-        losses = self.data.weight * self.loss.value(self.data.y, self._eta(image, b))
+        losses = self.data.weight * self.loss.value(self.data.y, self.predictor(image, b))
         return float(losses.sum()) + self.spread_of_intercepts(b)
 
     def gradient(self, W, image, b):
         """Gradient in W at optimal b, shape (n_tasks, n_features)."""
-        return self.data.adjoint(self.data.weight * self.loss.gradient(self.data.y, self._eta(image, b)))
+        return self.data.adjoint(self.data.weight * self.loss.gradient(self.data.y, self.predictor(image, b)))
 
-    def second_order(self, V, image):
-        """<V, H V>, H the second derivative (b optimised out), from V and its image; None if H varies."""
+    def second_order(self, V, image, eta=None):
+        """<V, H V> from V and its image, H the second derivative at eta with b optimised out."""
+        model = self.data
         if not self.loss.quadratic:
-            return None
-        change = image - self.data.spread(self._followed(self.data, image))
-        b = self._followed(self.data, -image)
-        return float((self.data.weight * change**2).sum()) + 2 * self.spread_of_intercepts(b)
+            model = model.reweighted(model.y, model.weight * self.loss.hessian(model.y, eta))
+        b = self._followed(model, image)
+        change = image - model.spread(b)
+        return float((model.weight * change**2).sum()) + 2 * self.spread_of_intercepts(b)
 
     def curvature(self, V):
         """H V for a quadratic loss."""
@@ -146,7 +148,7 @@ class RowsTerm(DataTerm):
         in the domain of the conjugate while the step is short.
         """
         data, y, weight = self.data, self.data.y, self.data.weight
-        eta = self._eta(image, b)
+        eta = self.predictor(image, b)
         slope, bend = self.loss.gradient(y, eta), self.loss.hessian(y, eta)
         model = data.reweighted(y, weight * bend)
         shift = np.zeros(self.shape) if free is None else self._free_step(model, slope, W, free, ridge)

@@ -227,25 +227,33 @@ def _merge(a, b, weight, cross, sign):
 def moments(X, Y, weight, columns=slice(None)):
     """Weighted means of X[:, columns] and Y, and their centred second moments xx, xy, yy."""
     total = weight.sum()
-    if sparse.issparse(X):
-        X = X[:, columns]
-        return _sparse_moments(X, Y, weight, total)
     x_mean, y_mean = (weight @ X)[columns] / total, (weight @ Y) / total
+    if sparse.issparse(X):
+        found = _sparse_moments(X[:, columns], Y - y_mean, weight, x_mean)
+        if found is not None:
+            return x_mean, y_mean, *found
     p, k = len(x_mean), Y.shape[1]
     xx, xy, yy = np.zeros((p, p)), np.zeros((p, k)), np.zeros(k)
-    for start in range(0, len(X), CHUNK_ROWS):
+    for start in range(0, X.shape[0], CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         root = np.sqrt(weight[rows, None])
-        x, y = (X[rows, columns] - x_mean) * root, (Y[rows] - y_mean) * root
+        x = X[rows][:, columns]
+        x = ((x.toarray() if sparse.issparse(x) else x) - x_mean) * root
+        y = (Y[rows] - y_mean) * root
         xx += x.T @ x
         xy += x.T @ y
         yy += (y**2).sum(axis=0)
     return x_mean, y_mean, xx, xy, yy
 
 
-def _sparse_moments(X, Y, weight, total):
-    """The same for sparse X, which centring would fill: the means are subtracted afterwards."""
-    x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
-    Xw, Yc = X.multiply(weight[:, None]).tocsr(), Y - y_mean
-    xx = (X.T @ Xw).toarray() - total * np.outer(x_mean, x_mean)
-    return x_mean, y_mean, xx, Xw.T @ Yc, (weight[:, None] * Yc**2).sum(axis=0)
+def _sparse_moments(X, Y, weight, x_mean):
+    """xx, xy and yy for centred Y; X would fill, so that its means are subtracted afterwards.
+
+    None where that costs too many digits: columns with hardly a zero and a large offset.
+    """
+    Xw = X.multiply(weight[:, None]).tocsr()
+    xx, offset = (X.T @ Xw).toarray(), weight.sum() * x_mean**2
+    left = np.diag(xx) - offset
+    if (left < 1e-6 * offset).any():
+        return None
+    return xx - weight.sum() * np.outer(x_mean, x_mean), Xw.T @ Y, weight @ Y**2

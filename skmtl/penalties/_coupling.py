@@ -67,14 +67,15 @@ class TaskQuadratic:
 
     def diagonal(self):
         """Diagonal of Q, shape (n_tasks,)."""
-        own = self.deviations + (self.mean - self.deviations) / self.n_tasks
-        own = np.full(self.n_tasks, own)
+        T = self.n_tasks
+        own = np.full(T, self.deviations * (1 - 1 / T) + self.mean / T)
         return own if self.matrix is None else own + self.matrix.diagonal()
 
     def eigenvectors(self):
         """Eigenvalues (n_tasks,) and orthonormal eigenvectors (n_tasks, n_tasks) of Q."""
         T = self.n_tasks
-        Q = self.deviations * np.eye(T) + (self.mean - self.deviations) / T
+        P = np.full((T, T), 1 / T)
+        Q = self.deviations * (np.eye(T) - P) + self.mean * P
         if self.matrix is not None:
             Q = Q + (self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix)
         values, vectors = np.linalg.eigh(Q)
@@ -87,8 +88,8 @@ class TaskQuadratic:
         if self.matrix is not None:
             values, vectors = self.eigenvectors()
             return vectors[:, values == 0] if (values == 0).any() else None
-        if (self.deviations == 0 and self.mean == 0) or (T == 1 and self.mean == 0):
-            return np.eye(T)
+        if T == 1 or self.deviations == self.mean:
+            return np.eye(T) if self.mean == 0 else None
         if self.deviations == 0:
             return linalg.null_space(np.ones((1, T)))
         return np.full((T, 1), T**-0.5) if self.mean == 0 else None

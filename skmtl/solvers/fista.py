@@ -20,8 +20,8 @@ def fista(problem, parts, max_iter, target):
     Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
     for n_iter in range(1, max_iter + 1):
         b = term.intercept(Wy, image_y, b)
-        gradients = problem.smooth_gradients(Y, Wy, term.gradient(Wy, image_y, b))
-        new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, gradients, step)
+        G = term.gradient(Wy, image_y, b)
+        new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
         turned = sum(np.vdot(y - x, x - old) for y, x, old in zip(Y, new, X, strict=True)) > 0
         t_new = 1.0 if turned else (1 + np.sqrt(1 + 4 * t * t)) / 2
         beta = 0.0 if turned else (t - 1) / t_new
@@ -49,8 +49,9 @@ def _first_step(problem, X, W, image, b):
     return 1.0 / curvature if curvature > 0 else 1.0
 
 
-def _prox_step(problem, Y, Wy, image_y, b, gradients, step):
+def _prox_step(problem, Y, Wy, image_y, b, G, step):
     """Next point by backtracking: parts, their sum, its image, the step, and curvature met * step."""
+    gradients = problem.smooth_gradients(Y, Wy, G)
     while True:
         new = [
             V - step * g if part.rough is None else part.rough.prox(V - step * g, step)
@@ -62,21 +63,20 @@ def _prox_step(problem, Y, Wy, image_y, b, gradients, step):
         length = float(sum(np.vdot(m, m) for m in moves))
         if length == 0:
             return new, W, image, step, 1.0
-        met = _second_order(problem, Y, Wy, image_y, b, gradients, new, W, image, moves)
+        met = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
+        met += 2 * problem.smooth_penalty_value(moves, W - Wy)
         ease = met * step / length
         if ease <= 1.0 or not np.isfinite(ease) or step < 1e-300:
             return new, W, image, step, ease
         step *= max(0.5 if ease > 1.6 else 0.95 / ease, 0.1)
 
 
-def _second_order(problem, Y, Wy, image_y, b, gradients, new, W, image, moves):
-    """2 (f(new) - f(Y) - <gradient, new - Y>) of the smooth part f; exact for a quadratic loss."""
-    term = problem.term
-    met = term.second_order(W - Wy, image - image_y)
-    if met is not None:
-        return met + 2 * problem.smooth_penalty_value(moves, W - Wy)
-    value = term.value(W, image, term.intercept(W, image, b)) + problem.smooth_penalty_value(new, W)
-    before = term.value(Wy, image_y, b) + problem.smooth_penalty_value(Y, Wy)
-    linear = sum(float(np.vdot(g, m)) for g, m in zip(gradients, moves, strict=True))
-    rounding = 1e-15 * abs(before)  # differences below it say nothing about the curvature
-    return 2 * max(value - before - linear - 4 * rounding, 0.0)
+def _data_curvature(term, Wy, image_y, b, G, W, image):
+    """2 (f(W) - f(Wy) - <G, W - Wy>) of the data term f."""
+    if term.loss.quadratic:
+        return term.second_order(W - Wy, image - image_y)
+    before = term.value(Wy, image_y, b)
+    met = 2 * (term.value(W, image, term.intercept(W, image, b)) - before - float(np.vdot(G, W - Wy)))
+    if met < 1e-7 * abs(before):  # a difference of nearly equal numbers: their second derivative says more
+        met = term.second_order(W - Wy, image - image_y, eta=term.predictor(0.5 * (image + image_y), b))
+    return met

@@ -1,10 +1,14 @@
 """Smooth problems with a loss that is not quadratic."""
 
+from itertools import islice
+
 import numpy as np
 
 from .._problem import make_term
 from ..losses import SquaredError
 from .direct import conjugate_gradients, make_preconditioner
+
+INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
 
 
 def newton(problem, parts, max_iter, target):
@@ -35,9 +39,9 @@ def _newton_direction(term, quadratic, image, b, gradient):
     def operator(V):
         return model.curvature(V) + quadratic.apply(V)
 
-    size = np.linalg.norm(gradient)
-    for n, direction in enumerate(
-        conjugate_gradients(operator, make_preconditioner(model, quadratic), -gradient), start=1
-    ):
-        if np.linalg.norm(operator(direction) + gradient) <= 1e-6 * size or n >= 200:
-            return direction
+    size, direction = np.linalg.norm(gradient), np.zeros_like(gradient)
+    steps = conjugate_gradients(operator, make_preconditioner(model, quadratic), -gradient)
+    for direction in islice(steps, INNER_ITERATIONS):
+        if np.linalg.norm(operator(direction) + gradient) <= 1e-6 * size:
+            break
+    return direction
