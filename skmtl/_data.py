@@ -32,6 +32,20 @@ def column_names(X):
     return None if columns is None else list(columns)
 
 
+def text_columns(X):
+    """Names of the columns of a frame that cannot be read as numbers."""
+    names = column_names(X) or []
+    return [name for name in names if not _is_numeric(_safe_indexing(X, name, axis=1))]
+
+
+def _is_numeric(column):
+    try:
+        np.asarray(column).astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def split_task_column(X, task_column):
     """Feature columns of X (same container) and the labels in its task column, shape (n_samples,)."""
     names = column_names(X)
@@ -62,7 +76,7 @@ def split_task_column(X, task_column):
 
 def _one_column(X, position, names):
     if sparse.issparse(X):
-        return X[:, [position]].toarray().ravel()
+        return X.tocsc()[:, [position]].toarray().ravel()
     return np.asarray(_safe_indexing(X, position if names is None else names[position], axis=1))
 
 
@@ -75,12 +89,15 @@ def _drop_column(X, position, names):
     n_columns = len(names) if names is not None else X.shape[1]
     keep = [j for j in range(n_columns) if j != position]
     if sparse.issparse(X):
-        return X[:, keep]
+        return X.tocsc()[:, keep]
     return _safe_indexing(X, keep if names is None else [names[j] for j in keep], axis=1)
 
 
 def check_tasks(tasks, n_samples, name="tasks"):
     """Validated task labels, shape (n_samples,), without missing values."""
+    if isinstance(tasks, (list, tuple)):  # an array of mixed labels would turn numbers and NaN into text
+        kinds = {type(label) for label in tasks}
+        tasks = np.asarray(tasks) if len(kinds) == 1 else _object_array(tasks)
     labels = np.asarray(tasks)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.ravel()
@@ -88,15 +105,28 @@ def check_tasks(tasks, n_samples, name="tasks"):
         raise ValueError(f"{name} must be one label per row, shape (n_samples,); got shape {labels.shape}.")
     if len(labels) != n_samples:
         raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
-    missing = labels != labels if labels.dtype.kind in "fO" else np.zeros(len(labels), bool)
+    missing = labels != labels if labels.dtype.kind in "fMm" else np.zeros(len(labels), bool)
     if labels.dtype.kind == "O":
-        missing = np.array([label is None or label != label for label in labels], dtype=bool)
+        missing = np.array([_is_missing(label) for label in labels], dtype=bool)
     if missing.any():
         raise ValueError(
             f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
             "every row needs a task."
         )
     return labels
+
+
+def _object_array(values):
+    """The values as they are, in an array."""
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _is_missing(label):
+    """None, NaN, NaT or pandas' NA (whose comparisons are neither true nor false)."""
+    differs = label is None or label != label
+    return not isinstance(differs, (bool, np.bool_)) or bool(differs)
 
 
 def encode_tasks(labels):
@@ -207,6 +237,11 @@ def stack_tasks(blocks, names=None):
     names = list(range(len(blocks))) if names is None else list(names)
     if len(names) != len(blocks):
         raise ValueError(f"names has {len(names)} labels but blocks holds {len(blocks)} pairs.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ from each other; got {names[:10]}.")
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in blocks):
+        raise ValueError("blocks must hold (X, y) pairs, one per task.")
+    _check_same_columns(names, [column_names(X) for X, _ in blocks])
     Xs = [check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False) for X, _ in blocks]
     ys = [np.asarray(y) for _, y in blocks]
     for name, X, y in zip(names, Xs, ys, strict=True):
@@ -219,7 +254,18 @@ def stack_tasks(blocks, names=None):
             )
     stack = sparse.vstack if any(map(sparse.issparse, Xs)) else np.vstack
     X = stack(Xs, **({"format": "csr"} if stack is sparse.vstack else {}))
-    return X, np.concatenate(ys), np.repeat(np.asarray(names), [len(y) for y in ys])
+    return X, np.concatenate(ys), np.repeat(check_tasks(names, len(names), "names"), [len(y) for y in ys])
+
+
+def _check_same_columns(names, columns):
+    """ValueError where the frames of two tasks name their columns differently."""
+    named = [(name, found) for name, found in zip(names, columns, strict=True) if found is not None]
+    for name, found in named:
+        if found != named[0][1]:
+            raise ValueError(
+                f"task {name!r} has the columns {found} but task {named[0][0]!r} has {named[0][1]}; "
+                "all tasks must have the same features in the same order."
+            )
 
 
 # --- the validated object -------------------------------------------------------------------

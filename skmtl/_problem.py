@@ -100,6 +100,9 @@ class RowsTerm(DataTerm):
             return np.zeros(self.n_tasks)
         for _ in range(100):
             g, h = self._intercept_derivatives(self.predictor(image, b))
+            pull = self.intercept_alpha * (b - b.mean())
+            if not self.loss.quadratic and (np.abs(g + pull) <= 4e-16 * self.totals).all():
+                break  # a task with one class has its intercept at infinity: far enough
             step = pooled_intercepts(h, h * b - g, self.intercept_alpha) - b
             # far out the curvature vanishes and a full step would overshoot
             step = step if self.loss.quadratic else np.clip(step, -2.0, 2.0)
@@ -330,6 +333,9 @@ class Part:
 
     def __init__(self, penalty, n_tasks):
         self.rough, smooth = penalty.split()
+        for term in [*smooth, *([] if self.rough is None else [self.rough])]:
+            if not getattr(term, "alpha", 0.0) >= 0:
+                raise ValueError(f"alpha of a penalty must be >= 0; got {term!r}.")
         if getattr(self.rough, "alpha", None) == 0 and not isinstance(self.rough, Shared):
             self.rough = None  # strength zero: unpenalised, not a norm with an infinite dual
         self.quadratic = TaskQuadratic.of(smooth, n_tasks)

@@ -155,6 +155,11 @@ class TaskInputMixin:
                 stacklevel=4,
             )
             y = y.ravel()
+        if y.ndim == 1 and missing_labels(y).any():
+            raise ValueError(
+                "Input y contains NaN (or None). With one label per row drop the row; "
+                "missing labels are for a y of shape (n_samples, n_tasks)."
+            )
         finite = "allow-nan" if y.ndim == 2 else True
         return check_array(
             y, ensure_2d=False, dtype=None, ensure_all_finite=finite, input_name="y", estimator=self

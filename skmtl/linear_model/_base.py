@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._data import make_task_data, predict_rows, resolve_task_weight
+from .._data import make_task_data, predict_rows, resolve_task_weight, text_columns
 from .._problem import MomentsTerm, Problem
 from .._tasks import TaskInputMixin, missing_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, get_loss
 from ..metrics import score_predictions
 from ..solvers.solve import SOLVERS, alpha_max, run, solve
+from ..statistics import TaskStatistics
 
 COMMON_PARAMETERS = """alpha : float, default=1.0
         Strength of the whole penalty.
@@ -211,18 +212,31 @@ class LinearModel(TaskInputMixin, BaseEstimator):
         model._validate_params()
         return alpha_max(
             model._read(X, y, tasks, sample_weight), model._loss(), model._penalty(),
-            fit_intercept=self.fit_intercept, intercept_alpha=self.intercept_alpha,
+            fit_intercept=self.fit_intercept, ridge=self.ridge, intercept_alpha=self.intercept_alpha,
             mean_alpha=model._shared_mean(),
         )  # fmt: skip
 
     def _read(self, X, y, tasks, sample_weight):
         """TaskData of the arguments of fit."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
-        X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", estimator=self, input_name="X")
+        X = self._check_features(X, dtype="numeric")
         return make_task_data(
             X, self._encode(y, sample_weight), tasks, sample_weight=sample_weight,
             task_weight=self.task_weight, names=self.tasks_,
         )  # fmt: skip
+
+    def _check_features(self, X, dtype):
+        """X as a numeric array or CSR/CSC matrix."""
+        try:
+            return check_array(X, accept_sparse=("csr", "csc"), dtype=dtype, estimator=self, input_name="X")
+        except ValueError as error:
+            text = text_columns(X)
+            if not text:
+                raise
+            raise ValueError(
+                f"{error}. The column(s) {text} of X are not numbers: encode them, and if one of them holds "
+                "the task of each row name it by task_column."
+            ) from error
 
     def _start(self, data):
         """Parts to start from, or None."""
@@ -265,7 +279,7 @@ class LinearModel(TaskInputMixin, BaseEstimator):
     def _linear_predictor(self, X, tasks):
         """x_i . w_t + b_t: (n_samples,), or (n_samples, n_tasks) for a shared design."""
         X, codes = self._predict_inputs(X, tasks)
-        X = check_array(X, accept_sparse=("csr", "csc"), dtype=np.float64, estimator=self, input_name="X")
+        X = self._check_features(X, dtype=np.float64)
         W, b = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
         if codes is None:
             eta = X @ W.T + b
@@ -276,7 +290,7 @@ class LinearModel(TaskInputMixin, BaseEstimator):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LinearRegressor(RegressorMixin, MultiOutputMixin, LinearModel):
+class LinearRegressor(RegressorMixin, LinearModel):
     """Regression on a linear predictor."""
 
     loss: Any = "squared_error"
@@ -310,6 +324,8 @@ class LinearRegressor(RegressorMixin, MultiOutputMixin, LinearModel):
         ValueError
             If the loss is not the squared error.
         """
+        if not isinstance(stats, TaskStatistics):
+            raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
         if not self._loss().quadratic:
             raise ValueError(f"loss={self.loss!r} needs the rows; statistics serve the squared error only.")
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
@@ -347,7 +363,7 @@ class LinearRegressor(RegressorMixin, MultiOutputMixin, LinearModel):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LinearClassifier(ClassifierMixin, MultiOutputMixin, LinearModel):
+class LinearClassifier(ClassifierMixin, LinearModel):
     """Binary classification by the logistic loss on a linear predictor."""
 
     def __sklearn_tags__(self):

@@ -73,6 +73,8 @@ class Penalty(BaseEstimator):
 
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""
+        if not hasattr(self, "alpha"):
+            return _Scaled(self, factor)
         other = clone(self)
         return other.set_params(alpha=other.alpha * factor)
 
@@ -85,3 +87,16 @@ class Penalty(BaseEstimator):
         return self.scaled(factor)
 
     __rmul__ = __mul__
+
+
+class _Scaled(Penalty):
+    """factor * penalty, for a penalty without a parameter `alpha`."""
+
+    def __init__(self, penalty, factor):
+        self.penalty, self.factor = penalty, factor
+
+    def value(self, W):
+        return self.factor * self.penalty.value(W)
+
+    def prox(self, W, step):
+        return self.penalty.prox(W, self.factor * step)

@@ -197,10 +197,17 @@ class Coupling(SmoothPenalty):
             Strength.
         """
         A = check_array(adjacency, accept_sparse="csr", dtype=np.float64, input_name="adjacency")
-        if A.shape[0] != A.shape[1] or abs(A - A.T).max() > 0 or A.min() < 0:
-            raise ValueError(
-                f"adjacency must be a symmetric matrix of nonnegative weights; got shape {A.shape}."
-            )
+        wrong = (
+            f"shape {A.shape}"
+            if A.shape[0] != A.shape[1]
+            else "one that is not symmetric"
+            if abs(A - A.T).max() > 0
+            else f"the negative weight {A.min():g}"
+            if A.min() < 0
+            else None
+        )
+        if wrong:
+            raise ValueError(f"adjacency must be a symmetric matrix of nonnegative weights; got {wrong}.")
         A = sparse.csr_array(A)
         A = A - sparse.diags_array(A.diagonal())
         return cls(alpha=alpha, M=sparse.diags_array(A.sum(axis=1)) - A)

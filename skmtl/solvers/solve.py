@@ -139,14 +139,14 @@ def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_a
     return Problem(term, penalty, ridge, mean_alpha)
 
 
-def alpha_max(data, loss, penalty, *, fit_intercept=True, intercept_alpha=0.0, mean_alpha=None):
+def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
     """Smallest factor of `penalty` at which its part of W is zero.
 
     With `mean_alpha` the rest of the model (shared mean, intercepts) is fitted first.
 
     Parameters
     ----------
-    data, loss, penalty, fit_intercept, intercept_alpha, mean_alpha
+    data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha
         As in `solve`.
 
     Returns
@@ -158,7 +158,7 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, intercept_alpha=0.0, m
     ValueError
         If the penalty is not a norm (a quadratic penalty never gives exact zeros).
     """
-    problem = make_problem(data, loss, penalty, fit_intercept, 0.0, intercept_alpha, mean_alpha)
+    problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
     rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
     if not all(r is not None and r.is_norm(problem.shape) for r in rough):
         raise ValueError(
@@ -166,10 +166,10 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, intercept_alpha=0.0, m
         )
     W = np.zeros(problem.shape)
     if mean_alpha is not None:
-        rest = Problem(problem.term, Shared(float(mean_alpha)))
+        rest = Problem(problem.term, Shared(float(mean_alpha)), ridge)
         W = run(rest, "auto", None, 100_000, 1e-12, None, 0).coef
     image = problem.term.image(W)
-    G = problem.term.gradient(W, image, problem.term.intercept(W, image, None))
+    G = problem.term.gradient(W, image, problem.term.intercept(W, image, None)) + ridge * W
     return max(r.dual_norm(G) for r in rough)
 
 
@@ -179,7 +179,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     every = CHECK_EVERY if name == "fista" else 1
     start = problem.zeros() if init is None else [np.array(V, dtype=np.float64) for V in init]
     target = tol * _scale(problem) + np.finfo(float).tiny
-    b, history, parts, n_iter, reached = None, [], start, 0, np.inf
+    b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     for n_iter, parts in SOLVERS[name](problem, start, max_iter, target):
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -196,7 +196,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
     converged = bool(reached <= target)
-    if not converged:
+    if not converged and not stop:
         _warn(problem, name, n_iter, reached, target, tol)
     return SolverResult(
         coef=sum(parts[1:], start=parts[0]),
