@@ -15,6 +15,10 @@ _L1 = 1  # as skmtl.penalties._vector.KERNEL_L1; any other code is L2
 def _block_prox(z, h, strength, code, out):
     """argmin_w sum_t h_t/2 w_t^2 - z_t w_t + strength f(w), f the L1 or L2 norm, into `out`."""
     n_tasks = z.shape[0]
+    for t in range(n_tasks):
+        if z[t] != z[t]:  # a comparison with NaN would silently give zero
+            out[:] = np.nan
+            return
     if code == _L1:
         for t in range(n_tasks):
             size = abs(z[t]) - strength

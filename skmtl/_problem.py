@@ -160,6 +160,8 @@ class RowsTerm(DataTerm):
             h, g = model.totals, data.task_sums(weight * (slope + bend * moved))
             moved = moved + data.spread(pooled_intercepts(h, h * b - g, self.intercept_alpha) - b)
         slope = slope + bend * moved
+        inside = np.clip(slope, *self.loss.domain(y))
+        slope = np.where(np.abs(inside - slope) < 1e-12, inside, slope)  # rounding must not leave the domain
         u = weight * slope
         gb = data.task_sums(u)
         own = (
@@ -456,7 +458,8 @@ class Problem:
 
         best = bound(_best_scale(bound, size, self.term.loss.quadratic))
         gap = primal - best + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
-        return primal, b, max(gap, 0.0) if gap == gap else np.inf
+        gap = min(gap, primal - bound(0.0)) if gap == gap else np.inf  # u = 0 is always feasible
+        return primal, b, max(gap, 0.0)
 
     def _infeasibility(self, W, b, G, gb):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""

@@ -9,12 +9,17 @@ class Loss:
 
     Subclasses define `value`, `gradient`, `hessian` (in eta) and `conjugate`, all elementwise, and
 
+    * `domain`: the interval of u on which the conjugate is finite;
     * `curvature`: an upper bound of the second derivative, ``inf`` if there is none;
     * `quadratic`: True if the loss is quadratic in eta.
     """
 
     curvature = np.inf
     quadratic = False
+
+    def domain(self, y):
+        """Least and greatest u with a finite conjugate."""
+        return -np.inf, np.inf
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -66,6 +71,10 @@ class Logistic(Loss):
     def hessian(self, y, eta):
         """Second derivative in eta."""
         return expit(eta) * expit(-eta)
+
+    def domain(self, y):
+        """Least and greatest u with a finite conjugate."""
+        return -y, 1.0 - y
 
     def conjugate(self, y, u):
         """Fenchel conjugate in eta; infinite where u + y leaves [0, 1]."""

@@ -193,6 +193,8 @@ def score_predictions(estimator, y_true, y_pred, sample_weight=None):
     """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
     metric = accuracy_score if is_classifier(estimator) else r2_score
     if y_pred.ndim == 2:
+        if missing_labels(np.asarray(y_true)).all():
+            raise ValueError("y holds no label (all missing): there is nothing to score.")
         return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
     return metric(y_true, y_pred, sample_weight=sample_weight)
 

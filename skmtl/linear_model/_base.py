@@ -265,9 +265,12 @@ class LinearModel(TaskInputMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, tasks
+        X, y
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
 
         Returns
         -------

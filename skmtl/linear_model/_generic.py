@@ -38,10 +38,10 @@ class MultiTaskRegressor(Generic, LinearRegressor):
     Parameters
     ----------
     %(parameters)s
-    penalty : Penalty, optional
-        Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
     loss : {"squared_error"} or Loss, default="squared_error"
         Loss.
+    penalty : Penalty, optional
+        Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
 
     Attributes
     ----------

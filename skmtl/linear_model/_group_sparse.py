@@ -48,10 +48,10 @@ class GroupSparseRegressor(GroupSparse, LinearRegressor):
     Parameters
     ----------
     %(parameters)s
-    norm : {"l2"}, default="l2"
-        Function of the coefficients of one feature across tasks.
     loss : {"squared_error"} or Loss, default="squared_error"
         Loss.
+    norm : {"l2"}, default="l2"
+        Function of the coefficients of one feature across tasks.
 
     Attributes
     ----------
@@ -201,8 +201,6 @@ class MultiTaskElasticNet(MultiTaskLasso):
     Parameters
     ----------
     %(parameters)s
-    l1_ratio : float in [0, 1], default=0.5
-        rho; 1 is the multi-task Lasso, 0 ridge regression.
     loss : {"squared_error"} or Loss, default="squared_error"
         Loss.
     copy_X : bool, default=True
@@ -211,6 +209,8 @@ class MultiTaskElasticNet(MultiTaskLasso):
         For compatibility; the solver is deterministic.
     selection : {"cyclic", "random"}, default="cyclic"
         For compatibility; the order of the updates does not change the solution.
+    l1_ratio : float in [0, 1], default=0.5
+        rho; 1 is the multi-task Lasso, 0 ridge regression.
 
     Attributes
     ----------

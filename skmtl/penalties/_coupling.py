@@ -51,14 +51,24 @@ class TaskQuadratic:
         if self.is_ridge:
             return self.mean * W
         center = W.mean(axis=0)
-        out = self.deviations * (W - center) + self.mean * center
+        away = W - center
+        away -= away.mean(axis=0)  # rounding in the mean must not be multiplied by a huge strength
+        out = self.deviations * away + self.mean * center
         if self.matrix is not None:
             out += self.matrix @ W
         return out
 
     def value(self, W):
         """1/2 tr(W' Q W)."""
-        return 0.5 * float(np.vdot(W, self.apply(W))) if self else 0.0
+        if self.is_ridge:
+            return 0.5 * self.mean * float(np.vdot(W, W))
+        # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
+        center = W.mean(axis=0)
+        total = self.deviations * float(((W - center) ** 2).sum())
+        total += self.mean * self.n_tasks * float(center @ center)
+        if self.matrix is not None:
+            total += float(np.vdot(W, self.matrix @ W))
+        return 0.5 * total
 
     def prox(self, W, step):
         """(I + step Q)^-1 W."""

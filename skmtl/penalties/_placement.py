@@ -25,6 +25,8 @@ class Placement(Penalty):
     @property
     def alpha(self):
         """Strength of the function."""
+        if not isinstance(self.function, VectorFunction):
+            raise TypeError(f"function must be a VectorFunction such as L1() or L2(); got {self.function!r}.")
         return self.function.alpha
 
     @alpha.setter

@@ -178,7 +178,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     name = choose_solver(problem, solver)
     every = CHECK_EVERY if name == "fista" else 1
     start = problem.zeros() if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = tol * _scale(problem) + np.finfo(float).tiny
+    target = tol * _scale(problem) + _rounding(problem.term)
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     for n_iter, parts in SOLVERS[name](problem, start, max_iter, target):
         stop = callback is not None and callback(n_iter, parts)
@@ -213,11 +213,13 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
 def _scale(problem):
     """What the stopping measure is compared with: the objective, or the stationarity, at W = 0."""
     zeros = problem.zeros()
-    if not problem.certified:
-        return problem.stationarity(zeros)
-    # targets that are constant up to rounding leave an objective of rounding size
-    rounding = (8 * np.finfo(float).eps * (1 + abs(problem.term.offset))) ** 2 * problem.term.totals.sum()
-    return problem.null_objective() + rounding / np.finfo(float).eps
+    return problem.null_objective() if problem.certified else problem.stationarity(zeros)
+
+
+def _rounding(term):
+    """Objective below which there is only rounding: a constant target, or one that intercepts explain."""
+    unit = 8 * np.finfo(float).eps
+    return term.totals.sum() * ((unit * (1 + abs(term.offset))) ** 2 if term.loss.quadratic else unit)
 
 
 def _warn(problem, name, n_iter, reached, target, tol):
