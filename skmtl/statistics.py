@@ -226,7 +226,7 @@ def _merge(a, b, weight, cross, sign):
 
 def moments(X, Y, weight, columns=slice(None)):
     """Weighted means of X[:, columns] and Y, and their centred second moments xx, xy, yy."""
-    total = weight.sum()
+    total = max(weight.sum(), np.finfo(float).tiny)  # a loss that is flat everywhere weighs nothing
     x_mean, y_mean = (weight @ X)[columns] / total, (weight @ Y) / total
     if sparse.issparse(X):
         found = _sparse_moments(X[:, columns], Y - y_mean, weight, x_mean)

@@ -26,7 +26,9 @@ class Placement(Penalty):
     def alpha(self):
         """Strength of the function."""
         if not isinstance(self.function, VectorFunction):
-            raise TypeError(f"function must be a VectorFunction such as L1() or L2(); got {self.function!r}.")
+            raise TypeError(
+                f"{type(self).__name__}: function must be a VectorFunction such as L2(); got {self.function!r}."
+            )
         return self.function.alpha
 
     @alpha.setter

@@ -167,7 +167,7 @@ def _kernel_inverse(term, shift):
         K = products[1].toarray() if issparse(X) else products[1]
         mean = np.zeros(X.shape[1])
         if term.fit_intercept:
-            share = weight / weight.sum()
+            share = weight / max(weight.sum(), np.finfo(float).tiny)
             mean, along = share @ X, K @ share
             K = K - along[:, None] - along + share @ along
         for t in range(tasks.start, tasks.stop):

@@ -8,6 +8,7 @@ from .._problem import make_term
 from ..losses import SquaredError
 from .direct import conjugate_gradients, make_preconditioner
 
+SHORTEST_STEP = 1e-8
 INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
 
 
@@ -20,14 +21,16 @@ def newton(problem, parts, max_iter, target):
         gradient = term.gradient(W, image, b) + quadratic.apply(W)
         direction = _newton_direction(term, quadratic, image, b, gradient)
         step, slope = 1.0, float(np.vdot(gradient, direction))
-        while True:
+        while step > SHORTEST_STEP:
             new = W + step * direction
             _, image, b_new, value = problem.evaluate([new], b)
-            if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective) or step < 1e-8:
+            if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
+                W, b, objective = new, b_new, value
                 break
             step /= 2
-        W, b, objective = new, b_new, value
         yield n_iter, [W]
+        if step <= SHORTEST_STEP:  # no descent left in floating point
+            return
 
 
 def _newton_direction(term, quadratic, image, b, gradient):

@@ -178,9 +178,12 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     name = choose_solver(problem, solver)
     every = CHECK_EVERY if name == "fista" else 1
     start = problem.zeros() if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = tol * _scale(problem) + _rounding(problem.term)
+    target = max(tol * _scale(problem), _rounding(problem.term))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
-    for n_iter, parts in SOLVERS[name](problem, start, max_iter, target):
+    iterates = SOLVERS[name](problem, start, max_iter, target)
+    if problem.certified and problem.gap(start)[2] <= target:
+        iterates = [(0, start)]  # nothing to do: one check, at the start
+    for n_iter, parts in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
             continue

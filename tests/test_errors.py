@@ -1,0 +1,464 @@
+"""Bad input: an error of the right type that names the argument, what was found and what was expected."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from skmtl import (
+    GroupSparseClassifier,
+    GroupSparseRegressor,
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MultiTaskClassifier,
+    MultiTaskLasso,
+    MultiTaskRegressor,
+    Pooled,
+    SingleTask,
+    TraceNormClassifier,
+    TraceNormRegressor,
+)
+
+rng = np.random.default_rng(0)
+N = 60
+NAMES = np.array(["ash", "birch", "cedar"])
+CODES = np.arange(N) % 3
+TASKS = NAMES[CODES]
+X = rng.normal(size=(N, 4))
+y = X @ [1.0, -1.0, 0.5, 0.0] + CODES + rng.normal(size=N)
+TWO = np.where(y > np.median(y), "yes", "no")
+Y = np.column_stack([y, -y, y + 1])
+FRAME = pd.DataFrame(X, columns=list("abcd")).assign(school=TASKS)
+NUMERIC = np.column_stack([X, CODES])
+
+MODELS = [
+    MeanRegularizedRegressor(),
+    MultiTaskLasso(0.1),
+    GroupSparseRegressor(0.1),
+    TraceNormRegressor(0.1),
+    MultiTaskRegressor(0.1),
+    MeanRegularizedClassifier(),
+    GroupSparseClassifier(),
+    MultiTaskClassifier(),
+    SingleTask(Ridge()),
+    SingleTask(LogisticRegression()),
+    Pooled(Ridge(), task_indicators=True),
+    Pooled(LogisticRegression(), task_indicators=True),
+]
+REGRESSORS = [model for model in MODELS if not is_classifier(model)]
+CLASSIFIERS = [model for model in MODELS if is_classifier(model)]
+
+
+def name_of(model):
+    inner = f"-{type(model.estimator).__name__}" if hasattr(model, "estimator") else ""
+    return type(model).__name__ + inner
+
+
+def every(models):
+    return pytest.mark.parametrize("model", models, ids=name_of)
+
+
+def target(model):
+    return TWO if is_classifier(model) else y
+
+
+def changed(array, value, at=7, dtype=None):
+    """A copy of the array with one entry changed."""
+    copy = np.array(array, dtype=dtype)
+    copy[at] = value
+    return copy
+
+
+# --- fit: arguments that any model gets ---------------------------------------------------------
+
+# kind of mistake: (arguments that replace good ones, type, message)
+ANY_FIT = {
+    "tasks: too few": ({"tasks": TASKS[:-1]}, ValueError, "tasks has 59 labels but X has 60 rows"),
+    "tasks: too many": ({"tasks": [*TASKS, "ash"]}, ValueError, "tasks has 61 labels but X has 60 rows"),
+    "tasks: None": (
+        {"tasks": changed(TASKS, None, dtype=object)},
+        ValueError,
+        r"tasks has 1 missing labels \(first at row 7\); every row needs a task",
+    ),
+    "tasks: NaN among strings": (
+        {"tasks": pd.Series(TASKS, dtype=object).where(CODES > 0)},
+        ValueError,
+        r"tasks has 20 missing labels \(first at row 0\)",
+    ),
+    "tasks: NaN among numbers": (
+        {"tasks": changed(CODES, np.nan, dtype=float)},
+        ValueError,
+        r"tasks has 1 missing labels \(first at row 7\)",
+    ),
+    "tasks: NaN in a list of strings": (
+        {"tasks": [*TASKS[:-1].tolist(), np.nan]},
+        ValueError,
+        r"tasks has 1 missing labels \(first at row 59\)",
+    ),
+    "tasks: None in a list": (
+        {"tasks": [*TASKS[:-1].tolist(), None]},
+        ValueError,
+        r"tasks has 1 missing labels \(first at row 59\)",
+    ),
+    "tasks: NA of pandas": (
+        {"tasks": pd.Series(TASKS, dtype="string").where(CODES > 0)},
+        ValueError,
+        r"tasks has 20 missing labels \(first at row 0\)",
+    ),
+    "tasks: NaT": (
+        {"tasks": changed(np.datetime64("2020-01-01") + CODES, np.datetime64("NaT"))},
+        ValueError,
+        r"tasks has 1 missing labels \(first at row 7\)",
+    ),
+    "tasks: mixed types": (
+        {"tasks": changed(TASKS, 3, dtype=object)},
+        TypeError,
+        r"tasks mixes labels that cannot be sorted \(int, str\); use labels of one type",
+    ),
+    "tasks: mixed types in a list": (
+        {"tasks": [*TASKS[:-1].tolist(), 3]},
+        TypeError,
+        r"tasks mixes labels that cannot be sorted \(int, str\)",
+    ),
+    "tasks: two columns": (
+        {"tasks": np.column_stack([TASKS, TASKS])},
+        ValueError,
+        r"tasks must be one label per row, shape \(n_samples,\); got shape \(60, 2\)",
+    ),
+    "tasks: one for all": ({"tasks": "ash"}, ValueError, r"tasks must be one label per row.*got shape \(\)"),
+    "tasks: with a task column": (
+        {"task_column": "school", "X": FRAME},
+        ValueError,
+        r"tasks= and task_column='school' both say which task a row belongs to; use one",
+    ),
+    "task_column: no such name": (
+        {"task_column": "schol", "X": FRAME, "tasks": None},
+        ValueError,
+        r"task_column='schol' is not a column of X; X has the columns \['a', 'b', 'c', 'd', 'school'\]",
+    ),
+    "task_column: renamed by a ColumnTransformer": (
+        {"task_column": "school", "X": FRAME.rename(columns={"school": "remainder__school"}), "tasks": None},
+        ValueError,
+        r"'remainder__school'.*verbose_feature_names_out=False",
+    ),
+    "task_column: name for an array": (
+        {"task_column": "school", "X": NUMERIC, "tasks": None},
+        ValueError,
+        r"task_column='school' names a column, but X is a ndarray without column names.*set_output.*integer",
+    ),
+    "task_column: name for a sparse matrix": (
+        {"task_column": "school", "X": sparse.csr_matrix(NUMERIC), "tasks": None},
+        ValueError,
+        r"task_column='school' names a column, but X is a csr_matrix without column names",
+    ),
+    "task_column: past the end": (
+        {"task_column": 5, "X": NUMERIC, "tasks": None},
+        ValueError,
+        "task_column=5 is out of range: X has 5 columns",
+    ),
+    "task_column: before the start": (
+        {"task_column": -6, "X": FRAME, "tasks": None},
+        ValueError,
+        "task_column=-6 is out of range: X has 5 columns",
+    ),
+    "task_column: wrong type": (
+        {"task_column": 1.5, "X": NUMERIC, "tasks": None},
+        ValueError,
+        "'task_column' parameter of .* must be None, an instance of 'str' or an instance of 'int'. Got 1.5",
+    ),
+    "task_column: missing label": (
+        {
+            "task_column": "school",
+            "X": FRAME.assign(school=changed(TASKS, None, dtype=object)),
+            "tasks": None,
+        },
+        ValueError,
+        r"1 missing labels \(first at row 7\)",
+    ),
+    "X: NaN": ({"X": changed(X, np.nan)}, ValueError, "Input.* contains NaN"),
+    "X: infinite": ({"X": changed(X, np.inf)}, ValueError, "Input.* contains infinity"),
+    "X: NaN in sparse": ({"X": sparse.csr_array(changed(X, np.nan))}, ValueError, "contains NaN"),
+    "X: text": ({"X": X.astype(str).astype(object) + "m"}, ValueError, "could not convert string to float"),
+    "X: text column": ({"X": FRAME}, ValueError, "could not convert string to float: 'ash'"),
+    "X: one dimension": ({"X": X[:, 0]}, ValueError, "Expected 2D array, got 1D array instead"),
+    "X: no columns": ({"X": X[:, :0]}, ValueError, r"0 feature\(s\).* while a minimum of 1 is required"),
+    "X: no rows": (
+        {"X": X[:0], "y": TWO[:0], "tasks": TASKS[:0]},
+        ValueError,
+        r"0 sample\(s\).* while a minimum of 1 is required",
+    ),
+    "X: only the task": (
+        {"task_column": 0, "X": CODES[:, None], "tasks": None},
+        ValueError,
+        r"0 feature\(s\)",
+    ),
+    "y: not given": ({"y": None}, ValueError, "requires y to be passed, but the target y is None"),
+    "y: too short": ({"y": TWO[:-1]}, ValueError, r"inconsistent numbers of samples: \[60, 59\]"),
+    "y: three dimensions": ({"y": np.zeros((N, 2, 2))}, ValueError, "Found array with dim 3, while dim <= 2"),
+    "sample_weight: too short": (
+        {"sample_weight": np.ones(5)},
+        ValueError,
+        r"sample_weight must have shape \(60,\); got \(5,\)",
+    ),
+    "sample_weight: per task for 1-D y": (
+        {"sample_weight": np.ones((N, 3))},
+        ValueError,
+        r"sample_weight must have shape \(60,\); got \(60, 3\)",
+    ),
+    "sample_weight: negative": (
+        {"sample_weight": changed(np.ones(N), -2.5)},
+        ValueError,
+        r"sample_weight must not be negative; found -2\.5",
+    ),
+    "sample_weight: all zero": (
+        {"sample_weight": np.zeros(N)},
+        ValueError,
+        "sample_weight is zero for every row; at least one weight must be positive",
+    ),
+    "sample_weight: NaN": (
+        {"sample_weight": changed(np.ones(N), np.nan)},
+        ValueError,
+        "Input sample_weight contains NaN",
+    ),
+}
+
+
+def fit(model, arguments, y):
+    """Fit a copy of the model on good data but for the given arguments."""
+    arguments = {"X": X, "y": y, "tasks": TASKS, **arguments}
+    params = {name: arguments.pop(name) for name in ("task_column",) if name in arguments}
+    return clone(model).set_params(**params).fit(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+@every(MODELS)
+@pytest.mark.parametrize("mistake", ANY_FIT)
+def test_fit(model, mistake):
+    arguments, kind, message = ANY_FIT[mistake]
+    with pytest.raises(kind, match=message):
+        fit(model, arguments, target(model))
+
+
+@every([MeanRegularizedRegressor(), MeanRegularizedClassifier()])
+@pytest.mark.parametrize("table", [FRAME, FRAME.astype({"school": "category"})], ids=["text", "category"])
+def test_a_text_column_among_the_features_is_named(model, table):
+    """Who forgets to say that it is the task gets told how."""
+    with pytest.raises(ValueError, match=r"'school'.*task_column") as caught:
+        fit(model, {"X": table}, target(model))
+    assert "'ash'" in str(caught.value)
+
+
+REGRESSOR_FIT = {
+    "y: infinite": ({"y": changed(y, np.inf)}, "Input y contains infinity"),
+    "y: NaN": ({"y": changed(y, np.nan)}, "Input y contains NaN"),
+    "y: None": ({"y": changed(y, None, dtype=object)}, "contains NaN"),
+    "y: text": ({"y": TWO}, "could not convert string to float"),
+    "y: a column per task with tasks": (
+        {"y": Y},
+        r"y of shape \(60, 3\) has one column per task and cannot be combined with tasks= or task_column=",
+    ),
+    "y: a column per task with a task column": (
+        {"y": Y, "X": FRAME, "task_column": "school", "tasks": None},
+        r"y of shape \(60, 3\) has one column per task and cannot be combined",
+    ),
+    "y: infinite in 2-D": ({"y": changed(Y, np.inf), "tasks": None}, "Input y contains infinity"),
+    "y: a task without a label": (
+        {"y": changed(Y, np.nan, at=np.s_[:, 1]), "tasks": None},
+        r"y has no usable label \(all missing or of weight zero\).*\[1\]",
+    ),
+    "y: a named task without a label": (
+        {"y": pd.DataFrame(changed(Y, np.nan, at=np.s_[:, 1]), columns=NAMES), "tasks": None},
+        r"y has no usable label.*\['birch'\]",
+    ),
+    "y: a task with labels of weight zero only": (
+        {
+            "y": changed(Y, np.nan, at=np.s_[5:, 2]),
+            "sample_weight": (np.arange(N) >= 5).astype(float),
+            "tasks": None,
+        },
+        r"y has no usable label.*\[2\]",
+    ),
+    "y: two tasks of one name": (
+        {"y": pd.DataFrame(Y, columns=["ash", "birch", "ash"]), "tasks": None},
+        r"the columns of y name the tasks and must differ; got \['ash', 'birch', 'ash'\]",
+    ),
+    "sample_weight: neither per row nor per label": (
+        {"y": Y, "tasks": None, "sample_weight": np.ones((N, 2))},
+        r"sample_weight must have shape \(60,\) or \(60, 3\); got \(60, 2\)",
+    ),
+}
+
+
+@every(REGRESSORS)
+@pytest.mark.parametrize("mistake", REGRESSOR_FIT)
+def test_fit_of_a_regressor(model, mistake):
+    arguments, message = REGRESSOR_FIT[mistake]
+    with pytest.raises(ValueError, match=message):
+        fit(model, arguments, y)
+
+
+CLASSIFIER_FIT = {
+    "one class": ({"y": np.full(N, "yes")}, r"y holds only one class, \['yes'\]"),
+    "one class of positive weight": (
+        {"sample_weight": (TWO == "no").astype(float)},
+        r"y holds only one class, \['no'\]",
+    ),
+    "one class in 2-D": ({"y": np.ones((N, 2)), "tasks": None}, r"y holds only one class, \[1"),
+    "numbers": ({"y": y}, "Unknown label type: continuous"),
+    "NaN": ({"y": changed(CODES > 0, np.nan, dtype=float)}, "Input y contains NaN"),
+    "infinite": ({"y": changed(CODES > 0, np.inf, dtype=float)}, "Input y contains infinity"),
+    "None": ({"y": changed(TWO, None, dtype=object)}, r"y (contains|has).*(missing|NaN|None)"),
+}
+
+
+@every(CLASSIFIERS)
+@pytest.mark.parametrize("mistake", CLASSIFIER_FIT)
+def test_fit_of_a_classifier(model, mistake):
+    arguments, message = CLASSIFIER_FIT[mistake]
+    with pytest.raises(ValueError, match=message):
+        fit(model, arguments, TWO)
+
+
+@every([MeanRegularizedClassifier(), GroupSparseClassifier(), MultiTaskClassifier(), TraceNormClassifier()])
+@pytest.mark.parametrize(
+    "labels, tasks",
+    [(NAMES[CODES], TASKS), (np.column_stack([CODES, CODES[::-1]]), None), (CODES, None)],
+    ids=["stacked", "shared", "single"],
+)
+def test_more_than_two_classes(model, labels, tasks):
+    with pytest.raises(ValueError, match=r"Only binary classification is supported\..* 3 classes"):
+        model.fit(X, labels, tasks=tasks)
+
+
+# --- predict and score --------------------------------------------------------------------------
+
+
+@every(MODELS)
+def test_use_before_fit(model):
+    methods = ["predict", *(["predict_proba", "decision_function"] if is_classifier(model) else [])]
+    for method in methods:
+        with pytest.raises(NotFittedError, match=f"This {type(model).__name__} instance is not fitted yet"):
+            getattr(clone(model), method)(X, tasks=TASKS)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        clone(model).score(X, target(model), tasks=TASKS)
+
+
+PREDICT = {
+    "no tasks": (X, None, "was fitted with 3 tasks and cannot predict without knowing the task of each row"),
+    "unknown task": (
+        X,
+        changed(TASKS, "oak"),
+        r"tasks has 1 label\(s\) not seen in fit: \['oak'\]; fitted tasks look like \['ash', 'birch', ",
+    ),
+    "labels of another type": (X, CODES, r"tasks has 3 label\(s\) not seen in fit: \[0, 1, 2\]; .*\['ash', "),
+    "too few tasks": (X, TASKS[:3], "tasks has 3 labels but X has 60 rows"),
+    "missing label": (
+        X,
+        changed(TASKS, None, dtype=object),
+        r"tasks has 1 missing labels \(first at row 7\)",
+    ),
+    "fewer features": (X[:, :2], TASKS, "X has 2 features, but .* is expecting 4 features"),
+    "more features": (NUMERIC, TASKS, "X has 5 features, but .* is expecting 4 features"),
+    "NaN": (changed(X, np.nan), TASKS, "Input.* contains NaN"),
+    "one row": (X[0], TASKS[:1], "Expected 2D array, got 1D array instead"),
+}
+
+
+@every(MODELS)
+@pytest.mark.parametrize("mistake", PREDICT)
+def test_predict(model, mistake):
+    table, tasks, message = PREDICT[mistake]
+    fitted = clone(model).fit(X, target(model), tasks=TASKS)
+    methods = ["predict", *(["predict_proba", "decision_function"] if is_classifier(model) else [])]
+    for method in methods:
+        with pytest.raises(ValueError, match=message):
+            getattr(fitted, method)(table, tasks=tasks)
+    with pytest.raises(ValueError, match=message):
+        fitted.score(table, target(model)[: len(table)], tasks=tasks)
+
+
+@every(MODELS)
+def test_predict_with_a_task_column(model):
+    fitted = clone(model).set_params(task_column="school").fit(FRAME, target(model))
+    with pytest.raises(ValueError, match=r"tasks= and task_column='school' both say"):
+        fitted.predict(FRAME, tasks=TASKS)
+    with pytest.raises(ValueError, match=r"not seen in fit: \['oak'\]"):
+        fitted.predict(FRAME.assign(school="oak"))
+    with pytest.raises(ValueError, match="missing labels"):
+        fitted.predict(FRAME.assign(school=None))
+    with pytest.raises(ValueError, match="now missing:\n- school"):
+        fitted.predict(FRAME.drop(columns="school"))
+
+
+@every(MODELS)
+def test_tasks_for_a_model_without_tasks(model):
+    fitted = clone(model).fit(X, target(model))
+    with pytest.raises(ValueError, match=r"tasks was given, but this .* was fitted without tasks"):
+        fitted.predict(X, tasks=TASKS)
+
+
+@every(REGRESSORS)
+def test_score_of_a_shared_design(model):
+    fitted = clone(model).fit(X, Y)
+    with pytest.raises(ValueError, match=r"must have shape \(60, 2\).*got \(60, 3\)"):
+        fitted.score(X, Y[:, :2])
+    with pytest.raises(ValueError, match=r"y_pred|y_true"):
+        fitted.score(X, y)
+
+
+@every([MeanRegularizedRegressor(), SingleTask(Ridge())])
+def test_score_without_a_single_label(model):
+    """Never NaN: a search would take it for a score."""
+    with pytest.raises(ValueError, match=r"no (usable )?label"):
+        clone(model).fit(X, Y).score(X, np.full_like(Y, np.nan))
+
+
+# --- what looks bad but is not --------------------------------------------------------------------
+
+
+@every(MODELS)
+def test_a_task_of_weight_zero_does_not_exist(model):
+    weight = (TASKS != "birch").astype(float)
+    fitted = fit(model, {"sample_weight": weight}, target(model))
+    assert fitted.tasks_.tolist() == ["ash", "cedar"]
+    with pytest.raises(ValueError, match=r"not seen in fit: \['birch'\]"):
+        fitted.predict(X, tasks=TASKS)
+
+
+@every(CLASSIFIERS)
+def test_a_task_with_one_class(model):
+    labels = np.where(TASKS == "birch", "yes", TWO)
+    fitted = clone(model).fit(X, labels, tasks=TASKS)
+    proba = fitted.predict_proba(X, tasks=TASKS)
+    assert np.isfinite(proba).all()
+    assert fitted.classes_.tolist() == ["no", "yes"]
+
+
+@every(CLASSIFIERS)
+@pytest.mark.parametrize("rows_per_task", [1, 2, 5])
+def test_most_tasks_with_one_class(model, rows_per_task):
+    """Small tasks: their intercepts have no finite optimum, the objective has."""
+    generator = np.random.default_rng(1)
+    features, labels = generator.normal(size=(N, 3)), generator.random(N) > 0.5
+    tasks = np.arange(N) // rows_per_task
+    model = clone(model)
+    if "max_iter" in model.get_params():
+        model.set_params(max_iter=500)
+    fitted = model.fit(features, labels, tasks=tasks)
+    assert np.isfinite(fitted.predict_proba(features, tasks=tasks)).all()
+
+
+@every(MODELS)
+def test_one_row_per_task_and_one_feature(model):
+    tasks = np.arange(N)
+    fitted = clone(model).fit(X[:, :1], target(model), tasks=tasks)
+    assert_allclose(len(fitted.predict(X[:, :1], tasks=tasks)), N)
+
+
+@every(REGRESSORS)
+def test_a_constant_target(model):
+    fitted = clone(model).fit(X, np.full(N, 3.0), tasks=TASKS)
+    assert_allclose(fitted.predict(X, tasks=TASKS), 3.0)

@@ -1,0 +1,226 @@
+"""The house: who imports whom, how long things are, and that everything public is documented and tested."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import estimators, public_classes
+from numpydoc.docscrape import get_doc_object
+from numpydoc.validate import Validator, validate
+
+import skmtl
+from skmtl.linear_model._base import LinearClassifier, LinearModel, LinearRegressor
+
+SOURCE = Path(skmtl.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+# a room may import what stands to its left, and whatever stands in its own
+ORDER = [
+    "_kernels", "_data", "_tasks", "statistics", "losses", "penalties", "_problem", "solvers", "metrics",
+    "linear_model",
+]  # fmt: skip
+HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}
+
+
+def trees():
+    """(path, module name, syntax tree) of every source file."""
+    for path in FILES:
+        parts = [*path.relative_to(SOURCE.parent).with_suffix("").parts]
+        yield path, ".".join(parts), ast.parse(path.read_text())
+
+
+def imported(name, path, tree):
+    """Absolute names of what a module imports, at any depth."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    package = [part for part in package if part != "__init__"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(
+                [*package[: len(package) - node.level + 1], node.module or ""]
+                if node.level
+                else [node.module]
+            )
+            yield from (f"{base}.{alias.name}".replace("..", ".") for alias in node.names)
+
+
+def rooms():
+    """Room -> rooms of the package that it imports."""
+    graph = {}
+    for path, name, tree in trees():
+        room = name.split(".")[1]
+        for target in imported(name, path, tree):
+            parts = target.split(".")
+            if parts[0] == "skmtl" and len(parts) > 1:
+                graph.setdefault(room, set()).add(parts[1])
+    return graph
+
+
+def test_imports_point_upwards_only():
+    graph = rooms()
+    graph.pop("__init__")
+    assert set(ORDER) - {"_kernels", "_data", "losses"} <= set(graph)
+    for room, targets in graph.items():
+        if room in ORDER:
+            assert targets - {room} <= set(ORDER[: ORDER.index(room)]), room
+    done = set(ORDER)  # the rest around the estimators: in some order
+    rest = {room: targets - {room} for room, targets in graph.items() if room not in done}
+    while rest:
+        ready = {room for room, targets in rest.items() if not targets & set(rest)}
+        assert ready, f"a circle among {sorted(rest)}"
+        rest = {room: targets for room, targets in rest.items() if room not in ready}
+
+
+def test_numba_is_imported_in_one_module_only():
+    users = {
+        name for path, name, tree in trees() for t in imported(name, path, tree) if t.startswith("numba")
+    }
+    assert users == {"skmtl._kernels"}
+
+
+def test_heavy_packages_are_not_imported_at_import():
+    for path, name, tree in trees():
+        inside = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        for node in inside:
+            node.body = []
+        found = {target.split(".")[0] for target in imported(name, path, tree)} & HEAVY
+        assert found <= ({"numba"} if name == "skmtl._kernels" else set()), name
+
+
+def test_numba_is_loaded_by_the_first_fit_that_needs_it():
+    code = (
+        "import sys, skmtl, numpy as np\n"
+        "print({'numba', 'matplotlib', 'polars'} & set(sys.modules))\n"
+        "skmtl.MeanRegularizedRegressor().fit(np.eye(4), np.arange(4.0), tasks=[0, 0, 1, 1])\n"
+        "skmtl.TraceNormRegressor().fit(np.eye(4), np.eye(4))\n"
+        "print('numba' in sys.modules)\n"
+        "skmtl.MultiTaskLasso().fit(np.eye(4), np.eye(4))\n"
+        "print('numba' in sys.modules)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == ["set()", "False", "True"]
+
+
+# --- size ---
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_file_is_too_long(path):
+    assert len(path.read_text().splitlines()) <= 600
+
+
+def test_no_function_is_too_long():
+    for path, _, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[0]
+                documented = ast.get_docstring(node) is not None
+                docstring = first.end_lineno - first.lineno + 1 if documented else 0
+                length = node.end_lineno - node.lineno + 1 - docstring
+                assert length <= 45, f"{path.name}: {node.name} has {length} lines"
+
+
+# --- public names ---
+
+MODULES = ["skmtl", *(f"skmtl.{m.name}" for m in pkgutil.iter_modules(skmtl.__path__) if m.name[0] != "_")]
+
+
+def public():
+    """Public classes and functions by the name to document them under."""
+    found = {}
+    for module in map(importlib.import_module, MODULES):
+        for name in getattr(module, "__all__", []):
+            item = getattr(module, name)
+            if inspect.isclass(item) or inspect.isfunction(item):
+                found.setdefault(item, f"{module.__name__}.{name}")
+    return {name: item for item, name in found.items()}
+
+
+def methods():
+    """Public methods written in this package, each once."""
+    found = {}
+    for name, item in public().items():
+        for key, value in vars(item).items() if inspect.isclass(item) else ():
+            inner = getattr(value, "__func__", value)
+            if not key.startswith("_") and (inspect.isfunction(inner) or isinstance(value, property)):
+                found[f"{name}.{key}"] = item
+    for base in (LinearModel, LinearRegressor, LinearClassifier):  # private, but their methods are not
+        found.update({
+            f"{base.__module__}.{base.__name__}.{key}": base
+            for key, value in vars(base).items() if not key.startswith("_") and inspect.isfunction(value)
+        })  # fmt: skip
+    return found
+
+
+PUBLIC, METHODS = public(), methods()
+# what a docstring must have; not asked for: "See also", examples everywhere, types of obvious arguments
+ALWAYS = {
+    "GL03",
+    "GL05",
+    "GL06",
+    "GL07",
+    "GL08",
+    "GL10",
+    "SS01",
+    "SS03",
+    "SS04",
+    "SS06",
+    "PR02",
+    "PR03",
+    "PR10",
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name):
+    wanted = ALWAYS | {"PR01", "PR05", "PR06"} | ({"RT01"} if inspect.isfunction(PUBLIC[name]) else set())
+    doc = Validator(get_doc_object(Validator._load_obj(name)))
+    as_attributes = set(doc.signature_parameters) <= {a.name for a in doc.doc["Attributes"]}  # a result
+    wanted -= {"PR01"} if as_attributes else set()
+    assert [error for error in validate(name)["errors"] if error[0] in wanted] == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_public_methods_are_documented(name):
+    """In one line, or completely."""
+    doc = Validator(get_doc_object(Validator._load_obj(name)))
+    wanted = ALWAYS | ({"PR01", "RT01"} if doc.doc["Parameters"] else set())
+    assert [error for error in validate(name)["errors"] if error[0] in wanted] == []
+
+
+def test_classes_state_a_formula_a_reference_and_an_example():
+    for name, cls in estimators().items():
+        doc = inspect.getdoc(cls)
+        for part in (".. math::", "References\n", "Examples\n", ">>> "):
+            assert part in doc, f"{name} has no {part}"
+        assert "https://doi.org/" in doc or "JMLR" in doc, f"{name} has no DOI"
+
+
+def test_estimators_under_test_are_all_there_are():
+    def below(cls):
+        return {cls}.union(*map(below, cls.__subclasses__()))
+
+    concrete = {
+        cls.__name__
+        for cls in below(LinearRegressor) | below(LinearClassifier)
+        if cls._penalty is not LinearModel._penalty and cls.__module__.startswith("skmtl.")
+    }
+    tasks = {"SingleTask", "Pooled"}  # wrappers of other estimators, with tests of their own
+    assert set(estimators()) == concrete
+    assert set(public_classes(skmtl.linear_model)) == concrete
+    assert concrete | tasks <= set(skmtl.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_names_exist(module):
+    module = importlib.import_module(module)
+    names = getattr(module, "__all__", [])
+    assert all(hasattr(module, name) for name in names) and len(set(names)) == len(names)
+    assert sorted(names) == names or [n for n in names if len(n) > 2] == sorted(
+        n for n in names if len(n) > 2
+    )

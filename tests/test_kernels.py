@@ -1,0 +1,162 @@
+"""Compiled loops: equal to their Python source and to the NumPy prox, compiled once."""
+
+import numpy as np
+import pytest
+from conftest import LAYOUTS, make_layout
+from scipy import sparse
+
+from skmtl import GroupSparseRegressor, MultiTaskLasso, MultiTaskRegressor, TaskStatistics, _kernels
+from skmtl.penalties import L1, L2, Entries, Features
+
+PENALTIES = {"l1": Features(L1()), "l2": Features(L2()), "entries": Entries(L1())}
+KERNELS = {name: item for name, item in vars(_kernels).items() if hasattr(item, "py_func")}
+penalties = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
+
+
+def prox_args(rng, penalty, n_tasks):
+    z, h = 2 * rng.normal(size=n_tasks), rng.uniform(0.1, 3.0, size=n_tasks)
+    return z, h, float(rng.uniform(0.0, 2.0)), penalty.kernel, np.full(n_tasks, np.nan)
+
+
+def gram(rng, m, deficient):
+    X = rng.normal(size=(m // 2 if deficient else 3 * m, m))
+    X[:, -1] = 0.0  # a feature without variance
+    return X.T @ X / len(X)
+
+
+def descent_args(rng, penalty, shared):
+    """Gram, scale, ridge, strength, code, negative gradient Q and W, in the shape of each kernel."""
+    m, n_tasks = 7, 3
+    A = gram(rng, m, True) if shared else np.array([gram(rng, m, t == 0) for t in range(n_tasks)])
+    W, scale, ridge = rng.normal(size=(n_tasks, m)), rng.uniform(0.5, 2.0, size=n_tasks), 0.1
+    xy = np.array([(A if shared else A[t]) @ rng.normal(size=m) for t in range(n_tasks)])
+    Q = negative_gradient(A, scale, ridge, xy, W)
+    args = [
+        A,
+        scale,
+        ridge,
+        0.3,
+        penalty.kernel,
+        *(np.array(V.T if shared else V, order="C") for V in (Q, W)),
+    ]
+    return args, xy
+
+
+def negative_gradient(A, scale, ridge, xy, W):
+    fitted = W @ A if A.ndim == 2 else np.einsum("tij,tj->ti", A, W)
+    return scale[:, None] * (xy - fitted) - ridge * W
+
+
+ARGS = {
+    "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),
+    "descend_shared": lambda rng, penalty: descent_args(rng, penalty, True)[0],
+    "descend_separate": lambda rng, penalty: descent_args(rng, penalty, False)[0],
+}
+
+
+def test_every_kernel_is_tested():
+    assert set(ARGS) == set(KERNELS)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@penalties
+def test_kernel_equals_its_source(name, penalty, rng):
+    for _ in range(10):
+        args = ARGS[name](rng, penalty)
+        other = [np.array(a) if isinstance(a, np.ndarray) else a for a in args]
+        one, two = KERNELS[name](*args), KERNELS[name].py_func(*other)
+        assert (one is None and two is None) or one == pytest.approx(two, rel=1e-12)
+        for a, b in zip(args, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@penalties
+@pytest.mark.parametrize("n_tasks", [1, 2, 5])
+def test_block_prox_minimises(penalty, n_tasks, rng):
+    """Strongly convex: the excess at any point bounds the distance. With equal h it is the NumPy prox."""
+    for _ in range(50):
+        z, h, strength, code, out = prox_args(rng, penalty, n_tasks)
+        _kernels._block_prox(z, h, strength, code, out)
+
+        def objective(w, z=z, h=h, strength=strength):
+            return (h / 2 * w**2 - z * w).sum() + strength * penalty.value(w[:, None])
+
+        for w in (z / h, np.zeros(n_tasks), *(out + rng.normal(size=(5, n_tasks)) * 0.1)):
+            assert objective(w) - objective(out) >= (h / 2 * (w - out) ** 2).sum() - 1e-13
+        slope = (z - h * out)[:, None]  # a subgradient of strength f, aligned with the solution
+        assert penalty.dual_norm(slope) <= strength * (1 + 1e-12)
+        assert slope[:, 0] @ out == pytest.approx(
+            strength * penalty.value(out[:, None]), rel=1e-11, abs=1e-13
+        )
+        even = np.full(n_tasks, h[0])
+        _kernels._block_prox(z, even, strength, code, out)
+        expected = penalty.prox(z[:, None] / h[0], strength / h[0])[:, 0]
+        np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-14)
+
+
+@penalties
+def test_block_prox_at_the_edges(penalty):
+    out = np.full(3, 7.0)
+    one, zero = np.ones(3), np.zeros(3)
+    cases = [
+        (zero, one, 1.0, zero),
+        (zero, zero, 1.0, zero),
+        (zero, zero, 0.0, zero),
+        (one, 2 * one, 0.0, one / 2),
+        (one, one, 1e300, zero),
+        (1e-100 * one, one, 0.0, 1e-100 * one),
+        (np.nan * one, one, 1.0, np.nan * one),  # visible, not taken for zero
+    ]
+    for z, h, strength, expected in cases:
+        _kernels._block_prox(z, h, strength, penalty.kernel, out)
+        np.testing.assert_allclose(out, expected, rtol=1e-10)
+
+
+@penalties
+@pytest.mark.parametrize("shared", [True, False])
+def test_epochs_descend_to_the_optimum_with_an_exact_gradient(penalty, shared, rng):
+    args, xy = descent_args(rng, penalty, shared)
+    A, scale, ridge, strength, _, Q, W = args
+    kernel = _kernels.descend_shared if shared else _kernels.descend_separate
+
+    def state():
+        """W and Q as (n_tasks, m), and the objective without its constant."""
+        w, q = (W.T, Q.T) if shared else (W, Q)
+        linear = scale[:, None] * xy
+        value = -0.5 * np.vdot(w, linear + q) + strength * penalty.value(w)
+        return w, q, value
+
+    before = state()[2]
+    for _ in range(20):
+        kernel(*args)
+        w, q, value = state()
+        np.testing.assert_allclose(q, negative_gradient(A, scale, ridge, xy, w), atol=1e-12)
+        assert value <= before + 1e-12
+        before = value
+    for _ in range(500):
+        moved = kernel(*args)
+    assert moved < 1e-15
+    w, q, _ = state()
+    np.testing.assert_allclose(penalty.prox(w + q, strength), w, atol=1e-6)
+
+
+def test_every_kernel_is_compiled_once():
+    """Whatever the layout and type of the data, over all tests so far."""
+    for kind in LAYOUTS:
+        layout = make_layout(kind)
+        for model in (GroupSparseRegressor(0.1), MultiTaskRegressor(0.1, penalty=Entries(L1()), ridge=0.1)):
+            model.fit(**layout.fit_args())
+            model.set_params(fit_intercept=False, warm_start=True).fit(**layout.fit_args())
+    layout, wide = make_layout("stacked"), make_layout("shared", n=20, p=100)
+    for container in (
+        np.asfortranarray,
+        np.float32,
+        sparse.csc_array,
+        lambda X: X.tolist(),
+        lambda X: X[:, :1],
+    ):
+        MultiTaskLasso(alpha=1).fit(container(layout.X), np.float32(layout.y), tasks=layout.tasks.astype(str))
+        MultiTaskLasso(alpha=1).fit(container(wide.X), np.asfortranarray(wide.y))
+    stats = TaskStatistics.from_arrays(layout.X, layout.y, layout.tasks)
+    MultiTaskLasso(alpha=np.float32(0.1), ridge=1).fit_statistics(stats + stats)
+    assert {name: len(kernel.signatures) for name, kernel in KERNELS.items()} == dict.fromkeys(KERNELS, 1)

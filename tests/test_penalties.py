@@ -1,0 +1,539 @@
+"""Penalties: value, prox, dual norm and conjugate of each, against conic solutions of the formula."""
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from conftest import BINARY_LOSSES, LOSSES, NORMS, PENALTIES, make_layout, public_classes
+from scipy import sparse
+from scipy.linalg import null_space
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor, penalties
+from skmtl.penalties import (
+    L1,
+    L2,
+    Coupling,
+    Entries,
+    Features,
+    InfConv,
+    Penalty,
+    Ridge,
+    Shared,
+    Spectrum,
+    Sum,
+    Tasks,
+    VectorFunction,
+)
+from skmtl.penalties._coupling import TaskQuadratic
+from skmtl.solvers import make_task_data
+from skmtl.solvers.solve import make_problem
+
+CHAIN = np.eye(4, k=1) + np.eye(4, k=-1)
+EPS = np.finfo(float).eps
+
+
+def columns(W):
+    return cp.sum(cp.norm(W, 2, axis=0))
+
+
+def entries(W):
+    return cp.sum(cp.abs(W))
+
+
+def spread(W):
+    return cp.sum_squares(W - np.full((W.shape[0],) * 2, 1 / W.shape[0]) @ W)
+
+
+# the formula of each penalty that has a prox, in the language of a conic solver
+FORMULAS = {
+    "features-l2": lambda W: 0.3 * columns(W),
+    "features-l1": lambda W: 0.2 * entries(W),
+    "tasks-l2": lambda W: 0.3 * cp.sum(cp.norm(W, 2, axis=1)),
+    "entries-l1": lambda W: 0.2 * entries(W),
+    "spectrum-l1": lambda W: 0.4 * cp.normNuc(W),
+    "ridge": lambda W: 0.25 * cp.sum_squares(W),
+    "mean": lambda W: 0.25 * spread(W),
+    "shared-mean": lambda W: 0.35 * cp.sum_squares(cp.sum(W, axis=0)) / W.shape[0],
+    "graph": lambda W: 0.2 * cp.sum_squares(W[1:] - W[:-1]),
+    "shared": lambda W: 0.15 * cp.sum_squares(W),  # and equal rows
+    "sum": lambda W: 0.2 * columns(W) + 0.15 * cp.sum_squares(W),
+}
+with_prox = pytest.mark.parametrize("name", FORMULAS)
+norms = pytest.mark.parametrize("name", NORMS)
+with_value = pytest.mark.parametrize("name", [name for name in PENALTIES if name != "infconv"])
+
+
+def shapes(name):
+    """Shapes of W that a penalty is tried on; the graph has four tasks."""
+    return [(4, 3), (4, 1), (4, 7)] if name == "graph" else [(4, 3), (1, 5), (6, 1), (3, 8)]
+
+
+def matrices(rng, shape):
+    """Random W of every awkward kind."""
+    W = rng.normal(size=shape)
+    holes = W * (rng.random(shape) < 0.4)
+    holes[:, 0], holes[-1] = 0, 0
+    yield from (W, holes, np.ones(shape), -np.ones(shape), np.round(W), np.zeros(shape))
+    yield np.outer(rng.normal(size=shape[0]), rng.normal(size=shape[1]))
+    yield from (1e6 * W, 1e-6 * W)
+    yield np.asfortranarray(W)
+
+
+STEPS = (1e-9, 0.3, 1.0, 7.0, 1e9)
+
+
+def test_every_public_penalty_is_tested():
+    def kinds(penalty):
+        inner = getattr(penalty, "terms", None) or getattr(penalty, "components", None) or ()
+        function = getattr(penalty, "function", None)
+        return {type(penalty).__name__, type(function).__name__}.union(*map(kinds, inner))
+
+    tested = set().union(*map(kinds, PENALTIES.values())) - {"NoneType"}
+    assert tested | {"Penalty", "VectorFunction"} == set(public_classes(penalties))
+    assert set(FORMULAS) | {"infconv", "sum-coupling"} == set(PENALTIES)
+
+
+# --- value and prox ---
+
+
+@with_prox
+def test_prox_minimises(name, rng):
+    """The prox objective is strongly convex: its excess at any point bounds the distance from the prox."""
+    penalty = PENALTIES[name]
+    for shape in shapes(name):
+        for W in matrices(rng, shape):
+            for step in STEPS:
+                before = W.copy()
+                V = penalty.prox(W, step)
+                assert V.shape == W.shape and not np.shares_memory(V, W)
+                np.testing.assert_array_equal(W, before)
+                assert np.isfinite(V).all()
+
+                def objective(U, W=W, step=step):
+                    return 0.5 * ((U - W) ** 2).sum() + step * penalty.value(U)
+
+                best, size = objective(V), np.linalg.norm(V) + np.abs(W).max()
+                noise = rng.normal(size=shape), np.tile(rng.normal(size=shape[1]), (shape[0], 1)), V
+                others = [V + c * size * N for N in noise for c in (1e-3, -0.3)]
+                for U in (W, np.zeros(shape), 0.5 * (V + W), *others):
+                    excess = objective(U) - best - 0.5 * ((U - V) ** 2).sum()
+                    rounding = 20 * EPS * (1 + step) * ((U**2).sum() + (W**2).sum())
+                    assert excess >= -rounding
+
+
+@with_prox
+def test_value_and_prox_equal_the_conic_solution(name, rng):
+    penalty = PENALTIES[name]
+    for shape in shapes(name):
+        V = cp.Variable(shape)
+        W, step = cp.Parameter(shape), cp.Parameter(nonneg=True)
+        constraints = [V[1:] == V[:-1]] if name == "shared" and shape[0] > 1 else []
+        problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(V - W) + step * FORMULAS[name](V)), constraints)
+        for W.value, step.value in zip(list(matrices(rng, shape))[:3], (0.4, 1.0, 3.0), strict=True):
+            problem.solve(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
+            found = penalty.prox(W.value, step.value)
+            np.testing.assert_allclose(found, V.value, atol=1e-5)
+            value = 0.5 * ((found - W.value) ** 2).sum() + step.value * penalty.value(found)
+            assert value == pytest.approx(problem.value, rel=1e-8, abs=1e-8)
+
+
+@norms
+def test_optimality_of_the_prox_through_the_dual_norm(name, rng):
+    """V = prox(W, step) iff W - V is in step times the dual unit ball and aligned with V."""
+    penalty = PENALTIES[name]
+    for shape in shapes(name):
+        for W in matrices(rng, shape):
+            for step in STEPS:
+                V = penalty.prox(W, step)
+                rounding = 20 * EPS * penalty.dual_norm(W)
+                assert penalty.dual_norm(W - V) <= step * (1 + 20 * EPS) + rounding
+                aligned = step * penalty.value(V)
+                assert np.vdot(W - V, V) == pytest.approx(aligned, rel=1e-12, abs=50 * EPS * (W**2).sum())
+                assert V.any() == (penalty.dual_norm(W) > step)
+
+
+@pytest.mark.parametrize(
+    "penalty, error",
+    [(PENALTIES["infconv"], TypeError), (PENALTIES["sum-coupling"], ValueError)],
+    ids=["infconv", "sum-coupling"],
+)
+def test_no_prox_is_said(penalty, error):
+    with pytest.raises(error, match=r"InfConv|the prox of .* Coupling is not known"):
+        penalty.prox(np.ones((4, 3)), 1.0)
+
+
+def test_an_unfinished_penalty_says_what_is_missing():
+    for call in (lambda p: p.value(np.ones((2, 2))), lambda p: p.prox(np.ones((2, 2)), 1.0)):
+        with pytest.raises(TypeError, match=r"Penalty must define (value|prox)"):
+            call(Penalty())
+        with pytest.raises(TypeError, match=r"VectorFunction must define (value|prox)"):
+            call(Features(VectorFunctionWithStrength()))
+    assert PENALTIES["infconv"].parts() == list(PENALTIES["infconv"].components)
+    with pytest.raises(TypeError, match="InfConv has no value"):
+        PENALTIES["infconv"].value(np.ones((2, 2)))
+
+
+class VectorFunctionWithStrength(VectorFunction):
+    alpha = 1.0
+
+
+VectorFunctionWithStrength.__name__ = "VectorFunction"
+
+
+# --- dual norm and conjugate ---
+
+
+@norms
+def test_closed_dual_norm_equals_bisection_on_the_prox(name, rng):
+    penalty = PENALTIES[name]
+    for shape in shapes(name):
+        for G in matrices(rng, shape):
+            assert penalty.dual_norm(G) == pytest.approx(Penalty.dual_norm(penalty, G), rel=1e-13)
+
+
+@norms
+def test_dual_norm_is_the_polar_of_the_value(name, rng):
+    penalty = PENALTIES[name]
+    for shape in shapes(name):
+        G = rng.normal(size=shape)
+        for W in matrices(rng, shape):
+            bound = penalty.dual_norm(G) * penalty.value(W)
+            assert np.vdot(G, W) <= bound * (1 + 20 * EPS)
+        V = cp.Variable(shape)  # and the bound is attained
+        largest = cp.Problem(cp.Maximize(cp.sum(cp.multiply(G, V))), [FORMULAS[name](V) <= 1])
+        assert largest.solve(solver="CLARABEL") == pytest.approx(penalty.dual_norm(G), rel=1e-6)
+
+
+def test_dual_norm_of_a_decomposition_is_the_largest_of_its_parts(rng):
+    G, penalty = rng.normal(size=(4, 3)), PENALTIES["infconv"]
+    assert penalty.dual_norm(G) == max(part.dual_norm(G) for part in penalty.parts())
+
+
+@with_value
+def test_is_norm(name):
+    assert PENALTIES[name].is_norm((4, 3)) == (name in NORMS)
+    if name in FORMULAS and name != "shared":  # as a user's penalty would find out
+        assert Penalty.is_norm(PENALTIES[name], (4, 3)) == (name in NORMS)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_conjugate_of_the_shared_vector(alpha, rng):
+    penalty, G = Shared(alpha), rng.normal(size=(4, 3))
+    if alpha:
+        W = np.tile(G.sum(axis=0) / (alpha * 4), (4, 1))  # where the supremum is attained
+        assert penalty.conjugate(G) == pytest.approx(np.vdot(G, W) - penalty.value(W), rel=1e-12)
+        assert penalty.free_directions(4) is None
+    else:
+        N = penalty.free_directions(4)
+        np.testing.assert_allclose(N @ N.T, np.full((4, 4), 0.25))
+        assert penalty.conjugate(G) == 0 and penalty.value(3 * N @ G[:1]) == 0
+
+
+def test_shared_vector_is_infinite_off_its_subspace(rng):
+    W = rng.normal(size=(4, 3))
+    assert Shared().value(W) == np.inf
+    assert np.isfinite(Shared().value(np.tile(W[0] * 1e8, (4, 1))))
+
+
+# --- parameters ---
+
+
+@with_value
+@pytest.mark.parametrize("factor", [0.0, 2.5])
+def test_scaled(name, factor, rng):
+    penalty, W = PENALTIES[name], np.tile(rng.normal(size=3), (4, 1))
+    W = W if name == "shared" else W + rng.normal(size=(4, 3))
+    before = penalty.value(W)
+    for other in (penalty.scaled(factor), factor * penalty, penalty * factor):
+        assert other.value(W) == pytest.approx(factor * before, rel=1e-12)
+        assert type(other) is type(penalty)
+    if name in FORMULAS:
+        np.testing.assert_allclose(other.prox(W, 0.7), penalty.prox(W, 0.7 * factor), rtol=1e-12, atol=1e-15)
+    assert penalty.value(W) == before
+
+
+def test_scaling_a_decomposition_scales_its_parts(rng):
+    W, penalty = rng.normal(size=(4, 3)), PENALTIES["infconv"]
+    for scaled, part in zip((2.5 * penalty).parts(), penalty.parts(), strict=True):
+        assert scaled.value(W) == pytest.approx(2.5 * part.value(W), rel=1e-14)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_clone_and_parameters(name, rng):
+    penalty = PENALTIES[name]
+    other = clone(penalty)
+    assert other is not penalty and repr(other) == repr(penalty)
+    assert set(penalty.get_params(deep=False)) <= set(penalty.get_params())
+    other.set_params(**other.get_params(deep=False))
+    assert repr(other) == repr(penalty)
+
+
+@pytest.mark.parametrize("name", [n for n, p in PENALTIES.items() if not isinstance(p, (Sum, InfConv))])
+def test_alpha_of_a_penalty_is_a_parameter(name):
+    other = clone(PENALTIES[name])
+    assert other.get_params()["alpha"] == other.alpha > 0
+    assert other.set_params(alpha=9.0).alpha == 9.0 != PENALTIES[name].alpha
+    if hasattr(other, "function"):
+        function = other.function
+        assert other.set_params(function__alpha=4.0).alpha == 4.0
+        other.set_params(alpha=5.0)  # the function may belong to somebody else
+        assert function.alpha == 4.0 and other.function.alpha == 5.0
+
+
+@pytest.mark.parametrize("key", ["penalty__alpha", "penalty__function__alpha", "alpha"])
+def test_strength_is_searchable_through_an_estimator(key):
+    layout = make_layout("stacked", n=60)
+    penalty = Tasks(L2(7.0))
+    model = MultiTaskRegressor(1.0, penalty=penalty, task_column=0, tol=1e-10)
+    X = np.column_stack([layout.tasks, layout.X])
+    grid = [1e-3, 0.3, 50.0]
+    search = GridSearchCV(model, {key: grid}, cv=KFold(3, shuffle=True, random_state=0)).fit(X, layout.y)
+    assert penalty.alpha == 7.0
+    strength = {"alpha": [7.0 * a for a in grid]}.get(key, grid)
+    for alpha, score in zip(strength, search.cv_results_["mean_test_score"], strict=True):
+        one = MultiTaskRegressor(alpha, penalty=Tasks(L2()), task_column=0, tol=1e-10)
+        assert cross_val_score(one, X, layout.y, cv=search.cv).mean() == pytest.approx(score, rel=1e-6)
+    assert np.ptp(search.cv_results_["mean_test_score"]) > 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in PENALTIES if name != "shared"])
+def test_strength_zero_is_least_squares(name):
+    layout = make_layout("stacked")
+    model = MultiTaskRegressor(0.0, penalty=PENALTIES[name], tol=1e-13).fit(**layout.fit_args())
+    for (X, y, _), w, b in zip(layout.blocks(), model.coef_, model.intercept_, strict=True):
+        expected = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), y)[0]
+        np.testing.assert_allclose(np.append(w, b), expected, rtol=1e-5, atol=1e-6)
+    assert 0 <= model.dual_gap_ < 1e-10
+
+
+# --- combinations ---
+
+
+def test_sum_is_flat_and_adds_up(rng):
+    W = rng.normal(size=(4, 3))
+    terms = Entries(L1(0.1)), Coupling(0.5), Ridge(0.1)
+    total = terms[0] + terms[1] + terms[2]
+    assert total.value(W) == pytest.approx(sum(term.value(W) for term in terms), rel=1e-14)
+    rough, smooth = (total + Coupling.graph(CHAIN)).split()
+    assert isinstance(rough, Entries) and [type(p) for p in smooth] == [Coupling, Ridge, Coupling]
+    assert (Ridge(1.0) + Coupling(2.0)).smooth and not total.smooth
+    np.testing.assert_allclose(
+        (Ridge(1.0) + Coupling(2.0)).prox(W, 0.5), Coupling(2.0).prox(W / 1.5, 0.5 / 1.5), rtol=1e-12
+    )
+    with pytest.raises(TypeError):
+        Ridge() + 1.0
+
+
+@pytest.mark.parametrize(
+    "penalty, message",
+    [
+        (Features(L2()) + Entries(L1()), "only one non-smooth"),
+        (Ridge() + (Spectrum(L1()) + Ridge()) + Tasks(L2()), "only one non-smooth"),
+        (PENALTIES["infconv"] + Ridge(), "InfConv cannot be a term"),
+    ],
+)
+def test_sums_without_a_prox_are_refused(penalty, message):
+    layout = make_layout("stacked", n=30)
+    with pytest.raises(ValueError, match=message):
+        MultiTaskRegressor(penalty=penalty).fit(**layout.fit_args())
+
+
+# --- quadratic forms ---
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array, sparse.coo_matrix, np.ndarray.tolist])
+def test_graph_is_the_sum_over_edges(container, rng):
+    A = np.triu(rng.random((5, 5)) * (rng.random((5, 5)) < 0.6), 1)
+    A = A + A.T
+    W = rng.normal(size=(5, 3))
+    edges = sum(A[s, t] * ((W[s] - W[t]) ** 2).sum() for s in range(5) for t in range(s))
+    A += np.diag(rng.random(5))  # ignored
+    penalty = Coupling.graph(container(A), alpha=0.7)
+    assert penalty.value(W) == pytest.approx(0.35 * edges, rel=1e-12)
+    assert Coupling.graph(np.ones((5, 5))).value(W) == pytest.approx(5 * Coupling().value(W), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Coupling(M=np.eye(3)), r"M has shape \(3, 3\) but the data hold 4 tasks"),
+        (lambda: Coupling(M=np.ones((4, 3))), r"M has shape \(4, 3\)"),
+        (lambda: Coupling(M=np.triu(np.ones((4, 4)))), "M must be symmetric"),
+        (lambda: Coupling(M=CHAIN), "M must be positive semidefinite"),
+        (lambda: Coupling(M=sparse.csr_array(CHAIN)), "M must be positive semidefinite"),
+        (lambda: Coupling(M=-np.eye(4)), "M must be positive semidefinite"),
+        (lambda: Coupling(M="chain"), "M must be 'mean', 'shared' or a matrix; got 'chain'"),
+        (lambda: Coupling(M=np.full((4, 4), np.nan)), "M contains NaN"),
+        (lambda: Coupling.graph(np.triu(CHAIN)), "adjacency must be a symmetric matrix"),
+        (lambda: Coupling.graph(-CHAIN), "adjacency must be a symmetric matrix of nonnegative"),
+        (lambda: Coupling.graph(np.ones((4, 3))), r"adjacency must be .* got shape \(4, 3\)"),
+    ],
+)
+def test_malformed_couplings(make, message):
+    layout = make_layout("stacked", n=30)
+    with pytest.raises(ValueError, match=message):
+        MultiTaskRegressor(penalty=make()).fit(**layout.fit_args())
+
+
+def quadratics():
+    graph = Coupling.graph(CHAIN, alpha=0.4).M
+    singular = np.outer([1.0, -1, 2, 0], [1.0, -1, 2, 0])
+    for n_tasks, matrix in ((4, None), (4, graph), (4, singular), (4, np.zeros((4, 4))), (1, None)):
+        for deviations, mean in ((0.0, 0.0), (0.7, 0.0), (0.0, 0.3), (0.7, 0.3), (0.5, 0.5), (1e9, 0.1)):
+            yield TaskQuadratic(n_tasks, deviations, mean, matrix)
+
+
+@pytest.mark.parametrize("Q", list(quadratics()))
+def test_task_quadratic_equals_dense_algebra(Q, rng):
+    T = Q.n_tasks
+    matrix = 0 if Q.matrix is None else Q.matrix.toarray() if sparse.issparse(Q.matrix) else Q.matrix
+    dense = Q.deviations * (np.eye(T) - 1 / T) + Q.mean / T + matrix
+    size = max(np.abs(dense).max(), 1.0)
+    W, G = rng.normal(size=(T, 3)), rng.normal(size=(T, 3))
+    np.testing.assert_allclose(Q.apply(W), dense @ W, atol=1e-14 * size)
+    assert Q.value(W) == pytest.approx(0.5 * np.trace(W.T @ dense @ W), rel=1e-12, abs=1e-14 * size)
+    np.testing.assert_allclose(Q.prox(W, 0.6), np.linalg.solve(np.eye(T) + 0.6 * dense, W), atol=1e-13 * size)
+    np.testing.assert_allclose(Q.diagonal(), np.diag(dense), rtol=1e-12)
+    values, vectors = Q.eigenvectors()
+    np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, dense, atol=1e-14 * size)
+    assert bool(Q) == bool(Q.deviations or Q.mean or Q.matrix is not None)
+    if Q.is_ridge:
+        np.testing.assert_allclose(dense, dense[0, 0] * np.eye(T), atol=1e-15)
+    if Q.matrix is None:
+        assert Q.level == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=1e-12)
+
+    free, expected = Q.null_space(), null_space(dense, rcond=1e-12) if dense.any() else np.eye(T)
+    assert (free is None) == (expected.shape[1] == 0)
+    if free is not None:
+        np.testing.assert_allclose(free @ free.T, expected @ expected.T, atol=1e-12)
+        G = G - free @ (free.T @ G)
+    inverse = np.linalg.pinv(dense, rcond=1e-12, hermitian=True)
+    assert Q.conjugate(G) == pytest.approx(0.5 * np.trace(G.T @ inverse @ G), rel=1e-6, abs=1e-14)
+
+
+def test_quadratics_add_up(rng):
+    W = rng.normal(size=(4, 3))
+    parts = [
+        Ridge(0.2),
+        Coupling(0.5),
+        Coupling(0.1, M="shared"),
+        Coupling.graph(CHAIN),
+        Coupling(M=np.eye(4)),
+    ]
+    assert TaskQuadratic.of(parts, 4).value(W) == pytest.approx(sum(p.value(W) for p in parts), rel=1e-12)
+    assert not TaskQuadratic.of([], 4)
+
+
+# --- penalties written by a user, in plain NumPy ---
+
+
+class UserGroup(Penalty):
+    """sum_j ||W[:, j]||_2, by value and prox alone."""
+
+    def __init__(self, alpha=1.0):
+        self.alpha = alpha
+
+    def value(self, W):
+        return self.alpha * np.sqrt((W**2).sum(axis=0)).sum()
+
+    def prox(self, W, step):
+        size = np.sqrt((W**2).sum(axis=0))
+        return W * np.maximum(0, 1 - step * self.alpha / np.maximum(size, 1e-300))
+
+
+class UserL2(VectorFunction):
+    """||v||_2, a vector function without dual norm and kernel."""
+
+    def __init__(self, alpha=1.0):
+        self.alpha = alpha
+
+    value, prox = L2.value, L2.prox
+
+
+class UserExclusive(UserGroup):
+    """1/2 sum_j ||W[:, j]||_1^2: convex, but not a norm."""
+
+    def value(self, W):
+        return self.alpha / 2 * (np.abs(W).sum(axis=0) ** 2).sum()
+
+    def prox(self, W, step):
+        c, size = step * self.alpha, np.sort(np.abs(W), axis=0)[::-1]
+        total = np.cumsum(size, axis=0) / (1 + c * np.arange(1, len(W) + 1)[:, None])
+        return np.sign(W) * np.maximum(np.abs(W) - c * total.max(axis=0), 0)
+
+
+class UserMCP(UserGroup):
+    """alpha sum (|w| - w^2/6 up to 3, constant beyond): not convex."""
+
+    gamma = 3.0
+
+    def value(self, W):
+        size = np.minimum(np.abs(W), self.gamma)
+        return self.alpha * (size - size**2 / (2 * self.gamma)).sum()
+
+    def prox(self, W, step):
+        c, size = step * self.alpha, np.abs(W)
+        if c >= self.gamma:
+            return np.where(size > np.sqrt(c * self.gamma), W, 0.0)
+        shrunk = np.sign(W) * np.maximum(size - c, 0) / (1 - c / self.gamma)
+        return np.where(size > self.gamma, W, shrunk)
+
+
+USER_NORMS = {"Penalty": UserGroup(0.7), "VectorFunction": Features(UserL2(0.7))}
+
+
+@pytest.mark.parametrize("penalty", USER_NORMS.values(), ids=USER_NORMS)
+@pytest.mark.parametrize("cls", [MultiTaskRegressor, MultiTaskClassifier])
+@pytest.mark.parametrize("extra", [{}, {"mean_alpha": 0.1}, {"ridge": 0.1}], ids=str)
+def test_user_norm_gets_the_certificate_of_the_built_in_one(penalty, cls, extra):
+    data = make_layout("stacked", classification=cls is MultiTaskClassifier).fit_args()
+    own, built_in = (cls(0.1, penalty=p, tol=1e-9, **extra) for p in (penalty, Features(L2(0.7))))
+    assert own.alpha_max(**data) == pytest.approx(built_in.alpha_max(**data), rel=1e-12)
+    own.fit(**data), built_in.fit(**data)
+    np.testing.assert_allclose(own.coef_, built_in.coef_, atol=1e-4)
+    null = cls(1e6, penalty=penalty).fit(**data).objective_
+    assert 0 <= own.dual_gap_ <= 1e-9 * null
+    loose = cls(0.1, penalty=penalty, tol=1e-2, **extra).fit(**data)
+    assert 1e-2 * null >= loose.dual_gap_ >= loose.objective_ - built_in.objective_
+    with pytest.raises(ValueError, match="solver='bcd' needs"):
+        cls(penalty=penalty, solver="bcd").fit(**data)
+
+
+@pytest.mark.parametrize("penalty", USER_NORMS.values(), ids=USER_NORMS)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_user_norm_has_the_same_gap_at_any_point(penalty, loss, rng):
+    layout = make_layout("missing", classification=type(loss).__name__ in BINARY_LOSSES)
+    data = make_task_data(layout.X, layout.y)
+    own, built_in = (make_problem(data, loss, p) for p in (penalty, Features(L2(0.7))))
+    for W in rng.normal(size=(5, *own.shape)):
+        assert own.gap([W])[2] == pytest.approx(built_in.gap([W])[2], rel=1e-12)
+
+
+def test_user_penalty_that_is_no_norm_converges_by_stationarity():
+    layout = make_layout("stacked")
+    V, b = cp.Variable((4, 6)), cp.Variable(4)
+    objective = 0.5 / 2 * cp.sum_squares(cp.sum(cp.abs(V), axis=0))
+    for t, (X, y, s) in enumerate(layout.blocks()):
+        objective += cp.sum(cp.multiply(s, cp.square(y - X @ V[t] - b[t]))) / 2
+    optimum = cp.Problem(cp.Minimize(objective)).solve(solver="CLARABEL")
+    model = MultiTaskRegressor(0.5, penalty=UserExclusive(), tol=1e-8).fit(**layout.fit_args())
+    assert np.isnan(model.dual_gap_)
+    assert model.objective_ == pytest.approx(optimum, rel=1e-7)
+    with pytest.raises(ValueError, match="alpha_max exists only for penalties with a norm"):
+        model.alpha_max(**layout.fit_args())
+
+
+def test_user_penalty_that_is_not_convex_ends_at_a_stationary_point():
+    layout = make_layout("stacked")
+    model = MultiTaskRegressor(0.3, penalty=UserMCP(), tol=1e-9).fit(**layout.fit_args())
+    assert np.isnan(model.dual_gap_)
+    W, alpha = model.coef_, 0.3
+    G = np.array([
+        X.T @ (s * (X @ w + b - y))
+        for (X, y, s), w, b in zip(layout.blocks(), W, model.intercept_, strict=True)
+    ])  # fmt: skip
+    slope = alpha * np.maximum(1 - np.abs(W) / UserMCP.gamma, 0) * np.sign(W)
+    np.testing.assert_allclose(G[W != 0], -slope[W != 0], atol=1e-6)
+    assert (np.abs(G[W == 0]) <= alpha).all()
+    assert 0 < (W == 0).sum() < W.size and (np.abs(W) < UserMCP.gamma).any()

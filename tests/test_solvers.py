@@ -1,0 +1,454 @@
+"""Solvers: equal to one another, to scikit-learn and to closed forms; how they stop and what they say."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.linear_model as sk
+from conftest import BINARY_LOSSES, LAYOUTS, LOSSES, NORMS, PENALTIES, estimators, make_layout
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from skmtl import (
+    GroupSparseRegressor,
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MultiTaskClassifier,
+    MultiTaskElasticNet,
+    MultiTaskLasso,
+    MultiTaskRegressor,
+    TaskStatistics,
+)
+from skmtl.losses import Logistic, SquaredError
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, Ridge
+from skmtl.solvers import SolverResult, alpha_max, make_task_data, solve
+from skmtl.solvers.solve import SOLVERS, choose_solver, make_problem
+
+REGRESSORS = {name: cls for name, cls in estimators().items() if not name.endswith("Classifier")}
+
+
+def make_data(kind, loss, **options):
+    layout = make_layout(kind, type(loss).__name__ in BINARY_LOSSES, **options)
+    return make_task_data(layout.X, layout.y, layout.tasks, sample_weight=layout.sample_weight)
+
+
+# --- agreement ---
+
+
+def applicable(problem):
+    """Names of the solvers that take the problem, most special first."""
+    for name in SOLVERS:
+        try:
+            yield choose_solver(problem, name)
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "kind, fit_intercept", [*((kind, True) for kind in LAYOUTS), ("stacked", False), ("missing", False)]
+)
+@pytest.mark.parametrize(
+    "penalty", ["features-l2", "features-l1", "entries-l1", "sum", "ridge", "mean", "graph"]
+)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_all_applicable_solvers_agree(loss, penalty, kind, fit_intercept):
+    n_tasks = 1 if kind == "single" else 4
+    penalty = Coupling(0.4, M=np.eye(1)) if penalty == "graph" and n_tasks == 1 else PENALTIES[penalty]
+    data, options = make_data(kind, loss), {"fit_intercept": fit_intercept, "ridge": 1e-3}
+    names = list(applicable(make_problem(data, loss, penalty, **options)))
+    assert "fista" in names and len(names) == (2 if loss.quadratic or penalty.smooth else 1)
+    found = {
+        name: solve(data, loss, penalty, solver=name, tol=1e-13, max_iter=3000, **options) for name in names
+    }
+    auto = solve(data, loss, penalty, tol=1e-13, max_iter=3000, **options)
+    for result in found.values():
+        np.testing.assert_allclose(result.coef, auto.coef, atol=1e-6)
+        np.testing.assert_allclose(result.intercept, auto.intercept, atol=1e-6)
+        assert result.objective == pytest.approx(auto.objective, rel=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["bcd", "fista"])
+def test_working_sets_find_all_features(solver):
+    """More features in use than the first working set holds."""
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(300, 600)), rng.normal(size=(3, 600)) * (np.arange(600) % 6 == 0)
+    data = make_task_data(X, X @ W.T + 0.1 * rng.normal(size=(300, 3)))
+    result = solve(data, SquaredError(), Features(L2(0.05)), solver=solver, tol=1e-13)
+    expected = sk.MultiTaskLasso(alpha=0.05, tol=1e-13, max_iter=10_000).fit(data.X, data.y)
+    np.testing.assert_allclose(result.coef, expected.coef_, atol=1e-7)
+    used = result.coef.any(axis=0)
+    assert (used == expected.coef_.any(axis=0)).all() and 64 < used.sum() < 200
+    again = solve(data, SquaredError(), Features(L2(0.05)), solver=solver, tol=1e-9, init=result.parts)
+    assert len(again.history) == 1  # what is in use is in the first set
+
+
+# --- equal to scikit-learn ---
+
+
+def shared_designs():
+    layout, wide = make_layout("shared"), make_layout("shared", n=30, p=90)
+    yield "plain", layout.X, layout.y
+    yield "p>n", wide.X, wide.y
+    with_hole = layout.X.copy()
+    with_hole[:, 2] = 0.0
+    yield "zero column", with_hole, layout.y
+    for t in (0, -1):
+        constant = layout.y.copy()
+        constant[:, t] = 3.0
+        yield f"constant task {t}", layout.X, constant
+
+
+DESIGNS = {name: design for name, *design in shared_designs()}
+
+
+def sklearn_reference(cls, X, Y, weight, fit_intercept, **params):
+    """coef_ and intercept_ of scikit-learn's class, which takes no weights: on scaled, centred rows."""
+    model = cls(tol=1e-15, max_iter=100_000, fit_intercept=False, **params)
+    weight = np.ones(len(X)) if weight is None else weight * len(X) / weight.sum()
+    x_mean, y_mean = (np.average(A, axis=0, weights=weight) * fit_intercept for A in (X, Y))
+    root = np.sqrt(weight)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a tolerance beyond rounding
+        model.fit(root * (X - x_mean), root * (Y - y_mean))
+    return model.coef_, y_mean - model.coef_ @ x_mean
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(
+    "name, params",
+    [("MultiTaskLasso", {"alpha": 0.2}), ("MultiTaskElasticNet", {"alpha": 0.3, "l1_ratio": 0.6})],
+)
+def test_drop_in_equals_scikit_learn(name, params, design, container, weighted, fit_intercept, rng):
+    X, Y = DESIGNS[design]
+    weight = rng.uniform(0.2, 3.0, size=len(X)) if weighted else None
+    coef, intercept = sklearn_reference(getattr(sk, name), X, Y, weight, fit_intercept, **params)
+    model = {"MultiTaskLasso": MultiTaskLasso, "MultiTaskElasticNet": MultiTaskElasticNet}[name]
+    model = model(fit_intercept=fit_intercept, tol=1e-14, **params).fit(container(X), Y, sample_weight=weight)
+    np.testing.assert_allclose(model.coef_, coef, atol=1e-8)
+    np.testing.assert_allclose(model.intercept_, intercept, atol=1e-8)
+    if not weighted and fit_intercept:
+        plain = getattr(sk, name)(tol=1e-12, max_iter=100_000, **params).fit(X, Y)
+        np.testing.assert_allclose(model.coef_, plain.coef_, atol=1e-6)
+        np.testing.assert_allclose(model.predict(container(X)), plain.predict(X), atol=1e-5)
+
+
+N = 120  # rows of make_layout
+ONE_TASK = {
+    "Lasso": (MultiTaskLasso(alpha=0.1), sk.Lasso(alpha=0.1)),
+    "Lasso by entries": (MultiTaskRegressor(0.1, penalty=Entries(L1())), sk.Lasso(alpha=0.1)),
+    "ElasticNet": (MultiTaskElasticNet(alpha=0.2, l1_ratio=0.3), sk.ElasticNet(alpha=0.2, l1_ratio=0.3)),
+    "Ridge": (MultiTaskRegressor(0.1, penalty=Ridge()), sk.Ridge(alpha=0.1 * N)),
+    "Ridge by mean": (MeanRegularizedRegressor(3.0, mean_alpha=0.1), sk.Ridge(alpha=0.1 * N)),
+    "OLS": (MultiTaskRegressor(0.0), sk.LinearRegression()),
+    "Logistic": (MultiTaskClassifier(0.1, penalty=Ridge()), sk.LogisticRegression(C=1 / (0.1 * N))),
+    "Logistic by mean": (
+        MeanRegularizedClassifier(9.0, mean_alpha=0.1),
+        sk.LogisticRegression(C=1 / (0.1 * N)),
+    ),
+}
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("ours, theirs", ONE_TASK.values(), ids=ONE_TASK)
+def test_one_task_equals_scikit_learn(ours, theirs, fit_intercept, weighted, rng):
+    classification = hasattr(ours, "predict_proba")
+    layout = make_layout("single", classification)
+    weight = rng.uniform(0.2, 3.0, size=N) if weighted else np.ones(N)
+    ours.set_params(fit_intercept=fit_intercept, tol=1e-13).fit(layout.X, layout.y, sample_weight=weight)
+    theirs.set_params(fit_intercept=fit_intercept)
+    if "tol" in theirs.get_params():
+        theirs.set_params(tol=1e-12)
+    if classification:
+        theirs.set_params(solver="newton-cholesky")
+    theirs.fit(layout.X, layout.y, sample_weight=weight * N / weight.sum())
+    assert np.shape(ours.coef_) == np.shape(theirs.coef_)
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_) or not fit_intercept
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-6)
+    np.testing.assert_array_equal(ours.predict(layout.X).shape, (N,))
+    if classification:
+        np.testing.assert_allclose(ours.predict_proba(layout.X), theirs.predict_proba(layout.X), atol=1e-6)
+
+
+# --- closed forms ---
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "sparse", "weighted"])
+def test_mean_regularised_between_independent_and_pooled(kind, fit_intercept):
+    layout = make_layout(kind)
+    blocks = list(layout.blocks())
+    means = [(s @ X * fit_intercept, s @ y * fit_intercept) for X, y, s in blocks]
+    centred = [(X - x, y - m, s) for (X, y, s), (x, m) in zip(blocks, means, strict=True)]
+    grams = [((X.T * s) @ X, X.T @ (s * y)) for X, y, s in centred]
+
+    def fit(alpha):
+        model = MeanRegularizedRegressor(alpha, mean_alpha=0.3, fit_intercept=fit_intercept, tol=1e-14)
+        return model.fit(**layout.fit_args())
+
+    alike = fit(0.3)  # one ridge regression per task, of strength n_t alpha
+    for t, (X, y, s) in enumerate(blocks):
+        ridge = sk.Ridge(alpha=0.3, fit_intercept=fit_intercept).fit(X, y, sample_weight=s)
+        np.testing.assert_allclose(alike.coef_[t], ridge.coef_, atol=1e-8)
+        np.testing.assert_allclose(alike.intercept_[t], ridge.intercept_, atol=1e-8)
+    for huge in (1e6, 1e12):  # one ridge regression, with an intercept per task
+        pooled = fit(huge)
+        A = sum(A for A, _ in grams) + 0.3 * len(blocks) * np.eye(layout.X.shape[1])
+        w = np.linalg.solve(A, sum(c for _, c in grams))
+        np.testing.assert_allclose(pooled.coef_, np.tile(w, (len(blocks), 1)), atol=20 / huge + 1e-7)
+        np.testing.assert_allclose(pooled.intercept_, [m - x @ w for x, m in means], atol=50 / huge + 1e-7)
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "weighted"])
+@pytest.mark.parametrize("options", [{}, {"intercept_alpha": 0.7}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize("alpha, mean_alpha", [(0.3, 0.0), (1e3, 0.2), (0.2, 1e3), (1e-6, 1e-6)])
+def test_direct_solver_is_direct(kind, options, alpha, mean_alpha):
+    model = MeanRegularizedRegressor(alpha, mean_alpha=mean_alpha, tol=1e-11, **options)
+    model.fit(**make_layout(kind).fit_args())
+    pooled_in_one_design = kind == "shared" and "intercept_alpha" in options  # preconditioned, not inverted
+    assert model.n_iter_ <= (4 if pooled_in_one_design else 1)
+
+
+@pytest.mark.parametrize("intercept_alpha", [1e-9, 1e9])
+@pytest.mark.parametrize("cls", [GroupSparseRegressor, MeanRegularizedRegressor, MeanRegularizedClassifier])
+def test_pooled_intercepts_between_free_and_common(cls, intercept_alpha):
+    layout = make_layout("stacked", cls is MeanRegularizedClassifier)
+    model = cls(0.1, intercept_alpha=intercept_alpha, tol=1e-12).fit(**layout.fit_args())
+    if intercept_alpha < 1:
+        free = cls(0.1, tol=1e-12).fit(**layout.fit_args())
+        np.testing.assert_allclose(model.coef_, free.coef_, atol=1e-5)
+        np.testing.assert_allclose(model.intercept_, free.intercept_, atol=1e-5)
+    else:
+        assert np.ptp(model.intercept_) < 1e-7 < np.abs(model.intercept_).min()
+
+
+# --- the strength at which nothing is left ---
+
+
+@pytest.mark.parametrize("name", [*NORMS, "infconv"])
+@pytest.mark.parametrize("cls", [MultiTaskRegressor, MultiTaskClassifier])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mean_alpha": 0.0}, {"mean_alpha": 0.3}, {"fit_intercept": False}, {"intercept_alpha": 0.4},
+     {"ridge": 0.5}, {"mean_alpha": 0.3, "ridge": 0.5}, {"task_weight": "samples"}],
+    ids=str,
+)  # fmt: skip
+def test_alpha_max_is_where_the_penalised_part_vanishes(name, cls, options):
+    layout = make_layout("stacked", cls is MultiTaskClassifier)
+    model = cls(penalty=PENALTIES[name], tol=1e-10, **options)
+    top = model.alpha_max(**layout.fit_args())
+    assert model.get_params()["alpha"] != top > 0
+
+    def penalised(factor):
+        model.set_params(alpha=factor * top).fit(**layout.fit_args())
+        return model.deviation_coef_ if "mean_alpha" in options else model.coef_
+
+    assert np.abs(penalised(1.001)).max() <= 1e-15
+    assert np.abs(penalised(0.999)).max() > 1e-6
+
+
+@pytest.mark.parametrize("name", estimators())
+def test_alpha_max_of_every_estimator(name):
+    layout = make_layout("missing", name.endswith("Classifier"))
+    model = estimators()[name](tol=1e-10)
+    if name.startswith("MeanRegularized"):
+        with pytest.raises(ValueError, match="alpha_max exists only for penalties with a norm"):
+            model.alpha_max(**layout.fit_args())
+        return
+    top = model.alpha_max(**layout.fit_args())
+    assert not model.set_params(alpha=(1 + 1e-12) * top).fit(**layout.fit_args()).coef_.any()
+    assert model.set_params(alpha=0.999 * top).fit(**layout.fit_args()).coef_.any()
+
+
+def test_alpha_max_of_a_function_equals_that_of_scikit_learn():
+    layout = make_layout("shared")
+    data = make_task_data(layout.X, layout.y)
+    X, Y = layout.X - layout.X.mean(axis=0), layout.y - layout.y.mean(axis=0)
+    expected = np.linalg.norm(X.T @ Y / len(X), axis=1).max()
+    assert alpha_max(data, SquaredError(), Features(L2())) == pytest.approx(expected, rel=1e-12)
+    assert alpha_max(data, SquaredError(), Features(L2(2.0))) == pytest.approx(expected / 2, rel=1e-12)
+
+
+# --- stopping ---
+
+# one problem per solver that cannot be solved in one iteration
+HARD = {
+    "fista": (SquaredError(), PENALTIES["spectrum-l1"]),
+    "bcd": (SquaredError(), PENALTIES["features-l2"]),
+    "direct": (SquaredError(), PENALTIES["graph"]),
+    "newton": (Logistic(), PENALTIES["mean"]),
+}
+hard = pytest.mark.parametrize("solver", HARD)
+
+
+def test_every_solver_has_a_hard_problem():
+    assert set(HARD) == set(SOLVERS)
+
+
+@hard
+def test_iteration_limit_gives_one_warning_that_helps(solver):
+    loss, penalty = HARD[solver]
+    with pytest.warns(ConvergenceWarning) as caught:
+        result = solve(make_data("stacked", loss), loss, penalty, solver=solver, max_iter=1, tol=1e-12)
+    assert len(caught) == 1 and not result.converged and result.n_iter == 1
+    text = str(caught[0].message)
+    target = 1e-12 * make_problem(make_data("stacked", loss), loss, penalty).null_objective()
+    for part in (f"{solver} stopped after 1 iteration", f"duality gap of {result.gap:.3e}", f"{target:.3e}",
+                 "tol=1e-12", "max_iter", "standardise"):  # fmt: skip
+        assert part in text
+    assert result.gap > target
+
+
+@hard
+def test_history_and_result(solver):
+    loss, penalty = HARD[solver]
+    data = make_data("stacked", loss)
+    result = solve(data, loss, penalty, solver=solver, tol=1e-11)
+    assert isinstance(result, SolverResult) and result.converged
+    steps, objectives, gaps = map(np.array, zip(*result.history, strict=True))
+    assert (np.diff(steps) > 0).all() and (steps[-1], objectives[-1], gaps[-1]) == (
+        result.n_iter, result.objective, result.gap,
+    )  # fmt: skip
+    target = 1e-11 * make_problem(data, loss, penalty).null_objective()
+    assert gaps[-1] <= target and (gaps[:-1] > target).all()  # it stops at the first check that allows it
+    assert (gaps >= objectives - objectives[-1] - 1e-12 * objectives).all()
+    np.testing.assert_array_equal(sum(result.parts), result.coef)
+    assert "history" not in repr(result)
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_objective_of_the_result_is_the_formula(loss, kind):
+    layout = make_layout(kind, type(loss).__name__ in BINARY_LOSSES)
+    result = solve(
+        make_data(kind, loss), loss, PENALTIES["features-l2"], intercept_alpha=0.2, ridge=0.3, mean_alpha=0.4
+    )
+    V, M = result.parts
+    assert np.ptp(M, axis=0).max() == 0
+    np.testing.assert_allclose(V + M, result.coef)
+    value = 0.3 * np.linalg.norm(V, axis=0).sum() + 0.2 * (M**2).sum() + 0.15 * (result.coef**2).sum()
+    value += 0.1 * ((result.intercept - result.intercept.mean()) ** 2).sum()
+    for (X, y, s), w, b in zip(layout.blocks(), result.coef, result.intercept, strict=True):
+        value += s @ loss.value(y, X @ w + b)
+    assert result.objective == pytest.approx(value, rel=1e-12)
+
+
+@hard
+def test_callback_sees_every_iterate_and_stops(solver):
+    """Who asks to stop need not be told to raise max_iter: no warning."""
+    loss, penalty = HARD[solver]
+    data, seen = make_data("stacked", loss), []
+
+    def callback(n_iter, parts):
+        seen.append(n_iter)
+        assert parts[0].shape == (4, 6)
+        return len(seen) == 2
+
+    result = solve(data, loss, penalty, solver=solver, tol=0.0, callback=callback)
+    assert len(seen) == 2 and result.n_iter == seen[-1] and not result.converged
+    assert solve(data, loss, penalty, solver=solver, callback=lambda n, parts: None).converged
+
+
+@hard
+def test_verbose_prints_the_checks(solver, capsys):
+    loss, penalty = HARD[solver]
+    data = make_data("stacked", loss)
+    result = solve(data, loss, penalty, solver=solver, verbose=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(result.history) and all(solver in line and "target" in line for line in lines)
+    solve(data, loss, penalty, solver=solver)
+    assert capsys.readouterr().out == ""
+
+
+@hard
+def test_start_at_the_solution_stays_there(solver):
+    loss, penalty = HARD[solver]
+    data = make_data("stacked", loss)
+    first = solve(data, loss, penalty, solver=solver, tol=1e-10)
+    before = [V.copy() for V in first.parts]
+    again = solve(data, loss, penalty, solver=solver, tol=1e-6, init=first.parts)
+    assert len(again.history) == 1 and again.n_iter <= 10
+    np.testing.assert_allclose(again.coef, first.coef, atol=1e-4)
+    np.testing.assert_array_equal(before, first.parts)
+
+
+@pytest.mark.parametrize("name", estimators())
+def test_warm_start(name):
+    layout = make_layout("stacked", name.endswith("Classifier"))
+    model = estimators()[name](0.05, tol=1e-8, warm_start=True)
+    cold = model.fit(**layout.fit_args()).n_iter_
+    coef = model.coef_
+    assert model.fit(**layout.fit_args()).n_iter_ <= min(cold, 10)
+    np.testing.assert_allclose(model.coef_, coef, atol=1e-3)
+    other = make_layout("stacked", name.endswith("Classifier"), n_tasks=3, p=5)
+    assert model.fit(**other.fit_args()).coef_.shape == (3, 5)  # another shape: from zero
+
+
+@pytest.mark.parametrize(
+    "solver, loss, penalty, options, message",
+    [
+        ("direct", SquaredError(), "features-l2", {}, "needs the squared loss and quadratic penalties only"),
+        ("direct", Logistic(), "ridge", {}, "needs the squared loss and quadratic penalties only"),
+        ("newton", SquaredError(), "ridge", {}, "needs a loss that is not quadratic"),
+        ("newton", Logistic(), "features-l2", {}, "quadratic penalties only"),
+        ("bcd", Logistic(), "features-l2", {}, "needs the squared loss"),
+        (
+            "bcd",
+            SquaredError(),
+            "spectrum-l1",
+            {},
+            r"Features\(L2\(\)\), Features\(L1\(\)\) or Entries\(L1\(\)\)",
+        ),
+        ("bcd", SquaredError(), "sum-coupling", {}, r"\(plus Ridge\)"),
+        ("bcd", SquaredError(), "infconv", {}, "bcd' needs"),
+        ("bcd", SquaredError(), "features-l2", {"mean_alpha": 0.1}, "neither intercept_alpha nor mean_alpha"),
+        (
+            "bcd",
+            SquaredError(),
+            "features-l2",
+            {"intercept_alpha": 0.1},
+            "neither intercept_alpha nor mean_alpha",
+        ),
+        ("sgd", SquaredError(), "ridge", {}, r"solver must be 'auto' or one of \['bcd', .*; got 'sgd'"),
+    ],
+)
+def test_a_solver_that_does_not_apply_says_what_is_missing(solver, loss, penalty, options, message):
+    with pytest.raises(ValueError, match=message):
+        solve(make_data("stacked", loss), loss, PENALTIES[penalty], solver=solver, **options)
+
+
+# --- the edges ---
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -1e6, 1e-9])
+@pytest.mark.parametrize("kind", ["stacked", "shared", "sparse", "single"])
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_constant_targets(name, kind, value):
+    layout = make_layout(kind)
+    layout.y = np.full_like(layout.y, value)
+    model = REGRESSORS[name]().fit(**layout.fit_args())
+    np.testing.assert_allclose(model.coef_, 0.0, atol=1e-9 * abs(value) + 1e-12)
+    np.testing.assert_allclose(model.intercept_, value, rtol=1e-9)
+    assert model.objective_ <= 1e-15 * (1 + value**2) and model.dual_gap_ >= 0
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_one_sample(name, fit_intercept):
+    X, y = np.array([[1.0, 2.0]]), np.array([3.0])
+    model = REGRESSORS[name](1e-6, fit_intercept=fit_intercept).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), y, rtol=1e-2)
+    assert not fit_intercept or not model.coef_.any()
+
+
+@pytest.mark.parametrize("name", ["features-l2", "mean", "spectrum-l1"])
+def test_statistics_are_data(name):
+    layout = make_layout("shared")
+    stats = TaskStatistics.from_arrays(layout.X, layout.y)
+    one = solve(stats, SquaredError(), PENALTIES[name], tol=1e-12)
+    other = solve(make_task_data(layout.X, layout.y), SquaredError(), PENALTIES[name], tol=1e-12)
+    np.testing.assert_allclose(one.coef, other.coef, atol=1e-6)

@@ -1,0 +1,246 @@
+"""Second moments: equal to their formulas, mergeable without loss, enough to fit any squared-loss model."""
+
+import pickle
+
+import numpy as np
+import pytest
+from conftest import LAYOUTS, make_layout
+from scipy import sparse
+
+from skmtl import (
+    GroupSparseRegressor,
+    MeanRegularizedRegressor,
+    MultiTaskElasticNet,
+    MultiTaskRegressor,
+    TaskStatistics,
+    TraceNormRegressor,
+)
+from skmtl.losses import Logistic, SquaredError
+from skmtl.penalties import L1, Coupling, Entries, Features, InfConv, Tasks
+from skmtl.solvers import make_task_data, solve
+
+layouts = pytest.mark.parametrize("kind", LAYOUTS)
+FIELDS = ("count", "weight", "x_mean", "y_mean", "xx", "xy", "yy")
+
+
+def statistics(layout, rows=slice(None)):
+    tasks, weight = (None if v is None else v[rows] for v in (layout.tasks, layout.sample_weight))
+    return TaskStatistics.from_arrays(layout.X[rows], layout.y[rows], tasks, sample_weight=weight)
+
+
+def expanded(stats, field):
+    """The field with one entry per task, also where a design is shared."""
+    value = getattr(stats, field)
+    return np.broadcast_to(value, (stats.n_tasks, *value.shape[1:])) if field in ("x_mean", "xx") else value
+
+
+def assert_same(one, other, rtol=1e-10):
+    assert one.tasks.tolist() == other.tasks.tolist()
+    for field in FIELDS:
+        expected = expanded(other, field)
+        np.testing.assert_allclose(
+            expanded(one, field), expected, rtol=rtol, atol=rtol * np.abs(expected).max(), err_msg=field
+        )
+
+
+@layouts
+def test_moments_equal_their_formulas(kind):
+    layout = make_layout(kind)
+    stats = statistics(layout)
+    for t, (X, y, s) in enumerate(layout.blocks()):
+        total = stats.weight[t]
+        x_mean, y_mean = s @ X, s @ y
+        assert stats.count[t] == len(y)
+        expected = {
+            "x_mean": x_mean, "y_mean": y_mean, "xx": total * ((X - x_mean).T * s) @ (X - x_mean),
+            "xy": total * (s * (y - y_mean)) @ (X - x_mean), "yy": total * s @ (y - y_mean) ** 2,
+        }  # fmt: skip
+        for field, value in expected.items():
+            np.testing.assert_allclose(
+                expanded(stats, field)[t], value, rtol=1e-10, atol=1e-10, err_msg=field
+            )
+    weights = {"weighted": layout.sample_weight}.get(kind, np.ones(len(layout.y)))
+    if layout.y.ndim == 1:
+        tasks = np.zeros(len(layout.y), int) if layout.tasks is None else layout.tasks
+        np.testing.assert_allclose(stats.weight, np.bincount(tasks, weights))
+    assert len(stats.xx) == (1 if kind in ("shared", "single") else stats.n_tasks)
+    assert (stats.n_tasks, stats.n_features) == (len(stats.tasks), layout.X.shape[1])
+    assert f"n_samples={int(stats.count.sum())}" in repr(stats)
+
+
+@layouts
+@pytest.mark.parametrize("columns", [np.array([3, 1]), slice(2, 5), np.arange(6) % 2 == 0], ids=str)
+def test_some_features(kind, columns):
+    layout = make_layout(kind)
+    data = make_task_data(layout.X, layout.y, layout.tasks, sample_weight=layout.sample_weight)
+    whole, layout.X = statistics(layout), layout.X[:, columns]
+    for some in (whole.select(columns), TaskStatistics.from_data(data, columns)):
+        assert_same(some, statistics(layout))
+
+
+@layouts
+def test_parts_add_up_to_the_whole(kind, rng):
+    """Also parts that hold other tasks, and a shared design with one."""
+    layout = make_layout(kind)
+    whole = statistics(layout)
+    order = rng.permutation(len(layout.y))
+    splits = [np.array_split(order, k) for k in (2, 5)]
+    if layout.tasks is not None:
+        splits += [[np.flatnonzero(layout.tasks != 2), np.flatnonzero(layout.tasks == 2)],
+                   [np.flatnonzero(layout.tasks < 2), np.flatnonzero(layout.tasks >= 2)]]  # fmt: skip
+    for split in splits:
+        parts = [statistics(layout, rows) for rows in split]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        assert_same(total, whole)
+        assert len(total.xx) == len(whole.xx)
+        left = whole - parts[0]
+        rest = parts[1]
+        for part in parts[2:]:
+            rest = rest + part
+        assert_same(left, rest)
+    before = pickle.dumps(parts)
+    parts[0] + parts[1], whole - parts[0]
+    assert pickle.dumps(parts) == before
+
+
+@layouts
+def test_adding_and_subtracting_is_the_identity(kind):
+    a, b = statistics(make_layout(kind)), statistics(make_layout(kind, n=40, seed=1))
+    assert_same((a + b) - b, a)
+    assert_same((a + b) - a, b)
+    assert_same(a + b, b + a)
+
+
+def test_shared_and_stacked_moments_mix():
+    shared, stacked = make_layout("shared"), make_layout("stacked", seed=1)
+    total = statistics(shared) + statistics(stacked)
+    rows, tasks = np.divmod(np.arange(shared.y.size), 4)
+    everything = TaskStatistics.from_arrays(
+        np.vstack([shared.X[rows], stacked.X]),
+        np.concatenate([shared.y.ravel(), stacked.y]), np.concatenate([tasks, stacked.tasks]),
+    )  # fmt: skip
+    assert_same(total, everything)
+    assert_same(total - statistics(stacked), statistics(shared))
+
+
+def test_tasks_left_without_rows_vanish():
+    layout = make_layout("stacked")
+    whole, gone = statistics(layout), statistics(layout, layout.tasks == 2)
+    assert (whole - gone).tasks.tolist() == [0, 1, 3]
+    assert_same(whole - gone, statistics(layout, layout.tasks != 2))
+    with pytest.raises(ValueError, match="leaves no row"):
+        whole - whole
+
+
+def test_batches_equal_the_whole():
+    for kind in ("stacked", "weighted", "sparse", "missing"):
+        layout = make_layout(kind)
+        extra = (lambda rows, w=layout.sample_weight: ()) if layout.sample_weight is None else (
+            lambda rows, w=layout.sample_weight: (w[rows],)
+        )  # fmt: skip
+        batches = (
+            (
+                layout.X[rows],
+                layout.y[rows],
+                None if layout.tasks is None else layout.tasks[rows],
+                *extra(rows),
+            )
+            for rows in np.array_split(np.arange(len(layout.y)), 7)
+        )
+        assert_same(TaskStatistics.from_batches(batches), statistics(layout))
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "weighted", "single"])
+def test_large_offsets_lose_no_digits(kind):
+    """Moments about the mean do not depend on an offset of 1e6: 1e-9 is eps 1e6 with a margin of 5."""
+    layout, moved = make_layout(kind), make_layout(kind)
+    moved.X, moved.y = layout.X + 1e6, layout.y - 1e6
+    near, far = statistics(layout), statistics(moved)
+    half = np.arange(len(layout.y)) < 50
+    merged = statistics(moved, half) + statistics(moved, ~half)
+    reduced = (merged + statistics(moved, half)) - statistics(moved, half)
+    for stats in (far, merged, reduced):
+        for field in ("xx", "xy", "yy"):
+            expected = expanded(near, field)
+            np.testing.assert_allclose(
+                expanded(stats, field), expected, atol=1e-9 * np.abs(expected).max(), rtol=0, err_msg=field
+            )
+        np.testing.assert_allclose(stats.y_mean + 1e6, near.y_mean, atol=1e-9)
+
+
+def test_large_offsets_in_sparse_data_lose_no_digits():
+    """Sparse features are not centred before the product, but their columns may have any mean."""
+    layout = make_layout("stacked")
+    X = layout.X + 1e6
+    dense = TaskStatistics.from_arrays(X, layout.y, layout.tasks)
+    stored = TaskStatistics.from_arrays(sparse.csr_array(X), layout.y, layout.tasks)
+    for field in ("xx", "xy", "yy"):
+        expected = getattr(dense, field)
+        np.testing.assert_allclose(
+            getattr(stored, field), expected, atol=1e-9 * np.abs(expected).max(), rtol=0
+        )
+
+
+# --- fitting from moments ---
+
+REGRESSORS = {
+    "group": GroupSparseRegressor(0.1),
+    "elastic": MultiTaskElasticNet(alpha=0.2, l1_ratio=0.7),
+    "mean": MeanRegularizedRegressor(0.3, intercept_alpha=0.2),
+    "trace": TraceNormRegressor(0.1),
+    "graph": MultiTaskRegressor(0.5, penalty=Coupling.graph(np.eye(4, k=1) + np.eye(4, k=-1))),
+    "free mean": MultiTaskRegressor(0.1, penalty=Tasks(L1()), mean_alpha=0.0, ridge=0.1),
+    "infconv": MultiTaskRegressor(0.1, penalty=InfConv([Features(L1()), Entries(L1())]), ridge=0.1),
+    "no intercept": GroupSparseRegressor(0.1, fit_intercept=False),
+    "samples": GroupSparseRegressor(0.1, task_weight="samples"),
+}
+
+
+@pytest.mark.parametrize("model", REGRESSORS.values(), ids=REGRESSORS)
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "sparse", "weighted"])
+def test_fit_statistics_equals_fit(model, kind):
+    layout = make_layout(kind)
+    model.set_params(tol=1e-14, max_iter=20_000)
+    fitted = model.fit(**layout.fit_args())
+    coef, intercept, mean, gap = fitted.coef_, fitted.intercept_, fitted.mean_coef_, fitted.dual_gap_
+    model.fit_statistics(statistics(layout))
+    np.testing.assert_allclose(model.coef_, coef, atol=1e-8)
+    np.testing.assert_allclose(model.intercept_, intercept, atol=1e-8)
+    np.testing.assert_allclose(model.mean_coef_, mean, atol=1e-8)
+    assert 0 <= gap < 1e-12 and 0 <= model.dual_gap_ < 1e-12
+    assert model.tasks_.tolist() == [0, 1, 2, 3] and model.n_features_in_ == layout.X.shape[1]
+    rows = np.arange(5)
+    found = model.predict(layout.X[:5], tasks=rows % 4)
+    X = layout.X[:5].toarray() if sparse.issparse(layout.X) else layout.X[:5]
+    np.testing.assert_allclose(found, (X * coef[rows % 4]).sum(axis=1) + intercept[rows % 4], atol=1e-6)
+
+
+def test_moments_survive_pickling():
+    stats = statistics(make_layout("missing"))
+    assert_same(pickle.loads(pickle.dumps(stats)), stats, rtol=0)
+
+
+# --- errors ---
+
+
+def test_errors():
+    layout = make_layout("stacked")
+    whole, few = statistics(layout), statistics(layout, layout.tasks < 2)
+    other = TaskStatistics.from_arrays(np.ones((4, 2)), np.ones(4))
+    with pytest.raises(ValueError, match="batches is empty"):
+        TaskStatistics.from_batches([])
+    with pytest.raises(ValueError, match="6 and of 2 features do not add up"):
+        whole + other
+    with pytest.raises(TypeError, match="expected TaskStatistics, got int"):
+        whole + 1
+    with pytest.raises(ValueError, match=r"tasks that are not there: \[2, 3\]"):
+        few - whole
+    with pytest.raises(ValueError, match="more rows of a task than there are"):
+        few - (few + few)
+    with pytest.raises(ValueError, match="statistics are enough for the squared loss only"):
+        solve(whole, Logistic(), Features(L1()))
+    with pytest.raises(ValueError, match="needs the rows"):
+        GroupSparseRegressor(loss=Logistic()).fit_statistics(whole)
+    assert solve(whole, SquaredError(), Features(L1())).converged
