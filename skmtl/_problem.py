@@ -439,6 +439,11 @@ class Problem:
         one scaling theta makes (u, Q V) feasible for the dual norm:
         D(theta) = -F*(theta u) - theta^2 (q(V) + conjugates).
         """
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # such bounds are infinite
+            return self._gap(parts, start)
+
+    def _gap(self, parts, start):
+        """The same."""
         W, image, b, primal = self.evaluate(parts, start)
         if not self.certified:
             return primal, b, np.nan

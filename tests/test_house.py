@@ -99,7 +99,7 @@ def test_numba_is_loaded_by_the_first_fit_that_needs_it():
         "skmtl.MeanRegularizedRegressor().fit(np.eye(4), np.arange(4.0), tasks=[0, 0, 1, 1])\n"
         "skmtl.TraceNormRegressor().fit(np.eye(4), np.eye(4))\n"
         "print('numba' in sys.modules)\n"
-        "skmtl.MultiTaskLasso().fit(np.eye(4), np.eye(4))\n"
+        "skmtl.MultiTaskLasso(0.01).fit(np.eye(4), np.eye(4))\n"
         "print('numba' in sys.modules)\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

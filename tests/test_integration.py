@@ -47,7 +47,7 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.feature_selection import SequentialFeatureSelector
+from sklearn.feature_selection import RFE, SelectFromModel, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -227,6 +227,22 @@ def test_task_column_travels(name, form):
     utility, model = CARRY[name]
     ours = utility(clone(model).set_params(task_column=column), table, target(model))
     assert_allclose(ours, carried_by_hand(name), **CLOSE)
+
+
+@pytest.mark.parametrize("form", ["pandas", "polars", "array", "csr"])
+@pytest.mark.parametrize("average", ["macro", "pooled", "worst"])
+def test_task_scorer_reads_the_task_column(form, average):
+    table, column = FORMS[form]
+    model = clone(REGRESSOR).set_params(task_column=column)
+    scorer, cv = task_scorer("r2", average=average), TaskKFold(4, task_column=column)
+    ours = cross_val_score(model, table, y, scoring=scorer, cv=cv, error_score="raise")
+    expected = []
+    for train, test in TaskKFold(4).split(X, tasks=TASKS):
+        predicted = by_hand(REGRESSOR).fit(ROWS[train], y[train]).predict(ROWS[test])
+        per_task = [r2_score(y[test][rows], predicted[rows]) for rows in (TASKS[test] == t for t in NAMES)]
+        pooled = r2_score(y[test], predicted)
+        expected.append({"macro": np.mean(per_task), "pooled": pooled, "worst": min(per_task)}[average])
+    assert_allclose(ours, expected, **CLOSE)
 
 
 @FLOAT_FORM
@@ -468,6 +484,8 @@ def test_shared_design_elsewhere():
         assert_allclose(average, fitted.predict(np.c_[np.full(N, value), X[:, 1:]]).mean(axis=0))
     train, test, Y_train, Y_test = train_test_split(X, Y, random_state=0)
     assert clone(REGRESSOR).fit(train, Y_train).score(test, Y_test) > 0.8
+    size = np.abs(fitted.coef_).sum(axis=0)
+    assert_array_equal(SelectFromModel(REGRESSOR).fit(X, Y).get_support(), size >= size.mean())
     kept = SequentialFeatureSelector(REGRESSOR, n_features_to_select=1, scoring=task_scorer("r2")).fit(X, Y)
     alone = [cross_val_score(REGRESSOR, X[:, [j]], Y, error_score="raise").mean() for j in range(3)]
     assert_array_equal(np.flatnonzero(kept.get_support()), np.argmax(alone))
@@ -487,6 +505,8 @@ def test_complete_shared_design_in_more_places():
     expected = clone(REGRESSOR).fit(X, complete)
     transformed_target = TransformedTargetRegressor(REGRESSOR, transformer=StandardScaler(with_std=False))
     assert_allclose(transformed_target.fit(X, complete).predict(X), expected.predict(X))
+    kept = RFE(REGRESSOR, n_features_to_select=2).fit(X, complete).support_
+    assert_array_equal(np.flatnonzero(~kept), np.argmin((expected.coef_**2).sum(axis=0)))
     bagged = BaggingRegressor(REGRESSOR, 3, bootstrap=False).fit(X, complete)
     assert_allclose(bagged.predict(X), expected.predict(X))
     assert cross_val_score(REGRESSOR, X, complete, scoring="r2", error_score="raise").shape == (5,)
@@ -497,6 +517,28 @@ def test_scikit_learns_scorers_reject_missing_labels(scoring):
     """Nothing an estimator could do about it: the metric sees y before us."""
     with pytest.raises(ValueError, match="Input contains NaN"):
         cross_val_score(REGRESSOR, X, Y, scoring=scoring, error_score="raise")
+
+
+REJECT_MISSING = {
+    "TransformedTargetRegressor": TransformedTargetRegressor(REGRESSOR, transformer=StandardScaler()),
+    "MultiOutputRegressor": MultiOutputRegressor(REGRESSOR),
+    "RegressorChain": RegressorChain(REGRESSOR),
+    "BaggingRegressor": BaggingRegressor(REGRESSOR),
+    "RFE": RFE(REGRESSOR),
+}
+REJECT_2D = {
+    "StackingRegressor": StackingRegressor([("m", REGRESSOR)]),
+    "VotingRegressor": VotingRegressor([("m", REGRESSOR)]),
+    "AdaBoostRegressor": AdaBoostRegressor(REGRESSOR),
+}
+
+
+@pytest.mark.parametrize("name", [*REJECT_MISSING, *REJECT_2D])
+def test_what_rejects_a_shared_design(name):
+    """The notes of the table in docs/scikit-learn.md."""
+    message = "Input y contains NaN" if name in REJECT_MISSING else "y should be a 1d array"
+    with pytest.raises(ValueError, match=message):
+        {**REJECT_MISSING, **REJECT_2D}[name].fit(X, Y)
 
 
 def test_stratified_folds_reject_missing_labels():

@@ -299,7 +299,7 @@ class Broken(Penalty):
 def test_nan_never_counts_as_converged(loss, norm):
     problem = make("stacked", loss, Broken(norm=norm))
     with pytest.warns(ConvergenceWarning), np.errstate(all="ignore"):
-        result = run(problem, max_iter=25, tol=1.0)
+        result = run(problem, max_iter=25, tol=1e-6)
     assert not result.converged and not result.gap <= 1e300
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -228,8 +228,11 @@ class LinearModel(TaskInputMixin, BaseEstimator):
     def _check_features(self, X, dtype):
         """X as a numeric array or CSR/CSC matrix."""
         try:
-            X = check_array(X, accept_sparse=("csr", "csc"), dtype=dtype, estimator=self, input_name="X")
-            return X.astype(np.float64) if X.dtype.kind == "O" else X  # categories come through as objects
+            numbers = check_array(
+                X, accept_sparse=("csr", "csc"), dtype=dtype, estimator=self, input_name="X"
+            )
+            # categories come through as objects
+            return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
         except ValueError as error:
             text = text_columns(X)
             if not text:

@@ -99,6 +99,14 @@ class InfConv(Penalty):
         """The penalty times a factor, as a new object."""
         return InfConv([part.scaled(factor) for part in self.components])
 
+    def prox(self, W, step):
+        """Not available: each part has its own; the solvers work on the parts."""
+        raise TypeError("InfConv has no prox in W alone; solve a model with it instead.")
+
+    def is_norm(self, shape):
+        """Whether every part is a norm."""
+        return all(part.is_norm(shape) for part in self.components)
+
     def dual_norm(self, G):
         """The largest dual norm of the parts."""
         return max(part.dual_norm(G) for part in self.components)

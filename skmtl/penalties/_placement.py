@@ -27,7 +27,8 @@ class Placement(Penalty):
         """Strength of the function."""
         if not isinstance(self.function, VectorFunction):
             raise TypeError(
-                f"{type(self).__name__}: function must be a VectorFunction such as L2(); got {self.function!r}."
+                f"{type(self).__name__}: function must be a VectorFunction such as L2(); "
+                f"got {self.function!r}."
             )
         return self.function.alpha
 
