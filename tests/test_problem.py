@@ -297,7 +297,7 @@ class Broken(Penalty):
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_nan_never_counts_as_converged(loss, norm):
-    problem = make("stacked", loss, Broken(norm=norm))
+    problem = make("stacked", loss, Broken(alpha=1e-3, norm=norm))
     with pytest.warns(ConvergenceWarning), np.errstate(all="ignore"):
         result = run(problem, max_iter=25, tol=1e-6)
     assert not result.converged and not result.gap <= 1e300
