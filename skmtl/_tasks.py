@@ -20,6 +20,19 @@ HOW_TO_PASS_TASKS = (
 )
 
 
+LOST_TASKS = r"without knowing the task|label\(s\) not seen in fit|needs the task of each row"
+
+
+def refuse(message):
+    """Raise a ValueError that a search does not turn into the score NaN.
+
+    With ``error_score=nan``, its default, scikit-learn catches it, warns "Scoring failed" with the
+    traceback and goes on to pick any candidate; the filter makes an error of that one warning.
+    """
+    warnings.filterwarnings("error", message=f"(?s)Scoring failed.*({LOST_TASKS})", category=UserWarning)
+    raise ValueError(message)
+
+
 class TaskInputMixin:
     """Reads tasks from `tasks=`, from a column of X or from the columns of y.
 
@@ -89,7 +102,7 @@ class TaskInputMixin:
             X, tasks = split_task_column(X, self.task_column)
         if tasks is None:
             if self._layout_ == "stacked" and self._predicts_by_task:
-                raise ValueError(
+                refuse(
                     f"This {type(self).__name__} was fitted with {self.n_tasks_} tasks and cannot predict "
                     f"without knowing the task of each row. {HOW_TO_PASS_TASKS}"
                 )
@@ -113,7 +126,7 @@ class TaskInputMixin:
                 if hasattr(self, "handle_unknown")
                 else "this model has nothing to say about them"
             )
-            raise ValueError(
+            refuse(
                 f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
                 f"{self.tasks_[:3].tolist()}. In cross-validation use TaskKFold, which keeps every task in "
                 f"every training set; for new tasks {advice}."

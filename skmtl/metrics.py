@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_response_method, _num_samples
 
 from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
-from ._tasks import final_task_column, missing_labels, task_labels
+from ._tasks import final_task_column, missing_labels, refuse, task_labels
 
 __all__ = [
     "explained_variance_per_task",
@@ -338,9 +338,7 @@ class _TaskScorer:
             "sklearn.set_config(enable_metadata_routing=True), or use average='pooled'."
         )
         if column is None:
-            raise ValueError(
-                f"average={self.average!r} needs the task of each row, which was not given. {way_out}"
-            )
+            refuse(f"average={self.average!r} needs the task of each row, which was not given. {way_out}")
         if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
             raise ValueError(
                 f"task_column={column!r} of the final estimator is among the columns that earlier steps of "

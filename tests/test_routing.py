@@ -1,5 +1,7 @@
 """``tasks=`` inside scikit-learn by metadata routing; where they cannot travel, an error with the way out."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -370,6 +372,7 @@ DEFAULT_ERROR_SCORE = {
             X, y, **META
         ),
     ),
+    "workers": (True, lambda: GridSearchCV(REGRESSOR, {}, scoring="r2", n_jobs=2).fit(X, y, **META)),
     "cross_val_score": (True, lambda: cross_val_score(REGRESSOR, X, y, scoring="r2", params=META)),
     "selector": (True, lambda: SequentialFeatureSelector(REGRESSOR, scoring="r2").fit(X, y, **META)),
     "sorted-rows": (
@@ -390,17 +393,16 @@ DEFAULT_ERROR_SCORE = {
 }
 
 
+@pytest.mark.parametrize("ignoring", [False, True], ids=["", "warnings-ignored"])
 @pytest.mark.parametrize("name", DEFAULT_ERROR_SCORE)
-def test_with_the_default_error_score_no_score_is_made_up_and_the_warning_names_the_way_out(name):
-    """scikit-learn turns an error while scoring into NaN and a warning; no estimator can prevent that."""
+def test_a_score_without_tasks_is_an_error_also_with_the_default_error_score(name, ignoring):
+    """scikit-learn would replace the score by NaN and warn; a search would then pick any candidate."""
     routed, use = DEFAULT_ERROR_SCORE[name]
-    with (
-        sklearn.config_context(enable_metadata_routing=routed),
-        pytest.warns(UserWarning, match=r"task_column|TaskKFold"),
-    ):
-        result = use()
-    if name != "selector":  # it keeps no score
-        assert np.isnan(getattr(result, "best_score_", result)).any()
+    with sklearn.config_context(enable_metadata_routing=routed), warnings.catch_warnings():
+        if ignoring:
+            warnings.simplefilter("ignore")
+        with pytest.raises((ValueError, UserWarning), match=r"task_column|TaskKFold"):
+            use()
 
 
 def test_predict_without_tasks_is_never_an_average():
