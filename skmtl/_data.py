@@ -364,7 +364,11 @@ class StackedData(TaskData):
 
     def spread(self, b):
         """The value of its task on the sample side."""
-        return np.repeat(b, np.diff(self.indptr))
+        return np.repeat(b, np.diff(self.indptr), axis=0)
+
+    def where(self, tasks):
+        """Index of the sample side of some tasks."""
+        return (np.concatenate([np.arange(*self.indptr[t : t + 2]) for t in tasks]),)
 
     def designs(self):
         """(X_t, row weights, targets, tasks) of every distinct weighted design."""
@@ -402,6 +406,10 @@ class SharedData(TaskData):
     def spread(self, b):
         """The value of its task on the sample side."""
         return b[None, :]
+
+    def where(self, tasks):
+        """Index of the sample side of some tasks."""
+        return slice(None), np.asarray(tasks)
 
     def designs(self):
         """(X, row weights, targets, tasks) of every distinct weighted design."""

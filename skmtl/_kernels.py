@@ -110,3 +110,76 @@ def descend_separate(A, scale, ridge, strength, code, Q, W):
                     Q[t, i] -= A[t, j, i] * move
         largest = max(largest, change)
     return largest
+
+
+@njit(**_OPTIONS)
+def _string_knots(y, strength, corner, height, knot, side):
+    """Where the taut string of y bends, and on which side of its tube it does (1 above, -1 below).
+
+    The string is the shortest one between the running sum of y plus and minus `strength`, tied at
+    both ends. `corner` and `height` (2, n + 1) hold, from the last knot on, the tightest convex
+    string below the upper wall and the tightest concave one above the lower wall; where they cross is
+    the next knot. Fills `knot` and `side`, from 0 to n, and returns how many there are.
+    """
+    n = y.shape[0]
+    first, last = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    corner[:, 0], height[:, 0] = 0, 0.0
+    knot[0], side[0], count, total = 0, 0.0, 1, 0.0
+    for k in range(1, n + 1):
+        total += y[k - 1]
+        for s in range(2):
+            sign = 1.0 - 2.0 * s
+            x, h, o = corner[s], height[s], 1 - s
+            new = total + sign * strength if k < n else total
+            a = last[s]
+            while (
+                a > first[s]
+                and sign * ((h[a] - h[a - 1]) * (k - x[a]) - (new - h[a]) * (x[a] - x[a - 1])) >= 0.0
+            ):
+                a -= 1
+            last[s] = a + 1
+            x[a + 1], h[a + 1] = k, new
+            while a == first[s] and last[o] > first[o]:
+                b = first[o] + 1
+                bend = (new - h[a]) * (corner[o, b] - x[a]) - (height[o, b] - h[a]) * (k - x[a])
+                if corner[o, b] == k or sign * bend >= 0.0:
+                    break
+                first[o] = b
+                x[a], h[a] = corner[o, b], height[o, b]
+                knot[count], side[count] = x[a], -sign
+                count += 1
+    knot[count], side[count] = n, 0.0
+    return count + 1
+
+
+@njit(**_OPTIONS)
+def _mean_slope(y, strength, knot, side, a, b):
+    """Slope of the string between knots a and b."""
+    total = 0.0
+    for i in range(knot[a], knot[b]):
+        total += y[i]
+    return (total + strength * (side[b] - side[a])) / (knot[b] - knot[a])
+
+
+@njit(**_OPTIONS)
+def taut_string(Y, strength, out):
+    """argmin_x 1/2 ||x - y||^2 + strength sum_i |x_{i+1} - x_i| for each row y of Y, into `out`."""
+    n = Y.shape[1]
+    corner, height = np.zeros((2, n + 1), dtype=np.int64), np.zeros((2, n + 1))
+    knot, side = np.zeros(n + 2, dtype=np.int64), np.zeros(n + 2)
+    for row in range(Y.shape[0]):
+        y = Y[row]
+        n_knots = _string_knots(y, strength, corner, height, knot, side)
+        top = 0.0
+        for i in range(n):
+            top = max(top, abs(y[i]))
+        begin, before = knot[0], 0.0  # first knot of the last slope, and that slope
+        for m in range(1, n_knots):
+            # from the entries themselves: differences of the running sum have lost digits
+            value = _mean_slope(y, strength, knot, side, m - 1, m)
+            if m > 1 and abs(value - before) <= 1e-15 * top:  # a bend that is only rounding
+                value = _mean_slope(y, strength, knot, side, begin, m)
+            else:
+                begin = m - 1
+            out[row, knot[begin] : knot[m]] = value
+            before = value

@@ -1,28 +1,49 @@
 """Losses: functions of (y, eta) that never see the design."""
 
 import numpy as np
-from scipy.special import expit, xlogy
+from scipy.special import expit, log_softmax, softmax, xlogy
 
 
 class Loss:
-    """A convex loss, pointwise in the target y and the linear predictor eta.
+    """A convex loss of the target y and the linear predictor eta.
 
     Subclasses define `value`, `gradient`, `hessian` (in eta) and `conjugate`, all elementwise, and
 
     * `domain`: the interval of u on which the conjugate is finite;
     * `curvature`: an upper bound of the second derivative, ``inf`` if there is none;
-    * `quadratic`: True if the loss is quadratic in eta.
+    * `quadratic`: True if the loss is quadratic in eta;
+    * `translates`: True if only y - eta matters;
+    * `mean`: what a linear predictor predicts, the inverse link.
+
+    `Multinomial` takes one predictor per class, `RootSquaredError` all rows of a task at once.
     """
 
     curvature = np.inf
     quadratic = False
+    translates = False
+    n_outputs = 1  # predictors that a row needs
 
     def domain(self, y):
         """Least and greatest u with a finite conjugate."""
         return -np.inf, np.inf
 
+    def project(self, y, u):
+        """Nearest u with a finite conjugate."""
+        return np.clip(u, *self.domain(y))
+
+    def hessian_times(self, y, eta, d):
+        """Second derivative times a change d of eta."""
+        return self.hessian(y, eta) * d
+
+    def check(self, y):
+        """ValueError if the loss has no value for some target (NaN: missing)."""
+
+    def mean(self, eta):
+        """Prediction that belongs to the linear predictor."""
+        return eta
+
     def __repr__(self):
-        return f"{type(self).__name__}()"
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
     def __eq__(self, other):
         return type(self) is type(other) and vars(self) == vars(other)
@@ -35,7 +56,7 @@ class SquaredError(Loss):
     """Squared error, ``1/2 (y - eta)^2``."""
 
     curvature = 1.0
-    quadratic = True
+    quadratic = translates = True
 
     def value(self, y, eta):
         """Loss."""
@@ -52,6 +73,90 @@ class SquaredError(Loss):
     def conjugate(self, y, u):
         """Fenchel conjugate in eta, ``sup_eta u eta - loss(y, eta)``."""
         return u * (0.5 * u + y)
+
+
+class Huber(Loss):
+    """Huber's loss: ``1/2 r^2`` for residuals up to delta, ``delta |r| - delta^2/2`` beyond, r = y - eta.
+
+    Parameters
+    ----------
+    delta : float, default=1.35
+        Residual, in units of y, beyond which the loss grows linearly.
+
+    References
+    ----------
+    Huber (1964), Robust estimation of a location parameter, Annals of Mathematical Statistics 35,
+    https://doi.org/10.1214/aoms/1177703732
+    """
+
+    curvature = 1.0
+    translates = True
+
+    def __init__(self, delta=1.35):
+        if not delta > 0:
+            raise ValueError(f"delta must be > 0; got {delta!r}.")
+        self.delta = delta
+
+    def value(self, y, eta):
+        """Loss."""
+        size = np.abs(y - eta)
+        inner = np.minimum(size, self.delta)
+        return inner * (size - 0.5 * inner)
+
+    def gradient(self, y, eta):
+        """First derivative in eta."""
+        return np.clip(eta - y, -self.delta, self.delta)
+
+    def hessian(self, y, eta):
+        """Second derivative in eta, 1 or 0."""
+        return (np.abs(y - eta) <= self.delta).astype(float)
+
+    def domain(self, y):
+        """Least and greatest u with a finite conjugate."""
+        return -self.delta, self.delta
+
+    def conjugate(self, y, u):
+        """Fenchel conjugate in eta; infinite beyond delta."""
+        return np.where(np.abs(u) <= self.delta, u * (0.5 * u + y), np.inf)
+
+
+class Poisson(Loss):
+    """Half the Poisson deviance with the log link, ``exp(eta) - y eta + y log y - y``, y >= 0."""
+
+    def value(self, y, eta):
+        """Loss."""
+        with np.errstate(over="ignore"):
+            return np.exp(eta) - y * eta + (xlogy(y, y) - y)
+
+    def gradient(self, y, eta):
+        """First derivative in eta."""
+        with np.errstate(over="ignore"):
+            return np.exp(eta) - y
+
+    def hessian(self, y, eta):
+        """Second derivative in eta."""
+        with np.errstate(over="ignore"):
+            return np.exp(eta)
+
+    def domain(self, y):
+        """Least and greatest u with a finite conjugate."""
+        return -y, np.inf
+
+    def conjugate(self, y, u):
+        """Fenchel conjugate in eta; infinite below -y."""
+        rate = u + y
+        inside = rate >= 0
+        rate = np.where(inside, rate, 0.0)
+        return np.where(inside, xlogy(rate, rate) - rate - (xlogy(y, y) - y), np.inf)
+
+    def check(self, y):
+        """ValueError if a target is negative."""
+        if np.nanmin(y, initial=0.0) < 0:
+            raise ValueError(f"the Poisson loss needs targets y >= 0; found {np.nanmin(y):g}.")
+
+    def mean(self, eta):
+        """exp(eta)."""
+        return np.exp(eta)
 
 
 class Logistic(Loss):
@@ -84,8 +189,138 @@ class Logistic(Loss):
         return np.where(inside, xlogy(size, size) + xlogy(1 - size, 1 - size), np.inf)
 
 
-REGRESSION_LOSSES = {"squared_error": SquaredError}
-CLASSIFICATION_LOSSES = {"log_loss": Logistic}
+class SquaredHinge(Loss):
+    """Squared hinge loss of two classes, ``1/2 max(0, 1 - (2y - 1) eta)^2`` with y in {0, 1}."""
+
+    curvature = 1.0
+
+    def _short(self, y, eta):
+        """Sign of the class and what is missing to the margin."""
+        sign = np.where(y > 0.5, 1.0, -1.0)
+        return sign, np.maximum(0.0, 1.0 - sign * eta)
+
+    def value(self, y, eta):
+        """Loss."""
+        return 0.5 * self._short(y, eta)[1] ** 2
+
+    def gradient(self, y, eta):
+        """First derivative in eta."""
+        sign, short = self._short(y, eta)
+        return -sign * short
+
+    def hessian(self, y, eta):
+        """Second derivative in eta, 1 or 0."""
+        return (self._short(y, eta)[1] > 0).astype(float)
+
+    def domain(self, y):
+        """Least and greatest u with a finite conjugate."""
+        return np.where(y > 0.5, -np.inf, 0.0), np.where(y > 0.5, 0.0, np.inf)
+
+    def conjugate(self, y, u):
+        """Fenchel conjugate in eta; infinite where u has the sign of the class."""
+        size = np.where(y > 0.5, -u, u)
+        return np.where(size >= 0, size * (0.5 * size - 1.0), np.inf)
+
+
+class Multinomial(Loss):
+    """Log-loss of K classes, ``log sum_k exp(eta_k) - eta_y``; y in {0, ..., K-1}, eta (..., K).
+
+    Parameters
+    ----------
+    n_classes : int
+        K, the number of classes and of linear predictors.
+    """
+
+    curvature = 0.5
+
+    def __init__(self, n_classes=3):
+        self.n_classes = n_classes
+
+    @property
+    def n_outputs(self):
+        """Predictors that a row needs."""
+        return self.n_classes
+
+    def _indicator(self, y):
+        return (y[..., None] == np.arange(self.n_classes)).astype(float)
+
+    def value(self, y, eta):
+        """Loss, of the shape of y."""
+        return -np.take_along_axis(log_softmax(eta, axis=-1), y.astype(np.intp)[..., None], -1)[..., 0]
+
+    def gradient(self, y, eta):
+        """First derivatives in eta, of the shape of eta."""
+        own = self._indicator(y)
+        p = softmax(eta, axis=-1)
+        # p_y - 1 as minus the sum of the others: no digits are lost when p_y is close to 1
+        others = (p * (1 - own)).sum(axis=-1, keepdims=True)
+        return np.where(own > 0, -others, p)
+
+    def hessian_times(self, y, eta, d):
+        """Second derivative times a change d of eta."""
+        p = softmax(eta, axis=-1)
+        return p * (d - (p * d).sum(axis=-1, keepdims=True))
+
+    def project(self, y, u):
+        """Nearest u (after a rescaling of the classes) with a finite conjugate."""
+        own = self._indicator(y)
+        p = np.maximum(u + own, 0.0)
+        return p / np.maximum(p.sum(axis=-1, keepdims=True), np.finfo(float).tiny) - own
+
+    def conjugate(self, y, u):
+        """Fenchel conjugate in eta; infinite where u plus the indicator of y is no distribution."""
+        own = self._indicator(y)
+        others = np.where(own > 0, 0.0, u)
+        p = np.where(own > 0, 1.0 - others.sum(axis=-1, keepdims=True), u)
+        slack = np.abs(u.sum(axis=-1)) <= 1e-9 * (1 + np.abs(u).sum(axis=-1))
+        inside = slack & (p >= 0).all(axis=-1)
+        return np.where(inside, xlogy(p, np.maximum(p, 0.0)).sum(axis=-1), np.inf)
+
+
+class RootSquaredError(Loss):
+    """Root of the mean squared error of a task, ``sqrt(sum_i s_i (y_i - eta_i)^2)``.
+
+    A loss of all rows of a task at once: tasks are calibrated by their own noise level, and the
+    strength of a penalty needs no knowledge of it. Not differentiable at a perfect fit.
+
+    References
+    ----------
+    Gong, Zhou, Fan & Ye (2014), Efficient multi-task feature learning with calibration, KDD,
+    https://doi.org/10.1145/2623330.2623641
+    """
+
+    translates = True
+
+    def value(self, y, eta):
+        """Loss of one task whose rows weigh the same, a float."""
+        return float(np.sqrt(np.mean((y - eta) ** 2)))
+
+    def gradient(self, y, eta):
+        """Its gradient in eta; zero at a perfect fit."""
+        size = self.value(y, eta)
+        return (eta - y) / (len(y) * size) if size > 0 else np.zeros_like(eta)
+
+    def hessian_times(self, y, eta, d):
+        """Its second derivative times a change d of eta."""
+        size, slope = self.value(y, eta), self.gradient(y, eta)
+        return (d / len(y) - slope * (slope @ d)) / size if size > 0 else np.zeros_like(d)
+
+    def project(self, y, u):
+        """u: its domain is no interval."""
+        return u
+
+    def conjugate(self, y, u):
+        """Its Fenchel conjugate, a float; infinite where ``n ||u||^2 > 1``."""
+        return float(u @ y) if len(y) * (u @ u) <= 1 + 1e-12 else np.inf
+
+
+REGRESSION_LOSSES = {
+    "squared_error": SquaredError,
+    "huber": Huber,
+    "poisson": Poisson,
+    "root_squared_error": RootSquaredError,
+}
+CLASSIFICATION_LOSSES = {"log_loss": Logistic, "squared_hinge": SquaredHinge}
 
 
 def get_loss(loss, losses):
@@ -93,4 +328,6 @@ def get_loss(loss, losses):
     return loss if isinstance(loss, Loss) else losses[loss]()
 
 
-__all__ = ["Logistic", "Loss", "SquaredError"]
+__all__ = [
+    "Huber", "Logistic", "Loss", "Multinomial", "Poisson", "RootSquaredError", "SquaredError", "SquaredHinge",
+]  # fmt: skip

@@ -8,8 +8,32 @@ from scipy import sparse
 
 import skmtl
 from skmtl import losses
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Ridge, Shared, Spectrum, Sum, Tasks
+from skmtl.penalties import (
+    L1,
+    L2,
+    MCP,
+    SCAD,
+    Box,
+    CappedL1,
+    Coupling,
+    Entries,
+    Features,
+    Fused,
+    InfConv,
+    LInf,
+    Positive,
+    Ridge,
+    Shared,
+    SparseL2,
+    Spectrum,
+    SqrtL1,
+    SquaredL1,
+    Sum,
+    Tasks,
+    Tree,
+)
 
+BOX = Box(0.5, low=0.2, high=1.3, budget=2.1)
 # one instance or more of every public penalty
 PENALTIES = {
     "features-l2": Features(L2(0.3)),
@@ -17,6 +41,23 @@ PENALTIES = {
     "tasks-l2": Tasks(L2(0.3)),
     "entries-l1": Entries(L1(0.2)),
     "spectrum-l1": Spectrum(L1(0.4)),
+    "features-linf": Features(LInf(0.3)),
+    "features-sparse": Features(SparseL2(0.3, l1_ratio=0.4)),
+    "features-fused": Features(Fused(0.4, l1_ratio=0.2, group_ratio=0.3)),
+    "features-tv": Features(Fused(0.3)),  # constants are free
+    "entries-tree": Entries(Tree(0.2, [[0]])),  # larger trees need W of one shape: test_penalties.py
+    "features-squared": Features(SquaredL1(0.4)),
+    "features-box": Features(BOX),
+    "spectrum-squared": Spectrum(SquaredL1(0.4)),
+    "spectrum-box": Spectrum(BOX),
+    "spectrum-centered": Spectrum(BOX, centered=True, mean_ratio=0.2),
+    "features-mcp": Features(MCP(0.3)),
+    "tasks-scad": Tasks(SCAD(0.3)),
+    "features-capped": Features(CappedL1(0.2, gamma=2.0)),
+    "features-sqrt": Features(SqrtL1(0.2)),
+    "positive-l2": Positive(Features(L2(0.3))),
+    "positive-fused": Positive(Features(Fused(0.3, l1_ratio=0.3, group_ratio=0.1))),
+    "positive-box": Positive(Features(BOX)),
     "ridge": Ridge(0.5),
     "mean": Coupling(0.5),
     "shared-mean": Coupling(0.7, M="shared"),
@@ -26,14 +67,38 @@ PENALTIES = {
     "sum-coupling": Entries(L1(0.1)) + Coupling(0.5) + Ridge(0.1),
     "infconv": InfConv([Features(L2(0.3)), Entries(L1(0.2))]),
 }
-NORMS = ("features-l2", "features-l1", "tasks-l2", "entries-l1", "spectrum-l1")
-LOSSES = {name: getattr(losses, name)() for name in losses.__all__ if name != "Loss"}
-BINARY_LOSSES = {"Logistic"}  # targets 0 and 1
+NORMS = (
+    "features-l2",
+    "features-l1",
+    "tasks-l2",
+    "entries-l1",
+    "spectrum-l1",
+    "features-linf",
+    "features-sparse",
+    "features-fused",
+    "entries-tree",
+    "positive-l2",
+    "positive-fused",
+)
+JOINT_LOSSES = {
+    "Multinomial",
+    "RootSquaredError",
+}  # several predictors per row, or all rows of a task at once
+LOSSES = {name: getattr(losses, name)() for name in losses.__all__ if name not in {"Loss", *JOINT_LOSSES}}
+BINARY_LOSSES = {"Logistic", "SquaredHinge"}  # targets 0 and 1
+
+
+def kind_of_target(loss):
+    """What `make_layout` needs to know about a loss: True for classes, "counts", or False."""
+    name = type(loss).__name__
+    return "counts" if name == "Poisson" else name in BINARY_LOSSES
 
 
 def targets(loss, rng, size):
     """Random targets that a loss is made for."""
     binary = type(loss).__name__ in BINARY_LOSSES
+    if type(loss).__name__ == "Poisson":
+        return rng.poisson(2.0, size=size).astype(float)
     return rng.integers(2, size=size).astype(float) if binary else 2 * rng.normal(size=size)
 
 
@@ -77,6 +142,8 @@ def make_layout(kind, classification=False, n_tasks=4, n=120, p=6, seed=0):
     b = 2 + rng.normal(size=n_tasks)
 
     def label(eta):
+        if classification == "counts":
+            return rng.poisson(np.exp(0.5 * (eta - np.median(eta)) / eta.std())).astype(float)
         if classification:
             return (eta - np.median(eta) + rng.logistic(size=eta.shape) > 0).astype(float)
         return eta + 0.5 * rng.normal(size=eta.shape)

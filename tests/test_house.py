@@ -20,7 +20,7 @@ SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
-    "_kernels", "_data", "_tasks", "statistics", "losses", "penalties", "_problem", "solvers", "metrics",
+    "_kernels", "_data", "_tasks", "statistics", "losses", "_terms", "penalties", "_problem", "solvers", "metrics",
     "linear_model",
 ]  # fmt: skip
 HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}

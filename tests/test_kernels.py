@@ -47,10 +47,22 @@ def negative_gradient(A, scale, ridge, xy, W):
     return scale[:, None] * (xy - fitted) - ridge * W
 
 
+def string_args(rng):
+    """Arguments of the taut string of a batch, and of the knots of one vector."""
+    Y = 2 * rng.normal(size=(6, 9))
+    Y[3:] = np.round(Y[3:])
+    strength = float(rng.choice([0.1, 1.0, 50.0]))
+    work = np.zeros((2, 10), dtype=np.int64), np.zeros((2, 10)), np.zeros(11, dtype=np.int64), np.zeros(11)
+    return (Y, strength, np.full(Y.shape, np.nan)), (Y[0], strength, *work)
+
+
 ARGS = {
     "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),
     "descend_shared": lambda rng, penalty: descent_args(rng, penalty, True)[0],
     "descend_separate": lambda rng, penalty: descent_args(rng, penalty, False)[0],
+    "taut_string": lambda rng, penalty: string_args(rng)[0],
+    "_string_knots": lambda rng, penalty: string_args(rng)[1],
+    "_mean_slope": lambda rng, penalty: (*(rng.normal(size=6), 0.7), np.array([0, 2, 6]), np.ones(3), 0, 2),
 }
 
 
@@ -138,6 +150,28 @@ def test_epochs_descend_to_the_optimum_with_an_exact_gradient(penalty, shared, r
     assert moved < 1e-15
     w, q, _ = state()
     np.testing.assert_allclose(penalty.prox(w + q, strength), w, atol=1e-6)
+
+
+def test_taut_string_is_certified_by_its_string(rng):
+    """The string stays in its tube, is tied at its ends and touches a wall where it bends, at that side."""
+    for n in (1, 2, 3, 10, 300):
+        for strength in (1e-6, 0.3, 1.0, 10.0, 1e9):
+            Y = np.concatenate([rng.normal(size=(30, n)), np.round(rng.normal(size=(30, n)))])
+            X = np.full(Y.shape, np.nan)
+            _kernels.taut_string(Y, strength, X)
+            string = np.cumsum(X - Y, axis=1)
+            bend, rounding = np.diff(X, axis=1), 1e-15 * n * (np.abs(Y).max() * n + min(strength, n))
+            assert (np.abs(string[:, -1]) <= rounding).all()
+            assert (np.abs(string[:, :-1]) <= strength + rounding).all()
+            touched = string[:, :-1] - strength * np.sign(bend)
+            assert (np.abs(touched)[bend != 0] <= rounding).all()
+
+
+def test_taut_string_shows_missing_numbers():
+    Y = np.array([[1.0, np.nan, 2.0], [1.0, 1.0, 1.0]])
+    X = np.zeros(Y.shape)
+    _kernels.taut_string(Y, 1.0, X)
+    assert np.isnan(X[0]).any() and not np.isnan(X[1]).any()
 
 
 def test_every_kernel_is_compiled_once():

@@ -3,7 +3,9 @@
 import cvxpy as cp
 import numpy as np
 import pytest
-from conftest import BINARY_LOSSES, LOSSES, NORMS, PENALTIES, make_layout, public_classes
+from conftest import LOSSES, kind_of_target, make_layout, public_classes
+from conftest import NORMS as NORMS_OF_ANY_SHAPE
+from conftest import PENALTIES as PENALTIES_OF_ANY_SHAPE
 from scipy import sparse
 from scipy.linalg import null_space
 from sklearn.base import clone
@@ -13,22 +15,37 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor, penalties
 from skmtl.penalties import (
     L1,
     L2,
+    MCP,
+    Box,
     Coupling,
     Entries,
     Features,
+    Fused,
     InfConv,
+    LInf,
     Penalty,
+    Positive,
     Ridge,
     Shared,
+    SparseL2,
     Spectrum,
+    SquaredL1,
     Sum,
     Tasks,
+    Tree,
     VectorFunction,
 )
 from skmtl.penalties._coupling import TaskQuadratic
 from skmtl.solvers import make_task_data
 from skmtl.solvers.solve import make_problem
 
+LEAVES = [[0, 1], [2], [3], [2, 3], [0, 1, 2, 3]]
+PENALTIES = {
+    **PENALTIES_OF_ANY_SHAPE,
+    "features-tree": Features(Tree(0.3, LEAVES)),  # four tasks
+    "tasks-tree": Tasks(Tree(0.2, [[0, 1], [2, 3, 4], range(6)], [1.0, 0.5, 0.7])),  # six features
+}
+NORMS = (*NORMS_OF_ANY_SHAPE, "features-tree", "tasks-tree")
 CHAIN = np.eye(4, k=1) + np.eye(4, k=-1)
 EPS = np.finfo(float).eps
 
@@ -45,28 +62,106 @@ def spread(W):
     return cp.sum_squares(W - np.full((W.shape[0],) * 2, 1 / W.shape[0]) @ W)
 
 
-# the formula of each penalty that has a prox, in the language of a conic solver
+def changes(W):
+    return cp.sum(cp.abs(W[1:] - W[:-1])) if W.shape[0] > 1 else 0
+
+
+def squared_columns(W):
+    return cp.sum(cp.square(cp.sum(cp.abs(W), axis=0)))
+
+
+def boxed(W):
+    """The box norm of every column, and its constraints."""
+    theta, part = cp.Variable(W.shape), cp.Variable(W.shape)
+    flat = [cp.vec(item, order="C") for item in (part + theta, 2 * W, part - theta)]
+    cone = cp.SOC(flat[0], cp.vstack(flat[1:]), axis=0)  # part >= W^2 / theta
+    return 0.25 * cp.sum(part), [theta >= 0.2, theta <= 1.3, cp.sum(theta, axis=0) <= 2.1, cone]
+
+
+def boxed_spectrum(W):
+    """min tr(W' M^-1 W) over matrices M with eigenvalues in the box."""
+    if W.shape[0] == 0:
+        return 0, []
+    M = cp.Variable((W.shape[0],) * 2, PSD=True)
+    eye = np.eye(W.shape[0])
+    return 0.25 * cp.matrix_frac(W, M), [M >> 0.2 * eye, M << 1.3 * eye, cp.trace(M) <= 2.1]
+
+
+def boxed_deviations(W):
+    """The same on an orthonormal basis of the deviations from the mean, plus a ridge on the mean."""
+    n_tasks = W.shape[0]
+    value, constraints = (0, [])
+    if n_tasks > 1:
+        value, constraints = boxed_spectrum(null_space(np.ones((1, n_tasks))).T @ W)
+    return value + 0.25 * 0.2 * cp.sum_squares(cp.sum(W, axis=0)) / n_tasks, constraints
+
+
+def equal_rows(W):
+    return [W[1:] == W[:-1]] if W.shape[0] > 1 else []
+
+
+def tree(W):
+    nodes = ([0, 1], 1.0), ([2, 3, 4], 0.5), (range(6), 0.7)
+    return sum(weight * cp.sum(cp.norm(W[:, list(group)], 2, axis=1)) for group, weight in nodes)
+
+
+# the formula of each convex penalty that has a prox, in the language of a conic solver: a value, or a
+# value and constraints
 FORMULAS = {
     "features-l2": lambda W: 0.3 * columns(W),
     "features-l1": lambda W: 0.2 * entries(W),
     "tasks-l2": lambda W: 0.3 * cp.sum(cp.norm(W, 2, axis=1)),
     "entries-l1": lambda W: 0.2 * entries(W),
     "spectrum-l1": lambda W: 0.4 * cp.normNuc(W),
+    "features-linf": lambda W: 0.3 * cp.sum(cp.max(cp.abs(W), axis=0)),
+    "features-sparse": lambda W: 0.18 * columns(W) + 0.12 * entries(W),
+    "features-fused": lambda W: 0.2 * changes(W) + 0.08 * entries(W) + 0.12 * columns(W),
+    "features-tv": lambda W: 0.3 * changes(W),
+    "entries-tree": lambda W: 0.2 * entries(W),
+    "features-tree": lambda W: 0.3 * sum(columns(W[group]) for group in LEAVES),
+    "tasks-tree": lambda W: 0.2 * tree(W),
+    "features-squared": lambda W: 0.2 * squared_columns(W),
+    "features-box": boxed,
+    "spectrum-squared": lambda W: 0.2 * cp.square(cp.normNuc(W)),
+    "spectrum-box": boxed_spectrum,
+    "spectrum-centered": boxed_deviations,
+    "positive-l2": lambda W: (0.3 * columns(W), [W >= 0]),
+    "positive-fused": lambda W: (0.18 * changes(W) + 0.09 * entries(W) + 0.03 * columns(W), [W >= 0]),
+    "positive-box": lambda W: (lambda value, box: (value, [*box, W >= 0]))(*boxed(W)),
     "ridge": lambda W: 0.25 * cp.sum_squares(W),
     "mean": lambda W: 0.25 * spread(W),
     "shared-mean": lambda W: 0.35 * cp.sum_squares(cp.sum(W, axis=0)) / W.shape[0],
     "graph": lambda W: 0.2 * cp.sum_squares(W[1:] - W[:-1]),
-    "shared": lambda W: 0.15 * cp.sum_squares(W),  # and equal rows
+    "shared": lambda W: (0.15 * cp.sum_squares(W), equal_rows(W)),
     "sum": lambda W: 0.2 * columns(W) + 0.15 * cp.sum_squares(W),
 }
+CONCAVE = ("features-mcp", "tasks-scad", "features-capped", "features-sqrt")
+SEMINORMS = ("features-tv",)
+SQUARED = (
+    "features-squared", "features-box", "spectrum-squared", "spectrum-box", "spectrum-centered",
+    "positive-box",
+)  # fmt: skip
 with_prox = pytest.mark.parametrize("name", FORMULAS)
 norms = pytest.mark.parametrize("name", NORMS)
 with_value = pytest.mark.parametrize("name", [name for name in PENALTIES if name != "infconv"])
 
 
+def stated(name, W):
+    """The formula of a penalty at a conic variable: its value and constraints."""
+    found = FORMULAS[name](W)
+    return found if isinstance(found, tuple) else (found, [])
+
+
 def shapes(name):
-    """Shapes of W that a penalty is tried on; the graph has four tasks."""
-    return [(4, 3), (4, 1), (4, 7)] if name == "graph" else [(4, 3), (1, 5), (6, 1), (3, 8)]
+    """Shapes of W that a penalty is tried on; some are made for four tasks or six features."""
+    four = [(4, 3), (4, 1), (4, 7)]
+    special = {"graph": four, "features-tree": four, "tasks-tree": [(4, 6), (1, 6)]}
+    return special.get(name, [(4, 3), (1, 5), (6, 1), (3, 8)])
+
+
+def feasible(name, W):
+    """W where the penalty is finite."""
+    return np.abs(W) if name.startswith("positive") else np.tile(W[0], (len(W), 1)) if name == "shared" else W
 
 
 def matrices(rng, shape):
@@ -86,12 +181,14 @@ STEPS = (1e-9, 0.3, 1.0, 7.0, 1e9)
 def test_every_public_penalty_is_tested():
     def kinds(penalty):
         inner = getattr(penalty, "terms", None) or getattr(penalty, "components", None) or ()
+        inner = (*inner, *([penalty.penalty] if isinstance(penalty, Positive) else []))
         function = getattr(penalty, "function", None)
         return {type(penalty).__name__, type(function).__name__}.union(*map(kinds, inner))
 
     tested = set().union(*map(kinds, PENALTIES.values())) - {"NoneType"}
     assert tested | {"Penalty", "VectorFunction"} == set(public_classes(penalties))
-    assert set(FORMULAS) | {"infconv", "sum-coupling"} == set(PENALTIES)
+    assert set(FORMULAS) | {"infconv", "sum-coupling", *CONCAVE} == set(PENALTIES)
+    assert {name for name, penalty in PENALTIES.items() if not penalty.convex} == set(CONCAVE)
 
 
 # --- value and prox ---
@@ -128,8 +225,8 @@ def test_value_and_prox_equal_the_conic_solution(name, rng):
     for shape in shapes(name):
         V = cp.Variable(shape)
         W, step = cp.Parameter(shape), cp.Parameter(nonneg=True)
-        constraints = [V[1:] == V[:-1]] if name == "shared" and shape[0] > 1 else []
-        problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(V - W) + step * FORMULAS[name](V)), constraints)
+        formula, constraints = stated(name, V)
+        problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(V - W) + step * formula), constraints)
         for W.value, step.value in zip(list(matrices(rng, shape))[:3], (0.4, 1.0, 3.0), strict=True):
             problem.solve(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
             found = penalty.prox(W.value, step.value)
@@ -140,17 +237,20 @@ def test_value_and_prox_equal_the_conic_solution(name, rng):
 
 @norms
 def test_optimality_of_the_prox_through_the_dual_norm(name, rng):
-    """V = prox(W, step) iff W - V is in step times the dual unit ball and aligned with V."""
+    """V = prox(W, step) iff W - V is in step times the dual unit ball and aligned with V.
+
+    The dual norm takes a gradient of the data term, here V - W.
+    """
     penalty = PENALTIES[name]
     for shape in shapes(name):
         for W in matrices(rng, shape):
             for step in STEPS:
                 V = penalty.prox(W, step)
-                rounding = 20 * EPS * penalty.dual_norm(W)
-                assert penalty.dual_norm(W - V) <= step * (1 + 20 * EPS) + rounding
+                rounding = 20 * EPS * max(penalty.dual_norm(W), penalty.dual_norm(-W))
+                assert penalty.dual_norm(V - W) <= step * (1 + 20 * EPS) + rounding
                 aligned = step * penalty.value(V)
                 assert np.vdot(W - V, V) == pytest.approx(aligned, rel=1e-12, abs=50 * EPS * (W**2).sum())
-                assert V.any() == (penalty.dual_norm(W) > step)
+                assert V.any() == (penalty.dual_norm(-W) > step)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +298,12 @@ def test_dual_norm_is_the_polar_of_the_value(name, rng):
     for shape in shapes(name):
         G = rng.normal(size=shape)
         for W in matrices(rng, shape):
+            W = feasible(name, W)
             bound = penalty.dual_norm(G) * penalty.value(W)
-            assert np.vdot(G, W) <= bound * (1 + 20 * EPS)
+            assert np.vdot(-G, W) <= bound * (1 + 20 * EPS)
         V = cp.Variable(shape)  # and the bound is attained
-        largest = cp.Problem(cp.Maximize(cp.sum(cp.multiply(G, V))), [FORMULAS[name](V) <= 1])
+        formula, constraints = stated(name, V)
+        largest = cp.Problem(cp.Maximize(cp.sum(cp.multiply(-G, V))), [formula <= 1, *constraints])
         assert largest.solve(solver="CLARABEL") == pytest.approx(penalty.dual_norm(G), rel=1e-6)
 
 
@@ -212,9 +314,10 @@ def test_dual_norm_of_a_decomposition_is_the_largest_of_its_parts(rng):
 
 @with_value
 def test_is_norm(name):
-    assert PENALTIES[name].is_norm((4, 3)) == (name in NORMS)
-    if name in FORMULAS and name != "shared":  # as a user's penalty would find out
-        assert Penalty.is_norm(PENALTIES[name], (4, 3)) == (name in NORMS)
+    shape, certified = shapes(name)[0], name in (*NORMS, *SEMINORMS)
+    assert PENALTIES[name].is_norm(shape) == certified
+    if name in FORMULAS and name != "shared" and "positive" not in name:  # as a user's penalty would find out
+        assert Penalty.is_norm(PENALTIES[name], shape) == certified
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
@@ -236,14 +339,165 @@ def test_shared_vector_is_infinite_off_its_subspace(rng):
     assert np.isfinite(Shared().value(np.tile(W[0] * 1e8, (4, 1))))
 
 
+@pytest.mark.parametrize("name", SQUARED)
+def test_conjugate_by_fenchel_young(name, rng):
+    """Omega(V) + Omega*(-G) >= <V, -G>, with equality where -G is a subgradient at V."""
+    penalty = PENALTIES[name]
+    for shape in shapes(name):
+        G = rng.normal(size=shape)
+        for W in matrices(rng, shape):
+            for step in (0.3, 1.0, 7.0):
+                V = penalty.prox(W, step)
+                S = (V - W) / step
+                rounding = 100 * EPS * (1 + 1 / step) * ((W**2).sum() + (S**2).sum() + 1)
+                assert penalty.value(V) + penalty.conjugate(S) == pytest.approx(-np.vdot(V, S), abs=rounding)
+                assert penalty.value(V) + penalty.conjugate(G) >= -np.vdot(V, G) - rounding
+    assert penalty.conjugate(np.zeros(shape)) == 0
+
+
+def free_penalties():
+    yield Features(Fused(0.3))
+    for function in (L1(0.3), SquaredL1(0.4), Box(0.5, 0.2, 1.3, 2.1)):
+        yield Spectrum(function, centered=True)
+
+
+@pytest.mark.parametrize("penalty", list(free_penalties()), ids=repr)
+@pytest.mark.parametrize("shape", [(4, 3), (6, 1), (1, 4), (3, 8)])
+def test_free_directions_cost_nothing(penalty, shape, rng):
+    W, d = rng.normal(size=shape), rng.normal(size=shape[1])
+    N = penalty.free_directions(shape[0])
+    shift = np.outer(N, d)
+    assert penalty.value(W + shift) == pytest.approx(penalty.value(W), rel=1e-12, abs=1e-14)
+    assert penalty.value(shift) == pytest.approx(0, abs=1e-14)
+    np.testing.assert_allclose(penalty.prox(W + shift, 0.7), penalty.prox(W, 0.7) + shift, atol=1e-12)
+    # the deviations of a single task are zero, whatever the function
+    assert penalty.is_norm(shape) == (shape[0] == 1 or not isinstance(penalty.function, (SquaredL1, Box)))
+    for polar in (penalty.dual_norm,) if penalty.is_norm(shape) else (penalty.conjugate,):
+        assert polar(W + shift) == pytest.approx(polar(W - W.mean(axis=0)), rel=1e-12, abs=1e-14)
+    assert all(p.free_directions(4) is None for n, p in PENALTIES.items() if n in (*NORMS, *SQUARED))
+
+
+def test_centered_spectrum_is_the_spectrum_of_deviations(rng):
+    for shape in ((4, 3), (3, 8), (6, 1)):
+        W = rng.normal(size=shape)
+        mean = np.tile(W.mean(axis=0), (shape[0], 1))
+        for function in (L1(0.4), SquaredL1(0.4)):  # zeros cost nothing: one direction less does not show
+            plain, centered = Spectrum(function), Spectrum(function, centered=True, mean_ratio=0.7)
+            ridge = 0.5 * 0.4 * 0.7 * (mean**2).sum()
+            assert centered.value(W) == pytest.approx(plain.value(W - mean) + ridge, rel=1e-12)
+            expected = plain.prox(W - mean, 0.3) + mean / (1 + 0.3 * 0.4 * 0.7)
+            np.testing.assert_allclose(centered.prox(W, 0.3), expected, atol=1e-13)
+            assert not centered.is_norm(shape) and centered.free_directions(4) is None
+    assert Spectrum(L1(), centered=True, mean_ratio=0.7).conjugate(W) is None
+
+
+def test_missing_singular_values_use_up_the_budget(rng):
+    w = rng.normal(size=(6, 1))
+    tight = Box(1.0, low=0.2, high=1.3, budget=2.1)  # 2.1 - 5 * 0.2 = 1.1 is left for the one direction
+    assert Spectrum(tight).value(w) == pytest.approx(0.5 * (w**2).sum() / 1.1, rel=1e-13)
+    w -= w.mean()
+    assert Spectrum(tight, centered=True).value(w) == pytest.approx(0.5 * (w**2).sum() / 1.3, rel=1e-13)
+
+
+def test_placements_of_functions_they_do_not_fit():
+    W = np.ones((3, 3))
+    for call in (lambda p: p.value(W), lambda p: p.prox(W, 1.0), lambda p: p.dual_norm(W)):
+        with pytest.raises(ValueError, match="Spectrum: the order of singular values has no meaning"):
+            call(Spectrum(Fused()))
+        with pytest.raises(ValueError, match="mean_ratio must be >= 0; got -1"):
+            call(Spectrum(L1(), mean_ratio=-1.0))
+        for inner in (Spectrum(L1()), Ridge(), Coupling(), PENALTIES["infconv"], Features(UserL2())):
+            with pytest.raises(ValueError, match=r"Positive needs Features, Tasks or Entries .* got"):
+                call(Positive(inner))
+
+
+# --- several classes ---
+
+
+@pytest.mark.parametrize("function", [L2(0.3), SparseL2(0.3), SquaredL1(0.4), MCP(0.3), LInf(0.2)], ids=repr)
+def test_features_of_several_classes(function, rng):
+    """One vector per feature holds all tasks and classes."""
+    B = rng.normal(size=(4, 3, 5))  # task, class, feature
+    W, V = B.reshape(4, 15), B.reshape(12, 5)
+    plain, joint = Features(function), Features(function).for_classes(3)
+    assert joint.value(W) == plain.value(V) != plain.value(W)
+    np.testing.assert_array_equal(joint.prox(W, 0.7), plain.prox(V, 0.7).reshape(4, 15))
+    assert joint.dual_norm(W) == plain.dual_norm(V) or not joint.is_norm(W.shape)
+    assert joint.conjugate(W) == plain.conjugate(V) and joint.kernel is None
+    assert plain.for_classes(1).kernel == plain.kernel and repr(joint) == repr(plain)
+    assert clone(joint).value(W) == plain.value(W)  # part of the problem, not of the penalty
+    for other in (2.0 * joint, Sum([joint]).scaled(2.0)):
+        assert other.value(W) == pytest.approx(2 * joint.value(W), rel=1e-13)
+    if not function.convex:
+        assert joint.surrogate().value(W) == plain.surrogate().value(V)
+
+
+def test_combinations_pass_the_classes_on(rng):
+    B = np.abs(rng.normal(size=(4, 3, 5)))
+    W, V = B.reshape(4, 15), B.reshape(12, 5)
+    group = Features(L2(0.3))
+    assert (group + Ridge(0.1)).for_classes(3).value(W) == pytest.approx((group + Ridge(0.1)).value(V))
+    assert Positive(group).for_classes(3).value(W) == Positive(group).value(V)
+    positive = Positive(group).for_classes(3).set_params(alpha=0.6)
+    assert positive.value(W) == pytest.approx(2 * group.value(V)) and group.alpha == 0.3
+    first, second = InfConv([group, Entries(L1())]).for_classes(3).parts()
+    assert first.value(W) == group.value(V) and second.value(W) == Entries(L1()).value(W)
+    assert (2.0 * Sum([group])).for_classes(3).value(W) == pytest.approx(2 * group.value(V))
+    for other in (Features(Fused(0.3)), Tasks(L2()), Spectrum(L1()), Coupling(), Ridge()):
+        assert other.for_classes(3) is other
+    nameless = WithoutStrength() * 2.0
+    assert nameless.for_classes(3).value(W) == nameless.value(W) == 2 * np.abs(W).sum()
+
+
+# --- penalties that are not convex ---
+
+
+@pytest.mark.parametrize("name", CONCAVE)
+def test_concave_penalties_say_so(name, rng):
+    penalty, W = PENALTIES[name], rng.normal(size=(4, 3))
+    convex = penalty.surrogate()
+    assert type(convex) is type(penalty) and convex.convex and convex.is_norm((4, 3))
+    assert not penalty.is_norm((4, 3)) and penalty.conjugate(W) is None
+    joined = [penalty + Ridge(0.3), InfConv([penalty, Tasks(L1())]), Positive(penalty)]
+    for whole in joined:
+        assert not whole.convex and whole.surrogate().convex and type(whole.surrogate()) is type(whole)
+    assert joined[0].surrogate().value(W) == pytest.approx(convex.value(W) + Ridge(0.3).value(W))
+    assert joined[1].surrogate().parts()[0].value(W) == convex.value(W)
+    assert joined[2].surrogate().prox(W, 0.5).min() >= 0
+    np.testing.assert_array_equal(joined[2].prox(W, 0.5), penalty.prox(np.maximum(W, 0), 0.5))
+
+
+@pytest.mark.parametrize("name", [name for name in PENALTIES if name not in CONCAVE])
+def test_convex_penalties_need_no_surrogate(name):
+    assert PENALTIES[name].convex and PENALTIES[name].surrogate() is None
+
+
+def test_no_surrogate_known_is_none():
+    class Concave(WithoutStrength):
+        convex = False
+
+    assert (Concave() + Ridge()).surrogate() is None and (2.0 * Concave()).surrogate() is None
+    assert InfConv([Concave(), Entries(L1())]).surrogate() is None
+    assert not (2.0 * Concave()).convex
+
+
+class WithoutStrength(Penalty):
+    """Sum of absolute values, without a parameter."""
+
+    def value(self, W):
+        return np.abs(W).sum()
+
+    def prox(self, W, step):
+        return Entries(L1()).prox(W, step)
+
+
 # --- parameters ---
 
 
 @with_value
 @pytest.mark.parametrize("factor", [0.0, 2.5])
 def test_scaled(name, factor, rng):
-    penalty, W = PENALTIES[name], np.tile(rng.normal(size=3), (4, 1))
-    W = W if name == "shared" else W + rng.normal(size=(4, 3))
+    penalty, W = PENALTIES[name], feasible(name, rng.normal(size=shapes(name)[0]))
     before = penalty.value(W)
     for other in (penalty.scaled(factor), factor * penalty, penalty * factor):
         assert other.value(W) == pytest.approx(factor * before, rel=1e-12)
@@ -297,7 +551,7 @@ def test_strength_is_searchable_through_an_estimator(key):
     assert np.ptp(search.cv_results_["mean_test_score"]) > 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in PENALTIES if name != "shared"])
+@pytest.mark.parametrize("name", [n for n in PENALTIES if n != "shared" and "positive" not in n])
 def test_strength_zero_is_least_squares(name):
     layout = make_layout("stacked")
     model = MultiTaskRegressor(0.0, penalty=PENALTIES[name], tol=1e-13).fit(**layout.fit_args())
@@ -503,7 +757,7 @@ def test_user_norm_gets_the_certificate_of_the_built_in_one(penalty, cls, extra)
 @pytest.mark.parametrize("penalty", USER_NORMS.values(), ids=USER_NORMS)
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_user_norm_has_the_same_gap_at_any_point(penalty, loss, rng):
-    layout = make_layout("missing", classification=type(loss).__name__ in BINARY_LOSSES)
+    layout = make_layout("missing", classification=kind_of_target(loss))
     data = make_task_data(layout.X, layout.y)
     own, built_in = (make_problem(data, loss, p) for p in (penalty, Features(L2(0.7))))
     for W in rng.normal(size=(5, *own.shape)):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.linear_model as sk
-from conftest import BINARY_LOSSES, LAYOUTS, LOSSES, NORMS, PENALTIES, estimators, make_layout
+from conftest import LAYOUTS, LOSSES, NORMS, PENALTIES, estimators, kind_of_target, make_layout
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
@@ -28,7 +28,7 @@ REGRESSORS = {name: cls for name, cls in estimators().items() if not name.endswi
 
 
 def make_data(kind, loss, **options):
-    layout = make_layout(kind, type(loss).__name__ in BINARY_LOSSES, **options)
+    layout = make_layout(kind, kind_of_target(loss), **options)
     return make_task_data(layout.X, layout.y, layout.tasks, sample_weight=layout.sample_weight)
 
 
@@ -323,7 +323,7 @@ def test_history_and_result(solver):
 @pytest.mark.parametrize("kind", LAYOUTS)
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_objective_of_the_result_is_the_formula(loss, kind):
-    layout = make_layout(kind, type(loss).__name__ in BINARY_LOSSES)
+    layout = make_layout(kind, kind_of_target(loss))
     result = solve(
         make_data(kind, loss), loss, PENALTIES["features-l2"], intercept_alpha=0.2, ridge=0.3, mean_alpha=0.4
     )

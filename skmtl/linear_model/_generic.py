@@ -38,8 +38,6 @@ class MultiTaskRegressor(Generic, LinearRegressor):
     Parameters
     ----------
     %(parameters)s
-    loss : {"squared_error"} or Loss, default="squared_error"
-        Loss.
     penalty : Penalty, optional
         Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
 

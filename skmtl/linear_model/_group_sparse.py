@@ -7,10 +7,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..penalties import L2, Features, Ridge
+from ..penalties import L2, MCP, SCAD, CappedL1, Features, LInf, Ridge, SparseL2, SqrtL1, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
-NORMS = {"l2": L2}
+NORMS = {
+    "l2": L2, "linf": LInf, "sparse": SparseL2, "exclusive": SquaredL1, "mcp": MCP, "scad": SCAD,
+    "capped": CappedL1, "sqrt": SqrtL1,
+}  # fmt: skip
 
 
 @estimator
@@ -18,17 +21,26 @@ class GroupSparse(LinearModel):
     """alpha sum_j f(W[:, j])."""
 
     norm: str = "l2"
+    l1_ratio: float = 0.5
+    gamma: float = 3.0
 
     _parameter_constraints = {
         **LinearModel._parameter_constraints,
         "norm": [StrOptions(set(NORMS))],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "gamma": [Interval(Real, 0, None, closed="neither")],
     }
 
     def _penalty(self):
-        return Features(NORMS[self.norm](alpha=self.alpha))
+        shape = {}
+        if self.norm == "sparse":
+            shape = {"l1_ratio": self.l1_ratio}
+        elif self.norm in ("mcp", "scad", "capped"):
+            shape = {"gamma": self.gamma, "scale": self.alpha or 1.0}  # at alpha = 0 any
+        return Features(NORMS[self.norm](self.alpha, **shape))
 
     def _set_attributes(self, result):
-        penalised = result.parts[0]
+        penalised = result.parts[0].reshape(-1, np.shape(self.coef_)[-1])
         self.support_ = np.flatnonzero(penalised.any(axis=0))
 
 
@@ -41,17 +53,29 @@ class GroupSparseRegressor(GroupSparse, LinearRegressor):
     .. math::
 
         \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\sum_j \\| W_{:,j} \\|_2
+        + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
 
     with s_i the sample weights divided by their sum over the task.
 
     Parameters
     ----------
     %(parameters)s
-    loss : {"squared_error"} or Loss, default="squared_error"
-        Loss.
-    norm : {"l2"}, default="l2"
-        Function of the coefficients of one feature across tasks.
+    norm : {"l2", "linf", "sparse", "exclusive", "mcp", "scad", "capped", "sqrt"}, default="l2"
+        The function f of the coefficients v of one feature across tasks:
+
+        * "l2": ``||v||_2``; "linf": ``||v||_inf``, of similar size in all tasks;
+        * "sparse": ``(1 - rho) ||v||_2 + rho ||v||_1``, not all tasks use a feature that some use;
+        * "exclusive": ``1/2 ||v||_1^2``, tasks compete for features;
+        * "mcp", "scad": concave functions of ``||v||_2`` with slope 1 at zero that are constant from
+          ``gamma alpha`` on; "capped": ``min(||v||_1, gamma alpha)``; "sqrt": ``sqrt(||v||_1)``. Large
+          coefficients are shrunken less, or not at all; the solution may be a local one.
+    l1_ratio : float in [0, 1], default=0.5
+        rho of "sparse"; other norms ignore it.
+    gamma : float, default=3.0
+        Concavity of "mcp" (> 1), "scad" (> 2) and "capped" (> 0), the smaller the more concave; other
+        norms ignore it.
+    positive : bool, default=False
+        Whether all coefficients must be >= 0.
 
     Attributes
     ----------
@@ -63,7 +87,17 @@ class GroupSparseRegressor(GroupSparse, LinearRegressor):
     ----------
     Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
     multiple classification problems, Statistics and Computing 20,
-    https://doi.org/10.1007/s11222-008-9111-x
+    https://doi.org/10.1007/s11222-008-9111-x ("l2");
+    Quattoni, Carreras, Collins & Darrell (2009), An efficient projection for l1,infinity
+    regularization, ICML, https://doi.org/10.1145/1553374.1553484;
+    Simon, Friedman, Hastie & Tibshirani (2013), A sparse-group Lasso, J. Computational and Graphical
+    Statistics 22, https://doi.org/10.1080/10618600.2012.681250;
+    Zhou, Jin & Hoi (2010), Exclusive Lasso for multi-task feature selection, AISTATS;
+    Breheny & Huang (2015), Group descent algorithms for nonconvex penalized linear and logistic
+    regression models with grouped predictors, Statistics and Computing 25,
+    https://doi.org/10.1007/s11222-013-9424-2 ("mcp", "scad");
+    Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14 ("capped");
+    Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML ("sqrt")
 
     Examples
     --------
@@ -75,30 +109,46 @@ class GroupSparseRegressor(GroupSparse, LinearRegressor):
     (5, 20)
     """
 
+    positive: bool = False
+
     _parameter_constraints = {
         **LinearRegressor._parameter_constraints,
         **GroupSparse._parameter_constraints,
+        "positive": ["boolean"],
     }
 
 
 @estimator
 class GroupSparseClassifier(GroupSparse, LinearClassifier):
-    """Binary classification in which each feature is used by all tasks or by none.
+    """Classification in which each feature is used by all tasks or by none.
 
-    Minimises, over W (n_tasks, n_features) and b, with y in {0, 1},
+    Minimises, over W and b, with the log-loss (or another `loss`),
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i [\\log(1 + e^{\\eta_i}) - y_i \\eta_i]
-        + \\alpha \\sum_j \\| W_{:,j} \\|_2, \\qquad \\eta_i = x_i \\cdot w_t + b_t
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
 
-    with s_i the sample weights divided by their sum over the task.
+    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
+    task, K classes K of them under the multinomial loss.
 
     Parameters
     ----------
     %(parameters)s
-    norm : {"l2"}, default="l2"
-        Function of the coefficients of one feature across tasks.
+    norm : {"l2", "linf", "sparse", "exclusive", "mcp", "scad", "capped", "sqrt"}, default="l2"
+        The function f of the coefficients v of one feature across tasks:
+
+        * "l2": ``||v||_2``; "linf": ``||v||_inf``, of similar size in all tasks;
+        * "sparse": ``(1 - rho) ||v||_2 + rho ||v||_1``, not all tasks use a feature that some use;
+        * "exclusive": ``1/2 ||v||_1^2``, tasks compete for features;
+        * "mcp", "scad": concave functions of ``||v||_2`` with slope 1 at zero that are constant from
+          ``gamma alpha`` on; "capped": ``min(||v||_1, gamma alpha)``; "sqrt": ``sqrt(||v||_1)``. Large
+          coefficients are shrunken less, or not at all; the solution may be a local one.
+    l1_ratio : float in [0, 1], default=0.5
+        rho of "sparse"; other norms ignore it.
+    gamma : float, default=3.0
+        Concavity of "mcp" (> 1), "scad" (> 2) and "capped" (> 0), the smaller the more concave; other
+        norms ignore it.
 
     Attributes
     ----------
@@ -122,6 +172,11 @@ class GroupSparseClassifier(GroupSparse, LinearClassifier):
     (150, 2)
     """
 
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **GroupSparse._parameter_constraints,
+    }
+
 
 @estimator
 class MultiTaskLasso(LinearRegressor):
@@ -138,8 +193,6 @@ class MultiTaskLasso(LinearRegressor):
     Parameters
     ----------
     %(parameters)s
-    loss : {"squared_error"} or Loss, default="squared_error"
-        Loss.
     copy_X : bool, default=True
         For compatibility; X is never overwritten.
     random_state : int, RandomState instance or None, default=None
@@ -201,8 +254,6 @@ class MultiTaskElasticNet(MultiTaskLasso):
     Parameters
     ----------
     %(parameters)s
-    loss : {"squared_error"} or Loss, default="squared_error"
-        Loss.
     copy_X : bool, default=True
         For compatibility; X is never overwritten.
     random_state : int, RandomState instance or None, default=None

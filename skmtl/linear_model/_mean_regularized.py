@@ -44,8 +44,6 @@ class MeanRegularizedRegressor(MeanRegularized, LinearRegressor):
     Parameters
     ----------
     %(parameters)s
-    loss : {"squared_error"} or Loss, default="squared_error"
-        Loss.
 
     Attributes
     ----------

@@ -1,9 +1,17 @@
 """Tasks whose coefficients lie in a common low-dimensional space."""
 
-import numpy as np
+from numbers import Integral, Real
 
-from ..penalties import L1, Spectrum
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+
+
+def _directions(Vt, n_outputs):
+    """Right singular vectors with an axis for the classes if there are more than two."""
+    return Vt if n_outputs == 1 else Vt.reshape(len(Vt), n_outputs, -1)
 
 
 @estimator
@@ -19,7 +27,7 @@ class TraceNorm(LinearModel):
         # the prox gives exact zeros, recomputing the singular values gives rounding
         used = s > max(penalised.shape) * np.finfo(float).eps * s.max(initial=0.0)
         self.rank_ = int(used.sum())
-        self.singular_values_, self.components_ = s[used], Vt[used]
+        self.singular_values_, self.components_ = s[used], _directions(Vt[used], self._n_outputs)
 
 
 @estimator
@@ -38,8 +46,6 @@ class TraceNormRegressor(TraceNorm, LinearRegressor):
     Parameters
     ----------
     %(parameters)s
-    loss : {"squared_error"} or Loss, default="squared_error"
-        Loss.
 
     Attributes
     ----------
@@ -111,3 +117,265 @@ class TraceNormClassifier(TraceNorm, LinearClassifier):
     >>> model.coef_.shape
     (8, 20)
     """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **TraceNorm._parameter_constraints,
+    }
+
+
+@estimator
+class SharedSubspace(LinearModel):
+    """alpha/2 (1 + eta) min {tr(W (eta I + M)^-1 W') : 0 <= M <= I, tr M = n_components}."""
+
+    n_components: int = 1
+    eta: float = 0.1
+
+    _parameter_constraints = {
+        **LinearModel._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "eta": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def _prepare(self, data):
+        limit = min(data.n_tasks, data.n_features)
+        if self.n_components > limit:
+            raise ValueError(
+                f"n_components={self.n_components} must be at most {limit}, the smaller of the numbers of "
+                f"tasks ({data.n_tasks}) and of features ({data.n_features})."
+            )
+
+    def _penalty(self):
+        budget = self.n_components + self.n_tasks_ * self.eta
+        return Spectrum(Box(self.alpha * (1 + self.eta), self.eta, 1 + self.eta, budget))
+
+    def _set_attributes(self, result):
+        _, s, Vt = np.linalg.svd(result.parts[0], full_matrices=False)
+        self.singular_values_ = s
+        self.components_ = _directions(Vt[: self.n_components], self._n_outputs)
+
+
+@estimator
+class SharedSubspaceRegressor(SharedSubspace, LinearRegressor):
+    """Regression with coefficients that lie mostly in a subspace common to all tasks.
+
+    Minimises, over W (n_tasks, n_features) and b, with k the `n_components`,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\frac{\\alpha (1 + \\eta)}{2} \\min_{0 \\preceq M \\preceq I, \\, \\mathrm{tr} M = k}
+        \\mathrm{tr} \\big( W (\\eta I + M)^{-1} W^\\top \\big)
+
+    with s_i the sample weights divided by their sum over the task: the convex relaxation of alternating
+    structure optimisation. Directions inside the subspace cost ``alpha/2``, others ``1 + 1/eta`` times
+    as much. With ``n_components`` equal to the number of tasks it is one ridge regression per task.
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_components : int, default=1
+        k, the dimension of the subspace; at most the number of tasks and of features.
+    eta : float, default=0.1
+        Price of the subspace against the rest, > 0: the smaller, the fewer coefficients outside it.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Orthonormal directions of the subspace, leading first: right singular vectors of W (of the
+        deviations, with `mean_alpha`).
+    singular_values_ : ndarray of shape (min(n_tasks, n_features),)
+        Singular values of W.
+    %(attributes)s
+
+    References
+    ----------
+    Ando & Zhang (2005), A framework for learning predictive structures from multiple tasks and
+    unlabeled data, JMLR 6;
+    Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
+    tasks, ICML, https://doi.org/10.1145/1553374.1553392
+
+    Examples
+    --------
+    >>> from skmtl import SharedSubspaceRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
+    >>> model = SharedSubspaceRegressor(alpha=0.1, n_components=2).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.components_.shape
+    (2, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **SharedSubspace._parameter_constraints,
+    }
+
+
+@estimator
+class SharedSubspaceClassifier(SharedSubspace, LinearClassifier):
+    """Classification with coefficients that lie mostly in a subspace common to all tasks.
+
+    Minimises, over W and b, with k the `n_components` and the log-loss (or another `loss`),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\frac{\\alpha (1 + \\eta)}{2} \\min_{0 \\preceq M \\preceq I, \\, \\mathrm{tr} M = k}
+        \\mathrm{tr} \\big( W (\\eta I + M)^{-1} W^\\top \\big)
+
+    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
+    task, K classes K of them, taken as one longer vector, under the multinomial loss.
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_components : int, default=1
+        k, the dimension of the subspace; at most the number of tasks and of features.
+    eta : float, default=0.1
+        Price of the subspace against the rest, > 0: the smaller, the fewer coefficients outside it.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features) or (n_components, n_classes, n_features)
+        Orthonormal directions of the subspace, leading first: right singular vectors of W (of the
+        deviations, with `mean_alpha`).
+    singular_values_ : ndarray of shape (min(n_tasks, n_features),)
+        Singular values of W.
+    %(attributes)s
+
+    References
+    ----------
+    Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
+    tasks, ICML, https://doi.org/10.1145/1553374.1553392
+
+    Examples
+    --------
+    >>> from skmtl import SharedSubspaceClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
+    >>> model = SharedSubspaceClassifier(n_components=2).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.components_.shape
+    (2, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **SharedSubspace._parameter_constraints,
+    }
+
+
+@estimator
+class TaskRelationship(LinearModel):
+    """alpha/2 ||W||_*^2 = alpha/2 min {tr(W' C^-1 W) : C >= 0, tr C = 1}."""
+
+    def _penalty(self):
+        return Spectrum(SquaredL1(self.alpha))
+
+    def _set_attributes(self, result):
+        U, s, _ = np.linalg.svd(result.parts[0], full_matrices=False)
+        T, total = self.n_tasks_, s.sum()
+        C = (U * (s / total)) @ U.T if total > 0 else np.eye(T) / T
+        size = np.sqrt(np.diag(C))
+        scale = np.divide(1.0, size, where=size > 0, out=np.zeros(T))
+        self.task_covariance_ = C
+        self.task_correlation_ = np.clip(C * np.outer(scale, scale), -1.0, 1.0)
+        np.fill_diagonal(self.task_correlation_, 1.0)
+
+
+@estimator
+class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
+    """Regression that learns how the tasks are related: a covariance between them, positive or negative.
+
+    Minimises, over W (n_tasks, n_features), b and the covariance C (n_tasks, n_tasks),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\frac{\\alpha}{2} \\min_{C \\succeq 0, \\, \\mathrm{tr} C = 1}
+        \\mathrm{tr} ( W^\\top C^{-1} W )
+        \\qquad \\Big( = \\dots + \\frac{\\alpha}{2} \\| W \\|_*^2 \\Big)
+
+    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
+    singular values.
+
+    Parameters
+    ----------
+    %(parameters)s
+
+    Attributes
+    ----------
+    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
+        C, equal to ``(W W')^(1/2)`` over its trace (of the deviations, with `mean_alpha`).
+    task_correlation_ : ndarray of shape (n_tasks, n_tasks)
+        Its correlations; a task without coefficients has none with any other.
+    %(attributes)s
+
+    References
+    ----------
+    Zhang & Yeung (2014), A regularization approach to learning task relationships in multitask
+    learning, ACM Transactions on Knowledge Discovery from Data 8, https://doi.org/10.1145/2538028;
+    Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
+    https://doi.org/10.1007/s10994-007-5040-8
+
+    Examples
+    --------
+    >>> from skmtl import TaskRelationshipRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=5, n_samples=50, structure="mean", random_state=0)
+    >>> model = TaskRelationshipRegressor(alpha=0.01).fit(data.X, data.y, tasks=data.tasks)
+    >>> bool((model.task_correlation_ > 0).all())
+    True
+    """
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **TaskRelationship._parameter_constraints,
+    }
+
+
+@estimator
+class TaskRelationshipClassifier(TaskRelationship, LinearClassifier):
+    """Classification that learns how the tasks are related: a covariance between them.
+
+    Minimises, over W, b and the covariance C (n_tasks, n_tasks), with the log-loss (or another `loss`),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\frac{\\alpha}{2} \\min_{C \\succeq 0, \\, \\mathrm{tr} C = 1}
+        \\mathrm{tr} ( W^\\top C^{-1} W )
+
+    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
+    task, K classes K of them, taken as one longer vector, under the multinomial loss.
+
+    Parameters
+    ----------
+    %(parameters)s
+
+    Attributes
+    ----------
+    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
+        C, equal to ``(W W')^(1/2)`` over its trace (of the deviations, with `mean_alpha`).
+    task_correlation_ : ndarray of shape (n_tasks, n_tasks)
+        Its correlations; a task without coefficients has none with any other.
+    %(attributes)s
+
+    References
+    ----------
+    Zhang & Yeung (2014), A regularization approach to learning task relationships in multitask
+    learning, ACM Transactions on Knowledge Discovery from Data 8, https://doi.org/10.1145/2538028
+
+    Examples
+    --------
+    >>> from skmtl import TaskRelationshipClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=5, n_samples=50, structure="mean", random_state=0)
+    >>> model = TaskRelationshipClassifier(alpha=0.001).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.task_correlation_.shape
+    (5, 5)
+    """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **TaskRelationship._parameter_constraints,
+    }

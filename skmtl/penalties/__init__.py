@@ -1,12 +1,16 @@
 """Penalties on the coefficient matrix W: placements of vector functions, couplings, combinations."""
 
 from ._base import Penalty
-from ._combine import InfConv, Sum
+from ._combine import InfConv, Positive, Sum
+from ._concave import MCP, SCAD, CappedL1, SqrtL1
 from ._coupling import Coupling, Ridge, Shared
+from ._learned import Clusters, Factorized
+from ._ordered import Fused, Tree
 from ._placement import Entries, Features, Spectrum, Tasks
-from ._vector import L1, L2, VectorFunction
+from ._vector import L1, L2, Box, LInf, SparseL2, SquaredL1, VectorFunction
 
-__all__ = [
-    "L1", "L2", "Coupling", "Entries", "Features", "InfConv", "Penalty", "Ridge", "Shared", "Spectrum",
-    "Sum", "Tasks", "VectorFunction",
+__all__ = [  # noqa: RUF022
+    "Box", "CappedL1", "Clusters", "Coupling", "Entries", "Factorized", "Features", "Fused", "InfConv", "L1",
+    "L2", "LInf", "MCP", "Penalty", "Positive", "Ridge", "SCAD", "Shared", "SparseL2", "Spectrum", "SqrtL1",
+    "SquaredL1", "Sum", "Tasks", "Tree", "VectorFunction",
 ]  # fmt: skip

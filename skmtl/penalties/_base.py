@@ -14,6 +14,8 @@ class Penalty(BaseEstimator):
 
     smooth = False  # quadratic, given by `quadratic`, without a prox of its own
     kernel = None  # code of a compiled per-feature prox: coordinate descent is possible
+    convex = True
+    allows_positive = False  # `Positive` can add W >= 0
 
     def value(self, W):
         """Omega(W), a float."""
@@ -24,13 +26,14 @@ class Penalty(BaseEstimator):
         raise TypeError(f"{type(self).__name__} must define prox(W, step).")
 
     def dual_norm(self, G):
-        """Least c >= 0 with prox(G, c) = 0, found by bisection; the polar of a norm.
+        """Least c >= 0 with prox(-G, c) = 0, found by bisection; the polar of a norm.
 
-        Infinite if there is none.
+        G is a gradient of the data term: W = 0 is optimal if the dual norm is at most 1. Infinite if
+        there is no such c.
         """
         if not G.any():
             return 0.0
-        upper = 1.0
+        G, upper = -G, 1.0
         while self.prox(G, upper).any():
             upper *= 2.0
             if upper > 1e100:
@@ -56,7 +59,7 @@ class Penalty(BaseEstimator):
         )
 
     def conjugate(self, G):
-        """sup_W <G, W> - Omega(W) where it is finite without a dual-norm constraint, else None."""
+        """sup_W <-G, W> - Omega(W) where it is finite without a dual-norm constraint, else None."""
         return None
 
     def free_directions(self, n_tasks):
@@ -70,6 +73,18 @@ class Penalty(BaseEstimator):
     def parts(self):
         """The penalties of the summands of W; one unless W is decomposed."""
         return [self]
+
+    def part_shapes(self, shape):
+        """Shapes of the parts that a solver returns for W of this shape."""
+        return [shape] * len(self.parts())
+
+    def surrogate(self):
+        """A convex penalty whose solution is a start for this one if it is not convex, else None."""
+        return None
+
+    def for_classes(self, n_classes):
+        """The penalty on W whose row t holds the coefficient vectors of all classes of task t in turn."""
+        return self
 
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""
@@ -95,8 +110,19 @@ class _Scaled(Penalty):
     def __init__(self, penalty, factor):
         self.penalty, self.factor = penalty, factor
 
+    @property
+    def convex(self):
+        return self.penalty.convex
+
     def value(self, W):
         return self.factor * self.penalty.value(W)
 
     def prox(self, W, step):
         return self.penalty.prox(W, self.factor * step)
+
+    def surrogate(self):
+        inner = self.penalty.surrogate()
+        return None if inner is None else _Scaled(inner, self.factor)
+
+    def for_classes(self, n_classes):
+        return _Scaled(self.penalty.for_classes(n_classes), self.factor)

@@ -1,9 +1,18 @@
 """Combinations: sums of penalties, and decompositions W = sum of parts."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ._base import Penalty
+
+
+def _surrogates(penalties):
+    """The penalties with those that are not convex replaced, or None if one has no replacement."""
+    found = [penalty if penalty.convex else penalty.surrogate() for penalty in penalties]
+    return None if None in found else found
 
 
 @dataclass(eq=False, repr=False)
@@ -45,6 +54,11 @@ class Sum(Penalty):
         """Whether all terms are quadratic."""
         return all(term.smooth for term in self.terms)
 
+    @property
+    def convex(self):
+        """Whether all terms are convex."""
+        return all(term.convex for term in self.terms)
+
     def value(self, W):
         """Omega(W)."""
         return sum(term.value(W) for term in self.terms)
@@ -70,6 +84,15 @@ class Sum(Penalty):
         """The penalty times a factor, as a new object."""
         return Sum([term.scaled(factor) for term in self.terms])
 
+    def surrogate(self):
+        """The sum with convex surrogates of its terms."""
+        terms = None if self.convex else _surrogates(self.terms)
+        return None if terms is None else Sum(terms)
+
+    def for_classes(self, n_classes):
+        """The sum of the terms for several classes."""
+        return Sum([term.for_classes(n_classes) for term in self.terms])
+
     def is_norm(self, shape):
         """A sum with a quadratic term is not a norm."""
         return False
@@ -91,6 +114,11 @@ class InfConv(Penalty):
         """The penalties of the summands of W."""
         return list(self.components)
 
+    @property
+    def convex(self):
+        """Whether the penalties of all parts are convex."""
+        return all(part.convex for part in self.components)
+
     def value(self, W):
         """Not available: it is itself the optimum over all decompositions."""
         raise TypeError("InfConv has no value in W alone; the objective is reported by the solver.")
@@ -98,6 +126,15 @@ class InfConv(Penalty):
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""
         return InfConv([part.scaled(factor) for part in self.components])
+
+    def surrogate(self):
+        """The decomposition with convex surrogates of its parts."""
+        parts = None if self.convex else _surrogates(self.components)
+        return None if parts is None else InfConv(parts)
+
+    def for_classes(self, n_classes):
+        """The decomposition with every part for several classes."""
+        return InfConv([part.for_classes(n_classes) for part in self.components])
 
     def prox(self, W, step):
         """Not available: each part has its own; the solvers work on the parts."""
@@ -110,3 +147,101 @@ class InfConv(Penalty):
     def dual_norm(self, G):
         """The largest dual norm of the parts."""
         return max(part.dual_norm(G) for part in self.components)
+
+
+@dataclass(eq=False, repr=False)
+class Positive(Penalty):
+    """A penalty on coefficients without negative signs, ``Omega(W) if W >= 0 else inf``.
+
+    Parameters
+    ----------
+    penalty : Penalty
+        `Features`, `Tasks` or `Entries` of a built-in vector function.
+
+    Raises
+    ------
+    ValueError
+        When used, if the prox with the constraint is not known for this penalty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import L1, Entries, Positive
+    >>> Positive(Entries(L1(1.0))).prox(np.array([[3.0, -3.0]]), 1.0)
+    array([[2., 0.]])
+    """
+
+    penalty: Penalty
+
+    @classmethod
+    def of(cls, penalty):
+        """A penalty with all parts of W nonnegative: decompositions part by part, sums at the rough term."""
+        if isinstance(penalty, InfConv):
+            return InfConv([cls.of(part) for part in penalty.components])
+        if isinstance(penalty, Sum):
+            rough, smooth = penalty.split()
+            return Sum([cls.of(rough), *smooth]) if rough is not None else cls(penalty)
+        return cls(penalty)
+
+    def _inner(self):
+        if not getattr(self.penalty, "allows_positive", False):
+            raise ValueError(
+                "Positive needs Features, Tasks or Entries of a vector function with allows_positive; "
+                f"got {self.penalty!r}."
+            )
+        return self.penalty
+
+    @property
+    def alpha(self):
+        """Strength of the penalty."""
+        return self._inner().alpha
+
+    @alpha.setter
+    def alpha(self, value):
+        # not in place: the penalty may belong to somebody else
+        self.penalty = copy.copy(self._inner())
+        self.penalty.alpha = value
+
+    def get_params(self, deep=True):
+        """Parameters; with ``deep=True`` also the ``alpha`` of the penalty."""
+        params = super().get_params(deep=deep)
+        return {**params, "alpha": self.alpha} if deep else params
+
+    @property
+    def convex(self):
+        """Whether the penalty is convex."""
+        return self._inner().convex
+
+    def value(self, W):
+        """Omega(W), infinite if an entry is negative."""
+        return np.inf if (W < 0).any() else self._inner().value(W)
+
+    def prox(self, W, step):
+        """argmin_V 1/2 ||V - W||_F^2 + step Omega(V) over V >= 0."""
+        return self._inner()._positive_prox(W, step)
+
+    def dual_norm(self, G):
+        """Least c >= 0 with prox(-G, c) = 0; only negative gradients count."""
+        return self._inner()._positive_dual_norm(-G)
+
+    def is_norm(self, shape):
+        """Whether the penalty is a norm (not only a seminorm)."""
+        inner = self._inner()
+        return inner.is_norm(shape) and inner.free_directions(shape[0]) is None
+
+    def conjugate(self, G):
+        """The conjugate of the penalty at the negative gradients."""
+        return self._inner().conjugate(np.minimum(G, 0.0))
+
+    def scaled(self, factor):
+        """The penalty times a factor, as a new object."""
+        return Positive(self._inner().scaled(factor))
+
+    def surrogate(self):
+        """The convex surrogate of the penalty, with the same constraint."""
+        inner = self._inner().surrogate()
+        return None if inner is None else Positive(inner)
+
+    def for_classes(self, n_classes):
+        """The penalty for several classes, with the same constraint."""
+        return Positive(self._inner().for_classes(n_classes))

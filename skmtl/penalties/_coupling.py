@@ -46,6 +46,11 @@ class TaskQuadratic:
         """Largest eigenvalue of the first two terms."""
         return self.mean if self.n_tasks == 1 else max(self.deviations, self.mean)
 
+    @property
+    def norm(self):
+        """An upper bound of the largest eigenvalue."""
+        return self.level + (0.0 if self.matrix is None else float(abs(self.matrix).sum(axis=1).max()))
+
     def apply(self, W):
         """Q W."""
         if self.is_ridge:

@@ -1,11 +1,13 @@
 """Placements: which vectors of W a vector function is applied to."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import clone
 
 from ._base import Penalty
-from ._vector import KERNEL_L1, VectorFunction
+from ._vector import KERNEL_L1, VectorFunction, _over
 
 
 @dataclass(eq=False, repr=False)
@@ -43,6 +45,16 @@ class Placement(Penalty):
         params = super().get_params(deep=deep)
         return {**params, "alpha": self.alpha} if deep else params
 
+    @property
+    def convex(self):
+        """Whether the function is convex."""
+        return self.function.convex
+
+    @property
+    def allows_positive(self):
+        """Whether the function has a prox on vectors without negative entries."""
+        return self.function.allows_positive
+
     def value(self, W):
         """Omega(W)."""
         return float(self.function.value(self._vectors(W)).sum())
@@ -52,14 +64,41 @@ class Placement(Penalty):
         return self._matrix(self.function.prox(self._vectors(W), step), W.shape)
 
     def dual_norm(self, G):
-        """Largest dual norm of a vector, or bisection on the prox where no closed form is known."""
-        if not hasattr(self.function, "dual_norm"):
-            return super().dual_norm(G)
+        """Largest dual norm of a vector."""
         return float(self.function.dual_norm(self._vectors(G)).max(initial=0.0))
 
     def is_norm(self, shape):
         """Whether the duality gap follows from the dual norm."""
-        return self.function.norm or super().is_norm(shape)
+        return self.convex and (self.function.norm or super().is_norm(shape))
+
+    def conjugate(self, G):
+        """Sum of the function's conjugates, None if it has none."""
+        found = self.function.conjugate(self._vectors(G))
+        return None if found is None else float(found.sum())
+
+    def scaled(self, factor):
+        """The penalty times a factor, as a new object."""
+        function = clone(self.function)
+        return self._with(function.set_params(alpha=function.alpha * factor))
+
+    def surrogate(self):
+        """The same placement of the function's convex surrogate, None if it is convex."""
+        function = self.function.surrogate()
+        return None if function is None else self._with(function)
+
+    def _with(self, function):
+        """A copy with another function."""
+        other = copy.copy(self)
+        other.function = function
+        return other
+
+    def _positive_prox(self, W, step):
+        """The prox on W >= 0."""
+        return self._matrix(self.function._positive_prox(self._vectors(W), step), W.shape)
+
+    def _positive_dual_norm(self, W):
+        """Least c with _positive_prox(W, c) = 0."""
+        return float(self.function._positive_dual_norm(self._vectors(W)).max(initial=0.0))
 
 
 class Features(Placement):
@@ -83,16 +122,33 @@ class Features(Placement):
     10.0
     """
 
+    _n_classes = 1
+
     @property
     def kernel(self):
         """Code of the compiled prox of one feature."""
-        return self.function.kernel
+        return self.function.kernel if self._n_classes == 1 else None
+
+    def for_classes(self, n_classes):
+        """The penalty on what all tasks and classes do with one feature; its vectors grow longer.
+
+        An ordered function keeps one vector per feature and class.
+        """
+        if n_classes == 1 or self.function.ordered:
+            return self
+        other = copy.copy(self)
+        other._n_classes = n_classes
+        return other
+
+    def free_directions(self, n_tasks):
+        """The mean of the tasks, where constant vectors cost nothing."""
+        return np.full((n_tasks, 1), n_tasks**-0.5) if self.function.free_constants else None
 
     def _vectors(self, W):
-        return W.T
+        return W.reshape(len(W) * self._n_classes, -1).T
 
     def _matrix(self, V, shape):
-        return np.ascontiguousarray(V.T)
+        return np.ascontiguousarray(V.T).reshape(shape)
 
 
 class Tasks(Placement):
@@ -132,13 +188,24 @@ class Entries(Placement):
         return V.reshape(shape)
 
 
+@dataclass(eq=False, repr=False)
 class Spectrum(Placement):
     """f applied to the singular values of W, ``Omega(W) = f(sigma(W))``.
+
+    With ``centered=True`` to those of the deviations from the mean of the tasks:
+    ``Omega(W) = f(sigma(W - 1 mean(w)')) + alpha mean_ratio T/2 ||mean(w)||^2``
+
+    The vector of singular values has length n_tasks (centered: n_tasks - 1), whatever the number of
+    features; missing ones are zero.
 
     Parameters
     ----------
     function : VectorFunction
         Symmetric in the entries and in their signs. ``Spectrum(L1())`` is the trace norm.
+    centered : bool, default=False
+        Leave the mean of the tasks out.
+    mean_ratio : float, default=0.0
+        Strength of a ridge on the mean, in units of the function's alpha; with ``centered`` only.
 
     References
     ----------
@@ -153,12 +220,60 @@ class Spectrum(Placement):
     7.0
     """
 
+    centered: bool = False
+    mean_ratio: float = 0.0
+
+    allows_positive = False
+
+    def _mean(self, W):
+        """The mean of the tasks (n_features,), 0 unless centered."""
+        if self.function.ordered:
+            raise ValueError(f"Spectrum: the order of singular values has no meaning for {self.function!r}.")
+        if not self.mean_ratio >= 0:
+            raise ValueError(f"mean_ratio must be >= 0; got {self.mean_ratio!r}.")
+        return W.mean(axis=0) if self.centered else 0.0
+
+    def _padded(self, s, n_tasks):
+        """Singular values as one vector of length n_tasks, one less if centered."""
+        length = n_tasks - 1 if self.centered else n_tasks
+        return np.pad(s[:length], (0, length - len(s[:length])))[None, :]
+
     def _vectors(self, W):
-        return np.linalg.svd(W, compute_uv=False)[None, :]
+        s = np.linalg.svd(W - self._mean(W), compute_uv=False)
+        return self._padded(s, len(W))
+
+    def value(self, W):
+        """Omega(W)."""
+        mean = self._mean(W)
+        own = 0.5 * self.alpha * self.mean_ratio * len(W) * float(np.vdot(mean, mean))
+        return super().value(W) + own
 
     def prox(self, W, step):
         """argmin_V 1/2 ||V - W||_F^2 + step Omega(V): the prox of f on the singular values."""
-        U, s, Vt = np.linalg.svd(W, full_matrices=False)
-        s = self.function.prox(s[None, :], step)[0]
-        used = s != 0
-        return (U[:, used] * s[used]) @ Vt[used]
+        mean = self._mean(W)  # its direction, 1, is orthogonal to the left singular vectors of the rest
+        U, s, Vt = np.linalg.svd(W - mean, full_matrices=False)
+        s = self.function.prox(self._padded(s, len(W)), step)[0, : len(s)]
+        used = np.flatnonzero(s)
+        rest = (U[:, used] * s[used]) @ Vt[used]
+        return rest + mean / (1.0 + step * self.alpha * self.mean_ratio) if self.centered else rest
+
+    def is_norm(self, shape):
+        """Whether the duality gap follows from the dual norm: not with a ridge on the mean."""
+        return not (self.centered and self.mean_ratio > 0) and super().is_norm(shape)
+
+    def conjugate(self, G):
+        """The function's conjugate at the singular values, plus that of the ridge on the mean.
+
+        Where the mean is free its component is ignored (see `free_directions`).
+        """
+        found = super().conjugate(G)
+        if found is None or not (self.centered and self.mean_ratio > 0):
+            return found
+        total = G.sum(axis=0)
+        strength = self.alpha * self.mean_ratio * len(G)
+        return found + float(_over(0.5 * (total @ total), strength))
+
+    def free_directions(self, n_tasks):
+        """The mean of the tasks, where it is neither penalised by f nor by a ridge."""
+        free = self.centered and self.mean_ratio == 0
+        return np.full((n_tasks, 1), n_tasks**-0.5) if free else None

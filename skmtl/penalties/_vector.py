@@ -13,11 +13,16 @@ class VectorFunction(BaseEstimator):
     """A penalty of one vector; a placement decides which vectors of W it is applied to.
 
     Define ``value(V)`` and ``prox(V, step)`` for V of shape (n_vectors, length); ``alpha`` multiplies
-    the function. A norm may add ``dual_norm(V)``, one number per vector.
+    the whole function. A norm may override ``dual_norm(V)``, a squared norm ``conjugate(V)``, one
+    number per vector.
     """
 
-    norm = False  # a norm with a closed dual norm
+    norm = False  # a norm, or a seminorm with `free_constants`, and known to be one
     kernel = None
+    convex = True
+    ordered = False  # the position of an entry in the vector matters
+    free_constants = False  # f(v + c) = f(v) for a constant c
+    allows_positive = False  # even in every entry, so that the prox of f on v >= 0 is that of max(v, 0)
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
@@ -26,6 +31,26 @@ class VectorFunction(BaseEstimator):
     def prox(self, V, step):
         """Row by row argmin_u 1/2 ||u - v||^2 + step f(u), a new array."""
         raise TypeError(f"{type(self).__name__} must define prox(V, step).")
+
+    def dual_norm(self, V):
+        """Polar of a norm for each row of V, shape (n_vectors,): by bisection on the prox."""
+        return least_strength(self.prox, V)
+
+    def conjugate(self, V):
+        """sup_u <v, u> - f(u) of each row where it is finite for all v, else None."""
+        return None
+
+    def surrogate(self):
+        """A convex function whose solution is a start for this one if it is not convex, else None."""
+        return None
+
+    def _positive_prox(self, V, step):
+        """The prox of f on vectors without negative entries."""
+        return self.prox(np.maximum(V, 0.0), step)
+
+    def _positive_dual_norm(self, V):
+        """Least c with _positive_prox(v, c) = 0."""
+        return self.dual_norm(np.maximum(V, 0.0))
 
 
 @dataclass(eq=False, repr=False)
@@ -42,6 +67,7 @@ class L1(VectorFunction):
 
     norm = True
     kernel = KERNEL_L1
+    allows_positive = True
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
@@ -49,7 +75,7 @@ class L1(VectorFunction):
 
     def prox(self, V, step):
         """Soft-thresholding at step * alpha."""
-        return np.sign(V) * np.maximum(np.abs(V) - step * self.alpha, 0.0)
+        return _soft(V, step * self.alpha)
 
     def dual_norm(self, V):
         """Largest absolute value over alpha, of each row."""
@@ -70,6 +96,7 @@ class L2(VectorFunction):
 
     norm = True
     kernel = KERNEL_L2
+    allows_positive = True
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
@@ -77,14 +104,287 @@ class L2(VectorFunction):
 
     def prox(self, V, step):
         """Shrinkage of the length by step * alpha."""
-        size = np.linalg.norm(V, axis=1, keepdims=True)
-        # where, not maximum(1 - t / size): a zero vector must give zero, not NaN
-        shrink = np.where(size > step * self.alpha, size - step * self.alpha, 0.0)
-        return V * (shrink / np.where(size > 0, size, 1.0))
+        return _shrunk(V, step * self.alpha)
 
     def dual_norm(self, V):
         """Length over alpha, of each row."""
         return _over(np.linalg.norm(V, axis=1), self.alpha)
+
+
+@dataclass(eq=False, repr=False)
+class LInf(VectorFunction):
+    """Largest absolute value, ``f(v) = alpha max_i |v_i|``: entries of a vector that is used reach it.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+
+    References
+    ----------
+    Quattoni, Carreras, Collins & Darrell (2009), An efficient projection for l1,infinity
+    regularization, ICML, https://doi.org/10.1145/1553374.1553484
+    """
+
+    alpha: float = 1.0
+
+    norm = True
+    allows_positive = True
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        return self.alpha * np.abs(V).max(axis=1, initial=0.0)
+
+    def prox(self, V, step):
+        """V minus its projection on the l1 ball of radius step * alpha: large entries are cut off."""
+        total = np.cumsum(_falling(V), axis=1)
+        level = (total - step * self.alpha) / np.arange(1, V.shape[1] + 1)
+        level = level.max(axis=1, keepdims=True, initial=0.0)
+        return np.clip(V, -level, level)
+
+    def dual_norm(self, V):
+        """Sum of absolute values over alpha, of each row."""
+        return _over(np.abs(V).sum(axis=1), self.alpha)
+
+
+@dataclass(eq=False, repr=False)
+class SparseL2(VectorFunction):
+    """L2 and L1 norm, ``f(v) = alpha [(1 - l1_ratio) ||v||_2 + l1_ratio ||v||_1]``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    l1_ratio : float, default=0.5
+        Share of the L1 norm, between 0 and 1: zeros inside the vectors that are used.
+
+    References
+    ----------
+    Simon, Friedman, Hastie & Tibshirani (2013), A sparse-group Lasso, J. Computational and
+    Graphical Statistics 22, https://doi.org/10.1080/10618600.2012.681250
+    """
+
+    alpha: float = 1.0
+    l1_ratio: float = 0.5
+
+    norm = True
+    allows_positive = True
+
+    def _ratio(self):
+        if not 0 <= self.l1_ratio <= 1:
+            raise ValueError(f"l1_ratio must be between 0 and 1; got {self.l1_ratio!r}.")
+        return float(self.l1_ratio)
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        rho = self._ratio()
+        return self.alpha * ((1 - rho) * np.linalg.norm(V, axis=1) + rho * np.abs(V).sum(axis=1))
+
+    def prox(self, V, step):
+        """Soft-thresholding, then shrinkage of the length."""
+        rho, c = self._ratio(), step * self.alpha
+        return _shrunk(_soft(V, c * rho), c * (1 - rho))
+
+    def dual_norm(self, V):
+        """Root c of ||soft(v, c l1_ratio)||_2 = c (1 - l1_ratio), over alpha, of each row."""
+        rho = self._ratio()
+        if not V.size:
+            return np.zeros(len(V))
+        size = _falling(V)
+        top = size.max(axis=1, initial=0.0)
+        if rho == 1:
+            return _over(top, self.alpha)
+        if rho == 0:
+            return _over(np.linalg.norm(V, axis=1), self.alpha)
+        top = np.where(top > 0, top, 1.0)
+        return _over(top * _sparse_root(size / top[:, None], rho), self.alpha)
+
+
+def _sparse_root(x, rho):
+    """Root c of ||soft(x, c rho)||_2 = c (1 - rho) for rows x in falling order that start with 1 (or 0)."""
+    count = np.arange(1, x.shape[1] + 1)
+    first, second = np.cumsum(x, axis=1), np.cumsum(x**2, axis=1)
+    # squared difference of both sides at c = x_k / rho, where an entry enters: it grows with k
+    excess = second - 2 * x * first + count * x**2 - (x * ((1 - rho) / rho)) ** 2
+    k = np.maximum((excess < 0).sum(axis=1) - 1, 0)[:, None]
+    first, second = (np.take_along_axis(total, k, axis=1)[:, 0] for total in (first, second))
+    bend = (k[:, 0] + 1) * rho**2 - (1 - rho) ** 2
+    root = np.sqrt(np.maximum((rho * first) ** 2 - bend * second, 0.0))
+    c = second / np.where(first > 0, rho * first + root, 1.0)
+    for _ in range(10):  # Newton's steps on the difference itself: sums of squares lost half of the digits
+        left = np.maximum(x - rho * c[:, None], 0.0)
+        size = np.linalg.norm(left, axis=1)
+        slope = (1 - rho) + rho * left.sum(axis=1) / np.where(size > 0, size, 1.0)
+        # the root is at least the largest entry: the start again where rounding went beyond all of them
+        c = np.where(size > 0, c + (size - c * (1 - rho)) / slope, x[:, 0])
+    return c
+
+
+@dataclass(eq=False, repr=False)
+class SquaredL1(VectorFunction):
+    """Squared L1 norm, ``f(v) = alpha/2 ||v||_1^2``: the entries of a vector compete.
+
+    On the singular values of W it is the squared trace norm: a learned covariance of the tasks.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+
+    References
+    ----------
+    Zhou, Jin & Hoi (2010), Exclusive Lasso for multi-task feature selection, AISTATS, PMLR 9;
+    Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
+    https://doi.org/10.1007/s10994-007-5040-8 (singular values).
+    """
+
+    alpha: float = 1.0
+
+    allows_positive = True
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        return 0.5 * self.alpha * np.abs(V).sum(axis=1) ** 2
+
+    def prox(self, V, step):
+        """Soft-thresholding at step * alpha times the L1 norm of the result."""
+        c = step * self.alpha
+        level = c * np.cumsum(_falling(V), axis=1) / (1 + c * np.arange(1, V.shape[1] + 1))
+        return _soft(V, level.max(axis=1, keepdims=True, initial=0.0))
+
+    def conjugate(self, V):
+        """max_i v_i^2 / (2 alpha) of each row."""
+        return _over(0.5 * np.abs(V).max(axis=1, initial=0.0) ** 2, self.alpha)
+
+
+@dataclass(eq=False, repr=False)
+class Box(VectorFunction):
+    """Squared box norm, a ridge whose weights are chosen within bounds.
+
+    ``f(v) = alpha/2 min { sum_i v_i^2 / theta_i : low <= theta_i <= high, sum_i theta_i <= budget }``
+
+    On the singular values of W it is the convex relaxation of clustered tasks and of a shared
+    subspace: few directions are cheap, all others expensive.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    low, high : float, default=0.1, 1.1
+        Bounds of every theta_i, ``0 <= low <= high``.
+    budget : float, default=1.5
+        Bound of their sum, at least `low` times the length of the vector.
+
+    Raises
+    ------
+    ValueError
+        When used, if no theta is within the bounds.
+
+    References
+    ----------
+    McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17(155);
+    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NIPS 21;
+    Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
+    tasks, ICML, https://doi.org/10.1145/1553374.1553392
+    """
+
+    alpha: float = 1.0
+    low: float = 0.1
+    high: float = 1.1
+    budget: float = 1.5
+
+    allows_positive = True
+
+    def _limits(self, length):
+        """low, high and budget, high no larger than the budget lets a theta become."""
+        low, high, budget = float(self.low), float(self.high), float(self.budget)
+        if not (0 <= low <= high and high > 0):
+            raise ValueError(f"low and high must satisfy 0 <= low <= high; got {low!r} and {high!r}.")
+        if not (budget > 0 and budget >= length * low * (1 - 1e-12)):
+            raise ValueError(
+                f"budget must be positive and at least {length} * low = {length * low:g} for vectors of "
+                f"length {length}; got {budget!r}."
+            )
+        return low, min(high, max(budget - (length - 1) * low, low)), budget
+
+    def theta(self, V):
+        """The optimal theta of each row of V, shape (n_vectors, length); `low` where an entry is zero."""
+        return _box_weights(V, 0.0, *self._limits(V.shape[1]))
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        theta = self.theta(V)
+        terms = np.divide(np.square(V), theta, out=np.zeros(V.shape), where=theta > 0)
+        return 0.5 * self.alpha * terms.sum(axis=1)
+
+    def prox(self, V, step):
+        """Shrinkage of each entry by theta / (theta + step * alpha), theta optimal for the result."""
+        c = step * self.alpha
+        if c == 0:
+            return np.array(V, dtype=np.float64)
+        theta = _box_weights(V, c, *self._limits(V.shape[1]))
+        return V * (theta / (theta + c))
+
+    def conjugate(self, V):
+        """max_theta sum_i theta_i v_i^2 / (2 alpha) of each row: the largest entries get most."""
+        length = V.shape[1]
+        low, high, budget = self._limits(length)
+        spare = budget - length * low
+        theta = low + np.clip(spare - (high - low) * np.arange(length), 0.0, high - low)
+        return _over(0.5 * (theta * _falling(V) ** 2).sum(axis=1), self.alpha)
+
+
+def _box_weights(V, c, low, high, budget):
+    """theta_i = clip(m |v_i| - c, low, high) of each row, m >= 0 such that they sum to the budget.
+
+    All entries that are not zero get `high` where the budget allows.
+    """
+    if not V.size:
+        return np.zeros(V.shape)
+    size = np.abs(V)
+    top = size.max(axis=1, keepdims=True)
+    top[top == 0] = 1.0
+    # with m top = q + c a weight is q x - c d: no digits are lost in a large c among the largest
+    x, d = size / top, (top - size) / top
+    used = x > 1e-280
+
+    def weights(q):
+        return np.clip(np.where(used, q * x - c * d, -np.inf), low, high)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        enter, leave = (np.where(used, (edge + c * d) / x, np.inf) for edge in (low, high))
+        knots = np.sort(np.concatenate([enter, leave], axis=1), axis=1)
+        first, last = np.zeros((len(V), 1), dtype=int), np.full((len(V), 1), knots.shape[1])
+        for _ in range(knots.shape[1].bit_length()):  # the last knot at which the budget holds
+            middle = (first + last) // 2
+            spent = weights(np.take_along_axis(knots, middle, axis=1)).sum(axis=1, keepdims=True)
+            first, last = np.where(spent <= budget, middle, first), np.where(spent <= budget, last, middle)
+        start = np.take_along_axis(knots, first, axis=1)
+        end = np.take_along_axis(knots, np.minimum(first + 1, knots.shape[1] - 1), axis=1)
+        # from there to the next knot the sum is linear in q
+        free = (enter <= start) & (leave >= end) & (end > start)
+        fixed = np.where(free, 0.0, np.where(leave <= start, high, low)).sum(axis=1, keepdims=True)
+        slope = (x * free).sum(axis=1, keepdims=True)
+        q = (budget - fixed + c * (d * free).sum(axis=1, keepdims=True)) / slope
+        return weights(np.where(slope > 0, np.clip(q, start, end), start))
+
+
+def _falling(V):
+    """Absolute values of each row in falling order."""
+    return -np.sort(-np.abs(V), axis=1)
+
+
+def _soft(V, level):
+    """V with every entry moved towards zero by `level`."""
+    return np.sign(V) * np.maximum(np.abs(V) - level, 0.0)
+
+
+def _shrunk(V, level):
+    """V with every row shortened by `level`."""
+    size = np.linalg.norm(V, axis=1, keepdims=True)
+    # where, not maximum(1 - t / size): a zero vector must give zero, not NaN
+    shrink = np.where(size > level, size - level, 0.0)
+    return V * (shrink / np.where(size > 0, size, 1.0))
 
 
 def _over(size, alpha):
@@ -92,3 +392,33 @@ def _over(size, alpha):
     if alpha > 0:
         return size / alpha
     return np.where(size > 0, np.inf, 0.0)
+
+
+def least_strength(prox, V):
+    """Least c with prox(v / c, 1) = 0 for each row v of V, by bisection; infinite if there is none.
+
+    For a positively homogeneous f this is the polar of f: prox of c f is c times prox of f at v / c.
+    """
+    out = np.zeros(len(V))
+    rows = np.flatnonzero(V.any(axis=1))
+    V = V[rows]
+    if not len(rows):
+        return out
+    size = np.abs(V).max(axis=1)
+    V = V / size[:, None]
+
+    def survives(c):
+        return prox(V / c[:, None], 1.0).any(axis=1)
+
+    upper = np.ones(len(V))
+    while (short := survives(upper) & (upper < 1e100)).any():
+        upper[short] *= 2.0
+    while (loose := ~survives(0.5 * upper) & (upper > 1e-100)).any():
+        upper[loose] *= 0.5
+    lower = 0.5 * upper
+    for _ in range(53):  # the upper end is kept: it never claims a dual point to be feasible that is not
+        middle = 0.5 * (lower + upper)
+        left = survives(middle)
+        lower, upper = np.where(left, middle, lower), np.where(left, upper, middle)
+    out[rows] = np.where(upper < 1e100, upper * size, np.inf)
+    return out

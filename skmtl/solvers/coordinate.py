@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._problem import MomentsTerm
+from .._terms import MomentsTerm
 from ..statistics import TaskStatistics
 from .fista import fista
 

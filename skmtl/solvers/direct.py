@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse import issparse
 
-from .._problem import MomentsTerm, mean_coupling
+from .._terms import MomentsTerm, mean_coupling
 
 RESTART = 50  # conjugate gradient steps between exact gradients
 KERNEL_ENTRIES = 6.25e7  # numbers in the factorised kernel matrices of all tasks (0.5 GB)

@@ -15,13 +15,22 @@ def fista(problem, parts, max_iter, target):
     """
     term = problem.term
     X = [V.copy() for V in parts]
-    W, image, b, _ = problem.evaluate(X)
+    W, image, b, lowest = problem.evaluate(X)
     step = _first_step(problem, X, W, image, b)
     Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
     for n_iter in range(1, max_iter + 1):
         b = term.intercept(Wy, image_y, b)
         G = term.gradient(Wy, image_y, b)
         new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
+        if not problem.convex:
+            value = problem.evaluate(new, b)[3]
+            if t > 1 and not value <= lowest:  # no momentum where it does not lead downhill
+                Y, Wy, image_y, t = X, W, image, 1.0
+                b = term.intercept(Wy, image_y, b)
+                G = term.gradient(Wy, image_y, b)
+                new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
+                value = problem.evaluate(new, b)[3]
+            lowest = value
         turned = sum(np.vdot(y - x, x - old) for y, x, old in zip(Y, new, X, strict=True)) > 0
         t_new = 1.0 if turned else (1 + np.sqrt(1 + 4 * t * t)) / 2
         beta = 0.0 if turned else (t - 1) / t_new
@@ -66,7 +75,7 @@ def _prox_step(problem, Y, Wy, image_y, b, G, step):
         met = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
         met += 2 * problem.smooth_penalty_value(moves, W - Wy)
         ease = met * step / length
-        if ease <= 1.0 or not np.isfinite(ease) or step < 1e-300:
+        if ease <= 1.0 or np.isnan(ease) or step < 1e-300:
             return new, W, image, step, ease
         step *= max(0.5 if ease > 1.6 else 0.95 / ease, 0.1)
 

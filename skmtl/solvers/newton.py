@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from .._problem import make_term
+from .._terms import make_term
 from ..losses import SquaredError
 from .direct import conjugate_gradients, make_preconditioner
 
@@ -35,16 +35,26 @@ def newton(problem, parts, max_iter, target):
 
 def _newton_direction(term, quadratic, image, b, gradient):
     """-H^-1 gradient to a small fraction of its length."""
-    data, loss = term.data, term.loss
-    bend = data.weight * loss.hessian(data.y, image + data.spread(b))
-    model = make_term(data.reweighted(data.y, bend), SquaredError(), term.fit_intercept, term.intercept_alpha)
+    eta = term.predictor(image, b)
 
     def operator(V):
-        return model.curvature(V) + quadratic.apply(V)
+        return term.curvature(V, eta) + quadratic.apply(V)
 
     size, direction = np.linalg.norm(gradient), np.zeros_like(gradient)
-    steps = conjugate_gradients(operator, make_preconditioner(model, quadratic), -gradient)
+    steps = conjugate_gradients(operator, _preconditioner(term, quadratic, eta), -gradient)
     for direction in islice(steps, INNER_ITERATIONS):
         if np.linalg.norm(operator(direction) + gradient) <= 1e-6 * size:
             break
     return direction
+
+
+def _preconditioner(term, quadratic, eta):
+    """The inverse for a squared loss of about the same curvature, predictor by predictor."""
+    data = term.quadratic_model(eta)
+    model = make_term(data, SquaredError(), term.fit_intercept, term.intercept_alpha)
+    inverse = make_preconditioner(model, quadratic)
+    if term.n_outputs == 1:
+        return inverse
+    return lambda R: np.hstack(
+        [inverse(np.ascontiguousarray(V)) for V in np.split(R, term.n_outputs, axis=1)]
+    )

@@ -8,15 +8,16 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from .._problem import MomentsTerm, Problem, make_term
+from .._terms import MomentsTerm, make_term
 from ..penalties import Shared
 from ..statistics import TaskStatistics
+from .alternating import alternating, make_problem_of
 from .coordinate import bcd
 from .direct import direct
 from .fista import CHECK_EVERY, fista
 from .newton import newton
 
-SOLVERS = {"fista": fista, "bcd": bcd, "direct": direct, "newton": newton}
+SOLVERS = {"fista": fista, "bcd": bcd, "direct": direct, "newton": newton, "alternating": alternating}
 
 
 @dataclass
@@ -41,6 +42,8 @@ class SolverResult:
         Whether the stopping rule was met.
     history : list of (int, float, float)
         Iteration, objective and gap (or stationarity) at each check.
+    labels : ndarray of shape (n_tasks,) or None
+        Cluster of each task, where the solver found clusters.
     """
 
     coef: np.ndarray
@@ -51,6 +54,7 @@ class SolverResult:
     gap: float
     converged: bool
     history: list = field(repr=False)
+    labels: np.ndarray | None = None
 
 
 def solve(
@@ -85,7 +89,7 @@ def solve(
     ridge, intercept_alpha : float, default=0.0
     mean_alpha : float, optional
         W = 1 m' + V: Omega acts on V, and m costs ``mean_alpha T/2 ||m||^2``.
-    solver : {"auto", "fista", "bcd", "direct", "newton"}, default="auto"
+    solver : {"auto", "fista", "bcd", "direct", "newton", "alternating"}, default="auto"
     init : list of ndarray of shape (n_tasks, n_features), optional
         Parts to start from.
     max_iter : int, default=10_000
@@ -136,13 +140,14 @@ def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_a
         term = MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
     else:
         term = make_term(data, loss, fit_intercept, intercept_alpha)
-    return Problem(term, penalty, ridge, mean_alpha)
+    return make_problem_of(term, penalty, ridge, mean_alpha)
 
 
 def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
     """Smallest factor of `penalty` at which its part of W is zero.
 
-    With `mean_alpha` the rest of the model (shared mean, intercepts) is fitted first.
+    For a penalty that is not convex the one at which the convex start is zero, and stays. With
+    `mean_alpha` the rest of the model (shared mean, intercepts) is fitted first.
 
     Parameters
     ----------
@@ -160,13 +165,15 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_a
     """
     problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
     rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
-    if not all(r is not None and r.is_norm(problem.shape) for r in rough):
+    rough = [r if r is None or r.convex else r.surrogate() for r in rough]
+    if not rough or not all(r is not None and r.is_norm(problem.shape) for r in rough):
         raise ValueError(
             f"alpha_max exists only for penalties with a norm; {penalty!r} has none in some part."
         )
     W = np.zeros(problem.shape)
-    if mean_alpha is not None:
-        rest = Problem(problem.term, Shared(float(mean_alpha)), ridge)
+    constant = any(r.free_directions(len(W)) is not None for r in rough)  # of a seminorm
+    if mean_alpha is not None or constant:
+        rest = make_problem_of(problem.term, Shared(0.0 if constant else float(mean_alpha)), ridge)
         W = run(rest, "auto", None, 100_000, 1e-12, None, 0).coef
     image = problem.term.image(W)
     G = problem.term.gradient(W, image, problem.term.intercept(W, image, None)) + ridge * W
@@ -177,8 +184,8 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     """Solve a `Problem`: the only loop that stops."""
     name = choose_solver(problem, solver)
     every = CHECK_EVERY if name == "fista" else 1
-    start = problem.zeros() if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = max(tol * _scale(problem), _rounding(problem.term))
+    start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
+    target = max(tol * problem.scale(), _rounding(problem.term))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
     if problem.certified and problem.gap(start)[2] <= target:
@@ -202,7 +209,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     if not converged and not stop:
         _warn(problem, name, n_iter, reached, target, tol)
     return SolverResult(
-        coef=sum(parts[1:], start=parts[0]),
+        coef=problem.total(parts),
         intercept=b + problem.term.offset if problem.term.fit_intercept else b,
         parts=parts,
         n_iter=max(n_iter, 1),
@@ -210,13 +217,16 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
         gap=gap,
         converged=converged,
         history=history,
+        labels=getattr(problem, "labels", None),
     )
 
 
-def _scale(problem):
-    """What the stopping measure is compared with: the objective, or the stationarity, at W = 0."""
-    zeros = problem.zeros()
-    return problem.null_objective() if problem.certified else problem.stationarity(zeros)
+def _start(problem):
+    """Parts to start from: zero, or for a problem that is not convex the solution of one that is."""
+    if hasattr(problem, "start"):
+        return problem.start()
+    surrogate = problem.surrogate()
+    return problem.zeros() if surrogate is None else run(surrogate).parts
 
 
 def _rounding(term):
@@ -238,6 +248,10 @@ def _warn(problem, name, n_iter, reached, target, tol):
 
 def choose_solver(problem, solver):
     """Name of the solver; ValueError where the one asked for does not apply."""
+    if hasattr(problem, "solver"):
+        if solver not in ("auto", problem.solver):
+            raise ValueError(f"solver={solver!r} cannot find {problem.penalty!r}; use solver='auto'.")
+        return problem.solver
     part, quadratic_loss = problem.parts[0], problem.term.loss.quadratic
     applies = {
         "direct": problem.smooth and quadratic_loss,
@@ -262,6 +276,8 @@ def choose_solver(problem, solver):
     }
     if solver == "auto":
         return next(name for name, fits in applies.items() if fits)
+    if solver == "alternating":
+        raise ValueError("solver='alternating' needs a penalty with a learned structure; use solver='auto'.")
     if solver not in applies:
         raise ValueError(f"solver must be 'auto' or one of {sorted(applies)}; got {solver!r}.")
     if not applies[solver]:

@@ -1,0 +1,44 @@
+"""Data terms: what the rows say about W, with the intercepts optimised out.
+
+Several forms with the same methods: `RowsTerm` works on rows with a pointwise loss, `OutputsTerm`
+with one predictor per class, `RootTerm` with the root of the squared error, `MomentsTerm` on
+per-task second moments with the squared loss.
+
+`image(W)` is the linear part of an evaluation (all passes over the data are in it and in
+`gradient`), so that a solver may combine images instead of computing new ones.
+"""
+
+from ..losses import RootSquaredError
+from ..statistics import TaskStatistics
+from ._base import mean_coupling
+from ._joint import OutputsTerm, PerTask, RootTerm
+from ._moments import MomentsTerm
+from ._rows import RowsTerm
+
+__all__ = [
+    "DENSE_FEATURES",
+    "MomentsTerm",
+    "OutputsTerm",
+    "RootTerm",
+    "RowsTerm",
+    "make_term",
+    "mean_coupling",
+]
+
+
+def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
+    """The data term in its cheapest form; `loss` may be a list with one loss per task."""
+    if isinstance(loss, list):
+        loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
+    if loss.quadratic and _moments_pay(data):
+        return MomentsTerm(TaskStatistics.from_data(data), data.scale, fit_intercept, intercept_alpha)
+    form = (
+        RootTerm if isinstance(loss, RootSquaredError) else RowsTerm if loss.n_outputs == 1 else OutputsTerm
+    )
+    return form(data, loss, fit_intercept, intercept_alpha)
+
+
+def _moments_pay(data):
+    """Whether an iteration on moments is cheaper than one on rows, and they fit in memory (1 GB)."""
+    p = data.n_features
+    return p <= max(2 * data.y.size / data.n_tasks, 300) and data.n_designs * p * p <= 1.25e8

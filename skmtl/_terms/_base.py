@@ -1,0 +1,91 @@
+"""What all data terms share: the intercepts and the free directions of the certificate."""
+
+import numpy as np
+from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, cg
+
+DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
+TINY = np.finfo(float).tiny
+
+
+def pooled_intercepts(h, ha, strength):
+    """argmin_b sum_t h_t/2 (b_t - a_t)^2 + strength/2 sum_t (b_t - mean b)^2, given h and h * a."""
+    if strength == 0:
+        return ha / np.maximum(h, TINY)
+    center = (ha / (h + strength)).sum() / max((h / (h + strength)).sum(), TINY)
+    return (ha + strength * center) / (h + strength)
+
+
+def mean_coupling(h, strength):
+    """kappa: at optimal b the intercepts cost 1/2 sum kappa_t (a_t - (kappa-weighted mean of a))^2."""
+    return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
+
+
+class DataTerm:
+    """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
+
+    n_outputs = 1  # predictors per row, one after another in the rows of W
+
+    def __init__(self, fit_intercept, intercept_alpha):
+        self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
+
+    @property
+    def shape(self):
+        """Shape of W, (n_tasks, n_features)."""
+        return self.n_tasks, self.n_features
+
+    def spread_of_intercepts(self, b):
+        """The intercepts' own penalty."""
+        return 0.5 * self.intercept_alpha * float(((b - b.mean(axis=0)) ** 2).sum())
+
+    def pooled_curvature(self, h, x_mean, gram):
+        """Curvature (n_features, n_features) along a vector shared by all tasks, b optimised out.
+
+        `gram` is the uncentred weighted second moment of all rows, h (n_tasks,) the weights and
+        x_mean (n_tasks, n_features) the means of the tasks.
+        """
+        if not self.fit_intercept:
+            return gram
+        kappa = mean_coupling(h, self.intercept_alpha)
+        H = gram - (x_mean * (h - kappa)[:, None]).T @ x_mean
+        if kappa.any():
+            center = kappa @ x_mean
+            H -= np.outer(center, center) / kappa.sum()
+        return H
+
+
+class DualPoint:
+    """A dual point: gradients (in W, b) that a feasible sample-side vector u gives, and -F*(theta u)."""
+
+    limit = np.inf  # greatest factor theta that leaves it feasible for the loss
+
+    def __init__(self, gradient, intercept_gradient, shift, negative_conjugate):
+        self.gradient, self.intercept_gradient = gradient, intercept_gradient
+        self.shift, self.negative_conjugate = shift, negative_conjugate
+
+
+def shared_step(H, gradient, ridge):
+    """-H^-1 gradient for a direction that is the same for all tasks."""
+    n_tasks = len(gradient)
+    H = H + ridge * n_tasks * np.eye(len(H))
+    rhs = -gradient.sum(axis=0)
+    values, vectors = linalg.eigh(H)
+    # a pooled design without full rank: the gradient has no component there but rounding
+    inverse = np.where(values > 1e-14 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)
+    step = vectors @ (inverse * (vectors.T @ rhs))
+    step += vectors @ (inverse * (vectors.T @ (rhs - H @ step)))
+    return np.tile(step, (n_tasks, 1))
+
+
+def iterated_step(curvature, gradient, free):
+    """The same by conjugate gradients for many directions or many features.
+
+    A few iterations: near a solution there is little to correct, and what is left of the gradient is
+    charged to the gap.
+    """
+    k, p = free.shape[1], gradient.shape[1]
+    operator = LinearOperator(
+        (k * p, k * p), matvec=lambda d: (free.T @ curvature(free @ d.reshape(k, p))).ravel()
+    )
+    step, _ = cg(operator, -(free.T @ gradient).ravel(), rtol=1e-14, atol=0.0, maxiter=100)
+    return free @ step.reshape(k, p)

@@ -1,0 +1,200 @@
+"""Data terms whose rows or predictors are tied: several predictors per row, one number per task."""
+
+import numpy as np
+
+from ..losses import Loss
+from ._base import iterated_step, pooled_intercepts
+from ._rows import RowsTerm
+
+
+class OutputsTerm(RowsTerm):
+    """Data term of a loss with K predictors per row, one after another in the rows of W.
+
+    W has shape (n_tasks, K n_features), b (n_tasks, K); sample-side arrays have one more axis, of
+    length K.
+    """
+
+    def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
+        super().__init__(data, loss, fit_intercept, intercept_alpha)
+        self.n_outputs = loss.n_outputs
+        self.n_features = data.n_features * self.n_outputs
+
+    rounds = 1
+
+    def image(self, W):
+        """x_i . w_tk."""
+        return np.stack([self.data.forward(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+
+    def back(self, R):
+        """The transpose of `image`."""
+        return np.hstack([self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)])
+
+    def no_intercepts(self):
+        """b = 0."""
+        return np.zeros((self.n_tasks, self.n_outputs))
+
+    def _slopes(self, eta):
+        return self.weight[..., None] * self.loss.gradient(self.data.y, eta)
+
+    def _bend(self, eta):
+        return eta
+
+    def _times(self, bend, change):
+        return self.weight[..., None] * self.loss.hessian_times(self.data.y, bend, change)
+
+    def _settle(self, bend, g):
+        if not self.fit_intercept:
+            return np.zeros_like(g)
+        K, a = self.n_outputs, self.intercept_alpha
+        units = np.broadcast_to(np.eye(K)[:, None], (K, np.prod(bend.shape[:-1]), K))
+        H = [self.data.task_sums(self._times(bend, d.reshape(bend.shape))) for d in units]
+        H = np.stack(H, axis=1)  # (n_tasks, K, K); singular along the constants, as g is
+        if not a:
+            return np.einsum("tkl,tl->tk", np.linalg.pinv(H, rcond=1e-13, hermitian=True), -g)
+        inverse = np.linalg.inv(H + a * np.eye(K))
+        own = np.einsum("tkl,tl->tk", inverse, -g)
+        center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)
+        return own + a * np.einsum("tkl,l->tk", inverse, center)
+
+    def intercept(self, W, image, start):
+        """Optimal intercepts by Newton steps from `start`, shape (n_tasks, K)."""
+        b = self.no_intercepts() if start is None else start
+        if not self.fit_intercept:
+            return self.no_intercepts()
+        return self._pooled_optimum(image, b)
+
+    def quadratic_model(self, eta):
+        """Rows with the mean curvature of the predictors."""
+        units = np.eye(self.n_outputs)
+        bends = [self.loss.hessian_times(self.data.y, eta, d)[..., k] for k, d in enumerate(units)]
+        return self.data.reweighted(self.data.y, self.weight * np.mean(bends, axis=0))
+
+    def _unweighted(self, u):
+        weight = self.weight[..., None]
+        return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
+
+    def _balanced(self, u, bend, b):
+        if self.fit_intercept:
+            g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+            u = u + self._times(bend, np.broadcast_to(self.data.spread(self._settle(bend, g)), u.shape))
+        slope = self._unweighted(u)
+        inside = self.loss.project(self.data.y, slope)
+        moved = np.abs(self.weight[..., None] * (inside - slope)).max(initial=0.0)
+        return u, bend, int(moved <= 1e-12 * np.abs(u).max(initial=1e-300))
+
+    def _conjugate(self, theta, u, slope):
+        losses = self.loss.conjugate(self.data.y, theta * slope)
+        return float(np.where(self.weight > 0, self.weight * losses, 0.0).sum())
+
+    def _free_step(self, bend, gradient, free, pull):
+        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+
+
+class RootTerm(RowsTerm):
+    """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
+
+    def _sigma(self, residual):
+        return np.sqrt(self.data.task_sums(self.weight * residual**2) / self.totals)
+
+    def _per_sigma(self, sigma):
+        return np.where(sigma > 0, 1.0 / np.where(sigma > 0, sigma, 1.0), 0.0)
+
+    def _loss(self, eta):
+        return float(self.totals @ self._sigma(eta - self.data.y))
+
+    def _slopes(self, eta):
+        residual = eta - self.data.y
+        return self.weight * residual * self.data.spread(self._per_sigma(self._sigma(residual)))
+
+    def _bend(self, eta):
+        residual = eta - self.data.y
+        return residual, self._per_sigma(self._sigma(residual))
+
+    def _times(self, bend, change):
+        residual, per_sigma = bend
+        along = self.data.task_sums(self.weight * residual * change) / self.totals * per_sigma**2
+        return self.weight * (change - residual * self.data.spread(along)) * self.data.spread(per_sigma)
+
+    def _settle(self, bend, g):
+        if not self.fit_intercept:
+            return np.zeros_like(g)
+        return pooled_intercepts(self._intercept_bend(bend), -g, self.intercept_alpha)
+
+    def _intercept_bend(self, bend):
+        residual, per_sigma = bend
+        mean = self.data.task_sums(self.weight * residual) / self.totals
+        return self.totals * per_sigma * np.maximum(1.0 - (mean * per_sigma) ** 2, 0.0)
+
+    def _intercept_derivatives(self, eta):
+        return self.data.task_sums(self._slopes(eta)), self._intercept_bend(self._bend(eta))
+
+    def quadratic_model(self, eta):
+        """Rows with squared errors divided by sigma."""
+        per_sigma = self._bend(eta)[1]
+        return self.data.reweighted(self.data.y, self.weight * self.data.spread(per_sigma))
+
+    def _balanced(self, u, bend, b):
+        """Centred slopes."""
+        if self.fit_intercept:
+            g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean())
+            u = u + self._times(bend, self.data.spread(self._settle(bend, g)))
+        return u, bend, 1
+
+    def _dual_point(self, u, shift):
+        point = super()._dual_point(u, shift)
+        size = np.sqrt((self.data.task_sums(self.weight * self._unweighted(u) ** 2) / self.totals).max())
+        point.limit = 1.0 / max(size, 1e-300)  # the dual ball of every task
+        return point
+
+    def _conjugate(self, theta, u, slope):
+        return theta * float(np.vdot(u, self.data.y))
+
+    def _free_step(self, bend, gradient, free, pull):
+        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+
+
+class PerTask(Loss):
+    """A loss of its own for every task, bound to the sample side of some data.
+
+    A task whose loss needs fewer predictors than others uses the first ones.
+    """
+
+    def __init__(self, losses, data):
+        self.n_outputs = max(loss.n_outputs for loss in losses)
+        self.curvature = max(loss.curvature for loss in losses)
+        kinds = {loss: [t for t, other in enumerate(losses) if other == loss] for loss in losses}
+        self.sections = [(loss, data.where(tasks)) for loss, tasks in kinds.items()]
+
+    def _each(self, name, y, *arrays, out):
+        """The method of every section's loss, written into `out`."""
+        for loss, at in self.sections:
+            own = at
+            if self.n_outputs > 1:
+                own = (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
+            found = getattr(loss, name)(y[at], *(a[own] for a in arrays))
+            out[at if out.ndim == y.ndim else own] = found
+        return out
+
+    def value(self, y, eta):
+        """Loss, of the shape of y."""
+        return self._each("value", y, eta, out=np.zeros(y.shape))
+
+    def gradient(self, y, eta):
+        """First derivative in eta."""
+        return self._each("gradient", y, eta, out=np.zeros(eta.shape))
+
+    def hessian(self, y, eta):
+        """Second derivative in eta."""
+        return self._each("hessian", y, eta, out=np.zeros(eta.shape))
+
+    def hessian_times(self, y, eta, d):
+        """Second derivative times a change d of eta."""
+        return self._each("hessian_times", y, eta, np.broadcast_to(d, eta.shape), out=np.zeros(eta.shape))
+
+    def project(self, y, u):
+        """Nearest u with a finite conjugate."""
+        return self._each("project", y, u, out=np.zeros(u.shape))
+
+    def conjugate(self, y, u):
+        """Fenchel conjugate in eta, of the shape of y."""
+        return self._each("conjugate", y, u, out=np.zeros(y.shape))

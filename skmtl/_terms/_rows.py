@@ -1,0 +1,226 @@
+"""The data term on rows, with a pointwise loss."""
+
+import numpy as np
+from scipy.sparse import issparse
+
+from ._base import DENSE_FEATURES, TINY, DataTerm, DualPoint, iterated_step, pooled_intercepts, shared_step
+
+
+class RowsTerm(DataTerm):
+    """Data term on rows (any pointwise loss). An image is the predictor without intercept, sample side.
+
+    `bend` stands for the weighted second derivatives at a predictor, here an array on the sample side.
+    """
+
+    rounds = 5  # Newton steps in the free directions to make a dual point feasible
+
+    def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
+        super().__init__(fit_intercept, intercept_alpha)
+        self.offset = 0.0
+        if loss.translates and fit_intercept:  # a common shift of y is one of b: large targets lose no digits
+            self.offset = float((data.weight * data.y).sum() / data.totals.sum())
+            data = data.shifted(self.offset)
+        self.data, self.loss = data, loss
+        self.n_tasks, self.n_features = data.n_tasks, data.n_features
+        self.tasks, self.totals, self.weight = data.tasks, data.totals, data.weight
+
+    def image(self, W):
+        """x_i . w_t."""
+        return self.data.forward(W)
+
+    def back(self, R):
+        """The transpose of `image`: sample side to (n_tasks, n_features)."""
+        return self.data.adjoint(R)
+
+    def predictor(self, image, b):
+        """x_i . w_t + b_t."""
+        return image + self.data.spread(b)
+
+    # --- the loss, weighted ---
+
+    def _loss(self, eta):
+        losses = self.loss.value(self.data.y, eta)
+        if not np.isfinite(self.loss.curvature):  # a missing label costs nothing even where exp overflows
+            losses = np.where(self.weight > 0, losses, 0.0)
+        return float((self.weight * losses).sum())
+
+    def _slopes(self, eta):
+        return self.weight * self.loss.gradient(self.data.y, eta)
+
+    def _bend(self, eta):
+        return self.weight * self.loss.hessian(self.data.y, eta)
+
+    def _times(self, bend, change):
+        """Second derivatives times a change of the predictor."""
+        return bend * change
+
+    def _settle(self, bend, g):
+        """Newton step of the intercepts that answers the gradient g, of the shape of b."""
+        if not self.fit_intercept:
+            return np.zeros_like(g)
+        return pooled_intercepts(self.data.task_sums(bend), -g, self.intercept_alpha)
+
+    # --- evaluation ---
+
+    def no_intercepts(self):
+        """b = 0."""
+        return np.zeros(self.n_tasks)
+
+    def intercept(self, W, image, start):
+        """Optimal intercepts, found from `start`, shape (n_tasks,)."""
+        b = self.no_intercepts() if start is None else start
+        if not self.fit_intercept:
+            return self.no_intercepts()
+        if self.loss.quadratic:
+            eta = self.predictor(image, b)
+            g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean())
+            return b + self._settle(self._bend(eta), g)
+        if self.intercept_alpha:
+            return self._pooled_optimum(image, b)
+        low, high = np.full(b.shape, -np.inf), np.full(b.shape, np.inf)
+        reach = np.full(b.shape, 2.0)
+        for _ in range(100):  # Newton's method in a bracket: the curvature may vanish
+            g, h = self._intercept_derivatives(self.predictor(image, b))
+            low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
+            # flat, as far out where a task has one class only: its intercept is at infinity
+            step = np.where(np.abs(g) <= 4e-16 * self.totals, 0.0, -g / np.maximum(h, TINY))
+            far = np.abs(step) > reach
+            step, reach = np.where(far, np.sign(step) * reach, step), np.where(far, 2 * reach, reach)
+            new = b + step
+            crossed = ((new <= low) | (new >= high)) & np.isfinite(low) & np.isfinite(high)
+            crossed &= step != 0
+            new[crossed] = 0.5 * (low[crossed] + high[crossed])
+            moved, b = np.abs(new - b).max(), new
+            if moved <= 1e-12 * (1.0 + np.abs(b).max()):
+                break
+        return b
+
+    def _pooled_optimum(self, image, b):
+        """Optimal intercepts with their own penalty by Newton steps that lead downhill."""
+        value = self.value(None, image, b)
+        for _ in range(100):
+            eta = self.predictor(image, b)
+            g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
+            # far out the curvature vanishes and a full step would overshoot
+            step = np.clip(self._settle(self._bend(eta), g), -2.0, 2.0)
+            size = np.abs(step).max()
+            while size > 1e-12 * (1.0 + np.abs(b).max()):
+                new = self.value(None, image, b + step)
+                if new <= value + 1e-15 * abs(value):
+                    break
+                step, size = step / 2, size / 2
+            else:
+                return b + step
+            b, value = b + step, new
+        return b
+
+    def _intercept_derivatives(self, eta):
+        sums = self.data.task_sums
+        return sums(self._slopes(eta)), sums(self._bend(eta))
+
+    def value(self, W, image, b):
+        """Data term, intercept penalty included."""
+        return self._loss(self.predictor(image, b)) + self.spread_of_intercepts(b)
+
+    def gradient(self, W, image, b):
+        """Gradient in W at optimal b, shape (n_tasks, n_features)."""
+        return self.back(self._slopes(self.predictor(image, b)))
+
+    def second_order(self, V, image, eta=None):
+        """<V, H V> from V and its image, H the second derivative at eta with b optimised out."""
+        bend = self._bend(self.data.y if eta is None else eta)
+        followed = self._settle(bend, self.data.task_sums(self._times(bend, image)))
+        change = image + self.data.spread(followed)
+        return float(np.vdot(change, self._times(bend, change))) + 2 * self.spread_of_intercepts(followed)
+
+    def curvature(self, V, eta=None):
+        """H V, at eta where the loss is not quadratic."""
+        return self._curvature(self._bend(self.data.y if eta is None else eta), V)
+
+    def _curvature(self, bend, V):
+        change = self.image(V)
+        followed = self._settle(bend, self.data.task_sums(self._times(bend, change)))
+        return self.back(self._times(bend, change + self.data.spread(followed)))
+
+    def quadratic_model(self, eta):
+        """Rows whose squared loss has about the curvature of this term at eta, for preconditioning."""
+        return self.data.reweighted(self.data.y, self._bend(eta))
+
+    # --- the certificate ---
+
+    def dual_point(self, W, image, b, free, pull):
+        """Dual point from the slopes of the loss, moved by one Newton step in the free variables.
+
+        The gradient along the intercepts and along the columns of `free` must vanish exactly for
+        the dual objective to be finite; the linearised slopes achieve that to rounding where they
+        stay in the domain of the conjugate; those that leave it are put back, and the intercepts
+        settle again.
+        """
+        eta = self.predictor(image, b)
+        u, bend = self._slopes(eta), self._bend(eta)
+        shift, settled = np.zeros(self.shape), bool(np.isfinite(u).all())
+        for _ in range(self.rounds if settled else 0):
+            if free is not None:
+                step = self._free_step(bend, self.back(u) + pull.apply(W + shift), free, pull)
+                shift, u = shift + step, u + self._times(bend, self.image(step))
+            u, bend, rounds = self._balanced(u, bend, b)
+            settled = rounds == 1 or (free is None and rounds > 0)
+            if settled:
+                break
+        if not settled:  # only the trivial point is known to be feasible
+            u, shift = np.zeros_like(u), np.zeros(self.shape)
+        return self._dual_point(u, shift)
+
+    def _dual_point(self, u, shift):
+        gb = self.data.task_sums(u)
+        own = float(np.vdot(gb, gb)) / (2 * self.intercept_alpha or 1.0)
+        own *= self.fit_intercept and self.intercept_alpha > 0
+        # once more: a weight times a slope, over the weight, may be beyond the edge by rounding
+        slope = self.loss.project(self.data.y, self._unweighted(u))
+
+        def negative_conjugate(theta):
+            return -self._conjugate(theta, u, slope) - theta**2 * own
+
+        return DualPoint(self.back(u), gb, shift, negative_conjugate)
+
+    def _unweighted(self, u):
+        """u over the weights; a missing label is no constraint."""
+        return np.where(self.weight > 0, u / np.where(self.weight > 0, self.weight, 1.0), 0.0)
+
+    def _balanced(self, u, bend, b):
+        """Weighted slopes in the domain with vanishing sums over tasks (pooled intercepts: in total).
+
+        Also the second derivatives without rows at the edge of the domain, and the number of rounds
+        until no row had to be put back; 0 if that did not happen.
+        """
+        for n_round in range(1, 21):
+            if self.fit_intercept:
+                # pooled: the part of the gradient that the intercepts' own penalty answers may stay
+                g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean())
+                step = self._settle(bend, g)
+                b, u = b + step, u + bend * self.data.spread(step)
+            slope = self._unweighted(u)
+            inside = np.where(self.weight > 0, self.loss.project(self.data.y, slope), 0.0)
+            u, bend = self.weight * inside, np.where(inside == slope, bend, 0.0)
+            moved = (self.weight * np.abs(inside - slope)).max(initial=0.0)
+            if moved <= 1e-15 * np.abs(u).max(initial=TINY):
+                return u, bend, n_round
+        return u, bend, 0
+
+    def _conjugate(self, theta, u, slope):
+        """F* of theta times the weighted slopes."""
+        return float((self.weight * self.loss.conjugate(self.data.y, theta * slope)).sum())
+
+    def _free_step(self, bend, gradient, free, pull):
+        """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
+        if free.shape[1] == 1 and pull.matrix is None and self.n_features <= DENSE_FEATURES:
+            model = self.data.reweighted(self.data.y, np.broadcast_to(bend, self.data.y.shape))
+            X, w = model.pooled_design()
+            gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
+            H = self.pooled_curvature(model.totals, self._means(model), gram)
+            return shared_step(H, gradient, pull.mean)
+        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+
+    def _means(self, model):
+        h = np.maximum(model.totals, TINY)
+        return model.adjoint(np.broadcast_to(model.weight, model.y.shape)) / h[:, None]

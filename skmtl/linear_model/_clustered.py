@@ -1,0 +1,224 @@
+"""Tasks that form clusters."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..penalties import Box, Clusters, Coupling, Spectrum
+from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+
+
+@estimator
+class Clustered(LinearModel):
+    """The cluster norm of W: deviations within clusters, of clusters from the mean, and the mean."""
+
+    n_clusters: int = 2
+    between_ratio: float = 0.1
+    mean_ratio: float = 0.0
+    relaxation: str = "convex"
+    n_init: int = 10
+    random_state: Any = None
+
+    _parameter_constraints = {
+        **LinearModel._parameter_constraints,
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "between_ratio": [Interval(Real, 0, 1, closed="right")],
+        "mean_ratio": [Interval(Real, 0, None, closed="left")],
+        "relaxation": [StrOptions({"convex", "kmeans"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def _prepare(self, data):
+        if self.n_clusters > data.n_tasks > 1:  # one task is one cluster
+            raise ValueError(
+                f"n_clusters={self.n_clusters} must be at most the number of tasks, {data.n_tasks}."
+            )
+
+    def _penalty(self):
+        if self.relaxation == "kmeans":
+            return Clusters(
+                alpha=self.alpha, n_clusters=self.n_clusters, between_ratio=self.between_ratio,
+                mean_ratio=self.mean_ratio, n_init=self.n_init, random_state=self.random_state,
+            )  # fmt: skip
+        if self.n_tasks_ == 1:
+            return Coupling(self.alpha * self.mean_ratio, M="shared")
+        return Spectrum(self._box(), centered=True, mean_ratio=self.mean_ratio)
+
+    def _box(self):
+        """The function of the T - 1 singular values of the centred W."""
+        k, high = self.n_clusters, 1 / self.between_ratio
+        return Box(self.alpha, low=1.0, high=high, budget=(k - 1) * high + (self.n_tasks_ - k))
+
+    def _set_attributes(self, result):
+        W = result.parts[0]
+        k = min(self.n_clusters, len(np.unique(W, axis=0)))
+        found = result.labels
+        if found is None:
+            found = KMeans(k, n_init=self.n_init, random_state=self.random_state).fit_predict(W)
+        _, first, position = np.unique(found, return_index=True, return_inverse=True)
+        self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
+        centers = np.array([result.coef[self.labels_ == c].mean(axis=0) for c in range(self.labels_.max() + 1)])
+        self.cluster_centers_ = centers if self._n_outputs == 1 else centers.reshape(k, self._n_outputs, -1)
+        self.task_similarity_ = self._similarity(W)
+
+    def _similarity(self, W):
+        """Relaxed projection on the span of the clusters' indicator vectors, (n_tasks, n_tasks)."""
+        T = len(W)
+        if T == 1:
+            return np.ones((1, 1))
+        if self.relaxation == "kmeans":
+            same = self.labels_[:, None] == self.labels_
+            return same / same.sum(axis=0)
+        box = self._box()
+        U, s, _ = np.linalg.svd(W - W.mean(axis=0), full_matrices=False)
+        U, s = U[:, : T - 1], s[: T - 1]
+        theta = box.theta(np.pad(s, (0, T - 1 - len(s)))[None, :])[0, : len(s)]
+        spread = box.high - box.low
+        share = (theta - box.low) / spread if spread > 0 else np.full(len(s), (self.n_clusters - 1) / (T - 1))
+        return (U * share) @ U.T + 1 / T
+
+
+@estimator
+class ClusteredRegressor(Clustered, LinearRegressor):
+    """Regression with tasks in clusters that are found from the data.
+
+    Minimises, over W (n_tasks, n_features) and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\frac{\\alpha}{2} \\Big[ \\sum_c \\sum_{t \\in c} \\| w_t - \\bar w_c \\|^2
+        + \\beta \\sum_c T_c \\| \\bar w_c - \\bar w \\|^2 + \\mu T \\| \\bar w \\|^2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, wbar_c the mean over the T_c tasks of
+    cluster c and wbar that over all T tasks, beta the `between_ratio`, mu the `mean_ratio`, in the convex
+    relaxation over all partitions into k = `n_clusters` clusters: with sigma the singular values of the
+    centred W the first two terms become
+
+    .. math::
+
+        \\min \\Big\\{ \\sum_{i < T} \\sigma_i^2 / \\theta_i : 1 \\le \\theta_i \\le 1 / \\beta, \\;
+        \\sum_{i < T} \\theta_i \\le (k - 1) / \\beta + T - k \\Big\\}.
+
+    One cluster is mean regularisation.
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_clusters : int, default=2
+        Number of clusters, at most the number of tasks.
+    between_ratio : float in (0, 1], default=0.1
+        Price of differences between clusters against those within; at 1 there is no clustering.
+    mean_ratio : float, default=0.0
+        Price of the mean of all tasks against differences within clusters.
+    relaxation : {"convex", "kmeans"}, default="convex"
+        The convex relaxation over partitions, or the problem itself by alternating with k-means.
+    n_init : int, default=10
+        Number of k-means starts.
+    random_state : int, RandomState instance or None, default=None
+        Seed of k-means.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int of shape (n_tasks,)
+        Cluster of each task, by k-means on the rows of W; numbered as they appear.
+    cluster_centers_ : ndarray of shape (n_clusters, n_features)
+        Mean coefficients of each cluster. Fewer than `n_clusters` if tasks coincide.
+    task_similarity_ : ndarray of shape (n_tasks, n_tasks)
+        Relaxed projection on the clusters: for tasks that cluster cleanly about ``1/T_c`` within
+        a cluster and 0 between clusters. Its trace is at most `n_clusters`.
+    %(attributes)s
+
+    References
+    ----------
+    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NeurIPS 21,
+    https://doi.org/10.48550/arXiv.0809.2085;
+    Zhou, Chen & Ye (2011), Clustered multi-task learning via alternating structure optimization,
+    NeurIPS 24;
+    McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17
+
+    Examples
+    --------
+    >>> from skmtl import ClusteredRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)
+    >>> model = ClusteredRegressor(alpha=0.5, n_clusters=3, random_state=0)
+    >>> model.fit(data.X, data.y, tasks=data.tasks).cluster_centers_.shape
+    (3, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **Clustered._parameter_constraints,
+    }
+
+
+@estimator
+class ClusteredClassifier(Clustered, LinearClassifier):
+    """Classification with tasks in clusters that are found from the data.
+
+    Minimises, over W and b, with the log-loss (or another `loss`),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\frac{\\alpha}{2} \\Big[ \\sum_c \\sum_{t \\in c} \\| w_t - \\bar w_c \\|^2
+        + \\beta \\sum_c T_c \\| \\bar w_c - \\bar w \\|^2 + \\mu T \\| \\bar w \\|^2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, wbar_c the mean over the T_c tasks of
+    cluster c and wbar that over all T tasks, beta the `between_ratio`, mu the `mean_ratio`, in the convex
+    relaxation over all partitions into `n_clusters` clusters, see `ClusteredRegressor`. Two classes
+    have one vector w_t per task, K classes K of them, taken as one longer vector, under the multinomial
+    loss.
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_clusters : int, default=2
+        Number of clusters, at most the number of tasks.
+    between_ratio : float in (0, 1], default=0.1
+        Price of differences between clusters against those within; at 1 there is no clustering.
+    mean_ratio : float, default=0.0
+        Price of the mean of all tasks against differences within clusters.
+    relaxation : {"convex", "kmeans"}, default="convex"
+        The convex relaxation over partitions, or the problem itself by alternating with k-means.
+    n_init : int, default=10
+        Number of k-means starts.
+    random_state : int, RandomState instance or None, default=None
+        Seed of k-means.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int of shape (n_tasks,)
+        Cluster of each task, by k-means on the rows of W; numbered as they appear.
+    cluster_centers_ : ndarray of shape (n_clusters, n_features) or (n_clusters, n_classes, n_features)
+        Mean coefficients of each cluster. Fewer than `n_clusters` if tasks coincide.
+    task_similarity_ : ndarray of shape (n_tasks, n_tasks)
+        Relaxed projection on the clusters: for tasks that cluster cleanly about ``1/T_c`` within
+        a cluster and 0 between clusters. Its trace is at most `n_clusters`.
+    %(attributes)s
+
+    References
+    ----------
+    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NeurIPS 21,
+    https://doi.org/10.48550/arXiv.0809.2085;
+    McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17
+
+    Examples
+    --------
+    >>> from skmtl import ClusteredClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)
+    >>> model = ClusteredClassifier(alpha=0.05, n_clusters=3, random_state=0)
+    >>> model.fit(data.X, data.y, tasks=data.tasks).cluster_centers_.shape
+    (3, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **Clustered._parameter_constraints,
+    }

@@ -1,0 +1,348 @@
+"""Everything that linear estimators share: parameters, fit, the linear predictor, score."""
+
+import inspect
+from dataclasses import KW_ONLY, dataclass, field
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from .._data import make_task_data, predict_rows, text_columns
+from .._tasks import TaskInputMixin
+from ..metrics import score_predictions
+from ..penalties import Positive
+from ..solvers.solve import SOLVERS, alpha_max, solve
+from ._transfer import TransferMixin
+
+COMMON_PARAMETERS = """alpha : float, default=1.0
+        Strength of the whole penalty.
+    ridge : float, default=0.0
+        Adds ``ridge/2 ||W||_F^2``.
+    intercept_alpha : float, default=0.0
+        Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``.
+    mean_alpha : float, optional
+        Adds a shared model, W = 1 m' + V: the penalty acts on the deviations V, and m costs
+        ``mean_alpha T/2 ||m||^2`` (0: free). None: no shared model.
+    fit_intercept : bool, default=True
+        Whether each task has an intercept.
+    task_column : str or int, optional
+        Column of X that holds the task, by name or position; then no `tasks` argument is needed.
+    task_weight : {None, "samples"}, mapping or array-like of shape (n_tasks,), default=None
+        Emphasis c_t of the tasks. None: each task counts the same; "samples": each row does.
+    handle_unknown : {"error", "average"}, default="error"
+        What to do at predict with a task not seen in fit; "average" uses `mean_coef_` and
+        `mean_intercept_`.
+    solver : {"auto", "fista", "bcd", "direct", "newton", "alternating"}, default="auto"
+        Solver; "auto" takes the fastest that applies.
+    max_iter : int, default=10_000
+        Limit of iterations.
+    tol : float, default=1e-4
+        Stop when the duality gap is at most tol times the objective at W = 0.
+    warm_start : bool, default=False
+        Start from the previous solution if it has the same shape.
+    verbose : int, default=0
+        Print the gap while solving."""
+
+REGRESSION_LOSS = """
+    loss : {"squared_error", "huber", "poisson", "root_squared_error"} or Loss, default="squared_error"
+        Loss of a row (of a task for the root), see `skmtl.losses`. With "poisson" the model predicts
+        ``exp(eta)``."""
+
+CLASSIFICATION_LOSS = """
+    loss : {"log_loss", "squared_hinge"}, default="log_loss"
+        Log-loss of two or more classes, or squared hinge of two (without probabilities)."""
+
+COMMON_ATTRIBUTES = """coef_ : ndarray of shape (n_tasks, n_features)
+        W without the task column; (n_features,) for a regressor fitted on one task by a 1-D y.
+        For more than two classes (n_tasks, n_classes, n_features), for one task by a 1-D y
+        (n_classes, n_features).
+    intercept_ : ndarray of shape (n_tasks,) or float
+        b, with one more axis for more than two classes.
+    mean_coef_, mean_intercept_ : ndarray of shape (n_features,) and float
+        The shared model m (with `mean_alpha`) or the average over tasks.
+    deviation_coef_ : ndarray of shape (n_tasks, n_features)
+        ``coef_ - mean_coef_``.
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted task labels (names of the columns of a 2-D y): the order of the rows of `coef_`.
+    n_tasks_ : int
+        Number of tasks.
+    n_iter_ : int
+        Iterations of the solver.
+    objective_ : float
+        Objective at the solution.
+    dual_gap_ : float
+        Duality gap, an upper bound of ``objective_`` minus the optimum; NaN: no certificate.
+    added_tasks_ : dict of {label: float}
+        Tasks added by `fit_task` since the last fit, with the duality gap of each.
+    n_features_in_ : int
+        Number of columns of X, task column included.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Names of the columns of X, if X has string names."""
+
+CLASSIFIER_ATTRIBUTES = """classes_ : ndarray of shape (n_classes,) or list of ndarray
+        Class labels; one array per column where the columns of a 2-D y have different labels (and
+        more than two in all).
+    """
+
+
+def documented(cls):
+    """Fill the common parameters and attributes into a class docstring."""
+    parameters, attributes = COMMON_PARAMETERS + REGRESSION_LOSS, COMMON_ATTRIBUTES
+    if "losses" in inspect.get_annotations(cls):  # one per task
+        parameters = COMMON_PARAMETERS
+    if issubclass(cls, ClassifierMixin):
+        parameters = COMMON_PARAMETERS.replace("default=1.0", f"default={cls.alpha}") + CLASSIFICATION_LOSS
+        attributes = CLASSIFIER_ATTRIBUTES + attributes
+    cls.__doc__ = cls.__doc__.replace("%(parameters)s", parameters).replace("%(attributes)s", attributes)
+    return cls
+
+
+def estimator(cls):
+    """Class decorator of estimators: parameters are dataclass fields, keyword-only but for `alpha`.
+
+    The default strength of classifiers is 0.01 unless stated: the gradient of the logistic loss is at
+    most 1/2 a row, so that on standardised features a strength of 1 leaves nothing of most models.
+    """
+    if issubclass(cls, ClassifierMixin):
+        cls.__annotations__ = {"alpha": float, **inspect.get_annotations(cls)}
+        cls.alpha = field(default=vars(cls).get("alpha", 0.01), kw_only=False)
+    return documented(dataclass(eq=False, repr=False, kw_only=True)(cls))
+
+
+@dataclass(eq=False, repr=False)
+class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator):
+    """Linear predictor per task; a subclass states its penalty in `_penalty`."""
+
+    alpha: float = 1.0
+    _: KW_ONLY
+    ridge: float = 0.0
+    intercept_alpha: float = 0.0
+    mean_alpha: float | None = None
+    fit_intercept: bool = True
+    task_column: str | int | None = None
+    task_weight: Any = None
+    handle_unknown: str = "error"
+    solver: str = "auto"
+    max_iter: int = 10_000
+    tol: float = 1e-4
+    warm_start: bool = False
+    verbose: int = 0
+
+    _parameter_constraints = {
+        **TaskInputMixin._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "ridge": [Interval(Real, 0, None, closed="left")],
+        "intercept_alpha": [Interval(Real, 0, None, closed="left")],
+        "mean_alpha": [None, Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "task_weight": [None, StrOptions({"samples"}), dict, "array-like"],
+        "solver": [StrOptions({"auto", *SOLVERS})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # --- what a subclass states ---
+
+    def _penalty(self):
+        """Omega, scaled by alpha."""
+        raise NotImplementedError
+
+    def _prepare(self, data):
+        """What the penalty needs to know of the tasks or the data, set before it is asked for."""
+
+    def _loss(self):
+        """The loss of every task, or a list with one for each."""
+        raise NotImplementedError
+
+    def _shared_mean(self):
+        """Strength of the shared model, None for none."""
+        return self.mean_alpha
+
+    def _set_attributes(self, result):
+        """Fitted attributes beyond the common ones."""
+
+    # --- fit ---
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row of a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+            Nonnegative weights; a row of weight zero does not exist.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is malformed; the message names it.
+        """
+        data = self._read(X, y, tasks, sample_weight)
+        result = solve(
+            data, self._loss(), self._omega(), fit_intercept=self.fit_intercept, ridge=self.ridge,
+            intercept_alpha=self.intercept_alpha, mean_alpha=self._shared_mean(), init=self._start(data),
+            solver=self.solver, max_iter=self.max_iter, tol=self.tol, verbose=self.verbose,
+        )  # fmt: skip
+        return self._store(result)
+
+    def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
+        """Smallest `alpha` at which the penalised coefficients are all zero.
+
+        The top of a sensible grid: ``np.geomspace(1e-3, 1, 30) * model.alpha_max(X, y)``.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the penalty has no norm (quadratic penalties never give exact zeros).
+        """
+        model = type(self)(**{**self.get_params(deep=False), "alpha": 1.0})
+        model._validate_params()
+        return alpha_max(
+            model._read(X, y, tasks, sample_weight), model._loss(), model._omega(),
+            fit_intercept=self.fit_intercept, ridge=self.ridge, intercept_alpha=self.intercept_alpha,
+            mean_alpha=model._shared_mean(),
+        )  # fmt: skip
+
+    def _omega(self):
+        """The penalty, on nonnegative coefficients where they are asked for."""
+        if not getattr(self, "positive", False):
+            return self._penalty()
+        if self._shared_mean() is not None:
+            raise ValueError("positive=True is about W and cannot be combined with mean_alpha.")
+        return Positive.of(self._penalty())
+
+    def _read(self, X, y, tasks, sample_weight):
+        """TaskData of the arguments of fit."""
+        X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
+        X = self._check_features(X, dtype="numeric")
+        data = make_task_data(
+            X, self._encode(y, tasks, sample_weight), tasks, sample_weight=sample_weight,
+            task_weight=self.task_weight, names=self.tasks_,
+        )  # fmt: skip
+        self._n_own_features = data.n_features
+        self._prepare(data)
+        return data
+
+    def _check_features(self, X, dtype):
+        """X as a numeric array or CSR/CSC matrix."""
+        try:
+            numbers = check_array(
+                X, accept_sparse=("csr", "csc"), dtype=dtype, estimator=self, input_name="X"
+            )
+            # categories come through as objects
+            return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+        except ValueError as error:
+            text = text_columns(X)
+            if not text:
+                raise
+            raise ValueError(
+                f"{error}. The column(s) {text} of X are not numbers: encode them, and if one of them holds "
+                "the task of each row name it by task_column."
+            ) from error
+
+    @property
+    def _n_outputs(self):
+        """Coefficient vectors per task."""
+        loss = self._loss()
+        return max(own.n_outputs for own in (loss if isinstance(loss, list) else [loss]))
+
+    def _start(self, data):
+        """Parts to start from, or None."""
+        parts = getattr(self, "_parts_", None) if self.warm_start else None
+        shape = (data.n_tasks, data.n_features * self._n_outputs)
+        shapes = self._penalty().part_shapes(shape) + ([] if self._shared_mean() is None else [shape])
+        return parts if parts and [V.shape for V in parts] == shapes else None
+
+    def _store(self, result):
+        """Fitted attributes from a SolverResult."""
+        W, b = result.coef, result.intercept
+        self._parts_, self.added_tasks_ = result.parts, {}
+        mean = result.parts[-1][0] if self._shared_mean() is not None else W.mean(axis=0)
+        self.coef_, self.deviation_coef_ = self._shaped(W), self._shaped(W - mean)
+        self.mean_coef_ = mean if self._n_outputs == 1 else mean.reshape(self._n_outputs, -1)
+        self.intercept_ = b[0] if self._layout_ == "single" and self._n_outputs > 1 else b
+        self.mean_intercept_ = b.mean(axis=0) if b.ndim == 2 else float(b.mean())
+        if self._layout_ == "single" and not isinstance(self, ClassifierMixin):
+            self.intercept_ = float(b[0])
+        self.n_iter_, self.objective_, self.dual_gap_ = result.n_iter, result.objective, result.gap
+        self._set_attributes(result)
+        return self
+
+    def _shaped(self, V):
+        """Coefficients V (n_tasks, n_outputs * n_features) in the shape of `coef_`."""
+        if self._n_outputs > 1:
+            V = V.reshape(len(V), self._n_outputs, -1)
+        elif isinstance(self, ClassifierMixin):
+            return V
+        return V[0] if self._layout_ == "single" else V
+
+    # --- predict ---
+
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        """R^2 of a regressor, accuracy of a classifier; missing labels (NaN in a 2-D y) are left out.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
+
+        Returns
+        -------
+        float
+            For a 2-D y the plain mean over its columns.
+        """
+        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+
+    def _linear_predictor(self, X, tasks):
+        """x_i . w_t + b_t and the position of each row's task.
+
+        Of shape (n_samples,) or, without a task, (n_samples, n_tasks); with one more axis where a
+        task has several predictors.
+        """
+        X, codes = self._predict_inputs(X, tasks)
+        X = self._check_features(X, dtype=np.float64)
+        K, p = self._n_outputs, self.mean_coef_.shape[-1]
+        W, b = np.reshape(self.coef_, (-1, K, p)), np.reshape(self.intercept_, (-1, K))
+        if codes is None:
+            eta = (X @ W.reshape(-1, p).T).reshape(-1, len(W), K) + b
+            eta = eta[:, 0] if self._layout_ == "single" else eta
+            return (eta[..., 0] if K == 1 else eta), None
+        # code -1, an unknown task, picks the last row
+        W = np.concatenate([W, np.reshape(self.mean_coef_, (1, K, p))])
+        b, X = np.vstack([b, np.reshape(self.mean_intercept_, (1, K))]), X.tocsr() if issparse(X) else X
+        eta = np.stack([predict_rows(X, codes % len(b), W[:, k], b[:, k]) for k in range(K)], axis=-1)
+        return (eta[:, 0] if K == 1 else eta), codes

@@ -1,0 +1,171 @@
+"""Relations between tasks, read by task label: a graph, an order, a tree."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.cluster.hierarchy import linkage
+
+from ..penalties import Coupling
+from ..statistics import TaskStatistics
+
+
+def positions(labels, tasks, name):
+    """Position of each label among the tasks; ValueError that names the unknown ones."""
+    known = {label: t for t, label in enumerate(tasks.tolist())}
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise ValueError(
+            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {tasks[:3].tolist()}."
+        )
+    return np.array([known[label] for label in labels], dtype=np.intp)
+
+
+# --- graph ----------------------------------------------------------------------------------
+
+
+def laplacian(graph, tasks):
+    """Laplacian (n_tasks, n_tasks), a CSR array, of a graph in any of its forms."""
+    T = len(tasks)
+    if graph is None:
+        A = np.full((T, T), 1 / T)
+    elif hasattr(graph, "shape") or _is_matrix(graph, T):
+        if np.shape(graph) != (T, T):
+            raise ValueError(
+                f"graph has shape {np.shape(graph)} but the data hold {T} tasks; expected ({T}, {T})."
+            )
+        labelled = hasattr(graph, "loc") and set(graph.index) == set(graph.columns) == set(tasks.tolist())
+        A = graph.loc[tasks, tasks] if labelled else graph
+    else:
+        A = _edge_matrix(graph, tasks)
+    try:
+        return sparse.csr_array(Coupling.graph(A).M)
+    except ValueError as error:
+        raise ValueError(f"graph is not the adjacency of an undirected graph: {error}") from error
+
+
+def _is_matrix(graph, n_tasks):
+    """Whether nested lists are a matrix: edges are tuples, or not n_tasks rows of that length."""
+    if not isinstance(graph, list) or len(graph) != n_tasks:
+        return False
+    return all(isinstance(row, list) and len(row) == n_tasks for row in graph)
+
+
+def _edge_matrix(graph, tasks):
+    """Adjacency of edges (label, label), (label, label, weight) or {(label, label): weight}."""
+    edges = [(*edge, weight) for edge, weight in graph.items()] if isinstance(graph, Mapping) else graph
+    weights = {}
+    for edge in edges:
+        if not isinstance(edge, (tuple, list)) or len(edge) not in (2, 3):
+            raise ValueError(f"graph: an edge must be (task, task) or (task, task, weight); got {edge!r}.")
+        a, b, weight = (*edge, 1.0)[:3]
+        if weights.setdefault((b, a) if (b, a) in weights else (a, b), float(weight)) != weight:
+            raise ValueError(f"graph gives the edge between {a!r} and {b!r} two different weights.")
+    ends = positions([label for edge in weights for label in edge], tasks, "graph").reshape(-1, 2)
+    A = sparse.coo_array((list(weights.values()), tuple(ends.T)), shape=(len(tasks),) * 2, dtype=np.float64)
+    return (A + A.T).tocsr()
+
+
+# --- order ----------------------------------------------------------------------------------
+
+
+def read_order(order, tasks):
+    """Positions of the tasks in their order, each exactly once."""
+    if order is None:
+        return np.arange(len(tasks))
+    labels = np.asarray(order).tolist() if hasattr(order, "dtype") else list(order)
+    found = positions(labels, tasks, "order")
+    count = np.bincount(found, minlength=len(tasks))
+    if (count != 1).any():
+        raise ValueError(
+            "order must name every task exactly once; missing tasks: "
+            f"{tasks[count == 0].tolist()[:5]}, repeated tasks: {tasks[count > 1].tolist()[:5]}."
+        )
+    return found
+
+
+def chain(order):
+    """Adjacency (n_tasks, n_tasks) that joins each task to the next."""
+    T = len(order)
+    A = sparse.coo_array((np.ones(T - 1), (order[:-1], order[1:])), shape=(T, T))
+    return (A + A.T).tocsr()
+
+
+# --- tree -----------------------------------------------------------------------------------
+
+
+class TreeNode(NamedTuple):
+    """A node of a tree of tasks: its name, the labels of the tasks below it, its weight."""
+
+    name: Any
+    tasks: list
+    weight: float
+
+
+def read_tree(tree, tasks, node_weight=None):
+    """Nodes of a mapping child -> parent, every node after those below it."""
+    parent = {child: above for child, above in tree.items() if above is not None}
+    below = {node: [] for node in [*tree, *parent.values()]}
+    labels = tasks.tolist()
+    missing = [label for label in labels if label not in below]
+    if missing:
+        raise ValueError(f"tree has no place for the tasks {missing[:5]}.")
+    for label in labels:
+        path = [label]
+        while (node := parent.get(path[-1])) is not None:
+            if node in path:
+                raise ValueError(f"tree has a cycle through {node!r}.")
+            path.append(node)
+        for node in path:
+            below[node].append(label)
+    empty = [node for node, found in below.items() if not found]
+    if empty:
+        raise ValueError(f"tree has nodes without a task below them: {empty[:5]}.")
+    inner = [label for label in labels if below[label] != [label]]
+    if inner:
+        raise ValueError(f"tasks must be leaves of the tree; {inner[:5]} have nodes below them.")
+    node_weight = {} if node_weight is None else node_weight
+    unknown = [node for node in node_weight if node not in below]
+    if unknown:
+        raise ValueError(f"node_weight names nodes that are not in the tree: {unknown[:5]}.")
+    nodes = [TreeNode(node, found, float(node_weight.get(node, 1.0))) for node, found in below.items()]
+    return sorted(nodes, key=lambda node: len(node.tasks))
+
+
+def linkage_tree(W, tasks):
+    """Average linkage of the directions of the rows of W, with the weights of Kim & Xing.
+
+    A node of height h, relative to the root, selects its tasks jointly with weight 1 - h and hands h
+    down: the weights on the way from the root to any task add up to one.
+    """
+    labels, T = tasks.tolist(), len(W)
+    if T == 1:
+        return [TreeNode(labels[0], labels, 1.0)]
+    length = np.linalg.norm(W, axis=1, keepdims=True)
+    merges = linkage(W / np.where(length > 0, length, 1.0), "average")
+    heights = merges[:, 2] / (merges[-1, 2] or 1.0)
+    below, handed_down = [[label] for label in labels], np.ones(2 * T - 1)
+    for a, b in merges[:, :2].astype(int):
+        below.append(below[a] + below[b])
+    for i in reversed(range(T - 1)):
+        handed_down[merges[i, :2].astype(int)] = handed_down[T + i] * heights[i]
+    weight = handed_down * np.concatenate([np.ones(T), 1 - heights])
+    names = labels + [f"node {i}" for i in range(T - 1)]
+    return [TreeNode(*node) for node in zip(names, below, weight.tolist(), strict=True)]
+
+
+def feature_variance(data):
+    """Variance of a feature within a task, the mean over both; of TaskData or TaskStatistics."""
+    if isinstance(data, TaskStatistics):
+        weight = data.weight[: len(data.xx)]
+        return float((np.einsum("djj->dj", data.xx) / weight[:, None]).mean())
+    found = []
+    for X, weight, *_ in data.designs():
+        share = weight / weight.sum()
+        mean = share @ X
+        if sparse.issparse(X):
+            found.append(np.mean(share @ X.multiply(X).tocsr() - mean**2))
+        else:
+            found.append(np.mean(share @ (X - mean) ** 2))
+    return float(np.mean(found))

@@ -1,0 +1,448 @@
+"""Tasks with a known structure: a graph, an order, a tree."""
+
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2, Tree
+from ..solvers.solve import solve
+from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._relations import chain, feature_variance, laplacian, linkage_tree, read_order, read_tree
+
+
+@estimator
+class GraphRegularized(LinearModel):
+    """alpha [(1 - rho)/2 sum_{s<t} A_st ||w_s - w_t||^2 + rho ||W||_1]."""
+
+    graph: Any = None
+    l1_ratio: float = 0.0
+
+    _parameter_constraints = {
+        **LinearModel._parameter_constraints,
+        "graph": [None, "array-like", "sparse matrix", Iterable],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def _prepare(self, data):
+        self.laplacian_ = laplacian(self.graph, self.tasks_)
+
+    def _penalty(self):
+        M = "mean" if self.graph is None else self.laplacian_  # the same, without a matrix
+        return Coupling(self.alpha * (1 - self.l1_ratio), M) + Entries(L1(self.alpha * self.l1_ratio))
+
+
+@estimator
+class GraphRegularizedRegressor(GraphRegularized, LinearRegressor):
+    """Regression with tasks on a graph: neighbours have similar coefficients.
+
+    Minimises, over W (n_tasks, n_features) and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\alpha \\Big[ \\frac{1 - \\rho}{2} \\sum_{s < t} A_{st} \\| w_s - w_t \\|^2
+        + \\rho \\| W \\|_1 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, A the adjacency of the graph and
+    rho the `l1_ratio`.
+
+    Parameters
+    ----------
+    %(parameters)s
+    graph : array-like, sparse matrix, mapping or iterable of tuples, default=None
+        Adjacency A (n_tasks, n_tasks): symmetric nonnegative weights in the order of `tasks_` (a
+        DataFrame labelled by the tasks, in any order); or edges by task label, ``(s, t)``,
+        ``(s, t, weight)`` or ``{(s, t): weight}``. None: all pairs with weight 1/T, which is mean
+        regularisation.
+    l1_ratio : float in [0, 1], default=0.0
+        rho, the share of the L1 norm.
+
+    Attributes
+    ----------
+    laplacian_ : sparse array of shape (n_tasks, n_tasks)
+        Laplacian of the graph.
+    %(attributes)s
+
+    References
+    ----------
+    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6
+
+    Examples
+    --------
+    >>> from skmtl import GraphRegularizedRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=6, n_samples=50, random_state=0)
+    >>> model = GraphRegularizedRegressor(graph=[(0, 1), (1, 2, 0.5)]).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.laplacian_.toarray()[1, :3]
+    array([-1. ,  1.5, -0.5])
+    """
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **GraphRegularized._parameter_constraints,
+    }
+
+
+@estimator
+class GraphRegularizedClassifier(GraphRegularized, LinearClassifier):
+    """Classification with tasks on a graph: neighbours have similar coefficients.
+
+    Minimises, over W and b, with the log-loss (or another `loss`),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\alpha \\Big[ \\frac{1 - \\rho}{2} \\sum_{s < t} A_{st} \\| w_s - w_t \\|^2
+        + \\rho \\| W \\|_1 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, A the adjacency of the graph and
+    rho the `l1_ratio`. Two classes have one vector w_t per
+    task, K classes K of them under the multinomial loss.
+
+    Parameters
+    ----------
+    %(parameters)s
+    graph : array-like, sparse matrix, mapping or iterable of tuples, default=None
+        Adjacency A (n_tasks, n_tasks): symmetric nonnegative weights in the order of `tasks_` (a
+        DataFrame labelled by the tasks, in any order); or edges by task label, ``(s, t)``,
+        ``(s, t, weight)`` or ``{(s, t): weight}``. None: all pairs with weight 1/T, which is mean
+        regularisation.
+    l1_ratio : float in [0, 1], default=0.0
+        rho, the share of the L1 norm.
+
+    Attributes
+    ----------
+    laplacian_ : sparse array of shape (n_tasks, n_tasks)
+        Laplacian of the graph.
+    %(attributes)s
+
+    References
+    ----------
+    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6
+
+    Examples
+    --------
+    >>> from skmtl import GraphRegularizedClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=6, n_samples=50, random_state=0)
+    >>> model = GraphRegularizedClassifier(graph=[(0, 1), (1, 2, 0.5)], ridge=0.01)
+    >>> model = model.fit(data.X, data.y, tasks=data.tasks)
+    >>> model.coef_.shape
+    (6, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **GraphRegularized._parameter_constraints,
+    }
+
+
+@estimator
+class Temporal(LinearModel):
+    """alpha [(1 - rho - g) sum_j TV(W[:, j]) + rho ||W||_1 + g sum_j ||W[:, j]||_2]."""
+
+    order: Any = None
+    l1_ratio: float = 0.0
+    group_ratio: float = 0.0
+    smooth: str = "fused"
+
+    _parameter_constraints = {
+        **LinearModel._parameter_constraints,
+        "order": [None, "array-like"],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "group_ratio": [Interval(Real, 0, 1, closed="both")],
+        "smooth": [StrOptions({"fused", "quadratic"})],
+    }
+
+    def _prepare(self, data):
+        if self.l1_ratio + self.group_ratio > 1 + 1e-12:
+            raise ValueError(
+                "l1_ratio + group_ratio must be at most 1; "
+                f"got l1_ratio={self.l1_ratio} and group_ratio={self.group_ratio}."
+            )
+        self._order_ = read_order(self.order, self.tasks_)
+
+    def _penalty(self):
+        if self.smooth == "fused":
+            return Features(Fused(self.alpha, self.l1_ratio, self.group_ratio, order=self._order_))
+        share = min(self.l1_ratio + self.group_ratio, 1.0)
+        steps = Coupling.graph(chain(self._order_), alpha=self.alpha * (1 - share))
+        return steps + Features(SparseL2(self.alpha * share, self.l1_ratio / share if share else 0.0))
+
+    def _set_attributes(self, result):
+        W = result.parts[0][self._order_]
+        self.change_points_ = self.tasks_[self._order_[1:][(W[1:] != W[:-1]).any(axis=1)]]
+
+
+@estimator
+class TemporalRegressor(Temporal, LinearRegressor):
+    """Regression with ordered tasks, such as points in time, that change in few steps.
+
+    Minimises, over W (n_tasks, n_features) and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\alpha \\Big[ (1 - \\rho - g) \\sum_j \\sum_{t > 1} | W_{t,j} - W_{t-1,j} |
+        + \\rho \\| W \\|_1 + g \\sum_j \\| W_{:,j} \\|_2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, rho the `l1_ratio`, g the
+    `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2`` in place of the absolute
+    differences: gradual changes.
+
+    Parameters
+    ----------
+    %(parameters)s
+    order : array-like of shape (n_tasks,), default=None
+        All task labels in their order. None: the sorted labels.
+    l1_ratio : float in [0, 1], default=0.0
+        rho, the share of the L1 norm.
+    group_ratio : float in [0, 1], default=0.0
+        g, the share of the group norm that selects features for all tasks; rho + g is at most 1.
+    smooth : {"fused", "quadratic"}, default="fused"
+        Absolute or squared differences of successive tasks.
+    positive : bool, default=False
+        Whether all coefficients must be >= 0.
+
+    Attributes
+    ----------
+    change_points_ : ndarray
+        Labels of the tasks, in their order, whose coefficients differ from those of the task before.
+    %(attributes)s
+
+    References
+    ----------
+    Zhou, Yuan, Liu & Ye (2011), A multi-task learning formulation for predicting disease progression,
+    KDD, https://doi.org/10.1145/2020408.2020549 (quadratic);
+    Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group lasso, KDD,
+    https://doi.org/10.1145/2339530.2339702 (fused)
+
+    Examples
+    --------
+    >>> from skmtl import TemporalRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
+    >>> model = TemporalRegressor(alpha=0.5).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.change_points_.shape[0] < 6
+    True
+    """
+
+    positive: bool = False
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **Temporal._parameter_constraints,
+        "positive": ["boolean"],
+    }
+
+
+@estimator
+class TemporalClassifier(Temporal, LinearClassifier):
+    """Classification with ordered tasks, such as points in time, that change in few steps.
+
+    Minimises, over W and b, with the log-loss (or another `loss`),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\alpha \\Big[ (1 - \\rho - g) \\sum_j \\sum_{t > 1} | W_{t,j} - W_{t-1,j} |
+        + \\rho \\| W \\|_1 + g \\sum_j \\| W_{:,j} \\|_2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, rho the `l1_ratio`, g the
+    `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2`` in place of the absolute
+    differences: gradual changes. Two classes have one vector w_t per
+    task, K classes K of them under the multinomial loss.
+
+    Parameters
+    ----------
+    %(parameters)s
+    order : array-like of shape (n_tasks,), default=None
+        All task labels in their order. None: the sorted labels.
+    l1_ratio : float in [0, 1], default=0.0
+        rho, the share of the L1 norm.
+    group_ratio : float in [0, 1], default=0.0
+        g, the share of the group norm that selects features for all tasks; rho + g is at most 1.
+    smooth : {"fused", "quadratic"}, default="fused"
+        Absolute or squared differences of successive tasks.
+
+    Attributes
+    ----------
+    change_points_ : ndarray
+        Labels of the tasks, in their order, whose coefficients differ from those of the task before.
+    %(attributes)s
+
+    References
+    ----------
+    Zhou, Yuan, Liu & Ye (2011), A multi-task learning formulation for predicting disease progression,
+    KDD, https://doi.org/10.1145/2020408.2020549 (quadratic);
+    Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group lasso, KDD,
+    https://doi.org/10.1145/2339530.2339702 (fused)
+
+    Examples
+    --------
+    >>> from skmtl import TemporalClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
+    >>> model = TemporalClassifier(alpha=0.1).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.coef_.shape
+    (6, 20)
+    """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **Temporal._parameter_constraints,
+    }
+
+
+@estimator
+class Hierarchical(LinearModel):
+    """alpha sum_v omega_v sum_j ||W[tasks below v, j]||_2."""
+
+    tree: Any = "auto"
+    node_weight: Any = None
+
+    _parameter_constraints = {
+        **LinearModel._parameter_constraints,
+        "tree": [StrOptions({"auto"}), Mapping],
+        "node_weight": [None, Mapping],
+    }
+
+    def _prepare(self, data):
+        if not isinstance(self.tree, str):
+            self.tree_ = read_tree(self.tree, self.tasks_, self.node_weight)
+        elif self.node_weight is not None:
+            raise ValueError('node_weight needs a tree with named nodes; tree="auto" sets its own weights.')
+        else:
+            self.tree_ = linkage_tree(self._single_task_coef(data), self.tasks_)
+
+    def _single_task_coef(self, data):
+        ridge = Ridge(0.1 * feature_variance(data) or 1.0)
+        return solve(data, self._loss(), ridge, fit_intercept=self.fit_intercept).coef
+
+    def _penalty(self):
+        where = {label: t for t, label in enumerate(self.tasks_.tolist())}
+        used = [node for node in self.tree_ if node.weight != 0]
+        groups = [np.array([where[label] for label in node.tasks]) for node in used]
+        return Features(Tree(self.alpha, groups, np.array([node.weight for node in used])))
+
+
+@estimator
+class HierarchicalRegressor(Hierarchical, LinearRegressor):
+    """Regression with tasks on a tree: related tasks use the same features.
+
+    Minimises, over W (n_tasks, n_features) and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        + \\alpha \\sum_v \\omega_v \\sum_j \\| W_{L(v), j} \\|_2
+
+    with s_i the sample weights divided by their sum over the task, v the nodes of the tree, the tasks
+    among them, and L(v) the tasks below v (v itself if it is a task).
+
+    Parameters
+    ----------
+    %(parameters)s
+    tree : "auto" or mapping, default="auto"
+        ``{child: parent}`` by label. The tasks are the leaves, a node without a parent is a root, of
+        which there may be several. "auto": average linkage of single-task fits, see Notes.
+    node_weight : mapping, default=None
+        ``{node: omega_v}``, 1.0 for nodes not in it; not with ``tree="auto"``.
+    positive : bool, default=False
+        Whether all coefficients must be >= 0.
+
+    Attributes
+    ----------
+    tree_ : list of TreeNode
+        The nodes v, each after those below it, as (name, tasks, weight): the labels of the tasks below it
+        and omega_v.
+    %(attributes)s
+
+    Notes
+    -----
+    "auto" fits every task on its own with a ridge of a tenth of the mean variance of the features,
+    scales the coefficients of each task to length 1 and joins tasks by average linkage. A node of height
+    h, relative to the root, gets the weight (1 - h) times the heights of the nodes above it, a
+    task the product of the heights above it (Kim & Xing): these weights add up to 1 from the root to
+    every task.
+
+    References
+    ----------
+    Kim & Xing (2012), Tree-guided group lasso for multi-response regression with structured sparsity,
+    Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
+    Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding, JMLR 12
+
+    Examples
+    --------
+    >>> from skmtl import HierarchicalRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=6, n_samples=50, random_state=0)
+    >>> tree = {0: "a", 1: "a", 2: "a", 3: "b", 4: "b", 5: "b"}
+    >>> model = HierarchicalRegressor(alpha=0.3, tree=tree).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.tree_[-1]
+    TreeNode(name='b', tasks=[3, 4, 5], weight=1.0)
+    """
+
+    positive: bool = False
+
+    _parameter_constraints = {
+        **LinearRegressor._parameter_constraints,
+        **Hierarchical._parameter_constraints,
+        "positive": ["boolean"],
+    }
+
+
+@estimator
+class HierarchicalClassifier(Hierarchical, LinearClassifier):
+    """Classification with tasks on a tree: related tasks use the same features.
+
+    Minimises, over W and b, with the log-loss (or another `loss`),
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
+        + \\alpha \\sum_v \\omega_v \\sum_j \\| W_{L(v), j} \\|_2
+
+    with s_i the sample weights divided by their sum over the task, v the nodes of the tree, the tasks
+    among them, and L(v) the tasks below v (v itself if it is a task). Two classes have one vector w_t per
+    task, K classes K of them under the multinomial loss.
+
+    Parameters
+    ----------
+    %(parameters)s
+    tree : "auto" or mapping, default="auto"
+        ``{child: parent}`` by label. The tasks are the leaves, a node without a parent is a root, of
+        which there may be several. "auto": average linkage of single-task fits, see Notes.
+    node_weight : mapping, default=None
+        ``{node: omega_v}``, 1.0 for nodes not in it; not with ``tree="auto"``.
+
+    Attributes
+    ----------
+    tree_ : list of TreeNode
+        The nodes v, each after those below it, as (name, tasks, weight): the labels of the tasks below it
+        and omega_v.
+    %(attributes)s
+
+    References
+    ----------
+    Kim & Xing (2012), Tree-guided group lasso for multi-response regression with structured sparsity,
+    Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
+    Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding, JMLR 12
+
+    Examples
+    --------
+    >>> from skmtl import HierarchicalClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> data = make_multitask_classification(n_tasks=6, n_samples=50, random_state=0)
+    >>> model = HierarchicalClassifier(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
+    >>> len(model.tree_)
+    11
+    """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **Hierarchical._parameter_constraints,
+    }

@@ -1,0 +1,420 @@
+"""One more task for a fitted model, with what the tasks share held fixed."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from .._data import (
+    check_sample_weight,
+    check_tasks,
+    encode_tasks,
+    find_tasks,
+    make_task_data,
+    split_task_column,
+)
+from .._problem import Problem, _best_scale
+from .._terms import make_term
+from .._terms._base import DualPoint
+from ..penalties import Clusters, Factorized, InfConv
+from ..penalties._coupling import TaskQuadratic
+from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
+from ..solvers.alternating import _FactorTerm
+from ..solvers.solve import run
+
+
+class TransferMixin:
+    """`fit_task` of linear models."""
+
+    def fit_task(self, X_new, y_new, task="new", *, sample_weight=None):
+        """Add one task to the fitted model, with what its tasks share held fixed.
+
+        For a task with a few rows that appears after the fit. The coefficients of the other tasks do
+        not change.
+
+        Parameters
+        ----------
+        X_new : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features of the new task, the columns of X in `fit`; its task column, if `task_column` is
+            set, holds nothing but `task`.
+        y_new : array-like of shape (n_samples,)
+            Targets, without missing ones; for a classifier classes seen in `fit`.
+        task : hashable, default="new"
+            Label of the task, of the type of those in `tasks_`.
+        sample_weight : array-like of shape (n_samples,), optional
+            Nonnegative weights; a row of weight zero does not exist.
+
+        Returns
+        -------
+        self
+            With one more entry in `tasks_` (sorted as before; after the others where the columns of y
+            were not sorted), `n_tasks_`, `coef_`, `deviation_coef_`, `intercept_` and `added_tasks_`.
+            All other attributes, `mean_coef_` and `mean_intercept_` among them, describe the tasks of
+            `fit`: they are what is held fixed, also by further calls.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fitted, was fitted without tasks or has losses or classes that differ
+            between tasks; if `task` is known or cannot be sorted with the others; if the columns of
+            `X_new` differ from those in fit; if `y_new` holds NaN or an unknown class.
+
+        Notes
+        -----
+        Most penalties are the least value of a quadratic form in W over something that all tasks share:
+        ``alpha sum_j ||W_j||_2 = min_d alpha/2 sum_j (||W_j||^2 / d_j + d_j)`` for groups of features,
+        ``alpha ||W||_* = min_D alpha/2 (tr(W D^-1 W') + tr D)`` for the trace norm, where D is
+        positive definite (Argyriou, Evgeniou & Pontil). With the fitted d or D the new task minimises
+
+        .. math::
+
+            \\sum_i s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w + b) + \\Omega_{new}(w)
+            + \\frac{ridge}{2} \\| w \\|^2 + \\frac{\\alpha_{intercept}}{2} (b - \\bar b)^2
+
+        with s_i the sample weights divided by their sum, bbar the `mean_intercept_` (one for each class;
+        b is free where `intercept_alpha` is 0) and Omega_new
+
+        * ``alpha/2 sum_j w_j^2 / d_j`` for group-sparse models, d_j = ||W_j||_2: features out of use stay
+          so. Another norm f has d_j = ||W_j||_2^2 / f(W_j) and an L1 term stays as it is; "exclusive" has
+          ``alpha sum_j (||W_j||_1 |w_j| + w_j^2 / 2)``, by which the penalty grows;
+        * ``alpha/2 w D^-1 w'`` for models of the singular values, D with the right singular vectors of W
+          and d_i = sigma_i (trace norm), sigma_i / sum sigma (task relationship), the optimal theta_i
+          (subspace, clusters: about the mean of the tasks);
+        * ``alpha/2 ||w - mean(w)||^2`` for mean regularisation, and for a graph with its mean degree in
+          place of 1: it says nothing of a new task, which hangs on all alike;
+        * ``alpha sum_j |w_j - w_jT|`` for ordered tasks, after the last one T, with the other norms;
+        * ``alpha/2 ||w - w_c||^2`` for k-means clusters, the centre c with the lowest objective;
+        * ``alpha rho ||s||_1`` for w = s L with a latent basis;
+        * the penalty itself where it shares nothing between tasks, and the penalties of all parts for a
+          decomposition; with `mean_alpha` they are about ``w - mean_coef_``.
+
+        The emphasis `task_weight` of the new task is 1. `added_tasks_` holds the duality gap, NaN
+        where there is no certificate. Where `y_new` lacks a class, its intercept is bounded by
+        ``intercept_alpha > 0`` only.
+
+        References
+        ----------
+        Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
+        https://doi.org/10.1007/s10994-007-5040-8
+
+        Examples
+        --------
+        >>> from skmtl import TraceNormRegressor
+        >>> from skmtl.datasets import make_multitask_regression
+        >>> data = make_multitask_regression(n_tasks=9, structure="low_rank", random_state=0)
+        >>> new = data.tasks == 8
+        >>> model = TraceNormRegressor(alpha=0.5).fit(data.X[~new], data.y[~new], tasks=data.tasks[~new])
+        >>> model.fit_task(data.X[new][:6], data.y[new][:6], task=8).coef_.shape
+        (9, 20)
+        """
+        check_is_fitted(self)
+        self._refuse_transfer()
+        tasks, position = insert_label(self.tasks_, task)
+        data = self._read_task(X_new, y_new, task, sample_weight)
+        if not self.added_tasks_:
+            self._frozen_ = self._freeze()
+        W, b, gap = self._fit_row(data)
+        W = W.reshape(self.coef_.shape[1:])
+        self.coef_ = np.insert(self.coef_, position, W, axis=0)
+        self.deviation_coef_ = np.insert(self.deviation_coef_, position, W - self.mean_coef_, axis=0)
+        b = np.reshape(b, self.intercept_.shape[1:])
+        self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
+        self.tasks_, self.n_tasks_ = tasks, len(tasks)
+        self.added_tasks_ = {**self.added_tasks_, task: gap}
+        return self
+
+    def _refuse_transfer(self):
+        """ValueError where a new task has no meaning."""
+        name = type(self).__name__
+        if not self._predicts_by_task:
+            raise ValueError(f"{name} reads its tasks from X and cannot add one by name.")
+        if self._layout_ == "single":
+            raise ValueError(
+                f"this {name} was fitted on a single task without a label (1-D y and neither tasks= nor "
+                "task_column=); there is nothing that a new task could share."
+            )
+        if isinstance(self._loss(), list):
+            raise ValueError(
+                f"the tasks of this {name} have losses or classes of their own, and those of a new task "
+                "are not known; fit_task needs the same for all tasks."
+            )
+
+    # --- data ---
+
+    def _read_task(self, X, y, task, sample_weight):
+        """TaskData of the new task alone."""
+        self._check_columns(X, reset=False)
+        if self.task_column is not None:
+            X, labels = split_task_column(X, self.task_column)
+            labels = check_tasks(labels, len(labels), "the task column of X_new")
+            own = find_tasks(labels, np.asarray([task])) == 0
+            if not own.all():
+                other = encode_tasks(labels[~own])[0].tolist()
+                raise ValueError(
+                    f"the task column of X_new must hold task={task!r} only; it also holds {other[:5]}."
+                )
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(f"y_new must hold one task, shape (n_samples,); got shape {np.shape(y)}.")
+        y = self._check_target(y, has_rows_of_tasks=True)
+        check_consistent_length(X, y)
+        weight = check_sample_weight(sample_weight, y.shape)
+        if isinstance(self, ClassifierMixin):
+            y = self._class_codes(y, np.ones(len(y), bool) if weight is None else weight > 0)
+        else:
+            y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
+            self._loss().check(y)
+        return make_task_data(self._check_features(X, dtype="numeric"), y, sample_weight=weight)
+
+    def _class_codes(self, y, used):
+        """Positions of the targets in `classes_`; 0 for rows that are not used."""
+        position = {label: k for k, label in enumerate(self.classes_.tolist())}
+        codes = np.array([position.get(label, -1) for label in y.tolist()])
+        unknown = used & (codes < 0)
+        if unknown.any():
+            raise ValueError(
+                f"y_new holds classes not seen in fit: {sorted(set(map(str, y[unknown])))[:5]}; "
+                f"the classes are {self.classes_.tolist()[:10]}."
+            )
+        return np.where(used, codes, 0).astype(np.float64)
+
+    # --- model ---
+
+    def _freeze(self):
+        """Alternative lists of penalties of a new row, and the rows that its coefficients are made of."""
+        penalty = self._omega()
+        mean = [] if self._shared_mean() is None else [self._parts_[-1][:1]]
+        if isinstance(penalty, Factorized):
+            L = self._parts_[1]
+            held = np.arange(len(L) + len(mean)) >= len(L)
+            codes = Scalars(
+                np.where(held, np.inf, 0.0), np.where(held, 0.0, penalty.alpha * penalty.sparsity)
+            )
+            return [[codes, Metric(held.astype(float), np.inf)]], np.vstack([L, *mean])
+        if isinstance(penalty, Clusters) and penalty.labels is None:
+            penalty = penalty.given(self.labels_) if hasattr(self, "labels_") else penalty
+        penalty = penalty.for_classes(self._n_outputs)
+        found = frozen_parts(penalty, self._parts_)
+        return [[*parts, *(Metric(m, np.inf) for m in mean)] for parts in found], None
+
+    def _fit_row(self, data):
+        """Coefficients (1, n_outputs * n_features), intercepts (1, n_outputs) and gap of the new task."""
+        K, p = self._n_outputs, data.n_features
+        anchored = self.fit_intercept and self.intercept_alpha > 0
+        problems = [self._row_problem(data, parts, anchored) for parts in self._frozen_[0]]
+        results = [
+            run(problem, "fista", None, self.max_iter, self.tol, verbose=self.verbose) for problem in problems
+        ]
+        best = min(range(len(results)), key=lambda k: results[k].objective)
+        W, gap = problems[best].row(results[best].coef), float(results[best].gap)
+        if not anchored:
+            return W, results[best].intercept, gap
+        W = W.reshape(K, p + 1)
+        return W[:, :p].reshape(1, -1), W[None, :, p], gap
+
+    def _row_problem(self, data, parts, anchored):
+        """The problem of the new row; anchored intercepts are coefficients of a column of ones."""
+        rows, K, p = self._frozen_[1], self._n_outputs, data.n_features
+        if not anchored:
+            term = make_term(data, self._loss(), self.fit_intercept)
+            return RowProblem(
+                term, parts, self.ridge, np.zeros((1, K * p if rows is None else len(rows))), rows
+            )
+        term = make_term(with_ones(data), self._loss(), False)
+        own = np.tile(np.arange(p + 1) < p, K)
+        inside, right = own, None
+        if rows is not None:  # codes come first, then the intercepts
+            inside = np.arange(len(rows) + K) < len(rows)
+            right = np.zeros((len(inside), len(own)))
+            right[np.ix_(inside, own)], right[np.ix_(~inside, ~own)] = rows, np.eye(K)
+        origin = np.zeros((1, len(inside)))
+        origin[0, ~inside] = self.mean_intercept_
+        intercepts = Metric(origin, np.where(inside, np.inf, self.intercept_alpha))
+        parts = [*(Inside(part, inside) for part in parts), intercepts]
+        return RowProblem(term, parts, self.ridge * own, origin, right)
+
+
+def insert_label(tasks, task):
+    """The labels with one more, sorted if they were, and its position."""
+    refused = ValueError(
+        f"task={task!r} cannot be sorted with the tasks of fit, which look like {tasks[:3].tolist()}; "
+        "give a label of their type."
+    )
+    kind = tasks.dtype.kind
+    new = np.empty(1, dtype=object)
+    new[0] = task
+    check_tasks(new, 1, "task")
+    if kind != "O":
+        try:
+            new = np.asarray([task], dtype=tasks.dtype if kind in "mM" else None)
+        except (TypeError, ValueError):
+            raise refused from None
+        same = next((group for group in ("UT", "S", "biuf", "mM") if kind in group), kind)
+        if new.ndim != 1 or new.dtype.kind not in same:
+            raise refused
+    try:
+        if find_tasks(new, tasks)[0] >= 0:
+            raise ValueError(f"task={task!r} is known: it is one of the {len(tasks)} tasks of the model.")
+        joined = np.concatenate([tasks, new])
+        ranks = np.unique(joined, return_inverse=True)[1]
+    except TypeError:
+        raise refused from None
+    is_sorted = (np.diff(ranks[:-1]) > 0).all()
+    position = int(ranks[-1]) if is_sorted else len(tasks)
+    return np.concatenate([joined[:position], joined[-1:], joined[position:-1]]), position
+
+
+def with_ones(data):
+    """The same rows with a last column of ones."""
+    ones = np.ones((data.X.shape[0], 1))
+    X = sparse.hstack([data.X, ones], format="csr") if sparse.issparse(data.X) else np.hstack([data.X, ones])
+    return data._with(X=X)
+
+
+class Inside(FrozenPenalty):
+    """A penalty of some entries of a row; the others must be zero."""
+
+    def __init__(self, penalty, where):
+        self.penalty, self.where = penalty, where
+
+    @property
+    def convex(self):
+        return self.penalty.convex
+
+    @property
+    def certified(self):
+        return self.penalty.certified
+
+    @property
+    def is_open(self):
+        return self.penalty.is_open
+
+    def _filled(self, V):
+        out = np.zeros((1, len(self.where)))
+        out[:, self.where] = V
+        return out
+
+    def start(self, shape):
+        return self._filled(self.penalty.start((1, int(self.where.sum()))))
+
+    def surrogate(self):
+        found = self.penalty.surrogate()
+        return None if found is None else Inside(found, self.where)
+
+    def value(self, w):
+        return np.inf if w[:, ~self.where].any() else self.penalty.value(w[:, self.where])
+
+    def prox(self, w, step):
+        return self._filled(self.penalty.prox(w[:, self.where], step))
+
+    def dual_norm(self, G):
+        return self.penalty.dual_norm(G[:, self.where])
+
+    def conjugate(self, G):
+        return self.penalty.conjugate(G[:, self.where])
+
+
+class CodeTerm(_FactorTerm):
+    """A data term as a function of the codes v of w = v right."""
+
+    intercept_alpha = 0.0
+
+    def __init__(self, term, right):
+        super().__init__(term, 0.0, right=right)
+        self.offset, self.totals = term.offset, term.totals
+
+    def dual_point(self, V, image, b, free, pull):
+        """That of the data term, its gradient in the codes."""
+        found = self.term.dual_point(self._full(V), image, b, free, pull)
+        point = DualPoint(
+            self._own(found.gradient),
+            found.intercept_gradient,
+            np.zeros(self.shape),
+            found.negative_conjugate,
+        )
+        point.limit = found.limit
+        return point
+
+
+class RowProblem(Problem):
+    """Data term of one task + frozen penalties of the parts of its row + ridges/2 . w^2.
+
+    `right` turns the total of the parts into w, None where it is w; `origin` is the point whose data
+    term is the scale of the stopping rule.
+    """
+
+    def __init__(self, term, penalties, ridges, origin, right=None):
+        self.ridges, self.origin, self.right = ridges, origin, right
+        super().__init__(term if right is None else CodeTerm(term, right), InfConv(penalties))
+        self.ridge = float(np.max(ridges, initial=0.0))  # for the length of steps
+        self.is_open = any(part.rough.is_open for part in self.parts)
+        self.certified = self.certified and not (self.is_open and (self.ridge == 0 or right is not None))
+
+    def _has_certificate(self, part):
+        return part.rough.convex and part.rough.certified
+
+    def surrogate(self):
+        """The problem with convex penalties, None if it is convex."""
+        found = None if self.convex else self.penalty.surrogate()
+        if found is None:
+            return None
+        term = self.term if self.right is None else self.term.term
+        return RowProblem(term, found.components, self.ridges, self.origin, self.right)
+
+    def row(self, V):
+        """w."""
+        return V if self.right is None else V @ self.right
+
+    def zeros(self):
+        """The parts at which the penalties start."""
+        return [part.rough.start(self.shape) for part in self.parts]
+
+    def penalty_value(self, parts):
+        """All penalties."""
+        own = sum(part.rough.value(V) for part, V in zip(self.parts, parts, strict=True))
+        return own + self.smooth_penalty_value(parts, self.total(parts))
+
+    def smooth_penalty_value(self, parts, total):
+        """The ridges alone."""
+        return 0.5 * float((self.ridges * self.row(total) ** 2).sum())
+
+    def smooth_gradients(self, parts, total, G):
+        """Gradient of the smooth part of the objective, the same in every part."""
+        return [G + self._back(self.ridges * self.row(total))] * len(parts)
+
+    def _back(self, Z):
+        """The transpose of `row`."""
+        return Z if self.right is None else Z @ self.right.T
+
+    def scale(self):
+        """What the stopping measure is compared with, at w = 0: the data term or the size of the gradient."""
+        image = self.term.image(self.origin)
+        b = self.term.intercept(self.origin, image, None)
+        if self.certified:
+            return self.term.value(self.origin, image, b)
+        return float(np.linalg.norm(self.term.gradient(self.origin, image, b)))
+
+    def _gap(self, parts, start):
+        """Objective, intercepts and duality gap; the ridges have a dual variable of their own, z."""
+        W, image, b, primal = self.evaluate(parts, start)
+        if not self.certified:
+            return primal, b, np.nan
+        dual = self.term.dual_point(W, image, b, None, TaskQuadratic(1))
+        z = self.ridges * self.row(W)
+        if self.is_open:  # the ridges alone can answer the gradient
+            z = np.where(self.ridges > 0, -dual.gradient, 0.0)
+        G = dual.gradient + self._back(z)
+        cost = 0.5 * float((z**2 / np.where(self.ridges > 0, self.ridges, np.inf)).sum())
+        penalties = [part.rough for part in self.parts]
+
+        def bound(theta):
+            own = sum(penalty.conjugate(theta * G) for penalty in penalties)
+            return dual.negative_conjugate(theta) - theta**2 * cost - own
+
+        size = max(1.0 / dual.limit, *(penalty.dual_norm(G) for penalty in penalties))
+        best = max(
+            bound(min(1.0, 1.0 / size) if size > 0 else 1.0),
+            bound(_best_scale(bound, size, self.term.loss.quadratic)),
+        )
+        gap = primal - best + self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
+        return primal, b, max(min(gap, primal - bound(0.0)), 0.0) if gap == gap else np.inf

@@ -1,0 +1,258 @@
+"""Vector functions that are not convex: large vectors are penalised less, or not at all, for growing.
+
+Every prox is a global minimiser, whatever the step.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._vector import L1, L2, VectorFunction, _falling, _soft
+
+
+def _positive(name, value, bound=0.0):
+    """The parameter as a float above its bound."""
+    if not value > bound:
+        raise ValueError(f"{name} must be larger than {bound:g}; got {value!r}.")
+    return float(value)
+
+
+class _Concave(VectorFunction):
+    """Functions that are not convex."""
+
+    convex = False
+    allows_positive = True
+
+
+class _OfLength(_Concave):
+    """alpha times a concave function of ||v||_2 with slope 1 at zero."""
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        return self.alpha * self._height(np.linalg.norm(V, axis=1))
+
+    def prox(self, V, step):
+        """The vector, its length replaced by the minimiser over all lengths."""
+        size = np.linalg.norm(V, axis=1)
+        c = step * self.alpha
+        new = self._shortened(size, c) if c > 0 else size
+        return V * np.where(size > 0, new / np.where(size > 0, size, 1.0), 0.0)[:, None]
+
+    def surrogate(self):
+        """The L2 norm, which has the same slope at zero."""
+        return L2(self.alpha)
+
+
+@dataclass(eq=False, repr=False)
+class MCP(_OfLength):
+    """Minimax concave penalty of the length, with a slope that falls from 1 to 0 at gamma * scale.
+
+    ``f(v) = alpha integral_0^r max(1 - x / (gamma scale), 0) dx, r = ||v||_2``
+
+    The usual parametrisation has ``scale = alpha``; a scale of its own lets `alpha` multiply the
+    whole function.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    gamma : float, default=3.0
+        Larger than 1; the smaller, the more concave.
+    scale : float, default=1.0
+        Unit of length: vectors longer than gamma * scale are not shrunken.
+
+    Raises
+    ------
+    ValueError
+        When used, if `gamma` or `scale` is too small.
+
+    References
+    ----------
+    Zhang (2010), Nearly unbiased variable selection under minimax concave penalty, Annals of
+    Statistics 38, https://doi.org/10.1214/09-AOS729;
+    Breheny & Huang (2015), Group descent algorithms for nonconvex penalized linear and logistic
+    regression models with grouped predictors, Statistics and Computing 25,
+    https://doi.org/10.1007/s11222-013-9424-2
+    """
+
+    alpha: float = 1.0
+    gamma: float = 3.0
+    scale: float = 1.0
+
+    def _flat(self):
+        """Length from which the function is constant."""
+        return _positive("gamma", self.gamma, 1.0) * _positive("scale", self.scale)
+
+    def _height(self, size):
+        flat = self._flat()
+        size = np.minimum(size, flat)
+        return size - size**2 / (2 * flat)
+
+    def _shortened(self, size, c):
+        flat = self._flat()
+        if c >= flat:  # concave up to `flat`: the two ends cost size^2/2 and c flat/2
+            return np.where(size > np.sqrt(c) * np.sqrt(flat), size, 0.0)
+        return np.where(size > flat, size, np.maximum(size - c, 0.0) * (flat / (flat - c)))
+
+
+@dataclass(eq=False, repr=False)
+class SCAD(_OfLength):
+    """Smoothly clipped absolute deviation of the length: slope 1 up to scale, 0 from gamma * scale.
+
+    ``f(v) = alpha integral_0^r min(1, max(gamma scale - x, 0) / ((gamma - 1) scale)) dx, r = ||v||_2``
+
+    The usual parametrisation has ``scale = alpha``; a scale of its own lets `alpha` multiply the
+    whole function.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    gamma : float, default=3.7
+        Larger than 2; the smaller, the more concave.
+    scale : float, default=1.0
+        Unit of length: vectors longer than gamma * scale are not shrunken.
+
+    Raises
+    ------
+    ValueError
+        When used, if `gamma` or `scale` is too small.
+
+    References
+    ----------
+    Fan & Li (2001), Variable selection via nonconcave penalized likelihood and its oracle properties,
+    J. American Statistical Association 96, https://doi.org/10.1198/016214501753382273
+    """
+
+    alpha: float = 1.0
+    gamma: float = 3.7
+    scale: float = 1.0
+
+    def _knees(self):
+        """Lengths between which the slope falls from 1 to 0."""
+        scale = _positive("scale", self.scale)
+        return scale, _positive("gamma", self.gamma, 2.0) * scale
+
+    def _height(self, size):
+        knee, flat = self._knees()
+        x = np.clip(size, knee, flat) - knee
+        return np.minimum(size, knee) + x - x**2 / (2 * (flat - knee))
+
+    def _shortened(self, size, c):
+        knee, flat = self._knees()
+        width = flat - knee
+        soft = np.clip(size - c, 0.0, knee)
+        if c < width:  # the objective is convex: each size has one stationary point
+            middle = knee + (size - knee - c) * (width / (width - c))
+            return np.where(size > flat, size, np.where(size > knee + c, middle, soft))
+        # no minimum between the knees: either end of them, by value
+        keep = c * 0.5 * (knee + flat) < 0.5 * (size - soft) ** 2 + c * soft
+        return np.where((size >= flat) & keep, size, soft)
+
+
+@dataclass(eq=False, repr=False)
+class CappedL1(_Concave):
+    """Sum of absolute values up to a cap, ``f(v) = alpha min(||v||_1, gamma scale)``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    gamma : float, default=3.0
+        Cap in units of `scale`.
+    scale : float, default=1.0
+        Unit of the sum: beyond gamma * scale a vector is not shrunken.
+
+    Raises
+    ------
+    ValueError
+        When used, if `gamma` or `scale` is not positive.
+
+    References
+    ----------
+    Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14.
+    """
+
+    alpha: float = 1.0
+    gamma: float = 3.0
+    scale: float = 1.0
+
+    def _cap(self):
+        return _positive("gamma", self.gamma) * _positive("scale", self.scale)
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        return self.alpha * np.minimum(np.abs(V).sum(axis=1), self._cap())
+
+    def prox(self, V, step):
+        """The better of soft-thresholding and no change: f is the smaller of an L1 norm and a constant."""
+        c, cap = step * self.alpha, self._cap()
+        soft = _soft(V, c)
+        cost = 0.5 * ((V - soft) ** 2).sum(axis=1) + c * np.abs(soft).sum(axis=1)
+        return np.where((c * cap < cost)[:, None], V, soft)
+
+    def surrogate(self):
+        """The L1 norm, equal up to the cap."""
+        return L1(self.alpha)
+
+
+@dataclass(eq=False, repr=False)
+class SqrtL1(_Concave):
+    """Square root of the L1 norm, ``f(v) = alpha sqrt(||v||_1)``: sparse vectors, sparse inside.
+
+    The multi-level Lasso, w_i = b u_i with a factor b per vector and an entry u_i, has this penalty
+    after the factors are optimised out.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+
+    References
+    ----------
+    Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML.
+    """
+
+    alpha: float = 1.0
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        return self.alpha * np.sqrt(np.abs(V).sum(axis=1))
+
+    def prox(self, V, step):
+        """The best of zero and of soft-thresholding at the stationary level of each number of entries."""
+        c = step * self.alpha
+        if c == 0 or not V.size:
+            return np.array(V, dtype=np.float64)
+        top = np.abs(V).max(axis=1, keepdims=True)
+        top[top == 0] = 1.0
+        # of v / top the strength is c / top^1.5: no powers under- or overflow
+        level = top * _root_levels(_falling(V) / top, c / top / np.sqrt(top))
+        return np.where(np.isfinite(level), _soft(V, np.where(np.isfinite(level), level, 0.0)), 0.0)
+
+    def surrogate(self):
+        """An L1 norm of half the strength: the slope where ``||v||_1 = 1``."""
+        return L1(self.alpha / 2)
+
+
+def _root_levels(x, c):
+    """Threshold (n_vectors, 1) of the prox of c sqrt(||.||_1) at rows x in falling order; inf gives zero.
+
+    With k entries left, root = sqrt(||u||_1) solves root^3 - A root + k c / 2 = 0, A the sum of the k
+    largest, and u = soft(x, c / (2 root)). The largest root is the minimum.
+    """
+    k = np.arange(1, x.shape[1] + 1)
+    total, squares = np.cumsum(x, axis=1), np.cumsum(x**2, axis=1)
+    third = np.sqrt(total / 3)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        cosine = -k * c / (4 * third**3)
+        root = 2 * third * np.cos(np.arccos(cosine) / 3)  # NaN without a real root
+        level = c / (2 * root)
+        after = np.concatenate([x[:, 1:], np.zeros((len(x), 1))], axis=1)
+        # the k largest and no others stay; a level within rounding of an entry counts for both
+        fits = (level <= x * (1 + 1e-12)) & (level >= after * (1 - 1e-12))
+        saved = 0.5 * (squares - k * level**2) - c * root  # against u = 0
+    saved = np.where(fits, saved, -np.inf)
+    best = saved.argmax(axis=1)[:, None]
+    chosen = np.take_along_axis(saved, best, axis=1) > 0
+    return np.where(chosen, np.take_along_axis(level, best, axis=1), np.inf)

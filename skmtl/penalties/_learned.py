@@ -1,0 +1,176 @@
+"""Penalties with a structure that is found along with W; not convex, solved by alternation."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.utils import check_random_state
+
+from ._base import Penalty
+from ._coupling import SmoothPenalty, TaskQuadratic
+
+
+@dataclass(eq=False, repr=False)
+class Clusters(SmoothPenalty):
+    """Tasks in clusters, each task near the centre of its own.
+
+    ``Omega(W) = alpha/2 [sum_c sum_{t in c} ||w_t - w_c||^2
+    + between_ratio sum_c T_c ||w_c - mean(w)||^2 + mean_ratio T ||mean(w)||^2]``
+    with w_c the mean of the T_c tasks of cluster c, for the best clusters.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    n_clusters : int, default=2
+        Number of clusters.
+    between_ratio : float, default=0.1
+        Strength between the centres relative to that within clusters.
+    mean_ratio : float, default=0.0
+        Strength on the mean of all tasks relative to that within clusters.
+    n_init : int, default=10
+        Number of starting partitions.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the starting partitions.
+    labels : array-like of shape (n_tasks,), optional
+        Cluster of each task where it is known; then the penalty is convex and nothing is searched.
+
+    References
+    ----------
+    Jacob, Bach & Vert (2008), Clustered multi-task learning: a convex formulation, NIPS 21,
+    https://doi.org/10.48550/arXiv.0809.2085
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Clusters
+    >>> W = np.array([[1.0], [1.0], [3.0], [3.0]])
+    >>> round(Clusters(between_ratio=0.5, labels=[0, 0, 1, 1]).value(W), 12)
+    1.0
+    """
+
+    alpha: float = 1.0
+    n_clusters: int = 2
+    between_ratio: float = 0.1
+    mean_ratio: float = 0.0
+    n_init: int = 10
+    random_state: Any = None
+    labels: Any = None
+
+    @property
+    def convex(self):
+        """Whether the clusters are given."""
+        return self.labels is not None
+
+    def quadratic(self, n_tasks):
+        """The penalty for the given clusters as a `TaskQuadratic`."""
+        if self.labels is None:
+            return TaskQuadratic(n_tasks)
+        labels = np.unique(np.asarray(self.labels), return_inverse=True)[1]
+        if labels.shape != (n_tasks,):
+            raise ValueError(
+                f"labels must hold one cluster per task, shape ({n_tasks},); got {labels.shape}."
+            )
+        member = np.eye(labels.max() + 1)[labels]
+        within = np.eye(n_tasks) - (member / member.sum(axis=0)) @ member.T
+        return TaskQuadratic(
+            n_tasks,
+            deviations=self.alpha * self.between_ratio,
+            mean=self.alpha * self.mean_ratio,
+            matrix=self.alpha * (1 - self.between_ratio) * within,
+        )
+
+    def given(self, labels):
+        """The convex penalty for known clusters."""
+        return replace(self, labels=labels)
+
+    def assigned(self, W, seed):
+        """Clusters of the rows of W by k-means, shape (n_tasks,)."""
+        n_clusters = min(self.n_clusters, len(W))
+        return KMeans(n_clusters, n_init=1, random_state=seed).fit(W).labels_
+
+    def improved(self, W, labels):
+        """Clusters no worse than `labels` for W: Lloyd's iterations from their centres."""
+        centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
+        found = KMeans(len(centers), init=centers, n_init=1).fit(W).labels_
+        spread = [
+            sum(((W[z == c] - W[z == c].mean(axis=0)) ** 2).sum() for c in np.unique(z))
+            for z in (found, labels)
+        ]
+        return found if spread[0] < spread[1] * (1 - 1e-12) else labels
+
+    def seeds(self):
+        """One seed for each start."""
+        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=self.n_init)
+
+
+def _within(W, labels):
+    """Sum of squares of the rows of W about the centre of their cluster."""
+    return sum(((W[labels == c] - W[labels == c].mean(axis=0)) ** 2).sum() for c in np.unique(labels))
+
+
+@dataclass(eq=False, repr=False)
+class Factorized(Penalty):
+    """Tasks composed of few latent ones, ``W = S L``, each by a sparse code.
+
+    ``Omega(W) = min { alpha [rho ||S||_1 + (1 - rho)/2 ||L||_F^2] : S L = W }`` with rho the
+    `sparsity`, S (n_tasks, n_components) and L (n_components, n_features).
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    n_components : int, default=2
+        Number of latent tasks.
+    sparsity : float, default=0.5
+        rho, the share of the penalty on the codes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of what the start adds to the components that the single-task solution leaves empty.
+
+    References
+    ----------
+    Kumar & Daume (2012), Learning task grouping and overlap in multi-task learning, ICML,
+    https://doi.org/10.48550/arXiv.1206.6417
+    """
+
+    alpha: float = 1.0
+    n_components: int = 2
+    sparsity: float = 0.5
+    random_state: Any = None
+
+    convex = False
+
+    def value(self, W):
+        """Not available: it is itself the optimum over all factors."""
+        raise TypeError("Factorized has no value in W alone; the objective is reported by the solver.")
+
+    def prox(self, W, step):
+        """Not available: the solver works on the factors."""
+        raise TypeError("Factorized has no prox in W alone; solve a model with it instead.")
+
+    def part_shapes(self, shape):
+        """Shapes of S and L."""
+        return [(shape[0], self.n_components), (self.n_components, shape[1])]
+
+    def value_of(self, S, L):
+        """The penalty of given factors."""
+        return self.alpha * (self.sparsity * np.abs(S).sum() + 0.5 * (1 - self.sparsity) * (L**2).sum())
+
+    def factors(self, W):
+        """Factors (S, L) of the leading part of W."""
+        rng = check_random_state(self.random_state)
+        U, s, Vt = np.linalg.svd(W, full_matrices=False)
+        k = self.n_components
+        S = 1e-3 * s.max(initial=1e-3) * rng.standard_normal((len(W), k))
+        L = 1e-3 * rng.standard_normal((k, W.shape[1]))
+        n = min(k, len(s))
+        S[:, :n], L[:n] = U[:, :n] * s[:n], Vt[:n]
+        return self.balanced(S, L)
+
+    def balanced(self, S, L):
+        """The same product with each component scaled so that it costs least."""
+        codes, rows = self.sparsity * np.abs(S).sum(axis=0), (1 - self.sparsity) * (L**2).sum(axis=1)
+        scale = np.cbrt(rows / np.where(codes > 0, codes, 1.0))
+        scale = np.where((scale > 0) & (codes > 0), scale, 1.0)
+        return S * scale, L / scale[:, None]

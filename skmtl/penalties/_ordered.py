@@ -1,0 +1,192 @@
+"""Vector functions for which the position of an entry matters: neighbours and groups of positions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._vector import VectorFunction, _over, _shrunk, _soft, least_strength
+
+
+@dataclass(eq=False, repr=False)
+class Fused(VectorFunction):
+    """Total variation, L1 and L2 norm: few changes between neighbours, few entries, few vectors.
+
+    ``f(v) = alpha [(1 - l1_ratio - group_ratio) sum_i |v_{i+1} - v_i| + l1_ratio ||v||_1
+    + group_ratio ||v||_2]``
+
+    With both ratios zero constant vectors cost nothing.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    l1_ratio, group_ratio : float, default=0.0
+        Shares of the L1 and of the L2 norm, together at most 1.
+    order : array-like of int of shape (length,), optional
+        Positions in the order in which they are neighbours; by default as they stand.
+
+    Raises
+    ------
+    ValueError
+        When used, if the ratios are out of range or `order` is not a permutation.
+
+    References
+    ----------
+    Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group Lasso, KDD,
+    https://doi.org/10.1145/2339530.2339702 (prox as a composition);
+    Davies & Kovac (2001), Local extremes, runs, strings and multiresolution, Annals of Statistics 29,
+    https://doi.org/10.1214/aos/996986501 (taut string).
+    """
+
+    alpha: float = 1.0
+    l1_ratio: float = 0.0
+    group_ratio: float = 0.0
+    order: Any = None
+
+    norm = True
+    ordered = True
+    allows_positive = True
+
+    def _ratios(self):
+        """Shares of total variation, L1 and L2."""
+        rho, group = float(self.l1_ratio), float(self.group_ratio)
+        if not (rho >= 0 and group >= 0 and rho + group <= 1 + 1e-12):
+            raise ValueError(
+                "l1_ratio and group_ratio must be >= 0 and together at most 1; "
+                f"got {self.l1_ratio!r} and {self.group_ratio!r}."
+            )
+        return max(1 - rho - group, 0.0), rho, group
+
+    def _positions(self, length):
+        """The order of the positions as an index of columns."""
+        if self.order is None:
+            return slice(None)
+        order = np.asarray(self.order)
+        if order.shape != (length,) or not np.array_equal(np.sort(order), np.arange(length)):
+            raise ValueError(f"order must hold each of 0, ..., {length - 1} once; got {self.order!r}.")
+        return order
+
+    @property
+    def free_constants(self):
+        """Whether constant vectors cost nothing."""
+        return self._ratios()[1:] == (0, 0)
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        variation, rho, group = self._ratios()
+        changes = np.abs(np.diff(V[:, self._positions(V.shape[1])], axis=1)).sum(axis=1)
+        lengths = np.linalg.norm(V, axis=1)
+        return self.alpha * (variation * changes + rho * np.abs(V).sum(axis=1) + group * lengths)
+
+    def prox(self, V, step):
+        """Taut string, then soft-thresholding, then shrinkage of the length."""
+        _, rho, group = self._ratios()
+        c = step * self.alpha
+        return _shrunk(_soft(self._taut(V, c), c * rho), c * group)
+
+    def _positive_prox(self, V, step):
+        # an increasing map of the entries keeps the prox of total variation optimal; max(V, 0) first not
+        _, rho, group = self._ratios()
+        c = step * self.alpha
+        return _shrunk(np.maximum(self._taut(V, c) - c * rho, 0.0), c * group)
+
+    def _taut(self, V, c):
+        """Prox of the total variation; neighbours that it joins are exactly equal."""
+        strength = float(c * self._ratios()[0])
+        out = np.array(V, dtype=np.float64, order="C")
+        if strength == 0 or V.shape[1] < 2:
+            return out
+        from .._kernels import taut_string
+
+        order = self._positions(V.shape[1])
+        found = np.empty_like(out)
+        taut_string(np.array(out[:, order], order="C"), strength, found)
+        out[:, order] = found
+        return out
+
+    def dual_norm(self, V):
+        """Polar of each row; if constants are free that of the row minus its mean."""
+        if not self.free_constants:
+            return least_strength(self.prox, V)
+        V = V[:, self._positions(V.shape[1])]
+        V = V - V.mean(axis=1, keepdims=True)
+        return _over(np.abs(np.cumsum(V, axis=1)[:, :-1]).max(axis=1, initial=0.0), self.alpha)
+
+    def _positive_dual_norm(self, V):
+        return least_strength(self._positive_prox, V)
+
+
+@dataclass(eq=False, repr=False)
+class Tree(VectorFunction):
+    """L2 norms of nested groups of positions, ``f(v) = alpha sum_g weight_g ||v[g]||_2``.
+
+    A group that is zero takes all groups inside it along. A norm if every position is in a group of
+    positive weight.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    groups : sequence of sequence of int
+        Positions of each group; two groups are nested or disjoint.
+    weights : array-like of float of shape (n_groups,), optional
+        Weights of the groups, by default 1.
+
+    Raises
+    ------
+    ValueError
+        When used, if two groups overlap without one being inside the other, a position does not
+        exist, or the weights do not fit.
+
+    References
+    ----------
+    Kim & Xing (2012), Tree-guided group Lasso for multi-response regression with structured sparsity,
+    Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
+    Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding,
+    JMLR 12 (prox).
+    """
+
+    alpha: float = 1.0
+    groups: Any = ()
+    weights: Any = None
+
+    ordered = True
+    allows_positive = True
+
+    def _nodes(self, length):
+        """(positions, weight) of each group, small groups first."""
+        groups = [np.unique(np.asarray(group)) for group in self.groups]
+        weights = np.ones(len(groups)) if self.weights is None else np.asarray(self.weights, dtype=float)
+        if weights.shape != (len(groups),) or not (weights >= 0).all():
+            raise ValueError(
+                f"weights must hold one number >= 0 for each of {len(groups)} groups; got {self.weights!r}."
+            )
+        inside = np.full(length, -1)  # the smallest group so far that holds a position
+        falling = sorted(range(len(groups)), key=lambda g: -len(groups[g]))
+        for g in falling:
+            group = groups[g]
+            if not len(group) or group.dtype.kind not in "iu" or group[0] < 0 or group[-1] >= length:
+                raise ValueError(f"a group must hold positions 0, ..., {length - 1}; got {self.groups[g]!r}.")
+            around = inside[group]
+            if (around != around[0]).any():
+                other = self.groups[around.max()]
+                raise ValueError(
+                    f"groups must be nested or disjoint; {self.groups[g]!r} and {other!r} overlap."
+                )
+            inside[group] = g
+        return [(groups[g], weights[g]) for g in reversed(falling)]
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        total = np.zeros(len(V))
+        for group, weight in self._nodes(V.shape[1]):
+            total += weight * np.linalg.norm(V[:, group], axis=1)
+        return self.alpha * total
+
+    def prox(self, V, step):
+        """Shrinkage of every group in turn, from the leaves of the tree to its root."""
+        out = np.array(V, dtype=np.float64)
+        for group, weight in self._nodes(V.shape[1]):
+            out[:, group] = _shrunk(out[:, group], step * self.alpha * weight)
+        return out

@@ -1,0 +1,233 @@
+"""Models with a structure that is found along with W: the two are improved in turn.
+
+The problems of this room have methods of `Problem`, as far as the loop that stops asks for them,
+and `iterate`, their solver.
+"""
+
+import numpy as np
+
+from .._problem import Problem
+from ..penalties import Clusters, Coupling, Factorized, Penalty, Ridge
+from .fista import CHECK_EVERY, fista
+
+INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
+INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
+COARSE = 1e-3  # stationarity of a start, relative to W = 0
+
+
+def alternating(problem, parts, max_iter, target):
+    """Iterates (n_iter, parts) of a problem with a learned structure."""
+    yield from problem.iterate(parts, max_iter, target)
+
+
+def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
+    """The problem of a data term and a penalty."""
+    if isinstance(penalty, Factorized):
+        return FactorProblem(term, penalty, ridge, mean_alpha)
+    learned = isinstance(penalty, Clusters) and not penalty.convex
+    return (ClusterProblem if learned else Problem)(term, penalty, ridge, mean_alpha)
+
+
+def _solved(problem, start, target):
+    """Parts of a convex problem whose stationarity is within the target, if that can be reached."""
+    from .solve import SOLVERS, choose_solver
+
+    name = choose_solver(problem, "auto")
+    for n_iter, parts in SOLVERS[name](problem, start, INNER_LIMIT, 0.0):
+        if (name != "fista" or n_iter % CHECK_EVERY == 0) and problem.stationarity(parts) <= target:
+            break
+    return parts
+
+
+class ClusterProblem(Problem):
+    """Problem in W and the clusters of the tasks; evaluated at the current clusters, `labels`."""
+
+    solver = "alternating"
+    labels = None
+
+    def __init__(self, term, penalty, ridge, mean_alpha):
+        super().__init__(term, penalty, ridge, mean_alpha)
+        self.convex = self.certified = False
+
+    def given(self, labels):
+        """The convex problem for known clusters."""
+        return Problem(self.term, self.penalty.given(labels), self.own_ridge, self.mean_alpha)
+
+    def start(self):
+        """Parts of the model in which all tasks are one cluster."""
+        return _solved(self.given(np.zeros(self.shape[0])), self.zeros(), COARSE * self.scale())
+
+    def iterate(self, parts, max_iter, target):
+        """The best of several alternations between W and the clusters."""
+        best, n_iter = (np.inf, None, None), 0
+        for seed in self.penalty.seeds():
+            V, labels = parts, self.penalty.assigned(parts[0], seed)
+            while n_iter < max_iter:
+                before, problem, n_iter = labels, self.given(labels), n_iter + 1
+                V = _solved(problem, V, 0.5 * target)
+                labels = self.penalty.improved(V[0], labels)
+                if labels is before:
+                    break
+            objective = problem.evaluate(V)[3]
+            if objective < best[0] - 1e-12 * abs(objective):
+                best = objective, before, V
+            if n_iter == max_iter:
+                break
+        self.labels = best[1]
+        self.parts = self.given(self.labels).parts
+        yield n_iter, best[2]
+
+
+class FactorProblem:
+    """Problem in the factors of W = S L, with `mean_alpha` W = S L + 1 m'; parts [S, L] and 1 m'."""
+
+    solver = "alternating"
+    certified = convex = False
+    parts = ()
+
+    def __init__(self, term, penalty, ridge, mean_alpha):
+        self.term, self.penalty, self.ridge, self.mean_alpha = term, penalty, float(ridge), mean_alpha
+        self.shape = term.shape
+
+    def start(self):
+        """Factors of the solution of single-task ridge regressions (around their mean)."""
+        single = Problem(self.term, Ridge(self.penalty.alpha), self.ridge, self.mean_alpha)
+        parts = _solved(single, single.zeros(), COARSE * self.scale())
+        return [*self.penalty.factors(parts[0]), *parts[1:]]
+
+    def total(self, parts):
+        """W."""
+        return parts[0] @ parts[1] + (parts[2] if len(parts) > 2 else 0.0)
+
+    def evaluate(self, parts, start=None):
+        """W, its image, optimal intercepts and objective."""
+        W = self.total(parts)
+        image = self.term.image(W)
+        b = self.term.intercept(W, image, start)
+        value = self.term.value(W, image, b) + self.penalty.value_of(*parts[:2])
+        value += 0.5 * self.ridge * float(np.vdot(W, W))
+        if len(parts) > 2:
+            value += 0.5 * self.mean_alpha * float(np.vdot(parts[2], parts[2]))
+        return W, image, b, value
+
+    def gap(self, parts, start=None):
+        """Objective and intercepts; there is no certificate."""
+        _, _, b, value = self.evaluate(parts, start)
+        return value, b, np.nan
+
+    def scale(self):
+        """Size of the gradient at W = 0: what the stationarity is compared with."""
+        W = np.zeros(self.shape)
+        image = self.term.image(W)
+        return float(np.linalg.norm(self.term.gradient(W, image, self.term.intercept(W, image, None))))
+
+    def stationarity(self, parts, start=None):
+        """Size of the prox-gradient mapping in both factors."""
+        halves = self._codes(parts), self._rows(parts)
+        return float(np.hypot(*(half.stationarity([V]) for half, V in halves)))
+
+    def iterate(self, parts, max_iter, target):
+        """Proximal gradient steps on S and on L (and m) in turn, with momentum while it leads downhill."""
+        lowest, before, age = self.evaluate(parts)[3], parts, 0
+        for n_iter in range(1, max_iter + 1):
+            ahead = [V + age / (age + 3) * (V - old) for V, old in zip(parts, before, strict=True)]
+            new = self._round(ahead)
+            value = self.evaluate(new)[3]
+            if age > 0 and not value <= lowest:
+                age, new = 0, self._round(parts)
+                value = self.evaluate(new)[3]
+            parts, before, lowest, age = new, parts, value, age + 1
+            yield n_iter, parts
+
+    def _round(self, parts):
+        """Parts after some steps on each factor."""
+        k = self.penalty.n_components
+        S = _stepped(*self._codes(parts))[:, :k]
+        rows = _stepped(*self._rows([S, *parts[1:]]))
+        means = [np.tile(m, (self.shape[0], 1)) for m in rows[k:]]
+        return [*self.penalty.balanced(S, rows[:k]), *means]
+
+    def _codes(self, parts):
+        """The problem in [S, 1] for fixed rows, and its point."""
+        S, L, *mean = parts
+        right = np.vstack([L, *(M[:1] for M in mean)])
+        V = np.hstack([S, np.ones((len(S), len(mean)))])
+        penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, S.shape[1])
+        return Problem(_FactorTerm(self.term, self.ridge, right=right), penalty), V
+
+    def _rows(self, parts):
+        """The problem in [L; m] for fixed codes, and its point."""
+        S, L, *mean = parts
+        left = np.hstack([S, np.ones((len(S), len(mean)))])
+        V = np.vstack([L, *(M[:1] for M in mean)])
+        strengths = [self.penalty.alpha * (1 - self.penalty.sparsity)] * len(L)
+        strengths += [self.mean_alpha * len(S) for _ in mean]
+        return Problem(_FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), V
+
+
+def _stepped(half, V):
+    """The point after some proximal gradient steps from V."""
+    *_, (_, parts) = fista(half, [V], INNER_ITERATIONS, 0.0)
+    return parts[0]
+
+
+class _Codes(Penalty):
+    """alpha times the sum of absolute values in the first columns; the others are fixed."""
+
+    def __init__(self, alpha, n_codes):
+        self.alpha, self.n_codes = alpha, n_codes
+
+    def value(self, W):
+        return self.alpha * float(np.abs(W[:, : self.n_codes]).sum())
+
+    def prox(self, W, step):
+        V = np.sign(W) * np.maximum(np.abs(W) - step * self.alpha, 0.0)
+        V[:, self.n_codes :] = 1.0
+        return V
+
+    def is_norm(self, shape):
+        return False
+
+
+class _FactorTerm:
+    """A data term (and ridge) as a function of one factor of W = left V or V right."""
+
+    n_outputs = 1
+
+    def __init__(self, term, ridge, left=None, right=None):
+        self.term, self.ridge, self.left, self.right = term, ridge, left, right
+        self.loss, self.fit_intercept = term.loss, term.fit_intercept
+        T, p = term.shape
+        self.shape = (T, len(right)) if left is None else (left.shape[1], p)
+        self.n_tasks, self.n_features = self.shape
+
+    def _full(self, V):
+        return V @ self.right if self.left is None else self.left @ V
+
+    def _own(self, G):
+        return G @ self.right.T if self.left is None else self.left.T @ G
+
+    def image(self, V):
+        return self.term.image(self._full(V))
+
+    def predictor(self, image, b):
+        return self.term.predictor(image, b)
+
+    def intercept(self, V, image, start=None):
+        return self.term.intercept(None, image, start)
+
+    def value(self, V, image, b):
+        W = self._full(V)
+        return self.term.value(W, image, b) + 0.5 * self.ridge * float(np.vdot(W, W))
+
+    def gradient(self, V, image, b):
+        W = self._full(V)
+        return self._own(self.term.gradient(W, image, b) + self.ridge * W)
+
+    def second_order(self, V, image, eta=None):
+        W = self._full(V)
+        return self.term.second_order(W, image, eta) + self.ridge * float(np.vdot(W, W))
+
+    def curvature(self, V, eta=None):
+        W = self._full(V)
+        return self._own(self.term.curvature(W, eta) + self.ridge * W)
