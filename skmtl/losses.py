@@ -31,9 +31,17 @@ class Loss:
         """Nearest u with a finite conjugate."""
         return np.clip(u, *self.domain(y))
 
-    def hessian_times(self, y, eta, d):
+    def bend(self, y, eta):
+        """What `bent` needs to know of a point."""
+        return self.hessian(y, eta)
+
+    def bent(self, bend, d):
         """Second derivative times a change d of eta."""
-        return self.hessian(y, eta) * d
+        return bend * d
+
+    def hessian_times(self, y, eta, d):
+        """Second derivative at eta times a change d."""
+        return self.bent(self.bend(y, eta), d)
 
     def check(self, y):
         """ValueError if the loss has no value for some target (NaN: missing)."""
@@ -256,10 +264,13 @@ class Multinomial(Loss):
         others = (p * (1 - own)).sum(axis=-1, keepdims=True)
         return np.where(own > 0, -others, p)
 
-    def hessian_times(self, y, eta, d):
+    def bend(self, y, eta):
+        """Probabilities of the classes."""
+        return softmax(eta, axis=-1)
+
+    def bent(self, bend, d):
         """Second derivative times a change d of eta."""
-        p = softmax(eta, axis=-1)
-        return p * (d - (p * d).sum(axis=-1, keepdims=True))
+        return bend * (d - (bend * d).sum(axis=-1, keepdims=True))
 
     def project(self, y, u):
         """Nearest u (after a rescaling of the classes) with a finite conjugate."""
@@ -300,10 +311,14 @@ class RootSquaredError(Loss):
         size = self.value(y, eta)
         return (eta - y) / (len(y) * size) if size > 0 else np.zeros_like(eta)
 
-    def hessian_times(self, y, eta, d):
+    def bend(self, y, eta):
+        """Its value and gradient."""
+        return self.value(y, eta), self.gradient(y, eta)
+
+    def bent(self, bend, d):
         """Its second derivative times a change d of eta."""
-        size, slope = self.value(y, eta), self.gradient(y, eta)
-        return (d / len(y) - slope * (slope @ d)) / size if size > 0 else np.zeros_like(d)
+        size, slope = bend
+        return (d / len(d) - slope * (slope @ d)) / size if size > 0 else np.zeros_like(d)
 
     def project(self, y, u):
         """u: its domain is no interval."""

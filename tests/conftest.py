@@ -15,6 +15,7 @@ from skmtl.penalties import (
     SCAD,
     Box,
     CappedL1,
+    Clusters,
     Coupling,
     Entries,
     Features,
@@ -61,6 +62,7 @@ PENALTIES = {
     "ridge": Ridge(0.5),
     "mean": Coupling(0.5),
     "shared-mean": Coupling(0.7, M="shared"),
+    "graph-clusters": Clusters(0.5, between_ratio=0.3, mean_ratio=0.1, labels=[0, 1, 0, 1]),
     "graph": Coupling.graph(np.eye(4, k=1) + np.eye(4, k=-1), alpha=0.4),
     "shared": Shared(0.3),
     "sum": Sum([Features(L2(0.2)), Ridge(0.3)]),
@@ -180,3 +182,8 @@ def estimators():
         if inspect.isclass(item := getattr(skmtl, name)) and issubclass(item, BaseEstimator)
     }
     return {name: cls for name, cls in found.items() if name not in ("SingleTask", "Pooled")}
+
+
+def task_estimators():
+    """Those whose tasks the user names: all but the models of incomplete sources."""
+    return {name: cls for name, cls in estimators().items() if not name.startswith("IncompleteMultiSource")}

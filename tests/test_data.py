@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import LAYOUTS, estimators, make_layout
+from conftest import LAYOUTS, task_estimators, make_layout
 from scipy import sparse
 
 from skmtl import (
@@ -469,14 +469,14 @@ def test_malformed_blocks(args, message):
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in small_layouts()])
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", task_estimators())
 def test_tiny_data(name, kind):
     layout = dict(small_layouts())[kind]
     X, y, tasks = (layout.X, layout.y, layout.tasks) if hasattr(layout, "X") else layout
     if "Classifier" in name:
         y = (y > np.median(y)).astype(int)
-    fitted = estimators()[name]().fit(X, y, tasks=tasks)
+    fitted = task_estimators()[name]().fit(X, y, tasks=tasks)
     predicted = fitted.predict(X, tasks=tasks)
     assert predicted.shape == np.shape(y) and np.isfinite(predicted).all()
-    assert fitted.coef_.shape == (fitted.n_tasks_, X.shape[1])
+    assert np.atleast_2d(fitted.coef_).shape == (fitted.n_tasks_, X.shape[1])
     assert fitted.n_tasks_ == (1 if tasks is None else len(set(tasks)))

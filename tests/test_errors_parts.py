@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import estimators
+from conftest import task_estimators
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import Ridge
 
@@ -31,7 +31,7 @@ TASKS = np.array(["ash", "birch", "cedar"])[CODES]
 X = rng.normal(size=(N, 4))
 y = X @ [1.0, -1.0, 0.5, 0.0] + CODES + rng.normal(size=N)
 FRAME = pd.DataFrame(X, columns=list("abcd"))
-LINEAR = [cls for cls in estimators().values() if "solver" in cls().get_params()]
+LINEAR = [cls for cls in task_estimators().values() if "solver" in cls().get_params()]
 
 
 # --- parameters ---------------------------------------------------------------------------------

@@ -427,11 +427,15 @@ def test_mixed_term_has_optimal_pooled_intercepts(losses, kind, rng):
 
 @mixtures
 @pytest.mark.parametrize(
-    "option", ["plain", "no intercept", "pooled", "free mean", "mean, no intercept, ridge"]
-)
-@pytest.mark.parametrize("penalty", PENALTIES)
+    "option, penalty",
+    [
+        ("plain", "features"), ("plain", "infconv"), ("no intercept", "spectrum"), ("pooled", "features"),
+        ("pooled", "spectrum"), ("ridge", "mean"), ("mean", "infconv"), ("free mean", "features"),
+        ("mean, no intercept, ridge", "mean"), ("free mean, pooled, ridge", "spectrum"),
+    ],
+)  # fmt: skip
 def test_mixed_gap_bounds_the_distance(losses, option, penalty, rng):
-    kind = "stacked" if option in ("plain", "free mean") else "missing"
+    kind = "missing" if "pooled" in option or option == "ridge" else "stacked"
     layout = mixed_layout(kind, losses, n=80, p=3)
     problem = make(layout, list(losses), PENALTIES[penalty], **OPTIONS[option])
     result = run(problem, tol=1e-8, max_iter=20_000)
@@ -509,14 +513,13 @@ def reference(layout, losses, formula, params):
     away = b - np.full((T, T), 1 / T) @ b
     objective += params.get("intercept_alpha", 0) / 2 * cp.sum_squares(away)
     problem = cp.Problem(cp.Minimize(objective), [] if params.get("fit_intercept", True) else [b == 0])
-    for tol in (1e-11, 1e-9):  # the solver gives up where it cannot reach one of them
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
-            try:
-                problem.solve(solver="CLARABEL", tol_gap_abs=tol, tol_gap_rel=tol, tol_feas=tol, max_iter=500)
-                break
-            except cp.SolverError:
-                continue
+    with warnings.catch_warnings():  # the tolerances are beyond what it is sure to reach
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+        precise = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11, "max_iter": 500}
+        try:
+            problem.solve(solver="CLARABEL", **precise)
+        except cp.SolverError:  # it stalls on its own scaling of some problems
+            problem.solve(solver="CLARABEL", equilibrate_enable=False, **precise)
     assert problem.status in ("optimal", "optimal_inaccurate")
     return problem.value
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.linear_model as sk
-from conftest import LAYOUTS, LOSSES, NORMS, PENALTIES, estimators, kind_of_target, make_layout
+from conftest import LAYOUTS, LOSSES, NORMS, PENALTIES, kind_of_target, make_layout, task_estimators
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
@@ -24,7 +24,7 @@ from skmtl.penalties import L1, L2, Coupling, Entries, Features, Ridge
 from skmtl.solvers import SolverResult, alpha_max, make_task_data, solve
 from skmtl.solvers.solve import SOLVERS, choose_solver, make_problem
 
-REGRESSORS = {name: cls for name, cls in estimators().items() if not name.endswith("Classifier")}
+REGRESSORS = {name: cls for name, cls in task_estimators().items() if not name.endswith("Classifier")}
 
 
 def make_data(kind, loss, **options):
@@ -251,17 +251,23 @@ def test_alpha_max_is_where_the_penalised_part_vanishes(name, cls, options):
     assert np.abs(penalised(0.999)).max() > 1e-6
 
 
-@pytest.mark.parametrize("name", estimators())
+SQUARED = ("Clustered", "Graph", "LatentBasis", "MeanRegularized", "SharedSubspace", "TaskRelationship")
+
+
+@pytest.mark.parametrize("name", task_estimators())
 def test_alpha_max_of_every_estimator(name):
     layout = make_layout("missing", name.endswith("Classifier"))
-    model = estimators()[name](tol=1e-10)
-    if name.startswith("MeanRegularized"):
+    model = task_estimators()[name](tol=1e-10)
+    if name.startswith(SQUARED):
         with pytest.raises(ValueError, match="alpha_max exists only for penalties with a norm"):
             model.alpha_max(**layout.fit_args())
         return
+    # total variation alone leaves the pooled model
+    left = "deviation_coef_" if name.startswith("Temporal") else "coef_"
     top = model.alpha_max(**layout.fit_args())
-    assert not model.set_params(alpha=(1 + 1e-12) * top).fit(**layout.fit_args()).coef_.any()
-    assert model.set_params(alpha=0.999 * top).fit(**layout.fit_args()).coef_.any()
+    above = getattr(model.set_params(alpha=(1 + 1e-9) * top).fit(**layout.fit_args()), left)
+    assert np.abs(above).max() <= 1e-15
+    assert np.abs(getattr(model.set_params(alpha=0.999 * top).fit(**layout.fit_args()), left)).max() > 1e-8
 
 
 def test_alpha_max_of_a_function_equals_that_of_scikit_learn():
@@ -286,7 +292,7 @@ hard = pytest.mark.parametrize("solver", HARD)
 
 
 def test_every_solver_has_a_hard_problem():
-    assert set(HARD) == set(SOLVERS)
+    assert set(HARD) == set(SOLVERS) - {"alternating"}  # for problems that are not convex
 
 
 @hard
@@ -376,10 +382,10 @@ def test_start_at_the_solution_stays_there(solver):
     np.testing.assert_array_equal(before, first.parts)
 
 
-@pytest.mark.parametrize("name", estimators())
+@pytest.mark.parametrize("name", task_estimators())
 def test_warm_start(name):
     layout = make_layout("stacked", name.endswith("Classifier"))
-    model = estimators()[name](0.05, tol=1e-8, warm_start=True)
+    model = task_estimators()[name](0.05, tol=1e-8, warm_start=True)
     cold = model.fit(**layout.fit_args()).n_iter_
     coef = model.coef_
     assert model.fit(**layout.fit_args()).n_iter_ <= min(cold, 10)

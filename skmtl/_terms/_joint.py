@@ -37,17 +37,17 @@ class OutputsTerm(RowsTerm):
         return self.weight[..., None] * self.loss.gradient(self.data.y, eta)
 
     def _bend(self, eta):
-        return eta
+        return self.loss.bend(self.data.y, eta)
 
     def _times(self, bend, change):
-        return self.weight[..., None] * self.loss.hessian_times(self.data.y, bend, change)
+        return self.weight[..., None] * self.loss.bent(bend, change)
 
     def _settle(self, bend, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
         K, a = self.n_outputs, self.intercept_alpha
-        units = np.broadcast_to(np.eye(K)[:, None], (K, np.prod(bend.shape[:-1]), K))
-        H = [self.data.task_sums(self._times(bend, d.reshape(bend.shape))) for d in units]
+        units = [np.broadcast_to(d, (*self.data.y.shape, K)) for d in np.eye(K)]
+        H = [self.data.task_sums(self._times(bend, d)) for d in units]
         H = np.stack(H, axis=1)  # (n_tasks, K, K); singular along the constants, as g is
         if not a:
             return np.einsum("tkl,tl->tk", np.linalg.pinv(H, rcond=1e-13, hermitian=True), -g)
@@ -65,8 +65,8 @@ class OutputsTerm(RowsTerm):
 
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""
-        units = np.eye(self.n_outputs)
-        bends = [self.loss.hessian_times(self.data.y, eta, d)[..., k] for k, d in enumerate(units)]
+        bend, units = self._bend(eta), np.eye(self.n_outputs)
+        bends = [self.loss.bent(bend, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)]
         return self.data.reweighted(self.data.y, self.weight * np.mean(bends, axis=0))
 
     def _unweighted(self, u):
@@ -168,9 +168,7 @@ class PerTask(Loss):
     def _each(self, name, y, *arrays, out):
         """The method of every section's loss, written into `out`."""
         for loss, at in self.sections:
-            own = at
-            if self.n_outputs > 1:
-                own = (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
+            own = self._own(loss, at)
             found = getattr(loss, name)(y[at], *(a[own] for a in arrays))
             out[at if out.ndim == y.ndim else own] = found
         return out
@@ -187,9 +185,26 @@ class PerTask(Loss):
         """Second derivative in eta."""
         return self._each("hessian", y, eta, out=np.zeros(eta.shape))
 
-    def hessian_times(self, y, eta, d):
+    def bend(self, y, eta):
+        """What `bent` needs to know of a point, task by task (an array where that is enough)."""
+        if self.n_outputs == 1:
+            return self.hessian(y, eta)
+        return [loss.bend(y[at], eta[self._own(loss, at)]) for loss, at in self.sections]
+
+    def bent(self, bend, d):
         """Second derivative times a change d of eta."""
-        return self._each("hessian_times", y, eta, np.broadcast_to(d, eta.shape), out=np.zeros(eta.shape))
+        if self.n_outputs == 1:
+            return bend * d
+        out = np.zeros(d.shape)
+        for (loss, at), own in zip(self.sections, bend, strict=True):
+            out[self._own(loss, at)] = loss.bent(own, d[self._own(loss, at)])
+        return out
+
+    def _own(self, loss, at):
+        """Index of the predictors of a section."""
+        if self.n_outputs == 1:
+            return at
+        return (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
 
     def project(self, y, u):
         """Nearest u with a finite conjugate."""

@@ -97,21 +97,18 @@ class RowsTerm(DataTerm):
 
     def _pooled_optimum(self, image, b):
         """Optimal intercepts with their own penalty by Newton steps that lead downhill."""
-        value = self.value(None, image, b)
         for _ in range(100):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
             # far out the curvature vanishes and a full step would overshoot
             step = np.clip(self._settle(self._bend(eta), g), -2.0, 2.0)
             size = np.abs(step).max()
-            while size > 1e-12 * (1.0 + np.abs(b).max()):
-                new = self.value(None, image, b + step)
-                if new <= value + 1e-15 * abs(value):
-                    break
+            value = self.value(None, image, b) if size > 0.1 else np.inf
+            while size > 0.1 and self.value(None, image, b + step) > value + 1e-15 * abs(value):
                 step, size = step / 2, size / 2
-            else:
-                return b + step
-            b, value = b + step, new
+            b = b + step
+            if size <= 1e-12 * (1.0 + np.abs(b).max()):
+                break
         return b
 
     def _intercept_derivatives(self, eta):

@@ -20,7 +20,7 @@ class Generic(LinearModel):
 
     def _set_attributes(self, result):
         if isinstance(self.penalty, InfConv):
-            self.part_coefs_ = result.parts[: len(self.penalty.components)]
+            self.part_coefs_ = [self._shaped(V) for V in result.parts[: len(self.penalty.components)]]
 
 
 @estimator
@@ -72,16 +72,17 @@ class MultiTaskRegressor(Generic, LinearRegressor):
 
 @estimator
 class MultiTaskClassifier(Generic, LinearClassifier):
-    """Binary classification with any penalty on the coefficients of all tasks.
+    """Classification with any penalty on the coefficients of all tasks.
 
-    Minimises, over W (n_tasks, n_features) and b, with y in {0, 1},
+    Minimises, over W and b, with the log-loss (or another `loss`),
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i [\\log(1 + e^{\\eta_i}) - y_i \\eta_i] + \\alpha \\Omega(W),
-        \\qquad \\eta_i = x_i \\cdot w_t + b_t
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t) + \\alpha \\Omega(W)
 
-    with s_i the sample weights divided by their sum over the task.
+    with s_i the sample weights divided by their sum over the task. For K > 2 classes a task has K
+    vectors under the multinomial loss, and Omega acts on the T x K p matrix that has them one after
+    another in the row of the task; `Features` sees what all tasks and classes do with a feature.
 
     Parameters
     ----------

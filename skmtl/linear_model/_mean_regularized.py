@@ -77,15 +77,15 @@ class MeanRegularizedRegressor(MeanRegularized, LinearRegressor):
 
 @estimator
 class MeanRegularizedClassifier(MeanRegularized, LinearClassifier):
-    """Binary classification with one model per task, pulled towards the mean of all.
+    """Classification with one model per task, pulled towards the mean of all.
 
-    Minimises, over W (n_tasks, n_features) and b, with y in {0, 1} and wbar the mean of the w_t,
+    Minimises, over W and b, with the log-loss (or another `loss`) and wbar the mean of the w_t,
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i [\\log(1 + e^{\\eta_i}) - y_i \\eta_i]
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
         + \\tfrac{\\alpha}{2} \\sum_t \\| w_t - \\bar w \\|^2
-        + \\tfrac{\\alpha_{mean} T}{2} \\| \\bar w \\|^2, \\qquad \\eta_i = x_i \\cdot w_t + b_t
+        + \\tfrac{\\alpha_{mean} T}{2} \\| \\bar w \\|^2
 
     with s_i the sample weights divided by their sum over the task.
 

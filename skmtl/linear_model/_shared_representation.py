@@ -77,14 +77,13 @@ class TraceNormRegressor(TraceNorm, LinearRegressor):
 
 @estimator
 class TraceNormClassifier(TraceNorm, LinearClassifier):
-    """Binary classification with coefficients of low rank.
+    """Classification with coefficients of low rank.
 
-    Minimises, over W (n_tasks, n_features) and b, with y in {0, 1},
+    Minimises, over W and b, with the log-loss (or another `loss`),
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i [\\log(1 + e^{\\eta_i}) - y_i \\eta_i] + \\alpha \\| W \\|_*,
-        \\qquad \\eta_i = x_i \\cdot w_t + b_t
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t) + \\alpha \\| W \\|_*
 
     with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
     singular values.

@@ -215,11 +215,10 @@ class TransferMixin:
     def _row_problem(self, data, parts, anchored):
         """The problem of the new row; anchored intercepts are coefficients of a column of ones."""
         rows, K, p = self._frozen_[1], self._n_outputs, data.n_features
+        plain = make_term(data, self._loss(), self.fit_intercept)
+        own = np.ones(K * p, dtype=bool)
         if not anchored:
-            term = make_term(data, self._loss(), self.fit_intercept)
-            return RowProblem(
-                term, parts, self.ridge, np.zeros((1, K * p if rows is None else len(rows))), rows
-            )
+            return RowProblem(plain, parts, self.ridge, rows).measured(plain, own)
         term = make_term(with_ones(data), self._loss(), False)
         own = np.tile(np.arange(p + 1) < p, K)
         inside, right = own, None
@@ -227,11 +226,11 @@ class TransferMixin:
             inside = np.arange(len(rows) + K) < len(rows)
             right = np.zeros((len(inside), len(own)))
             right[np.ix_(inside, own)], right[np.ix_(~inside, ~own)] = rows, np.eye(K)
-        origin = np.zeros((1, len(inside)))
-        origin[0, ~inside] = self.mean_intercept_
-        intercepts = Metric(origin, np.where(inside, np.inf, self.intercept_alpha))
+        center = np.zeros((1, len(inside)))
+        center[0, ~inside] = self.mean_intercept_
+        intercepts = Metric(center, np.where(inside, np.inf, self.intercept_alpha))
         parts = [*(Inside(part, inside) for part in parts), intercepts]
-        return RowProblem(term, parts, self.ridge * own, origin, right)
+        return RowProblem(term, parts, self.ridge * own, right).measured(plain, own)
 
 
 def insert_label(tasks, task):
@@ -339,12 +338,11 @@ class CodeTerm(_FactorTerm):
 class RowProblem(Problem):
     """Data term of one task + frozen penalties of the parts of its row + ridges/2 . w^2.
 
-    `right` turns the total of the parts into w, None where it is w; `origin` is the point whose data
-    term is the scale of the stopping rule.
+    `right` turns the total of the parts into w, None where it is w.
     """
 
-    def __init__(self, term, penalties, ridges, origin, right=None):
-        self.ridges, self.origin, self.right = ridges, origin, right
+    def __init__(self, term, penalties, ridges, right=None):
+        self.ridges, self.right, self.size = ridges, right, 0.0
         super().__init__(term if right is None else CodeTerm(term, right), InfConv(penalties))
         self.ridge = float(np.max(ridges, initial=0.0))  # for the length of steps
         self.is_open = any(part.rough.is_open for part in self.parts)
@@ -359,7 +357,9 @@ class RowProblem(Problem):
         if found is None:
             return None
         term = self.term if self.right is None else self.term.term
-        return RowProblem(term, found.components, self.ridges, self.origin, self.right)
+        other = RowProblem(term, found.components, self.ridges, self.right)
+        other.size = self.size
+        return other
 
     def row(self, V):
         """w."""
@@ -386,13 +386,24 @@ class RowProblem(Problem):
         """The transpose of `row`."""
         return Z if self.right is None else Z @ self.right.T
 
+    def measured(self, term, own):
+        """The problem, its scale taken from the data term with free intercepts at zero and at the start.
+
+        `own` are the coefficients among the entries of w; the size of a gradient without a certificate.
+        """
+        start = self.row(self.total(self.zeros()))[:, own]
+        for W in (np.zeros_like(start), start):
+            image = term.image(W)
+            b = term.intercept(W, image, None)
+            size = term.value(W, image, b) if self.certified else np.linalg.norm(term.gradient(W, image, b))
+            self.size = max(self.size, float(size))
+        if self.certified:  # constant targets: an intercept that is not free cannot be exact
+            self.size = max(self.size, 1e-8 * self.evaluate(self.zeros())[3])
+        return self
+
     def scale(self):
-        """What the stopping measure is compared with, at w = 0: the data term or the size of the gradient."""
-        image = self.term.image(self.origin)
-        b = self.term.intercept(self.origin, image, None)
-        if self.certified:
-            return self.term.value(self.origin, image, b)
-        return float(np.linalg.norm(self.term.gradient(self.origin, image, b)))
+        """What the stopping measure is compared with."""
+        return self.size
 
     def _gap(self, parts, start):
         """Objective, intercepts and duality gap; the ridges have a dual variable of their own, z."""

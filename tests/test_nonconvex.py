@@ -1,0 +1,376 @@
+"""Models that are not convex: where they end, and that this is no worse than where they start.
+
+Objectives, gradients and conditions of stationarity are written here, per task, without the library.
+"""
+
+import inspect
+from itertools import product
+
+import numpy as np
+import pytest
+from conftest import make_layout
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from skmtl import (
+    ClusteredClassifier,
+    ClusteredRegressor,
+    GroupSparseClassifier,
+    GroupSparseRegressor,
+    LatentBasisClassifier,
+    LatentBasisRegressor,
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MultiTaskClassifier,
+    MultiTaskRegressor,
+)
+from skmtl.datasets import make_multitask_regression
+from skmtl.penalties import L1, L2, Clusters, Entries, Features, Ridge
+
+TIGHT = {"tol": 1e-9, "max_iter": 100_000}
+GAMMA = 3.0
+# name: (regressor, classifier, own parameters, strengths of the two)
+MODELS = {
+    "mcp": (GroupSparseRegressor, GroupSparseClassifier, {"norm": "mcp"}, (0.4, 0.1)),
+    "scad": (GroupSparseRegressor, GroupSparseClassifier, {"norm": "scad"}, (0.4, 0.1)),
+    "capped": (GroupSparseRegressor, GroupSparseClassifier, {"norm": "capped"}, (0.2, 0.05)),
+    "sqrt": (GroupSparseRegressor, GroupSparseClassifier, {"norm": "sqrt"}, (0.3, 0.05)),
+    "kmeans": (
+        ClusteredRegressor,
+        ClusteredClassifier,
+        {"relaxation": "kmeans", "mean_ratio": 0.2, "n_init": 3, "random_state": 0},
+        (0.5, 0.1),
+    ),
+    "latent": (LatentBasisRegressor, LatentBasisClassifier, {"random_state": 0}, (0.2, 0.02)),
+}
+NORMS = ("mcp", "scad", "capped", "sqrt")
+LAYOUTS = ("stacked", "missing")  # the second is shared
+VARIANTS = {
+    "plain": {},
+    "ridge": {"ridge": 0.05},
+    "pooled intercepts": {"intercept_alpha": 0.3},
+    "shared mean": {"mean_alpha": 0.1},
+    "all": {"ridge": 0.05, "intercept_alpha": 0.3, "mean_alpha": 0.1},
+}
+CASES = [
+    (name, kind, layout, variant)
+    for name, kind, layout, variant in product(MODELS, ("regression", "classification"), LAYOUTS, VARIANTS)
+]
+
+
+def make(name, kind="regression", **params):
+    """A model and its strength."""
+    *classes, own, strengths = MODELS[name]
+    at = kind == "classification"
+    return classes[at](strengths[at], **{**own, **TIGHT, **params})
+
+
+def convex_start(name, model, layout):
+    """The fit whose solution the model starts from, as (deviations, mean, intercept)."""
+    generic = MultiTaskClassifier if hasattr(model, "classes_") else MultiTaskRegressor
+    surrogate = {
+        "mcp": Features(L2()),
+        "scad": Features(L2()),
+        "capped": Entries(L1()),
+        "sqrt": Entries(L1(0.5)),
+        "kmeans": Clusters(mean_ratio=0.2, labels=np.zeros(4)),
+        "latent": Ridge(),
+    }
+    common = {key: getattr(model, key) for key in ("alpha", "ridge", "intercept_alpha", "mean_alpha")}
+    start = generic(penalty=surrogate[name], **common, **TIGHT).fit(**layout.fit_args())
+    return pieces(start)
+
+
+# --- by hand --------------------------------------------------------------------------------
+
+
+def pieces(model):
+    """V, m and b with W = V + 1 m'."""
+    if model.mean_alpha is None:
+        return model.coef_, np.zeros(model.coef_.shape[1]), model.intercept_
+    return model.deviation_coef_, model.mean_coef_, model.intercept_
+
+
+def smooth(model, layout, V, m, b):
+    """Everything but the penalty of V: value, gradient in W and in b."""
+    W = V + m
+    value, G, g = 0.0, np.zeros_like(W), np.zeros_like(b)
+    for t, (X, y, weight) in enumerate(layout.blocks()):
+        eta = X @ W[t] + b[t]
+        if hasattr(model, "classes_"):
+            p = 1 / (1 + np.exp(-eta))
+            value -= weight @ (y * np.log(p) + (1 - y) * np.log(1 - p))
+            residual = weight * (p - y)
+        else:
+            value += 0.5 * weight @ (y - eta) ** 2
+            residual = weight * (eta - y)
+        G[t], g[t] = X.T @ residual, residual.sum()
+    value += 0.5 * model.ridge * (W**2).sum()
+    value += 0.5 * model.intercept_alpha * ((b - b.mean()) ** 2).sum()
+    if model.mean_alpha is not None:
+        value += 0.5 * model.mean_alpha * len(W) * m @ m
+    return value, G + model.ridge * W, g + model.intercept_alpha * (b - b.mean())
+
+
+def norm_height(name, v, a):
+    """The norm of one feature."""
+    r, s = np.sqrt(v @ v), np.abs(v).sum()
+    if name == "mcp":
+        return a * r - r**2 / (2 * GAMMA) if r <= GAMMA * a else GAMMA * a**2 / 2
+    if name == "scad":
+        if r <= a:
+            return a * r
+        if r <= GAMMA * a:
+            return (2 * GAMMA * a * r - r**2 - a**2) / (2 * (GAMMA - 1))
+        return a**2 * (GAMMA + 1) / 2
+    return a * min(s, GAMMA * a) if name == "capped" else a * np.sqrt(s)
+
+
+def norm_slope(name, v, a):
+    """Its slope in the length, for v = 0 the one at which growing costs as much as it brings."""
+    r, s = np.sqrt(v @ v), np.abs(v).sum()
+    if name == "mcp":
+        return max(a - r / GAMMA, 0.0)
+    if name == "scad":
+        return a if r <= a else max((GAMMA * a - r) / (GAMMA - 1), 0.0)
+    if name == "capped":
+        return a if s < GAMMA * a else 0.0
+    return np.inf if s == 0 else a / (2 * np.sqrt(s))
+
+
+def violation_of_norm(name, V, G, a):
+    """Largest distance of -G from the subdifferential of the norm, over the features."""
+    worst = 0.0
+    for v, g in zip(V.T, G.T, strict=True):
+        slope = norm_slope(name, v, a)
+        if name in ("capped", "sqrt"):  # entry by entry
+            off = np.where(v != 0, np.abs(g + np.where(np.isinf(slope), 0, slope) * np.sign(v)), 0.0)
+            off = np.maximum(off, np.where(v == 0, np.abs(g) - slope, 0.0))
+        elif v.any():
+            off = np.abs(g + slope * v / np.linalg.norm(v))
+        else:
+            off = np.linalg.norm(g) - slope
+        worst = max(worst, np.max(off))
+    return worst
+
+
+def cluster_cost(model, V, labels):
+    """The penalty of clusters for given labels."""
+    mean, cost = V.mean(axis=0), model.mean_ratio * len(V) * (V.mean(axis=0) ** 2).sum()
+    for c in set(labels.tolist()):
+        own = V[labels == c]
+        center = own.mean(axis=0)
+        cost += ((own - center) ** 2).sum() + model.between_ratio * len(own) * ((center - mean) ** 2).sum()
+    return 0.5 * model.alpha * cost
+
+
+def cluster_gradient(model, V, labels):
+    centers = np.array([V[labels == c].mean(axis=0) for c in labels])
+    mean = V.mean(axis=0)
+    return model.alpha * (V - centers + model.between_ratio * (centers - mean) + model.mean_ratio * mean)
+
+
+def factor_cost(model, S, L):
+    rho = model.sparsity
+    return model.alpha * (rho * np.abs(S).sum() + 0.5 * (1 - rho) * (L**2).sum())
+
+
+def penalty(name, model):
+    """The penalty at a fitted model."""
+    V = pieces(model)[0]
+    if name == "kmeans":
+        return cluster_cost(model, V, model.labels_)
+    if name == "latent":
+        return factor_cost(model, model.codes_, model.components_)
+    return sum(norm_height(name, v, model.alpha) for v in V.T)
+
+
+def cost_of_start(name, model, V):
+    """The least penalty of the non-convex model at V that its start can have."""
+    if name == "kmeans":
+        splits = [np.array([0, *rest]) for rest in product(range(2), repeat=len(V) - 1)]
+        return V, min(cluster_cost(model, V, labels) for labels in splits)
+    if name == "latent":
+        U, s, Vt = np.linalg.svd(V, full_matrices=False)
+        S, L = U[:, :2] * s[:2], Vt[:2]
+        sizes = np.geomspace(1e-3, 1e3, 20_001)[:, None]  # of each component: S / size, L * size
+        cost = model.sparsity * np.abs(S).sum(axis=0) / sizes + 0.5 * (1 - model.sparsity) * sizes**2
+        return S @ L, model.alpha * cost.min(axis=0).sum()
+    return V, sum(norm_height(name, v, model.alpha) for v in V.T)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Every case, fitted once."""
+    found = {}
+
+    def get(name, kind, layout, variant):
+        key = name, kind, layout, variant
+        if key not in found:
+            data = make_layout(layout, classification=kind == "classification", n=80)
+            found[key] = make(name, kind, **VARIANTS[variant]).fit(**data.fit_args()), data
+        return found[key]
+
+    return get
+
+
+# --- every model ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
+def test_objective_is_the_formula(name, kind, layout, variant, fitted):
+    model, data = fitted(name, kind, layout, variant)
+    value = smooth(model, data, *pieces(model))[0] + penalty(name, model)
+    np.testing.assert_allclose(model.objective_, value, rtol=1e-10)
+    assert np.isnan(model.dual_gap_)
+    assert model.coef_.any()
+
+
+@pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
+def test_the_end_is_stationary(name, kind, layout, variant, fitted):
+    model, data = fitted(name, kind, layout, variant)
+    V, m, b = pieces(model)
+    _, G, g = smooth(model, data, V, m, b)
+    scale = np.linalg.norm(smooth(model, data, 0 * V, 0 * m, b)[1])
+    assert np.abs(g).max() <= 1e-6 * scale
+    if model.mean_alpha is not None:
+        assert np.abs(G.sum(axis=0) + model.mean_alpha * len(V) * m).max() <= 1e-6 * scale
+    if name in NORMS:
+        assert violation_of_norm(name, V, G, model.alpha) <= 1e-6 * scale
+    elif name == "kmeans":
+        assert np.abs(G + cluster_gradient(model, V, model.labels_)).max() <= 1e-6 * scale
+    else:
+        S, L, rho = model.codes_, model.components_, model.alpha * model.sparsity
+        np.testing.assert_allclose(S @ L, V, atol=1e-10)
+        assert np.abs(S.T @ G + (model.alpha - rho) * L).max() <= 1e-6 * scale
+        H = G @ L.T
+        off = np.where(S != 0, np.abs(H + rho * np.sign(S)), np.abs(H) - rho)
+        assert off.max() <= 1e-6 * scale
+
+
+@pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
+def test_the_end_is_better_than_the_convex_start(name, kind, layout, variant, fitted):
+    model, data = fitted(name, kind, layout, variant)
+    V, m, b = convex_start(name, model, data)
+    V, cost = cost_of_start(name, model, V)
+    if name == "latent":  # its intercepts are those for the product of the factors
+        for _ in range(200):
+            _, _, g = smooth(model, data, V, m, b)
+            b = b - g / (1 + model.intercept_alpha)
+    assert model.objective_ < (smooth(model, data, V, m, b)[0] + cost) * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_seed_gives_the_same_model(name, kind, fitted):
+    model, data = fitted(name, kind, "stacked", "plain")
+    again = clone(model).fit(**data.fit_args())
+    assert np.array_equal(again.coef_, model.coef_)
+    assert np.array_equal(again.intercept_, model.intercept_)
+    assert again.objective_ == model.objective_
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"kmeans"}))
+def test_too_few_iterations_are_said(name, kind):
+    data = make_layout("stacked", classification=kind == "classification", n=80)
+    with pytest.warns(ConvergenceWarning, match="with a stationarity of") as caught:
+        make(name, kind, tol=1e-12, max_iter=1).fit(**data.fit_args())
+    assert len(caught) == 1
+
+
+def test_every_norm_is_convex_or_tested():
+    norms = next(c for c in GroupSparseRegressor._parameter_constraints["norm"] if hasattr(c, "options"))
+    convex = {n for n in norms.options if GroupSparseRegressor(0.1, norm=n)._penalty().convex}
+    assert convex | set(NORMS) == norms.options
+    assert inspect.signature(GroupSparseRegressor).parameters["gamma"].default == GAMMA
+
+
+# --- norms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mcp", "scad"])
+def test_strong_features_are_not_shrunken(name):
+    data = make_multitask_regression(8, 60, 25, noise=1.0, random_state=0)
+    rows = {t: data.tasks == t for t in range(8)}
+    oracle = np.zeros((8, 25))
+    for t in range(8):
+        X = np.column_stack([data.X[rows[t]][:, data.support], np.ones(60)])
+        oracle[t, data.support] = np.linalg.lstsq(X, data.y[rows[t]], rcond=None)[0][:-1]
+
+    def bias(model):
+        model.fit(data.X, data.y, tasks=data.tasks)
+        assert set(np.flatnonzero(data.support)) <= set(model.support_.tolist())
+        return np.linalg.norm((model.coef_ - oracle)[:, data.support])
+
+    concave, group_lasso = bias(make(name, alpha=0.6)), bias(GroupSparseRegressor(0.6, **TIGHT))
+    assert concave < 0.1 * group_lasso
+
+
+# --- clusters -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    return make_multitask_regression(
+        7, 30, 6, structure="clustered", n_clusters=2, task_spread=0.2, random_state=1
+    )
+
+
+def kmeans(data, **params):
+    model = ClusteredRegressor(0.5, relaxation="kmeans", **{"random_state": 0, **TIGHT, **params})
+    return model.fit(data.X, data.y, tasks=data.tasks)
+
+
+def given(data, labels, **params):
+    """The convex model for known clusters."""
+    model = MultiTaskRegressor(0.5, penalty=Clusters(labels=labels, **params), **TIGHT)
+    return model.fit(data.X, data.y, tasks=data.tasks)
+
+
+@pytest.mark.parametrize("params", [{}, {"mean_ratio": 0.3}, {"between_ratio": 0.4}])
+def test_clear_clusters_give_the_global_optimum(params, clusters):
+    model, truth = kmeans(clusters, **params), given(clusters, clusters.labels, **params)
+    np.testing.assert_allclose(model.objective_, truth.objective_, rtol=1e-9)
+    np.testing.assert_allclose(model.coef_, truth.coef_, atol=1e-6)
+    splits = [np.array([0, *rest]) for rest in product(range(2), repeat=6)]
+    best = min(given(clusters, labels, **params).objective_ for labels in splits)
+    np.testing.assert_allclose(model.objective_, best, rtol=1e-9)
+    assert np.isnan(model.dual_gap_)
+    assert truth.dual_gap_ <= 1e-8
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_task_is_better_off_in_another_cluster(seed, kind):
+    data = make_layout("stacked", kind == "classification", n_tasks=9, n=180, seed=seed)
+    model = make("kmeans", kind, n_clusters=3, n_init=1, random_state=seed).fit(**data.fit_args())
+    W, labels = model.coef_, model.labels_
+    now = cluster_cost(model, W, labels)
+    centers = model.cluster_centers_
+    nearest = ((W[:, None] - centers) ** 2).sum(axis=2).argmin(axis=1)  # a step of Lloyd's
+    assert cluster_cost(model, W, nearest) >= now * (1 - 1e-9)
+    for t, c in product(range(9), range(3)):
+        moved = labels.copy()
+        moved[t] = c
+        assert cluster_cost(model, W, moved) >= now * (1 - 1e-9)
+
+
+def test_more_starts_are_no_worse():
+    data = make_layout("stacked", n_tasks=9, n=90)
+    one, many = (
+        make("kmeans", n_clusters=4, n_init=n, alpha=2.0).fit(**data.fit_args()).objective_ for n in (1, 10)
+    )
+    assert many <= one
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize(("n_clusters", "ratio"), [(1, 1.0), (4, 0.1)])
+def test_kmeans_ends_at_mean_regularisation(n_clusters, ratio, kind):
+    data = make_layout("stacked", kind == "classification")
+    model = make("kmeans", kind, n_clusters=n_clusters).fit(**data.fit_args())
+    a = model.alpha
+    cls = MeanRegularizedRegressor if kind == "regression" else MeanRegularizedClassifier
+    other = cls(a * ratio, mean_alpha=0.2 * a, **TIGHT).fit(**data.fit_args())
+    np.testing.assert_allclose(model.objective_, other.objective_, rtol=1e-9)
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-6)
