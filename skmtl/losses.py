@@ -273,10 +273,11 @@ class Multinomial(Loss):
         return bend * (d - (bend * d).sum(axis=-1, keepdims=True))
 
     def project(self, y, u):
-        """Nearest u (after a rescaling of the classes) with a finite conjugate."""
+        """A u with a finite conjugate: negative probabilities are set to zero, the others rescaled."""
         own = self._indicator(y)
         p = np.maximum(u + own, 0.0)
-        return p / np.maximum(p.sum(axis=-1, keepdims=True), np.finfo(float).tiny) - own
+        total = p.sum(axis=-1, keepdims=True)
+        return np.where(total > 0, p / np.where(total > 0, total, 1.0), own) - own
 
     def conjugate(self, y, u):
         """Fenchel conjugate in eta; infinite where u plus the indicator of y is no distribution."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..losses import Loss
+from ..losses import Loss, RootSquaredError
 from ._base import iterated_step, pooled_intercepts
 from ._rows import RowsTerm
 
@@ -160,6 +160,8 @@ class PerTask(Loss):
     """
 
     def __init__(self, losses, data):
+        if any(isinstance(loss, RootSquaredError) for loss in losses):
+            raise ValueError("RootSquaredError is for all tasks or for none: it has no mean over rows.")
         self.n_outputs = max(loss.n_outputs for loss in losses)
         self.curvature = max(loss.curvature for loss in losses)
         kinds = {loss: [t for t, other in enumerate(losses) if other == loss] for loss in losses}

@@ -61,7 +61,9 @@ class Clustered(LinearModel):
             found = KMeans(k, n_init=self.n_init, random_state=self.random_state).fit_predict(W)
         _, first, position = np.unique(found, return_index=True, return_inverse=True)
         self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
-        centers = np.array([result.coef[self.labels_ == c].mean(axis=0) for c in range(self.labels_.max() + 1)])
+        centers = np.array(
+            [result.coef[self.labels_ == c].mean(axis=0) for c in range(self.labels_.max() + 1)]
+        )
         self.cluster_centers_ = centers if self._n_outputs == 1 else centers.reshape(k, self._n_outputs, -1)
         self.task_similarity_ = self._similarity(W)
 

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .._tasks import missing_labels
-from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, RootSquaredError, get_loss
+from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ..penalties import L2, Features, InfConv, Penalty
 from ._base import LinearModel, estimator, plain_labels
 
@@ -41,7 +41,8 @@ class MixedTaskModel(LinearModel):
     penalty : Penalty, optional
         Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``, the tasks share
         which features matter. A penalty that pulls coefficients of different tasks together
-        (`Coupling`) makes sense where they are in the same units.
+        (`Coupling`) makes sense where they are in the same units. Where a task has more than two
+        classes, Omega acts on a W with as many vectors per task; other tasks use the first of theirs.
 
     Attributes
     ----------
@@ -105,9 +106,6 @@ class MixedTaskModel(LinearModel):
             at &= used
             codes[at], own = self._encode_task(label, loss, plain_labels(y[at]))
             self._losses_.append(own)
-        kinds = [isinstance(loss, RootSquaredError) for loss in self._losses_]
-        if any(kinds) and not all(kinds):
-            raise ValueError("root_squared_error is for all tasks or for none: it has no mean over rows.")
         return codes
 
     def _losses_by_task(self):
