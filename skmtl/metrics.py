@@ -413,9 +413,15 @@ def _task_blocks(y_true, y_pred, tasks, sample_weight):
     weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
     weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
     blocks = [
-        tuple(None if a is None else a[seen[:, t], t] for a in (y_true, y_pred, weight)) for t in columns
+        tuple(None if a is None else _plain(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
+        for t in columns
     ]
     return names or list(columns), [_positive(block) for block in blocks]
+
+
+def _plain(values):
+    """Values of one task as an array of their type: other tasks may have labels of another."""
+    return np.array(values.tolist()) if values.dtype == object and len(values) else values
 
 
 def _positive(block):
@@ -428,7 +434,8 @@ def _positive(block):
 
 def _scores(function, blocks, kwargs):
     """The metric on each block, NaN where it is undefined."""
-    needed = _n_values_needed(np.concatenate([block[0] for block in blocks]))
+    alike = len({block[0].dtype.kind for block in blocks if len(block[0])}) == 1
+    needed = _n_values_needed(np.concatenate([block[0] for block in blocks])) if alike else 2
     scores, problem = np.full(len(blocks), np.nan), None
     for t, (y_true, y_pred, weight) in enumerate(blocks):
         if not len(y_true):

@@ -19,7 +19,6 @@ from skmtl import (
     MultiTaskRegressor,
     Pooled,
     SingleTask,
-    TraceNormClassifier,
     TraceNormRegressor,
 )
 
@@ -320,17 +319,6 @@ def test_fit_of_a_classifier(model, mistake):
     arguments, message = CLASSIFIER_FIT[mistake]
     with pytest.raises(ValueError, match=message):
         fit(model, arguments, TWO)
-
-
-@every([MeanRegularizedClassifier(), GroupSparseClassifier(), MultiTaskClassifier(), TraceNormClassifier()])
-@pytest.mark.parametrize(
-    "labels, tasks",
-    [(NAMES[CODES], TASKS), (np.column_stack([CODES, CODES[::-1]]), None), (CODES, None)],
-    ids=["stacked", "shared", "single"],
-)
-def test_more_than_two_classes(model, labels, tasks):
-    with pytest.raises(ValueError, match=r"Only binary classification is supported\..* 3 classes"):
-        model.fit(X, labels, tasks=tasks)
 
 
 # --- predict and score --------------------------------------------------------------------------

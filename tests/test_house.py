@@ -20,8 +20,8 @@ SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
-    "_kernels", "_data", "_tasks", "statistics", "losses", "_terms", "penalties", "_problem", "solvers", "metrics",
-    "linear_model",
+    "_kernels", "_data", "_tasks", "statistics", "losses", "_terms", "penalties", "_problem", "solvers",
+    "metrics", "linear_model",
 ]  # fmt: skip
 HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}
 

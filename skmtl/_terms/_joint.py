@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..losses import Loss, RootSquaredError
-from ._base import iterated_step, pooled_intercepts
+from ._base import TINY, iterated_step, pooled_intercepts
 from ._rows import RowsTerm
 
 
@@ -49,8 +49,11 @@ class OutputsTerm(RowsTerm):
         units = [np.broadcast_to(d, (*self.data.y.shape, K)) for d in np.eye(K)]
         H = [self.data.task_sums(self._times(bend, d)) for d in units]
         H = np.stack(H, axis=1)  # (n_tasks, K, K); singular along the constants, as g is
-        if not a:
+        if not a and isinstance(self.loss, PerTask):
             return np.einsum("tkl,tl->tk", np.linalg.pinv(H, rcond=1e-13, hermitian=True), -g)
+        if not a:  # the constants are lifted: g has no component there
+            level = np.trace(H, axis1=1, axis2=2)[:, None, None] / K + TINY
+            return np.linalg.solve(H + level * (1 / K + 1e-14 * np.eye(K)), -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
         center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)

@@ -107,7 +107,7 @@ class RowsTerm(DataTerm):
             while size > 0.1 and self.value(None, image, b + step) > value + 1e-15 * abs(value):
                 step, size = step / 2, size / 2
             b = b + step
-            if size <= 1e-12 * (1.0 + np.abs(b).max()):
+            if size <= 1e-7 * (1.0 + np.abs(b).max()):  # the error left is its square
                 break
         return b
 

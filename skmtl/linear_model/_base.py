@@ -120,20 +120,21 @@ class LinearClassifier(ClassifierMixin, LinearModel):
         used = ~missing_labels(y)
         if sample_weight is not None:
             used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
-        self.classes_ = _classes(y[used])
+        # rows not used have weight zero in 1-D
+        codes = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
+        own = (
+            [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)] if y.ndim == 2 else []
+        )
+        self.classes_ = _union(own) if own else _classes(y[used])
         if len(self.classes_) < 2:
             raise ValueError(f"y holds only one class, {self.classes_.tolist()}; a classifier needs two.")
         if len(self.classes_) > 2 and self.loss != "log_loss":
             raise ValueError(f"loss={self.loss!r} is for two classes; y has {len(self.classes_)}.")
-        # rows not used have weight zero in 1-D
-        codes = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
-        if y.ndim == 2 and len(self.classes_) > 2:
-            own = [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
-            if any(len(found) < len(self.classes_) for found in own):
-                self.classes_ = own
-                for column, rows, labels, out in zip(y.T, used.T, own, codes.T, strict=True):
-                    out[rows] = np.searchsorted(labels, plain_labels(column[rows]))
-                return codes
+        if len(self.classes_) > 2 and any(len(found) < len(self.classes_) for found in own):
+            self.classes_ = own
+            for column, rows, labels, out in zip(y.T, used.T, own, codes.T, strict=True):
+                out[rows] = np.searchsorted(labels, plain_labels(column[rows]))
+            return codes
         codes[used] = np.searchsorted(self.classes_, plain_labels(y[used]))
         return codes
 
@@ -228,3 +229,10 @@ def _classes(labels):
     labels = plain_labels(labels)
     check_classification_targets(labels)
     return np.unique(labels)
+
+
+def _union(sets):
+    """All labels of several sets; of different types they stay objects, not sorted."""
+    if len({labels.dtype.kind for labels in sets}) == 1:
+        return np.unique(np.concatenate(sets))
+    return np.array(list(dict.fromkeys(label for labels in sets for label in labels.tolist())), dtype=object)

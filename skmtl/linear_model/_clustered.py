@@ -64,7 +64,9 @@ class Clustered(LinearModel):
         centers = np.array(
             [result.coef[self.labels_ == c].mean(axis=0) for c in range(self.labels_.max() + 1)]
         )
-        self.cluster_centers_ = centers if self._n_outputs == 1 else centers.reshape(k, self._n_outputs, -1)
+        self.cluster_centers_ = (
+            centers if self._n_outputs == 1 else centers.reshape(len(centers), self._n_outputs, -1)
+        )
         self.task_similarity_ = self._similarity(W)
 
     def _similarity(self, W):

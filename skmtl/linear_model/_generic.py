@@ -111,3 +111,8 @@ class MultiTaskClassifier(Generic, LinearClassifier):
     >>> model.fit(data.X, data.y, tasks=data.tasks).coef_.shape
     (5, 20)
     """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **Generic._parameter_constraints,
+    }

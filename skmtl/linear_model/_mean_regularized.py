@@ -115,3 +115,8 @@ class MeanRegularizedClassifier(MeanRegularized, LinearClassifier):
     >>> model.n_tasks_
     5
     """
+
+    _parameter_constraints = {
+        **LinearClassifier._parameter_constraints,
+        **MeanRegularized._parameter_constraints,
+    }

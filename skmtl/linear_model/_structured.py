@@ -166,7 +166,7 @@ class Temporal(LinearModel):
         self._order_ = read_order(self.order, self.tasks_)
 
     def _penalty(self):
-        if self.smooth == "fused":
+        if self.smooth == "fused" and self.n_tasks_ > 1:  # one task has no changes
             return Features(Fused(self.alpha, self.l1_ratio, self.group_ratio, order=self._order_))
         share = min(self.l1_ratio + self.group_ratio, 1.0)
         steps = Coupling.graph(chain(self._order_), alpha=self.alpha * (1 - share))

@@ -162,8 +162,8 @@ class Factorized(Penalty):
         rng = check_random_state(self.random_state)
         U, s, Vt = np.linalg.svd(W, full_matrices=False)
         k = self.n_components
-        S = 1e-3 * s.max(initial=1e-3) * rng.standard_normal((len(W), k))
-        L = 1e-3 * rng.standard_normal((k, W.shape[1]))
+        size = 1e-3 * s.max(initial=0.0)
+        S, L = size * rng.standard_normal((len(W), k)), size * rng.standard_normal((k, W.shape[1]))
         n = min(k, len(s))
         S[:, :n], L[:n] = U[:, :n] * s[:n], Vt[:n]
         return self.balanced(S, L)

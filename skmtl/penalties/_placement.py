@@ -78,8 +78,8 @@ class Placement(Penalty):
 
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""
-        function = clone(self.function)
-        return self._with(function.set_params(alpha=function.alpha * factor))
+        alpha = self.alpha  # says it if the function is none
+        return self._with(clone(self.function).set_params(alpha=alpha * factor))
 
     def surrogate(self):
         """The same placement of the function's convex surrogate, None if it is convex."""

@@ -1,0 +1,209 @@
+"""Classes: more than two, label sets of their own, and tasks of different kinds in one model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import task_estimators
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skmtl import (
+    GroupSparseClassifier,
+    MeanRegularizedClassifier,
+    MixedTaskModel,
+    MultiTaskClassifier,
+    TaskKFold,
+    TraceNormClassifier,
+)
+from skmtl.losses import Huber, RootSquaredError
+from skmtl.penalties import Coupling, Ridge
+
+CLASSIFIERS = [cls for name, cls in task_estimators().items() if name.endswith("Classifier")]
+rng = np.random.default_rng(0)
+N, NAMES = 150, np.array(["high", "low", "mid"])
+X = rng.normal(size=(N, 4))
+SCORES = X @ rng.normal(size=(4, 3)) + 0.3 * rng.normal(size=(N, 3))
+CODES = SCORES.argmax(axis=1)
+LABELS = NAMES[CODES]
+TASKS = np.array(["ash", "birch", "cedar"])[rng.integers(3, size=N)]
+SHARED = np.column_stack([LABELS, NAMES[(-SCORES).argmax(axis=1)]])
+
+
+@pytest.mark.parametrize("cls", CLASSIFIERS)
+def test_three_classes(cls):
+    model = cls(tol=1e-5).fit(X, LABELS, tasks=TASKS)
+    proba = model.predict_proba(X, tasks=TASKS)
+    assert_array_equal(model.classes_, NAMES)
+    assert model.coef_.shape == (3, 3, 4) and model.intercept_.shape == (3, 3)
+    assert proba.shape == (N, 3)
+    assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    assert_array_equal(model.predict(X, tasks=TASKS), NAMES[proba.argmax(axis=1)])
+    assert_allclose(model.decision_function(X, tasks=TASKS).argmax(axis=1), proba.argmax(axis=1))
+    assert model.score(X, LABELS, tasks=TASKS) == np.mean(model.predict(X, tasks=TASKS) == LABELS) > 0.7
+    assert_allclose(model.mean_coef_ + model.deviation_coef_, model.coef_)
+
+    shared = cls(tol=1e-5).fit(X, SHARED)
+    proba = shared.predict_proba(X)
+    assert shared.predict(X).shape == (N, 2) and proba.shape == (N, 2, 3)
+    assert_allclose(proba.sum(axis=-1), 1.0, rtol=1e-12)
+    assert shared.score(X, SHARED) > 0.7
+
+    single = cls(tol=1e-5).fit(X, LABELS)
+    assert single.coef_.shape == (3, 4) and single.intercept_.shape == (3,)
+    assert single.predict_proba(X).shape == (N, 3)
+
+
+def test_one_task_is_multinomial_logistic_regression():
+    """C of scikit-learn is 1 / (n alpha)."""
+    ours = MultiTaskClassifier(0.05, penalty=Ridge(), tol=1e-12).fit(X, LABELS)
+    theirs = LogisticRegression(C=1 / (0.05 * N), tol=1e-10, max_iter=10_000).fit(X, LABELS)
+    assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+    assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
+
+
+def test_two_classes_as_two_outputs_are_the_logistic_model():
+    """With a label set of its own per column the two-class column has two vectors, w and -w."""
+    two = np.where(CODES == 0, 5.0, 7.0)
+    model = MultiTaskClassifier(0.05, penalty=Ridge(), tol=1e-12).fit(X, np.column_stack([CODES, two]))
+    # ||w||^2 + ||-w||^2 for a difference 2 w: half the penalty of one vector 2 w
+    alone = MultiTaskClassifier(0.025, penalty=Ridge(), tol=1e-12).fit(X, two)
+    assert_allclose(model.predict_proba(X)[1], alone.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [GroupSparseClassifier, MeanRegularizedClassifier, TraceNormClassifier])
+def test_label_sets_of_their_own(cls):
+    Y = np.empty((N, 3), dtype=object)
+    Y[:, 0], Y[:, 1], Y[:, 2] = LABELS, np.where(X[:, 0] > 0, 1, 2), CODES + 10
+    Y[::7, 1] = None
+    model = cls().fit(X, Y)
+    assert [own.tolist() for own in model.classes_] == [NAMES.tolist(), [1, 2], [10, 11, 12]]
+    proba = model.predict_proba(X)
+    assert [p.shape for p in proba] == [(N, 3), (N, 2), (N, 3)]
+    for t, p in enumerate(proba):
+        assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+        assert_array_equal(model.predict(X)[:, t], model.classes_[t][p.argmax(axis=1)])
+    assert model.score(X, Y) > 0.8
+
+
+def test_a_class_missing_in_some_task_is_fine_and_missing_everywhere_is_not():
+    gone = (TASKS == "ash") & (LABELS == "mid")
+    rows, tasks = X[~gone], TASKS[~gone]
+    model = MeanRegularizedClassifier(0.1, mean_alpha=0.01).fit(rows, LABELS[~gone], tasks=tasks)
+    proba = model.predict_proba(rows, tasks=tasks)
+    assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    assert proba[tasks == "ash", 2].max() < 1e-6 < proba[tasks != "ash", 2].max()
+    with pytest.raises(ValueError, match="y holds only one class, \\['low'\\]; a classifier needs two"):
+        model.fit(X, np.full(N, "low"), tasks=TASKS)
+    weight = (LABELS != "mid").astype(float)  # rows of weight zero do not exist
+    assert model.fit(X, LABELS, tasks=TASKS, sample_weight=weight).classes_.tolist() == ["high", "low"]
+
+
+def test_renaming_classes_changes_nothing():
+    first = TraceNormClassifier(0.01, tol=1e-9).fit(X, LABELS, tasks=TASKS)
+    other = TraceNormClassifier(0.01, tol=1e-9).fit(X, CODES[::1] * -1, tasks=TASKS)  # reversed order
+    assert_allclose(other.coef_[:, ::-1], first.coef_, atol=1e-5)
+
+
+def test_options_of_three_classes():
+    options = {"mean_alpha": 0.1, "intercept_alpha": 0.3, "ridge": 0.01, "task_weight": "samples"}
+    model = GroupSparseClassifier(0.02, handle_unknown="average", **options)
+    model.fit(X, LABELS, tasks=TASKS, sample_weight=rng.uniform(0.5, 1.0, N))
+    assert model.dual_gap_ >= 0 and model.mean_coef_.shape == (3, 4)
+    unseen = model.predict_proba(X[:5], tasks=["oak"] * 5)
+    eta = X[:5] @ model.mean_coef_.T + model.mean_intercept_
+    assert_allclose(unseen, np.exp(eta) / np.exp(eta).sum(axis=1, keepdims=True), rtol=1e-10)
+
+
+def test_squared_hinge():
+    two = CODES == 0
+    model = GroupSparseClassifier(0.01, loss="squared_hinge").fit(X, two, tasks=TASKS)
+    assert model.score(X, two, tasks=TASKS) > 0.85 and not hasattr(model, "predict_proba")
+    with pytest.raises(ValueError, match="loss='squared_hinge' is for two classes; y has 3"):
+        model.fit(X, LABELS, tasks=TASKS)
+
+
+def test_three_classes_in_a_search():
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(tree=TASKS.astype("U"))
+    codes = np.unique(TASKS, return_inverse=True)[1]
+    frame["tree"] = codes
+    search = GridSearchCV(
+        MeanRegularizedClassifier(task_column="tree"),
+        {"alpha": [0.01, 1.0]},
+        cv=TaskKFold(3, task_column="tree"),
+        scoring="neg_log_loss",
+        error_score="raise",
+    )
+    assert np.isfinite(search.fit(frame, LABELS).cv_results_["mean_test_score"]).all()
+
+
+# --- tasks of different kinds ---
+
+LOSSES = {"grade": "log_loss", "level": "huber", "size": "squared_error"}
+
+
+def mixed():
+    Y = pd.DataFrame({"size": 20 + 3 * SCORES[:, 1], "grade": LABELS, "level": SCORES[:, 0]}, dtype=object)
+    Y.iloc[::5, 0], Y.iloc[::6, 1] = None, None
+    return Y
+
+
+def test_mixed_tasks_on_the_same_rows():
+    Y = mixed()
+    model = make_pipeline(StandardScaler(), MixedTaskModel(0.01, losses=LOSSES)).fit(X, Y)
+    inner = model[-1]
+    assert inner.tasks_.tolist() == ["size", "grade", "level"]
+    assert {task: own.tolist() for task, own in inner.classes_.items()} == {"grade": NAMES.tolist()}
+    found = model.predict(X)
+    assert found.shape == (N, 3) and set(found[:, 1]) <= set(NAMES)
+    proba = model.predict_proba(X)
+    assert list(proba) == ["grade"] and proba["grade"].shape == (N, 3)
+    assert_allclose(proba["grade"].sum(axis=1), 1.0, rtol=1e-12)
+    assert model.score(X, Y) > 0.8 and inner.dual_gap_ >= 0
+
+
+def test_mixed_tasks_on_rows_of_their_own():
+    y = np.where(TASKS == "ash", SCORES[:, 0] > 0, SCORES[:, 0] + 5)
+    losses = {"ash": "log_loss", "birch": "squared_error", "cedar": Huber(2.0)}
+    model = MixedTaskModel(0.01, losses=losses, penalty=Ridge()).fit(X, y, tasks=TASKS)
+    ash = TASKS == "ash"
+    alone = MultiTaskClassifier(0.01, penalty=Ridge(), tol=1e-8).fit(X[ash], y[ash] > 0.5)
+    assert_allclose(model.predict_proba(X[ash], tasks=TASKS[ash]), alone.predict_proba(X[ash]), atol=1e-2)
+    assert set(model.predict(X[ash], tasks=TASKS[ash])) <= {0.0, 1.0}
+    assert model.score(X, y, tasks=TASKS) > 0.8
+    with pytest.raises(ValueError, match="task 'birch' has no class probabilities"):
+        model.predict_proba(X, tasks=TASKS)
+
+
+def test_counts_are_predicted_on_their_scale():
+    counts = rng.poisson(np.exp(0.5 * X[:, 0] + 1.0)).astype(float)
+    Y = np.column_stack([counts, X[:, 1]])
+    model = MixedTaskModel(0.01, losses={0: "poisson", 1: "squared_error"}).fit(X, Y)
+    assert (model.predict(X)[:, 0] > 0).all() and model.score(X, Y) > 0.5
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"losses": {"grade": "log_loss"}}, "tasks without a loss: \\['size', 'level'\\]"),
+        ({"losses": {**LOSSES, "oak": "huber"}}, "unknown tasks: \\['oak'\\]"),
+        ({"losses": {**LOSSES, "size": "l2"}}, "losses must be Loss objects or among .* got 'l2'"),
+        ({"losses": {**LOSSES, "grade": "huber"}}, "task 'grade' has the regression loss 'huber'"),
+        ({"losses": {**LOSSES, "grade": "squared_hinge"}}, "is for two classes; y has 3"),
+        ({"losses": {**LOSSES, "size": RootSquaredError()}}, "for all tasks or for none"),
+        ({"losses": {**LOSSES, "level": "poisson"}}, "needs targets y >= 0"),
+        ({"losses": "median"}, "The 'losses' parameter"),
+        ({"losses": LOSSES, "handle_unknown": "average"}, "no meaning for tasks of different kinds"),
+    ],
+)
+def test_malformed_mixtures(params, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        MixedTaskModel(**params).fit(X, mixed())
+
+
+def test_the_root_of_the_squared_error_for_all_tasks():
+    Y = np.column_stack([X[:, 0] + 0.1 * rng.normal(size=N), X[:, 0] + 3 * rng.normal(size=N)])
+    model = MixedTaskModel(0.05, losses="root_squared_error", penalty=Coupling()).fit(X, Y)
+    assert np.isfinite(model.objective_) and model.dual_gap_ >= 0
