@@ -362,6 +362,21 @@ def test_no_task_is_better_off_in_another_cluster(seed, kind):
         assert cluster_cost(model, W, moved) >= now * (1 - 1e-9)
 
 
+def test_tasks_change_clusters_on_the_way():
+    data = make_layout("stacked", n_tasks=12, n=96, seed=10)
+    model = make("kmeans", alpha=0.05, n_clusters=3, between_ratio=0.05).fit(**data.fit_args())
+    assert model.n_iter_ > model.n_init  # the clusters of the start would need one solution for each
+    nearest = ((model.coef_[:, None] - model.cluster_centers_) ** 2).sum(axis=2).argmin(axis=1)
+    assert np.array_equal(nearest, model.labels_)
+
+
+def test_clusters_that_would_still_change_are_said():
+    data = make_layout("stacked", n_tasks=12, n=96, seed=10)
+    model = make("kmeans", alpha=0.05, n_clusters=3, between_ratio=0.05).set_params(max_iter=1)
+    with pytest.warns(ConvergenceWarning, match="stationarity of inf"):
+        model.fit(**data.fit_args())
+
+
 def test_more_starts_are_no_worse():
     data = make_layout("stacked", n_tasks=9, n=90)
     one, many = (

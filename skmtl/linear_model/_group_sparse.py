@@ -143,7 +143,8 @@ class GroupSparseClassifier(GroupSparse, LinearClassifier):
         * "exclusive": ``1/2 ||v||_1^2``, tasks compete for features;
         * "mcp", "scad": concave functions of ``||v||_2`` with slope 1 at zero that are constant from
           ``gamma alpha`` on; "capped": ``min(||v||_1, gamma alpha)``; "sqrt": ``sqrt(||v||_1)``. Large
-          coefficients are shrunken less, or not at all; the solution may be a local one.
+          coefficients are shrunken less, or not at all; the solution may be a local one. Where
+          classes can be separated they need ``ridge > 0``: a flat penalty bounds nothing.
     l1_ratio : float in [0, 1], default=0.5
         rho of "sparse"; other norms ignore it.
     gamma : float, default=3.0

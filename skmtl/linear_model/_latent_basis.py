@@ -15,17 +15,19 @@ class LatentBasis(LinearModel):
 
     n_components: int = 2
     sparsity: float = 0.5
+    n_init: int = 5
     random_state: Any = None
 
     _parameter_constraints = {
         **LinearModel._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "sparsity": [Interval(Real, 0, 1, closed="both")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
     def _penalty(self):
-        return Factorized(self.alpha, self.n_components, self.sparsity, self.random_state)
+        return Factorized(self.alpha, self.n_components, self.sparsity, self.n_init, self.random_state)
 
     def _set_attributes(self, result):
         self.codes_, L = result.parts[:2]
@@ -45,7 +47,8 @@ class LatentBasisRegressor(LatentBasis, LinearRegressor):
 
     with s_i the sample weights divided by their sum over the task and rho the `sparsity`. Tasks whose
     codes use the same components form groups, which may overlap. The problem is not convex: S and L are
-    improved in turn from the leading singular vectors of single-task ridge regressions.
+    improved in turn from the leading singular vectors of single-task ridge regressions and rotations
+    of them.
 
     Parameters
     ----------
@@ -54,8 +57,10 @@ class LatentBasisRegressor(LatentBasis, LinearRegressor):
         Number of latent tasks.
     sparsity : float in [0, 1], default=0.5
         rho, the share of the penalty on the codes.
+    n_init : int, default=5
+        Number of starts, of which the best after a few rounds is followed.
     random_state : int, RandomState instance or None, default=None
-        Seed of the start of components that the single-task solution leaves empty.
+        Seed of the starts.
 
     Attributes
     ----------
@@ -99,7 +104,8 @@ class LatentBasisClassifier(LatentBasis, LinearClassifier):
         + \\alpha \\Big[ \\rho \\| S \\|_1 + \\frac{1 - \\rho}{2} \\| L \\|_F^2 \\Big]
 
     with s_i the sample weights divided by their sum over the task and rho the `sparsity`. The problem is
-    not convex: S and L are improved in turn from the leading singular vectors of single-task models.
+    not convex: S and L are improved in turn from the leading singular vectors of single-task models and
+    rotations of them.
 
     Parameters
     ----------
@@ -108,8 +114,10 @@ class LatentBasisClassifier(LatentBasis, LinearClassifier):
         Number of latent tasks.
     sparsity : float in [0, 1], default=0.5
         rho, the share of the penalty on the codes.
+    n_init : int, default=5
+        Number of starts, of which the best after a few rounds is followed.
     random_state : int, RandomState instance or None, default=None
-        Seed of the start of components that the single-task solution leaves empty.
+        Seed of the starts.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 def _directions(Vt, n_outputs):
     """Right singular vectors with an axis for the classes if there are more than two."""
-    return Vt if n_outputs == 1 else Vt.reshape(len(Vt), n_outputs, -1)
+    return Vt if n_outputs == 1 else Vt.reshape(len(Vt), n_outputs, Vt.shape[1] // n_outputs)
 
 
 @estimator

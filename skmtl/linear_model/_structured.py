@@ -174,7 +174,9 @@ class Temporal(LinearModel):
 
     def _set_attributes(self, result):
         W = result.parts[0][self._order_]
-        self.change_points_ = self.tasks_[self._order_[1:][(W[1:] != W[:-1]).any(axis=1)]]
+        jumps = np.linalg.norm(W[1:] - W[:-1], axis=1)
+        self.change_points_ = self.tasks_[self._order_[1:][jumps > 0]]
+        self.change_sizes_ = jumps[jumps > 0]
 
 
 @estimator
@@ -211,6 +213,9 @@ class TemporalRegressor(Temporal, LinearRegressor):
     ----------
     change_points_ : ndarray
         Labels of the tasks, in their order, whose coefficients differ from those of the task before.
+        A strength chosen for prediction leaves small changes beside the true ones: compare the sizes.
+    change_sizes_ : ndarray
+        Euclidean length of each change.
     %(attributes)s
 
     References
@@ -272,6 +277,9 @@ class TemporalClassifier(Temporal, LinearClassifier):
     ----------
     change_points_ : ndarray
         Labels of the tasks, in their order, whose coefficients differ from those of the task before.
+        A strength chosen for prediction leaves small changes beside the true ones: compare the sizes.
+    change_sizes_ : ndarray
+        Euclidean length of each change.
     %(attributes)s
 
     References

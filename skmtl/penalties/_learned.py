@@ -94,11 +94,7 @@ class Clusters(SmoothPenalty):
         """Clusters no worse than `labels` for W: Lloyd's iterations from their centres."""
         centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
         found = KMeans(len(centers), init=centers, n_init=1).fit(W).labels_
-        spread = [
-            sum(((W[z == c] - W[z == c].mean(axis=0)) ** 2).sum() for c in np.unique(z))
-            for z in (found, labels)
-        ]
-        return found if spread[0] < spread[1] * (1 - 1e-12) else labels
+        return found if _within(W, found) < _within(W, labels) * (1 - 1e-12) else labels
 
     def seeds(self):
         """One seed for each start."""
@@ -125,8 +121,10 @@ class Factorized(Penalty):
         Number of latent tasks.
     sparsity : float, default=0.5
         rho, the share of the penalty on the codes.
+    n_init : int, default=5
+        Number of starts: the leading singular vectors of single-task solutions, and rotations of them.
     random_state : int, RandomState instance or None, default=None
-        Seed of what the start adds to the components that the single-task solution leaves empty.
+        Seed of the rotations, and of what is added to components that a start would leave empty.
 
     References
     ----------
@@ -137,6 +135,7 @@ class Factorized(Penalty):
     alpha: float = 1.0
     n_components: int = 2
     sparsity: float = 0.5
+    n_init: int = 5
     random_state: Any = None
 
     convex = False
@@ -157,16 +156,18 @@ class Factorized(Penalty):
         """The penalty of given factors."""
         return self.alpha * (self.sparsity * np.abs(S).sum() + 0.5 * (1 - self.sparsity) * (L**2).sum())
 
-    def factors(self, W):
-        """Factors (S, L) of the leading part of W."""
+    def starts(self, W):
+        """Factors (S, L) of the leading part of W, as its singular vectors and rotated at random."""
         rng = check_random_state(self.random_state)
         U, s, Vt = np.linalg.svd(W, full_matrices=False)
-        k = self.n_components
-        size = 1e-3 * s.max(initial=0.0)
+        k, size = self.n_components, 1e-3 * s.max(initial=0.0)
         S, L = size * rng.standard_normal((len(W), k)), size * rng.standard_normal((k, W.shape[1]))
         n = min(k, len(s))
         S[:, :n], L[:n] = U[:, :n] * s[:n], Vt[:n]
-        return self.balanced(S, L)
+        yield self.balanced(S, L)
+        for _ in range(self.n_init - 1):
+            Q = np.linalg.qr(rng.standard_normal((k, k)))[0]
+            yield self.balanced(S @ Q, Q.T @ L)
 
     def balanced(self, S, L):
         """The same product with each component scaled so that it costs least."""

@@ -12,6 +12,7 @@ from .fista import CHECK_EVERY, fista
 
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
+TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
 COARSE = 1e-3  # stationarity of a start, relative to W = 0
 
 
@@ -43,7 +44,7 @@ class ClusterProblem(Problem):
     """Problem in W and the clusters of the tasks; evaluated at the current clusters, `labels`."""
 
     solver = "alternating"
-    labels = None
+    labels, settled = None, False
 
     def __init__(self, term, penalty, ridge, mean_alpha):
         super().__init__(term, penalty, ridge, mean_alpha)
@@ -54,28 +55,33 @@ class ClusterProblem(Problem):
         return Problem(self.term, self.penalty.given(labels), self.own_ridge, self.mean_alpha)
 
     def start(self):
-        """Parts of the model in which all tasks are one cluster."""
-        return _solved(self.given(np.zeros(self.shape[0])), self.zeros(), COARSE * self.scale())
+        """Parts of the model in which every task is a cluster: the least shrunken one."""
+        single = self.given(np.arange(self.shape[0]))
+        return _solved(single, self.zeros(), COARSE * self.scale())
 
     def iterate(self, parts, max_iter, target):
-        """The best of several alternations between W and the clusters."""
+        """The best of several alternations between W and the clusters, of `max_iter` rounds at most."""
         best, n_iter = (np.inf, None, None), 0
         for seed in self.penalty.seeds():
             V, labels = parts, self.penalty.assigned(parts[0], seed)
-            while n_iter < max_iter:
+            settled = False
+            for _ in range(max_iter):
                 before, problem, n_iter = labels, self.given(labels), n_iter + 1
                 V = _solved(problem, V, 0.5 * target)
                 labels = self.penalty.improved(V[0], labels)
-                if labels is before:
+                settled = labels is before
+                if settled:
                     break
             objective = problem.evaluate(V)[3]
             if objective < best[0] - 1e-12 * abs(objective):
-                best = objective, before, V
-            if n_iter == max_iter:
-                break
+                best, self.settled = (objective, before, V), settled
         self.labels = best[1]
         self.parts = self.given(self.labels).parts
         yield n_iter, best[2]
+
+    def stationarity(self, parts, start=None):
+        """That at the current clusters; infinite where they would still change."""
+        return super().stationarity(parts, start) if self.settled else np.inf
 
 
 class FactorProblem:
@@ -90,10 +96,15 @@ class FactorProblem:
         self.shape = term.shape
 
     def start(self):
-        """Factors of the solution of single-task ridge regressions (around their mean)."""
+        """Factors of the solution of single-task ridge models (around their mean), the most promising."""
         single = Problem(self.term, Ridge(self.penalty.alpha), self.ridge, self.mean_alpha)
-        parts = _solved(single, single.zeros(), COARSE * self.scale())
-        return [*self.penalty.factors(parts[0]), *parts[1:]]
+        W, *mean = _solved(single, single.zeros(), COARSE * self.scale())
+        starts = [[*factors, *mean] for factors in self.penalty.starts(W)]
+        if len(starts) == 1:
+            return starts[0]
+        for _ in range(TRIAL_ROUNDS):
+            starts = [self._round(parts) for parts in starts]
+        return min(starts, key=lambda parts: self.evaluate(parts)[3])
 
     def total(self, parts):
         """W."""
