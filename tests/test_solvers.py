@@ -271,6 +271,17 @@ def test_alpha_max_of_every_estimator(name):
     assert np.abs(getattr(model.set_params(alpha=0.999 * top).fit(**layout.fit_args()), left)).max() > 1e-8
 
 
+@pytest.mark.parametrize("name", [name for name in REGRESSORS if not name.startswith("LatentBasis")])
+def test_a_vanishing_strength_leaves_least_squares_for_each_task(name):
+    """All but the latent basis, whose rank stays limited."""
+    layout = make_layout("stacked")
+    model = REGRESSORS[name](1e-4, tol=1e-8, max_iter=100_000).fit(**layout.fit_args())
+    for t, (X, y, _) in enumerate(layout.blocks()):
+        w = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), y)[0]
+        np.testing.assert_allclose(model.coef_[t], w[:-1], atol=5e-3)
+        assert model.intercept_[t] == pytest.approx(w[-1], abs=2e-2)
+
+
 def test_alpha_max_of_a_function_equals_that_of_scikit_learn():
     layout = make_layout("shared")
     data = make_task_data(layout.X, layout.y)
