@@ -10,11 +10,11 @@ training. One pipeline, TF-IDF and `MixedTaskModel`, is fitted on both columns a
 it is compared with `LogisticRegression` for the label and `Ridge` for the rating on the same TF-IDF.
 
 All strengths are chosen by the same five folds of the training rows: the separate models by the accuracy of
-the label and by R^2 of the rating, the joint ones by the mean of the two, which is their `score`. Joint models
-couple the tasks by a covariance [[1, r s], [r s, s^2]] of their coefficients: s is the size of the rating's
-coefficients against those of the log-odds of the label, r their correlation. "Mixed, r = 0" is one ridge per
-task, nothing shared, with a common search; "Mixed, learned" finds the covariance along with the coefficients,
-`Spectrum(SquaredL1())`.
+the label and by R^2 of the rating, the joint ones by the mean of the two, which is their `score`. Joint
+models couple the tasks by a covariance [[1, r s], [r s, s^2]] of their coefficients: s is the size of the
+rating's coefficients against those of the log-odds of the label, r their correlation. "Mixed, r = 0" is one
+ridge per task, nothing shared, with a common search; "Mixed, learned" finds the covariance along with the
+coefficients, `Spectrum(SquaredL1())`.
 """
 
 import sys

@@ -38,7 +38,7 @@ class Clusters(SmoothPenalty):
 
     References
     ----------
-    Jacob, Bach & Vert (2008), Clustered multi-task learning: a convex formulation, NIPS 21,
+    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NIPS 21,
     https://doi.org/10.48550/arXiv.0809.2085
 
     Examples
