@@ -41,7 +41,8 @@ COMMON_PARAMETERS = """alpha : float, default=1.0
     max_iter : int, default=10_000
         Limit of iterations.
     tol : float, default=1e-4
-        Stop when the duality gap is at most tol times the objective at W = 0.
+        Stop when the duality gap is at most tol times the objective at W = 0 (without a certificate:
+        when the stationarity is at most tol times the gradient there).
     warm_start : bool, default=False
         Start from the previous solution if it has the same shape.
     verbose : int, default=0

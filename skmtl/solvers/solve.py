@@ -28,7 +28,7 @@ class SolverResult:
     ----------
     coef : ndarray of shape (n_tasks, n_features)
         W.
-    intercept : ndarray of shape (n_tasks,)
+    intercept : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         b, optimal for W.
     parts : list of ndarray of shape (n_tasks, n_features)
         Summands of W, one per part of the penalty (and the shared mean last, with `mean_alpha`).
@@ -82,7 +82,9 @@ def solve(
     ----------
     data : TaskData or TaskStatistics
         From `make_task_data`, or second moments (squared loss; every task counts the same).
-    loss : Loss
+    loss : Loss or list of Loss
+        One for all tasks, or one for each. With K classes (`Multinomial`) W has shape
+        (n_tasks, K * n_features), the classes of a task one after another.
     penalty : Penalty
         Omega.
     fit_intercept : bool, default=True
@@ -94,8 +96,8 @@ def solve(
         Parts to start from.
     max_iter : int, default=10_000
     tol : float, default=1e-4
-        Stop when the duality gap is at most tol times the objective at W = 0 (without a
-        certificate: when the prox-gradient step is at most tol times the one at W = 0).
+        Stop when the duality gap is at most tol times the objective at W = 0. Without a certificate:
+        when the prox-gradient mapping, over 1 + ||W||, is at most tol times the gradient at W = 0.
     callback : callable, optional
         Called with (n_iter, parts) after every iterate; a true return value stops.
     verbose : int, default=0
@@ -135,7 +137,7 @@ def _thread_pools():
 def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
     """The objective as an object, on the cheaper form of the data."""
     if isinstance(data, TaskStatistics):
-        if not loss.quadratic:
+        if isinstance(loss, list) or not loss.quadratic:
             raise ValueError(f"statistics are enough for the squared loss only, not for {loss!r}.")
         term = MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
     else:
