@@ -83,7 +83,7 @@ INSTANCES = [
 def test_check_estimator_with_routing(estimator):
     with sklearn.config_context(enable_metadata_routing=True):
         results = check_estimator(estimator, on_fail=None, on_skip=None)
-    assert len(results) > 50
+    assert len(results) >= 50
     assert [r for r in results if r["status"] != "passed"] == []
 
 

@@ -187,7 +187,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     name = choose_solver(problem, solver)
     every = CHECK_EVERY if name == "fista" else 1
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = max(tol * problem.scale(), _rounding(problem.term))
+    target = max(tol * problem.scale(), _rounding(problem))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
     if problem.certified and problem.gap(start)[2] <= target:
@@ -231,10 +231,12 @@ def _start(problem):
     return problem.zeros() if surrogate is None else run(surrogate).parts
 
 
-def _rounding(term):
-    """Objective below which there is only rounding: a constant target, or one that intercepts explain."""
-    unit = 8 * np.finfo(float).eps
-    return term.totals.sum() * ((unit * (1 + abs(term.offset))) ** 2 if term.loss.quadratic else unit)
+def _rounding(problem):
+    """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
+    term, unit = problem.term, 8 * np.finfo(float).eps
+    size = unit * (1 + abs(term.offset)) if term.loss.quadratic else unit
+    # an objective is the square of a residual, stationarity is linear in it
+    return term.totals.sum() * (size**2 if problem.certified and term.loss.quadratic else size)
 
 
 def _warn(problem, name, n_iter, reached, target, tol):
