@@ -5,6 +5,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, cg
 
 DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
+ASSEMBLED = 100  # up to here a matrix is built column by column
 TINY = np.finfo(float).tiny
 
 
@@ -68,24 +69,33 @@ def shared_step(H, gradient, ridge):
     """-H^-1 gradient for a direction that is the same for all tasks."""
     n_tasks = len(gradient)
     H = H + ridge * n_tasks * np.eye(len(H))
-    rhs = -gradient.sum(axis=0)
-    values, vectors = linalg.eigh(H)
-    # a pooled design without full rank: the gradient has no component there but rounding
-    inverse = np.where(values > 1e-14 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)
-    step = vectors @ (inverse * (vectors.T @ rhs))
-    step += vectors @ (inverse * (vectors.T @ (rhs - H @ step)))
+    step = _solved(H, -gradient.sum(axis=0))
     return np.tile(step, (n_tasks, 1))
 
 
 def iterated_step(curvature, gradient, free):
-    """The same by conjugate gradients for many directions or many features.
+    """The same for other directions: assembled where they are few, else by conjugate gradients.
 
-    A few iterations: near a solution there is little to correct, and what is left of the gradient is
-    charged to the gap.
+    A limited number of iterations: near a solution there is little to correct, and what is left of the
+    gradient is charged to the gap.
     """
     k, p = free.shape[1], gradient.shape[1]
-    operator = LinearOperator(
-        (k * p, k * p), matvec=lambda d: (free.T @ curvature(free @ d.reshape(k, p))).ravel()
-    )
-    step, _ = cg(operator, -(free.T @ gradient).ravel(), rtol=1e-14, atol=0.0, maxiter=100)
+
+    def apply(d):
+        return (free.T @ curvature(free @ d.reshape(k, p))).ravel()
+
+    rhs = -(free.T @ gradient).ravel()
+    if k * p <= ASSEMBLED:
+        H = np.array([apply(d) for d in np.eye(k * p)])
+        return free @ _solved(0.5 * (H + H.T), rhs).reshape(k, p)
+    step, _ = cg(LinearOperator((k * p, k * p), matvec=apply), rhs, rtol=1e-14, atol=0.0, maxiter=100)
     return free @ step.reshape(k, p)
+
+
+def _solved(H, rhs):
+    """H^+ rhs, refined once."""
+    values, vectors = linalg.eigh(H)
+    # without full rank: the gradient has no component there but rounding
+    inverse = np.where(values > 1e-14 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)
+    step = vectors @ (inverse * (vectors.T @ rhs))
+    return step + vectors @ (inverse * (vectors.T @ (rhs - H @ step)))

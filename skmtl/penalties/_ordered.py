@@ -155,7 +155,16 @@ class Tree(VectorFunction):
     allows_positive = True
 
     def _nodes(self, length):
-        """(positions, weight) of each group, small groups first."""
+        """Weight of every position on its own, (length,), and (positions, weight) of larger groups.
+
+        Small groups first. Read once for the same parameters.
+        """
+        known = self.__dict__.get("_read")
+        if known is None or known[0] is not self.groups or known[1] is not self.weights or known[2] != length:
+            self._read = known = (self.groups, self.weights, length, self._checked(length))
+        return known[3]
+
+    def _checked(self, length):
         groups = [np.unique(np.asarray(group)) for group in self.groups]
         weights = np.ones(len(groups)) if self.weights is None else np.asarray(self.weights, dtype=float)
         if weights.shape != (len(groups),) or not (weights >= 0).all():
@@ -175,18 +184,23 @@ class Tree(VectorFunction):
                     f"groups must be nested or disjoint; {self.groups[g]!r} and {other!r} overlap."
                 )
             inside[group] = g
-        return [(groups[g], weights[g]) for g in reversed(falling)]
+        own = np.zeros(length)
+        np.add.at(own, [groups[g][0] for g in falling if len(groups[g]) == 1],
+                  [weights[g] for g in falling if len(groups[g]) == 1])  # fmt: skip
+        return own, [(groups[g], weights[g]) for g in reversed(falling) if len(groups[g]) > 1]
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
-        total = np.zeros(len(V))
-        for group, weight in self._nodes(V.shape[1]):
+        own, groups = self._nodes(V.shape[1])
+        total = np.abs(V) @ own
+        for group, weight in groups:
             total += weight * np.linalg.norm(V[:, group], axis=1)
         return self.alpha * total
 
     def prox(self, V, step):
         """Shrinkage of every group in turn, from the leaves of the tree to its root."""
-        out = np.array(V, dtype=np.float64)
-        for group, weight in self._nodes(V.shape[1]):
+        own, groups = self._nodes(V.shape[1])
+        out = _soft(V, step * self.alpha * own)
+        for group, weight in groups:
             out[:, group] = _shrunk(out[:, group], step * self.alpha * weight)
         return out

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ._base import Penalty
-from ._vector import KERNEL_L1, VectorFunction, _over
+from ._vector import KERNEL_L1, VectorFunction, _over, least_strength
 
 
 @dataclass(eq=False, repr=False)
@@ -65,7 +65,10 @@ class Placement(Penalty):
 
     def dual_norm(self, G):
         """Largest dual norm of a vector."""
-        return float(self.function.dual_norm(self._vectors(G)).max(initial=0.0))
+        function = self.function
+        if type(function).dual_norm is VectorFunction.dual_norm:  # no closed form: one number is enough
+            return float(least_strength(function.prox, self._vectors(G), greatest=True).max(initial=0.0))
+        return float(function.dual_norm(self._vectors(G)).max(initial=0.0))
 
     def is_norm(self, shape):
         """Whether the duality gap follows from the dual norm."""

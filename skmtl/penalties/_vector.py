@@ -394,31 +394,46 @@ def _over(size, alpha):
     return np.where(size > 0, np.inf, 0.0)
 
 
-def least_strength(prox, V):
-    """Least c with prox(v / c, 1) = 0 for each row v of V, by bisection; infinite if there is none.
+def least_strength(prox, V, greatest=False):
+    """Least c with prox(v / c, 1) = 0 for each row v of V, to rounding; infinite if there is none.
 
     For a positively homogeneous f this is the polar of f: prox of c f is c times prox of f at v / c.
+    Secants on the length of the prox in a bracket; the upper end is returned: it never claims a dual
+    point to be feasible that is not. With `greatest` only the largest is exact.
     """
     out = np.zeros(len(V))
     rows = np.flatnonzero(V.any(axis=1))
-    V = V[rows]
     if not len(rows):
         return out
-    size = np.abs(V).max(axis=1)
-    V = V / size[:, None]
+    size = np.abs(V[rows]).max(axis=1)
+    V = V[rows] / size[:, None]
 
-    def survives(c):
-        return prox(V / c[:, None], 1.0).any(axis=1)
+    def length(c, at=slice(None)):
+        return np.linalg.norm(prox(V[at] / c[:, None], 1.0), axis=1) * c
 
-    upper = np.ones(len(V))
-    while (short := survives(upper) & (upper < 1e100)).any():
+    upper, before, r_before = np.ones(len(V)), np.zeros(len(V)), np.linalg.norm(V, axis=1)
+    while (short := (length(upper) > 0) & (upper < 1e100)).any():
         upper[short] *= 2.0
-    while (loose := ~survives(0.5 * upper) & (upper > 1e-100)).any():
+    while (loose := (length(0.5 * upper) == 0) & (upper > 1e-100)).any():
         upper[loose] *= 0.5
     lower = 0.5 * upper
-    for _ in range(53):  # the upper end is kept: it never claims a dual point to be feasible that is not
-        middle = 0.5 * (lower + upper)
-        left = survives(middle)
-        lower, upper = np.where(left, middle, lower), np.where(left, upper, middle)
-    out[rows] = np.where(upper < 1e100, upper * size, np.inf)
+    r = length(lower)
+    for n in range(180):
+        at = upper - lower > 4e-16 * upper
+        if greatest:
+            at &= upper * size >= (lower * size).max()
+        if not at.any():
+            break
+        a, b, c = lower[at], upper[at], 0.5 * (lower[at] + upper[at])
+        if n % 3 < 2:  # the root of the secant, or just below an upper end that is likely to be tight
+            slope = (r_before[at] - r[at]) / (a - before[at])
+            root = a + r[at] / np.where(slope > 0, slope, np.inf) * (1 + 1e-14)
+            guess = root if n % 3 == 0 else b * (1 - 5e-14)
+            c = np.where((a < guess) & (guess < b), guess, c)
+        found = length(c, at)
+        left = found > 0
+        before[at], r_before[at] = np.where(left, a, before[at]), np.where(left, r[at], r_before[at])
+        r[at] = np.where(left, found, r[at])
+        lower[at], upper[at] = np.where(left, c, a), np.where(left, b, c)
+    out[rows] = np.where(upper < 1e100, upper, np.inf) * size
     return out
