@@ -222,6 +222,4 @@ def test_public_names_exist(module):
     module = importlib.import_module(module)
     names = getattr(module, "__all__", [])
     assert all(hasattr(module, name) for name in names) and len(set(names)) == len(names)
-    assert sorted(names) == names or [n for n in names if len(n) > 2] == sorted(
-        n for n in names if len(n) > 2
-    )
+    assert names == sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n))  # constants first

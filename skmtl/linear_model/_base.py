@@ -19,7 +19,7 @@ from ..solvers.solve import run
 from ..statistics import TaskStatistics
 from ._model import LinearModel, estimator
 
-__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "plain_labels"]
+__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "plain_labels", "used_labels"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -64,7 +64,6 @@ class LinearRegressor(RegressorMixin, LinearModel):
             raise ValueError(f"loss={self.loss!r} needs the rows; statistics serve the squared error only.")
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
         self.n_features_in_ = stats.n_features + (self.task_column is not None)
-        self._n_own_features = stats.n_features
         self._prepare(stats)
         scale = resolve_task_weight(self.task_weight, stats.tasks, stats.weight) / stats.weight
         term = MomentsTerm(stats, scale, self.fit_intercept, self.intercept_alpha)
@@ -117,9 +116,7 @@ class LinearClassifier(ClassifierMixin, LinearModel):
 
     def _encode(self, y, tasks, sample_weight):
         """Positions of the targets in `classes_`, which it sets; NaN where missing in a 2-D y."""
-        used = ~missing_labels(y)
-        if sample_weight is not None:
-            used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
+        used = used_labels(y, sample_weight)
         # rows not used have weight zero in 1-D
         codes = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
         own = (
@@ -217,6 +214,14 @@ class LinearClassifier(ClassifierMixin, LinearModel):
         return [p[:, t, : len(own)] for t, own in enumerate(self.classes_)]
 
     score = LinearModel.score  # not that of the mixin
+
+
+def used_labels(y, sample_weight):
+    """Where y holds a label of positive weight, boolean of the shape of y."""
+    used = ~missing_labels(y)
+    if sample_weight is not None:
+        used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
+    return used
 
 
 def plain_labels(labels):

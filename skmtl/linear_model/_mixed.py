@@ -11,14 +11,14 @@ from sklearn.utils.metaestimators import available_if
 
 from .._tasks import missing_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
-from ..penalties import L2, Features, InfConv, Penalty
-from ._base import LinearModel, estimator, plain_labels
+from ._base import estimator, plain_labels, used_labels
+from ._generic import Generic
 
 LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
 
 
 @estimator
-class MixedTaskModel(LinearModel):
+class MixedTaskModel(Generic):
     """Regression and classification tasks on the same features, with one penalty on all.
 
     Minimises, over W (n_tasks, n_features) and b,
@@ -34,15 +34,15 @@ class MixedTaskModel(LinearModel):
     Parameters
     ----------
     %(parameters)s
-    losses : mapping {task: loss} or str, optional
-        Loss of every task: "squared_error", "huber", "poisson", "root_squared_error" (for all tasks or
-        none) or a `Loss` for regression, "log_loss" (two or more classes) or "squared_hinge" (two) for
-        classification. One name for all tasks. Default: "squared_error".
     penalty : Penalty, optional
         Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``, the tasks share
         which features matter. A penalty that pulls coefficients of different tasks together
         (`Coupling`) makes sense where they are in the same units. Where a task has more than two
         classes, Omega acts on a W with as many vectors per task; other tasks use the first of theirs.
+    losses : mapping {task: loss} or str, optional
+        Loss of every task: "squared_error", "huber", "poisson", "root_squared_error" (for all tasks or
+        none) or a `Loss` for regression, "log_loss" (two or more classes) or "squared_hinge" (two) for
+        classification. One name for all tasks. Default: "squared_error".
 
     Attributes
     ----------
@@ -70,33 +70,21 @@ class MixedTaskModel(LinearModel):
     """
 
     losses: Any = None
-    penalty: Any = None
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
+        **Generic._parameter_constraints,
         "losses": [None, StrOptions(set(LOSSES)), Loss, Mapping],
-        "penalty": [None, Penalty],
     }
-
-    def _penalty(self):
-        penalty = Features(L2()) if self.penalty is None else self.penalty
-        return penalty.scaled(self.alpha)
 
     def _loss(self):
         return self._losses_
-
-    def _set_attributes(self, result):
-        if isinstance(self.penalty, InfConv):
-            self.part_coefs_ = [self._shaped(V) for V in result.parts[: len(self.penalty.components)]]
 
     def _encode(self, y, tasks, sample_weight):
         """Numeric targets, positions in `classes_` for classes; sets `classes_` and the losses."""
         if self.handle_unknown == "average":
             raise ValueError("handle_unknown='average' has no meaning for tasks of different kinds.")
         named = self._losses_by_task()
-        used = ~missing_labels(y)
-        if sample_weight is not None:
-            used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
+        used = used_labels(y, sample_weight)
         codes = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
         self.classes_, self._losses_ = {}, []
         for t, (label, loss) in enumerate(named.items()):

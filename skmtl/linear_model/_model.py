@@ -1,6 +1,7 @@
 """Everything that linear estimators share: parameters, fit, the linear predictor, score."""
 
 import inspect
+from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -115,7 +116,7 @@ def estimator(cls):
 
 
 @dataclass(eq=False, repr=False)
-class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator):
+class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     """Linear predictor per task; a subclass states its penalty in `_penalty`."""
 
     alpha: float = 1.0
@@ -155,16 +156,16 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator):
 
     # --- what a subclass states ---
 
+    @abstractmethod
     def _penalty(self):
         """Omega, scaled by alpha."""
-        raise NotImplementedError
 
     def _prepare(self, data):
         """What the penalty needs to know of the tasks or the data, set before it is asked for."""
 
+    @abstractmethod
     def _loss(self):
         """The loss of every task, or a list with one for each."""
-        raise NotImplementedError
 
     def _shared_mean(self):
         """Strength of the shared model, None for none."""
@@ -250,7 +251,6 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator):
             X, self._encode(y, tasks, sample_weight), tasks, sample_weight=sample_weight,
             task_weight=self.task_weight, names=self.tasks_,
         )  # fmt: skip
-        self._n_own_features = data.n_features
         self._prepare(data)
         return data
 

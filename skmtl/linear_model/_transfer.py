@@ -14,13 +14,13 @@ from .._data import (
     make_task_data,
     split_task_column,
 )
-from .._problem import Problem, _best_scale
+from .._problem import Problem, best_scale
 from .._terms import make_term
 from .._terms._base import DualPoint
 from ..penalties import Clusters, Factorized, InfConv
 from ..penalties._coupling import TaskQuadratic
 from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
-from ..solvers.alternating import _FactorTerm
+from ..solvers.alternating import FactorTerm
 from ..solvers.solve import run
 
 
@@ -313,7 +313,7 @@ class Inside(FrozenPenalty):
         return self.penalty.conjugate(G[:, self.where])
 
 
-class CodeTerm(_FactorTerm):
+class CodeTerm(FactorTerm):
     """A data term as a function of the codes v of w = v right."""
 
     intercept_alpha = 0.0
@@ -425,7 +425,7 @@ class RowProblem(Problem):
         size = max(1.0 / dual.limit, *(penalty.dual_norm(G) for penalty in penalties))
         best = max(
             bound(min(1.0, 1.0 / size) if size > 0 else 1.0),
-            bound(_best_scale(bound, size, self.term.loss.quadratic)),
+            bound(best_scale(bound, size, self.term.loss.quadratic)),
         )
         gap = primal - best + self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
         return primal, b, max(min(gap, primal - bound(0.0)), 0.0) if gap == gap else np.inf

@@ -9,8 +9,8 @@ from ._ordered import Fused, Tree
 from ._placement import Entries, Features, Spectrum, Tasks
 from ._vector import L1, L2, Box, LInf, SparseL2, SquaredL1, VectorFunction
 
-__all__ = [  # noqa: RUF022
-    "Box", "CappedL1", "Clusters", "Coupling", "Entries", "Factorized", "Features", "Fused", "InfConv", "L1",
-    "L2", "LInf", "MCP", "Penalty", "Positive", "Ridge", "SCAD", "Shared", "SparseL2", "Spectrum", "SqrtL1",
+__all__ = [
+    "L1", "L2", "MCP", "SCAD", "Box", "CappedL1", "Clusters", "Coupling", "Entries", "Factorized", "Features",
+    "Fused", "InfConv", "LInf", "Penalty", "Positive", "Ridge", "Shared", "SparseL2", "Spectrum", "SqrtL1",
     "SquaredL1", "Sum", "Tasks", "Tree", "VectorFunction",
 ]  # fmt: skip

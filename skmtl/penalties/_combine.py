@@ -226,8 +226,8 @@ class Positive(Penalty):
 
     def is_norm(self, shape):
         """Whether the penalty is a norm (not only a seminorm)."""
-        inner = self._inner()  # of strength zero: a cone, whose dual norm is infinite
-        return inner.alpha > 0 and inner.is_norm(shape) and inner.free_directions(shape[0]) is None
+        inner = self._inner()
+        return inner.is_norm(shape) and inner.free_directions(shape[0]) is None
 
     def conjugate(self, G):
         """The conjugate of the penalty at the negative gradients."""

@@ -16,13 +16,7 @@ class Placement(Penalty):
 
     function: VectorFunction
 
-    def _vectors(self, W):
-        """The vectors of W as rows."""
-        raise NotImplementedError
-
-    def _matrix(self, V, shape):
-        """W from its vectors."""
-        raise NotImplementedError
+    # a subclass has _vectors(W), the vectors of W as rows, and _matrix(V, shape), W from its vectors
 
     @property
     def alpha(self):

@@ -44,7 +44,7 @@ class ClusterProblem(Problem):
     """Problem in W and the clusters of the tasks; evaluated at the current clusters, `labels`."""
 
     solver = "alternating"
-    labels, settled = None, False
+    settled = False
 
     def __init__(self, term, penalty, ridge, mean_alpha):
         super().__init__(term, penalty, ridge, mean_alpha)
@@ -89,7 +89,7 @@ class FactorProblem:
 
     solver = "alternating"
     certified = convex = False
-    parts = ()
+    parts, labels = (), None
 
     def __init__(self, term, penalty, ridge, mean_alpha):
         self.term, self.penalty, self.ridge, self.mean_alpha = term, penalty, float(ridge), mean_alpha
@@ -164,7 +164,7 @@ class FactorProblem:
         right = np.vstack([L, *(M[:1] for M in mean)])
         V = np.hstack([S, np.ones((len(S), len(mean)))])
         penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, S.shape[1])
-        return Problem(_FactorTerm(self.term, self.ridge, right=right), penalty), V
+        return Problem(FactorTerm(self.term, self.ridge, right=right), penalty), V
 
     def _rows(self, parts):
         """The problem in [L; m] for fixed codes, and its point."""
@@ -173,7 +173,7 @@ class FactorProblem:
         V = np.vstack([L, *(M[:1] for M in mean)])
         strengths = [self.penalty.alpha * (1 - self.penalty.sparsity)] * len(L)
         strengths += [self.mean_alpha * len(S) for _ in mean]
-        return Problem(_FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), V
+        return Problem(FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), V
 
 
 def _stepped(half, V):
@@ -200,7 +200,7 @@ class _Codes(Penalty):
         return False
 
 
-class _FactorTerm:
+class FactorTerm:
     """A data term (and ridge) as a function of one factor of W = left V or V right."""
 
     n_outputs = 1

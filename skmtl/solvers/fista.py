@@ -23,13 +23,13 @@ def fista(problem, parts, max_iter, target):
         G = term.gradient(Wy, image_y, b)
         new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
         if not problem.convex:
-            value = problem.evaluate(new, b)[3]
+            value = _objective(problem, new, W_new, image_new, b)
             if t > 1 and not value <= lowest:  # no momentum where it does not lead downhill
                 Y, Wy, image_y, t = X, W, image, 1.0
                 b = term.intercept(Wy, image_y, b)
                 G = term.gradient(Wy, image_y, b)
                 new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
-                value = problem.evaluate(new, b)[3]
+                value = _objective(problem, new, W_new, image_new, b)
             lowest = value
         turned = sum(np.vdot(y - x, x - old) for y, x, old in zip(Y, new, X, strict=True)) > 0
         t_new = 1.0 if turned else (1 + np.sqrt(1 + 4 * t * t)) / 2
@@ -41,6 +41,12 @@ def fista(problem, parts, max_iter, target):
         if easy == 3:  # the curvature met is well below 1/step: try a longer one
             step, easy = 1.5 * step, 0
         yield n_iter, X
+
+
+def _objective(problem, parts, W, image, b):
+    """The objective from an image that is known, intercepts searched from b."""
+    term = problem.term
+    return term.value(W, image, term.intercept(W, image, b)) + problem.penalty_value(parts)
 
 
 def _first_step(problem, X, W, image, b):

@@ -219,13 +219,13 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
         gap=gap,
         converged=converged,
         history=history,
-        labels=getattr(problem, "labels", None),
+        labels=problem.labels,
     )
 
 
 def _start(problem):
     """Parts to start from: zero, or for a problem that is not convex the solution of one that is."""
-    if hasattr(problem, "start"):
+    if problem.solver is not None:
         return problem.start()
     surrogate = problem.surrogate()
     return problem.zeros() if surrogate is None else run(surrogate).parts
@@ -252,7 +252,7 @@ def _warn(problem, name, n_iter, reached, target, tol):
 
 def choose_solver(problem, solver):
     """Name of the solver; ValueError where the one asked for does not apply."""
-    if hasattr(problem, "solver"):
+    if problem.solver is not None:
         if solver not in ("auto", problem.solver):
             raise ValueError(f"solver={solver!r} cannot find {problem.penalty!r}; use solver='auto'.")
         return problem.solver
