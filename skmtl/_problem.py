@@ -43,6 +43,9 @@ class Problem:
         Adds a part that is one vector for all tasks, W = 1 m' + V, at mean_alpha T/2 ||m||^2.
     """
 
+    solver = None  # the only one that applies, for problems with a learned structure
+    labels = None  # clusters of the tasks, where they are found
+
     def __init__(self, term, penalty, ridge=0.0, mean_alpha=None):
         self.term, self.shape, self.penalty = term, term.shape, penalty
         self.mean_alpha = mean_alpha
@@ -82,7 +85,7 @@ class Problem:
     def _has_certificate(self, part):
         if part.rough is None or isinstance(part.rough, Shared):
             return True
-        if not part.rough.convex:
+        if not part.rough.convex or getattr(part.rough, "alpha", 1.0) == 0:  # a bare constraint
             return False
         if (
             len(self.parts) > 1
@@ -163,7 +166,7 @@ class Problem:
         def bound(theta):
             return dual.negative_conjugate(theta) - theta**2 * cost
 
-        best = bound(_best_scale(bound, max(size, 1.0 / dual.limit), self.term.loss.quadratic))
+        best = bound(best_scale(bound, max(size, 1.0 / dual.limit), self.term.loss.quadratic))
         if self.pulls_part:
             G = G + self.pull.apply(W + dual.shift)
         gap = primal - best + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
@@ -202,7 +205,8 @@ class Problem:
             g if part.rough is None else (V - part.rough.prox(V - step * g, step)) / step
             for part, V, g in zip(self.parts, parts, gradients, strict=True)
         ]
-        return float(np.sqrt(sum((m**2).sum() for m in moves)) / (1.0 + np.linalg.norm(W)))
+        size = float(np.sqrt(sum((m**2).sum() for m in moves)) / (1.0 + np.linalg.norm(W)))
+        return size if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
 
     def _curvature(self, image, b):
         """About the largest curvature of the smooth part, by power iterations."""
@@ -232,7 +236,7 @@ def _dual_cost(part, V, G):
     return part.rough.dual_norm(G), cost
 
 
-def _best_scale(dual, size, quadratic):
+def best_scale(dual, size, quadratic):
     """theta in [0, 1 / size] with a good dual objective; zero is always feasible."""
     limit = np.inf if size == 0 else 1.0 / size
     if quadratic:  # a parabola in theta, known from two of its values

@@ -261,6 +261,11 @@ MODELS = {
         {"alpha": 0.1, "penalty": InfConv([Features(L2()), Entries(L1(0.7))])},
         split(group, lambda Q: 0.7 * l1(Q)),
     ),
+    "three-parts": (
+        "MultiTask",
+        {"alpha": 0.1, "penalty": InfConv([Spectrum(L1(1.2)), Entries(L1(0.7)), Tasks(L2(1.1))])},
+        split(lambda P: 1.2 * cp.normNuc(P), split(lambda Q: 0.7 * l1(Q), lambda R: 1.1 * rows(R))),
+    ),
 }  # fmt: skip
 # the same with W >= 0: regressors by positive=True, classifiers by their penalty
 POSITIVE = {

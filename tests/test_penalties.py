@@ -8,6 +8,7 @@ from conftest import NORMS as NORMS_OF_ANY_SHAPE
 from conftest import PENALTIES as PENALTIES_OF_ANY_SHAPE
 from scipy import sparse
 from scipy.linalg import null_space
+from scipy.optimize import lsq_linear
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
@@ -565,6 +566,16 @@ def test_strength_zero_is_least_squares(name):
         expected = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), y)[0]
         np.testing.assert_allclose(np.append(w, b), expected, rtol=1e-5, atol=1e-6)
     assert 0 <= model.dual_gap_ < 1e-10
+
+
+@pytest.mark.parametrize("name", [name for name in PENALTIES if "positive" in name])
+def test_strength_zero_keeps_the_constraint(name):
+    layout = make_layout("stacked")
+    model = MultiTaskRegressor(0.0, penalty=PENALTIES[name], tol=1e-9).fit(**layout.fit_args())
+    for (X, y, _), w, b in zip(layout.blocks(), model.coef_, model.intercept_, strict=True):
+        A, low = np.column_stack([X, np.ones(len(X))]), [0.0] * X.shape[1] + [-np.inf]
+        expected = lsq_linear(A, y, bounds=(low, np.inf), tol=1e-14).x
+        np.testing.assert_allclose(np.append(w, b), expected, atol=1e-5)
 
 
 # --- combinations ---

@@ -38,17 +38,20 @@ class RowsTerm(DataTerm):
 
     # --- the loss, weighted ---
 
+    def _weighted(self, values):
+        """weight * values; where exp may overflow, a missing label still counts for nothing."""
+        if not np.isfinite(self.loss.curvature):
+            values = np.where(self.weight > 0, values, 0.0)
+        return self.weight * values
+
     def _loss(self, eta):
-        losses = self.loss.value(self.data.y, eta)
-        if not np.isfinite(self.loss.curvature):  # a missing label costs nothing even where exp overflows
-            losses = np.where(self.weight > 0, losses, 0.0)
-        return float((self.weight * losses).sum())
+        return float(self._weighted(self.loss.value(self.data.y, eta)).sum())
 
     def _slopes(self, eta):
-        return self.weight * self.loss.gradient(self.data.y, eta)
+        return self._weighted(self.loss.gradient(self.data.y, eta))
 
     def _bend(self, eta):
-        return self.weight * self.loss.hessian(self.data.y, eta)
+        return self._weighted(self.loss.hessian(self.data.y, eta))
 
     def _times(self, bend, change):
         """Second derivatives times a change of the predictor."""
@@ -84,8 +87,8 @@ class RowsTerm(DataTerm):
             low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
             # flat, as far out where a task has one class only: its intercept is at infinity
             step = np.where(np.abs(g) <= 4e-16 * self.totals, 0.0, -g / np.maximum(h, TINY))
-            far = np.abs(step) > reach
-            step, reach = np.where(far, np.sign(step) * reach, step), np.where(far, 2 * reach, reach)
+            far = ~(np.abs(step) <= reach)  # also where exp overflows and the step is no number
+            step, reach = np.where(far, -np.sign(g) * reach, step), np.where(far, 2 * reach, reach)
             new = b + step
             crossed = ((new <= low) | (new >= high)) & np.isfinite(low) & np.isfinite(high)
             crossed &= step != 0
@@ -101,7 +104,12 @@ class RowsTerm(DataTerm):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
             # far out the curvature vanishes and a full step would overshoot
-            step = np.clip(self._settle(self._bend(eta), g), -2.0, 2.0)
+            step = self._settle(self._bend(eta), g)
+            if not np.isfinite(step).all():  # exp overflows: down with the predictors it does so for
+                step = np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
+                b = b + step
+                continue
+            step = np.clip(step, -2.0, 2.0)
             size = np.abs(step).max()
             value = self.value(None, image, b) if size > 0.1 else np.inf
             while size > 0.1 and self.value(None, image, b + step) > value + 1e-15 * abs(value):
