@@ -263,8 +263,8 @@ MODELS = {
     ),
     "three-parts": (
         "MultiTask",
-        {"alpha": 0.1, "penalty": InfConv([Spectrum(L1(1.2)), Entries(L1(0.7)), Tasks(L2(1.1))])},
-        split(lambda P: 1.2 * cp.normNuc(P), split(lambda Q: 0.7 * l1(Q), lambda R: 1.1 * rows(R))),
+        {"alpha": 0.1, "penalty": InfConv([Spectrum(L1(1.1)), Entries(L1(0.6)), Tasks(L2(0.8))])},
+        split(lambda P: 1.1 * cp.normNuc(P), split(lambda Q: 0.6 * l1(Q), lambda R: 0.8 * rows(R))),
     ),
 }  # fmt: skip
 # the same with W >= 0: regressors by positive=True, classifiers by their penalty
