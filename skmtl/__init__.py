@@ -1,6 +1,8 @@
 """Classical multi-task learning with scikit-learn estimators."""
 
-from ._data import stack_tasks
+from ._path import CoefficientPath, path
+from ._tasks import stack_tasks
+from ._warm_up import warm_up
 from .baselines import Pooled, SingleTask
 from .comparison import Comparison, compare
 from .linear_model import (
@@ -46,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ClusteredClassifier",
     "ClusteredRegressor",
+    "CoefficientPath",
     "Comparison",
     "DirtyClassifier",
     "DirtyRegressor",
@@ -84,5 +87,7 @@ __all__ = [
     "TraceNormClassifier",
     "TraceNormRegressor",
     "compare",
+    "path",
     "stack_tasks",
+    "warm_up",
 ]

@@ -18,10 +18,19 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 
+KERNEL_STEP = 1.25  # tasks are of about the same size if none has more rows than this times another
 CHUNK_ROWS = 8192  # rows handled at a time where a temporary of the size of X would double memory
 
 
 # --- what the user passes -------------------------------------------------------------------
+
+
+def is_clean(X):
+    """Whether X is what `check_array` returns as it is, found sooner: a finite float64 array, not empty."""
+    if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim not in (1, 2) or X.size == 0:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()))
 
 
 def column_names(X):
@@ -132,6 +141,9 @@ def _is_missing(label):
 def encode_tasks(labels):
     """Sorted unique labels and the position of each row's label among them."""
     try:
+        if len(labels) and labels.dtype.kind != "O" and (labels[1:] >= labels[:-1]).all():
+            first = np.concatenate([[True], labels[1:] != labels[:-1]])  # sorted: no need to sort
+            return labels[first], np.cumsum(first) - 1
         return np.unique(labels, return_inverse=True)
     except TypeError:
         kinds = sorted({type(label).__name__ for label in labels})
@@ -198,77 +210,18 @@ def resolve_task_weight(task_weight, tasks, mass):
     return weight
 
 
-def stack_tasks(blocks, names=None):
-    """Stack a list of per-task data sets into rows with task labels.
-
-    Parameters
-    ----------
-    blocks : sequence of (X_t, y_t) pairs, or mapping {label: (X_t, y_t)}
-        ``X_t`` of shape (n_t, n_features), dense or sparse; ``y_t`` of shape (n_t,).
-    names : sequence of hashable, optional
-        Task labels, one per pair. Default: 0, 1, 2, ... (or the keys of the mapping).
-
-    Returns
-    -------
-    X : ndarray or csr_matrix of shape (sum of n_t, n_features)
-    y : ndarray of shape (sum of n_t,)
-    tasks : ndarray of shape (sum of n_t,)
-
-    Raises
-    ------
-    ValueError
-        If there is no block, a pair differs in length, or the numbers of features differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmtl import stack_tasks
-    >>> X, y, tasks = stack_tasks([(np.ones((2, 3)), [1, 2]), (np.zeros((1, 3)), [3])], names=["a", "b"])
-    >>> X.shape, y.tolist(), tasks.tolist()
-    ((3, 3), [1, 2, 3], ['a', 'a', 'b'])
-    """
-    if isinstance(blocks, Mapping):
-        if names is not None:
-            raise ValueError("names must be None when blocks is a mapping: its keys are the names.")
-        names, blocks = list(blocks), list(blocks.values())
-    blocks = list(blocks)
-    if not blocks:
-        raise ValueError("blocks is empty; expected at least one (X, y) pair.")
-    names = list(range(len(blocks))) if names is None else list(names)
-    if len(names) != len(blocks):
-        raise ValueError(f"names has {len(names)} labels but blocks holds {len(blocks)} pairs.")
-    if len(set(names)) < len(names):
-        raise ValueError(f"names must differ from each other; got {names[:10]}.")
-    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in blocks):
-        raise ValueError("blocks must hold (X, y) pairs, one per task.")
-    _check_same_columns(names, [column_names(X) for X, _ in blocks])
-    Xs = [check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False) for X, _ in blocks]
-    ys = [np.asarray(y) for _, y in blocks]
-    for name, X, y in zip(names, Xs, ys, strict=True):
-        if y.shape[:1] != X.shape[:1]:
-            raise ValueError(f"task {name!r}: X has {X.shape[0]} rows but y has {len(y)}.")
-        if X.shape[1] != Xs[0].shape[1]:
-            raise ValueError(
-                f"task {name!r} has {X.shape[1]} features but task {names[0]!r} has {Xs[0].shape[1]}; "
-                "all tasks must have the same features."
-            )
-    stack = sparse.vstack if any(map(sparse.issparse, Xs)) else np.vstack
-    X = stack(Xs, **({"format": "csr"} if stack is sparse.vstack else {}))
-    return X, np.concatenate(ys), np.repeat(check_tasks(names, len(names), "names"), [len(y) for y in ys])
-
-
-def _check_same_columns(names, columns):
-    """ValueError where the frames of two tasks name their columns differently."""
-    named = [(name, found) for name, found in zip(names, columns, strict=True) if found is not None]
-    for name, found in named:
-        if found != named[0][1]:
-            raise ValueError(
-                f"task {name!r} has the columns {found} but task {named[0][0]!r} has {named[0][1]}; "
-                "all tasks must have the same features in the same order."
-            )
-
-
 # --- the validated object -------------------------------------------------------------------
+
+
+def of_rows(method):
+    """A property of X and its rows alone: computed once for all data objects that share them."""
+
+    def kept(self):
+        if method.__name__ not in self.known:
+            self.known[method.__name__] = method(self)
+        return self.known[method.__name__]
+
+    return property(kept, doc=method.__doc__)
 
 
 class TaskData:
@@ -279,8 +232,11 @@ class TaskData:
     objective, so that the data term is ``sum(weight * loss(y, eta))``.
     """
 
+    indptr = None  # bounds of the rows of each task, where they have their own
+
     def __init__(self, X, y, row_weight, scale, tasks):
         self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
+        self.known = {}
 
     @property
     def n_features(self):
@@ -304,15 +260,21 @@ class TaskData:
         """The same rows with other targets and weights: a quadratic model of another loss."""
         return self._with(y=y, row_weight=weight, scale=np.ones(self.n_tasks))
 
+    def select(self, columns):
+        """The same rows with some of the features."""
+        return self._with(X=self.X[:, columns])
+
     def shifted(self, offset):
         """The same rows with targets y - offset."""
         return self._with(y=self.y - offset)
 
     def _with(self, **changes):
         other = copy(self)
-        for name in ("weight", "totals", "_expanded"):
+        for name in ("weight", "totals"):
             other.__dict__.pop(name, None)
         other.__dict__.update(changes)
+        if "X" in changes:
+            other.known = {}
         return other
 
 
@@ -327,7 +289,7 @@ class StackedData(TaskData):
     def _blocks(self):
         return [slice(*bounds) for bounds in pairwise(self.indptr)]
 
-    @cached_property
+    @of_rows
     def _expanded(self):
         """CSR matrix (n_rows, n_tasks * n_features) that holds x_i in the columns of its task.
 
@@ -376,6 +338,43 @@ class StackedData(TaskData):
             yield self.X[rows], self.row_weight[rows], self.y[rows, None], slice(t, t + 1)
 
     @property
+    def task_rows(self):
+        """Number of rows of each task."""
+        return np.diff(self.indptr)
+
+    @of_rows
+    def kernels(self):
+        """Products X_t X_t' of the rows of every task, for tasks of about the same size at once.
+
+        A list of (tasks, (g,) positions; rows, (g, n) positions on the flat sample side; present, which of
+        them the task has; K, (g, n, n) products).
+        """
+        size = self.task_rows
+        steps = np.ceil(np.log(size) / np.log(KERNEL_STEP)).astype(np.intp)
+        found = []
+        for step in np.unique(steps):
+            tasks = np.flatnonzero(steps == step)
+            place = np.arange(size[tasks].max())
+            present = place < size[tasks, None]
+            rows = np.where(present, self.indptr[tasks, None] + place, self.indptr[tasks, None])
+            found.append((tasks, rows, present, self._products(rows)))
+        return found
+
+    def _products(self, rows):
+        """X[rows_t] X[rows_t]' for each row of an array of positions."""
+        g, n = rows.shape
+        out = np.empty((g, n, n))
+        if sparse.issparse(self.X):
+            for t, own in enumerate(rows):
+                out[t] = (self.X[own] @ self.X[own].T).toarray()
+            return out
+        at_once = max(1, CHUNK_ROWS // n)
+        for start in range(0, g, at_once):
+            block = self.X[rows[start : start + at_once]]
+            np.matmul(block, block.transpose(0, 2, 1), out=out[start : start + at_once])
+        return out
+
+    @property
     def n_designs(self):
         return self.n_tasks
 
@@ -393,6 +392,9 @@ class SharedData(TaskData):
 
     def forward(self, W):
         """x_i . w_t on the sample side."""
+        used = W.any(axis=0)
+        if 4 * np.count_nonzero(used) < len(used):  # above that the copy costs more than it saves
+            return self.X[:, used] @ W[:, used].T
         return self.X @ W.T
 
     def adjoint(self, R):
@@ -418,6 +420,20 @@ class SharedData(TaskData):
             return
         for t in range(self.n_tasks):
             yield self.X, self.row_weight[:, t], self.y[:, [t]], slice(t, t + 1)
+
+    @property
+    def task_rows(self):
+        """Number of rows of each task."""
+        return np.full(self.n_tasks, self.X.shape[0])
+
+    @of_rows
+    def kernels(self):
+        """Products of the rows, in the form of `StackedData.kernels`; the same for all tasks, (1, n, n)."""
+        n, T = self.y.shape
+        rows = np.arange(n) * T + np.arange(T)[:, None]
+        K = self.X @ self.X.T
+        K = K.toarray() if sparse.issparse(K) else K
+        return [(np.arange(T), rows, np.ones((T, n), dtype=bool), K[None])]
 
     @property
     def n_designs(self):
@@ -453,19 +469,25 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, na
         If an argument is malformed; the message names it.
     """
     X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", input_name="X")
-    y = _check_target(y)
+    y = check_numeric_target(y)
     check_consistent_length(X, y)
     sample_weight = check_sample_weight(sample_weight, y.shape)
+    if y.ndim == 2 and tasks is not None:
+        raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
+    tasks = None if tasks is None else check_tasks(tasks, len(y))
+    return task_data(X, y, tasks, sample_weight, task_weight, names)
+
+
+def task_data(X, y, tasks, sample_weight, task_weight, names):
+    """TaskData of checked arguments: X and y are numbers, `tasks` and `sample_weight` arrays or None."""
     if y.ndim == 2:
-        if tasks is not None:
-            raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
         names = np.arange(y.shape[1]) if names is None else names
         return _shared(X, y, sample_weight, task_weight, names)
-    labels = np.zeros(len(y), dtype=np.intp) if tasks is None else check_tasks(tasks, len(y))
+    labels = np.zeros(len(y), dtype=np.intp) if tasks is None else tasks
     return _stacked(X, y, labels, sample_weight, task_weight)
 
 
-def _check_target(y):
+def check_numeric_target(y):
     """Float targets without infinities; NaN only where 2-D allows it."""
     y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y")
     if y.ndim not in (1, 2):

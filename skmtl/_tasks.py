@@ -1,16 +1,26 @@
 """How every estimator reads (X, y, tasks): one interpretation at fit and at predict."""
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from ._data import check_sample_weight, check_tasks, column_names, encode_tasks, find_tasks, split_task_column
+from ._data import (
+    check_sample_weight,
+    check_tasks,
+    column_names,
+    encode_tasks,
+    find_tasks,
+    is_clean,
+    split_task_column,
+)
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -152,9 +162,10 @@ class TaskInputMixin:
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
                 "Expected array-like (array or non-string sequence), got None"
             )
-        y = check_array(
-            y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y", estimator=self
-        )
+        if not is_clean(y):
+            y = check_array(
+                y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y", estimator=self
+            )
         if y.ndim == 2 and has_rows_of_tasks:
             if y.shape[1] > 1:
                 raise ValueError(
@@ -173,10 +184,8 @@ class TaskInputMixin:
                 "Input y contains NaN (or None). With one label per row drop the row; "
                 "missing labels are for a y of shape (n_samples, n_tasks)."
             )
-        finite = "allow-nan" if y.ndim == 2 else True
-        return check_array(
-            y, ensure_2d=False, dtype=None, ensure_all_finite=finite, input_name="y", estimator=self
-        )
+        assert_all_finite(y, allow_nan=y.ndim == 2, estimator_name=type(self).__name__, input_name="y")
+        return y
 
 
 def _target_names(y):
@@ -218,3 +227,73 @@ def final_task_column(estimator):
 def task_labels(X, task_column):
     """The labels in the task column of X, shape (n_samples,)."""
     return check_tasks(split_task_column(X, task_column)[1], _num_samples(X))
+
+
+def stack_tasks(blocks, names=None):
+    """Stack a list of per-task data sets into rows with task labels.
+
+    Parameters
+    ----------
+    blocks : sequence of (X_t, y_t) pairs, or mapping {label: (X_t, y_t)}
+        ``X_t`` of shape (n_t, n_features), dense or sparse; ``y_t`` of shape (n_t,).
+    names : sequence of hashable, optional
+        Task labels, one per pair. Default: 0, 1, 2, ... (or the keys of the mapping).
+
+    Returns
+    -------
+    X : ndarray or csr_matrix of shape (sum of n_t, n_features)
+    y : ndarray of shape (sum of n_t,)
+    tasks : ndarray of shape (sum of n_t,)
+
+    Raises
+    ------
+    ValueError
+        If there is no block, a pair differs in length, or the numbers of features differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import stack_tasks
+    >>> X, y, tasks = stack_tasks([(np.ones((2, 3)), [1, 2]), (np.zeros((1, 3)), [3])], names=["a", "b"])
+    >>> X.shape, y.tolist(), tasks.tolist()
+    ((3, 3), [1, 2, 3], ['a', 'a', 'b'])
+    """
+    if isinstance(blocks, Mapping):
+        if names is not None:
+            raise ValueError("names must be None when blocks is a mapping: its keys are the names.")
+        names, blocks = list(blocks), list(blocks.values())
+    blocks = list(blocks)
+    if not blocks:
+        raise ValueError("blocks is empty; expected at least one (X, y) pair.")
+    names = list(range(len(blocks))) if names is None else list(names)
+    if len(names) != len(blocks):
+        raise ValueError(f"names has {len(names)} labels but blocks holds {len(blocks)} pairs.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ from each other; got {names[:10]}.")
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in blocks):
+        raise ValueError("blocks must hold (X, y) pairs, one per task.")
+    _check_same_columns(names, [column_names(X) for X, _ in blocks])
+    Xs = [check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False) for X, _ in blocks]
+    ys = [np.asarray(y) for _, y in blocks]
+    for name, X, y in zip(names, Xs, ys, strict=True):
+        if y.shape[:1] != X.shape[:1]:
+            raise ValueError(f"task {name!r}: X has {X.shape[0]} rows but y has {len(y)}.")
+        if X.shape[1] != Xs[0].shape[1]:
+            raise ValueError(
+                f"task {name!r} has {X.shape[1]} features but task {names[0]!r} has {Xs[0].shape[1]}; "
+                "all tasks must have the same features."
+            )
+    stack = sparse.vstack if any(map(sparse.issparse, Xs)) else np.vstack
+    X = stack(Xs, **({"format": "csr"} if stack is sparse.vstack else {}))
+    return X, np.concatenate(ys), np.repeat(check_tasks(names, len(names), "names"), [len(y) for y in ys])
+
+
+def _check_same_columns(names, columns):
+    """ValueError where the frames of two tasks name their columns differently."""
+    named = [(name, found) for name, found in zip(names, columns, strict=True) if found is not None]
+    for name, found in named:
+        if found != named[0][1]:
+            raise ValueError(
+                f"task {name!r} has the columns {found} but task {named[0][0]!r} has {named[0][1]}; "
+                "all tasks must have the same features in the same order."
+            )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
+import sklearn
 from scipy import sparse
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, check_cv, cross_val_predict
 from sklearn.pipeline import Pipeline
@@ -228,11 +228,13 @@ def _baseline(name, classification, column):
     if name == "mean":
         dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor()
         return SingleTask(dummy, task_column=column)
-    model = RidgeCV(ALPHAS)
+    model = sklearn.linear_model.RidgeCV(ALPHAS)
     if classification:
         folds = StratifiedKFold(3, shuffle=True, random_state=0)
         grid = {"C": 1 / LOGISTIC_ALPHAS}
-        model = GridSearchCV(LogisticRegression(max_iter=1000), grid, scoring="neg_log_loss", cv=folds)
+        model = GridSearchCV(
+            sklearn.linear_model.LogisticRegression(max_iter=1000), grid, scoring="neg_log_loss", cv=folds
+        )
     return Pooled(model, task_indicators=name == "intercepts", task_column=column)
 
 
@@ -240,24 +242,30 @@ class _SingleTaskRidge(SingleTask):
     """Ridge per task with the common strength of least leave-one-out error over all tasks."""
 
     def __init__(self, task_column=None):
-        super().__init__(Ridge(), task_column=task_column)
+        super().__init__(sklearn.linear_model.Ridge(), task_column=task_column)
 
     def _template(self, parts):
         errors = np.zeros(len(ALPHAS))
         for X, y, _ in parts:
             if len(y) > 1:
-                errors += RidgeCV(ALPHAS, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
-        return Ridge(ALPHAS[errors.argmin()])
+                errors += (
+                    sklearn.linear_model.RidgeCV(ALPHAS, store_cv_results=True)
+                    .fit(X, y)
+                    .cv_results_.sum(axis=0)
+                )
+        return sklearn.linear_model.Ridge(ALPHAS[errors.argmin()])
 
 
 class _SingleTaskLogistic(SingleTask):
     """Logistic regression per task with the common strength of least log loss in 3 folds."""
 
     def __init__(self, task_column=None):
-        super().__init__(LogisticRegression(max_iter=1000), task_column=task_column)
+        super().__init__(sklearn.linear_model.LogisticRegression(max_iter=1000), task_column=task_column)
 
     def _template(self, parts):
-        candidates = [LogisticRegression(C=1 / alpha, max_iter=1000) for alpha in LOGISTIC_ALPHAS]
+        candidates = [
+            sklearn.linear_model.LogisticRegression(C=1 / alpha, max_iter=1000) for alpha in LOGISTIC_ALPHAS
+        ]
         losses = np.zeros(len(candidates))
         for X, y, _ in parts:
             if min(counts := np.unique(y, return_counts=True)[1]) >= 3 and len(counts) > 1:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from conftest import LAYOUTS, make_layout, task_estimators
 from scipy import sparse
+from sklearn.utils import check_array
 
 from skmtl import (
     MeanRegularizedRegressor,
@@ -17,7 +18,7 @@ from skmtl import (
     TraceNormClassifier,
     stack_tasks,
 )
-from skmtl._data import SharedData, StackedData, make_task_data, predict_rows
+from skmtl._data import SharedData, StackedData, is_clean, make_task_data, predict_rows
 from skmtl.penalties import L1, Entries
 
 # one model per way to the solution: bcd, direct, fista on moments, newton and fista on rows
@@ -295,6 +296,51 @@ def test_malformed_arguments(change, error, message):
 # --- containers ---
 
 
+def test_clean_arrays_are_those_that_scikit_learn_returns_as_they_are(rng):
+    X = rng.normal(size=(5, 3))
+    for clean in (X, X[:, 0], np.asfortranarray(X), X[::2, ::-1], 1e300 * np.ones((2, 2))):
+        assert is_clean(clean) and check_array(clean, ensure_2d=False) is clean
+    spoiled = [np.where(X > 0, X, bad) for bad in (np.nan, np.inf, -np.inf)]
+    both = np.array([[np.inf, -np.inf]])
+    others = (X[:0], X[:, :0], X[None], np.float64(1.0), X.astype(np.float32), X.astype(object), X > 0)
+    for other in (
+        *spoiled,
+        both,
+        *others,
+        X.tolist(),
+        pd.DataFrame(X),
+        sparse.csr_array(X),
+        X.view(np.memmap),
+    ):
+        assert not is_clean(other)
+    assert not is_clean(np.full(3, 1e308))  # its sum is infinite: not clean for sure, so scikit-learn decides
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["stacked", "shared"])
+def test_bad_numbers_are_found_in_any_container(kind, bad):
+    layout = make_layout(kind)
+    args = layout.fit_args()
+    X = args.pop("X").copy()
+    X[3, 1] = bad
+    for container in (
+        np.asarray,
+        np.asfortranarray,
+        sparse.csc_array,
+        pd.DataFrame,
+        lambda X: X.astype(object),
+    ):
+        with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+            MultiTaskLasso().fit(container(X), **args)
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        MultiTaskLasso().fit(layout.X, **args).predict(X, tasks=args.get("tasks"))
+    y = layout.y.copy()
+    y[4] = np.inf
+    for container in (np.asarray, pd.DataFrame if y.ndim == 2 else pd.Series, lambda y: y.tolist()):
+        with pytest.raises(ValueError, match="Input y contains infinity"):
+            MultiTaskLasso().fit(layout.X, **{**args, "y": container(y)})
+
+
 def memmapped(X, folder):
     path = folder / "X.npy"
     np.save(path, X)
@@ -413,6 +459,24 @@ def test_shared_design_is_not_expanded(rng):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 6 * (X.nbytes + Y.nbytes)  # expanded: 200 X.nbytes
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["shared", "sorted", "mixed"])
+@pytest.mark.parametrize("name", ["lasso", "trace"])
+def test_a_fit_copies_its_design_once_at_most(name, kind, order, rng):
+    """Not at all where its rows are in order; in the order of their tasks, and row by row, otherwise."""
+    X, tasks = np.asarray(rng.normal(size=(60_000, 60)), order=order), np.arange(60_000) % 4
+    y = (X[:, 0] > 0).astype(float)
+    args = {"y": y, "tasks": np.sort(tasks) if kind == "sorted" else tasks}
+    args = {"y": np.column_stack([y, 1 - y])} if kind == "shared" else args
+    fitted = model(name).set_params(alpha=0.4, tol=0.1)
+    tracemalloc.start()
+    fitted.fit(X, **args)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    copies = 0 if kind == "shared" or (kind == "sorted" and order == "C") else 1
+    assert peak < (copies + 0.7) * X.nbytes  # and what is as long as a column
 
 
 # --- predict ---

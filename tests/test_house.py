@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from conftest import estimators, public_classes
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import Validator, validate
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 import skmtl
 from skmtl.linear_model._base import LinearClassifier, LinearModel, LinearRegressor
@@ -95,7 +97,9 @@ def test_heavy_packages_are_not_imported_at_import():
 def test_numba_is_loaded_by_the_first_fit_that_needs_it():
     code = (
         "import sys, skmtl, numpy as np\n"
-        "print({'numba', 'matplotlib', 'polars'} & set(sys.modules))\n"
+        "late = {'numba', 'matplotlib', 'polars'}\n"
+        "late |= {'sklearn.cluster', 'sklearn.linear_model', 'scipy.cluster'}\n"
+        "print(late & {*sys.modules})\n"
         "skmtl.MeanRegularizedRegressor().fit(np.eye(4), np.arange(4.0), tasks=[0, 0, 1, 1])\n"
         "skmtl.TraceNormRegressor().fit(np.eye(4), np.eye(4))\n"
         "print('numba' in sys.modules)\n"
@@ -104,6 +108,90 @@ def test_numba_is_loaded_by_the_first_fit_that_needs_it():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines() == ["set()", "False", "True"]
+
+
+def test_kernels_are_loops_over_numbers():
+    """An array assigned to a slice compiles the text of Numba's error message as well: over two seconds."""
+    for node in ast.walk(ast.parse((SOURCE / "_kernels.py").read_text())):
+        if isinstance(node, ast.Assign):
+            targets = [part for target in node.targets for part in ast.walk(target)]
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            if any(isinstance(part, ast.Slice) for part in targets):
+                numbers = all(isinstance(value, (ast.Name, ast.Attribute, ast.Constant)) for value in values)
+                assert numbers, f"line {node.lineno}: {ast.unparse(node)}"
+
+
+# --- processes ---
+
+
+def run_python(code, cache, **environment):
+    """What the code prints, word by word, in a process of its own with a cache for compiled loops."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+
+
+FITS = """
+import numpy as np, skmtl
+from skmtl import _kernels
+X = np.random.default_rng(0).normal(size=(2000, 40))
+for cls in (skmtl.GroupSparseRegressor, skmtl.TemporalRegressor, skmtl.MeanRegularizedRegressor):
+    model = cls(alpha=0.01, tol=0.1).fit(X[:, :20], X[:, 20:])
+    model.fit(X[:, :2], X[:, 2], tasks=np.arange(2000) % 1000)
+kernels = [getattr(_kernels, name) for name in _kernels.SIGNATURES]
+"""
+
+
+def test_warm_up_leaves_nothing_to_compile(tmp_path):
+    """Neither in its own process nor, with its cache, in others."""
+    counts = "print(*(len(kernel.signatures) for kernel in kernels))"
+    assert set(run_python(f"import skmtl; skmtl.warm_up()\n{FITS}{counts}", tmp_path)) == {"1"}
+    counts = "print(*(len(kernel.stats.cache_misses) for kernel in kernels if kernel.signatures))"
+    missed = run_python(FITS + counts, tmp_path)
+    assert set(missed) == {"0"} and len(missed) >= 3
+
+
+def test_fits_without_a_place_for_compiled_code(tmp_path):
+    """Where no directory can be written to, as in some containers."""
+    code = "import numpy as np, skmtl; print(skmtl.MultiTaskLasso(0.01).fit(np.eye(4), np.eye(4)).n_tasks_)"
+    assert run_python(code, "", NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator") == ["4"]
+
+
+def test_fits_in_several_threads_leave_blas_as_it_was(tmp_path):
+    """In whatever order they end; one thread as long as any of them runs."""
+    code = """
+import numpy as np
+from threading import Event, Thread
+from threadpoolctl import threadpool_info
+from skmtl.losses import SquaredError
+from skmtl.penalties import L2, Features
+from skmtl.solvers import make_task_data, solve
+
+data = make_task_data(np.eye(6), np.arange(6.0), [0, 0, 0, 1, 1, 1])
+inside, ends = [Event(), Event()], [Event(), Event()]
+
+def fit(k):
+    def callback(n_iter, parts):
+        inside[k].set()
+        return ends[k].wait(60)
+    solve(data, SquaredError(), Features(L2(0.01)), solver="fista", tol=0.0, callback=callback)
+
+def threads():
+    return max(lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas")
+
+fits = [Thread(target=fit, args=[k]) for k in range(2)]
+print(threads())
+for k in range(2):
+    fits[k].start()
+    inside[k].wait(60)
+for k in range(2):
+    print(threads())
+    ends[k].set()
+    fits[k].join(60)
+print(threads())
+"""
+    before, both, one, after = run_python(code, tmp_path, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
+    assert both == one == "1" and before == after
 
 
 # --- size ---
@@ -215,6 +303,13 @@ def test_estimators_under_test_are_all_there_are():
     assert set(estimators()) == concrete
     assert set(public_classes(skmtl.linear_model)) == concrete
     assert concrete | tasks <= set(skmtl.__all__)
+
+
+def test_default_parameters_are_valid():
+    """Fits check only the others."""
+    for name, cls in estimators().items():
+        model = cls()
+        validate_parameter_constraints(model._parameter_constraints, model.get_params(), name)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -14,8 +14,7 @@ from .._data import resolve_task_weight
 from .._tasks import missing_labels
 from .._terms import MomentsTerm
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
-from ..solvers.alternating import make_problem_of
-from ..solvers.solve import run
+from ..solvers.solve import blas_threads
 from ..statistics import TaskStatistics
 from ._model import LinearModel, estimator
 
@@ -58,6 +57,13 @@ class LinearRegressor(RegressorMixin, LinearModel):
         ValueError
             If the loss is not the squared error.
         """
+        stats = self._read_statistics(stats)
+        with blas_threads(stats):
+            term = self._term(stats)
+            return self._store(self._solve(term, self._start(term)))
+
+    def _read_statistics(self, stats):
+        """Checked moments in the place of the data of fit."""
         if not isinstance(stats, TaskStatistics):
             raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
         if not self._loss().quadratic:
@@ -65,12 +71,13 @@ class LinearRegressor(RegressorMixin, LinearModel):
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
         self.n_features_in_ = stats.n_features + (self.task_column is not None)
         self._prepare(stats)
-        scale = resolve_task_weight(self.task_weight, stats.tasks, stats.weight) / stats.weight
-        term = MomentsTerm(stats, scale, self.fit_intercept, self.intercept_alpha)
-        problem = make_problem_of(term, self._omega(), self.ridge, self._shared_mean())
-        return self._store(
-            run(problem, self.solver, self._start(term), self.max_iter, self.tol, verbose=self.verbose)
-        )
+        return stats
+
+    def _term(self, data):
+        if not isinstance(data, TaskStatistics):
+            return super()._term(data)
+        scale = resolve_task_weight(self.task_weight, data.tasks, data.weight) / data.weight
+        return MomentsTerm(data, scale, self.fit_intercept, self.intercept_alpha)
 
     def predict(self, X, *, tasks=None):
         """Predict targets.

@@ -4,7 +4,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
+import sklearn
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..penalties import Box, Clusters, Coupling, Spectrum
@@ -58,7 +58,8 @@ class Clustered(LinearModel):
         k = min(self.n_clusters, len(np.unique(W, axis=0)))
         found = result.labels
         if found is None:
-            found = KMeans(k, n_init=self.n_init, random_state=self.random_state).fit_predict(W)
+            kmeans = sklearn.cluster.KMeans(k, n_init=self.n_init, random_state=self.random_state)
+            found = kmeans.fit_predict(W)
         _, first, position = np.unique(found, return_index=True, return_inverse=True)
         self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
         centers = np.array(

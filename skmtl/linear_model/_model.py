@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._data import make_task_data, predict_rows, text_columns
+from .._data import check_numeric_target, is_clean, predict_rows, task_data, text_columns
 from .._tasks import TaskInputMixin
+from .._terms import make_term
 from ..metrics import score_predictions
 from ..penalties import Positive
-from ..solvers.solve import SOLVERS, alpha_max, solve
+from ..solvers.alternating import make_problem_of
+from ..solvers.solve import SOLVERS, blas_threads, greatest_alpha, run
 from ._transfer import TransferMixin
 
 COMMON_PARAMETERS = """alpha : float, default=1.0
@@ -37,8 +40,9 @@ COMMON_PARAMETERS = """alpha : float, default=1.0
     handle_unknown : {"error", "average"}, default="error"
         What to do at predict with a task not seen in fit; "average" uses `mean_coef_` and
         `mean_intercept_`.
-    solver : {"auto", "fista", "bcd", "direct", "newton", "alternating"}, default="auto"
-        Solver; "auto" takes the fastest that applies.
+    solver : str, default="auto"
+        "fista", "bcd", "prox_newton", "splitting", "direct", "newton" or "alternating", see
+        `skmtl.solvers.solve`; "auto" takes the fastest that applies.
     max_iter : int, default=10_000
         Limit of iterations.
     tol : float, default=1e-4
@@ -176,6 +180,18 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
 
     # --- fit ---
 
+    @classmethod
+    @cache
+    def _get_param_names(cls):
+        """Names of the parameters: scikit-learn's, which looks at the signature in every fit."""
+        return super()._get_param_names()
+
+    def _validate_params(self):
+        """Check the parameters that were set; the defaults are valid."""
+        params = self.get_params(deep=False)
+        given = {key: value for key, value in params.items() if value is not getattr(type(self), key, self)}
+        validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the model.
@@ -201,12 +217,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             If an argument is malformed; the message names it.
         """
         data = self._read(X, y, tasks, sample_weight)
-        result = solve(
-            data, self._loss(), self._omega(), fit_intercept=self.fit_intercept, ridge=self.ridge,
-            intercept_alpha=self.intercept_alpha, mean_alpha=self._shared_mean(), init=self._start(data),
-            solver=self.solver, max_iter=self.max_iter, tol=self.tol, verbose=self.verbose,
-        )  # fmt: skip
-        return self._store(result)
+        with blas_threads(data):
+            return self._store(self._solve(self._term(data), self._start(data)))
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
         """Smallest `alpha` at which the penalised coefficients are all zero.
@@ -229,11 +241,22 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         """
         model = type(self)(**{**self.get_params(deep=False), "alpha": 1.0})
         model._validate_params()
-        return alpha_max(
-            model._read(X, y, tasks, sample_weight), model._loss(), model._omega(),
-            fit_intercept=self.fit_intercept, ridge=self.ridge, intercept_alpha=self.intercept_alpha,
-            mean_alpha=model._shared_mean(),
-        )  # fmt: skip
+        data = model._read(X, y, tasks, sample_weight)
+        with blas_threads(data):
+            return model._alpha_max(model._term(data))
+
+    def _term(self, data):
+        """The data term, which does not depend on `alpha`."""
+        return make_term(data, self._loss(), self.fit_intercept, self.intercept_alpha)
+
+    def _solve(self, term, start):
+        """SolverResult on a data term, from parts to start from or None."""
+        problem = make_problem_of(term, self._omega(), self.ridge, self._shared_mean())
+        return run(problem, self.solver, start, self.max_iter, self.tol, verbose=self.verbose)
+
+    def _alpha_max(self, term):
+        """`alpha_max` on a data term, of a model with alpha = 1."""
+        return greatest_alpha(term, self._omega(), self.ridge, self._shared_mean())
 
     def _omega(self):
         """The penalty, on nonnegative coefficients where they are asked for."""
@@ -247,21 +270,22 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         """TaskData of the arguments of fit."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._check_features(X, dtype="numeric")
-        data = make_task_data(
-            X, self._encode(y, tasks, sample_weight), tasks, sample_weight=sample_weight,
-            task_weight=self.task_weight, names=self.tasks_,
-        )  # fmt: skip
+        numbers = self._encode(y, tasks, sample_weight)
+        if numbers is not y or y.dtype != np.float64:  # else they are checked
+            numbers = check_numeric_target(numbers)
+        data = task_data(X, numbers, tasks, sample_weight, self.task_weight, self.tasks_)
         self._prepare(data)
         return data
 
     def _check_features(self, X, dtype):
         """X as a numeric array or CSR/CSC matrix."""
+        if is_clean(X) and X.ndim == 2:
+            return X
+        options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
         try:
-            numbers = check_array(
-                X, accept_sparse=("csr", "csc"), dtype=dtype, estimator=self, input_name="X"
-            )
+            numbers = check_array(X, dtype=dtype, **options)
             # categories come through as objects
-            return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+            return check_array(numbers, dtype=np.float64, **options) if numbers.dtype.kind == "O" else numbers
         except ValueError as error:
             text = text_columns(X)
             if not text:
@@ -291,10 +315,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         mean = result.parts[-1][0] if self._shared_mean() is not None else W.mean(axis=0)
         self.coef_, self.deviation_coef_ = self._shaped(W), self._shaped(W - mean)
         self.mean_coef_ = mean if self._n_outputs == 1 else mean.reshape(self._n_outputs, -1)
-        self.intercept_ = b[0] if self._layout_ == "single" and self._n_outputs > 1 else b
+        self.intercept_ = self._shaped_intercept(b)
         self.mean_intercept_ = b.mean(axis=0) if b.ndim == 2 else float(b.mean())
-        if self._layout_ == "single" and not isinstance(self, ClassifierMixin):
-            self.intercept_ = float(b[0])
         self.n_iter_, self.objective_, self.dual_gap_ = result.n_iter, result.objective, result.gap
         self._set_attributes(result)
         return self
@@ -306,6 +328,12 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         elif isinstance(self, ClassifierMixin):
             return V
         return V[0] if self._layout_ == "single" else V
+
+    def _shaped_intercept(self, b):
+        """Intercepts (n_tasks,) or (n_tasks, n_outputs) in the shape of `intercept_`."""
+        if self._layout_ != "single" or (isinstance(self, ClassifierMixin) and self._n_outputs == 1):
+            return b
+        return b[0] if self._n_outputs > 1 else float(b[0])
 
     # --- predict ---
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from scipy import sparse
-from scipy.cluster.hierarchy import linkage
 
 from ..penalties import Coupling
 from ..statistics import TaskStatistics
@@ -143,7 +143,7 @@ def linkage_tree(W, tasks):
     if T == 1:
         return [TreeNode(labels[0], labels, 1.0)]
     length = np.linalg.norm(W, axis=1, keepdims=True)
-    merges = linkage(W / np.where(length > 0, length, 1.0), "average")
+    merges = scipy.cluster.hierarchy.linkage(W / np.where(length > 0, length, 1.0), "average")
     heights = merges[:, 2] / (merges[-1, 2] or 1.0)
     below, handed_down = [[label] for label in labels], np.ones(2 * T - 1)
     for a, b in merges[:, :2].astype(int):

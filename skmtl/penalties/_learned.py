@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
+import sklearn
 from sklearn.utils import check_random_state
 
 from ._base import Penalty
@@ -88,12 +88,12 @@ class Clusters(SmoothPenalty):
     def assigned(self, W, seed):
         """Clusters of the rows of W by k-means, shape (n_tasks,)."""
         n_clusters = min(self.n_clusters, len(W))
-        return KMeans(n_clusters, n_init=1, random_state=seed).fit(W).labels_
+        return sklearn.cluster.KMeans(n_clusters, n_init=1, random_state=seed).fit(W).labels_
 
     def improved(self, W, labels):
         """Clusters no worse than `labels` for W: Lloyd's iterations from their centres."""
         centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
-        found = KMeans(len(centers), init=centers, n_init=1).fit(W).labels_
+        found = sklearn.cluster.KMeans(len(centers), init=centers, n_init=1).fit(W).labels_
         return found if _within(W, found) < _within(W, labels) * (1 - 1e-12) else labels
 
     def seeds(self):
