@@ -4,112 +4,157 @@ All array arguments are C-contiguous float64, so that each kernel compiles once.
 """
 
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit, types
 
 _MATH = {"reassoc", "contract", "arcp", "nsz"}  # not nnan, ninf: NaN must stay visible
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": _MATH}
-_L1 = 1  # as skmtl.penalties._vector.KERNEL_L1; any other code is L2
+
+
+def _cacheable():
+    """Whether there is a directory for compiled code: without one Numba refuses to cache, and to go on."""
+    try:
+        njit(cache=True)(_cacheable)
+    except RuntimeError:
+        return False
+    return True
+
+
+_OPTIONS = {"cache": _cacheable(), "nogil": True, "fastmath": _MATH}
 
 
 @njit(**_OPTIONS)
-def _block_prox(z, h, strength, code, out):
-    """argmin_w sum_t h_t/2 w_t^2 - z_t w_t + strength f(w), f the L1 or L2 norm, into `out`."""
+def _block_prox(z, h, l1, l2, linf, out):
+    """argmin_w sum_t h_t/2 w_t^2 - z_t w_t + l1 ||w||_1 + l2 ||w||_2 + linf ||w||_inf, into `out`.
+
+    linf only without the others.
+    """
     n_tasks = z.shape[0]
-    for t in range(n_tasks):
-        if z[t] != z[t]:  # a comparison with NaN would silently give zero
-            out[:] = np.nan
-            return
-    if code == _L1:
-        for t in range(n_tasks):
-            size = abs(z[t]) - strength
-            out[t] = 0.0
-            if size > 0.0 and h[t] > 0.0:
-                out[t] = size / h[t] if z[t] > 0.0 else -size / h[t]
+    if linf > 0.0:
+        _block_prox_linf(z, h, linf, out)
         return
     size2 = 0.0
     top = 0.0
     for t in range(n_tasks):
-        size2 += z[t] * z[t]
+        size = abs(z[t]) - l1
+        if size > 0.0:
+            out[t] = size if z[t] > 0.0 else -size
+            size2 += size * size
+        else:
+            out[t] = 0.0 if size == size else np.nan  # a comparison with NaN would silently give zero
         top = max(top, h[t])
-    size = np.sqrt(size2)
-    if size <= strength or top == 0.0:
+    if l2 == 0.0:
         for t in range(n_tasks):
-            out[t] = 0.0
+            if h[t] > 0.0:
+                out[t] /= h[t]
+            elif out[t] == out[t]:
+                out[t] = 0.0
         return
-    # the length r of w solves sum_t (z_t / (h_t r + strength))^2 = 1: convex and decreasing in r, so
+    size = np.sqrt(size2)
+    if size <= l2 or top == 0.0:
+        for t in range(n_tasks):
+            if out[t] == out[t]:
+                out[t] = 0.0
+        return
+    # the length r of w solves sum_t (z_t / (h_t r + l2))^2 = 1: convex and decreasing in r, so
     # Newton's method climbs from below; with equal h it starts at the root
-    r = (size - strength) / top
+    r = (size - l2) / top
     for _ in range(100):
         value = -1.0
         slope = 0.0
         for t in range(n_tasks):
-            d = h[t] * r + strength
-            if d > 0.0:
-                q = z[t] / d
-                value += q * q
-                slope -= 2.0 * q * q * h[t] / d
-        if value <= 1e-15 or slope == 0.0:
+            d = h[t] * r + l2
+            q = out[t] / d
+            value += q * q
+            slope -= 2.0 * q * q * h[t] / d
+        if value <= 1e-15 or slope == 0.0 or value != value:
             break
         r -= value / slope
     for t in range(n_tasks):
-        d = h[t] * r + strength
-        out[t] = z[t] * r / d if d > 0.0 else 0.0
+        out[t] *= r / (h[t] * r + l2)
 
 
 @njit(**_OPTIONS)
-def descend_shared(A, scale, ridge, strength, code, Q, W):
-    """One epoch of block coordinate descent over features, all tasks on one Gram matrix.
+def _block_prox_linf(z, h, strength, out):
+    """The same for the largest absolute value: entries above a level c = |w_t| are cut off."""
+    total = 0.0
+    for t in range(z.shape[0]):
+        total += abs(z[t])
+    c = 0.0 if total > strength else -1.0
+    # sum_t max(|z_t| - h_t c, 0) = strength: convex and decreasing in c, piecewise linear, so
+    # Newton's method climbs from below and ends
+    while c >= 0.0:
+        left = -strength
+        bend = 0.0
+        for t in range(z.shape[0]):
+            if abs(z[t]) > h[t] * c:
+                left += abs(z[t])
+                bend += h[t]
+        if bend == 0.0 or left <= bend * c * (1.0 + 1e-15):
+            break
+        c = left / bend
+    for t in range(z.shape[0]):
+        out[t] = 0.0 if total == total else np.nan
+        if c > 0.0:
+            size = c if abs(z[t]) > h[t] * c else abs(z[t]) / h[t] if h[t] > 0.0 else 0.0
+            out[t] = size if z[t] > 0.0 else -size
 
-    A (m, m) Gram; scale (T,) factor of A per task; Q (m, T) negative gradient, W (m, T)
-    coefficients, both updated. Returns the largest squared change weighted by curvature.
+
+@njit(**_OPTIONS)
+def descend_shared(A, scale, ridge, l1, l2, linf, Q, W):
+    """Epochs of block coordinate descent over features, all tasks on one Gram matrix.
+
+    A (m, m) Gram; scale (T,) factor of A per task; l1, l2, linf strengths of the penalty; Q (E + 1, m, T)
+    negative gradients and W (E + 1, m, T) coefficients: the first of each is the start, epoch e fills e + 1.
     """
-    m, n_tasks = W.shape
+    m, n_tasks = W.shape[1:]
     z, h, new, move = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
-    largest = 0.0
-    for j in range(m):
-        for t in range(n_tasks):
-            h[t] = scale[t] * A[j, j] + ridge
-            z[t] = Q[j, t] + h[t] * W[j, t]
-        _block_prox(z, h, strength, code, new)
-        change = 0.0
-        for t in range(n_tasks):
-            delta = new[t] - W[j, t]
-            change += h[t] * delta * delta
-            W[j, t] = new[t]
-            move[t] = scale[t] * delta
-            Q[j, t] -= ridge * delta
-        if change > 0.0:
-            largest = max(largest, change)
-            for i in range(m):
-                a = A[j, i]
-                for t in range(n_tasks):
-                    Q[i, t] -= a * move[t]
-    return largest
+    for e in range(1, W.shape[0]):
+        q, w = Q[e], W[e]
+        for i in range(w.shape[0]):
+            for k in range(w.shape[1]):
+                q[i, k], w[i, k] = Q[e - 1, i, k], W[e - 1, i, k]
+        for j in range(m):
+            for t in range(n_tasks):
+                h[t] = scale[t] * A[j, j] + ridge
+                z[t] = q[j, t] + h[t] * w[j, t]
+            _block_prox(z, h, l1, l2, linf, new)
+            moved = False
+            for t in range(n_tasks):
+                delta = new[t] - w[j, t]
+                moved |= delta != 0.0
+                w[j, t] = new[t]
+                move[t] = scale[t] * delta
+                q[j, t] -= ridge * delta
+            if moved:
+                for i in range(m):
+                    a = A[j, i]
+                    for t in range(n_tasks):
+                        q[i, t] -= a * move[t]
 
 
 @njit(**_OPTIONS)
-def descend_separate(A, scale, ridge, strength, code, Q, W):
-    """The same with one Gram matrix per task: A (T, m, m), Q and W (T, m)."""
-    n_tasks, m = W.shape
+def descend_separate(A, scale, ridge, l1, l2, linf, Q, W):
+    """The same task by task in memory: A (T, m, m) or (1, m, m), Q and W (E + 1, T, m)."""
+    n_tasks, m = W.shape[1:]
     z, h, new = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
-    largest = 0.0
-    for j in range(m):
-        for t in range(n_tasks):
-            h[t] = scale[t] * A[t, j, j] + ridge
-            z[t] = Q[t, j] + h[t] * W[t, j]
-        _block_prox(z, h, strength, code, new)
-        change = 0.0
-        for t in range(n_tasks):
-            delta = new[t] - W[t, j]
-            if delta != 0.0:
-                change += h[t] * delta * delta
-                W[t, j] = new[t]
-                Q[t, j] -= ridge * delta
-                move = scale[t] * delta
-                for i in range(m):
-                    Q[t, i] -= A[t, j, i] * move
-        largest = max(largest, change)
-    return largest
+    step = 0 if A.shape[0] == 1 else 1
+    for e in range(1, W.shape[0]):
+        q, w = Q[e], W[e]
+        for i in range(w.shape[0]):
+            for k in range(w.shape[1]):
+                q[i, k], w[i, k] = Q[e - 1, i, k], W[e - 1, i, k]
+        for j in range(m):
+            for t in range(n_tasks):
+                h[t] = scale[t] * A[step * t, j, j] + ridge
+                z[t] = q[t, j] + h[t] * w[t, j]
+            _block_prox(z, h, l1, l2, linf, new)
+            for t in range(n_tasks):
+                delta = new[t] - w[t, j]
+                if delta != 0.0:
+                    w[t, j] = new[t]
+                    q[t, j] -= ridge * delta
+                    move = scale[t] * delta
+                    for i in range(m):
+                        q[t, i] -= A[step * t, j, i] * move
 
 
 @njit(**_OPTIONS)
@@ -183,3 +228,161 @@ def taut_string(Y, strength, out):
                 begin = m - 1
             out[row, knot[begin] : knot[m]] = value
             before = value
+
+
+@njit(**_OPTIONS)
+def _add_products(Z, n, S):
+    """Add Z[a, :n] . Z[b, :n] to S[a, b] for a <= b; Z has an even number of rows."""
+    for a in range(0, len(Z), 2):
+        for b in range(a, len(Z), 2):
+            s, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+            for k in range(n):
+                s += Z[a, k] * Z[b, k]
+                s1 += Z[a, k] * Z[b + 1, k]
+                s2 += Z[a + 1, k] * Z[b, k]
+                s3 += Z[a + 1, k] * Z[b + 1, k]
+            S[a, b] += s
+            S[a, b + 1] += s1
+            S[a + 1, b] += s2
+            S[a + 1, b + 1] += s3
+
+
+@njit(**_OPTIONS)
+def task_moments(X, y, weight, indptr, x_mean, y_mean, xx, xy, yy):
+    """Weighted means and centred second moments of x and y of every task; rows are sorted by task.
+
+    Tasks own the rows between their `indptr`; the outputs are those of `TaskStatistics`.
+    """
+    p, longest = X.shape[1], 0
+    for t in range(len(indptr) - 1):
+        longest = max(longest, indptr[t + 1] - indptr[t])
+    block = min((longest + 15) // 32 * 32 + 16, 240)  # whole vectors, and no power of two for the cache
+    Z = np.zeros(((p + 2) // 2 * 2, block))  # rows of a task, as columns of [x, y]
+    S = np.empty((len(Z), len(Z)))
+    for t in range(len(indptr) - 1):
+        total, center = 0.0, 0.0
+        for j in range(p):
+            x_mean[t, j] = 0.0
+        for i in range(indptr[t], indptr[t + 1]):
+            total += weight[i]
+            center += weight[i] * y[i]
+            for j in range(p):
+                x_mean[t, j] += weight[i] * X[i, j]
+        total = max(total, 2.2250738585072014e-308)  # a task that weighs nothing
+        y_mean[t] = center / total
+        for j in range(p):
+            x_mean[t, j] /= total
+        S[:] = 0.0
+        for start in range(indptr[t], indptr[t + 1], block):
+            n = min(block, indptr[t + 1] - start)
+            for i in range(start, start + n):
+                root = np.sqrt(weight[i])
+                for j in range(p):
+                    Z[j, i - start] = root * (X[i, j] - x_mean[t, j])
+                Z[p, i - start] = root * (y[i] - y_mean[t])
+            m = (n + 15) // 16 * 16
+            for j in range(p + 1):
+                for k in range(n, m):
+                    Z[j, k] = 0.0
+            _add_products(Z, m, S)
+        for a in range(p):
+            for b in range(a, p):
+                xx[t, a, b] = xx[t, b, a] = S[a, b]
+            xy[t, a] = S[a, p]
+        yy[t] = S[p, p]
+
+
+@njit(**_OPTIONS)
+def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
+    """Inverses of scale_t xx_t + kappa_t x_t x_t' + shift_t I, x_t the rows of x_mean, into `out`.
+
+    Gauss-Jordan elimination, two pivots at a time and none looked for. `size` is then about the
+    condition number, infinite for a matrix that is not positive definite to rounding.
+    """
+    p = x_mean.shape[1]
+    q = (p + 1) // 2 * 2
+    A, r = np.empty((q, q)), np.empty((2, q))
+    for t in range(len(scale)):
+        source = t if len(xx) > 1 else 0
+        top, low, definite = 0.0, 0.0, True
+        for i in range(p):
+            pull = kappa[t] * x_mean[t, i]
+            for j in range(p):
+                A[i, j] = scale[t] * xx[source, i, j] + pull * x_mean[t, j]
+            A[i, i] += shift[t]
+            top = max(top, A[i, i])
+        for i in range(p, q):  # a row of the identity where p is odd
+            for j in range(q):
+                A[i, j] = A[j, i] = 0.0
+            A[i, i] = 1.0
+        for b in range(0, q, 2):
+            d, e, f = A[b, b], A[b, b + 1], A[b + 1, b + 1]
+            volume = d * f - e * e
+            if not (d > 0.0 and volume > 0.0):
+                definite = False
+                break
+            d, e, f = d / volume, e / volume, f / volume
+            for j in range(q):
+                r[0, j] = f * A[b, j] - e * A[b + 1, j]
+                r[1, j] = d * A[b + 1, j] - e * A[b, j]
+            r[0, b], r[0, b + 1], r[1, b], r[1, b + 1] = f, -e, -e, d
+            for i in range(0, q, 2):
+                u, u1, v, v1 = A[i, b], A[i, b + 1], A[i + 1, b], A[i + 1, b + 1]
+                A[i, b], A[i, b + 1], A[i + 1, b], A[i + 1, b + 1] = 0.0, 0.0, 0.0, 0.0
+                for j in range(q):
+                    A[i, j] -= u * r[0, j] + u1 * r[1, j]
+                    A[i + 1, j] -= v * r[0, j] + v1 * r[1, j]
+            for j in range(q):
+                A[b, j], A[b + 1, j] = r[0, j], r[1, j]
+        for i in range(p):
+            low = max(low, A[i, i])
+            for j in range(p):
+                out[t, i, j] = A[i, j]
+        size[t] = top * low if definite else np.inf
+
+
+@njit(**_OPTIONS)
+def tree_sweep(V, holder, parent, weight, strength, out, total):
+    """Prox of strength sum_g weight_g ||v[g]||_2 over nested groups for each row v of V, into `out`.
+
+    holder (length,) is the smallest group around a position, parent (n_groups,) that around a group, a
+    smaller number than its own; -1 for none. `total` gets the sums weight_g ||.|| met on the way up,
+    with strength 0 those of v.
+    """
+    n_groups = parent.shape[0]
+    square, factor = np.empty(n_groups), np.empty(n_groups)
+    for row in range(V.shape[0]):
+        square[:] = 0.0
+        for i in range(V.shape[1]):
+            if holder[i] >= 0:
+                square[holder[i]] += V[row, i] * V[row, i]
+        sum_of_norms = 0.0
+        for g in range(n_groups - 1, -1, -1):
+            size = np.sqrt(square[g])
+            sum_of_norms += weight[g] * size
+            left = size - strength * weight[g]
+            factor[g] = 0.0
+            if not left <= 0.0:  # also NaN, which must stay visible
+                factor[g] = left / size
+                if parent[g] >= 0:
+                    square[parent[g]] += left * left
+        total[row] = sum_of_norms
+        for g in range(n_groups):
+            if parent[g] >= 0:
+                factor[g] *= factor[parent[g]]
+        for i in range(V.shape[1]):
+            out[row, i] = V[row, i] * factor[holder[i]] if holder[i] >= 0 else V[row, i]
+
+
+# the kernels that Python calls and the types it passes, for `skmtl.warm_up`
+_F, _VECTOR, _MATRIX, _CUBE = float64, float64[::1], float64[:, ::1], float64[:, :, ::1]
+_ROWS, _ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
+_BOUNDS, _PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]
+SIGNATURES = {
+    "descend_shared": (_MATRIX, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
+    "descend_separate": (_CUBE, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
+    "taut_string": (_MATRIX, _F, _MATRIX),
+    "task_moments": (_ROWS, _ROW, _ROW, _BOUNDS, _MATRIX, _VECTOR, _CUBE, _MATRIX, _VECTOR),
+    "task_inverses": (_CUBE, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _CUBE, _VECTOR),
+    "tree_sweep": (_MATRIX, _PLACES, _PLACES, _VECTOR, _F, _MATRIX, _VECTOR),
+}

@@ -45,6 +45,7 @@ class Problem:
 
     solver = None  # the only one that applies, for problems with a learned structure
     labels = None  # clusters of the tasks, where they are found
+    _bend = None, 0.0  # a data term and its largest curvature
 
     def __init__(self, term, penalty, ridge=0.0, mean_alpha=None):
         self.term, self.shape, self.penalty = term, term.shape, penalty
@@ -138,7 +139,11 @@ class Problem:
         return self.evaluate(self.zeros())[3]
 
     def gap(self, parts, start=None):
-        """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate.
+        """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate."""
+        return self.certify(parts, start)[:3]
+
+    def certify(self, parts, start=None):
+        """The same, and the gradient of the data term that it comes from.
 
         Quadratic terms next to a non-smooth one count as data with their own dual variable, so that
         one scaling theta makes (u, Q V) feasible for the dual norm:
@@ -151,9 +156,9 @@ class Problem:
         """The same."""
         W, image, b, primal = self.evaluate(parts, start)
         if not self.certified:
-            return primal, b, np.nan
+            return primal, b, np.nan, None
         dual = self.term.dual_point(W, image, b, self.free, self.pull)
-        G = dual.gradient
+        gradient = G = dual.gradient
         cost = 0.0
         if self.ridge:
             moved = W + dual.shift
@@ -171,7 +176,7 @@ class Problem:
             G = G + self.pull.apply(W + dual.shift)
         gap = primal - best + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
         gap = min(gap, primal - bound(0.0)) if gap == gap else np.inf  # u = 0 is always feasible
-        return primal, b, max(gap, 0.0)
+        return primal, b, max(gap, 0.0), gradient
 
     def _infeasibility(self, W, b, G, gb):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""
@@ -209,7 +214,14 @@ class Problem:
         return size if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
 
     def _curvature(self, image, b):
-        """About the largest curvature of the smooth part, by power iterations."""
+        """About the largest curvature of the smooth part; with a quadratic loss it is everywhere the same."""
+        if not self.term.loss.quadratic or self._bend[0] is not self.term:
+            self._bend = self.term, self._data_curvature(image, b)
+        level = max(part.quadratic.norm for part in self.parts) + self.ridge
+        return max(self._bend[1] + level, np.finfo(float).tiny)
+
+    def _data_curvature(self, image, b):
+        """That of the data term, by power iterations."""
         term = self.term
         eta = None if term.loss.quadratic else term.predictor(image, b)
         V, size = np.ones(self.shape) + 0.1 * np.random.default_rng(0).standard_normal(self.shape), 1.0
@@ -220,8 +232,7 @@ class Problem:
             if size == 0:
                 break
             V = HV
-        level = max(part.quadratic.norm for part in self.parts) + self.ridge
-        return max(size + level, np.finfo(float).tiny)
+        return size
 
 
 def _dual_cost(part, V, G):

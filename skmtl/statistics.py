@@ -5,7 +5,16 @@ from copy import copy
 import numpy as np
 from scipy import sparse
 
-from ._data import CHUNK_ROWS, find_tasks, make_task_data
+from ._data import find_tasks, make_task_data
+
+CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
+COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
+COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
+
+
+def loop_pays(n_tasks, n_features):
+    """Whether a compiled loop over the tasks is the way to handle a small matrix of each."""
+    return n_tasks >= COMPILED_TASKS and n_features <= COMPILED_FEATURES
 
 
 class TaskStatistics:
@@ -118,6 +127,9 @@ class TaskStatistics:
             x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
             xx=np.zeros((D, p, p)), xy=np.zeros((T, p)), yy=np.zeros(T),
         )  # fmt: skip
+        if data.indptr is not None and loop_pays(T, p) and not sparse.issparse(data.X):
+            stats._from_sorted_rows(data, columns)
+            return stats
         for d, (X, weight, Y, tasks) in enumerate(data.designs()):
             stats.count[tasks] = np.count_nonzero(weight)
             stats.weight[tasks] = weight.sum()
@@ -126,6 +138,17 @@ class TaskStatistics:
             )
             stats.xy[tasks] = xy.T
         return stats
+
+    def _from_sorted_rows(self, data, columns):
+        """Fill in the moments of many small tasks."""
+        from ._kernels import task_moments  # Numba is imported by the first fit that needs it
+
+        self.count[:] = np.add.reduceat(data.row_weight != 0, data.indptr[:-1], dtype=float)
+        self.weight[:] = data.task_sums(data.row_weight)
+        task_moments(
+            *map(_read_only, (data.X[:, columns], data.y, data.row_weight, data.indptr)),
+            self.x_mean, self.y_mean, self.xx, self.xy, self.yy,
+        )  # fmt: skip
 
     def shifted(self, offset):
         """Moments of y - offset."""
@@ -224,6 +247,13 @@ def _merge(a, b, weight, cross, sign):
     )
 
 
+def _read_only(A):
+    """A contiguous view that cannot be written to: what the user passed may be such, and it is a type."""
+    view = np.ascontiguousarray(A).view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
 def moments(X, Y, weight, columns=slice(None)):
     """Weighted means of X[:, columns] and Y, and their centred second moments xx, xy, yy."""
     total = max(weight.sum(), np.finfo(float).tiny)  # a loss that is flat everywhere weighs nothing
@@ -233,17 +263,20 @@ def moments(X, Y, weight, columns=slice(None)):
         if found is not None:
             return x_mean, y_mean, *found
     p, k = len(x_mean), Y.shape[1]
-    xx, xy, yy = np.zeros((p, p)), np.zeros((p, k)), np.zeros(k)
-    for start in range(0, X.shape[0], CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        root = np.sqrt(weight[rows, None])
-        x = X[rows][:, columns]
-        x = ((x.toarray() if sparse.issparse(x) else x) - x_mean) * root
-        y = (Y[rows] - y_mean) * root
+    xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
+    plain, step = (weight == 1).all(), max(CHUNK_NUMBERS // max(p, 1), 1)
+    room = np.empty((min(step, X.shape[0]), p))
+    for start in range(0, X.shape[0], step):
+        rows = slice(start, start + step)
+        x, y = X[rows][:, columns], Y[rows] - y_mean
+        x = np.subtract(x.toarray() if sparse.issparse(x) else x, x_mean, out=room[: len(y)])
+        if not plain:
+            root = np.sqrt(weight[rows, None])
+            x, y = np.multiply(x, root, out=x), y * root
         xx += x.T @ x
-        xy += x.T @ y
-        yy += (y**2).sum(axis=0)
-    return x_mean, y_mean, xx, xy, yy
+        yx += y.T @ x
+        yy += np.einsum("ik,ik->k", y, y)
+    return x_mean, y_mean, xx, yx.T, yy
 
 
 def _sparse_moments(X, Y, weight, x_mean):

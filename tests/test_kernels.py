@@ -5,17 +5,27 @@ import pytest
 from conftest import LAYOUTS, make_layout
 from scipy import sparse
 
-from skmtl import GroupSparseRegressor, MultiTaskLasso, MultiTaskRegressor, TaskStatistics, _kernels
-from skmtl.penalties import L1, L2, Entries, Features
+from skmtl import (
+    GroupSparseRegressor,
+    MultiTaskLasso,
+    MultiTaskRegressor,
+    TaskStatistics,
+    _kernels,
+    warm_up,
+)
+from skmtl.penalties import L1, L2, Entries, Features, LInf, SparseL2
 
-PENALTIES = {"l1": Features(L1()), "l2": Features(L2()), "entries": Entries(L1())}
+PENALTIES = {
+    "l1": Features(L1()), "l2": Features(L2()), "linf": Features(LInf()), "entries": Entries(L1()),
+    "sparse": Features(SparseL2(l1_ratio=0.4)), "sparse-l1": Features(SparseL2(l1_ratio=1.0)),
+}  # fmt: skip
 KERNELS = {name: item for name, item in vars(_kernels).items() if hasattr(item, "py_func")}
 penalties = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 
 
 def prox_args(rng, penalty, n_tasks):
     z, h = 2 * rng.normal(size=n_tasks), rng.uniform(0.1, 3.0, size=n_tasks)
-    return z, h, float(rng.uniform(0.0, 2.0)), penalty.kernel, np.full(n_tasks, np.nan)
+    return z, h, *(float(rng.uniform(0.0, 2.0)) * penalty).kernel, np.full(n_tasks, np.nan)
 
 
 def gram(rng, m, deficient):
@@ -24,22 +34,17 @@ def gram(rng, m, deficient):
     return X.T @ X / len(X)
 
 
-def descent_args(rng, penalty, shared):
-    """Gram, scale, ridge, strength, code, negative gradient Q and W, in the shape of each kernel."""
+def descent_args(rng, penalty, shared, n_epochs=3):
+    """Gram, scale, ridge, strengths, trails of the negative gradient Q and W, in the shape of each kernel."""
     m, n_tasks = 7, 3
     A = gram(rng, m, True) if shared else np.array([gram(rng, m, t == 0) for t in range(n_tasks)])
     W, scale, ridge = rng.normal(size=(n_tasks, m)), rng.uniform(0.5, 2.0, size=n_tasks), 0.1
     xy = np.array([(A if shared else A[t]) @ rng.normal(size=m) for t in range(n_tasks)])
     Q = negative_gradient(A, scale, ridge, xy, W)
-    args = [
-        A,
-        scale,
-        ridge,
-        0.3,
-        penalty.kernel,
-        *(np.array(V.T if shared else V, order="C") for V in (Q, W)),
-    ]
-    return args, xy
+    trails = [np.full((n_epochs + 1, *(V.T if shared else V).shape), np.nan) for V in (Q, W)]
+    for trail, V in zip(trails, (Q, W), strict=True):
+        trail[0] = V.T if shared else V
+    return [A, scale, ridge, *(0.3 * penalty).kernel, *trails], xy
 
 
 def negative_gradient(A, scale, ridge, xy, W):
@@ -56,18 +61,36 @@ def string_args(rng):
     return (Y, strength, np.full(Y.shape, np.nan)), (Y[0], strength, *work)
 
 
+TREE = [range(8), range(4), [4, 5], [2, 3]]
+
+
+def tree_args(rng):
+    """Arguments of the sweep over TREE: nested groups of 9 positions, the last one in none of them."""
+    V = rng.normal(size=(5, 9))
+    V[0], V[1, 0] = 0.0, np.nan
+    holder, parent = np.array([1, 1, 3, 3, 2, 2, 0, 0, -1]), np.array([-1, 0, 0, 1])
+    strength = float(rng.choice([0.0, 0.3, 1.0]))
+    return V, holder, parent, rng.uniform(0.0, 2.0, size=4), strength, np.empty(V.shape), np.empty(5)
+
+
 ARGS = {
     "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),
+    "_block_prox_linf": lambda rng, penalty: (*prox_args(rng, penalty, 5)[:2], 1.0, np.full(5, np.nan)),
     "descend_shared": lambda rng, penalty: descent_args(rng, penalty, True)[0],
     "descend_separate": lambda rng, penalty: descent_args(rng, penalty, False)[0],
     "taut_string": lambda rng, penalty: string_args(rng)[0],
     "_string_knots": lambda rng, penalty: string_args(rng)[1],
     "_mean_slope": lambda rng, penalty: (*(rng.normal(size=6), 0.7), np.array([0, 2, 6]), np.ones(3), 0, 2),
+    "tree_sweep": lambda rng, penalty: tree_args(rng),
 }
 
 
 def test_every_kernel_is_tested():
     assert set(ARGS) == set(KERNELS)
+
+
+def test_warm_up_knows_every_kernel_that_python_calls():
+    assert set(warm_up()) == set(_kernels.SIGNATURES) == {name for name in KERNELS if name[0] != "_"}
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -87,8 +110,9 @@ def test_kernel_equals_its_source(name, penalty, rng):
 def test_block_prox_minimises(penalty, n_tasks, rng):
     """Strongly convex: the excess at any point bounds the distance. With equal h it is the NumPy prox."""
     for _ in range(50):
-        z, h, strength, code, out = prox_args(rng, penalty, n_tasks)
-        _kernels._block_prox(z, h, strength, code, out)
+        z, h, *strengths, out = prox_args(rng, penalty, n_tasks)
+        _kernels._block_prox(z, h, *strengths, out)
+        strength = sum(strengths)
 
         def objective(w, z=z, h=h, strength=strength):
             return (h / 2 * w**2 - z * w).sum() + strength * penalty.value(w[:, None])
@@ -101,7 +125,7 @@ def test_block_prox_minimises(penalty, n_tasks, rng):
             strength * penalty.value(out[:, None]), rel=1e-11, abs=1e-13
         )
         even = np.full(n_tasks, h[0])
-        _kernels._block_prox(z, even, strength, code, out)
+        _kernels._block_prox(z, even, *strengths, out)
         expected = penalty.prox(z[:, None] / h[0], strength / h[0])[:, 0]
         np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-14)
 
@@ -120,36 +144,51 @@ def test_block_prox_at_the_edges(penalty):
         (np.nan * one, one, 1.0, np.nan * one),  # visible, not taken for zero
     ]
     for z, h, strength, expected in cases:
-        _kernels._block_prox(z, h, strength, penalty.kernel, out)
+        _kernels._block_prox(z, h, *(strength * penalty).kernel, out)
         np.testing.assert_allclose(out, expected, rtol=1e-10)
 
 
 @penalties
 @pytest.mark.parametrize("shared", [True, False])
 def test_epochs_descend_to_the_optimum_with_an_exact_gradient(penalty, shared, rng):
-    args, xy = descent_args(rng, penalty, shared)
-    A, scale, ridge, strength, _, Q, W = args
-    kernel = _kernels.descend_shared if shared else _kernels.descend_separate
-
-    def state():
-        """W and Q as (n_tasks, m), and the objective without its constant."""
+    args, xy = descent_args(rng, penalty, shared, n_epochs=600)
+    A, scale, ridge = args[:3]
+    (_kernels.descend_shared if shared else _kernels.descend_separate)(*args)
+    linear, before = scale[:, None] * xy, np.inf
+    for e, (Q, W) in enumerate(zip(*args[-2:], strict=True)):
         w, q = (W.T, Q.T) if shared else (W, Q)
-        linear = scale[:, None] * xy
-        value = -0.5 * np.vdot(w, linear + q) + strength * penalty.value(w)
-        return w, q, value
-
-    before = state()[2]
-    for _ in range(20):
-        kernel(*args)
-        w, q, value = state()
-        np.testing.assert_allclose(q, negative_gradient(A, scale, ridge, xy, w), atol=1e-12)
+        if e < 20:
+            np.testing.assert_allclose(q, negative_gradient(A, scale, ridge, xy, w), atol=1e-12)
+        value = -0.5 * np.vdot(w, linear + q) + 0.3 * penalty.value(w)  # without its constant
         assert value <= before + 1e-12
         before = value
-    for _ in range(500):
-        moved = kernel(*args)
-    assert moved < 1e-15
-    w, q, _ = state()
-    np.testing.assert_allclose(penalty.prox(w + q, strength), w, atol=1e-6)
+    np.testing.assert_allclose(args[-1][-1], args[-1][-2], atol=1e-9)
+    np.testing.assert_allclose(penalty.prox(w + q, 0.3), w, atol=1e-6)
+
+
+@penalties
+def test_both_orders_in_memory_give_the_same_epochs(penalty, rng):
+    (A, *rest, Q, W), _ = descent_args(rng, penalty, True)
+    Q_by_task, W_by_task = (np.ascontiguousarray(V.transpose(0, 2, 1)) for V in (Q, W))
+    _kernels.descend_shared(A, *rest, Q, W)
+    _kernels.descend_separate(A[None], *rest, Q_by_task, W_by_task)
+    np.testing.assert_allclose(W_by_task.transpose(0, 2, 1), W, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(Q_by_task.transpose(0, 2, 1), Q, rtol=1e-10, atol=1e-12)
+
+
+def test_tree_sweep_shrinks_group_after_group(rng):
+    for _ in range(20):
+        V, holder, parent, weight, strength, out, total = tree_args(rng)
+        V = np.nan_to_num(V)
+        _kernels.tree_sweep(V, holder, parent, weight, strength, out, total)
+        expected, norms = V.copy(), 0.0
+        for group, own in zip(TREE[::-1], weight[::-1], strict=True):
+            size = np.linalg.norm(expected[:, group], axis=1)
+            norms = norms + own * size
+            expected[:, group] *= (np.maximum(size - strength * own, 0.0) / np.maximum(size, 1e-300))[:, None]
+        np.testing.assert_allclose(out, expected, atol=1e-14)
+        np.testing.assert_allclose(total, norms, rtol=1e-14)
+        assert strength < 1 or (out[:, :8] == 0).any()
 
 
 def test_taut_string_is_certified_by_its_string(rng):
@@ -175,7 +214,8 @@ def test_taut_string_shows_missing_numbers():
 
 
 def test_every_kernel_is_compiled_once():
-    """Whatever the layout and type of the data, over all tests so far."""
+    """Whatever the layout and type of the data, over all tests so far, and with the types of `warm_up`."""
+    warm_up()
     for kind in LAYOUTS:
         layout = make_layout(kind)
         for model in (GroupSparseRegressor(0.1), MultiTaskRegressor(0.1, penalty=Entries(L1()), ridge=0.1)):

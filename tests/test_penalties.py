@@ -37,6 +37,7 @@ from skmtl.penalties import (
     VectorFunction,
 )
 from skmtl.penalties._coupling import TaskQuadratic
+from skmtl.penalties._placement import singular_values
 from skmtl.solvers import make_task_data
 from skmtl.solvers.solve import make_problem
 
@@ -382,6 +383,29 @@ def test_free_directions_cost_nothing(penalty, shape, rng):
     for polar in (penalty.dual_norm,) if penalty.is_norm(shape) else (penalty.conjugate,):
         assert polar(W + shift) == pytest.approx(polar(W - W.mean(axis=0)), rel=1e-12, abs=1e-14)
     assert all(p.free_directions(4) is None for n, p in PENALTIES.items() if n in (*NORMS, *SQUARED))
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (60, 30), (26, 26), (5, 9), (1, 4), (40, 1)], ids=str)
+@pytest.mark.parametrize("kind", ["full", "low rank", "graded", "equal", "zero"])
+@pytest.mark.parametrize("size", [1.0, 1e-160, 1e150])
+def test_singular_values_of_the_eigenvalue_problem(shape, kind, size, rng):
+    """As accurate next to the largest as those of the decomposition itself, and so is the prox."""
+    m = min(shape)
+    U, V = (np.linalg.qr(rng.normal(size=(n, m)))[0] for n in shape)
+    values = {"full": rng.uniform(1, 3, m), "low rank": np.arange(m) < 3, "graded": np.logspace(0, -16, m),
+              "equal": np.ones(m), "zero": np.zeros(m)}[kind]  # fmt: skip
+    W = size * (U * values) @ V.T
+    Q, s, product = singular_values(W)
+    expected = np.linalg.svd(W, compute_uv=False)
+    np.testing.assert_allclose(np.sort(s)[::-1], expected, atol=1e-11 * size)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(m), atol=1e-13)
+    np.testing.assert_allclose(Q @ product, W if shape[0] <= shape[1] else W.T, atol=1e-14 * size)
+    np.testing.assert_allclose(np.linalg.norm(product / size, axis=1), s / size, atol=1e-14)
+    threshold, left = 0.3 * size, np.linalg.svd(W, full_matrices=False)
+    soft = (left[0] * np.maximum(left[1] - threshold, 0)) @ left[2]
+    np.testing.assert_allclose(Spectrum(L1(0.3)).prox(W, size), soft, atol=1e-14 * size)
+    assert Spectrum(L1(0.5)).value(W) == pytest.approx(0.5 * expected.sum(), rel=1e-11)
+    assert Spectrum(L1(0.5)).dual_norm(W) == pytest.approx(2 * expected[0], rel=1e-14)
 
 
 def test_centered_spectrum_is_the_spectrum_of_deviations(rng):

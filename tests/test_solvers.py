@@ -21,9 +21,9 @@ from skmtl import (
     MultiTaskRegressor,
     TaskStatistics,
 )
-from skmtl.losses import Logistic, SquaredError
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, Ridge
-from skmtl.solvers import SolverResult, alpha_max, make_task_data, solve
+from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, LInf, Ridge, SparseL2
+from skmtl.solvers import SolverResult, _descent, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers.solve import SOLVERS, choose_solver, make_problem
 
 REGRESSORS = {name: cls for name, cls in task_estimators().items() if not name.endswith("Classifier")}
@@ -58,7 +58,9 @@ def test_all_applicable_solvers_agree(loss, penalty, kind, fit_intercept):
     penalty = Coupling(0.4, M=np.eye(1)) if penalty == "graph" and n_tasks == 1 else PENALTIES[penalty]
     data, options = make_data(kind, loss), {"fit_intercept": fit_intercept, "ridge": 1e-3}
     names = list(applicable(make_problem(data, loss, penalty, **options)))
-    assert "fista" in names and len(names) == (2 if loss.quadratic or penalty.smooth else 1)
+    assert "fista" in names
+    curved = not isinstance(loss, (Huber, SquaredHinge))
+    assert len(names) == (3 if curved and not penalty.smooth else 2)
     found = {
         name: solve(data, loss, penalty, solver=name, tol=1e-13, max_iter=3000, **options) for name in names
     }
@@ -82,6 +84,96 @@ def test_working_sets_find_all_features(solver):
     assert (used == expected.coef_.any(axis=0)).all() and 64 < used.sum() < 200
     again = solve(data, SquaredError(), Features(L2(0.05)), solver=solver, tol=1e-9, init=result.parts)
     assert len(again.history) == 1  # what is in use is in the first set
+
+
+@pytest.mark.parametrize("loss", [Logistic(), Huber(0.5), Poisson(), SquaredHinge()], ids=repr)
+@pytest.mark.parametrize("penalty", [L2(), L1(), LInf(), SparseL2()], ids=repr)
+@pytest.mark.parametrize("kind", ["stacked", "shared", "sparse"])
+def test_proximal_newton_finds_all_features(loss, penalty, kind):
+    """More features in use than the first working set holds, in every layout of the Gram matrices."""
+    rng = np.random.default_rng(1)
+    X, tasks = rng.normal(size=(240, 150)) / 2, np.arange(240) % 3
+    eta = X @ (rng.normal(size=(3, 150)) * (np.arange(150) % 2 == 0)).T
+    eta = eta if kind == "shared" else eta[np.arange(240), tasks]
+    y = {"Poisson": np.round(np.exp(np.clip(eta, -3, 1.5))), "Huber": eta}.get(type(loss).__name__, eta > 0)
+    X, tasks = csr_matrix(X) if kind == "sparse" else X, None if kind == "shared" else tasks
+    data = make_task_data(X, np.asarray(y, dtype=float), tasks)
+    penalty = Features(penalty)
+    penalty = 0.02 * alpha_max(data, loss, penalty, ridge=0.01) * penalty
+    found = solve(data, loss, penalty, ridge=0.01, tol=1e-10)
+    expected = solve(data, loss, penalty, ridge=0.01, tol=1e-10, solver="fista")
+    assert choose_solver(make_problem(data, loss, penalty, ridge=0.01), "auto") == "prox_newton"
+    assert found.coef.any(axis=0).sum() > 64 and found.n_iter < 100
+    assert found.objective == pytest.approx(expected.objective, rel=3e-10)
+    np.testing.assert_allclose(found.coef, expected.coef, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("rows", ["fewer rows than tasks", "fewer columns than tasks", "few tasks"])
+def test_rotated_tasks_and_panels_change_nothing(rows, fit_intercept):
+    """More tasks than rows or columns are rotated, and wide working sets read the rows."""
+    rng = np.random.default_rng(2)
+    n, p, T = {"fewer rows than tasks": (25, 90, 60), "fewer columns than tasks": (200, 30, 70),
+               "few tasks": (60, 200, 12)}[rows]  # fmt: skip
+    X, W = rng.normal(size=(n, p)) + 3.0, rng.normal(size=(T, p)) * (np.arange(p) % 2 == 0)
+    Y, weight = X @ W.T + rng.normal(size=(n, T)) + 10.0, rng.uniform(0.5, 2.0, size=n)
+    data = make_task_data(X, Y, sample_weight=weight)
+    penalty = Features(L2(0.3 if rows == "few tasks" else 3.0))
+    found = solve(data, SquaredError(), penalty, fit_intercept=fit_intercept, ridge=0.1, tol=1e-12)
+    seen = []
+    solve(
+        data, SquaredError(), penalty, fit_intercept=fit_intercept, ridge=0.1, tol=1e-12, init=found.parts,
+        callback=lambda n_iter, parts: seen.append(parts),
+    )  # fmt: skip
+    np.testing.assert_allclose(seen[-1][0], found.coef, atol=1e-8)
+    problem = make_problem(data, SquaredError(), penalty, fit_intercept, 0.1)
+    objective, b, gap = problem.gap(found.parts)
+    assert found.objective == pytest.approx(objective, rel=1e-12)
+    assert gap == pytest.approx(found.gap, abs=1e-12 * problem.null_objective())
+    offset = problem.term.offset if fit_intercept else 0.0
+    np.testing.assert_allclose(found.intercept, b + offset, rtol=1e-8, atol=1e-8)
+    assert found.intercept.shape == (T,) and found.coef.any(axis=0).sum() > 5
+
+
+@pytest.mark.parametrize("scale", [np.ones(4), np.arange(1.0, 5.0)], ids=["alike", "unequal scales"])
+@pytest.mark.parametrize("n_designs", [1, 4])
+@pytest.mark.parametrize("penalty", [L2(0.3), L1(0.3), SparseL2(0.3, l1_ratio=0.4)], ids=repr)
+def test_newton_direction_solves_the_system_of_the_prox(penalty, n_designs, scale):
+    """d + step P H d = away with P H d the derivative of the prox along H d, by central differences."""
+    rng = np.random.default_rng(0)
+    X, penalty, step = rng.normal(size=(n_designs, 20, 6)), Features(penalty), 2.0
+    quadratic = semismooth.Quadratic(np.einsum("dij,dik->djk", X, X) / 20, scale, 0.1)
+    W = rng.normal(size=(4, 6))
+    z = W + step * (rng.normal(size=(4, 6)) - quadratic.times(W))
+    V = penalty.prox(z, step)
+    found = semismooth._direction(quadratic, penalty, V, V - W, step)
+    ahead = 1e-6 * step * quadratic.times(found)
+    change = (penalty.prox(z + ahead, step) - penalty.prox(z - ahead, step)) / 2e-6
+    assert V.any() and np.abs(V - W).max() > 0.1
+    np.testing.assert_allclose(found + change, V - W, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["shared", "stacked", "unequal scales"])
+@pytest.mark.parametrize("penalty", [L2(), L1(), SparseL2(l1_ratio=0.3)], ids=repr)
+def test_newton_steps_finish_what_coordinate_descent_does_not(penalty, kind, monkeypatch):
+    """Nearly collinear features: with Newton steps few iterations, without them none would do."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(120, 3)) @ rng.normal(size=(3, 30)) + 1e-3 * rng.normal(size=(120, 30))
+    Y = X @ rng.normal(size=(4, 30)).T + rng.normal(size=(120, 4))
+    if kind == "stacked":
+        tasks = np.arange(120) % 4
+        data = make_task_data(X, Y[np.arange(120), tasks], tasks)
+    else:
+        data = make_task_data(X, Y, task_weight=None if kind == "shared" else [1, 2, 3, 4])
+    penalty = Features(penalty)
+    penalty = 1e-4 * alpha_max(data, SquaredError(), penalty) * penalty
+    found = solve(data, SquaredError(), penalty, tol=1e-9)
+    gap = make_problem(data, SquaredError(), penalty).gap(found.parts)[2]
+    assert found.n_iter < 500 and gap == pytest.approx(found.gap, rel=1e-3)
+    monkeypatch.setattr(_descent, "STALLED", np.inf)
+    with pytest.warns(ConvergenceWarning):
+        slow = solve(data, SquaredError(), penalty, tol=1e-9, max_iter=1000)
+    assert slow.objective > found.objective
 
 
 # --- equal to scikit-learn ---
@@ -325,6 +417,8 @@ def test_alpha_max_of_a_function_equals_that_of_scikit_learn():
 HARD = {
     "fista": (SquaredError(), PENALTIES["spectrum-l1"]),
     "bcd": (SquaredError(), PENALTIES["features-l2"]),
+    "splitting": (SquaredError(), PENALTIES["infconv"]),
+    "prox_newton": (Logistic(), PENALTIES["features-l2"]),
     "direct": (SquaredError(), PENALTIES["graph"]),
     "newton": (Logistic(), PENALTIES["mean"]),
 }

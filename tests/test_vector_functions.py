@@ -326,6 +326,23 @@ def test_dual_norm_equals_bisection(name, rng):
         np.testing.assert_array_equal(function.dual_norm(0 * V), 0.0)
 
 
+@pytest.mark.parametrize("ratio", [1e-3, 0.3, 1.0])
+@pytest.mark.parametrize("length", [1, 2, 7, 40])
+def test_fused_dual_norm_is_attained_by_an_interval(length, ratio, rng):
+    V = np.concatenate([rng.normal(size=(20, length)) + m for m in (-3, 0, 0.3)] + [np.zeros((1, length))])
+    V[:10] = np.round(V[:10])
+    function = Fused(0.7, l1_ratio=ratio, order=rng.permutation(length))
+    ends = [(a, b) for b in range(1, length + 1) for a in range(b)]
+    sets = np.array([np.isin(np.argsort(function.order), range(a, b)) for a, b in ends], dtype=float)
+    ratios = (V @ sets.T) / function.value(sets)
+    found, positive = function.dual_norm(V), function._positive_dual_norm(V)
+    np.testing.assert_allclose(found, np.abs(ratios).max(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(positive, np.maximum(ratios, 0).max(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(found, VectorFunction.dual_norm(function, V), rtol=1e-12)
+    outside = Positive(Features(function)).prox(V.T / np.maximum(positive, 1e-3), 1 - 1e-9).T.any(axis=1)
+    assert (outside == (positive > 1e-3)).all()
+
+
 @pytest.mark.parametrize("ratio", [1e-12, 1e-3, 0.5, 0.999, 1 - 1e-6, 1 - 1e-10])
 def test_sparse_dual_norm_keeps_its_digits(ratio, rng):
     """Also where all entries are nearly equal and the closed form cancels."""

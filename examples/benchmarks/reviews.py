@@ -51,7 +51,7 @@ def searches(cache):
         return GridSearchCV(steps, grid, scoring=scoring, cv=cv, error_score="raise")
 
     def joint(*penalties):
-        model = MixedTaskModel(losses={"label": "log_loss", "rating": "squared_error"}, solver="fista")
+        model = MixedTaskModel(losses={"label": "log_loss", "rating": "squared_error"})
         return search(model, {"alpha": ALPHAS, "penalty": penalties}, None), None
 
     logistic = search(LogisticRegression(max_iter=1000), {"C": np.logspace(-0.5, 2.5, 7)}, "accuracy")

@@ -10,7 +10,7 @@ per-task second moments with the squared loss.
 
 from ..losses import RootSquaredError
 from ..statistics import TaskStatistics
-from ._base import mean_coupling
+from ._base import DENSE_FEATURES
 from ._joint import OutputsTerm, PerTask, RootTerm
 from ._moments import MomentsTerm
 from ._rows import RowsTerm
@@ -22,7 +22,6 @@ __all__ = [
     "RootTerm",
     "RowsTerm",
     "make_term",
-    "mean_coupling",
 ]
 
 
@@ -40,5 +39,7 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
 
 def _moments_pay(data):
     """Whether an iteration on moments is cheaper than one on rows, and they fit in memory (1 GB)."""
-    p = data.n_features
-    return p <= max(2 * data.y.size / data.n_tasks, 300) and data.n_designs * p * p <= 1.25e8
+    p, designs, n_rows = data.n_features, data.n_designs, data.y.size
+    rows, entries = n_rows / data.n_tasks, designs * p * p
+    few = entries <= 1e7 or entries <= 8 * n_rows * p
+    return p <= (2 * rows if designs == 1 else max(2 * rows, 300)) and few and entries <= 1.25e8

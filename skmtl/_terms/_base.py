@@ -1,7 +1,10 @@
 """What all data terms share: the intercepts and the free directions of the certificate."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import linalg
+from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, cg
 
 DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
@@ -22,6 +25,16 @@ def mean_coupling(h, strength):
     return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
 
 
+@dataclass
+class State:
+    """The data term at one W, with optimal intercepts."""
+
+    intercept: np.ndarray
+    value: float
+    gradient: np.ndarray
+    residual: np.ndarray | None = None  # (n_samples, n_tasks), to go with the rows of a pool of columns
+
+
 class DataTerm:
     """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
 
@@ -35,8 +48,16 @@ class DataTerm:
         """Shape of W, (n_tasks, n_features)."""
         return self.n_tasks, self.n_features
 
+    def state(self, W):
+        """All of an evaluation at W."""
+        image = self.image(W)
+        b = self.intercept(W, image, None)
+        return State(b, self.value(W, image, b), self.gradient(W, image, b))
+
     def spread_of_intercepts(self, b):
         """The intercepts' own penalty."""
+        if not self.intercept_alpha:
+            return 0.0
         return 0.5 * self.intercept_alpha * float(((b - b.mean(axis=0)) ** 2).sum())
 
     def pooled_curvature(self, h, x_mean, gram):
@@ -69,7 +90,7 @@ def shared_step(H, gradient, ridge):
     """-H^-1 gradient for a direction that is the same for all tasks."""
     n_tasks = len(gradient)
     H = H + ridge * n_tasks * np.eye(len(H))
-    step = _solved(H, -gradient.sum(axis=0))
+    step = solved(H, -gradient.sum(axis=0))
     return np.tile(step, (n_tasks, 1))
 
 
@@ -87,13 +108,17 @@ def iterated_step(curvature, gradient, free):
     rhs = -(free.T @ gradient).ravel()
     if k * p <= ASSEMBLED:
         H = np.array([apply(d) for d in np.eye(k * p)])
-        return free @ _solved(0.5 * (H + H.T), rhs).reshape(k, p)
+        return free @ solved(0.5 * (H + H.T), rhs).reshape(k, p)
     step, _ = cg(LinearOperator((k * p, k * p), matvec=apply), rhs, rtol=1e-14, atol=0.0, maxiter=100)
     return free @ step.reshape(k, p)
 
 
-def _solved(H, rhs):
+def solved(H, rhs):
     """H^+ rhs, refined once."""
+    factor, info = lapack.dpotrf(H)
+    if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
+        step = lapack.dpotrs(factor, rhs)[0]
+        return step + lapack.dpotrs(factor, rhs - H @ step)[0]
     values, vectors = linalg.eigh(H)
     # without full rank: the gradient has no component there but rounding
     inverse = np.where(values > 1e-14 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)

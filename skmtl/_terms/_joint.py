@@ -72,6 +72,12 @@ class OutputsTerm(RowsTerm):
         bends = [self.loss.bent(bend, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)]
         return self.data.reweighted(self.data.y, self.weight * np.mean(bends, axis=0))
 
+    def _model_weights(self, eta):
+        bend = self._bend(eta)
+        # a Hessian diag(p) - p p' is at most twice its diagonal
+        units = [np.broadcast_to(d, eta.shape) for d in np.eye(self.n_outputs)]
+        return [2.0 * self._times(bend, d)[..., k] for k, d in enumerate(units)]
+
     def _unweighted(self, u):
         weight = self.weight[..., None]
         return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)

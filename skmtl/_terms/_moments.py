@@ -1,9 +1,32 @@
 """The data term of the squared loss on second moments."""
 
+from functools import cached_property
+
 import numpy as np
 
 from ..losses import SquaredError
-from ._base import DENSE_FEATURES, DataTerm, DualPoint, iterated_step, pooled_intercepts, shared_step
+from ._base import (
+    DENSE_FEATURES,
+    DataTerm,
+    DualPoint,
+    iterated_step,
+    mean_coupling,
+    pooled_intercepts,
+    shared_step,
+    solved,
+)
+from ._columns import about_zero
+
+
+class MomentPool:
+    """Second moments of all columns (n_designs, n_features, n_features), about zero without intercepts."""
+
+    def __init__(self, stats, fit_intercept):
+        self.xx = stats.xx if fit_intercept else about_zero(stats)
+
+    def gram(self, chosen):
+        """Those of some columns."""
+        return self.xx if len(chosen) == self.xx.shape[1] else self.xx[:, chosen[:, None], chosen]
 
 
 class MomentsTerm(DataTerm):
@@ -17,7 +40,7 @@ class MomentsTerm(DataTerm):
         if fit_intercept:
             self.offset = float((scale * stats.weight) @ stats.y_mean / (scale @ stats.weight))
             stats = stats.shifted(self.offset)
-        self.stats, self.scale = stats, scale
+        self.stats, self.scale, self.n_designs = stats, np.ascontiguousarray(scale), len(stats.xx)
         self.n_tasks, self.n_features, self.tasks = stats.n_tasks, stats.n_features, stats.tasks
         self.totals = scale * stats.weight
         self.xy, self.yy = stats.xy * scale[:, None], stats.yy * scale
@@ -35,8 +58,15 @@ class MomentsTerm(DataTerm):
         """The term restricted to some features."""
         return MomentsTerm(self.stats.select(columns), self.scale, self.fit_intercept, self.intercept_alpha)
 
+    @cached_property
+    def pool(self):
+        """What coordinate descent asks for second moments of columns."""
+        return MomentPool(self.stats, self.fit_intercept)
+
     def image(self, W):
         """[C_t w_t, mean_t . w_t], shape (n_tasks, n_features + 1)."""
+        if not W.any():  # where all solvers start: no need to read the moments
+            return np.zeros((self.n_tasks, self.n_features + 1))
         out = np.empty((self.n_tasks, self.n_features + 1))
         if len(self.stats.xx) == 1:
             out[:, :-1] = W @ self.stats.xx[0]
@@ -104,9 +134,40 @@ class MomentsTerm(DataTerm):
         )
 
     def _free_step(self, gradient, free, pull):
-        if free.shape[1] == 1 and pull.matrix is None and self.n_features <= DENSE_FEATURES:
-            scale = self.scale.sum() if len(self.stats.xx) == 1 else self.scale
-            gram = scale * self.stats.xx[0] if np.ndim(scale) == 0 else np.tensordot(scale, self.stats.xx, 1)
-            gram = gram + (self.x_mean * self.totals[:, None]).T @ self.x_mean
-            return shared_step(self.pooled_curvature(self.totals, self.x_mean, gram), gradient, pull.mean)
+        if pull.matrix is None and self.n_features <= DENSE_FEATURES:
+            if free.shape[1] == 1 and np.ptp(free) == 0:
+                return shared_step(self.shared_curvature, gradient, pull.mean)
+            pooled = self.fit_intercept and self.intercept_alpha
+            if pull.is_ridge and not pooled and (np.count_nonzero(free, axis=1) <= 1).all():
+                return self._separate_steps(gradient, free, pull.mean)
         return iterated_step(lambda V: self.curvature(V) + pull.apply(V), gradient, free)
+
+    def _separate_steps(self, gradient, free, ridge):
+        """The same where no two directions share a task: a system for each."""
+        out = np.zeros(self.shape)
+        for column in free.T:
+            tasks = np.flatnonzero(column)
+            H = self._mean_block(tasks, column[tasks] ** 2) + ridge * np.eye(self.n_features)
+            out[tasks] = np.outer(column[tasks], solved(H, -column[tasks] @ gradient[tasks]))
+        return out
+
+    def _mean_block(self, tasks, weights):
+        """Weighted sum of the curvatures of some tasks (n_features, n_features)."""
+        xx, scale, x_mean = self.stats.xx, weights * self.scale[tasks], self.x_mean[tasks]
+        total = scale.sum() * xx[0] if len(xx) == 1 else np.tensordot(scale, xx[tasks], 1)
+        kept = self.kept[tasks] * weights
+        return total + (kept[:, None] * x_mean).T @ x_mean if kept.any() else total
+
+    @property
+    def kept(self):
+        """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
+        return mean_coupling(self.totals, self.intercept_alpha) if self.fit_intercept else self.totals
+
+    @cached_property
+    def shared_curvature(self):
+        """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
+        total, kept = self._mean_block(slice(None), np.ones(self.n_tasks)), self.kept
+        if self.fit_intercept and kept.any():
+            center = kept @ self.x_mean
+            total = total - np.outer(center, center) / kept.sum()
+        return total

@@ -1,9 +1,13 @@
 """The data term on rows, with a pointwise loss."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy.sparse import issparse
 
+from .._data import SharedData
 from ._base import DENSE_FEATURES, TINY, DataTerm, DualPoint, iterated_step, pooled_intercepts, shared_step
+from ._columns import DesignPool, fresh_gram, make_pool
 
 
 class RowsTerm(DataTerm):
@@ -23,6 +27,7 @@ class RowsTerm(DataTerm):
         self.data, self.loss = data, loss
         self.n_tasks, self.n_features = data.n_tasks, data.n_features
         self.tasks, self.totals, self.weight = data.tasks, data.totals, data.weight
+        self.scale, self.n_designs = data.scale, data.n_designs
 
     def image(self, W):
         """x_i . w_t."""
@@ -35,6 +40,31 @@ class RowsTerm(DataTerm):
     def predictor(self, image, b):
         """x_i . w_t + b_t."""
         return image + self.data.spread(b)
+
+    # --- the squared loss on few columns, for coordinate descent ---
+
+    @cached_property
+    def pool(self):
+        """The columns used so far."""
+        return make_pool(self.data, self.fit_intercept)
+
+    def state(self, W):
+        """All of an evaluation at W."""
+        return self.pool.state(W) if isinstance(self.pool, DesignPool) else super().state(W)
+
+    @cached_property
+    def rotated(self):
+        """On one complete design: the term of the targets in the n directions of the tasks that they span.
+
+        Also these directions (n_tasks, n) and the means of the targets (n_tasks,), which are left out.
+        """
+        data, n = self.data, len(self.data.y)
+        share = data.row_weight[:, 0] / data.row_weight.sum()
+        y_mean = share @ data.y if self.fit_intercept else np.zeros(data.n_tasks)
+        basis, Y = np.linalg.qr((data.y - y_mean).T)
+        targets = np.ascontiguousarray(Y.T)
+        rotated = SharedData(data.X, targets, data.row_weight, data.scale[:n], data.tasks[:n])
+        return RowsTerm(rotated, self.loss, self.fit_intercept), basis, y_mean
 
     # --- the loss, weighted ---
 
@@ -151,6 +181,34 @@ class RowsTerm(DataTerm):
         """Rows whose squared loss has about the curvature of this term at eta, for preconditioning."""
         return self.data.reweighted(self.data.y, self._bend(eta))
 
+    def restricted(self, columns):
+        """The same term on some of the columns of X."""
+        return type(self)(self.data.select(columns), self.loss, self.fit_intercept, self.intercept_alpha)
+
+    def model_weights(self, image, b, floor):
+        """Weights of the rows in a quadratic model of every predictor at (image, b), a list of sample sides.
+
+        At least the curvature of the loss and `floor` times the largest of it.
+        """
+        found = self._model_weights(self.predictor(image, b))
+        return [np.maximum(h, floor * h.max() * (self.weight > 0)) for h in found]
+
+    def model_grams(self, weights):
+        """Second moments (n_tasks n_outputs, m, m) under the weights, about the mean with intercepts."""
+        models = [self.data.reweighted(self.data.y, np.ascontiguousarray(h)) for h in weights]
+        grams = [fresh_gram(model, slice(None), self.fit_intercept) for model in models]
+        return grams[0] if len(grams) == 1 else np.concatenate(np.stack(grams, axis=1))
+
+    def model_value(self, image, b, weights):
+        """1/2 sum g^2 / h with g the slopes: the value of the least-squares problem that a model is."""
+        g = self._slopes(self.predictor(image, b))
+        h = weights[0] if len(weights) == 1 else np.stack(weights, axis=-1)
+        return 0.5 * float((g**2 / np.where(h > 0, h, 1.0)).sum())
+
+    def _model_weights(self, eta):
+        """Weights of the rows in a quadratic model of each predictor."""
+        return [np.broadcast_to(self._bend(eta), self.data.y.shape)]
+
     # --- the certificate ---
 
     def dual_point(self, W, image, b, free, pull):
@@ -220,11 +278,18 @@ class RowsTerm(DataTerm):
         """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
         if free.shape[1] == 1 and pull.matrix is None and self.n_features <= DENSE_FEATURES:
             model = self.data.reweighted(self.data.y, np.broadcast_to(bend, self.data.y.shape))
-            X, w = model.pooled_design()
-            gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
-            H = self.pooled_curvature(model.totals, self._means(model), gram)
-            return shared_step(H, gradient, pull.mean)
+            return shared_step(self._shared_curvature(model), gradient, pull.mean)
         return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+
+    @property
+    def shared_curvature(self):
+        """Curvature of the squared loss along a vector shared by all tasks (n_features, n_features)."""
+        return self._shared_curvature(self.data)
+
+    def _shared_curvature(self, model):
+        X, w = model.pooled_design()
+        gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
+        return self.pooled_curvature(model.totals, self._means(model), gram)
 
     def _means(self, model):
         h = np.maximum(model.totals, TINY)

@@ -13,7 +13,7 @@ class Penalty(BaseEstimator):
     """
 
     smooth = False  # quadratic, given by `quadratic`, without a prox of its own
-    kernel = None  # code of a compiled per-feature prox: coordinate descent is possible
+    kernel = None  # strengths (l1, l2, linf) of the compiled prox of one feature: coordinate descent
     convex = True
     allows_positive = False  # `Positive` can add W >= 0
 

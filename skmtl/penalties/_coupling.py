@@ -1,13 +1,19 @@
 """Quadratic penalties that couple tasks: alpha/2 tr(W' M W)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 from sklearn.utils import check_array
 
 from ._base import Penalty
+
+DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
+SINGULAR = 1e-12  # eigenvalues below, relative to the largest, are zero
 
 
 class TaskQuadratic:
@@ -88,18 +94,32 @@ class TaskQuadratic:
 
     def eigenvectors(self):
         """Eigenvalues (n_tasks,) and orthonormal eigenvectors (n_tasks, n_tasks) of Q."""
+        return self._eigenvectors
+
+    @cached_property
+    def _eigenvectors(self):
         T = self.n_tasks
         P = np.full((T, T), 1 / T)
         Q = self.deviations * (np.eye(T) - P) + self.mean * P
         if self.matrix is not None:
             Q = Q + (self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix)
         values, vectors = np.linalg.eigh(Q)
-        values[values < 1e-12 * max(values[-1], 0.0)] = 0.0
+        values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
         return values, vectors
+
+    @cached_property
+    def graph(self):
+        """Q as a `GraphQuadratic` where it is large and sparse, else None."""
+        if self.n_tasks <= DENSE_TASKS or not sparse.issparse(self.matrix) or self.deviations != self.mean:
+            return None
+        return GraphQuadratic.of(self.matrix + self.mean * sparse.eye_array(self.n_tasks))
 
     def null_space(self):
         """Orthonormal columns N (n_tasks, k) with Q N = 0, or None."""
         T = self.n_tasks
+        if self.graph is not None:
+            N = self.graph.null.toarray()
+            return N if N.shape[1] else None
         if self.matrix is not None:
             values, vectors = self.eigenvectors()
             return vectors[:, values == 0] if (values == 0).any() else None
@@ -109,8 +129,21 @@ class TaskQuadratic:
             return linalg.null_space(np.ones((1, T)))
         return np.full((T, 1), T**-0.5) if self.mean == 0 else None
 
+    def shifted_inverse(self, levels):
+        """R -> V with (Q + levels_j I) V[:, j] = R[:, j] in every column j; zero where that is singular."""
+        if self.graph is not None:
+            return lambda R: self.graph.solve(R, levels)
+        if self.matrix is None:
+            away, along = (reciprocal(number + levels) for number in (self.deviations, self.mean))
+            return lambda R: (R - (center := R.mean(axis=0))) * away + center * along
+        values, vectors = self.eigenvectors()
+        weight = reciprocal(values[:, None] + levels)
+        return lambda R: vectors @ (weight * (vectors.T @ R))
+
     def conjugate(self, G):
         """1/2 tr(G' Q^+ G): the Fenchel conjugate for G without a component in the null space."""
+        if self.graph is not None:
+            return 0.5 * float(np.vdot(G, self.graph.solve(G, np.zeros(G.shape[1]))))
         if self.matrix is not None:
             values, vectors = self.eigenvectors()
             sizes = ((vectors.T @ G) ** 2).sum(axis=1)
@@ -122,6 +155,67 @@ class TaskQuadratic:
         if self.deviations > 0:
             total += 0.5 * float(((G - center) ** 2).sum()) / self.deviations
         return total
+
+
+def reciprocal(values):
+    """1 / values, zero for those that are rounding next to the largest of their row."""
+    floor = 10 * np.finfo(float).eps * values.shape[-1] * values.max(axis=-1, keepdims=True)
+    return np.where(values > floor, 1.0 / np.where(values > 0, values, 1.0), 0.0)
+
+
+class GraphQuadratic:
+    """A sparse Laplacian plus a diagonal: factorised where the other form finds eigenvectors.
+
+    `components` is a sparse array with one column, constant and of length 1, for each connected
+    component of tasks; along those in `null` the form vanishes.
+    """
+
+    def __init__(self, Q, component, free):
+        self.Q, self.factors = Q, {}
+        T, size = Q.shape[0], np.bincount(component)
+        self.components = sparse.csc_array((size[component] ** -0.5, (np.arange(T), component)))
+        self.null = self.components[:, free]
+
+    @classmethod
+    def of(cls, Q):
+        """The form, or None if Q is not of the kind or too dense."""
+        Q, sums = sparse.csc_array(Q), Q.sum(axis=1)
+        tiny = SINGULAR * abs(Q.diagonal()).max()
+        off = Q - sparse.diags_array(Q.diagonal())
+        if off.nnz > 0.1 * len(sums) ** 2 or off.max() > 0 or sums.min() < -tiny:
+            return None
+        n_components, component = connected_components(Q, directed=False)
+        top = np.zeros(n_components)
+        np.maximum.at(top, component, sums)
+        return cls(Q, component, top <= tiny)
+
+    @property
+    def fill(self):
+        """Numbers in a factor."""
+        return self._factor(0.0).nnz
+
+    def _factor(self, level):
+        """Factor of Q + level I, without a level with the first task of each free component tied down."""
+        if level not in self.factors:
+            extra = np.full(self.Q.shape[0], level)
+            if level == 0:
+                extra[self.null.indices[self.null.indptr[:-1]]] = self.Q.diagonal().max() or 1.0
+            self.factors[level] = splu(
+                sparse.csc_matrix(self.Q + sparse.diags_array(extra)),
+                permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True},
+            )  # fmt: skip
+        return self.factors[level]
+
+    def solve(self, R, levels):
+        """(Q + levels_j I)^-1 R[:, j] for each column; without a level, nothing along the null vectors."""
+        out = np.empty_like(R)
+        for level in np.unique(levels):
+            at = levels == level
+            V = R[:, at]
+            if level == 0:
+                V = V - self.null @ (self.null.T @ V)
+            out[:, at] = self._factor(level).solve(V)
+        return out
 
 
 class SmoothPenalty(Penalty):

@@ -107,14 +107,49 @@ class Fused(VectorFunction):
 
     def dual_norm(self, V):
         """Polar of each row; if constants are free that of the row minus its mean."""
-        if not self.free_constants:
+        variation, rho, group = self._ratios()
+        if group > 0:
             return least_strength(self.prox, V)
         V = V[:, self._positions(V.shape[1])]
+        if rho > 0:
+            return _over(
+                np.maximum(_interval_ratio(V, rho, variation), _interval_ratio(-V, rho, variation)),
+                self.alpha,
+            )
         V = V - V.mean(axis=1, keepdims=True)
         return _over(np.abs(np.cumsum(V, axis=1)[:, :-1]).max(axis=1, initial=0.0), self.alpha)
 
     def _positive_dual_norm(self, V):
-        return least_strength(self._positive_prox, V)
+        variation, rho, group = self._ratios()
+        if group > 0 or rho == 0:
+            return least_strength(self._positive_prox, V)
+        return _over(_interval_ratio(V[:, self._positions(V.shape[1])], rho, variation), self.alpha)
+
+
+def _interval_ratio(V, rho, variation):
+    """Largest sum of v over an interval of positions relative to what its indicator costs, each row v.
+
+    An interval of length m costs rho m + variation (number of its ends inside the row). Those indicators
+    are all that matters for L1 norm and total variation, whose level sets they are. By Dinkelbach's
+    iterations from below; zero where all sums are negative.
+    """
+    n_rows, n = V.shape
+    row, place = np.arange(n_rows), np.arange(n + 1)
+    total = np.zeros((n_rows, n + 1))
+    np.cumsum(V, axis=1, out=total[:, 1:])
+    best = np.maximum(V.max(axis=1, initial=0.0), 0.0) / (rho + 2 * variation)
+    while n:
+        level = total - best[:, None] * rho * place
+        first = level[:, :-1] + best[:, None] * variation * (place[:-1] > 0)
+        lowest = np.minimum.accumulate(first, axis=1)
+        end = (level[:, 1:] - best[:, None] * variation * (place[1:] < n) - lowest).argmax(axis=1) + 1
+        start = (first == lowest[row, end - 1][:, None]).argmax(axis=1)
+        cost = rho * (end - start) + variation * ((start > 0).astype(float) + (end < n))
+        found = (total[row, end] - total[row, start]) / cost
+        if not (found > best).any():
+            break
+        best = np.maximum(best, found)
+    return best
 
 
 @dataclass(eq=False, repr=False)
@@ -155,9 +190,9 @@ class Tree(VectorFunction):
     allows_positive = True
 
     def _nodes(self, length):
-        """Weight of every position on its own, (length,), and (positions, weight) of larger groups.
+        """Weight of every position on its own, (length,), and the larger groups as `tree_sweep` wants them.
 
-        Small groups first. Read once for the same parameters.
+        Read once for the same parameters.
         """
         known = self.__dict__.get("_read")
         if known is None or known[0] is not self.groups or known[1] is not self.weights or known[2] != length:
@@ -172,8 +207,9 @@ class Tree(VectorFunction):
                 f"weights must hold one number >= 0 for each of {len(groups)} groups; got {self.weights!r}."
             )
         inside = np.full(length, -1)  # the smallest group so far that holds a position
-        falling = sorted(range(len(groups)), key=lambda g: -len(groups[g]))
-        for g in falling:
+        holder, parent = inside.copy(), []  # among groups of several positions, numbered as they fall in size
+        own, larger = np.zeros(length), {-1: -1}
+        for g in sorted(range(len(groups)), key=lambda g: -len(groups[g])):
             group = groups[g]
             if not len(group) or group.dtype.kind not in "iu" or group[0] < 0 or group[-1] >= length:
                 raise ValueError(f"a group must hold positions 0, ..., {length - 1}; got {self.groups[g]!r}.")
@@ -184,23 +220,31 @@ class Tree(VectorFunction):
                     f"groups must be nested or disjoint; {self.groups[g]!r} and {other!r} overlap."
                 )
             inside[group] = g
-        own = np.zeros(length)
-        np.add.at(own, [groups[g][0] for g in falling if len(groups[g]) == 1],
-                  [weights[g] for g in falling if len(groups[g]) == 1])  # fmt: skip
-        return own, [(groups[g], weights[g]) for g in reversed(falling) if len(groups[g]) > 1]
+            if len(group) == 1:
+                own[group] += weights[g]
+                continue
+            holder[group], larger[g] = len(parent), len(parent)
+            parent.append(larger[around[0]])
+        return own, (holder, np.array(parent, dtype=np.int64), weights[list(larger)[1:]])
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
         own, groups = self._nodes(V.shape[1])
-        total = np.abs(V) @ own
-        for group, weight in groups:
-            total += weight * np.linalg.norm(V[:, group], axis=1)
-        return self.alpha * total
+        return self.alpha * (np.abs(V) @ own + _swept(V, *groups, 0.0)[1])
 
     def prox(self, V, step):
         """Shrinkage of every group in turn, from the leaves of the tree to its root."""
         own, groups = self._nodes(V.shape[1])
-        out = _soft(V, step * self.alpha * own)
-        for group, weight in groups:
-            out[:, group] = _shrunk(out[:, group], step * self.alpha * weight)
-        return out
+        return _swept(_soft(V, step * self.alpha * own), *groups, step * self.alpha)[0]
+
+
+def _swept(V, holder, parent, weight, strength):
+    """Prox of the sum of norms of groups, and that sum at strength 0."""
+    if not len(parent):
+        return V, np.zeros(len(V))
+    from .._kernels import tree_sweep
+
+    V = np.array(V, dtype=np.float64, order="C")
+    out, total = np.empty_like(V), np.empty(len(V))
+    tree_sweep(V, holder, parent, weight, float(strength), out, total)
+    return out, total

@@ -7,7 +7,9 @@ import numpy as np
 from sklearn.base import clone
 
 from ._base import Penalty
-from ._vector import KERNEL_L1, VectorFunction, _over, least_strength
+from ._vector import L1, VectorFunction, _over, least_strength
+
+SMALL = 25  # rows below which a singular value decomposition is faster than an eigenvalue problem
 
 
 @dataclass(eq=False, repr=False)
@@ -70,6 +72,8 @@ class Placement(Penalty):
 
     def conjugate(self, G):
         """Sum of the function's conjugates, None if it has none."""
+        if type(self.function).conjugate is VectorFunction.conjugate:
+            return None
         found = self.function.conjugate(self._vectors(G))
         return None if found is None else float(found.sum())
 
@@ -123,8 +127,8 @@ class Features(Placement):
 
     @property
     def kernel(self):
-        """Code of the compiled prox of one feature."""
-        return self.function.kernel if self._n_classes == 1 else None
+        """Strengths (l1, l2, linf) of the compiled prox of one feature, None if it has none."""
+        return self.function.kernel
 
     def for_classes(self, n_classes):
         """The penalty on what all tasks and classes do with one feature; its vectors grow longer.
@@ -135,6 +139,14 @@ class Features(Placement):
             return self
         other = copy.copy(self)
         other._n_classes = n_classes
+        return other
+
+    def by_vector(self):
+        """The penalty on a W with one row per task and class."""
+        if self._n_classes == 1:
+            return self
+        other = copy.copy(self)
+        other._n_classes = 1
         return other
 
     def free_directions(self, n_tasks):
@@ -175,8 +187,12 @@ class Entries(Placement):
 
     @property
     def kernel(self):
-        """Code of the compiled prox of one feature: of one number, every norm is its absolute value."""
-        return KERNEL_L1 if self.function.kernel is not None else None
+        """Strengths of the compiled prox of one feature: of one number, every norm is its absolute value."""
+        return None if self.function.kernel is None else (sum(self.function.kernel), 0.0, 0.0)
+
+    def by_vector(self):
+        """The penalty on a W with one row per task and class."""
+        return self
 
     def _vectors(self, W):
         return W.reshape(-1, 1)
@@ -232,12 +248,13 @@ class Spectrum(Placement):
 
     def _padded(self, s, n_tasks):
         """Singular values as one vector of length n_tasks, one less if centered."""
-        length = n_tasks - 1 if self.centered else n_tasks
-        return np.pad(s[:length], (0, length - len(s[:length])))[None, :]
+        out = np.zeros((1, n_tasks - 1 if self.centered else n_tasks))
+        s = s[: out.shape[1]]
+        out[0, : len(s)] = s
+        return out
 
     def _vectors(self, W):
-        s = np.linalg.svd(W - self._mean(W), compute_uv=False)
-        return self._padded(s, len(W))
+        return self._padded(singular_values(W - self._mean(W))[1], len(W))
 
     def value(self, W):
         """Omega(W)."""
@@ -248,11 +265,22 @@ class Spectrum(Placement):
     def prox(self, W, step):
         """argmin_V 1/2 ||V - W||_F^2 + step Omega(V): the prox of f on the singular values."""
         mean = self._mean(W)  # its direction, 1, is orthogonal to the left singular vectors of the rest
-        U, s, Vt = np.linalg.svd(W - mean, full_matrices=False)
-        s = self.function.prox(self._padded(s, len(W)), step)[0, : len(s)]
-        used = np.flatnonzero(s)
-        rest = (U[:, used] * s[used]) @ Vt[used]
+        rest = W - mean
+        U, s, product = singular_values(rest)
+        new = self.function.prox(self._padded(s, len(W)), step)[0, : len(s)]
+        used = np.flatnonzero(new)
+        U, B = U[:, used] * (new[used] / s[used]), product[used]
+        rest = U @ B if len(W) <= W.shape[1] else B.T @ U.T
         return rest + mean / (1.0 + step * self.alpha * self.mean_ratio) if self.centered else rest
+
+    def dual_norm(self, G):
+        """The function's dual norm of the singular values: for the trace norm the largest one."""
+        if type(self.function) is not L1:
+            return super().dual_norm(G)
+        A = _wide(G - self._mean(G))
+        unit = float(np.abs(A).max(initial=0.0)) or 1.0
+        size = unit * np.sqrt(np.linalg.eigvalsh((A / unit) @ (A / unit).T)[-1])
+        return float(_over(size, self.alpha))
 
     def is_norm(self, shape):
         """Whether the duality gap follows from the dual norm: not with a ridge on the mean."""
@@ -274,3 +302,38 @@ class Spectrum(Placement):
         """The mean of the tasks, where it is neither penalised by f nor by a ridge."""
         free = self.centered and self.mean_ratio == 0
         return np.full((n_tasks, 1), n_tasks**-0.5) if free else None
+
+
+def _wide(W):
+    """W, or its transpose if W has more rows than columns."""
+    return W if len(W) <= W.shape[1] else W.T
+
+
+def singular_values(W):
+    """U, s and U'A with A = U diag(s) V', A = W if it is wide and W' if not; s falls, but for rounding."""
+    A = _wide(W)
+    if len(A) < SMALL:
+        U, s, Vt = np.linalg.svd(A, full_matrices=False)
+        return U, s, s[:, None] * Vt
+    unit = float(np.abs(A).max())
+    if unit == 0:  # where solvers start
+        return np.eye(len(A)), np.zeros(len(A)), np.zeros(A.shape)
+    U, s, product = _turned(A / unit)
+    return U, unit * s, unit * product
+
+
+def _turned(A):
+    """The same for a wide A by an eigenvalue problem of the size of its rows, faster than its own.
+
+    The squares that it sees cannot tell values apart that are small next to the largest: those are
+    turned once more among themselves.
+    """
+    U = np.linalg.eigh(A @ A.T)[1][:, ::-1]
+    product = U.T @ A
+    s = np.sqrt(np.einsum("ij,ij->i", product, product))
+    small = s < 1e-5 * s.max()
+    if (s[small] > 1e-15).any():  # more than rounding
+        k = max(int(np.argmax(small)), 1)
+        turn, s[k:], product[k:] = _turned(product[k:])
+        U[:, k:] = U[:, k:] @ turn
+    return U, s, product

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator
 
-# codes of the compiled per-feature proxes in `skmtl._kernels`
-KERNEL_L1, KERNEL_L2 = 1, 2
-
 
 class VectorFunction(BaseEstimator):
     """A penalty of one vector; a placement decides which vectors of W it is applied to.
@@ -18,7 +15,7 @@ class VectorFunction(BaseEstimator):
     """
 
     norm = False  # a norm, or a seminorm with `free_constants`, and known to be one
-    kernel = None
+    kernel = None  # strengths (l1, l2, linf) of the compiled prox of one vector
     convex = True
     ordered = False  # the position of an entry in the vector matters
     free_constants = False  # f(v + c) = f(v) for a constant c
@@ -66,8 +63,12 @@ class L1(VectorFunction):
     alpha: float = 1.0
 
     norm = True
-    kernel = KERNEL_L1
     allows_positive = True
+
+    @property
+    def kernel(self):
+        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
+        return float(self.alpha), 0.0, 0.0
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
@@ -95,8 +96,12 @@ class L2(VectorFunction):
     alpha: float = 1.0
 
     norm = True
-    kernel = KERNEL_L2
     allows_positive = True
+
+    @property
+    def kernel(self):
+        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
+        return 0.0, float(self.alpha), 0.0
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
@@ -130,6 +135,11 @@ class LInf(VectorFunction):
 
     norm = True
     allows_positive = True
+
+    @property
+    def kernel(self):
+        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
+        return 0.0, 0.0, float(self.alpha)
 
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
@@ -169,6 +179,12 @@ class SparseL2(VectorFunction):
 
     norm = True
     allows_positive = True
+
+    @property
+    def kernel(self):
+        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
+        rho = self._ratio()
+        return self.alpha * rho, self.alpha * (1 - rho), 0.0
 
     def _ratio(self):
         if not 0 <= self.l1_ratio <= 1:

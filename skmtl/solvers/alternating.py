@@ -34,7 +34,7 @@ def _solved(problem, start, target):
     from .solve import SOLVERS, choose_solver
 
     name = choose_solver(problem, "auto")
-    for n_iter, parts in SOLVERS[name](problem, start, INNER_LIMIT, 0.0):
+    for n_iter, parts, *_ in SOLVERS[name](problem, start, INNER_LIMIT, 0.0):
         if (name != "fista" or n_iter % CHECK_EVERY == 0) and problem.stationarity(parts) <= target:
             break
     return parts

@@ -2,129 +2,149 @@
 
 import numpy as np
 
-from .._terms import MomentsTerm
-from ..statistics import TaskStatistics
-from .fista import fista
+from .._data import SharedData
+from .._problem import Problem
+from .._terms import RowsTerm
+from ._descent import GramSweep, PanelSweep, certificate, descend
+from .fista import CHECK_EVERY, fista
 
 FIRST_SET = 64
 GROWTH = 3
+WIDE = 1.5  # columns per row from which on epochs over the rows are cheaper than over the Gram matrix
+ROTATED = 0.6  # columns per task up to which rotating the tasks pays
 GRAM_ENTRIES = 1.25e8  # numbers in the Gram matrices of a working set (1 GB)
-EPOCHS = 5  # epochs between extrapolations, and iterates that one combines
+SINGLE = 1e-5  # gap over objective from which on single precision is enough inside a working set
+LOOSE = 0.05  # a working set is solved to this share of the gap that is left
 
 
 def bcd(problem, parts, max_iter, target):
-    """Iterates (n_iter, parts); n_iter counts epochs over the working set.
+    """Iterates (n_iter, parts, (objective, intercept, gap)); n_iter counts epochs over the working set.
 
-    The working set holds the features in use and those that violate optimality most; inside it
-    an epoch touches only second moments, never the rows.
+    The working set holds the features in use and those that violate optimality most; inside it an epoch
+    touches only second moments, or the rows of the set where it has more columns than rows.
     """
-    term, placement = problem.term, problem.parts[0].rough
-    W, n_iter, size = parts[0].copy(), 0, FIRST_SET
-    while n_iter < max_iter:
-        _, image, b, _ = problem.evaluate([W])
-        gradient = problem.smooth_gradients([W], W, term.gradient(W, image, b))[0]
-        chosen = _working_set(W, placement.function.dual_norm(gradient.T), size)
-        if (1 if term_designs(term) == 1 else term.n_tasks) * len(chosen) ** 2 > GRAM_ENTRIES:
-            for extra, parts in fista(problem, [W], max_iter - n_iter, target):
-                yield n_iter + extra, parts
+    term = problem.term
+    placement, ridge = problem.parts[0].rough, problem.parts[0].quadratic.mean
+    W, n_iter, chosen = parts[0], 0, None
+    while True:
+        state = term.state(W)
+        G = state.gradient + ridge * W if ridge else state.gradient
+        smooth = state.value + (0.5 * ridge * float(np.vdot(W, W)) if ridge else 0.0)
+        objective, gap = certificate(placement, smooth, W, G)
+        yield n_iter, [W], (objective, state.intercept, gap)
+        if n_iter >= max_iter:
             return
-        inner = _restricted(term, chosen)
-        W_set, epochs = _solve_restricted(problem, inner, W[:, chosen], max_iter - n_iter, target)
+        chosen = working_set(W, placement.function.dual_norm(G.T), chosen)
+        start = W[:, chosen], -G[:, chosen], smooth
+        whole = len(chosen) == W.shape[1]  # then its gap is the gap
+        enough, epochs_left = max(0.3 * target, 0.0 if whole else LOOSE * gap), max_iter - n_iter
+        if state.residual is not None and len(chosen) > WIDE * len(state.residual):
+            dtype = np.float32 if enough > SINGLE * smooth else np.float64
+            sweep = PanelSweep(term.pool, chosen, state.residual, term.scale, ridge, placement.kernel, dtype)
+            W_set, epochs = descend(sweep, placement, *start, enough, epochs_left)
+        elif term.n_designs * len(chosen) ** 2 <= GRAM_ENTRIES:
+            W_set, epochs = _descend_gram(term, chosen, placement, ridge, *start, enough, epochs_left)
+        else:
+            yield from checked(fista(problem, [W], epochs_left, target), n_iter, max_iter)
+            return
         W = np.zeros_like(W)
         W[:, chosen] = W_set
         n_iter += epochs
-        size = max(size, GROWTH * len(chosen)) if len(chosen) < W.shape[1] else size
-        yield n_iter, [W]
 
 
-def term_designs(term):
-    """Number of distinct Gram matrices."""
-    return len(term.stats.xx) if isinstance(term, MomentsTerm) else term.data.n_designs
+class TaskRotation:
+    """A problem with more tasks than rows in as many directions of the tasks as there are rows.
+
+    One complete design, alike in all tasks, and the L2 norm do not change under rotations of the tasks, and
+    the solution lies in the span of the targets.
+    """
+
+    def __init__(self, problem):
+        term, self.basis, self.y_mean = problem.term.rotated
+        self.problem, self.offset = Problem(term, problem.penalty, problem.own_ridge), problem.term.offset
+
+    @staticmethod
+    def pays(problem):
+        """Whether it applies and makes the problem much smaller."""
+        term = problem.term
+        return (
+            isinstance(term, RowsTerm)
+            and isinstance(term.data, SharedData)
+            and term.data.n_designs == 1
+            and len(term.data.y) < ROTATED * term.n_tasks
+            and invariant(problem.parts[0].rough.kernel, term.scale)
+        )
+
+    def forward(self, parts):
+        """Parts in the directions."""
+        return [self.basis.T @ V for V in parts]
+
+    def back(self, parts):
+        """Parts of the tasks."""
+        out = [np.zeros((len(self.basis), V.shape[1])) for V in parts]
+        for V, W in zip(parts, out, strict=True):
+            used = np.flatnonzero(V.any(axis=0))
+            W[:, used] = self.basis @ V[:, used]
+        return out
+
+    def intercept(self, b):
+        """Intercepts of the tasks from those of the directions."""
+        return self.basis @ b + self.y_mean + self.offset
 
 
-def _working_set(W, violation, size):
-    """Positions of the features in use and of the largest violations, in order."""
+def invariant(strengths, scale):
+    """Whether a penalty and the scales of the tasks on one design stay what they are under rotations."""
+    return np.ptp(scale) == 0 and not strengths[0] and not strengths[2]
+
+
+def checked(iterates, n_before, max_iter):
+    """The iterates of `fista` that are worth a certificate, counted on from n_before."""
+    for n_iter, parts in iterates:
+        if n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
+            yield n_before + n_iter, parts
+
+
+def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epochs):
+    """`descend` on the Gram matrices of the chosen columns.
+
+    With fewer columns than tasks these are rotated: a solution lies in the span of the columns' moments
+    with the targets.
+    """
+    A, scale, strengths = term.pool.gram(chosen), term.scale, placement.kernel
+    if len(A) > 1 or len(chosen) > ROTATED * len(W) or not invariant(strengths, scale):
+        sweep = GramSweep(A, scale, ridge, strengths, len(W))
+        return descend(sweep, placement, W, Q, smooth, enough, max_epochs)
+    basis = np.linalg.qr(Q + scale[0] * (W @ A[0]) + ridge * W)[0]
+    V, P = basis.T @ W, basis.T @ Q
+    V0, P0 = basis @ V, basis @ P  # what the start has outside of the span is dropped
+    smooth = smooth - 0.5 * float(np.vdot(P0 + Q, V0 - W))
+    sweep = GramSweep(A, scale[: len(V)], ridge, strengths, len(V))
+    V, epochs = descend(sweep, placement, V, P, smooth, enough, max_epochs)
+    return basis @ V, epochs
+
+
+def working_set(W, size, last):
+    """Positions, in order, of the features in use and of those that violate optimality most.
+
+    `size` is the dual norm of the gradient in each feature; the first set (`last` is None) also takes in
+    features that may violate it soon. A set that is mostly in use is trebled, any other grows by at most
+    as many features as are in use.
+    """
+    if W.shape[1] <= FIRST_SET:
+        return np.arange(W.shape[1])
     used = W.any(axis=0)
-    if size >= W.shape[1]:
-        return np.arange(W.shape[1])
-    rank = np.where(used, np.inf, violation)
-    size = max(size, 2 * int(used.sum()))
-    if size >= W.shape[1]:
-        return np.arange(W.shape[1])
-    return np.sort(np.argpartition(-rank, size)[:size])
-
-
-def _restricted(term, chosen):
-    """The data term on the chosen features, as moments."""
-    if isinstance(term, MomentsTerm):
-        return term if len(chosen) == term.n_features else term.select(chosen)
-    stats = TaskStatistics.from_data(term.data, chosen)
-    return MomentsTerm(stats, term.data.scale, term.fit_intercept, term.intercept_alpha)
-
-
-def _solve_restricted(problem, term, W, max_epochs, target):
-    """Coefficients on the working set and the epochs spent, to a tenth of the starting gap or the target."""
-    inner = problem.with_term(term)
-    enough = max(0.3 * target, 0.1 * inner.gap([W])[2])
-    sweep = _Sweep(term, problem.parts[0])
-    epochs, recent = 0, [W]
-    while epochs < max_epochs:
-        sweep.start(W)
-        for _ in range(min(EPOCHS, max_epochs - epochs)):
-            W = sweep.epoch()
-            recent.append(W)
-            epochs += 1
-        objective, _, gap = inner.gap([W])
-        if gap <= enough:
-            break
-        guess = _extrapolated(recent[-EPOCHS - 1 :])
-        if guess is not None and inner.evaluate([guess])[3] < objective:
-            W = guess
-        recent = [W]
-    return W, epochs
-
-
-def _extrapolated(iterates):
-    """Anderson extrapolation of a sequence of iterates, None where it is not defined."""
-    points = np.array([W.ravel() for W in iterates])
-    steps = np.diff(points, axis=0)
-    if len(steps) < 2:
-        return None
-    gram = steps @ steps.T
-    try:
-        weights = np.linalg.solve(gram + 1e-12 * np.trace(gram) * np.eye(len(gram)), np.ones(len(gram)))
-    except np.linalg.LinAlgError:
-        return None
-    total = weights.sum()
-    if not np.isfinite(total) or total == 0:
-        return None
-    return (weights / total @ points[1:]).reshape(iterates[0].shape)
-
-
-class _Sweep:
-    """Epochs of the compiled kernel, with the state in the layout it wants."""
-
-    def __init__(self, term, part):
-        from .. import _kernels  # Numba is imported by the first fit that needs it
-
-        xx, scale = term.covariance()
-        if not term.fit_intercept:
-            weight = term.stats.weight[: len(xx)]
-            means = term.stats.x_mean
-            xx = xx + weight[:, None, None] * means[:, :, None] * means[:, None, :]
-        self.term, self.ridge, self.shared = term, part.quadratic.mean, len(xx) == 1
-        self.A = np.ascontiguousarray(xx[0] if self.shared else xx)
-        self.scale, self.strength = np.ascontiguousarray(scale), float(part.rough.function.alpha)
-        self.code = part.rough.kernel
-        self.kernel = _kernels.descend_shared if self.shared else _kernels.descend_separate
-
-    def start(self, W):
-        """Take W (n_tasks, m) as the current point, with its exact gradient."""
-        image = self.term.image(W)
-        G = self.term.gradient(W, image, self.term.intercept(W, image)) + self.ridge * W
-        self.Q, self.W = (np.array(V.T if self.shared else V, order="C", copy=True) for V in (-G, W))
-
-    def epoch(self):
-        """W after one more pass over the features, (n_tasks, m)."""
-        self.kernel(self.A, self.scale, self.ridge, self.strength, self.code, self.Q, self.W)
-        return np.ascontiguousarray(self.W.T) if self.shared else self.W.copy()
+    n_used = int(used.sum())
+    n_new = max(n_used, FIRST_SET)
+    rank = np.where(used, -np.inf, size)
+    if last is None and n_used:
+        # the solution at a greater strength, by the factor that features in use exceed the limit now:
+        # the sequential strong rule (Tibshirani et al., 2012)
+        rank[size <= 2.0 - size[used].max()] = -np.inf
+    elif last is not None:
+        rank[size <= 1.0] = -np.inf
+        if 2 * n_used > len(last):
+            n_new = max(GROWTH * len(last) - n_used, FIRST_SET)
+    n_new = min(n_new, int((rank > -np.inf).sum()))
+    if n_new:
+        used[np.argpartition(-rank, n_new - 1)[:n_new]] = True
+    return np.flatnonzero(used)

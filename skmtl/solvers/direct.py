@@ -6,35 +6,53 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse import issparse
 
-from .._terms import MomentsTerm, mean_coupling
+from .._terms import DENSE_FEATURES, MomentsTerm
+from ..penalties._coupling import reciprocal
+from ..statistics import loop_pays
 
+CHECK_EVERY = 10  # conjugate gradient steps between certificates at the latest
 RESTART = 50  # conjugate gradient steps between exact gradients
 KERNEL_ENTRIES = 6.25e7  # numbers in the factorised kernel matrices of all tasks (0.5 GB)
+CANCELLED = 1e-6  # eigenvalues below, left of 1, have lost too many digits
+CHUNK_TASKS = 256  # tasks handled at a time where all would take the memory of the moments
+FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
+ROTATED_ROWS = 2000  # up to here one over the rows of a design
+BATCHED = 64  # rows up to which inverses of many tasks at once are faster than factors of each
 ROTATED_TASKS = 4000  # up to here an eigendecomposition over tasks is cheap
 
 
 def direct(problem, parts, max_iter, target):
-    """Iterates (n_iter, parts) for a squared loss with quadratic penalties.
+    """Iterates (n_iter, parts, (objective, intercept, gap)) for a squared loss with quadratic penalties.
 
     Conjugate gradients, preconditioned by the exact inverse where there is one (mean couplings by a
     Schur complement on the mean; any coupling on a complete shared design by its eigenvectors):
-    then the first iterate is the solution and the next one refines it.
+    then the first iterate is the solution and the next one refines it. Iterates are shown when their
+    gap should have come down to the target: like the decrease of the objective in a step, it is
+    quadratic in the error.
     """
     term, quadratic = problem.term, problem.parts[0].quadratic
-    apply, start, n_iter = make_preconditioner(term, quadratic), parts[0], 0
+    apply, start, n_iter, due = make_preconditioner(term, quadratic), parts[0], 0, np.inf
     while n_iter < max_iter:  # started anew from the true gradient now and then
         _, image, b, _ = problem.evaluate([start])
         gradient = term.gradient(start, image, b) + quadratic.apply(start)
         steps = conjugate_gradients(lambda V: term.curvature(V) + quadratic.apply(V), apply, -gradient)
-        for step in islice(steps, min(RESTART, max_iter - n_iter)):
-            W, n_iter = start + step, n_iter + 1
-            yield n_iter, [W]
-        start = W
+        for move, _, decrease in islice(steps, min(RESTART, max_iter - n_iter)):
+            n_iter += 1
+            if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
+                continue
+            W = start + move
+            known = problem.gap([W], b)
+            yield n_iter, [W], known
+            due = decrease * target / known[2] if known[2] > 0 else np.inf
+        start = start + move
 
 
 def conjugate_gradients(operator, precondition, rhs):
-    """Successive solutions of operator(V) = rhs by preconditioned conjugate gradients."""
+    """Successive solutions of operator(V) = rhs by preconditioned conjugate gradients.
+
+    With the residual of each, and by how much it lowers 1/2 <V, operator(V)> - <V, rhs>.
+    """
     x, r = np.zeros_like(rhs), rhs.copy()
     z = precondition(r)
     d, rz = z, np.vdot(r, z)
@@ -42,12 +60,12 @@ def conjugate_gradients(operator, precondition, rhs):
         q = operator(d)
         bend = np.vdot(d, q)
         if not bend > 0 or not np.isfinite(rz):  # solved to rounding
-            yield x
+            yield x, r, 0.0
             return
         step = rz / bend
         x = x + step * d
         r = r - step * q
-        yield x
+        yield x, r, 0.5 * step * rz
         z = precondition(r)
         rz, before = np.vdot(r, z), rz
         d = z + (rz / before) * d
@@ -55,47 +73,70 @@ def conjugate_gradients(operator, precondition, rhs):
 
 def make_preconditioner(term, quadratic):
     """An inverse, exact or approximate, of the Hessian as a function of a gradient."""
+    shift, rotates = quadratic.diagonal(), _rotates(term, quadratic)
     if isinstance(term, MomentsTerm):
-        alike = len(term.stats.xx) == 1 and np.ptp(term.scale) == 0
-        if alike and term.n_tasks <= ROTATED_TASKS:
+        if rotates:
             return _rotated_inverse(term, quadratic)
-        return (
-            _schur_inverse(term, quadratic) if quadratic.matrix is None else _block_inverse(term, quadratic)
-        )
-    rows = [X.shape[0] for X, *_, tasks in term.data.designs() for _ in range(tasks.start, tasks.stop)]
-    shift = quadratic.diagonal()
-    if sum(n * n for n in rows) <= KERNEL_ENTRIES and max(rows) < term.n_features:
-        return _kernel_inverse(term, shift)
-    return _diagonal_inverse(term, shift)
+        if quadratic.matrix is None:
+            return _schur_inverse(term, quadratic)
+        inverse = _inverses(term, shift)
+        return _coupled_inverse(term, quadratic, lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0])
+    rows = term.data.task_rows
+    if rotates and rows[0] <= min(ROTATED_ROWS, term.n_features):
+        return _rotated_kernel_inverse(term, quadratic)
+    few = (rows.astype(float) ** 2).sum() <= KERNEL_ENTRIES and rows.max() < term.n_features
+    own = _kernel_inverse(term, shift) if few else diagonal_inverse(term, shift)
+    if quadratic.is_ridge or term.n_features > DENSE_FEATURES:
+        return own
+    return _coupled_inverse(term, quadratic, own)
 
 
-def _blocks(term):
-    """Hessian block of each task without penalty, and what pooled intercepts couple.
+def _rotates(term, quadratic):
+    """Whether all tasks have one design and the eigenvectors of their coupling are cheap."""
+    if isinstance(term, MomentsTerm):
+        alike = len(term.stats.xx) == 1
+    else:
+        alike = term.data.n_designs == 1 and term.data.y.ndim == 2
+    cheap = quadratic.matrix is None or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
+    return alike and np.ptp(term.scale) == 0 and cheap
 
-    Returns C_t + kappa_t x_t x_t' (n_tasks, p, p), kappa * x (n_tasks, p) or None, and sum kappa.
-    """
+
+def _blocks(term, tasks=slice(None)):
+    """Hessian block C_t + kappa_t x_t x_t' (n_tasks, p, p) of some tasks without penalty."""
     xx, scale = term.covariance()
-    B = xx * scale[:, None, None]
-    x_mean, h = term.x_mean, term.totals
-    kappa = mean_coupling(h, term.intercept_alpha) if term.fit_intercept else h
+    B = xx[tasks if len(xx) > 1 else slice(None)] * scale[tasks, None, None]
+    kappa = term.kept[tasks]
     if kappa.any():
+        x_mean = term.x_mean[tasks]
         B += (kappa[:, None] * x_mean)[:, :, None] * x_mean[:, None, :]
-    pooled = kappa[:, None] * x_mean if term.fit_intercept and term.intercept_alpha else None
-    return B, pooled, kappa.sum()
+    return B
 
 
-def _inverses(C, shift):
-    """Inverses of C_t + shift_t I, positive semidefinite; pseudo-inverses where one is singular."""
-    B = C + shift[:, None, None] * np.eye(C.shape[1])
-    try:
-        inverse = np.linalg.inv(B)
-    except np.linalg.LinAlgError:
-        inverse = np.full_like(B, np.inf)
-    bound = 1 / (RANK_TOLERANCE * B.shape[1])
-    size = np.abs(B).max(axis=(1, 2)) * np.abs(inverse).max(axis=(1, 2))  # about the condition number
-    singular = ~(size < bound)
-    if singular.any():
-        inverse[singular] = np.linalg.pinv(B[singular], rcond=1 / bound, hermitian=True)
+def _inverses(term, shift):
+    """Inverses of the blocks plus shift_t I; pseudo-inverses where one is singular.
+
+    `size` is about the condition number of each.
+    """
+    T, p = term.shape
+    if loop_pays(T, p):
+        from .._kernels import task_inverses
+
+        inverse, size = np.empty((T, p, p)), np.empty(T)
+        xx, x_mean = (np.require(A, requirements="CW") for A in (term.stats.xx, term.x_mean))  # one type
+        task_inverses(xx, term.scale, term.kept, x_mean, shift, inverse, size)
+    else:
+        B, each = _blocks(term), np.arange(p)
+        B[:, each, each] += shift[:, None]
+        try:
+            inverse = np.linalg.inv(B)
+        except np.linalg.LinAlgError:
+            inverse = np.full_like(B, np.inf)
+        low = inverse[:, each, each]  # the largest entries of a definite matrix are on its diagonal
+        size = B[:, each, each].max(axis=1) * np.where((low > 0).all(axis=1), low.max(axis=1), np.inf)
+    singular = np.flatnonzero(~(size < 1 / (RANK_TOLERANCE * p)))
+    if len(singular):
+        B = _blocks(term, singular) + shift[singular, None, None] * np.eye(p)
+        inverse[singular] = np.linalg.pinv(B, rcond=RANK_TOLERANCE * p, hermitian=True)
     return inverse
 
 
@@ -106,17 +147,17 @@ def _schur_inverse(term, quadratic):
     mean of the features.
     """
     T, p = term.shape
-    C, pooled, kappa = _blocks(term)
-    U = inverse = _inverses(C, np.full(T, quadratic.deviations))
+    pooled, kappa = None, term.kept
+    U = inverse = _inverses(term, np.full(T, quadratic.deviations))
     S = np.full(p, (quadratic.mean - quadratic.deviations) / T)
-    # I + S sum_t B_t^-1, without the cancellation at large strengths
-    system = np.einsum("tij,tjk->ik", inverse, C + quadratic.mean * np.eye(p)) / T
-    if pooled is not None:
+    system = _shared_system(term, quadratic, inverse)
+    if term.fit_intercept and term.intercept_alpha:
+        pooled = kappa[:, None] * term.x_mean
         U = np.concatenate([inverse, inverse @ pooled[:, :, None]], axis=2)
-        S = np.append(S, -1.0 / kappa)
+        S = np.append(S, -1.0 / kappa.sum())
         system = np.pad(system, (0, 1))
         system[:p, p] = S[0] * U[:, :, p].sum(axis=0)
-        system[p] = S[p] * np.einsum("tj,tjk->k", pooled, U)
+        system[p] = S[p] * np.tensordot(pooled, U, 2)
         system[p, p] += 1.0
     if not S.any():
         return lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0]
@@ -135,23 +176,66 @@ def _schur_inverse(term, quadratic):
     return apply
 
 
+def _shared_system(term, quadratic, inverse):
+    """I + (mean - deviations)/T sum_t B_t^-1, shape (p, p)."""
+    T, p = term.shape
+    total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p) / T
+    system = np.eye(p) + (quadratic.mean - quadratic.deviations) * total
+    if np.linalg.eigvalsh(system)[0] > CANCELLED:
+        return system
+    # the same as sum_t B_t^-1 (C_t + mean I) / T with B_t = C_t + deviations I: all digits at large strengths
+    system = quadratic.mean * total
+    for start in range(0, T, CHUNK_TASKS):
+        tasks = np.arange(start, min(start + CHUNK_TASKS, T))
+        system += inverse[tasks].reshape(-1, p).T @ _blocks(term, tasks).reshape(-1, p) / T
+    return system
+
+
 def _rotated_inverse(term, quadratic):
     """Exact inverse on one design: eigenvectors of the coupling times those of the moments."""
-    levels, tasks = quadratic.eigenvectors()
     H = term.scale[0] * term.stats.xx[0]
     if not term.fit_intercept:
         H = H + term.totals[0] * np.outer(term.stats.x_mean[0], term.stats.x_mean[0])
     values, features = linalg.eigh(H)
-    total = levels[:, None] + np.maximum(values, 0.0)
-    floor = RANK_TOLERANCE * len(H) * total.max()
-    weight = np.where(total > floor, 1.0 / np.where(total > 0, total, 1.0), 0.0)
-    return lambda R: tasks @ (weight * (tasks.T @ R @ features)) @ features.T
+    solve = quadratic.shifted_inverse(_levels(values, quadratic))
+    return lambda R: solve(R @ features) @ features.T
 
 
-def _block_inverse(term, quadratic):
-    """Inverse of the tasks' own blocks."""
-    inverse = _inverses(_blocks(term)[0], quadratic.diagonal())
-    return lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0]
+def _levels(values, quadratic):
+    """Eigenvalues without rounding; where each distinct one needs a factor of its own, powers of four."""
+    values = np.where(values > RANK_TOLERANCE * len(values) * values[-1], values, 0.0)
+    if quadratic.graph is None:
+        return values
+    return np.where(values > 0, 4.0 ** np.round(np.log2(np.where(values > 0, values, 1.0)) / 2), 0.0)
+
+
+def _coupled_inverse(term, quadratic, own):
+    """Inverse of the tasks' own blocks, plus what the coupling adds at the mean curvature of the tasks.
+
+    A weak coupling adds little; under a strong one the tasks share a mean to which each adds little.
+    What blocks C_t + q_tt I lack is the inverse at C + Q, C the mean of the C_t, less (C + ||Q||)^-1, which
+    they have. Of a graph whose factors fill up (any two tasks are a few steps apart) only what its
+    connected components share.
+    """
+    values, features = linalg.eigh(term.shared_curvature / term.n_tasks)
+    rows = term.stats.count if isinstance(term, MomentsTerm) else term.data.task_rows
+    # fewer rows than features bend a task more than the mean where they do: half way in between
+    values = values * max(1.0, term.n_features / rows.mean()) ** 0.5
+    levels, graph = _levels(values, quadratic), quadratic.graph
+    apart = np.maximum(levels + quadratic.norm, np.finfo(float).tiny)
+    if graph is not None and graph.fill > FILL * term.n_tasks:
+        N = graph.components
+        weight = reciprocal((N * (graph.Q @ N)).sum(axis=0)[:, None] + levels) - 1.0 / apart
+
+        def shared(V):
+            return N @ (weight * (N.T @ V))
+    else:
+        joined = quadratic.shifted_inverse(levels)
+
+        def shared(V):
+            return joined(V) - V / apart
+
+    return lambda R: own(R) + shared(R @ features) @ features.T
 
 
 def _kernel_inverse(term, shift):
@@ -160,43 +244,85 @@ def _kernel_inverse(term, shift):
     (X' X + s I)^-1 v = (v - X' (X X' + s I)^-1 X v) / s with centred, weighted rows; without a shift
     the pseudo-inverse, which leads to the solution of least norm.
     """
-    factors, products = [], (None, None)
-    for X, weight, _, tasks in term.data.designs():
-        if products[0] is not X:  # a shared design is multiplied once
-            products = X, X @ X.T
-        K = products[1].toarray() if issparse(X) else products[1]
-        mean = np.zeros(X.shape[1])
-        if term.fit_intercept:
-            share = weight / max(weight.sum(), np.finfo(float).tiny)
-            mean, along = share @ X, K @ share
-            K = K - along[:, None] - along + share @ along
-        for t in range(tasks.start, tasks.stop):
-            root = np.sqrt(weight * term.data.scale[t])
-            factors.append((X, root, mean, _kernel_factor(K * np.outer(root, root), shift[t])))
+    data = term.data
+    weight = np.broadcast_to(data.weight, data.y.shape)
+    share = weight / data.spread(np.maximum(data.totals, np.finfo(float).tiny)) * term.fit_intercept
+    root, mean = np.sqrt(weight), data.adjoint(share)
+    solved = []
+    for tasks, rows, present, K in data.kernels:
+        own = np.where(present, share.ravel()[rows], 0.0)[:, :, None]
+        along = K @ own
+        K = K - along - along.transpose(0, 2, 1) + own.transpose(0, 2, 1) @ along
+        own = np.where(present, root.ravel()[rows], 0.0)
+        K *= own[:, :, None] * own[:, None, :]
+        solved.append((rows, present, _kernel_solutions(K, shift[tasks])))
 
     def apply(R):
-        out = np.empty_like(R)
-        for t, (X, root, mean, factor) in enumerate(factors):
-            a = root * factor(root * (X @ R[t] - mean @ R[t]))
-            back = X.T @ a - mean * a.sum()
-            out[t] = (R[t] - back) / shift[t] if shift[t] > 0 else back
-        return out
+        u = root * (data.forward(R) - data.spread((mean * R).sum(axis=1)))
+        a = np.zeros(u.shape)
+        for rows, present, solve in solved:
+            a.ravel()[rows[present]] = solve(u.ravel()[rows])[present]
+        a *= root
+        back = data.adjoint(a) - mean * data.task_sums(a)[:, None]
+        some = shift[:, None] > 0
+        return np.where(some, (R - back) / np.where(some, shift[:, None], 1.0), back)
 
     return apply
 
 
-def _kernel_factor(K, shift):
-    """(K + shift I)^-1, or K^+ K^+ without a shift: the inverse on the span of the rows."""
-    if shift > 0:
-        factor = linalg.cho_factor(K + shift * np.eye(len(K)))
-        return lambda v: linalg.cho_solve(factor, v)
-    values, vectors = linalg.eigh(K)
+def _kernel_solutions(K, shift):
+    """Products of the rows of an array with (K_t + shift_t I)^-1, as a function.
+
+    Without a shift K_t^+ K_t^+: the inverse on the span of the rows.
+    """
+    if not (shift > 0).all():
+        values, vectors = np.linalg.eigh(K)
+        used = values > RANK_TOLERANCE * K.shape[1] * values[:, -1:]
+        own = np.where(used, values, np.inf) ** -2.0
+        some = shift[:, None] > 0
+        own = np.where(some, 1.0 / (np.maximum(values, 0.0) + np.where(some, shift[:, None], 1.0)), own)
+        inverse = (vectors * own[:, None, :]) @ vectors.transpose(0, 2, 1)
+    elif K.shape[1] <= BATCHED:
+        inverse = np.linalg.inv(K + shift[:, None, None] * np.eye(K.shape[1]))
+    else:
+        for matrix, level in zip(K, shift, strict=True):
+            matrix.flat[:: len(matrix) + 1] += level
+        factors = [linalg.cho_factor(matrix, overwrite_a=True, check_finite=False) for matrix in K]
+        return lambda v: np.array(
+            [linalg.cho_solve(f, own, check_finite=False) for f, own in zip(factors, v, strict=True)]
+        )
+    return lambda v: np.matmul(inverse, v[:, :, None])[:, :, 0]
+
+
+def _rotated_kernel_inverse(term, quadratic):
+    """`_rotated_inverse` through the rows of a design with fewer rows than features."""
+    data = term.data
+    weight = data.row_weight[:, 0]
+    share = weight / weight.sum() * term.fit_intercept
+    root, mean = np.sqrt(weight * data.scale[0])[:, None], share @ data.X
+    K = data.kernels[0][3][0]
+    along = K @ share
+    values, vectors = linalg.eigh((K - along[:, None] - along + share @ along) * root * root[:, 0])
     used = values > RANK_TOLERANCE * len(K) * values[-1]
-    values, vectors = values[used], vectors[:, used]
-    return lambda v: vectors @ ((vectors.T @ v) / values**2)
+    values, vectors = values[used], vectors[:, used] * values[used] ** -0.5
+    inside = quadratic.shifted_inverse(_levels(values, quadratic))
+    outside = quadratic.shifted_inverse(np.zeros(term.n_features))
+
+    def turned(R):
+        return (root * (data.X @ R.T - R @ mean)).T @ vectors
+
+    def back(V):
+        A = root * (vectors @ V.T)
+        return data.adjoint(A) - np.outer(A.sum(axis=0), mean)
+
+    def apply(R):
+        V = turned(R)
+        return back(inside(V)) + outside(R - back(V))
+
+    return apply
 
 
-def _diagonal_inverse(term, shift):
+def diagonal_inverse(term, shift):
     """Inverse of the diagonal of the Hessian (uncentred, an upper bound)."""
     D = np.repeat(shift[:, None], term.n_features, axis=1)
     for X, weight, _, tasks in term.data.designs():

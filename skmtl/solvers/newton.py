@@ -3,58 +3,101 @@
 from itertools import islice
 
 import numpy as np
+from scipy.sparse import issparse
 
-from .._terms import make_term
+from .._terms import MomentsTerm, make_term
 from ..losses import SquaredError
-from .direct import conjugate_gradients, make_preconditioner
+from .direct import conjugate_gradients, diagonal_inverse, make_preconditioner
 
 SHORTEST_STEP = 1e-8
 INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
+FEW = 15  # of them up to which the next direction keeps the preconditioner of the last
+MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
+COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
+LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
 def newton(problem, parts, max_iter, target):
-    """Iterates (n_iter, parts) of Newton's method; each step is a squared-loss problem on the same rows."""
-    term, quadratic = problem.term, problem.parts[0].quadratic
-    W = parts[0]
-    _, image, b, objective = problem.evaluate([W])
+    """Iterates (n_iter, parts, (objective, intercept, gap)) of Newton's method.
+
+    Each step is a squared-loss problem on the same rows, solved no further than the gap that is left
+    asks for.
+    """
+    term, W = problem.term, parts[0]
+    directions, gap, first = _Directions(term, problem.parts[0].quadratic), 0.0, None
+    _, _, b, objective = problem.evaluate([W])
     for n_iter in range(1, max_iter + 1):
-        gradient = term.gradient(W, image, b) + quadratic.apply(W)
-        direction = _newton_direction(term, quadratic, image, b, gradient)
+        share = LOOSE * 0.5**n_iter
+        if 0 < gap < np.inf:
+            share = max(share * min(1.0, gap / first), 0.1 * target / gap)
+        gradient, direction = directions.find(W, b, share)
         step, slope = 1.0, float(np.vdot(gradient, direction))
         while step > SHORTEST_STEP:
             new = W + step * direction
-            _, image, b_new, value = problem.evaluate([new], b)
+            _, _, b_new, value = problem.evaluate([new], b)
             if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
-                W, b, objective = new, b_new, value
+                W, b = new, b_new
                 break
             step /= 2
-        yield n_iter, [W]
+        objective, b, gap = known = problem.gap([W], b)
+        first = gap if first is None else first
+        yield n_iter, [W], known
         if step <= SHORTEST_STEP:  # no descent left in floating point
             return
 
 
-def _newton_direction(term, quadratic, image, b, gradient):
-    """-H^-1 gradient to a small fraction of its length."""
-    eta = term.predictor(image, b)
+class _Directions:
+    """Newton directions by conjugate gradients, with a preconditioner that serves while it is good."""
 
-    def operator(V):
-        return term.curvature(V, eta) + quadratic.apply(V)
+    def __init__(self, term, quadratic):
+        self.term, self.quadratic = term, quadratic
+        self.precondition, self.left = None, MANY  # conjugate gradient steps with the cheapest
 
-    size, direction = np.linalg.norm(gradient), np.zeros_like(gradient)
-    steps = conjugate_gradients(operator, _preconditioner(term, quadratic, eta), -gradient)
-    for direction in islice(steps, INNER_ITERATIONS):
-        if np.linalg.norm(operator(direction) + gradient) <= 1e-6 * size:
+    def find(self, W, b, share):
+        """The gradient, and -H^-1 gradient up to a share of the decrease that it promises."""
+        term, image = self.term, self.term.image(W)
+        gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
+        eta = term.predictor(image, b)
+        if self.precondition is None:
+            self.precondition = self._preconditioner(eta)
+        steps = conjugate_gradients(
+            lambda V: term.curvature(V, eta) + self.quadratic.apply(V), self.precondition, -gradient
+        )
+        direction, count = _truncated(steps, share, self.left or INNER_ITERATIONS)
+        if self.left:
+            self.left -= count
+        if not self.left and count > FEW:
+            self.precondition = None
+        return gradient, direction
+
+    def _preconditioner(self, eta):
+        """The inverse for a squared loss of about the same curvature, predictor by predictor."""
+        term = self.term
+        model = make_term(term.quadratic_model(eta), SquaredError(), term.fit_intercept, term.intercept_alpha)
+        if isinstance(model, MomentsTerm) or not _costly(term.data):
+            self.left = 0
+        if self.left:
+            inverse = diagonal_inverse(model, self.quadratic.diagonal())
+        else:
+            inverse = make_preconditioner(model, self.quadratic)
+        if term.n_outputs == 1:
+            return inverse
+        return lambda R: np.hstack(
+            [inverse(np.ascontiguousarray(V)) for V in np.split(R, term.n_outputs, axis=1)]
+        )
+
+
+def _truncated(steps, share, limit):
+    """The solution whose step lowered the model by no more than a share of it all, and its number."""
+    found, count, total = None, 0, 0.0
+    for solution, _, decrease in islice(steps, limit):
+        found, count, total = solution, count + 1, total + decrease
+        if decrease <= share * total:
             break
-    return direction
+    return found, count
 
 
-def _preconditioner(term, quadratic, eta):
-    """The inverse for a squared loss of about the same curvature, predictor by predictor."""
-    data = term.quadratic_model(eta)
-    model = make_term(data, SquaredError(), term.fit_intercept, term.intercept_alpha)
-    inverse = make_preconditioner(model, quadratic)
-    if term.n_outputs == 1:
-        return inverse
-    return lambda R: np.hstack(
-        [inverse(np.ascontiguousarray(V)) for V in np.split(R, term.n_outputs, axis=1)]
-    )
+def _costly(data):
+    """Whether a factor through the rows takes as long as many products with them."""
+    size = data.X.nnz if issparse(data.X) else data.X.size
+    return (data.task_rows.astype(float) ** 3).sum() > COSTLY * size

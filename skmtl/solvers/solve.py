@@ -1,23 +1,31 @@
 """The front of all solvers: choice, stopping, history and the one warning."""
 
 import warnings
-from dataclasses import dataclass, field
-from functools import cache
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from .._terms import MomentsTerm, make_term
+from .._terms import MomentsTerm, RootTerm, make_term
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from .alternating import alternating, make_problem_of
-from .coordinate import bcd
+from .coordinate import TaskRotation, bcd
 from .direct import direct
 from .fista import CHECK_EVERY, fista
 from .newton import newton
+from .proximal_newton import prox_newton
+from .splitting import splits, splitting
 
-SOLVERS = {"fista": fista, "bcd": bcd, "direct": direct, "newton": newton, "alternating": alternating}
+SOLVERS = {
+    "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
+    "newton": newton, "alternating": alternating,
+}  # fmt: skip
+SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
 
 @dataclass
@@ -91,7 +99,13 @@ def solve(
     ridge, intercept_alpha : float, default=0.0
     mean_alpha : float, optional
         W = 1 m' + V: Omega acts on V, and m costs ``mean_alpha T/2 ||m||^2``.
-    solver : {"auto", "fista", "bcd", "direct", "newton", "alternating"}, default="auto"
+    solver : str, default="auto"
+        * "bcd": coordinate descent on working sets, for the squared loss and norms of every feature;
+        * "prox_newton": the same for other losses, by quadratic models;
+        * "direct" and "newton": quadratic penalties alone, by factorisations or conjugate gradients;
+        * "splitting": other penalties on the second moments of more rows than features;
+        * "fista": accelerated proximal gradient, anything else;
+        * "alternating": structures that are learned (clusters, factors).
     init : list of ndarray of shape (n_tasks, n_features), optional
         Parts to start from.
     max_iter : int, default=10_000
@@ -117,21 +131,42 @@ def solve(
     ConvergenceWarning
         If `max_iter` is reached first.
     """
-    with _blas_threads(data):
+    with blas_threads(data):
         problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
         return run(problem, solver, init, max_iter, tol, callback, verbose)
 
 
-def _blas_threads(data):
+def blas_threads(data):
     """One BLAS thread while there is a matrix per task: threads cost more than they save on such blocks."""
     designs = len(data.xx) if isinstance(data, TaskStatistics) else data.n_designs
-    return _thread_pools().limit(limits=1 if designs > 1 else None, user_api="blas")
+    return _ONE_BLAS_THREAD if designs > 1 else nullcontext()
 
 
-@cache
-def _thread_pools():
-    """The loaded BLAS libraries, looked up once."""
-    return ThreadpoolController()
+class _OneBlasThread:
+    """Context with one BLAS thread, a setting of the whole process.
+
+    Fits in several threads may leave in any order: each ends the newest limit, and the last of them
+    restores what the first had found.
+    """
+
+    def __init__(self):
+        self.limits, self.lock = [], Lock()
+
+    @cached_property
+    def pools(self):
+        """The loaded libraries, looked up once."""
+        return ThreadpoolController().select(user_api="blas")
+
+    def __enter__(self):
+        with self.lock:
+            self.limits.append(self.pools.limit(limits=1).__enter__())
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.limits.pop().__exit__(*error)
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
@@ -165,7 +200,14 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_a
     ValueError
         If the penalty is not a norm (a quadratic penalty never gives exact zeros).
     """
-    problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
+    with blas_threads(data):
+        term = make_problem(data, loss, penalty, fit_intercept, intercept_alpha=intercept_alpha).term
+        return greatest_alpha(term, penalty, ridge, mean_alpha)
+
+
+def greatest_alpha(term, penalty, ridge=0.0, mean_alpha=None):
+    """`alpha_max` on a data term."""
+    problem = make_problem_of(term, penalty, ridge, mean_alpha)
     rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
     rough = [r if r is None or r.convex else r.surrogate() for r in rough]
     if not rough or not all(r is not None and r.is_norm(problem.shape) for r in rough):
@@ -183,20 +225,33 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_a
 
 
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
-    """Solve a `Problem`: the only loop that stops."""
+    """Solve a `Problem`."""
     name = choose_solver(problem, solver)
+    if name != "bcd" or not TaskRotation.pays(problem):
+        return _run(problem, name, init, max_iter, tol, callback, verbose)
+    rotation = TaskRotation(problem)
+    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, rotation.back(parts))
+    init = None if init is None else rotation.forward(init)
+    found = _run(rotation.problem, name, init, max_iter, tol, shown, verbose)
+    parts = rotation.back(found.parts)
+    intercept = rotation.intercept(found.intercept)
+    return replace(found, coef=problem.total(parts), intercept=intercept, parts=parts)
+
+
+def _run(problem, name, init, max_iter, tol, callback, verbose):
+    """The only loop that stops."""
     every = CHECK_EVERY if name == "fista" else 1
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
     target = max(tol * problem.scale(), _rounding(problem))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
-    if problem.certified and problem.gap(start)[2] <= target:
+    if problem.certified and name not in SHOW_START and problem.gap(start)[2] <= target:
         iterates = [(0, start)]  # nothing to do: one check, at the start
-    for n_iter, parts in iterates:
+    for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
             continue
-        objective, b, gap = problem.gap(parts, b)
+        objective, b, gap = known[0] if known else problem.gap(parts, b)
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
         if verbose:
@@ -246,8 +301,14 @@ def _warn(problem, name, n_iter, reached, target, tol):
         f"the target was {target:.3e} (tol={tol:g}). Increase max_iter, standardise the features, "
         "raise the strength of the penalty, or accept a larger tol.",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
+
+
+BY_FEATURE = (
+    "Features(L2()), Features(L1()) or Entries(L1()), or SparseL2 or LInf in their place (plus Ridge), and "
+    "neither intercept_alpha nor mean_alpha"
+)
 
 
 def choose_solver(problem, solver):
@@ -257,25 +318,29 @@ def choose_solver(problem, solver):
             raise ValueError(f"solver={solver!r} cannot find {problem.penalty!r}; use solver='auto'.")
         return problem.solver
     part, quadratic_loss = problem.parts[0], problem.term.loss.quadratic
+    by_feature = (
+        len(problem.parts) == 1
+        and part.rough is not None
+        and part.rough.kernel is not None
+        and part.quadratic.is_ridge
+        and not (problem.term.fit_intercept and problem.term.intercept_alpha)
+    )
     applies = {
         "direct": problem.smooth and quadratic_loss,
         "newton": problem.smooth and not quadratic_loss,
-        "bcd": (
-            len(problem.parts) == 1
-            and part.rough is not None
-            and part.rough.kernel is not None
-            and part.quadratic.is_ridge
-            and quadratic_loss
-            and not (problem.term.fit_intercept and problem.term.intercept_alpha)
-        ),
+        "bcd": by_feature and quadratic_loss,
+        "prox_newton": by_feature and not quadratic_loss and not isinstance(problem.term, RootTerm),
+        "splitting": splits(problem),
         "fista": True,
     }
     needs = {
         "direct": "the squared loss and quadratic penalties only (Ridge, Coupling)",
         "newton": "a loss that is not quadratic and quadratic penalties only",
-        "bcd": (
-            "the squared loss, Features(L2()), Features(L1()) or Entries(L1()) (plus Ridge), and neither "
-            "intercept_alpha nor mean_alpha"
+        "bcd": f"the squared loss, {BY_FEATURE}",
+        "prox_newton": f"a loss of every row that is not quadratic, {BY_FEATURE}",
+        "splitting": (
+            "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to "
+            "another penalty on one design only), and systems of a size that can be factorised"
         ),
     }
     if solver == "auto":

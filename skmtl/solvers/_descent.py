@@ -1,0 +1,188 @@
+"""The problem on a working set: coordinate descent, with extrapolation and a second-order finish."""
+
+import numpy as np
+
+from .semismooth import Quadratic, semismooth
+
+EPOCHS = 6  # epochs between extrapolations, and iterates that one combines
+FEW_TASKS = 8  # up to here a task at a time is the better order in memory
+STALLED = 60  # epochs after which Newton steps take over
+LARGEST_SYSTEMS = 4e9  # features cubed, times tasks where each has a system of its own
+ROWS_KEPT = 3e7  # numbers (240 MB) up to which the rows of a working set are laid out side by side
+PANEL = 48  # features between two passes over the rows
+
+
+class GramSweep:
+    """Epochs on Gram matrices, which keep the negative gradient Q up to date: the state beside W is Q."""
+
+    def __init__(self, A, scale, ridge, strengths, n_tasks):
+        from .. import _kernels  # Numba is imported by the first fit that needs it
+
+        self.by_feature, self.strengths = len(A) == 1 and n_tasks > FEW_TASKS, strengths
+        self.matrices, self.alike = (A, scale, ridge), len(A) == 1 and np.ptp(scale) == 0
+        self.kernel = _kernels.descend_shared if self.by_feature else _kernels.descend_separate
+        self.arguments = np.ascontiguousarray(A[0] if self.by_feature else A), scale, ridge, *strengths
+
+    def start(self, W, Q, smooth):
+        """W and the state in the layout of the kernel; the smooth part has the value `smooth` at W."""
+        self.origin = (W.T, Q.T, smooth) if self.by_feature else (W, Q, smooth)
+        return self.origin[:2]
+
+    def run(self, W, S):
+        """Fill the trails W and S (n_epochs + 1, ...) from their first entries."""
+        self.kernel(*self.arguments, S, W)
+
+    def smooth(self, W, S):
+        """Value of the smooth part: a quadratic, whose change follows from both gradients."""
+        W0, Q0, value = self.origin
+        return value - 0.5 * float(np.vdot(S + Q0, W - W0))
+
+    def negative_gradient(self, W, S):
+        """Q at W."""
+        return S
+
+    def quadratic(self):
+        """The smooth part, up to its linear term."""
+        return Quadratic(*self.matrices)
+
+
+class PanelSweep:
+    """Epochs on the rows Z of a shared design, a panel of features at a time: the state is the residual.
+
+    The iterates are those of coordinate descent; a panel costs two matrix products with the rows and an
+    epoch on its own small Gram matrix. The products may be in single precision as long as much is left to
+    do: whoever asks for the descent takes the result from W.
+    """
+
+    by_feature = True
+
+    def __init__(self, pool, chosen, residual, scale, ridge, strengths, dtype):
+        from .. import _kernels
+
+        self.kernel, self.scale, self.ridge, self.strengths = _kernels.descend_shared, scale, ridge, strengths
+        self.alike = np.ptp(scale) == 0
+        self.pool, self.chosen, self.dtype = pool, chosen, dtype
+        self.residual, m = residual.astype(dtype, copy=False), len(chosen)
+        size = -(-m // -(-m // PANEL))  # panels of about the same size
+        kept = m * len(residual) <= ROWS_KEPT
+        Z = pool.rows(chosen, dtype) if kept else None
+        self.panels = []
+        for at in (slice(a, a + size) for a in range(0, m, size)):
+            own = pool.rows(chosen[at])
+            self.panels.append((at, Z[at] if kept else None, own @ own.T))
+
+    def start(self, W, Q, smooth):
+        return W.T, self.residual
+
+    def run(self, W, S):
+        small = np.empty((2, 2, len(self.panels[0][2]), W.shape[2]))  # start and end of Q and of W
+        for e in range(1, len(W)):
+            w, residual = W[e], S[e]
+            w[:], residual[:] = W[e - 1], S[e - 1]
+            for at, Z, block in self.panels:
+                Z = self._rows(at) if Z is None else Z
+                Q, V = small if len(Z) == small.shape[2] else np.empty((2, 2, len(Z), W.shape[2]))
+                V[0] = w[at]
+                Q[0] = self._slope(Z, V[0], residual)
+                self.kernel(block, self.scale, self.ridge, *self.strengths, Q, V)
+                move = V[1] - V[0]
+                if move.any():
+                    w[at] = V[1]
+                    residual -= Z.T @ move.astype(Z.dtype, copy=False)
+
+    def _rows(self, at):
+        return self.pool.rows(self.chosen[at], self.dtype)
+
+    def _slope(self, Z, W, residual):
+        Q = (Z @ residual) * self.scale
+        return Q - self.ridge * W if self.ridge else Q
+
+    def smooth(self, W, S):
+        own = 0.5 * self.ridge * float(np.vdot(W, W)) if self.ridge else 0.0
+        return own + 0.5 * float(self.scale @ np.einsum("it,it->t", S, S, dtype=np.float64))
+
+    def negative_gradient(self, W, S):
+        Q = np.empty(W.shape)
+        for at, Z, _ in self.panels:
+            Q[at] = self._slope(self._rows(at) if Z is None else Z, W[at], S)
+        return Q
+
+    def quadratic(self):
+        Z = self.pool.rows(self.chosen)
+        return Quadratic((Z @ Z.T)[None], self.scale, self.ridge)
+
+
+def descend(sweep, placement, W, Q, smooth, enough, max_epochs):
+    """W (n_tasks, m) with a duality gap of at most `enough` on the working set, and the epochs spent.
+
+    Q is the negative gradient of the smooth part at W and `smooth` its value.
+    """
+    start = sweep.start(W, Q, smooth)
+    trails = [np.empty((EPOCHS + 1, *V.shape), V.dtype) for V in start]
+    for trail, V in zip(trails, start, strict=True):
+        trail[0] = V
+    turned = (lambda V: V.T) if sweep.by_feature else (lambda V: V)
+    epochs = 0
+    while True:
+        trails = [trail[: max_epochs - epochs + 1] for trail in trails]
+        sweep.run(*trails)
+        epochs += len(trails[0]) - 1
+        last = [trail[-1] for trail in trails]
+        W, Q, value = turned(last[0]), turned(sweep.negative_gradient(*last)), sweep.smooth(*last)
+        objective, gap = certificate(placement, value, W, -Q)
+        if gap <= enough or epochs >= max_epochs:
+            return W, epochs
+        if epochs >= STALLED and _newton_pays(W, sweep):
+            W, steps = _finished(sweep.quadratic(), placement, W, Q, value, enough, max_epochs - epochs)
+            return W, epochs + steps
+        guess = _extrapolated(trails)
+        if guess is None or not sweep.smooth(*guess) + placement.value(turned(guess[0])) < objective:
+            guess = last
+        for trail, V in zip(trails, guess, strict=True):
+            trail[0] = V
+
+
+def _newton_pays(W, sweep):
+    """Whether semismooth Newton steps apply, and their factorisations are not too large."""
+    l1, _, linf = sweep.strengths
+    n_systems = 1 if sweep.alike and not l1 else len(W)
+    return not linf and n_systems * np.count_nonzero(W.any(axis=0)) ** 3 <= LARGEST_SYSTEMS
+
+
+def _finished(quadratic, placement, W, Q, smooth, enough, max_steps):
+    """W with a gap of at most `enough` by semismooth Newton steps, and how many they are."""
+    W0, Q0 = W, Q
+
+    def finished(W, Q):
+        value = smooth - 0.5 * float(np.vdot(Q + Q0, W - W0))
+        return certificate(placement, value, W, -Q)[1] <= enough
+
+    return semismooth(quadratic, placement, W, Q, finished, max_steps)
+
+
+def certificate(placement, smooth, W, G):
+    """Objective and duality gap at W from the value and the gradient G of the smooth part.
+
+    For the squared loss with a ridge the dual objective along theta, times the dual point of the
+    residual, is a parabola: the gap is a sum of three terms that are not negative.
+    """
+    rough, along, size = placement.value(W), -float(np.vdot(G, W)), placement.dual_norm(G)
+    best = 1.0 + along / (2.0 * smooth) if smooth > 0 else np.inf
+    theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
+    theta = 1.0 if np.isinf(theta) else theta
+    gap = rough - theta * along + (1.0 - theta) ** 2 * smooth
+    return smooth + rough, max(gap, 0.0) if gap == gap else np.inf
+
+
+def _extrapolated(trails):
+    """Anderson extrapolation of iterates W and of a state that is affine in them, or None."""
+    steps = np.diff(trails[0].reshape(len(trails[0]), -1), axis=0)
+    gram = steps @ steps.T
+    try:
+        weights = np.linalg.solve(gram + 1e-12 * np.trace(gram) * np.eye(len(gram)), np.ones(len(gram)))
+    except np.linalg.LinAlgError:
+        return None
+    total = weights.sum()
+    if not np.isfinite(total) or total == 0:
+        return None
+    return [np.tensordot(weights / total, trail[1:], 1) for trail in trails]

@@ -1,0 +1,79 @@
+"""Proximal Newton on working sets: coordinate descent for losses that are not quadratic."""
+
+import numpy as np
+
+from ._descent import GramSweep, descend
+from .coordinate import GRAM_ENTRIES, LOOSE, checked, working_set
+from .fista import fista
+
+SHORTEST_STEP = 1e-6
+MODEL_EPOCHS = 60  # epochs on one quadratic model
+MODEL_GAP = 0.1  # a model is solved to this share of the gap on the working set
+KEPT = 0.1  # a model is used again while a step with it leaves less than this share of the gap
+FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest: a loss may be flat
+
+
+def prox_newton(problem, parts, max_iter, target):
+    """Iterates (n_iter, parts, (objective, intercept, gap)); n_iter counts Newton steps.
+
+    Only the choice of the working set and its certificate read all features. On the set the loss is
+    replaced by a quadratic with the curvature of every predictor, or above it, and intercepts that follow.
+
+    References
+    ----------
+    Lee, Sun & Saunders (2014), Proximal Newton-type methods, https://doi.org/10.1137/130921428
+    """
+    term, placement = problem.term, problem.parts[0].rough.by_vector()
+    ridge, n_vectors = problem.parts[0].quadratic.mean, term.n_tasks * term.n_outputs
+    W, b, n_iter, chosen = parts[0], None, 0, None
+    while True:
+        objective, b, gap, G = problem.certify([W], b)
+        yield n_iter, [W], (objective, b, gap)
+        if n_iter >= max_iter:
+            return
+        V, G = W.reshape(n_vectors, -1), (G + ridge * W).reshape(n_vectors, -1)
+        chosen = working_set(V, placement.function.dual_norm(G.T), chosen)
+        inner = problem.with_term(term.restricted(chosen))
+        enough, found = max(0.3 * target, LOOSE * gap), None
+        if n_vectors * len(chosen) ** 2 <= GRAM_ENTRIES:
+            V_set = V[:, chosen].reshape(len(W), -1)
+            found, b, steps = _newton(inner, V_set, b, enough, max_iter - n_iter)
+        if found is None:  # too large, or no step leads downhill
+            yield from checked(fista(problem, [W], max_iter - n_iter, target), n_iter, max_iter)
+            return
+        V = np.zeros_like(V)
+        V[:, chosen] = found.reshape(n_vectors, -1)
+        W, n_iter = V.reshape(W.shape), n_iter + steps
+
+
+def _newton(problem, W, b, enough, max_steps):
+    """W and b with a gap of at most `enough` and the steps taken; None for W where no step can be taken."""
+    term, placement = problem.term, problem.parts[0].rough.by_vector()
+    ridge = problem.parts[0].quadratic.mean
+    _, image, b, objective = problem.evaluate([W], b)
+    gap, before = problem.gap([W], b)[2], 0.0
+    for n_steps in range(1, max_steps + 1):
+        V, G = (M.reshape(term.n_tasks * term.n_outputs, -1) for M in (W, term.gradient(W, image, b)))
+        if gap > KEPT * before:  # the last model did not lead far: a new one
+            weights = term.model_weights(image, b, FLOOR)
+            sweep = GramSweep(term.model_grams(weights), np.ones(len(V)), ridge, placement.kernel, len(V))
+        before = gap
+        value = term.model_value(image, b, weights) + 0.5 * ridge * float(np.vdot(W, W))
+        new, _ = descend(sweep, placement, V, -G - ridge * V, value, MODEL_GAP * gap, MODEL_EPOCHS)
+        move = new.reshape(W.shape) - W
+        slope = float(np.vdot(G + ridge * V, new - V)) + placement.value(new) - placement.value(V)
+        image_move, step = term.image(move), 1.0
+        while step > SHORTEST_STEP:
+            trial = W + step * move
+            b_trial = term.intercept(trial, image + step * image_move, b)
+            value = term.value(trial, image + step * image_move, b_trial) + problem.penalty_value([trial])
+            if value <= objective + 0.1 * step * min(slope, 0.0) + 1e-15 * abs(objective):
+                break
+            step /= 2
+        else:
+            return (W if n_steps > 1 else None), b, n_steps
+        W, image, b, objective = trial, image + step * image_move, b_trial, value
+        gap = problem.gap([W], b)[2]
+        if gap <= enough:
+            break
+    return W, b, n_steps

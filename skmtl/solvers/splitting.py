@@ -1,0 +1,420 @@
+"""Splitting: the smooth part of a squared-loss problem solved exactly, the penalties by their prox."""
+
+import numpy as np
+from scipy.sparse import issparse
+
+from .._terms import MomentsTerm, RowsTerm
+from ..penalties import L1, Spectrum
+from ..penalties._coupling import TaskQuadratic
+from ..penalties._placement import singular_values
+from ..statistics import TaskStatistics
+from .coordinate import checked
+from .direct import KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
+from .fista import fista
+
+ONE_SYSTEM, MANY_SYSTEMS = 1000, 500  # sizes up to which systems are solved by factorisation
+CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for each task of one design
+ROWS = 2  # for each feature and task from which gradient methods are slow
+PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
+CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
+FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
+SHARE = 0.5  # step relative to the size of coefficients over that of gradients
+CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
+MODEL_ITERATIONS, MODEL_GAP = 1000, 0.1  # on one quadratic model: limit, and share of the gap to reach
+FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest
+SHORTEST_STEP = 1e-6
+LOW_RANK = 0.3  # share of the directions up to which a start of low rank pays
+START_ITERATIONS, START_TARGET = 30, 1e-6  # its limits; the second relative to the target of the gap
+MEMORY = 10  # changes that an extrapolation combines
+REGULARIZATION = 1e-10  # of its least squares, relative to the changes
+WORST = 2.0  # growth of the residual at which an extrapolation is taken back
+TRUST = 1e3  # times the first residual over the number of iterations: beyond that it is, too
+UNEXPLAINED = 0.9  # share of the residual from which the way along it grows
+LONGEST = 1e6  # steps along it at once
+
+
+def splits(problem):
+    """Whether the smooth part, or a quadratic model of it, can be solved exactly at a bearable cost."""
+    term, ridges = problem.term, all(part.quadratic.is_ridge for part in problem.parts)
+    if problem.smooth or not problem.convex or not isinstance(term, (MomentsTerm, RowsTerm)):
+        return False
+    if len(problem.parts) > 1 and not ridges:
+        return False
+    separate = all(part.quadratic.matrix is None for part in problem.parts)
+    if not term.loss.quadratic:
+        rows = term.data.y.size / term.n_tasks
+        cheap = rows >= ROWS * term.n_features and term.n_features <= CHEAP
+        cheap = cheap and _bearable(term.n_tasks, term.n_features)
+        return cheap and separate and problem.certified and _curved(term)
+    if isinstance(term, MomentsTerm) and len(term.stats.xx) > 1:
+        return separate and _bearable(term.n_tasks, term.n_features)
+    if term.fit_intercept and term.intercept_alpha:
+        return False
+    if isinstance(term, MomentsTerm):
+        alike = np.ptp(term.scale) == 0 and term.n_tasks <= ROTATED_TASKS
+        return (ridges or alike) and term.n_features <= ONE_SYSTEM
+    rows = [len(weight) for _, weight, *_ in term.data.designs()]
+    if len(rows) == 1:
+        return ridges and not issparse(term.data.X) and rows[0] <= ONE_SYSTEM
+    return ridges and max(rows) < term.n_features and _bearable(len(rows), max(rows))
+
+
+def _curved(term):
+    """Whether the loss is flat nowhere."""
+    far = np.full(term.data.y.shape, 20.0)
+    return all((term.loss.hessian(term.data.y, eta) > 0).all() for eta in (-far, far))
+
+
+def _bearable(n_systems, size):
+    """Whether so many systems of this size can be inverted."""
+    return size <= MANY_SYSTEMS and n_systems * size**2 <= KERNEL_ENTRIES
+
+
+def splitting(problem, parts, max_iter, target):
+    """Iterates (n_iter, parts) of Douglas-Rachford splitting with Anderson acceleration.
+
+    X = prox of the smooth part at Z, Y = prox of the penalties at 2 X - Z, Z + Y - X is the next Z. Unlike
+    that of a gradient method its pace does not depend on how the features are scaled and correlated. Other
+    losses than the squared one are solved by quadratic models, which n_iter counts.
+
+    References
+    ----------
+    Eckstein & Bertsekas (1992), https://doi.org/10.1007/BF01581204;
+    Fu, Zhang & Boyd (2020), Anderson accelerated Douglas-Rachford splitting,
+    https://doi.org/10.1137/19M1290097.
+    """
+    if not problem.term.loss.quadratic:
+        yield from _by_models(problem, parts, max_iter, target)
+        return
+    n_iter = 0
+    if not _pays_at_once(problem):
+        begun = fista(problem, parts, min(PATIENCE, max_iter), target)
+        for n_iter, parts in checked(begun, 0, max_iter):
+            yield n_iter, parts
+    if n_iter < max_iter:
+        yield from _split(problem, parts, n_iter, max_iter, target)
+
+
+def _by_models(problem, parts, max_iter, target):
+    """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
+    objective, b, gap = problem.gap(parts)
+    for n_iter in range(1, max_iter + 1):
+        model = problem.with_term(_model(problem, parts, b))
+        enough = max(0.3 * target, MODEL_GAP * gap)
+        for _, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
+            if model.gap(found)[2] <= enough:
+                break
+        promised = model.evaluate(parts)[3] - model.evaluate(found)[3]
+        trial, step = found, 1.0
+        while not problem.evaluate(trial, b)[3] <= objective - 0.1 * step * promised and step > SHORTEST_STEP:
+            step /= 2
+            trial = [V + step * (F - V) for V, F in zip(parts, found, strict=True)]
+        if step <= SHORTEST_STEP:
+            yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
+            return
+        parts = trial
+        objective, b, gap = known = problem.gap(parts, b)
+        yield n_iter, parts, known
+
+
+def _model(problem, parts, b):
+    """The data term of least squares with the slopes and the curvature of the loss at the parts."""
+    term, W = problem.term, problem.total(parts)
+    image = term.image(W)
+    weights = np.ascontiguousarray(term.model_weights(image, b, FLOOR)[0])
+    eta = term.predictor(image, b)
+    slopes = term.weight * term.loss.gradient(term.data.y, eta)
+    targets = eta - slopes / np.where(weights > 0, weights, 1.0)
+    stats = TaskStatistics.from_data(term.data.reweighted(targets, weights))
+    return MomentsTerm(stats, np.ones(term.n_tasks), term.fit_intercept, term.intercept_alpha)
+
+
+def _pays_at_once(problem):
+    """Whether factorisations are cheap next to iterations, and rows enough for a gradient method to be slow.
+
+    Of fewer rows than features such a method needs to move few; if it is slow all the same the splitting
+    goes on from there.
+    """
+    term = problem.term
+    if isinstance(term, MomentsTerm):
+        rows, size = term.stats.count.mean(), term.n_features
+    else:
+        rows = size = np.mean([len(weight) for _, weight, *_ in term.data.designs()])
+    one = term.n_designs == 1
+    if size > max(CHEAP, PER_TASK * term.n_tasks * one):
+        return False
+    return rows >= ROWS * term.n_features or (one and _turns(problem))
+
+
+def _turns(problem):
+    """Whether a rotation of the features changes no penalty."""
+    return all(isinstance(part.rough, Spectrum) for part in problem.parts)
+
+
+def _split(problem, parts, first, max_iter, target):
+    """The same from the start."""
+    smooth = (_OneDesign if problem.term.n_designs == 1 else _ManyDesigns)(problem)
+    spent, parts = smooth.low_rank_start(problem, parts, min(START_ITERATIONS, max_iter - first - 1), target)
+    first += spent
+    penalties = [_penalty_prox(part, len(parts)) for part in problem.parts]
+    V, G = np.array(parts), _gradients(problem, parts)
+    step = smooth.set_step(SHARE * _ratio(V, G) if V.any() else _first_step(problem.term, penalties, G))
+    Z, pace, review = smooth.into(V + step * G), None, first + FIRST_REVIEW
+    for n_iter in range(first + 1, max_iter + 1):
+        X = smooth(Z)
+        V = 2 * X - Z
+        Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
+        if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
+            yield n_iter, list(smooth.back(Y))
+        if n_iter == review:
+            review += n_iter - first
+            before, step = step, smooth.set_step(SHARE * _ratio(Y, (Z - X) / step))
+            if step != before:  # the same X and gradient at the new step
+                Z, pace = X + (Z - X) * (step / before), None
+                continue
+        pace = pace or _Anderson(Z.size)
+        Z = pace.advance(Z.ravel(), (Y - X).ravel()).reshape(Z.shape)
+
+
+def _gradients(problem, parts):
+    """Gradients of the smooth part in the parts, (n_parts, n_tasks, n_features)."""
+    term, W = problem.term, problem.total(parts)
+    image = term.image(W)
+    G = term.gradient(W, image, term.intercept(W, image, None))
+    return np.array(problem.smooth_gradients(parts, W, G))
+
+
+def _ratio(V, G):
+    """||V|| / ||G||."""
+    size = np.linalg.norm(G)
+    return np.linalg.norm(V) / size if size > 0 else np.inf
+
+
+def _first_step(term, penalties, G):
+    """Step from zero, where the gradients are G, by a guess at the sizes at the solution."""
+    # what the prox takes off -G is about as large as the gradient will be
+    left = min(np.linalg.norm(g + prox(-g, 1.0)) for prox, g in zip(penalties, G, strict=True))
+    directions = [G[0], np.random.default_rng(0).standard_normal(term.shape)]
+    bends = [np.vdot(U, term.curvature(U)) / np.vdot(U, U) for U in directions if U.any()]
+    return _ratio(G[0], left * np.sqrt(np.prod(bends))) * SHARE
+
+
+def _penalty_prox(part, n_parts):
+    """The prox of a part as a function (V, step), without the quadratic terms of an only part."""
+    ridge = part.quadratic.mean if n_parts > 1 else 0.0
+
+    def prox(V, step):
+        shrink = 1.0 + step * ridge
+        return V / shrink if part.rough is None else part.rough.prox(V / shrink, step / shrink)
+
+    return prox
+
+
+class _SmoothProx:
+    """argmin_X data term and quadratic terms of sum_k X_k + 1/(2 step) sum_k ||X_k - Z_k||^2.
+
+    A subclass has `_solver(level)`, the inverse of the Hessian plus level I as a function of a gradient,
+    in coordinates that `into` and `back` change to and from.
+    """
+
+    limit = np.inf  # of the step
+
+    def __init__(self, problem):
+        term = self.term = problem.term
+        self.slope = -_gradients(problem, problem.zeros())[0]
+        self.n_parts, quadratic = len(problem.parts), problem.parts[0].quadratic
+        ridge = TaskQuadratic(term.n_tasks, problem.ridge, problem.ridge)
+        self.quadratic = quadratic if self.n_parts == 1 else ridge
+        self.step = None
+
+    def into(self, V):
+        """V in the coordinates of this object."""
+        return V
+
+    def back(self, V):
+        """The inverse of `into`."""
+        return V
+
+    def low_rank_start(self, problem, parts, max_iter, target):
+        """Iterations spent on a start better than the parts, and the start."""
+        return 0, parts
+
+    def set_step(self, step):
+        """The step in use from now on: the one given, unless that in use is about as good."""
+        step = min(step, self.limit)
+        usable = 0 < step < np.inf
+        if self.step is None or (usable and not 0.5 <= step / self.step <= 2.0):
+            self.step = step if usable else 1.0
+            self.level = 1.0 / (self.step * self.n_parts)
+            self.inverse = self._solver(self.level)
+        return self.step
+
+    def __call__(self, Z):
+        total = Z.sum(axis=0)
+        return Z + (self.inverse(self.slope + self.level * total) - total) / len(Z)
+
+
+class _ManyDesigns(_SmoothProx):
+    """A design for each task: their own inverses."""
+
+    def _solver(self, level):
+        own = TaskQuadratic(self.term.n_tasks, level, level)
+        return make_preconditioner(self.term, self.quadratic + own)
+
+
+class _OneDesign(_SmoothProx):
+    """The same design for all tasks: eigenvectors found once.
+
+    Where the penalties do not change under rotations of the features these are the coordinates; fewer
+    than there are features where there are fewer rows.
+    """
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        values, self.features = _eigenvectors(self.term)
+        bend = np.maximum(values, 0.0) * self.term.scale[:, None]
+        self.tasks, levels = None, np.full(len(bend), self.quadratic.mean)
+        if not self.quadratic.is_ridge:
+            levels, self.tasks = self.quadratic.eigenvectors()
+        self.bend, self.levels = bend + levels[:, None], levels[:, None]
+        if self.features.shape[0] == self.features.shape[1] and self.bend.min() > 0:
+            self.limit = CONDITIONED / (self.n_parts * np.sqrt(self.bend.min() * self.bend.max()))
+        self.turned = _turns(problem)
+        if self.turned:
+            self.slope = self.slope @ self.features
+
+    def into(self, V):
+        return V @ self.features if self.turned else V
+
+    def back(self, V):
+        return V @ self.features.T if self.turned else V
+
+    def low_rank_start(self, problem, parts, max_iter, target):
+        rough = problem.parts[0].rough
+        trace = self.turned and self.n_parts == 1 and type(rough.function) is L1 and not rough.centered
+        alike = trace and self.tasks is None and not np.ptp(self.bend, axis=0).any()
+        if not alike or parts[0].any() or max_iter < 1:
+            return 0, parts
+        n_iter, W = _low_rank(self.slope, self.bend[0], rough.alpha, max_iter, START_TARGET * target)
+        return (n_iter, [self.back(W)]) if n_iter else (0, parts)
+
+    def _solver(self, level):
+        along = 1.0 / (self.bend + level)
+        if self.turned:
+            return self._between(lambda R: R * along)
+        F = self.features
+        if F.shape[0] == F.shape[1]:
+            return self._between(lambda R: ((R @ F) * along) @ F.T)
+        rest = 1.0 / (self.levels + level)  # no curvature where the rows have no component
+        return self._between(lambda R: R * rest + ((R @ F) * (along - rest)) @ F.T)
+
+    def _between(self, solve):
+        """A solver in the coordinates of the eigenvectors of the tasks, for W."""
+        if self.tasks is None:
+            return solve
+        return lambda R: self.tasks @ solve(self.tasks.T @ R)
+
+
+def _low_rank(C, bend, alpha, max_iter, enough):
+    """About the minimum of sum_j bend_j/2 ||W[:, j]||^2 - <C, W> + alpha ||W||_* at the rank it will have.
+
+    W = A B' with ||W||_* the least (||A||^2 + ||B||^2) / 2, so that A and B in turn solve systems of the
+    size of the rank, until the objective moves by less than `enough`. Returns the iterations and W; none
+    where the rank is not low.
+    """
+    U, s, product = singular_values(C)
+    rank = int((s > alpha).sum())
+    if not 0 < rank <= LOW_RANK * len(s):
+        return 0, None
+    root, bend = np.sqrt(s[:rank]), bend[:, None]
+    B = product[:rank].T / root if C.shape[0] <= C.shape[1] else U[:, :rank] * root
+    pace, before = _Anderson(B.size), np.inf
+    for n_iter in range(1, max_iter + 1):
+        A = np.linalg.solve((B * bend).T @ B + alpha * np.eye(rank), (C @ B).T).T
+        sizes, turn = np.linalg.eigh(A.T @ A)
+        back = C.T @ A
+        new = ((back @ turn) / (bend * sizes + alpha)) @ turn.T
+        value = 0.5 * alpha * float(np.vdot(A, A)) - 0.5 * float(np.vdot(new, back))
+        if abs(before - value) <= enough or n_iter == max_iter:
+            break
+        before = value
+        B = pace.advance(B.ravel(), (new - B).ravel()).reshape(B.shape)
+    return n_iter, A @ new.T
+
+
+def _eigenvectors(term):
+    """Eigenvalues (m,) of the second moments of one design, and orthonormal vectors (n_features, m).
+
+    All of them from moments, those that the rows span from rows.
+    """
+    if isinstance(term, MomentsTerm):
+        H, x_mean = term.stats.xx[0], term.stats.x_mean[0]
+        return np.linalg.eigh(
+            H if term.fit_intercept else H + term.stats.weight[0] * np.outer(x_mean, x_mean)
+        )
+    X, weight, *_ = next(term.data.designs())
+    mean = weight @ X / weight.sum() if term.fit_intercept else 0.0
+    Q, R = np.linalg.qr((np.sqrt(weight)[:, None] * (X - mean)).T)
+    U, s, _ = np.linalg.svd(R)
+    return s**2, Q @ U
+
+
+class _Anderson:
+    """Next points of a fixed-point iteration z -> z + r(z), extrapolated from the last changes of r.
+
+    Also where r hardly changes, far from a kink of the penalties: there the way along r doubles from
+    one iteration to the next. An extrapolation is taken back where the residual becomes too large, or
+    no smaller and points back; what is too large shrinks as the iterations go on, so that they converge
+    as without extrapolation.
+    """
+
+    def __init__(self, size):
+        self.moves, self.images = np.empty((MEMORY, size)), np.empty((MEMORY, size))
+        self.products = np.empty((MEMORY, MEMORY))
+        self.first, self.n_iter = None, 0
+        self._forget()
+
+    def _forget(self):
+        self.count, self.last, self.bound, self.reach = 0, None, np.inf, 1.0
+
+    def advance(self, z, r):
+        """The next point."""
+        size, image = np.linalg.norm(r), z + r
+        if size > self.bound or self._points_back(z, r, size):
+            image = self.last[2]
+            self._forget()
+            return image
+        if self.last is not None:
+            self._remember(r - self.last[1], image - self.last[2])
+        self.first, self.n_iter = size if self.first is None else self.first, self.n_iter + 1
+        self.last, self.bound = (z, r, image), np.inf
+        trusted = TRUST * self.first / self.n_iter**1.1
+        if not self.count or size == 0 or size > trusted:
+            return image
+        weights = self._weights(r)
+        left = r - weights @ self.moves[: len(weights)]
+        self.reach = min(2 * self.reach, LONGEST) if np.linalg.norm(left) > UNEXPLAINED * size else 1.0
+        self.bound = min(WORST * size, trusted)
+        return image - weights @ self.images[: len(weights)] + (self.reach - 1.0) * left
+
+    def _points_back(self, z, r, size):
+        """Whether z is an extrapolation that led too far."""
+        extrapolated = self.bound < np.inf
+        return extrapolated and size > np.linalg.norm(self.last[1]) and np.vdot(r, z - self.last[0]) < 0
+
+    def _weights(self, r):
+        """Least squares of r on the last changes of r."""
+        m = min(self.count, MEMORY)
+        K = self.products[:m, :m]
+        unit = np.sqrt(np.diag(K))
+        unit[unit == 0] = 1.0
+        K = K / (unit[:, None] * unit) + REGULARIZATION * np.eye(m)
+        return np.linalg.solve(K, self.moves[:m] @ r / unit) / unit
+
+    def _remember(self, move, image):
+        """Put a change in place of the oldest one."""
+        k = self.count % MEMORY
+        self.count += 1
+        m = min(self.count, MEMORY)
+        self.moves[k], self.images[k] = move, image
+        self.products[k, :m] = self.products[:m, k] = self.moves[:m] @ move

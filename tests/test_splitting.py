@@ -1,0 +1,293 @@
+"""The splitting solver: the same optima as a gradient method, at a pace that scales do not change."""
+
+import numpy as np
+import pytest
+from conftest import PENALTIES, kind_of_target, make_layout
+
+from skmtl import DirtyRegressor, MixedTaskModel, TraceNormRegressor
+from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectrum, Tasks
+from skmtl.solvers import make_task_data, solve, splitting
+from skmtl.solvers.solve import choose_solver, make_problem
+
+LOSS = SquaredError()
+ROUGH = {name: p for name, p in PENALTIES.items() if p.convex and not p.smooth}
+ROUGH |= {
+    "spectrum-and-tasks": InfConv([Spectrum(L1(0.3)), Tasks(L2(0.3)), Entries(L1(0.1))]),
+    "part-without-norm": InfConv([Coupling(0.5, M="shared") + Coupling(0.5), Entries(L1(0.2))]),
+    "part-with-ridge": InfConv([Features(L2(0.3)) + 0.4 * PENALTIES["ridge"], Tasks(L2(0.2))]),
+}
+SHAPES = {  # kind of layout and its size
+    "stacked": ("stacked", {}),
+    "stacked, few rows": ("stacked", {"n": 40, "p": 30}),
+    "shared": ("shared", {}),
+    "shared, few rows": ("shared", {"n": 20, "p": 50}),
+    "shared, many tasks": ("shared", {"n": 60, "p": 30, "n_tasks": 4}),
+    "missing": ("missing", {}),
+    "weighted": ("weighted", {}),
+    "sparse, few rows": ("sparse", {"n": 40, "p": 30}),
+}
+OPTIONS = [
+    {},
+    {"ridge": 0.1},
+    {"mean_alpha": 0.2},
+    {"intercept_alpha": 0.3},
+    {"fit_intercept": False},
+    {"task_weight": [1.0, 2.0, 0.5, 3.0]},
+]
+# every penalty meets every option, and every shape of the data
+CASES = [
+    (name, shape, OPTIONS[(i + j) % len(OPTIONS)])
+    for i, name in enumerate(ROUGH) for j, shape in enumerate(SHAPES)
+]  # fmt: skip
+
+
+def data_of(kind, task_weight=None, **size):
+    layout = make_layout(kind, **size)
+    X, y, tasks = layout.X, layout.y, layout.tasks
+    return make_task_data(X, y, tasks, sample_weight=layout.sample_weight, task_weight=task_weight)
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """No iterations of a gradient method before."""
+    monkeypatch.setattr(splitting, "PATIENCE", 0)
+
+
+def applies(problem):
+    try:
+        return choose_solver(problem, "splitting") == "splitting"
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name, shape, options", CASES, ids=lambda item: str(item))
+def test_optimum_of_a_gradient_method(name, shape, options, at_once):
+    kind, size = SHAPES[shape]
+    options = dict(options)
+    data = data_of(kind, options.pop("task_weight", None), **size)
+    problem = make_problem(data, LOSS, ROUGH[name], **options)
+    if not applies(problem):
+        assert (kind == "shared" and "intercept_alpha" in options) or name == "sum-coupling"
+        return
+    found = solve(data, LOSS, ROUGH[name], solver="splitting", tol=1e-9, max_iter=3000, **options)
+    other = solve(data, LOSS, ROUGH[name], solver="fista", tol=1e-9, max_iter=100_000, **options)
+    scale = 1e-9 * problem.scale()
+    if problem.certified:
+        move = found.coef - other.coef  # strongly convex in the predictors
+        assert abs(found.objective - other.objective) <= scale
+        assert problem.term.second_order(move, problem.term.image(move)) <= 8 * scale
+    else:
+        np.testing.assert_allclose(found.coef, other.coef, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["stacked", "missing", "weighted", "single", "sparse"])
+@pytest.mark.parametrize(
+    "name", ["spectrum-l1", "infconv", "features-fused", "spectrum-centered", "positive-l2", "tasks-l2"]
+)
+@pytest.mark.parametrize("loss", [Logistic(), Poisson()], ids=repr)
+def test_quadratic_models_lead_to_the_same_optimum(loss, name, kind):
+    options = OPTIONS[sum(map(ord, name + kind)) % 5]
+    layout = make_layout(kind, kind_of_target(loss))
+    data = make_task_data(layout.X, layout.y, layout.tasks, sample_weight=layout.sample_weight)
+    penalty = 0.2 * ROUGH[name]
+    problem = make_problem(data, loss, penalty, **options)
+    assert choose_solver(problem, "splitting") == "splitting"
+    found = solve(data, loss, penalty, solver="splitting", tol=1e-9, **options)
+    other = solve(data, loss, penalty, solver="fista", tol=1e-9, max_iter=100_000, **options)
+    assert found.n_iter < 30
+    assert abs(found.objective - other.objective) <= 1e-9 * problem.scale()
+    np.testing.assert_allclose(found.coef, other.coef, atol=1e-3)
+
+
+def test_quadratic_models_of_mixed_tasks():
+    layout = make_layout("stacked", "counts")
+    layout.y[layout.tasks == 1] = layout.y[layout.tasks == 1] > 1
+    losses = {0: "poisson", 1: "log_loss", 2: "squared_error", 3: "squared_error"}
+    args = {"penalty": ROUGH["spectrum-l1"], "losses": losses, "tol": 1e-9, "alpha": 0.1}
+    found = MixedTaskModel(solver="splitting", **args).fit(layout.X, layout.y, tasks=layout.tasks)
+    other = MixedTaskModel(solver="fista", **args).fit(layout.X, layout.y, tasks=layout.tasks)
+    assert found.objective_ == pytest.approx(other.objective_, rel=2e-9) and found.n_iter_ < 30
+
+
+def test_models_are_not_for_losses_with_flat_pieces():
+    for loss in (Huber(), SquaredHinge()):
+        layout = make_layout("stacked", kind_of_target(loss))
+        data = make_task_data(layout.X, layout.y, layout.tasks)
+        assert choose_solver(make_problem(data, loss, ROUGH["spectrum-l1"]), "auto") == "fista"
+
+
+def test_a_model_that_leads_up_is_followed_part_of_the_way(monkeypatch):
+    """Far from the optimum, where counts grow by exp; where no step is left FISTA goes on."""
+    layout = make_layout("stacked", "counts")
+    data = make_task_data(layout.X, layout.y, layout.tasks)
+    penalty, far = 0.02 * ROUGH["spectrum-l1"], [np.full((4, 6), -3.0)]
+    wanted = solve(data, Poisson(), penalty, tol=1e-9, solver="fista", max_iter=100_000)
+    found = solve(data, Poisson(), penalty, tol=1e-9, solver="splitting", init=far)
+    values = [value for _, value, _ in found.history]
+    assert (np.diff(values) <= 1e-9).all()
+    assert found.objective == pytest.approx(wanted.objective, rel=2e-9)
+    monkeypatch.setattr(splitting, "SHORTEST_STEP", 1.0)
+    found = solve(data, Poisson(), penalty, tol=1e-9, solver="splitting", init=far, max_iter=100_000)
+    assert found.objective == pytest.approx(wanted.objective, rel=2e-9)
+
+
+# --- the start of low rank ---
+
+
+def low_rank_case(n=120, p=30, n_tasks=24, rank=2, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) + 1.0
+    X[:, -1] = X[:, 0]  # collinear
+    W = rng.normal(size=(n_tasks, rank)) @ rng.normal(size=(rank, p))
+    return X, X @ W.T + rng.normal(size=(n, n_tasks)) + 5.0
+
+
+@pytest.mark.parametrize("case", [{}, {"n": 40, "p": 90}, {"p": 12, "n_tasks": 60}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"ridge": 0.2}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize("share", [0.5, 0.15])
+def test_trace_norm_starts_at_its_rank(case, options, share, monkeypatch):
+    spent, original = [], splitting._low_rank
+
+    def spy(*args):
+        spent.append(original(*args)[0])
+        return original(*args)
+
+    monkeypatch.setattr(splitting, "_low_rank", spy)
+    X, Y = low_rank_case(**case)
+    model = TraceNormRegressor(tol=1e-9, max_iter=50_000, **options)
+    model.set_params(alpha=share * model.alpha_max(X, Y)).fit(X, Y)
+    other = TraceNormRegressor(model.alpha, solver="fista", tol=1e-9, max_iter=50_000, **options).fit(X, Y)
+    assert len(spent) == 1 and 0 < spent[0] <= splitting.START_ITERATIONS
+    assert model.objective_ == pytest.approx(other.objective_, rel=1e-8)
+    assert model.rank_ == other.rank_
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "case, alpha, task_weight",
+    [
+        ({"rank": 8}, 0.001, None),  # not low
+        ({}, 1.001, None),  # nothing left
+        ({}, 0.0, None),  # no penalty
+        ({}, 0.1, np.arange(1, 25)),  # tasks of different weight
+        ({"n_tasks": 1}, 0.1, None),
+        ({"p": 2}, 0.1, None),
+    ],
+    ids=["rank", "alpha_max", "zero", "weights", "one task", "two features"],
+)
+def test_trace_norm_without_such_a_start(case, alpha, task_weight):
+    X, Y = low_rank_case(**case)
+    model = TraceNormRegressor(task_weight=task_weight, tol=1e-9, max_iter=50_000)
+    alpha *= model.alpha_max(X, Y)
+    model.set_params(alpha=alpha).fit(X, Y)
+    other = TraceNormRegressor(**{**model.get_params(), "solver": "fista"}) if alpha else model
+    assert model.objective_ == pytest.approx(other.fit(X, Y).objective_, rel=2e-9)
+    assert model.rank_ == other.rank_ and (model.rank_ == 0) == (alpha > model.alpha_max(X, Y))
+    if not alpha:
+        A = np.column_stack([X, np.ones(len(X))])
+        np.testing.assert_allclose(model.predict(X), A @ np.linalg.lstsq(A, Y)[0], atol=1e-6)
+
+
+def test_a_rank_taken_too_low_is_corrected(monkeypatch):
+    """The start of rank one is no solution; the iterations after it find the directions left out."""
+    X, Y = low_rank_case(rank=6)
+    original = splitting.singular_values
+
+    def first_only(W):
+        U, s, product = original(W)
+        return U, s * (np.arange(len(s)) < 1), product
+
+    model = TraceNormRegressor(tol=1e-9)
+    model.set_params(alpha=0.1 * model.alpha_max(X, Y)).fit(X, Y)
+    monkeypatch.setattr(splitting, "singular_values", first_only)
+    other = TraceNormRegressor(model.alpha, tol=1e-9).fit(X, Y)
+    assert model.rank_ == other.rank_ == 6
+    assert other.objective_ == pytest.approx(model.objective_, rel=2e-9)
+
+
+# --- the pace ---
+
+
+def test_scales_and_correlation_hardly_change_the_pace():
+    """A gradient method needs its condition number; features in other units are nothing to the splitting."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(600, 8)), np.arange(600) % 6
+    X = X @ (np.eye(8) + 0.9 * np.eye(8, k=1)) * np.logspace(0, 2, 8)
+    y = (X * rng.normal(size=(6, 8))[tasks] / np.logspace(0, 2, 8)).sum(axis=1) + rng.normal(size=600)
+    steps = {}
+    for solver in ("auto", "fista"):
+        model = DirtyRegressor(shared_ratio=0.7, solver=solver, tol=1e-6, max_iter=100_000)
+        model.set_params(alpha=0.01 * model.alpha_max(X, y, tasks=tasks)).fit(X, y, tasks=tasks)
+        steps[solver] = model.n_iter_
+    assert steps["auto"] < 300 < 5 * steps["auto"] < steps["fista"]
+
+
+def test_a_gradient_method_comes_first_where_rows_are_few():
+    data = data_of("stacked", n=40, p=30)
+    seen = []
+    solve(data, LOSS, ROUGH["infconv"], solver="splitting", tol=0.0,
+          callback=lambda n_iter, parts: seen.append(n_iter) or n_iter == 230)  # fmt: skip
+    assert seen == [*range(10, 210, 10), *range(205, 235, 5)]
+    wanted = solve(data, LOSS, ROUGH["infconv"], solver="fista", tol=1e-3)
+    np.testing.assert_array_equal(
+        solve(data, LOSS, ROUGH["infconv"], solver="splitting", tol=1e-3).coef, wanted.coef
+    )
+
+
+# --- extrapolation ---
+
+
+def iterate(step, z, n_iter):
+    """Points and residuals of an accelerated iteration z -> z + step(z)."""
+    pace, sizes = splitting._Anderson(len(z)), []
+    for _ in range(n_iter):
+        r = step(z)
+        sizes.append(np.linalg.norm(r))
+        z = pace.advance(z, r)
+    return z, np.array(sizes)
+
+
+def test_extrapolation_solves_a_linear_map_in_as_many_steps_as_it_has_dimensions(rng):
+    A = rng.normal(size=(6, 6))
+    A = A @ A.T / 20
+    A /= 1.001 * np.linalg.norm(A, 2)
+    fixed = rng.normal(size=6)
+    z, sizes = iterate(lambda z: A @ (fixed - z), np.zeros(6), 12)
+    np.testing.assert_allclose(z, fixed, atol=1e-4)
+    assert sizes[-1] < 1e-6 * sizes[0]
+
+
+def test_a_long_way_to_a_kink_is_not_taken_in_single_steps():
+    """The residual of |z - 1e6| says nothing about the distance."""
+    target = np.array([1e6, 0.0])
+    z, sizes = iterate(lambda z: np.clip(target - z, -1.0, 1.0), np.zeros(2), 150)
+    np.testing.assert_allclose(z, target, atol=1e-6)
+    assert np.count_nonzero(sizes > 1e-9) < 100
+
+
+@pytest.mark.parametrize("far", [1.0, 3.0, 10.0])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_extrapolations_that_lead_too_far_are_taken_back(seed, far):
+    """Of a bounded residual with many bends, the same size on either side of the solution."""
+    kinks = np.random.default_rng(seed).normal(size=(400, 3))
+
+    def step(z):  # minus the gradient of a convex function of curvature 1
+        return -np.tanh(50 * (kinks @ z - 1)) @ kinks / (50 * np.linalg.norm(kinks.T @ kinks, 2))
+
+    _, sizes = iterate(step, np.full(3, far), 1000)
+    assert sizes.min() < 1e-6
+    plain = np.full(3, far)
+    for _ in range(1000):
+        plain = plain + step(plain)
+    assert np.linalg.norm(step(plain)) > 2e-6
+
+
+def test_extrapolation_of_a_solution_stays_there():
+    z, sizes = iterate(lambda z: 0 * z, np.ones(3), 5)
+    assert (z == 1).all() and not sizes.any()
+
+
+def test_missing_numbers_stay_visible():
+    z, _ = iterate(lambda z: np.full(3, np.nan), np.ones(3), 5)
+    assert np.isnan(z).all()
