@@ -1,0 +1,151 @@
+"""Regularisation paths: one estimator at many strengths, each solution the start of the next."""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_array
+
+from .linear_model._model import LinearModel
+from .solvers.solve import blas_threads
+from .statistics import TaskStatistics
+
+
+@dataclass(repr=False)
+class CoefficientPath:
+    """Solutions at falling strengths, as `path` returns them.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+        Strengths, falling.
+    coef : ndarray of shape (n_alphas, n_tasks, n_features)
+        Coefficients in the shape that a fit gives them: for one task by a 1-D y without the axis of tasks.
+    intercept : ndarray of shape (n_alphas, n_tasks)
+        Intercepts, likewise.
+    objective, gap : ndarray of shape (n_alphas,)
+        Objective, and duality gap (NaN: no certificate).
+    n_iter : ndarray of shape (n_alphas,)
+        Iterations.
+    converged : ndarray of shape (n_alphas,)
+        Whether the stopping rule of the solver was met.
+    tasks : ndarray of shape (n_tasks,)
+        Task labels, the order of the rows of a `coef`.
+    """
+
+    alphas: np.ndarray
+    coef: np.ndarray
+    intercept: np.ndarray
+    objective: np.ndarray
+    gap: np.ndarray
+    n_iter: np.ndarray
+    converged: np.ndarray
+    tasks: np.ndarray
+
+    def __repr__(self):
+        top, bottom = self.alphas.max(), self.alphas.min()
+        return f"CoefficientPath({len(self.alphas)} strengths from {top:.4g} to {bottom:.4g})"
+
+
+def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weight=None, stop_when=None):
+    """Solutions of a linear estimator along a falling sequence of strengths.
+
+    Every solution is the start of the next, and what was computed of the data serves all of them.
+
+    Parameters
+    ----------
+    estimator : linear estimator
+        Its `alpha` is ignored; `tol`, `solver` and all other parameters hold for every strength.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features) or TaskStatistics
+        Features, with the task column if the estimator's `task_column` is set; or second moments
+        (squared loss) in the place of all data.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+        Targets; None with `TaskStatistics` only.
+    tasks : array-like of shape (n_samples,), optional
+        Task labels, as in `fit`.
+    alphas : int or array-like of shape (n_alphas,), default=100
+        Strengths, in any order, or how many: from `alpha_max` down on a geometric scale.
+    eps : float, default=1e-3
+        Least strength over the greatest, where `alphas` is a number.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+        As in `fit`.
+    stop_when : {None, "saturated"} or callable, default=None
+        Ends the path early: "saturated" once more features are in use than there are rows; a callable is
+        called with (alpha, coef, intercept) after every strength and ends the path by a true value.
+
+    Returns
+    -------
+    CoefficientPath
+
+    Raises
+    ------
+    TypeError
+        If the estimator is not a linear one of this library.
+    ValueError
+        If an argument is malformed, or strengths are left to be chosen for a penalty that gives no zeros.
+
+    See Also
+    --------
+    skmtl.linear_model.MultiTaskLasso.alpha_max : The greatest strength that matters.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskLasso, path
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=5, n_samples=30, n_features=20, random_state=0)
+    >>> found = path(MultiTaskLasso(), data.X, data.y, data.tasks, alphas=20, eps=0.01)
+    >>> found.coef.shape, int((found.coef[0] != 0).sum())
+    ((20, 5, 20), 0)
+    """
+    if not isinstance(estimator, LinearModel):
+        raise TypeError(f"path needs a linear estimator of skmtl; got {type(estimator).__name__}.")
+    model = clone(estimator).set_params(alpha=1.0)
+    model._validate_params()
+    if isinstance(X, TaskStatistics):
+        if y is not None or tasks is not None or sample_weight is not None:
+            raise ValueError("y, tasks and sample_weight must be None: TaskStatistics hold all data.")
+        data, n_rows = model._read_statistics(X), X.count.max()
+    else:
+        data = model._read(X, y, tasks, sample_weight)
+        n_rows = len(data.y)
+    with blas_threads(data):
+        term = model._term(data)
+        strengths = _strengths(model, term, alphas, eps)
+        return _path(model, term, strengths, _stopping(stop_when, n_rows))
+
+
+def _strengths(model, term, alphas, eps):
+    """Falling strengths (n_alphas,)."""
+    if isinstance(alphas, Integral):
+        if alphas < 1 or not 0 < eps < 1:
+            raise ValueError(f"alphas must be at least 1 and eps between 0 and 1; got {alphas} and {eps}.")
+        top = model._alpha_max(term)
+        return np.geomspace(top, eps * top, alphas)
+    alphas = check_array(alphas, ensure_2d=False, dtype=np.float64, input_name="alphas")
+    if alphas.ndim != 1 or (alphas < 0).any():
+        raise ValueError("alphas must be a number of strengths or a list of numbers >= 0.")
+    return np.sort(alphas)[::-1]
+
+
+def _stopping(stop_when, n_rows):
+    """The rule as a function of (alpha, coef, intercept)."""
+    if stop_when is None or callable(stop_when):
+        return stop_when or (lambda *found: False)
+    if stop_when != "saturated":
+        raise ValueError(f"stop_when must be None, 'saturated' or a callable; got {stop_when!r}.")
+    return lambda alpha, coef, intercept: np.count_nonzero(np.atleast_2d(coef).any(axis=0)) > n_rows
+
+
+def _path(model, term, strengths, stop):
+    """The `CoefficientPath` of a model on its data term."""
+    parts, rows = None, []
+    for alpha in strengths:
+        model.alpha = float(alpha)
+        found = model._solve(term, parts)
+        parts, b = found.parts, model._shaped_intercept(found.intercept)
+        rows.append((alpha, model._shaped(found.coef), b, found.objective, found.gap, found.n_iter,
+                     found.converged))  # fmt: skip
+        if stop(*rows[-1][:3]):
+            break
+    return CoefficientPath(*map(np.array, zip(*rows, strict=True)), tasks=model.tasks_)

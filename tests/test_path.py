@@ -1,0 +1,126 @@
+"""Paths: what separate fits give, from no coefficient down, and when they end."""
+
+import inspect
+
+import numpy as np
+import pytest
+from conftest import LAYOUTS, make_layout, task_estimators
+from sklearn.base import clone
+from sklearn.linear_model import lasso_path
+
+from skmtl import (
+    GroupSparseClassifier,
+    GroupSparseRegressor,
+    MeanRegularizedRegressor,
+    MultiTaskLasso,
+    SingleTask,
+    TaskStatistics,
+    TraceNormRegressor,
+    path,
+)
+
+ESTIMATORS = {
+    name: cls for name, cls in task_estimators().items() if "alpha" in inspect.signature(cls).parameters
+}
+
+
+def fit_args(name, kind="stacked"):
+    return make_layout(kind, name.endswith("Classifier"), n=40).fit_args()
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_path_gives_what_separate_fits_give(name):
+    model = ESTIMATORS[name](tol=1e-6)
+    args = fit_args(name)
+    found = path(model, **args, alphas=[0.1, 0.3, 0.01])
+    np.testing.assert_array_equal(found.alphas, [0.3, 0.1, 0.01])
+    for k, alpha in enumerate(found.alphas):
+        single = clone(model).set_params(alpha=alpha).fit(**args)
+        assert found.coef[k].shape == single.coef_.shape
+        assert found.intercept[k].shape == np.shape(single.intercept_)
+        if np.isfinite(found.gap[k]):
+            slack = found.gap[k] + single.dual_gap_ + 1e-12 * single.objective_
+            assert abs(found.objective[k] - single.objective_) <= slack
+        np.testing.assert_array_equal(found.tasks, single.tasks_)
+    assert found.converged.all() and (found.n_iter >= 1).all()
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize("cls", [GroupSparseRegressor, GroupSparseClassifier, TraceNormRegressor])
+def test_path_starts_at_the_first_coefficient(cls, kind):
+    args = fit_args(cls.__name__, kind)
+    model = cls(tol=1e-9)
+    found = path(model, **args, alphas=6, eps=0.05)
+    assert found.alphas[0] == pytest.approx(model.alpha_max(**args), rel=1e-12)
+    np.testing.assert_allclose(found.alphas[1:] / found.alphas[:-1], 0.05**0.2)
+    assert np.abs(found.coef[0]).max() < 1e-8 and found.coef[1].any()
+    last = clone(model).set_params(alpha=found.alphas[-1]).fit(**args)
+    np.testing.assert_allclose(found.coef[-1], last.coef_, atol=1e-3)
+
+
+@pytest.mark.parametrize("n, p, n_tasks", [(40, 300, 10), (300, 40, 10), (20, 60, 50)])
+def test_path_is_that_of_scikit_learn(n, p, n_tasks):
+    """More features than rows, more rows than features, more tasks than rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p))
+    Y = X[:, :10] @ rng.normal(size=(10, n_tasks)) + rng.normal(size=(n, n_tasks))
+    X, Y = X - X.mean(axis=0), Y - Y.mean(axis=0)
+    found = path(MultiTaskLasso(tol=1e-10), X, Y, alphas=15, eps=1e-2)
+    alphas, coefs, _ = lasso_path(X, Y, alphas=found.alphas, tol=1e-11, max_iter=100_000)
+    np.testing.assert_allclose(alphas, found.alphas)
+    np.testing.assert_allclose(found.coef, coefs.transpose(2, 0, 1), atol=1e-5)
+
+
+def test_statistics_are_enough():
+    args = fit_args("Regressor")
+    found = path(MultiTaskLasso(tol=1e-10), TaskStatistics.from_arrays(**args), alphas=5, eps=0.1)
+    expected = path(MultiTaskLasso(tol=1e-10), **args, alphas=5, eps=0.1)
+    np.testing.assert_allclose(found.coef, expected.coef, atol=1e-6)
+    with pytest.raises(ValueError, match="must be None: TaskStatistics hold all data"):
+        path(MultiTaskLasso(), TaskStatistics.from_arrays(**args), args["y"])
+
+
+def test_path_ends_early_only_if_asked():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(20, 100)), rng.normal(size=(20, 3))
+    model = MultiTaskLasso(tol=1e-3)
+    whole = path(model, X, Y, alphas=30)
+    assert len(whole.alphas) == 30
+    ended = path(model, X, Y, alphas=30, stop_when="saturated")
+    used = ended.coef.any(axis=1).sum(axis=1)
+    assert len(ended.alphas) < 30 and used[-1] > 20 and (used[:-1] <= 20).all()
+    np.testing.assert_array_equal(ended.coef, whole.coef[: len(ended.alphas)])
+    seen = []
+
+    def third(alpha, coef, intercept):
+        seen.append((alpha, coef.shape, intercept.shape))
+        return len(seen) == 3
+
+    assert len(path(model, X, Y, alphas=30, stop_when=third).alphas) == 3
+    assert seen[0][1:] == ((3, 100), (3,)) and seen[0][0] == whole.alphas[0]
+
+
+def test_path_leaves_the_estimator_alone_and_says_what_it_is():
+    args = fit_args("Regressor")
+    model = MultiTaskLasso(alpha=0.3)
+    found = path(model, **args, alphas=4)
+    assert model.alpha == 0.3 and not hasattr(model, "coef_")
+    assert repr(found).startswith("CoefficientPath(4 strengths from ")
+
+
+@pytest.mark.parametrize(
+    "model, options, error, message",
+    [
+        (SingleTask(MultiTaskLasso()), {}, TypeError, "path needs a linear estimator .* got SingleTask"),
+        (MeanRegularizedRegressor(), {}, ValueError, "alpha_max exists only for penalties with a norm"),
+        (MultiTaskLasso(), {"alphas": 0}, ValueError, "alphas must be at least 1"),
+        (MultiTaskLasso(), {"eps": 1.0}, ValueError, "eps between 0 and 1"),
+        (MultiTaskLasso(), {"alphas": [0.1, -1.0]}, ValueError, "numbers >= 0"),
+        (MultiTaskLasso(), {"alphas": [[0.1]]}, ValueError, "list of numbers"),
+        (MultiTaskLasso(), {"stop_when": "never"}, ValueError, "stop_when must be None, 'saturated'"),
+        (MultiTaskLasso(tol="small"), {}, ValueError, "tol"),
+    ],
+)
+def test_bad_arguments_of_a_path(model, options, error, message):
+    with pytest.raises(error, match=message):
+        path(model, **fit_args("Regressor"), **options)
