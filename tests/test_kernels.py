@@ -7,13 +7,14 @@ from scipy import sparse
 
 from skmtl import (
     GroupSparseRegressor,
+    MeanRegularizedRegressor,
     MultiTaskLasso,
     MultiTaskRegressor,
     TaskStatistics,
     _kernels,
     warm_up,
 )
-from skmtl.penalties import L1, L2, Entries, Features, LInf, SparseL2
+from skmtl.penalties import L1, L2, Entries, Features, LInf, Ridge, SparseL2
 
 PENALTIES = {
     "l1": Features(L1()), "l2": Features(L2()), "linf": Features(LInf()), "entries": Entries(L1()),
@@ -73,6 +74,34 @@ def tree_args(rng):
     return V, holder, parent, rng.uniform(0.0, 2.0, size=4), strength, np.empty(V.shape), np.empty(5)
 
 
+def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
+    """Rows of tasks, read only as the caller passes them, and room for their moments."""
+    n, T, bounds = sum(sizes), len(sizes), np.cumsum([0, *sizes])
+    weight = rng.uniform(0.5, 2.0, size=n)
+    weight[:5] = 0.0  # all of the first task
+    rows = [1e3 + rng.normal(size=(n, p)), rng.normal(size=n), weight, bounds]
+    for values in rows:
+        values.flags.writeable = False
+    room = [(T, p), T, (T, p, p), (T, p), T]
+    return *rows, *(np.full(shape, np.nan) for shape in room)
+
+
+def inverses_args(rng, p=5):
+    """Blocks of three tasks, one of them with dependent features, and room for their inverses."""
+    xx = np.array([gram(rng, p, deficient) for deficient in (False, False, True)])
+    xx[0, -1, -1] += 1.0
+    scale, kappa = rng.uniform(0.5, 2.0, size=3), np.array([0.0, 0.7, 0.3])
+    return (
+        xx,
+        scale,
+        kappa,
+        rng.normal(size=(3, p)),
+        np.array([0.0, 0.4, 1e-3]),
+        np.empty((3, p, p)),
+        np.empty(3),
+    )
+
+
 ARGS = {
     "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),
     "_block_prox_linf": lambda rng, penalty: (*prox_args(rng, penalty, 5)[:2], 1.0, np.full(5, np.nan)),
@@ -82,6 +111,9 @@ ARGS = {
     "_string_knots": lambda rng, penalty: string_args(rng)[1],
     "_mean_slope": lambda rng, penalty: (*(rng.normal(size=6), 0.7), np.array([0, 2, 6]), np.ones(3), 0, 2),
     "tree_sweep": lambda rng, penalty: tree_args(rng),
+    "task_moments": lambda rng, penalty: moments_args(rng),
+    "_add_products": lambda rng, penalty: (rng.normal(size=(6, 20)), 17, rng.normal(size=(6, 6))),
+    "task_inverses": lambda rng, penalty: inverses_args(rng),
 }
 
 
@@ -191,6 +223,37 @@ def test_tree_sweep_shrinks_group_after_group(rng):
         assert strength < 1 or (out[:, :8] == 0).any()
 
 
+@pytest.mark.parametrize("p", [1, 4, 7])
+def test_task_moments_equal_their_formulas(p, rng):
+    """With more rows than a block holds, with one row, and without any weight."""
+    X, y, weight, bounds, *found = moments_args(rng, p=p)
+    _kernels.task_moments(X, y, weight, bounds, *found)
+    for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        x, z, w = X[rows], y[rows], weight[rows]
+        x_mean, y_mean = (np.average(x, axis=0, weights=w), w @ z / w.sum()) if t else (0.0, 0.0)
+        x, z = x - x_mean, z - y_mean
+        expected = [x_mean, y_mean, (x.T * w) @ x, (x.T * w) @ z, w @ z**2]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one[t], other, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(found[2][t], found[2][t].T)
+
+
+@pytest.mark.parametrize("p", [2, 5, 8])
+def test_task_inverses_and_what_has_none(p, rng):
+    xx, scale, kappa, means, shift, out, size = inverses_args(rng, p)
+    xx[2], kappa[2], shift[2] = np.diag(np.arange(p) - 0.5), 0.0, 0.0  # not definite
+    _kernels.task_inverses(xx, scale, kappa, means, shift, out, size)
+    assert np.isinf(size[2]) and np.isfinite(size[:2]).all()
+    for t in range(2):
+        block = scale[t] * xx[t] + kappa[t] * np.outer(means[t], means[t]) + shift[t] * np.eye(p)
+        np.testing.assert_allclose(out[t] @ block, np.eye(p), atol=1e-10)
+        top, inverse_top = np.diag(block).max(), np.diag(np.linalg.inv(block)).max()
+        assert size[t] == pytest.approx(top * inverse_top, rel=1e-8)
+    shared, kappa[:] = xx[:1], 0.0
+    _kernels.task_inverses(shared, scale, kappa, means, shift + 0.1, out, size)
+    np.testing.assert_allclose(out[1], np.linalg.inv(scale[1] * xx[0] + 0.5 * np.eye(p)), atol=1e-10)
+
+
 def test_taut_string_is_certified_by_its_string(rng):
     """The string stays in its tube, is tied at its ends and touches a wall where it bends, at that side."""
     for n in (1, 2, 3, 10, 300):
@@ -233,4 +296,12 @@ def test_every_kernel_is_compiled_once():
         MultiTaskLasso(alpha=1).fit(container(wide.X), np.asfortranarray(wide.y))
     stats = TaskStatistics.from_arrays(layout.X, layout.y, layout.tasks)
     MultiTaskLasso(alpha=np.float32(0.1), ridge=1).fit_statistics(stats + stats)
+    many, y, tasks = layout.X.repeat(10, axis=0), layout.y.repeat(10), np.arange(1200) // 2
+    frozen = many.copy()
+    frozen.flags.writeable = False
+    for X in (many, frozen, np.asfortranarray(many), np.float32(many), many[:, :3], many[:, 1:2]):
+        MeanRegularizedRegressor(np.float32(0.1)).fit(X, np.float32(y), tasks=tasks)
+    stats = TaskStatistics.from_arrays(many, y, tasks)
+    MeanRegularizedRegressor(1, intercept_alpha=1).fit_statistics(stats.select([0, 2]))
+    MultiTaskRegressor(penalty=Ridge(), task_weight="samples").fit(frozen, y, tasks=np.arange(1200) // 2)
     assert {name: len(kernel.signatures) for name, kernel in KERNELS.items()} == dict.fromkeys(KERNELS, 1)

@@ -152,6 +152,28 @@ def test_batches_equal_the_whole():
         assert_same(TaskStatistics.from_batches(batches), statistics(layout))
 
 
+@pytest.mark.parametrize("columns", [slice(None), [3, 0, 5], slice(2, 3)])
+@pytest.mark.parametrize("kind", ["stacked", "weighted", "single"])
+def test_many_tasks_are_handled_by_a_compiled_loop(kind, columns, monkeypatch):
+    """It takes over from some number of tasks on; here from the first, with an offset and dropped rows."""
+    layout = make_layout(kind, n=600)
+    layout.X, layout.y = layout.X + 1e6, layout.y - 1e6
+    weight = np.ones(600) if layout.sample_weight is None else layout.sample_weight
+    data = make_task_data(
+        layout.X, layout.y, layout.tasks, sample_weight=np.where(np.arange(600) % 7, weight, 0)
+    )
+    plain = TaskStatistics.from_data(data, columns)
+    monkeypatch.setattr("skmtl.statistics.COMPILED_TASKS", 1)
+    compiled = TaskStatistics.from_data(data, columns)
+    for field in FIELDS:
+        assert getattr(compiled, field).shape == getattr(plain, field).shape
+    for field in ("count", "weight", "x_mean", "y_mean"):
+        np.testing.assert_allclose(getattr(compiled, field), getattr(plain, field), rtol=1e-14)
+    for field in ("xx", "xy", "yy"):  # as in the next test
+        expected = getattr(plain, field)
+        np.testing.assert_allclose(getattr(compiled, field), expected, atol=1e-9 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "weighted", "single"])
 def test_large_offsets_lose_no_digits(kind):
     """Moments about the mean do not depend on an offset of 1e6: 1e-9 is eps 1e6 with a margin of 5."""

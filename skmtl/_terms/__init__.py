@@ -40,6 +40,7 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
 def _moments_pay(data):
     """Whether an iteration on moments is cheaper than one on rows, and they fit in memory (1 GB)."""
     p, designs, n_rows = data.n_features, data.n_designs, data.y.size
-    rows, entries = n_rows / data.n_tasks, designs * p * p
-    few = entries <= 1e7 or entries <= 8 * n_rows * p
-    return p <= (2 * rows if designs == 1 else max(2 * rows, 300)) and few and entries <= 1.25e8
+    entries = designs * p * p
+    small = entries <= 1e7 or entries <= 8 * n_rows * p
+    few = 300 if designs == data.n_tasks else 0  # so few features pay anyway, but not with many tasks on each
+    return p <= max(2 * n_rows / data.n_tasks, few) and small and entries <= 1.25e8

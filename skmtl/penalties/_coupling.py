@@ -206,15 +206,19 @@ class GraphQuadratic:
             )  # fmt: skip
         return self.factors[level]
 
+    def _without_null(self, V):
+        return V - self.null @ (self.null.T @ V)
+
     def solve(self, R, levels):
         """(Q + levels_j I)^-1 R[:, j] for each column; without a level, nothing along the null vectors."""
         out = np.empty_like(R)
         for level in np.unique(levels):
             at = levels == level
-            V = R[:, at]
             if level == 0:
-                V = V - self.null @ (self.null.T @ V)
-            out[:, at] = self._factor(level).solve(V)
+                V = self._factor(0.0).solve(self._without_null(R[:, at]))
+                out[:, at] = self._without_null(V)
+            else:
+                out[:, at] = self._factor(level).solve(R[:, at])
         return out
 
 

@@ -181,7 +181,7 @@ def _shared_system(term, quadratic, inverse):
     T, p = term.shape
     total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p) / T
     system = np.eye(p) + (quadratic.mean - quadratic.deviations) * total
-    if np.linalg.eigvalsh(system)[0] > CANCELLED:
+    if quadratic.deviations > 0 and np.linalg.eigvalsh(system)[0] > CANCELLED:
         return system
     # the same as sum_t B_t^-1 (C_t + mean I) / T with B_t = C_t + deviations I: all digits at large strengths
     system = quadratic.mean * total
@@ -235,7 +235,8 @@ def _coupled_inverse(term, quadratic, own):
         def shared(V):
             return joined(V) - V / apart
 
-    return lambda R: own(R) + shared(R @ features) @ features.T
+    coupled = quadratic.diagonal()[:, None] > 0  # the others keep to what their rows say
+    return lambda R: own(R) + coupled * (shared(coupled * (R @ features)) @ features.T)
 
 
 def _kernel_inverse(term, shift):

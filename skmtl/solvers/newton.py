@@ -14,6 +14,7 @@ INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
 FEW = 15  # of them up to which the next direction keeps the preconditioner of the last
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
+EXACT = 1e-16  # such a share that leaves nothing to do
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -63,7 +64,8 @@ class _Directions:
         steps = conjugate_gradients(
             lambda V: term.curvature(V, eta) + self.quadratic.apply(V), self.precondition, -gradient
         )
-        direction, count = _truncated(steps, share, self.left or INNER_ITERATIONS)
+        # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
+        direction, count = _truncated(steps, share if self.left else EXACT, self.left or INNER_ITERATIONS)
         if self.left:
             self.left -= count
         if not self.left and count > FEW:

@@ -36,7 +36,7 @@ LONGEST = 1e6  # steps along it at once
 def splits(problem):
     """Whether the smooth part, or a quadratic model of it, can be solved exactly at a bearable cost."""
     term, ridges = problem.term, all(part.quadratic.is_ridge for part in problem.parts)
-    if problem.smooth or not problem.convex or not isinstance(term, (MomentsTerm, RowsTerm)):
+    if problem.smooth or not problem.convex or type(term) not in (MomentsTerm, RowsTerm):
         return False
     if len(problem.parts) > 1 and not ridges:
         return False
