@@ -454,7 +454,8 @@ def test_features_of_several_classes(function, rng):
     assert joint.value(W) == plain.value(V) != plain.value(W)
     np.testing.assert_array_equal(joint.prox(W, 0.7), plain.prox(V, 0.7).reshape(4, 15))
     assert joint.dual_norm(W) == plain.dual_norm(V) or not joint.is_norm(W.shape)
-    assert joint.conjugate(W) == plain.conjugate(V) and joint.kernel is None
+    assert joint.conjugate(W) == plain.conjugate(V) and joint.kernel == plain.kernel
+    assert joint.by_vector().value(V) == joint.value(W)  # solvers give it one row per task and class
     assert plain.for_classes(1).kernel == plain.kernel and repr(joint) == repr(plain)
     assert clone(joint).value(W) == plain.value(W)  # part of the problem, not of the penalty
     for other in (2.0 * joint, Sum([joint]).scaled(2.0)):
