@@ -1,6 +1,6 @@
 """Classical multi-task learning with scikit-learn estimators."""
 
-from ._path import CoefficientPath, path
+from ._suggest import suggest
 from ._tasks import stack_tasks
 from ._warm_up import warm_up
 from .baselines import Pooled, SingleTask
@@ -25,7 +25,9 @@ from .linear_model import (
     MixedTaskModel,
     MultiTaskClassifier,
     MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
     MultiTaskLasso,
+    MultiTaskLassoCV,
     MultiTaskRegressor,
     RobustClassifier,
     RobustRegressor,
@@ -40,7 +42,8 @@ from .linear_model import (
     TraceNormClassifier,
     TraceNormRegressor,
 )
-from .model_selection import TaskKFold, TaskShuffleSplit
+from .linear_model._path import CoefficientPath, path
+from .model_selection import PathSearchCV, TaskKFold, TaskShuffleSplit
 from .statistics import TaskStatistics
 
 __version__ = "0.1.0"
@@ -67,8 +70,11 @@ __all__ = [
     "MixedTaskModel",
     "MultiTaskClassifier",
     "MultiTaskElasticNet",
+    "MultiTaskElasticNetCV",
     "MultiTaskLasso",
+    "MultiTaskLassoCV",
     "MultiTaskRegressor",
+    "PathSearchCV",
     "Pooled",
     "RobustClassifier",
     "RobustRegressor",
@@ -89,5 +95,6 @@ __all__ = [
     "compare",
     "path",
     "stack_tasks",
+    "suggest",
     "warm_up",
 ]

@@ -3,12 +3,12 @@
 import html
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
 import sklearn
-from scipy import sparse
+from scipy import sparse, stats
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from ._data import check_tasks, column_names, encode_tasks
-from ._folds import FoldRun, FoldScores, error_measure
+from ._folds import SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._tasks import final_task_column, missing_labels, task_labels
 from .baselines import Pooled, SingleTask
 from .metrics import _TaskScorer, task_scorer
@@ -104,7 +104,8 @@ def compare(
 
     p-values are those of the corrected resampled t-test, which accounts for the overlap of training
     sets: with J folds and differences :math:`d_j`,
-    :math:`t = \bar d / \sqrt{(1/J + n_\mathrm{test}/n_\mathrm{train}) \, s_d^2}`.
+    :math:`t = \bar d / \sqrt{(1/J + n_\mathrm{test}/n_\mathrm{train}) \, s_d^2}`. Beside them p_tasks is
+    that of a sign test: could as many tasks gain (or lose) by chance?
 
     References
     ----------
@@ -143,13 +144,15 @@ def compare(
     gains = [row for name in folds.ranked for row in _gains(folds, name, y.shape, codes, names)]
     return Comparison(
         table=_table(
-            _rows(folds, gains, run.measure), f"model mean sd difference p_value {run.measure} seconds"
+            _rows(folds, gains, run.measure),
+            f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds",
         ),
         per_task=_table(gains, "model task n_test error gain hurt clearly_hurt"),
         verdict=_verdict(folds, gains, list(estimators)),
         score=f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})",
         reference=reference,
         models=[name for name in folds.ranked if name in estimators],
+        estimators=estimators,
     )
 
 
@@ -308,8 +311,9 @@ class Comparison:
     ----------
     table : DataFrame or record array
         One row per model, best first: model, mean and sd of the headline score over folds, mean
-        difference to the reference and its p_value, a second measure (rmse: mean over tasks of the
-        root mean squared error; brier or error_rate: mean over labels), and seconds per fold.
+        difference to the reference and its p_value, the number of tasks that gain and the p-value p_tasks
+        of a sign test over tasks, a second measure (rmse: mean over tasks of the root mean squared error;
+        brier or error_rate: mean over labels), and seconds per fold.
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
         over the reference, hurt (the gain is negative), clearly_hurt (by more than two standard
@@ -322,6 +326,10 @@ class Comparison:
         The model that gains and differences are measured against.
     models : list of str
         The models that were compared with the baselines, best first.
+    findings : dict of {str: str}
+        What each model found, in a sentence (`suggest` only).
+    estimators : dict of {str: estimator}
+        The models by name, unfitted.
 
     See Also
     --------
@@ -338,19 +346,48 @@ class Comparison:
     score: str
     reference: str
     models: list
+    findings: dict = field(default_factory=dict)
+    estimators: dict = field(default_factory=dict)
+
+    def _cells(self):
+        """The table as text, the header first."""
+        header = list(self.table.columns if hasattr(self.table, "columns") else self.table.dtype.names)
+        return list(zip(*([name, *map(_cell, self.table[name])] for name in header), strict=True))
+
+    @property
+    def _title(self):
+        return f"{self.score} on the test folds; difference, gain and loss are against {self.reference!r}"
 
     def __str__(self):
-        header = list(self.table.columns if hasattr(self.table, "columns") else self.table.dtype.names)
-        columns = [[name, *map(_cell, self.table[name])] for name in header]
-        widths = [max(map(len, column)) for column in columns]
-        columns[0] = [cell.ljust(widths[0]) for cell in columns[0]]
-        rows = zip(*columns, strict=True)
-        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-        title = f"{self.score} on the test folds; difference, gain and loss are against {self.reference!r}"
-        return "\n".join([title, *lines, "", self.verdict])
+        rows = self._cells()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        found = [f"{name}: {sentence}." for name, sentence in self.findings.items()]
+        return "\n".join([self._title, *lines, "", *found, *([""] if found else []), self.verdict])
 
     def _repr_html_(self):
-        return f"<pre>{html.escape(str(self))}</pre>"
+        head, *rows = ([html.escape(cell) for cell in row] for row in self._cells())
+        lines = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
+        lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
+        found = "".join(
+            f"<li>{html.escape(f'{name}: {sentence}.')}</li>" for name, sentence in self.findings.items()
+        )
+        words = (f"<ul>{found}</ul>" if found else "") + f"<p>{html.escape(self.verdict)}</p>"
+        return f"<table><caption>{html.escape(self._title)}</caption>{''.join(lines)}</table>{words}"
+
+    def to_markdown(self):
+        """Return the table, what was found and the verdict in Markdown.
+
+        Returns
+        -------
+        text : str
+            A table in the syntax of GitHub, and paragraphs.
+        """
+        head, *rows = self._cells()
+        rule = ["---", *["---:"] * (len(head) - 1)]
+        lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
+        found = [f"* {name}: {sentence}." for name, sentence in self.findings.items()]
+        return "\n".join([f"{self._title}:", "", *lines, "", *found, *([""] if found else []), self.verdict])
 
     def plot(self, ax=None, *, model=None):
         """Draw the gain of each task over the reference, sorted.
@@ -425,9 +462,16 @@ def _rows(folds, gains, measure):
             folds.mean[name],
             sd,
             *folds.test(name, folds.reference),
+            *_sign_test([row[4] for row in gains if row[0] == name]),
             error,
             np.mean(folds.seconds[name]),
         )
+
+
+def _sign_test(gains):
+    """Number of tasks that gain, and the two-sided p-value of as many by chance."""
+    won, lost = (sum(gain * sign > 0 for gain in gains) for sign in (1, -1))
+    return won, stats.binomtest(won, won + lost).pvalue if won + lost else np.nan
 
 
 def _table(rows, header):
@@ -465,7 +509,7 @@ def _verdict(folds, gains, estimators):
         own = [row for row in gains if row[0] == model]
         lost, clearly = sum(row[5] for row in own), sum(row[6] for row in own)
         parts.append(f"{lost} of {len(own)} tasks lose, {clearly} of them by more than two standard errors.")
-    return " ".join([*parts, _advice(folds, model, estimators)])
+    return " ".join([*parts, _advice(folds, model, estimators, gains)])
 
 
 def _standing(folds, model, other):
@@ -478,11 +522,16 @@ def _standing(folds, model, other):
     return "not clearly different from" if np.isnan(p) else f"not clearly different (p = {p:.2g}) from"
 
 
-def _advice(folds, model, estimators):
+def _advice(folds, model, estimators, gains):
     """Which model to use: a baseline unless the best multi-task model clearly beats them all."""
     rival = next((name for name in folds.ranked if name not in estimators), None)
     if rival is None or folds.clearly_better(model, rival):
         return f"Use {model!r}."
+    if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
+        own = [row[4] for row in gains if row[0] == model]
+        won, p = _sign_test(own)
+        if p < SIGNIFICANCE and won > len(own) / 2:
+            return f"Use {model!r}: {won} of {len(own)} tasks gain, more than by chance (p = {p:.2g})."
     if rival == "single":
         return "Sharing does not clearly help here: use 'single'."
     verb = (

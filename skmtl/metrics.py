@@ -16,9 +16,11 @@ from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
 from ._tasks import final_task_column, missing_labels, refuse, task_labels
 
 __all__ = [
+    "average_relative_rmse",
     "explained_variance_per_task",
     "explained_variance_within",
     "mean_task_score",
+    "normalized_mse",
     "per_task_score",
     "task_scorer",
 ]
@@ -189,6 +191,94 @@ def explained_variance_within(y_true, y_pred, tasks=None):
     return float(1 - sse.sum() / sst.sum()) if sst.sum() > 0 else np.nan
 
 
+def normalized_mse(y_true, y_pred, tasks=None):
+    r"""Compute the mean over tasks of the squared error relative to the variance.
+
+    .. math:: \frac{1}{T} \sum_t \frac{\mathrm{SSE}_t}{\mathrm{SST}_t}, \qquad
+       \mathrm{SST}_t = \sum_{i \in t} (y_i - \bar y_t)^2
+
+    Predicting each task's own mean gives 1.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True targets, NaN in 2-D: missing.
+    y_pred : array-like of the same shape
+        Predictions.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y_true`.
+
+    Returns
+    -------
+    error : float
+        Tasks whose targets do not vary are left out with a warning; NaN if there is no other.
+
+    Raises
+    ------
+    ValueError
+        As in `per_task_score`.
+
+    References
+    ----------
+    J. Chen, J. Zhou, J. Ye, "Integrating low-rank and group-sparse structures for robust multi-task
+    learning", KDD 2011. https://doi.org/10.1145/2020408.2020423
+
+    Examples
+    --------
+    >>> from skmtl.metrics import normalized_mse
+    >>> normalized_mse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
+    0.125
+    """
+    names, sse, sst = _sums_of_squares(y_true, y_pred, tasks)
+    ratio = np.divide(sse, sst, out=np.full(len(sse), np.nan), where=sst > 0)
+    return _mean(dict(zip(names, ratio, strict=True)))
+
+
+def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
+    r"""Compute the mean over tasks of the root mean squared error relative to that of a constant (aRRMSE).
+
+    .. math:: \frac{1}{T} \sum_t \sqrt{\frac{\sum_{i \in t} (y_i - \hat y_i)^2}
+       {\sum_{i \in t} (y_i - m_t)^2}}
+
+    with m_t the mean of the task's training targets, as the benchmarks of multi-target regression have it.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True targets, NaN in 2-D: missing.
+    y_pred : array-like of the same shape
+        Predictions.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y_true`.
+    train_mean : array-like of shape (n_tasks,), default=None
+        m_t, in the order of the sorted tasks or of the columns. By default the mean of `y_true`.
+
+    Returns
+    -------
+    error : float
+        Tasks whose denominator is zero are left out with a warning; NaN if there is no other.
+
+    Raises
+    ------
+    ValueError
+        As in `per_task_score`, or if `train_mean` is not one number per task.
+
+    References
+    ----------
+    E. Spyromitros-Xioufis, G. Tsoumakas, W. Groves, I. Vlahavas, "Multi-target regression via input
+    space expansion", Machine Learning 104, 2016. https://doi.org/10.1007/s10994-016-5546-z
+
+    Examples
+    --------
+    >>> from skmtl.metrics import average_relative_rmse
+    >>> average_relative_rmse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
+    0.25
+    """
+    names, sse, sst = _sums_of_squares(y_true, y_pred, tasks, train_mean)
+    ratio = np.divide(sse, sst, out=np.full(len(sse), np.nan), where=sst > 0)
+    return _mean(dict(zip(names, np.sqrt(ratio), strict=True)))
+
+
 def score_predictions(estimator, y_true, y_pred, sample_weight=None):
     """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
     metric = accuracy_score if is_classifier(estimator) else r2_score
@@ -222,7 +312,8 @@ def task_scorer(
     ----------
     metric : callable or str
         ``metric(y_true, y_pred, **metric_kwargs)``, or the name of a scikit-learn scorer, which
-        then decides on sign and response method.
+        then decides on sign and response method. A metric with an argument `tasks`, such as those of this
+        module, gets the tasks and averages over them in its own way.
     average : {"macro", "pooled", "worst"}, default="macro"
         Mean over tasks, the metric on all rows together, or the score of the worst task.
     greater_is_better : bool, default=True
@@ -313,6 +404,8 @@ class _TaskScorer:
             values = _score_of_positive(values, method, classes, np.ndim(y), kwargs.get("pos_label"))
         if method == "predict_proba" and "labels" in inspect.signature(self.metric).parameters:
             kwargs.setdefault("labels", classes)  # a task may lack a class
+        if "tasks" in inspect.signature(self.metric).parameters:
+            return self.sign * float(self.metric(y, values, tasks=labels, **kwargs))
         names, blocks = _task_blocks(y, values, labels, sample_weight)
         if self.average == "pooled":
             blocks = [
@@ -474,9 +567,15 @@ def _mean(scores):
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
 
 
-def _sums_of_squares(y_true, y_pred, tasks):
-    """Task names, squared errors and squared deviations from the task's mean, summed per task."""
+def _sums_of_squares(y_true, y_pred, tasks, centers=None):
+    """Task names, squared errors and squared deviations from the task's mean or center, summed per task."""
     names, blocks = _task_blocks(y_true, y_pred, tasks, None)
+    if centers is None:
+        centers = [y.mean() if len(y) else 0.0 for y, _, _ in blocks]
+    elif np.shape(centers) != (len(names),):
+        raise ValueError(
+            f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
+        )
     sse = np.array([((y - p) ** 2).sum() for y, p, _ in blocks])
-    sst = np.array([((y - y.mean()) ** 2).sum() if len(y) else 0.0 for y, _, _ in blocks])
+    sst = np.array([((y - m) ** 2).sum() for (y, _, _), m in zip(blocks, centers, strict=True)])
     return names, sse, sst

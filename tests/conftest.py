@@ -172,6 +172,9 @@ def rng():
     return np.random.default_rng(0)
 
 
+WRAPPERS = {"SingleTask", "Pooled", "PathSearchCV"}  # of other estimators, with tests of their own
+
+
 def estimators():
     """Every public estimator class with a default constructor."""
     from sklearn.base import BaseEstimator
@@ -181,9 +184,13 @@ def estimators():
         for name in skmtl.__all__
         if inspect.isclass(item := getattr(skmtl, name)) and issubclass(item, BaseEstimator)
     }
-    return {name: cls for name, cls in found.items() if name not in ("SingleTask", "Pooled")}
+    return {name: cls for name, cls in found.items() if name not in WRAPPERS}
 
 
 def task_estimators():
-    """Those whose tasks the user names: all but the models of incomplete sources."""
-    return {name: cls for name, cls in estimators().items() if not name.startswith("IncompleteMultiSource")}
+    """Those whose tasks and strength the user names: not the models of incomplete sources and of folds."""
+    return {
+        name: cls
+        for name, cls in estimators().items()
+        if not name.startswith("IncompleteMultiSource") and not name.endswith("CV")
+    }

@@ -7,7 +7,10 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else o
 from conftest import estimators
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skmtl import GroupSparseClassifier, MultiTaskLasso, PathSearchCV
+
 ALL = [cls() for cls in estimators().values()]
+ALL += [PathSearchCV(MultiTaskLasso(), [0.01, 0.1]), PathSearchCV(GroupSparseClassifier(), [0.01])]
 
 
 @parametrize_with_checks(ALL)

@@ -11,7 +11,6 @@ from sklearn.linear_model import lasso_path
 from skmtl import (
     GroupSparseClassifier,
     GroupSparseRegressor,
-    MeanRegularizedRegressor,
     MultiTaskLasso,
     SingleTask,
     TaskStatistics,
@@ -112,7 +111,6 @@ def test_path_leaves_the_estimator_alone_and_says_what_it_is():
     "model, options, error, message",
     [
         (SingleTask(MultiTaskLasso()), {}, TypeError, "path needs a linear estimator .* got SingleTask"),
-        (MeanRegularizedRegressor(), {}, ValueError, "alpha_max exists only for penalties with a norm"),
         (MultiTaskLasso(), {"alphas": 0}, ValueError, "alphas must be at least 1"),
         (MultiTaskLasso(), {"eps": 1.0}, ValueError, "eps between 0 and 1"),
         (MultiTaskLasso(), {"alphas": [0.1, -1.0]}, ValueError, "numbers >= 0"),

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import estimators, make_layout
+from conftest import make_layout, task_estimators
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import Validator, validate
 from scipy.optimize import minimize
@@ -63,7 +63,7 @@ TARGETS = {
 NEW = np.flatnonzero(CODES == 2)[:9]
 OLD = CODES != 2
 REFUSING = {"IncompleteMultiSource", "MixedTaskModel"}
-TAKING = {name: cls for name, cls in estimators().items() if not name.startswith(tuple(REFUSING))}
+TAKING = {name: cls for name, cls in task_estimators().items() if not name.startswith(tuple(REFUSING))}
 
 
 def kinds_of(cls):
@@ -301,7 +301,7 @@ def test_the_new_coefficients_are_the_optimum(name, extra):
 
 
 def test_classes_share_the_features():
-    model = clone(estimators()["GroupSparseClassifier"](0.15))
+    model = clone(task_estimators()["GroupSparseClassifier"](0.15))
     before, after = fitted(model, 3)
     V = before.coef_.reshape(4, -1)
     _, basis, bent, _ = of_classes(before, V)
@@ -332,7 +332,7 @@ def test_positive_models_stay_positive(norm):
         DirtyRegressor(0.1, shared_ratio=0.65, positive=True), RobustRegressor(0.1, positive=True),
         TemporalRegressor(0.1, l1_ratio=0.2, group_ratio=0.2, positive=True),
         TemporalRegressor(0.1, smooth="quadratic", l1_ratio=0.2, positive=True),
-        estimators()["HierarchicalRegressor"](0.1, positive=True),
+        task_estimators()["HierarchicalRegressor"](0.1, positive=True),
     ]  # fmt: skip
     for model in others:
         _, after = fitted(model)
@@ -474,11 +474,11 @@ def test_several_tasks_in_turn_do_not_see_each_other():
 
 @pytest.mark.parametrize("name", ["ClusteredRegressor", "HierarchicalRegressor", "TemporalRegressor"])
 def test_models_that_know_their_tasks_take_several(name):
-    _, model = fitted(estimators()[name](0.1), tight=False)
+    _, model = fitted(task_estimators()[name](0.1), tight=False)
     model = pickle.loads(pickle.dumps(model))
     model.fit_task(X[:20], LAYOUT.y[:20], "fir").fit_task(X[20:40], LAYOUT.y[20:40], "gum")
     assert model.tasks_[-2:].tolist() == ["fir", "gum"] and model.coef_.shape == (7, 6)
-    once = fitted(estimators()[name](0.1), tight=False)[0].fit_task(X[20:40], LAYOUT.y[20:40], "gum")
+    once = fitted(task_estimators()[name](0.1), tight=False)[0].fit_task(X[20:40], LAYOUT.y[20:40], "gum")
     np.testing.assert_array_equal(once.coef_[-1], model.coef_[-1])
     warm = model.set_params(warm_start=True).fit(X, LAYOUT.y, tasks=NAMES[CODES])
     assert warm.coef_.shape == (5, 6)

@@ -92,8 +92,9 @@ def interleaved(runs, options, guess=None):
 def python(code, **environment):
     """CPU seconds of a fresh interpreter, and what it printed as numbers."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+    command, environment = [sys.executable, "-c", code], os.environ | environment
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(done.stderr.splitlines()[-1])

@@ -22,6 +22,7 @@ __all__ = [
     "RootTerm",
     "RowsTerm",
     "make_term",
+    "moments_pay",
 ]
 
 
@@ -29,7 +30,7 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
     """The data term in its cheapest form; `loss` may be a list with one loss per task."""
     if isinstance(loss, list):
         loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
-    if loss.quadratic and _moments_pay(data):
+    if loss.quadratic and moments_pay(data):
         return MomentsTerm(TaskStatistics.from_data(data), data.scale, fit_intercept, intercept_alpha)
     form = (
         RootTerm if isinstance(loss, RootSquaredError) else RowsTerm if loss.n_outputs == 1 else OutputsTerm
@@ -37,7 +38,7 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
     return form(data, loss, fit_intercept, intercept_alpha)
 
 
-def _moments_pay(data):
+def moments_pay(data):
     """Whether an iteration on moments is cheaper than one on rows, and they fit in memory (1 GB)."""
     p, designs, n_rows = data.n_features, data.n_designs, data.y.size
     entries = designs * p * p

@@ -4,6 +4,10 @@ from ._clustered import (
     ClusteredClassifier,
     ClusteredRegressor,
 )
+from ._cross_validated import (
+    MultiTaskElasticNetCV,
+    MultiTaskLassoCV,
+)
 from ._decomposed import (
     DirtyClassifier,
     DirtyRegressor,
@@ -72,7 +76,9 @@ __all__ = [
     "MixedTaskModel",
     "MultiTaskClassifier",
     "MultiTaskElasticNet",
+    "MultiTaskElasticNetCV",
     "MultiTaskLasso",
+    "MultiTaskLassoCV",
     "MultiTaskRegressor",
     "RobustClassifier",
     "RobustRegressor",

@@ -19,7 +19,7 @@ from .._terms import make_term
 from ..metrics import score_predictions
 from ..penalties import Positive
 from ..solvers.alternating import make_problem_of
-from ..solvers.solve import SOLVERS, blas_threads, greatest_alpha, run
+from ..solvers.solve import SOLVERS, alpha_range, blas_threads, greatest_alpha, run
 from ._transfer import TransferMixin
 
 COMMON_PARAMETERS = """alpha : float, default=1.0
@@ -257,6 +257,11 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _alpha_max(self, term):
         """`alpha_max` on a data term, of a model with alpha = 1."""
         return greatest_alpha(term, self._omega(), self.ridge, self._shared_mean())
+
+    def _alpha_grid(self, term, n_alphas, eps):
+        """Falling strengths on a geometric scale over the range that matters, of a model with alpha = 1."""
+        bounds = alpha_range(term, self._omega(), self.ridge, self._shared_mean(), eps)
+        return np.geomspace(*bounds, n_alphas)
 
     def _omega(self):
         """The penalty, on nonnegative coefficients where they are asked for."""

@@ -208,9 +208,8 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_a
 def greatest_alpha(term, penalty, ridge=0.0, mean_alpha=None):
     """`alpha_max` on a data term."""
     problem = make_problem_of(term, penalty, ridge, mean_alpha)
-    rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
-    rough = [r if r is None or r.convex else r.surrogate() for r in rough]
-    if not rough or not all(r is not None and r.is_norm(problem.shape) for r in rough):
+    rough = _norms(problem)
+    if rough is None:
         raise ValueError(
             f"alpha_max exists only for penalties with a norm; {penalty!r} has none in some part."
         )
@@ -222,6 +221,33 @@ def greatest_alpha(term, penalty, ridge=0.0, mean_alpha=None):
     image = problem.term.image(W)
     G = problem.term.gradient(W, image, problem.term.intercept(W, image, None)) + ridge * W
     return max(r.dual_norm(G) for r in rough)
+
+
+def _norms(problem):
+    """The norms of the parts, convex ones in the place of others; None where a part has none."""
+    rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
+    rough = [r if r is None or r.convex else r.surrogate() for r in rough]
+    found = bool(rough) and all(r is not None and r.is_norm(problem.shape) for r in rough)
+    return rough if found else None
+
+
+def alpha_range(term, penalty, ridge=0.0, mean_alpha=None, eps=1e-3):
+    """Greatest and least strength worth a try, of a penalty with strength 1.
+
+    From `alpha_max` to eps of it; for a penalty that gives no zeros from 1/eps times the mean second
+    derivative of the data term, where the data hardly matter, to eps times it, where the penalty hardly does.
+    """
+    if _norms(make_problem_of(term, penalty, ridge, mean_alpha)) is not None:
+        top = greatest_alpha(term, penalty, ridge, mean_alpha)
+        return top, eps * top
+    V = np.random.default_rng(0).choice([-1.0, 1.0], size=term.shape)  # <V, H V> is about the trace of H
+    V *= 1e-3 / max(np.abs(term.image(V)).max(), np.finfo(float).tiny)
+    slopes = []
+    for W in (np.zeros(term.shape), V):
+        image = term.image(W)
+        slopes.append(term.gradient(W, image, term.intercept(W, image, None)))
+    mean = np.vdot(V, slopes[1] - slopes[0]) / np.vdot(V, V)
+    return mean / eps, mean * eps
 
 
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_array
 
-from .linear_model._model import LinearModel
-from .solvers.solve import blas_threads
-from .statistics import TaskStatistics
+from ..solvers.solve import blas_threads
+from ..statistics import TaskStatistics
+from ._model import LinearModel
 
 
 @dataclass(repr=False)
@@ -65,7 +65,8 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
     tasks : array-like of shape (n_samples,), optional
         Task labels, as in `fit`.
     alphas : int or array-like of shape (n_alphas,), default=100
-        Strengths, in any order, or how many: from `alpha_max` down on a geometric scale.
+        Strengths, in any order, or how many: on a geometric scale from `alpha_max` down; for a penalty
+        that gives no zeros (quadratic ones) from 1/eps to eps times the mean second derivative of the loss.
     eps : float, default=1e-3
         Least strength over the greatest, where `alphas` is a number.
     sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
@@ -83,7 +84,7 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
     TypeError
         If the estimator is not a linear one of this library.
     ValueError
-        If an argument is malformed, or strengths are left to be chosen for a penalty that gives no zeros.
+        If an argument is malformed.
 
     See Also
     --------
@@ -110,22 +111,32 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
         data = model._read(X, y, tasks, sample_weight)
         n_rows = len(data.y)
     with blas_threads(data):
-        term = model._term(data)
-        strengths = _strengths(model, term, alphas, eps)
-        return _path(model, term, strengths, _stopping(stop_when, n_rows))
+        term, alphas = model._term(data), check_alphas(alphas, eps)
+        if isinstance(alphas, Integral):
+            alphas = model._alpha_grid(term, alphas, eps)
+        return _path(model, term, np.sort(alphas)[::-1], _stopping(stop_when, n_rows))
 
 
-def _strengths(model, term, alphas, eps):
-    """Falling strengths (n_alphas,)."""
-    if isinstance(alphas, Integral):
+def check_alphas(alphas, eps):
+    """A number of strengths, or the strengths (n_alphas,) as they were given."""
+    if isinstance(alphas, Integral) and not isinstance(alphas, bool):
         if alphas < 1 or not 0 < eps < 1:
             raise ValueError(f"alphas must be at least 1 and eps between 0 and 1; got {alphas} and {eps}.")
-        top = model._alpha_max(term)
-        return np.geomspace(top, eps * top, alphas)
+        return alphas
     alphas = check_array(alphas, ensure_2d=False, dtype=np.float64, input_name="alphas")
     if alphas.ndim != 1 or (alphas < 0).any():
         raise ValueError("alphas must be a number of strengths or a list of numbers >= 0.")
-    return np.sort(alphas)[::-1]
+    return alphas
+
+
+def solutions(model, term, strengths, warm=True):
+    """(alpha, SolverResult) of a model on its data term at every strength; each starts the next if `warm`."""
+    parts = None
+    for alpha in strengths:
+        model.alpha = float(alpha)
+        found = model._solve(term, parts)
+        parts = found.parts if warm else None
+        yield model.alpha, found
 
 
 def _stopping(stop_when, n_rows):
@@ -139,11 +150,9 @@ def _stopping(stop_when, n_rows):
 
 def _path(model, term, strengths, stop):
     """The `CoefficientPath` of a model on its data term."""
-    parts, rows = None, []
-    for alpha in strengths:
-        model.alpha = float(alpha)
-        found = model._solve(term, parts)
-        parts, b = found.parts, model._shaped_intercept(found.intercept)
+    rows = []
+    for alpha, found in solutions(model, term, strengths):
+        b = model._shaped_intercept(found.intercept)
         rows.append((alpha, model._shaped(found.coef), b, found.objective, found.gap, found.n_iter,
                      found.converged))  # fmt: skip
         if stop(*rows[-1][:3]):

@@ -1,0 +1,384 @@
+"""Cross-validation splits in which every fold holds every task."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.model_selection import BaseShuffleSplit, StratifiedKFold
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _num_samples
+
+from ._data import check_tasks, encode_tasks
+from ._tasks import missing_labels, task_labels
+
+__all__ = ["TaskKFold", "TaskShuffleSplit"]
+
+
+class TaskKFold(StratifiedKFold):
+    """K-fold cross-validation in which every training and test fold holds every task.
+
+    The rows of each task are spread evenly over the folds; for a classification target also those
+    of each class inside each task, as far as their number allows. Rows sorted by task, the usual
+    form of such data, would give plain `KFold` test folds of unseen tasks.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row.
+    shuffle : bool, default=False
+        Whether to shuffle the rows of each task before they are split.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the shuffling.
+    small_tasks : {"error", "train"}, default="error"
+        What to do with a task of fewer rows than folds: refuse it, or keep its rows in every training
+        set, so that it is never tested.
+
+    See Also
+    --------
+    TaskShuffleSplit : A given number of training rows per task.
+
+    Notes
+    -----
+    `split` takes the tasks from `task_column`, or as ``split(X, y, tasks=tasks)``; under metadata
+    routing it requests `tasks` by default. With neither all rows are one task.
+
+    In a 2-D `y` each row belongs to all tasks. Where labels are missing the rows are dealt out so that the
+    labels of each task spread over the folds, tasks with few labels first; a small task is one with a
+    single label.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.model_selection import TaskKFold
+    >>> tasks = np.array(["a", "a", "b", "b", "b", "b"])
+    >>> for train, test in TaskKFold(2).split(np.zeros((6, 1)), tasks=tasks):
+    ...     print(test, tasks[test])
+    [0 2 3] ['a' 'b' 'b']
+    [1 4 5] ['a' 'b' 'b']
+    """
+
+    __metadata_request__split = {"tasks": True}
+
+    def __init__(
+        self, n_splits=5, *, task_column=None, shuffle=False, random_state=None, small_tasks="error"
+    ):
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+        if small_tasks not in ("error", "train"):
+            raise ValueError(f"small_tasks must be 'error' or 'train'; got {small_tasks!r}.")
+        self.task_column, self.small_tasks = task_column, small_tasks
+
+    def split(self, X, y=None, groups=None, tasks=None):
+        """Generate the row numbers of the training and test sets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data; only its length and its task column matter.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Target; if it holds classes they are stratified inside each task. 2-D: its missing labels count.
+        groups : object, default=None
+            Ignored, there for compatibility.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Yields
+        ------
+        train : ndarray of int
+            Rows of the training set.
+        test : ndarray of int
+            Rows of the test set.
+
+        Raises
+        ------
+        ValueError
+            If a task has fewer rows than there are folds (one label in a 2-D `y`), or tasks are given in
+            two ways.
+        """
+        names, codes, classes = _cells(self, X, y, groups, tasks)
+        present = _present(y, len(codes))
+        if present is None or not (~present).any():
+            folds = self._folds_of_rows(names, codes, classes)
+        else:
+            folds = self._folds_of_labels(present)
+        rows = np.arange(len(codes))
+        for k in range(self.n_splits):
+            yield rows[folds != k], rows[folds == k]
+
+    def _folds_of_rows(self, names, codes, classes):
+        """Fold of every row, -1 for those of small tasks that stay in training."""
+        small = (np.bincount(codes) < self.n_splits)[codes]
+        if self.small_tasks == "error" or small.all():
+            _check_counts(
+                names,
+                codes,
+                self.n_splits,
+                f"n_splits={self.n_splits} needs at least as many rows of each task",
+                "lower n_splits, merge or leave out these tasks, use TaskShuffleSplit, or keep them in "
+                "training with small_tasks='train'",
+            )
+        folds = np.full(len(codes), -1, dtype=np.intp)
+        folds[~small] = self._folds(codes[~small], classes[~small])
+        return folds
+
+    def _folds_of_labels(self, present):
+        """Fold of every row of a 2-D y, the labels (n_samples, n_tasks) of each task spread over them."""
+        n_samples, n_tasks = present.shape
+        single = np.flatnonzero(present.sum(axis=0) == 1)
+        if len(single) and self.small_tasks == "error":
+            raise ValueError(
+                f"y has one label only for the task(s) in column(s) {single.tolist()[:5]}: no split can "
+                "both train and test; leave them out, or keep them in training with small_tasks='train'."
+            )
+        rng = check_random_state(self.random_state)
+        order = rng.permutation(n_samples) if self.shuffle else np.arange(n_samples)
+        folds = np.full(n_samples, -1, dtype=np.intp)
+        size, labels = np.zeros(self.n_splits), np.zeros((self.n_splits, n_tasks))
+        for t in np.argsort(present.sum(axis=0), kind="stable"):
+            for row in order[present[order, t] & (folds[order] < 0)]:
+                k = np.lexsort((size, labels[:, t]))[0]  # the fewest labels of the task, then the fewest rows
+                folds[row] = k
+                size[k] += 1
+                labels[k] += present[row]
+        rest = order[folds[order] < 0]
+        folds[rest] = np.arange(len(rest)) % self.n_splits
+        folds[present[:, single].any(axis=1)] = -1
+        return folds
+
+    def _folds(self, codes, classes):
+        """Fold of every row: dealt out in turn over the rows sorted by task and class.
+
+        `StratifiedKFold` on (task, class) pairs balances the pairs but not the tasks, and refuses
+        pairs with few rows.
+        """
+        n_samples = len(codes)
+        rng = check_random_state(self.random_state)
+        tie_break = rng.permutation(n_samples) if self.shuffle else np.arange(n_samples)
+        order = np.lexsort((tie_break, classes, codes))
+        dealt = np.arange(n_samples) % self.n_splits
+        if not self.shuffle:  # neighbouring rows of a cell stay in one fold, as in scikit-learn
+            dealt = dealt[np.lexsort((dealt, classes[order], codes[order]))]
+        folds = np.empty(n_samples, dtype=np.intp)
+        folds[order] = dealt
+        return folds
+
+    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X : object, default=None
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : object, default=None
+            Ignored.
+        tasks : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of folds.
+        """
+        return self.n_splits
+
+
+class TaskShuffleSplit(BaseShuffleSplit):
+    """Random splits with a given number or share of training rows from each task.
+
+    Parameters
+    ----------
+    n_splits : int, default=10
+        Number of splits.
+    train_size : float, int or dict of {task: float or int}
+        Share in (0, 1) or number of the rows of each task that are drawn for training; the rest
+        is the test set. A share is rounded down, but gives at least one row. A mapping states it for
+        every task.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws.
+
+    See Also
+    --------
+    TaskKFold : Cross-validation in which every row is tested once.
+
+    Notes
+    -----
+    Tasks are found as in `TaskKFold`. Classes keep their proportions inside each task, up to
+    rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.model_selection import TaskShuffleSplit
+    >>> tasks = np.repeat(["a", "b"], [4, 8])
+    >>> splitter = TaskShuffleSplit(1, train_size=0.25, random_state=0)
+    >>> for train, test in splitter.split(np.zeros((12, 1)), tasks=tasks):
+    ...     print(tasks[train].tolist(), len(test))
+    ['a', 'b', 'b'] 9
+    """
+
+    __metadata_request__split = {"tasks": True}
+
+    def __init__(self, n_splits=10, *, train_size, task_column=None, random_state=None):
+        super().__init__(n_splits, train_size=train_size, random_state=random_state)
+        if not isinstance(n_splits, Integral) or n_splits < 1:
+            raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
+        for size in train_size.values() if isinstance(train_size, Mapping) else [train_size]:
+            counts = isinstance(size, Integral) and size >= 1
+            if not counts and not (isinstance(size, Real) and 0 < size < 1):
+                raise ValueError(
+                    f"train_size must be a share in (0, 1) or a positive number of rows; got {size!r}."
+                )
+        self.task_column = task_column
+
+    def split(self, X, y=None, groups=None, tasks=None):
+        """Generate the row numbers of the training and test sets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data; only its length and its task column matter.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Target; if it holds classes they are stratified inside each task. Not looked at if 2-D.
+        groups : object, default=None
+            Ignored, there for compatibility.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Yields
+        ------
+        train : ndarray of int
+            Rows of the training set.
+        test : ndarray of int
+            Rows of the test set.
+
+        Raises
+        ------
+        ValueError
+            If a task has too few rows for both sets, or tasks are given in two ways.
+        """
+        names, codes, classes = _cells(self, X, y, groups, tasks)
+        counts, sizes = np.bincount(codes), self._sizes(names)
+        needed = np.array([size + 1 if isinstance(size, Integral) else 2 for size in sizes])
+        reason = (
+            f"train_size={self.train_size} and one test row need at least {needed.max()} rows of each task"
+        )
+        _check_counts(names, codes, needed, reason, "lower train_size, merge or leave out these tasks")
+        n_train = np.array(
+            [
+                size if isinstance(size, Integral) else int(n * size)
+                for n, size in zip(counts, sizes, strict=True)
+            ]
+        )
+        rng = check_random_state(self.random_state)
+        for _ in range(self.n_splits):
+            training = self._draw(codes, classes, counts, n_train.clip(1, counts - 1), rng)
+            yield np.flatnonzero(training), np.flatnonzero(~training)
+
+    def _sizes(self, names):
+        """The training size of every task."""
+        if not isinstance(self.train_size, Mapping):
+            return [self.train_size] * len(names)
+        labels = names.tolist()
+        if set(labels) != set(self.train_size):
+            unknown = [label for label in self.train_size if label not in labels][:5]
+            absent = [label for label in labels if label not in self.train_size][:5]
+            raise ValueError(
+                f"train_size must name every task; unknown tasks: {unknown}, tasks without a size: {absent}."
+            )
+        return [self.train_size[label] for label in labels]
+
+    def _draw(self, codes, classes, counts, n_train, rng):
+        """Training rows as a mask: evenly spaced ones of each task, sorted by class in random order.
+
+        Without classes this is a uniformly random subset; with them each class gets its share up to
+        one row, however rare it is.
+        """
+        order = np.lexsort((rng.permutation(len(codes)), classes, codes))
+        training = np.zeros(len(codes), dtype=bool)
+        starts = np.cumsum(counts) - counts
+        for start, n, m, offset in zip(starts, counts, n_train, rng.uniform(size=len(counts)), strict=True):
+            training[order[start + ((np.arange(m) + offset) * n / m).astype(int)]] = True
+        return training
+
+    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X : object, default=None
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : object, default=None
+            Ignored.
+        tasks : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
+        return self.n_splits
+
+
+def _cells(splitter, X, y, groups, tasks):
+    """Task names, and the task and class of each row as integers."""
+    if groups is not None:
+        warnings.warn(
+            f"The groups parameter is ignored by {type(splitter).__name__}", UserWarning, stacklevel=3
+        )
+    n_samples = _num_samples(X)
+    if tasks is not None and splitter.task_column is not None:
+        raise ValueError(
+            f"tasks= and task_column={splitter.task_column!r} both say which task a row belongs to; use one."
+        )
+    if splitter.task_column is not None:
+        tasks = task_labels(X, splitter.task_column)
+    labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
+    names, codes = encode_tasks(labels)
+    classes = np.zeros(n_samples, dtype=int)
+    if y is not None and np.ndim(y) == 1 and _holds_classes(y):
+        classes = np.unique(np.asarray(y), return_inverse=True)[1]
+    if len(classes) != n_samples:
+        raise ValueError(f"y has {len(classes)} labels but X has {n_samples} rows.")
+    return names, codes, classes
+
+
+def _present(y, n_samples):
+    """Where a 2-D y holds labels, None for any other y."""
+    if y is None or np.ndim(y) != 2:
+        return None
+    y = np.asarray(y)
+    if len(y) != n_samples:
+        raise ValueError(f"y has {len(y)} rows but X has {n_samples}.")
+    return ~missing_labels(y)
+
+
+def _holds_classes(y):
+    """Whether scikit-learn takes y for class labels; a target of whole numbers passes as well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # many different whole numbers: no harm here
+        return type_of_target(y) in ("binary", "multiclass")
+
+
+def _check_counts(names, codes, needed, reason, advice):
+    """Raise if a task has fewer rows than needed."""
+    counts = np.bincount(codes)
+    small = np.flatnonzero(counts < needed)
+    if len(small):
+        listed = ", ".join(
+            f"{name!r}: {n}"
+            for name, n in zip(names[small[:5]].tolist(), counts[small[:5]].tolist(), strict=True)
+        )
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise ValueError(
+            f"{reason}, but there are fewer in {len(small)} task(s) ({listed}{more} rows); {advice}."
+        )

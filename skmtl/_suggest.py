@@ -1,0 +1,234 @@
+"""Which structure do these tasks share? The main models, tuned alike, against the baselines."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import type_of_target
+
+from . import linear_model
+from ._data import column_names
+from ._tasks import missing_labels
+from .comparison import compare
+from .metrics import task_scorer
+from .model_selection import PathSearchCV, TaskKFold
+
+STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
+    "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
+    "GroupSparse": ({}, {"mean_alpha": [None, 0.01]}),
+    "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
+    "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
+    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
+    "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 4]}),
+    "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
+}
+N_ALPHAS, N_FOLDS = 10, 3
+LISTED = 6  # names shown in a sentence
+
+
+def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_state=0):
+    """Fit the main structures with one budget each, and say what they found.
+
+    Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
+    tasks, clusters, correlated tasks) compete with the baselines of `compare` on the same folds. Each
+    model chooses among the same number of combinations by cross-validation inside each training set,
+    features standardised there.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        Features, numbers only.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Targets; classes if they are text, boolean or whole numbers of few values.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y`.
+    cv : int, splitter or iterable of splits, default=None
+        As in `compare`.
+    scoring : str, callable or `task_scorer`, default=None
+        As in `compare`; it also chooses the strengths (R^2 by default, for classes the log-loss).
+    n_jobs : int, default=None
+        Number of processes over models and folds.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the inner folds.
+
+    Returns
+    -------
+    comparison : Comparison
+        Models ordered by score; `findings` has a sentence on what each one finds in all rows, and
+        `estimators` the tuned models, ready for `fit`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is malformed, see `compare`.
+
+    See Also
+    --------
+    compare : The same for models of your own.
+
+    Notes
+    -----
+    Each model has 20 combinations, 10 strengths along a path and 2 values of another parameter, compared in
+    3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need four
+    tasks.
+
+    References
+    ----------
+    Zhang & Yang (2022), A survey on multi-task learning, IEEE Transactions on Knowledge and Data
+    Engineering 34, https://doi.org/10.1109/TKDE.2021.3070203
+
+    Examples
+    --------
+    >>> from skmtl import suggest
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> p = make_multitask_regression(4, 30, 6, structure="mean", task_spread=0.2, random_state=0)
+    >>> found = suggest(p.X, p.y, p.tasks, cv=3)
+    >>> len(found.findings) == len(found.models)
+    True
+    """
+    names = column_names(X)
+    models = _models(X, y, tasks, scoring, random_state)
+    found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
+    findings = {}
+    with config_context(enable_metadata_routing=tasks is not None):
+        for name in found.models:
+            search = clone(models[name]).fit(X, y, **({} if tasks is None else {"tasks": tasks}))[-1]
+            findings[name] = _sentence(search, names)
+    return replace(found, findings=findings, estimators=models)
+
+
+def _models(X, y, tasks, scoring, random_state):
+    """Tuned models by name."""
+    kind = "Classifier" if _holds_classes(y) else "Regressor"
+    n_tasks = (
+        np.shape(y)[1] if np.ndim(y) == 2 else 1 if tasks is None else len(set(np.asarray(tasks).tolist()))
+    )
+    if n_tasks < 2:
+        raise ValueError("suggest needs at least two tasks: pass tasks=, or a y with one column per task.")
+    if scoring is None:
+        scoring = None if kind == "Regressor" else task_scorer("neg_log_loss", average="pooled")
+    elif not hasattr(scoring, "get_metadata_routing"):
+        scoring = task_scorer(scoring, average="pooled")
+    models = {}
+    for name, (fixed, grid) in STRUCTURES.items():
+        if name == "Clustered":
+            grid = {"n_clusters": [k for k in grid["n_clusters"] if k < n_tasks]}
+            if n_tasks < 4:
+                continue
+        search = PathSearchCV(
+            getattr(linear_model, name + kind)(tol=1e-3, **fixed),
+            N_ALPHAS,
+            param_grid=grid,
+            cv=TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train"),
+            scoring=scoring,
+        )
+        scale = StandardScaler(with_mean=not hasattr(X, "tocsr"))
+        models[name + kind] = Pipeline([("scale", scale), ("search", search)])
+    return models
+
+
+def _holds_classes(y):
+    """Whether the targets are classes: text, truth values, or a few whole numbers."""
+    y = np.asarray(y)
+    present = y[~missing_labels(y)]
+    if present.dtype.kind in "OUSb":
+        return True
+    few = len(np.unique(present)) <= max(2, min(20, len(present) // 10))
+    return type_of_target(present) in ("binary", "multiclass") and few
+
+
+# --- what a model found ---
+
+
+def _sentence(search, names):
+    """What the best model of a search says about the tasks and the features."""
+    model = search.best_estimator_
+    name = type(model).__name__.removesuffix("Regressor").removesuffix("Classifier")
+    chosen = ", ".join(f"{key}={_short(value)}" for key, value in search.best_params_.items())
+    return f"{FINDINGS[name](model, names)} ({chosen})"
+
+
+def _short(value):
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _listed(items):
+    """The first few of a list in words."""
+    items = [str(item) for item in items]
+    return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")
+
+
+def _features(positions, names):
+    names = names if names is not None else [f"x{j}" for j in range(max(positions, default=0) + 1)]
+    return _listed(names[j] for j in positions)
+
+
+def _common(model, names):
+    share = np.sum(np.square(model.deviation_coef_)) / max(np.sum(np.square(model.coef_)), 1e-300)
+    return f"Tasks deviate from a common model: {share:.0%} of the squared coefficients are their own"
+
+
+def _support(model, names):
+    found, p = model.support_, model.coef_.shape[-1]
+    if len(found) == p:
+        return f"All {p} features are in use"
+    if not len(found):
+        return (
+            "No feature is in use beyond the common model"
+            if model.mean_alpha is not None
+            else "No feature is in use"
+        )
+    return f"{len(found)} of {p} features are in use, the same for all tasks: {_features(found, names)}"
+
+
+def _rank(model, names):
+    most = min(model.n_tasks_, model.coef_.shape[-1])
+    return f"The tasks' coefficients span {model.rank_} of {most} directions"
+
+
+def _parts(model, names):
+    shared = np.flatnonzero(_flat(model.shared_coef_).any(axis=0))
+    private = np.count_nonzero(_flat(model.private_coef_))
+    return (
+        f"{len(shared)} features are shared ({_features(shared, names)}), {private} coefficients are private"
+    )
+
+
+def _flat(coef):
+    return np.reshape(coef, (-1, np.shape(coef)[-1]))
+
+
+def _outliers(model, names):
+    found = model.outlier_tasks_.tolist()
+    if not found:
+        return "No task stands apart"
+    return f"{len(found)} of {model.n_tasks_} tasks stand apart: {_listed(found)}"
+
+
+def _clusters(model, names):
+    groups = [model.tasks_[model.labels_ == c].tolist() for c in range(model.labels_.max() + 1)]
+    return f"{len(groups)} clusters of tasks: " + "; ".join(f"[{_listed(group)}]" for group in groups)
+
+
+def _relations(model, names):
+    C = model.task_correlation_ - 2 * np.eye(model.n_tasks_)
+    s, t = np.unravel_index(np.argmax(C), C.shape)
+    upper = model.task_correlation_[np.triu_indices(model.n_tasks_, 1)]
+    return (
+        f"Coefficients of two tasks correlate by {np.median(upper):.2f} in the median, most those of "
+        f"{model.tasks_[s]} and {model.tasks_[t]} ({C[s, t]:.2f})"
+    )
+
+
+FINDINGS = {
+    "MeanRegularized": _common,
+    "GroupSparse": _support,
+    "TraceNorm": _rank,
+    "Dirty": _parts,
+    "Robust": _outliers,
+    "Clustered": _clusters,
+    "TaskRelationship": _relations,
+}

@@ -1,0 +1,259 @@
+"""The multi-task Lasso and elastic net with a strength chosen by cross-validation."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.metrics import mean_squared_error
+from sklearn.utils import indexable
+from sklearn.utils._param_validation import Interval
+
+from ..metrics import task_scorer
+from ._group_sparse import MultiTaskElasticNet, MultiTaskLasso
+from ._model import COMMON_PARAMETERS, estimator
+from ._search import PathSearchCV
+
+CV_PARAMETERS = """alphas : int or array-like of shape (n_alphas,), default=100
+        Strengths, or how many of them from `alpha_max` down.
+    eps : float, default=1e-3
+        Least strength over the greatest, where `alphas` is a number.
+    cv : int, splitter or iterable of splits, default=None
+        By default 5 folds; `TaskKFold` where rows have task labels or labels are missing.
+    n_jobs : int, default=None
+        Number of processes."""
+
+CV_ATTRIBUTES = """alpha_ : float
+        The strength of least mean squared error.
+    alphas_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
+        Strengths, falling.
+    mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_l1_ratio, n_alphas, n_folds)
+        Mean squared error of each strength on each test set."""
+
+
+def documented(cls):
+    """Fill in what the classes share; the strength is not a parameter of theirs."""
+    strength = COMMON_PARAMETERS[: COMMON_PARAMETERS.index("ridge :")]
+    text = estimator(cls).__doc__.replace(strength, "").replace("%(cv)s", CV_PARAMETERS)
+    cls.__doc__ = text.replace("%(cv_attributes)s", CV_ATTRIBUTES)
+    return cls
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CrossValidated(MultiTaskLasso, ABC):
+    """Chooses the strength along paths, then is the model at that strength."""
+
+    alpha: float = field(init=False, default=1.0)
+    alphas: Any = 100
+    eps: float = 1e-3
+    cv: Any = None
+    n_jobs: int | None = None
+
+    _parameter_constraints = {
+        **{key: value for key, value in MultiTaskLasso._parameter_constraints.items() if key != "alpha"},
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "eps": [Interval(Real, 0, 1, closed="neither")],
+        "cv": ["cv_object"],
+        "n_jobs": [None, Integral],
+    }
+
+    @abstractmethod
+    def _model(self):
+        """The model whose strength is chosen, and the other parameters to search."""
+
+    def _penalty(self):
+        return self._chosen._penalty()
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Choose the strength of least mean squared error on the test sets, and fit with it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row of a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+            Nonnegative weights, in the squared errors as well.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is malformed; the message names it.
+        """
+        model, ratios = self._model()
+        model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight}
+        model._read(X, y, **given)  # malformed data are refused in words about them, not about folds
+        given = {key: np.asarray(value) for key, value in given.items() if value is not None}
+        grid = {} if ratios is None else {"l1_ratio": ratios}
+        scorer = task_scorer(mean_squared_error, average="pooled", greater_is_better=False)
+        search = PathSearchCV(
+            model, self.alphas, self.eps, grid, self.cv, scorer, n_jobs=self.n_jobs, error_score="raise"
+        )
+        X, y = indexable(X, y)
+        cv, split_params = search._splitter(X, y, tasks, {})
+        search._search(X, y, list(cv.split(X, y, **split_params)), given, given, scorer, "score")
+        self._chosen = model.set_params(**search.best_params_).fit(X, y, **given)
+        vars(self).update((key, value) for key, value in vars(model).items() if key.endswith("_"))
+        self.alpha_ = model.alpha
+        if ratios is not None:
+            self.l1_ratio_ = model.l1_ratio
+        self._set_path(search, ratios)
+        return self
+
+    def _set_path(self, search, ratios):
+        """The strengths and their errors on all test sets, for each ratio."""
+        results, params = search.cv_results_, search.cv_results_["params"]
+        errors = -np.stack([results[f"split{k}_test_score"] for k in range(search.n_splits_)], axis=-1)
+        rows = [
+            sorted(
+                (at for at, one in enumerate(params) if one.get("l1_ratio") == ratio),
+                key=lambda at: -params[at]["alpha"],
+            )
+            for ratio in ([None] if ratios is None else ratios)
+        ]
+        alphas = np.array([[params[at]["alpha"] for at in row] for row in rows])
+        one = len(rows) == 1
+        self.mse_path_ = errors[rows[0]] if one else errors[np.array(rows)]
+        self.alphas_ = alphas[0] if one or not isinstance(self.alphas, Integral) else alphas
+
+    def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
+        """Smallest strength at which the coefficients are all zero: the top of the grid.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        return self._model()[0].alpha_max(X, y, tasks=tasks, sample_weight=sample_weight)
+
+    @property
+    def fit_statistics(self):
+        raise AttributeError(f"{type(self).__name__} needs the rows, to hold some of them out.")
+
+    def _common(self, cls):
+        """A model with the parameters that it has in common with this one."""
+        params = self.get_params(deep=False)
+        return cls(**{key: params[key] for key in cls._get_param_names() if key in params})
+
+
+@documented
+class MultiTaskLassoCV(CrossValidated):
+    """Multi-task Lasso whose strength is chosen by cross-validation; drop-in for scikit-learn's class.
+
+    Minimises the objective of `MultiTaskLasso` at the strength of least mean squared error
+
+    .. math::
+
+        \\frac{1}{K} \\sum_{k=1}^K \\frac{1}{N_k} \\sum_{i, t} (Y_{it} - \\hat Y_{it}^{(k)})^2
+
+    over the N_k labels of the test sets.
+
+    Parameters
+    ----------
+    %(parameters)s
+    copy_X : bool, default=True
+        For compatibility; X is never overwritten.
+    random_state : int, RandomState instance or None, default=None
+        For compatibility; the solver is deterministic.
+    selection : {"cyclic", "random"}, default="cyclic"
+        For compatibility; the order of the updates does not change the solution.
+    %(cv)s
+
+    Attributes
+    ----------
+    %(cv_attributes)s
+    %(attributes)s
+
+    References
+    ----------
+    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
+    multiple classification problems, Statistics and Computing 20,
+    https://doi.org/10.1007/s11222-008-9111-x
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskLassoCV
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=5, n_samples=40, n_features=20, random_state=0)
+    >>> model = MultiTaskLassoCV(alphas=20).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.mse_path_.shape, bool(model.alphas_[-1] <= model.alpha_ <= model.alphas_[0])
+    ((20, 5), True)
+    """
+
+    def _model(self):
+        return self._common(MultiTaskLasso), None
+
+
+@documented
+class MultiTaskElasticNetCV(CrossValidated):
+    """Multi-task elastic net whose strength, and ratio, are chosen by cross-validation.
+
+    Drop-in for scikit-learn's class. Minimises the objective of `MultiTaskElasticNet` at the strength and
+    the ratio of least mean squared error
+
+    .. math::
+
+        \\frac{1}{K} \\sum_{k=1}^K \\frac{1}{N_k} \\sum_{i, t} (Y_{it} - \\hat Y_{it}^{(k)})^2
+
+    over the N_k labels of the test sets.
+
+    Parameters
+    ----------
+    %(parameters)s
+    copy_X : bool, default=True
+        For compatibility; X is never overwritten.
+    random_state : int, RandomState instance or None, default=None
+        For compatibility; the solver is deterministic.
+    selection : {"cyclic", "random"}, default="cyclic"
+        For compatibility; the order of the updates does not change the solution.
+    %(cv)s
+    l1_ratio : float or list of float, default=0.5
+        Share of the norm in the penalty; of a list the best one is chosen.
+
+    Attributes
+    ----------
+    l1_ratio_ : float
+        The ratio of least mean squared error.
+    %(cv_attributes)s
+    %(attributes)s
+
+    References
+    ----------
+    Zou & Hastie (2005), Regularization and variable selection via the elastic net, JRSS B 67,
+    https://doi.org/10.1111/j.1467-9868.2005.00503.x
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskElasticNetCV
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=5, n_samples=40, n_features=20, random_state=0)
+    >>> model = MultiTaskElasticNetCV(alphas=20, l1_ratio=[0.5, 0.9]).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.mse_path_.shape, model.l1_ratio_ in (0.5, 0.9)
+    ((2, 20, 5), True)
+    """
+
+    l1_ratio: Any = 0.5
+
+    _parameter_constraints = {
+        **CrossValidated._parameter_constraints,
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
+    }
+
+    def _model(self):
+        ratios = list(dict.fromkeys(np.atleast_1d(self.l1_ratio).tolist()))
+        model = self._common(MultiTaskElasticNet).set_params(l1_ratio=ratios[0])
+        return model, ratios

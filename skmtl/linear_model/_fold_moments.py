@@ -1,0 +1,147 @@
+"""Cross-validation of the squared loss on second moments: fits and scores without the rows of a fold."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import mean_squared_error, r2_score, root_mean_squared_error
+from sklearn.utils import _safe_indexing
+
+from .._data import find_tasks
+from .._terms import moments_pay
+from ..metrics import _TaskScorer
+from ..statistics import TaskStatistics
+from ._base import LinearRegressor
+
+MOST_NUMBERS = 1e8  # in the moments of all test sets together
+NAMES = {
+    "r2": (r2_score, 1),
+    "neg_mean_squared_error": (mean_squared_error, -1),
+    "neg_root_mean_squared_error": (root_mean_squared_error, -1),
+}
+
+
+class FoldMoments:
+    """Moments of all rows and of every test set; those of a training set are the difference."""
+
+    def __init__(self, reader, total, tests):
+        self.reader, self.total, self.tests = reader, total, tests
+
+    @classmethod
+    def of(cls, model, X, y, fit_params, splits):
+        """Moments of the test sets, None where the rows are needed or serve as well."""
+        known = y is not None and set(fit_params) <= {"tasks", "sample_weight"}
+        if not (known and _plain(model) and _complementary(splits, len(y))):
+            return None
+        given = {"tasks": None, "sample_weight": None, **fit_params}
+        reader = clone(model).set_params(alpha=1.0)
+
+        def read(rows, model):
+            parts = (None if part is None else _safe_indexing(part, rows) for part in (X, y, *given.values()))
+            return model._read(*parts)
+
+        try:
+            reader._validate_params()
+            data = reader._read(X, y, **given)
+            too_many = data.n_designs * data.n_features**2 * len(splits) > MOST_NUMBERS
+            # where solutions are local ones, the last digit of a moment may decide between them
+            if too_many or not moments_pay(data) or not reader._penalty().convex:
+                return None
+            tests = [TaskStatistics.from_data(read(test, clone(reader))) for _, test in splits]
+        except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
+            return None
+        once = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
+        total = sum(tests[1:], start=tests[0]) if (once == 1).all() else TaskStatistics.from_data(data)
+        found = cls(reader, total, tests)
+        lost = any(len(found.training(k).tasks) < len(total.tasks) for k in range(len(tests)))
+        return None if lost else found
+
+    def training(self, k):
+        """Moments of a training set; k = None is all rows."""
+        return self.total if k is None else self.total - self.tests[k]
+
+    def read(self, model, k):
+        """The training data of a model, which knows of X and y what it would know from their rows."""
+        stats = model._read_statistics(self.training(k))
+        for name in ("_layout_", "tasks_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self.reader, name):
+                setattr(model, name, getattr(self.reader, name))
+        return stats
+
+    def scores(self, wanted, W, b, k, part):
+        """Scores of coefficients on the test or the training set of a split."""
+        stats = self.tests[k] if part == "test" else self.training(k)
+        at = find_tasks(stats.tasks, self.total.tasks)
+        errors = squared_errors(stats, W[at], b[at])
+        if isinstance(wanted, tuple):
+            return _score(*wanted, stats, errors)
+        return {name: _score(*one, stats, errors) for name, one in wanted.items()}
+
+
+def _plain(model):
+    """Whether moments hold what the model reads of its data."""
+    regressor = isinstance(model, LinearRegressor) and type(model)._read is LinearRegressor._read
+    return regressor and getattr(model._loss(), "quadratic", False)
+
+
+def _complementary(splits, n):
+    """Whether training and test set of each split are all n rows."""
+    return all(
+        len(train) + len(test) == n and len(test) and np.bincount(np.concatenate([train, test])).max() == 1
+        for train, test in splits
+    )
+
+
+def squared_errors(stats, W, b):
+    """Sum of squared errors of every task, shape (n_tasks,)."""
+    used = np.flatnonzero(W.any(axis=0))
+    W, xx, x_mean, xy = W[:, used], stats.xx, stats.x_mean[:, used], stats.xy[:, used]
+    if len(used) < xx.shape[1]:
+        xx = xx[:, used[:, None], used]
+    image = W @ xx[0] if len(xx) == 1 else np.matmul(xx, W[:, :, None])[:, :, 0]
+    about_mean = np.einsum("tj,tj->t", W, image - 2 * xy) + stats.yy
+    offset = stats.y_mean - (W * x_mean).sum(axis=1) - b
+    return np.maximum(about_mean + stats.weight * offset**2, 0.0)
+
+
+# --- scores ---
+
+
+def moment_scores(scoring, moments, tasks_passed):
+    """(metric, sign, average) of what is scored, by name for several; None if it takes predictions."""
+    if isinstance(scoring, dict):
+        found = {name: moment_scores(one, moments, tasks_passed) for name, one in scoring.items()}
+        return None if None in found.values() else found
+    if isinstance(scoring, (list, tuple, set)):
+        return moment_scores({name: name for name in scoring}, moments, tasks_passed)
+    shared = moments.reader._layout_ == "shared"
+    missing = shared and len(moments.total.xx) > 1
+    if scoring is None:
+        found = (r2_score, 1, "macro" if shared else "pooled")
+    elif isinstance(scoring, str) and scoring in NAMES and not (missing or tasks_passed):
+        found = (*NAMES[scoring], "macro" if shared else "pooled")
+    elif type(scoring) is _TaskScorer and not scoring.kwargs and scoring.average != "worst":
+        if scoring.response_method != "predict" or scoring.task_column is not None:
+            return None
+        found = (scoring.metric, scoring.sign, scoring.average)
+    else:
+        return None
+    if found[0] not in {metric for metric, _ in NAMES.values()}:
+        return None
+    return found if all(_varies(stats) for stats in moments.tests) else None
+
+
+def _varies(stats):
+    """Whether R^2 exists for every task."""
+    return bool((stats.count > 1).all() and (stats.yy > 1e-10 * stats.weight * stats.y_mean**2).all())
+
+
+def _score(metric, sign, average, stats, errors):
+    """One score from sums of squared errors."""
+    weight, squares = stats.weight, stats.yy
+    if average == "pooled":
+        center = weight @ stats.y_mean / weight.sum()
+        squares = np.array([squares.sum() + weight @ (stats.y_mean - center) ** 2])
+        errors, weight = errors.sum(keepdims=True), weight.sum(keepdims=True)
+    if metric is r2_score:
+        return float(sign * np.mean(1 - errors / squares))
+    mean = errors / weight
+    return float(sign * np.mean(np.sqrt(mean) if metric is root_mean_squared_error else mean))

@@ -1,0 +1,619 @@
+"""Search of the strength, and of other parameters, along warm-started paths."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Number, Real
+from typing import Any
+
+import numpy as np
+from sklearn import config_context, get_config
+from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
+from sklearn.model_selection import ParameterGrid, check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._validation import (
+    _insert_error_scores,
+    _score,
+    _warn_or_raise_about_fit_failures,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags, indexable
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.metadata_routing import MethodMapping, get_routing_for_object
+from sklearn.utils.metaestimators import _safe_split, available_if
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params, check_is_fitted
+
+from .._data import column_names
+from .._split import TaskKFold
+from .._tasks import final_task_column, missing_labels
+from ..solvers.solve import blas_threads
+from ._fold_moments import FoldMoments, moment_scores
+from ._model import LinearModel
+from ._path import check_alphas, solutions
+
+
+def _delegates(method):
+    """Condition of a method that the estimator, once fitted the best one, must have."""
+    return lambda self: (
+        hasattr(getattr(self, "best_estimator_", self.estimator), method) and self._refitted(method)
+    )
+
+
+class PathSearchCV(BaseSearchCV):
+    r"""Grid search over the strength of a linear multi-task model, and any other parameters.
+
+    Finds what `sklearn.model_selection.GridSearchCV` finds with the same folds, scoring and grid, the
+    strength of greatest mean score,
+
+    .. math:: \hat\alpha = \arg\max_\alpha \frac{1}{K} \sum_{k=1}^K \mathrm{score}_k(\hat W_k(\alpha)),
+
+    but computes the solutions of a fold as one path: each strength starts from the solution at the one
+    before, on the same data terms. For the squared loss the second moments of a training set are those of
+    all rows less those of its test set, and R^2 and squared errors are computed from them too.
+
+    Parameters
+    ----------
+    estimator : linear estimator of skmtl, or Pipeline that ends with one
+        Its `alpha` is searched; the other parameters hold unless `param_grid` names them.
+    alphas : int or array-like of shape (n_alphas,), default=100
+        Strengths, or how many of them: on all rows, for each combination of other parameters, from
+        `alpha_max` down (see `skmtl.path`).
+    eps : float, default=1e-3
+        Least strength over the greatest, where `alphas` is a number.
+    param_grid : dict of {str: sequence}, or list of these, default=None
+        Other parameters to search; the strength must not be among them.
+    cv : int, splitter or iterable of splits, default=None
+        By default and for an int as in `GridSearchCV`, but `TaskKFold` where rows have task labels or
+        labels are missing.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in `GridSearchCV`; also a `skmtl.metrics.task_scorer`. By default the estimator's `score`.
+    refit : bool, str or callable, default=True
+        As in `GridSearchCV`.
+    n_jobs : int, default=None
+        Number of processes over folds and combinations.
+    one_standard_error : bool, default=False
+        Choose the greatest strength whose mean score is within one standard error of the best one's,
+        the other parameters as they are there: a simpler model that is not clearly worse.
+    error_score : "raise" or float, default=nan
+        Score of a fit that fails.
+    return_train_score : bool, default=False
+        Whether to score the training sets as well.
+    verbose : int, default=0
+        Print one line per path.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        As in `GridSearchCV`, with the time of each step of a path as `fit_time`.
+    best_estimator_ : estimator
+        Refitted on all rows at the best parameters.
+    best_params_ : dict
+        The best parameters, among them the strength.
+    best_score_ : float
+        Their mean score.
+    best_index_ : int
+        Their position in `cv_results_`.
+    scorer_ : callable or dict
+        The scorer.
+    n_splits_ : int
+        Number of splits.
+    refit_time_ : float
+        Seconds for refitting.
+    multimetric_ : bool
+        Whether there are several scores.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Names of the columns of X, if it has names.
+
+    Raises
+    ------
+    TypeError
+        If the model is not a linear one of this library.
+    ValueError
+        If an argument is malformed.
+
+    See Also
+    --------
+    skmtl.path : The solutions along one path.
+    MultiTaskLassoCV : The same for the multi-task Lasso, as scikit-learn has it.
+
+    Notes
+    -----
+    Models that are not convex start anew at each strength: they find what a fit finds. Transformers of a
+    Pipeline are fitted once per fold and combination. `fit` takes `tasks` with and without metadata
+    routing.
+
+    References
+    ----------
+    Friedman, Hastie & Tibshirani (2010), Regularization paths for generalized linear models via
+    coordinate descent, J. Statistical Software 33, https://doi.org/10.18637/jss.v033.i01
+
+    Examples
+    --------
+    >>> from skmtl import MeanRegularizedRegressor, PathSearchCV
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(10, 20, 5, structure="mean", random_state=0)
+    >>> search = PathSearchCV(MeanRegularizedRegressor(), alphas=[0.01, 0.1, 1, 10])
+    >>> search.fit(data.X, data.y, tasks=data.tasks).best_params_
+    {'alpha': 0.1}
+    >>> search.predict(data.X, tasks=data.tasks).shape
+    (200,)
+    """
+
+    _parameter_constraints = {
+        **BaseSearchCV._parameter_constraints,
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "eps": [Interval(Real, 0, 1, closed="neither")],
+        "param_grid": [None, dict, list],
+        "one_standard_error": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        alphas=100,
+        eps=1e-3,
+        param_grid=None,
+        cv=None,
+        scoring=None,
+        refit=True,
+        n_jobs=None,
+        *,
+        one_standard_error=False,
+        error_score=np.nan,
+        return_train_score=False,
+        verbose=0,
+    ):
+        super().__init__(
+            estimator, cv=cv, scoring=scoring, refit=refit, n_jobs=n_jobs, error_score=error_score,
+            return_train_score=return_train_score, verbose=verbose,
+        )  # fmt: skip
+        self.alphas, self.eps, self.param_grid = alphas, eps, param_grid
+        self.one_standard_error = one_standard_error
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, *, tasks=None, **params):
+        """Search, and refit with the best parameters.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if the model has `task_column`.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets, as in the model's `fit`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+        **params : dict
+            Further metadata (`sample_weight`, `groups`, ...), as in `GridSearchCV`.
+
+        Returns
+        -------
+        self
+        """
+        self._model()
+        params = params if tasks is None else {**params, "tasks": tasks}
+        with _routing(tasks):
+            scorer, metric = self._get_scorers()
+            X, y = indexable(X, y)
+            params = _check_method_params(X, params=params)
+            routed = self._get_routed_params_for_fit(params)
+            cv, split_params = self._splitter(X, y, tasks, routed.splitter.split)
+            splits = list(cv.split(X, y, **split_params))
+            self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric)
+            if self.refit:
+                self._refit(X, y, routed.estimator.fit)
+        self.scorer_ = getattr(scorer, "_scorers", scorer)
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags = get_tags(self.estimator).target_tags
+        return tags
+
+    def get_metadata_routing(self):
+        """Metadata routing of the search: `fit`, `score` and, for tasks, the methods that predict.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            The router.
+        """
+        mapping = MethodMapping()
+        for method in ("fit", "predict", "predict_proba", "decision_function"):
+            mapping.add(caller=method, callee=method)
+        return super().get_metadata_routing().add(estimator=self.estimator, method_mapping=mapping)
+
+    # --- what is searched ---
+
+    def _model(self):
+        """The linear model and the name of its strength."""
+        model, prefix = self.estimator, ""
+        if isinstance(model, Pipeline):
+            prefix, model = model.steps[-1][0] + "__", model.steps[-1][1]
+        if not isinstance(model, LinearModel) or "alpha" not in model.get_params(deep=False):
+            raise TypeError(
+                "PathSearchCV needs a linear estimator of skmtl with a strength alpha, or a Pipeline that "
+                f"ends with one; got {type(model).__name__}. GridSearchCV serves any estimator."
+            )
+        return model, prefix + "alpha"
+
+    def _grids(self):
+        grids = self.param_grid or {}
+        return [grids] if isinstance(grids, Mapping) else grids
+
+    def _names_in_grid(self):
+        """Names of the parameters that are searched beside the strength."""
+        return {name for grid in self._grids() for name in grid}
+
+    def _candidates(self, run, name):
+        """All combinations of parameters in the order of `GridSearchCV`, and which of them make a path.
+
+        A path is a list of positions in falling order of the strength.
+        """
+        if name in self._names_in_grid():
+            raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
+        alphas = check_alphas(self.alphas, self.eps)
+        candidates, paths = [], {}
+        for i, grid in enumerate(self._grids()):
+            if isinstance(alphas, Integral):
+                found = [
+                    {**combination, name: alpha}
+                    for combination in ParameterGrid(grid)
+                    for alpha in run.alpha_grid(combination, alphas, self.eps).tolist()
+                ]
+            else:
+                found = list(ParameterGrid({**grid, name: alphas.tolist()}))
+            for candidate in found:  # values come from one list: the same object in every combination
+                rest = (i, *(id(value) for key, value in sorted(candidate.items()) if key != name))
+                paths.setdefault(rest, []).append(len(candidates))
+                candidates.append(candidate)
+        return candidates, [sorted(path, key=lambda at: -candidates[at][name]) for path in paths.values()]
+
+    def _splitter(self, X, y, tasks, split_params):
+        """The splitter and the arguments of its `split`."""
+        if not (self.cv is None or isinstance(self.cv, Integral)):
+            return check_cv(self.cv, y, classifier=is_classifier(self.estimator)), split_params
+        n_splits = 5 if self.cv is None else self.cv
+        if np.ndim(y) == 2:
+            return (TaskKFold(n_splits) if missing_labels(np.asarray(y)).any() else check_cv(n_splits)), {}
+        if tasks is not None:
+            return TaskKFold(n_splits), {"tasks": tasks}
+        column, may_move = final_task_column(self.estimator)
+        if column is None:
+            return check_cv(n_splits, y, classifier=is_classifier(self.estimator)), {}
+        if may_move and column not in (column_names(X) or []):
+            raise ValueError(
+                f"task_column={column!r} is a column that earlier steps of the Pipeline put out; give "
+                "cv=TaskKFold(task_column=...) the column of X that holds the tasks."
+            )
+        return TaskKFold(n_splits, task_column=column), {}
+
+    # --- the search ---
+
+    def _search(self, X, y, splits, fit_params, score_params, scorer, metric):
+        """Results of all candidates on all splits, and the best one."""
+        _, name = self._model()
+        run = _Run(
+            clone(self.estimator), name, X, y, fit_params, score_params, scorer, self.error_score,
+            self.return_train_score,
+        )  # fmt: skip
+        run.look_for_moments(splits, self._names_in_grid(), self.scoring)
+        candidates, paths = self._candidates(run, name)
+        out = self._evaluate(run, candidates, paths, splits)
+        self._choose(candidates, splits, out, metric, name)
+
+    def _evaluate(self, run, candidates, paths, splits):
+        """Results by candidate and split, in one list as `GridSearchCV` makes it."""
+        jobs = [(path, k) for path in paths for k in range(len(splits))]
+        outcomes = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
+            delayed(run)([candidates[at] for at in path], k, *splits[k]) for path, k in jobs
+        )
+        out = [[None] * len(splits) for _ in candidates]
+        for (path, k), results in zip(jobs, outcomes, strict=True):
+            if self.verbose > 0:
+                seconds = sum(result["fit_time"] + result["score_time"] for result in results)
+                print(f"[split {k + 1}/{len(splits)}] {len(path)} strengths in {seconds:.2f} s")
+            for at, result in zip(path, results, strict=True):
+                out[at][k] = result
+        out = [result for row in out for result in row]
+        if not out:
+            raise ValueError("No fits were performed: cv gives no split or param_grid no candidate.")
+        _warn_or_raise_about_fit_failures(out, self.error_score)
+        if callable(self.scoring):
+            _insert_error_scores(out, self.error_score)
+        return out
+
+    def _choose(self, candidates, splits, out, metric, name):
+        """Set what is known of the candidates and which is the best."""
+        first = out[0]["test_scores"]
+        self.n_splits_, self.multimetric_ = len(splits), isinstance(first, dict)
+        self.cv_results_ = results = self._format_results(candidates, len(splits), out)
+        if callable(self.scoring) and self.multimetric_:
+            self._check_refit_for_multimetric(first)
+            metric = self.refit
+        if not self.refit and self.multimetric_:
+            return
+        self.best_index_ = self._select_best_index(self.refit, metric, results)
+        if self.one_standard_error:
+            if callable(self.refit):
+                raise ValueError("one_standard_error=True and a callable refit both choose; use one.")
+            self.best_index_ = self._simplest(results, metric, name)
+        if not callable(self.refit):
+            self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
+        self.best_params_ = results["params"][self.best_index_]
+
+    def _simplest(self, results, metric, name):
+        """Greatest strength within one standard error of the best score, all else equal."""
+        best, mean = results["params"][self.best_index_], results[f"mean_test_{metric}"]
+        scores = [results[f"split{k}_test_{metric}"][self.best_index_] for k in range(self.n_splits_)]
+        least = mean[self.best_index_] - np.std(scores, ddof=1) / np.sqrt(self.n_splits_)
+        alike = [
+            at
+            for at, candidate in enumerate(results["params"])
+            if mean[at] >= least and all(candidate.get(key) is best[key] for key in best if key != name)
+        ]
+        return max(alike, key=lambda at: results["params"][at][name], default=self.best_index_)
+
+    def _refit(self, X, y, fit_params):
+        start = time.time()
+        self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
+        self.best_estimator_.fit(X, y, **fit_params)
+        self.refit_time_ = time.time() - start
+        if hasattr(self.best_estimator_, "feature_names_in_"):
+            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+    def _run_search(self, evaluate_candidates):
+        """Not called: `fit` follows paths."""
+        raise AssertionError("PathSearchCV evaluates whole paths.")
+
+    # --- use of the best estimator ---
+
+    def _refitted(self, method):
+        if not self.refit:
+            raise AttributeError(f"this PathSearchCV was made with refit=False; {method} needs a refit.")
+        return True
+
+    def _call(self, method, X, tasks):
+        check_is_fitted(self)
+        with _routing(tasks):
+            return getattr(self.best_estimator_, method)(X, **({} if tasks is None else {"tasks": tasks}))
+
+    def score(self, X, y=None, *, tasks=None, **params):
+        """Score of the best estimator by the scorer of the search.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+        **params : dict
+            Further metadata of the scorer, under metadata routing.
+
+        Returns
+        -------
+        score : float
+        """
+        with _routing(tasks):
+            return super().score(X, y, **(params if tasks is None else {**params, "tasks": tasks}))
+
+    @available_if(_delegates("predict"))
+    def predict(self, X, *, tasks=None):
+        """Predictions of the best estimator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            As in the estimator's `predict`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        """
+        return self._call("predict", X, tasks)
+
+    @available_if(_delegates("predict_proba"))
+    def predict_proba(self, X, *, tasks=None):
+        """Probabilities of the classes by the best estimator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            As in the estimator's `predict_proba`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+
+        Returns
+        -------
+        proba : ndarray
+            As the estimator gives it.
+        """
+        return self._call("predict_proba", X, tasks)
+
+    @available_if(_delegates("decision_function"))
+    def decision_function(self, X, *, tasks=None):
+        """Decision values of the best estimator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            As in the estimator's `decision_function`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+
+        Returns
+        -------
+        decision : ndarray
+            As the estimator gives it.
+        """
+        return self._call("decision_function", X, tasks)
+
+
+def _routing(tasks):
+    """Metadata routing for tasks that were passed, in any case."""
+    return config_context(
+        enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]
+    )
+
+
+# --- one path on one split ---
+
+
+@dataclass
+class _Run:
+    """Fits the candidates of a path on one split and scores each."""
+
+    estimator: Any
+    name: str
+    X: Any
+    y: Any
+    fit_params: dict
+    score_params: dict
+    scorer: Any
+    error_score: Any
+    return_train_score: bool
+    moments: FoldMoments | None = None
+    scores: dict | None = None
+
+    def look_for_moments(self, splits, names, scoring):
+        """Second moments in the place of the rows, for fits and for scores, where they are enough."""
+        if names & {"task_column", "loss", "penalty", "norm", "relaxation"} or isinstance(
+            self.estimator, Pipeline
+        ):
+            return
+        self.moments = FoldMoments.of(self.estimator, self.X, self.y, self.fit_params, splits)
+        weighted = {**self.fit_params, **self.score_params}.get("sample_weight") is not None
+        if self.moments is not None and not weighted:
+            tasks_passed = self.fit_params.get("tasks") is not None
+            self.scores = moment_scores(scoring, self.moments, tasks_passed)
+
+    def alpha_grid(self, combination, n_alphas, eps):
+        """Falling strengths for all rows."""
+        _, model, data = self._ready(combination, slice(None), None)
+        with blas_threads(data):
+            return model._alpha_grid(model._term(data), n_alphas, eps)
+
+    def _ready(self, params, train, k):
+        """What scorers are given, the model in it (alpha = 1), and its training data as it reads them."""
+        estimator = clone(self.estimator).set_params(**clone(params, safe=False))
+        steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
+        name, model = steps[-1]
+        model.alpha = 1.0
+        model._validate_params()
+        if self.moments is not None:
+            return estimator, model, self.moments.read(model, k)
+        given = _check_method_params(self.X, params=self.fit_params, indices=train)
+        X, y = _safe_split(estimator, self.X, self.y, train)
+        if model is not estimator:
+            recorder = _Recorder(model)
+            estimator.set_params(**{name: recorder}).fit(X, y, **given)
+            X, y, given = recorder.X_, recorder.y_, recorder.given_
+            estimator = Pipeline([("steps", _Memory(estimator[:-1])), (name, model)])
+        return estimator, model, model._read(X, y, **{"tasks": None, "sample_weight": None, **given})
+
+    def __call__(self, candidates, k, train, test):
+        """Results of the candidates, the strengths falling, as `GridSearchCV` collects them."""
+        found, start = [], time.time()
+        try:
+            fitted, model, data = self._ready(candidates[0], train, k)
+            with blas_threads(data):
+                term, warm = model._term(data), model._penalty().convex
+            strengths = [candidate[self.name] for candidate in candidates]
+            path, parts = solutions(model, term, strengths, warm), self._parts(fitted, train, test)
+            while len(found) < len(strengths):
+                with blas_threads(data):
+                    _, result = next(path)
+                fit_time, start = time.time() - start, time.time()
+                found.append(self._scored(fitted, model, result, k, parts))
+                found[-1]["n_test_samples"] = len(test)
+                found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
+                start = time.time()
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            failed = self._failed(test, time.time() - start)
+            found += [failed] * (len(candidates) - len(found))
+        return found
+
+    def _parts(self, fitted, train, test):
+        """What is scored, by name: (X, y, metadata), nothing where moments are scored."""
+        parts = {"test": (test, train)} | ({"train": (train, None)} if self.return_train_score else {})
+        if self.scores is not None:
+            return dict.fromkeys(parts)
+        return {
+            part: (
+                *_safe_split(fitted, self.X, self.y, *rows),
+                _check_method_params(self.X, params=self.score_params, indices=rows[0]),
+            )
+            for part, rows in parts.items()
+        }
+
+    def _scored(self, fitted, model, result, k, parts):
+        """Scores of one solution."""
+        if self.scores is not None:
+            found = {
+                part: self.moments.scores(self.scores, result.coef, result.intercept, k, part)
+                for part in parts
+            }
+        else:
+            model._store(result)
+            found = {
+                part: _score(fitted, X, y, self.scorer, given, self.error_score)
+                for part, (X, y, given) in parts.items()
+            }
+        return {"fit_error": None, **{f"{part}_scores": scores for part, scores in found.items()}}
+
+    def _failed(self, test, seconds):
+        """The result of a fit that raised an error."""
+        scores = self.error_score
+        if hasattr(self.scorer, "_scorers") and isinstance(scores, Number):
+            scores = dict.fromkeys(self.scorer._scorers, scores)
+        return {
+            "fit_error": traceback.format_exc(), "test_scores": scores, "n_test_samples": len(test),
+            "fit_time": seconds, "score_time": 0.0,
+            **({"train_scores": scores} if self.return_train_score else {}),
+        }  # fmt: skip
+
+
+class _Recorder(BaseEstimator):
+    """In the place of the model while a Pipeline is fitted: keeps what reaches its fit."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __sklearn_tags__(self):
+        return self.model.__sklearn_tags__()
+
+    def get_metadata_routing(self):
+        return get_routing_for_object(self.model)
+
+    def fit(self, X, y=None, **given):
+        self.X_, self.y_, self.given_ = X, y, given
+        return self
+
+
+class _Memory(BaseEstimator):
+    """Fitted steps that remember what they made of the last X: a path asks for the same ones each time."""
+
+    def __init__(self, steps):
+        self.steps = steps
+        self.kept = []
+
+    def get_metadata_routing(self):
+        return get_routing_for_object(self.steps)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X, **given):
+        if not any(known is X for known, _ in self.kept):
+            self.kept = [*self.kept[-1:], (X, self.steps.transform(X, **given))]
+        return next(made for known, made in self.kept if known is X)

@@ -1,0 +1,452 @@
+"""PathSearchCV gives the answers of GridSearchCV; the CV classes those of scikit-learn's."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from conftest import make_layout
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.linear_model import MultiTaskElasticNetCV as SklearnElasticNetCV
+from sklearn.linear_model import MultiTaskLassoCV as SklearnLassoCV
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, cross_validate
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skmtl
+from skmtl import (
+    DirtyRegressor,
+    GroupSparseClassifier,
+    GroupSparseRegressor,
+    MeanRegularizedRegressor,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    PathSearchCV,
+    SingleTask,
+    TaskKFold,
+)
+from skmtl.linear_model._fold_moments import FoldMoments
+from skmtl.metrics import explained_variance_within, task_scorer
+
+ALPHAS = [1e-3, 0.03, 0.2, 1.0]
+FAMILIES = [
+    "GroupSparse",
+    "Dirty",
+    "Robust",
+    "SparseLowRank",
+    "MeanRegularized",
+    "Temporal",
+    "Hierarchical",
+    "Clustered",
+    "TraceNorm",
+    "SharedSubspace",
+    "TaskRelationship",
+]
+MODELS = {
+    **{f"{name}Regressor": {} for name in FAMILIES},
+    **{f"{name}Classifier": {} for name in FAMILIES},
+    "MultiTaskLasso": {},
+    "MultiTaskElasticNet": {},
+}
+
+
+def tasks_of(layout):
+    return {} if layout.tasks is None else {"tasks": layout.tasks}
+
+
+def grid_search(model, layout, grid, cv, **options):
+    """GridSearchCV over the same candidates; tasks are carried by metadata routing."""
+    with sklearn.config_context(enable_metadata_routing=layout.tasks is not None):
+        search = GridSearchCV(model, grid, cv=cv, error_score="raise", **options)
+        return search.fit(layout.X, layout.y, **tasks_of(layout))
+
+
+def same(found, wanted, rtol=0, atol=1e-6):
+    """Equal candidates in the same order, scores and choice."""
+    assert found.cv_results_["params"] == wanted.cv_results_["params"]
+    assert set(found.cv_results_) == set(wanted.cv_results_)
+    for name, values in wanted.cv_results_.items():
+        if name.startswith(("mean_test", "mean_train", "split", "std_t")):
+            np.testing.assert_allclose(found.cv_results_[name], values, rtol=rtol, atol=atol, err_msg=name)
+    if hasattr(wanted, "best_params_"):
+        assert found.best_params_ == wanted.best_params_ and found.best_index_ == wanted.best_index_
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared"])
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_are_those_of_grid_search(name, kind):
+    layout = make_layout(kind, classification=name.endswith("Classifier"))
+    model, alphas = getattr(skmtl, name)(tol=1e-10, max_iter=100_000), ALPHAS
+    cv = TaskKFold(3) if kind == "stacked" else KFold(3)
+    if name.endswith("Classifier"):  # accuracy moves in steps: the log-loss shows every difference
+        model.tol, alphas = 1e-12, [0.3, 0.03, 0.1]
+        scoring = task_scorer("neg_log_loss", average="pooled" if kind == "stacked" else "macro")
+    else:
+        scoring = None
+    found = PathSearchCV(model, alphas, cv=cv, scoring=scoring, error_score="raise")
+    found.fit(layout.X, layout.y, **tasks_of(layout))
+    wanted = grid_search(model, layout, {"alpha": alphas}, cv, scoring=scoring)
+    same(found, wanted)
+    predicted = found.predict(layout.X, **tasks_of(layout))
+    np.testing.assert_allclose(
+        predicted, wanted.best_estimator_.predict(layout.X, **tasks_of(layout)), atol=1e-6
+    )
+    assert found.best_score_ == pytest.approx(wanted.best_score_, abs=1e-6) and found.refit_time_ > 0
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "sparse", "single"])
+@pytest.mark.parametrize("cv", [KFold(3, shuffle=True, random_state=1), ShuffleSplit(3, random_state=0)])
+def test_moments_of_the_folds_give_what_the_rows_give(kind, cv, monkeypatch):
+    layout = make_layout(kind)
+    search = PathSearchCV(
+        MultiTaskLasso(tol=1e-11), ALPHAS, param_grid={"fit_intercept": [True, False]}, cv=cv, refit=False,
+        return_train_score=True,
+    )  # fmt: skip
+    by_moments = clone(search).fit(layout.X, layout.y, **tasks_of(layout))
+    monkeypatch.setattr(FoldMoments, "of", classmethod(lambda cls, *args: None))
+    by_rows = clone(search).fit(layout.X, layout.y, **tasks_of(layout))
+    same(by_moments, by_rows, atol=1e-8)
+
+
+SCORES = {
+    "mse": "neg_mean_squared_error",
+    "rmse": "neg_root_mean_squared_error",
+    "pooled": task_scorer("r2", average="pooled"),
+    "macro": task_scorer("neg_mean_squared_error"),
+    "worst": task_scorer("r2", average="worst"),
+    "within": task_scorer(explained_variance_within),
+}
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared"])
+def test_scores_of_all_kinds(kind):
+    layout, model = make_layout(kind), MultiTaskLasso(tol=1e-10)
+    X, tasks = layout.X, tasks_of(layout)
+    if kind == "stacked":  # scikit-learn's scorers know tasks from a column only
+        X, tasks, model = np.column_stack([layout.tasks, layout.X]), {}, model.set_params(task_column=0)
+    found = PathSearchCV(
+        model, ALPHAS, param_grid=[{"ridge": [0.0, 0.1]}, {"fit_intercept": [False]}], scoring=SCORES,
+        refit="macro", cv=TaskKFold(3, task_column=model.task_column), return_train_score=True,
+    ).fit(X, layout.y, **tasks)  # fmt: skip
+    grid = [{"alpha": ALPHAS, "ridge": [0.0, 0.1]}, {"alpha": ALPHAS, "fit_intercept": [False]}]
+    wanted = GridSearchCV(
+        model, grid, scoring=SCORES, refit="macro", cv=found.cv, return_train_score=True
+    ).fit(X, layout.y, **tasks)  # fmt: skip
+    same(found, wanted, atol=1e-7)
+    assert found.multimetric_ and set(found.scorer_) == set(SCORES)
+
+
+def test_callable_scoring_and_refit():
+    layout = make_layout("shared")
+
+    def scores(model, X, y):
+        error = np.square(y - model.predict(X)).mean()
+        return {"mse": -error, "size": -np.abs(model.coef_).sum()}
+
+    def smallest(results):
+        return int(np.argmax(results["mean_test_size"]))
+
+    found = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS, cv=3, scoring=scores, refit=smallest)
+    wanted = grid_search(
+        MultiTaskLasso(tol=1e-10), layout, {"alpha": ALPHAS}, 3, scoring=scores, refit=smallest
+    )
+    same(found.fit(layout.X, layout.y), wanted, atol=1e-7)
+    assert not hasattr(found, "best_score_") and found.best_params_ == {"alpha": 1.0}
+
+
+def test_models_that_are_not_convex_find_what_a_fit_finds():
+    layout = make_layout("shared", p=12)
+    model = GroupSparseRegressor(norm="mcp", tol=1e-9)
+    found = PathSearchCV(model, ALPHAS, cv=3).fit(layout.X, layout.y)
+    same(found, grid_search(model, layout, {"alpha": ALPHAS}, 3))
+
+
+# --- Pipelines ---
+
+
+class CountingScaler(StandardScaler):
+    """Counts its fits and transformations."""
+
+    fits = transformations = 0
+
+    def fit(self, X, y=None, sample_weight=None):
+        CountingScaler.fits += 1
+        return super().fit(X, y, sample_weight)
+
+    def transform(self, X, copy=None):
+        CountingScaler.transformations += 1
+        return super().transform(X, copy)
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared"])
+def test_pipelines(kind):
+    layout = make_layout(kind, p=8)
+    model = Pipeline([("scale", StandardScaler()), ("pca", PCA()), ("model", MultiTaskLasso(tol=1e-10))])
+    cv = TaskKFold(3) if kind == "stacked" else KFold(3)
+    found = PathSearchCV(
+        model, ALPHAS, param_grid={"pca__n_components": [3, 6]}, cv=cv, return_train_score=True
+    )
+    found.fit(layout.X, layout.y, **tasks_of(layout))
+    grid = {"model__alpha": ALPHAS, "pca__n_components": [3, 6]}
+    same(found, grid_search(model, layout, grid, cv, return_train_score=True))
+    assert found.predict(layout.X, **tasks_of(layout)).shape == layout.y.shape
+    assert isinstance(found.score(layout.X, layout.y, **tasks_of(layout)), float)
+
+
+def test_steps_before_the_model_are_fitted_once_per_fold():
+    layout = make_layout("shared")
+    CountingScaler.fits = CountingScaler.transformations = 0
+    model = make_pipeline(CountingScaler(), MultiTaskLasso())
+    PathSearchCV(model, np.geomspace(1e-3, 1, 20), cv=4, refit=False).fit(layout.X, layout.y)
+    assert (CountingScaler.fits, CountingScaler.transformations) == (4, 8)  # training and test sets
+
+
+def test_fit_parameters_of_steps_without_routing():
+    layout = make_layout("weighted")
+    weight = {"standardscaler__sample_weight": layout.sample_weight}
+    weight["multitasklasso__sample_weight"] = layout.sample_weight
+    model = make_pipeline(StandardScaler(), MultiTaskLasso(tol=1e-10))
+    found = PathSearchCV(model, ALPHAS, cv=3).fit(layout.X, layout.y, **weight)
+    same(
+        found, GridSearchCV(model, {"multitasklasso__alpha": ALPHAS}, cv=3).fit(layout.X, layout.y, **weight)
+    )
+
+
+# --- tasks, weights, folds ---
+
+
+def test_tasks_directly_by_routing_and_by_column_are_one():
+    layout = make_layout("stacked")
+    search = PathSearchCV(MeanRegularizedRegressor(), ALPHAS)
+    direct = clone(search).fit(layout.X, layout.y, tasks=layout.tasks)
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = clone(search).fit(layout.X, layout.y, tasks=layout.tasks)
+        nested = cross_validate(
+            clone(search), layout.X, layout.y, params={"tasks": layout.tasks}, cv=TaskKFold(3),
+            error_score="raise",
+        )  # fmt: skip
+    X = np.column_stack([layout.X, layout.tasks])
+    column = PathSearchCV(MeanRegularizedRegressor(task_column=-1), ALPHAS).fit(X, layout.y)
+    for other in (routed, column):
+        np.testing.assert_allclose(
+            other.cv_results_["mean_test_score"], direct.cv_results_["mean_test_score"], atol=1e-12
+        )
+    assert len(nested["test_score"]) == 3
+    assert direct.score(layout.X, layout.y, tasks=layout.tasks) == pytest.approx(column.score(X, layout.y))
+
+
+def test_sample_weights_count():
+    layout = make_layout("weighted")
+    found = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS, cv=3)
+    found.fit(layout.X, layout.y, sample_weight=layout.sample_weight)
+    wanted = GridSearchCV(MultiTaskLasso(tol=1e-10), {"alpha": ALPHAS}, cv=3)
+    same(found, wanted.fit(layout.X, layout.y, sample_weight=layout.sample_weight), atol=1e-7)
+
+
+def test_rows_of_weight_zero_do_not_exist():
+    layout = make_layout("stacked")
+    weight = (np.arange(len(layout.y)) % 4 > 0).astype(float)
+    rows = weight > 0
+    folds = list(TaskKFold(3).split(layout.X[rows], tasks=layout.tasks[rows]))
+    at, zero = np.flatnonzero(rows), np.flatnonzero(~rows)
+    all_rows = [(np.sort(np.r_[at[train], zero]), at[test]) for train, test in folds]
+    kept = MultiTaskLassoCV(alphas=5, cv=folds, tol=1e-9).fit(
+        layout.X[rows], layout.y[rows], tasks=layout.tasks[rows]
+    )
+    given = MultiTaskLassoCV(alphas=5, cv=all_rows, tol=1e-9)
+    given.fit(layout.X, layout.y, tasks=layout.tasks, sample_weight=weight)
+    np.testing.assert_allclose(given.mse_path_, kept.mse_path_, rtol=1e-6)
+    np.testing.assert_allclose(given.coef_, kept.coef_, atol=1e-6)
+
+
+def test_default_folds():
+    stacked, missing, shared = make_layout("stacked"), make_layout("missing"), make_layout("shared")
+    order = np.argsort(stacked.tasks, kind="stable")  # plain folds would test unseen tasks
+    search = PathSearchCV(MultiTaskLasso(), ALPHAS, error_score="raise")
+    search.fit(stacked.X[order], stacked.y[order], tasks=stacked.tasks[order])
+    assert search.n_splits_ == 5
+    missing.y[5:, 0] = np.nan  # its five labels are in the first of plain folds
+    assert np.isfinite(search.fit(missing.X, missing.y).best_score_)
+    same(
+        search.fit(shared.X, shared.y),
+        grid_search(MultiTaskLasso(), shared, {"alpha": ALPHAS}, None),
+        atol=1e-3,
+    )
+    assert search.set_params(cv=4).fit(shared.X, shared.y).n_splits_ == 4
+
+
+def test_folds_of_a_task_column_that_moves():
+    layout = make_layout("stacked")
+    X = np.column_stack([layout.X, layout.tasks])
+    model = make_pipeline("passthrough", StandardScaler(), MultiTaskLasso(task_column=6))
+    with pytest.raises(ValueError, match=r"task_column=6 is a column that earlier steps.*cv=TaskKFold"):
+        PathSearchCV(model, ALPHAS).fit(X, layout.y)
+
+
+# --- strengths ---
+
+
+@pytest.mark.parametrize("model", [MultiTaskLasso(), MeanRegularizedRegressor(), DirtyRegressor()])
+def test_strengths_are_found_for_each_combination(model):
+    layout = make_layout("shared")
+    found = PathSearchCV(model, 6, eps=0.01, param_grid={"ridge": [0.0, 0.5], "fit_intercept": [True]}, cv=3)
+    params = found.fit(layout.X, layout.y).cv_results_["params"]
+    assert len(params) == 12
+    for ridge in (0.0, 0.5):
+        alphas = [p["alpha"] for p in params if p["ridge"] == ridge]
+        wanted = skmtl.path(
+            clone(model).set_params(ridge=ridge), layout.X, layout.y, alphas=6, eps=0.01
+        ).alphas
+        np.testing.assert_allclose(alphas, wanted, rtol=1e-10)
+    quadratic = isinstance(model, MeanRegularizedRegressor)
+    assert alphas[-1] / alphas[0] == pytest.approx(1e-4 if quadratic else 1e-2)
+
+
+@pytest.mark.parametrize("name", ["MeanRegularizedClassifier", "TaskRelationshipRegressor"])
+def test_strengths_of_quadratic_penalties_span_what_matters(name):
+    """At the top the penalised part is nearly gone, at the bottom it is that without a penalty."""
+    layout = make_layout("shared", classification=name.endswith("Classifier"))
+    for scale in (1.0, 100.0):
+        found = skmtl.path(getattr(skmtl, name)(tol=1e-8), layout.X * scale, layout.y, alphas=3)
+        coef = found.coef - (found.coef.mean(axis=1, keepdims=True) if name.startswith("Mean") else 0)
+        size = np.linalg.norm(coef, axis=(1, 2))
+        assert size[0] < 0.05 * size[2] and np.isfinite(size).all()
+
+
+def test_one_standard_error():
+    layout = make_layout("shared", p=30, n=60)
+    best = PathSearchCV(MultiTaskLasso(), 30, cv=5, param_grid={"ridge": [0.0, 0.01]}).fit(layout.X, layout.y)
+    plain = clone(best).set_params(one_standard_error=True).fit(layout.X, layout.y)
+    results = best.cv_results_
+    scores = np.array([results[f"split{k}_test_score"][best.best_index_] for k in range(5)])
+    least = scores.mean() - scores.std(ddof=1) / np.sqrt(5)
+    within = [
+        p["alpha"]
+        for p, mean in zip(results["params"], results["mean_test_score"], strict=True)
+        if mean >= least and p["ridge"] == best.best_params_["ridge"]
+    ]
+    assert plain.best_params_["alpha"] == max(within) > best.best_params_["alpha"]
+    assert plain.best_params_["ridge"] == best.best_params_["ridge"]
+    assert least <= plain.best_score_ < best.best_score_
+    assert plain.best_estimator_.alpha == plain.best_params_["alpha"]
+
+
+# --- what goes wrong ---
+
+
+@pytest.mark.parametrize(
+    "model, options, error, message",
+    [
+        (Ridge(), {}, TypeError, r"linear estimator of skmtl.*got Ridge.*GridSearchCV"),
+        (SingleTask(MultiTaskLasso()), {}, TypeError, "got SingleTask"),
+        (make_pipeline(StandardScaler(), Ridge()), {}, TypeError, "got Ridge"),
+        (MultiTaskLassoCV(), {}, TypeError, "got MultiTaskLassoCV"),
+        (MultiTaskLasso(), {"param_grid": {"alpha": [1.0]}}, ValueError, "given by alphas"),
+        (MultiTaskLasso(), {"alphas": [-1.0]}, ValueError, "numbers >= 0"),
+        (MultiTaskLasso(), {"alphas": 0}, ValueError, "alphas"),
+        (MultiTaskLasso(), {"eps": 2.0}, ValueError, "eps"),
+        (MultiTaskLasso(), {"one_standard_error": True, "refit": lambda r: 0}, ValueError, "both choose"),
+        (MultiTaskLasso(), {"param_grid": {"ridge": []}}, ValueError, "No fits|empty|non-empty"),
+        (MultiTaskLasso(tol="small"), {"error_score": "raise"}, ValueError, "tol"),
+        (MultiTaskLasso(tol="small"), {}, ValueError, "All the 4 fits failed"),
+    ],
+)
+def test_bad_arguments(model, options, error, message):
+    layout = make_layout("shared")
+    options = {"alphas": [0.1, 0.2], "cv": 2} | options
+    with pytest.raises(error, match=message):
+        PathSearchCV(model, **options).fit(layout.X, layout.y)
+
+
+@pytest.mark.filterwarnings("ignore:.*fits failed", "ignore:One or more of the test scores")
+def test_failed_fits_get_the_error_score():
+    layout = make_layout("shared")
+    for scoring in (None, {"a": "r2", "b": "neg_mean_squared_error"}):
+        search = PathSearchCV(
+            MultiTaskLasso(), ALPHAS, param_grid={"ridge": [-1.0, 0.0]}, cv=3, scoring=scoring,
+            refit=False, error_score=-7.0,
+        )  # fmt: skip
+        results = search.fit(layout.X, layout.y).cv_results_
+        failed = np.array([p["ridge"] == -1.0 for p in results["params"]])
+        score = results["mean_test_score" if scoring is None else "mean_test_a"]
+        assert (score[failed] == -7.0).all() and (score[~failed] > -5).all()
+
+
+def test_without_refit_nothing_predicts():
+    layout = make_layout("shared")
+    search = PathSearchCV(MultiTaskLasso(), ALPHAS, refit=False).fit(layout.X, layout.y)
+    assert not hasattr(search, "predict") and not hasattr(search, "predict_proba")
+    classes = make_layout("stacked", classification=True)
+    search = PathSearchCV(GroupSparseClassifier(), [0.01, 0.1]).fit(classes.X, classes.y, tasks=classes.tasks)
+    assert search.predict_proba(classes.X, tasks=classes.tasks).shape == (len(classes.y), 2)
+    assert search.decision_function(classes.X, tasks=classes.tasks).shape == classes.y.shape
+    assert search.classes_.tolist() == [0, 1] and search.n_features_in_ == 6
+
+
+def test_processes_change_nothing():
+    layout = make_layout("stacked")
+    search = PathSearchCV(GroupSparseRegressor(), ALPHAS, param_grid={"ridge": [0.0, 0.1]})
+    one = clone(search).fit(layout.X, layout.y, tasks=layout.tasks)
+    two = clone(search).set_params(n_jobs=2).fit(layout.X, layout.y, tasks=layout.tasks)
+    same(two, one, atol=0)
+
+
+# --- the CV classes ---
+
+
+@pytest.mark.parametrize("ratio", [None, 0.4, [0.3, 0.9]])
+@pytest.mark.parametrize("alphas", [12, [0.3, 0.01, 0.1]])
+def test_cv_classes_are_those_of_scikit_learn(alphas, ratio):
+    layout = make_layout("shared", p=10)
+    options = {"alphas": alphas, "tol": 1e-10, "max_iter": 20_000, "cv": 3}
+    if ratio is None:
+        found, wanted = MultiTaskLassoCV(**options), SklearnLassoCV(**options)
+    else:
+        found = MultiTaskElasticNetCV(l1_ratio=ratio, **options)
+        wanted = SklearnElasticNetCV(l1_ratio=ratio, **options)
+    found.fit(layout.X, layout.y), wanted.fit(layout.X, layout.y)
+    names = ["alpha_", "alphas_", "mse_path_", "coef_", "intercept_"] + (
+        [] if ratio is None else ["l1_ratio_"]
+    )
+    for name in names:
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-7, err_msg=name)
+    np.testing.assert_allclose(found.predict(layout.X), wanted.predict(layout.X), atol=1e-6)
+    assert found.score(layout.X, layout.y) == pytest.approx(wanted.score(layout.X, layout.y))
+    assert 0 <= found.dual_gap_ < 1e-8 and found.n_iter_ > 0
+
+
+@pytest.mark.parametrize("kind", ["stacked", "missing", "sparse", "weighted"])
+def test_cv_classes_in_every_layout(kind):
+    layout = make_layout(kind)
+    found = MultiTaskLassoCV(alphas=8, tol=1e-9).fit(**layout.fit_args())
+    at = MultiTaskLasso(found.alpha_, tol=1e-9).fit(**layout.fit_args())
+    np.testing.assert_allclose(found.coef_, at.coef_, atol=1e-8)
+    assert found.alphas_[0] == pytest.approx(found.alpha_max(**layout.fit_args()))
+    assert found.mse_path_.mean(axis=1).argmin() == found.alphas_.tolist().index(found.alpha_)
+    tasks = tasks_of(layout)
+    assert found.predict(layout.X, **tasks).shape == layout.y.shape
+    assert not hasattr(found, "fit_statistics") and "alpha" not in found.get_params()
+
+
+def test_a_new_task_for_a_cv_class():
+    layout = make_layout("stacked")
+    known = layout.tasks < 3
+    model = MultiTaskLassoCV(alphas=5).fit(layout.X[known], layout.y[known], tasks=layout.tasks[known])
+    plain = MultiTaskLasso(model.alpha_).fit(layout.X[known], layout.y[known], tasks=layout.tasks[known])
+    for other in (model, plain):
+        other.fit_task(layout.X[~known], layout.y[~known], task=9)
+    np.testing.assert_allclose(model.coef_, plain.coef_, atol=1e-12)
+
+
+def test_cv_classes_stay_quiet_and_sparse_input_stays_sparse():
+    layout = make_layout("sparse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        by_csr = MultiTaskElasticNetCV(alphas=4).fit(layout.X, layout.y, tasks=layout.tasks)
+        dense = MultiTaskElasticNetCV(alphas=4).fit(layout.X.toarray(), layout.y, tasks=layout.tasks)
+    assert sparse.issparse(by_csr.sparse_coef_)
+    np.testing.assert_allclose(by_csr.coef_, dense.coef_, atol=1e-3)
