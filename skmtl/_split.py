@@ -266,9 +266,8 @@ class TaskShuffleSplit(BaseShuffleSplit):
         names, codes, classes = _cells(self, X, y, groups, tasks)
         counts, sizes = np.bincount(codes), self._sizes(names)
         needed = np.array([size + 1 if isinstance(size, Integral) else 2 for size in sizes])
-        reason = (
-            f"train_size={self.train_size} and one test row need at least {needed.max()} rows of each task"
-        )
+        least = "more" if isinstance(self.train_size, Mapping) else f"at least {needed.max()}"
+        reason = f"train_size={self.train_size} and one test row need {least} rows of each task"
         _check_counts(names, codes, needed, reason, "lower train_size, merge or leave out these tasks")
         n_train = np.array(
             [

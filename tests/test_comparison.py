@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skmtl import MeanRegularizedRegressor, PathSearchCV, suggest
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import compare
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -229,10 +230,99 @@ def test_text_is_aligned_and_complete():
     title, *lines = str(result).split("\n")
     assert "r2_score (pooled)" in title and "'single'" in title
     table = lines[:6]
-    assert table[0].split() == ["model", "mean", "sd", "difference", "p_value", "rmse", "seconds"]
+    header = ["model", "mean", "sd", "difference", "p_value", "tasks_gaining", "p_tasks", "rmse", "seconds"]
+    assert table[0].split() == header
     assert len({len(line) for line in table}) == 1
     assert lines[-1] == result.verdict
-    assert "&#x27;single&#x27;" in result._repr_html_()
+    page = result._repr_html_()
+    assert "&#x27;single&#x27;" in page and page.count("<tr>") == 6 and page.count("<th>") == len(header)
+    text = result.to_markdown().split("\n")
+    assert text[2] == "| " + " | ".join(header) + " |" and set(text[3]) <= set("|-: ")
+    assert len(text[4:9]) == 5 and all(line.count("|") == len(header) + 1 for line in text[2:9])
+    assert text[-1] == result.verdict
+
+
+def test_sign_test_over_tasks():
+    """Six tasks that all gain are 2 / 2^6 likely by chance, three of six 1."""
+    result = compare({"m": Pooled(Ridge())}, RELATED.X, RELATED.y, RELATED.tasks, cv=4)
+    for name in result.table["model"]:
+        gain = result.per_task.query("model == @name")["gain"]
+        won, lost = int((gain > 0).sum()), int((gain < 0).sum())
+        assert row(result, name)["tasks_gaining"] == won
+        p = row(result, name)["p_tasks"]
+        if won + lost:
+            tail = stats.binom.cdf(min(won, lost), won + lost, 0.5)
+            assert_allclose(p, min(1.0, 2 * tail))
+        else:
+            assert np.isnan(p)
+
+
+def test_verdict_follows_the_tasks_where_folds_are_too_few():
+    """Two folds give the t-test one degree of freedom; every task gains all the same."""
+    p = make_multitask_regression(12, 10, 5, structure="mean", task_spread=0.05, random_state=0)
+    model = MeanRegularizedRegressor(10.0)
+    result = compare({"m": model}, p.X, p.y, p.tasks, cv=2, baselines=["single"])
+    assert row(result, "m")["p_value"] > 0.05 and row(result, "m")["p_tasks"] < 0.05
+    assert "Use 'm': " in result.verdict and "more than by chance" in result.verdict
+
+
+def test_searches_are_tuned_inside_each_training_set():
+    p = RELATED
+    search = PathSearchCV(MeanRegularizedRegressor(), [0.01, 1.0, 100.0])
+    result = compare({"m": search}, p.X, p.y, p.tasks, cv=3)
+    scores = []
+    for train, test in TaskKFold(3, shuffle=True, random_state=0).split(p.X, tasks=p.tasks):
+        fitted = search.fit(p.X[train], p.y[train], tasks=p.tasks[train])
+        scores.append(r2_score(p.y[test], fitted.predict(p.X[test], tasks=p.tasks[test])))
+    assert_allclose(row(result, "m")["mean"], np.mean(scores))
+
+
+# --- suggestions ---
+
+
+@pytest.mark.parametrize(
+    ("structure", "words", "best"),
+    [
+        ("shared_support", "features are in use", {"GroupSparse", "Dirty", "Robust"}),
+        (
+            "mean",
+            "deviate from a common model",
+            {"MeanRegularized", "TaskRelationship", "Clustered", "TraceNorm"},
+        ),
+        ("clustered", "clusters of tasks", {"Clustered", "TraceNorm", "TaskRelationship"}),
+    ],
+)
+def test_suggest_finds_the_structure(structure, words, best):
+    p = make_multitask_regression(8, 30, 15, structure=structure, random_state=0)
+    found = suggest(p.X, p.y, p.tasks, cv=3)
+    assert found.models[0].removesuffix("Regressor") in best
+    assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 7
+    assert any(words in sentence for sentence in found.findings.values())
+    assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
+    assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
+    assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
+
+
+def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
+    found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, cv=3)
+    assert "single" in found.verdict
+    best = row(found, found.models[0])
+    assert best["mean"] > row(found, "single")["mean"] - best["sd"]
+
+
+def test_suggest_in_other_layouts():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 4)) * [1, 10, 100, 1], columns=list("abcd"))
+    Y = X[["a", "b"]].to_numpy() @ rng.normal(size=(2, 3)) + 0.1 * rng.normal(size=(60, 3))
+    Y[rng.random(Y.shape) < 0.2] = np.nan
+    found = suggest(X, Y, cv=2)
+    assert not any(name.startswith("Clustered") for name in found.models)  # three tasks
+    assert "a, b" in found.findings["GroupSparseRegressor"]
+    p = CLASSES
+    found = suggest(p.X, p.y, p.tasks, cv=2, scoring="roc_auc")
+    assert found.score.startswith("roc_auc") and all(name.endswith("Classifier") for name in found.models)
+    with pytest.raises(ValueError, match="at least two tasks"):
+        suggest(p.X, p.y)
 
 
 def test_plot_shows_the_gains_sorted():

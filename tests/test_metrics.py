@@ -27,9 +27,11 @@ from sklearn.preprocessing import StandardScaler
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import (
+    average_relative_rmse,
     explained_variance_per_task,
     explained_variance_within,
     mean_task_score,
+    normalized_mse,
     per_task_score,
     task_scorer,
 )
@@ -117,6 +119,39 @@ def test_explained_variance_follows_its_formula():
     assert_allclose(explained_variance_within(y, means, tasks), 0, atol=1e-12)
     assert np.isnan(explained_variance_per_task([1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [1, 2, 2])[2])
     assert np.isnan(explained_variance_within([1.0, 2.0], [1.0, 2.0], [1, 2]))
+
+
+def test_relative_errors_follow_their_formulas():
+    y, p, tasks, _ = stacked()
+    sse = np.array([((y - p)[tasks == t] ** 2).sum() for t in "abc"])
+    sst = np.array([len(y[tasks == t]) * y[tasks == t].var() for t in "abc"])
+    assert_allclose(normalized_mse(y, p, tasks), (sse / sst).mean())
+    assert_allclose(average_relative_rmse(y, p, tasks), np.sqrt(sse / sst).mean())
+    means = np.array([0.5, -1.0, 3.0])
+    about = [((y[tasks == t] - m) ** 2).sum() for t, m in zip("abc", means, strict=True)]
+    assert_allclose(average_relative_rmse(y, p, tasks, train_mean=means), np.sqrt(sse / about).mean())
+    Y, P = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]]), np.array([[1.0, 3.0], [3.0, 9.0], [8.0, 6.0]])
+    assert_allclose(normalized_mse(Y, P), (9 / 8 + 1 / 8) / 2)
+    assert_allclose(average_relative_rmse(Y, P), (np.sqrt(9 / 8) + np.sqrt(1 / 8)) / 2)
+    with pytest.warns(UndefinedMetricWarning, match="1 of 2 tasks"):
+        assert normalized_mse([1.0, 1.0, 2.0, 4.0], [1.0, 2.0, 2.0, 3.0], [1, 1, 2, 2]) == 0.5
+    with pytest.raises(ValueError, match=r"train_mean must hold one number per task, shape \(3,\)"):
+        average_relative_rmse(y, p, tasks, train_mean=[1.0])
+
+
+@pytest.mark.parametrize("metric", [normalized_mse, average_relative_rmse, explained_variance_within])
+def test_metrics_that_know_tasks_are_scorers(metric):
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(40, 3)), np.repeat([1, 2], 20)
+    y = X[:, 0] * tasks + rng.normal(size=40)
+    sign = 1 if metric is explained_variance_within else -1
+    scorer = task_scorer(metric, greater_is_better=sign > 0)
+    model = SingleTask(Ridge()).fit(X, y, tasks=tasks)
+    assert_allclose(scorer(model, X, y, tasks=tasks), sign * metric(y, model.predict(X, tasks=tasks), tasks))
+    with sklearn.config_context(enable_metadata_routing=True):
+        grid = {"estimator__alpha": [0.1, 1e4]}
+        search = GridSearchCV(SingleTask(Ridge()), grid, scoring=scorer, cv=TaskKFold(4))
+        assert search.fit(X, y, tasks=tasks).best_params_ == {"estimator__alpha": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def splitters():
         TaskShuffleSplit(4, train_size=0.3, random_state=0),
         TaskShuffleSplit(4, train_size=0.99, random_state=0),
         TaskShuffleSplit(4, train_size=4, random_state=0),
+        TaskShuffleSplit(4, train_size={"a": 0.5, "b": 2, "c": 20, "d": 0.1}, random_state=0),
     ]
 
 
@@ -117,10 +118,64 @@ def test_task_column_equals_tasks(make, form):
         assert_array_equal(ours[1], theirs[1])
 
 
-def test_shared_design_with_missing_labels_splits_rows():
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_labels_of_a_shared_design_spread_over_the_folds(shuffle):
+    rng = np.random.default_rng(0)
+    Y = rng.normal(size=(60, 4))
+    Y[7:, 0] = Y[2:, 1] = np.nan  # in the first rows only: plain folds would test all of them at once
+    Y[rng.random(60) < 0.5, 2] = np.nan
+    splitter = TaskKFold(5, shuffle=shuffle, random_state=0 if shuffle else None)
+    splits = list(splitter.split(np.zeros((60, 2)), Y))
+    assert_array_equal(np.sort(np.concatenate([test for _, test in splits])), np.arange(60))
+    present = ~np.isnan(Y)
+    for train, test in splits:
+        assert present[train].any(axis=0).all() and 9 <= len(test) <= 15
+        share = present[test].sum(axis=0) - present.sum(axis=0) / 5
+        assert (np.abs(share[:3]) <= 1.0).all(), share
+    if not shuffle:  # complete labels: scikit-learn's folds
+        for ours, theirs in zip(TaskKFold(5).split(X, np.zeros((46, 2))), KFold(5).split(X), strict=True):
+            assert_array_equal(ours[1], theirs[1])
+
+
+def test_shared_design_without_labels_splits_rows():
     Y = np.full((10, 3), np.nan)
     tests = [test for _, test in TaskKFold(5).split(np.zeros((10, 2)), Y)]
     assert [len(test) for test in tests] == [2] * 5
+
+
+def test_small_tasks_can_stay_in_training():
+    splits = list(TaskKFold(8, small_tasks="train", shuffle=True, random_state=0).split(X, tasks=TASKS))
+    small = np.isin(TASKS, ["a", "b"])  # 5 and 7 rows
+    for train, test in splits:
+        assert np.isin(np.flatnonzero(small), train).all() and not small[test].any()
+        assert set(TASKS[test]) == {"c", "d"}
+    assert_array_equal(np.sort(np.concatenate([test for _, test in splits])), np.flatnonzero(~small))
+    Y = np.zeros((20, 2))
+    Y[1:, 0] = np.nan
+    for train, test in TaskKFold(4, small_tasks="train").split(np.zeros((20, 1)), Y):
+        assert 0 in train and 0 not in test
+    with pytest.raises(ValueError, match=r"one label only for the task\(s\) in column\(s\) \[0\]"):
+        list(TaskKFold(4).split(np.zeros((20, 1)), Y))
+    with pytest.raises(ValueError, match=r"n_splits=24 .* fewer in 4 task\(s\)"):  # nothing left to test
+        list(TaskKFold(24, small_tasks="train").split(X, tasks=TASKS))
+    with pytest.raises(ValueError, match="small_tasks must be 'error' or 'train'; got 'drop'"):
+        TaskKFold(3, small_tasks="drop")
+
+
+def test_training_size_of_every_task():
+    sizes = {"a": 1, "b": 0.5, "c": 20, "d": 0.99}
+    for train, test in TaskShuffleSplit(3, train_size=sizes, random_state=0).split(X, tasks=TASKS):
+        assert [int((TASKS[train] == name).sum()) for name in "abcd"] == [1, 3, 20, 10]
+        assert_array_equal(np.sort(np.r_[train, test]), np.arange(len(X)))
+    for wrong, message in [
+        ({"a": 1, "b": 1, "c": 1}, r"tasks without a size: \['d'\]"),
+        ({**sizes, "e": 2}, r"unknown tasks: \['e'\]"),
+        ({**sizes, "a": 5}, r"need more rows of each task, .* 1 task\(s\) \('a': 5 rows\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            list(TaskShuffleSplit(train_size=wrong).split(X, tasks=TASKS))
+    with pytest.raises(ValueError, match="train_size must be a share"):
+        TaskShuffleSplit(train_size={**sizes, "a": 1.5})
 
 
 def test_routed_in_search_and_cross_validation():

@@ -1,0 +1,173 @@
+"""One path of candidates on one split: fitted step by step, scored at each."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection._validation import _score
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from ..solvers.solve import blas_threads
+from ._fold_moments import FoldMoments, moment_scores
+from ._path import solutions
+
+
+@dataclass
+class PathRun:
+    """Fits the candidates of a path on one split and scores each."""
+
+    estimator: Any
+    name: str
+    X: Any
+    y: Any
+    fit_params: dict
+    score_params: dict
+    scorer: Any
+    error_score: Any
+    return_train_score: bool
+    moments: FoldMoments | None = None
+    scores: dict | None = None
+
+    def look_for_moments(self, splits, names, scoring):
+        """Second moments in the place of the rows, for fits and for scores, where they are enough."""
+        if names & {"task_column", "loss", "penalty", "norm", "relaxation"} or isinstance(
+            self.estimator, Pipeline
+        ):
+            return
+        self.moments = FoldMoments.of(self.estimator, self.X, self.y, self.fit_params, splits)
+        weighted = {**self.fit_params, **self.score_params}.get("sample_weight") is not None
+        if self.moments is not None and not weighted:
+            tasks_passed = self.fit_params.get("tasks") is not None
+            self.scores = moment_scores(scoring, self.moments, tasks_passed)
+
+    def alpha_grid(self, combination, n_alphas, eps):
+        """Falling strengths for all rows."""
+        _, model, data = self._ready(combination, slice(None), None)
+        with blas_threads(data):
+            return model._alpha_grid(model._term(data), n_alphas, eps)
+
+    def _ready(self, params, train, k):
+        """What scorers are given, the model in it (alpha = 1), and its training data as it reads them."""
+        estimator = clone(self.estimator).set_params(**clone(params, safe=False))
+        steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
+        name, model = steps[-1]
+        model.alpha = 1.0
+        model._validate_params()
+        if self.moments is not None:
+            return estimator, model, self.moments.read(model, k)
+        given = _check_method_params(self.X, params=self.fit_params, indices=train)
+        X, y = _safe_split(estimator, self.X, self.y, train)
+        if model is not estimator:
+            recorder = _Recorder(model)
+            estimator.set_params(**{name: recorder}).fit(X, y, **given)
+            X, y, given = recorder.X_, recorder.y_, recorder.given_
+            estimator = Pipeline([("steps", _Memory(estimator[:-1])), (name, model)])
+        return estimator, model, model._read(X, y, **{"tasks": None, "sample_weight": None, **given})
+
+    def __call__(self, candidates, k, train, test):
+        """Results of the candidates, the strengths falling, as `GridSearchCV` collects them."""
+        found, start = [], time.time()
+        try:
+            fitted, model, data = self._ready(candidates[0], train, k)
+            with blas_threads(data):
+                term, warm = model._term(data), model._penalty().convex
+            strengths = [candidate[self.name] for candidate in candidates]
+            path, parts = solutions(model, term, strengths, warm), self._parts(fitted, train, test)
+            while len(found) < len(strengths):
+                with blas_threads(data):
+                    _, result = next(path)
+                fit_time, start = time.time() - start, time.time()
+                found.append(self._scored(fitted, model, result, k, parts))
+                found[-1]["n_test_samples"] = len(test)
+                found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
+                start = time.time()
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            failed = self._failed(test, time.time() - start)
+            found += [failed] * (len(candidates) - len(found))
+        return found
+
+    def _parts(self, fitted, train, test):
+        """What is scored, by name: (X, y, metadata), nothing where moments are scored."""
+        parts = {"test": (test, train)} | ({"train": (train, None)} if self.return_train_score else {})
+        if self.scores is not None:
+            return dict.fromkeys(parts)
+        return {
+            part: (
+                *_safe_split(fitted, self.X, self.y, *rows),
+                _check_method_params(self.X, params=self.score_params, indices=rows[0]),
+            )
+            for part, rows in parts.items()
+        }
+
+    def _scored(self, fitted, model, result, k, parts):
+        """Scores of one solution."""
+        if self.scores is not None:
+            found = {
+                part: self.moments.scores(self.scores, result.coef, result.intercept, k, part)
+                for part in parts
+            }
+        else:
+            model._store(result)
+            found = {
+                part: _score(fitted, X, y, self.scorer, given, self.error_score)
+                for part, (X, y, given) in parts.items()
+            }
+        return {"fit_error": None, **{f"{part}_scores": scores for part, scores in found.items()}}
+
+    def _failed(self, test, seconds):
+        """The result of a fit that raised an error."""
+        scores = self.error_score
+        if hasattr(self.scorer, "_scorers") and isinstance(scores, Number):
+            scores = dict.fromkeys(self.scorer._scorers, scores)
+        return {
+            "fit_error": traceback.format_exc(), "test_scores": scores, "n_test_samples": len(test),
+            "fit_time": seconds, "score_time": 0.0,
+            **({"train_scores": scores} if self.return_train_score else {}),
+        }  # fmt: skip
+
+
+class _Recorder(BaseEstimator):
+    """In the place of the model while a Pipeline is fitted: keeps what reaches its fit."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __sklearn_tags__(self):
+        return self.model.__sklearn_tags__()
+
+    def get_metadata_routing(self):
+        return get_routing_for_object(self.model)
+
+    def fit(self, X, y=None, **given):
+        self.X_, self.y_, self.given_ = X, y, given
+        return self
+
+
+class _Memory(BaseEstimator):
+    """Fitted steps that remember what they made of the last X: a path asks for the same ones each time."""
+
+    def __init__(self, steps):
+        self.steps = steps
+        self.kept = []
+
+    def get_metadata_routing(self):
+        return get_routing_for_object(self.steps)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X, **given):
+        if not any(known is X for known, _ in self.kept):
+            self.kept = [*self.kept[-1:], (X, self.steps.transform(X, **given))]
+        return next(made for known, made in self.kept if known is X)
