@@ -9,11 +9,10 @@ same folds, prints a table, and says per school who gains and who loses.
 """
 
 from sklearn.compose import make_column_transformer
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skmtl import MeanRegularizedRegressor, TaskKFold, TaskShuffleSplit, compare
+from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskShuffleSplit, compare
 from skmtl.datasets import load_hsb82
 
 data = load_hsb82(as_frame=True)
@@ -33,12 +32,10 @@ model = make_pipeline(preprocess, MeanRegularizedRegressor(mean_alpha=0.05, task
 # %%
 # `alpha` is how strongly the slopes of a school are pulled to those of all, `intercept_alpha` how strongly
 # its level is. `TaskKFold` keeps every school in every training set.
-search = GridSearchCV(
+search = PathSearchCV(
     model,
-    {
-        "meanregularizedregressor__alpha": [1, 3, 10, 30],
-        "meanregularizedregressor__intercept_alpha": [0.5, 1, 2, 4],
-    },
+    alphas=[1, 3, 10, 30],
+    param_grid={"meanregularizedregressor__intercept_alpha": [0.5, 1, 2, 4]},
     scoring="r2",
     cv=TaskKFold(3, task_column="school", shuffle=True, random_state=0),
 )

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.model_selection import KFold
 
 import skmtl
 
@@ -145,39 +144,31 @@ def adelie(problem, goal, alphas=None):
 LASSO = {"scikit-learn": scikit_learn, "celer": celer, "skglm": skglm, "adelie": adelie}
 
 
-def cross_validated(problem, goal, model):
-    """scikit-learn's class for cross-validation at the tolerance that is exactly the goal."""
-    X, Y = fortran(problem)
+def cross_validated(problem, tol, model):
+    """A class for cross-validation; scikit-learn's tolerance is twice the gap over the objective at W = 0."""
+    X, Y = (
+        (problem.data.X, problem.data.y) if type(model).__module__.startswith("skmtl") else fortran(problem)
+    )
     return Entry(
-        [goal / 2],
+        [tol],
         lambda tol: model.set_params(tol=tol).fit(X, Y),
         lambda fitted: [(fitted.alpha_, [fitted.coef_], fitted.intercept_)],
     )
 
 
-def cross_validated_moments(problem, goal, n_alphas, eps, n_folds):
-    """The same search by skmtl: paths on the moments of all rows without a fold's, errors from the fold's."""
+def grid_searched(problem, tol):
+    """The same strengths and folds without paths: every fit starts anew."""
+    from sklearn.model_selection import GridSearchCV
+
     X, Y = problem.data.X, problem.data.y
-
-    def run(tol):
-        model = skmtl.MultiTaskLasso(tol=tol)
-        folds = [skmtl.TaskStatistics.from_arrays(X[test], Y[test]) for _, test in KFold(n_folds).split(X)]
-        total = sum(folds[1:], start=folds[0])
-        alphas = np.geomspace(1.0, eps, n_alphas) * skmtl.path(model, total, alphas=1).alphas[0]
-        errors = np.zeros(n_alphas)
-        for fold in folds:
-            found = skmtl.path(model, total - fold, alphas=alphas)
-            pairs = zip(found.coef, found.intercept, strict=True)
-            errors += [squared_error(fold, W, b) for W, b in pairs]
-        return skmtl.path(model, total, alphas=[alphas[np.argmin(errors)]])
-
-    return Entry([goal], run, lambda found: [(found.alphas[0], [found.coef[0]], found.intercept[0])])
-
-
-def squared_error(stats, W, b):
-    """Sum of squared errors over the rows of complete statistics."""
-    about_mean = np.vdot(W, W @ stats.xx[0] - 2 * stats.xy) + stats.yy.sum()
-    return about_mean + stats.weight @ (stats.y_mean - W @ stats.x_mean[0] - b) ** 2
+    model = skmtl.MultiTaskLasso(tol=tol)
+    alphas = np.geomspace(1.0, 1e-3, 100) * model.alpha_max(X, Y)
+    search = GridSearchCV(model, {"alpha": alphas}, scoring="neg_mean_squared_error", cv=5)
+    return Entry(
+        [tol],
+        lambda tol: search.fit(X, Y).best_estimator_,
+        lambda fitted: [(fitted.alpha, [fitted.coef_], fitted.intercept_)],
+    )
 
 
 def ridge_per_task(problem, checked):

@@ -165,15 +165,22 @@ path("path100", 100, 1e-3, "2")
 path("path30", 30, 1e-1, "5 (adelie: 1.5)")
 
 
-@row("cv", "5-fold CV, 100 alphas, n=5000, p=200, T=20, with intercept", "15", 1e-4)
-def cross_validation(options):
-    """The same folds and strengths; the gap is that of the final fit."""
-    problem = Problem(shared_support(5000, 200, 20), fit_intercept=True)
-    search = MultiTaskLassoCV(alphas=100, eps=1e-3, cv=5, max_iter=10**6)
-    return problem, {
-        "skmtl": partial(peers.cross_validated_moments, problem, 1e-4, 100, 1e-3, 5),
-        "scikit-learn": partial(peers.cross_validated, problem, 1e-4, search),
-    }
+def search(name, text, target, make, with_grid):
+    """Register a search of 100 strengths in 5 folds; the gap is that of the final fit."""
+
+    @row(name, f"5-fold CV, 100 alphas, {text}, with intercept", target, 1e-4)
+    def build(options):
+        problem, theirs = Problem(make(), fit_intercept=True), {"alphas": 100, "cv": 5, "max_iter": 10**6}
+        rivals = {"scikit-learn": partial(peers.cross_validated, problem, 5e-5, MultiTaskLassoCV(**theirs))}
+        if with_grid:
+            rivals["GridSearchCV of skmtl"] = partial(peers.grid_searched, problem, 1e-4)
+        model = skmtl.MultiTaskLassoCV(alphas=100, cv=5)
+        return problem, {"skmtl": partial(peers.cross_validated, problem, 1e-4, model)} | rivals
+
+
+search("cv", "n=5000, p=200, T=20", "15", partial(shared_support, 5000, 200, 20), False)
+search("cv/b", thin_text, "10 (GridSearchCV: 20)", thin, True)
+search("cv/a", wide_text, "3", wide, False)
 
 
 @row("trace", "trace norm, n=2000, p=200, T=100, rank 10, alpha_max/10", "20")
