@@ -15,6 +15,7 @@ ROTATED = 0.6  # columns per task up to which rotating the tasks pays
 GRAM_ENTRIES = 1.25e8  # numbers in the Gram matrices of a working set (1 GB)
 SINGLE = 1e-5  # gap over objective from which on single precision is enough inside a working set
 LOOSE = 0.05  # a working set is solved to this share of the gap that is left
+LAST = 0.8  # or to this share of the goal: the rest is left to what violates it outside of the set
 
 
 def bcd(problem, parts, max_iter, target):
@@ -37,7 +38,7 @@ def bcd(problem, parts, max_iter, target):
         chosen = working_set(W, placement.function.dual_norm(G.T), chosen)
         start = W[:, chosen], -G[:, chosen], smooth
         whole = len(chosen) == W.shape[1]  # then its gap is the gap
-        enough, epochs_left = max(0.3 * target, 0.0 if whole else LOOSE * gap), max_iter - n_iter
+        enough, epochs_left = max(LAST * target, 0.0 if whole else LOOSE * gap), max_iter - n_iter
         if state.residual is not None and len(chosen) > WIDE * len(state.residual):
             dtype = np.float32 if enough > SINGLE * smooth else np.float64
             sweep = PanelSweep(term.pool, chosen, state.residual, term.scale, ridge, placement.kernel, dtype)
