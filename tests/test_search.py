@@ -247,6 +247,19 @@ def test_sample_weights_count():
     same(found, wanted.fit(layout.X, layout.y, sample_weight=layout.sample_weight), atol=1e-7)
 
 
+def test_weights_beside_tasks():
+    layout = make_layout("weighted")
+    args = {"tasks": layout.tasks, "sample_weight": layout.sample_weight}
+    direct = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS).fit(layout.X, layout.y, **args)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = MultiTaskLasso(tol=1e-10).set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=True)
+        wanted = GridSearchCV(model, {"alpha": ALPHAS}, cv=TaskKFold(5)).fit(layout.X, layout.y, **args)
+    same(direct, wanted, atol=1e-7)
+    with pytest.raises(ValueError, match="sample_weight beside tasks needs to know which steps"):
+        PathSearchCV(make_pipeline(MultiTaskLasso()), ALPHAS).fit(layout.X, layout.y, **args)
+
+
 def test_rows_of_weight_zero_do_not_exist():
     layout = make_layout("stacked")
     weight = (np.arange(len(layout.y)) % 4 > 0).astype(float)

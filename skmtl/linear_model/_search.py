@@ -190,11 +190,15 @@ class PathSearchCV(BaseSearchCV):
         """
         self._model()
         params = params if tasks is None else {**params, "tasks": tasks}
+        by_request = tasks is None or get_config()["enable_metadata_routing"]
         with _routing(tasks):
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
             params = _check_method_params(X, params=params)
+            weight = None if by_request else params.pop("sample_weight", None)
             routed = self._get_routed_params_for_fit(params)
+            if weight is not None:
+                self._add_weight(routed, scorer, weight)
             cv, split_params = self._splitter(X, y, tasks, routed.splitter.split)
             splits = list(cv.split(X, y, **split_params))
             self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric)
@@ -220,6 +224,17 @@ class PathSearchCV(BaseSearchCV):
         for method in ("fit", "predict", "predict_proba", "decision_function"):
             mapping.add(caller=method, callee=method)
         return super().get_metadata_routing().add(estimator=self.estimator, method_mapping=mapping)
+
+    def _add_weight(self, routed, scorer, weight):
+        """Sample weights beside tasks where metadata routing is off: as it is without tasks."""
+        if isinstance(self.estimator, Pipeline):
+            raise ValueError(
+                "sample_weight beside tasks needs to know which steps of the Pipeline take it: switch on "
+                "sklearn.set_config(enable_metadata_routing=True) and request it with set_fit_request."
+            )
+        routed.estimator.fit["sample_weight"] = weight
+        if getattr(scorer, "_accept_sample_weight", lambda: False)():
+            routed.scorer.score["sample_weight"] = weight
 
     # --- what is searched ---
 
