@@ -25,7 +25,7 @@ STRUCTURES = {  # fixed parameters, and those that are searched beside the stren
     "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
 }
-N_ALPHAS, N_FOLDS = 10, 3
+N_ALPHAS, RANGE, N_FOLDS = 10, 1e-2, 3
 LISTED = 6  # names shown in a sentence
 
 
@@ -71,8 +71,8 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
 
     Notes
     -----
-    Each model has 20 combinations, 10 strengths along a path and 2 values of another parameter, compared in
-    3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need four
+    Each model has 20 combinations, 10 strengths over two decades and 2 values of another parameter, compared
+    in 3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need four
     tasks.
 
     References
@@ -121,6 +121,7 @@ def _models(X, y, tasks, scoring, random_state):
         search = PathSearchCV(
             getattr(linear_model, name + kind)(tol=1e-3, **fixed),
             N_ALPHAS,
+            RANGE,
             param_grid=grid,
             cv=TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train"),
             scoring=scoring,
