@@ -72,8 +72,8 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
     Notes
     -----
     Each model has 20 combinations, 10 strengths over two decades and 2 values of another parameter, compared
-    in 3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need four
-    tasks.
+    in 3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need
+    four tasks.
 
     References
     ----------
