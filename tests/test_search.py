@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from conftest import make_layout
+from conftest import estimators, make_layout
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -139,6 +139,34 @@ def test_scores_of_all_kinds(kind):
     ).fit(X, layout.y, **tasks)  # fmt: skip
     same(found, wanted, atol=1e-7)
     assert found.multimetric_ and set(found.scorer_) == set(SCORES)
+
+
+@pytest.mark.parametrize("name", [name for name in estimators() if not name.endswith("CV")])
+def test_every_linear_estimator_has_a_path_and_a_search(name):
+    """With strengths of its own: nothing, or hardly anything, at the top; scores as one fit has them."""
+    layout = make_layout("stacked", classification=name.endswith("Classifier"))
+    X, given = layout.X.copy(), {"tasks": layout.tasks}
+    if name.startswith("Incomplete"):
+        X[:40, :3], given = np.nan, {}
+    model = getattr(skmtl, name)(tol=0.01)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=0)
+    found = skmtl.path(model, X, layout.y, alphas=3, **given)
+    assert (np.diff(found.alphas) < 0).all() and len(found.coef) == 3
+    free = found.alphas[0] > 100 or name.startswith(
+        "Temporal"
+    )  # quadratic, or about what tasks have in common
+    penalised = found.coef - found.coef.mean(axis=1, keepdims=True) if free else found.coef
+    size = [np.linalg.norm(W) for W in penalised]
+    assert size[0] <= 0.05 * size[2]
+    cv = [(np.arange(0, 120, 2), np.arange(1, 120, 2))]
+    search = PathSearchCV(model, found.alphas[1:], cv=cv, refit=False, error_score="raise")
+    scores = search.fit(X, layout.y, **given).cv_results_["mean_test_score"]
+    train, test = cv[0]
+    rows = {key: part[train] for key, part in given.items()}
+    alone = clone(model).set_params(alpha=found.alphas[1]).fit(X[train], layout.y[train], **rows)
+    rows = {key: part[test] for key, part in given.items()}
+    assert scores[0] == pytest.approx(alone.score(X[test], layout.y[test], **rows), abs=0.02)
 
 
 def test_callable_scoring_and_refit():

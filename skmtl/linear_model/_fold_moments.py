@@ -78,8 +78,11 @@ class FoldMoments:
 
 def _plain(model):
     """Whether moments hold what the model reads of its data."""
-    regressor = isinstance(model, LinearRegressor) and type(model)._read is LinearRegressor._read
-    return regressor and getattr(model._loss(), "quadratic", False)
+    if not isinstance(model, LinearRegressor):
+        return False
+    readers = ("_fit_inputs", "_read", "fit_statistics")  # some models read X or y in their own way
+    plain = all(getattr(type(model), name) is getattr(LinearRegressor, name) for name in readers)
+    return plain and getattr(model._loss(), "quadratic", False)
 
 
 def _complementary(splits, n):
