@@ -381,6 +381,11 @@ class PathSearchCV(BaseSearchCV):
 
     # --- use of the best estimator ---
 
+    @property
+    def n_features_in_(self):
+        """Number of columns of X."""
+        return super().n_features_in_
+
     def _refitted(self, method):
         if not self.refit:
             raise AttributeError(f"this PathSearchCV was made with refit=False; {method} needs a refit.")
