@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 from ._network import Rows
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
-ALPHAS = {"lbfgs": np.geomspace(1e-4, 10.0, 11), "adam": np.geomspace(1e-4, 1.0, 5)}
+ALPHAS = {"lbfgs": np.geomspace(1e-3, 3.0, 8), "adam": np.geomspace(1e-3, 1.0, 4)}
 PATH_STEPS = 60  # L-BFGS iterations for one alpha of the path
-WORSE_ALPHAS = 3  # the path ends after as many strengths that are worse than the best
+WORSE_ALPHAS, WORSE = 2, 1.2  # it ends after so many strengths whose held-out loss is so many times the best
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
@@ -300,24 +300,28 @@ class Training:
         best, worse = (-np.inf, theta, None), 0
         for alpha in ALPHAS[self.solver]:
             steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
-            theta, progress = self.minimise(theta, self.train, float(alpha), steps, True)
-            self.alpha_scores[float(alpha)] = progress.best
-            worse = 0 if progress.best > best[0] else worse + 1
-            if progress.best > best[0]:
-                best, self.alpha = (progress.best, theta, progress), float(alpha)
+            theta, progress = self.minimise(theta, self.train, float(alpha), steps, True, self.stops)
+            score = progress.best if self.stops else progress.scores[-1]
+            self.alpha_scores[float(alpha)] = score
+            if score > best[0]:
+                best, self.alpha = (score, theta, progress), float(alpha)
+            worse = worse + 1 if score < WORSE * best[0] else 0
             if worse == WORSE_ALPHAS:
                 break
         return best[1:]
 
-    def minimise(self, theta, rows, alpha, max_iter, watched):
-        """Parameters and progress of one minimisation; `watched`: the best ones on the held-out rows."""
+    def minimise(self, theta, rows, alpha, max_iter, watched, stops=True):
+        """Parameters and progress of one minimisation.
+
+        `watched`: with scores on the held-out rows, `stops`: by which it stops and the best ones are taken.
+        """
         settings = self.settings
         patience = settings.n_iter_no_change * (LBFGS_PATIENCE if self.solver == "lbfgs" else 1)
         progress = Progress(
             self.network,
             self.held if watched else None,
             self.emphasis,
-            patience if watched or self.solver == "adam" else np.inf,
+            patience if (watched and stops) or self.solver == "adam" else np.inf,
             settings.tol,
             settings.verbose,
             settings.callback,
@@ -332,7 +336,7 @@ class Training:
                 self.network, theta, rows, alpha, max_iter, progress, self.names, settings, self.rng, reweight
             )
         self.n_iter += len(progress.curve)
-        return (found if progress.theta is None else progress.theta), progress
+        return (progress.theta if stops and progress.theta is not None else found), progress
 
     def reweight(self, losses):
         """Weights of the tasks from their held-out losses: less for one that has left its best behind."""
