@@ -421,7 +421,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         views = network.views(theta), gradient, network.views(gradient)
         size = batch_rows(self.batch_size, len(rows))
         rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), network.training():
             loss = epoch(
                 network, theta, views, rows, self.alpha_, self._adam_, size, rng, self.tasks_, number
             )

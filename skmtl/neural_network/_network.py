@@ -5,11 +5,14 @@ for attention, one per task for soft sharing. Sample-side arrays are (n_samples,
 rows belong to all tasks, (n_rows, n_outputs) when row i belongs to the task `codes[i]`, sorted by task.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import get_blas_funcs
 from scipy.special import expit
 
 PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when predicting
@@ -110,10 +113,10 @@ class _Input:
         shape = X.shape[0], X.shape[1] * self.padding.shape[0]
         return sparse.csr_array((X.data, X.indices + offset, X.indptr.astype(np.int64)), shape=shape)
 
-    def forward(self, W):
-        """X W_g, shape (n_groups, n, width)."""
+    def forward(self, W, place):
+        """X W_g, shape (n_groups, n, width); `place(shape)` is an array to write to."""
         if not self.sparse:
-            return np.matmul(self.X, W)
+            return np.matmul(self.X, W, out=place((len(W), self.X.shape[-2], W.shape[2])))
         if self.padding is not None:
             return self.padding.put(self.X @ W.reshape(-1, W.shape[2]))
         G, p, width = W.shape
@@ -134,9 +137,10 @@ class _Input:
 
 def _segment_sums(values, codes, out):
     """Sums of rows sorted by task into `out` (n_tasks, ...), zero for a task without rows."""
-    first = np.flatnonzero(np.diff(codes, prepend=-1))
     out[...] = 0.0
-    out[codes[first]] = np.add.reduceat(values, first, axis=0)
+    if len(codes):
+        first = np.concatenate([[0], np.flatnonzero(codes[1:] != codes[:-1]) + 1])
+        out[codes[first]] = np.add.reduceat(values, first, axis=0)
 
 
 def _softmax(logits):
@@ -144,6 +148,14 @@ def _softmax(logits):
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
     return p
+
+
+class Views(dict):
+    """Parameters by name, as views of the vector `flat`."""
+
+    def __init__(self, flat, views):
+        super().__init__(views)
+        self.flat = flat
 
 
 class Network:
@@ -169,26 +181,30 @@ class Network:
         self.activation, self.dtype = activation, np.dtype(dtype)
         self.depth = len(hidden)
         self.groups = {"hard": 1, "attention": n_experts, "soft": self.n_tasks}[sharing]
-        self.shapes = {}
+        self.shapes = {}  # first what alpha shrinks, so that it is one piece
         for layer, (below, above) in enumerate(pairwise((n_features, *hidden))):
             self.shapes[f"W{layer}"] = self.groups, below, above
-            self.shapes[f"b{layer}"] = self.groups, 1, above
-        self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
-        self.shapes["offsets"] = self.n_tasks, self.n_outputs
         if sharing == "attention":
             self.shapes["gates"] = self.n_tasks, n_experts
             if gate == "input":
                 self.shapes["gate_slopes"] = n_features, n_experts
+        self.n_shrunken = sum(int(np.prod(shape)) for shape in self.shapes.values())
+        for layer, above in enumerate(hidden):
+            self.shapes[f"b{layer}"] = self.groups, 1, above
+        self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
+        self.shapes["offsets"] = self.n_tasks, self.n_outputs
         bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())])
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
         self.size = int(bounds[-1])
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = all(loss == losses[0] for loss in losses)
+        self.add, self.dot = get_blas_funcs(("axpy", "dot"), dtype=self.dtype)
+        self.places = None
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in set(losses)]
 
     def views(self, theta):
         """The parameters by name, as views of the flat vector."""
-        return {name: theta[self.slices[name]].reshape(shape) for name, shape in self.shapes.items()}
+        return Views(theta, {name: theta[self.slices[name]].reshape(s) for name, s in self.shapes.items()})
 
     def start(self, rng, offsets):
         """Random parameters (Glorot), heads starting at the given offsets (n_tasks, n_outputs)."""
@@ -209,6 +225,23 @@ class Network:
             P["gates"][...] = 0.1 * rng.normal(size=P["gates"].shape)
         return theta
 
+    def _place(self, name, shape):
+        """An array to write to, kept from batch to batch while training."""
+        if self.places is None:
+            return np.empty(shape, dtype=self.dtype)
+        if (name, shape) not in self.places:
+            self.places[name, shape] = np.empty(shape, dtype=self.dtype)
+        return self.places[name, shape]
+
+    @contextmanager
+    def training(self):
+        """Arrays of a batch are kept for the next one."""
+        self.places = {}
+        try:
+            yield
+        finally:
+            self.places = None
+
     # --- forward ---
 
     def _trunk(self, P, source):
@@ -216,8 +249,11 @@ class Network:
         activate, _ = ACTIVATIONS[self.activation]
         layers = []
         for layer in range(self.depth):
-            W = P[f"W{layer}"]
-            Z = source.forward(W) if layer == 0 else np.matmul(layers[-1], W)
+            W, place = P[f"W{layer}"], partial(self._place, f"Z{layer}")
+            if layer == 0:
+                Z = source.forward(W, place)
+            else:
+                Z = np.matmul(layers[-1], W, out=place((*layers[-1].shape[:2], W.shape[2])))
             Z += P[f"b{layer}"]
             layers.append(activate(Z))
         return layers
@@ -322,6 +358,11 @@ class Network:
 
     def _loss_and_residual(self, rows, eta, scale):
         """Sum of the weighted losses and its gradient in eta, both times `scale`."""
+        if len(self.kinds) == 1 and self.n_outputs == 1:
+            loss, own = self.losses[0], eta[..., 0]
+            weight = rows.weight * scale
+            R = loss.gradient(rows.y, own) * weight
+            return float(np.vdot(weight, loss.value(rows.y, own))), R[..., None]
         total, R = 0.0, np.zeros(eta.shape, dtype=self.dtype)
         for at, loss, y, own in self._each_loss(rows.y, eta, rows.codes):
             weight = rows.weight[at]
@@ -344,14 +385,16 @@ class Network:
         D = self._heads_back(P, rows.X, R, kept, G)
         _, back = ACTIVATIONS[self.activation]
         layers = kept["layers"]
+        ones = np.ones((1, D.shape[1]), dtype=self.dtype)
         for layer in range(self.depth - 1, -1, -1):
             back(D, layers[layer])
-            np.sum(D, axis=1, keepdims=True, out=G[f"b{layer}"])
+            np.matmul(ones, D, out=G[f"b{layer}"])  # the sum over rows, by BLAS
             if layer == 0:
                 kept["source"].adjoint(D, G["W0"])
             else:
                 np.matmul(layers[layer - 1].transpose(0, 2, 1), D, out=G[f"W{layer}"])
-                D = np.matmul(D, P[f"W{layer}"].transpose(0, 2, 1))
+                place = self._place(f"D{layer}", layers[layer - 1].shape)
+                D = np.matmul(D, P[f"W{layer}"].transpose(0, 2, 1), out=place)
         return total + self._penalise(P, alpha, G)
 
     def _heads_back(self, P, X, R, kept, G):
@@ -395,24 +438,21 @@ class Network:
 
     def _penalise(self, P, alpha, G):
         """Penalty; adds its gradient to G."""
-        total = 0.0
-        for name, value in P.items():
-            shrunken = name not in ("offsets", "heads") and name[0] != "b"
-            if shrunken and alpha > 0:
-                flat = value.ravel()
-                total += 0.5 * alpha * float(flat @ flat)
-                G[name] += self.dtype.type(alpha) * value
-            if self.sharing == "soft" and self.coupling > 0 and (self.alike or name[0] in "Wb"):
-                away = value - value.mean(axis=0)
-                total += 0.5 * self.coupling * float(np.vdot(away, away))
-                G[name] += self.dtype.type(self.coupling) * away
-        heads = P["heads"]
+        flat = P.flat[: self.n_shrunken]
+        total = 0.5 * alpha * float(self.dot(flat, flat))
+        self.add(flat, G.flat[: self.n_shrunken], a=alpha)
+        heads, T = P["heads"].reshape(self.n_tasks, -1), self.n_tasks
+        slope = G["heads"].reshape(T, -1)
         if self.alike and self.sharing != "soft":  # the mean of the heads costs as much as one head
             mean = heads.mean(axis=0)
-            away = heads - mean
-            total += 0.5 * alpha * float(np.vdot(away, away) + np.vdot(mean, mean))
-            G["heads"] += self.dtype.type(alpha) * (away + mean / self.n_tasks)
+            total += 0.5 * alpha * float(np.vdot(heads, heads) - (T - 1) * np.vdot(mean, mean))
+            slope -= self.dtype.type(alpha * (T - 1) / T) * mean
         else:
             total += 0.5 * alpha * float(np.vdot(heads, heads))
-            G["heads"] += self.dtype.type(alpha) * heads
+        self.add(heads.ravel(), slope.ravel(), a=alpha)
+        if self.sharing == "soft" and self.coupling > 0:
+            for name in [name for name in P if self.alike or name[0] in "Wb"]:
+                away = P[name] - P[name].mean(axis=0)
+                total += 0.5 * self.coupling * float(np.vdot(away, away))
+                G[name] += self.dtype.type(self.coupling) * away
         return total

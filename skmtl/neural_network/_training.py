@@ -15,7 +15,6 @@ WORSE_ALPHAS, WORSE = 2, 1.2  # it ends after so many strengths whose held-out l
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
-CHUNK = 32768  # parameters that Adam moves at a time: its temporaries stay in the cache
 
 
 class DivergedError(FloatingPointError, ValueError):
@@ -152,7 +151,7 @@ def lbfgs(network, theta, rows, alpha, max_iter, progress, names, tol):
             raise StopIteration
 
     options = {"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol * 1e-2, "ftol": tol * 1e-4}
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), network.training():
         found = minimize(
             objective,
             theta.astype(np.float64),
@@ -168,30 +167,18 @@ class Adam:
     """Adam on a flat vector, in place."""
 
     def __init__(self, size, dtype, rate):
-        self.rate, self.steps = rate, 0
+        self.rate, self.steps, self.dtype = rate, 0, np.dtype(dtype)
         self.first, self.second = np.zeros(size, dtype), np.zeros(size, dtype)
-        self.free = np.empty(min(size, CHUNK), dtype)
 
     def step(self, theta, gradient):
         """Move theta."""
+        from .._kernels import adam_double, adam_single  # Numba is imported by the first fit that needs it
+
         self.steps += 1
-        root = np.sqrt(1 - 0.999**self.steps)
-        rate, eps = self.rate * root / (1 - 0.9**self.steps), 1e-8 * root
-        for start in range(0, len(theta), CHUNK):
-            part = slice(start, start + CHUNK)
-            g, m, v = gradient[part], self.first[part], self.second[part]
-            free = self.free[: len(g)]
-            m *= 0.9
-            m += np.multiply(g, 0.1, out=free)
-            v *= 0.999
-            np.multiply(g, g, out=free)
-            free *= 0.001
-            v += free
-            np.sqrt(v, out=free)
-            free += eps
-            np.divide(m, free, out=free)
-            free *= rate
-            theta[part] -= free
+        root, number = np.sqrt(1 - 0.999**self.steps), self.dtype.type
+        numbers = 0.1, 0.001, self.rate * root / (1 - 0.9**self.steps), 1e-8 * root
+        move = adam_single if self.dtype == np.float32 else adam_double
+        move(theta, gradient, self.first, self.second, *map(number, numbers))
 
 
 def epoch(network, theta, views, rows, alpha, adam, batch_size, rng, names, number):
@@ -221,7 +208,7 @@ def adam(network, theta, rows, alpha, max_iter, progress, names, settings, rng, 
     mover = Adam(network.size, network.dtype, settings.learning_rate_init)
     size = batch_rows(settings.batch_size, len(rows))
     weighted = rows.weighted(progress.emphasis)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), network.training():
         for number in range(1, max_iter + 1):
             loss = epoch(network, theta, views, weighted, alpha, mover, size, rng, names, number)
             if progress.after(loss, theta):
