@@ -150,6 +150,10 @@ def _softmax(logits):
     return p
 
 
+# y += a x and the product of two vectors, in place and without a temporary
+BLAS = {np.dtype(dtype): get_blas_funcs(("axpy", "dot"), dtype=dtype) for dtype in ("float32", "float64")}
+
+
 class Views(dict):
     """Parameters by name, as views of the vector `flat`."""
 
@@ -198,7 +202,6 @@ class Network:
         self.size = int(bounds[-1])
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = all(loss == losses[0] for loss in losses)
-        self.add, self.dot = get_blas_funcs(("axpy", "dot"), dtype=self.dtype)
         self.places = None
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in set(losses)]
 
@@ -215,10 +218,13 @@ class Network:
             W = P[f"W{layer}"]
             # tasks that are to stay close to each other start at the same place
             shape = (1, *W.shape[1:]) if self.sharing == "soft" else W.shape
-            W[...] = rng.uniform(-1, 1, shape) * np.sqrt(gain / (W.shape[1] + W.shape[2]))
+            bound = np.sqrt(gain / (W.shape[1] + W.shape[2]))
+            W[...] = bound * rng.uniform(-1, 1, shape)
+            P[f"b{layer}"][...] = bound * rng.uniform(-1, 1, (len(W) if shape[0] > 1 else 1, 1, W.shape[2]))
         heads = P["heads"]
         shape = (1, *heads.shape[1:]) if self.sharing == "soft" and self.alike else heads.shape
-        bound = np.sqrt(gain / (heads.shape[2] + heads.shape[1]))
+        # small at first, so that the trunks start with what the tasks have in common
+        bound = 0.5 * np.sqrt(gain / (heads.shape[2] + heads.shape[1]))
         heads[...] = rng.uniform(-1, 1, shape) * bound
         P["offsets"][...] = offsets
         if "gates" in P:
@@ -438,9 +444,10 @@ class Network:
 
     def _penalise(self, P, alpha, G):
         """Penalty; adds its gradient to G."""
+        add, dot = BLAS[self.dtype]
         flat = P.flat[: self.n_shrunken]
-        total = 0.5 * alpha * float(self.dot(flat, flat))
-        self.add(flat, G.flat[: self.n_shrunken], a=alpha)
+        total = 0.5 * alpha * float(dot(flat, flat))
+        add(flat, G.flat[: self.n_shrunken], a=alpha)
         heads, T = P["heads"].reshape(self.n_tasks, -1), self.n_tasks
         slope = G["heads"].reshape(T, -1)
         if self.alike and self.sharing != "soft":  # the mean of the heads costs as much as one head
@@ -449,7 +456,7 @@ class Network:
             slope -= self.dtype.type(alpha * (T - 1) / T) * mean
         else:
             total += 0.5 * alpha * float(np.vdot(heads, heads))
-        self.add(heads.ravel(), slope.ravel(), a=alpha)
+        add(heads.ravel(), slope.ravel(), a=alpha)
         if self.sharing == "soft" and self.coupling > 0:
             for name in [name for name in P if self.alike or name[0] in "Wb"]:
                 away = P[name] - P[name].mean(axis=0)

@@ -288,7 +288,8 @@ class Training:
         for alpha in ALPHAS[self.solver]:
             steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
             theta, progress = self.minimise(theta, self.train, float(alpha), steps, True, self.stops)
-            score = progress.best if self.stops else progress.scores[-1]
+            losses = self.network.task_losses(theta, self.held)
+            score = -float(self.emphasis @ losses) / len(losses)
             self.alpha_scores[float(alpha)] = score
             if score > best[0]:
                 best, self.alpha = (score, theta, progress), float(alpha)
