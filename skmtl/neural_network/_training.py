@@ -266,8 +266,8 @@ class Training:
             progress = None
         if self.held is not None and settings.task_weight == "dynamic" and self.solver == "lbfgs":
             for _ in range(ROUNDS):
-                theta, progress = self.minimise(theta, self.train, self.alpha, ROUND_STEPS, True)
-                self.reweight(progress.task_losses)
+                theta, _ = self.minimise(theta, self.train, self.alpha, ROUND_STEPS, False)
+                self.reweight(self.network.task_losses(theta, self.held))
             progress = None
         self.held_theta = theta if progress is not None else None
         if self.stops and self.held is not None:
@@ -276,8 +276,8 @@ class Training:
             self.held_theta = theta
         else:
             if settings.check_transfer and self.held is not None and self.held_theta is None:
-                start = settings.max_iter
-                self.held_theta, _ = self.minimise(theta, self.train, self.alpha, start, True)
+                steps = settings.max_iter
+                self.held_theta, _ = self.minimise(theta, self.train, self.alpha, steps, False)
             theta, progress = self.minimise(theta, self.rows, self.alpha, settings.max_iter, False)
         self.theta, self.progress = theta, progress
         return self
@@ -287,7 +287,7 @@ class Training:
         best, worse = (-np.inf, theta, None), 0
         for alpha in ALPHAS[self.solver]:
             steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
-            theta, progress = self.minimise(theta, self.train, float(alpha), steps, True, self.stops)
+            theta, progress = self.minimise(theta, self.train, float(alpha), steps, self.stops)
             losses = self.network.task_losses(theta, self.held)
             score = -float(self.emphasis @ losses) / len(losses)
             self.alpha_scores[float(alpha)] = score
@@ -298,10 +298,10 @@ class Training:
                 break
         return best[1:]
 
-    def minimise(self, theta, rows, alpha, max_iter, watched, stops=True):
+    def minimise(self, theta, rows, alpha, max_iter, watched):
         """Parameters and progress of one minimisation.
 
-        `watched`: with scores on the held-out rows, `stops`: by which it stops and the best ones are taken.
+        `watched`: until the held-out score stays behind its best, whose parameters are taken.
         """
         settings = self.settings
         patience = settings.n_iter_no_change * (LBFGS_PATIENCE if self.solver == "lbfgs" else 1)
@@ -309,7 +309,7 @@ class Training:
             self.network,
             self.held if watched else None,
             self.emphasis,
-            patience if (watched and stops) or self.solver == "adam" else np.inf,
+            patience if watched or self.solver == "adam" else np.inf,
             settings.tol,
             settings.verbose,
             settings.callback,
@@ -324,7 +324,7 @@ class Training:
                 self.network, theta, rows, alpha, max_iter, progress, self.names, settings, self.rng, reweight
             )
         self.n_iter += len(progress.curve)
-        return (progress.theta if stops and progress.theta is not None else found), progress
+        return (found if progress.theta is None else progress.theta), progress
 
     def reweight(self, losses):
         """Weights of the tasks from their held-out losses: less for one that has left its best behind."""
