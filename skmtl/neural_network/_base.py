@@ -214,8 +214,8 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
             If an argument is malformed, or the training leaves the finite numbers; the message names the
             argument, or the epoch, the task and the learning rate.
         """
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        rows, mass = self._read(X, y, tasks, sample_weight, rng)
+        rng, row_rng = self._generators()
+        rows, mass = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
         self._network_ = self._make_network(rows)
         theta = self._network_.start(rng, self._first_offsets(rows))
@@ -230,6 +230,10 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         if self.check_transfer:
             self._compare_with_own_networks(training)
         return self
+
+    def _generators(self):
+        """For parameters and training, and for the order of rows: the same start whatever the layout."""
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
     def _read(self, X, y, tasks, sample_weight, rng, known_classes=False):
         """Rows for the network, with standardised targets, and the weight of every task."""
@@ -403,9 +407,9 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
     def _partial_fit(self, X, y, tasks, sample_weight, known_classes=False):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
         first = not hasattr(self, "_theta_")
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        rng, row_rng = self._generators()
         if first:
-            rows, mass = self._read(X, y, tasks, sample_weight, rng, known_classes)
+            rows, mass = self._read(X, y, tasks, sample_weight, row_rng, known_classes)
             self._network_ = self._make_network(rows)
             self._store(self._network_.start(rng, self._first_offsets(rows)), rows)
             self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
