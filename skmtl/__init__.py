@@ -44,6 +44,7 @@ from .linear_model import (
 )
 from .linear_model._path import CoefficientPath, path
 from .model_selection import PathSearchCV, TaskKFold, TaskShuffleSplit
+from .neural_network import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor
 from .statistics import TaskStatistics
 
 __version__ = "0.1.0"
@@ -73,6 +74,9 @@ __all__ = [
     "MultiTaskElasticNetCV",
     "MultiTaskLasso",
     "MultiTaskLassoCV",
+    "MultiTaskMLP",
+    "MultiTaskMLPClassifier",
+    "MultiTaskMLPRegressor",
     "MultiTaskRegressor",
     "PathSearchCV",
     "Pooled",

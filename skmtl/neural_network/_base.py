@@ -1,0 +1,496 @@
+"""What the estimators share: parameters, reading of rows, fit, the linear predictor, transform."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from .._data import check_numeric_target, check_sample_weight, find_tasks, split_task_column, task_data
+from .._tasks import TaskInputMixin, missing_labels
+from ..linear_model._base import plain_labels
+from ..linear_model._model import LinearModel
+from ..losses import Poisson
+from ..metrics import score_predictions
+from ._network import ACTIVATIONS, Network, Rows
+from ._training import LBFGS_ROWS, Adam, Training, batch_rows, epoch, first_weights, merged, normalised
+from ._transfer import gains
+
+PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
+        Widths of the layers of a trunk, at least one.
+    activation : {"relu", "tanh", "logistic"}, default="relu"
+        Activation of the layers.
+    sharing : {"hard", "attention", "soft"}, default="hard"
+        "hard": one trunk for all tasks and one linear head per task. "attention": `n_experts` trunks, of
+        which every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
+    n_experts : int, default=4
+        Trunks with ``sharing="attention"``.
+    gate : {"task", "input"}, default="task"
+        Attention weights: constant per task, softmax(g_t), or softmax(g_t + U x), which depend on x.
+    coupling : float, default=1.0
+        Strength of ``coupling/2 sum_t ||theta_t - mean(theta)||^2`` with ``sharing="soft"``. Tasks of
+        different kinds couple their trunks only.
+    alpha : float or "auto", default="auto"
+        Strength of the squared norm of all weights. "auto": the best on held-out rows along a path of
+        rising strengths, each started at the solution before; L-BFGS then goes on with all rows.
+    task_weight : {"size", "equal", "uncertainty", "dynamic"} or mapping {task: weight}, default="size"
+        Emphasis c_t of the tasks, of mean one. "size": each label counts the same; "equal": each task;
+        "uncertainty": those of "size" divided by the held-out loss of a first training; "dynamic":
+        learned while training, less for a task whose held-out loss has left its best behind.
+    solver : {"auto", "lbfgs", "adam"}, default="auto"
+        "auto": L-BFGS up to 5000 rows, Adam above.
+    batch_size : int or "auto", default="auto"
+        Rows of a minibatch of Adam; "auto": 200.
+    learning_rate_init : float, default=0.001
+        Step of Adam.
+    max_iter : int, default=200
+        Limit of epochs of Adam, of iterations of L-BFGS.
+    tol : float, default=1e-4
+        Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
+        ``tol/100`` or the objective falls by less than ``1e-4 tol`` of itself.
+    early_stopping : bool or "auto", default="auto"
+        Whether to stop, and take the best parameters, by the loss on held-out rows; "auto": with Adam.
+    validation_fraction : float, default=0.2
+        Part of the rows of every task to hold out where that is needed: for `alpha="auto"`, early
+        stopping, learned task weights, `check_transfer`. Equal rows are never separated (up to 5000 rows).
+    n_iter_no_change : int, default=10
+        Epochs without improvement before stopping; five iterations of L-BFGS count as one.
+    check_transfer : bool, default=False
+        Whether to compare every task with a network of its own on the held-out rows (`task_gain_`), and
+        warn of tasks that sharing hurts. All own networks are trained at once, at about the price of
+        one more fit with ``sharing="soft"``.
+    task_column : str or int, optional
+        Column of X that holds the task, by name or position; then no `tasks` argument is needed.
+    handle_unknown : {"error", "average"}, default="error"
+        What to do at predict with a task not seen in fit; "average": the mean over tasks of their
+        predictors.
+    warm_start : bool, default=False
+        Start from the previous solution if it has the same shape.
+    random_state : int, RandomState instance or None, default=None
+        Of the initial weights, the hold-out and the minibatches.
+    callback : callable, optional
+        Called as ``callback(iteration, loss, score)`` after every epoch (iteration of L-BFGS), with the
+        held-out score or minus the loss; a true result ends the training.
+    verbose : int, default=0
+        Print the loss while training."""
+
+ATTRIBUTES = """coefs_ : dict of {str: ndarray}
+        All parameters by name: ``W0``, ``b0``, ... of the trunks, of shapes (n_trunks, width below, width)
+        and (n_trunks, 1, width), ``heads`` (n_tasks, n_outputs, width), ``offsets`` (n_tasks, n_outputs),
+        and for attention ``gates`` (n_tasks, n_experts), ``gate_slopes`` (n_features, n_experts).
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted task labels (names of the columns of a 2-D y).
+    n_tasks_ : int
+        Number of tasks.
+    alpha_ : float
+        Strength used.
+    alpha_scores_ : dict of {float: float}
+        Held-out score of every strength tried.
+    task_weight_ : ndarray of shape (n_tasks,)
+        Emphasis c_t used, of mean one.
+    attention_ : ndarray of shape (n_tasks, n_experts)
+        Weights of the experts in every task, with ``gate="input"`` their mean over the rows of fit; only
+        with ``sharing="attention"``.
+    task_gain_ : ndarray of shape (n_tasks,)
+        1 - held-out loss / that of the task's own network; negative where sharing hurts, NaN without
+        held-out rows. Only with `check_transfer`.
+    n_iter_ : int
+        Epochs of Adam or iterations of L-BFGS, those of the search for alpha included.
+    loss_ : float
+        Objective at the end.
+    loss_curve_ : list of float
+        Objective after every epoch or iteration of the last training.
+    validation_scores_ : list of float
+        Minus the held-out loss in the same places; empty where nothing was held out.
+    n_features_in_ : int
+        Number of columns of X, task column included.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Names of the columns of X, if X has string names."""
+
+
+def estimator(cls):
+    """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
+    cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", ATTRIBUTES)
+    return dataclass(eq=False, repr=False, kw_only=True)(cls)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator):
+    """What the three share; a subclass encodes targets and states losses."""
+
+    hidden_layer_sizes: Any = (64, 32)
+    activation: str = "relu"
+    sharing: str = "hard"
+    n_experts: int = 4
+    gate: str = "task"
+    coupling: float = 1.0
+    alpha: Any = "auto"
+    task_weight: Any = "size"
+    solver: str = "auto"
+    batch_size: Any = "auto"
+    learning_rate_init: float = 1e-3
+    max_iter: int = 200
+    tol: float = 1e-4
+    early_stopping: Any = "auto"
+    validation_fraction: float = 0.2
+    n_iter_no_change: int = 10
+    check_transfer: bool = False
+    task_column: str | int | None = None
+    handle_unknown: str = "error"
+    warm_start: bool = False
+    random_state: Any = None
+    callback: Any = None
+    verbose: int = 0
+
+    _parameter_constraints = {
+        **TaskInputMixin._parameter_constraints,
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "sharing": [StrOptions({"hard", "attention", "soft"})],
+        "n_experts": [Interval(Integral, 1, None, closed="left")],
+        "gate": [StrOptions({"task", "input"})],
+        "coupling": [Interval(Real, 0, None, closed="left")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "task_weight": [StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping],
+        "solver": [StrOptions({"auto", "lbfgs", "adam"})],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "check_transfer": ["boolean"],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "callback": [None, Callable],
+        "verbose": ["verbose"],
+    }
+
+    _check_features = LinearModel._check_features
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # --- fit ---
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Fit the network.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set; float32 trains in float32.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row of a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+            Nonnegative weights; a row of weight zero does not exist.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is malformed, or the training leaves the finite numbers; the message names the
+            argument, or the epoch, the task and the learning rate.
+        """
+        rng, row_rng = self._generators()
+        rows, mass = self._read(X, y, tasks, sample_weight, row_rng)
+        before = getattr(self, "_theta_", None) if self.warm_start else None
+        self._network_ = self._make_network(rows)
+        theta = self._network_.start(rng, self._first_offsets(rows))
+        if before is not None and before.shape == theta.shape:
+            theta = before.astype(theta.dtype)
+        training = Training(self._network_, rows, mass, self.tasks_, self, rng).run(theta)
+        self._store(training.theta, rows)
+        self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
+        self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
+        self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        if self.check_transfer:
+            self._compare_with_own_networks(training)
+        return self
+
+    def _generators(self):
+        """For parameters and training, and for the order of rows: the same start whatever the layout."""
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
+
+    def _read(self, X, y, tasks, sample_weight, rng, known_classes=False):
+        """Rows for the network, with standardised targets, and the weight of every task."""
+        X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
+        X = self._numbers(X)
+        codes = None if tasks is None else find_tasks(tasks, self.tasks_)
+        numbers = self._recode(y, codes) if known_classes else self._encode(y, tasks, sample_weight)
+        X, y, weight, codes = self._rows_that_count(X, check_numeric_target(numbers), tasks, sample_weight)
+        if codes is not None and self.n_tasks_ == 1:
+            y, weight, codes = y[:, None], weight[:, None], None
+        if len(y) <= LBFGS_ROWS:
+            X, y, weight, codes = merged(X, y, weight, codes, rng)
+        rows = self._arranged(X, y, weight, codes)
+        mass = rows.task_sums(np.ones_like(rows.y), self.n_tasks_)
+        rows = normalised(rows, self.n_tasks_)
+        self._center_, self._scale_ = self._standards(rows)
+        return self._standardised(rows), mass
+
+    def _read_more(self, X, y, tasks, sample_weight):
+        """Rows for the network fitted before."""
+        X, codes = self._predict_inputs(X, tasks)
+        y = self._check_target(y, has_rows_of_tasks=codes is not None)
+        check_consistent_length(X, y)
+        if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
+            raise ValueError(
+                f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) of the first call."
+            )
+        sample_weight = check_sample_weight(sample_weight, y.shape)
+        weight = (
+            np.ones(y.shape) if sample_weight is None else sample_weight.reshape(len(y), *[-1] * (y.ndim - 1))
+        )
+        missing = missing_labels(y)
+        numbers = check_numeric_target(self._recode(y, codes))
+        weight = np.where(missing, 0.0, weight)
+        codes = np.zeros(len(y), dtype=np.intp) if codes is None and y.ndim == 1 else codes
+        rows = self._arranged(
+            self._numbers(X, self._network_.dtype), np.where(missing, 0.0, numbers), weight, codes
+        )
+        return self._standardised(normalised(rows, self.n_tasks_))
+
+    def _arranged(self, X, y, weight, codes):
+        """Rows sorted by task; those of a single task as a column."""
+        if codes is None:
+            return Rows(X, y, weight)
+        if self.n_tasks_ == 1:
+            return Rows(X, y[:, None], weight[:, None])
+        order = np.argsort(codes, kind="stable")
+        return Rows(X[order], y[order], weight[order], codes[order])
+
+    def _standardised(self, rows):
+        """The rows with targets in the units of the network, in its precision."""
+        center, scale = self._center_, self._scale_
+        if rows.codes is not None:
+            center, scale = center[rows.codes], scale[rows.codes]
+        y = np.where(rows.weight > 0, (rows.y - center) / scale, 0.0)
+        return Rows(rows.X, y.astype(rows.X.dtype), rows.weight.astype(rows.X.dtype), rows.codes)
+
+    def _recode(self, y, codes):
+        """Targets as numbers by the known classes; NaN where missing."""
+        out = np.full(y.shape, np.nan)
+        used = ~missing_labels(y)
+        for t in range(self.n_tasks_):
+            at = used if codes is None else used & (codes == t)
+            if y.ndim == 2:
+                at = (used[:, t], t)
+            labels, classes = plain_labels(y[at]), self._classes_of(t)
+            if classes is None:
+                self._losses()[t].check(labels.astype(np.float64))
+                out[at] = labels
+                continue
+            unknown = np.setdiff1d(labels, classes)
+            if len(unknown):
+                raise ValueError(
+                    f"y holds the classes {unknown.tolist()[:5]}, not among {classes.tolist()[:10]}."
+                )
+            out[at] = np.searchsorted(classes, labels)
+        return out
+
+    def _classes_of(self, t):
+        """Class labels of a task, None for regression."""
+        return None
+
+    def _numbers(self, X, dtype=None):
+        """X as a float array or CSR matrix, of single precision where it was so."""
+        X = self._check_features(X, dtype="numeric")
+        dtype = dtype or (np.float32 if X.dtype == np.float32 else np.float64)
+        if sparse.issparse(X):
+            return X.tocsr().astype(dtype, copy=False)
+        return np.ascontiguousarray(X, dtype=dtype)
+
+    def _rows_that_count(self, X, y, tasks, sample_weight):
+        """X, y, weights and positions of tasks without the rows of weight zero."""
+        place = np.arange(len(y), dtype=np.float64)[:, None]
+        data = task_data(place, y, tasks, sample_weight, None, self.tasks_)
+        if y.ndim == 2:
+            weight = np.array(np.broadcast_to(data.row_weight, y.shape))
+            some = weight.any(axis=1)
+            keep = slice(None) if some.all() else np.flatnonzero(some)
+            return X[keep], data.y[keep], weight[keep], None
+        keep = data.X[:, 0].astype(np.intp)
+        return X[keep], data.y, data.row_weight, data.spread(np.arange(self.n_tasks_))
+
+    def _standards(self, rows):
+        """Location and scale of the targets of every task, 0 and 1 unless its loss translates."""
+        moves = np.array([loss.translates for loss in self._losses()])
+        center = np.where(moves, rows.task_sums(rows.y, self.n_tasks_), 0.0)
+        away = rows.y - (center if rows.codes is None else center[rows.codes])
+        scale = np.sqrt(rows.task_sums(away**2, self.n_tasks_))
+        tiny = 10 * np.finfo(np.float64).eps * np.abs(center)
+        return center, np.where(moves & (scale > tiny), scale, 1.0)
+
+    def _first_offsets(self, rows):
+        """Predictors of every task to start from: the log of the mean for counts, else zero."""
+        counts = np.array([isinstance(loss, Poisson) for loss in self._losses()])
+        mean = rows.task_sums(rows.y, self.n_tasks_)
+        first = np.where(counts, np.log(np.where(counts, np.maximum(mean, 1e-3), 1.0)), 0.0)
+        out = np.zeros((self.n_tasks_, self._n_outputs))
+        out[:, 0] = first
+        return out
+
+    def _losses(self):
+        """The loss of every task."""
+        loss = self._loss()
+        return loss if isinstance(loss, list) else [loss] * self.n_tasks_
+
+    @property
+    def _n_outputs(self):
+        """Linear predictors per task."""
+        return max(loss.n_outputs for loss in self._losses())
+
+    def _make_network(self, rows, sharing=None):
+        hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
+        if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
+            raise ValueError(
+                f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
+            )
+        return Network(
+            rows.X.shape[1],
+            self._losses(),
+            hidden=hidden,
+            activation=self.activation,
+            sharing=sharing or self.sharing,
+            n_experts=self.n_experts,
+            gate=self.gate,
+            coupling=0.0 if sharing else self.coupling,
+            dtype=rows.X.dtype,
+        )
+
+    def _store(self, theta, rows):
+        """Fitted parameters."""
+        self._theta_ = theta
+        self.coefs_ = self._network_.views(theta)
+        self._n_features_out = self.coefs_["heads"].shape[2]
+        if self.sharing == "attention":
+            self._n_features_out *= self.n_experts
+            self.attention_ = self._network_.mean_attention(theta, rows)
+
+    def _compare_with_own_networks(self, training):
+        """Set `task_gain_` and warn of the tasks that sharing hurts."""
+        own = self._make_network(training.rows, "soft")
+        self.task_gain_, hurt = gains(training, own)
+        if hurt.any():
+            warnings.warn(
+                f"sharing hurts the task(s) {self.tasks_[hurt].tolist()}: on held-out rows a network of "
+                "their own does better. Leave them out, or let every task choose (sharing='attention' or a "
+                "smaller coupling with sharing='soft').",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _partial_fit(self, X, y, tasks, sample_weight, known_classes=False):
+        """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
+        first = not hasattr(self, "_theta_")
+        rng, row_rng = self._generators()
+        if first:
+            rows, mass = self._read(X, y, tasks, sample_weight, row_rng, known_classes)
+            self._network_ = self._make_network(rows)
+            self._store(self._network_.start(rng, self._first_offsets(rows)), rows)
+            self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
+            self.alpha_ = 1e-4 if self.alpha == "auto" else self.alpha
+            self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
+            self.alpha_scores_ = {}
+        else:
+            rows = self._read_more(X, y, tasks, sample_weight)
+        network, theta = self._network_, self._theta_.copy()
+        if getattr(self, "_adam_", None) is None or len(self._adam_.first) != len(theta):
+            self._adam_ = Adam(network.size, network.dtype, self.learning_rate_init)
+        gradient = np.empty_like(theta)
+        views = network.views(theta), gradient, network.views(gradient)
+        size = batch_rows(self.batch_size, len(rows))
+        rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
+        with np.errstate(over="ignore", invalid="ignore"), network.training():
+            loss = epoch(
+                network, theta, views, rows, self.alpha_, self._adam_, size, rng, self.tasks_, number
+            )
+        self._store(theta, rows)
+        self.n_iter_, self.loss_ = number, loss
+        self.loss_curve_.append(loss)
+        return self
+
+    # --- predict ---
+
+    def _linear_predictor(self, X, tasks):
+        """Predictors in the units of the targets, and positions of tasks, as linear models have them."""
+        X, codes = self._predict_inputs(X, tasks)
+        X = self._numbers(X, self._network_.dtype)
+        center, scale, network = self._center_[:, None], self._scale_[:, None], self._network_
+        if codes is None or self.n_tasks_ == 1:
+            eta = network.predict(self._theta_, X) * scale + center
+            if codes is not None or self._layout_ == "single":
+                eta = eta[:, 0]
+        else:
+            eta = np.empty((X.shape[0], network.n_outputs))
+            known = np.flatnonzero(codes >= 0)
+            own = network.predict(self._theta_, X[known], codes[known])
+            eta[known] = own * scale[codes[known]] + center[codes[known]]
+            unknown = np.flatnonzero(codes < 0)
+            if len(unknown):
+                eta[unknown] = (network.predict(self._theta_, X[unknown]) * scale + center).mean(axis=1)
+        return (eta[..., 0] if network.n_outputs == 1 else eta), codes
+
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        """R^2 of a regressor, accuracy of a classifier; missing labels (NaN in a 2-D y) are left out.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
+
+        Returns
+        -------
+        float
+            For a 2-D y the plain mean over its columns.
+        """
+        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+
+    def transform(self, X):
+        """Shared representation: the last layer of the trunk.
+
+        Of all experts side by side with ``sharing="attention"``, of the mean network with "soft".
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set (which plays no part).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+        """
+        check_is_fitted(self)
+        self._check_columns(X, reset=False)
+        X = self._numbers(
+            X if self.task_column is None else split_task_column(X, self.task_column)[0], self._network_.dtype
+        )
+        return self._network_.represent(self._theta_, X)

@@ -1,0 +1,279 @@
+"""Estimators: the shared MLP for regression, classification and mixed tasks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils._param_validation import StrOptions
+
+from ..linear_model._base import LinearClassifier
+from ..linear_model._mixed import LOSSES, MixedTaskModel
+from ..losses import REGRESSION_LOSSES, Loss, Multinomial, RootSquaredError, get_loss
+from ._base import MLP, estimator
+
+
+@estimator
+class MultiTaskMLPRegressor(RegressorMixin, MLP):
+    """Multi-layer network for several regression tasks that share a nonlinear representation.
+
+    Minimises, over trunks and heads,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\ell(y_i, v_t \\cdot h_t(x_i) + b_t)
+        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2
+        + \\sum_t \\|v_t - \\bar v\\|^2 + \\|\\bar v\\|^2 \\Big)
+
+    with s_i the sample weights divided by their sum over the task, c_t the emphasis of the task and theta_k
+    the weights of the trunks, biases apart. The representation h_t is one trunk for all tasks
+    (``sharing="hard"``), a mixture of experts weighted by the task (``"attention"``), or a trunk of the
+    task's own (``"soft"``), which adds ``coupling/2 sum_t ||theta_t - mean(theta)||^2``; the heads are then
+    part of theta_t. Squared-error and Huber targets are standardised in every task, and back in `predict`.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "huber", "poisson"} or Loss, default="squared_error"
+        Loss of a row, see `skmtl.losses`. The delta of Huber's loss is in standard deviations of the
+        targets. With "poisson" the network predicts ``exp`` of its output.
+    %(parameters)s
+
+    Attributes
+    ----------
+    %(attributes)s
+
+    References
+    ----------
+    Caruana (1997), Multitask learning, Machine Learning 28, https://doi.org/10.1023/A:1007379606734;
+    Ma et al. (2018), Modeling task relationships in multi-task learning with multi-gate
+    mixture-of-experts, KDD, https://doi.org/10.1145/3219819.3220007
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import MultiTaskMLPRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 3))
+    >>> h = np.tanh(X @ rng.normal(size=(3, 2)))
+    >>> Y = h @ rng.normal(size=(2, 4))
+    >>> model = MultiTaskMLPRegressor(alpha=1e-3, random_state=0).fit(X, Y)
+    >>> model.predict(X).shape, model.transform(X).shape
+    ((200, 4), (200, 32))
+    """
+
+    loss: Any = "squared_error"
+
+    _parameter_constraints = {
+        **MLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "huber", "poisson"}), Loss],
+    }
+
+    def _loss(self):
+        loss = get_loss(self.loss, REGRESSION_LOSSES)
+        if isinstance(loss, RootSquaredError):
+            raise ValueError(f"loss={loss!r} is about all rows of a task; a network needs one of a row.")
+        return loss
+
+    def _encode(self, y, tasks, sample_weight):
+        self._loss().check(y)
+        return y
+
+    def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Train one more epoch of Adam on some rows.
+
+        The first call must hold every task; it sets the location and scale of the targets. With
+        ``alpha="auto"`` the strength is that of a fit before, else 1e-4.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        return self._partial_fit(X, y, tasks, sample_weight)
+
+    def predict(self, X, *, tasks=None):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            2-D after a fit on a 2-D y (unless `tasks` is given).
+        """
+        return self._loss().mean(self._linear_predictor(X, tasks)[0])
+
+    score = MLP.score  # not that of the mixin
+
+
+@estimator
+class MultiTaskMLPClassifier(ClassifierMixin, MLP):
+    """Multi-layer network for several classification tasks that share a nonlinear representation.
+
+    Minimises, over trunks and heads,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\ell(y_i, V_t h_t(x_i) + b_t)
+        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2
+        + \\sum_t \\|V_t - \\bar V\\|^2 + \\|\\bar V\\|^2 \\Big)
+
+    with the log-loss l of two or more classes, and the representation h_t as in `MultiTaskMLPRegressor`.
+    Where the columns of a 2-D y have different labels, such as coarse and fine ones, each is a task with
+    classes of its own.
+
+    Parameters
+    ----------
+    %(parameters)s
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,) or list of ndarray
+        Class labels; one array per column where the columns of a 2-D y have different labels (and
+        more than two in all).
+    %(attributes)s
+
+    References
+    ----------
+    Caruana (1997), Multitask learning, Machine Learning 28, https://doi.org/10.1023/A:1007379606734
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import MultiTaskMLPClassifier
+    >>> X = np.random.default_rng(0).normal(size=(120, 2))
+    >>> Y = np.column_stack([X[:, 0] * X[:, 1] > 0, X[:, 0] > X[:, 1] ** 2]).astype(int)
+    >>> model = MultiTaskMLPClassifier(alpha=1e-3, random_state=0).fit(X, Y)
+    >>> model.predict_proba(X).shape, model.score(X, Y) > 0.9
+    ((120, 2), True)
+    """
+
+    loss = "log_loss"  # the one there is; no parameter
+
+    _encode = LinearClassifier._encode
+    _loss = LinearClassifier._loss
+    decision_function = LinearClassifier.decision_function
+    predict = LinearClassifier.predict
+    predict_proba = vars(LinearClassifier)["predict_proba"]
+
+    def _losses(self):
+        """The loss of every task, of as many classes as it has."""
+        loss = self._loss()
+        if not isinstance(loss, list):
+            return [loss] * self.n_tasks_
+        return [Multinomial(max(own.n_outputs, 2)) for own in loss]
+
+    def _classes_of(self, t):
+        return self.classes_[t] if isinstance(self.classes_, list) else self.classes_
+
+    def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
+        """Train one more epoch of Adam on some rows.
+
+        The first call must hold every task. With ``alpha="auto"`` the strength is that of a fit before,
+        else 1e-4.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        classes : array-like of shape (n_classes,), optional
+            All class labels, in the first call; by default those in its `y`.
+        tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        if classes is not None and not hasattr(self, "_theta_"):
+            self.classes_ = np.unique(classes)
+        return self._partial_fit(X, y, tasks, sample_weight, known_classes=classes is not None)
+
+    score = MLP.score  # not that of the mixin
+
+
+@estimator
+class MultiTaskMLP(MLP):
+    """Multi-layer network for regression and classification tasks on the same representation.
+
+    Minimises, over trunks and heads,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\ell_t(y_i, V_t h_t(x_i) + b_t)
+        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2 + \\sum_t \\|V_t\\|^2 \\Big)
+
+    with a loss l_t for every task and the representation h_t as in `MultiTaskMLPRegressor`. The rows of the
+    tasks may be the same (a column of y per task, NaN or None for a missing label) or different ones
+    (`tasks`). If all losses are the same, heads are pulled to their mean as there.
+
+    Parameters
+    ----------
+    losses : mapping {task: loss} or str, optional
+        Loss of every task: "squared_error", "huber", "poisson" or a `Loss` for regression, "log_loss" (two
+        or more classes) or "squared_hinge" (two) for classification. One name for all tasks. Default:
+        "squared_error".
+    %(parameters)s
+
+    Attributes
+    ----------
+    classes_ : dict of {task: ndarray}
+        Class labels of the classification tasks.
+    %(attributes)s
+
+    References
+    ----------
+    Caruana (1997), Multitask learning, Machine Learning 28, https://doi.org/10.1023/A:1007379606734
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import MultiTaskMLP
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> Y = np.column_stack([X[:, 0] > 0, X[:, 0] * X[:, 1]])
+    >>> model = MultiTaskMLP(alpha=1e-3, losses={0: "log_loss", 1: "squared_error"}, random_state=0)
+    >>> model.fit(X, Y).predict(X).shape, model.predict_proba(X)[0].shape
+    ((100, 2), (100, 2))
+    """
+
+    losses: Any = None
+
+    _parameter_constraints = {
+        **MLP._parameter_constraints,
+        "losses": [None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping],
+    }
+
+    _encode_task = MixedTaskModel._encode_task
+    _losses_by_task = MixedTaskModel._losses_by_task
+    _has_classes = MixedTaskModel._has_classes
+    _sections = MixedTaskModel._sections
+    predict = MixedTaskModel.predict
+    predict_proba = vars(MixedTaskModel)["predict_proba"]
+    score = MixedTaskModel.score
+
+    def _loss(self):
+        return self._losses_
+
+    def _encode(self, y, tasks, sample_weight):
+        codes = MixedTaskModel._encode(self, y, tasks, sample_weight)
+        if any(isinstance(loss, RootSquaredError) for loss in self._losses_):
+            raise ValueError(
+                "losses: 'root_squared_error' is about all rows of a task; a network needs one of a row."
+            )
+        return codes
+
+    def _classes_of(self, t):
+        return self.classes_.get(self.tasks_.tolist()[t])
+
+    partial_fit = MultiTaskMLPRegressor.partial_fit

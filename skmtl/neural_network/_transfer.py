@@ -1,0 +1,36 @@
+"""Does sharing help every task? Held-out losses beside those of networks of their own."""
+
+from copy import copy
+
+import numpy as np
+
+HURT_ERRORS = 2.0  # a difference of so many standard errors is no chance
+HURT_GAIN = -0.05  # nor is one worth a warning above this gain
+
+
+def gains(training, own):
+    """Gain of every task over its own network, and which tasks sharing hurts, each (n_tasks,).
+
+    `own` is a network with ``sharing="soft"`` and no coupling: one network per task, all trained at once
+    on the same rows, with their strength chosen in the same way.
+    """
+    n_tasks = own.n_tasks
+    if training.held is None or training.held_theta is None:
+        return np.full(n_tasks, np.nan), np.zeros(n_tasks, dtype=bool)
+    alone = copy(training)
+    alone.network, alone.alpha_scores, alone.n_iter = own, {}, 0
+    theta, _ = alone.search(own.start(training.rng, training.network.views(training.held_theta)["offsets"]))
+    held = training.held
+    shared = training.network.values(training.held_theta, held)
+    single = own.values(theta, held)
+    worse = shared - single
+    total = held.task_sums(np.ones_like(worse), n_tasks)
+    known = total > 0.5  # weights of a task with held-out rows sum to one
+    loss, reference = held.task_sums(shared, n_tasks), held.task_sums(single, n_tasks)
+    gain = np.where(known, 1.0 - loss / np.where(reference > 0, reference, 1.0), np.nan)
+    mean = held.task_sums(worse, n_tasks)
+    away = worse - (mean if held.codes is None else mean[held.codes])
+    squares = held.weight.astype(np.float64) ** 2 * away**2
+    error = squares.sum(axis=0) if held.codes is None else np.bincount(held.codes, squares, minlength=n_tasks)
+    hurt = known & (mean > HURT_ERRORS * np.sqrt(error)) & (np.nan_to_num(gain) < HURT_GAIN)
+    return gain, hurt

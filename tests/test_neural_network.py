@@ -1,0 +1,490 @@
+"""The shared MLP: gradients, layouts, weights of tasks, stopping, and what scikit-learn asks of it."""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else one check is skipped
+
+import inspect
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import NETWORKS
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import skmtl
+from skmtl import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor, losses
+from skmtl.neural_network._network import Network, Rows
+
+CLASSES = [MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor]
+SHARING = [("hard", "task"), ("attention", "task"), ("attention", "input"), ("soft", "task")]
+T = 3
+LOSSES = {
+    "squared": [losses.SquaredError()] * T,
+    "huber": [losses.Huber()] * T,
+    "poisson": [losses.Poisson()] * T,
+    "two classes": [losses.Logistic()] * T,
+    "four classes": [losses.Multinomial(4)] * T,
+    "mixed": [losses.SquaredError(), losses.Logistic(), losses.Multinomial(3)],
+}
+LAYOUTS = ("stacked", "shared", "missing", "stacked sparse", "shared sparse")
+
+
+@parametrize_with_checks([cls() for cls in CLASSES])
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+# --- the network ---
+
+
+def targets(loss, rng, size):
+    if isinstance(loss, losses.Multinomial):
+        return rng.integers(loss.n_classes, size=size).astype(float)
+    if isinstance(loss, losses.Logistic):
+        return rng.integers(2, size=size).astype(float)
+    return (
+        rng.poisson(2.0, size=size).astype(float)
+        if isinstance(loss, losses.Poisson)
+        else rng.normal(size=size)
+    )
+
+
+def make_rows(layout, own, rng, n=17, p=4):
+    X = rng.normal(size=(n, p))
+    X = sparse.csr_matrix(X * (rng.random(X.shape) < 0.6)) if "sparse" in layout else X
+    if "stacked" in layout:
+        codes = np.sort(rng.integers(T, size=n))
+        y = np.concatenate([targets(loss, rng, np.sum(codes == t)) for t, loss in enumerate(own)])
+        return Rows(X, y, rng.random(n), codes)
+    y = np.column_stack([targets(loss, rng, n) for loss in own])
+    weight = rng.random(y.shape) * (rng.random(y.shape) < 0.7 if layout == "missing" else 1.0)
+    return Rows(X, np.where(weight > 0, y, 0.0), weight)
+
+
+def make_network(own, sharing="hard", gate="task", activation="tanh", coupling=0.3, p=4):
+    return Network(
+        p, own, hidden=(5, 3), activation=activation, sharing=sharing, n_experts=2, gate=gate,
+        coupling=coupling, dtype=np.float64,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
+@pytest.mark.parametrize(("sharing", "gate"), SHARING)
+def test_gradient_equals_central_differences(sharing, gate, activation, layout, rng):
+    """For every loss; the rectifier is differentiable but in single points, which random ones do not meet."""
+    for name, own in LOSSES.items():
+        network, rows = make_network(own, sharing, gate, activation), make_rows(layout, own, rng)
+        theta = network.start(rng, 0.1) + 0.1 * rng.normal(size=network.size)
+        gradient, unused = np.empty(network.size), np.empty(network.size)
+        network.gradient(network.views(theta), rows, 0.2, network.views(gradient), 1.7)
+
+        def objective(x, network=network, rows=rows, unused=unused):
+            return network.gradient(network.views(x), rows, 0.2, network.views(unused), 1.7)
+
+        step, found = 1e-6, np.empty(network.size)
+        for i, e in enumerate(np.eye(network.size)):
+            found[i] = (objective(theta + step * e) - objective(theta - step * e)) / (2 * step)
+        assert np.abs(found - gradient).max() <= 1e-6 * np.abs(gradient).max(), name
+
+
+@pytest.mark.parametrize(("sharing", "gate"), SHARING)
+def test_predictor_of_own_task_is_a_column_of_all(sharing, gate, rng):
+    network = make_network(LOSSES["four classes"], sharing, gate)
+    theta, X = rng.normal(size=network.size), rng.normal(size=(20, 4))
+    codes = rng.integers(T, size=20)  # in any order
+    every = network.predict(theta, X)
+    np.testing.assert_allclose(network.predict(theta, X, codes), every[np.arange(20), codes], rtol=1e-12)
+    np.testing.assert_allclose(
+        network.predict(theta, sparse.csr_matrix(X), codes), every[np.arange(20), codes]
+    )
+
+
+def test_soft_sharing_without_coupling_is_a_network_per_task(rng):
+    own = LOSSES["squared"]
+    network, rows = make_network(own, "soft", coupling=0.0), make_rows("stacked", own, rng)
+    theta = rng.normal(size=network.size)
+    P, total = network.views(theta), 0.0
+    for t in range(T):
+        one = make_network(own[:1], "soft", coupling=0.0)
+        part = np.concatenate([value[t].ravel() for value in P.values()])
+        at = rows.codes == t
+        single = Rows(rows.X[at], rows.y[at][:, None], rows.weight[at][:, None])
+        total += one.gradient(one.views(part), single, 0.2, one.views(np.empty(one.size)))
+    assert network.gradient(P, rows, 0.2, network.views(np.empty(network.size))) == pytest.approx(
+        total, rel=1e-12
+    )
+
+
+# --- layouts and weights ---
+
+
+def problem(seed=0, n=90, n_tasks=3, p=4, noise=0.1):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    H = np.tanh(X @ rng.normal(size=(p, 3)))
+    Y = H @ rng.normal(size=(3, n_tasks)) * [10.0, 1.0, 0.1][:n_tasks] + 5
+    return X, Y + noise * Y.std(axis=0) * rng.normal(size=Y.shape)
+
+
+def model(cls=MultiTaskMLPRegressor, **parameters):
+    defaults = {
+        "hidden_layer_sizes": (8, 5),
+        "alpha": 0.05,
+        "random_state": 0,
+        "activation": "tanh",
+        "max_iter": 40,
+    }
+    return cls(**{**defaults, **parameters})
+
+
+def stacked(X, Y):
+    """The cells of Y with a label as rows of their own."""
+    rows, tasks = np.nonzero(~np.isnan(Y))
+    return X[rows], Y[rows, tasks], tasks
+
+
+@pytest.mark.parametrize(("sharing", "gate"), SHARING)
+def test_ways_of_giving_tasks_agree(sharing, gate):
+    X, Y = problem()
+    Y[np.random.default_rng(1).random(Y.shape) < 0.3] = np.nan
+    parameters = {"sharing": sharing, "gate": gate, "max_iter": 15}
+    expected = model(**parameters).fit(X, Y).predict(X)
+    Xs, ys, tasks = stacked(X, Y)
+    one = model(**parameters).fit(Xs, ys, tasks=tasks)
+    frame = pd.DataFrame(Xs, columns=list("abcd")).assign(task=tasks)
+    two = model(**parameters, task_column="task").fit(frame, ys)
+    three = model(**parameters, task_column=-1).fit(frame.to_numpy(), ys)
+    rows, columns = np.nonzero(~np.isnan(Y))
+    for found in (one.predict(Xs, tasks=tasks), two.predict(frame), three.predict(frame.to_numpy())):
+        np.testing.assert_allclose(found, expected[rows, columns], rtol=1e-5, atol=1e-5)
+    assert two.n_features_in_ == 5 and two.coefs_["W0"].shape[1] == 4
+
+
+def test_rows_without_any_label_do_not_matter():
+    X, Y = problem()
+    Y[::4] = np.nan
+    some = ~np.isnan(Y).all(axis=1)
+    one, two = model(alpha="auto").fit(X, Y), model(alpha="auto").fit(X[some], Y[some])
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))
+
+
+@pytest.mark.parametrize("sharing", ["hard", "attention", "soft"])
+def test_weights_are_repetitions(sharing):
+    """To the last bit, hold-out and choice of alpha included."""
+    X, Y = problem(n=60)
+    times = np.random.default_rng(0).integers(0, 4, size=60)
+    parameters = {"sharing": sharing, "alpha": "auto", "max_iter": 20, "hidden_layer_sizes": (4,)}
+    one = model(**parameters).fit(X, Y, sample_weight=times)
+    two = model(**parameters).fit(X.repeat(times, axis=0), Y.repeat(times, axis=0))
+    assert one.alpha_ == two.alpha_
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("sharing", ["hard", "attention", "soft"])
+def test_sparse_equals_dense(sharing, solver):
+    X, Y = problem()
+    X[np.random.default_rng(2).random(X.shape) < 0.5] = 0.0
+    parameters = {
+        "sharing": sharing,
+        "gate": "input",
+        "solver": solver,
+        "max_iter": 10,
+        "early_stopping": False,
+    }
+    one = model(**parameters).fit(X, Y)
+    two = model(**parameters).fit(sparse.csc_matrix(X), Y)
+    np.testing.assert_allclose(two.predict(sparse.csr_matrix(X)), one.predict(X), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(two.transform(sparse.csr_matrix(X)), one.transform(X), rtol=1e-6, atol=1e-6)
+
+
+def test_units_of_targets_do_not_matter():
+    X, Y = problem()
+    expected = model().fit(X, Y).predict(X)
+    scale, shift = np.array([1e-3, 7.0, 1e4]), np.array([0.0, -3.0, 1e4])
+    np.testing.assert_allclose(
+        model().fit(X, scale * Y + shift).predict(X), scale * expected + shift, rtol=1e-6
+    )
+
+
+# --- training ---
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_random_state_decides(solver):
+    X, Y = problem()
+    fits = [model(solver=solver, alpha="auto", random_state=seed).fit(X, Y).predict(X) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(fits[0], fits[1])
+    assert np.abs(fits[0] - fits[2]).max() > 1e-6
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("sharing", ["hard", "attention", "soft"])
+def test_fits_nonlinear_tasks(sharing, solver):
+    X, Y = problem(n=400, noise=0.02)
+    step = {"learning_rate_init": 0.01, "batch_size": 50} if solver == "adam" else {}
+    fitted = model(sharing=sharing, solver=solver, alpha=1e-4, max_iter=150, **step).fit(X[:300], Y[:300])
+    assert fitted.score(X[300:], Y[300:]) > 0.9 > Ridge().fit(X[:300], Y[:300]).score(X[300:], Y[300:])
+    assert len(fitted.loss_curve_) == fitted.n_iter_ and fitted.loss_ < fitted.loss_curve_[0]
+
+
+def test_single_precision_stays_single():
+    X, Y = problem()
+    one, two = model().fit(X.astype(np.float32), Y), model().fit(X, Y)
+    assert one.coefs_["W0"].dtype == one.transform(X).dtype == np.float32
+    assert two.coefs_["W0"].dtype == two.transform(X).dtype == np.float64
+    assert abs(one.score(X, Y) - two.score(X, Y)) < 0.02
+
+
+def test_alpha_is_chosen_on_held_out_rows():
+    X, Y = problem(n=45, noise=0.5)
+    fitted = model(alpha="auto", max_iter=100).fit(X, Y)
+    assert fitted.alpha_ == max(fitted.alpha_scores_, key=fitted.alpha_scores_.get)
+    X_new, Y_new = problem(n=500, noise=0.0)
+    assert fitted.score(X_new, Y_new) > model(alpha=1e-4, max_iter=100).fit(X, Y).score(X_new, Y_new)
+
+
+def test_early_stopping_takes_the_best():
+    X, Y = problem(n=60, noise=1.0)
+    fitted = model(alpha=1e-6, early_stopping=True, max_iter=400, n_iter_no_change=3).fit(X, Y)
+    assert len(fitted.validation_scores_) == len(fitted.loss_curve_) == fitted.n_iter_ < 400
+    assert np.argmax(fitted.validation_scores_) < fitted.n_iter_ - 1
+
+
+def test_huge_coupling_leaves_one_network():
+    X, Y = problem()
+    coupled = model(sharing="soft", coupling=1e6, max_iter=200).fit(X, Y)
+    free = model(sharing="soft", coupling=0.0, max_iter=200).fit(X, Y)
+
+    def spread(fitted):
+        return max(np.ptp(value, axis=0).max() for value in fitted.coefs_.values())
+
+    assert spread(coupled) < 1e-3 < 0.1 < spread(free)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_weights_of_tasks(solver):
+    X, Y = problem()
+    Y[30:, 2] = np.nan  # few labels
+    rng = np.random.default_rng(0)
+    Y[:, 1] = rng.normal(size=90)  # and one that is noise
+    common = {"solver": solver, "max_iter": 60}
+    found = {name: model(task_weight=name, **common).fit(X, Y).task_weight_
+             for name in ("size", "equal", "uncertainty", "dynamic")}  # fmt: skip
+    np.testing.assert_allclose(found["size"], np.array([90, 90, 30]) / 70)
+    np.testing.assert_allclose(found["equal"], 1.0)
+    assert found["uncertainty"][1] < 0.7 * found["uncertainty"][0]
+    assert found["dynamic"].sum() == pytest.approx(3.0) and (found["dynamic"] > 0).all()
+    heavy = model(task_weight={0: 1, 1: 1, 2: 1000.0}, solver="lbfgs").fit(X, Y)
+    equal = model(task_weight="equal", solver="lbfgs").fit(X, Y)
+    error = [np.nanmean((m.predict(X) - Y)[:, 2] ** 2) for m in (heavy, equal)]
+    assert error[0] < error[1]
+
+
+def test_leaving_the_numbers_is_an_error():
+    X, Y = problem()
+    for solver, rate in (("adam", 1e200), ("adam", 1e30)):
+        net = model(MultiTaskMLPRegressor, solver=solver, learning_rate_init=rate, activation="relu")
+        with pytest.raises(ValueError, match=r"epoch \d+: .*learning_rate_init=") as caught:
+            net.fit(X * 1e100, np.column_stack([Y, Y]))
+        assert "task" in str(caught.value) and isinstance(caught.value, FloatingPointError)
+        assert not hasattr(net, "coefs_")
+
+
+def test_callback_sees_and_stops_the_training():
+    X, Y = problem()
+    seen = []
+    fitted = model(callback=lambda *args: seen.append(args) or len(seen) == 5).fit(X, Y)
+    assert fitted.n_iter_ == 5 and [number for number, _, _ in seen] == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose([loss for _, loss, _ in seen], fitted.loss_curve_)
+
+
+def test_warm_start_goes_on():
+    X, Y = problem()
+    fitted = model(warm_start=True, max_iter=10).fit(X, Y)
+    before = fitted.loss_
+    assert fitted.fit(X, Y).loss_ < before < model(max_iter=1).fit(X, Y).loss_
+
+
+def test_partial_fit_learns():
+    X, Y = problem(n=300)
+    net = model(learning_rate_init=0.01, batch_size=30, alpha=1e-4)
+    for _ in range(60):
+        for rows in (slice(0, 150), slice(150, 300)):
+            net.partial_fit(X[rows], Y[rows])
+    assert net.score(X, Y) > 0.9 and net.n_iter_ == 120
+    Xs, ys, tasks = stacked(X, (Y > 5).astype(float))
+    names = np.array(["a", "b", "c"])[tasks]
+    net = model(MultiTaskMLPClassifier, learning_rate_init=0.01, batch_size=30, alpha=1e-4)
+    net.partial_fit(Xs, ys, classes=[0, 1, 2], tasks=names)
+    for _ in range(40):
+        net.partial_fit(Xs[names != "b"], ys[names != "b"], tasks=names[names != "b"])
+    assert net.classes_.tolist() == [0, 1, 2] and net.score(Xs, ys, tasks=names) > 0.6
+    with pytest.raises(ValueError, match=r"class\(es\) \[7"):
+        net.partial_fit(Xs[:1], [7], tasks=names[:1])
+    with pytest.raises(ValueError, match="not seen in fit"):
+        net.partial_fit(Xs[:1], [1], tasks=["d"])
+
+
+# --- kinds of tasks ---
+
+
+def test_tasks_of_different_kinds():
+    X, Y = problem(n=200)
+    y = np.empty((200, 3), dtype=object)
+    y[:, 0], y[:, 1], y[:, 2] = (
+        Y[:, 0],
+        np.where(Y[:, 1] > 5, "high", "low"),
+        np.digitize(Y[:, 2], [4.97, 5.03]),
+    )
+    y[::5, 1] = None
+    kinds = {0: "huber", 1: "log_loss", 2: "log_loss"}
+    net = model(MultiTaskMLP, losses=kinds, alpha=1e-3, max_iter=100).fit(X, y)
+    assert net.score(X, y) > 0.85 and set(net.classes_) == {1, 2}
+    p = net.predict_proba(X)
+    assert p[1].shape == (200, 2) and p[2].shape == (200, 3)
+    np.testing.assert_allclose(p[2].sum(axis=1), 1.0)
+    with pytest.raises(ValueError, match="root_squared_error"):
+        model(MultiTaskMLP, losses={0: losses.RootSquaredError(), 1: "log_loss", 2: "log_loss"}).fit(X, y)
+
+
+def test_coarse_labels_help_fine_ones():
+    rng = np.random.default_rng(0)
+    centers = 2.0 * rng.normal(size=(6, 5))
+    fine = rng.integers(6, size=600)
+    X = centers[fine] + rng.normal(size=(600, 5))
+    Y = np.column_stack([fine, fine % 3]).astype(float)
+    Y[25:, 0] = np.nan
+    net = model(MultiTaskMLPClassifier, alpha="auto").fit(X[:400], Y[:400])
+    assert [own.tolist() for own in net.classes_] == [[0, 1, 2, 3, 4, 5], [0, 1, 2]]
+    alone = model(MultiTaskMLPClassifier, alpha="auto").fit(X[:25], fine[:25])
+    accuracy = np.mean(net.predict(X[400:])[:, 0] == fine[400:])
+    assert accuracy > 0.7 and accuracy >= alone.score(X[400:], fine[400:])
+
+
+def test_counts():
+    X, Y = problem(n=300)
+    rate = np.exp((Y - Y.mean(axis=0)) / Y.std(axis=0) + [2.0, 0.0, 1.0])
+    counts = np.random.default_rng(0).poisson(rate).astype(float)
+    net = model(loss="poisson", alpha=0.1, max_iter=100).fit(X, counts)
+    assert (net.predict(X) > 0).all() and np.corrcoef(net.predict(X).ravel(), rate.ravel())[0, 1] > 0.9
+    with pytest.raises(ValueError, match="y >= 0"):
+        net.fit(X, -counts)
+
+
+# --- around the network ---
+
+
+def test_serves_as_a_step_before_any_estimator():
+    X, Y = problem()
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    net = model()
+    pipe = make_pipeline(StandardScaler(), net, Ridge(alpha=1e-3)).fit(frame, Y)
+    assert pipe.score(frame, Y) > 0.9
+    names = pipe[:-1].get_feature_names_out()
+    assert names.tolist() == [f"multitaskmlpregressor{k}" for k in range(5)]
+    shown = clone(net).set_output(transform="pandas").fit(frame, Y).transform(frame)
+    assert shown.columns.tolist() == names.tolist()
+    Z = net.transform(StandardScaler().fit_transform(X))
+    P = net.coefs_
+    eta = Z @ P["heads"][:, 0].T + P["offsets"][:, 0]
+    expected = net.predict(StandardScaler().fit_transform(X))
+    np.testing.assert_allclose(eta * net._scale_ + net._center_, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("gate", ["task", "input"])
+def test_attention_is_a_distribution_per_task(gate):
+    X, Y = problem()
+    for args in ((X, Y, None), stacked(X, Y)):
+        net = model(sharing="attention", gate=gate, n_experts=3).fit(args[0], args[1], tasks=args[2])
+        assert net.attention_.shape == (3, 3) and net.transform(X).shape == (90, 15)
+        np.testing.assert_allclose(net.attention_.sum(axis=1), 1.0)
+
+
+def test_check_names_the_tasks_that_sharing_hurts():
+    """Two opposite tasks with few rows that a large one of another kind overrules, and tasks that agree."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(360, 6))
+    tasks = np.repeat(["big", "odd"], [300, 60])
+    y = np.where(tasks == "big", np.sin(3 * X[:, 0]) * X[:, 1], X[:, 5])
+    common = {"check_transfer": True, "alpha": "auto", "hidden_layer_sizes": (2,), "max_iter": 100}
+    with pytest.warns(UserWarning, match=r"sharing hurts the task\(s\) \['odd'\]"):
+        net = model(**common).fit(X, y, tasks=tasks)
+    assert net.task_gain_.shape == (2,) and net.task_gain_[1] < -0.1
+    X, Y = problem(n=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.mean(model(**{**common, "hidden_layer_sizes": (8,)}).fit(X, Y).task_gain_) > 0
+
+
+def test_unknown_tasks():
+    X, Y = problem()
+    Xs, ys, tasks = stacked(X, Y)
+    net = model(handle_unknown="average").fit(Xs, ys, tasks=tasks)
+    every = np.column_stack([net.predict(X, tasks=np.full(90, t)) for t in range(3)])
+    np.testing.assert_allclose(net.predict(X, tasks=np.full(90, 9)), every.mean(axis=1))
+    with pytest.raises(ValueError, match="not seen in fit"):
+        net.set_params(handle_unknown="error").predict(X, tasks=np.full(90, 9))
+    with pytest.raises(ValueError, match="without knowing the task"):
+        net.predict(X)
+
+
+def test_pickle_and_clone():
+    X, Y = problem()
+    net = model(sharing="attention").fit(X, Y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net)).predict(X), net.predict(X))
+    assert clone(net).get_params() == net.get_params()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"hidden_layer_sizes": ()}, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes"),
+        ({"activation": "sine"}, "activation"),
+        ({"sharing": "none"}, "sharing"),
+        ({"n_experts": 0}, "n_experts"),
+        ({"gate": "rows"}, "gate"),
+        ({"coupling": -1.0}, "coupling"),
+        ({"alpha": -1.0}, "alpha"),
+        ({"alpha": "best"}, "alpha"),
+        ({"task_weight": "some"}, "task_weight"),
+        ({"task_weight": {0: 1.0}}, "task_weight must name every task"),
+        ({"task_weight": {0: 1.0, 1: 1.0, 2: 0.0}}, "task_weight must be positive"),
+        ({"solver": "sgd"}, "solver"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"loss": "log_loss"}, "loss"),
+        ({"loss": losses.RootSquaredError()}, "loss"),
+    ],
+)
+def test_bad_arguments_are_named(parameters, message):
+    X, Y = problem()
+    with pytest.raises(ValueError, match=message):
+        model(**parameters).fit(X, Y)
+
+
+# --- the house ---
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_classes_state_a_formula_a_reference_and_an_example(cls):
+    doc = inspect.getdoc(cls)
+    for part in (".. math::", "References\n", "Examples\n", ">>> ", "https://doi.org/"):
+        assert part in doc
+    net = cls()
+    validate_parameter_constraints(net._parameter_constraints, net.get_params(), cls.__name__)
+
+
+def test_networks_under_test_are_all_there_are():
+    assert {cls.__name__ for cls in CLASSES} == NETWORKS == set(skmtl.neural_network.__all__)
