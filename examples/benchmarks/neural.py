@@ -328,7 +328,8 @@ def _(options):
         own = MultiTaskMLPClassifier(hidden_layer_sizes=(32,), random_state=seed).fit(X[:100], Y[:100, 0])
         label = test["label"].to_numpy()
         found.append([
-            np.mean(both.predict(X_test)[:, 0] == label), own.score(X_test, label), single.score(X_test, label)
+            np.mean(both.predict(X_test)[:, 0] == label), own.score(X_test, label),
+            single.score(X_test, label),
         ])  # fmt: skip
     both, own, single = np.mean(found, axis=0)
     return f"{both:.3f}", f"the 100 alone {own:.3f}, LogisticRegression {single:.3f}", "0.85"
