@@ -102,7 +102,15 @@ def inverses_args(rng, p=5):
     )
 
 
+def adam_args(rng, dtype):
+    """Parameters, gradient, both averages and the numbers of a step, all of one precision."""
+    vectors = [rng.normal(size=50) for _ in range(3)] + [rng.uniform(0.1, 1.0, size=50)]
+    return *(v.astype(dtype) for v in vectors), *map(dtype, (0.1, 0.001, 0.01, 1e-8))
+
+
 ARGS = {
+    "adam_double": lambda rng, penalty: adam_args(rng, np.float64),
+    "adam_single": lambda rng, penalty: adam_args(rng, np.float32),
     "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),
     "_block_prox_linf": lambda rng, penalty: (*prox_args(rng, penalty, 5)[:2], 1.0, np.full(5, np.nan)),
     "descend_shared": lambda rng, penalty: descent_args(rng, penalty, True)[0],
@@ -134,7 +142,8 @@ def test_kernel_equals_its_source(name, penalty, rng):
         one, two = KERNELS[name](*args), KERNELS[name].py_func(*other)
         assert (one is None and two is None) or one == pytest.approx(two, rel=1e-12)
         for a, b in zip(args, other, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+            rounding = {"rtol": 1e-5, "atol": 1e-6} if np.asarray(a).dtype == np.float32 else {"rtol": 1e-10}
+            np.testing.assert_allclose(a, b, **{"atol": 1e-12, **rounding})
 
 
 @penalties

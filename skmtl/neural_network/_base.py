@@ -307,7 +307,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
             unknown = np.setdiff1d(labels, classes)
             if len(unknown):
                 raise ValueError(
-                    f"y holds the classes {unknown.tolist()[:5]}, not among {classes.tolist()[:10]}."
+                    f"y holds the class(es) {unknown.tolist()[:5]}, not among {classes.tolist()[:10]}."
                 )
             out[at] = np.searchsorted(classes, labels)
         return out

@@ -33,10 +33,10 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
 
     Parameters
     ----------
+    %(parameters)s
     loss : {"squared_error", "huber", "poisson"} or Loss, default="squared_error"
         Loss of a row, see `skmtl.losses`. The delta of Huber's loss is in standard deviations of the
         targets. With "poisson" the network predicts ``exp`` of its output.
-    %(parameters)s
 
     Attributes
     ----------
@@ -220,11 +220,11 @@ class MultiTaskMLP(MLP):
 
     Parameters
     ----------
+    %(parameters)s
     losses : mapping {task: loss} or str, optional
         Loss of every task: "squared_error", "huber", "poisson" or a `Loss` for regression, "log_loss" (two
         or more classes) or "squared_hinge" (two) for classification. One name for all tasks. Default:
         "squared_error".
-    %(parameters)s
 
     Attributes
     ----------

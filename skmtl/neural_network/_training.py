@@ -9,9 +9,10 @@ from scipy.optimize import minimize
 from ._network import Rows
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
-ALPHAS = {"lbfgs": np.geomspace(1e-3, 3.0, 8), "adam": np.geomspace(1e-3, 1.0, 4)}
+# strengths of the path, times the root of the number of tasks: the gradient of a representation that all
+# tasks use grows with their number, that of one task does not
+ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 7), "adam": np.geomspace(1e-3, 1.0, 4)}
 PATH_STEPS = 60  # L-BFGS iterations for one alpha of the path
-WORSE_ALPHAS, WORSE = 2, 1.2  # it ends after so many strengths whose held-out loss is so many times the best
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
@@ -284,18 +285,15 @@ class Training:
 
     def search(self, theta):
         """Parameters and progress at the alpha with the best held-out score, along a path of rising alpha."""
-        best, worse = (-np.inf, theta, None), 0
-        for alpha in ALPHAS[self.solver]:
+        best = -np.inf, theta, None
+        for alpha in (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist():
             steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
-            theta, progress = self.minimise(theta, self.train, float(alpha), steps, self.stops)
+            theta, progress = self.minimise(theta, self.train, alpha, steps, self.stops)
             losses = self.network.task_losses(theta, self.held)
             score = -float(self.emphasis @ losses) / len(losses)
-            self.alpha_scores[float(alpha)] = score
+            self.alpha_scores[alpha] = score
             if score > best[0]:
-                best, self.alpha = (score, theta, progress), float(alpha)
-            worse = worse + 1 if score < WORSE * best[0] else 0
-            if worse == WORSE_ALPHAS:
-                break
+                best, self.alpha = (score, theta, progress), alpha
         return best[1:]
 
     def minimise(self, theta, rows, alpha, max_iter, watched):

@@ -1,0 +1,424 @@
+"""The shared MLP: how fast is it beside MLPRegressor, and what does sharing a representation buy?
+
+Usage::
+
+    python examples/benchmarks/neural.py [rows] [--rounds 3] [--markdown docs/neural.md]
+
+Rows are names or patterns (`speed/shared`, `"truth/*"`); `--list` shows all. Those on IMDb and School need
+`--imdb path/to/imdb_reviews.csv.gz` (columns text, label, rating) and `--school path/to/school.npz` (X, y,
+task, train_argyriou). Times are CPU seconds of one thread (OMP_NUM_THREADS, 1 unless set), medians of
+interleaved rounds; accuracies are means over seeds of the data, on rows that no fit has seen. All models
+choose their strengths on the training rows; nothing here was chosen by the figures of the table.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+
+import argparse
+import subprocess
+import sys
+import time
+import warnings
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from sklearn.datasets import load_digits
+from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from skmtl import (
+    MeanRegularizedRegressor,
+    MultiTaskMLP,
+    MultiTaskMLPClassifier,
+    MultiTaskMLPRegressor,
+    SingleTask,
+    TaskKFold,
+    TaskShuffleSplit,
+    TraceNormRegressor,
+)
+from skmtl.datasets import load_hsb82
+from skmtl.metrics import explained_variance_within, normalized_mse
+
+ROWS = {}
+
+
+def row(name, text):
+    """Register a function of the options that returns (result, reference, target) as texts."""
+
+    def register(run):
+        ROWS[name] = text, run
+        return run
+
+    return register
+
+
+# --- speed ---
+
+
+def epoch_seconds(make, rounds):
+    """Median CPU seconds of an epoch by name: long fits minus short ones, which take turns."""
+    samples = {name: [] for name in make}
+    for _ in range(rounds):
+        for name, fit in make.items():
+            spent = []
+            for epochs in (2, 8):
+                start = time.process_time()
+                fit(epochs)
+                spent.append(time.process_time() - start)
+            samples[name].append((spent[1] - spent[0]) / 6)
+    return {name: float(np.median(values)) for name, values in samples.items()}
+
+
+def ours(X, y, tasks=None):
+    """Epochs of Adam."""
+    options = {"solver": "adam", "early_stopping": False, "n_iter_no_change": np.inf, "tol": 0.0}
+
+    def fit(epochs):
+        model = MultiTaskMLPRegressor(alpha=1e-6, batch_size=200, max_iter=epochs, random_state=0, **options)
+        return model.fit(X, y, tasks=tasks)
+
+    return fit
+
+
+def theirs(X, y):
+    """Epochs of scikit-learn's network of the same size."""
+
+    def fit(epochs):
+        return MLPRegressor(
+            hidden_layer_sizes=(64, 32), batch_size=200, max_iter=epochs, tol=0.0, n_iter_no_change=10_000,
+            random_state=0,
+        ).fit(X, y)  # fmt: skip
+
+    return fit
+
+
+def compared(options, X, y, X_theirs, tasks, target):
+    """Cells of a row of speed."""
+    seconds = epoch_seconds(
+        {"float64": ours(X, y, tasks), "float32": ours(X.astype(np.float32), y, tasks),
+         "theirs": theirs(X_theirs, y)}, options.rounds
+    )  # fmt: skip
+    own = [f"{name} {1000 * seconds[name]:.0f} ms ({seconds['theirs'] / seconds[name]:.1f} times faster)"
+           for name in ("float32", "float64")]  # fmt: skip
+    return ", ".join(own), f"{1000 * seconds['theirs']:.0f} ms", target
+
+
+def shared_targets(rng, X, T):
+    Y = np.tanh(0.3 * X @ rng.normal(size=(X.shape[1], 5))) @ rng.normal(size=(5, T))
+    Y += 0.1 * rng.normal(size=Y.shape)
+    return (Y - Y.mean(axis=0)) / Y.std(axis=0)
+
+
+@row("speed/shared", "an epoch, n = 20000, p = 50, 10 tasks, shared X")
+def _(options):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 50))
+    return compared(options, X, shared_targets(rng, X, 10), X, None, "2.5 (float32), 1.8 (float64)")
+
+
+@row("speed/loss", "mean squared error after 10 of these epochs, 4 seeds")
+def _(options):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 50))
+    Y = shared_targets(rng, X, 10)
+    found = []
+    for seed in range(4):
+        models = [fit(1).set_params(random_state=seed, max_iter=10) for fit in (ours(X, Y), theirs(X, Y))]
+        found.append([np.mean((model.fit(X, Y).predict(X) - Y) ** 2) for model in models])
+    own, other = np.mean(found, axis=0)
+    return f"{own:.4f}", f"{other:.4f}", "within 3 % or better"
+
+
+@row("speed/stacked", "an epoch, 200 tasks x 100 rows, against one-hot tasks")
+def _(options):
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(20_000, 50)), np.repeat(np.arange(200), 100)
+    y = shared_targets(rng, X, 200)[np.arange(20_000), tasks]
+    both = np.hstack([X, OneHotEncoder(sparse_output=False).fit_transform(tasks[:, None])])
+    return compared(options, X, y, both, tasks, "3.5")
+
+
+@row("speed/sparse", "an epoch, CSR with p = 20000, n = 5000, 5 tasks")
+def _(options):
+    X = sparse.random(5000, 20_000, density=0.003, format="csr", random_state=0)
+    Y = np.random.default_rng(0).normal(size=(5000, 5))
+    return compared(options, X, Y, X, None, "2.5")
+
+
+@row("speed/first", "first fit in a fresh process, compiled code cached, imports not counted")
+def _(options):
+    code = (
+        "import time, numpy as np\nfrom skmtl import MultiTaskMLPRegressor\n"
+        "X = np.random.default_rng(0).normal(size=(6000, 20))\nstart = time.process_time()\n"
+        "MultiTaskMLPRegressor(alpha=0.01, max_iter=1).fit(X, X[:, :3])\nprint(time.process_time() - start)"
+    )
+    times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(options.rounds + 1)]
+    return f"{np.median(times[1:]):.2f} s", "", "1 s"
+
+
+# --- synthetic truth ---
+
+
+def truth(kind, n_rows, seed, n_tasks=20, p=8, n_hidden=4, n_test=200):
+    """(X, y, tasks) for training, with noise, and for testing, without: y = tanh(A x) . w_t."""
+    rng = np.random.default_rng(seed)
+    A, common = rng.normal(size=(p, n_hidden)), rng.normal(size=n_hidden)
+    train, test = [], []
+    for t in range(n_tasks):
+        own = kind == "unrelated" or (kind == "outliers" and t % 4 == 0)
+        B = rng.normal(size=(p, n_hidden)) if own else A
+        w = common + 0.3 * rng.normal(size=n_hidden) if kind == "similar" else rng.normal(size=n_hidden)
+        for n, out in ((n_rows, train), (n_test, test)):
+            X = rng.normal(size=(n, p))
+            out.append((X, np.tanh(X @ B) @ w, np.full(n, t)))
+    (X, y, tasks), test = (tuple(map(np.concatenate, zip(*part, strict=True))) for part in (train, test))
+    return (X, y + 0.2 * y.std() * rng.normal(size=len(y)), tasks), test
+
+
+def mean_error(model, train, test):
+    """Mean over tasks of the squared error over the variance."""
+    fitted = model.fit(train[0], train[1], tasks=train[2])
+    return normalized_mse(test[1], fitted.predict(test[0], tasks=test[2]), test[2])
+
+
+def own_network():
+    """Per-task MLPRegressor with its best alpha."""
+    search = GridSearchCV(
+        MLPRegressor(hidden_layer_sizes=(64, 32), solver="lbfgs", max_iter=200, random_state=0),
+        {"alpha": [0.1, 1.0, 10.0]}, cv=3,
+    )  # fmt: skip
+    return SingleTask(search)
+
+
+def linear(cls):
+    """Linear model with its best alpha."""
+    return GridSearchCV(
+        cls(task_column=-1), {"alpha": np.logspace(-2, 1, 7)}, cv=TaskKFold(3, task_column=-1)
+    )
+
+
+class Column:
+    """A search over a task column, fitted with tasks."""
+
+    def __init__(self, search):
+        self.search = search
+
+    def fit(self, X, y, tasks):
+        """Fit."""
+        self.search.fit(np.column_stack([X, tasks]), y)
+        return self
+
+    def predict(self, X, tasks):
+        """Predict."""
+        return self.search.predict(np.column_stack([X, tasks]))
+
+
+def contest(options, kind, n_rows, models):
+    """Mean errors over seeds of the data by name."""
+    found = {name: [] for name in models}
+    for seed in range(options.seeds):
+        train, test = truth(kind, n_rows, seed)
+        for name, make in models.items():
+            found[name].append(mean_error(make(), train, test))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def net(**parameters):
+    """Constructor of the network with other parameters."""
+    return lambda: MultiTaskMLPRegressor(random_state=0, **parameters)
+
+
+def reported(result, first, target):
+    """Cells: the first model and its share of each other one."""
+    others = ", ".join(
+        f"{name} {value:.3f} ({result[first] / value:.2f})" for name, value in result.items() if name != first
+    )
+    return f"{first} {result[first]:.3f}", others, target
+
+
+@row("truth/50", "nMSE, shared features, 20 tasks x 50 rows")
+def _(options):
+    models = {
+        "hard": net(), "per-task MLPRegressor": own_network,
+        "mean-regularised": lambda: Column(linear(MeanRegularizedRegressor)),
+        "trace norm": lambda: Column(linear(TraceNormRegressor)),
+    }  # fmt: skip
+    return reported(contest(options, "shared", 50, models), "hard", "0.22; 0.55 of per-task, 0.65 of linear")
+
+
+@row("truth/200", "nMSE, shared features, 20 tasks x 200 rows")
+def _(options):
+    models = {"hard": net(), "per-task MLPRegressor": own_network}
+    return reported(contest(options, "shared", 200, models), "hard", "0.2 of per-task")
+
+
+@row("truth/outliers", "nMSE, every fourth of 20 tasks has features of its own, 50 rows each")
+def _(options):
+    models = {"attention": net(sharing="attention"), "hard": net()}
+    return reported(contest(options, "outliers", 50, models), "attention", "0.8 of hard")
+
+
+@row("truth/similar", "nMSE, similar functions, 20 tasks x 50 rows")
+def _(options):
+    models = {"soft": net(sharing="soft"), "own": net(sharing="soft", coupling=0.0), "hard": net()}
+    return reported(contest(options, "similar", 50, models), "soft", "0.8 of own networks")
+
+
+@row("truth/unrelated", "runs in which the check warns: unrelated tasks, 20 x 50 rows")
+def _(options):
+    counts = {}
+    for kind in ("unrelated", "shared"):
+        counts[kind] = 0
+        for seed in range(options.seeds):
+            X, y, tasks = truth(kind, 50, seed)[0]
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                net(check_transfer=True)().fit(X, y, tasks=tasks)
+            counts[kind] += any("sharing hurts" in str(w.message) for w in caught)
+    return f"{counts['unrelated']} of {options.seeds}", f"shared features: {counts['shared']}", "warns"
+
+
+# --- real data ---
+
+
+@row("digits", "accuracy of 50 fine labels with 1000 coarse ones (pairs of digits), 5 seeds")
+def _(options):
+    X, digit = load_digits(return_X_y=True)
+    X, found = X / 16, []
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(X))
+        train, test = order[:1000], order[1000:]
+        fine = np.concatenate([np.flatnonzero(digit[train] == k)[:5] for k in range(10)])
+        Y = np.column_stack([np.full(1000, np.nan), digit[train] // 2])
+        Y[fine, 0] = digit[train][fine]
+        both = MultiTaskMLPClassifier(random_state=seed).fit(X[train], Y)
+        alone = MultiTaskMLPClassifier(random_state=seed).fit(X[train][fine], digit[train][fine])
+        found.append([np.mean(both.predict(X[test])[:, 0] == digit[test]), alone.score(X[test], digit[test])])
+    both, alone = np.mean(found, axis=0)
+    return f"{both:.3f}", f"the 50 alone {alone:.3f}", "0.89"
+
+
+@row("imdb", "accuracy of 100 sentiment labels with 1000 ratings, 100 SVD features, 5 seeds")
+def _(options):
+    import pandas as pd
+
+    if options.imdb is None:
+        return None
+    frame, found = pd.read_csv(options.imdb), []
+    for seed in range(5):
+        order = np.random.RandomState(seed).permutation(len(frame))
+        train, test = frame.iloc[order[:1000]], frame.iloc[order[1000:]]
+        words = make_pipeline(
+            TfidfVectorizer(sublinear_tf=True, min_df=2), TruncatedSVD(100, random_state=0), StandardScaler()
+        )
+        X, X_test = words.fit_transform(train["text"]), words.transform(test["text"])
+        Y = train[["label", "rating"]].astype(float).to_numpy()
+        known, label = Y[:, 0].copy(), test["label"].to_numpy()
+        Y[100:, 0] = np.nan
+        kinds = {0: "log_loss", 1: "squared_error"}
+        both = MultiTaskMLP(losses=kinds, task_weight="equal", random_state=seed).fit(X, Y)
+        own = MultiTaskMLPClassifier(random_state=seed).fit(X[:100], known[:100])
+        every = GridSearchCV(LogisticRegression(max_iter=1000), {"C": np.logspace(-4, 1, 6)})
+        every.fit(X, known)
+        guess = both.predict(X_test)[:, 0]
+        found.append([np.mean(guess == label), own.score(X_test, label), every.score(X_test, label)])
+    both, own, every = np.mean(found, axis=0)
+    return f"{both:.3f}", f"the 100 alone {own:.3f}, logistic regression with all 1000 {every:.3f}", "0.85"
+
+
+def schools(X, y, tasks, splits, strengths):
+    """EV_within in per cent of the network and of `MeanRegularizedRegressor`."""
+    found = []
+    for train, test in splits:
+        Z = StandardScaler().fit(X[train]).transform(X)
+        search = GridSearchCV(
+            MeanRegularizedRegressor(task_column=-1), strengths, scoring="neg_mean_squared_error",
+            cv=TaskShuffleSplit(3, train_size=0.75, task_column=-1, random_state=0),
+        )  # fmt: skip
+        models = net()(), Column(search)
+        found.append([
+            100 * explained_variance_within(
+                y[test], m.fit(Z[train], y[train], tasks=tasks[train]).predict(Z[test], tasks=tasks[test]),
+                tasks[test],
+            ) for m in models
+        ])  # fmt: skip
+    network, mean = np.mean(found, axis=0)
+    return f"{network:.1f}", f"MeanRegularizedRegressor {mean:.1f}", "at most 0.5 below"
+
+
+@row("hsb82", "EV_within in %, HSB82, 160 schools, 25 % of each for training, 3 splits")
+def _(options):
+    data = load_hsb82()
+    tasks = np.unique(data.tasks, return_inverse=True)[1]
+    splits = TaskShuffleSplit(3, train_size=0.25, random_state=0).split(data.data, data.target, tasks=tasks)
+    strengths = {"alpha": [3, 10, 30], "intercept_alpha": [0.3, 1, 2]}
+    return schools(data.data, data.target, tasks, splits, strengths)
+
+
+@row("school", "EV_within in %, School, 139 schools, 75 % for training, 3 published splits")
+def _(options):
+    if options.school is None:
+        return None
+    data = np.load(options.school)
+    splits = [(np.flatnonzero(rows), np.flatnonzero(~rows)) for rows in data["train_argyriou"][:3]]
+    strengths = {"alpha": [10, 20], "intercept_alpha": [0.1, 0.3]}
+    return schools(data["X"].astype(float), data["y"].astype(float), data["task"], splits, strengths)
+
+
+# --- the table ---
+
+
+def write(page, lines):
+    """Replace what stands between the marks of the page; lines of rows that were not run stay."""
+    before, rest = page.read_text().split("<!-- table -->\n")
+    old, after = rest.split("<!-- end of table -->\n")
+    kept = {line.split("|")[1]: line for line in [*old.splitlines(), *lines] if line.startswith("|")}
+    order = [line.split("|")[1] for line in lines[:2]] + [f" {text} " for text, _ in ROWS.values()]
+    body = "\n".join(kept[name] for name in order if name in kept)
+    page.write_text(f"{before}<!-- table -->\n{body}\n<!-- end of table -->\n{after}")
+
+
+def main():
+    """Run the rows and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", default=["*"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="of the rows truth/*")
+    parser.add_argument("--imdb")
+    parser.add_argument("--school")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    lines = ["| what | shared MLP | reference | wanted |", "| --- | --- | --- | --- |"]
+    print("\n".join(lines))
+    for name, (text, run) in ROWS.items():
+        if not any(fnmatchcase(name, pattern) for pattern in options.rows):
+            continue
+        if options.list:
+            print(f"{name}: {text}")
+            continue
+        cells = run(options)
+        if cells is None:
+            print(f"{name} is left out: its file was not given")
+            continue
+        lines.append(f"| {text} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    if options.markdown:
+        write(options.markdown, lines)
+
+
+if __name__ == "__main__":
+    main()
