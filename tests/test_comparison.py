@@ -293,8 +293,8 @@ def test_searches_are_tuned_inside_each_training_set():
     ],
 )
 def test_suggest_finds_the_structure(structure, words, best):
-    p = make_multitask_regression(8, 30, 15, structure=structure, random_state=0)
-    found = suggest(p.X, p.y, p.tasks, cv=3)
+    p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0)
+    found = suggest(p.X, p.y, p.tasks, cv=2)
     assert found.models[0].removesuffix("Regressor") in best
     assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 7
     assert any(words in sentence for sentence in found.findings.values())

@@ -133,7 +133,7 @@ class PathSearchCV(BaseSearchCV):
     >>> data = make_multitask_regression(10, 20, 5, structure="mean", random_state=0)
     >>> search = PathSearchCV(MeanRegularizedRegressor(), alphas=[0.01, 0.1, 1, 10])
     >>> search.fit(data.X, data.y, tasks=data.tasks).best_params_
-    {'alpha': 0.1}
+    {'alpha': 1.0}
     >>> search.predict(data.X, tasks=data.tasks).shape
     (200,)
     """
