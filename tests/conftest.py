@@ -1,5 +1,9 @@
 """Collections that the tests run over; a new public class joins them by itself."""
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers of a parallel run share the cores
+
 import inspect
 
 import numpy as np
