@@ -2,21 +2,17 @@
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.metrics import mean_squared_error, r2_score, root_mean_squared_error
+from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 from sklearn.utils import _safe_indexing
 
 from .._data import find_tasks
 from .._terms import moments_pay
-from ..metrics import _TaskScorer
+from ..metrics import _resolve, _TaskScorer
 from ..statistics import TaskStatistics
 from ._base import LinearRegressor
 
 MOST_NUMBERS = 1e8  # in the moments of all test sets together
-NAMES = {
-    "r2": (r2_score, 1),
-    "neg_mean_squared_error": (mean_squared_error, -1),
-    "neg_root_mean_squared_error": (root_mean_squared_error, -1),
-}
+METRICS = {r2_score, mean_squared_error, root_mean_squared_error}  # that moments know
 
 
 class FoldMoments:
@@ -24,6 +20,7 @@ class FoldMoments:
 
     def __init__(self, reader, total, tests):
         self.reader, self.total, self.tests = reader, total, tests
+        self.last = None, total  # the split whose training set was asked for last
 
     @classmethod
     def of(cls, model, X, y, fit_params, splits):
@@ -42,25 +39,34 @@ class FoldMoments:
             reader._validate_params()
             data = reader._read(X, y, **given)
             too_many = data.n_designs * data.n_features**2 * len(splits) > MOST_NUMBERS
-            # where solutions are local ones, the last digit of a moment may decide between them
-            if too_many or not moments_pay(data) or not reader._penalty().convex:
+            if too_many or not moments_pay(data):
                 return None
             tests = [TaskStatistics.from_data(read(test, clone(reader))) for _, test in splits]
         except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
             return None
         once = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
         total = sum(tests[1:], start=tests[0]) if (once == 1).all() else TaskStatistics.from_data(data)
-        found = cls(reader, total, tests)
-        lost = any(len(found.training(k).tasks) < len(total.tasks) for k in range(len(tests)))
-        return None if lost else found
+        if any((stats.count == total.count[find_tasks(stats.tasks, total.tasks)]).any() for stats in tests):
+            return None  # a training set that lacks a task
+        return cls(reader, total, tests)
 
     def training(self, k):
         """Moments of a training set; k = None is all rows."""
-        return self.total if k is None else self.total - self.tests[k]
+        if self.last[0] != k:
+            self.last = k, self.total if k is None else self.total - self.tests[k]
+        return self.last[1]
 
     def read(self, model, k):
-        """The training data of a model, which knows of X and y what it would know from their rows."""
+        """The training data of a model, which knows of X and y what it would know from their rows.
+
+        None where it needs these: for another loss, another task column, or a penalty that is not convex,
+        as the last digit of a moment may decide between local solutions.
+        """
+        if not _plain(model) or model.task_column != self.reader.task_column:
+            return None
         stats = model._read_statistics(self.training(k))
+        if not model._penalty().convex:
+            return None
         for name in ("_layout_", "tasks_", "n_features_in_", "feature_names_in_"):
             if hasattr(self.reader, name):
                 setattr(model, name, getattr(self.reader, name))
@@ -119,17 +125,15 @@ def moment_scores(scoring, moments, tasks_passed):
     missing = shared and len(moments.total.xx) > 1
     if scoring is None:
         found = (r2_score, 1, "macro" if shared else "pooled")
-    elif isinstance(scoring, str) and scoring in NAMES and not (missing or tasks_passed):
-        found = (*NAMES[scoring], "macro" if shared else "pooled")
+    elif isinstance(scoring, str) and scoring in get_scorer_names() and not (missing or tasks_passed):
+        found = (*_resolve(scoring)[:2], "macro" if shared else "pooled")
     elif type(scoring) is _TaskScorer and not scoring.kwargs and scoring.average != "worst":
         if scoring.response_method != "predict" or scoring.task_column is not None:
             return None
         found = (scoring.metric, scoring.sign, scoring.average)
     else:
         return None
-    if found[0] not in {metric for metric, _ in NAMES.values()}:
-        return None
-    return found if all(_varies(stats) for stats in moments.tests) else None
+    return found if found[0] in METRICS and all(_varies(stats) for stats in moments.tests) else None
 
 
 def _varies(stats):

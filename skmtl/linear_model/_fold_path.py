@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from ..solvers.solve import blas_threads
+from ..statistics import TaskStatistics
 from ._fold_moments import FoldMoments, moment_scores
 from ._path import solutions
 
@@ -34,12 +35,8 @@ class PathRun:
     moments: FoldMoments | None = None
     scores: dict | None = None
 
-    def look_for_moments(self, splits, names, scoring):
+    def look_for_moments(self, splits, scoring):
         """Second moments in the place of the rows, for fits and for scores, where they are enough."""
-        if names & {"task_column", "loss", "penalty", "norm", "relaxation"} or isinstance(
-            self.estimator, Pipeline
-        ):
-            return
         self.moments = FoldMoments.of(self.estimator, self.X, self.y, self.fit_params, splits)
         weighted = {**self.fit_params, **self.score_params}.get("sample_weight") is not None
         if self.moments is not None and not weighted:
@@ -59,8 +56,9 @@ class PathRun:
         name, model = steps[-1]
         model.alpha = 1.0
         model._validate_params()
-        if self.moments is not None:
-            return estimator, model, self.moments.read(model, k)
+        stats = None if self.moments is None else self.moments.read(model, k)
+        if stats is not None:
+            return estimator, model, stats
         given = _check_method_params(self.X, params=self.fit_params, indices=train)
         X, y = _safe_split(estimator, self.X, self.y, train)
         if model is not estimator:
@@ -78,26 +76,31 @@ class PathRun:
             with blas_threads(data):
                 term, warm = model._term(data), model._penalty().convex
             strengths = [candidate[self.name] for candidate in candidates]
-            path, parts = solutions(model, term, strengths, warm), self._parts(fitted, train, test)
-            while len(found) < len(strengths):
+            path, parts = solutions(model, term, strengths, warm), self._parts(fitted, data, train, test)
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            return [self._failed(test, time.time() - start)] * len(candidates)
+        while len(found) < len(strengths):
+            try:
                 with blas_threads(data):
                     _, result = next(path)
                 fit_time, start = time.time() - start, time.time()
                 found.append(self._scored(fitted, model, result, k, parts))
                 found[-1]["n_test_samples"] = len(test)
                 found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
-                start = time.time()
-        except Exception:
-            if self.error_score == "raise":
-                raise
-            failed = self._failed(test, time.time() - start)
-            found += [failed] * (len(candidates) - len(found))
+            except Exception:
+                if self.error_score == "raise":
+                    raise
+                found.append(self._failed(test, time.time() - start))
+                path = solutions(model, term, strengths[len(found) :], warm)
+            start = time.time()
         return found
 
-    def _parts(self, fitted, train, test):
+    def _parts(self, fitted, data, train, test):
         """What is scored, by name: (X, y, metadata), nothing where moments are scored."""
         parts = {"test": (test, train)} | ({"train": (train, None)} if self.return_train_score else {})
-        if self.scores is not None:
+        if self.scores is not None and isinstance(data, TaskStatistics):
             return dict.fromkeys(parts)
         return {
             part: (
@@ -109,7 +112,7 @@ class PathRun:
 
     def _scored(self, fitted, model, result, k, parts):
         """Scores of one solution."""
-        if self.scores is not None:
+        if parts["test"] is None:
             found = {
                 part: self.moments.scores(self.scores, result.coef, result.intercept, k, part)
                 for part in parts

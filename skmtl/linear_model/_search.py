@@ -254,16 +254,12 @@ class PathSearchCV(BaseSearchCV):
         grids = self.param_grid or {}
         return [grids] if isinstance(grids, Mapping) else grids
 
-    def _names_in_grid(self):
-        """Names of the parameters that are searched beside the strength."""
-        return {name for grid in self._grids() for name in grid}
-
     def _candidates(self, run, name):
         """All combinations of parameters in the order of `GridSearchCV`, and which of them make a path.
 
         A path is a list of positions in falling order of the strength.
         """
-        if name in self._names_in_grid():
+        if any(name in grid for grid in self._grids()):
             raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
         alphas = check_alphas(self.alphas, self.eps)
         candidates, paths = [], {}
@@ -310,7 +306,7 @@ class PathSearchCV(BaseSearchCV):
             clone(self.estimator), name, X, y, fit_params, score_params, scorer, self.error_score,
             self.return_train_score,
         )  # fmt: skip
-        run.look_for_moments(splits, self._names_in_grid(), self.scoring)
+        run.look_for_moments(splits, self.scoring)
         candidates, paths = self._candidates(run, name)
         out = self._evaluate(run, candidates, paths, splits)
         self._choose(candidates, splits, out, metric, name)
