@@ -64,7 +64,11 @@ class CrossValidated(MultiTaskLasso, ABC):
         """The model whose strength is chosen, and the other parameters to search."""
 
     def _penalty(self):
-        return self._chosen._penalty()
+        model, ratios = self._model()
+        model.alpha = self.alpha_
+        if ratios is not None:
+            model.l1_ratio = self.l1_ratio_
+        return model._penalty()
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
@@ -102,7 +106,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         X, y = indexable(X, y)
         cv, split_params = search._splitter(X, y, tasks, {})
         search._search(X, y, list(cv.split(X, y, **split_params)), given, given, scorer, "score")
-        self._chosen = model.set_params(**search.best_params_).fit(X, y, **given)
+        model.set_params(**search.best_params_).fit(X, y, **given)
         vars(self).update((key, value) for key, value in vars(model).items() if key.endswith("_"))
         self.alpha_ = model.alpha
         if ratios is not None:
