@@ -160,6 +160,23 @@ def find_tasks(labels, known):
     return codes[inverse]
 
 
+def for_each_task(mapping, tasks, name, what):
+    """Values of a mapping {task: value} in the order of the tasks, all of which it must name.
+
+    `name` is the argument that holds it, `what` a value of it, in words.
+    """
+    labels = tasks.tolist()
+    known = set(labels)
+    unknown = [label for label in mapping if label not in known]
+    absent = [label for label in labels if label not in mapping]
+    if unknown or absent:
+        raise ValueError(
+            f"{name} must name every task exactly once; "
+            f"unknown tasks: {unknown[:5]}, tasks without a {what}: {absent[:5]}."
+        )
+    return [mapping[label] for label in labels]
+
+
 def check_sample_weight(sample_weight, shape):
     """Float weights of shape (n_samples,) or (n_samples, n_tasks), nonnegative, not all zero."""
     if sample_weight is None:
@@ -191,15 +208,7 @@ def resolve_task_weight(task_weight, tasks, mass):
             )
         return mass * n_tasks / mass.sum()
     if isinstance(task_weight, Mapping):
-        labels = tasks.tolist()
-        unknown = [label for label in task_weight if label not in set(labels)]
-        absent = [label for label in labels if label not in task_weight]
-        if unknown or absent:
-            raise ValueError(
-                "task_weight must name every task exactly once; "
-                f"unknown tasks: {unknown[:5]}, tasks without a weight: {absent[:5]}."
-            )
-        task_weight = [task_weight[label] for label in labels]
+        task_weight = for_each_task(task_weight, tasks, "task_weight", "weight")
     weight = np.asarray(task_weight, dtype=np.float64)
     if weight.shape != (n_tasks,):
         raise ValueError(

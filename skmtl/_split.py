@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples
 
-from ._data import check_tasks, encode_tasks
+from ._data import check_tasks, encode_tasks, for_each_task
 from ._tasks import missing_labels, task_labels
 
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
@@ -284,14 +284,7 @@ class TaskShuffleSplit(BaseShuffleSplit):
         """The training size of every task."""
         if not isinstance(self.train_size, Mapping):
             return [self.train_size] * len(names)
-        labels = names.tolist()
-        if set(labels) != set(self.train_size):
-            unknown = [label for label in self.train_size if label not in labels][:5]
-            absent = [label for label in labels if label not in self.train_size][:5]
-            raise ValueError(
-                f"train_size must name every task; unknown tasks: {unknown}, tasks without a size: {absent}."
-            )
-        return [self.train_size[label] for label in labels]
+        return for_each_task(self.train_size, names, "train_size", "size")
 
     def _draw(self, codes, classes, counts, n_train, rng):
         """Training rows as a mask: evenly spaced ones of each task, sorted by class in random order.

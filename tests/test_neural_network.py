@@ -466,7 +466,7 @@ def test_pickle_and_clone():
         ({"alpha": -1.0}, "alpha"),
         ({"alpha": "best"}, "alpha"),
         ({"task_weight": "some"}, "task_weight"),
-        ({"task_weight": {0: 1.0}}, "task_weight must name every task"),
+        ({"task_weight": {0: 1.0}}, r"task_weight must name every task .* without a weight: \[1, 2\]"),
         ({"task_weight": {0: 1.0, 1: 1.0, 2: 0.0}}, "task_weight must be positive"),
         ({"solver": "sgd"}, "solver"),
         ({"batch_size": 0}, "batch_size"),

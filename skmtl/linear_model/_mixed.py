@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from .._data import for_each_task
 from .._tasks import missing_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ._base import estimator, plain_labels, used_labels
@@ -101,17 +102,11 @@ class MixedTaskModel(Generic):
         labels = self.tasks_.tolist()
         if not isinstance(self.losses, Mapping):
             return dict.fromkeys(labels, "squared_error" if self.losses is None else self.losses)
-        unknown = [label for label in self.losses if label not in set(labels)]
-        absent = [label for label in labels if label not in self.losses]
-        if unknown or absent:
-            raise ValueError(
-                "losses must name every task exactly once; "
-                f"unknown tasks: {unknown[:5]}, tasks without a loss: {absent[:5]}."
-            )
-        wrong = [v for v in self.losses.values() if not (isinstance(v, Loss) or v in LOSSES)]
+        named = for_each_task(self.losses, self.tasks_, "losses", "loss")
+        wrong = [v for v in named if not (isinstance(v, Loss) or v in LOSSES)]
         if wrong:
             raise ValueError(f"losses must be Loss objects or among {sorted(LOSSES)}; got {wrong[0]!r}.")
-        return {label: self.losses[label] for label in labels}
+        return dict(zip(labels, named, strict=True))
 
     def _encode_task(self, label, loss, y):
         """Numeric targets of one task and its loss."""

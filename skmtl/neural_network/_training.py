@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
 
+from .._data import resolve_task_weight
 from ._network import Rows
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
@@ -339,17 +340,7 @@ def first_weights(task_weight, names, mass):
     if isinstance(task_weight, str):
         weight = np.ones(len(names)) if task_weight == "equal" else mass
     else:
-        labels = names.tolist()
-        odd = [label for label in task_weight if label not in set(labels)]
-        odd += [label for label in labels if label not in task_weight]
-        if odd:
-            raise ValueError(
-                "task_weight must name every task exactly once; unknown tasks or "
-                f"tasks without a weight: {odd[:5]}."
-            )
-        weight = np.array([task_weight[label] for label in labels], dtype=np.float64)
-        if not (np.isfinite(weight).all() and (weight > 0).all()):
-            raise ValueError(f"task_weight must be positive and finite; got {weight.tolist()[:5]}.")
+        weight = resolve_task_weight(task_weight, names, mass)
     return weight / weight.mean()
 
 
