@@ -300,16 +300,8 @@ class StackedData(TaskData):
 
     @of_rows
     def _expanded(self):
-        """CSR matrix (n_rows, n_tasks * n_features) that holds x_i in the columns of its task.
-
-        It shares the values of X; only the column numbers are its own.
-        """
-        n_rows, p = self.X.shape
-        offset = np.repeat(np.arange(self.n_tasks, dtype=np.int64) * p, np.diff(self.X.indptr[self.indptr]))
-        return sparse.csr_array(
-            (self.X.data, self.X.indices + offset, self.X.indptr.astype(np.int64)),
-            shape=(n_rows, self.n_tasks * p),
-        )
+        """X side by side for all tasks, each row in the columns of its own."""
+        return expanded(self.X, self.spread(np.arange(self.n_tasks)), self.n_tasks)
 
     def forward(self, W):
         """x_i . w_t on the sample side."""
@@ -548,6 +540,17 @@ def _take_rows(X, order):
     for start in range(0, len(order), CHUNK_ROWS):
         out[start : start + CHUNK_ROWS] = X[order[start : start + CHUNK_ROWS]]
     return out
+
+
+def expanded(X, codes, n_tasks):
+    """CSR matrix (n_rows, n_tasks * n_features) that holds row i of a CSR X in the columns of task codes[i].
+
+    It shares the values of X; only the column numbers are its own.
+    """
+    n_rows, p = X.shape
+    offset = np.repeat(codes.astype(np.int64) * p, np.diff(X.indptr))
+    indices = X.indices + offset, X.indptr.astype(np.int64)
+    return sparse.csr_array((X.data, *indices), shape=(n_rows, n_tasks * p))
 
 
 def predict_rows(X, codes, W, b):

@@ -15,6 +15,8 @@ from scipy import sparse
 from scipy.linalg import get_blas_funcs
 from scipy.special import expit
 
+from .._data import expanded
+
 PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when predicting
 
 
@@ -104,14 +106,7 @@ class _Input:
         self.X, self.padding = X, padding
         self.sparse = sparse.issparse(X)
         if padding is not None:
-            self.X = self._expanded() if self.sparse else padding.put(X)
-
-    def _expanded(self):
-        """CSR matrix (n, n_tasks * p) that holds each row in the columns of its task."""
-        X, (codes, _) = self.X, self.padding.at
-        offset = np.repeat(codes.astype(np.int64) * X.shape[1], np.diff(X.indptr))
-        shape = X.shape[0], X.shape[1] * self.padding.shape[0]
-        return sparse.csr_array((X.data, X.indices + offset, X.indptr.astype(np.int64)), shape=shape)
+            self.X = expanded(X, padding.at[0], padding.shape[0]) if self.sparse else padding.put(X)
 
     def forward(self, W, place):
         """X W_g, shape (n_groups, n, width); `place(shape)` is an array to write to."""
