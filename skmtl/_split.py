@@ -337,7 +337,7 @@ def _cells(splitter, X, y, groups, tasks):
     labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
     names, codes = encode_tasks(labels)
     classes = np.zeros(n_samples, dtype=int)
-    if y is not None and np.ndim(y) == 1 and _holds_classes(y):
+    if y is not None and np.ndim(y) == 1 and holds_classes(y):
         classes = np.unique(np.asarray(y), return_inverse=True)[1]
     if len(classes) != n_samples:
         raise ValueError(f"y has {len(classes)} labels but X has {n_samples} rows.")
@@ -354,7 +354,7 @@ def _present(y, n_samples):
     return ~missing_labels(y)
 
 
-def _holds_classes(y):
+def holds_classes(y):
     """Whether scikit-learn takes y for class labels; a target of whole numbers passes as well."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # many different whole numbers: no harm here

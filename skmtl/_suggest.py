@@ -3,17 +3,18 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.multiclass import type_of_target
 
 from . import linear_model
 from ._data import column_names
+from ._split import holds_classes
 from ._tasks import missing_labels
 from .comparison import compare
-from .metrics import task_scorer
+from .metrics import _TaskScorer, task_scorer
 from .model_selection import PathSearchCV, TaskKFold
 
 STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
@@ -102,7 +103,7 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
 
 def _models(X, y, tasks, scoring, random_state):
     """Tuned models by name."""
-    kind = "Classifier" if _holds_classes(y) else "Regressor"
+    kind = "Classifier" if _are_classes(y) else "Regressor"
     n_tasks = (
         np.shape(y)[1] if np.ndim(y) == 2 else 1 if tasks is None else len(set(np.asarray(tasks).tolist()))
     )
@@ -110,7 +111,7 @@ def _models(X, y, tasks, scoring, random_state):
         raise ValueError("suggest needs at least two tasks: pass tasks=, or a y with one column per task.")
     if scoring is None:
         scoring = None if kind == "Regressor" else task_scorer("neg_log_loss", average="pooled")
-    elif not hasattr(scoring, "get_metadata_routing"):
+    elif not isinstance(scoring, _TaskScorer):
         scoring = task_scorer(scoring, average="pooled")
     models = {}
     for name, (fixed, grid) in STRUCTURES.items():
@@ -126,19 +127,19 @@ def _models(X, y, tasks, scoring, random_state):
             cv=TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train"),
             scoring=scoring,
         )
-        scale = StandardScaler(with_mean=not hasattr(X, "tocsr"))
+        scale = StandardScaler(with_mean=not sparse.issparse(X))
         models[name + kind] = Pipeline([("scale", scale), ("search", search)])
     return models
 
 
-def _holds_classes(y):
+def _are_classes(y):
     """Whether the targets are classes: text, truth values, or a few whole numbers."""
     y = np.asarray(y)
     present = y[~missing_labels(y)]
     if present.dtype.kind in "OUSb":
         return True
     few = len(np.unique(present)) <= max(2, min(20, len(present) // 10))
-    return type_of_target(present) in ("binary", "multiclass") and few
+    return few and holds_classes(present)
 
 
 # --- what a model found ---
