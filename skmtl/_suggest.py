@@ -28,6 +28,7 @@ STRUCTURES = {  # fixed parameters, and those that are searched beside the stren
 }
 N_ALPHAS, RANGE, N_FOLDS = 10, 1e-2, 3
 LISTED = 6  # names shown in a sentence
+NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
 
 def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_state=0):
@@ -74,7 +75,9 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
     -----
     Each model has 20 combinations, 10 strengths over two decades and 2 values of another parameter, compared
     in 3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need
-    four tasks.
+    four tasks. The strength that predicts best leaves in more features and directions than matter, with
+    small coefficients: features are named by size, and a rank goes with how many directions hold 99% of the
+    squared coefficients.
 
     References
     ----------
@@ -163,9 +166,11 @@ def _listed(items):
     return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")
 
 
-def _features(positions, names):
-    names = names if names is not None else [f"x{j}" for j in range(max(positions, default=0) + 1)]
-    return _listed(names[j] for j in positions)
+def _features(found, coef, names):
+    """Some features by the size of their coefficients, so that none is left out for a weaker one."""
+    size = np.linalg.norm(_flat(coef)[:, found], axis=0)
+    order = found[np.argsort(-size, kind="stable")]
+    return "strongest first: " + _listed(f"x{j}" if names is None else names[j] for j in order)
 
 
 def _common(model, names):
@@ -174,33 +179,35 @@ def _common(model, names):
 
 
 def _support(model, names):
-    found, p = model.support_, model.coef_.shape[-1]
-    if len(found) == p:
-        return f"All {p} features are in use"
-    if not len(found):
-        return (
-            "No feature is in use beyond the common model"
-            if model.mean_alpha is not None
-            else "No feature is in use"
-        )
-    return f"{len(found)} of {p} features are in use, the same for all tasks: {_features(found, names)}"
+    n, p, in_use = len(model.support_), model.coef_.shape[-1], f"in use{_beyond(model)}"
+    if n in (0, p):
+        return f"All {p} features are {in_use}" if n else f"No feature is {in_use}"
+    coef = model.coef_ if model.mean_alpha is None else model.deviation_coef_
+    listed = _features(model.support_, coef, names)
+    return f"{n} of {p} features are {in_use}, the same for all tasks, {listed}"
 
 
 def _rank(model, names):
-    most = min(model.n_tasks_, model.coef_.shape[-1])
-    return f"The tasks' coefficients span {model.rank_} of {most} directions"
+    most, held = min(model.n_tasks_, model.coef_.shape[-1]), np.cumsum(model.singular_values_**2)
+    text = f"The tasks' coefficients span {model.rank_} of {most} directions{_beyond(model)}"
+    needed = np.count_nonzero(held < NEARLY_ALL * held[-1:]) + 1
+    return f"{text}, {needed} of them hold {NEARLY_ALL:.0%} of the squares" if needed < model.rank_ else text
 
 
 def _parts(model, names):
     shared = np.flatnonzero(_flat(model.shared_coef_).any(axis=0))
     private = np.count_nonzero(_flat(model.private_coef_))
-    return (
-        f"{len(shared)} features are shared ({_features(shared, names)}), {private} coefficients are private"
-    )
+    listed = f" ({_features(shared, model.shared_coef_, names)})" if len(shared) else ""
+    return f"{len(shared)} features are shared{listed}, {private} coefficients are private"
 
 
 def _flat(coef):
     return np.reshape(coef, (-1, np.shape(coef)[-1]))
+
+
+def _beyond(model):
+    """What a support or a rank leaves out, in words."""
+    return "" if model.mean_alpha is None else " beyond the common model"
 
 
 def _outliers(model, names):

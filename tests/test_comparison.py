@@ -280,24 +280,67 @@ def test_searches_are_tuned_inside_each_training_set():
 # --- suggestions ---
 
 
+def says_the_support(p, found):
+    """The true features come first; no task is said to differ, where all use the same ones."""
+    truth = {f"x{j}" for j in np.flatnonzero(p.support)}
+    for name in ("GroupSparse", "Dirty"):
+        names = re.search(r"strongest first: ((?:x\d+, )*)", found[name]).group(1).split(", ")
+        assert set(names[: len(truth)]) == truth, found[name]
+    assert int(re.match(r"(\d+) of 12 features are in use, the same", found["GroupSparse"]).group(1)) < 12
+    assert found["Robust"].startswith("No task stands apart (")
+
+
+def says_the_rank(p, found):
+    stated = re.match(
+        r"The tasks' coefficients span (\d) of 8 directions, (\d) of them hold", found["TraceNorm"]
+    )
+    assert int(stated.group(2)) == p.rank <= int(stated.group(1)) < 8
+
+
+def says_the_mean(p, found):
+    """The share of the deviations, shrunken; every feature is in use, in every task."""
+    share = np.square(p.coef - p.coef.mean(axis=0)).sum() / np.square(p.coef).sum()
+    stated = int(re.match(r"Tasks deviate from a common model: (\d+)% ", found["MeanRegularized"]).group(1))
+    assert 0.4 * share < stated / 100 < share
+    assert found["GroupSparse"].startswith("All 12 features are in use beyond the common model (")
+
+
+def says_the_clusters(p, found):
+    groups = re.findall(r"\[([\d, ]+)\]", found["Clustered"])
+    groups = {frozenset(map(int, group.split(", "))) for group in groups}
+    assert groups == {frozenset(np.flatnonzero(p.labels == c).tolist()) for c in range(2)}
+    pair = re.search(r"most those of (\d) and (\d) ", found["TaskRelationship"]).groups()
+    assert len(set(p.labels[[int(t) for t in pair]])) == 1
+
+
+def says_the_outlier(p, found):
+    (outlier,) = p.outlier_tasks
+    assert found["Robust"].startswith(f"1 of 8 tasks stand apart: {outlier} (")
+
+
 @pytest.mark.parametrize(
-    ("structure", "words", "best"),
+    ("structure", "options", "best", "says_the_truth"),
     [
-        ("shared_support", "features are in use", {"GroupSparse", "Dirty", "Robust"}),
+        # without an outlier "Robust" is "GroupSparse"
+        ("shared_support", {}, {"GroupSparse", "Robust"}, says_the_support),
+        ("low_rank", {}, {"TraceNorm", "TaskRelationship"}, says_the_rank),
+        ("mean", {}, {"MeanRegularized"}, says_the_mean),
+        # two centres, and a common model with one outlier, span two directions
+        ("clustered", {"n_clusters": 2}, {"Clustered", "TraceNorm"}, says_the_clusters),
         (
-            "mean",
-            "deviate from a common model",
-            {"MeanRegularized", "TaskRelationship", "Clustered", "TraceNorm"},
+            "outliers",
+            {"n_informative": 2, "task_spread": 0.1, "noise": 0.5},
+            {"Clustered", "TraceNorm"},
+            says_the_outlier,
         ),
-        ("clustered", "clusters of tasks", {"Clustered", "TraceNorm", "TaskRelationship"}),
     ],
 )
-def test_suggest_finds_the_structure(structure, words, best):
-    p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0)
+def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
+    p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0, **options)
     found = suggest(p.X, p.y, p.tasks, cv=2)
     assert found.models[0].removesuffix("Regressor") in best
     assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 7
-    assert any(words in sentence for sentence in found.findings.values())
+    says_the_truth(p, {name.removesuffix("Regressor"): found.findings[name] for name in found.models})
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
     assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
@@ -317,7 +360,7 @@ def test_suggest_in_other_layouts():
     Y[rng.random(Y.shape) < 0.2] = np.nan
     found = suggest(X, Y, cv=2)
     assert not any(name.startswith("Clustered") for name in found.models)  # three tasks
-    assert "a, b" in found.findings["GroupSparseRegressor"]
+    assert "strongest first: b, a" in found.findings["GroupSparseRegressor"]  # b varies ten times as much
     p = CLASSES
     found = suggest(p.X, p.y, p.tasks, cv=2, scoring="roc_auc")
     assert found.score.startswith("roc_auc") and all(name.endswith("Classifier") for name in found.models)
