@@ -87,6 +87,7 @@ def test_gradient_equals_central_differences(sharing, gate, activation, layout, 
         network, rows = make_network(own, sharing, gate, activation), make_rows(layout, own, rng)
         theta = network.start(rng, 0.1) + 0.1 * rng.normal(size=network.size)
         gradient, unused = np.empty(network.size), np.empty(network.size)
+        network.head_alpha, network.intercept_alpha = 0.7, 0.4
         network.gradient(network.views(theta), rows, 0.2, network.views(gradient), 1.7)
 
         def objective(x, network=network, rows=rows, unused=unused):
@@ -412,15 +413,17 @@ def test_attention_is_a_distribution_per_task(gate):
 
 
 def test_check_names_the_tasks_that_sharing_hurts():
-    """A network of two units can follow the large task or the small one, not both."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(360, 6))
-    tasks = np.repeat(["big", "odd"], [300, 60])
-    y = np.where(tasks == "big", np.sin(3 * X[:, 0]) * X[:, 1], X[:, 5])
-    common = {"check_transfer": True, "alpha": "auto", "hidden_layer_sizes": (2,), "max_iter": 100}
-    with pytest.warns(UserWarning, match=r"sharing hurts the task\(s\) \['odd'\]"):
-        net = model(**common).fit(X, y, tasks=tasks)
-    assert net.task_gain_.shape == (2,) and net.task_gain_[1] < -0.1
+    """A network of four units follows the large task; the small one alone would have them for itself."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(400, 6))
+        tasks = np.repeat(["big", "odd"], [320, 80])
+        y = np.where(tasks == "big", np.sin(2 * X[:, 0]) * X[:, 1], np.tanh(2 * X[:, 5]))
+        y += 0.05 * rng.normal(size=400)
+        common = {"check_transfer": True, "alpha": "auto", "hidden_layer_sizes": (4,), "max_iter": 100}
+        with pytest.warns(UserWarning, match=r"sharing hurts the task\(s\) \[.*'odd'\]"):
+            net = model(**common).fit(X, y, tasks=tasks)
+        assert net.task_gain_.shape == (2,) and net.task_gain_[1] < -0.5
 
 
 def test_check_is_silent_about_tasks_that_share_their_features():
@@ -432,6 +435,52 @@ def test_check_is_silent_about_tasks_that_share_their_features():
         warnings.simplefilter("error")
         net = model(check_transfer=True, alpha="auto", max_iter=100).fit(X, y, tasks=tasks)
     assert np.mean(net.task_gain_ > 0) > 0.7
+
+
+def random_intercepts(rng, between, n=8, n_tasks=60):
+    """Rows of tasks that differ in their means alone, by `between` standard deviations of the noise."""
+    tasks = np.repeat(np.arange(n_tasks), n)
+    X, means = rng.normal(size=(len(tasks), 3)), between * rng.normal(size=n_tasks)
+    return X, 7 + X[:, 0] + means[tasks] + rng.normal(size=len(tasks)), tasks, means
+
+
+def test_offsets_are_pooled_as_random_intercepts():
+    """The pull is about the ratio of the variances within and between tasks, per row of a task."""
+    for between in (0.3, 1.0):
+        found = []
+        for seed in range(4):
+            X, y, tasks, _ = random_intercepts(np.random.default_rng(seed), between)
+            net = MultiTaskMLPRegressor(random_state=0).fit(X, y, tasks=tasks)
+            found.append(net.intercept_alpha_)
+            assert net.head_alpha_ >= 10 * net.alpha_  # the tasks have the same slopes
+        assert 0.5 < np.median(found) * 8 * between**2 < 2
+
+
+def test_pooling_improves_small_tasks_of_one_kind():
+    errors = []
+    for seed in range(3):
+        X, y, tasks, means = random_intercepts(np.random.default_rng(seed), 0.5)
+        new = np.random.default_rng(9).normal(size=(2000, 3))
+        which = np.random.default_rng(8).integers(60, size=2000)
+        truth = 7 + new[:, 0] + means[which]
+        nets = [MultiTaskMLPRegressor(random_state=0, **p) for p in ({}, {"intercept_alpha": 0.0})]
+        errors.append(
+            [np.mean((n.fit(X, y, tasks=tasks).predict(new, tasks=which) - truth) ** 2) for n in nets]
+        )
+    pooled, free = np.mean(errors, axis=0)
+    assert pooled < 0.85 * free
+
+
+def test_strengths_towards_the_mean_task():
+    """Large ones make all tasks the same; zero leaves offsets free; "auto" heeds the units of the tasks."""
+    X, Y = problem()
+    Y /= Y.std(axis=0)
+    same = model(head_alpha=1e6, intercept_alpha=1e6, max_iter=400).fit(X, Y).predict(X)
+    assert np.ptp(same, axis=1).max() < 1e-2 * same.std()
+    assert model(intercept_alpha=0.0).fit(X, Y).intercept_alpha_ == 0.0
+    assert model().fit(X, Y).intercept_alpha_ > 0.0
+    assert model().fit(X, Y * [1, 10, 100]).intercept_alpha_ == 0.0
+    assert model(alpha=0.03).fit(X, Y).head_alpha_ == 0.03
 
 
 def test_unknown_tasks():

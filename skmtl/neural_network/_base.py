@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.special import polygamma
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -28,6 +29,8 @@ from ._network import ACTIVATIONS, Network, Rows
 from ._training import LBFGS_ROWS, Adam, Training, batch_rows, epoch, first_weights, merged, normalised
 from ._transfer import gains
 
+SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
+
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
     activation : {"relu", "tanh", "logistic"}, default="relu"
@@ -42,6 +45,14 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
     coupling : float, default=1.0
         Strength of ``coupling/2 sum_t ||theta_t - mean(theta)||^2`` with ``sharing="soft"``. Tasks of
         different kinds couple their trunks only.
+    head_alpha : float or "auto", default="auto"
+        Strength of ``head_alpha/2 sum_t ||v_t - mean(v)||^2``, for tasks of one kind and not with
+        ``sharing="soft"``. "auto": chosen with `alpha` where that is "auto", else as `alpha`.
+    intercept_alpha : float or "auto", default="auto"
+        Partial pooling of the offsets, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``; if not zero,
+        the targets of all tasks are standardised alike. "auto": for squared-error and Huber targets with
+        about the same variance in all tasks, the ratio of the variances within and between tasks of
+        what the trunk leaves (random intercepts); otherwise 0.
     alpha : float or "auto", default="auto"
         Strength of the squared norm of all weights. "auto": the best on held-out rows along a path of
         rising strengths, each started at the solution before; L-BFGS then goes on with all rows.
@@ -96,8 +107,12 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
         Number of tasks.
     alpha_ : float
         Strength used.
+    head_alpha_ : float
+        Strength of the pull of the heads to their mean.
+    intercept_alpha_ : float
+        Strength of the pull of the offsets to their mean, in standard deviations of the targets.
     alpha_scores_ : dict of {float: float}
-        Held-out score of every strength tried.
+        Held-out score of every strength tried, the best over `head_alpha`.
     task_weight_ : ndarray of shape (n_tasks,)
         Emphasis c_t used, of mean one.
     attention_ : ndarray of shape (n_tasks, n_experts)
@@ -126,6 +141,18 @@ def estimator(cls):
     return dataclass(eq=False, repr=False, kw_only=True)(cls)
 
 
+def comparable(variance, mass):
+    """Whether the variances of the tasks are about the same, but for chance.
+
+    By the variance of their logarithms, less what normal samples of these sizes have (Smyth 2004).
+    """
+    used = (mass >= 2) & (variance > 0)
+    if used.sum() < 2:
+        return False
+    chance = polygamma(1, 0.5 * (mass[used] - 1)).mean()
+    return bool(np.var(np.log(variance[used]), ddof=1) - chance < SPREAD)
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator):
     """What the three share; a subclass encodes targets and states losses."""
@@ -136,6 +163,8 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
     n_experts: int = 4
     gate: str = "task"
     coupling: float = 1.0
+    head_alpha: Any = "auto"
+    intercept_alpha: Any = "auto"
     alpha: Any = "auto"
     task_weight: Any = "size"
     solver: str = "auto"
@@ -162,6 +191,8 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         "n_experts": [Interval(Integral, 1, None, closed="left")],
         "gate": [StrOptions({"task", "input"})],
         "coupling": [Interval(Real, 0, None, closed="left")],
+        "head_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "intercept_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "task_weight": [StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping],
         "solver": [StrOptions({"auto", "lbfgs", "adam"})],
@@ -215,15 +246,18 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
             argument, or the epoch, the task and the learning rate.
         """
         rng, row_rng = self._generators()
-        rows, mass = self._read(X, y, tasks, sample_weight, row_rng)
+        rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
         self._network_ = self._make_network(rows)
         theta = self._network_.start(rng, self._first_offsets(rows))
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        training = Training(self._network_, rows, mass, self.tasks_, self, rng).run(theta)
+        pools = common and self.intercept_alpha == "auto"
+        training = Training(self._network_, rows, mass, self.tasks_, self, rng, pools).run(theta)
         self._store(training.theta, rows)
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
+        head_alpha, self.intercept_alpha_ = self._network_.head_alpha, self._network_.intercept_alpha
+        self.head_alpha_ = self.alpha_ if head_alpha is None else head_alpha
         self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
         self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
@@ -236,7 +270,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
     def _read(self, X, y, tasks, sample_weight, rng, known_classes=False):
-        """Rows for the network, with standardised targets, and the weight of every task."""
+        """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._numbers(X)
         codes = None if tasks is None else find_tasks(tasks, self.tasks_)
@@ -249,8 +283,8 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         rows = self._arranged(X, y, weight, codes)
         mass = rows.task_sums(np.ones_like(rows.y), self.n_tasks_)
         rows = normalised(rows, self.n_tasks_)
-        self._center_, self._scale_ = self._standards(rows)
-        return self._standardised(rows), mass
+        self._center_, self._scale_, common = self._standards(rows, mass)
+        return self._standardised(rows), mass, common
 
     def _read_more(self, X, y, tasks, sample_weight):
         """Rows for the network fitted before."""
@@ -336,14 +370,20 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         keep = data.X[:, 0].astype(np.intp)
         return X[keep], data.y, data.row_weight, data.spread(np.arange(self.n_tasks_))
 
-    def _standards(self, rows):
-        """Location and scale of the targets of every task, 0 and 1 unless its loss translates."""
+    def _standards(self, rows, mass):
+        """Location and scale of the targets of every task, and whether they are the same for all.
+
+        0 and 1 unless the loss translates; common if offsets are to be compared.
+        """
         moves = np.array([loss.translates for loss in self._losses()])
-        center = np.where(moves, rows.task_sums(rows.y, self.n_tasks_), 0.0)
-        away = rows.y - (center if rows.codes is None else center[rows.codes])
-        scale = np.sqrt(rows.task_sums(away**2, self.n_tasks_))
-        tiny = 10 * np.finfo(np.float64).eps * np.abs(center)
-        return center, np.where(moves & (scale > tiny), scale, 1.0)
+        center, variance = rows.task_moments(rows.y, self.n_tasks_)
+        pooled = comparable(variance, mass) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
+        common = bool(moves.all() and pooled)
+        if common:
+            center = np.full(self.n_tasks_, np.average(center, weights=mass))
+            variance = np.full(self.n_tasks_, np.average(variance, weights=mass))
+        scale, tiny = np.sqrt(variance), 10 * np.finfo(np.float64).eps * np.abs(center)
+        return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
     def _first_offsets(self, rows):
         """Predictors of every task to start from: the log of the mean for counts, else zero."""
@@ -370,7 +410,7 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
             raise ValueError(
                 f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
             )
-        return Network(
+        network = Network(
             rows.X.shape[1],
             self._losses(),
             hidden=hidden,
@@ -381,6 +421,10 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
             coupling=0.0 if sharing else self.coupling,
             dtype=rows.X.dtype,
         )
+        if sharing is None:
+            network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
+            network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
+        return network
 
     def _store(self, theta, rows):
         """Fitted parameters."""
@@ -409,9 +453,12 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         first = not hasattr(self, "_theta_")
         rng, row_rng = self._generators()
         if first:
-            rows, mass = self._read(X, y, tasks, sample_weight, row_rng, known_classes)
+            rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng, known_classes)
             self._network_ = self._make_network(rows)
-            self._store(self._network_.start(rng, self._first_offsets(rows)), rows)
+            theta = self._network_.start(rng, self._first_offsets(rows))
+            if common and self.intercept_alpha == "auto":
+                self._network_.intercept_alpha = self._network_.pooling(theta, rows, mass)
+            self._store(theta, rows)
             self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
             self.alpha_ = 1e-4 if self.alpha == "auto" else self.alpha
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []

@@ -22,14 +22,16 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
     .. math::
 
         \\sum_t c_t \\sum_{i \\in t} s_i \\, \\ell(y_i, v_t \\cdot h_t(x_i) + b_t)
-        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2
-        + \\sum_t \\|v_t - \\bar v\\|^2 + \\|\\bar v\\|^2 \\Big)
+        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2 + \\|\\bar v\\|^2 \\Big)
+        + \\frac{\\alpha_v}{2} \\sum_t \\|v_t - \\bar v\\|^2
+        + \\frac{\\alpha_b}{2} \\sum_t (b_t - \\bar b)^2
 
     with s_i the sample weights divided by their sum over the task, c_t the emphasis of the task and theta_k
-    the weights of the trunks, biases apart. The representation h_t is one trunk for all tasks
-    (``sharing="hard"``), a mixture of experts weighted by the task (``"attention"``), or a trunk of the
-    task's own (``"soft"``), which adds ``coupling/2 sum_t ||theta_t - mean(theta)||^2``; the heads are then
-    part of theta_t. Squared-error and Huber targets are standardised in every task, and back in `predict`.
+    the weights of the trunks, biases apart, alpha_v `head_alpha` and alpha_b `intercept_alpha`. The
+    representation h_t is one trunk for all tasks (``sharing="hard"``), a mixture of experts weighted by the
+    task (``"attention"``), or a trunk of the task's own (``"soft"``), which adds ``coupling/2 sum_t ||theta_t
+    - mean(theta)||^2``; the heads are then part of theta_t. Squared-error and Huber targets are
+    standardised in every task (alike in all if their offsets are pooled), and back in `predict`.
 
     Parameters
     ----------
@@ -125,8 +127,9 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
     .. math::
 
         \\sum_t c_t \\sum_{i \\in t} s_i \\, \\ell(y_i, V_t h_t(x_i) + b_t)
-        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2
-        + \\sum_t \\|V_t - \\bar V\\|^2 + \\|\\bar V\\|^2 \\Big)
+        + \\frac{\\alpha}{2} \\Big( \\sum_k \\|\\theta_k\\|^2 + \\|\\bar V\\|^2 \\Big)
+        + \\frac{\\alpha_v}{2} \\sum_t \\|V_t - \\bar V\\|^2
+        + \\frac{\\alpha_b}{2} \\sum_t \\|b_t - \\bar b\\|^2
 
     with the log-loss l of two or more classes, and the representation h_t as in `MultiTaskMLPRegressor`.
     Where the columns of a 2-D y have different labels, such as coarse and fine ones, each is a task with

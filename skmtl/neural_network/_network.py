@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from .._data import expanded
 
+MOST_POOLING = 1.0  # learned from the variances: a task of mean size is pulled at most half way to the mean
 PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when predicting
 
 
@@ -77,6 +78,12 @@ class Rows:
         if self.codes is None:
             return values.sum(axis=0, dtype=np.float64)
         return np.bincount(self.codes, values, minlength=n_tasks)
+
+    def task_moments(self, values, n_tasks):
+        """Weighted mean and variance of values in each task, both (n_tasks,), for weights that sum to one."""
+        mean = self.task_sums(values, n_tasks)
+        away = values - (mean if self.codes is None else mean[self.codes])
+        return mean, self.task_sums(away**2, n_tasks)
 
 
 class _Padding:
@@ -183,13 +190,13 @@ class Network:
         self.shapes = {}  # first what alpha shrinks, so that it is one piece
         for layer, (below, above) in enumerate(pairwise((n_features, *hidden))):
             self.shapes[f"W{layer}"] = self.groups, below, above
-        if sharing == "attention":
-            self.shapes["gates"] = self.n_tasks, n_experts
-            if gate == "input":
-                self.shapes["gate_slopes"] = n_features, n_experts
+        if sharing == "attention" and gate == "input":
+            self.shapes["gate_slopes"] = n_features, n_experts
         self.n_shrunken = sum(int(np.prod(shape)) for shape in self.shapes.values())
         for layer, above in enumerate(hidden):
             self.shapes[f"b{layer}"] = self.groups, 1, above
+        if sharing == "attention":
+            self.shapes["gates"] = self.n_tasks, n_experts
         self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
         self.shapes["offsets"] = self.n_tasks, self.n_outputs
         bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())])
@@ -197,6 +204,9 @@ class Network:
         self.size = int(bounds[-1])
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = all(loss == losses[0] for loss in losses)
+        self.has_mean_head = self.alike and sharing != "soft"
+        # pull of offsets, and of heads, to their means; None: as strong as alpha
+        self.intercept_alpha, self.head_alpha = 0.0, None
         self.places = None
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in set(losses)]
 
@@ -223,7 +233,9 @@ class Network:
         heads[...] = rng.uniform(-1, 1, shape) * bound
         P["offsets"][...] = offsets
         if "gates" in P:
-            P["gates"][...] = 0.1 * rng.normal(size=P["gates"].shape)
+            # all tasks lean on one expert, else each expert would learn from a part of the tasks alone
+            P["gates"][...] = 0.01 * rng.normal(size=P["gates"].shape)
+            P["gates"][:, 0] += 1.0
         return theta
 
     def _place(self, name, shape):
@@ -330,6 +342,23 @@ class Network:
         a, out = _softmax(slopes + P["gates"][rows.codes]), np.empty_like(P["gates"])
         _segment_sums(a * rows.weight[:, None], rows.codes, out)
         return out
+
+    def pooling(self, theta, rows, mass):
+        """Ratio of the variances within and between tasks of what the mean task leaves of the targets.
+
+        Per row of a task of mean size: the pull to the mean in a model with random intercepts. The rows
+        of a task weigh `mass` (n_tasks,).
+        """
+        theta = theta.copy()
+        P = self.views(theta)
+        for name in P if self.sharing == "soft" else ("heads",):
+            P[name][...] = P[name].mean(axis=0)
+        P["offsets"][...] = 0.0
+        left = rows.y - self.predict(theta, rows.X, rows.codes)[..., 0]
+        mean, variance = rows.task_moments(left, self.n_tasks)
+        within = np.average(variance, weights=mass)
+        between = np.var(mean, ddof=1) - np.mean(within / mass)
+        return float(within / max(between * mass.mean(), within / MOST_POOLING)) if within > 0 else 0.0
 
     # --- losses ---
 
@@ -445,15 +474,21 @@ class Network:
         add(flat, G.flat[: self.n_shrunken], a=alpha)
         heads, T = P["heads"].reshape(self.n_tasks, -1), self.n_tasks
         slope = G["heads"].reshape(T, -1)
-        if self.alike and self.sharing != "soft":  # the mean of the heads costs as much as one head
+        if self.has_mean_head:
             mean = heads.mean(axis=0)
-            total += 0.5 * alpha * float(np.vdot(heads, heads) - (T - 1) * np.vdot(mean, mean))
-            slope -= self.dtype.type(alpha * (T - 1) / T) * mean
+            away = alpha if self.head_alpha is None else self.head_alpha
+            total += 0.5 * (away * float(np.vdot(heads, heads)) + (alpha - T * away) * np.vdot(mean, mean))
+            slope += self.dtype.type((alpha - T * away) / T) * mean
         else:
+            away = alpha
             total += 0.5 * alpha * float(np.vdot(heads, heads))
-        add(heads.ravel(), slope.ravel(), a=alpha)
+        add(heads.ravel(), slope.ravel(), a=away)
+        if self.intercept_alpha > 0:
+            away = P["offsets"] - P["offsets"].mean(axis=0)
+            total += 0.5 * self.intercept_alpha * float(np.vdot(away, away))
+            G["offsets"] += self.dtype.type(self.intercept_alpha) * away
         if self.sharing == "soft" and self.coupling > 0:
-            for name in [name for name in P if self.alike or name[0] in "Wb"]:
+            for name in [name for name in P if name[0] in "Wb" or (self.alike and name == "heads")]:
                 away = P[name] - P[name].mean(axis=0)
                 total += 0.5 * self.coupling * float(np.vdot(away, away))
                 G[name] += self.dtype.type(self.coupling) * away

@@ -1,6 +1,7 @@
 """Training of a network: hold-out, L-BFGS and Adam, the path over alpha, weights of the tasks."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -12,10 +13,13 @@ from ._network import Rows
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
 # strengths of the path, times the root of the number of tasks: the gradient of a representation that all
 # tasks use grows with their number, that of one task does not
-ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 7), "adam": np.geomspace(1e-3, 1.0, 4)}
-PATH_STEPS = 60  # L-BFGS iterations for one alpha of the path
+ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 13), "adam": np.geomspace(1e-3, 1.0, 4)}
+# the pull of heads to their mean over alpha
+HEAD_FACTORS = {"lbfgs": (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0), "adam": (1000.0, 100.0, 10.0)}
+PATH_STEPS = 30  # L-BFGS iterations for one alpha of the path
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
+ABOUT = 0.01  # of the held-out loss: what a stronger pull may cost
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
 
 
@@ -228,19 +232,32 @@ def batch_rows(batch_size, n):
 # --- the whole training ---
 
 
+class Attempt(NamedTuple):
+    """A solution of the search and its strengths."""
+
+    score: float
+    theta: np.ndarray
+    progress: Progress
+    alpha: float
+    head_alpha: float | None
+    intercept_alpha: float
+
+
 class Training:
     """A fit: what to hold out, which alpha, which weights of the tasks, and then the minimisation.
 
     `settings` is the estimator, whose parameters are read; `rows` hold weights that sum to one per task,
-    `mass` (n_tasks,) what they summed to before. After `run`: theta, alpha, emphasis, progress, n_iter,
-    alpha_scores and, where rows were held out, `train`, `held` and `held_theta` (trained without them).
+    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned. After
+    `run`: theta, alpha, emphasis, progress, n_iter, alpha_scores and, where rows were held out, `train`,
+    `held` and `held_theta` (trained without them).
     """
 
-    def __init__(self, network, rows, mass, names, settings, rng):
+    def __init__(self, network, rows, mass, names, settings, rng, pools):
         self.network, self.rows, self.names, self.settings, self.rng = network, rows, names, settings, rng
         self.solver = settings.solver
         if self.solver == "auto":
             self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
+        self.mass, self.pools = mass, pools
         self.stops = settings.early_stopping
         if self.stops == "auto":
             self.stops = self.solver == "adam"
@@ -259,6 +276,7 @@ class Training:
     def run(self, theta):
         """Train from theta; returns self."""
         settings, progress = self.settings, None
+        self.pool(theta)
         if self.alpha == "auto":
             theta, progress = self.search(theta)
         if self.held is not None and settings.task_weight == "uncertainty":
@@ -285,17 +303,46 @@ class Training:
         return self
 
     def search(self, theta):
-        """Parameters and progress at the alpha with the best held-out score, along a path of rising alpha."""
-        best = -np.inf, theta, None
-        for alpha in (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist():
-            steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
+        """Parameters and progress with about the best held-out score along paths of rising strengths.
+
+        Where heads have a mean: first with heads that are all but equal, which are then set free by steps,
+        and once more with heads that cost as much about their mean as all weights. Of those about as good
+        as the best, the one with the strongest pull is taken.
+        """
+        alphas = (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist()
+        found, (first, *rest) = [], HEAD_FACTORS[self.solver]
+        if self.settings.head_alpha == "auto" and self.network.has_mean_head:
+            found = self.follow(theta, [(alpha, first) for alpha in alphas])
+            equal = max(found, key=lambda one: one.score)
+            found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest])
+            self.network.head_alpha = None
+        found += self.follow(theta, [(alpha, None) for alpha in alphas])
+        top = max(one.score for one in found)
+        near = [one for one in found if one.score >= top - ABOUT * abs(top)] or found
+        best = max(near, key=lambda one: (one.head_alpha or one.alpha, one.alpha))
+        self.alpha, self.network.head_alpha = best.alpha, best.head_alpha
+        self.network.intercept_alpha = best.intercept_alpha
+        return best.theta, best.progress
+
+    def follow(self, theta, strengths):
+        """Attempts at (alpha, head_alpha / alpha or None), each started from the solution before."""
+        found, network = [], self.network
+        steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
+        for alpha, factor in strengths:
+            if factor is not None:
+                network.head_alpha = factor * alpha
+            self.pool(theta)
             theta, progress = self.minimise(theta, self.train, alpha, steps, self.stops)
-            losses = self.network.task_losses(theta, self.held)
+            losses = network.task_losses(theta, self.held)
             score = -float(self.emphasis @ losses) / len(losses)
-            self.alpha_scores[alpha] = score
-            if score > best[0]:
-                best, self.alpha = (score, theta, progress), alpha
-        return best[1:]
+            self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
+            found.append(Attempt(score, theta, progress, alpha, network.head_alpha, network.intercept_alpha))
+        return found
+
+    def pool(self, theta):
+        """Set the pull between the offsets, if that is to be learned."""
+        if self.pools:
+            self.network.intercept_alpha = self.network.pooling(theta, self.rows, self.mass)
 
     def minimise(self, theta, rows, alpha, max_iter, watched):
         """Parameters and progress of one minimisation.

@@ -18,7 +18,8 @@ def gains(training, own):
     if training.held is None or training.held_theta is None:
         return np.full(n_tasks, np.nan), np.zeros(n_tasks, dtype=bool)
     alone = copy(training)
-    alone.network, alone.alpha_scores, alone.n_iter = own, {}, 0
+    alone.network, alone.pools, alone.alpha_scores, alone.n_iter = own, False, {}, 0
+    alone.emphasis = np.ones(n_tasks)  # none is fitted for the sake of another
     theta, _ = alone.search(own.start(training.rng, training.network.views(training.held_theta)["offsets"]))
     held = training.held
     shared = training.network.values(training.held_theta, held)
