@@ -80,8 +80,8 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Epochs without improvement before stopping; five iterations of L-BFGS count as one.
     check_transfer : bool, default=False
         Whether to compare every task with a network of its own on the held-out rows (`task_gain_`), and
-        warn of tasks that sharing hurts. All own networks are trained at once, at about the price of
-        one more fit with ``sharing="soft"``.
+        warn of tasks that sharing hurts (gain below -0.05, signed-rank test at 5 % in each). All own
+        networks are trained at once, at about the price of one more fit with ``sharing="soft"``.
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"

@@ -3,9 +3,12 @@
 from copy import copy
 
 import numpy as np
+from scipy.stats import wilcoxon
 
-HURT_ERRORS = 2.0  # a difference of so many standard errors is no chance
-HURT_GAIN = -0.05  # nor is one worth a warning above this gain
+HURT_LEVEL = (
+    0.05  # of the signed-rank test over the held-out rows of a task, which heeds no single row too much
+)
+HURT_GAIN = -0.05  # a gain above is not worth a warning
 
 
 def gains(training, own):
@@ -29,9 +32,9 @@ def gains(training, own):
     known = total > 0.5  # weights of a task with held-out rows sum to one
     loss, reference = held.task_sums(shared, n_tasks), held.task_sums(single, n_tasks)
     gain = np.where(known, 1.0 - loss / np.where(reference > 0, reference, 1.0), np.nan)
-    mean = held.task_sums(worse, n_tasks)
-    away = worse - (mean if held.codes is None else mean[held.codes])
-    squares = held.weight.astype(np.float64) ** 2 * away**2
-    error = squares.sum(axis=0) if held.codes is None else np.bincount(held.codes, squares, minlength=n_tasks)
-    hurt = known & (mean > HURT_ERRORS * np.sqrt(error)) & (np.nan_to_num(gain) < HURT_GAIN)
+    hurt = known & (np.nan_to_num(gain) < HURT_GAIN)
+    for t in np.flatnonzero(hurt):
+        own_rows = (slice(None), t) if held.codes is None else held.codes == t
+        away = worse[own_rows][held.weight[own_rows] > 0]
+        hurt[t] = wilcoxon(away, alternative="greater").pvalue < HURT_LEVEL
     return gain, hurt
