@@ -312,11 +312,64 @@ def test_callback_sees_and_stops_the_training():
     np.testing.assert_allclose([loss for _, loss, _ in seen], fitted.loss_curve_)
 
 
+def test_callback_ends_the_search_too():
+    X, Y = problem()
+    fitted = model(callback=lambda *args: True, alpha="auto").fit(X, Y)
+    assert len(fitted.alpha_scores_) == 1 and len(fitted.loss_curve_) == 1
+
+
+def test_callbacks_of_scikit_learn():
+    """From 1.9 on: one task per epoch, a model that predicts at the end of each, and a way to stop."""
+    callback = pytest.importorskip("sklearn.callback")
+    X, Y = problem()
+    for solver in ("lbfgs", "adam"):
+        monitor = callback.ScoringMonitor(scoring="r2")
+        net = model(solver=solver, max_iter=6, early_stopping=False).set_callbacks(monitor)
+        score = make_pipeline(StandardScaler(), net).fit(X, Y).score(X, Y)
+        scores = [row["r2"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+        assert len(scores) == 6 == net.n_iter_ and scores[-1] == pytest.approx(score)
+
+    class Stop:
+        def setup(self, estimator, context):
+            self.epochs = 0
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            self.epochs += context.task_name == "epoch"
+            return self.epochs == 3
+
+        def teardown(self, estimator, context):
+            pass
+
+    assert model().set_callbacks(Stop()).fit(X, Y).n_iter_ == 3
+
+
 def test_warm_start_goes_on():
     X, Y = problem()
     fitted = model(warm_start=True, max_iter=10).fit(X, Y)
     before = fitted.loss_
     assert fitted.fit(X, Y).loss_ < before < model(max_iter=1).fit(X, Y).loss_
+
+
+def test_partial_fit_knows_classes_that_come_later():
+    X, Y = problem()
+    three = np.digitize(Y[:, 0], np.quantile(Y[:, 0], [0.3, 0.6])).astype(float)
+    few = three < 2  # the third class is not in the first rows
+    both = np.column_stack([three, Y[:, 1]])
+    kinds = {"losses": {0: "log_loss", 1: "squared_error"}}
+    net = model(MultiTaskMLP, **kinds).partial_fit(X[few], both[few], {0: [0, 1, 2]})
+    assert net.partial_fit(X, both).predict_proba(X)[0].shape == (90, 3)
+    with pytest.raises(ValueError, match=r"class\(es\) \[2.0\]"):
+        model(MultiTaskMLP, **kinds).partial_fit(X[few], both[few]).partial_fit(X, both)
+    with pytest.raises(ValueError, match=r"classes must be a mapping .*unknown tasks: \['a'\]"):
+        model(MultiTaskMLP, **kinds).partial_fit(X, both, {"a": [0, 1]})
+    labels = np.column_stack([three, Y[:, 1] > 5])
+    net = model(MultiTaskMLPClassifier).partial_fit(X[few], labels[few], [[0, 1, 2], [0, 1]])
+    assert [len(classes) for classes in net.partial_fit(X, labels).classes_] == [3, 2]
+    with pytest.raises(ValueError, match="one array per task; got 3 for 2"):
+        model(MultiTaskMLPClassifier).partial_fit(X, labels, [[0, 1], [0, 1], [0, 1]])
 
 
 def test_partial_fit_learns():

@@ -25,6 +25,7 @@ from ..linear_model._base import plain_labels
 from ..linear_model._model import LinearModel
 from ..losses import Poisson
 from ..metrics import score_predictions
+from ._callbacks import CallbackSupportMixin
 from ._network import ACTIVATIONS, Network, Rows
 from ._training import LBFGS_ROWS, Adam, Training, batch_rows, epoch, first_weights, merged, normalised
 from ._transfer import gains
@@ -93,7 +94,8 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Of the initial weights, the hold-out and the minibatches.
     callback : callable, optional
         Called as ``callback(iteration, loss, score)`` after every epoch (iteration of L-BFGS), with the
-        held-out score or minus the loss; a true result ends the training.
+        held-out score or minus the loss; a true result ends the training. From scikit-learn 1.9 on,
+        ``set_callbacks`` takes its callbacks, such as ``sklearn.callback.ProgressBar()``.
     verbose : int, default=0
         Print the loss while training."""
 
@@ -154,7 +156,9 @@ def comparable(variance, mass):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator):
+class MLP(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
+):
     """What the three share; a subclass encodes targets and states losses."""
 
     hidden_layer_sizes: Any = (64, 32)
@@ -245,6 +249,10 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
             If an argument is malformed, or the training leaves the finite numbers; the message names the
             argument, or the epoch, the task and the learning rate.
         """
+        inputs = {"X": X, "y": y, "metadata": {"tasks": tasks, "sample_weight": sample_weight}}
+        inputs["metadata"] = {name: value for name, value in inputs["metadata"].items() if value is not None}
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, **inputs)
         rng, row_rng = self._generators()
         rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
@@ -253,7 +261,8 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
         pools = common and self.intercept_alpha == "auto"
-        training = Training(self._network_, rows, mass, self.tasks_, self, rng, pools).run(theta)
+        after = self._after_epoch(context, inputs)
+        training = Training(self._network_, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
         self._store(training.theta, rows)
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
         head_alpha, self.intercept_alpha_ = self._network_.head_alpha, self._network_.intercept_alpha
@@ -263,18 +272,38 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
         if self.check_transfer:
             self._compare_with_own_networks(training)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
         return self
+
+    def _after_epoch(self, context, inputs):
+        """What to call after every epoch; true once a callback has asked to stop."""
+        stopped = False
+
+        def after(iteration, loss, score, theta):
+            nonlocal stopped
+            stopped |= self.callback is not None and bool(self.callback(iteration, loss, score))
+            epoch = context.subcontext(task_name="epoch")
+            epoch.call_on_fit_task_begin(estimator=self, **inputs)
+            now = {"_theta_": theta}
+            stopped |= epoch.call_on_fit_task_end(estimator=self, reconstruction_attributes=now, **inputs)
+            return stopped
+
+        return after
 
     def _generators(self):
         """For parameters and training, and for the order of rows: the same start whatever the layout."""
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
-    def _read(self, X, y, tasks, sample_weight, rng, known_classes=False):
+    def _read(self, X, y, tasks, sample_weight, rng, classes=None):
         """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._numbers(X)
         codes = None if tasks is None else find_tasks(tasks, self.tasks_)
-        numbers = self._recode(y, codes) if known_classes else self._encode(y, tasks, sample_weight)
+        if classes is None:
+            numbers = self._encode(y, tasks, sample_weight)
+        else:
+            self._take_classes(classes)
+            numbers = self._recode(y, codes)
         X, y, weight, codes = self._rows_that_count(X, check_numeric_target(numbers), tasks, sample_weight)
         if codes is not None and self.n_tasks_ == 1:
             y, weight, codes = y[:, None], weight[:, None], None
@@ -448,12 +477,12 @@ class MLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, Bas
                 stacklevel=3,
             )
 
-    def _partial_fit(self, X, y, tasks, sample_weight, known_classes=False):
+    def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
         first = not hasattr(self, "_theta_")
         rng, row_rng = self._generators()
         if first:
-            rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng, known_classes)
+            rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng, classes)
             self._network_ = self._make_network(rows)
             theta = self._network_.start(rng, self._first_offsets(rows))
             if common and self.intercept_alpha == "auto":

@@ -189,8 +189,9 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         ----------
         X, y
             As in `fit`.
-        classes : array-like of shape (n_classes,), optional
-            All class labels, in the first call; by default those in its `y`.
+        classes : array-like of shape (n_classes,) or list of array-like, optional
+            All class labels, in the first call; one array per column for columns with different labels.
+            By default those in its `y`.
         tasks, sample_weight
             As in `fit`.
 
@@ -199,9 +200,13 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         self
         """
         self._validate_params()
-        if classes is not None and not hasattr(self, "_theta_"):
-            self.classes_ = np.unique(classes)
-        return self._partial_fit(X, y, tasks, sample_weight, known_classes=classes is not None)
+        return self._partial_fit(X, y, tasks, sample_weight, classes)
+
+    def _take_classes(self, classes):
+        each = all(np.ndim(one) == 1 for one in classes)
+        if each and len(classes) != self.n_tasks_:
+            raise ValueError(f"classes must hold one array per task; got {len(classes)} for {self.n_tasks_}.")
+        self.classes_ = [np.unique(one) for one in classes] if each else np.unique(classes)
 
     score = MLP.score  # not that of the mixin
 
@@ -279,4 +284,35 @@ class MultiTaskMLP(MLP):
     def _classes_of(self, t):
         return self.classes_.get(self.tasks_.tolist()[t])
 
-    partial_fit = MultiTaskMLPRegressor.partial_fit
+    def _take_classes(self, classes):
+        named, self.classes_ = self._losses_by_task(), {}
+        unknown = [label for label in classes if label not in named]
+        if unknown:
+            raise ValueError(f"classes must be a mapping of tasks to labels; unknown tasks: {unknown[:5]}.")
+        empty = np.empty(0)
+        self._losses_ = [
+            self._encode_task(label, loss, np.unique(classes.get(label, empty)))[1]
+            for label, loss in named.items()
+        ]
+
+    def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
+        """Train one more epoch of Adam on some rows.
+
+        The first call must hold every task. With ``alpha="auto"`` the strength is that of a fit before,
+        else 1e-4.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        classes : mapping {task: array-like of labels}, optional
+            All class labels of every classification task, in the first call; by default those in its `y`.
+        tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        return self._partial_fit(X, y, tasks, sample_weight, classes)

@@ -108,6 +108,7 @@ class Progress:
     best: float = -np.inf
     theta: np.ndarray | None = None
     waited: int = 0
+    stopped: bool = False  # by the callback
 
     def after(self, loss, theta):
         """Note an epoch (an iteration of L-BFGS); True when it was the last."""
@@ -125,8 +126,8 @@ class Progress:
                 self.theta = theta.copy()
         if self.verbose:
             print(f"iteration {len(self.curve)}: loss {loss:.6g}, best so far {abs(self.best):.6g}")
-        asked = self.callback is not None and self.callback(len(self.curve), loss, reached)
-        return bool(asked) or self.waited >= self.patience
+        self.stopped = self.callback is not None and self.callback(len(self.curve), loss, reached, theta)
+        return self.stopped or self.waited >= self.patience
 
 
 def diverged(network, theta, rows, iteration, names, rate):
@@ -247,17 +248,18 @@ class Training:
     """A fit: what to hold out, which alpha, which weights of the tasks, and then the minimisation.
 
     `settings` is the estimator, whose parameters are read; `rows` hold weights that sum to one per task,
-    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned. After
+    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned;
+    `after` is called after every epoch. After
     `run`: theta, alpha, emphasis, progress, n_iter, alpha_scores and, where rows were held out, `train`,
     `held` and `held_theta` (trained without them).
     """
 
-    def __init__(self, network, rows, mass, names, settings, rng, pools):
+    def __init__(self, network, rows, mass, names, settings, rng, pools, after):
         self.network, self.rows, self.names, self.settings, self.rng = network, rows, names, settings, rng
         self.solver = settings.solver
         if self.solver == "auto":
             self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
-        self.mass, self.pools = mass, pools
+        self.mass, self.pools, self.after = mass, pools, after
         self.stops = settings.early_stopping
         if self.stops == "auto":
             self.stops = self.solver == "adam"
@@ -337,6 +339,8 @@ class Training:
             score = -float(self.emphasis @ losses) / len(losses)
             self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
             found.append(Attempt(score, theta, progress, alpha, network.head_alpha, network.intercept_alpha))
+            if progress.stopped:
+                break
         return found
 
     def pool(self, theta):
@@ -358,7 +362,7 @@ class Training:
             patience if watched or self.solver == "adam" else np.inf,
             settings.tol,
             settings.verbose,
-            settings.callback,
+            self.after,
         )
         if self.solver == "lbfgs":
             weighted = rows.weighted(self.emphasis)
