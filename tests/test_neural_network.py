@@ -7,6 +7,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else o
 import inspect
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import skmtl
 from skmtl import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor, losses
 from skmtl.neural_network._network import Network, Rows
+from skmtl.neural_network._training import RowSpace
 
 CLASSES = [MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor]
 SHARING = [("hard", "task"), ("attention", "task"), ("attention", "input"), ("soft", "task")]
@@ -125,6 +127,47 @@ def test_soft_sharing_without_coupling_is_a_network_per_task(rng):
     assert network.gradient(P, rows, 0.2, network.views(np.empty(network.size))) == pytest.approx(
         total, rel=1e-12
     )
+
+
+@pytest.mark.parametrize("layout", ["shared", "stacked", "stacked sparse"])
+@pytest.mark.parametrize(("sharing", "gate"), SHARING)
+def test_network_of_the_row_space_is_the_network(sharing, gate, layout, rng):
+    """Same objective, gradient and predictions, for weights of the first layer in the span of the rows."""
+    own = LOSSES["squared"]
+    rows = make_rows(layout, own, rng, n=12, p=40)
+    space = RowSpace(rows.X)
+    narrow_rows = replace(rows, X=space.Z)
+    wide = make_network(own, sharing, gate, p=40)
+    narrow = make_network(own, sharing, gate, p=space.Z.shape[1])
+    small = rng.normal(size=narrow.size)
+    large = space.up(small, narrow, wide)
+    np.testing.assert_allclose(space.down(large, wide, narrow), small, rtol=1e-8, atol=1e-10)
+    values, slopes = [], []
+    for network, theta, data in ((wide, large, rows), (narrow, small, narrow_rows)):
+        slope = np.empty(network.size)
+        values.append(network.gradient(network.views(theta), data, 0.2, network.views(slope)))
+        slopes.append(slope)
+    assert values[0] == pytest.approx(values[1], rel=1e-10)
+    scale = np.abs(slopes[0]).max()
+    np.testing.assert_allclose(space.up(slopes[1], narrow, wide), slopes[0], atol=1e-9 * scale)
+    X, Z, codes = rows.X, space.Z, rows.codes
+    np.testing.assert_allclose(wide.predict(large, X, codes), narrow.predict(small, Z, codes), rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_more_features_than_rows(kind):
+    """Fitted on the row space: what the rows do not span has no weight."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 200)) * (rng.random((60, 200)) < 0.5)
+    Y = np.tanh(X[:, :5] @ rng.normal(size=(5, 3)))
+    net = model().fit(kind(X), Y)
+    W = net.coefs_["W0"][0]
+    assert W.shape == (200, 8) and net.score(kind(X), Y) > 0.9
+    outside = W - np.linalg.pinv(X) @ (X @ W)
+    assert np.abs(outside).max() < 1e-8
+    again = clone(net).set_params(warm_start=True).fit(kind(X), Y)
+    first = again.loss_
+    assert again.fit(kind(X), Y).loss_curve_[0] <= first  # goes on where it stopped
 
 
 # --- layouts and weights ---

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,7 +28,18 @@ from ..losses import Poisson
 from ..metrics import score_predictions
 from ._callbacks import CallbackSupportMixin
 from ._network import ACTIVATIONS, Network, Rows
-from ._training import LBFGS_ROWS, Adam, Training, batch_rows, epoch, first_weights, merged, normalised
+from ._training import (
+    LBFGS_ROWS,
+    WIDE_ROWS,
+    Adam,
+    RowSpace,
+    Training,
+    batch_rows,
+    epoch,
+    first_weights,
+    merged,
+    normalised,
+)
 from ._transfer import gains
 
 SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
@@ -79,10 +91,11 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         stopping, learned task weights, `check_transfer`. Equal rows are never separated (up to 5000 rows).
     n_iter_no_change : int, default=10
         Epochs without improvement before stopping; five iterations of L-BFGS count as one.
-    check_transfer : bool, default=False
+    check_transfer : bool or "auto", default="auto"
         Whether to compare every task with a network of its own on the held-out rows (`task_gain_`), and
         warn of tasks that sharing hurts (gain below -0.05, signed-rank test at 5 % in each). All own
-        networks are trained at once, at about the price of one more fit with ``sharing="soft"``.
+        networks are trained at once, at about the price of one more fit with ``sharing="soft"``. "auto":
+        with several tasks, ``alpha="auto"`` and L-BFGS.
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"
@@ -179,7 +192,7 @@ class MLP(
     early_stopping: Any = "auto"
     validation_fraction: float = 0.2
     n_iter_no_change: int = 10
-    check_transfer: bool = False
+    check_transfer: Any = "auto"
     task_column: str | int | None = None
     handle_unknown: str = "error"
     warm_start: bool = False
@@ -207,7 +220,7 @@ class MLP(
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "check_transfer": ["boolean"],
+        "check_transfer": ["boolean", StrOptions({"auto"})],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "callback": [None, Callable],
@@ -256,26 +269,38 @@ class MLP(
         rng, row_rng = self._generators()
         rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
-        self._network_ = self._make_network(rows)
-        theta = self._network_.start(rng, self._first_offsets(rows))
+        network = self._network_ = self._make_network(rows)
+        theta = network.start(rng, self._first_offsets(rows))
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
         pools = common and self.intercept_alpha == "auto"
-        after = self._after_epoch(context, inputs)
-        training = Training(self._network_, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
-        self._store(training.theta, rows)
+        all_rows, up = rows, None
+        if self._is_wide(rows):
+            space = RowSpace(rows.X)
+            rows = replace(rows, X=space.Z)
+            network = self._make_network(rows)
+            theta = space.down(theta, self._network_, network)
+            up = partial(space.up, narrow=network, wide=self._network_)
+        after = self._after_epoch(context, inputs, up)
+        training = Training(network, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
+        self._store(training.theta if up is None else up(training.theta), all_rows)
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-        head_alpha, self.intercept_alpha_ = self._network_.head_alpha, self._network_.intercept_alpha
+        head_alpha, self.intercept_alpha_ = network.head_alpha, network.intercept_alpha
         self.head_alpha_ = self.alpha_ if head_alpha is None else head_alpha
         self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
         self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-        if self.check_transfer:
+        if training.checks:
             self._compare_with_own_networks(training)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
         return self
 
-    def _after_epoch(self, context, inputs):
+    def _is_wide(self, rows):
+        """Whether to train on the row space of X."""
+        small = 2 * len(rows) < rows.X.shape[1] and len(rows) <= WIDE_ROWS
+        return small and self.solver != "adam" and self.alpha != 0
+
+    def _after_epoch(self, context, inputs, up):
         """What to call after every epoch; true once a callback has asked to stop."""
         stopped = False
 
@@ -284,8 +309,11 @@ class MLP(
             stopped |= self.callback is not None and bool(self.callback(iteration, loss, score))
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self, **inputs)
-            now = {"_theta_": theta}
-            stopped |= epoch.call_on_fit_task_end(estimator=self, reconstruction_attributes=now, **inputs)
+            stopped |= epoch.call_on_fit_task_end(
+                estimator=self,
+                reconstruction_attributes=lambda: {"_theta_": theta if up is None else up(theta)},
+                **inputs,
+            )
             return stopped
 
         return after

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import eigh
 from scipy.optimize import minimize
 
 from .._data import resolve_task_weight
@@ -16,6 +17,7 @@ LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are 
 ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 13), "adam": np.geomspace(1e-3, 1.0, 4)}
 # the pull of heads to their mean over alpha
 HEAD_FACTORS = {"lbfgs": (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0), "adam": (1000.0, 100.0, 10.0)}
+WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many features, is on their row space
 PATH_STEPS = 30  # L-BFGS iterations for one alpha of the path
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
@@ -86,6 +88,45 @@ def hold_out(rows, fraction, n_tasks, rng):
     held[order] = rank < wanted[group[order]]
     parts = rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
     return tuple(normalised(part, n_tasks) for part in parts)
+
+
+class RowSpace:
+    """Coordinates of few rows with many features, and of the networks that see no more of X.
+
+    With X = Z B', B' B = I, the weights of the first layer that minimise a penalised loss are B A, of the
+    same norm as A, so that a network of Z (n_rows, rank) stands for one of X (n_rows, n_features).
+    """
+
+    first = "W0", "gate_slopes"  # what multiplies X
+
+    def __init__(self, X):
+        gram = X.astype(np.float64) @ X.T.astype(np.float64)
+        values, vectors = eigh(gram.toarray() if sparse.issparse(gram) else gram)
+        some = values > len(values) * np.finfo(X.dtype).eps * values[-1]
+        root = np.sqrt(values[some])
+        self.X, self.Z = X, (vectors[:, some] * root).astype(X.dtype)
+        self.V = (vectors[:, some] / root).astype(X.dtype)  # B = X' V
+
+    def down(self, theta, wide, narrow):
+        """Parameters of the network of Z nearest to those of the network of X."""
+        return self._moved(theta, wide, narrow, lambda W: self.V.T @ (self.X @ W))
+
+    def up(self, theta, narrow, wide):
+        """Parameters of the network of X that stand for those of the network of Z."""
+        return self._moved(theta, narrow, wide, lambda A: self.X.T @ (self.V @ A))
+
+    def _moved(self, theta, source, target, move):
+        out = np.empty(target.size, dtype=target.dtype)
+        found = target.views(out)
+        for name, value in source.views(theta).items():
+            if name not in self.first:
+                found[name][...] = value
+            elif value.ndim == 2:
+                found[name][...] = move(value)
+            else:
+                for own, group in zip(found[name], value, strict=True):
+                    own[...] = move(group)
+        return out
 
 
 # --- one minimisation ---
@@ -263,11 +304,14 @@ class Training:
         self.stops = settings.early_stopping
         if self.stops == "auto":
             self.stops = self.solver == "adam"
+        self.checks = settings.check_transfer
+        if self.checks == "auto":
+            self.checks = len(names) > 1 and settings.alpha == "auto" and self.solver == "lbfgs"
         self.base = first_weights(settings.task_weight, names, mass)
         self.emphasis, self.alpha_scores, self.n_iter = self.base, {}, 0
         self.train = self.held = self.held_theta = None
         learned = settings.task_weight in ("uncertainty", "dynamic")
-        if settings.alpha == "auto" or self.stops or learned or settings.check_transfer:
+        if settings.alpha == "auto" or self.stops or learned or self.checks:
             self.train, self.held = hold_out(rows, settings.validation_fraction, network.n_tasks, rng)
             if not len(self.held):
                 self.train = self.held = None
@@ -297,11 +341,12 @@ class Training:
                 theta, progress = self.minimise(theta, self.train, self.alpha, settings.max_iter, True)
             self.held_theta = theta
         else:
-            if settings.check_transfer and self.held is not None and self.held_theta is None:
+            if self.checks and self.held is not None and self.held_theta is None:
                 steps = settings.max_iter
                 self.held_theta, _ = self.minimise(theta, self.train, self.alpha, steps, False)
             theta, progress = self.minimise(theta, self.rows, self.alpha, settings.max_iter, False)
         self.theta, self.progress = theta, progress
+        self.checks &= not progress.stopped
         return self
 
     def search(self, theta):

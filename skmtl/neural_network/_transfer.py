@@ -22,6 +22,7 @@ def gains(training, own):
         return np.full(n_tasks, np.nan), np.zeros(n_tasks, dtype=bool)
     alone = copy(training)
     alone.network, alone.pools, alone.alpha_scores, alone.n_iter = own, False, {}, 0
+    alone.after = None
     alone.emphasis = np.ones(n_tasks)  # none is fitted for the sake of another
     theta, _ = alone.search(own.start(training.rng, training.network.views(training.held_theta)["offsets"]))
     held = training.held
