@@ -509,17 +509,17 @@ def test_attention_is_a_distribution_per_task(gate):
 
 
 def test_check_names_the_tasks_that_sharing_hurts():
-    """A network of four units follows the large task; the small one alone would have them for itself."""
+    """Four units are enough for the step of the one or the waves of the other, not for both."""
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        X = rng.normal(size=(400, 6))
-        tasks = np.repeat(["big", "odd"], [320, 80])
-        y = np.where(tasks == "big", np.sin(2 * X[:, 0]) * X[:, 1], np.tanh(2 * X[:, 5]))
-        y += 0.05 * rng.normal(size=400)
-        common = {"check_transfer": True, "alpha": "auto", "hidden_layer_sizes": (4,), "max_iter": 100}
+        X = rng.normal(size=(480, 6))
+        tasks = np.repeat(["big", "odd"], [320, 160])
+        y = np.where(tasks == "big", np.sin(2 * X[:, 0]) * X[:, 1], np.sign(X[:, 5]))
+        y += 0.05 * rng.normal(size=480)
+        net = model(alpha="auto", hidden_layer_sizes=(4,), max_iter=100)
         with pytest.warns(UserWarning, match=r"sharing hurts the task\(s\) \[.*'odd'\]"):
-            net = model(**common).fit(X, y, tasks=tasks)
-        assert net.task_gain_.shape == (2,) and net.task_gain_[1] < -0.5
+            net.fit(X, y, tasks=tasks)
+        assert net.task_gain_.shape == (2,) and net.task_gain_[1] < -0.1
 
 
 def test_check_is_silent_about_tasks_that_share_their_features():
@@ -543,13 +543,15 @@ def random_intercepts(rng, between, n=8, n_tasks=60):
 def test_offsets_are_pooled_as_random_intercepts():
     """The pull is about the ratio of the variances within and between tasks, per row of a task."""
     for between in (0.3, 1.0):
-        found = []
+        pulls, factors = [], []
         for seed in range(4):
             X, y, tasks, _ = random_intercepts(np.random.default_rng(seed), between)
-            net = MultiTaskMLPRegressor(random_state=0).fit(X, y, tasks=tasks)
-            found.append(net.intercept_alpha_)
-            assert net.head_alpha_ >= 10 * net.alpha_  # the tasks have the same slopes
-        assert 0.5 < np.median(found) * 8 * between**2 < 2
+            net = MultiTaskMLPRegressor(random_state=0, check_transfer=False).fit(X, y, tasks=tasks)
+            pulls.append(net.intercept_alpha_)
+            factors.append(net.head_alpha_ / net.alpha_)
+        assert np.median(factors) >= 10  # the tasks have the same slopes
+        # not more than 1 is learned from the variances
+        assert 0.5 < np.median(pulls) / min(1 / (8 * between**2), 1) < 2
 
 
 def test_pooling_improves_small_tasks_of_one_kind():

@@ -68,7 +68,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         what the trunk leaves (random intercepts); otherwise 0.
     alpha : float or "auto", default="auto"
         Strength of the squared norm of all weights. "auto": the best on held-out rows along a path of
-        rising strengths, each started at the solution before; L-BFGS then goes on with all rows.
+        rising strengths, each started at the solution before; then goes on with all rows.
     task_weight : {"size", "equal", "uncertainty", "dynamic"} or mapping {task: weight}, default="size"
         Emphasis c_t of the tasks, of mean one. "size": each label counts the same; "equal": each task;
         "uncertainty": those of "size" divided by the held-out loss of a first training; "dynamic":

@@ -1,6 +1,7 @@
 """Training of a network: hold-out, L-BFGS and Adam, the path over alpha, weights of the tasks."""
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many f
 PATH_STEPS = 30  # L-BFGS iterations for one alpha of the path
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
-ABOUT = 0.01  # of the held-out loss: what a stronger pull may cost
+LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
 
 
@@ -249,8 +250,11 @@ def epoch(network, theta, views, rows, alpha, adam, batch_size, rng, names, numb
     return total / n
 
 
-def adam(network, theta, rows, alpha, max_iter, progress, names, settings, rng, reweight=None):
-    """Parameters after Adam; `reweight(task losses)` gives the weights of the tasks in the next epoch."""
+def adam(network, theta, rows, alpha, max_iter, progress, names, settings, rng, reweight=None, falling=False):
+    """Parameters after Adam; `reweight(task losses)` gives the weights of the tasks in the next epoch.
+
+    `falling`: with steps that fall to zero.
+    """
     theta, gradient = theta.copy(), np.empty_like(theta)
     views = network.views(theta), gradient, network.views(gradient)
     mover = Adam(network.size, network.dtype, settings.learning_rate_init)
@@ -258,6 +262,8 @@ def adam(network, theta, rows, alpha, max_iter, progress, names, settings, rng, 
     weighted = rows.weighted(progress.emphasis)
     with np.errstate(over="ignore", invalid="ignore"), network.training():
         for number in range(1, max_iter + 1):
+            if falling:
+                mover.rate = settings.learning_rate_init * (1 - (number - 1) / max_iter)
             loss = epoch(network, theta, views, weighted, alpha, mover, size, rng, names, number)
             if progress.after(loss, theta):
                 break
@@ -340,6 +346,9 @@ class Training:
             if progress is None or self.solver == "lbfgs":
                 theta, progress = self.minimise(theta, self.train, self.alpha, settings.max_iter, True)
             self.held_theta = theta
+            if settings.alpha == "auto" and self.solver == "adam":
+                theta, last = self.minimise(theta, self.rows, self.alpha, LAST_EPOCHS, False, falling=True)
+                progress.curve += last.curve
         else:
             if self.checks and self.held is not None and self.held_theta is None:
                 steps = settings.max_iter
@@ -350,23 +359,20 @@ class Training:
         return self
 
     def search(self, theta):
-        """Parameters and progress with about the best held-out score along paths of rising strengths.
+        """Parameters and progress with the best held-out score along paths of rising strengths.
 
         Where heads have a mean: first with heads that are all but equal, which are then set free by steps,
-        and once more with heads that cost as much about their mean as all weights. Of those about as good
-        as the best, the one with the strongest pull is taken.
+        and once more with heads that cost as much about their mean as all weights.
         """
         alphas = (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist()
         found, (first, *rest) = [], HEAD_FACTORS[self.solver]
         if self.settings.head_alpha == "auto" and self.network.has_mean_head:
             found = self.follow(theta, [(alpha, first) for alpha in alphas])
-            equal = max(found, key=lambda one: one.score)
+            equal = max(found, key=attrgetter("score"))
             found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest])
             self.network.head_alpha = None
         found += self.follow(theta, [(alpha, None) for alpha in alphas])
-        top = max(one.score for one in found)
-        near = [one for one in found if one.score >= top - ABOUT * abs(top)] or found
-        best = max(near, key=lambda one: (one.head_alpha or one.alpha, one.alpha))
+        best = max(found, key=attrgetter("score"))
         self.alpha, self.network.head_alpha = best.alpha, best.head_alpha
         self.network.intercept_alpha = best.intercept_alpha
         return best.theta, best.progress
@@ -386,14 +392,18 @@ class Training:
             found.append(Attempt(score, theta, progress, alpha, network.head_alpha, network.intercept_alpha))
             if progress.stopped:
                 break
-        return found
+        if self.solver == "adam":
+            return found
+        # neighbours are close: the mean of their scores is less by chance than one
+        scores = np.pad([one.score for one in found], 1, mode="edge")
+        return [one._replace(score=scores[i : i + 3].mean()) for i, one in enumerate(found)]
 
     def pool(self, theta):
         """Set the pull between the offsets, if that is to be learned."""
         if self.pools:
             self.network.intercept_alpha = self.network.pooling(theta, self.rows, self.mass)
 
-    def minimise(self, theta, rows, alpha, max_iter, watched):
+    def minimise(self, theta, rows, alpha, max_iter, watched, falling=False):
         """Parameters and progress of one minimisation.
 
         `watched`: until the held-out score stays behind its best, whose parameters are taken.
@@ -416,8 +426,9 @@ class Training:
             dynamic = settings.task_weight == "dynamic" and watched
             reweight = self.reweight if dynamic else None
             found = adam(
-                self.network, theta, rows, alpha, max_iter, progress, self.names, settings, self.rng, reweight
-            )
+                self.network, theta, rows, alpha, max_iter, progress, self.names, settings, self.rng,
+                reweight, falling,
+            )  # fmt: skip
         self.n_iter += len(progress.curve)
         return (found if progress.theta is None else progress.theta), progress
 
