@@ -366,7 +366,10 @@ class Network:
         """Index of the cells of some tasks on the sample side."""
         if len(tasks) == self.n_tasks:
             return ...
-        return (slice(None), tasks) if codes is None else np.flatnonzero(np.isin(codes, tasks))
+        if codes is not None:
+            return np.flatnonzero(np.isin(codes, tasks))
+        together = tasks[-1] - tasks[0] + 1 == len(tasks)  # then a view will do
+        return slice(None), slice(tasks[0], tasks[-1] + 1) if together else tasks
 
     def _each_loss(self, y, eta, codes):
         """(index of its cells, loss, its targets, its linear predictors) for every kind of loss."""
@@ -389,22 +392,21 @@ class Network:
     def _loss_and_residual(self, rows, eta, scale):
         """Sum of the weighted losses and its gradient in eta, both times `scale`."""
         if len(self.kinds) == 1 and self.n_outputs == 1:
-            loss, own = self.losses[0], eta[..., 0]
             weight = rows.weight * scale
-            R = loss.gradient(rows.y, own) * weight
-            return float(np.vdot(weight, loss.value(rows.y, own))), R[..., None]
+            value, R = self.losses[0].value_and_gradient(rows.y, eta[..., 0])
+            return float(np.vdot(weight, value)), (R * weight)[..., None]
         total, R = 0.0, np.zeros(eta.shape, dtype=self.dtype)
         for at, loss, y, own in self._each_loss(rows.y, eta, rows.codes):
-            weight = rows.weight[at]
-            total += float(np.vdot(weight, loss.value(y, own)))
-            gradient = loss.gradient(y, own)
+            weight = rows.weight[at] * scale
+            value, gradient = loss.value_and_gradient(y, own)
+            total += float(np.vdot(weight, value))
             if loss.n_outputs == 1:
-                R[(*at, 0) if isinstance(at, tuple) else (at, 0)] = gradient * (weight * scale)
+                R[(*at, 0) if isinstance(at, tuple) else (at, 0)] = gradient * weight
             elif isinstance(at, tuple):
-                R[(*at, slice(loss.n_outputs))] = gradient * (weight * scale)[..., None]
+                R[(*at, slice(loss.n_outputs))] = gradient * weight[..., None]
             else:
-                R[at, : loss.n_outputs] = gradient * (weight * scale)[..., None]
-        return scale * total, R
+                R[at, : loss.n_outputs] = gradient * weight[..., None]
+        return total, R
 
     # --- backward ---
 
