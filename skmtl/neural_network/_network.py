@@ -207,7 +207,7 @@ class Network:
         self.has_mean_head = self.alike and sharing != "soft"
         # pull of offsets, and of heads, to their means; None: as strong as alpha
         self.intercept_alpha, self.head_alpha = 0.0, None
-        self.places = None
+        self.places = self.compiled = None
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in set(losses)]
 
     def views(self, theta):
@@ -247,13 +247,18 @@ class Network:
         return self.places[name, shape]
 
     @contextmanager
-    def training(self):
-        """Arrays of a batch are kept for the next one."""
+    def training(self, compiled=False):
+        """Arrays of a batch are kept for the next one; `compiled`: loops by Numba, with batches by Adam."""
         self.places = {}
+        if compiled and self.activation == "relu":
+            from .. import _kernels  # Numba is imported by the first fit that needs it
+
+            kind = "single" if self.dtype == np.float32 else "double"
+            self.compiled = [getattr(_kernels, f"{name}_{kind}") for name in ("relu", "relu_back")]
         try:
             yield
         finally:
-            self.places = None
+            self.places = self.compiled = None
 
     # --- forward ---
 
@@ -267,8 +272,12 @@ class Network:
                 Z = source.forward(W, place)
             else:
                 Z = np.matmul(layers[-1], W, out=place((*layers[-1].shape[:2], W.shape[2])))
-            Z += P[f"b{layer}"]
-            layers.append(activate(Z))
+            if self.compiled is None:
+                Z += P[f"b{layer}"]
+                activate(Z)
+            else:
+                self.compiled[0](Z, P[f"b{layer}"])
+            layers.append(Z)
         return layers
 
     def _forward(self, P, X, codes):
@@ -414,8 +423,8 @@ class Network:
         """Objective with the data term times `scale`; fills the views G with its gradient."""
         eta, kept = self._forward(P, rows.X, rows.codes)
         total, R = self._loss_and_residual(rows, eta, self.dtype.type(scale))
-        D = self._heads_back(P, rows.X, R, kept, G)
-        _, back = ACTIVATIONS[self.activation]
+        D = np.ascontiguousarray(self._heads_back(P, rows.X, R, kept, G))
+        back = ACTIVATIONS[self.activation][1] if self.compiled is None else self.compiled[1]
         layers = kept["layers"]
         ones = np.ones((1, D.shape[1]), dtype=self.dtype)
         for layer in range(self.depth - 1, -1, -1):
