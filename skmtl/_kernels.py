@@ -388,14 +388,41 @@ def adam_double(theta, gradient, first, second, gain, gain_square, step, eps):
 # in single precision; all numbers are float32, or the loop would run in double precision
 adam_single = njit(error_model="numpy", **_OPTIONS)(adam_double.py_func)
 
+
+@njit(**_OPTIONS)
+def relu_double(Z, b):
+    """max(Z + b, 0) in place, Z (groups, rows, width), b (groups, 1, width); NaN stays."""
+    for g in range(Z.shape[0]):
+        for i in range(Z.shape[1]):
+            for j in range(Z.shape[2]):
+                z = Z[g, i, j] + b[g, 0, j]
+                Z[g, i, j] = 0 if z < 0 else z
+
+
+@njit(**_OPTIONS)
+def relu_back_double(D, A):
+    """D where A > 0, else 0, in place."""
+    for g in range(D.shape[0]):
+        for i in range(D.shape[1]):
+            for j in range(D.shape[2]):
+                D[g, i, j] *= A[g, i, j] > 0
+
+
+relu_single = njit(**_OPTIONS)(relu_double.py_func)
+relu_back_single = njit(**_OPTIONS)(relu_back_double.py_func)
+
 # the kernels that Python calls and the types it passes, for `skmtl.warm_up`
 _F, _VECTOR, _MATRIX, _CUBE = float64, float64[::1], float64[:, ::1], float64[:, :, ::1]
 _ROWS, _ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
 _BOUNDS, _PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]
-_SINGLE, _S = float32[::1], float32
+_SINGLE, _S, _SINGLES = float32[::1], float32, float32[:, :, ::1]
 SIGNATURES = {
     "adam_single": (_SINGLE, _SINGLE, _SINGLE, _SINGLE, _S, _S, _S, _S),
     "adam_double": (_VECTOR, _VECTOR, _VECTOR, _VECTOR, _F, _F, _F, _F),
+    "relu_single": (_SINGLES, _SINGLES),
+    "relu_double": (_CUBE, _CUBE),
+    "relu_back_single": (_SINGLES, _SINGLES),
+    "relu_back_double": (_CUBE, _CUBE),
     "descend_shared": (_MATRIX, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
     "descend_separate": (_CUBE, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
     "taut_string": (_MATRIX, _F, _MATRIX),

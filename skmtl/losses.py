@@ -31,6 +31,10 @@ class Loss:
         """Nearest u with a finite conjugate."""
         return np.clip(u, *self.domain(y))
 
+    def value_and_gradient(self, y, eta):
+        """Both, for what they have in common is computed once."""
+        return self.value(y, eta), self.gradient(y, eta)
+
     def bend(self, y, eta):
         """What `bent` needs to know of a point."""
         return self.hessian(y, eta)
@@ -181,6 +185,14 @@ class Logistic(Loss):
         # 1 - expit(eta) would round to zero for a confident correct prediction
         return np.where(y > 0.5, -expit(-eta), expit(eta))
 
+    def value_and_gradient(self, y, eta):
+        """Both, by one exponential."""
+        first = y > 0.5
+        z = np.where(first, -eta, eta)
+        small = np.exp(-np.abs(z))
+        p = np.where(z < 0, small, 1.0) / (1.0 + small)
+        return np.maximum(z, 0.0) + np.log1p(small), np.where(first, -p, p)
+
     def hessian(self, y, eta):
         """Second derivative in eta."""
         return expit(eta) * expit(-eta)
@@ -263,6 +275,18 @@ class Multinomial(Loss):
         # p_y - 1 as minus the sum of the others: no digits are lost when p_y is close to 1
         others = (p * (1 - own)).sum(axis=-1, keepdims=True)
         return np.where(own > 0, -others, p)
+
+    def value_and_gradient(self, y, eta):
+        """Both, by one exponential; classes come first, as sums over a short last axis are slow."""
+        z = np.array(eta.T, order="C")
+        z -= z.max(axis=0)
+        own = np.arange(self.n_classes, dtype=y.dtype).reshape(-1, *[1] * y.ndim) == y.T
+        p = np.exp(z)
+        total = p.sum(axis=0)
+        value = np.log(total) - np.where(own, z, 0.0).sum(axis=0)
+        p /= total
+        others = np.where(own, 0.0, p)
+        return value.T, np.where(own, -others.sum(axis=0), others).T
 
     def bend(self, y, eta):
         """Probabilities of the classes."""

@@ -108,7 +108,16 @@ def adam_args(rng, dtype):
     return *(v.astype(dtype) for v in vectors), *map(dtype, (0.1, 0.001, 0.01, 1e-8))
 
 
+def layer_args(rng, dtype, rows):
+    """Values of a layer of two groups, and one or as many rows to go with them."""
+    return rng.normal(size=(2, 5, 7)).astype(dtype), rng.normal(size=(2, rows, 7)).astype(dtype)
+
+
 ARGS = {
+    "relu_double": lambda rng, penalty: layer_args(rng, np.float64, 1),
+    "relu_single": lambda rng, penalty: layer_args(rng, np.float32, 1),
+    "relu_back_double": lambda rng, penalty: layer_args(rng, np.float64, 5),
+    "relu_back_single": lambda rng, penalty: layer_args(rng, np.float32, 5),
     "adam_double": lambda rng, penalty: adam_args(rng, np.float64),
     "adam_single": lambda rng, penalty: adam_args(rng, np.float32),
     "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),

@@ -38,6 +38,21 @@ def test_derivatives_equal_central_differences(loss, rng):
     np.testing.assert_allclose(loss.hessian(y, eta), bend, rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", [*LOSSES.values(), losses.Multinomial(3)], ids=repr)
+def test_value_and_gradient_at_once(loss, dtype, rng):
+    y, eta = (a.reshape(-1, 4).astype(dtype) for a in sample(loss, rng))
+    if loss.n_outputs > 1:
+        y = rng.integers(loss.n_outputs, size=y.shape).astype(dtype)
+        eta = eta[..., None] * rng.choice([0.1, 1.0, 100.0], size=loss.n_outputs).astype(dtype)
+    value, slope = loss.value_and_gradient(y, eta)
+    rounding = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(value, loss.value(y, eta), rtol=rounding, atol=rounding)
+    np.testing.assert_allclose(slope, loss.gradient(y, eta), rtol=4 * rounding, atol=0)
+    assert value.shape == y.shape
+    assert slope.shape == eta.shape
+
+
 @losses_
 def test_curvature_is_the_least_bound_of_the_hessian(loss, rng):
     y, eta = sample(loss, rng, 5000)

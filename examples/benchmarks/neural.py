@@ -1,4 +1,4 @@
-"""The shared MLP: how fast is it beside MLPRegressor, and what does sharing a representation buy?
+"""The shared MLP: how fast is it beside MLPRegressor and PyTorch, and what does sharing a representation buy?
 
 Usage::
 
@@ -6,7 +6,8 @@ Usage::
 
 Rows are names or patterns (`speed/shared`, `"truth/*"`); `--list` shows all. Those on IMDb and School need
 `--imdb path/to/imdb_reviews.csv.gz` (columns text, label, rating) and `--school path/to/school.npz` (X, y,
-task, train_argyriou). Times are CPU seconds of one thread (OMP_NUM_THREADS, 1 unless set), medians of
+task, train_argyriou); `speed/torch` and `speed/mixed` need PyTorch (`pip install torch`). A row without what
+it needs is left out. Times are CPU seconds of one thread (OMP_NUM_THREADS, 1 unless set), medians of
 interleaved rounds; accuracies are means over seeds of the data, on rows that no fit has seen. All models
 choose their strengths on the training rows. What was set after a look at such data: the
 features of the IMDb row (on other splits of the same reviews), and in the library the range of alpha
@@ -53,11 +54,14 @@ from skmtl.metrics import explained_variance_within, normalized_mse
 ROWS = {}
 
 
-def row(name, text):
-    """Register a function of the options that returns (result, reference, target) as texts."""
+def row(name, text, needs=None):
+    """Register a function of the options that returns (result, reference, target) as texts.
+
+    `needs`: what must be there or given for the row; without it the function returns None.
+    """
 
     def register(run):
-        ROWS[name] = text, run
+        ROWS[name] = text, run, needs
         return run
 
     return register
@@ -80,13 +84,14 @@ def epoch_seconds(make, rounds):
     return {name: float(np.median(values)) for name, values in samples.items()}
 
 
-def ours(X, y, tasks=None):
+def ours(X, y, tasks=None, losses=None):
     """Epochs of Adam."""
     options = {"solver": "adam", "early_stopping": False, "n_iter_no_change": np.inf, "tol": 0.0}
+    options |= {"alpha": 1e-6, "batch_size": 200}
 
-    def fit(epochs):
-        model = MultiTaskMLPRegressor(alpha=1e-6, batch_size=200, max_iter=epochs, random_state=0, **options)
-        return model.fit(X, y, tasks=tasks)
+    def fit(epochs, seed=0):
+        model = MultiTaskMLP(losses=losses) if losses else MultiTaskMLPRegressor()
+        return model.set_params(max_iter=epochs, random_state=seed, **options).fit(X, y, tasks=tasks)
 
     return fit
 
@@ -94,24 +99,22 @@ def ours(X, y, tasks=None):
 def theirs(X, y):
     """Epochs of scikit-learn's network of the same size."""
 
-    def fit(epochs):
+    def fit(epochs, seed=0):
         return MLPRegressor(
             hidden_layer_sizes=(64, 32), batch_size=200, max_iter=epochs, tol=0.0, n_iter_no_change=10_000,
-            random_state=0,
+            random_state=seed,
         ).fit(X, y)  # fmt: skip
 
     return fit
 
 
-def compared(options, X, y, X_theirs, tasks, target):
-    """Cells of a row of speed."""
-    seconds = epoch_seconds(
-        {"float64": ours(X, y, tasks), "float32": ours(X.astype(np.float32), y, tasks),
-         "theirs": theirs(X_theirs, y)}, options.rounds
-    )  # fmt: skip
-    own = [f"{name} {1000 * seconds[name]:.0f} ms ({seconds['theirs'] / seconds[name]:.1f} times faster)"
+def compared(options, own, X, other, target):
+    """Cells of a row of speed: `own(X)` and `other` are fits of some epochs."""
+    fits = {"float64": own(X), "float32": own(X.astype(np.float32)), "other": other}
+    seconds = epoch_seconds(fits, options.rounds)
+    own = [f"{name} {1000 * seconds[name]:.0f} ms ({seconds['other'] / seconds[name]:.1f} times faster)"
            for name in ("float32", "float64")]  # fmt: skip
-    return ", ".join(own), f"{1000 * seconds['theirs']:.0f} ms", target
+    return ", ".join(own), f"{1000 * seconds['other']:.0f} ms", target
 
 
 def shared_targets(rng, X, T):
@@ -124,7 +127,8 @@ def shared_targets(rng, X, T):
 def _(options):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(20_000, 50))
-    return compared(options, X, shared_targets(rng, X, 10), X, None, "2.5 (float32), 1.8 (float64)")
+    Y = shared_targets(rng, X, 10)
+    return compared(options, lambda X: ours(X, Y), X, theirs(X, Y), "2.5 (float32), 1.8 (float64)")
 
 
 @row("speed/loss", "mean squared error after 10 of these epochs, 4 seeds")
@@ -134,8 +138,8 @@ def _(options):
     Y = shared_targets(rng, X, 10)
     found = []
     for seed in range(4):
-        models = [fit(1).set_params(random_state=seed, max_iter=10) for fit in (ours(X, Y), theirs(X, Y))]
-        found.append([np.mean((model.fit(X, Y).predict(X) - Y) ** 2) for model in models])
+        models = [fit(10, seed) for fit in (ours(X, Y), theirs(X, Y))]
+        found.append([np.mean((model.predict(X) - Y) ** 2) for model in models])
     own, other = np.mean(found, axis=0)
     return f"{own:.4f}", f"{other:.4f}", "within 3 % or better"
 
@@ -146,14 +150,133 @@ def _(options):
     X, tasks = rng.normal(size=(20_000, 50)), np.repeat(np.arange(200), 100)
     y = shared_targets(rng, X, 200)[np.arange(20_000), tasks]
     both = np.hstack([X, OneHotEncoder(sparse_output=False).fit_transform(tasks[:, None])])
-    return compared(options, X, y, both, tasks, "3.5")
+    return compared(options, lambda X: ours(X, y, tasks), X, theirs(both, y), "3.5")
 
 
 @row("speed/sparse", "an epoch, CSR with p = 20000, n = 5000, 5 tasks")
 def _(options):
     X = sparse.random(5000, 20_000, density=0.003, format="csr", random_state=0)
     Y = np.random.default_rng(0).normal(size=(5000, 5))
-    return compared(options, X, Y, X, None, "2.5")
+    return compared(options, lambda X: ours(X, Y), X, theirs(X, Y), "2.5")
+
+
+def pytorch():
+    """PyTorch with one thread, or None."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    return torch
+
+
+def theirs_torch(torch, n_outputs, loss, *data):
+    """Epochs of PyTorch's network of the same size, its `loss(outputs, *targets)` at the end.
+
+    `data`: X and the targets, arrays of as many rows. `bounds`: of uniform weights of the layers to start
+    from, biases of the trunk alike, offsets of the heads zero; by default as PyTorch has it.
+    """
+    from torch import nn
+
+    data = [torch.from_numpy(array) for array in data]
+
+    def fit(epochs, seed=0, bounds=()):
+        torch.manual_seed(seed)
+        layers = nn.Linear(50, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, n_outputs)
+        net = nn.Sequential(*layers)
+        for layer, bound in zip(layers[::2], bounds, strict=False):
+            nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.uniform_(layer.bias, -bound, bound)
+        if bounds:
+            nn.init.zeros_(net[-1].bias)
+        adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)  # faster than foreach and the default
+        for _ in range(epochs):
+            for rows in torch.randperm(len(data[0])).split(200):
+                X, *targets = [array.index_select(0, rows) for array in data]
+                adam.zero_grad()
+                loss(net(X), *targets).backward()
+                adam.step()
+        with torch.no_grad():
+            return float(loss(net(data[0]), *data[1:]))
+
+    return fit
+
+
+def beside_torch(options, own, X, other, left, n_outputs, target):
+    """Cells of a row against PyTorch, with what is left of the loss after 10 epochs, means over 4 seeds.
+
+    `left(seed)` is our loss. That of PyTorch is also given from where we start: weights of the variance of
+    Glorot, heads of half their width.
+    """
+    times, reference, _ = compared(options, own, X, other, target)
+    bounds = np.sqrt(6 / 114), np.sqrt(6 / 96), 0.5 * np.sqrt(6 / (32 + n_outputs))
+    ours_left, theirs_left, same = (
+        np.mean([loss(seed) for seed in range(4)])
+        for loss in (left, lambda seed: other(10, seed), lambda seed: other(10, seed, bounds))
+    )
+    return f"{times}; {ours_left:.4f}", f"{reference}; {theirs_left:.4f}, from our start {same:.4f}", target
+
+
+@row(
+    "speed/torch", "an epoch as the first, against PyTorch in float32; mean squared error after 10", "PyTorch"
+)
+def _(options):
+    if (torch := pytorch()) is None:
+        return None
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 50))
+    Y, X_single = shared_targets(rng, X, 10), X.astype(np.float32)
+    other = theirs_torch(torch, 10, torch.nn.functional.mse_loss, X_single, Y.astype(np.float32))
+
+    def left(seed):
+        return np.mean((ours(X_single, Y)(10, seed).predict(X_single) - Y) ** 2)
+
+    return beside_torch(options, lambda X: ours(X, Y), X, other, left, 1, "3.5")
+
+
+def mixed_loss(model, X, Y):
+    """Sum of the losses of the labels that are there, as in `speed/mixed`, by row."""
+    guess, chances = model.predict(X), model.predict_proba(X)
+    total = 0.5 * np.nansum((Y[:, :5] - guess[:, :5].astype(float)) ** 2)
+    for t in range(5, 10):
+        known = np.flatnonzero(~np.isnan(Y[:, t]))
+        total -= np.log(chances[t][known, Y[known, t].astype(int)]).sum()
+    return total / len(X)
+
+
+@row(
+    "speed/mixed",
+    "the same, 5 squared, 3 two-class, 2 three-class losses, 20 % missing; their sum",
+    "PyTorch",
+)
+def _(options):
+    if (torch := pytorch()) is None:
+        return None
+    F, rng = torch.nn.functional, np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 50))
+    Y, X_single = shared_targets(rng, X, 10), X.astype(np.float32)
+    Y[:, 5:8], Y[:, 8:] = Y[:, 5:8] > 0, np.digitize(Y[:, 8:], [-0.43, 0.43])
+    Y[rng.random(Y.shape) < 0.2] = np.nan
+    known = ~np.isnan(Y[:, :8])
+
+    def loss(out, numbers, known, classes):
+        squares = F.mse_loss(out[:, :5], numbers[:, :5], reduction="none") * known[:, :5]
+        two = F.binary_cross_entropy_with_logits(
+            out[:, 5:8], numbers[:, 5:], weight=known[:, 5:], reduction="sum"
+        )
+        three = F.cross_entropy(out[:, 8:].reshape(-1, 3), classes.reshape(-1), reduction="sum")
+        return (0.5 * squares.sum() + two + three) / len(out)
+
+    numbers, classes = np.where(known, Y[:, :8], 0).astype(np.float32), np.nan_to_num(Y[:, 8:], nan=-100)
+    other = theirs_torch(
+        torch, 14, loss, X_single, numbers, known.astype(np.float32), classes.astype(np.int64)
+    )  # -100 is left out by cross_entropy
+    losses = {t: "squared_error" if t < 5 else "log_loss" for t in range(10)}
+
+    def left(seed):
+        return mixed_loss(ours(X_single, Y, losses=losses)(10, seed), X_single, Y)
+
+    return beside_torch(options, lambda X: ours(X, Y, losses=losses), X, other, left, 3, "4")
 
 
 @row("speed/first", "first fit in a fresh process, compiled code cached, imports not counted")
@@ -309,7 +432,9 @@ def _(options):
     return f"{both:.3f}", f"the 50 alone {alone:.3f}", "0.89"
 
 
-@row("imdb", "accuracy of 100 sentiment labels with 1000 ratings, TF-IDF of words and pairs, 5 seeds")
+@row(
+    "imdb", "accuracy of 100 sentiment labels with 1000 ratings, TF-IDF of words and pairs, 5 seeds", "--imdb"
+)
 def _(options):
     import pandas as pd
 
@@ -364,7 +489,7 @@ def _(options):
     return schools(data.data, data.target, tasks, splits, strengths)
 
 
-@row("school", "EV_within in %, School, 139 schools, 75 % for training, 3 published splits")
+@row("school", "EV_within in %, School, 139 schools, 75 % for training, 3 published splits", "--school")
 def _(options):
     if options.school is None:
         return None
@@ -382,7 +507,7 @@ def write(page, lines):
     before, rest = page.read_text().split("<!-- table -->\n")
     old, after = rest.split("<!-- end of table -->\n")
     kept = {line.split("|")[1]: line for line in [*old.splitlines(), *lines] if line.startswith("|")}
-    order = [line.split("|")[1] for line in lines[:2]] + [f" {text} " for text, _ in ROWS.values()]
+    order = [line.split("|")[1] for line in lines[:2]] + [f" {text} " for text, *_ in ROWS.values()]
     body = "\n".join(kept[name] for name in order if name in kept)
     page.write_text(f"{before}<!-- table -->\n{body}\n<!-- end of table -->\n{after}")
 
@@ -403,15 +528,15 @@ def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
     lines = ["| what | shared MLP | reference | wanted |", "| --- | --- | --- | --- |"]
     print("\n".join(lines))
-    for name, (text, run) in ROWS.items():
+    for name, (text, run, needs) in ROWS.items():
         if not any(fnmatchcase(name, pattern) for pattern in options.rows):
             continue
         if options.list:
-            print(f"{name}: {text}")
+            print(f"{name}: {text}" + (f" (needs {needs})" if needs else ""))
             continue
         cells = run(options)
         if cells is None:
-            print(f"{name} is left out: its file was not given")
+            print(f"{name} is left out: it needs {needs}")
             continue
         lines.append(f"| {text} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)

@@ -529,7 +529,7 @@ class MLP(
         views = network.views(theta), gradient, network.views(gradient)
         size = batch_rows(self.batch_size, len(rows))
         rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
-        with np.errstate(over="ignore", invalid="ignore"), network.training():
+        with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
             loss = epoch(
                 network, theta, views, rows, self.alpha_, self._adam_, size, rng, self.tasks_, number
             )

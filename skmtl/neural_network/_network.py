@@ -207,7 +207,7 @@ class Network:
         self.has_mean_head = self.alike and sharing != "soft"
         # pull of offsets, and of heads, to their means; None: as strong as alpha
         self.intercept_alpha, self.head_alpha = 0.0, None
-        self.places = None
+        self.places = self.compiled = None
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in set(losses)]
 
     def views(self, theta):
@@ -247,13 +247,18 @@ class Network:
         return self.places[name, shape]
 
     @contextmanager
-    def training(self):
-        """Arrays of a batch are kept for the next one."""
+    def training(self, compiled=False):
+        """Arrays of a batch are kept for the next one; `compiled`: loops by Numba, with batches by Adam."""
         self.places = {}
+        if compiled and self.activation == "relu":
+            from .. import _kernels  # Numba is imported by the first fit that needs it
+
+            kind = "single" if self.dtype == np.float32 else "double"
+            self.compiled = [getattr(_kernels, f"{name}_{kind}") for name in ("relu", "relu_back")]
         try:
             yield
         finally:
-            self.places = None
+            self.places = self.compiled = None
 
     # --- forward ---
 
@@ -267,8 +272,12 @@ class Network:
                 Z = source.forward(W, place)
             else:
                 Z = np.matmul(layers[-1], W, out=place((*layers[-1].shape[:2], W.shape[2])))
-            Z += P[f"b{layer}"]
-            layers.append(activate(Z))
+            if self.compiled is None:
+                Z += P[f"b{layer}"]
+                activate(Z)
+            else:
+                self.compiled[0](Z, P[f"b{layer}"])
+            layers.append(Z)
         return layers
 
     def _forward(self, P, X, codes):
@@ -366,7 +375,10 @@ class Network:
         """Index of the cells of some tasks on the sample side."""
         if len(tasks) == self.n_tasks:
             return ...
-        return (slice(None), tasks) if codes is None else np.flatnonzero(np.isin(codes, tasks))
+        if codes is not None:
+            return np.flatnonzero(np.isin(codes, tasks))
+        together = tasks[-1] - tasks[0] + 1 == len(tasks)  # then a view will do
+        return slice(None), slice(tasks[0], tasks[-1] + 1) if together else tasks
 
     def _each_loss(self, y, eta, codes):
         """(index of its cells, loss, its targets, its linear predictors) for every kind of loss."""
@@ -389,22 +401,21 @@ class Network:
     def _loss_and_residual(self, rows, eta, scale):
         """Sum of the weighted losses and its gradient in eta, both times `scale`."""
         if len(self.kinds) == 1 and self.n_outputs == 1:
-            loss, own = self.losses[0], eta[..., 0]
             weight = rows.weight * scale
-            R = loss.gradient(rows.y, own) * weight
-            return float(np.vdot(weight, loss.value(rows.y, own))), R[..., None]
+            value, R = self.losses[0].value_and_gradient(rows.y, eta[..., 0])
+            return float(np.vdot(weight, value)), (R * weight)[..., None]
         total, R = 0.0, np.zeros(eta.shape, dtype=self.dtype)
         for at, loss, y, own in self._each_loss(rows.y, eta, rows.codes):
-            weight = rows.weight[at]
-            total += float(np.vdot(weight, loss.value(y, own)))
-            gradient = loss.gradient(y, own)
+            weight = rows.weight[at] * scale
+            value, gradient = loss.value_and_gradient(y, own)
+            total += float(np.vdot(weight, value))
             if loss.n_outputs == 1:
-                R[(*at, 0) if isinstance(at, tuple) else (at, 0)] = gradient * (weight * scale)
+                R[(*at, 0) if isinstance(at, tuple) else (at, 0)] = gradient * weight
             elif isinstance(at, tuple):
-                R[(*at, slice(loss.n_outputs))] = gradient * (weight * scale)[..., None]
+                R[(*at, slice(loss.n_outputs))] = gradient * weight[..., None]
             else:
-                R[at, : loss.n_outputs] = gradient * (weight * scale)[..., None]
-        return scale * total, R
+                R[at, : loss.n_outputs] = gradient * weight[..., None]
+        return total, R
 
     # --- backward ---
 
@@ -412,8 +423,8 @@ class Network:
         """Objective with the data term times `scale`; fills the views G with its gradient."""
         eta, kept = self._forward(P, rows.X, rows.codes)
         total, R = self._loss_and_residual(rows, eta, self.dtype.type(scale))
-        D = self._heads_back(P, rows.X, R, kept, G)
-        _, back = ACTIVATIONS[self.activation]
+        D = np.ascontiguousarray(self._heads_back(P, rows.X, R, kept, G))
+        back = ACTIVATIONS[self.activation][1] if self.compiled is None else self.compiled[1]
         layers = kept["layers"]
         ones = np.ones((1, D.shape[1]), dtype=self.dtype)
         for layer in range(self.depth - 1, -1, -1):
@@ -430,8 +441,8 @@ class Network:
     def _heads_back(self, P, X, R, kept, G):
         """Gradients of heads and gates from those of the predictors; returns that of the trunk's values."""
         A, heads, codes = kept["layers"][-1], P["heads"], kept["codes"]
-        if codes is None:
-            np.sum(R, axis=0, out=G["offsets"])
+        if codes is None:  # the sum over rows, by BLAS
+            np.matmul(np.ones(len(R), dtype=self.dtype), R.reshape(len(R), -1), out=G["offsets"].reshape(-1))
         else:
             _segment_sums(R, codes, G["offsets"])
         if self.sharing == "soft":
@@ -475,7 +486,7 @@ class Network:
         heads, T = P["heads"].reshape(self.n_tasks, -1), self.n_tasks
         slope = G["heads"].reshape(T, -1)
         if self.has_mean_head:
-            mean = heads.mean(axis=0)
+            mean = np.add.reduce(heads) / T  # `mean` takes longer than all the rest
             away = alpha if self.head_alpha is None else self.head_alpha
             total += 0.5 * (away * float(np.vdot(heads, heads)) + (alpha - T * away) * np.vdot(mean, mean))
             slope += self.dtype.type((alpha - T * away) / T) * mean
@@ -484,7 +495,7 @@ class Network:
             total += 0.5 * alpha * float(np.vdot(heads, heads))
         add(heads.ravel(), slope.ravel(), a=away)
         if self.intercept_alpha > 0:
-            away = P["offsets"] - P["offsets"].mean(axis=0)
+            away = P["offsets"] - np.add.reduce(P["offsets"]) / T
             total += 0.5 * self.intercept_alpha * float(np.vdot(away, away))
             G["offsets"] += self.dtype.type(self.intercept_alpha) * away
         if self.sharing == "soft" and self.coupling > 0:

@@ -260,7 +260,7 @@ def adam(network, theta, rows, alpha, max_iter, progress, names, settings, rng, 
     mover = Adam(network.size, network.dtype, settings.learning_rate_init)
     size = batch_rows(settings.batch_size, len(rows))
     weighted = rows.weighted(progress.emphasis)
-    with np.errstate(over="ignore", invalid="ignore"), network.training():
+    with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
         for number in range(1, max_iter + 1):
             if falling:
                 mover.rate = settings.learning_rate_init * (1 - (number - 1) / max_iter)
