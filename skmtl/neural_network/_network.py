@@ -223,7 +223,8 @@ class Network:
             W = P[f"W{layer}"]
             # tasks that are to stay close to each other start at the same place
             shape = (1, *W.shape[1:]) if self.sharing == "soft" else W.shape
-            bound = np.sqrt(gain / (W.shape[1] + W.shape[2]))
+            # half as wide for the rectifier: Adam then needs half as many epochs
+            bound = np.sqrt(gain / (W.shape[1] + W.shape[2])) * (0.5 if self.activation == "relu" else 1.0)
             W[...] = bound * rng.uniform(-1, 1, shape)
             P[f"b{layer}"][...] = bound * rng.uniform(-1, 1, (len(W) if shape[0] > 1 else 1, 1, W.shape[2]))
         heads = P["heads"]

@@ -22,6 +22,7 @@ WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many f
 PATH_STEPS = 30  # L-BFGS iterations for one alpha of the path
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
+ABOUT = 0.02  # of the held-out loss: differences between strengths that may be chance
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
 
@@ -284,11 +285,19 @@ class Attempt(NamedTuple):
     """A solution of the search and its strengths."""
 
     score: float
+    mean: float  # of the score and those of its neighbours on the path
     theta: np.ndarray
     progress: Progress
     alpha: float
     head_alpha: float | None
     intercept_alpha: float
+
+
+def best_of(attempts):
+    """Of those with about the best score the one with the best neighbours, which is less by chance."""
+    top = max(one.score for one in attempts)
+    near = [one for one in attempts if one.score >= top - ABOUT * abs(top)]
+    return max(near or attempts, key=attrgetter("mean"))
 
 
 class Training:
@@ -368,11 +377,11 @@ class Training:
         found, (first, *rest) = [], HEAD_FACTORS[self.solver]
         if self.settings.head_alpha == "auto" and self.network.has_mean_head:
             found = self.follow(theta, [(alpha, first) for alpha in alphas])
-            equal = max(found, key=attrgetter("score"))
+            equal = best_of(found)
             found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest])
             self.network.head_alpha = None
         found += self.follow(theta, [(alpha, None) for alpha in alphas])
-        best = max(found, key=attrgetter("score"))
+        best = best_of(found)
         self.alpha, self.network.head_alpha = best.alpha, best.head_alpha
         self.network.intercept_alpha = best.intercept_alpha
         return best.theta, best.progress
@@ -389,14 +398,14 @@ class Training:
             losses = network.task_losses(theta, self.held)
             score = -float(self.emphasis @ losses) / len(losses)
             self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
-            found.append(Attempt(score, theta, progress, alpha, network.head_alpha, network.intercept_alpha))
+            found.append(
+                Attempt(score, score, theta, progress, alpha, network.head_alpha, network.intercept_alpha)
+            )
             if progress.stopped:
                 break
-        if self.solver == "adam":
-            return found
-        # neighbours are close: the mean of their scores is less by chance than one
         scores = np.pad([one.score for one in found], 1, mode="edge")
-        return [one._replace(score=scores[i : i + 3].mean()) for i, one in enumerate(found)]
+        means = [scores[i : i + 3].mean() for i in range(len(found))]
+        return [one._replace(mean=mean) for one, mean in zip(found, means, strict=True)]
 
     def pool(self, theta):
         """Set the pull between the offsets, if that is to be learned."""
