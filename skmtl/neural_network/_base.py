@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import polygamma
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -35,14 +34,14 @@ from ._training import (
     RowSpace,
     Training,
     batch_rows,
+    comparable,
     epoch,
     first_weights,
     merged,
     normalised,
+    solver_for,
 )
 from ._transfer import gains
-
-SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
@@ -156,18 +155,6 @@ def estimator(cls):
     return dataclass(eq=False, repr=False, kw_only=True)(cls)
 
 
-def comparable(variance, mass):
-    """Whether the variances of the tasks are about the same, but for chance.
-
-    By the variance of their logarithms, less what normal samples of these sizes have (Smyth 2004).
-    """
-    used = (mass >= 2) & (variance > 0)
-    if used.sum() < 2:
-        return False
-    chance = polygamma(1, 0.5 * (mass[used] - 1)).mean()
-    return bool(np.var(np.log(variance[used]), ddof=1) - chance < SPREAD)
-
-
 @dataclass(eq=False, repr=False, kw_only=True)
 class MLP(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
@@ -270,7 +257,7 @@ class MLP(
         rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
         network = self._network_ = self._make_network(rows)
-        theta = network.start(rng, self._first_offsets(rows))
+        theta = network.start(rng, self._first_offsets(rows), solver_for(self, rows))
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
         pools = common and self.intercept_alpha == "auto"
@@ -512,7 +499,7 @@ class MLP(
         if first:
             rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng, classes)
             self._network_ = self._make_network(rows)
-            theta = self._network_.start(rng, self._first_offsets(rows))
+            theta = self._network_.start(rng, self._first_offsets(rows), "adam")
             if common and self.intercept_alpha == "auto":
                 self._network_.intercept_alpha = self._network_.pooling(theta, rows, mass)
             self._store(theta, rows)

@@ -214,17 +214,18 @@ class Network:
         """The parameters by name, as views of the flat vector."""
         return Views(theta, {name: theta[self.slices[name]].reshape(s) for name, s in self.shapes.items()})
 
-    def start(self, rng, offsets):
+    def start(self, rng, offsets, solver="lbfgs"):
         """Random parameters (Glorot), heads starting at the given offsets (n_tasks, n_outputs)."""
         theta = np.zeros(self.size, dtype=self.dtype)
         P = self.views(theta)
+        # half as wide where rectifiers meet Adam, which then needs half as many epochs
+        narrow = solver == "adam" and self.activation == "relu"
         gain = 2.0 if self.activation == "logistic" else 6.0
         for layer in range(self.depth):
             W = P[f"W{layer}"]
             # tasks that are to stay close to each other start at the same place
             shape = (1, *W.shape[1:]) if self.sharing == "soft" else W.shape
-            # half as wide for the rectifier: Adam then needs half as many epochs
-            bound = np.sqrt(gain / (W.shape[1] + W.shape[2])) * (0.5 if self.activation == "relu" else 1.0)
+            bound = np.sqrt(gain / (W.shape[1] + W.shape[2])) * (0.5 if narrow else 1.0)
             W[...] = bound * rng.uniform(-1, 1, shape)
             P[f"b{layer}"][...] = bound * rng.uniform(-1, 1, (len(W) if shape[0] > 1 else 1, 1, W.shape[2]))
         heads = P["heads"]

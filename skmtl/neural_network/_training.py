@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 from scipy.optimize import minimize
+from scipy.special import polygamma
 
 from .._data import resolve_task_weight
 from ._network import Rows
@@ -22,6 +23,7 @@ WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many f
 PATH_STEPS = 30  # L-BFGS iterations for one alpha of the path
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
+SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
 ABOUT = 0.02  # of the held-out loss: differences between strengths that may be chance
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
 MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
@@ -90,6 +92,18 @@ def hold_out(rows, fraction, n_tasks, rng):
     held[order] = rank < wanted[group[order]]
     parts = rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
     return tuple(normalised(part, n_tasks) for part in parts)
+
+
+def comparable(variance, mass):
+    """Whether the variances of the tasks are about the same, but for chance.
+
+    By the variance of their logarithms, less what normal samples of these sizes have (Smyth 2004).
+    """
+    used = (mass >= 2) & (variance > 0)
+    if used.sum() < 2:
+        return False
+    chance = polygamma(1, 0.5 * (mass[used] - 1)).mean()
+    return bool(np.var(np.log(variance[used]), ddof=1) - chance < SPREAD)
 
 
 class RowSpace:
@@ -293,6 +307,13 @@ class Attempt(NamedTuple):
     intercept_alpha: float
 
 
+def solver_for(settings, rows):
+    """The solver, "auto" by the number of rows."""
+    if settings.solver != "auto":
+        return settings.solver
+    return "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
+
+
 def best_of(attempts):
     """Of those with about the best score the one with the best neighbours, which is less by chance."""
     top = max(one.score for one in attempts)
@@ -312,9 +333,7 @@ class Training:
 
     def __init__(self, network, rows, mass, names, settings, rng, pools, after):
         self.network, self.rows, self.names, self.settings, self.rng = network, rows, names, settings, rng
-        self.solver = settings.solver
-        if self.solver == "auto":
-            self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
+        self.solver = solver_for(settings, rows)
         self.mass, self.pools, self.after = mass, pools, after
         self.stops = settings.early_stopping
         if self.stops == "auto":

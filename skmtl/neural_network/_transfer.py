@@ -24,7 +24,9 @@ def gains(training, own):
     alone.network, alone.pools, alone.alpha_scores, alone.n_iter = own, False, {}, 0
     alone.after = None
     alone.emphasis = np.ones(n_tasks)  # none is fitted for the sake of another
-    theta, _ = alone.search(own.start(training.rng, training.network.views(training.held_theta)["offsets"]))
+    theta, _ = alone.search(
+        own.start(training.rng, training.network.views(training.held_theta)["offsets"], training.solver)
+    )
     held = training.held
     shared = training.network.values(training.held_theta, held)
     single = own.values(theta, held)
