@@ -170,6 +170,20 @@ def test_more_features_than_rows(kind):
     assert again.fit(kind(X), Y).loss_curve_[0] <= first  # goes on where it stopped
 
 
+@pytest.mark.parametrize("p", [4, 300])
+def test_partial_fit_keeps_the_strengths_of_a_fit(p):
+    X, Y = np.random.default_rng(0).normal(size=(60, p)), problem(n=60)[1]
+    Y /= Y.std(axis=0)
+    net = model(alpha="auto", check_transfer=False).fit(X, Y)
+    names = "alpha_", "head_alpha_", "intercept_alpha_"
+    before = [getattr(net, name) for name in names]
+    assert before[2] > 0
+    assert [getattr(net.partial_fit(X, Y), name) for name in names] == before
+    assert (net._network_.head_alpha or net.alpha_, net._network_.intercept_alpha) == tuple(before[1:])
+    first = model(head_alpha=0.3).partial_fit(X, Y)
+    assert (first.alpha_, first.head_alpha_) == (0.05, 0.3) and first.intercept_alpha_ > 0
+
+
 # --- layouts and weights ---
 
 

@@ -270,10 +270,10 @@ class MLP(
             up = partial(space.up, narrow=network, wide=self._network_)
         after = self._after_epoch(context, inputs, up)
         training = Training(network, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
-        self._store(training.theta if up is None else up(training.theta), all_rows)
+        for strength in ("head_alpha", "intercept_alpha"):
+            setattr(self._network_, strength, getattr(network, strength))
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-        head_alpha, self.intercept_alpha_ = network.head_alpha, network.intercept_alpha
-        self.head_alpha_ = self.alpha_ if head_alpha is None else head_alpha
+        self._store(training.theta if up is None else up(training.theta), all_rows)
         self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
         self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
@@ -471,7 +471,10 @@ class MLP(
         return network
 
     def _store(self, theta, rows):
-        """Fitted parameters."""
+        """Fitted parameters, and the strengths of the network."""
+        network = self._network_
+        self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
+        self.intercept_alpha_ = network.intercept_alpha
         self._theta_ = theta
         self.coefs_ = self._network_.views(theta)
         self._n_features_out = self.coefs_["heads"].shape[2]
@@ -502,9 +505,9 @@ class MLP(
             theta = self._network_.start(rng, self._first_offsets(rows), "adam")
             if common and self.intercept_alpha == "auto":
                 self._network_.intercept_alpha = self._network_.pooling(theta, rows, mass)
+            self.alpha_ = 1e-4 if self.alpha == "auto" else self.alpha
             self._store(theta, rows)
             self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
-            self.alpha_ = 1e-4 if self.alpha == "auto" else self.alpha
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
             self.alpha_scores_ = {}
         else:
