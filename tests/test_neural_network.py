@@ -154,6 +154,16 @@ def test_network_of_the_row_space_is_the_network(sharing, gate, layout, rng):
     np.testing.assert_allclose(wide.predict(large, X, codes), narrow.predict(small, Z, codes), rtol=1e-8)
 
 
+def test_row_space_keeps_small_directions_of_single_precision(rng):
+    """Down to a thousandth of the largest; X is exact, whatever its precision."""
+    X = (rng.normal(size=(80, 80)) * np.geomspace(1, 1e-3, 80)[:, None] @ rng.normal(size=(80, 200))).astype(
+        "f"
+    )
+    space = RowSpace(X)
+    assert space.Z.shape == (80, 80) and space.Z.dtype == np.float32
+    np.testing.assert_allclose(space.Z @ space.Z.T, X @ X.T, rtol=1e-4, atol=1e-5 * np.abs(X @ X.T).max())
+
+
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
 def test_more_features_than_rows(kind):
     """Fitted on the row space: what the rows do not span has no weight."""

@@ -118,7 +118,7 @@ class RowSpace:
     def __init__(self, X):
         gram = X.astype(np.float64) @ X.T.astype(np.float64)
         values, vectors = eigh(gram.toarray() if sparse.issparse(gram) else gram)
-        some = values > len(values) * np.finfo(X.dtype).eps * values[-1]
+        some = values > len(values) * np.finfo(np.float64).eps * values[-1]
         root = np.sqrt(values[some])
         self.X, self.Z = X, (vectors[:, some] * root).astype(X.dtype)
         self.V = (vectors[:, some] / root).astype(X.dtype)  # B = X' V
