@@ -189,9 +189,9 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         ----------
         X, y
             As in `fit`.
-        classes : array-like of shape (n_classes,) or list of array-like, optional
-            All class labels, in the first call; one array per column for columns with different labels.
-            By default those in its `y`.
+        classes : array-like of shape (n_classes,), list of array-like or mapping, optional
+            All class labels, in the first call; by default those in its `y`. A classifier takes one array
+            per column where columns have different labels, `MultiTaskMLP` {task: labels}.
         tasks, sample_weight
             As in `fit`.
 
@@ -295,24 +295,4 @@ class MultiTaskMLP(MLP):
             for label, loss in named.items()
         ]
 
-    def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
-        """Train one more epoch of Adam on some rows.
-
-        The first call must hold every task. With ``alpha="auto"`` the strength is that of a fit before,
-        else 1e-4.
-
-        Parameters
-        ----------
-        X, y
-            As in `fit`.
-        classes : mapping {task: array-like of labels}, optional
-            All class labels of every classification task, in the first call; by default those in its `y`.
-        tasks, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
-        self._validate_params()
-        return self._partial_fit(X, y, tasks, sample_weight, classes)
+    partial_fit = MultiTaskMLPClassifier.partial_fit
