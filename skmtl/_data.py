@@ -18,6 +18,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 
+FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
+UNEQUAL = 1e4  # ratio of spreads from which columns are in very different units
+SAMPLED_ROWS = 8  # of each task, by which that is judged
 KERNEL_STEP = 1.25  # tasks are of about the same size if none has more rows than this times another
 CHUNK_ROWS = 8192  # rows handled at a time where a temporary of the size of X would double memory
 
@@ -277,6 +280,51 @@ class TaskData:
         """The same rows with targets y - offset."""
         return self._with(y=self.y - offset)
 
+    def near_zero(self):
+        """An offset of the features and the rows less it; None and the same rows where all are near zero.
+
+        What is far from zero next to its spread loses in every sum the digits that tell rows apart.
+        """
+        columns = self._far_columns()
+        if not len(columns):
+            return None, self
+        block = self.X[:, columns]
+        block = block.toarray() if sparse.issparse(block) else block
+        offset = np.zeros((*self._means_of(block).shape[:-1], self.n_features))
+        offset[..., columns] = self._means_of(block)
+        if sparse.issparse(self.X):  # these columns have no zeros: the pattern stays
+            X = self.X.tocsc(copy=True)
+            for j, values in zip(columns, (block - self.spread_rows(offset[..., columns])).T, strict=True):
+                X.data[X.indptr[j] : X.indptr[j + 1]] = values[X.indices[X.indptr[j] : X.indptr[j + 1]]]
+            X = X.asformat(self.X.format)
+        else:
+            X = self.X.copy()
+            X[:, columns] = block - self.spread_rows(offset[..., columns])
+        return offset, self._with(X=X)
+
+    @of_rows
+    def graded(self):
+        """Whether columns are in very different units, judged by some rows."""
+        own = self.X[self._sample().ravel()]
+        own = own.toarray() if sparse.issparse(own) else own
+        spread = np.ptp(own, axis=0)
+        return bool((spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf)))
+
+    def _far_columns(self):
+        """Positions of the columns that are far from zero next to their spread, judged by some rows."""
+        sample = self._sample()
+        own, columns = self.X[sample.ravel()], np.arange(self.n_features)
+        if sparse.issparse(own):
+            own = own.tocsr()
+            columns = np.flatnonzero(np.bincount(own.indices, minlength=self.n_features) == own.shape[0])
+            own = own[:, columns].toarray()
+        own = own.reshape(*sample.shape, -1)
+        low, high = own.min(axis=1), own.max(axis=1)
+        size = np.minimum(np.abs(low), np.abs(high))
+        far = (low > 0) | (high < 0)
+        far &= (size > FAR * (high - low)) & ((high > low) | (size > FAR**2))
+        return columns[far.any(axis=0)]
+
     def _with(self, **changes):
         other = copy(self)
         for name in ("weight", "totals"):
@@ -328,6 +376,19 @@ class StackedData(TaskData):
     def spread(self, b):
         """The value of its task on the sample side."""
         return np.repeat(b, np.diff(self.indptr), axis=0)
+
+    spread_rows = spread
+
+    def _sample(self):
+        """Positions of some rows of each task, shape (n_tasks, k)."""
+        return self.indptr[:-1, None] + np.linspace(0, self.task_rows - 1, SAMPLED_ROWS).astype(np.intp).T
+
+    def _means_of(self, block):
+        """Weighted means of columns (n_rows, k) in every task, exact where a column is constant."""
+        first = block[self.indptr[:-1]]
+        weighted = (block - self.spread(first)) * self.row_weight[:, None]
+        mass = np.add.reduceat(self.row_weight, self.indptr[:-1])[:, None]
+        return first + np.add.reduceat(weighted, self.indptr[:-1], axis=0) / mass
 
     def where(self, tasks):
         """Index of the sample side of some tasks."""
@@ -409,6 +470,18 @@ class SharedData(TaskData):
     def spread(self, b):
         """The value of its task on the sample side."""
         return b[None, :]
+
+    def spread_rows(self, b):
+        """What belongs to every row."""
+        return b
+
+    def _sample(self):
+        """Positions of some rows, shape (1, k)."""
+        return np.linspace(0, len(self.y) - 1, 4 * SAMPLED_ROWS).astype(np.intp)[None]
+
+    def _means_of(self, block):
+        """Means of columns (n_samples, k), exact where a column is constant."""
+        return block[0] + (block - block[0]).mean(axis=0)
 
     def where(self, tasks):
         """Index of the sample side of some tasks."""

@@ -304,13 +304,12 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
     A, r = np.empty((q, q)), np.empty((2, q))
     for t in range(len(scale)):
         source = t if len(xx) > 1 else 0
-        top, low, definite = 0.0, 0.0, True
+        low, definite = 0.0, True
         for i in range(p):
             pull = kappa[t] * x_mean[t, i]
             for j in range(p):
                 A[i, j] = scale[t] * xx[source, i, j] + pull * x_mean[t, j]
             A[i, i] += shift[t]
-            top = max(top, A[i, i])
         for i in range(p, q):  # a row of the identity where p is odd
             for j in range(q):
                 A[i, j] = A[j, i] = 0.0
@@ -335,10 +334,11 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
             for j in range(q):
                 A[b, j], A[b + 1, j] = r[0, j], r[1, j]
         for i in range(p):
-            low = max(low, A[i, i])
+            own = scale[t] * xx[source, i, i] + kappa[t] * x_mean[t, i] ** 2 + shift[t]
+            low = max(low, own * A[i, i])  # in units that give the matrix a diagonal of ones
             for j in range(p):
                 out[t, i, j] = A[i, j]
-        size[t] = top * low if definite else np.inf
+        size[t] = low if definite else np.inf
 
 
 @njit(**_OPTIONS)

@@ -176,7 +176,7 @@ class Problem:
             G = G + self.pull.apply(W + dual.shift)
         gap = primal - best + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
         gap = min(gap, primal - bound(0.0)) if gap == gap else np.inf  # u = 0 is always feasible
-        return primal, b, max(gap, 0.0), gradient
+        return primal, b, abs(gap), gradient  # below zero there is only rounding: its size is what is known
 
     def _infeasibility(self, W, b, G, gb):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""
@@ -187,7 +187,7 @@ class Problem:
                 slack = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
             left, free = self.free.T @ G, self.free.T @ W
-            slack += float((np.linalg.norm(left, axis=1) * np.linalg.norm(free, axis=1)).sum())
+            slack += float((np.abs(left) * np.abs(free)).sum())  # one by one: features may have any units
         return slack
 
     def scale(self):

@@ -50,6 +50,10 @@ class Loss:
     def check(self, y):
         """ValueError if the loss has no value for some target (NaN: missing)."""
 
+    def rounding(self, unit, y_size):
+        """What rounding, `unit` of its size, leaves of the loss of a row that is fitted perfectly."""
+        return (unit * y_size) ** 2 if self.translates else unit * (1.0 + y_size)
+
     def mean(self, eta):
         """Prediction that belongs to the linear predictor."""
         return eta
@@ -326,6 +330,10 @@ class RootSquaredError(Loss):
     """
 
     translates = True
+
+    def rounding(self, unit, y_size):
+        """What rounding, `unit` of its size, leaves of the loss of a task that is fitted perfectly."""
+        return unit * y_size
 
     def value(self, y, eta):
         """Loss of one task whose rows weigh the same, a float."""

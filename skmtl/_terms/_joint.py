@@ -184,6 +184,10 @@ class PerTask(Loss):
             out[at if out.ndim == y.ndim else own] = found
         return out
 
+    def rounding(self, unit, y_size):
+        """The largest of the losses'."""
+        return max(loss.rounding(unit, y_size) for loss, _ in self.sections)
+
     def value(self, y, eta):
         """Loss, of the shape of y."""
         return self._each("value", y, eta, out=np.zeros(y.shape))

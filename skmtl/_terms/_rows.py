@@ -20,10 +20,14 @@ class RowsTerm(DataTerm):
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
         super().__init__(fit_intercept, intercept_alpha)
-        self.offset = 0.0
-        if loss.translates and fit_intercept:  # a common shift of y is one of b: large targets lose no digits
-            self.offset = float((data.weight * data.y).sum() / data.totals.sum())
-            data = data.shifted(self.offset)
+        self.y_size = float(np.abs(data.y).max())
+        if self.free_intercepts:
+            self.x_offset, data = data.near_zero()
+        if loss.translates and fit_intercept:  # of each task where its intercept is free
+            sums = data.task_sums(data.weight * data.y)
+            free = self.free_intercepts
+            self.y_offset = sums / data.totals if free else float(sums.sum() / data.totals.sum())
+            data = data.shifted(data.spread(self.y_offset) if free else self.y_offset)
         self.data, self.loss = data, loss
         self.n_tasks, self.n_features = data.n_tasks, data.n_features
         self.tasks, self.totals, self.weight = data.tasks, data.totals, data.weight

@@ -320,7 +320,11 @@ class CodeTerm(FactorTerm):
 
     def __init__(self, term, right):
         super().__init__(term, 0.0, right=right)
-        self.offset, self.totals = term.offset, term.totals
+        self.y_size, self.totals = term.y_size, term.totals
+
+    def restored(self, V, b):
+        """Intercepts of the rows as they were given."""
+        return self.term.restored(self._full(V), b)
 
     def dual_point(self, V, image, b, free, pull):
         """That of the data term, its gradient in the codes."""
@@ -428,4 +432,4 @@ class RowProblem(Problem):
             bound(best_scale(bound, size, self.term.loss.quadratic)),
         )
         gap = primal - best + self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
-        return primal, b, max(min(gap, primal - bound(0.0)), 0.0) if gap == gap else np.inf
+        return primal, b, abs(min(gap, primal - bound(0.0))) if gap == gap else np.inf

@@ -260,8 +260,8 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     init = None if init is None else rotation.forward(init)
     found = _run(rotation.problem, name, init, max_iter, tol, shown, verbose)
     parts = rotation.back(found.parts)
-    intercept = rotation.intercept(found.intercept)
-    return replace(found, coef=problem.total(parts), intercept=intercept, parts=parts)
+    coef = problem.total(parts)
+    return replace(found, coef=coef, intercept=rotation.intercept(coef, found.intercept), parts=parts)
 
 
 def _run(problem, name, init, max_iter, tol, callback, verbose):
@@ -291,9 +291,10 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     converged = bool(reached <= target)
     if not converged and not stop:
         _warn(problem, name, n_iter, reached, target, tol)
+    coef = problem.total(parts)
     return SolverResult(
-        coef=problem.total(parts),
-        intercept=b + problem.term.offset if problem.term.fit_intercept else b,
+        coef=coef,
+        intercept=problem.term.restored(coef, b),
         parts=parts,
         n_iter=max(n_iter, 1),
         objective=objective,
@@ -315,9 +316,17 @@ def _start(problem):
 def _rounding(problem):
     """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
     term, unit = problem.term, 8 * np.finfo(float).eps
-    size = unit * (1 + abs(term.offset)) if term.loss.quadratic else unit
-    # an objective is the square of a residual, stationarity is linear in it
-    return term.totals.sum() * (size**2 if problem.certified and term.loss.quadratic else size)
+    if not problem.certified:
+        return unit * _slope_size(term)
+    return term.totals.sum() * term.loss.rounding(unit, term.y_size)
+
+
+def _slope_size(term):
+    """About the norm of a gradient whose slopes are as large as the targets, by the trace of the curvature."""
+    W, V = np.zeros(term.shape), np.random.default_rng(0).choice([-1.0, 1.0], size=term.shape)
+    image = term.image(W)
+    eta = None if term.loss.quadratic else term.predictor(image, term.intercept(W, image, None))
+    return term.y_size * np.sqrt(term.totals.sum() * np.vdot(V, term.curvature(V, eta)))
 
 
 def _warn(problem, name, n_iter, reached, target, tol):
