@@ -39,7 +39,10 @@ class DataTerm:
     """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
 
     n_outputs = 1  # predictors per row, one after another in the rows of W
-    x_offset, y_offset = None, 0.0  # what was taken off X and y: free intercepts answer it, so that digits are kept
+    x_offset, y_offset = (
+        None,
+        0.0,
+    )  # what was taken off X and y: free intercepts answer it, so that digits are kept
 
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)

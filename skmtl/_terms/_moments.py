@@ -54,6 +54,11 @@ class MomentsTerm(DataTerm):
         """Means (n_tasks, n_features)."""
         return np.broadcast_to(self.stats.x_mean, self.shape)
 
+    def x_size(self):
+        """Sum of squares of all features under the weights of the rows of all tasks."""
+        about_mean = np.einsum("djj->d", self.stats.xx) * np.ones(self.n_tasks)
+        return float(self.scale @ about_mean + self.totals @ (self.x_mean**2).sum(axis=1))
+
     def covariance(self):
         """Weighted second moments about the mean, (n_designs, n_features, n_features) and their scale."""
         return self.stats.xx, self.scale

@@ -45,6 +45,12 @@ class RowsTerm(DataTerm):
         """x_i . w_t + b_t."""
         return image + self.data.spread(b)
 
+    def x_size(self):
+        """Sum of squares of all features under the weights of the rows of all tasks."""
+        X, weight = self.data.pooled_design()
+        squares = X.multiply(X).sum(axis=1) if issparse(X) else np.einsum("ij,ij->i", X, X)
+        return self.n_outputs * float(weight @ np.ravel(squares))
+
     # --- the squared loss on few columns, for coordinate descent ---
 
     @cached_property

@@ -427,9 +427,7 @@ class RowProblem(Problem):
             return dual.negative_conjugate(theta) - theta**2 * cost - own
 
         size = max(1.0 / dual.limit, *(penalty.dual_norm(G) for penalty in penalties))
-        best = max(
-            bound(min(1.0, 1.0 / size) if size > 0 else 1.0),
-            bound(best_scale(bound, size, self.term.loss.quadratic)),
-        )
-        gap = primal - best + self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
+        slack = self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
+        scales = min(1.0, 1.0 / size) if size > 0 else 1.0, best_scale(bound, size, self.term.loss.quadratic)
+        gap = primal - max(bound(theta) - theta * slack for theta in scales)
         return primal, b, abs(min(gap, primal - bound(0.0))) if gap == gap else np.inf

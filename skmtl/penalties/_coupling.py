@@ -126,7 +126,11 @@ class TaskQuadratic:
     def graph(self):
         """Q as a `GraphQuadratic` where it is large and sparse, else None."""
         large = self.n_tasks > DENSE_TASKS and sparse.issparse(self.matrix) and self.laplacian is not None
-        if not large or self.deviations != self.mean or self.matrix.nnz > 0.1 * self.n_tasks**2:
+        if (
+            not large
+            or self.deviations != self.mean
+            or self.matrix.nnz - self.n_tasks > 0.1 * self.n_tasks**2
+        ):
             return None
         return GraphQuadratic(self.laplacian, self.mean)
 
@@ -249,7 +253,8 @@ class GraphQuadratic:
     def __init__(self, laplacian, ridge):
         self.Q = laplacian.M + ridge * sparse.eye_array(len(laplacian.sums), format="csc")
         self.components, self.factors = laplacian.components, {}
-        self.null = laplacian.null if ridge == 0 else laplacian.null[:, :0]
+        self.flat, self.ridge = laplacian.null, ridge
+        self.null = self.flat if ridge == 0 else self.flat[:, :0]
 
     @property
     def fill(self):
@@ -257,30 +262,25 @@ class GraphQuadratic:
         return self._factor(0.0).nnz
 
     def _factor(self, level):
-        """Factor of Q + level I, without a level with the first task of each free component tied down."""
+        """Factor of Q + level I; where that is singular to rounding with a task of each flat component tied down."""
         if level not in self.factors:
-            extra = np.full(self.Q.shape[0], level)
-            if level == 0:
-                extra[self.null.indices[self.null.indptr[:-1]]] = self.Q.diagonal().max() or 1.0
+            extra, size = np.full(self.Q.shape[0], level), self.Q.diagonal().max() or 1.0
+            if level + self.ridge <= SINGULAR * size:
+                extra[self.flat.indices[self.flat.indptr[:-1]]] += size
             self.factors[level] = splu(
                 sparse.csc_matrix(self.Q + sparse.diags_array(extra)),
                 permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True},
             )  # fmt: skip
         return self.factors[level]
 
-    def _without_null(self, V):
-        return V - self.null @ (self.null.T @ V)
-
     def solve(self, R, levels):
         """(Q + levels_j I)^-1 R[:, j] for each column; without a level, nothing along the null vectors."""
-        out = np.empty_like(R)
+        out, inverse = np.empty_like(R), reciprocal(levels + self.ridge)
         for level in np.unique(levels):
             at = levels == level
-            if level == 0:
-                V = self._factor(0.0).solve(self._without_null(R[:, at]))
-                out[:, at] = self._without_null(V)
-            else:
-                out[:, at] = self._factor(level).solve(R[:, at])
+            along = self.flat.T @ R[:, at]  # the form is the level there, whatever the strength of the graph
+            V = self._factor(level).solve(R[:, at] - self.flat @ along)
+            out[:, at] = V + self.flat @ (along * inverse[at] - self.flat.T @ V)
         return out
 
 

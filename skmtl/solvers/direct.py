@@ -153,10 +153,23 @@ def inverses(B):
 
 
 def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
-    """Of symmetric matrices (..., p, p), with their ranks in units that give them a diagonal of ones."""
-    unit = units(np.abs(B))
-    unit = unit[..., :, None] * unit[..., None, :]
-    return unit * np.linalg.pinv(unit * B, rcond=tolerance * B.shape[-1], hermitian=True)
+    """Of positive semidefinite matrices (..., p, p), with ranks in units that give them a diagonal of ones.
+
+    As long as these are not far apart, those that lead to solutions of least norm in the units given.
+    """
+    unit = units(B)
+    values, vectors = np.linalg.eigh(unit[..., :, None] * B * unit[..., None, :])
+    used = values > tolerance * B.shape[-1] * values[..., -1:]
+    inverse = (vectors * np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)[..., None, :]) @ np.swapaxes(
+        vectors, -1, -2
+    )
+    inverse = unit[..., :, None] * inverse * unit[..., None, :]
+    alike = unit.max(initial=0.0) <= GRADED**0.5 * unit.min(initial=np.inf, where=unit > 0)
+    if used.all() or not alike:
+        return inverse
+    null = np.where(used[..., None, :], 0.0, unit[..., :, None] * vectors)
+    inside = np.eye(B.shape[-1]) - null @ np.linalg.pinv(null)
+    return inside @ inverse @ inside
 
 
 def _schur_inverse(term, quadratic):
@@ -232,7 +245,9 @@ def _rotated_inverse(term, quadratic):
     if not term.fit_intercept:
         H = H + term.totals[0] * np.outer(term.stats.x_mean[0], term.stats.x_mean[0])
     if quadratic.matrix is None:
-        away, along = inverses(H + np.array([quadratic.deviations, quadratic.mean])[:, None, None] * np.eye(len(H)))
+        away, along = inverses(
+            H + np.array([quadratic.deviations, quadratic.mean])[:, None, None] * np.eye(len(H))
+        )
         return lambda R: (R - (center := R.mean(axis=0))) @ away + center @ along
     size = H.diagonal()[H.diagonal() > 0]
     if len(size) and size.max() > GRADED * size.min() and quadratic.graph is None:
@@ -250,7 +265,12 @@ def _assembled_inverse(term, quadratic):
     T, p = term.shape
     levels, tasks = quadratic.eigenvectors()
     pairs = (tasks[:, :, None] * tasks[:, None, :]).reshape(T, -1)
-    H = (pairs.T @ _blocks(term).reshape(T, -1)).reshape(T, T, p, p).transpose(0, 2, 1, 3).reshape(T * p, T * p)
+    H = (
+        (pairs.T @ _blocks(term).reshape(T, -1))
+        .reshape(T, T, p, p)
+        .transpose(0, 2, 1, 3)
+        .reshape(T * p, T * p)
+    )
     H[np.diag_indices(T * p)] += np.repeat(levels, p)
     if term.kept.any() and term.fit_intercept:
         center = (tasks.T @ (term.kept[:, None] * term.x_mean)).ravel()

@@ -4,12 +4,14 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from threading import Lock
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
+from .._problem import Problem
 from .._terms import MomentsTerm, RootTerm, make_term
 from ..penalties import Shared
 from ..statistics import TaskStatistics
@@ -25,6 +27,7 @@ SOLVERS = {
     "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
     "newton": newton, "alternating": alternating,
 }  # fmt: skip
+FAINT = 1e-13  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
 
@@ -268,11 +271,19 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     """The only loop that stops."""
     every = CHECK_EVERY if name == "fista" else 1
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = max(tol * problem.scale(), _rounding(problem))
+    target = max(tol * problem.scale(), rounding(problem))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
-    if problem.certified and name not in SHOW_START and problem.gap(start)[2] <= target:
-        iterates = [(0, start)]  # nothing to do: one check, at the start
+    if problem.certified:
+        first = next(iterates) if name in SHOW_START else (0, start, problem.gap(start))
+        if init is None and _faint(problem, *first[2]):
+            found = _without_norms(problem, max_iter, tol, callback, verbose)
+            if found.gap <= target:
+                return found
+        if name in SHOW_START:
+            iterates = chain([first], iterates)
+        elif first[2][2] <= target:
+            iterates = [first]  # nothing to do
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -305,6 +316,25 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     )
 
 
+def _faint(problem, objective, b, gap):
+    """Whether the norms of a problem are below what rounding leaves of a gradient, from the gap at W = 0.
+
+    There the dual objective is that of the slopes over their dual norm, twice the objective over it.
+    """
+    return type(problem) is Problem and not problem.smooth and 0 <= objective - gap < FAINT * objective
+
+
+def _without_norms(problem, max_iter, tol, callback, verbose):
+    """The solution without the norms; the optimum is not below that without them, which bounds the gap."""
+    rest = problem.without_norms()
+    zeros = problem.zeros()[1:]
+    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
+    found = _run(rest, choose_solver(rest, "auto"), None, max_iter, tol, shown, verbose)
+    parts = [*found.parts, *zeros]
+    cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
+    return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
+
+
 def _start(problem):
     """Parts to start from: zero, or for a problem that is not convex the solution of one that is."""
     if problem.solver is not None:
@@ -313,20 +343,12 @@ def _start(problem):
     return problem.zeros() if surrogate is None else run(surrogate).parts
 
 
-def _rounding(problem):
+def rounding(problem):
     """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
     term, unit = problem.term, 8 * np.finfo(float).eps
     if not problem.certified:
-        return unit * _slope_size(term)
+        return unit * term.y_size * np.sqrt(term.totals.sum() * term.x_size())
     return term.totals.sum() * term.loss.rounding(unit, term.y_size)
-
-
-def _slope_size(term):
-    """About the norm of a gradient whose slopes are as large as the targets, by the trace of the curvature."""
-    W, V = np.zeros(term.shape), np.random.default_rng(0).choice([-1.0, 1.0], size=term.shape)
-    image = term.image(W)
-    eta = None if term.loss.quadratic else term.predictor(image, term.intercept(W, image, None))
-    return term.y_size * np.sqrt(term.totals.sum() * np.vdot(V, term.curvature(V, eta)))
 
 
 def _warn(problem, name, n_iter, reached, target, tol):
