@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from .._problem import Problem
 from .._terms import MomentsTerm, RootTerm, make_term
+from .._terms._base import shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from .alternating import alternating, make_problem_of
@@ -340,7 +341,14 @@ def _start(problem):
     if problem.solver is not None:
         return problem.start()
     surrogate = problem.surrogate()
-    return problem.zeros() if surrogate is None else run(surrogate).parts
+    if surrogate is not None:
+        return run(surrogate).parts
+    parts, last = problem.zeros(), problem.parts[-1].rough
+    if len(parts) > 1 and isinstance(last, Shared) and isinstance(problem.term, MomentsTerm):
+        W, image, b, _ = problem.evaluate(parts)  # the pooled model: one system, whatever the units
+        strength = problem.ridge + last.alpha
+        parts[-1] = shared_step(problem.term.shared_curvature, problem.term.gradient(W, image, b), strength)
+    return parts
 
 
 def rounding(problem):
