@@ -315,7 +315,7 @@ def _start(problem):
 def _rounding(problem):
     """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
     term, unit = problem.term, 8 * np.finfo(float).eps
-    size = unit * (1 + abs(term.offset)) if term.loss.quadratic else unit
+    size = unit * (1 + np.abs(term.offset).max()) if term.loss.quadratic else unit
     # an objective is the square of a residual, stationarity is linear in it
     return term.totals.sum() * (size**2 if problem.certified and term.loss.quadratic else size)
 
