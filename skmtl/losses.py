@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.special import expit, xlogy
 
+LARGEST_COUNT = 1e120
+
 
 class Loss:
     """A convex loss of the target y and the linear predictor eta.
@@ -170,9 +172,14 @@ class Poisson(Loss):
         return np.where(y > 0, 0.0, -1.0)
 
     def check(self, y):
-        """ValueError if a target is negative."""
+        """ValueError if a target is negative, or so large that squares of slopes overflow."""
         if np.nanmin(y, initial=0.0) < 0:
             raise ValueError(f"the Poisson loss needs targets y >= 0; found {np.nanmin(y):g}.")
+        if np.nanmax(y, initial=0.0) > LARGEST_COUNT:
+            raise ValueError(
+                f"the Poisson loss needs targets y <= {LARGEST_COUNT:g}; found {np.nanmax(y):g}. Divide y "
+                "and the strengths by a constant: the intercepts change by its logarithm, and nothing else."
+            )
 
     def mean(self, eta):
         """exp(eta)."""

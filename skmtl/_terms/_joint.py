@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from ..losses import Loss, RootSquaredError
-from ._base import TINY, iterated_step, pooled_intercepts
+from ._base import iterated_step, pooled_intercepts
 from ._rows import RowsTerm
 
 
@@ -52,17 +52,11 @@ class OutputsTerm(RowsTerm):
         n_used = np.broadcast_to(getattr(self.loss, "outputs", self.n_outputs), (self.n_tasks,))
         return np.arange(self.n_outputs) < n_used[:, None]
 
-    def _without_constant(self, b):
-        """b without the same number for all classes of a task, which their loss does not see."""
-        several = self._used.sum(axis=1, keepdims=True) > 1
-        mean = (self._used * b).sum(axis=1, keepdims=True) / self._used.sum(axis=1, keepdims=True)
-        return b - np.where(self._used & several, mean, 0.0)
-
     @cached_property
     def _held(self):
-        """Intercepts that rows hold, not at infinity (n_tasks, K), and projections (n_tasks, K, K) on the rest.
+        """Intercepts (n_tasks, K) that rows hold, not at infinity; projections (n_tasks, K, K) on the rest.
 
-        The rest are constants of classes and what is not held.
+        The rest: a constant for all classes, and what is not held.
         """
         held = self._used & (self.endless == 0)
         constant = held / np.sqrt(np.maximum(held.sum(axis=1, keepdims=True), 1.0))
@@ -80,20 +74,24 @@ class OutputsTerm(RowsTerm):
             level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
             lifted = H / level[..., None] * (held[:, :, None] & held[:, None, :]) + idle + 1e-14 * np.eye(K)
             g = np.where(held, g, 0.0)
-            return np.linalg.solve(lifted, -((g - np.einsum("tkl,tl->tk", idle, g)) / level)[..., None])[
-                ..., 0
-            ]
+            g = (g - np.einsum("tkl,tl->tk", idle, g)) / level
+            return np.linalg.solve(lifted, -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
         center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)
-        return self._without_constant(own + a * np.einsum("tkl,l->tk", inverse, center))
+        return own + a * np.einsum("tkl,l->tk", inverse, center)
 
     def intercept(self, W, image, start):
         """Optimal intercepts by Newton steps from `start`, shape (n_tasks, K)."""
         if not self.fit_intercept:
             return self.no_intercepts()
         b = self._descended(image, self.no_intercepts() if start is None else start)
-        return self._without_constant(b) if self.endless.any() else b
+        if self.intercept_alpha and not self._used.all():
+            return b
+        # no loss sees the same number for all classes
+        several = self._used.sum(axis=1, keepdims=True) > 1
+        mean = (self._used * b).sum(axis=1, keepdims=True) / self._used.sum(axis=1, keepdims=True)
+        return b - np.where(self._used & several, mean, 0.0)
 
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""

@@ -9,6 +9,8 @@ from .._data import SharedData
 from ._base import DENSE_FEATURES, TINY, DataTerm, DualPoint, iterated_step, pooled_intercepts, shared_step
 from ._columns import DesignPool, fresh_gram, make_pool
 
+ROUNDING = 4e-16  # of a sum
+
 
 class RowsTerm(DataTerm):
     """Data term on rows (any pointwise loss). An image is the predictor without intercept, sample side.
@@ -31,7 +33,7 @@ class RowsTerm(DataTerm):
         self.scale, self.n_designs = data.scale, data.n_designs
 
     def _taken_over(self, data, loss):
-        """What the intercepts take over from y before the fit, so that large targets lose no digits (n_tasks,).
+        """What the intercepts take over from y before the fit: large targets lose no digits (n_tasks,).
 
         The mean of every task, or one for all where the intercepts have a penalty, if only y - eta matters.
         """
@@ -126,7 +128,7 @@ class RowsTerm(DataTerm):
 
     @cached_property
     def endless(self):
-        """Sign of the intercepts at infinity, of the shape of b, 0 for the others: no row of the task holds them.
+        """Sign of the intercepts at infinity, as no row of the task holds them, of the shape of b; else 0.
 
         With a penalty of their own all of them are tied.
         """
@@ -139,17 +141,14 @@ class RowsTerm(DataTerm):
         return np.where((b == b[:1]).all(axis=0), b, 0.0) if self.intercept_alpha else b
 
     def _toward_infinity(self, g):
-        """Step of the endless intercepts to where the gradient g falls below rounding; 0 for the others.
+        """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
 
         Out there the gradient is an exponential of the intercept.
         """
-        slope = np.clip(np.abs(g), TINY, 1 / TINY) / self._rounding(g)
-        step = self.endless * np.log(slope)
+        unit = min(1.0, float(np.abs(self.data.y).max())) or 1.0  # of slopes: counts may be small
+        floor = ROUNDING * unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+        step = self.endless * np.log(np.clip(np.abs(g), TINY, 1 / TINY) / floor)
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
-
-    def _rounding(self, g):
-        """Size of a gradient of the intercepts that is nothing but rounding."""
-        return 4e-16 * self.totals.reshape(-1, *[1] * (g.ndim - 1))
 
     def _bracketed(self, image, b):
         """Optimal intercepts of tasks that are alone, by Newton's method in a bracket.
@@ -160,9 +159,8 @@ class RowsTerm(DataTerm):
         low, high = np.full(b.shape, -np.inf), np.full(b.shape, np.inf)
         reach, last, away = np.full(b.shape, 2.0), np.full(b.shape, np.inf), self.endless != 0
         for _ in range(200):
-            g, h = self._intercept_derivatives(self.predictor(image, b))
+            g, h, flat = self._intercept_derivatives(self.predictor(image, b))
             low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
-            flat = np.abs(g) <= self._rounding(g)
             step = np.where(flat, 0.0, -g / np.maximum(h, TINY))
             small = flat | (np.abs(step) <= 1e-9 * (1.0 + np.abs(b)))
             slow = ~(small | (np.abs(step) <= np.minimum(reach, 0.5 * last)))  # also where exp overflows
@@ -185,10 +183,10 @@ class RowsTerm(DataTerm):
         from one to the next while they do not become shorter by themselves.
         """
         reach, last, away = np.full(b.shape, 0.5), np.full(b.shape, np.inf), self.endless != 0
-        for _ in range(200):
+        for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
-            step = self._settle(self._bend(eta), np.where(np.abs(g) <= self._rounding(g), 0.0, g))
+            step = self._settle(self._bend(eta), g)
             if not np.isfinite(step).all():  # exp overflows: down with the predictors it does so for
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
@@ -196,7 +194,10 @@ class RowsTerm(DataTerm):
             # down an exponential all steps are of size 1
             eased = np.abs(step) <= np.clip(0.5 * last, 0.5, 2.0 * reach)
             reach, last = np.where(eased, 1.0, 2.0 * reach), np.abs(step)
-            step = np.clip(reach * step, -2.0 * reach, 2.0 * reach)
+            if not (n_steps or eased.all()) and self._loses_to_zero(image, b):
+                b = self.no_intercepts()
+                continue
+            step = reach * np.clip(step, -2.0, 2.0)
             if away.any():
                 step = np.where(away, self._toward_infinity(g), step)
                 small = np.where(away, np.abs(step) <= 1e-7 * (1.0 + np.abs(b)), small)
@@ -205,6 +206,10 @@ class RowsTerm(DataTerm):
             if small.all():
                 break
         return b
+
+    def _loses_to_zero(self, image, b):
+        """Whether b = 0 is the better start, as where the predictors have changed a lot."""
+        return b.any() and self.value(None, image, self.no_intercepts()) < self.value(None, image, b)
 
     def _downhill(self, image, b, step):
         """Intercepts after the step, or the part of it that lowers the data term; and that part."""
@@ -215,8 +220,10 @@ class RowsTerm(DataTerm):
         return b + part * step, part
 
     def _intercept_derivatives(self, eta):
-        sums = self.data.task_sums
-        return sums(self._slopes(eta)), sums(self._bend(eta))
+        """First and second derivative in each intercept, and whether the first is but rounding."""
+        slopes, sums = self._slopes(eta), self.data.task_sums
+        g = sums(slopes)
+        return g, sums(self._bend(eta)), np.abs(g) <= ROUNDING * sums(np.abs(slopes))
 
     def value(self, W, image, b):
         """Data term, intercept penalty included."""
