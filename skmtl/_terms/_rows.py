@@ -25,8 +25,6 @@ class RowsTerm(DataTerm):
         self.offset = self._taken_over(data, loss)
         if self.offset.any():
             data = data.shifted(self.offset)
-            rest = self._taken_over(data, loss)  # the mean was rounded; so a constant target becomes zero
-            self.offset, data = self.offset + rest, data.shifted(rest)
         self.data, self.loss = data, loss
         self.n_tasks, self.n_features = data.n_tasks, data.n_features
         self.tasks, self.totals, self.weight = data.tasks, data.totals, data.weight
@@ -133,7 +131,7 @@ class RowsTerm(DataTerm):
         With a penalty of their own all of them are tied.
         """
         b, falls = self.no_intercepts(), self.loss.falls(self.data.y)
-        if not self.fit_intercept:
+        if not (self.fit_intercept and falls.any()):
             return b
         used = (self.weight > 0).reshape(self.weight.shape + (1,) * (falls.ndim - self.weight.ndim))
         for sign in (-1.0, 1.0):
@@ -159,20 +157,19 @@ class RowsTerm(DataTerm):
         low, high = np.full(b.shape, -np.inf), np.full(b.shape, np.inf)
         reach, last, away = np.full(b.shape, 2.0), np.full(b.shape, np.inf), self.endless != 0
         for _ in range(200):
-            g, h, flat = self._intercept_derivatives(self.predictor(image, b))
-            low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
-            step = np.where(flat, 0.0, -g / np.maximum(h, TINY))
-            small = flat | (np.abs(step) <= 1e-9 * (1.0 + np.abs(b)))
-            slow = ~(small | (np.abs(step) <= np.minimum(reach, 0.5 * last)))  # also where exp overflows
-            step, reach = np.where(slow, -np.sign(g) * reach, step), np.where(slow, 2 * reach, reach)
-            new = b + step
-            halved = (slow | (new <= low) | (new >= high)) & np.isfinite(low) & np.isfinite(high) & ~flat
-            new[halved] = 0.5 * (low[halved] + high[halved])
+            g, h = self._intercept_derivatives(self.predictor(image, b))
+            step = -g / np.maximum(h, TINY)
+            slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
+            if slow.any():
+                slow &= ~(np.abs(step) <= 1e-9 * (1.0 + np.abs(b)))
+                low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
+                step, reach = np.where(slow, -np.sign(g) * reach, step), np.where(slow, 2 * reach, reach)
+                inside = slow & np.isfinite(low) & np.isfinite(high)
+                step[inside] = 0.5 * (low[inside] + high[inside]) - b[inside]
             if away.any():
-                new = np.where(away, b + self._toward_infinity(g), new)
-            last = np.abs(new - b)
-            done, b = (last <= 1e-12 * (1.0 + np.abs(new))).all(), new
-            if done:
+                step = np.where(away, self._toward_infinity(g), step)
+            b, last = b + step, np.abs(step)
+            if (last <= 1e-12 * (1.0 + np.abs(b))).all():
                 break
         return b
 
@@ -220,10 +217,12 @@ class RowsTerm(DataTerm):
         return b + part * step, part
 
     def _intercept_derivatives(self, eta):
-        """First and second derivative in each intercept, and whether the first is but rounding."""
+        """First and second derivative in each intercept, the first zero where a flat loss leaves rounding."""
         slopes, sums = self._slopes(eta), self.data.task_sums
-        g = sums(slopes)
-        return g, sums(self._bend(eta)), np.abs(g) <= ROUNDING * sums(np.abs(slopes))
+        g, h = sums(slopes), sums(self._bend(eta))
+        if not h.all():
+            g = np.where((h == 0) & (np.abs(g) <= ROUNDING * sums(np.abs(slopes))), 0.0, g)
+        return g, h
 
     def value(self, W, image, b):
         """Data term, intercept penalty included."""
