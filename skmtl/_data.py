@@ -277,8 +277,8 @@ class TaskData:
         return self._with(X=self.X[:, columns])
 
     def shifted(self, offset):
-        """The same rows with targets y - offset."""
-        return self._with(y=self.y - offset)
+        """The same rows with targets y - offset, offset (n_tasks,)."""
+        return self._with(y=self.y - self.spread(offset))
 
     def near_zero(self):
         """An offset of the features and the rows less it; None and the same rows where all are near zero.

@@ -1,5 +1,6 @@
 """Regressors and classifiers: targets, losses and predictions on top of the common linear model."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,11 @@ class LinearClassifier(ClassifierMixin, LinearModel):
         codes[used] = np.searchsorted(self.classes_, plain_labels(y[used]))
         return codes
 
+    def _warn_of_data(self, data):
+        free = self.loss == "log_loss" and self.fit_intercept and not self.intercept_alpha
+        if free and not isinstance(self.classes_, list):
+            _warn_of_absent(data, self.classes_)
+
     def decision_function(self, X, *, tasks=None):
         """Log-odds of ``classes_[1]``, or one score per class.
 
@@ -234,6 +240,22 @@ def used_labels(y, sample_weight):
 def plain_labels(labels):
     """Labels as an array of one type."""
     return np.array(labels.tolist()) if labels.dtype == object else labels
+
+
+def _warn_of_absent(data, classes):
+    """Warn of tasks without one of the classes."""
+    counts = [data.task_sums((data.weight > 0) & (data.y == k)) for k in range(len(classes))]
+    absent = np.transpose(counts) == 0  # (n_tasks, n_classes)
+    lacking = np.flatnonzero(absent.any(axis=1))
+    if len(lacking):
+        shown = [f"{data.tasks[t]!s} lacks {classes[absent[t]].tolist()}" for t in lacking[:5]]
+        warnings.warn(
+            f"{len(lacking)} task(s) without some class: {'; '.join(shown)}. Its free intercept there is at "
+            "minus infinity, in place of which one is used that gives it no probability on these rows. With "
+            "intercept_alpha > 0 such a task learns from the others how rare the class is.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _classes(labels):

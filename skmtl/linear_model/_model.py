@@ -171,6 +171,9 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _loss(self):
         """The loss of every task, or a list with one for each."""
 
+    def _warn_of_data(self, data):
+        """Warnings about what the rows leave open."""
+
     def _shared_mean(self):
         """Strength of the shared model, None for none."""
         return self.mean_alpha
@@ -217,6 +220,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             If an argument is malformed; the message names it.
         """
         data = self._read(X, y, tasks, sample_weight)
+        self._warn_of_data(data)
         with blas_threads(data):
             return self._store(self._solve(self._term(data), self._start(data)))
 

@@ -272,7 +272,9 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     """The only loop that stops."""
     every = CHECK_EVERY if name == "fista" else 1
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = max(tol * problem.scale(), rounding(problem))
+    scale = problem.scale()
+    _require_finite("the objective at W = 0", scale)
+    target = max(tol * scale, rounding(problem))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
     if problem.certified:
@@ -300,6 +302,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
         objective, b, gap = problem.gap(parts, b)
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
+    _require_finite("the solution", objective, b, *parts)
     converged = bool(reached <= target)
     if not converged and not stop:
         _warn(problem, name, n_iter, reached, target, tol)
@@ -334,6 +337,15 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
     return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
+
+
+def _require_finite(what, *numbers):
+    """ValueError unless all of them are finite."""
+    if not all(np.isfinite(x).all() for x in numbers):
+        raise ValueError(
+            f"{what} is not finite: y (or X, or a sample_weight) is so large that numbers overflow. Divide y "
+            "by a constant, and standardise the features."
+        )
 
 
 def _start(problem):

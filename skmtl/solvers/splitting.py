@@ -208,8 +208,9 @@ def _first_step(term, penalties, G):
     # what the prox takes off -G is about as large as the gradient will be
     left = min(np.linalg.norm(g + prox(-g, 1.0)) for prox, g in zip(penalties, G, strict=True))
     directions = [G[0], np.random.default_rng(0).standard_normal(term.shape)]
-    bends = [np.vdot(U, term.curvature(U)) / np.vdot(U, U) for U in directions if U.any()]
-    return _ratio(G[0], left * np.sqrt(np.prod(bends))) * SHARE
+    directions = [U / np.linalg.norm(U) for U in directions if U.any()]
+    bend = np.prod([np.sqrt(np.vdot(U, term.curvature(U))) for U in directions])
+    return _ratio(G[0] / bend, left) * SHARE if bend > 0 else np.inf
 
 
 def _penalty_prox(part, n_parts):
