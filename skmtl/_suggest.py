@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import linear_model
-from ._data import column_names
+from ._columns import column_names
 from ._split import holds_classes
 from ._tasks import missing_labels
 from .comparison import compare

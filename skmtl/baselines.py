@@ -14,8 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
-from ._data import find_tasks
-from ._tasks import TaskInputMixin, missing_labels
+from ._labels import find_tasks
+from ._tasks import TaskInputMixin, all_or_nothing, missing_labels
 from .metrics import score_predictions
 
 __all__ = ["Pooled", "SingleTask"]
@@ -52,6 +52,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
         return tags
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the wrapped estimator.

@@ -19,8 +19,9 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from ._data import check_tasks, column_names, encode_tasks
+from ._columns import column_names
 from ._folds import SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._labels import check_tasks, encode_tasks
 from ._tasks import final_task_column, missing_labels, task_labels
 from .baselines import Pooled, SingleTask
 from .metrics import _TaskScorer, task_scorer

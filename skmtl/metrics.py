@@ -12,7 +12,9 @@ from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_obje
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_response_method, _num_samples
 
-from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
+from ._columns import column_names
+from ._data import check_sample_weight
+from ._labels import check_tasks, encode_tasks
 from ._tasks import final_task_column, missing_labels, refuse, task_labels
 
 __all__ = [

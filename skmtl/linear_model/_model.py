@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._data import check_numeric_target, is_clean, predict_rows, task_data, text_columns
-from .._tasks import TaskInputMixin
+from .._columns import refuse_text
+from .._data import check_numeric_target, is_clean, predict_rows, task_data
+from .._tasks import TaskInputMixin, all_or_nothing
 from .._terms import make_term
 from ..metrics import score_predictions
 from ..penalties import Positive
@@ -192,6 +193,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         given = {key: value for key, value in params.items() if value is not getattr(type(self), key, self)}
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the model.
@@ -290,15 +292,12 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         try:
             numbers = check_array(X, dtype=dtype, **options)
             # categories come through as objects
+            if numbers.dtype.kind in "mM":
+                refuse_text(X)
             return check_array(numbers, dtype=np.float64, **options) if numbers.dtype.kind == "O" else numbers
-        except ValueError as error:
-            text = text_columns(X)
-            if not text:
-                raise
-            raise ValueError(
-                f"{error}. The column(s) {text} of X are not numbers: encode them, and if one of them holds "
-                "the task of each row name it by task_column."
-            ) from error
+        except (TypeError, ValueError) as error:
+            refuse_text(X, error)
+            raise
 
     @property
     def _n_outputs(self):

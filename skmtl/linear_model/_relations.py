@@ -7,19 +7,21 @@ import numpy as np
 import scipy
 from scipy import sparse
 
+from .._labels import label_keys, object_array, readable
 from ..penalties import Coupling
 from ..statistics import TaskStatistics
 
 
 def positions(labels, tasks, name):
     """Position of each label among the tasks; ValueError that names the unknown ones."""
-    known = {label: t for t, label in enumerate(tasks.tolist())}
-    unknown = [label for label in labels if label not in known]
+    known = {key: t for t, key in enumerate(label_keys(tasks))}
+    keys = label_keys(object_array(labels))
+    unknown = [label for label, key in zip(labels, keys, strict=True) if key not in known]
     if unknown:
         raise ValueError(
-            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {tasks[:3].tolist()}."
+            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {readable(tasks[:3])}."
         )
-    return np.array([known[label] for label in labels], dtype=np.intp)
+    return np.array([known[key] for key in keys], dtype=np.intp)
 
 
 # --- graph ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
@@ -19,8 +20,10 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._data import check_numeric_target, check_sample_weight, find_tasks, split_task_column, task_data
-from .._tasks import TaskInputMixin, missing_labels
+from .._columns import split_task_column
+from .._data import check_numeric_target, check_sample_weight, task_data
+from .._labels import find_tasks
+from .._tasks import TaskInputMixin, all_or_nothing, missing_labels
 from ..linear_model._base import plain_labels
 from ..linear_model._model import LinearModel
 from ..losses import Poisson
@@ -224,6 +227,7 @@ class MLP(
 
     # --- fit ---
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the network.
@@ -276,6 +280,7 @@ class MLP(
         self._store(training.theta if up is None else up(training.theta), all_rows)
         self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
         self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
+        self._adam_ = None
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
         if training.checks:
             self._compare_with_own_networks(training)
@@ -495,6 +500,7 @@ class MLP(
                 stacklevel=3,
             )
 
+    @all_or_nothing
     def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
         first = not hasattr(self, "_theta_")
@@ -515,17 +521,16 @@ class MLP(
         network, theta = self._network_, self._theta_.copy()
         if getattr(self, "_adam_", None) is None or len(self._adam_.first) != len(theta):
             self._adam_ = Adam(network.size, network.dtype, self.learning_rate_init)
+        adam = deepcopy(self._adam_)  # until the epoch has ended
         gradient = np.empty_like(theta)
         views = network.views(theta), gradient, network.views(gradient)
         size = batch_rows(self.batch_size, len(rows))
         rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
         with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
-            loss = epoch(
-                network, theta, views, rows, self.alpha_, self._adam_, size, rng, self.tasks_, number
-            )
+            loss = epoch(network, theta, views, rows, self.alpha_, adam, size, rng, self.tasks_, number)
         self._store(theta, rows)
-        self.n_iter_, self.loss_ = number, loss
-        self.loss_curve_.append(loss)
+        self._adam_, self.n_iter_, self.loss_ = adam, number, loss
+        self.loss_curve_ = [*self.loss_curve_, loss]
         return self
 
     # --- predict ---
