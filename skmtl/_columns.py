@@ -15,6 +15,12 @@ def column_names(X):
     return None if columns is None else list(columns)
 
 
+def told_apart(X):
+    """X; a frame whose columns are not told apart by their names as an array: scikit-learn refuses it."""
+    names = column_names(X) or []
+    return X if len(set(names)) == len(names) else np.asarray(X)
+
+
 def text_columns(X):
     """Names (positions where there are none) of the columns of X that cannot be read as numbers."""
     names = column_names(X)

@@ -21,6 +21,7 @@ from sklearn.utils import check_array, check_consistent_length
 from ._labels import check_tasks, encode_tasks, for_each_task, is_missing
 
 KERNEL_STEP = 1.25  # tasks are of about the same size if none has more rows than this times another
+LARGE = 100  # powers of two that weights may hold as they are
 CHUNK_ROWS = 8192  # rows handled at a time where a temporary of the size of X would double memory
 
 
@@ -126,14 +127,15 @@ class TaskData:
 
     `row_weight` holds the weights of the rows as given, `scale` (n_tasks,) the emphasis c_t of a
     task divided by the sum of its row weights. Their product `weight` is c_t * s_i of the
-    objective, so that the data term is ``sum(weight * loss(y, eta))``.
+    objective, so that the data term is ``sum(weight * loss(y, eta))``. Extreme row weights of a task
+    are divided by its `unit`.
     """
 
     indptr = None  # bounds of the rows of each task, where they have their own
 
-    def __init__(self, X, y, row_weight, scale, tasks):
+    def __init__(self, X, y, row_weight, scale, tasks, unit=None):
         self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
-        self.known = {}
+        self.unit, self.known = unit, {}
 
     @property
     def n_features(self):
@@ -178,8 +180,8 @@ class TaskData:
 class StackedData(TaskData):
     """Rows sorted by task: X (n_rows, n_features) C-ordered or CSR, y and row_weight (n_rows,)."""
 
-    def __init__(self, X, y, row_weight, scale, tasks, indptr):
-        super().__init__(X, y, row_weight, scale, tasks)
+    def __init__(self, X, y, row_weight, scale, tasks, indptr, unit=None):
+        super().__init__(X, y, row_weight, scale, tasks, unit)
         self.indptr = indptr
 
     @property
@@ -414,9 +416,11 @@ def _stacked(X, y, labels, sample_weight, task_weight):
     order = used[np.argsort(codes, kind="stable")]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(tasks)))])
     weight = weight[order]
+    unit = _unit(np.maximum.reduceat(weight, indptr[:-1]))
+    weight = weight if (unit == 1).all() else weight / np.repeat(unit, np.diff(indptr))
     mass = np.add.reduceat(weight, indptr[:-1])
-    scale = resolve_task_weight(task_weight, tasks, mass) / mass
-    return StackedData(_take_rows(X, order), y[order], weight, scale, tasks, indptr)
+    scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
+    return StackedData(_take_rows(X, order), y[order], weight, scale, tasks, indptr, unit)
 
 
 def _shared(X, y, sample_weight, task_weight, tasks):
@@ -424,14 +428,23 @@ def _shared(X, y, sample_weight, task_weight, tasks):
     weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
     if missing.any():
         weight, y = np.where(missing, 0.0, weight), np.where(missing, 0.0, y)
+    unit = _unit(weight.max(axis=0))
+    weight = weight if (unit == 1).all() else weight / unit
+    unit = np.broadcast_to(unit, (len(tasks),))
     mass = np.broadcast_to(weight.sum(axis=0), (len(tasks),))
     if not mass.all():
         raise ValueError(
             "y has no usable label (all missing or of weight zero) for the task(s) "
             f"{tasks[mass == 0].tolist()[:5]}."
         )
-    scale = resolve_task_weight(task_weight, tasks, mass) / mass
-    return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks)
+    scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
+    return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks, unit)
+
+
+def _unit(largest):
+    """Power of two to divide weights of this size by: only ratios count, and sums must stay finite."""
+    exponent = np.frexp(largest)[1] - 1
+    return np.ldexp(1.0, np.where((largest > 0) & (np.abs(exponent) > LARGE), exponent, 0))
 
 
 def _take_rows(X, order):

@@ -15,7 +15,7 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from ._columns import column_names, split_task_column
+from ._columns import column_names, split_task_column, told_apart
 from ._data import as_target, check_sample_weight, is_clean, refuse_masked
 from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
 
@@ -191,7 +191,7 @@ class TaskInputMixin:
         refuse_masked(X, "X")
         if getattr(X, "ndim", 2) == 1:
             check_array(X, dtype=None)  # raises scikit-learn's "Reshape your data"
-        validate_data(self, X, skip_check_array=True, reset=reset)
+        validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
 
     def _refuse_two_sources(self, tasks):
         if tasks is not None and self.task_column is not None:
@@ -255,6 +255,11 @@ def missing_labels(y):
     if y.dtype.kind != "O":
         return y != y
     return np.array([is_missing(label) for label in y.ravel()], dtype=bool).reshape(y.shape)
+
+
+def plain_labels(labels):
+    """Labels as an array of one type."""
+    return np.array(labels.tolist()) if labels.dtype == object and len(labels) else labels
 
 
 def refuse_blocks(values, name):

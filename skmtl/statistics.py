@@ -99,7 +99,8 @@ class TaskStatistics:
         -------
         TaskStatistics
         """
-        return cls.from_data(make_task_data(X, y, tasks, sample_weight=sample_weight))
+        data = make_task_data(X, y, tasks, sample_weight=sample_weight)
+        return cls.from_data(data)._times(data.unit)
 
     @classmethod
     def from_batches(cls, batches):
@@ -149,6 +150,16 @@ class TaskStatistics:
         task_moments(
             *map(_read_only, (data.X[:, columns], data.y, data.row_weight, data.indptr)),
             self.x_mean, self.y_mean, self.xx, self.xy, self.yy,
+        )  # fmt: skip
+
+    def _times(self, unit):
+        """Moments with the weights of every task times a number."""
+        if (unit == 1).all():
+            return self
+        design = unit[: len(self.xx), None, None]
+        return TaskStatistics(
+            self.tasks, self.count, self.weight * unit, self.x_mean, self.y_mean,
+            self.xx * design, self.xy * unit[:, None], self.yy * unit,
         )  # fmt: skip
 
     def shifted(self, offset):

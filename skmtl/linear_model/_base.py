@@ -11,14 +11,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._data import resolve_task_weight
-from .._tasks import all_or_nothing, missing_labels
+from .._tasks import all_or_nothing, missing_labels, plain_labels
 from .._terms import MomentsTerm
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ..solvers.solve import blas_threads
 from ..statistics import TaskStatistics
 from ._model import LinearModel, estimator
 
-__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "plain_labels", "used_labels"]
+__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "used_labels"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -231,11 +231,6 @@ def used_labels(y, sample_weight):
     if sample_weight is not None:
         used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
     return used
-
-
-def plain_labels(labels):
-    """Labels as an array of one type."""
-    return np.array(labels.tolist()) if labels.dtype == object else labels
 
 
 def _classes(labels):

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 
-from .._columns import column_names, find_column, refuse_text
+from .._columns import column_names, find_column, refuse_text, told_apart
 from .._data import as_target
 from ..penalties import L2, Features
 from ..statistics import TaskStatistics
@@ -117,7 +117,7 @@ class IncompleteMultiSource(LinearModel):
         """X as an array of floats, NaN where it is missing."""
         try:
             return check_array(
-                X, dtype=np.float64, ensure_all_finite="allow-nan", estimator=self, input_name="X"
+                told_apart(X), dtype=np.float64, ensure_all_finite="allow-nan", estimator=self, input_name="X"
             )
         except (TypeError, ValueError) as error:
             refuse_text(X, error)

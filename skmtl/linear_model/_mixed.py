@@ -11,9 +11,9 @@ from sklearn.utils.metaestimators import available_if
 
 from .._data import as_target
 from .._labels import find_tasks, for_each_task
-from .._tasks import missing_labels
+from .._tasks import missing_labels, plain_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
-from ._base import estimator, plain_labels, used_labels
+from ._base import estimator, used_labels
 from ._generic import Generic
 
 LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}

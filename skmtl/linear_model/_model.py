@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._columns import refuse_text
+from .._columns import refuse_text, told_apart
 from .._data import check_numeric_target, is_clean, predict_rows, task_data
 from .._tasks import TaskInputMixin, all_or_nothing
 from .._terms import make_term
@@ -290,7 +290,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             return X
         options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
         try:
-            numbers = check_array(X, dtype=dtype, **options)
+            numbers = check_array(told_apart(X), dtype=dtype, **options)
             # categories come through as objects
             if numbers.dtype.kind in "mM":
                 refuse_text(X)

@@ -22,6 +22,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from .._columns import column_names
+from .._data import as_target
 from .._split import TaskKFold
 from .._tasks import all_or_nothing, final_task_column, missing_labels
 from ._fold_path import PathRun
@@ -285,7 +286,7 @@ class PathSearchCV(BaseSearchCV):
             return check_cv(self.cv, y, classifier=is_classifier(self.estimator)), split_params
         n_splits = 5 if self.cv is None else self.cv
         if np.ndim(y) == 2:
-            return (TaskKFold(n_splits) if missing_labels(np.asarray(y)).any() else check_cv(n_splits)), {}
+            return (TaskKFold(n_splits) if missing_labels(as_target(y)).any() else check_cv(n_splits)), {}
         if tasks is not None:
             return TaskKFold(n_splits), {"tasks": tasks}
         column, may_move = final_task_column(self.estimator)

@@ -23,8 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._columns import split_task_column
 from .._data import check_numeric_target, check_sample_weight, task_data
 from .._labels import find_tasks
-from .._tasks import TaskInputMixin, all_or_nothing, missing_labels
-from ..linear_model._base import plain_labels
+from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
 from ..losses import Poisson
 from ..metrics import score_predictions
