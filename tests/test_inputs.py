@@ -1,13 +1,18 @@
 """What users pass: columns, labels, targets and weights mean the same in every form, or are refused."""
 
 import datetime
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from conftest import task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import learning_curve
@@ -20,7 +25,10 @@ from skmtl import (
     MeanRegularizedRegressor,
     MixedTaskModel,
     MultiTaskLasso,
+    MultiTaskMLP,
+    MultiTaskMLPClassifier,
     MultiTaskMLPRegressor,
+    MultiTaskRegressor,
     PathSearchCV,
     Pooled,
     SingleTask,
@@ -31,6 +39,7 @@ from skmtl import (
     compare,
     stack_tasks,
 )
+from skmtl.penalties import Ridge as Ridge_
 
 rng = np.random.default_rng(0)
 N = 60
@@ -371,3 +380,84 @@ def test_a_graph_of_neighbours_is_refused_with_the_way_out():
     for graph in ({"a": ["b"]}, {"a": "b"}, {"a": {"b": 1.0}}):
         with pytest.raises(ValueError, match=r"graph as a mapping must be .*got 'a': .*pairs"):
             GraphRegularizedRegressor(graph=graph).fit(X, y, tasks=tasks)
+
+
+def test_forgotten_tasks_are_said_where_the_strength_has_no_effect():
+    """Of every model: the same coefficients at twice the strength, or no warning."""
+    for name, cls in task_estimators().items():
+        model, labels = cls(max_iter=5), np.where(y > 0.5, "yes", "no") if "Classifier" in name else y
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            coef = model.fit(X, labels).coef_
+            twice = clone(model).set_params(alpha=2 * model.alpha).fit(X, labels).coef_
+            clone(model).fit(X, labels, tasks=CODES)
+        said = [str(w.message) for w in caught if "was fitted without tasks" in str(w.message)]
+        assert len(said) == (2 if np.array_equal(coef, twice) else 0), name
+
+
+# --- other ways to run ------------------------------------------------------------------------
+
+FITS = """
+import warnings
+import numpy as np
+import skmtl
+rng = np.random.default_rng(0)
+X, tasks = rng.normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
+names = [name for name in skmtl.__all__ if name.endswith("Regressor") and not name.startswith("Incomplete")]
+for name in ("MultiTaskLasso", "MeanRegularizedClassifier", "MultiTaskMLP", *names):
+    cls = getattr(skmtl, name)
+    y = (X[:, 0] > 0).astype(int) if "Classifier" in name else X[:, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cls(max_iter=3).fit(X, y, tasks=tasks).predict(X, tasks=tasks)
+skmtl.warm_up()
+print("all fitted")
+"""
+
+
+@pytest.mark.parametrize("options, variables", [((), {"NUMBA_DISABLE_JIT": "1"}), (("-OO",), {})], ids=str)
+def test_estimators_fit_without_compiler_and_docstrings(options, variables):
+    command, env = [sys.executable, *options, "-c", FITS], {**os.environ, **variables}
+    found = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert found.stdout == "all fitted\n", found.stderr
+
+
+def test_hundreds_of_penalties_add_up():
+    terms = [Ridge_(0.001)] * 500
+    for total in (sum(terms, terms[0]), sum(terms) + terms[0], terms[0] + sum(terms)):
+        assert len(total.terms) == 501
+        found, expected = (
+            MultiTaskRegressor(1.0, penalty=penalty).fit(X, y, tasks=CODES).coef_
+            for penalty in (total, Ridge_(0.501))
+        )
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+# --- units of columns in a network ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [MultiTaskMLPRegressor, MultiTaskMLPClassifier, MultiTaskMLP])
+@pytest.mark.parametrize("sharing", ["hard", "attention", "soft"])
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_a_network_learns_in_any_units(cls, sharing, solver):
+    net = cls(
+        hidden_layer_sizes=(8,), sharing=sharing, solver=solver, alpha=1e-3, max_iter=100, random_state=0,
+        learning_rate_init=0.01, check_transfer=False, early_stopping=False,
+    )  # fmt: skip
+    labels, least = (y > 0.5, 0.9) if cls is MultiTaskMLPClassifier else (y, 0.8)
+    reference = clone(net).fit(X, labels, tasks=CODES).score(X, labels, tasks=CODES)
+    assert reference > least
+    for A in (X * 1e9, X + 1e6, X * [1e8, 1.0, 1e-8], X * 1e-12 + [0, 1e-8, 1.0], X * 1e300):
+        model = clone(net).fit(A, labels, tasks=CODES)
+        assert model.score(A, labels, tasks=CODES) > least - 0.05
+        assert model.transform(A).shape == (N, model._n_features_out)
+        model.partial_fit(A, labels, tasks=CODES)
+        assert model.score(A, labels, tasks=CODES) > least - 0.05
+
+
+def test_large_units_of_sparse_columns_are_those_of_dense_ones():
+    A = sparse.random(200, 6, 0.3, random_state=0, format="csr") * 1e6
+    labels, tasks = np.asarray(A @ rng.normal(size=6)) / 1e6, np.arange(200) % 3
+    net = MultiTaskMLPRegressor(hidden_layer_sizes=(5,), max_iter=20, alpha=0.01, random_state=0)
+    dense = clone(net).fit(A.toarray(), labels, tasks=tasks).predict(A.toarray(), tasks=tasks)
+    assert_allclose(net.fit(A, labels, tasks=tasks).predict(A, tasks=tasks), dense, rtol=1e-6, atol=1e-6)

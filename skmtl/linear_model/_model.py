@@ -1,7 +1,9 @@
 """Everything that linear estimators share: parameters, fit, the linear predictor, score."""
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from numbers import Integral, Real
@@ -219,8 +221,29 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             If an argument is malformed; the message names it.
         """
         data = self._read(X, y, tasks, sample_weight)
+        self._warn_of_forgotten_tasks(data)
         with blas_threads(data):
             return self._store(self._solve(self._term(data), self._start(data)))
+
+    def _warn_of_forgotten_tasks(self, data):
+        """Warn where, without tasks, the strength of the penalty has no effect."""
+        if self._layout_ != "single" or self.alpha == 0:
+            return
+        stronger = copy(self)
+        stronger.alpha = 2 * self.alpha
+        W = np.arange(1.0, 1 + data.n_features * self._n_outputs)[None]
+        try:
+            inert = self._penalty().value(W) == stronger._penalty().value(W)
+        except TypeError:  # W is decomposed
+            return
+        if inert:
+            warnings.warn(
+                f"{type(self).__name__} was fitted without tasks: alpha={self.alpha} is about what they have "
+                "in common and has no effect. Pass tasks=, one label per row, name a column of X by "
+                "task_column, or give a y with one column per task.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
         """Smallest `alpha` at which the penalised coefficients are all zero.

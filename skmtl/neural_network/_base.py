@@ -44,6 +44,7 @@ from ._training import (
     solver_for,
 )
 from ._transfer import gains
+from ._units import Units
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
@@ -117,6 +118,8 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
         All parameters by name: ``W0``, ``b0``, ... of the trunks, of shapes (n_trunks, width below, width)
         and (n_trunks, 1, width), ``heads`` (n_tasks, n_outputs, width), ``offsets`` (n_tasks, n_outputs),
         and for attention ``gates`` (n_tasks, n_experts), ``gate_slopes`` (n_features, n_experts).
+        They act on columns of X that are scaled where absolute values go beyond 100 or stay below 1/30,
+        and shifted where they are far from zero compared with their range.
     tasks_ : ndarray of shape (n_tasks,)
         Sorted task labels (names of the columns of a 2-D y).
     n_tasks_ : int
@@ -153,8 +156,9 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
 
 def estimator(cls):
     """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
+    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
     cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", ATTRIBUTES)
-    return dataclass(eq=False, repr=False, kw_only=True)(cls)
+    return cls
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -217,6 +221,7 @@ class MLP(
     }
 
     _check_features = LinearModel._check_features
+    _units_ = None  # in networks of version 0.1.0 as well
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -324,6 +329,8 @@ class MLP(
             self._take_classes(classes)
             numbers = self._recode(y, codes)
         X, y, weight, codes = self._rows_that_count(X, check_numeric_target(numbers), tasks, sample_weight)
+        self._units_ = Units.of(X)
+        X = X if self._units_ is None else self._units_.apply(X)
         if codes is not None and self.n_tasks_ == 1:
             y, weight, codes = y[:, None], weight[:, None], None
         if len(y) <= LBFGS_ROWS:
@@ -351,9 +358,7 @@ class MLP(
         numbers = check_numeric_target(self._recode(y, codes))
         weight = np.where(missing, 0.0, weight)
         codes = np.zeros(len(y), dtype=np.intp) if codes is None and y.ndim == 1 else codes
-        rows = self._arranged(
-            self._numbers(X, self._network_.dtype), np.where(missing, 0.0, numbers), weight, codes
-        )
+        rows = self._arranged(self._inputs(X), np.where(missing, 0.0, numbers), weight, codes)
         return self._standardised(normalised(rows, self.n_tasks_))
 
     def _arranged(self, X, y, weight, codes):
@@ -398,13 +403,18 @@ class MLP(
         """Class labels of a task, None for regression."""
         return None
 
-    def _numbers(self, X, dtype=None):
+    def _numbers(self, X):
         """X as a float array or CSR matrix, of single precision where it was so."""
         X = self._check_features(X, dtype="numeric")
-        dtype = dtype or (np.float32 if X.dtype == np.float32 else np.float64)
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
         if sparse.issparse(X):
             return X.tocsr().astype(dtype, copy=False)
         return np.ascontiguousarray(X, dtype=dtype)
+
+    def _inputs(self, X):
+        """X in the units and the precision of the fitted network."""
+        X = self._numbers(X)
+        return (X if self._units_ is None else self._units_.apply(X)).astype(self._network_.dtype, copy=False)
 
     def _rows_that_count(self, X, y, tasks, sample_weight):
         """X, y, weights and positions of tasks without the rows of weight zero."""
@@ -537,7 +547,7 @@ class MLP(
     def _linear_predictor(self, X, tasks):
         """Predictors in the units of the targets, and positions of tasks, as linear models have them."""
         X, codes = self._predict_inputs(X, tasks)
-        X = self._numbers(X, self._network_.dtype)
+        X = self._inputs(X)
         center, scale, network = self._center_[:, None], self._scale_[:, None], self._network_
         if codes is None or self.n_tasks_ == 1:
             eta = network.predict(self._theta_, X) * scale + center
@@ -588,7 +598,5 @@ class MLP(
         """
         check_is_fitted(self)
         self._check_columns(X, reset=False)
-        X = self._numbers(
-            X if self.task_column is None else split_task_column(X, self.task_column)[0], self._network_.dtype
-        )
+        X = self._inputs(X if self.task_column is None else split_task_column(X, self.task_column)[0])
         return self._network_.represent(self._theta_, X)
