@@ -8,6 +8,8 @@ Two layouts with the same methods, so that nothing behind them asks which one it
   Sample-side arrays have shape ``(n_samples, n_tasks)``.
 """
 
+import math
+import os
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
@@ -63,6 +65,20 @@ def refuse_masked(values, name):
             f"{name} is a masked array with {masked} masked entries, which would be used as they are: drop "
             f"these rows, or impute the entries ({name}.filled(...))."
         )
+
+
+def refuse_size(shape, what):
+    """MemoryError, before it is asked for, that names an array of floats beyond the memory of the machine."""
+    needed = 8 * math.prod(int(size) for size in shape)
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not known on all systems
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= memory:
+        return
+    raise MemoryError(
+        f"{what} of shape {tuple(shape)} would take {needed / 2**30:.3g} GiB; this machine has "
+        f"{memory / 2**30:.3g} GiB. Fit on fewer columns of X or fewer tasks."
+    )
 
 
 def check_sample_weight(sample_weight, shape):

@@ -5,7 +5,7 @@ from copy import copy
 import numpy as np
 from scipy import sparse
 
-from ._data import make_task_data
+from ._data import make_task_data, refuse_size
 from ._labels import find_tasks
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
@@ -123,7 +123,9 @@ class TaskStatistics:
     def from_data(cls, data, columns=slice(None)):
         """Moments of a `TaskData` object under its row weights, of all or some of the features."""
         T, D = data.n_tasks, data.n_designs
+        refuse_size((data.n_features,), "a row of X")
         p = len(np.arange(data.n_features)[columns])
+        refuse_size((D, p, p), "the second moments of X")
         stats = cls(
             tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
             x_mean=np.zeros((D, p)), y_mean=np.zeros(T),

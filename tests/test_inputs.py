@@ -461,3 +461,12 @@ def test_large_units_of_sparse_columns_are_those_of_dense_ones():
     net = MultiTaskMLPRegressor(hidden_layer_sizes=(5,), max_iter=20, alpha=0.01, random_state=0)
     dense = clone(net).fit(A.toarray(), labels, tasks=tasks).predict(A.toarray(), tasks=tasks)
     assert_allclose(net.fit(A, labels, tasks=tasks).predict(A, tasks=tasks), dense, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mean", "lasso", "classifier", "mixed", "network"])
+def test_sizes_beyond_memory_are_named_before_they_are_asked_for(name):
+    wide = sparse.csr_array((np.ones(N), (np.arange(N), np.arange(N))), shape=(N, 2**45))
+    with pytest.raises(MemoryError, match=r"of shape \(.*35184372088832.* would take .* GiB; this"):
+        clone(MODELS[name]).fit(wide, target(MODELS[name]), tasks=CODES)
+    with pytest.raises(MemoryError, match=r"(a row|the second moments) of X of shape"):
+        TaskStatistics.from_arrays(wide, y, CODES)

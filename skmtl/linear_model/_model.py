@@ -16,7 +16,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from .._columns import refuse_text, told_apart
-from .._data import check_numeric_target, is_clean, predict_rows, task_data
+from .._data import check_numeric_target, is_clean, predict_rows, refuse_size, task_data
 from .._tasks import TaskInputMixin, all_or_nothing
 from .._terms import make_term
 from ..metrics import score_predictions
@@ -304,6 +304,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         if numbers is not y or y.dtype != np.float64:  # else they are checked
             numbers = check_numeric_target(numbers)
         data = task_data(X, numbers, tasks, sample_weight, self.task_weight, self.tasks_)
+        refuse_size((data.n_tasks, self._n_outputs * data.n_features), "coef_")
         self._prepare(data)
         return data
 

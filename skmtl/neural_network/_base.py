@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._columns import split_task_column
-from .._data import check_numeric_target, check_sample_weight, task_data
+from .._data import check_numeric_target, check_sample_weight, refuse_size, task_data
 from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
@@ -322,6 +322,7 @@ class MLP(
         """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._numbers(X)
+        refuse_size((X.shape[1],), "a weight for every column")
         codes = None if tasks is None else find_tasks(tasks, self.tasks_)
         if classes is None:
             numbers = self._encode(y, tasks, sample_weight)
@@ -468,6 +469,7 @@ class MLP(
             raise ValueError(
                 f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
             )
+        refuse_size((rows.X.shape[1], hidden[0]), "the first layer")
         network = Network(
             rows.X.shape[1],
             self._losses(),
