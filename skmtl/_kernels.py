@@ -18,6 +18,11 @@ def _cacheable():
     return True
 
 
+def _plain(kernel):
+    """The function that a kernel was compiled from: itself where NUMBA_DISABLE_JIT is set."""
+    return getattr(kernel, "py_func", kernel)
+
+
 _OPTIONS = {"cache": _cacheable(), "nogil": True, "fastmath": _MATH}
 
 
@@ -386,7 +391,7 @@ def adam_double(theta, gradient, first, second, gain, gain_square, step, eps):
 
 
 # in single precision; all numbers are float32, or the loop would run in double precision
-adam_single = njit(error_model="numpy", **_OPTIONS)(adam_double.py_func)
+adam_single = njit(error_model="numpy", **_OPTIONS)(_plain(adam_double))
 
 
 @njit(**_OPTIONS)
@@ -408,8 +413,8 @@ def relu_back_double(D, A):
                 D[g, i, j] *= A[g, i, j] > 0
 
 
-relu_single = njit(**_OPTIONS)(relu_double.py_func)
-relu_back_single = njit(**_OPTIONS)(relu_back_double.py_func)
+relu_single = njit(**_OPTIONS)(_plain(relu_double))
+relu_back_single = njit(**_OPTIONS)(_plain(relu_back_double))
 
 # the kernels that Python calls and the types it passes, for `skmtl.warm_up`
 _F, _VECTOR, _MATRIX, _CUBE = float64, float64[::1], float64[:, ::1], float64[:, :, ::1]

@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import linear_model
-from ._data import column_names
+from ._columns import column_names
+from ._data import as_target
 from ._split import holds_classes
 from ._tasks import missing_labels
 from .comparison import compare
@@ -137,7 +138,7 @@ def _models(X, y, tasks, scoring, random_state):
 
 def _are_classes(y):
     """Whether the targets are classes: text, truth values, or a few whole numbers."""
-    y = np.asarray(y)
+    y = as_target(y)
     present = y[~missing_labels(y)]
     if present.dtype.kind in "OUSb":
         return True

@@ -12,8 +12,10 @@ from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_obje
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_response_method, _num_samples
 
-from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
-from ._tasks import final_task_column, missing_labels, refuse, task_labels
+from ._columns import column_names
+from ._data import as_target, check_sample_weight
+from ._labels import check_tasks, encode_tasks
+from ._tasks import final_task_column, missing_labels, plain_labels, refuse, task_labels
 
 __all__ = [
     "average_relative_rmse",
@@ -281,9 +283,9 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
 
 def score_predictions(estimator, y_true, y_pred, sample_weight=None):
     """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
-    metric = accuracy_score if is_classifier(estimator) else r2_score
+    metric, y_true = accuracy_score if is_classifier(estimator) else r2_score, as_target(y_true)
     if y_pred.ndim == 2:
-        if missing_labels(np.asarray(y_true)).all():
+        if missing_labels(y_true).all():
             raise ValueError("y holds no label (all missing): there is nothing to score.")
         return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
     return metric(y_true, y_pred, sample_weight=sample_weight)
@@ -484,7 +486,9 @@ def _resolve(metric):
 def _task_blocks(y_true, y_pred, tasks, sample_weight):
     """Task names, and per task (targets, predictions, weights or None) without missing labels."""
     names = column_names(y_true)
-    y_true = check_array(y_true, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true")
+    y_true = check_array(
+        as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
+    )
     y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
     check_consistent_length(y_true, y_pred)
     if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
@@ -506,15 +510,10 @@ def _task_blocks(y_true, y_pred, tasks, sample_weight):
     weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
     weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
     blocks = [
-        tuple(None if a is None else _plain(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
+        tuple(None if a is None else plain_labels(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
         for t in columns
     ]
     return names or list(columns), [_positive(block) for block in blocks]
-
-
-def _plain(values):
-    """Values of one task as an array of their type: other tasks may have labels of another."""
-    return np.array(values.tolist()) if values.dtype == object and len(values) else values
 
 
 def _positive(block):

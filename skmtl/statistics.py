@@ -5,7 +5,8 @@ from copy import copy
 import numpy as np
 from scipy import sparse
 
-from ._data import find_tasks, make_task_data
+from ._data import make_task_data, refuse_size
+from ._labels import find_tasks
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
 ROUNDING = 16 * np.finfo(float).eps  # of a mean, relative to it
@@ -99,7 +100,8 @@ class TaskStatistics:
         -------
         TaskStatistics
         """
-        return cls.from_data(make_task_data(X, y, tasks, sample_weight=sample_weight))
+        data = make_task_data(X, y, tasks, sample_weight=sample_weight)
+        return cls.from_data(data)._times(data.unit)
 
     @classmethod
     def from_batches(cls, batches):
@@ -122,7 +124,9 @@ class TaskStatistics:
     def from_data(cls, data, columns=slice(None)):
         """Moments of a `TaskData` object under its row weights, of all or some of the features."""
         T, D = data.n_tasks, data.n_designs
+        refuse_size((data.n_features,), "a row of X")
         p = len(np.arange(data.n_features)[columns])
+        refuse_size((D, p, p), "the second moments of X")
         stats = cls(
             tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
             x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
@@ -159,6 +163,16 @@ class TaskStatistics:
             self.xx[d, j], self.xx[d, :, j] = 0.0, 0.0
             self.xy[d if len(self.xx) == self.n_tasks else slice(None), j] = 0.0
         return self
+
+    def _times(self, unit):
+        """Moments with the weights of every task times a number."""
+        if (unit == 1).all():
+            return self
+        design = unit[: len(self.xx), None, None]
+        return TaskStatistics(
+            self.tasks, self.count, self.weight * unit, self.x_mean, self.y_mean,
+            self.xx * design, self.xy * unit[:, None], self.yy * unit,
+        )  # fmt: skip
 
     def shifted(self, x_offset, y_offset):
         """Moments of x - x_offset and y - y_offset."""

@@ -12,14 +12,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._data import resolve_task_weight
-from .._tasks import missing_labels
+from .._tasks import all_or_nothing, missing_labels, plain_labels
 from .._terms import MomentsTerm
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ..solvers.solve import blas_threads
 from ..statistics import TaskStatistics
 from ._model import LinearModel, estimator
 
-__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "plain_labels", "used_labels"]
+__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "used_labels"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -40,6 +40,7 @@ class LinearRegressor(RegressorMixin, LinearModel):
         self._loss().check(y)
         return y
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_statistics(self, stats):
         """Fit from second moments instead of rows.
@@ -69,6 +70,7 @@ class LinearRegressor(RegressorMixin, LinearModel):
             raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
         if not self._loss().quadratic:
             raise ValueError(f"loss={self.loss!r} needs the rows; statistics serve the squared error only.")
+        self._forget()
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
         self.n_features_in_ = stats.n_features + (self.task_column is not None)
         self._prepare(stats)
@@ -235,11 +237,6 @@ def used_labels(y, sample_weight):
     if sample_weight is not None:
         used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
     return used
-
-
-def plain_labels(labels):
-    """Labels as an array of one type."""
-    return np.array(labels.tolist()) if labels.dtype == object else labels
 
 
 def _warn_of_absent(data, classes):

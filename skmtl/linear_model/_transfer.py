@@ -6,15 +6,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._data import (
-    check_sample_weight,
-    check_tasks,
-    encode_tasks,
-    find_tasks,
-    make_task_data,
-    split_task_column,
-)
+from .._columns import split_task_column
+from .._data import check_sample_weight, make_task_data
+from .._labels import check_tasks, encode_tasks, find_tasks
 from .._problem import Problem, best_scale
+from .._tasks import all_or_nothing
 from .._terms import make_term
 from .._terms._base import DualPoint
 from ..penalties import Clusters, Factorized, InfConv
@@ -27,6 +23,7 @@ from ..solvers.solve import run
 class TransferMixin:
     """`fit_task` of linear models."""
 
+    @all_or_nothing
     def fit_task(self, X_new, y_new, task="new", *, sample_weight=None):
         """Add one task to the fitted model, with what its tasks share held fixed.
 
