@@ -302,7 +302,7 @@ def test_sample_weights_count():
 
 def test_weights_beside_tasks():
     """Without routing they reach the fit and a scorer that takes them."""
-    layout, folds = make_layout("weighted"), TaskKFold(5)
+    layout, folds = make_layout("weighted"), TaskKFold(5, shuffle=True, random_state=0)
     args = {"tasks": layout.tasks, "sample_weight": layout.sample_weight}
     found = PathSearchCV(
         MultiTaskLasso(tol=1e-10), ALPHAS, scoring=task_scorer("r2", average="pooled")

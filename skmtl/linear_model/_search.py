@@ -60,8 +60,8 @@ class PathSearchCV(BaseSearchCV):
     param_grid : dict of {str: sequence}, or list of these, default=None
         Other parameters to search; the strength must not be among them.
     cv : int, splitter or iterable of splits, default=None
-        By default and for an int as in `GridSearchCV`, but `TaskKFold` where rows have task labels or
-        labels are missing.
+        By default 5 folds, an int for their number: where rows have task labels or labels are missing
+        shuffled ones of `TaskKFold`, always the same, else as in `GridSearchCV`.
     scoring : str, callable, list, tuple or dict, default=None
         As in `GridSearchCV`; also a `skmtl.metrics.task_scorer`. By default the estimator's `score`.
     refit : bool, str or callable, default=True
@@ -283,10 +283,12 @@ class PathSearchCV(BaseSearchCV):
         if not (self.cv is None or isinstance(self.cv, Integral)):
             return check_cv(self.cv, y, classifier=is_classifier(self.estimator)), split_params
         n_splits = 5 if self.cv is None else self.cv
+        # shuffled, as rows of a task are often sorted by their target or class
+        folds = TaskKFold(n_splits, shuffle=True, random_state=0)
         if np.ndim(y) == 2:
-            return (TaskKFold(n_splits) if missing_labels(np.asarray(y)).any() else check_cv(n_splits)), {}
+            return (folds if missing_labels(np.asarray(y)).any() else check_cv(n_splits)), {}
         if tasks is not None:
-            return TaskKFold(n_splits), {"tasks": tasks}
+            return folds, {"tasks": tasks}
         column, may_move = final_task_column(self.estimator)
         if column is None:
             return check_cv(n_splits, y, classifier=is_classifier(self.estimator)), {}
@@ -295,7 +297,8 @@ class PathSearchCV(BaseSearchCV):
                 f"task_column={column!r} is a column that earlier steps of the Pipeline put out; give "
                 "cv=TaskKFold(task_column=...) the column of X that holds the tasks."
             )
-        return TaskKFold(n_splits, task_column=column), {}
+        folds.task_column = column
+        return folds, {}
 
     # --- the search ---
 
