@@ -13,7 +13,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import MultiTaskElasticNetCV as SklearnElasticNetCV
 from sklearn.linear_model import MultiTaskLassoCV as SklearnLassoCV
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, ShuffleSplit, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -29,6 +29,7 @@ from skmtl import (
     PathSearchCV,
     SingleTask,
     TaskKFold,
+    TaskStatistics,
 )
 from skmtl.linear_model._fold_moments import FoldMoments
 from skmtl.losses import Huber
@@ -112,6 +113,22 @@ def test_moments_of_the_folds_give_what_the_rows_give(kind, cv, monkeypatch):
     monkeypatch.setattr(FoldMoments, "of", classmethod(lambda cls, *args: None))
     by_rows = clone(search).fit(layout.X, layout.y, **tasks_of(layout))
     same(by_moments, by_rows, atol=1e-8)
+
+
+@pytest.mark.parametrize("cv", [KFold(5), ShuffleSplit(5, random_state=0), RepeatedKFold(random_state=0)])
+@pytest.mark.parametrize("size", [1e4, 1e7, 1e9])
+def test_a_row_of_huge_numbers_does_not_spoil_the_other_folds(cv, size):
+    """Moments of the training set without it are those of its rows."""
+    layout = make_layout("stacked")
+    layout.X = layout.X.copy()
+    layout.X[5, 3] = size
+    splits = list(cv.split(layout.X))
+    moments = FoldMoments.of(MultiTaskLasso(), layout.X, layout.y, tasks_of(layout), splits)
+    for k, (train, _) in enumerate(splits):
+        rows = TaskStatistics.from_arrays(layout.X[train], layout.y[train], layout.tasks[train])
+        for name in ("x_mean", "xx", "xy", "yy"):
+            found, wanted = getattr(moments.training(k), name), getattr(rows, name)
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9 * np.abs(wanted).max())
 
 
 SCORES = {

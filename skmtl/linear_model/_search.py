@@ -45,8 +45,8 @@ class PathSearchCV(BaseSearchCV):
     .. math:: \hat\alpha = \arg\max_\alpha \frac{1}{K} \sum_{k=1}^K \mathrm{score}_k(\hat W_k(\alpha)),
 
     but computes the solutions of a fold as one path: each strength starts from the solution at the one
-    before, on the same data terms. For the squared loss the second moments of a training set are those of
-    all rows less those of its test set, and R^2 and squared errors are computed from them too.
+    before, on the same data terms. For the squared loss the second moments of a training set are the sums of
+    those of the other test sets, and R^2 and squared errors are computed from them too.
 
     Parameters
     ----------
