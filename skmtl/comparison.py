@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from ._data import check_tasks, column_names, encode_tasks
-from ._folds import SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._tasks import final_task_column, missing_labels, task_labels
 from .baselines import Pooled, SingleTask
 from .metrics import _TaskScorer, task_scorer
@@ -105,7 +105,10 @@ def compare(
     p-values are those of the corrected resampled t-test, which accounts for the overlap of training
     sets: with J folds and differences :math:`d_j`,
     :math:`t = \bar d / \sqrt{(1/J + n_\mathrm{test}/n_\mathrm{train}) \, s_d^2}`. Beside them p_tasks is
-    that of a sign test: could as many tasks gain (or lose) by chance?
+    that of a sign test: could as many tasks gain (or lose) by chance? Models whose errors differ by less
+    than 0.1% are taken for alike, as solvers stop before their last digits: they have no p-value, and such a
+    gain of a task counts as none. Test sets on which the score is undefined, such as an area under the ROC
+    curve of one class, are left out with a warning.
 
     References
     ----------
@@ -316,8 +319,8 @@ class Comparison:
         brier or error_rate: mean over labels), and seconds per fold.
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
-        over the reference, hurt (the gain is negative), clearly_hurt (by more than two standard
-        errors).
+        over the reference, hurt (it loses more than 0.1%), clearly_hurt (by more than two standard
+        errors as well).
     verdict : str
         What follows from it, in words.
     score : str
@@ -446,8 +449,8 @@ def _gains(folds, model, shape, codes, names):
         e, r = errors[rows][seen], reference[rows][seen]
         n, lost = len(e), e - r
         gain = 1 - e.sum() / r.sum() if n and r.sum() > 0 else np.nan
-        clear = n > 2 and lost.mean() > 2 * lost.std(ddof=1) / np.sqrt(n)
-        yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < 0), bool(clear)
+        clear = n > 2 and gain < -ALIKE and lost.mean() > 2 * lost.std(ddof=1) / np.sqrt(n)
+        yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < -ALIKE), bool(clear)
 
 
 def _rows(folds, gains, measure):
@@ -456,7 +459,7 @@ def _rows(folds, gains, measure):
         tested = [(row[2], row[3]) for row in gains if row[0] == name and row[2]]
         n, error = np.array(tested).T
         error = np.sqrt(error).mean() if measure == "rmse" else n @ error / n.sum()
-        sd = np.std(folds.scores[name], ddof=1) if len(folds.splits) > 1 else np.nan
+        sd = np.std(folds.scores[name], ddof=1) if len(folds.scores[name]) > 1 else np.nan
         yield (
             name,
             folds.mean[name],
@@ -470,7 +473,7 @@ def _rows(folds, gains, measure):
 
 def _sign_test(gains):
     """Number of tasks that gain, and the two-sided p-value of as many by chance."""
-    won, lost = (sum(gain * sign > 0 for gain in gains) for sign in (1, -1))
+    won, lost = (sum(gain * sign > ALIKE for gain in gains) for sign in (1, -1))
     return won, stats.binomtest(won, won + lost).pvalue if won + lost else np.nan
 
 
@@ -514,6 +517,8 @@ def _verdict(folds, gains, estimators):
 
 def _standing(folds, model, other):
     """How the scores of two models compare, with the p-value."""
+    if folds.alike(model, other):
+        return "no different from"
     p = folds.test(model, other)[1]
     if folds.clearly_better(model, other):
         return f"clearly better (p = {p:.2g}) than"
