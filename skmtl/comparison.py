@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
-import sklearn
 from scipy import sparse, stats
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, check_cv, cross_val_predict
+from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
@@ -21,16 +18,12 @@ from sklearn.utils.validation import _num_samples
 
 from ._data import check_tasks, column_names, encode_tasks
 from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._rivals import BASELINES, baseline
 from ._tasks import final_task_column, missing_labels, task_labels
-from .baselines import Pooled, SingleTask
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
 __all__ = ["Comparison", "compare"]
-
-ALPHAS = np.logspace(-2, 5, 15)
-LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)
-BASELINES = ("single", "pooled", "intercepts", "mean")
 
 
 def compare(
@@ -97,7 +90,8 @@ def compare(
 
     * "single": `SingleTask` ridge or logistic regression with one common strength, the one with the
       least error over all tasks (leave-one-out for ridge, 3 folds for logistic). A strength of its own
-      for each task is weaker, since few rows cannot choose it.
+      for each task is weaker, since few rows cannot choose it. The grids of all baselines grow while the
+      best strength is at their edge.
     * "pooled": `Pooled` ridge or logistic regression.
     * "intercepts": the same with shrunken task intercepts (``task_indicators=True``).
     * "mean": each task's own training mean or class frequencies.
@@ -222,62 +216,10 @@ def _baselines(baselines, estimators):
     steps = next((steps for steps in (_final_step(e)[1] for e in estimators) if steps), [])
     columns = [final_task_column(estimator)[0] for estimator in estimators]
     column = next((column for column in columns if column is not None), None)
-    models = {name: _baseline(name, is_classifier(estimators[0]), column) for name in baselines}
+    models = {name: baseline(name, is_classifier(estimators[0]), column) for name in baselines}
     if steps:
         models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
     return models
-
-
-def _baseline(name, classification, column):
-    if name == "single":
-        return (_SingleTaskLogistic if classification else _SingleTaskRidge)(task_column=column)
-    if name == "mean":
-        dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor()
-        return SingleTask(dummy, task_column=column)
-    model = sklearn.linear_model.RidgeCV(ALPHAS)
-    if classification:
-        folds = StratifiedKFold(3, shuffle=True, random_state=0)
-        grid = {"C": 1 / LOGISTIC_ALPHAS}
-        model = GridSearchCV(
-            sklearn.linear_model.LogisticRegression(max_iter=1000), grid, scoring="neg_log_loss", cv=folds
-        )
-    return Pooled(model, task_indicators=name == "intercepts", task_column=column)
-
-
-class _SingleTaskRidge(SingleTask):
-    """Ridge per task with the common strength of least leave-one-out error over all tasks."""
-
-    def __init__(self, task_column=None):
-        super().__init__(sklearn.linear_model.Ridge(), task_column=task_column)
-
-    def _template(self, parts):
-        errors = np.zeros(len(ALPHAS))
-        for X, y, _ in parts:
-            if len(y) > 1:
-                errors += (
-                    sklearn.linear_model.RidgeCV(ALPHAS, store_cv_results=True)
-                    .fit(X, y)
-                    .cv_results_.sum(axis=0)
-                )
-        return sklearn.linear_model.Ridge(ALPHAS[errors.argmin()])
-
-
-class _SingleTaskLogistic(SingleTask):
-    """Logistic regression per task with the common strength of least log loss in 3 folds."""
-
-    def __init__(self, task_column=None):
-        super().__init__(sklearn.linear_model.LogisticRegression(max_iter=1000), task_column=task_column)
-
-    def _template(self, parts):
-        candidates = [
-            sklearn.linear_model.LogisticRegression(C=1 / alpha, max_iter=1000) for alpha in LOGISTIC_ALPHAS
-        ]
-        losses = np.zeros(len(candidates))
-        for X, y, _ in parts:
-            if min(counts := np.unique(y, return_counts=True)[1]) >= 3 and len(counts) > 1:
-                proba = [cross_val_predict(model, X, y, cv=3, method="predict_proba") for model in candidates]
-                losses += [len(y) * log_loss(y, p) for p in proba]
-        return candidates[losses.argmin()]
 
 
 def _scorer(scoring, models, y):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import warnings
 
 import matplotlib
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
+from skmtl._suggest import _kind
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import compare
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -402,6 +404,58 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
     assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("y", "kind", "says"),
+    [
+        (np.arange(60) % 7 - 3, "Regressor", False),
+        ((np.arange(60) % 7 - 3).astype(float), "Regressor", False),
+        (np.arange(60) % 5 * 10, "Regressor", False),
+        (np.arange(60) % 7, "Regressor", False),  # fewer than ten rows of each
+        (np.zeros(60), "Regressor", False),
+        (np.arange(60) / 7, "Regressor", False),
+        (np.where(np.arange(60) % 4, np.arange(60) / 7, None).reshape(30, 2), "Regressor", False),
+        (np.arange(60) % 3, "Classifier", True),
+        (np.arange(60) % 5 + 1.0, "Classifier", True),
+        (np.arange(60) % 2, "Classifier", False),
+        (np.arange(60) % 2 == 0, "Classifier", False),
+        (np.array(["a", "b", "c"])[np.arange(60) % 3], "Classifier", False),
+        (np.array(["a", "b", None], dtype=object)[np.arange(60) % 3].reshape(30, 2), "Classifier", False),
+    ],
+)
+def test_what_the_targets_are_is_stated_or_plain(y, kind, says):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert _kind(y, None) == kind
+    assert [bool(re.search("is taken for . classes.*task_type=", str(w.message))) for w in caught] == [
+        True
+    ] * says
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _kind(y, "regression") == "Regressor" and _kind(y, "classification") == "Classifier"
+    with pytest.raises(ValueError, match="task_type must be 'regression', 'classification' or None"):
+        suggest(RELATED.X, RELATED.y, RELATED.tasks, task_type="multiclass")
+
+
+def test_suggest_takes_whole_numbers_for_numbers_if_told():
+    p = make_multitask_regression(3, 30, 2, structure="mean", random_state=0)
+    y = np.clip(np.round(p.y / p.y.std()), -1, 1).astype(int) + 1
+    found = suggest(p.X, y, p.tasks, task_type="regression", cv=2)
+    assert all(name.endswith("Regressor") for name in found.models)
+
+
+@pytest.mark.parametrize(("classes", "factor"), [(False, 1e-3), (False, 1e3), (True, 0.03)])
+def test_grids_of_the_baselines_grow(factor, classes):
+    """In any units of the features they choose what fits best as far as scikit-learn solves it."""
+    p = CLASSES if classes else RELATED
+    model = Pooled(LogisticRegression(max_iter=1000) if classes else Ridge())
+    scoring = task_scorer("neg_log_loss" if classes else "r2", average="pooled")
+    options = {"cv": 3, "baselines": ["single", "pooled"], "scoring": scoring}
+    found = compare({"m": model}, p.X * factor, p.y, p.tasks, **options)
+    wanted = compare({"m": model}, p.X, p.y, p.tasks, **options)
+    for name in ("single", "pooled"):
+        assert_allclose(row(found, name)["mean"], row(wanted, name)["mean"], atol=0.02)
 
 
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
