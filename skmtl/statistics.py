@@ -12,6 +12,7 @@ CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache b
 ROUNDING = 16 * np.finfo(float).eps  # of a mean, relative to it
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
+LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
 
 
 def loop_pays(n_tasks, n_features):
@@ -190,16 +191,19 @@ class TaskStatistics:
     def __add__(self, other):
         """Moments of the rows of both."""
         self._check_mergeable(other)
-        tasks = np.union1d(self.tasks, other.tasks)
+        tasks = _all_labels(self.tasks, other.tasks)
         expand = not (self._shares(tasks) and other._shares(tasks))
         a, b = self._on(tasks, expand), other._on(tasks, expand)
         weight = a.weight + b.weight
         return _merge(a, b, weight, a.weight * b.weight / weight, sign=1.0)
 
     def __sub__(self, other):
-        """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish."""
+        """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish.
+
+        Refused where the rows taken away are so much larger than the others that no digits would be left.
+        """
         self._check_mergeable(other)
-        absent = np.setdiff1d(other.tasks, self.tasks)
+        absent = other.tasks[find_tasks(other.tasks, self.tasks) < 0]
         if len(absent):
             raise ValueError(
                 f"cannot subtract statistics of tasks that are not there: {absent.tolist()[:5]}."
@@ -211,7 +215,9 @@ class TaskStatistics:
         left = a.count > b.count
         a, b = a._keep(left), b._keep(left)
         weight = a.weight - b.weight
-        return _merge(a, b, weight, a.weight * b.weight / weight, sign=-1.0)
+        left = _merge(a, b, weight, a.weight * b.weight / weight, sign=-1.0)
+        _check_digits(a, left)
+        return left
 
     def _check_mergeable(self, other):
         if not isinstance(other, TaskStatistics):
@@ -252,6 +258,39 @@ class TaskStatistics:
             self.tasks[left], self.count[left], self.weight[left], self.x_mean[d], self.y_mean[left],
             self.xx[d], self.xy[left], self.yy[left],
         )  # fmt: skip
+
+
+def _all_labels(a, b):
+    """The labels of both, sorted; each must be itself among them, not its text or the nearest float."""
+    try:
+        both = np.union1d(a, b)
+    except TypeError:  # labels that cannot be sorted
+        both = np.array([])
+    if (find_tasks(a, both) < 0).any() or (find_tasks(b, both) < 0).any():
+        raise ValueError(
+            f"the tasks of the two are labels of different kinds, {a[:3].tolist()} ({a.dtype}) and "
+            f"{b[:3].tolist()} ({b.dtype}), which have no type in common; use labels of one type."
+        )
+    return both
+
+
+def _check_digits(whole, left):
+    """Raise where the variances that are left of `whole` are about its rounding errors."""
+    eps = np.finfo(np.float64).eps
+    D, lost = len(left.xx), []
+    for name, before, after, weight in (
+        ("X", *(np.diagonal(stats.xx, axis1=1, axis2=2) for stats in (whole, left)), left.weight[:D]),
+        ("y", whole.yy[:, None], left.yy[:, None], left.weight),
+    ):
+        variance = (after / weight[:, None]).max(axis=0)  # of all tasks: a column may be constant in some
+        off = (eps * before / weight[:, None]).max(axis=0) > LOST * variance
+        if off.any():
+            lost.append("y" if name == "y" else f"column(s) {np.flatnonzero(off)[:5].tolist()} of X")
+    if lost:
+        raise ValueError(
+            f"cannot subtract these statistics: in {' and '.join(lost)} the rows taken away vary so much "
+            "more than those left that rounding would decide. Add up the statistics of the rows that stay."
+        )
 
 
 def _merge(a, b, weight, cross, sign):

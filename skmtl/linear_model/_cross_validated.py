@@ -22,7 +22,7 @@ CV_PARAMETERS = """alphas : int or array-like of shape (n_alphas,), default=100
     eps : float, default=1e-3
         Least strength over the greatest, where `alphas` is a number.
     cv : int, splitter or iterable of splits, default=None
-        By default 5 folds; `TaskKFold` where rows have task labels or labels are missing.
+        By default 5 folds, shuffled ones of `TaskKFold` where rows have task labels or labels are missing.
     n_jobs : int, default=None
         Number of processes."""
 

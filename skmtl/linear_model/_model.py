@@ -290,6 +290,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _alpha_grid(self, term, n_alphas, eps):
         """Falling strengths on a geometric scale over the range that matters, of a model with alpha = 1."""
         bounds = alpha_range(term, self._omega(), self.ridge, self._shared_mean(), eps)
+        if not bounds[1] > 0:  # a constant target, or features that say nothing: any strength gives zeros
+            bounds = 1.0, eps
         return np.geomspace(*bounds, n_alphas)
 
     def _omega(self):
