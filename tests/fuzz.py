@@ -38,14 +38,14 @@ class Hang(BaseException):
     """A case took more than its time."""
 
 
-def verdict(case):
+def verdict(case, limit=LIMIT):
     """(kind, detail) of a case: "ok", "warned", "refused", or a fault."""
 
     def stop(*_):
         raise Hang
 
     signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, LIMIT)
+    signal.setitimer(signal.ITIMER_PROF, limit)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -54,7 +54,7 @@ def verdict(case):
     except Wrong as error:
         return ("nan" if str(error).startswith("NaN") else "wrong"), str(error)
     except Hang:
-        return "hang", f"more than {LIMIT:g} s"
+        return "hang", f"more than {limit:g} s"
     except Exception as error:
         if not is_raw(error):
             return "refused", str(error)
@@ -92,18 +92,18 @@ def smallest(case, kind, tries=60):
 
 def signature(case, kind, detail):
     """What faults of one cause have in common, about."""
-    return case.oracle, kind, re.sub(r"-?\d[\d.e+-]*|inf|nan", "#", detail)[:120]
+    return case.oracle if kind in FAULTS else "any", kind, re.sub(r"-?\d[\d.e+-]*|inf|nan", "#", detail)[:120]
 
 
 # --- many cases ---
 
 
-def work(first, last, pipe):
+def work(first, last, limit, pipe):
     """Sends (seed, kind, detail, seconds) of every case."""
     for seed in range(first, last):
         pipe.send((seed, None, None, 0.0))
         start = time.process_time()
-        found = verdict(case_of(seed))
+        found = verdict(case_of(seed), limit)
         pipe.send((seed, *found, time.process_time() - start))
     pipe.close()
 
@@ -111,14 +111,16 @@ def work(first, last, pipe):
 class Worker:
     """A process on a range of seeds, started again behind a case that killed it or never ended."""
 
-    def __init__(self, first, last):
-        self.last = last
+    def __init__(self, first, last, limit):
+        self.last, self.limit = last, limit
         self.start(first)
 
     def start(self, first):
         self.pipe, end = multiprocessing.Pipe(duplex=False)
         self.seed, self.since = first, time.monotonic()
-        self.process = multiprocessing.Process(target=work, args=(first, self.last, end), daemon=True)
+        self.process = multiprocessing.Process(
+            target=work, args=(first, self.last, self.limit, end), daemon=True
+        )
         self.process.start()
         end.close()
 
@@ -134,8 +136,8 @@ class Worker:
                     return found, True
         except EOFError:
             found.append((self.seed, "dead", "the process died", 0.0))
-        if time.monotonic() - self.since > 10 * LIMIT:
-            found.append((self.seed, "hang", "no end and no way to interrupt it", 10 * LIMIT))
+        if time.monotonic() - self.since > 10 * self.limit:
+            found.append((self.seed, "hang", "no end and no way to interrupt it", 10 * self.limit))
             self.process.kill()
         if found and found[-1][1] in ("dead", "hang") and not self.process.is_alive():
             if self.seed + 1 >= self.last:
@@ -144,7 +146,7 @@ class Worker:
         return found, False
 
 
-def run_many(seeds, jobs, out):
+def run_many(seeds, jobs, out, limit):
     """Writes one line per case to a file; seeds that it holds are not run again."""
     known = {json.loads(line)["seed"] for line in out.open()} if out.exists() else set()
     left = [seed for seed in seeds if seed not in known]
@@ -159,7 +161,7 @@ def run_many(seeds, jobs, out):
     with out.open("a") as file:
         while ranges or workers:
             while ranges and len(workers) < jobs:
-                workers.append(Worker(*ranges.pop(0)))
+                workers.append(Worker(*ranges.pop(0), limit))
             for worker in list(workers):
                 found, ended = worker.results()
                 for seed, kind, detail, seconds in found:
@@ -201,6 +203,7 @@ def main():
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds of processor time of a case")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("fuzz.jsonl"))
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--case", help="fields of one case, as printed")
@@ -208,10 +211,10 @@ def main():
     args = parser.parse_args()
     if args.case or args.seed is not None:
         case = plain(**ast.literal_eval(args.case)) if args.case else case_of(args.seed)
-        print(described(case), *verdict(case), sep="\n")
+        print(described(case), *verdict(case, args.limit), sep="\n")
         return
     seeds = range(args.first, args.first + args.cases)
-    run_many(seeds, args.jobs, args.out)
+    run_many(seeds, args.jobs, args.out, args.limit)
     report(args.out, seeds, not args.no_shrink)
 
 

@@ -161,7 +161,7 @@ def make_model(case, labels, **changes):
         for key in ("alpha", "intercept_alpha", "ridge", "fit_intercept", "task_weight", "solver", "positive")
         if key in inspect.signature(cls).parameters
     }
-    if case.mean_alpha != "default":
+    if case.mean_alpha != "default" and not case.model.startswith("Incomplete"):
         params["mean_alpha"] = case.mean_alpha
     if case.model.endswith("CV"):
         params = {"alphas": 4, "cv": 3, "fit_intercept": case.fit_intercept}

@@ -153,7 +153,8 @@ def null_scale(case, rows):
             total += min(square, np.average(np.abs(y), weights=w[at]))
         else:
             total += 0.5 * square
-    return float(total)
+    rounding = (1e-14 * np.abs(rows.y[used]).max()) ** (1 if loss_of(case) == "root_squared_error" else 2)
+    return float(total + rounding)
 
 
 # --- comparing fits ---

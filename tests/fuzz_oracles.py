@@ -278,7 +278,8 @@ def split_weight(case):
 
 def offsets(case):
     """A constant added to X or y moves intercepts only."""
-    base = replace(case, offset=0.0, y_offset=0.0, units="one", y_unit=1.0, fit_intercept=True)
+    plain = {"offset": 0.0, "y_offset": 0.0, "units": "one", "y_unit": 1.0}
+    base = replace(case, **plain, fit_intercept=True, intercept_alpha=0.0)  # else the origin means something
     moved = replace(base, offset=case.offset or 1e4, y_offset=case.y_offset if moves(case) else 0.0)
     rows, other = make_rows(base), make_rows(moved)
     a, b = fitted(base, rows), second(fitted, moved, other)
@@ -290,11 +291,7 @@ def offsets(case):
 
 
 def moves(case):
-    return (
-        kind(case) == "regressor"
-        and loss_of(case) in ("squared_error", "root_squared_error", "huber")
-        and not case.intercept_alpha
-    )
+    return kind(case) == "regressor" and loss_of(case) in ("squared_error", "root_squared_error", "huber")
 
 
 def shifted(fit, level):
