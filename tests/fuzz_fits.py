@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 TOL = 1e-6  # relative, of objectives and predictions
 ARGUMENTS = re.compile(
     r"\b(X|y|Y|input variables|tasks?|sample_weight|weights?|columns?|loss|losses|alphas?"
-    r"|graph|tree|order|class|classes|solver|penalty|n_\w+|positive|mean_alpha|intercept_alpha|estimator|labels|targets?|sources|tol|max_iter)\b"
+    r"|graph|tree|order|class|classes|solver|penalty|n_\w+|positive|mean_alpha|intercept_alpha|estimator|labels|targets?|sources|tol|max_iter|\w+_ratio)\b"
 )
 
 
