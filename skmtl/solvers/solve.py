@@ -128,7 +128,7 @@ def solve(
     Raises
     ------
     ValueError
-        If the solver does not apply to this problem.
+        If the solver does not apply to this problem, or its numbers overflow.
 
     Warns
     -----
@@ -343,8 +343,8 @@ def _require_finite(what, *numbers):
     """ValueError unless all of them are finite."""
     if not all(np.isfinite(x).all() for x in numbers):
         raise ValueError(
-            f"{what} is not finite: y (or X, or a sample_weight) is so large that numbers overflow. Divide y "
-            "by a constant, and standardise the features."
+            f"{what} is not finite: y (or X, or a sample_weight) is so large that numbers overflow, or a "
+            "penalty of your own gives NaN. Divide y by a constant, and standardise the features."
         )
 
 
