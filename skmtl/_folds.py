@@ -57,6 +57,7 @@ class FoldRun:
     def _errors(self, model, X, y, labels):
         """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
         if self.measure == "rmse":
+            y = np.where(missing_labels(y), np.nan, y).astype(np.float64)
             return squared_errors(y, response(model, X, labels, "predict")[0])
         if self.measure == "error_rate":
             return np.where(missing_labels(y), np.nan, y != response(model, X, labels, "predict")[0])

@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples
 
-from ._data import check_tasks, encode_tasks, for_each_task
+from ._data import as_target
+from ._labels import check_tasks, encode_tasks, for_each_task
 from ._tasks import missing_labels, task_labels
 
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
@@ -382,7 +383,7 @@ def _present(y):
     """Where a 2-D y holds labels, None for any other y."""
     if y is None or np.ndim(y) != 2:
         return None
-    return ~missing_labels(np.asarray(y))
+    return ~missing_labels(as_target(y))
 
 
 def holds_classes(y):

@@ -11,7 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import linear_model
-from ._data import column_names
+from ._columns import column_names
+from ._data import as_target
 from ._tasks import missing_labels
 from .comparison import compare
 from .metrics import _TaskScorer, task_scorer
@@ -159,7 +160,7 @@ def _kind(y, task_type):
 
 def _values(y):
     """The different targets that are not missing, sorted."""
-    y = np.asarray(y)
+    y = as_target(y)
     y = y[~missing_labels(y)]
     return np.unique(np.array(y.tolist()) if y.dtype.kind == "O" else y)
 

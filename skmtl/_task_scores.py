@@ -8,8 +8,10 @@ from sklearn.metrics import explained_variance_score, r2_score
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
-from ._tasks import missing_labels
+from ._columns import column_names
+from ._data import as_target, check_sample_weight
+from ._labels import check_tasks, encode_tasks
+from ._tasks import missing_labels, plain_labels
 
 ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
 ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
@@ -19,7 +21,9 @@ ABOUT_THE_MEAN = {r2_score, explained_variance_score}  # relative to a variance 
 def task_blocks(y_true, y_pred, tasks, sample_weight):
     """Task names, and per task (targets, predictions, weights or None) without missing labels."""
     names = column_names(y_true)
-    y_true = check_array(y_true, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true")
+    y_true = check_array(
+        as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
+    )
     y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
     check_consistent_length(y_true, y_pred)
     if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
@@ -41,15 +45,10 @@ def task_blocks(y_true, y_pred, tasks, sample_weight):
     weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
     weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
     blocks = [
-        tuple(None if a is None else _plain(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
+        tuple(None if a is None else plain_labels(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
         for t in columns
     ]
     return names or list(columns), [_positive(block) for block in blocks]
-
-
-def _plain(values):
-    """Values of one task as an array of their type: other tasks may have labels of another."""
-    return np.array(values.tolist()) if values.dtype == object and len(values) else values
 
 
 def _positive(block):

@@ -16,10 +16,12 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from ._data import check_tasks, column_names, encode_tasks
+from ._columns import column_names
+from ._data import as_target
 from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._labels import check_tasks, encode_tasks
 from ._rivals import BASELINES, baseline
-from ._tasks import final_task_column, missing_labels, task_labels
+from ._tasks import final_task_column, missing_labels, plain_labels, task_labels
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
@@ -185,7 +187,7 @@ def _final_step(estimator):
 
 def _labels(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, and the names of the tasks."""
-    columns, y = column_names(y), np.asarray(y)
+    columns, y = column_names(y), as_target(y)
     if y.ndim == 2:
         if tasks is not None:
             raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
@@ -231,7 +233,7 @@ def _scorer(scoring, models, y):
     if not is_classifier(next(iter(models.values()))):
         return task_scorer("r2", average="pooled" if y.ndim == 1 else "macro")
     ranks = all(hasattr(m, "predict_proba") or hasattr(m, "decision_function") for m in models.values())
-    observed = y[~missing_labels(y)]
+    observed = plain_labels(y[~missing_labels(y)])
     metric = "roc_auc" if ranks and type_of_target(observed) == "binary" else "accuracy"
     return task_scorer(metric, average="pooled")
 

@@ -8,7 +8,9 @@ from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import _check_response_method, _num_samples
 
-from ._data import check_tasks, column_names
+from ._columns import column_names
+from ._data import as_target
+from ._labels import check_tasks
 from ._task_scores import block_scores, evaluate, mean_of_tasks, sums_of_squares, task_blocks
 from ._tasks import final_task_column, missing_labels, refuse, task_labels
 
@@ -278,9 +280,9 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
 
 def score_predictions(estimator, y_true, y_pred, sample_weight=None):
     """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
-    metric = accuracy_score if is_classifier(estimator) else r2_score
+    metric, y_true = accuracy_score if is_classifier(estimator) else r2_score, as_target(y_true)
     if y_pred.ndim == 2:
-        if missing_labels(np.asarray(y_true)).all():
+        if missing_labels(y_true).all():
             raise ValueError("y holds no label (all missing): there is nothing to score.")
         return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
     return evaluate(metric, np.asarray(y_true), y_pred, sample_weight=sample_weight)

@@ -5,9 +5,11 @@ from copy import copy
 import numpy as np
 from scipy import sparse
 
-from ._data import find_tasks, make_task_data
+from ._data import make_task_data, refuse_size
+from ._labels import find_tasks
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
+ROUNDING = 16 * np.finfo(float).eps  # of a mean, relative to it
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
@@ -99,7 +101,8 @@ class TaskStatistics:
         -------
         TaskStatistics
         """
-        return cls.from_data(make_task_data(X, y, tasks, sample_weight=sample_weight))
+        data = make_task_data(X, y, tasks, sample_weight=sample_weight)
+        return cls.from_data(data)._times(data.unit)
 
     @classmethod
     def from_batches(cls, batches):
@@ -122,7 +125,9 @@ class TaskStatistics:
     def from_data(cls, data, columns=slice(None)):
         """Moments of a `TaskData` object under its row weights, of all or some of the features."""
         T, D = data.n_tasks, data.n_designs
+        refuse_size((data.n_features,), "a row of X")
         p = len(np.arange(data.n_features)[columns])
+        refuse_size((D, p, p), "the second moments of X")
         stats = cls(
             tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
             x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
@@ -130,7 +135,7 @@ class TaskStatistics:
         )  # fmt: skip
         if data.indptr is not None and loop_pays(T, p) and not sparse.issparse(data.X):
             stats._from_sorted_rows(data, columns)
-            return stats
+            return stats._without_noise()
         for d, (X, weight, Y, tasks) in enumerate(data.designs()):
             stats.count[tasks] = np.count_nonzero(weight)
             stats.weight[tasks] = weight.sum()
@@ -138,7 +143,7 @@ class TaskStatistics:
                 X, Y, weight, columns
             )
             stats.xy[tasks] = xy.T
-        return stats
+        return stats._without_noise()
 
     def _from_sorted_rows(self, data, columns):
         """Fill in the moments of many small tasks."""
@@ -151,10 +156,29 @@ class TaskStatistics:
             self.x_mean, self.y_mean, self.xx, self.xy, self.yy,
         )  # fmt: skip
 
-    def shifted(self, offset):
-        """Moments of y - offset."""
+    def _without_noise(self):
+        """The moments, zero where a feature varies by no more than the rounding of its mean: it is constant."""
+        weight, size = self.weight[: len(self.xx), None], np.abs(self.x_mean)
+        d, j = np.nonzero(np.einsum("djj->dj", self.xx) <= weight * (ROUNDING * size) ** 2)
+        if len(d):
+            self.xx[d, j], self.xx[d, :, j] = 0.0, 0.0
+            self.xy[d if len(self.xx) == self.n_tasks else slice(None), j] = 0.0
+        return self
+
+    def _times(self, unit):
+        """Moments with the weights of every task times a number."""
+        if (unit == 1).all():
+            return self
+        design = unit[: len(self.xx), None, None]
+        return TaskStatistics(
+            self.tasks, self.count, self.weight * unit, self.x_mean, self.y_mean,
+            self.xx * design, self.xy * unit[:, None], self.yy * unit,
+        )  # fmt: skip
+
+    def shifted(self, x_offset, y_offset):
+        """Moments of x - x_offset and y - y_offset."""
         other = copy(self)
-        other.y_mean = self.y_mean - offset
+        other.x_mean, other.y_mean = self.x_mean - x_offset, self.y_mean - y_offset
         return other
 
     def select(self, columns):
@@ -283,7 +307,7 @@ def _merge(a, b, weight, cross, sign):
         xx=a.xx + sign * b.xx + sign * (c * dx)[:, :, None] * dx[:, None, :],
         xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
         yy=a.yy + sign * b.yy + sign * cross * dy**2,
-    )
+    )._without_noise()
 
 
 def _read_only(A):
@@ -301,6 +325,10 @@ def moments(X, Y, weight, columns=slice(None)):
         found = _sparse_moments(X[:, columns], Y - y_mean, weight, x_mean)
         if found is not None:
             return x_mean, y_mean, *found
+    else:  # to the last digit where a column is constant
+        same = np.flatnonzero((X[0] == X[-1])[columns] & (X[0] == X[len(X) // 2])[columns])
+        same = same[(X[:, np.arange(X.shape[1])[columns][same]] == X[0, columns][same]).all(axis=0)]
+        x_mean[same] = X[0, columns][same]
     p, k = len(x_mean), Y.shape[1]
     xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
     plain, step = (weight == 1).all(), max(CHUNK_NUMBERS // max(p, 1), 1)

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 from sklearn.utils import _safe_indexing
 
-from .._data import find_tasks
+from .._labels import find_tasks
 from .._terms import moments_pay
 from ..metrics import _resolve, _TaskScorer
 from ..statistics import TaskStatistics

@@ -21,9 +21,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from .._data import column_names
+from .._columns import column_names
+from .._data import as_target
 from .._split import TaskKFold
-from .._tasks import final_task_column, missing_labels
+from .._tasks import all_or_nothing, final_task_column, missing_labels
 from ._fold_path import PathRun
 from ._model import LinearModel
 from ._path import check_alphas
@@ -182,6 +183,7 @@ class PathSearchCV(BaseSearchCV):
         self.alphas, self.eps, self.param_grid = alphas, eps, param_grid
         self.grow, self.one_standard_error = grow, one_standard_error
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, *, tasks=None, **params):
         """Search, and refit with the best parameters.
@@ -301,13 +303,13 @@ class PathSearchCV(BaseSearchCV):
         # shuffled, as rows of a task are often sorted by their target or class
         folds = TaskKFold(n_splits, shuffle=True, random_state=0)
         if np.ndim(y) == 2:
-            return (folds if missing_labels(np.asarray(y)).any() else check_cv(n_splits)), {}
+            return (folds if missing_labels(as_target(y)).any() else check_cv(n_splits)), {}
         if tasks is not None:
             return folds, {"tasks": tasks}
         column, may_move = final_task_column(self.estimator)
         if column is None:
             return check_cv(n_splits, y, classifier=is_classifier(self.estimator)), {}
-        if may_move and column not in (column_names(X) or []):
+        if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
             raise ValueError(
                 f"task_column={column!r} is a column that earlier steps of the Pipeline put out; give "
                 "cv=TaskKFold(task_column=...) the column of X that holds the tasks."
