@@ -21,7 +21,8 @@ from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
-    "sklearn.set_config(enable_metadata_routing=True) and pass tasks= to fit and predict. Where "
+    "sklearn.set_config(enable_metadata_routing=True), pass tasks= to fit and predict and score with "
+    "scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose tasks. Where "
     "scikit-learn cannot carry tasks, keep them as a column of X and set task_column=... "
     "in the constructor."
 )
