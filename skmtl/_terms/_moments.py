@@ -57,7 +57,8 @@ class MomentsTerm(DataTerm):
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
         about_mean = np.einsum("djj->d", self.stats.xx) * np.ones(self.n_tasks)
-        return float(self.scale @ about_mean + self.totals @ (self.x_mean**2).sum(axis=1))
+        mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
+        return float(self.scale @ about_mean + self.totals @ (mean**2).sum(axis=1))
 
     def covariance(self):
         """Weighted second moments about the mean, (n_designs, n_features, n_features) and their scale."""
