@@ -40,7 +40,7 @@ class Hang(BaseException):
 
 
 def verdict(case, limit=LIMIT):
-    """(kind, detail) of a case: "ok", "warned" (some fit says that it did not converge), "refused", or a fault."""
+    """(kind, detail) of a case: "ok", "warned" (some fit did not converge), "refused", or a fault."""
 
     def stop(*_):
         raise Hang
@@ -103,11 +103,11 @@ def signature(case, kind, detail):
 
 def work(first, last, limit, pipe):
     """Sends (seed, kind, detail, seconds) of every case."""
-    for seed in range(first, last):
-        pipe.send((seed, None, None, 0.0))
+    for number in range(first, last):
+        pipe.send((number, None, None, 0.0))
         start = time.process_time()
-        found = verdict(case_of(seed), limit)
-        pipe.send((seed, *found, time.process_time() - start))
+        found = verdict(case_of(number), limit)
+        pipe.send((number, *found, time.process_time() - start))
     pipe.close()
 
 
