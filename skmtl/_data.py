@@ -8,6 +8,8 @@ Two layouts with the same methods, so that nothing behind them asks which one it
   Sample-side arrays have shape ``(n_samples, n_tasks)``.
 """
 
+import math
+import os
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
@@ -16,9 +18,15 @@ from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 
+from ._labels import check_tasks, encode_tasks, for_each_task, is_missing
+
+FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
+UNEQUAL = 1e4  # ratio of spreads from which columns are in very different units
+SAMPLED_ROWS = 8  # of each task, by which that is judged
 KERNEL_STEP = 1.25  # tasks are of about the same size if none has more rows than this times another
+LARGE = 100  # powers of two that weights may hold as they are
 CHUNK_ROWS = 8192  # rows handled at a time where a temporary of the size of X would double memory
 
 
@@ -33,154 +41,54 @@ def is_clean(X):
         return bool(np.isfinite(X.sum()))
 
 
-def column_names(X):
-    """Column names of a data frame or table, None for anything without names."""
-    if hasattr(X, "column_names"):  # pyarrow
-        return list(X.column_names)
-    columns = getattr(X, "columns", None)
-    return None if columns is None else list(columns)
-
-
-def text_columns(X):
-    """Names of the columns of a frame that cannot be read as numbers."""
-    names = column_names(X) or []
-    return [name for name in names if not _is_numeric(_safe_indexing(X, name, axis=1))]
-
-
-def _is_numeric(column):
+def as_target(y):
+    """y as an array in which NaN, or None among objects, marks a label that is missing, NA or masked."""
+    if sparse.issparse(y) or (type(y) is np.ndarray and y.dtype != object):
+        return y
     try:
-        np.asarray(column).astype(np.float64)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def split_task_column(X, task_column):
-    """Feature columns of X (same container) and the labels in its task column, shape (n_samples,)."""
-    names = column_names(X)
-    if isinstance(task_column, str):
-        if names is None:
-            raise ValueError(
-                f"task_column={task_column!r} names a column, but X is a {type(X).__name__} without "
-                "column names. Pass a data frame (in a Pipeline: `.set_output(transform='pandas')` "
-                "on the preceding steps) or give the position of the column as an integer."
-            )
-        if task_column not in names:
-            raise ValueError(
-                f"task_column={task_column!r} is not a column of X; X has the columns {names}. "
-                "After a ColumnTransformer a passed-through column is called "
-                f"'remainder__{task_column}' unless verbose_feature_names_out=False."
-            )
-        position = names.index(task_column)
-    else:
-        if names is None and not hasattr(X, "shape"):
-            X = np.asarray(X)
-        n_columns = len(names) if names is not None else X.shape[1] if len(X.shape) == 2 else 0
-        position = int(task_column)
-        if not -n_columns <= position < n_columns:
-            raise ValueError(f"task_column={task_column} is out of range: X has {n_columns} columns.")
-        position %= n_columns
-    return _drop_column(X, position, names), _one_column(X, position, names)
-
-
-def _one_column(X, position, names):
-    if sparse.issparse(X):
-        return X.tocsc()[:, [position]].toarray().ravel()
-    return np.asarray(_safe_indexing(X, position if names is None else names[position], axis=1))
-
-
-def _drop_column(X, position, names):
-    if names is None and isinstance(X, np.ndarray):  # first and last column: a view, no copy
-        if position == 0:
-            return X[:, 1:]
-        if position == X.shape[1] - 1:
-            return X[:, :-1]
-    n_columns = len(names) if names is not None else X.shape[1]
-    keep = [j for j in range(n_columns) if j != position]
-    if sparse.issparse(X):
-        return X.tocsc()[:, keep]
-    return _safe_indexing(X, keep if names is None else [names[j] for j in keep], axis=1)
-
-
-def check_tasks(tasks, n_samples, name="tasks"):
-    """Validated task labels, shape (n_samples,), without missing values."""
-    if isinstance(tasks, (list, tuple)):  # an array of mixed labels would turn numbers and NaN into text
-        kinds = {type(label) for label in tasks}
-        tasks = np.asarray(tasks) if len(kinds) == 1 else _object_array(tasks)
-    labels = np.asarray(tasks)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels.ravel()
-    if labels.ndim != 1:
-        raise ValueError(f"{name} must be one label per row, shape (n_samples,); got shape {labels.shape}.")
-    if len(labels) != n_samples:
-        raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
-    missing = labels != labels if labels.dtype.kind in "fMm" else np.zeros(len(labels), bool)
-    if labels.dtype.kind == "O":
-        missing = np.array([_is_missing(label) for label in labels], dtype=bool)
-    if missing.any():
+        values = np.asarray(y)
+    except ValueError as error:
         raise ValueError(
-            f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
-            "every row needs a task."
-        )
-    return labels
+            f"y must have shape (n_samples,) or (n_samples, n_tasks); {error}. Tasks with rows of their own "
+            "are stacked by skmtl.stack_tasks."
+        ) from error
+    mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else np.zeros(values.shape, dtype=bool)
+    if values.dtype == object:
+        mask = mask | np.array([is_missing(label) for label in values.ravel()], bool).reshape(mask.shape)
+    if not mask.any():
+        return values
+    return np.where(mask, np.nan if values.dtype.kind in "biuf" else None, values)
 
 
-def _object_array(values):
-    """The values as they are, in an array."""
-    out = np.empty(len(values), dtype=object)
-    out[:] = values
-    return out
-
-
-def _is_missing(label):
-    """None, NaN, NaT or pandas' NA (whose comparisons are neither true nor false)."""
-    differs = label is None or label != label
-    return not isinstance(differs, (bool, np.bool_)) or bool(differs)
-
-
-def encode_tasks(labels):
-    """Sorted unique labels and the position of each row's label among them."""
-    try:
-        if len(labels) and labels.dtype.kind != "O" and (labels[1:] >= labels[:-1]).all():
-            first = np.concatenate([[True], labels[1:] != labels[:-1]])  # sorted: no need to sort
-            return labels[first], np.cumsum(first) - 1
-        return np.unique(labels, return_inverse=True)
-    except TypeError:
-        kinds = sorted({type(label).__name__ for label in labels})
-        raise TypeError(
-            f"tasks mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
-        ) from None
-
-
-def find_tasks(labels, known):
-    """Position of each label in `known`, -1 where it is unknown."""
-    position = {label: t for t, label in enumerate(known.tolist())}
-    unique, inverse = encode_tasks(labels)
-    codes = np.array([position.get(label, -1) for label in unique.tolist()], dtype=np.intp)
-    return codes[inverse]
-
-
-def for_each_task(mapping, tasks, name, what):
-    """Values of a mapping {task: value} in the order of the tasks, all of which it must name.
-
-    `name` is the argument that holds it, `what` a value of it, in words.
-    """
-    labels = tasks.tolist()
-    known = set(labels)
-    unknown = [label for label in mapping if label not in known]
-    absent = [label for label in labels if label not in mapping]
-    if unknown or absent:
+def refuse_masked(values, name):
+    """ValueError for a masked array, whose mask nothing that follows would see."""
+    masked = np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0
+    if masked:
         raise ValueError(
-            f"{name} must name every task exactly once; "
-            f"unknown tasks: {unknown[:5]}, tasks without a {what}: {absent[:5]}."
+            f"{name} is a masked array with {masked} masked entries, which would be used as they are: drop "
+            f"these rows, or impute the entries ({name}.filled(...))."
         )
-    return [mapping[label] for label in labels]
+
+
+def refuse_size(shape, what):
+    """MemoryError, before it is asked for, that names an array of floats beyond the memory of the machine."""
+    needed = 8 * math.prod(int(size) for size in shape)
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not known on all systems
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= memory:
+        return
+    raise MemoryError(
+        f"{what} of shape {tuple(shape)} would take {needed / 2**30:.3g} GiB; this machine has "
+        f"{memory / 2**30:.3g} GiB. Fit on fewer columns of X or fewer tasks."
+    )
 
 
 def check_sample_weight(sample_weight, shape):
     """Float weights of shape (n_samples,) or (n_samples, n_tasks), nonnegative, not all zero."""
     if sample_weight is None:
         return None
+    refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(shape[0], sample_weight, dtype=np.float64)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
@@ -238,14 +146,15 @@ class TaskData:
 
     `row_weight` holds the weights of the rows as given, `scale` (n_tasks,) the emphasis c_t of a
     task divided by the sum of its row weights. Their product `weight` is c_t * s_i of the
-    objective, so that the data term is ``sum(weight * loss(y, eta))``.
+    objective, so that the data term is ``sum(weight * loss(y, eta))``. Extreme row weights of a task
+    are divided by its `unit`.
     """
 
     indptr = None  # bounds of the rows of each task, where they have their own
 
-    def __init__(self, X, y, row_weight, scale, tasks):
+    def __init__(self, X, y, row_weight, scale, tasks, unit=None):
         self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
-        self.known = {}
+        self.unit, self.known = unit, {}
 
     @property
     def n_features(self):
@@ -274,8 +183,53 @@ class TaskData:
         return self._with(X=self.X[:, columns])
 
     def shifted(self, offset):
-        """The same rows with targets y - offset."""
-        return self._with(y=self.y - offset)
+        """The same rows with targets y - offset, offset (n_tasks,)."""
+        return self._with(y=self.y - self.spread(offset))
+
+    def near_zero(self):
+        """An offset of the features and the rows less it; None and the same rows where all are near zero.
+
+        What is far from zero next to its spread loses in every sum the digits that tell rows apart.
+        """
+        columns = self._far_columns()
+        if not len(columns):
+            return None, self
+        block = self.X[:, columns]
+        block = block.toarray() if sparse.issparse(block) else block
+        offset = np.zeros((*self._means_of(block).shape[:-1], self.n_features))
+        offset[..., columns] = self._means_of(block)
+        if sparse.issparse(self.X):  # these columns have no zeros: the pattern stays
+            X = self.X.tocsc(copy=True)
+            for j, values in zip(columns, (block - self.spread_rows(offset[..., columns])).T, strict=True):
+                X.data[X.indptr[j] : X.indptr[j + 1]] = values[X.indices[X.indptr[j] : X.indptr[j + 1]]]
+            X = X.asformat(self.X.format)
+        else:
+            X = self.X.copy()
+            X[:, columns] = block - self.spread_rows(offset[..., columns])
+        return offset, self._with(X=X)
+
+    @of_rows
+    def graded(self):
+        """Whether columns are in very different units, judged by some rows."""
+        own = self.X[self._sample().ravel()]
+        own = own.toarray() if sparse.issparse(own) else own
+        spread = np.ptp(own, axis=0)
+        return bool((spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf)))
+
+    def _far_columns(self):
+        """Positions of the columns that are far from zero next to their spread, judged by some rows."""
+        sample = self._sample()
+        own, columns = self.X[sample.ravel()], np.arange(self.n_features)
+        if sparse.issparse(own):
+            own = own.tocsr()
+            columns = np.flatnonzero(np.bincount(own.indices, minlength=self.n_features) == own.shape[0])
+            own = own[:, columns].toarray()
+        own = own.reshape(*sample.shape, -1)
+        low, high = own.min(axis=1), own.max(axis=1)
+        size = np.minimum(np.abs(low), np.abs(high))
+        far = (low > 0) | (high < 0)
+        far &= (size > FAR * (high - low)) & ((high > low) | (size > FAR**2))
+        return columns[far.any(axis=0)]
 
     def _with(self, **changes):
         other = copy(self)
@@ -290,8 +244,8 @@ class TaskData:
 class StackedData(TaskData):
     """Rows sorted by task: X (n_rows, n_features) C-ordered or CSR, y and row_weight (n_rows,)."""
 
-    def __init__(self, X, y, row_weight, scale, tasks, indptr):
-        super().__init__(X, y, row_weight, scale, tasks)
+    def __init__(self, X, y, row_weight, scale, tasks, indptr, unit=None):
+        super().__init__(X, y, row_weight, scale, tasks, unit)
         self.indptr = indptr
 
     @property
@@ -328,6 +282,19 @@ class StackedData(TaskData):
     def spread(self, b):
         """The value of its task on the sample side."""
         return np.repeat(b, np.diff(self.indptr), axis=0)
+
+    spread_rows = spread
+
+    def _sample(self):
+        """Positions of some rows of each task, shape (n_tasks, k)."""
+        return self.indptr[:-1, None] + np.linspace(0, self.task_rows - 1, SAMPLED_ROWS).astype(np.intp).T
+
+    def _means_of(self, block):
+        """Weighted means of columns (n_rows, k) in every task, exact where a column is constant."""
+        first = block[self.indptr[:-1]]
+        weighted = (block - self.spread(first)) * self.row_weight[:, None]
+        mass = np.add.reduceat(self.row_weight, self.indptr[:-1])[:, None]
+        return first + np.add.reduceat(weighted, self.indptr[:-1], axis=0) / mass
 
     def where(self, tasks):
         """Index of the sample side of some tasks."""
@@ -410,6 +377,18 @@ class SharedData(TaskData):
         """The value of its task on the sample side."""
         return b[None, :]
 
+    def spread_rows(self, b):
+        """What belongs to every row."""
+        return b
+
+    def _sample(self):
+        """Positions of some rows, shape (1, k)."""
+        return np.linspace(0, len(self.y) - 1, 4 * SAMPLED_ROWS).astype(np.intp)[None]
+
+    def _means_of(self, block):
+        """Means of columns (n_samples, k), exact where a column is constant."""
+        return block[0] + (block - block[0]).mean(axis=0)
+
     def where(self, tasks):
         """Index of the sample side of some tasks."""
         return slice(None), np.asarray(tasks)
@@ -490,6 +469,8 @@ def task_data(X, y, tasks, sample_weight, task_weight, names):
 
 def check_numeric_target(y):
     """Float targets without infinities; NaN only where 2-D allows it."""
+    y = as_target(y)
+    _refuse_text(y)
     y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y")
     if y.ndim not in (1, 2):
         raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y.ndim} dimensions.")
@@ -501,6 +482,22 @@ def check_numeric_target(y):
     return y
 
 
+def _refuse_text(y):
+    """ValueError for an array of targets that are no numbers."""
+    kind = getattr(getattr(y, "dtype", None), "kind", "f")
+    if kind not in "OUSmM":
+        return
+    try:
+        if kind in "mM":
+            raise ValueError(f"found the type {y.dtype}")
+        y.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must hold numbers ({error}). For class labels use a classifier (...Classifier in place of "
+            "...Regressor)."
+        ) from None
+
+
 def _stacked(X, y, labels, sample_weight, task_weight):
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     used = np.flatnonzero(weight)
@@ -508,9 +505,11 @@ def _stacked(X, y, labels, sample_weight, task_weight):
     order = used[np.argsort(codes, kind="stable")]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(tasks)))])
     weight = weight[order]
+    unit = _unit(np.maximum.reduceat(weight, indptr[:-1]))
+    weight = weight if (unit == 1).all() else weight / np.repeat(unit, np.diff(indptr))
     mass = np.add.reduceat(weight, indptr[:-1])
-    scale = resolve_task_weight(task_weight, tasks, mass) / mass
-    return StackedData(_take_rows(X, order), y[order], weight, scale, tasks, indptr)
+    scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
+    return StackedData(_take_rows(X, order), y[order], weight, scale, tasks, indptr, unit)
 
 
 def _shared(X, y, sample_weight, task_weight, tasks):
@@ -518,14 +517,23 @@ def _shared(X, y, sample_weight, task_weight, tasks):
     weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
     if missing.any():
         weight, y = np.where(missing, 0.0, weight), np.where(missing, 0.0, y)
+    unit = _unit(weight.max(axis=0))
+    weight = weight if (unit == 1).all() else weight / unit
+    unit = np.broadcast_to(unit, (len(tasks),))
     mass = np.broadcast_to(weight.sum(axis=0), (len(tasks),))
     if not mass.all():
         raise ValueError(
             "y has no usable label (all missing or of weight zero) for the task(s) "
             f"{tasks[mass == 0].tolist()[:5]}."
         )
-    scale = resolve_task_weight(task_weight, tasks, mass) / mass
-    return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks)
+    scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
+    return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks, unit)
+
+
+def _unit(largest):
+    """Power of two to divide weights of this size by: only ratios count, and sums must stay finite."""
+    exponent = np.frexp(largest)[1] - 1
+    return np.ldexp(1.0, np.where((largest > 0) & (np.abs(exponent) > LARGE), exponent, 0))
 
 
 def _take_rows(X, order):

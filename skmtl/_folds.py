@@ -1,18 +1,21 @@
 """Models on the same folds: fitting, scoring, and how far the scores can be trusted."""
 
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
 from ._tasks import final_task_column, missing_labels
-from .metrics import _consumes_tasks, response
+from .metrics import _consumes_tasks, response, squared_errors
 
 SIGNIFICANCE = 0.05
+ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models
 SMALL_DATA = 1_000_000  # numbers in X below which threads in BLAS cost more time than they save
 
 
@@ -53,14 +56,16 @@ class FoldRun:
     def _errors(self, model, X, y, labels):
         """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
         if self.measure == "rmse":
-            return (y - response(model, X, labels, "predict")[0]) ** 2
+            y = np.where(missing_labels(y), np.nan, y).astype(np.float64)
+            return squared_errors(y, response(model, X, labels, "predict")[0])
         if self.measure == "error_rate":
             return np.where(missing_labels(y), np.nan, y != response(model, X, labels, "predict")[0])
         proba = response(model, X, labels, "predict_proba")[0]
         if proba.ndim == y.ndim:  # two classes of a shared design: the probability of the second
             proba = np.stack([1 - proba, proba], axis=-1)
         truth = y[..., None] == model.classes_
-        return np.where(missing_labels(y), np.nan, ((truth - proba) ** 2).sum(axis=-1) / 2)
+        unseen = 1 - truth.sum(axis=-1)  # a class that the training rows lacked has probability 0
+        return np.where(missing_labels(y), np.nan, (((truth - proba) ** 2).sum(axis=-1) + unseen) / 2)
 
 
 class FoldScores:
@@ -72,13 +77,36 @@ class FoldScores:
         self.scores, self.seconds, self.errors = (
             {name: [outcome[part] for outcome in run] for name, run in runs.items()} for part in (0, 2, 1)
         )
+        self._leave_out_undefined()
         self.mean = {name: np.mean(scores) for name, scores in self.scores.items()}
         self.ranked = sorted(self.mean, key=lambda name: -np.nan_to_num(self.mean[name], nan=-np.inf))
 
+    def _leave_out_undefined(self):
+        """Drop the scores of folds where they are NaN for every model (one class only), with a warning."""
+        undefined = np.isnan(list(self.scores.values())).all(axis=0)
+        if undefined.any() and not undefined.all():
+            warnings.warn(
+                f"the score is undefined on {undefined.sum()} of {len(undefined)} test sets, which are left "
+                "out of means and tests: fewer folds, or TaskKFold(stratify=True), spread a rare class.",
+                UndefinedMetricWarning,
+                stacklevel=4,
+            )
+            for scores in self.scores.values():
+                scores[:] = [score for score, out in zip(scores, undefined, strict=True) if not out]
+
+    def alike(self, model, other):
+        """Whether the errors of two models differ by no more than those of equal models may."""
+        one, two = (np.concatenate([e.ravel() for e in self.errors[name]]) for name in (model, other))
+        whole = np.nansum(one + two) / 2
+        return abs(np.nansum(one - two)) <= ALIKE * whole and np.nansum(np.abs(one - two)) <= CLOSE * whole
+
     def test(self, model, other):
-        """Mean difference of the scores and its p-value, corrected for overlapping training sets."""
+        """Mean difference of the scores and its p-value, corrected for overlapping training sets.
+
+        The p-value is NaN where there is nothing to test: one fold, or models that are alike.
+        """
         d = np.subtract(self.scores[model], self.scores[other])
-        if len(d) < 2 or not d.any():
+        if len(d) < 2 or self.alike(model, other):
             return d.mean(), np.nan
         overlap = np.mean([len(test) / len(train) for train, test in self.splits])
         scale = np.sqrt((1 / len(d) + overlap) * d.var(ddof=1))

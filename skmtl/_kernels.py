@@ -18,6 +18,11 @@ def _cacheable():
     return True
 
 
+def _plain(kernel):
+    """The function that a kernel was compiled from: itself where NUMBA_DISABLE_JIT is set."""
+    return getattr(kernel, "py_func", kernel)
+
+
 _OPTIONS = {"cache": _cacheable(), "nogil": True, "fastmath": _MATH}
 
 
@@ -304,13 +309,12 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
     A, r = np.empty((q, q)), np.empty((2, q))
     for t in range(len(scale)):
         source = t if len(xx) > 1 else 0
-        top, low, definite = 0.0, 0.0, True
+        low, definite = 0.0, True
         for i in range(p):
             pull = kappa[t] * x_mean[t, i]
             for j in range(p):
                 A[i, j] = scale[t] * xx[source, i, j] + pull * x_mean[t, j]
             A[i, i] += shift[t]
-            top = max(top, A[i, i])
         for i in range(p, q):  # a row of the identity where p is odd
             for j in range(q):
                 A[i, j] = A[j, i] = 0.0
@@ -335,10 +339,11 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
             for j in range(q):
                 A[b, j], A[b + 1, j] = r[0, j], r[1, j]
         for i in range(p):
-            low = max(low, A[i, i])
+            own = scale[t] * xx[source, i, i] + kappa[t] * x_mean[t, i] ** 2 + shift[t]
+            low = max(low, own * A[i, i])  # in units that give the matrix a diagonal of ones
             for j in range(p):
                 out[t, i, j] = A[i, j]
-        size[t] = top * low if definite else np.inf
+        size[t] = low if definite else np.inf
 
 
 @njit(**_OPTIONS)
@@ -386,7 +391,7 @@ def adam_double(theta, gradient, first, second, gain, gain_square, step, eps):
 
 
 # in single precision; all numbers are float32, or the loop would run in double precision
-adam_single = njit(error_model="numpy", **_OPTIONS)(adam_double.py_func)
+adam_single = njit(error_model="numpy", **_OPTIONS)(_plain(adam_double))
 
 
 @njit(**_OPTIONS)
@@ -408,8 +413,8 @@ def relu_back_double(D, A):
                 D[g, i, j] *= A[g, i, j] > 0
 
 
-relu_single = njit(**_OPTIONS)(relu_double.py_func)
-relu_back_single = njit(**_OPTIONS)(relu_back_double.py_func)
+relu_single = njit(**_OPTIONS)(_plain(relu_double))
+relu_back_single = njit(**_OPTIONS)(_plain(relu_back_double))
 
 # the kernels that Python calls and the types it passes, for `skmtl.warm_up`
 _F, _VECTOR, _MATRIX, _CUBE = float64, float64[::1], float64[:, ::1], float64[:, :, ::1]

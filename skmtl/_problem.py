@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import linalg
 
-from .penalties import Positive, Shared
+from .penalties import Positive, Ridge, Shared
 from .penalties._coupling import TaskQuadratic
 
 
@@ -109,6 +109,11 @@ class Problem:
         penalty = None if self.convex else self.penalty.surrogate()
         return None if penalty is None else Problem(self.term, penalty, self.own_ridge, self.mean_alpha)
 
+    def without_norms(self):
+        """The problem of the first part with its quadratic terms alone."""
+        smooth = self.penalty.for_classes(self.term.n_outputs).parts()[0].split()[1]
+        return Problem(self.term, sum(smooth, start=Ridge(0.0)), self.own_ridge)
+
     def penalty_value(self, parts):
         """Omega of the parts, ridge included."""
         value = sum(part.value(V) for part, V in zip(self.parts, parts, strict=True))
@@ -171,12 +176,13 @@ class Problem:
         def bound(theta):
             return dual.negative_conjugate(theta) - theta**2 * cost
 
-        best = bound(best_scale(bound, max(size, 1.0 / dual.limit), self.term.loss.quadratic))
+        theta = best_scale(bound, max(size, 1.0 / dual.limit), self.term.loss.quadratic)
         if self.pulls_part:
             G = G + self.pull.apply(W + dual.shift)
-        gap = primal - best + self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
+        slack = self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
+        gap = primal - bound(theta) + theta * slack
         gap = min(gap, primal - bound(0.0)) if gap == gap else np.inf  # u = 0 is always feasible
-        return primal, b, max(gap, 0.0), gradient
+        return primal, b, abs(gap), gradient  # below zero there is only rounding: its size is what is known
 
     def _infeasibility(self, W, b, G, gb):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""
@@ -187,7 +193,7 @@ class Problem:
                 slack = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
             left, free = self.free.T @ G, self.free.T @ W
-            slack += float((np.linalg.norm(left, axis=1) * np.linalg.norm(free, axis=1)).sum())
+            slack += float((np.abs(left) * np.abs(free)).sum())  # one by one: features may have any units
         return slack
 
     def scale(self):

@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.model_selection import BaseShuffleSplit, StratifiedKFold
+from sklearn.model_selection import BaseShuffleSplit, KFold
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples
 
-from ._data import check_tasks, encode_tasks, for_each_task
+from ._data import as_target
+from ._labels import check_tasks, encode_tasks, for_each_task
 from ._tasks import missing_labels, task_labels
 
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
 
 
-class TaskKFold(StratifiedKFold):
+class TaskKFold(KFold):
     """K-fold cross-validation in which every training and test fold holds every task.
 
-    The rows of each task are spread evenly over the folds; for a classification target also those
-    of each class inside each task, as far as their number allows. Rows sorted by task, the usual
-    form of such data, would give plain `KFold` test folds of unseen tasks.
+    The rows of each task are spread evenly over the folds, whatever their targets. Rows sorted by task, the
+    usual form of such data, would give plain `KFold` test folds of unseen tasks.
 
     Parameters
     ----------
@@ -30,12 +30,16 @@ class TaskKFold(StratifiedKFold):
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row.
     shuffle : bool, default=False
-        Whether to shuffle the rows of each task before they are split.
+        Whether to shuffle the rows of each task before they are split. Without it each test fold holds
+        neighbouring rows of a task, which is what `KFold` does: right for rows in the order of time, wrong
+        for rows sorted by their target.
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffling.
     small_tasks : {"error", "train"}, default="error"
         What to do with a task of fewer rows than folds: refuse it, or keep its rows in every training
         set, so that it is never tested.
+    stratify : bool, default=False
+        Spread the classes evenly inside each task as well. It makes scores too good, see Notes.
 
     See Also
     --------
@@ -45,6 +49,11 @@ class TaskKFold(StratifiedKFold):
     -----
     `split` takes the tasks from `task_column`, or as ``split(X, y, tasks=tasks)``; under metadata
     routing it requests `tasks` by default. With neither all rows are one task.
+
+    ``stratify=True`` leaks the target: the class shares of a task are then the same in its test rows as in
+    its training rows, so that a model that knows no more than the share of each task looks good although
+    the tasks may not differ at all. Ask for it to keep a rare class in every fold, not to compare models
+    with and without tasks or to choose the strength of task intercepts.
 
     In a 2-D `y` each row belongs to all tasks. Where labels are missing the rows are dealt out so that the
     labels of each task spread over the folds, tasks with few labels first; a small task is one with a
@@ -64,12 +73,20 @@ class TaskKFold(StratifiedKFold):
     __metadata_request__split = {"tasks": True}
 
     def __init__(
-        self, n_splits=5, *, task_column=None, shuffle=False, random_state=None, small_tasks="error"
+        self,
+        n_splits=5,
+        *,
+        task_column=None,
+        shuffle=False,
+        random_state=None,
+        small_tasks="error",
+        stratify=False,
     ):
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
         if small_tasks not in ("error", "train"):
             raise ValueError(f"small_tasks must be 'error' or 'train'; got {small_tasks!r}.")
         self.task_column, self.small_tasks = task_column, small_tasks
+        self.stratify = _check_flag(stratify)
 
     def split(self, X, y=None, groups=None, tasks=None):
         """Generate the row numbers of the training and test sets.
@@ -79,7 +96,7 @@ class TaskKFold(StratifiedKFold):
         X : array-like of shape (n_samples, n_features)
             Data; only its length and its task column matter.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Target; if it holds classes they are stratified inside each task. 2-D: its missing labels count.
+            Target; 1-D: its length and, with ``stratify=True``, its classes matter; 2-D: its missing labels.
         groups : object, default=None
             Ignored, there for compatibility.
         tasks : array-like of shape (n_samples,), default=None
@@ -95,11 +112,11 @@ class TaskKFold(StratifiedKFold):
         Raises
         ------
         ValueError
-            If a task has fewer rows than there are folds (one label in a 2-D `y`), or tasks are given in
-            two ways.
+            If a task has fewer rows than there are folds (one label in a 2-D `y`), tasks are given in
+            two ways, or ``stratify=True`` finds no classes.
         """
         names, codes, classes = _cells(self, X, y, groups, tasks)
-        present = _present(y, len(codes))
+        present = _present(y)
         if present is None or not (~present).any():
             folds = self._folds_of_rows(names, codes, classes)
         else:
@@ -151,8 +168,8 @@ class TaskKFold(StratifiedKFold):
     def _folds(self, codes, classes):
         """Fold of every row: dealt out in turn over the rows sorted by task and class.
 
-        `StratifiedKFold` on (task, class) pairs balances the pairs but not the tasks, and refuses
-        pairs with few rows.
+        All rows have the same class unless `stratify` asks for theirs. scikit-learn's `StratifiedKFold`
+        on (task, class) pairs balances the pairs but not the tasks, and refuses pairs with few rows.
         """
         n_samples = len(codes)
         rng = check_random_state(self.random_state)
@@ -202,6 +219,9 @@ class TaskShuffleSplit(BaseShuffleSplit):
         Column of X (name or position) that holds the task of each row.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
+    stratify : bool, default=False
+        Keep the proportions of the classes inside each task, up to rounding. It makes
+        scores too good, see `TaskKFold`.
 
     See Also
     --------
@@ -209,8 +229,7 @@ class TaskShuffleSplit(BaseShuffleSplit):
 
     Notes
     -----
-    Tasks are found as in `TaskKFold`. Classes keep their proportions inside each task, up to
-    rounding.
+    Tasks are found as in `TaskKFold`. The training rows of a task are drawn at random, all subsets alike.
 
     Examples
     --------
@@ -225,7 +244,7 @@ class TaskShuffleSplit(BaseShuffleSplit):
 
     __metadata_request__split = {"tasks": True}
 
-    def __init__(self, n_splits=10, *, train_size, task_column=None, random_state=None):
+    def __init__(self, n_splits=10, *, train_size, task_column=None, random_state=None, stratify=False):
         super().__init__(n_splits, train_size=train_size, random_state=random_state)
         if not isinstance(n_splits, Integral) or n_splits < 1:
             raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
@@ -235,7 +254,7 @@ class TaskShuffleSplit(BaseShuffleSplit):
                 raise ValueError(
                     f"train_size must be a share in (0, 1) or a positive number of rows; got {size!r}."
                 )
-        self.task_column = task_column
+        self.task_column, self.stratify = task_column, _check_flag(stratify)
 
     def split(self, X, y=None, groups=None, tasks=None):
         """Generate the row numbers of the training and test sets.
@@ -245,7 +264,7 @@ class TaskShuffleSplit(BaseShuffleSplit):
         X : array-like of shape (n_samples, n_features)
             Data; only its length and its task column matter.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Target; if it holds classes they are stratified inside each task. Not looked at if 2-D.
+            Target; only its length and, with ``stratify=True``, its classes matter.
         groups : object, default=None
             Ignored, there for compatibility.
         tasks : array-like of shape (n_samples,), default=None
@@ -261,7 +280,8 @@ class TaskShuffleSplit(BaseShuffleSplit):
         Raises
         ------
         ValueError
-            If a task has too few rows for both sets, or tasks are given in two ways.
+            If a task has too few rows for both sets, tasks are given in two ways, or ``stratify=True``
+            finds no classes.
         """
         names, codes, classes = _cells(self, X, y, groups, tasks)
         counts, sizes = np.bincount(codes), self._sizes(names)
@@ -322,7 +342,7 @@ class TaskShuffleSplit(BaseShuffleSplit):
 
 
 def _cells(splitter, X, y, groups, tasks):
-    """Task names, and the task and class of each row as integers."""
+    """Task names, and the task and class of each row as integers: one class unless they are stratified."""
     if groups is not None:
         warnings.warn(
             f"The groups parameter is ignored by {type(splitter).__name__}", UserWarning, stacklevel=3
@@ -336,22 +356,34 @@ def _cells(splitter, X, y, groups, tasks):
         tasks = task_labels(X, splitter.task_column)
     labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
     names, codes = encode_tasks(labels)
-    classes = np.zeros(n_samples, dtype=int)
-    if y is not None and np.ndim(y) == 1 and holds_classes(y):
-        classes = np.unique(np.asarray(y), return_inverse=True)[1]
-    if len(classes) != n_samples:
-        raise ValueError(f"y has {len(classes)} labels but X has {n_samples} rows.")
-    return names, codes, classes
+    if y is not None and _num_samples(y) != n_samples:
+        raise ValueError(f"y has {_num_samples(y)} labels but X has {n_samples} rows.")
+    return names, codes, _classes(y) if splitter.stratify else np.zeros(n_samples, dtype=int)
 
 
-def _present(y, n_samples):
+def _classes(y):
+    """The class of each row as an integer."""
+    if y is None or np.ndim(y) != 1 or not holds_classes(y):
+        found = "None" if y is None else f"a {np.ndim(y)}-D y without classes"
+        raise ValueError(
+            f"stratify=True needs a 1-D y of classes; got {found}. Leave stratify=False: folds are then "
+            "random inside each task."
+        )
+    return np.unique(np.asarray(y), return_inverse=True)[1]
+
+
+def _check_flag(stratify):
+    """`stratify` if it is true or false."""
+    if not isinstance(stratify, (bool, np.bool_)):
+        raise ValueError(f"stratify must be True or False; got {stratify!r}.")
+    return stratify
+
+
+def _present(y):
     """Where a 2-D y holds labels, None for any other y."""
     if y is None or np.ndim(y) != 2:
         return None
-    y = np.asarray(y)
-    if len(y) != n_samples:
-        raise ValueError(f"y has {len(y)} rows but X has {n_samples}.")
-    return ~missing_labels(y)
+    return ~missing_labels(as_target(y))
 
 
 def holds_classes(y):

@@ -1,5 +1,6 @@
 """Which structure do these tasks share? The main models, tuned alike, against the baselines."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import linear_model
-from ._data import column_names
-from ._split import holds_classes
+from ._columns import column_names
+from ._data import as_target
 from ._tasks import missing_labels
 from .comparison import compare
 from .metrics import _TaskScorer, task_scorer
@@ -27,11 +28,12 @@ STRUCTURES = {  # fixed parameters, and those that are searched beside the stren
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
 }
 N_ALPHAS, RANGE, N_FOLDS = 10, 1e-2, 3
+MOST_CLASSES = 20
 LISTED = 6  # names shown in a sentence
 NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
 
-def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_state=0):
+def suggest(X, y, tasks=None, *, task_type=None, cv=None, scoring=None, n_jobs=None, random_state=0):
     """Fit the main structures with one budget each, and say what they found.
 
     Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
@@ -44,9 +46,12 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
     X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
         Features, numbers only.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Targets; classes if they are text, boolean or whole numbers of few values.
+        Targets, see `task_type`.
     tasks : array-like of shape (n_samples,), default=None
         Task of each row, for a 1-D `y`.
+    task_type : {"regression", "classification"}, default=None
+        What the targets are. By default they are classes if they are text, boolean, of two values or whole
+        numbers from 0 or 1 up without a gap; a warning says so where these are more than two.
     cv : int, splitter or iterable of splits, default=None
         As in `compare`.
     scoring : str, callable or `task_scorer`, default=None
@@ -74,7 +79,8 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
     Notes
     -----
     Each model has 20 combinations, 10 strengths over two decades and 2 values of another parameter, compared
-    in 3 folds. Take what is found as a start: a model that wins here deserves a finer grid. Clusters need
+    in 3 folds, and further strengths while the best is at the edge of these. Take what is found as a start: a
+    model that wins here deserves a finer grid. Clusters need
     four tasks. The strength that predicts best leaves in more features and directions than matter, with
     small coefficients: features are named by size, and a rank goes with how many directions hold 99% of the
     squared coefficients.
@@ -94,7 +100,7 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
     True
     """
     names = column_names(X)
-    models = _models(X, y, tasks, scoring, random_state)
+    models = _models(X, y, tasks, _kind(y, task_type), scoring, random_state)
     found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
     findings = {}
     with config_context(enable_metadata_routing=tasks is not None):
@@ -104,9 +110,8 @@ def suggest(X, y, tasks=None, *, cv=None, scoring=None, n_jobs=None, random_stat
     return replace(found, findings=findings, estimators=models)
 
 
-def _models(X, y, tasks, scoring, random_state):
-    """Tuned models by name."""
-    kind = "Classifier" if _are_classes(y) else "Regressor"
+def _models(X, y, tasks, kind, scoring, random_state):
+    """Tuned models by name, of the kind "Regressor" or "Classifier"."""
     n_tasks = (
         np.shape(y)[1] if np.ndim(y) == 2 else 1 if tasks is None else len(set(np.asarray(tasks).tolist()))
     )
@@ -129,20 +134,49 @@ def _models(X, y, tasks, scoring, random_state):
             param_grid=grid,
             cv=TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train"),
             scoring=scoring,
+            grow=True,
         )
         scale = StandardScaler(with_mean=not sparse.issparse(X))
         models[name + kind] = Pipeline([("scale", scale), ("search", search)])
     return models
 
 
+def _kind(y, task_type):
+    """ "Classifier" or "Regressor", as stated or by the look of the targets."""
+    if task_type not in (None, "regression", "classification"):
+        raise ValueError(
+            f"task_type must be 'regression', 'classification' or None (by the look of y); got {task_type!r}."
+        )
+    classes = _are_classes(y) if task_type is None else task_type == "classification"
+    if classes and task_type is None and len(values := _values(y)) > 2 and values.dtype.kind not in "OUS":
+        warnings.warn(
+            f"y holds the whole numbers {values[0]:.0f} to {values[-1]:.0f} and is taken for {len(values)} "
+            "classes; if they are numbers pass task_type='regression'.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return "Classifier" if classes else "Regressor"
+
+
+def _values(y):
+    """The different targets that are not missing, sorted."""
+    y = as_target(y)
+    y = y[~missing_labels(y)]
+    return np.unique(np.array(y.tolist()) if y.dtype.kind == "O" else y)
+
+
 def _are_classes(y):
-    """Whether the targets are classes: text, truth values, or a few whole numbers."""
-    y = np.asarray(y)
-    present = y[~missing_labels(y)]
-    if present.dtype.kind in "OUSb":
+    """Whether the targets look like classes: text, truth values, two values, labels 0, 1, 2, ... or 1, 2, ...
+
+    Whole numbers with gaps or below zero are rather counts, grades or rounded measurements.
+    """
+    values = _values(y)
+    if values.dtype.kind in "OUSb" or len(values) == 2:
         return True
-    few = len(np.unique(present)) <= max(2, min(20, len(present) // 10))
-    return few and holds_classes(present)
+    labels = np.arange(len(values))
+    return 2 < len(values) <= min(MOST_CLASSES, np.size(y) // 10) and any(
+        np.array_equal(values, labels + first) for first in (0, 1)
+    )
 
 
 # --- what a model found ---

@@ -1,26 +1,23 @@
 """How every estimator reads (X, y, tasks): one interpretation at fit and at predict."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
+from functools import wraps
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
+from sklearn.model_selection import _validation
 from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from ._data import (
-    check_sample_weight,
-    check_tasks,
-    column_names,
-    encode_tasks,
-    find_tasks,
-    is_clean,
-    split_task_column,
-)
+from ._columns import column_names, split_task_column, told_apart
+from ._data import as_target, check_sample_weight, is_clean, refuse_masked
+from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -30,17 +27,54 @@ HOW_TO_PASS_TASKS = (
 )
 
 
-LOST_TASKS = r"without knowing the task|label\(s\) not seen in fit|needs the task of each row"
+class _Again:
+    """In the place of the pattern of a warnings filter: raises an error once, at a text that quotes it."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def match(self, text):
+        """Raise the error where the text quotes it, and leave the filters."""
+        if text.startswith("Scoring failed") and str(self.error) in text:
+            warnings.filters[:] = [entry for entry in warnings.filters if entry[1] is not self]
+            raise self.error
 
 
 def refuse(message):
     """Raise a ValueError that a search does not turn into the score NaN.
 
-    With ``error_score=nan``, its default, scikit-learn catches it, warns "Scoring failed" with the
-    traceback and goes on to pick any candidate; the filter makes an error of that one warning.
+    With ``error_score=nan``, its default, scikit-learn catches what scoring raises, warns "Scoring failed"
+    with the traceback and goes on to pick any candidate. Only where it is about to do so is there a
+    filter, for that one warning, which raises the error again.
     """
-    warnings.filterwarnings("error", message=f"(?s)Scoring failed.*({LOST_TASKS})", category=UserWarning)
-    raise ValueError(message)
+    error = ValueError(message)
+    if _is_scored():
+        warnings.filterwarnings("error", f"Scoring failed {id(error)}", UserWarning)
+        warnings.filters[0] = (warnings.filters[0][0], _Again(error), *warnings.filters[0][2:])
+    raise error
+
+
+def _is_scored():
+    """Whether scikit-learn is waiting for a score and would go on without it."""
+    frame, score = inspect.currentframe(), _validation._score.__code__
+    while frame is not None and frame.f_code is not score:
+        frame = frame.f_back
+    return frame is not None and frame.f_locals.get("error_score", "raise") != "raise"
+
+
+def all_or_nothing(method):
+    """A method after whose failure, or interruption, the estimator is what it was before."""
+
+    @wraps(method)
+    def kept(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    return kept
 
 
 class TaskInputMixin:
@@ -81,6 +115,7 @@ class TaskInputMixin:
         y is an array (n_samples,) without NaN, or (n_samples, n_tasks) where NaN is a missing label.
         All rows are kept; rows of weight zero do not count for `tasks_`.
         """
+        self._forget()
         self._check_columns(X, reset=True)
         self._refuse_two_sources(tasks)
         names = _target_names(y)
@@ -97,8 +132,14 @@ class TaskInputMixin:
             tasks = check_tasks(tasks, len(y))
             used = tasks if sample_weight is None else tasks[sample_weight > 0]
             self._layout_, self.tasks_ = "stacked", encode_tasks(used)[0]
+            check_names(self.tasks_, len(used), self.task_column)
         self.n_tasks_ = len(self.tasks_)
         return X, y, tasks, sample_weight
+
+    def _forget(self):
+        """Drop the public attributes of the fit before: not all are set by every fit."""
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, name)
 
     def _predict_inputs(self, X, tasks):
         """Features and the position in `tasks_` of each row's task (-1: unknown), or None.
@@ -130,7 +171,7 @@ class TaskInputMixin:
         codes = find_tasks(labels, self.tasks_)
         allowed = not self._predicts_by_task or getattr(self, "handle_unknown", "error") == "average"
         if (codes < 0).any() and not allowed:
-            unknown = encode_tasks(labels[codes < 0])[0].tolist()
+            unknown = readable(encode_tasks(labels[codes < 0])[0])
             advice = (
                 "set handle_unknown='average' to predict them with the average over tasks"
                 if hasattr(self, "handle_unknown")
@@ -138,16 +179,19 @@ class TaskInputMixin:
             )
             refuse(
                 f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
-                f"{self.tasks_[:3].tolist()}. In cross-validation use TaskKFold, which keeps every task in "
-                f"every training set; for new tasks {advice}."
+                f"{readable(self.tasks_[:3])}. In cross-validation use TaskKFold, which keeps every task in "
+                "every training set (learning_curve takes the first rows of each: add shuffle=True there); "
+                f"for new tasks {advice}."
             )
         return codes
 
     def _check_columns(self, X, reset):
         """Set or check n_features_in_ and feature_names_in_ on the whole X."""
+        refuse_blocks(X, "X")
+        refuse_masked(X, "X")
         if getattr(X, "ndim", 2) == 1:
             check_array(X, dtype=None)  # raises scikit-learn's "Reshape your data"
-        validate_data(self, X, skip_check_array=True, reset=reset)
+        validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
 
     def _refuse_two_sources(self, tasks):
         if tasks is not None and self.task_column is not None:
@@ -162,9 +206,15 @@ class TaskInputMixin:
                 f"{type(self).__name__} requires y to be passed, but the target y is None: "
                 "Expected array-like (array or non-string sequence), got None"
             )
+        refuse_blocks(y, "y")
         if not is_clean(y):
             y = check_array(
-                y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y", estimator=self
+                as_target(y),
+                ensure_2d=False,
+                dtype=None,
+                ensure_all_finite=False,
+                input_name="y",
+                estimator=self,
             )
         if y.ndim == 2 and has_rows_of_tasks:
             if y.shape[1] > 1:
@@ -201,8 +251,49 @@ def _target_names(y):
 
 
 def missing_labels(y):
-    """Where a 2-D y holds no label (NaN or None), boolean of the shape of y."""
-    return (y != y) if y.dtype.kind != "O" else (y != y) | np.equal(y, None)
+    """Where a 2-D y holds no label (NaN, None or NA), boolean of the shape of y."""
+    if y.dtype.kind != "O":
+        return y != y
+    return np.array([is_missing(label) for label in y.ravel()], dtype=bool).reshape(y.shape)
+
+
+def plain_labels(labels):
+    """Labels as an array of one type."""
+    return np.array(labels.tolist()) if labels.dtype == object and len(labels) else labels
+
+
+def refuse_blocks(values, name):
+    """Error for a mapping, or a list of one array per task, in the place of an array of all rows."""
+    way_out = "Stack the rows of tasks that have their own with skmtl.stack_tasks, and pass tasks=."
+    if isinstance(values, Mapping):
+        raise TypeError(
+            f"{name} must be an array or a data frame of all rows; got a {type(values).__name__} with the "
+            f"keys {list(values)[:5]}. {way_out} Columns by name make a pandas.DataFrame."
+        )
+    if isinstance(values, (list, tuple)) and any(len(getattr(part, "shape", ())) == 2 for part in values[:2]):
+        raise ValueError(
+            f"{name} must be an array or a data frame of all rows; got a {type(values).__name__} of "
+            f"{len(values)} arrays. {way_out}"
+        )
+
+
+def check_names(tasks, n_rows, task_column):
+    """Refuse labels that are measurements; warn of those that a scaler has turned into fractions."""
+    if tasks.dtype.kind != "f" or (tasks == np.floor(tasks)).all():
+        return
+    seen = f"{len(tasks)} different numbers in {n_rows} rows, such as {tasks[:3].tolist()}"
+    if len(tasks) > max(10, n_rows / 2):
+        raise ValueError(
+            f"tasks must name the task of each row; got {seen}, which look measured. Pass labels, or put "
+            "the rows into groups first (pandas.cut, numpy.digitize)."
+        )
+    if task_column is not None:
+        warnings.warn(
+            f"task_column={task_column!r} holds {seen}: numbers as a scaler makes them of labels. Scale the "
+            "other columns only, with ColumnTransformer(..., remainder='passthrough').",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def final_task_column(estimator):

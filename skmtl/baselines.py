@@ -14,8 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
-from ._data import find_tasks
-from ._tasks import TaskInputMixin, missing_labels
+from ._columns import told_apart
+from ._labels import find_tasks
+from ._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from .metrics import score_predictions
 
 __all__ = ["Pooled", "SingleTask"]
@@ -52,6 +53,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
         return tags
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the wrapped estimator.
@@ -88,7 +90,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             empty = self.tasks_[~usable.any(axis=0)].tolist()
             raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")
         if is_classifier(self):
-            self._check_classes(y[usable])
+            self._check_classes(plain_labels(y[usable]))
         codes = None if labels is None else find_tasks(labels, self.tasks_)
         self._fit_rows(_indexable(X), y, codes, weight, usable)
         return self
@@ -276,7 +278,7 @@ class SingleTask(_Baseline):
         def parts():
             for t, rows in blocks:
                 target, w = (a if a is None or a.ndim == 1 else a[:, t] for a in (y, weight))
-                yield _take(X, rows), target[rows], None if w is None else w[rows]
+                yield _take(X, rows), plain_labels(target[rows]), None if w is None else w[rows]
 
         small = len(y) < SMALL_TASK * self.n_tasks_
         with threadpool_limits(1 if small else None, user_api="blas"):
@@ -422,7 +424,7 @@ class Pooled(_Baseline):
         else:
             rows = np.flatnonzero(usable)
             y, weight, codes = (None if a is None else a[rows] for a in (y, weight, codes))
-        X = self._with_indicators(_take(X, rows), codes)
+        X, y = self._with_indicators(_take(X, rows), codes), plain_labels(y)
         self.estimator_ = clone(self.estimator).fit(
             X, y, **({} if weight is None else {"sample_weight": weight})
         )
@@ -451,7 +453,7 @@ def _indexable(X):
     """X in a container whose rows can be taken."""
     if sparse.issparse(X):
         return X.tocsr()
-    return X if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
+    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
 
 
 def _take(X, rows):

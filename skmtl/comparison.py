@@ -7,30 +7,25 @@ from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
-import sklearn
 from scipy import sparse, stats
 from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, check_cv, cross_val_predict
+from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from ._data import check_tasks, column_names, encode_tasks
-from ._folds import SIGNIFICANCE, FoldRun, FoldScores, error_measure
-from ._tasks import final_task_column, missing_labels, task_labels
-from .baselines import Pooled, SingleTask
+from ._columns import column_names
+from ._data import as_target
+from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._labels import check_tasks, encode_tasks
+from ._rivals import BASELINES, baseline
+from ._tasks import final_task_column, missing_labels, plain_labels, task_labels
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
 __all__ = ["Comparison", "compare"]
-
-ALPHAS = np.logspace(-2, 5, 15)
-LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)
-BASELINES = ("single", "pooled", "intercepts", "mean")
 
 
 def compare(
@@ -97,7 +92,8 @@ def compare(
 
     * "single": `SingleTask` ridge or logistic regression with one common strength, the one with the
       least error over all tasks (leave-one-out for ridge, 3 folds for logistic). A strength of its own
-      for each task is weaker, since few rows cannot choose it.
+      for each task is weaker, since few rows cannot choose it. The grids of all baselines grow while the
+      best strength is at their edge.
     * "pooled": `Pooled` ridge or logistic regression.
     * "intercepts": the same with shrunken task intercepts (``task_indicators=True``).
     * "mean": each task's own training mean or class frequencies.
@@ -105,7 +101,10 @@ def compare(
     p-values are those of the corrected resampled t-test, which accounts for the overlap of training
     sets: with J folds and differences :math:`d_j`,
     :math:`t = \bar d / \sqrt{(1/J + n_\mathrm{test}/n_\mathrm{train}) \, s_d^2}`. Beside them p_tasks is
-    that of a sign test: could as many tasks gain (or lose) by chance?
+    that of a sign test: could as many tasks gain (or lose) by chance? Models whose errors differ by less
+    than 0.1% are taken for alike, as solvers stop before their last digits: they have no p-value, and such a
+    gain of a task counts as none. Test sets on which the score is undefined, such as an area under the ROC
+    curve of one class, are left out with a warning.
 
     References
     ----------
@@ -188,7 +187,7 @@ def _final_step(estimator):
 
 def _labels(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, and the names of the tasks."""
-    columns, y = column_names(y), np.asarray(y)
+    columns, y = column_names(y), as_target(y)
     if y.ndim == 2:
         if tasks is not None:
             raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
@@ -219,62 +218,10 @@ def _baselines(baselines, estimators):
     steps = next((steps for steps in (_final_step(e)[1] for e in estimators) if steps), [])
     columns = [final_task_column(estimator)[0] for estimator in estimators]
     column = next((column for column in columns if column is not None), None)
-    models = {name: _baseline(name, is_classifier(estimators[0]), column) for name in baselines}
+    models = {name: baseline(name, is_classifier(estimators[0]), column) for name in baselines}
     if steps:
         models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
     return models
-
-
-def _baseline(name, classification, column):
-    if name == "single":
-        return (_SingleTaskLogistic if classification else _SingleTaskRidge)(task_column=column)
-    if name == "mean":
-        dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor()
-        return SingleTask(dummy, task_column=column)
-    model = sklearn.linear_model.RidgeCV(ALPHAS)
-    if classification:
-        folds = StratifiedKFold(3, shuffle=True, random_state=0)
-        grid = {"C": 1 / LOGISTIC_ALPHAS}
-        model = GridSearchCV(
-            sklearn.linear_model.LogisticRegression(max_iter=1000), grid, scoring="neg_log_loss", cv=folds
-        )
-    return Pooled(model, task_indicators=name == "intercepts", task_column=column)
-
-
-class _SingleTaskRidge(SingleTask):
-    """Ridge per task with the common strength of least leave-one-out error over all tasks."""
-
-    def __init__(self, task_column=None):
-        super().__init__(sklearn.linear_model.Ridge(), task_column=task_column)
-
-    def _template(self, parts):
-        errors = np.zeros(len(ALPHAS))
-        for X, y, _ in parts:
-            if len(y) > 1:
-                errors += (
-                    sklearn.linear_model.RidgeCV(ALPHAS, store_cv_results=True)
-                    .fit(X, y)
-                    .cv_results_.sum(axis=0)
-                )
-        return sklearn.linear_model.Ridge(ALPHAS[errors.argmin()])
-
-
-class _SingleTaskLogistic(SingleTask):
-    """Logistic regression per task with the common strength of least log loss in 3 folds."""
-
-    def __init__(self, task_column=None):
-        super().__init__(sklearn.linear_model.LogisticRegression(max_iter=1000), task_column=task_column)
-
-    def _template(self, parts):
-        candidates = [
-            sklearn.linear_model.LogisticRegression(C=1 / alpha, max_iter=1000) for alpha in LOGISTIC_ALPHAS
-        ]
-        losses = np.zeros(len(candidates))
-        for X, y, _ in parts:
-            if min(counts := np.unique(y, return_counts=True)[1]) >= 3 and len(counts) > 1:
-                proba = [cross_val_predict(model, X, y, cv=3, method="predict_proba") for model in candidates]
-                losses += [len(y) * log_loss(y, p) for p in proba]
-        return candidates[losses.argmin()]
 
 
 def _scorer(scoring, models, y):
@@ -286,7 +233,7 @@ def _scorer(scoring, models, y):
     if not is_classifier(next(iter(models.values()))):
         return task_scorer("r2", average="pooled" if y.ndim == 1 else "macro")
     ranks = all(hasattr(m, "predict_proba") or hasattr(m, "decision_function") for m in models.values())
-    observed = y[~missing_labels(y)]
+    observed = plain_labels(y[~missing_labels(y)])
     metric = "roc_auc" if ranks and type_of_target(observed) == "binary" else "accuracy"
     return task_scorer(metric, average="pooled")
 
@@ -316,8 +263,8 @@ class Comparison:
         brier or error_rate: mean over labels), and seconds per fold.
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
-        over the reference, hurt (the gain is negative), clearly_hurt (by more than two standard
-        errors).
+        over the reference, hurt (it loses more than 0.1%), clearly_hurt (by more than two standard
+        errors as well).
     verdict : str
         What follows from it, in words.
     score : str
@@ -446,8 +393,8 @@ def _gains(folds, model, shape, codes, names):
         e, r = errors[rows][seen], reference[rows][seen]
         n, lost = len(e), e - r
         gain = 1 - e.sum() / r.sum() if n and r.sum() > 0 else np.nan
-        clear = n > 2 and lost.mean() > 2 * lost.std(ddof=1) / np.sqrt(n)
-        yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < 0), bool(clear)
+        clear = n > 2 and gain < -ALIKE and lost.mean() > 2 * lost.std(ddof=1) / np.sqrt(n)
+        yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < -ALIKE), bool(clear)
 
 
 def _rows(folds, gains, measure):
@@ -456,7 +403,7 @@ def _rows(folds, gains, measure):
         tested = [(row[2], row[3]) for row in gains if row[0] == name and row[2]]
         n, error = np.array(tested).T
         error = np.sqrt(error).mean() if measure == "rmse" else n @ error / n.sum()
-        sd = np.std(folds.scores[name], ddof=1) if len(folds.splits) > 1 else np.nan
+        sd = np.std(folds.scores[name], ddof=1) if len(folds.scores[name]) > 1 else np.nan
         yield (
             name,
             folds.mean[name],
@@ -470,7 +417,7 @@ def _rows(folds, gains, measure):
 
 def _sign_test(gains):
     """Number of tasks that gain, and the two-sided p-value of as many by chance."""
-    won, lost = (sum(gain * sign > 0 for gain in gains) for sign in (1, -1))
+    won, lost = (sum(gain * sign > ALIKE for gain in gains) for sign in (1, -1))
     return won, stats.binomtest(won, won + lost).pvalue if won + lost else np.nan
 
 
@@ -514,6 +461,8 @@ def _verdict(folds, gains, estimators):
 
 def _standing(folds, model, other):
     """How the scores of two models compare, with the p-value."""
+    if folds.alike(model, other):
+        return "no different from"
     p = folds.test(model, other)[1]
     if folds.clearly_better(model, other):
         return f"clearly better (p = {p:.2g}) than"

@@ -1,7 +1,9 @@
 """Losses: functions of (y, eta) that never see the design."""
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax, xlogy
+from scipy.special import expit, xlogy
+
+LARGEST_COUNT = 1e120
 
 
 class Loss:
@@ -47,8 +49,16 @@ class Loss:
         """Second derivative at eta times a change d."""
         return self.bent(self.bend(y, eta), d)
 
+    def falls(self, y):
+        """Sign of the direction of each predictor in which the loss falls forever, 0 where it does not."""
+        return np.zeros(y.shape)
+
     def check(self, y):
         """ValueError if the loss has no value for some target (NaN: missing)."""
+
+    def rounding(self, unit, y_size):
+        """What rounding, `unit` of its size, leaves of the loss of a row that is fitted perfectly."""
+        return (unit * y_size) ** 2 if self.translates else unit * (1.0 + y_size)
 
     def mean(self, eta):
         """Prediction that belongs to the linear predictor."""
@@ -161,10 +171,19 @@ class Poisson(Loss):
         rate = np.where(inside, rate, 0.0)
         return np.where(inside, xlogy(rate, rate) - rate - (xlogy(y, y) - y), np.inf)
 
+    def falls(self, y):
+        """Sign of the direction in which the loss falls forever: down where nothing was counted."""
+        return np.where(y > 0, 0.0, -1.0)
+
     def check(self, y):
-        """ValueError if a target is negative."""
+        """ValueError if a target is negative, or so large that squares of slopes overflow."""
         if np.nanmin(y, initial=0.0) < 0:
             raise ValueError(f"the Poisson loss needs targets y >= 0; found {np.nanmin(y):g}.")
+        if np.nanmax(y, initial=0.0) > LARGEST_COUNT:
+            raise ValueError(
+                f"the Poisson loss needs targets y <= {LARGEST_COUNT:g}; found {np.nanmax(y):g}. Divide y "
+                "and the strengths by a constant: the intercepts change by its logarithm, and nothing else."
+            )
 
     def mean(self, eta):
         """exp(eta)."""
@@ -196,6 +215,10 @@ class Logistic(Loss):
     def hessian(self, y, eta):
         """Second derivative in eta."""
         return expit(eta) * expit(-eta)
+
+    def falls(self, y):
+        """Sign of the direction in which the loss falls forever."""
+        return np.where(y > 0.5, 1.0, -1.0)
 
     def domain(self, y):
         """Least and greatest u with a finite conjugate."""
@@ -266,15 +289,11 @@ class Multinomial(Loss):
 
     def value(self, y, eta):
         """Loss, of the shape of y."""
-        return -np.take_along_axis(log_softmax(eta, axis=-1), y.astype(np.intp)[..., None], -1)[..., 0]
+        return self.value_and_gradient(y, eta)[0]
 
     def gradient(self, y, eta):
         """First derivatives in eta, of the shape of eta."""
-        own = self._indicator(y)
-        p = softmax(eta, axis=-1)
-        # p_y - 1 as minus the sum of the others: no digits are lost when p_y is close to 1
-        others = (p * (1 - own)).sum(axis=-1, keepdims=True)
-        return np.where(own > 0, -others, p)
+        return self.value_and_gradient(y, eta)[1]
 
     def value_and_gradient(self, y, eta):
         """Both, by one exponential; classes come first, as sums over a short last axis are slow."""
@@ -285,16 +304,25 @@ class Multinomial(Loss):
         total = p.sum(axis=0)
         value = np.log(total) - np.where(own, z, 0.0).sum(axis=0)
         p /= total
+        # p_y - 1 as minus the sum of the others: no digits are lost when p_y is close to 1
         others = np.where(own, 0.0, p)
         return value.T, np.where(own, -others.sum(axis=0), others).T
 
     def bend(self, y, eta):
         """Probabilities of the classes."""
-        return softmax(eta, axis=-1)
+        p = np.array(eta.T, order="C")
+        p -= p.max(axis=0)
+        np.exp(p, out=p)
+        p /= p.sum(axis=0)
+        return p.T
 
     def bent(self, bend, d):
         """Second derivative times a change d of eta."""
-        return bend * (d - (bend * d).sum(axis=-1, keepdims=True))
+        return bend * (d - np.einsum("...k,...k->...", bend, d)[..., None])
+
+    def falls(self, y):
+        """Sign of the direction of each predictor in which the loss falls forever, of the shape of eta."""
+        return self._indicator(y) - 1.0
 
     def project(self, y, u):
         """A u with a finite conjugate: negative probabilities are set to zero, the others rescaled."""
@@ -326,6 +354,10 @@ class RootSquaredError(Loss):
     """
 
     translates = True
+
+    def rounding(self, unit, y_size):
+        """What rounding, `unit` of its size, leaves of the loss of a task that is fitted perfectly."""
+        return unit * y_size
 
     def value(self, y, eta):
         """Loss of one task whose rows weigh the same, a float."""

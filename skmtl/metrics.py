@@ -6,14 +6,16 @@ import warnings
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import accuracy_score, get_scorer, r2_score
+from sklearn.metrics import accuracy_score, explained_variance_score, get_scorer, r2_score
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_response_method, _num_samples
 
-from ._data import check_sample_weight, check_tasks, column_names, encode_tasks
-from ._tasks import final_task_column, missing_labels, refuse, task_labels
+from ._columns import column_names
+from ._data import as_target, check_sample_weight
+from ._labels import check_tasks, encode_tasks
+from ._tasks import final_task_column, missing_labels, plain_labels, refuse, task_labels
 
 __all__ = [
     "average_relative_rmse",
@@ -24,6 +26,10 @@ __all__ = [
     "per_task_score",
     "task_scorer",
 ]
+
+ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
+ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
+ABOUT_THE_MEAN = {r2_score, explained_variance_score}  # relative to a variance that rounding can make up
 
 
 # --- scores of predictions ------------------------------------------------------------------
@@ -281,12 +287,12 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
 
 def score_predictions(estimator, y_true, y_pred, sample_weight=None):
     """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
-    metric = accuracy_score if is_classifier(estimator) else r2_score
+    metric, y_true = accuracy_score if is_classifier(estimator) else r2_score, as_target(y_true)
     if y_pred.ndim == 2:
-        if missing_labels(np.asarray(y_true)).all():
+        if missing_labels(y_true).all():
             raise ValueError("y holds no label (all missing): there is nothing to score.")
         return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
-    return metric(y_true, y_pred, sample_weight=sample_weight)
+    return _evaluate(metric, np.asarray(y_true), y_pred, sample_weight=sample_weight)
 
 
 # --- the scorer -----------------------------------------------------------------------------
@@ -400,10 +406,12 @@ class _TaskScorer:
         values, method = response(estimator, X, labels, self.response_method)
         kwargs = dict(self.kwargs)
         classes = getattr(estimator, "classes_", None)
+        if classes is not None and method == "predict_proba":
+            values, classes = _with_unseen(values, classes, np.asarray(y))
         if classes is not None and method != "predict":
             values = _score_of_positive(values, method, classes, np.ndim(y), kwargs.get("pos_label"))
         if method == "predict_proba" and "labels" in inspect.signature(self.metric).parameters:
-            kwargs.setdefault("labels", classes)  # a task may lack a class
+            kwargs.setdefault("labels", classes)  # the rows of a task may lack a class
         if "tasks" in inspect.signature(self.metric).parameters:
             return self.sign * float(self.metric(y, values, tasks=labels, **kwargs))
         names, blocks = _task_blocks(y, values, labels, sample_weight)
@@ -456,6 +464,19 @@ def _consumes_tasks(estimator, method):
     return "tasks" in get_routing_for_object(estimator).consumes(method, ["tasks"])
 
 
+def _with_unseen(values, classes, y):
+    """Probabilities and classes with those that the training rows lacked: they were given no probability."""
+    if np.ndim(classes[0]) or values.ndim != y.ndim + 1:
+        return values, classes
+    unseen = np.setdiff1d(y[~missing_labels(y)], classes)
+    if not len(unseen):
+        return values, classes
+    every = np.concatenate([classes, unseen])
+    values = np.concatenate([values, np.zeros((*values.shape[:-1], len(unseen)))], axis=-1)
+    order = np.argsort(every)
+    return values[..., order], every[order]
+
+
 def _score_of_positive(values, method, classes, y_ndim, pos_label):
     """For two classes the one column of scores that metrics want; anything else unchanged."""
     if np.ndim(classes[0]) or len(classes) != 2:
@@ -484,7 +505,9 @@ def _resolve(metric):
 def _task_blocks(y_true, y_pred, tasks, sample_weight):
     """Task names, and per task (targets, predictions, weights or None) without missing labels."""
     names = column_names(y_true)
-    y_true = check_array(y_true, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true")
+    y_true = check_array(
+        as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
+    )
     y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
     check_consistent_length(y_true, y_pred)
     if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
@@ -506,15 +529,10 @@ def _task_blocks(y_true, y_pred, tasks, sample_weight):
     weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
     weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
     blocks = [
-        tuple(None if a is None else _plain(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
+        tuple(None if a is None else plain_labels(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
         for t in columns
     ]
     return names or list(columns), [_positive(block) for block in blocks]
-
-
-def _plain(values):
-    """Values of one task as an array of their type: other tasks may have labels of another."""
-    return np.array(values.tolist()) if values.dtype == object and len(values) else values
 
 
 def _positive(block):
@@ -537,7 +555,7 @@ def _scores(function, blocks, kwargs):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN says it
-                scores[t] = function(y_true, y_pred, **kwargs, **weights)
+                scores[t] = _evaluate(function, y_true, y_pred, **kwargs, **weights)
         except ValueError as error:
             problem = error
             if len(np.unique(y_true)) >= needed:
@@ -545,6 +563,22 @@ def _scores(function, blocks, kwargs):
     if problem is not None and np.isnan(scores).all():
         raise problem
     return scores
+
+
+def _evaluate(metric, y_true, y_pred, **kwargs):
+    """The metric; where it divides by a variance, a target that is constant but for rounding has none."""
+    if metric in ABOUT_THE_MEAN and y_true.ndim == 1 and len(y_true) and y_true.dtype.kind in "iuf":
+        first, size = float(y_true[0]), np.abs(y_true).max()
+        if np.abs(y_true - first).max() <= ULPS * size:
+            off = y_pred - first
+            y_true, y_pred = np.zeros(len(y_true)), np.where(np.abs(off) <= ROUNDING * size, 0.0, off)
+    return metric(y_true, y_pred, **kwargs)
+
+
+def squared_errors(y_true, y_pred):
+    """Squared errors of predictions, zero where these are exact but for rounding."""
+    off = y_true - y_pred
+    return np.where(np.abs(off) <= ROUNDING * np.maximum(np.abs(y_true), np.abs(y_pred)), 0.0, off) ** 2
 
 
 def _n_values_needed(y_true):
@@ -571,11 +605,22 @@ def _sums_of_squares(y_true, y_pred, tasks, centers=None):
     """Task names, squared errors and squared deviations from the task's mean or center, summed per task."""
     names, blocks = _task_blocks(y_true, y_pred, tasks, None)
     if centers is None:
-        centers = [y.mean() if len(y) else 0.0 for y, _, _ in blocks]
+        centers = [None] * len(names)
     elif np.shape(centers) != (len(names),):
         raise ValueError(
             f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
         )
     sse = np.array([((y - p) ** 2).sum() for y, p, _ in blocks])
-    sst = np.array([((y - m) ** 2).sum() for (y, _, _), m in zip(blocks, centers, strict=True)])
+    sst = np.array([(_deviations(y, m) ** 2).sum() for (y, _, _), m in zip(blocks, centers, strict=True)])
     return names, sse, sst
+
+
+def _deviations(y, center):
+    """y less a center, by default its mean; zero where all of it is rounding."""
+    if not len(y):
+        return y
+    if center is None:
+        first = float(y[0])  # the mean of equal numbers need not be that number
+        center = first + (y - first).mean()
+    off = y - center
+    return off if np.abs(off).max() > ULPS * np.abs(y).max() else np.zeros(len(y))

@@ -5,11 +5,14 @@ from copy import copy
 import numpy as np
 from scipy import sparse
 
-from ._data import find_tasks, make_task_data
+from ._data import make_task_data, refuse_size
+from ._labels import find_tasks
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
+ROUNDING = 16 * np.finfo(float).eps  # of a mean, relative to it
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
+LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
 
 
 def loop_pays(n_tasks, n_features):
@@ -98,7 +101,8 @@ class TaskStatistics:
         -------
         TaskStatistics
         """
-        return cls.from_data(make_task_data(X, y, tasks, sample_weight=sample_weight))
+        data = make_task_data(X, y, tasks, sample_weight=sample_weight)
+        return cls.from_data(data)._times(data.unit)
 
     @classmethod
     def from_batches(cls, batches):
@@ -121,7 +125,9 @@ class TaskStatistics:
     def from_data(cls, data, columns=slice(None)):
         """Moments of a `TaskData` object under its row weights, of all or some of the features."""
         T, D = data.n_tasks, data.n_designs
+        refuse_size((data.n_features,), "a row of X")
         p = len(np.arange(data.n_features)[columns])
+        refuse_size((D, p, p), "the second moments of X")
         stats = cls(
             tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
             x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
@@ -129,7 +135,7 @@ class TaskStatistics:
         )  # fmt: skip
         if data.indptr is not None and loop_pays(T, p) and not sparse.issparse(data.X):
             stats._from_sorted_rows(data, columns)
-            return stats
+            return stats._without_noise()
         for d, (X, weight, Y, tasks) in enumerate(data.designs()):
             stats.count[tasks] = np.count_nonzero(weight)
             stats.weight[tasks] = weight.sum()
@@ -137,7 +143,7 @@ class TaskStatistics:
                 X, Y, weight, columns
             )
             stats.xy[tasks] = xy.T
-        return stats
+        return stats._without_noise()
 
     def _from_sorted_rows(self, data, columns):
         """Fill in the moments of many small tasks."""
@@ -150,10 +156,29 @@ class TaskStatistics:
             self.x_mean, self.y_mean, self.xx, self.xy, self.yy,
         )  # fmt: skip
 
-    def shifted(self, offset):
-        """Moments of y - offset."""
+    def _without_noise(self):
+        """The moments, zero where a feature varies by no more than the rounding of its mean: it is constant."""
+        weight, size = self.weight[: len(self.xx), None], np.abs(self.x_mean)
+        d, j = np.nonzero(np.einsum("djj->dj", self.xx) <= weight * (ROUNDING * size) ** 2)
+        if len(d):
+            self.xx[d, j], self.xx[d, :, j] = 0.0, 0.0
+            self.xy[d if len(self.xx) == self.n_tasks else slice(None), j] = 0.0
+        return self
+
+    def _times(self, unit):
+        """Moments with the weights of every task times a number."""
+        if (unit == 1).all():
+            return self
+        design = unit[: len(self.xx), None, None]
+        return TaskStatistics(
+            self.tasks, self.count, self.weight * unit, self.x_mean, self.y_mean,
+            self.xx * design, self.xy * unit[:, None], self.yy * unit,
+        )  # fmt: skip
+
+    def shifted(self, x_offset, y_offset):
+        """Moments of x - x_offset and y - y_offset."""
         other = copy(self)
-        other.y_mean = self.y_mean - offset
+        other.x_mean, other.y_mean = self.x_mean - x_offset, self.y_mean - y_offset
         return other
 
     def select(self, columns):
@@ -166,16 +191,19 @@ class TaskStatistics:
     def __add__(self, other):
         """Moments of the rows of both."""
         self._check_mergeable(other)
-        tasks = np.union1d(self.tasks, other.tasks)
+        tasks = _all_labels(self.tasks, other.tasks)
         expand = not (self._shares(tasks) and other._shares(tasks))
         a, b = self._on(tasks, expand), other._on(tasks, expand)
         weight = a.weight + b.weight
         return _merge(a, b, weight, a.weight * b.weight / weight, sign=1.0)
 
     def __sub__(self, other):
-        """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish."""
+        """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish.
+
+        Refused where the rows taken away are so much larger than the others that no digits would be left.
+        """
         self._check_mergeable(other)
-        absent = np.setdiff1d(other.tasks, self.tasks)
+        absent = other.tasks[find_tasks(other.tasks, self.tasks) < 0]
         if len(absent):
             raise ValueError(
                 f"cannot subtract statistics of tasks that are not there: {absent.tolist()[:5]}."
@@ -187,7 +215,9 @@ class TaskStatistics:
         left = a.count > b.count
         a, b = a._keep(left), b._keep(left)
         weight = a.weight - b.weight
-        return _merge(a, b, weight, a.weight * b.weight / weight, sign=-1.0)
+        left = _merge(a, b, weight, a.weight * b.weight / weight, sign=-1.0)
+        _check_digits(a, left)
+        return left
 
     def _check_mergeable(self, other):
         if not isinstance(other, TaskStatistics):
@@ -230,6 +260,39 @@ class TaskStatistics:
         )  # fmt: skip
 
 
+def _all_labels(a, b):
+    """The labels of both, sorted; each must be itself among them, not its text or the nearest float."""
+    try:
+        both = np.union1d(a, b)
+    except TypeError:  # labels that cannot be sorted
+        both = np.array([])
+    if (find_tasks(a, both) < 0).any() or (find_tasks(b, both) < 0).any():
+        raise ValueError(
+            f"the tasks of the two are labels of different kinds, {a[:3].tolist()} ({a.dtype}) and "
+            f"{b[:3].tolist()} ({b.dtype}), which have no type in common; use labels of one type."
+        )
+    return both
+
+
+def _check_digits(whole, left):
+    """Raise where the variances that are left of `whole` are about its rounding errors."""
+    eps = np.finfo(np.float64).eps
+    D, lost = len(left.xx), []
+    for name, before, after, weight in (
+        ("X", *(np.diagonal(stats.xx, axis1=1, axis2=2) for stats in (whole, left)), left.weight[:D]),
+        ("y", whole.yy[:, None], left.yy[:, None], left.weight),
+    ):
+        variance = (after / weight[:, None]).max(axis=0)  # of all tasks: a column may be constant in some
+        off = (eps * before / weight[:, None]).max(axis=0) > LOST * variance
+        if off.any():
+            lost.append("y" if name == "y" else f"column(s) {np.flatnonzero(off)[:5].tolist()} of X")
+    if lost:
+        raise ValueError(
+            f"cannot subtract these statistics: in {' and '.join(lost)} the rows taken away vary so much "
+            "more than those left that rounding would decide. Add up the statistics of the rows that stay."
+        )
+
+
 def _merge(a, b, weight, cross, sign):
     """a + sign * b for aligned statistics; `cross` weighs the squared difference of the means."""
     D = len(a.xx)
@@ -244,7 +307,7 @@ def _merge(a, b, weight, cross, sign):
         xx=a.xx + sign * b.xx + sign * (c * dx)[:, :, None] * dx[:, None, :],
         xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
         yy=a.yy + sign * b.yy + sign * cross * dy**2,
-    )
+    )._without_noise()
 
 
 def _read_only(A):
@@ -262,6 +325,10 @@ def moments(X, Y, weight, columns=slice(None)):
         found = _sparse_moments(X[:, columns], Y - y_mean, weight, x_mean)
         if found is not None:
             return x_mean, y_mean, *found
+    else:  # to the last digit where a column is constant
+        same = np.flatnonzero((X[0] == X[-1])[columns] & (X[0] == X[len(X) // 2])[columns])
+        same = same[(X[:, np.arange(X.shape[1])[columns][same]] == X[0, columns][same]).all(axis=0)]
+        x_mean[same] = X[0, columns][same]
     p, k = len(x_mean), Y.shape[1]
     xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
     plain, step = (weight == 1).all(), max(CHUNK_NUMBERS // max(p, 1), 1)

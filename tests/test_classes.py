@@ -91,7 +91,8 @@ def test_label_sets_of_their_own(cls):
 def test_a_class_missing_in_some_task_is_fine_and_missing_everywhere_is_not():
     gone = (TASKS == "ash") & (LABELS == "mid")
     rows, tasks = X[~gone], TASKS[~gone]
-    model = MeanRegularizedClassifier(0.1, mean_alpha=0.01).fit(rows, LABELS[~gone], tasks=tasks)
+    with pytest.warns(UserWarning, match="1 task\\(s\\) without some class: ash lacks \\['mid'\\]"):
+        model = MeanRegularizedClassifier(0.1, mean_alpha=0.01).fit(rows, LABELS[~gone], tasks=tasks)
     proba = model.predict_proba(rows, tasks=tasks)
     assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
     assert proba[tasks == "ash", 2].max() < 1e-6 < proba[tasks != "ash", 2].max()

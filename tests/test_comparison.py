@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import warnings
 
 import matplotlib
 import numpy as np
@@ -12,13 +13,15 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmtl import MeanRegularizedRegressor, PathSearchCV, suggest
+from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
+from skmtl._suggest import _kind
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import compare
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -242,12 +245,69 @@ def test_text_is_aligned_and_complete():
     assert text[-1] == result.verdict
 
 
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 1e6, 1e-80])
+def test_a_constant_target_makes_no_difference(level):
+    """Errors are rounding at most: no p-value, no gain, the same words for every level."""
+    p = RELATED
+    model = MeanRegularizedRegressor(1.0)
+    for scoring in (None, "neg_mean_squared_error"):
+        found = compare(model, p.X, np.full(len(p.y), level), p.tasks, cv=3, scoring=scoring)
+        assert found.table["p_value"].isna().all() and found.table["p_tasks"].isna().all()
+        assert not found.per_task[["hurt", "clearly_hurt"]].any(axis=None)
+        assert found.verdict.count("no different from") == 2 and "clearly better" not in found.verdict
+
+
+def test_equal_models_by_other_solvers_are_alike():
+    """Ridge per task, by scikit-learn and to the tolerance of a solver; 12 rows of a task train."""
+    p, alpha = RELATED, 0.1
+    model = MultiTaskRegressor(alpha, penalty=penalties.Ridge(), solver="fista", tol=1e-7)
+    folds = list(TaskKFold(4, shuffle=True, random_state=0).split(p.X, tasks=p.tasks))
+    twin = SingleTask(Ridge(alpha * 12))
+    found = compare(
+        {"one": model}, p.X, p.y, p.tasks, cv=folds, reference="two",
+        baselines={"two": twin, "other": SingleTask(Ridge(30.0))},
+    )  # fmt: skip
+    assert row(found, "one")["difference"] != 0 and np.isnan(row(found, "one")["p_value"])
+    assert not row(found, "one")["p_tasks"] < 0.05
+    assert row(found, "other")["p_value"] < 0.05
+    assert "no different from 'two'" in found.verdict
+
+
+def test_scores_with_a_class_that_training_lacked():
+    """It has probability zero: the worst error of a label; a fold with one class has no rank to score."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(40, 2)), np.arange(40) % 2
+    y = np.digitize(X[:, 0], [0.0])
+    train, test = np.arange(30), np.arange(30, 40)
+    several = y.copy()
+    several[35] = 2
+    model = Pooled(LogisticRegression())
+    for scoring in (task_scorer("neg_log_loss", average="pooled"), "accuracy"):
+        found = compare(model, X, several, tasks, cv=[(train, test)], scoring=scoring, baselines=["mean"],
+                        reference="mean")  # fmt: skip
+        assert np.isfinite(found.table["mean"]).all() and np.isfinite(found.table["brier"]).all()
+    proba = Pooled(LogisticRegression()).fit(X[train], y[train], tasks=tasks[train]).predict_proba(X[test])
+    truth = several[test][:, None] == [0, 1]
+    brier = np.sum((truth - proba) ** 2, axis=1) / 2 + np.where(several[test] == 2, 0.5, 0.0)
+    assert row(found, "Pooled")["brier"] == pytest.approx(brier.mean())
+    one = test[y[test] == 1]
+    splits = [(train, test), (np.setdiff1d(np.arange(40), one), one)]
+    with pytest.warns(UndefinedMetricWarning, match="undefined on 1 of 2 test sets"):
+        found = compare(
+            model, X, y, tasks, cv=splits, scoring="roc_auc", baselines=["mean"], reference="mean"
+        )
+    alone = compare(
+        model, X, y, tasks, cv=splits[:1], scoring="roc_auc", baselines=["mean"], reference="mean"
+    )
+    assert_allclose(found.table["mean"], alone.table["mean"])
+
+
 def test_sign_test_over_tasks():
     """Six tasks that all gain are 2 / 2^6 likely by chance, three of six 1."""
     result = compare({"m": Pooled(Ridge())}, RELATED.X, RELATED.y, RELATED.tasks, cv=4)
     for name in result.table["model"]:
         gain = result.per_task.query("model == @name")["gain"]
-        won, lost = int((gain > 0).sum()), int((gain < 0).sum())
+        won, lost = int((gain > 1e-3).sum()), int((gain < -1e-3).sum())
         assert row(result, name)["tasks_gaining"] == won
         p = row(result, name)["p_tasks"]
         if won + lost:
@@ -344,6 +404,58 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
     assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("y", "kind", "says"),
+    [
+        (np.arange(60) % 7 - 3, "Regressor", False),
+        ((np.arange(60) % 7 - 3).astype(float), "Regressor", False),
+        (np.arange(60) % 5 * 10, "Regressor", False),
+        (np.arange(60) % 7, "Regressor", False),  # fewer than ten rows of each
+        (np.zeros(60), "Regressor", False),
+        (np.arange(60) / 7, "Regressor", False),
+        (np.where(np.arange(60) % 4, np.arange(60) / 7, None).reshape(30, 2), "Regressor", False),
+        (np.arange(60) % 3, "Classifier", True),
+        (np.arange(60) % 5 + 1.0, "Classifier", True),
+        (np.arange(60) % 2, "Classifier", False),
+        (np.arange(60) % 2 == 0, "Classifier", False),
+        (np.array(["a", "b", "c"])[np.arange(60) % 3], "Classifier", False),
+        (np.array(["a", "b", None], dtype=object)[np.arange(60) % 3].reshape(30, 2), "Classifier", False),
+    ],
+)
+def test_what_the_targets_are_is_stated_or_plain(y, kind, says):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert _kind(y, None) == kind
+    assert [bool(re.search("is taken for . classes.*task_type=", str(w.message))) for w in caught] == [
+        True
+    ] * says
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _kind(y, "regression") == "Regressor" and _kind(y, "classification") == "Classifier"
+    with pytest.raises(ValueError, match="task_type must be 'regression', 'classification' or None"):
+        suggest(RELATED.X, RELATED.y, RELATED.tasks, task_type="multiclass")
+
+
+def test_suggest_takes_whole_numbers_for_numbers_if_told():
+    p = make_multitask_regression(3, 30, 2, structure="mean", random_state=0)
+    y = np.clip(np.round(p.y / p.y.std()), -1, 1).astype(int) + 1
+    found = suggest(p.X, y, p.tasks, task_type="regression", cv=2)
+    assert all(name.endswith("Regressor") for name in found.models)
+
+
+@pytest.mark.parametrize(("classes", "factor"), [(False, 1e-3), (False, 1e3), (True, 0.03)])
+def test_grids_of_the_baselines_grow(factor, classes):
+    """In any units of the features they choose what fits best as far as scikit-learn solves it."""
+    p = CLASSES if classes else RELATED
+    model = Pooled(LogisticRegression(max_iter=1000) if classes else Ridge())
+    scoring = task_scorer("neg_log_loss" if classes else "r2", average="pooled")
+    options = {"cv": 3, "baselines": ["single", "pooled"], "scoring": scoring}
+    found = compare({"m": model}, p.X * factor, p.y, p.tasks, **options)
+    wanted = compare({"m": model}, p.X, p.y, p.tasks, **options)
+    for name in ("single", "pooled"):
+        assert_allclose(row(found, name)["mean"], row(wanted, name)["mean"], atol=0.02)
 
 
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():

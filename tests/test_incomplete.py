@@ -366,7 +366,7 @@ def test_in_a_pipeline_and_a_search():
         ([[0, 1, 2, 3], [4, 5, 6, -1]], "column -1 appears twice"),
         ([range(7), []], "source 1 has no column"),
         ({"mri": range(7), "pet": []}, "source 'pet' has no column"),
-        ([range(8)], "column 7 is out of range, X has 7 columns"),
+        ([range(8)], "7 is out of range: X has 7 columns"),
         (["a", range(7)], "'a' is not a column of X; X has no column names"),
         ([[0.5], range(7)], "0.5 is not a column of X"),
     ],

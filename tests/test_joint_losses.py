@@ -247,7 +247,7 @@ def test_term_equals_its_formula_with_optimal_intercepts(kind, options, rng):
             W = size * rng.normal(size=term.shape)
             value, G, b = reduced(term, W)
             assert b.shape == ((term.n_tasks, K) if term.n_outputs > 1 else (term.n_tasks,))
-            expected, slopes, gb = by_hand(term, layout, W, b + term.offset * term.fit_intercept)
+            expected, slopes, gb = by_hand(term, layout, W, term.restored(W, b))
             assert value == pytest.approx(expected, rel=1e-12)
             np.testing.assert_allclose(G, slopes, atol=1e-11)
             if term.fit_intercept:  # convex: where the gradient vanishes

@@ -13,6 +13,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import (
     accuracy_score,
+    explained_variance_score,
     get_scorer,
     log_loss,
     mean_squared_error,
@@ -50,6 +51,31 @@ def stacked():
 
 
 # --- scores of predictions ---
+
+
+@pytest.mark.parametrize("level", [0.1, 1.0, -1e8, 1e-80, 1 / 3])
+@pytest.mark.parametrize("n", [3, 7, 1000])
+def test_a_target_that_is_constant_but_for_rounding_has_no_variance(level, n):
+    """As for ones: R^2 is 1 for exact predictions and 0 for others, shares of the variance are undefined."""
+    ulp = np.nextafter(level, np.inf)
+    for y in (np.full(n, level), np.where(np.arange(n) % 2, level, ulp)):
+        for exact in (np.full(n, level), np.full(n, level * (1 + 1e-15)), y):
+            assert per_task_score("r2", y, exact) == {0: 1.0}
+            assert per_task_score(explained_variance_score, y, exact) == {0: 1.0}
+        assert per_task_score("r2", y, 2 * y) == {0: 0.0}
+        assert np.isnan([explained_variance_within(y, 2 * y), explained_variance_per_task(y, 2 * y)[0]]).all()
+        y, tasks = np.r_[y, 1.0, 2.0, 3.0], np.r_[np.zeros(n), np.ones(3)]
+        p = np.r_[2 * y[:n], 1.0, 2.0, 3.1]
+        with pytest.warns(UndefinedMetricWarning, match=r"1 of 2 tasks"):
+            assert normalized_mse(y, p, tasks) == pytest.approx(0.005)
+        with pytest.warns(UndefinedMetricWarning, match=r"1 of 2 tasks"):
+            assert average_relative_rmse(y, p, tasks) == pytest.approx(0.005**0.5)
+    with pytest.warns(UndefinedMetricWarning):
+        assert np.isnan(
+            average_relative_rmse(np.full(n, level), np.zeros(n), train_mean=[level * (1 + 1e-16)])
+        )
+    close = 1.0 + np.arange(n) * 1e-13  # small, but no rounding
+    assert explained_variance_within(close, close) == 1.0
 
 
 @pytest.mark.parametrize("metric", ["r2", r2_score, "neg_mean_squared_error", root_mean_squared_error])

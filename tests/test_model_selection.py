@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_array_equal
-from scipy import sparse
+from scipy import sparse, stats
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
 
 from skmtl.baselines import SingleTask
@@ -51,10 +52,10 @@ def test_every_fold_holds_every_task(splitter, target):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_kfold_tests_each_row_once_and_balances_tasks_and_classes(shuffle):
+def test_kfold_tests_each_row_once_and_balances_tasks_and_if_asked_classes(shuffle):
     rng = np.random.default_rng(1)
     y = rng.integers(3, size=len(TASKS))
-    splitter = TaskKFold(4, shuffle=shuffle, random_state=0 if shuffle else None)
+    splitter = TaskKFold(4, shuffle=shuffle, random_state=0 if shuffle else None, stratify=True)
     tests = [test for _, test in splitter.split(X, y, tasks=TASKS)]
     assert_array_equal(np.sort(np.concatenate(tests)), np.arange(len(TASKS)))
     for task in SIZES:
@@ -69,8 +70,75 @@ def test_without_tasks_it_is_scikit_learns_kfold():
     for ours, theirs in zip(TaskKFold(4).split(X, y), KFold(4).split(X), strict=True):
         assert_array_equal(ours[1], theirs[1])
     labels = np.sort((y > 0.5).astype(int))
-    for ours, theirs in zip(TaskKFold(4).split(X, labels), StratifiedKFold(4).split(X, labels), strict=True):
+    stratified = TaskKFold(4, stratify=True).split(X, labels)
+    for ours, theirs in zip(stratified, StratifiedKFold(4).split(X, labels), strict=True):
         assert_array_equal(ours[1], theirs[1])
+
+
+# --- what folds may tell a model about the test rows ---
+
+
+def scores_of_levels(splitter, y, tasks):
+    """Mean scores over the folds of each task's own training mean, and of that of all rows.
+
+    The area under the ROC curve for two classes (a constant has 0.5), else R^2.
+    """
+    own, common = [], []
+    two = y.max() == 1
+    for train, test in splitter.split(np.zeros((len(y), 1)), y, tasks=tasks):
+        level = np.bincount(tasks[train], y[train]) / np.bincount(tasks[train])
+        own.append((roc_auc_score if two else r2_score)(y[test], level[tasks[test]]))
+        common.append(0.5 if two else r2_score(y[test], np.full(len(test), y[train].mean())))
+    return np.mean(own), np.mean(common)
+
+
+TARGETS = {
+    "balanced classes": lambda rng, n: rng.permutation(np.arange(n) % 2),
+    "a rare class": lambda rng, n: (rng.random(n) < 0.2).astype(int),
+    "whole numbers": lambda rng, n: rng.poisson(2, n),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "splitter",
+    [
+        TaskKFold(5),
+        TaskKFold(5, shuffle=True, random_state=0),
+        TaskKFold(2, shuffle=True, random_state=1),
+        TaskShuffleSplit(4, train_size=0.3, random_state=0),
+        TaskShuffleSplit(4, train_size=0.8, random_state=0),
+        TaskShuffleSplit(4, train_size=4, random_state=0),
+    ],
+    ids=repr,
+)
+def test_levels_of_tasks_that_do_not_differ_win_by_chance_only(splitter, target):
+    """With task labels at random they beat the level of all rows in no more of 20 runs than a coin does."""
+    wins = {}
+    for stratify in (False, True) if isinstance(splitter, TaskKFold) else (False,):
+        found = []
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            tasks = rng.permutation(np.repeat(np.arange(6), [8, 20, 30, 40, 40, 40]))
+            folds = clone(splitter, safe=False)
+            folds.stratify = stratify
+            found.append(scores_of_levels(folds, TARGETS[target](rng, len(tasks)), tasks))
+        own, common = np.transpose(found)
+        wins[stratify] = np.sum(own > common)
+        if target != "whole numbers" and not stratify:
+            assert abs(own.mean() - 0.5) < 0.04
+    assert stats.binom.sf(wins[False] - 1, 20, 0.5) > 0.05
+    if True in wins:  # what the documentation warns of
+        assert stats.binom.sf(wins[True] - 1, 20, 0.5) < 0.01
+
+
+def test_stratify_needs_classes():
+    for y, found in [(None, "None"), (X[:, 0] + 0.5, "a 1-D y without classes"), (X, "a 2-D y")]:
+        for splitter in (TaskKFold(2, stratify=True), TaskShuffleSplit(2, train_size=0.5, stratify=True)):
+            with pytest.raises(ValueError, match=f"stratify=True needs a 1-D y of classes; got {found}"):
+                list(splitter.split(X, y, tasks=TASKS))
+    with pytest.raises(ValueError, match="stratify must be True or False; got 'yes'"):
+        TaskKFold(2, stratify="yes")
 
 
 def test_seed_decides():
@@ -87,13 +155,12 @@ def test_shuffle_split_draws_the_asked_rows(train_size, expected):
         assert [np.sum(TASKS[train] == task) for task in SIZES] == expected
 
 
-def test_shuffle_split_keeps_class_shares_and_draws_every_row_equally_often():
+def test_stratified_shuffle_split_keeps_class_shares_and_draws_every_row_equally_often():
     y = np.tile([0, 0, 0, 1], 10)
     tasks = np.repeat([1, 2], 20)
     drawn = np.zeros(40)
-    for train, _ in TaskShuffleSplit(2000, train_size=0.4, random_state=0).split(
-        np.zeros((40, 1)), y, tasks=tasks
-    ):
+    splitter = TaskShuffleSplit(2000, train_size=0.4, random_state=0, stratify=True)
+    for train, _ in splitter.split(np.zeros((40, 1)), y, tasks=tasks):
         assert [np.sum(y[train][tasks[train] == t]) for t in (1, 2)] == [2, 2]
         drawn[train] += 1
     assert np.abs(drawn / 2000 - 0.4).max() < 0.05

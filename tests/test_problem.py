@@ -6,7 +6,6 @@ from itertools import product
 import numpy as np
 import pytest
 from conftest import LAYOUTS, LOSSES, PENALTIES, kind_of_target, make_layout
-from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
     GroupSparseRegressor,
@@ -105,15 +104,15 @@ def test_intercepts_are_optimal(kind, options, rng):
 def test_rows_and_moments_agree(kind, options, penalty, rng):
     data = make_data(kind, SquaredError())
     rows, short = RowsTerm(data, SquaredError(), **options), moments(data, **options)
-    assert rows.offset == pytest.approx(short.offset, rel=1e-12)
     for mean_alpha in (None, 0.0, 0.1):
         one, other = (Problem(term, PENALTIES[penalty], 0.1, mean_alpha) for term in (rows, short))
         parts = points(one, rng, 1)[0]
-        for a, b in zip(reduced(rows, parts[0]), reduced(short, parts[0]), strict=True):
+        for a, b in zip(reduced(rows, parts[0])[:2], reduced(short, parts[0])[:2], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
         (value, b, gap), (value_2, b_2, gap_2) = one.gap(parts), other.gap(parts)
         assert value == pytest.approx(value_2, rel=1e-11)
-        np.testing.assert_allclose(b, b_2, rtol=1e-10, atol=1e-10)
+        W = one.total(parts)
+        np.testing.assert_allclose(rows.restored(W, b), short.restored(W, b_2), rtol=1e-10, atol=1e-10)
         assert gap == pytest.approx(gap_2, rel=1e-6)
         assert one.stationarity(parts) == pytest.approx(other.stationarity(parts), rel=1e-9)
 
@@ -307,9 +306,8 @@ class Broken(Penalty):
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_nan_never_counts_as_converged(loss, norm):
     problem = make("stacked", loss, Broken(alpha=1e-3, norm=norm))
-    with pytest.warns(ConvergenceWarning), np.errstate(all="ignore"):
-        result = run(problem, max_iter=25, tol=1e-6)
-    assert not result.converged and not result.gap <= 1e300
+    with pytest.raises(ValueError, match="the solution is not finite"), np.errstate(all="ignore"):
+        run(problem, max_iter=25, tol=1e-6)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         gap = problem.gap([np.full(problem.shape, np.nan)])[2]

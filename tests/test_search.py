@@ -13,7 +13,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import MultiTaskElasticNetCV as SklearnElasticNetCV
 from sklearn.linear_model import MultiTaskLassoCV as SklearnLassoCV
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, ShuffleSplit, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -29,6 +29,7 @@ from skmtl import (
     PathSearchCV,
     SingleTask,
     TaskKFold,
+    TaskStatistics,
 )
 from skmtl.linear_model._fold_moments import FoldMoments
 from skmtl.losses import Huber
@@ -112,6 +113,85 @@ def test_moments_of_the_folds_give_what_the_rows_give(kind, cv, monkeypatch):
     monkeypatch.setattr(FoldMoments, "of", classmethod(lambda cls, *args: None))
     by_rows = clone(search).fit(layout.X, layout.y, **tasks_of(layout))
     same(by_moments, by_rows, atol=1e-8)
+
+
+@pytest.mark.parametrize("cv", [KFold(5), ShuffleSplit(5, random_state=0), RepeatedKFold(random_state=0)])
+@pytest.mark.parametrize("size", [1e4, 1e7, 1e9])
+def test_a_row_of_huge_numbers_does_not_spoil_the_other_folds(cv, size):
+    """Moments of the training set without it are those of its rows."""
+    layout = make_layout("stacked")
+    layout.X = layout.X.copy()
+    layout.X[5, 3] = size
+    splits = list(cv.split(layout.X))
+    moments = FoldMoments.of(MultiTaskLasso(), layout.X, layout.y, tasks_of(layout), splits)
+    for k, (train, _) in enumerate(splits):
+        rows = TaskStatistics.from_arrays(layout.X[train], layout.y[train], layout.tasks[train])
+        for name in ("x_mean", "xx", "xy", "yy"):
+            found, wanted = getattr(moments.training(k), name), getattr(rows, name)
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("side", ["least", "greatest"])
+def test_a_grid_that_ends_too_early_grows_or_says_so(side):
+    """Where scores still rise at its least, or greatest, strength; not where the best model is zero."""
+    layout = make_layout("stacked")
+    X, y, tasks = layout.X, layout.y, {"tasks": layout.tasks}
+    model, alphas = MultiTaskLasso(), [0.3, 1.0, 3.0]
+    if side == "greatest":  # noise: the stronger the better
+        model, alphas = MeanRegularizedRegressor(mean_alpha=0.01), [1e-4, 1e-3, 1e-2]
+        X, y = np.tile(X, (1, 4)), np.random.default_rng(0).normal(size=len(y))
+    search = PathSearchCV(model, alphas, cv=3)
+    with pytest.warns(UserWarning, match=f"the best alpha is the {side} of the strengths tried"):
+        narrow = clone(search).fit(X, y, **tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grown = clone(search).set_params(grow=True).fit(X, y, **tasks)
+        noise = np.random.default_rng(0).normal(size=len(y))
+        zero = PathSearchCV(MultiTaskLasso(), [0.01, 0.1, 10.0], cv=3).fit(layout.X, noise, **tasks)
+    assert zero.best_params_["alpha"] == 10.0 and not zero.best_estimator_.coef_.any()
+    assert grown.best_score_ > narrow.best_score_
+    tried = [one["alpha"] for one in grown.cv_results_["params"]]
+    assert tried[:3] == alphas and len(tried) % 3 == 0
+    wide = clone(search).set_params(alphas=tried).fit(X, y, **tasks)
+    np.testing.assert_allclose(
+        grown.cv_results_["mean_test_score"], wide.cv_results_["mean_test_score"], atol=1e-3
+    )
+
+
+def test_names_of_scorers_that_lose_tasks_or_labels_are_refused():
+    layout, missing = make_layout("stacked"), make_layout("missing")
+    for scoring in ("r2", ["r2", "max_error"], {"a": task_scorer("r2"), "b": "r2"}):
+        search = PathSearchCV(MultiTaskLasso(), [0.1], cv=3, scoring=scoring, refit=False)
+        with pytest.raises(ValueError, match=r"are not given tasks=.*task_scorer\('r2', average='pooled'\)"):
+            search.fit(layout.X, layout.y, tasks=layout.tasks)
+        with pytest.raises(ValueError, match=r"take no missing labels.*task_scorer"):
+            search.fit(missing.X, missing.y)
+
+
+def test_a_free_mean_that_fits_every_row_is_said():
+    rng = np.random.default_rng(0)
+    X, y, tasks = rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 3
+    search = PathSearchCV(MeanRegularizedRegressor(), [1.0], cv=3)
+    with pytest.warns(UserWarning, match=r"40 features fit all 20 rows .* param_grid=\{'mean_alpha'"):
+        search.fit(X, y, tasks=tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.set_params(param_grid={"mean_alpha": [0.0, 0.1]}).fit(X, y, tasks=tasks)
+        search.set_params(param_grid=None).fit(X[:, :10], y, tasks=tasks)
+        search.fit(X, y.reshape(-1, 1) + np.arange(3.0))  # one mean for three columns fits none of them
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 3.0, -1e6])
+@pytest.mark.parametrize("model", [MultiTaskLasso(), MeanRegularizedRegressor(), DirtyRegressor()])
+def test_a_constant_target_has_a_grid_and_coefficients_of_zero(level, model):
+    layout = make_layout("stacked")
+    y = np.full(len(layout.y), level)
+    search = PathSearchCV(model, 4, cv=3).fit(layout.X, y, tasks=layout.tasks)
+    assert search.best_score_ == 1.0 and search.best_params_["alpha"] > 0
+    np.testing.assert_allclose(search.best_estimator_.coef_, 0, atol=1e-12 * abs(level))
+    np.testing.assert_allclose(search.predict(layout.X, tasks=layout.tasks), y, rtol=1e-12)
+    found = MultiTaskLassoCV(alphas=4, cv=3).fit(layout.X, y, tasks=layout.tasks)
+    np.testing.assert_allclose(found.coef_, 0, atol=1e-12 * abs(level))
 
 
 SCORES = {
@@ -302,7 +382,7 @@ def test_sample_weights_count():
 
 def test_weights_beside_tasks():
     """Without routing they reach the fit and a scorer that takes them."""
-    layout, folds = make_layout("weighted"), TaskKFold(5)
+    layout, folds = make_layout("weighted"), TaskKFold(5, shuffle=True, random_state=0)
     args = {"tasks": layout.tasks, "sample_weight": layout.sample_weight}
     found = PathSearchCV(
         MultiTaskLasso(tol=1e-10), ALPHAS, scoring=task_scorer("r2", average="pooled")

@@ -1,6 +1,7 @@
 """Second moments: equal to their formulas, mergeable without loss, enough to fit any squared-loss model."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from skmtl import (
     TaskStatistics,
     TraceNormRegressor,
 )
+from skmtl.linear_model._fold_moments import sums_of_the_others
 from skmtl.losses import Logistic, SquaredError
 from skmtl.penalties import L1, Coupling, Entries, Features, InfConv, Tasks
 from skmtl.solvers import make_task_data, solve
@@ -123,6 +125,53 @@ def test_shared_and_stacked_moments_mix():
     )  # fmt: skip
     assert_same(total, everything)
     assert_same(total - statistics(stacked), statistics(shared))
+
+
+@layouts
+@pytest.mark.parametrize("column", [2, "y"])
+def test_a_difference_that_rounding_would_decide_is_refused(kind, column):
+    """A difference keeps six digits or is refused; what is added up keeps all."""
+    layout = make_layout(kind)
+    where = np.zeros(len(layout.y), bool)
+    where[:10] = True
+    rest, size = statistics(layout, ~where), np.where(where, 1.0, 0.0)
+    refused = []
+    for factor in 10.0 ** np.arange(1, 12):
+        moved = make_layout(kind)
+        if column == "y":
+            moved.y = layout.y + (factor * size).reshape(-1, *[1] * (layout.y.ndim - 1))
+        else:
+            step = np.outer(factor * size * np.arange(len(size)), np.eye(layout.X.shape[1])[column])
+            moved.X = type(layout.X)(layout.X + step) if sparse.issparse(layout.X) else layout.X + step
+        whole, gone = statistics(moved), statistics(moved, where)
+        try:
+            assert_same(whole - gone, rest, rtol=1e-4)
+            refused.append(False)
+        except ValueError as error:
+            named = r"y" if column == "y" else r"column\(s\) \[2\] of X"
+            assert re.search(f"in {named} the rows taken away vary so much more", str(error))
+            refused.append(True)
+        assert_same(sums_of_the_others([rest, gone])[1], rest, rtol=1e-14)
+    assert refused == sorted(refused) and not refused[0] and refused[-1]
+
+
+def test_labels_of_two_statistics_need_a_common_type():
+    def of(labels):
+        return TaskStatistics.from_arrays(np.eye(len(labels)), np.arange(float(len(labels))), labels)
+
+    numbers = of(np.arange(4) % 2)
+    text = of(np.array(["a", "b", "a", "b"]))
+    for one, other in ((numbers, text), (text, numbers), (numbers, of(np.array(["0", "1"] * 2)))):
+        with pytest.raises(ValueError, match=r"labels of different kinds, .* use labels of one type"):
+            one + other
+        with pytest.raises(ValueError, match="tasks that are not there"):
+            one - other
+    large = 2**53
+    with pytest.raises(ValueError, match="labels of different kinds"):  # would both be 2.0**53
+        of(np.array([large + 1] * 4)) + of(np.array([float(large)] * 4))
+    found = of(np.array([large, large + 1] * 2)) + of(np.array([large + 1, large + 2] * 2))
+    assert found.tasks.tolist() == [large, large + 1, large + 2] and found.count.tolist() == [2, 4, 2]
+    assert (numbers + of(np.array([1.0, 2.0] * 2))).count.tolist() == [2, 4, 2]  # equal numbers
 
 
 def test_tasks_left_without_rows_vanish():

@@ -30,12 +30,17 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
     """The data term in its cheapest form; `loss` may be a list with one loss per task."""
     if isinstance(loss, list):
         loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
-    if loss.quadratic and moments_pay(data):
+    if loss.quadratic and (moments_pay(data) or _in_other_units(data)):
         return MomentsTerm(TaskStatistics.from_data(data), data.scale, fit_intercept, intercept_alpha)
     form = (
         RootTerm if isinstance(loss, RootSquaredError) else RowsTerm if loss.n_outputs == 1 else OutputsTerm
     )
     return form(data, loss, fit_intercept, intercept_alpha)
+
+
+def _in_other_units(data):
+    """Whether features differ so much in their units that products of rows would lose the small ones."""
+    return data.n_designs * data.n_features**2 <= 1e7 and data.graded
 
 
 def moments_pay(data):

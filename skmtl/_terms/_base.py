@@ -39,9 +39,28 @@ class DataTerm:
     """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
 
     n_outputs = 1  # predictors per row, one after another in the rows of W
+    x_offset, y_offset = (
+        None,
+        0.0,
+    )  # what was taken off X and y: free intercepts answer it, so that digits are kept
 
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
+
+    @property
+    def free_intercepts(self):
+        """Whether each task has an intercept that nothing penalises."""
+        return self.fit_intercept and not self.intercept_alpha
+
+    def restored(self, W, b):
+        """Intercepts of the rows as they were given, from those of the rows less their offsets."""
+        if not self.fit_intercept:
+            return b
+        b = b + self.y_offset
+        if self.x_offset is None:
+            return b
+        W = W.reshape(len(W), self.n_outputs, -1)
+        return b - np.einsum("tkj,tj->tk", W, np.broadcast_to(self.x_offset, W[:, 0].shape)).reshape(b.shape)
 
     @property
     def shape(self):
@@ -115,12 +134,23 @@ def iterated_step(curvature, gradient, free):
 
 def solved(H, rhs):
     """H^+ rhs, refined once."""
+    unit = units(H)
+    H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
         step = lapack.dpotrs(factor, rhs)[0]
-        return step + lapack.dpotrs(factor, rhs - H @ step)[0]
+        return unit * (step + lapack.dpotrs(factor, rhs - H @ step)[0])
     values, vectors = linalg.eigh(H)
     # without full rank: the gradient has no component there but rounding
     inverse = np.where(values > 1e-14 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)
     step = vectors @ (inverse * (vectors.T @ rhs))
-    return step + vectors @ (inverse * (vectors.T @ (rhs - H @ step)))
+    return unit * (step + vectors @ (inverse * (vectors.T @ (rhs - H @ step))))
+
+
+def units(H):
+    """Factors (..., p) of rows and columns that give positive semidefinite H (..., p, p) a diagonal of ones.
+
+    Zero where it has none. Ranks are decided in these units, so that they do not depend on those of the features.
+    """
+    size = np.diagonal(H, axis1=-2, axis2=-1)
+    return np.where(size > 0, 1.0, 0.0) / np.sqrt(np.where(size > 0, size, 1.0))

@@ -1,9 +1,11 @@
 """Data terms whose rows or predictors are tied: several predictors per row, one number per task."""
 
+from functools import cached_property
+
 import numpy as np
 
 from ..losses import Loss, RootSquaredError
-from ._base import TINY, iterated_step, pooled_intercepts
+from ._base import iterated_step, pooled_intercepts
 from ._rows import RowsTerm
 
 
@@ -18,6 +20,8 @@ class OutputsTerm(RowsTerm):
         super().__init__(data, loss, fit_intercept, intercept_alpha)
         self.n_outputs = loss.n_outputs
         self.n_features = data.n_features * self.n_outputs
+        others = np.zeros((self.n_tasks, self.n_outputs - 1))
+        self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
     rounds = 1
 
@@ -42,18 +46,36 @@ class OutputsTerm(RowsTerm):
     def _times(self, bend, change):
         return self.weight[..., None] * self.loss.bent(bend, change)
 
+    @cached_property
+    def _used(self):
+        """Whether the loss of a task has a predictor (n_tasks, K)."""
+        n_used = np.broadcast_to(getattr(self.loss, "outputs", self.n_outputs), (self.n_tasks,))
+        return np.arange(self.n_outputs) < n_used[:, None]
+
+    @cached_property
+    def _held(self):
+        """Intercepts (n_tasks, K) that rows hold, not at infinity; projections (n_tasks, K, K) on the rest.
+
+        The rest: a constant for all classes, and what is not held.
+        """
+        held = self._used & (self.endless == 0)
+        constant = held / np.sqrt(np.maximum(held.sum(axis=1, keepdims=True), 1.0))
+        constant[self._used.sum(axis=1) == 1] = 0.0
+        return held, constant[:, :, None] * constant[:, None, :] + np.eye(self.n_outputs) * ~held[:, None, :]
+
     def _settle(self, bend, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
         K, a = self.n_outputs, self.intercept_alpha
         units = [np.broadcast_to(d, (*self.data.y.shape, K)) for d in np.eye(K)]
-        H = [self.data.task_sums(self._times(bend, d)) for d in units]
-        H = np.stack(H, axis=1)  # (n_tasks, K, K); singular along the constants, as g is
-        if not a and isinstance(self.loss, PerTask):
-            return np.einsum("tkl,tl->tk", np.linalg.pinv(H, rcond=1e-13, hermitian=True), -g)
-        if not a:  # the constants are lifted: g has no component there
-            level = np.trace(H, axis1=1, axis2=2)[:, None, None] / K + TINY
-            return np.linalg.solve(H + level * (1 / K + 1e-14 * np.eye(K)), -g[..., None])[..., 0]
+        H = np.stack([self.data.task_sums(self._times(bend, d)) for d in units], axis=1)  # (n_tasks, K, K)
+        if not a:
+            held, idle = self._held
+            level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
+            lifted = H / level[..., None] * (held[:, :, None] & held[:, None, :]) + idle + 1e-14 * np.eye(K)
+            g = np.where(held, g, 0.0)
+            g = (g - np.einsum("tkl,tl->tk", idle, g)) / level
+            return np.linalg.solve(lifted, -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
         center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)
@@ -61,10 +83,15 @@ class OutputsTerm(RowsTerm):
 
     def intercept(self, W, image, start):
         """Optimal intercepts by Newton steps from `start`, shape (n_tasks, K)."""
-        b = self.no_intercepts() if start is None else start
         if not self.fit_intercept:
             return self.no_intercepts()
-        return self._pooled_optimum(image, b)
+        b = self._descended(image, self.no_intercepts() if start is None else start)
+        if self.intercept_alpha and not self._used.all():
+            return b
+        # no loss sees the same number for all classes
+        several = self._used.sum(axis=1, keepdims=True) > 1
+        mean = (self._used * b).sum(axis=1, keepdims=True) / self._used.sum(axis=1, keepdims=True)
+        return b - np.where(self._used & several, mean, 0.0)
 
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""
@@ -124,6 +151,12 @@ class RootTerm(RowsTerm):
         along = self.data.task_sums(self.weight * residual * change) / self.totals * per_sigma**2
         return self.weight * (change - residual * self.data.spread(along)) * self.data.spread(per_sigma)
 
+    def intercept(self, W, image, start):
+        """Optimal intercepts, the means of the residuals where they are free, shape (n_tasks,)."""
+        if not self.fit_intercept or self.intercept_alpha:
+            return super().intercept(W, image, start)
+        return self.data.task_sums(self.weight * (self.data.y - image)) / self.totals
+
     def _settle(self, bend, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
@@ -133,9 +166,6 @@ class RootTerm(RowsTerm):
         residual, per_sigma = bend
         mean = self.data.task_sums(self.weight * residual) / self.totals
         return self.totals * per_sigma * np.maximum(1.0 - (mean * per_sigma) ** 2, 0.0)
-
-    def _intercept_derivatives(self, eta):
-        return self.data.task_sums(self._slopes(eta)), self._intercept_bend(self._bend(eta))
 
     def quadratic_model(self, eta):
         """Rows with squared errors divided by sigma."""
@@ -172,6 +202,8 @@ class PerTask(Loss):
         if any(isinstance(loss, RootSquaredError) for loss in losses):
             raise ValueError("RootSquaredError is for all tasks or for none: it has no mean over rows.")
         self.n_outputs = max(loss.n_outputs for loss in losses)
+        self.outputs = np.array([loss.n_outputs for loss in losses])
+        self.translates = np.array([loss.translates for loss in losses])
         self.curvature = max(loss.curvature for loss in losses)
         kinds = {loss: [t for t, other in enumerate(losses) if other == loss] for loss in losses}
         self.sections = [(loss, data.where(tasks)) for loss, tasks in kinds.items()]
@@ -183,6 +215,10 @@ class PerTask(Loss):
             found = getattr(loss, name)(y[at], *(a[own] for a in arrays))
             out[at if out.ndim == y.ndim else own] = found
         return out
+
+    def rounding(self, unit, y_size):
+        """The largest of the losses'."""
+        return max(loss.rounding(unit, y_size) for loss, _ in self.sections)
 
     def value(self, y, eta):
         """Loss, of the shape of y."""
@@ -216,6 +252,11 @@ class PerTask(Loss):
         if self.n_outputs == 1:
             return at
         return (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
+
+    def falls(self, y):
+        """Sign of the direction of each predictor in which the loss falls forever, 0 where it does not."""
+        axis = () if self.n_outputs == 1 else (self.n_outputs,)
+        return self._each("falls", y, out=np.zeros(y.shape + axis))
 
     def project(self, y, u):
         """Nearest u with a finite conjugate."""

@@ -36,10 +36,14 @@ class MomentsTerm(DataTerm):
 
     def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0):
         super().__init__(fit_intercept, intercept_alpha)
-        self.offset = 0.0
-        if fit_intercept:
-            self.offset = float((scale * stats.weight) @ stats.y_mean / (scale @ stats.weight))
-            stats = stats.shifted(self.offset)
+        self.y_size = float((np.abs(stats.y_mean) + np.sqrt(stats.yy / stats.weight)).max())
+        if self.free_intercepts:
+            self.x_offset, self.y_offset = stats.x_mean, stats.y_mean
+            stats = stats.shifted(self.x_offset, self.y_offset)
+        elif fit_intercept:
+            share = scale * stats.weight
+            self.y_offset = float(share @ stats.y_mean / share.sum())
+            stats = stats.shifted(0.0, self.y_offset)
         self.stats, self.scale, self.n_designs = stats, np.ascontiguousarray(scale), len(stats.xx)
         self.n_tasks, self.n_features, self.tasks = stats.n_tasks, stats.n_features, stats.tasks
         self.totals = scale * stats.weight
@@ -49,6 +53,11 @@ class MomentsTerm(DataTerm):
     def x_mean(self):
         """Means (n_tasks, n_features)."""
         return np.broadcast_to(self.stats.x_mean, self.shape)
+
+    def x_size(self):
+        """Sum of squares of all features under the weights of the rows of all tasks."""
+        about_mean = np.einsum("djj->d", self.stats.xx) * np.ones(self.n_tasks)
+        return float(self.scale @ about_mean + self.totals @ (self.x_mean**2).sum(axis=1))
 
     def covariance(self):
         """Weighted second moments about the mean, (n_designs, n_features, n_features) and their scale."""
@@ -75,7 +84,7 @@ class MomentsTerm(DataTerm):
             out[:, :-1] = np.matmul(self.stats.xx, W[:, :, None])[:, :, 0]
             out[:, -1] = np.einsum("tj,tj->t", W, self.stats.x_mean)
         out[:, :-1] *= self.scale[:, None]
-        return out
+        return out  # its last column is zero where intercepts are free: the moments are about the means
 
     def intercept(self, W, image, start=None):
         """Optimal intercepts, shape (n_tasks,)."""
@@ -98,7 +107,8 @@ class MomentsTerm(DataTerm):
     def gradient(self, W, image, b):
         """Gradient in W at optimal b, shape (n_tasks, n_features)."""
         G = image[:, :-1] - self.xy
-        G += (self.totals * self._offset(image, b))[:, None] * self.stats.x_mean
+        if not self.free_intercepts:
+            G += (self.totals * self._offset(image, b))[:, None] * self.stats.x_mean
         return G
 
     def second_order(self, V, image, eta=None):

@@ -9,6 +9,8 @@ from .._data import SharedData
 from ._base import DENSE_FEATURES, TINY, DataTerm, DualPoint, iterated_step, pooled_intercepts, shared_step
 from ._columns import DesignPool, fresh_gram, make_pool
 
+ROUNDING = 4e-16  # of a sum
+
 
 class RowsTerm(DataTerm):
     """Data term on rows (any pointwise loss). An image is the predictor without intercept, sample side.
@@ -20,14 +22,29 @@ class RowsTerm(DataTerm):
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
         super().__init__(fit_intercept, intercept_alpha)
-        self.offset = 0.0
-        if loss.translates and fit_intercept:  # a common shift of y is one of b: large targets lose no digits
-            self.offset = float((data.weight * data.y).sum() / data.totals.sum())
-            data = data.shifted(self.offset)
+        self.y_size = float(np.abs(data.y).max())
+        if self.free_intercepts:
+            self.x_offset, data = data.near_zero()
+        self.y_offset = self._taken_over(data, loss)
+        if self.y_offset.any():
+            data = data.shifted(self.y_offset)
         self.data, self.loss = data, loss
         self.n_tasks, self.n_features = data.n_tasks, data.n_features
         self.tasks, self.totals, self.weight = data.tasks, data.totals, data.weight
         self.scale, self.n_designs = data.scale, data.n_designs
+
+    def _taken_over(self, data, loss):
+        """What the intercepts take over from y before the fit: large targets lose no digits (n_tasks,).
+
+        The mean of every task, or one for all where the intercepts have a penalty, if only y - eta matters.
+        """
+        moves = np.broadcast_to(loss.translates, (data.n_tasks,))
+        if not (self.fit_intercept and (moves.all() if self.intercept_alpha else moves.any())):
+            return np.zeros(data.n_tasks)
+        sums = data.task_sums(data.weight * data.y)
+        if self.intercept_alpha:
+            return np.full(data.n_tasks, sums.sum() / data.totals.sum())
+        return np.where(moves, sums / data.totals, 0.0)
 
     def image(self, W):
         """x_i . w_t."""
@@ -40,6 +57,12 @@ class RowsTerm(DataTerm):
     def predictor(self, image, b):
         """x_i . w_t + b_t."""
         return image + self.data.spread(b)
+
+    def x_size(self):
+        """Sum of squares of all features under the weights of the rows of all tasks."""
+        X, weight = self.data.pooled_design()
+        squares = X.multiply(X).sum(axis=1) if issparse(X) else np.einsum("ij,ij->i", X, X)
+        return self.n_outputs * float(weight @ np.ravel(squares))
 
     # --- the squared loss on few columns, for coordinate descent ---
 
@@ -108,50 +131,107 @@ class RowsTerm(DataTerm):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean())
             return b + self._settle(self._bend(eta), g)
-        if self.intercept_alpha:
-            return self._pooled_optimum(image, b)
+        return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
+
+    @cached_property
+    def endless(self):
+        """Sign of the intercepts at infinity, as no row of the task holds them, of the shape of b; else 0.
+
+        With a penalty of their own all of them are tied.
+        """
+        b, falls = self.no_intercepts(), self.loss.falls(self.data.y)
+        if not (self.fit_intercept and falls.any()):
+            return b
+        used = (self.weight > 0).reshape(self.weight.shape + (1,) * (falls.ndim - self.weight.ndim))
+        for sign in (-1.0, 1.0):
+            b[self.data.task_sums(used * (falls != sign)) == 0] = sign
+        return np.where((b == b[:1]).all(axis=0), b, 0.0) if self.intercept_alpha else b
+
+    def _toward_infinity(self, g):
+        """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
+
+        Out there the gradient is an exponential of the intercept.
+        """
+        unit = min(1.0, float(np.abs(self.data.y).max())) or 1.0  # of slopes: counts may be small
+        floor = ROUNDING * unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+        step = self.endless * np.log(np.clip(np.abs(g), TINY, 1 / TINY) / floor)
+        return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
+
+    def _bracketed(self, image, b):
+        """Optimal intercepts of tasks that are alone, by Newton's method in a bracket.
+
+        The curvature may vanish or explode: where a step is not well below the last one the bracket is
+        halved, or the search reaches out twice as far.
+        """
         low, high = np.full(b.shape, -np.inf), np.full(b.shape, np.inf)
-        reach = np.full(b.shape, 2.0)
-        for _ in range(100):  # Newton's method in a bracket: the curvature may vanish
+        reach, last, away = np.full(b.shape, 2.0), np.full(b.shape, np.inf), self.endless != 0
+        for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
-            low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
-            # flat, as far out where a task has one class only: its intercept is at infinity
-            step = np.where(np.abs(g) <= 4e-16 * self.totals, 0.0, -g / np.maximum(h, TINY))
-            far = ~(np.abs(step) <= reach)  # also where exp overflows and the step is no number
-            step, reach = np.where(far, -np.sign(g) * reach, step), np.where(far, 2 * reach, reach)
-            new = b + step
-            crossed = ((new <= low) | (new >= high)) & np.isfinite(low) & np.isfinite(high)
-            crossed &= step != 0
-            new[crossed] = 0.5 * (low[crossed] + high[crossed])
-            moved, b = np.abs(new - b).max(), new
-            if moved <= 1e-12 * (1.0 + np.abs(b).max()):
+            step = -g / np.maximum(h, TINY)
+            slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
+            if slow.any():
+                slow &= ~(np.abs(step) <= 1e-9 * (1.0 + np.abs(b)))
+                low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
+                step, reach = np.where(slow, -np.sign(g) * reach, step), np.where(slow, 2 * reach, reach)
+                inside = slow & np.isfinite(low) & np.isfinite(high)
+                step[inside] = 0.5 * (low[inside] + high[inside]) - b[inside]
+            if away.any():
+                step = np.where(away, self._toward_infinity(g), step)
+            b, last = b + step, np.abs(step)
+            if (last <= 1e-12 * (1.0 + np.abs(b))).all():
                 break
         return b
 
-    def _pooled_optimum(self, image, b):
-        """Optimal intercepts with their own penalty by Newton steps that lead downhill."""
-        for _ in range(100):
+    def _descended(self, image, b):
+        """Optimal intercepts that are tied, by Newton steps that lead downhill.
+
+        Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
+        from one to the next while they do not become shorter by themselves.
+        """
+        reach, last, away = np.full(b.shape, 0.5), np.full(b.shape, np.inf), self.endless != 0
+        for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
-            # far out the curvature vanishes and a full step would overshoot
             step = self._settle(self._bend(eta), g)
             if not np.isfinite(step).all():  # exp overflows: down with the predictors it does so for
-                step = np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
-                b = b + step
+                b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
-            step = np.clip(step, -2.0, 2.0)
-            size = np.abs(step).max()
-            value = self.value(None, image, b) if size > 0.1 else np.inf
-            while size > 0.1 and self.value(None, image, b + step) > value + 1e-15 * abs(value):
-                step, size = step / 2, size / 2
-            b = b + step
-            if size <= 1e-7 * (1.0 + np.abs(b).max()):  # the error left is its square
+            small = np.abs(step) <= 1e-7 * (1.0 + np.abs(b))  # the error left is its square
+            # down an exponential all steps are of size 1
+            eased = np.abs(step) <= np.clip(0.5 * last, 0.5, 2.0 * reach)
+            reach, last = np.where(eased, 1.0, 2.0 * reach), np.abs(step)
+            if not (n_steps or eased.all()) and self._loses_to_zero(image, b):
+                b = self.no_intercepts()
+                continue
+            step = reach * np.clip(step, -2.0, 2.0)
+            if away.any():
+                step = np.where(away, self._toward_infinity(g), step)
+                small = np.where(away, np.abs(step) <= 1e-7 * (1.0 + np.abs(b)), small)
+            b, part = self._downhill(image, b, step)
+            reach = np.maximum(reach * part, 1.0)
+            if small.all():
                 break
         return b
 
+    def _loses_to_zero(self, image, b):
+        """Whether b = 0 is the better start, as where the predictors have changed a lot."""
+        return b.any() and self.value(None, image, self.no_intercepts()) < self.value(None, image, b)
+
+    def _downhill(self, image, b, step):
+        """Intercepts after the step, or the part of it that lowers the data term; and that part."""
+        part, size = 1.0, np.abs(step).max()
+        value = self.value(None, image, b) if size > 0.1 else np.inf
+        while part * size > 0.1 and not self.value(None, image, b + part * step) <= value * (1 + 1e-15):
+            part /= 2
+        return b + part * step, part
+
     def _intercept_derivatives(self, eta):
-        sums = self.data.task_sums
-        return sums(self._slopes(eta)), sums(self._bend(eta))
+        """First and second derivative in each intercept, the first zero where a flat loss leaves rounding."""
+        slopes, sums = self._slopes(eta), self.data.task_sums
+        g, h = sums(slopes), sums(self._bend(eta))
+        if not h.all():
+            g = np.where((h == 0) & (np.abs(g) <= ROUNDING * sums(np.abs(slopes))), 0.0, g)
+        return g, h
 
     def value(self, W, image, b):
         """Data term, intercept penalty included."""
@@ -236,8 +316,8 @@ class RowsTerm(DataTerm):
 
     def _dual_point(self, u, shift):
         gb = self.data.task_sums(u)
-        own = float(np.vdot(gb, gb)) / (2 * self.intercept_alpha or 1.0)
-        own *= self.fit_intercept and self.intercept_alpha > 0
+        tied = self.fit_intercept and self.intercept_alpha > 0
+        own = float(np.vdot(gb, gb)) / (2 * self.intercept_alpha) if tied else 0.0
         # once more: a weight times a slope, over the weight, may be beyond the edge by rounding
         slope = self.loss.project(self.data.y, self._unweighted(u))
 

@@ -1,5 +1,6 @@
 """Regressors and classifiers: targets, losses and predictions on top of the common linear model."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._data import resolve_task_weight
-from .._tasks import missing_labels
+from .._tasks import all_or_nothing, missing_labels, plain_labels
 from .._terms import MomentsTerm
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ..solvers.solve import blas_threads
 from ..statistics import TaskStatistics
 from ._model import LinearModel, estimator
 
-__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "plain_labels", "used_labels"]
+__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "used_labels"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -39,6 +40,7 @@ class LinearRegressor(RegressorMixin, LinearModel):
         self._loss().check(y)
         return y
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_statistics(self, stats):
         """Fit from second moments instead of rows.
@@ -68,6 +70,7 @@ class LinearRegressor(RegressorMixin, LinearModel):
             raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
         if not self._loss().quadratic:
             raise ValueError(f"loss={self.loss!r} needs the rows; statistics serve the squared error only.")
+        self._forget()
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
         self.n_features_in_ = stats.n_features + (self.task_column is not None)
         self._prepare(stats)
@@ -141,6 +144,11 @@ class LinearClassifier(ClassifierMixin, LinearModel):
             return codes
         codes[used] = np.searchsorted(self.classes_, plain_labels(y[used]))
         return codes
+
+    def _warn_of_data(self, data):
+        free = self.loss == "log_loss" and self.fit_intercept and not self.intercept_alpha
+        if free and not isinstance(self.classes_, list):
+            _warn_of_absent(data, self.classes_)
 
     def decision_function(self, X, *, tasks=None):
         """Log-odds of ``classes_[1]``, or one score per class.
@@ -231,9 +239,20 @@ def used_labels(y, sample_weight):
     return used
 
 
-def plain_labels(labels):
-    """Labels as an array of one type."""
-    return np.array(labels.tolist()) if labels.dtype == object else labels
+def _warn_of_absent(data, classes):
+    """Warn of tasks without one of the classes."""
+    counts = [data.task_sums((data.weight > 0) & (data.y == k)) for k in range(len(classes))]
+    absent = np.transpose(counts) == 0  # (n_tasks, n_classes)
+    lacking = np.flatnonzero(absent.any(axis=1))
+    if len(lacking):
+        shown = [f"{data.tasks[t]!s} lacks {classes[absent[t]].tolist()}" for t in lacking[:5]]
+        warnings.warn(
+            f"{len(lacking)} task(s) without some class: {'; '.join(shown)}. Its free intercept there is at "
+            "minus infinity, in place of which one is used that gives it no probability on these rows. With "
+            "intercept_alpha > 0 such a task learns from the others how rare the class is.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _classes(labels):

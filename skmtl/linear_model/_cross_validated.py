@@ -11,6 +11,7 @@ from sklearn.metrics import mean_squared_error
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 
+from .._tasks import all_or_nothing
 from ..metrics import task_scorer
 from ._group_sparse import MultiTaskElasticNet, MultiTaskLasso
 from ._model import COMMON_PARAMETERS, estimator
@@ -21,7 +22,7 @@ CV_PARAMETERS = """alphas : int or array-like of shape (n_alphas,), default=100
     eps : float, default=1e-3
         Least strength over the greatest, where `alphas` is a number.
     cv : int, splitter or iterable of splits, default=None
-        By default 5 folds; `TaskKFold` where rows have task labels or labels are missing.
+        By default 5 folds, shuffled ones of `TaskKFold` where rows have task labels or labels are missing.
     n_jobs : int, default=None
         Number of processes."""
 
@@ -70,6 +71,7 @@ class CrossValidated(MultiTaskLasso, ABC):
             model.l1_ratio = self.l1_ratio_
         return model._penalty()
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Choose the strength of least mean squared error on the test sets, and fit with it.

@@ -1,26 +1,28 @@
 """Cross-validation of the squared loss on second moments: fits and scores without the rows of a fold."""
 
+from itertools import accumulate
+from operator import add
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 from sklearn.utils import _safe_indexing
 
-from .._data import find_tasks
+from .._labels import find_tasks
 from .._terms import moments_pay
 from ..metrics import _resolve, _TaskScorer
 from ..statistics import TaskStatistics
 from ._base import LinearRegressor
 
-MOST_NUMBERS = 1e8  # in the moments of all test sets together
+MOST_NUMBERS = 1e8  # in the moments of all test sets together; those of the training sets are as many
 METRICS = {r2_score, mean_squared_error, root_mean_squared_error}  # that moments know
 
 
 class FoldMoments:
-    """Moments of all rows and of every test set; those of a training set are the difference."""
+    """Moments of all rows, of every training set and of every test set."""
 
-    def __init__(self, reader, total, tests):
-        self.reader, self.total, self.tests = reader, total, tests
-        self.last = None, total  # the split whose training set was asked for last
+    def __init__(self, reader, total, trainings, tests):
+        self.reader, self.total, self.trainings, self.tests = reader, total, trainings, tests
 
     @classmethod
     def of(cls, model, X, y, fit_params, splits):
@@ -44,17 +46,22 @@ class FoldMoments:
             tests = [TaskStatistics.from_data(read(test, clone(reader))) for _, test in splits]
         except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
             return None
-        once = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
-        total = sum(tests[1:], start=tests[0]) if (once == 1).all() else TaskStatistics.from_data(data)
+        times = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
+        total = sum(tests[1:], start=tests[0]) if (times == 1).all() else TaskStatistics.from_data(data)
         if any((stats.count == total.count[find_tasks(stats.tasks, total.tasks)]).any() for stats in tests):
             return None  # a training set that lacks a task
-        return cls(reader, total, tests)
+        if (times == 1).all():
+            trainings = sums_of_the_others(tests)
+        else:
+            trainings = [
+                _difference(total, test) or TaskStatistics.from_data(read(train, clone(reader)))
+                for test, (train, _) in zip(tests, splits, strict=True)
+            ]
+        return cls(reader, total, trainings, tests)
 
     def training(self, k):
         """Moments of a training set; k = None is all rows."""
-        if self.last[0] != k:
-            self.last = k, self.total if k is None else self.total - self.tests[k]
-        return self.last[1]
+        return self.total if k is None else self.trainings[k]
 
     def read(self, model, k):
         """The training data of a model, which knows of X and y what it would know from their rows.
@@ -80,6 +87,24 @@ class FoldMoments:
         if isinstance(wanted, tuple):
             return _score(*wanted, stats, errors)
         return {name: _score(*one, stats, errors) for name, one in wanted.items()}
+
+
+def sums_of_the_others(parts):
+    """The sum of all parts but one, for each: of those before and those after it.
+
+    The total less the part would lose the digits of small rows where the part has large ones.
+    """
+    before = list(accumulate(parts[:-1], add))
+    after = list(accumulate(parts[:0:-1], add))[::-1]
+    return [after[0], *map(add, before[:-1], after[1:]), before[-1]]
+
+
+def _difference(total, part):
+    """The moments of the other rows, None where rounding would decide."""
+    try:
+        return total - part
+    except ValueError:
+        return None
 
 
 def _plain(model):

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 
-from .._data import column_names, text_columns
+from .._columns import column_names, find_column, refuse_text, told_apart
+from .._data import as_target
 from ..penalties import L2, Features
 from ..statistics import TaskStatistics
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
@@ -104,7 +105,7 @@ class IncompleteMultiSource(LinearModel):
             )
 
     def _check_target(self, y, has_rows_of_tasks):
-        shape = np.asarray(y).shape
+        shape = np.shape(as_target(y))
         if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
                 f"y must have shape (n_samples,); got {shape}. The tasks of {type(self).__name__} "
@@ -116,13 +117,11 @@ class IncompleteMultiSource(LinearModel):
         """X as an array of floats, NaN where it is missing."""
         try:
             return check_array(
-                X, dtype=np.float64, ensure_all_finite="allow-nan", estimator=self, input_name="X"
+                told_apart(X), dtype=np.float64, ensure_all_finite="allow-nan", estimator=self, input_name="X"
             )
-        except ValueError as error:
-            text = text_columns(X)
-            if not text:
-                raise
-            raise ValueError(f"{error}. The column(s) {text} of X are not numbers: encode them.") from error
+        except (TypeError, ValueError) as error:
+            refuse_text(X, error)
+            raise
 
     def _available(self, X):
         """Which sources a row has, (n_samples, n_sources); a ValueError for a part of one, or for none."""
@@ -178,7 +177,7 @@ def read_sources(sources, n_columns, names):
         if not block:
             raise ValueError(f"sources: source {label!r} has no column.")
         for key in block:
-            j = _position(key, n_columns, names)
+            j = find_column(key, names, n_columns, "sources: ")
             if source_of[j] >= 0:
                 raise ValueError(f"sources: column {key!r} appears twice; every column is in one source.")
             source_of[j] = s
@@ -187,18 +186,6 @@ def read_sources(sources, n_columns, names):
         rest = rest if names is None else [names[j] for j in rest]
         raise ValueError(f"sources: the column(s) {rest[:5]} of X are in no source.")
     return [str(label) for label in sources], source_of
-
-
-def _position(key, n_columns, names):
-    """Position of a column given by name or position."""
-    if isinstance(key, Integral) and not isinstance(key, bool):
-        if not -n_columns <= key < n_columns:
-            raise ValueError(f"sources: column {key} is out of range, X has {n_columns} columns.")
-        return int(key) % n_columns
-    if names is None or key not in names:
-        have = "no column names" if names is None else f"the columns {names}"
-        raise ValueError(f"sources: {key!r} is not a column of X; X has {have}.")
-    return names.index(key)
 
 
 @estimator

@@ -9,10 +9,11 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from .._data import for_each_task
-from .._tasks import missing_labels
+from .._data import as_target
+from .._labels import find_tasks, for_each_task
+from .._tasks import missing_labels, plain_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
-from ._base import estimator, plain_labels, used_labels
+from ._base import estimator, used_labels
 from ._generic import Generic
 
 LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
@@ -87,10 +88,11 @@ class MixedTaskModel(Generic):
         named = self._losses_by_task()
         used = used_labels(y, sample_weight)
         codes = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
+        position = None if tasks is None else find_tasks(tasks, self.tasks_)
         self.classes_, self._losses_ = {}, []
         for t, (label, loss) in enumerate(named.items()):
             at = np.zeros(y.shape, dtype=bool)
-            rows = slice(None) if tasks is None else np.asarray(tasks) == label
+            rows = slice(None) if tasks is None else position == t
             at[(rows, t) if y.ndim == 2 else rows] = True
             at &= used
             codes[at], own = self._encode_task(label, loss, plain_labels(y[at]))
@@ -232,7 +234,7 @@ class MixedTaskModel(Generic):
         -------
         float
         """
-        found, y = self.predict(X, tasks=tasks), np.asarray(y)
+        found, y = self.predict(X, tasks=tasks), as_target(y)
         _, codes = self._predict_inputs(X, tasks)
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
         scores = []

@@ -1,7 +1,9 @@
 """Everything that linear estimators share: parameters, fit, the linear predictor, score."""
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from numbers import Integral, Real
@@ -13,8 +15,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from .._data import check_numeric_target, is_clean, predict_rows, task_data, text_columns
-from .._tasks import TaskInputMixin
+from .._columns import refuse_text, told_apart
+from .._data import check_numeric_target, is_clean, predict_rows, refuse_size, task_data
+from .._tasks import TaskInputMixin, all_or_nothing
 from .._terms import make_term
 from ..metrics import score_predictions
 from ..penalties import Positive
@@ -171,6 +174,9 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _loss(self):
         """The loss of every task, or a list with one for each."""
 
+    def _warn_of_data(self, data):
+        """Warnings about what the rows leave open."""
+
     def _shared_mean(self):
         """Strength of the shared model, None for none."""
         return self.mean_alpha
@@ -192,6 +198,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         given = {key: value for key, value in params.items() if value is not getattr(type(self), key, self)}
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the model.
@@ -217,8 +224,30 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             If an argument is malformed; the message names it.
         """
         data = self._read(X, y, tasks, sample_weight)
+        self._warn_of_data(data)
+        self._warn_of_forgotten_tasks(data)
         with blas_threads(data):
             return self._store(self._solve(self._term(data), self._start(data)))
+
+    def _warn_of_forgotten_tasks(self, data):
+        """Warn where, without tasks, the strength of the penalty has no effect."""
+        if self._layout_ != "single" or self.alpha == 0:
+            return
+        stronger = copy(self)
+        stronger.alpha = 2 * self.alpha
+        W = np.arange(1.0, 1 + data.n_features * self._n_outputs)[None]
+        try:
+            inert = self._penalty().value(W) == stronger._penalty().value(W)
+        except TypeError:  # W is decomposed
+            return
+        if inert:
+            warnings.warn(
+                f"{type(self).__name__} was fitted without tasks: alpha={self.alpha} is about what they have "
+                "in common and has no effect. Pass tasks=, one label per row, name a column of X by "
+                "task_column, or give a y with one column per task.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
         """Smallest `alpha` at which the penalised coefficients are all zero.
@@ -261,6 +290,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _alpha_grid(self, term, n_alphas, eps):
         """Falling strengths on a geometric scale over the range that matters, of a model with alpha = 1."""
         bounds = alpha_range(term, self._omega(), self.ridge, self._shared_mean(), eps)
+        if not bounds[1] > 0:  # a constant target, or features that say nothing: any strength gives zeros
+            bounds = 1.0, eps
         return np.geomspace(*bounds, n_alphas)
 
     def _omega(self):
@@ -279,6 +310,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         if numbers is not y or y.dtype != np.float64:  # else they are checked
             numbers = check_numeric_target(numbers)
         data = task_data(X, numbers, tasks, sample_weight, self.task_weight, self.tasks_)
+        refuse_size((data.n_tasks, self._n_outputs * data.n_features), "coef_")
         self._prepare(data)
         return data
 
@@ -288,17 +320,14 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             return X
         options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
         try:
-            numbers = check_array(X, dtype=dtype, **options)
+            numbers = check_array(told_apart(X), dtype=dtype, **options)
             # categories come through as objects
+            if numbers.dtype.kind in "mM":
+                refuse_text(X)
             return check_array(numbers, dtype=np.float64, **options) if numbers.dtype.kind == "O" else numbers
-        except ValueError as error:
-            text = text_columns(X)
-            if not text:
-                raise
-            raise ValueError(
-                f"{error}. The column(s) {text} of X are not numbers: encode them, and if one of them holds "
-                "the task of each row name it by task_column."
-            ) from error
+        except (TypeError, ValueError) as error:
+            refuse_text(X, error)
+            raise
 
     @property
     def _n_outputs(self):

@@ -1,25 +1,28 @@
 """Relations between tasks, read by task label: a graph, an order, a tree."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 from scipy import sparse
 
+from .._labels import label_keys, object_array, readable
 from ..penalties import Coupling
 from ..statistics import TaskStatistics
 
 
 def positions(labels, tasks, name):
     """Position of each label among the tasks; ValueError that names the unknown ones."""
-    known = {label: t for t, label in enumerate(tasks.tolist())}
-    unknown = [label for label in labels if label not in known]
+    known = {key: t for t, key in enumerate(label_keys(tasks))}
+    keys = label_keys(object_array(labels))
+    unknown = [label for label, key in zip(labels, keys, strict=True) if key not in known]
     if unknown:
         raise ValueError(
-            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {tasks[:3].tolist()}."
+            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {readable(tasks[:3])}."
         )
-    return np.array([known[label] for label in labels], dtype=np.intp)
+    return np.array([known[key] for key in keys], dtype=np.intp)
 
 
 # --- graph ----------------------------------------------------------------------------------
@@ -54,9 +57,8 @@ def _is_matrix(graph, n_tasks):
 
 def _edge_matrix(graph, tasks):
     """Adjacency of edges (label, label), (label, label, weight) or {(label, label): weight}."""
-    edges = [(*edge, weight) for edge, weight in graph.items()] if isinstance(graph, Mapping) else graph
     weights = {}
-    for edge in edges:
+    for edge in _weighted_edges(graph) if isinstance(graph, Mapping) else graph:
         if not isinstance(edge, (tuple, list)) or len(edge) not in (2, 3):
             raise ValueError(f"graph: an edge must be (task, task) or (task, task, weight); got {edge!r}.")
         a, b, weight = (*edge, 1.0)[:3]
@@ -65,6 +67,17 @@ def _edge_matrix(graph, tasks):
     ends = positions([label for edge in weights for label in edge], tasks, "graph").reshape(-1, 2)
     A = sparse.coo_array((list(weights.values()), tuple(ends.T)), shape=(len(tasks),) * 2, dtype=np.float64)
     return (A + A.T).tocsr()
+
+
+def _weighted_edges(graph):
+    """(label, label, weight) for every edge of a mapping."""
+    for edge, weight in graph.items():
+        if not (isinstance(edge, tuple) and len(edge) == 2 and isinstance(weight, Real)):
+            raise ValueError(
+                f"graph as a mapping must be {{(task, task): weight}}; got {edge!r}: {weight!r}. Neighbours "
+                "are given as pairs: [(task, other) for task, near in graph.items() for other in near]."
+            )
+        yield *edge, weight
 
 
 # --- order ----------------------------------------------------------------------------------

@@ -21,12 +21,21 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from .._data import column_names
+from .._columns import column_names
+from .._data import as_target
 from .._split import TaskKFold
-from .._tasks import final_task_column, missing_labels
+from .._tasks import all_or_nothing, final_task_column, missing_labels
 from ._fold_path import PathRun
 from ._model import LinearModel
 from ._path import check_alphas
+from ._search_checks import (
+    MOST_DECADES,
+    further,
+    refuse_names,
+    rising_edge,
+    warn_of_edge,
+    warn_of_free_mean,
+)
 
 
 def _delegates(method):
@@ -45,8 +54,8 @@ class PathSearchCV(BaseSearchCV):
     .. math:: \hat\alpha = \arg\max_\alpha \frac{1}{K} \sum_{k=1}^K \mathrm{score}_k(\hat W_k(\alpha)),
 
     but computes the solutions of a fold as one path: each strength starts from the solution at the one
-    before, on the same data terms. For the squared loss the second moments of a training set are those of
-    all rows less those of its test set, and R^2 and squared errors are computed from them too.
+    before, on the same data terms. For the squared loss the second moments of a training set are the sums of
+    those of the other test sets, and R^2 and squared errors are computed from them too.
 
     Parameters
     ----------
@@ -60,14 +69,17 @@ class PathSearchCV(BaseSearchCV):
     param_grid : dict of {str: sequence}, or list of these, default=None
         Other parameters to search; the strength must not be among them.
     cv : int, splitter or iterable of splits, default=None
-        By default and for an int as in `GridSearchCV`, but `TaskKFold` where rows have task labels or
-        labels are missing.
+        By default 5 folds, an int for their number: where rows have task labels or labels are missing
+        shuffled ones of `TaskKFold`, always the same, else as in `GridSearchCV`.
     scoring : str, callable, list, tuple or dict, default=None
         As in `GridSearchCV`; also a `skmtl.metrics.task_scorer`. By default the estimator's `score`.
     refit : bool, str or callable, default=True
         As in `GridSearchCV`.
     n_jobs : int, default=None
         Number of processes over folds and combinations.
+    grow : bool, default=False
+        Go on from the best combination, a decade at a time and six at most, while its strength is the last
+        one on a side and scores still rise. Without it a warning says so.
     one_standard_error : bool, default=False
         Choose the greatest strength whose mean score is within one standard error of the best one's,
         the other parameters as they are there: a simpler model that is not clearly worse.
@@ -143,6 +155,7 @@ class PathSearchCV(BaseSearchCV):
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "eps": [Interval(Real, 0, 1, closed="neither")],
         "param_grid": [None, dict, list],
+        "grow": ["boolean"],
         "one_standard_error": ["boolean"],
     }
 
@@ -157,6 +170,7 @@ class PathSearchCV(BaseSearchCV):
         refit=True,
         n_jobs=None,
         *,
+        grow=False,
         one_standard_error=False,
         error_score=np.nan,
         return_train_score=False,
@@ -167,8 +181,9 @@ class PathSearchCV(BaseSearchCV):
             return_train_score=return_train_score, verbose=verbose,
         )  # fmt: skip
         self.alphas, self.eps, self.param_grid = alphas, eps, param_grid
-        self.one_standard_error = one_standard_error
+        self.grow, self.one_standard_error = grow, one_standard_error
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, *, tasks=None, **params):
         """Search, and refit with the best parameters.
@@ -192,6 +207,7 @@ class PathSearchCV(BaseSearchCV):
         params = params if tasks is None else {**params, "tasks": tasks}
         by_request = tasks is None or get_config()["enable_metadata_routing"]
         with _routing(tasks):
+            refuse_names(self.scoring, y, tasks)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
             params = _check_method_params(X, params=params)
@@ -204,6 +220,7 @@ class PathSearchCV(BaseSearchCV):
             self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric)
             if self.refit:
                 self._refit(X, y, routed.estimator.fit)
+        self._warn_of_edge()
         self.scorer_ = getattr(scorer, "_scorers", scorer)
         return self
 
@@ -283,33 +300,45 @@ class PathSearchCV(BaseSearchCV):
         if not (self.cv is None or isinstance(self.cv, Integral)):
             return check_cv(self.cv, y, classifier=is_classifier(self.estimator)), split_params
         n_splits = 5 if self.cv is None else self.cv
+        # shuffled, as rows of a task are often sorted by their target or class
+        folds = TaskKFold(n_splits, shuffle=True, random_state=0)
         if np.ndim(y) == 2:
-            return (TaskKFold(n_splits) if missing_labels(np.asarray(y)).any() else check_cv(n_splits)), {}
+            return (folds if missing_labels(as_target(y)).any() else check_cv(n_splits)), {}
         if tasks is not None:
-            return TaskKFold(n_splits), {"tasks": tasks}
+            return folds, {"tasks": tasks}
         column, may_move = final_task_column(self.estimator)
         if column is None:
             return check_cv(n_splits, y, classifier=is_classifier(self.estimator)), {}
-        if may_move and column not in (column_names(X) or []):
+        if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
             raise ValueError(
                 f"task_column={column!r} is a column that earlier steps of the Pipeline put out; give "
                 "cv=TaskKFold(task_column=...) the column of X that holds the tasks."
             )
-        return TaskKFold(n_splits, task_column=column), {}
+        folds.task_column = column
+        return folds, {}
 
     # --- the search ---
 
     def _search(self, X, y, splits, fit_params, score_params, scorer, metric):
         """Results of all candidates on all splits, and the best one."""
-        _, name = self._model()
+        model, name = self._model()
         run = PathRun(
             clone(self.estimator), name, X, y, fit_params, score_params, scorer, self.error_score,
             self.return_train_score,
         )  # fmt: skip
+        warn_of_free_mean(model, self._grids(), X, y, splits, name.removesuffix("alpha"))
         run.look_for_moments(splits, self.scoring)
         candidates, paths = self._candidates(run, name)
         out = self._evaluate(run, candidates, paths, splits)
         self._choose(candidates, splits, out, metric, name)
+        for _ in range(MOST_DECADES if self.grow else 0):
+            if self._edge is None:
+                break
+            at, factor = self._edge
+            new = further(candidates[at], factor, name)
+            out += self._evaluate(run, new, [range(len(new))], splits)
+            candidates += new
+            self._choose(candidates, splits, out, metric, name)
 
     def _evaluate(self, run, candidates, paths, splits):
         """Results by candidate and split, in one list as `GridSearchCV` makes it."""
@@ -341,14 +370,17 @@ class PathSearchCV(BaseSearchCV):
             self._check_refit_for_multimetric(first)
             metric = self.refit
         if not self.refit and self.multimetric_:
+            self._edge = None
             return
+        scores = results.get(f"mean_test_{metric}")  # None: a callable chooses among several metrics
+        self._edge = None if scores is None else rising_edge(results["params"], scores, name)
         self.best_index_ = self._select_best_index(self.refit, metric, results)
         if self.one_standard_error:
             if callable(self.refit):
                 raise ValueError("one_standard_error=True and a callable refit both choose; use one.")
             self.best_index_ = self._simplest(results, metric, name)
         if not callable(self.refit):
-            self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
+            self.best_score_ = scores[self.best_index_]
         self.best_params_ = results["params"][self.best_index_]
 
     def _simplest(self, results, metric, name):
@@ -370,6 +402,13 @@ class PathSearchCV(BaseSearchCV):
         self.refit_time_ = time.time() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+    def _warn_of_edge(self):
+        """Say where better strengths may lie beyond the grid."""
+        if self._edge is not None:
+            name = self._model()[1]
+            model = getattr(self, "best_estimator_", None)
+            warn_of_edge(self._edge[1], name, model[-1] if isinstance(model, Pipeline) else model)
 
     def _run_search(self, evaluate_candidates):
         """Not called: `fit` follows paths."""

@@ -6,15 +6,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._data import (
-    check_sample_weight,
-    check_tasks,
-    encode_tasks,
-    find_tasks,
-    make_task_data,
-    split_task_column,
-)
+from .._columns import split_task_column
+from .._data import check_sample_weight, make_task_data
+from .._labels import check_tasks, encode_tasks, find_tasks
 from .._problem import Problem, best_scale
+from .._tasks import all_or_nothing
 from .._terms import make_term
 from .._terms._base import DualPoint
 from ..penalties import Clusters, Factorized, InfConv
@@ -27,6 +23,7 @@ from ..solvers.solve import run
 class TransferMixin:
     """`fit_task` of linear models."""
 
+    @all_or_nothing
     def fit_task(self, X_new, y_new, task="new", *, sample_weight=None):
         """Add one task to the fitted model, with what its tasks share held fixed.
 
@@ -320,7 +317,11 @@ class CodeTerm(FactorTerm):
 
     def __init__(self, term, right):
         super().__init__(term, 0.0, right=right)
-        self.offset, self.totals = term.offset, term.totals
+        self.y_size, self.totals = term.y_size, term.totals
+
+    def restored(self, V, b):
+        """Intercepts of the rows as they were given."""
+        return self.term.restored(self._full(V), b)
 
     def dual_point(self, V, image, b, free, pull):
         """That of the data term, its gradient in the codes."""
@@ -423,9 +424,7 @@ class RowProblem(Problem):
             return dual.negative_conjugate(theta) - theta**2 * cost - own
 
         size = max(1.0 / dual.limit, *(penalty.dual_norm(G) for penalty in penalties))
-        best = max(
-            bound(min(1.0, 1.0 / size) if size > 0 else 1.0),
-            bound(best_scale(bound, size, self.term.loss.quadratic)),
-        )
-        gap = primal - best + self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
-        return primal, b, max(min(gap, primal - bound(0.0)), 0.0) if gap == gap else np.inf
+        slack = self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
+        scales = min(1.0, 1.0 / size) if size > 0 else 1.0, best_scale(bound, size, self.term.loss.quadratic)
+        gap = primal - max(bound(theta) - theta * slack for theta in scales)
+        return primal, b, abs(min(gap, primal - bound(0.0))) if gap == gap else np.inf

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
@@ -19,9 +20,10 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._data import check_numeric_target, check_sample_weight, find_tasks, split_task_column, task_data
-from .._tasks import TaskInputMixin, missing_labels
-from ..linear_model._base import plain_labels
+from .._columns import split_task_column
+from .._data import check_numeric_target, check_sample_weight, refuse_size, task_data
+from .._labels import find_tasks
+from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
 from ..losses import Poisson
 from ..metrics import score_predictions
@@ -42,6 +44,7 @@ from ._training import (
     solver_for,
 )
 from ._transfer import gains
+from ._units import Units
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
@@ -115,6 +118,8 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
         All parameters by name: ``W0``, ``b0``, ... of the trunks, of shapes (n_trunks, width below, width)
         and (n_trunks, 1, width), ``heads`` (n_tasks, n_outputs, width), ``offsets`` (n_tasks, n_outputs),
         and for attention ``gates`` (n_tasks, n_experts), ``gate_slopes`` (n_features, n_experts).
+        They act on columns of X that are scaled where absolute values go beyond 100 or stay below 1/30,
+        and shifted where they are far from zero compared with their range.
     tasks_ : ndarray of shape (n_tasks,)
         Sorted task labels (names of the columns of a 2-D y).
     n_tasks_ : int
@@ -151,8 +156,9 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
 
 def estimator(cls):
     """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
+    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
     cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", ATTRIBUTES)
-    return dataclass(eq=False, repr=False, kw_only=True)(cls)
+    return cls
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -215,6 +221,7 @@ class MLP(
     }
 
     _check_features = LinearModel._check_features
+    _units_ = None  # in networks of version 0.1.0 as well
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -224,6 +231,7 @@ class MLP(
 
     # --- fit ---
 
+    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the network.
@@ -276,6 +284,7 @@ class MLP(
         self._store(training.theta if up is None else up(training.theta), all_rows)
         self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
         self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
+        self._adam_ = None
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
         if training.checks:
             self._compare_with_own_networks(training)
@@ -313,6 +322,7 @@ class MLP(
         """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._numbers(X)
+        refuse_size((X.shape[1],), "a weight for every column")
         codes = None if tasks is None else find_tasks(tasks, self.tasks_)
         if classes is None:
             numbers = self._encode(y, tasks, sample_weight)
@@ -320,6 +330,8 @@ class MLP(
             self._take_classes(classes)
             numbers = self._recode(y, codes)
         X, y, weight, codes = self._rows_that_count(X, check_numeric_target(numbers), tasks, sample_weight)
+        self._units_ = Units.of(X)
+        X = X if self._units_ is None else self._units_.apply(X)
         if codes is not None and self.n_tasks_ == 1:
             y, weight, codes = y[:, None], weight[:, None], None
         if len(y) <= LBFGS_ROWS:
@@ -347,9 +359,7 @@ class MLP(
         numbers = check_numeric_target(self._recode(y, codes))
         weight = np.where(missing, 0.0, weight)
         codes = np.zeros(len(y), dtype=np.intp) if codes is None and y.ndim == 1 else codes
-        rows = self._arranged(
-            self._numbers(X, self._network_.dtype), np.where(missing, 0.0, numbers), weight, codes
-        )
+        rows = self._arranged(self._inputs(X), np.where(missing, 0.0, numbers), weight, codes)
         return self._standardised(normalised(rows, self.n_tasks_))
 
     def _arranged(self, X, y, weight, codes):
@@ -394,13 +404,18 @@ class MLP(
         """Class labels of a task, None for regression."""
         return None
 
-    def _numbers(self, X, dtype=None):
+    def _numbers(self, X):
         """X as a float array or CSR matrix, of single precision where it was so."""
         X = self._check_features(X, dtype="numeric")
-        dtype = dtype or (np.float32 if X.dtype == np.float32 else np.float64)
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
         if sparse.issparse(X):
             return X.tocsr().astype(dtype, copy=False)
         return np.ascontiguousarray(X, dtype=dtype)
+
+    def _inputs(self, X):
+        """X in the units and the precision of the fitted network."""
+        X = self._numbers(X)
+        return (X if self._units_ is None else self._units_.apply(X)).astype(self._network_.dtype, copy=False)
 
     def _rows_that_count(self, X, y, tasks, sample_weight):
         """X, y, weights and positions of tasks without the rows of weight zero."""
@@ -454,6 +469,7 @@ class MLP(
             raise ValueError(
                 f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
             )
+        refuse_size((rows.X.shape[1], hidden[0]), "the first layer")
         network = Network(
             rows.X.shape[1],
             self._losses(),
@@ -495,6 +511,7 @@ class MLP(
                 stacklevel=3,
             )
 
+    @all_or_nothing
     def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
         first = not hasattr(self, "_theta_")
@@ -515,17 +532,16 @@ class MLP(
         network, theta = self._network_, self._theta_.copy()
         if getattr(self, "_adam_", None) is None or len(self._adam_.first) != len(theta):
             self._adam_ = Adam(network.size, network.dtype, self.learning_rate_init)
+        adam = deepcopy(self._adam_)  # until the epoch has ended
         gradient = np.empty_like(theta)
         views = network.views(theta), gradient, network.views(gradient)
         size = batch_rows(self.batch_size, len(rows))
         rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
         with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
-            loss = epoch(
-                network, theta, views, rows, self.alpha_, self._adam_, size, rng, self.tasks_, number
-            )
+            loss = epoch(network, theta, views, rows, self.alpha_, adam, size, rng, self.tasks_, number)
         self._store(theta, rows)
-        self.n_iter_, self.loss_ = number, loss
-        self.loss_curve_.append(loss)
+        self._adam_, self.n_iter_, self.loss_ = adam, number, loss
+        self.loss_curve_ = [*self.loss_curve_, loss]
         return self
 
     # --- predict ---
@@ -533,7 +549,7 @@ class MLP(
     def _linear_predictor(self, X, tasks):
         """Predictors in the units of the targets, and positions of tasks, as linear models have them."""
         X, codes = self._predict_inputs(X, tasks)
-        X = self._numbers(X, self._network_.dtype)
+        X = self._inputs(X)
         center, scale, network = self._center_[:, None], self._scale_[:, None], self._network_
         if codes is None or self.n_tasks_ == 1:
             eta = network.predict(self._theta_, X) * scale + center
@@ -584,7 +600,5 @@ class MLP(
         """
         check_is_fitted(self)
         self._check_columns(X, reset=False)
-        X = self._numbers(
-            X if self.task_column is None else split_task_column(X, self.task_column)[0], self._network_.dtype
-        )
+        X = self._inputs(X if self.task_column is None else split_task_column(X, self.task_column)[0])
         return self._network_.represent(self._theta_, X)

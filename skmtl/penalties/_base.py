@@ -96,7 +96,13 @@ class Penalty(BaseEstimator):
     def __add__(self, other):
         from ._combine import Sum
 
-        return Sum([self, other]) if isinstance(other, Penalty) else NotImplemented
+        if not isinstance(other, Penalty):
+            return NotImplemented
+        parts = [part._flat() if isinstance(part, Sum) else [part] for part in (self, other)]
+        return Sum([term for terms in parts for term in terms])
+
+    def __radd__(self, other):
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
 
     def __mul__(self, factor):
         return self.scaled(factor)

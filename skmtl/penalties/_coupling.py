@@ -13,6 +13,7 @@ from sklearn.utils import check_array
 from ._base import Penalty
 
 DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
+MOST_EDGES = 100_000  # of which differences are taken one by one
 SINGULAR = 1e-12  # eigenvalues below, relative to the largest, are zero
 
 
@@ -61,25 +62,24 @@ class TaskQuadratic:
         """Q W."""
         if self.is_ridge:
             return self.mean * W
-        center = W.mean(axis=0)
-        away = W - center
-        away -= away.mean(axis=0)  # rounding in the mean must not be multiplied by a huge strength
-        out = self.deviations * away + self.mean * center
-        if self.matrix is not None:
-            out += self.matrix @ W
-        return out
+        out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
+        return out if self.matrix is None else out + self._along_matrix(W)
 
     def value(self, W):
         """1/2 tr(W' Q W)."""
         if self.is_ridge:
             return 0.5 * self.mean * float(np.vdot(W, W))
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
-        center = W.mean(axis=0)
-        total = self.deviations * float(((W - center) ** 2).sum())
-        total += self.mean * self.n_tasks * float(center @ center)
-        if self.matrix is not None:
-            total += float(np.vdot(W, self.matrix @ W))
-        return 0.5 * total
+        center, total = W.mean(axis=0), 0.0
+        if self.deviations:
+            total += self.deviations * float((deviations(W) ** 2).sum())
+        if self.mean:
+            total += self.mean * self.n_tasks * float(center @ center)
+        if self.matrix is None:
+            return 0.5 * total
+        if self.laplacian is None:
+            return 0.5 * (total + float(np.vdot(W, self._along_matrix(W))))
+        return 0.5 * (total + self.laplacian.twice_value(W))
 
     def prox(self, W, step):
         """(I + step Q)^-1 W."""
@@ -98,21 +98,41 @@ class TaskQuadratic:
 
     @cached_property
     def _eigenvectors(self):
-        T = self.n_tasks
-        P = np.full((T, T), 1 / T)
-        Q = self.deviations * (np.eye(T) - P) + self.mean * P
+        T, ridge = self.n_tasks, self.mean if self.deviations == self.mean else 0.0
+        Q = np.zeros((T, T))
+        if not ridge:
+            P = np.full((T, T), 1 / T)
+            Q = self.deviations * (np.eye(T) - P) + self.mean * P
         if self.matrix is not None:
             Q = Q + (self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix)
         values, vectors = np.linalg.eigh(Q)
         values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
-        return values, vectors
+        if self.laplacian is not None and self.deviations == self.mean:  # known to the last digit
+            null = self.laplacian.null.toarray()
+            k = null.shape[1]
+            values[:k], vectors[:, :k] = 0.0, null
+        return values + ridge, vectors  # a ridge is not lost next to a huge strength
+
+    @cached_property
+    def laplacian(self):
+        """The matrix as a `Laplacian`, None where it is none."""
+        return None if self.matrix is None else Laplacian.of(self.matrix)
+
+    def _along_matrix(self, W):
+        """matrix @ W."""
+        return self.matrix @ W if self.laplacian is None else self.laplacian.apply(W)
 
     @cached_property
     def graph(self):
         """Q as a `GraphQuadratic` where it is large and sparse, else None."""
-        if self.n_tasks <= DENSE_TASKS or not sparse.issparse(self.matrix) or self.deviations != self.mean:
+        large = self.n_tasks > DENSE_TASKS and sparse.issparse(self.matrix) and self.laplacian is not None
+        if (
+            not large
+            or self.deviations != self.mean
+            or self.matrix.nnz - self.n_tasks > 0.1 * self.n_tasks**2
+        ):
             return None
-        return GraphQuadratic.of(self.matrix + self.mean * sparse.eye_array(self.n_tasks))
+        return GraphQuadratic(self.laplacian, self.mean)
 
     def null_space(self):
         """Orthonormal columns N (n_tasks, k) with Q N = 0, or None."""
@@ -159,35 +179,82 @@ class TaskQuadratic:
 
 def reciprocal(values):
     """1 / values, zero for those that are rounding next to the largest of their row."""
-    floor = 10 * np.finfo(float).eps * values.shape[-1] * values.max(axis=-1, keepdims=True)
+    floor = 10 * np.finfo(float).eps * values.shape[-1] * values.max(axis=-1, keepdims=True, initial=0.0)
     return np.where(values > floor, 1.0 / np.where(values > 0, values, 1.0), 0.0)
 
 
-class GraphQuadratic:
-    """A sparse Laplacian plus a diagonal: factorised where the other form finds eigenvectors.
+def deviations(W):
+    """W less its mean over tasks; of rows that are equal exactly zero."""
+    away = W - W[0]  # rounding in the mean must not be multiplied by a huge strength
+    return away - away.mean(axis=0)
 
-    `components` is a sparse array with one column, constant and of length 1, for each connected
-    component of tasks; along those in `null` the form vanishes.
+
+class Laplacian:
+    """A matrix whose form is a sum of squares of differences, sum_{s<t} A_st ||w_s - w_t||^2 + sum_t d_t ||w_t||^2.
+
+    Differences are what a huge strength multiplies: taken first, they keep their digits. `components` is
+    a sparse array with one column, constant and of length 1, for each connected component of tasks; along
+    those in `null` the form vanishes.
     """
 
-    def __init__(self, Q, component, free):
-        self.Q, self.factors = Q, {}
-        T, size = Q.shape[0], np.bincount(component)
+    def __init__(self, M, sums):
+        self.M, self.sums, T = M, sums, len(sums)
+        n_components, component = connected_components(M, directed=False)
+        size, top = np.bincount(component), np.zeros(n_components)
+        np.maximum.at(top, component, sums)
         self.components = sparse.csc_array((size[component] ** -0.5, (np.arange(T), component)))
-        self.null = self.components[:, free]
+        self.null = self.components[:, top == 0]
 
     @classmethod
-    def of(cls, Q):
-        """The form, or None if Q is not of the kind or too dense."""
-        Q, sums = sparse.csc_array(Q), Q.sum(axis=1)
-        tiny = SINGULAR * abs(Q.diagonal()).max()
-        off = Q - sparse.diags_array(Q.diagonal())
-        if off.nnz > 0.1 * len(sums) ** 2 or off.max() > 0 or sums.min() < -tiny:
-            return None
-        n_components, component = connected_components(Q, directed=False)
-        top = np.zeros(n_components)
-        np.maximum.at(top, component, sums)
-        return cls(Q, component, top <= tiny)
+    def of(cls, M):
+        """The form, None if M is not of the kind."""
+        M = sparse.csc_array(M)
+        off = M - sparse.diags_array(M.diagonal())
+        sums, size = M.sum(axis=1), abs(M).sum(axis=1)
+        sums = np.where(np.abs(sums) <= 4 * np.finfo(float).eps * size, 0.0, sums)
+        return None if off.max() > 0 or sums.min() < 0 else cls(M, sums)
+
+    @cached_property
+    def edges(self):
+        """Differences of the tasks of every edge, a sparse array (n_edges, n_tasks), and its weight."""
+        edges = sparse.triu(sparse.coo_array(self.M), 1)
+        place, sign = np.arange(edges.nnz), np.repeat([1.0, -1.0], edges.nnz)
+        ends = np.tile(place, 2), np.concatenate([edges.row, edges.col])
+        shape = edges.nnz, len(self.sums)
+        return sparse.csr_array((sign, ends), shape=shape), -edges.data
+
+    @cached_property
+    def first(self):
+        """The first task of the component of each task, itself where the form grows along all of it."""
+        own = np.repeat(np.arange(self.null.shape[1]), np.diff(self.null.indptr))
+        out = np.arange(len(self.sums))
+        out[self.null.indices] = self.null.indices[self.null.indptr[:-1]][own]
+        return out
+
+    def apply(self, W):
+        """M W."""
+        if self.M.nnz > MOST_EDGES:
+            return self.M @ (W - W[self.first])
+        differences, weight = self.edges
+        return differences.T @ ((differences @ W) * weight[:, None]) + self.sums[:, None] * W
+
+    def twice_value(self, W):
+        """tr(W' M W)."""
+        if self.M.nnz > MOST_EDGES:
+            away = W - W[self.first]
+            return float(np.vdot(away, self.M @ away))
+        differences, weight = self.edges
+        return float(weight @ ((differences @ W) ** 2).sum(axis=1) + self.sums @ (W**2).sum(axis=1))
+
+
+class GraphQuadratic:
+    """A sparse Laplacian plus a ridge: factorised where the other form finds eigenvectors."""
+
+    def __init__(self, laplacian, ridge):
+        self.Q = laplacian.M + ridge * sparse.eye_array(len(laplacian.sums), format="csc")
+        self.components, self.factors = laplacian.components, {}
+        self.flat, self.ridge = laplacian.null, ridge
+        self.null = self.flat if ridge == 0 else self.flat[:, :0]
 
     @property
     def fill(self):
@@ -195,30 +262,25 @@ class GraphQuadratic:
         return self._factor(0.0).nnz
 
     def _factor(self, level):
-        """Factor of Q + level I, without a level with the first task of each free component tied down."""
+        """Factor of Q + level I; where that is singular to rounding with a task of each flat component tied down."""
         if level not in self.factors:
-            extra = np.full(self.Q.shape[0], level)
-            if level == 0:
-                extra[self.null.indices[self.null.indptr[:-1]]] = self.Q.diagonal().max() or 1.0
+            extra, size = np.full(self.Q.shape[0], level), self.Q.diagonal().max() or 1.0
+            if level + self.ridge <= SINGULAR * size:
+                extra[self.flat.indices[self.flat.indptr[:-1]]] += size
             self.factors[level] = splu(
                 sparse.csc_matrix(self.Q + sparse.diags_array(extra)),
                 permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True},
             )  # fmt: skip
         return self.factors[level]
 
-    def _without_null(self, V):
-        return V - self.null @ (self.null.T @ V)
-
     def solve(self, R, levels):
         """(Q + levels_j I)^-1 R[:, j] for each column; without a level, nothing along the null vectors."""
-        out = np.empty_like(R)
+        out, inverse = np.empty_like(R), reciprocal(levels + self.ridge)
         for level in np.unique(levels):
             at = levels == level
-            if level == 0:
-                V = self._factor(0.0).solve(self._without_null(R[:, at]))
-                out[:, at] = self._without_null(V)
-            else:
-                out[:, at] = self._factor(level).solve(R[:, at])
+            along = self.flat.T @ R[:, at]  # the form is the level there, whatever the strength of the graph
+            V = self._factor(level).solve(R[:, at] - self.flat @ along)
+            out[:, at] = V + self.flat @ (along * inverse[at] - self.flat.T @ V)
         return out
 
 

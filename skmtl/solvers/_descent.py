@@ -171,7 +171,7 @@ def certificate(placement, smooth, W, G):
     theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
     theta = 1.0 if np.isinf(theta) else theta
     gap = rough - theta * along + (1.0 - theta) ** 2 * smooth
-    return smooth + rough, max(gap, 0.0) if gap == gap else np.inf
+    return smooth + rough, abs(gap) if gap == gap else np.inf
 
 
 def _extrapolated(trails):

@@ -31,9 +31,12 @@ def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
 
 def _solved(problem, start, target):
     """Parts of a convex problem whose stationarity is within the target, if that can be reached."""
-    from .solve import SOLVERS, choose_solver
+    from .solve import SOLVERS, choose_solver, rounding
 
-    name = choose_solver(problem, "auto")
+    target = max(target, rounding(problem))
+    name, parts = choose_solver(problem, "auto"), start
+    if problem.stationarity(start) <= target:
+        return start
     for n_iter, parts, *_ in SOLVERS[name](problem, start, INNER_LIMIT, 0.0):
         if (name != "fista" or n_iter % CHECK_EVERY == 0) and problem.stationarity(parts) <= target:
             break

@@ -62,7 +62,7 @@ class TaskRotation:
 
     def __init__(self, problem):
         term, self.basis, self.y_mean = problem.term.rotated
-        self.problem, self.offset = Problem(term, problem.penalty, problem.own_ridge), problem.term.offset
+        self.problem, self.term = Problem(term, problem.penalty, problem.own_ridge), problem.term
 
     @staticmethod
     def pays(problem):
@@ -88,9 +88,9 @@ class TaskRotation:
             W[:, used] = self.basis @ V[:, used]
         return out
 
-    def intercept(self, b):
+    def intercept(self, W, b):
         """Intercepts of the tasks from those of the directions."""
-        return self.basis @ b + self.y_mean + self.offset
+        return self.term.restored(W, self.basis @ b + self.y_mean)
 
 
 def invariant(strengths, scale):

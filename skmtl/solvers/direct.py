@@ -7,6 +7,7 @@ from scipy import linalg
 from scipy.sparse import issparse
 
 from .._terms import DENSE_FEATURES, MomentsTerm
+from .._terms._base import units
 from ..penalties._coupling import reciprocal
 from ..statistics import loop_pays
 
@@ -15,6 +16,8 @@ RESTART = 50  # conjugate gradient steps between exact gradients
 KERNEL_ENTRIES = 6.25e7  # numbers in the factorised kernel matrices of all tasks (0.5 GB)
 CANCELLED = 1e-6  # eigenvalues below, left of 1, have lost too many digits
 CHUNK_TASKS = 256  # tasks handled at a time where all would take the memory of the moments
+ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
+GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
 ROTATED_ROWS = 2000  # up to here one over the rows of a design
@@ -79,6 +82,8 @@ def make_preconditioner(term, quadratic):
             return _rotated_inverse(term, quadratic)
         if quadratic.matrix is None:
             return _schur_inverse(term, quadratic)
+        if quadratic.graph is None and term.n_tasks * term.n_features <= ASSEMBLED:
+            return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
         return _coupled_inverse(term, quadratic, lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0])
     rows = term.data.task_rows
@@ -115,7 +120,7 @@ def _blocks(term, tasks=slice(None)):
 def _inverses(term, shift):
     """Inverses of the blocks plus shift_t I; pseudo-inverses where one is singular.
 
-    `size` is about the condition number of each.
+    `size` is about the condition number of each, in units of the features that give it a diagonal of ones.
     """
     T, p = term.shape
     if loop_pays(T, p):
@@ -127,68 +132,111 @@ def _inverses(term, shift):
     else:
         B, each = _blocks(term), np.arange(p)
         B[:, each, each] += shift[:, None]
-        try:
-            inverse = np.linalg.inv(B)
-        except np.linalg.LinAlgError:
-            inverse = np.full_like(B, np.inf)
-        low = inverse[:, each, each]  # the largest entries of a definite matrix are on its diagonal
-        size = B[:, each, each].max(axis=1) * np.where((low > 0).all(axis=1), low.max(axis=1), np.inf)
+        return inverses(B)
     singular = np.flatnonzero(~(size < 1 / (RANK_TOLERANCE * p)))
     if len(singular):
-        B = _blocks(term, singular) + shift[singular, None, None] * np.eye(p)
-        inverse[singular] = np.linalg.pinv(B, rcond=RANK_TOLERANCE * p, hermitian=True)
+        inverse[singular] = pseudo_inverses(_blocks(term, singular) + shift[singular, None, None] * np.eye(p))
     return inverse
 
 
-def _schur_inverse(term, quadratic):
-    """Exact inverse without a coupling matrix: blocks of the tasks, Schur complement on what they share.
+def inverses(B):
+    """Of positive semidefinite matrices (n, p, p), pseudo-inverses where one is singular."""
+    try:
+        inverse = np.linalg.inv(B)
+    except np.linalg.LinAlgError:
+        return pseudo_inverses(B)
+    low = np.einsum("tjj->tj", B) * np.einsum("tjj->tj", inverse)  # the largest entries are on the diagonal
+    sound = (low > 0).all(axis=1) & (low.max(axis=1) < 1 / (RANK_TOLERANCE * B.shape[-1]))
+    if not sound.all():
+        inverse[~sound] = pseudo_inverses(B[~sound])
+    return inverse
 
-    A = B + U S U' with U_t = [I, kappa_t x_t], S = diag((mean - deviations)/T, ..., -1/sum kappa), x_t the
-    mean of the features.
+
+def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
+    """Of positive semidefinite matrices (..., p, p), with ranks in units that give them a diagonal of ones.
+
+    As long as these are not far apart, those that lead to solutions of least norm in the units given.
+    """
+    unit = units(B)
+    values, vectors = np.linalg.eigh(unit[..., :, None] * B * unit[..., None, :])
+    used = values > tolerance * B.shape[-1] * values[..., -1:]
+    inverse = (vectors * np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)[..., None, :]) @ np.swapaxes(
+        vectors, -1, -2
+    )
+    inverse = unit[..., :, None] * inverse * unit[..., None, :]
+    alike = unit.max(initial=0.0) <= GRADED**0.5 * unit.min(initial=np.inf, where=unit > 0)
+    if used.all() or not alike:
+        return inverse
+    null = np.where(used[..., None, :], 0.0, unit[..., :, None] * vectors)
+    inside = np.eye(B.shape[-1]) - null @ np.linalg.pinv(null)
+    return inside @ inverse @ inside
+
+
+def _schur_inverse(term, quadratic):
+    """Exact inverse without a coupling matrix: what the tasks share is found first, then what is their own.
+
+    With w_t = m + v_t the deviations cost deviations/2 ||v_t||^2 and m what is left of `mean`; pooled intercepts
+    add the number beta that they lie around. Given (m, beta) each task has a system of its own, and that of
+    (m, beta) is a sum of positive semidefinite matrices: no digits are lost at any strength. Where the mean
+    costs more than the deviations w_t = v_t, and the multiplier of the mean takes the place of m.
     """
     T, p = term.shape
-    pooled, kappa = None, term.kept
-    U = inverse = _inverses(term, np.full(T, quadratic.deviations))
-    S = np.full(p, (quadratic.mean - quadratic.deviations) / T)
-    system = _shared_system(term, quadratic, inverse)
-    if term.fit_intercept and term.intercept_alpha:
-        pooled = kappa[:, None] * term.x_mean
-        U = np.concatenate([inverse, inverse @ pooled[:, :, None]], axis=2)
-        S = np.append(S, -1.0 / kappa.sum())
-        system = np.pad(system, (0, 1))
-        system[:p, p] = S[0] * U[:, :, p].sum(axis=0)
-        system[p] = S[p] * np.tensordot(pooled, U, 2)
-        system[p, p] += 1.0
-    if not S.any():
+    d, pooled = quadratic.deviations, term.fit_intercept and term.intercept_alpha
+    inverse, kappa = _inverses(term, np.full(T, d)), term.kept
+    if quadratic.is_ridge and not pooled:
         return lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0]
-    # singular along features that no task varies in, when nothing penalises their mean: no step there
-    size = np.ones((len(S), 1))
-    size[:p] = np.abs(system[:p, :p]).max() or 1.0
-    system = linalg.pinv(system / size, rtol=1e-13) / size.T
+    along = kappa[:, None] * term.x_mean if pooled else np.zeros((T, p))
+    mean_first = quadratic.mean < d
+    share = d if mean_first else 1.0 if quadratic.mean > d else 0.0
+    system = _shared_system(term, quadratic, inverse)
+    if pooled:
+        reach = np.matmul(inverse, along[:, :, None])[:, :, 0]
+        system, cross = np.pad(system, (0, 1)), share * reach.sum(axis=0)
+        system[:p, p], system[p, :p] = cross, cross if mean_first else -cross
+        system[p, p] = (kappa - (along * reach).sum(axis=1)).sum()
+    system = pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
 
     def apply(R):
         V = np.matmul(inverse, R[:, :, None])[:, :, 0]
-        shared = V.sum(axis=0)
-        if pooled is not None:
-            shared = np.append(shared, np.vdot(pooled, V))
-        return V - U @ (system @ (S * shared))
+        shared = system @ np.append(share * V.sum(axis=0), [-np.vdot(along, V)] * bool(pooled))
+        m = np.tile(shared[:p], (T, 1))
+        left = R - (_own_curvature(term, m) if mean_first else m) - along * (shared[p] if pooled else 0.0)
+        V = np.matmul(inverse, left[:, :, None])[:, :, 0]
+        return m + V if mean_first else V
 
     return apply
 
 
+def _inverted(system):
+    """Inverse of a matrix, in units that give it a diagonal of ones."""
+    unit = units(np.abs(system))
+    unit = unit[:, None] * unit
+    return unit * linalg.pinv(unit * system, rtol=1e-14)
+
+
+def _own_curvature(term, V):
+    """The blocks times V, task by task."""
+    image = term.image(V)
+    return image[:, :-1] + (term.kept * (V * term.x_mean).sum(axis=1))[:, None] * term.x_mean
+
+
 def _shared_system(term, quadratic, inverse):
-    """I + (mean - deviations)/T sum_t B_t^-1, shape (p, p)."""
+    """System (p, p) of the mean of the tasks (of its multiplier where it costs more than the deviations)."""
     T, p = term.shape
-    total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p) / T
-    system = np.eye(p) + (quadratic.mean - quadratic.deviations) * total
-    if quadratic.deviations > 0 and np.linalg.eigvalsh(system)[0] > CANCELLED:
-        return system
-    # the same as sum_t B_t^-1 (C_t + mean I) / T with B_t = C_t + deviations I: all digits at large strengths
-    system = quadratic.mean * total
-    for start in range(0, T, CHUNK_TASKS):
-        tasks = np.arange(start, min(start + CHUNK_TASKS, T))
-        system += inverse[tasks].reshape(-1, p).T @ _blocks(term, tasks).reshape(-1, p) / T
-    return system
+    d, mean = quadratic.deviations, quadratic.mean
+    total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p)
+    if mean >= d:
+        return total + T / (mean - d) * np.eye(p) if mean > d else np.eye(p)
+    left = np.eye(p) - d / T * total
+    if np.linalg.eigvalsh(left)[0] > CANCELLED:
+        left *= d * T
+    else:  # the same as d B_t^-1 C_t with B_t = C_t + d I: all digits at large strengths
+        left = np.zeros((p, p))
+        for start in range(0, T, CHUNK_TASKS):
+            tasks = np.arange(start, min(start + CHUNK_TASKS, T))
+            left += (d * inverse[tasks]).reshape(-1, p).T @ _blocks(term, tasks).reshape(-1, p)
+        left = 0.5 * (left + left.T)
+    return left + T * d * mean / (d - mean) * np.eye(p)
 
 
 def _rotated_inverse(term, quadratic):
@@ -196,14 +244,44 @@ def _rotated_inverse(term, quadratic):
     H = term.scale[0] * term.stats.xx[0]
     if not term.fit_intercept:
         H = H + term.totals[0] * np.outer(term.stats.x_mean[0], term.stats.x_mean[0])
+    if quadratic.matrix is None:
+        away, along = inverses(
+            H + np.array([quadratic.deviations, quadratic.mean])[:, None, None] * np.eye(len(H))
+        )
+        return lambda R: (R - (center := R.mean(axis=0))) @ away + center @ along
+    size = H.diagonal()[H.diagonal() > 0]
+    if len(size) and size.max() > GRADED * size.min() and quadratic.graph is None:
+        # in such units eigenvectors of H lose the small features
+        levels, tasks = quadratic.eigenvectors()
+        own = inverses(H + levels[:, None, None] * np.eye(len(H)))
+        return lambda R: tasks @ np.matmul(own, (tasks.T @ R)[:, :, None])[:, :, 0]
     values, features = linalg.eigh(H)
     solve = quadratic.shifted_inverse(_levels(values, quadratic))
     return lambda R: solve(R @ features) @ features.T
 
 
+def _assembled_inverse(term, quadratic):
+    """Exact inverse of few tasks and features: one matrix, in the directions of the coupling."""
+    T, p = term.shape
+    levels, tasks = quadratic.eigenvectors()
+    pairs = (tasks[:, :, None] * tasks[:, None, :]).reshape(T, -1)
+    H = (
+        (pairs.T @ _blocks(term).reshape(T, -1))
+        .reshape(T, T, p, p)
+        .transpose(0, 2, 1, 3)
+        .reshape(T * p, T * p)
+    )
+    H[np.diag_indices(T * p)] += np.repeat(levels, p)
+    if term.kept.any() and term.fit_intercept:
+        center = (tasks.T @ (term.kept[:, None] * term.x_mean)).ravel()
+        H -= np.outer(center, center) / term.kept.sum()
+    inverse = inverses(H[None])[0]
+    return lambda R: tasks @ (inverse @ (tasks.T @ R).ravel()).reshape(T, p)
+
+
 def _levels(values, quadratic):
     """Eigenvalues without rounding; where each distinct one needs a factor of its own, powers of four."""
-    values = np.where(values > RANK_TOLERANCE * len(values) * values[-1], values, 0.0)
+    values = np.where(values > RANK_TOLERANCE * len(values) * values.max(initial=0.0), values, 0.0)
     if quadratic.graph is None:
         return values
     return np.where(values > 0, 4.0 ** np.round(np.log2(np.where(values > 0, values, 1.0)) / 2), 0.0)
@@ -252,11 +330,11 @@ def _kernel_inverse(term, shift):
     solved = []
     for tasks, rows, present, K in data.kernels:
         own = np.where(present, share.ravel()[rows], 0.0)[:, :, None]
-        along = K @ own
+        along, size = K @ own, np.einsum("gnn->gn", K)
         K = K - along - along.transpose(0, 2, 1) + own.transpose(0, 2, 1) @ along
         own = np.where(present, root.ravel()[rows], 0.0)
         K *= own[:, :, None] * own[:, None, :]
-        solved.append((rows, present, _kernel_solutions(K, shift[tasks])))
+        solved.append((rows, present, _kernel_solutions(K, shift[tasks], (size * own**2).max(axis=1))))
 
     def apply(R):
         u = root * (data.forward(R) - data.spread((mean * R).sum(axis=1)))
@@ -271,14 +349,15 @@ def _kernel_inverse(term, shift):
     return apply
 
 
-def _kernel_solutions(K, shift):
+def _kernel_solutions(K, shift, size):
     """Products of the rows of an array with (K_t + shift_t I)^-1, as a function.
 
-    Without a shift K_t^+ K_t^+: the inverse on the span of the rows.
+    Without a shift K_t^+ K_t^+: the inverse on the span of the rows. `size` (g,) is that of the numbers whose
+    differences K holds.
     """
     if not (shift > 0).all():
         values, vectors = np.linalg.eigh(K)
-        used = values > RANK_TOLERANCE * K.shape[1] * values[:, -1:]
+        used = values > RANK_TOLERANCE * K.shape[1] * size[:, None]
         own = np.where(used, values, np.inf) ** -2.0
         some = shift[:, None] > 0
         own = np.where(some, 1.0 / (np.maximum(values, 0.0) + np.where(some, shift[:, None], 1.0)), own)
@@ -302,9 +381,9 @@ def _rotated_kernel_inverse(term, quadratic):
     share = weight / weight.sum() * term.fit_intercept
     root, mean = np.sqrt(weight * data.scale[0])[:, None], share @ data.X
     K = data.kernels[0][3][0]
-    along = K @ share
+    along, rounding = K @ share, (K.diagonal() * root[:, 0] ** 2).max()
     values, vectors = linalg.eigh((K - along[:, None] - along + share @ along) * root * root[:, 0])
-    used = values > RANK_TOLERANCE * len(K) * values[-1]
+    used = values > RANK_TOLERANCE * len(K) * rounding
     values, vectors = values[used], vectors[:, used] * values[used] ** -0.5
     inside = quadratic.shifted_inverse(_levels(values, quadratic))
     outside = quadratic.shifted_inverse(np.zeros(term.n_features))

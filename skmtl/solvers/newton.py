@@ -15,6 +15,7 @@ FEW = 15  # of them up to which the next direction keeps the preconditioner of t
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 EXACT = 1e-16  # such a share that leaves nothing to do
+LIFT = 0.1  # share of the greatest curvature of a loss, for rows where it is straight
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -24,14 +25,14 @@ def newton(problem, parts, max_iter, target):
     Each step is a squared-loss problem on the same rows, solved no further than the gap that is left
     asks for.
     """
-    term, W = problem.term, parts[0]
+    term, W, lift = problem.term, parts[0], 0.0
     directions, gap, first = _Directions(term, problem.parts[0].quadratic), 0.0, None
     _, _, b, objective = problem.evaluate([W])
     for n_iter in range(1, max_iter + 1):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
-        gradient, direction = directions.find(W, b, share)
+        gradient, direction = directions.find(W, b, share, lift)
         step, slope = 1.0, float(np.vdot(gradient, direction))
         while step > SHORTEST_STEP:
             new = W + step * direction
@@ -43,8 +44,12 @@ def newton(problem, parts, max_iter, target):
         objective, b, gap = known = problem.gap([W], b)
         first = gap if first is None else first
         yield n_iter, [W], known
-        if step <= SHORTEST_STEP:  # no descent left in floating point
+        if step > SHORTEST_STEP:
+            lift = 0.0
+        elif lift or not np.isfinite(term.loss.curvature):  # no descent left in floating point
             return
+        else:
+            lift = LIFT
 
 
 class _Directions:
@@ -54,11 +59,24 @@ class _Directions:
         self.term, self.quadratic = term, quadratic
         self.precondition, self.left = None, MANY  # conjugate gradient steps with the cheapest
 
-    def find(self, W, b, share):
-        """The gradient, and -H^-1 gradient up to a share of the decrease that it promises."""
+    def find(self, W, b, share, lift):
+        """The gradient, and -H^-1 gradient up to a share of the decrease that it promises.
+
+        With a lift no row bends less than this share of what its loss does at most: a loss that is straight
+        in places has no other direction there.
+        """
         term, image = self.term, self.term.image(W)
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
         eta = term.predictor(image, b)
+        if lift:
+            model, self.precondition = term.quadratic_model(eta), None
+            least = lift * term.loss.curvature * term.weight
+            model = self._term(model.reweighted(model.y, np.maximum(model.weight, least)))
+            inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
+            steps = conjugate_gradients(
+                self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V)), inverse, -gradient
+            )
+            return gradient, _truncated(steps, share, INNER_ITERATIONS)[0]
         if self.precondition is None:
             self.precondition = self._preconditioner(eta)
         steps = conjugate_gradients(
@@ -75,18 +93,25 @@ class _Directions:
     def _preconditioner(self, eta):
         """The inverse for a squared loss of about the same curvature, predictor by predictor."""
         term = self.term
-        model = make_term(term.quadratic_model(eta), SquaredError(), term.fit_intercept, term.intercept_alpha)
+        model = self._term(term.quadratic_model(eta))
         if isinstance(model, MomentsTerm) or not _costly(term.data):
             self.left = 0
         if self.left:
             inverse = diagonal_inverse(model, self.quadratic.diagonal())
         else:
             inverse = make_preconditioner(model, self.quadratic)
-        if term.n_outputs == 1:
-            return inverse
-        return lambda R: np.hstack(
-            [inverse(np.ascontiguousarray(V)) for V in np.split(R, term.n_outputs, axis=1)]
-        )
+        return self._by_predictor(inverse)
+
+    def _term(self, model):
+        """The data term of the squared loss on a quadratic model of the rows."""
+        return make_term(model, SquaredError(), self.term.fit_intercept, self.term.intercept_alpha)
+
+    def _by_predictor(self, operator):
+        """An operator for one predictor of each task, for all of them."""
+        K = self.term.n_outputs
+        if K == 1:
+            return operator
+        return lambda R: np.hstack([operator(np.ascontiguousarray(V)) for V in np.split(R, K, axis=1)])
 
 
 def _truncated(steps, share, limit):

@@ -4,13 +4,16 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from threading import Lock
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
+from .._problem import Problem
 from .._terms import MomentsTerm, RootTerm, make_term
+from .._terms._base import shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from .alternating import alternating, make_problem_of
@@ -25,6 +28,7 @@ SOLVERS = {
     "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
     "newton": newton, "alternating": alternating,
 }  # fmt: skip
+FAINT = 1e-13  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
 
@@ -124,7 +128,7 @@ def solve(
     Raises
     ------
     ValueError
-        If the solver does not apply to this problem.
+        If the solver does not apply to this problem, or its numbers overflow.
 
     Warns
     -----
@@ -260,19 +264,29 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     init = None if init is None else rotation.forward(init)
     found = _run(rotation.problem, name, init, max_iter, tol, shown, verbose)
     parts = rotation.back(found.parts)
-    intercept = rotation.intercept(found.intercept)
-    return replace(found, coef=problem.total(parts), intercept=intercept, parts=parts)
+    coef = problem.total(parts)
+    return replace(found, coef=coef, intercept=rotation.intercept(coef, found.intercept), parts=parts)
 
 
 def _run(problem, name, init, max_iter, tol, callback, verbose):
     """The only loop that stops."""
     every = CHECK_EVERY if name == "fista" else 1
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
-    target = max(tol * problem.scale(), _rounding(problem))
+    scale = problem.scale()
+    _require_finite("the objective at W = 0", scale)
+    target = max(tol * scale, rounding(problem))
     b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
-    if problem.certified and name not in SHOW_START and problem.gap(start)[2] <= target:
-        iterates = [(0, start)]  # nothing to do: one check, at the start
+    if problem.certified:
+        first = next(iterates) if name in SHOW_START else (0, start, problem.gap(start))
+        if init is None and _faint(problem, *first[2]):
+            found = _without_norms(problem, max_iter, tol, callback, verbose)
+            if found.gap <= target:
+                return found
+        if name in SHOW_START:
+            iterates = chain([first], iterates)
+        elif first[2][2] <= target:
+            iterates = [first]  # nothing to do
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -288,12 +302,14 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
         objective, b, gap = problem.gap(parts, b)
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
+    _require_finite("the solution", objective, b, *parts)
     converged = bool(reached <= target)
     if not converged and not stop:
         _warn(problem, name, n_iter, reached, target, tol)
+    coef = problem.total(parts)
     return SolverResult(
-        coef=problem.total(parts),
-        intercept=b + problem.term.offset if problem.term.fit_intercept else b,
+        coef=coef,
+        intercept=problem.term.restored(coef, b),
         parts=parts,
         n_iter=max(n_iter, 1),
         objective=objective,
@@ -304,20 +320,55 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     )
 
 
+def _faint(problem, objective, b, gap):
+    """Whether the norms of a problem are below what rounding leaves of a gradient, from the gap at W = 0.
+
+    There the dual objective is that of the slopes over their dual norm, twice the objective over it.
+    """
+    return type(problem) is Problem and not problem.smooth and 0 <= objective - gap < FAINT * objective
+
+
+def _without_norms(problem, max_iter, tol, callback, verbose):
+    """The solution without the norms; the optimum is not below that without them, which bounds the gap."""
+    rest = problem.without_norms()
+    zeros = problem.zeros()[1:]
+    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
+    found = _run(rest, choose_solver(rest, "auto"), None, max_iter, tol, shown, verbose)
+    parts = [*found.parts, *zeros]
+    cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
+    return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
+
+
+def _require_finite(what, *numbers):
+    """ValueError unless all of them are finite."""
+    if not all(np.isfinite(x).all() for x in numbers):
+        raise ValueError(
+            f"{what} is not finite: y (or X, or a sample_weight) is so large that numbers overflow, or a "
+            "penalty of your own gives NaN. Divide y by a constant, and standardise the features."
+        )
+
+
 def _start(problem):
     """Parts to start from: zero, or for a problem that is not convex the solution of one that is."""
     if problem.solver is not None:
         return problem.start()
     surrogate = problem.surrogate()
-    return problem.zeros() if surrogate is None else run(surrogate).parts
+    if surrogate is not None:
+        return run(surrogate).parts
+    parts, last = problem.zeros(), problem.parts[-1].rough
+    if len(parts) > 1 and isinstance(last, Shared) and isinstance(problem.term, MomentsTerm):
+        W, image, b, _ = problem.evaluate(parts)  # the pooled model: one system, whatever the units
+        strength = problem.ridge + last.alpha
+        parts[-1] = shared_step(problem.term.shared_curvature, problem.term.gradient(W, image, b), strength)
+    return parts
 
 
-def _rounding(problem):
+def rounding(problem):
     """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
     term, unit = problem.term, 8 * np.finfo(float).eps
-    size = unit * (1 + abs(term.offset)) if term.loss.quadratic else unit
-    # an objective is the square of a residual, stationarity is linear in it
-    return term.totals.sum() * (size**2 if problem.certified and term.loss.quadratic else size)
+    if not problem.certified:
+        return unit * term.y_size * np.sqrt(term.totals.sum() * term.x_size())
+    return term.totals.sum() * term.loss.rounding(unit, term.y_size)
 
 
 def _warn(problem, name, n_iter, reached, target, tol):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .._terms import MomentsTerm, RowsTerm
-from ..penalties import L1, Spectrum
+from ..penalties import L1, Shared, Spectrum
 from ..penalties._coupling import TaskQuadratic
 from ..penalties._placement import singular_values
 from ..statistics import TaskStatistics
@@ -17,6 +17,7 @@ CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for 
 ROWS = 2  # for each feature and task from which gradient methods are slow
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
+BOTH = 40  # iterations after which the point of the smooth part is shown as well, now and then
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
@@ -165,6 +166,8 @@ def _split(problem, parts, first, max_iter, target):
         V = 2 * X - Z
         Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
         if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
+            if n_iter - first >= BOTH and (n_iter - first) % (BOTH // 2) == 0:
+                yield n_iter, _finite(problem, smooth.back(X), smooth.back(Y))
             yield n_iter, list(smooth.back(Y))
         if n_iter == review:
             review += n_iter - first
@@ -174,6 +177,16 @@ def _split(problem, parts, first, max_iter, target):
                 continue
         pace = pace or _Anderson(Z.size)
         Z = pace.advance(Z.ravel(), (Y - X).ravel()).reshape(Z.shape)
+
+
+def _finite(problem, X, Y):
+    """The point X of the smooth part, with a finite penalty; better than Y where features have very different units.
+
+    What the shared mean of X has beyond that of Y goes to the deviations.
+    """
+    if not isinstance(problem.parts[-1].rough, Shared):
+        return list(X)
+    return [X[0] + X[-1] - Y[-1], *X[1:-1], Y[-1]]
 
 
 def _gradients(problem, parts):
@@ -195,8 +208,9 @@ def _first_step(term, penalties, G):
     # what the prox takes off -G is about as large as the gradient will be
     left = min(np.linalg.norm(g + prox(-g, 1.0)) for prox, g in zip(penalties, G, strict=True))
     directions = [G[0], np.random.default_rng(0).standard_normal(term.shape)]
-    bends = [np.vdot(U, term.curvature(U)) / np.vdot(U, U) for U in directions if U.any()]
-    return _ratio(G[0], left * np.sqrt(np.prod(bends))) * SHARE
+    directions = [U / np.linalg.norm(U) for U in directions if U.any()]
+    bend = np.prod([np.sqrt(np.vdot(U, term.curvature(U))) for U in directions])
+    return _ratio(G[0] / bend, left) * SHARE if bend > 0 else np.inf
 
 
 def _penalty_prox(part, n_parts):

@@ -1,0 +1,115 @@
+"""Columns of X by name or position: a text is a name and an integer a position, always."""
+
+from numbers import Integral
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import _safe_indexing
+
+
+def column_names(X):
+    """Column names of a data frame or table, None for anything without names."""
+    if hasattr(X, "column_names"):  # pyarrow
+        return list(X.column_names)
+    columns = getattr(X, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def told_apart(X):
+    """X; a frame whose columns are not told apart by their names as an array: scikit-learn refuses it."""
+    names = column_names(X) or []
+    return X if len(set(names)) == len(names) else np.asarray(X)
+
+
+def text_columns(X):
+    """Names (positions where there are none) of the columns of X that cannot be read as numbers."""
+    names = column_names(X)
+    if names is None:
+        if not isinstance(X, np.ndarray) or X.dtype.kind not in "OUSmM" or X.ndim != 2:
+            return []
+        names = range(X.shape[1])
+    return [name for j, name in enumerate(names) if not _is_numeric(_safe_indexing(X, j, axis=1))]
+
+
+def refuse_text(X, error=None):
+    """Error of the same type that names the columns of X which are not numbers, where there are any."""
+    text = text_columns(X)
+    if text:
+        raise type(error or ValueError())(
+            f"{'' if error is None else f'{error}. '}The column(s) {text} of X are not numbers: encode them "
+            "(dates as well), and if one of them holds the task of each row name it by task_column."
+        ) from error
+
+
+def _is_numeric(column):
+    values = np.asarray(column)
+    if values.dtype.kind in "mM":
+        return False
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def find_column(key, names, n_columns, argument):
+    """Position of a column given by its name or, as an integer, by its position.
+
+    `names` are those of all columns or None; errors begin with `argument`.
+    """
+    if isinstance(key, Integral) and not isinstance(key, (bool, np.bool_)):
+        if not -n_columns <= key < n_columns:
+            raise ValueError(f"{argument}{key} is out of range: X has {n_columns} columns.")
+        return int(key) % n_columns
+    key = str(key) if isinstance(key, str) else key
+    # 1 and True are equal, but different names
+    at = [j for j, name in enumerate(names or []) if isinstance(name, type(key)) and name == key]
+    if len(at) > 1:
+        raise ValueError(
+            f"{argument}{key!r} names {len(at)} columns of X, at the positions {at}; give the position of "
+            "the one that is meant as an integer."
+        )
+    if not at:
+        have = "no column names" if names is None else f"the columns {names}"
+        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.")
+    return at[0]
+
+
+def split_task_column(X, task_column):
+    """Feature columns of X (same container) and the labels in its task column, shape (n_samples,)."""
+    names = column_names(X)
+    if isinstance(task_column, str) and names is None:
+        raise ValueError(
+            f"task_column={task_column!r} names a column, but X is a {type(X).__name__} without "
+            "column names. Pass a data frame (in a Pipeline: `.set_output(transform='pandas')` "
+            "on the preceding steps) or give the position of the column as an integer."
+        )
+    if names is None and not hasattr(X, "shape"):
+        X = np.asarray(X)
+    n_columns = len(names) if names is not None else X.shape[1] if len(X.shape) == 2 else 0
+    try:
+        position = find_column(task_column, names, n_columns, "task_column=")
+    except ValueError as error:
+        if names is None or task_column in names or not isinstance(task_column, str):
+            raise
+        raise ValueError(
+            f"{error} After a ColumnTransformer a passed-through column is called "
+            f"'remainder__{task_column}' unless verbose_feature_names_out=False."
+        ) from None
+    return _drop_column(X, position, n_columns), _one_column(X, position)
+
+
+def _one_column(X, position):
+    if sparse.issparse(X):
+        return X.tocsc()[:, [position]].toarray().ravel()
+    return np.asarray(_safe_indexing(X, position, axis=1))
+
+
+def _drop_column(X, position, n_columns):
+    if isinstance(X, np.ndarray):  # first and last column: a view, no copy
+        if position == 0:
+            return X[:, 1:]
+        if position == n_columns - 1:
+            return X[:, :-1]
+    keep = [j for j in range(n_columns) if j != position]
+    return X.tocsc()[:, keep] if sparse.issparse(X) else _safe_indexing(X, keep, axis=1)

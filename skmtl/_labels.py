@@ -1,0 +1,145 @@
+"""Labels of tasks: read, sorted, and found again, each as what it is."""
+
+from datetime import date, timedelta
+
+import numpy as np
+
+# attoseconds in a unit of time: equal dates at different resolutions are one label
+TICKS = {"as": 1, "fs": 10**3, "ps": 10**6, "ns": 10**9, "us": 10**12, "ms": 10**15, "s": 10**18}
+TICKS |= {"m": 60 * TICKS["s"], "h": 3600 * TICKS["s"], "D": 86400 * TICKS["s"], "W": 604800 * TICKS["s"]}
+
+
+def check_tasks(tasks, n_samples, name="tasks"):
+    """Validated task labels, shape (n_samples,), without missing values."""
+    labels = _label_array(tasks, name)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        advice = (
+            f". If {tasks!r} is the column of X that holds the tasks, set task_column={tasks!r} in the "
+            "constructor"
+            if isinstance(tasks, str)
+            else ""
+        )
+        raise ValueError(
+            f"{name} must be one label per row, shape (n_samples,); got shape {labels.shape}{advice}."
+        )
+    if len(labels) != n_samples:
+        raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
+    missing = np.array(np.ma.getmaskarray(tasks).reshape(-1)) if np.ma.isMaskedArray(tasks) else False
+    if labels.dtype.kind in "fMm":
+        missing |= labels != labels
+    elif labels.dtype.kind == "O":
+        missing |= np.array([is_missing(label) for label in labels], dtype=bool)
+    if np.any(missing):
+        raise ValueError(
+            f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
+            "every row needs a task."
+        )
+    return labels
+
+
+def _label_array(tasks, name):
+    """The labels in an array: of one type, else of objects."""
+    if isinstance(tasks, (dict, set, frozenset)):
+        raise TypeError(f"{name} must be an array of one label per row; got a {type(tasks).__name__}.")
+    if isinstance(tasks, (list, tuple)):  # an array of mixed labels would turn numbers and NaN into text
+        kinds = {type(label) for label in tasks}
+        if len(kinds) != 1 or kinds == {tuple}:
+            return object_array(tasks)
+    try:
+        labels = np.asarray(tasks)
+    except ValueError as error:
+        raise ValueError(f"{name} must be one label per row, shape (n_samples,); {error}") from error
+    if isinstance(tasks, (list, tuple)) and labels.dtype.kind == "f" and kinds == {int}:
+        return object_array(tasks)  # of both signs and beyond the integers of NumPy
+    return labels
+
+
+def object_array(values):
+    """The values as they are, in an array."""
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def is_missing(label):
+    """None, NaN, NaT or pandas' NA (whose comparisons are neither true nor false)."""
+    differs = label is None or label != label
+    return not isinstance(differs, (bool, np.bool_)) or bool(differs)
+
+
+def encode_tasks(labels):
+    """Sorted unique labels and the position of each row's label among them."""
+    try:
+        if len(labels) and labels.dtype.kind != "O" and (labels[1:] >= labels[:-1]).all():
+            first = np.concatenate([[True], labels[1:] != labels[:-1]])  # sorted: no need to sort
+            return labels[first], np.cumsum(first) - 1
+        return np.unique(labels, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"tasks mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
+        ) from None
+
+
+def find_tasks(labels, known):
+    """Position of each label in `known`, -1 where it is unknown."""
+    position = {key: t for t, key in enumerate(label_keys(known))}
+    unique, inverse = encode_tasks(labels)
+    codes = np.array([position.get(key, -1) for key in label_keys(unique)], dtype=np.intp)
+    return codes[inverse]
+
+
+def label_keys(labels):
+    """A list that has equal entries where labels are equal: numbers exactly, dates at any resolution."""
+    if labels.dtype.kind in "mM":
+        return _moments(labels)
+    return [_key(label) for label in labels.tolist()] if labels.dtype == object else labels.tolist()
+
+
+def _key(label):
+    """The label itself, or the moment that it names."""
+    kinds = (date, timedelta, np.datetime64, np.timedelta64)
+    if not isinstance(label, kinds) or getattr(label, "tzinfo", None) is not None:
+        return label
+    exact = getattr(label, "to_datetime64", None) or getattr(label, "to_timedelta64", None)  # pandas
+    span = isinstance(label, (timedelta, np.timedelta64))
+    value = exact() if exact else (np.timedelta64 if span else np.datetime64)(label)
+    return _moments(np.asarray([value]))[0]
+
+
+def _moments(labels):
+    """Kind and number of attoseconds (months for spans of months) of dates or spans of time."""
+    kind, (unit, step) = labels.dtype.kind, np.datetime_data(labels.dtype)
+    if unit in "YM" and kind == "m":
+        return [
+            ("months", count)
+            for count in (labels.view(np.int64) * step * (12 if unit == "Y" else 1)).tolist()
+        ]
+    if unit in "YM":
+        labels, unit, step = labels.astype("M8[D]"), "D", 1
+    ticks = TICKS.get(unit, 1) * step
+    return [(kind, count * ticks) for count in np.ascontiguousarray(labels).view(np.int64).tolist()]
+
+
+def readable(labels):
+    """The labels as a list for a message: dates as text."""
+    return labels.astype(str).tolist() if labels.dtype.kind in "mM" else labels.tolist()
+
+
+def for_each_task(mapping, tasks, name, what):
+    """Values of a mapping {task: value} in the order of the tasks, all of which it must name.
+
+    `name` is the argument that holds it, `what` a value of it, in words.
+    """
+    given, keys = label_keys(object_array(list(mapping))), label_keys(tasks)
+    value, known = dict(zip(given, mapping.values(), strict=True)), set(keys)
+    unknown = [label for label, key in zip(mapping, given, strict=True) if key not in known]
+    absent = [label for label, key in zip(readable(tasks), keys, strict=True) if key not in value]
+    if unknown or absent:
+        raise ValueError(
+            f"{name} must name every task exactly once; "
+            f"unknown tasks: {unknown[:5]}, tasks without a {what}: {absent[:5]}."
+        )
+    return [value[key] for key in keys]

@@ -1,0 +1,82 @@
+"""What a search says of its arguments and its grid: scorers that lose tasks, strengths beyond an edge."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from .._tasks import missing_labels
+
+STEP = 3.0  # factor in the strength over which scores are compared
+RISE = 0.01  # of the range of the scores along the path, over a step: less is a plateau
+MOST_DECADES, PER_DECADE = 6, 3  # by which a grid grows, and strengths in each
+
+
+def refuse_names(scoring, y, tasks):
+    """ValueError for scorers of scikit-learn where these lose tasks or fail at missing labels."""
+    one = list(scoring.values()) if isinstance(scoring, Mapping) else scoring
+    one = [one] if isinstance(one, str) else one
+    names = [name for name in one if isinstance(name, str)] if isinstance(one, Iterable) else []
+    missing = np.ndim(y) == 2 and missing_labels(np.asarray(y)).any()
+    if names and (tasks is not None or missing):
+        lost = "are not given tasks=" if tasks is not None else "take no missing labels"
+        raise ValueError(
+            f"scoring={scoring!r}: scikit-learn's scorers {lost}. Use skmtl.metrics.task_scorer, "
+            f"scoring=task_scorer({names[0]!r}, average='pooled'), or 'macro' for the mean over tasks."
+        )
+
+
+def rising_edge(params, scores, name):
+    """(position, factor) of the best candidate if it is the last one on a side and scores still rise.
+
+    The factor, above or below 1, leads on to the next strength; None if it is inside or on a plateau.
+    """
+    if not np.isfinite(scores).any():
+        return None
+    best = params[np.nanargmax(scores)]
+    others = [key for key in best if key != name]
+    path = [at for at, one in enumerate(params) if all(one.get(key) is best[key] for key in others)]
+    path = sorted((at for at in path if np.isfinite(scores[at])), key=lambda at: params[at][name])
+    alphas, found = np.array([params[at][name] for at in path]), np.asarray(scores)[path]
+    at = int(np.argmax(found))
+    if len(path) < 3 or at not in (0, len(path) - 1) or not alphas[at] > 0:
+        return None
+    away = np.flatnonzero(alphas >= STEP * alphas[0] if at == 0 else alphas <= alphas[-1] / STEP)
+    if not len(away) or not found[at] - found[away[0 if at == 0 else -1]] > RISE * np.ptp(found):
+        return None
+    return path[at], 10.0 ** ((-1 if at == 0 else 1) / PER_DECADE)
+
+
+def further(candidate, factor, name):
+    """The candidate at the strengths of the next decade, falling."""
+    strengths = candidate[name] * factor ** np.arange(1, PER_DECADE + 1)
+    return [{**candidate, name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
+
+
+def warn_of_edge(factor, name, model):
+    """Say that better strengths may lie beyond the grid, unless the model there is zero already."""
+    coef = None if model is None else getattr(model, "coef_", None)
+    if factor > 1 and coef is not None and not np.any(coef):
+        return
+    least, wider = ("least", "lower") if factor < 1 else ("greatest", "higher")
+    warnings.warn(
+        f"the best {name} is the {least} of the strengths tried and scores still rise towards it: try "
+        f"{wider} ones (alphas=, or eps= where alphas is a number), or let the grid grow with grow=True.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def warn_of_free_mean(model, grids, X, y, splits, prefix):
+    """Say that no strength helps where the model that all tasks share is free to fit every row."""
+    name = prefix + "mean_alpha"
+    free = model.get_params(deep=False).get("mean_alpha") == 0 and not any(name in grid for grid in grids)
+    n_rows = min((len(train) for train, _ in splits), default=np.inf)
+    if free and np.ndim(y) == 1 and len(np.shape(X)) == 2 and np.shape(X)[1] >= n_rows:
+        warnings.warn(
+            f"mean_alpha=0 does not penalise the model that all tasks share, and {np.shape(X)[1]} features "
+            f"fit all {n_rows} rows of a training set whatever the strength. Search it as well, "
+            f"param_grid={{{name!r}: [0.01, 0.1, 1.0]}}, or set mean_alpha.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,51 @@
+"""Columns in units far from one, which a network could not learn from, in units that it can."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+LARGEST, USUAL, SMALLEST = 100.0, 3.0, 1 / 30  # absolute values of columns
+FAR = 5.0  # centre of the range over half of it, beyond which a column is shifted
+
+
+@dataclass
+class Units:
+    """Columns as (X - center) / scale, a fixed layer below the network; sparse ones are scaled only."""
+
+    center: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, X):
+        """Units of the columns of X, or None where all may stay as they are.
+
+        From the range alone, which does not depend on how often a row is there.
+        """
+        low, high = (_column(X, end).astype(np.float64) for end in ("min", "max"))
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        top = np.maximum(np.abs(low), np.abs(high))
+        far = (np.abs(middle) > FAR * half) & ((half > 0) | (top > LARGEST)) & (not sparse.issparse(X))
+        small = (top < SMALLEST) & (top > 0)
+        large = (top > USUAL) & (top[~far] > LARGEST).any()  # one too large: columns stay in proportion
+        if not (far | small | large).any():
+            return None
+        scale = np.select([far & (half > 0), far, small, large], [half, 1.0, top, top / USUAL], 1.0)
+        return cls(np.where(far, middle, 0.0), scale)
+
+    def apply(self, X):
+        """X in these units, in its own precision."""
+        if sparse.issparse(X):
+            out = X.astype(np.float64)
+            out.data /= self.scale[out.indices]
+        else:
+            out = X.astype(np.float64)
+            out -= self.center
+            out /= self.scale
+        return out.astype(X.dtype, copy=False)
+
+
+def _column(X, end):
+    """The "min" or "max" of every column."""
+    found = getattr(X, end)(axis=0)
+    return found.toarray().ravel() if sparse.issparse(found) else found

@@ -1,0 +1,472 @@
+"""What users pass: columns, labels, targets and weights mean the same in every form, or are refused."""
+
+import datetime
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from conftest import task_estimators
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone, is_classifier
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import learning_curve
+from sklearn.preprocessing import StandardScaler
+
+from skmtl import (
+    GraphRegularizedRegressor,
+    IncompleteMultiSourceRegressor,
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MixedTaskModel,
+    MultiTaskLasso,
+    MultiTaskMLP,
+    MultiTaskMLPClassifier,
+    MultiTaskMLPRegressor,
+    MultiTaskRegressor,
+    PathSearchCV,
+    Pooled,
+    SingleTask,
+    TaskKFold,
+    TaskShuffleSplit,
+    TaskStatistics,
+    TraceNormRegressor,
+    compare,
+    stack_tasks,
+)
+from skmtl.penalties import Ridge as Ridge_
+
+rng = np.random.default_rng(0)
+N = 60
+X = rng.normal(size=(N, 3))
+CODES = rng.permutation(np.arange(N) % 3)
+y = X @ [1.0, -1.0, 0.5] + CODES + 0.3 * rng.normal(size=N)
+Y = np.column_stack([y, -y, y + X[:, 0]])
+MODELS = {
+    "mean": MeanRegularizedRegressor(0.1),
+    "lasso": MultiTaskLasso(0.1),
+    "classifier": MeanRegularizedClassifier(0.1),
+    "single": SingleTask(Ridge()),
+    "pooled": Pooled(Ridge(), task_indicators=True),
+    "mixed": MixedTaskModel(0.1),
+    "network": MultiTaskMLPRegressor(hidden_layer_sizes=(3,), max_iter=3, alpha=0.1, random_state=0),
+}
+
+
+def target(model):
+    return np.where(y > 0.5, "yes", "no") if is_classifier(model) else y
+
+
+def predicted(model, *rows, **tasks):
+    return clone(model).fit(rows[0], target(model), **tasks).predict(rows[-1], **tasks)
+
+
+def same(found, expected):
+    """Equal up to the order of operations."""
+    if found.dtype.kind == "f":
+        assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    else:
+        assert_array_equal(found, expected)
+
+
+# --- columns --------------------------------------------------------------------------------
+
+NAMES = {
+    "integers": [3, 0, 1, 2],
+    "repeated": ["a", "b", "a", "b"],
+    "booleans": [True, False, True, False],
+    "pairs": pd.MultiIndex.from_tuples([("u", "a"), ("u", "b"), ("v", "a"), ("v", "b")]),
+    "texts of integers": ["3", "0", "1", "2"],
+}
+
+
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("at", [0, 2, -1, -4])
+def test_an_integer_is_a_position_whatever_the_names(name, names, at):
+    table = np.insert(X, at % 4, CODES, axis=1)
+    frame = pd.DataFrame(table, columns=NAMES[names])
+    model = clone(MODELS[name]).set_params(task_column=at)
+    found = model.fit(frame, target(model)).predict(frame)
+    assert model.tasks_.tolist() == [0, 1, 2]
+    same(found, predicted(MODELS[name], X, tasks=CODES))
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_splitters_take_an_integer_for_a_position(names):
+    frame = pd.DataFrame(np.insert(X, 2, CODES, axis=1), columns=NAMES[names])
+    for cls, given in (
+        (TaskKFold, {"n_splits": 3}),
+        (TaskShuffleSplit, {"train_size": 0.5, "random_state": 0}),
+    ):
+        plain = cls(**given).split(X, tasks=CODES)
+        for found, expected in zip(cls(**given, task_column=2).split(frame), plain, strict=True):
+            assert_array_equal(found[0], expected[0])
+            assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_text_is_a_name_always(name):
+    frame = pd.DataFrame(np.insert(X, 1, CODES, axis=1), columns=["1", "3", "0", "2"])
+    model = clone(MODELS[name]).set_params(task_column="3")
+    same(model.fit(frame, target(model)).predict(frame), predicted(MODELS[name], X, tasks=CODES))
+    with pytest.raises(ValueError, match="task_column='x' is not a column of X"):
+        model.set_params(task_column="x").fit(frame, target(model))
+
+
+def test_a_name_of_two_columns_is_refused():
+    frame = pd.DataFrame(np.insert(X, 1, CODES, axis=1), columns=list("abca"))
+    with pytest.raises(ValueError, match=r"task_column='a' names 2 columns of X, at the positions \[0, 3\]"):
+        MultiTaskLasso(task_column="a").fit(frame, y)
+    with pytest.raises(ValueError, match=r"sources: 'a' names 2 columns"):
+        IncompleteMultiSourceRegressor(sources=[["a"], ["b", "c"]]).fit(frame, y)
+    with pytest.raises(ValueError, match="task_column=True is not a column of X"):
+        MultiTaskLasso(task_column=True).fit(frame, y)
+
+
+def test_polars_columns_by_position_and_name():
+    frame = pl.DataFrame({"a": X[:, 0], "t": CODES, "b": X[:, 1], "c": X[:, 2]})
+    expected = predicted(MODELS["mean"], X, tasks=CODES)
+    for column in (1, -3, "t"):
+        model = MeanRegularizedRegressor(0.1, task_column=column).fit(frame, y)
+        same(model.predict(frame), expected)
+
+
+# --- labels ---------------------------------------------------------------------------------
+
+DAYS = np.array(["2020-01-01", "2020-02-01", "2020-03-01"], "datetime64[D]")
+FORMS = {
+    "ns": DAYS.astype("datetime64[ns]"),
+    "seconds": DAYS.astype("datetime64[s]"),
+    "D": DAYS,
+    "M": DAYS.astype("datetime64[M]"),
+    "date": np.array([datetime.date(2020, m, 1) for m in (1, 2, 3)]),
+    "datetime": np.array([datetime.datetime(2020, m, 1) for m in (1, 2, 3)]),
+    "Timestamp": np.array([pd.Timestamp(2020, m, 1) for m in (1, 2, 3)], dtype=object),
+}
+
+
+@pytest.mark.parametrize("fitted", FORMS)
+@pytest.mark.parametrize("asked", FORMS)
+def test_dates_are_found_at_any_resolution(fitted, asked):
+    model = MultiTaskLasso(0.1, handle_unknown="average").fit(X, y, tasks=FORMS[fitted][CODES])
+    own = model.predict(X, tasks=FORMS[fitted][CODES])
+    assert_array_equal(model.predict(X, tasks=FORMS[asked][CODES]), own)
+    weights = dict(zip(FORMS[asked].tolist() if asked != "ns" else FORMS[asked], [1, 2, 3], strict=True))
+    weighted = MultiTaskLasso(0.1, task_weight=weights).fit(X, y, tasks=FORMS[fitted][CODES])
+    expected = MultiTaskLasso(0.1, task_weight=[1, 2, 3]).fit(X, y, tasks=CODES)
+    assert_array_equal(weighted.coef_, expected.coef_)
+
+
+def test_moments_that_differ_are_different_labels():
+    fine = np.datetime64("2020-01-01T00:00:00.000000001", "ns")
+    model = MultiTaskLasso(0.1).fit(X, y, tasks=DAYS[CODES])
+    with pytest.raises(ValueError, match=r"not seen in fit: \['2020-01-01T00:00:00.0+1'\].*'2020-01-01'"):
+        model.predict(X[:1], tasks=[fine])
+    far = np.array(["9999-01-01"], "datetime64[D]")  # beyond the range of nanoseconds
+    model = MultiTaskLasso(0.1).fit(X, y, tasks=FORMS["ns"][CODES])
+    with pytest.raises(ValueError, match=r"not seen in fit: \['9999-01-01'\]"):
+        model.predict(X[:1], tasks=far)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [2**53, 2**53 + 1, 2**53 + 2],
+        [-1, 2**63, 2**63 + 1],
+        [2**70, 2**70 + 1, 2**70 + 2],
+        [("a", 1), ("a", 2), ("b", 1)],
+        [("a",), ("a", "b"), ("c",)],
+        [b"a", b"b", b"c"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_labels_of_any_kind_stay_apart(name, labels):
+    given = [labels[code] for code in CODES]
+    model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=given)
+    assert model.tasks_.tolist() == labels
+    same(model.predict(X, tasks=given), predicted(MODELS[name], X, tasks=CODES))
+    same(model.predict(X[:5], tasks=given[:5]), model.predict(X, tasks=given)[:5])
+
+
+def test_tuples_name_tasks_everywhere():
+    labels = [("a", 1), ("a", 2), ("b", 1)]
+    given = [labels[code] for code in CODES]
+    blocks = {label: (X[t == CODES], y[t == CODES]) for t, label in enumerate(labels)}
+    stacked, target_, tasks = stack_tasks(blocks)
+    graph = {(labels[0], labels[1]): 1.0}
+    model = GraphRegularizedRegressor(graph=graph, ridge=0.1).fit(X, y, tasks=given)
+    assert_allclose(model.coef_, clone(model).fit(stacked, target_, tasks=tasks).coef_, rtol=1e-6)
+    assert clone(model).set_params(graph=None).fit(X, y, tasks=given).fit_task(
+        X[:9], y[:9], task=("c", 1)
+    ).tasks_.tolist() == [*labels, ("c", 1)]
+    assert [len(test) for _, test in TaskKFold(3).split(X, y, tasks=given)] == [20, 20, 20]
+
+
+@pytest.mark.parametrize(
+    "tasks, message",
+    [
+        ("school", r"tasks must be one label per row.*set task_column='school' in the constructor"),
+        ([[0, 1], [2]], r"tasks must be one label per row, shape \(n_samples,\); .*inhomogeneous"),
+        ({"a": [0, 1]}, "tasks must be an array of one label per row; got a dict"),
+        (np.ma.masked_array(CODES, CODES == 1), "tasks has 20 missing labels"),
+        (y, r"tasks must name the task of each row; got 60 different numbers in 60 rows.*pandas.cut"),
+    ],
+    ids=["text", "ragged", "dict", "masked", "measured"],
+)
+def test_tasks_that_are_no_labels(tasks, message):
+    for name in ("mean", "single", "network"):
+        with pytest.raises((ValueError, TypeError), match=message):
+            clone(MODELS[name]).fit(X, y, tasks=tasks)
+
+
+def test_a_scaled_task_column_is_said():
+    table = StandardScaler().fit_transform(np.column_stack([X, CODES]))
+    with pytest.warns(UserWarning, match=r"task_column=-1 holds 3 different.*remainder='passthrough'"):
+        MultiTaskLasso(task_column=-1).fit(table, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MultiTaskLasso(0.1).fit(X, y, tasks=CODES + 0.5)  # doses, say
+        MultiTaskLasso(0.1, task_column=-1).fit(np.column_stack([X, CODES]), y)
+
+
+def test_learning_curve_of_first_rows_names_the_way_out():
+    model = MultiTaskLasso(0.1, task_column=-1)
+    order = np.argsort(CODES, kind="stable")
+    table = np.column_stack([X, CODES])[order]
+    with pytest.raises(ValueError, match=r"learning_curve takes the first rows.*shuffle=True"):
+        learning_curve(model, table, y[order], cv=TaskKFold(3, task_column=-1), train_sizes=[0.2, 1.0])
+
+
+# --- targets, masks and weights -------------------------------------------------------------
+
+MISSING = np.zeros(Y.shape, dtype=bool)
+MISSING[::7, 1] = True
+ROUND = np.where(MISSING, np.nan, np.round(4 * Y))
+
+
+def nullable(kind):
+    """ROUND, or its signs as text or boolean, in a nullable form; and the same in arrays."""
+    if kind in ("string", "boolean", "category"):
+        words = {"boolean": np.where(MISSING, None, ROUND > 0)}.get(
+            kind, np.where(MISSING, None, np.where(ROUND > 0, "a", "b"))
+        )
+        return pd.DataFrame(words).astype(kind), words
+    if kind == "masked":
+        return np.ma.masked_array(np.where(MISSING, 1e9, ROUND), MISSING), ROUND
+    if kind == "polars":
+        return pl.DataFrame(np.where(MISSING, None, ROUND).astype(object).tolist(), orient="row"), ROUND
+    if kind == "list":
+        return np.where(MISSING, pd.NA, ROUND.astype(object)).tolist(), ROUND
+    return pd.DataFrame(ROUND).astype(kind), ROUND
+
+
+@pytest.mark.parametrize(
+    "kind", ["Int64", "Float64", "string", "boolean", "category", "masked", "polars", "list"]
+)
+def test_na_is_a_missing_label_from_fit_to_compare(kind):
+    given, plain = nullable(kind)
+    classes = plain.dtype == object
+    model = MeanRegularizedClassifier(0.1) if classes else MeanRegularizedRegressor(0.1)
+    fitted, reference = clone(model).fit(X, given), clone(model).fit(X, plain)
+    assert_allclose(fitted.coef_, reference.coef_, rtol=1e-12)
+    assert fitted.score(X, given) == pytest.approx(reference.score(X, plain), rel=1e-12)
+    if kind == "list":
+        return
+    searches = [PathSearchCV(model, [0.1, 1.0], cv=3).fit(X, Z).cv_results_ for Z in (given, plain)]
+    assert_allclose(searches[0]["mean_test_score"], searches[1]["mean_test_score"], rtol=1e-9)
+    if kind in ("string", "category"):
+        return  # as boolean
+    tables = [compare(model, X, Z, cv=3, baselines=("single", "pooled")).table for Z in (given, plain)]
+    assert_allclose(tables[0]["mean"], tables[1]["mean"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean", "string"])
+@pytest.mark.parametrize("name", ["mean", "classifier", "single", "network"])
+def test_nullable_targets_and_features_without_na(name, kind):
+    if (kind in ("boolean", "string")) != is_classifier(MODELS[name]):
+        return
+    values = {"boolean": y > 0.5, "string": target(MODELS["classifier"])}.get(kind, np.round(y * 4))
+    frame = pd.DataFrame(np.round(10 * X)).astype("Int64")
+    tasks = pd.Series(CODES, dtype="Int64")
+    model = clone(MODELS[name]).fit(frame, pd.Series(values, dtype=kind), tasks=tasks)
+    expected = clone(MODELS[name]).fit(np.round(10 * X), values, tasks=CODES)
+    same(model.predict(frame, tasks=tasks), expected.predict(np.round(10 * X), tasks=CODES))
+    score = expected.score(np.round(10 * X), values, tasks=CODES)
+    assert model.score(frame, pd.Series(values, dtype=kind), tasks=tasks) == pytest.approx(score)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_masks_that_nothing_would_see_are_refused(name):
+    model, mask = clone(MODELS[name]), np.zeros(X.shape, dtype=bool)
+    assert_array_equal(
+        clone(model).fit(np.ma.masked_array(X, mask), target(model), tasks=CODES).predict(X, tasks=CODES),
+        predicted(model, X, tasks=CODES),
+    )
+    mask[3, 1] = True
+    with pytest.raises(ValueError, match="X is a masked array with 1 masked entries"):
+        model.fit(np.ma.masked_array(X, mask), target(model), tasks=CODES)
+    with pytest.raises(ValueError, match="sample_weight is a masked array with 1 masked"):
+        model.fit(X, target(model), tasks=CODES, sample_weight=np.ma.masked_array(np.ones(N), mask[:, 1]))
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        model.fit(X, np.ma.masked_array(target(model), mask[:, 1]), tasks=CODES)
+
+
+@pytest.mark.parametrize("size", [1e308, 1e150, 1e-150, 1e-300, 1e-308])
+@pytest.mark.parametrize("task_weight", [None, "samples"])
+@pytest.mark.parametrize("layout", ["stacked", "shared", "missing"])
+def test_weights_are_ratios(size, task_weight, layout):
+    weight, Z = rng.uniform(0.1, 1, N), ROUND if layout == "missing" else Y
+    given = {"X": X, "y": y, "tasks": CODES} if layout == "stacked" else {"X": X, "y": Z}
+    for cls in (MultiTaskLasso, TraceNormRegressor, MeanRegularizedRegressor):
+        model = cls(0.1, task_weight=task_weight, tol=1e-8)
+        expected = clone(model).fit(**given, sample_weight=weight).coef_
+        assert_allclose(model.fit(**given, sample_weight=size * weight).coef_, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_weights_of_one_task_are_ratios():
+    weight = rng.uniform(0.1, 1, N)
+    expected = MultiTaskLasso(0.1).fit(X, y, tasks=CODES, sample_weight=weight).coef_
+    tiny = MultiTaskLasso(0.1).fit(
+        X, y, tasks=CODES, sample_weight=np.where(CODES == 1, 1e-310, 1.0) * weight
+    )
+    assert_allclose(tiny.coef_, expected, rtol=1e-6)
+
+
+def test_moments_of_large_weights_are_theirs():
+    """Statistics are merged: their weights are not ratios."""
+    heavy = TaskStatistics.from_arrays(X, y, CODES, sample_weight=np.full(N, 2.0**150))
+    plain = TaskStatistics.from_arrays(X, y, CODES)
+    for name in ("weight", "xx", "xy", "yy"):
+        assert_allclose(getattr(heavy, name), 2.0**150 * getattr(plain, name), rtol=1e-14)
+
+
+# --- the way out ----------------------------------------------------------------------------
+
+DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=N), "b": X[:, 1]})
+
+
+@pytest.mark.parametrize(
+    "features, target_, message",
+    [
+        ({"a": X[:, 0]}, y, r"X must be .*got a dict with the keys \['a'\].*stack_tasks.*DataFrame"),
+        ([X[:30], X[30:]], y, r"X must be .*got a list of 2 arrays.*stack_tasks"),
+        ([X[:20], X[20:]], [y[:20], y[20:]], r"X must be .*got a list of 2 arrays.*stack_tasks"),
+        (X, {"a": y}, r"y must be .*got a dict"),
+        (X, [y[:20], y[20:]], r"y must have shape .*stack_tasks"),
+        (DATES, y, r"The column\(s\) \['when'\] of X are not numbers.*dates"),
+        (DATES[["when"]], y, r"The column\(s\) \['when'\] of X are not numbers.*dates"),
+        (DATES.to_numpy(), y, r"The column\(s\) \[1\] of X are not numbers.*dates"),
+        (np.where(np.arange(3) == 1, "x", X.astype("U9")), y, r"The column\(s\) \[1\] of X are not numbers"),
+        (X, np.where(y > 0, "a", "b"), r"y must hold numbers .*'[ab]'.*Classifier"),
+        (X, DATES["when"], r"y must hold numbers .*datetime64"),
+    ],
+    ids=str,
+)
+def test_what_is_no_table_of_numbers_is_refused_with_the_way_out(features, target_, message):
+    for name in ("mean", "network"):
+        with pytest.raises((ValueError, TypeError), match=message):
+            clone(MODELS[name]).fit(features, target_)
+
+
+def test_a_graph_of_neighbours_is_refused_with_the_way_out():
+    tasks = np.array(["a", "b", "c"])[CODES]
+    for graph in ({"a": ["b"]}, {"a": "b"}, {"a": {"b": 1.0}}):
+        with pytest.raises(ValueError, match=r"graph as a mapping must be .*got 'a': .*pairs"):
+            GraphRegularizedRegressor(graph=graph).fit(X, y, tasks=tasks)
+
+
+def test_forgotten_tasks_are_said_where_the_strength_has_no_effect():
+    """Of every model: the same coefficients at twice the strength, or no warning."""
+    for name, cls in task_estimators().items():
+        model, labels = cls(max_iter=5), np.where(y > 0.5, "yes", "no") if "Classifier" in name else y
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            coef = model.fit(X, labels).coef_
+            twice = clone(model).set_params(alpha=2 * model.alpha).fit(X, labels).coef_
+            clone(model).fit(X, labels, tasks=CODES)
+        said = [str(w.message) for w in caught if "was fitted without tasks" in str(w.message)]
+        assert len(said) == (2 if np.array_equal(coef, twice) else 0), name
+
+
+# --- other ways to run ------------------------------------------------------------------------
+
+FITS = """
+import warnings
+import numpy as np
+import skmtl
+rng = np.random.default_rng(0)
+X, tasks = rng.normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
+names = [name for name in skmtl.__all__ if name.endswith("Regressor") and not name.startswith("Incomplete")]
+for name in ("MultiTaskLasso", "MeanRegularizedClassifier", "MultiTaskMLP", *names):
+    cls = getattr(skmtl, name)
+    y = (X[:, 0] > 0).astype(int) if "Classifier" in name else X[:, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cls(max_iter=3).fit(X, y, tasks=tasks).predict(X, tasks=tasks)
+skmtl.warm_up()
+print("all fitted")
+"""
+
+
+@pytest.mark.parametrize("options, variables", [((), {"NUMBA_DISABLE_JIT": "1"}), (("-OO",), {})], ids=str)
+def test_estimators_fit_without_compiler_and_docstrings(options, variables):
+    command, env = [sys.executable, *options, "-c", FITS], {**os.environ, **variables}
+    found = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert found.stdout == "all fitted\n", found.stderr
+
+
+def test_hundreds_of_penalties_add_up():
+    terms = [Ridge_(0.001)] * 500
+    for total in (sum(terms, terms[0]), sum(terms) + terms[0], terms[0] + sum(terms)):
+        assert len(total.terms) == 501
+        found, expected = (
+            MultiTaskRegressor(1.0, penalty=penalty).fit(X, y, tasks=CODES).coef_
+            for penalty in (total, Ridge_(0.501))
+        )
+        assert_allclose(found, expected, rtol=1e-6)
+
+
+# --- units of columns in a network ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [MultiTaskMLPRegressor, MultiTaskMLPClassifier, MultiTaskMLP])
+@pytest.mark.parametrize("sharing", ["hard", "attention", "soft"])
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_a_network_learns_in_any_units(cls, sharing, solver):
+    net = cls(
+        hidden_layer_sizes=(8,), sharing=sharing, solver=solver, alpha=1e-3, max_iter=100, random_state=0,
+        learning_rate_init=0.01, check_transfer=False, early_stopping=False,
+    )  # fmt: skip
+    labels, least = (y > 0.5, 0.9) if cls is MultiTaskMLPClassifier else (y, 0.8)
+    reference = clone(net).fit(X, labels, tasks=CODES).score(X, labels, tasks=CODES)
+    assert reference > least
+    for A in (X * 1e9, X + 1e6, X * [1e8, 1.0, 1e-8], X * 1e-12 + [0, 1e-8, 1.0], X * 1e300):
+        model = clone(net).fit(A, labels, tasks=CODES)
+        assert model.score(A, labels, tasks=CODES) > least - 0.05
+        assert model.transform(A).shape == (N, model._n_features_out)
+        model.partial_fit(A, labels, tasks=CODES)
+        assert model.score(A, labels, tasks=CODES) > least - 0.05
+
+
+def test_large_units_of_sparse_columns_are_those_of_dense_ones():
+    A = sparse.random(200, 6, 0.3, random_state=0, format="csr") * 1e6
+    labels, tasks = np.asarray(A @ rng.normal(size=6)) / 1e6, np.arange(200) % 3
+    net = MultiTaskMLPRegressor(hidden_layer_sizes=(5,), max_iter=20, alpha=0.01, random_state=0)
+    dense = clone(net).fit(A.toarray(), labels, tasks=tasks).predict(A.toarray(), tasks=tasks)
+    assert_allclose(net.fit(A, labels, tasks=tasks).predict(A, tasks=tasks), dense, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mean", "lasso", "classifier", "mixed", "network"])
+def test_sizes_beyond_memory_are_named_before_they_are_asked_for(name):
+    wide = sparse.csr_array((np.ones(N), (np.arange(N), np.arange(N))), shape=(N, 2**45))
+    with pytest.raises(MemoryError, match=r"of shape \(.*35184372088832.* would take .* GiB; this"):
+        clone(MODELS[name]).fit(wide, target(MODELS[name]), tasks=CODES)
+    with pytest.raises(MemoryError, match=r"(a row|the second moments) of X of shape"):
+        TaskStatistics.from_arrays(wide, y, CODES)

@@ -1,0 +1,241 @@
+"""The search for intercepts: far away, at infinity, tied, next to those of other losses."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skmtl import (
+    DirtyClassifier,
+    GroupSparseClassifier,
+    MeanRegularizedClassifier,
+    MixedTaskModel,
+    MultiTaskLasso,
+    MultiTaskRegressor,
+    RobustClassifier,
+    TraceNormClassifier,
+    TraceNormRegressor,
+)
+from skmtl._problem import Problem
+from skmtl._terms import make_term
+from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
+from skmtl.penalties import L2, Coupling, Features
+from skmtl.solvers import make_task_data, solve
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 4))
+TASKS = np.array(["ash", "birch", "cedar"])[np.arange(120) % 3]
+SCORE = X @ [1.0, -0.5, 0.3, 0.0] + 0.5 * RNG.normal(size=120)
+CODES = np.digitize(SCORE, [-0.5, 0.5]).astype(float)
+LACKING = np.where((TASKS == "birch") & (CODES == 1), 0.0, CODES)
+ONE = np.where(TASKS == "birch", 1.0, SCORE > 0).astype(float)
+COUNTS = np.where(TASKS == "birch", 0.0, RNG.poisson(np.exp(0.5 * SCORE))).astype(float)
+EDGES = {
+    "multinomial": (Multinomial(3), LACKING),
+    "logistic": (Logistic(), ONE),
+    "poisson": (Poisson(), COUNTS),
+}
+edges = pytest.mark.parametrize("loss, y", EDGES.values(), ids=EDGES)
+
+
+def term_of(loss, y, **options):
+    return make_term(make_task_data(X, y, TASKS), loss, **options)
+
+
+def optimum(term, image, start=None):
+    """Intercepts and the value of the data term at them."""
+    b = term.intercept(None, image, start)
+    return b, term.value(None, image, b)
+
+
+# --- at infinity ---
+
+
+@edges
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
+def test_an_intercept_at_infinity_is_found_at_once_and_stays_finite(loss, y, size, monkeypatch):
+    term = term_of(loss, y)
+    image = term.image(size * np.random.default_rng(1).normal(size=term.shape))
+    calls, slopes = [], type(term)._slopes
+    monkeypatch.setattr(type(term), "_slopes", lambda self, eta: calls.append(1) or slopes(self, eta))
+    b, value = optimum(term, image)
+    assert len(calls) <= 40 and np.abs(b).max() < 45 + 20 * size
+    g = term.data.task_sums(slopes(term, term.predictor(image, b)))
+    assert np.abs(g).max() < 1e-7
+    again, same = optimum(term, image, b)
+    assert_allclose(again, b, atol=1e-6)
+    assert same == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        DirtyClassifier,
+        GroupSparseClassifier,
+        MeanRegularizedClassifier,
+        RobustClassifier,
+        TraceNormClassifier,
+    ],
+)
+def test_a_task_without_a_class_is_named_once_and_bounded(cls):
+    with pytest.warns(UserWarning, match="birch lacks \\[1.0\\]") as found:
+        model = cls().fit(X, LACKING, tasks=TASKS)
+    assert len(found) == 1
+    own = TASKS == "birch"
+    assert model.predict_proba(X[own], tasks=TASKS[own])[:, 1].max() < 1e-9
+    assert np.abs(model.intercept_).max() < 60
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cls(intercept_alpha=0.1).fit(X, LACKING, tasks=TASKS)
+        cls().fit(X, CODES, tasks=TASKS)
+
+
+@edges
+@pytest.mark.parametrize("penalty", [Features(L2(0.02)), Coupling(0.1)], ids=["features", "mean"])
+def test_the_certificate_holds_with_intercepts_at_infinity(loss, y, penalty):
+    data = make_task_data(X, y, TASKS)
+    best = solve(data, loss, penalty, tol=1e-9)
+    assert best.converged and np.isfinite(best.intercept).all()
+    for tol in (1e-2, 1e-4):
+        found = solve(data, loss, penalty, tol=tol)
+        assert found.gap >= found.objective - best.objective - 1e-12
+
+
+def test_a_lacking_class_is_a_loss_of_the_others():
+    """The optimum is that of a task which never heard of the class."""
+    two = TASKS == "birch"
+    own = np.where(LACKING[two] == 2, 1.0, 0.0)
+    lacking = solve(make_task_data(X[two], LACKING[two]), Multinomial(3), Features(L2(0.02)), tol=1e-9)
+    alone = solve(make_task_data(X[two], own), Multinomial(2), Features(L2(0.02)), tol=1e-9)
+    assert lacking.objective == pytest.approx(alone.objective, rel=1e-8)
+
+
+# --- far away and flat ---
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e-20, 1.0, 1e20, 1e100])
+@pytest.mark.parametrize("pull", [0.0, 0.3])
+def test_the_intercept_of_counts_is_the_logarithm_of_their_mean(factor, pull):
+    y = (1.0 + RNG.poisson(3.0, size=120)) * factor
+    term = term_of(Poisson(), y, intercept_alpha=pull * factor)
+    image = term.image(np.zeros(term.shape))
+    b, value = optimum(term, image)
+    means = [np.log(y[task == TASKS].mean()) for task in term.tasks]
+    if not pull:
+        assert_allclose(b, means, rtol=1e-10, atol=1e-10)
+    for start in (b + 5.0, b - 300.0, b + 200.0):
+        assert optimum(term, image, start)[1] == pytest.approx(value, rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    "loss, y",
+    [
+        (Logistic(), CODES > 0),
+        (SquaredHinge(), CODES > 0),
+        (Huber(0.1), SCORE),
+        (Multinomial(3), CODES),
+        (RootSquaredError(), SCORE),
+    ],
+    ids=["logistic", "hinge", "huber", "multinomial", "root"],
+)
+@pytest.mark.parametrize("pull", [0.0, 0.3])
+def test_no_start_is_too_far(loss, y, pull):
+    term = term_of(loss, y.astype(float), intercept_alpha=pull)
+    image = term.image(np.ones(term.shape))
+    b, value = optimum(term, image)
+    rng = np.random.default_rng(2)
+    for size in (10.0, 1e3, 1e5):
+        start = b + size * rng.normal(size=b.shape)
+        assert optimum(term, image, start)[1] == pytest.approx(value, rel=1e-9)
+
+
+def test_curvature_that_underflows_is_no_singular_matrix():
+    term = term_of(Multinomial(3), CODES)
+    for size in (30.0, 1e3, 1e5):
+        W = np.zeros((3, 3, 4))
+        W[:, :, 0] = size * np.array([-1.0, 0.0, 1.0])  # far from the border all classes are certain
+        image = term.image(W.reshape(3, -1))
+        b = term.intercept(None, image, None)
+        assert np.isfinite(b).all()
+        eta = term.predictor(image, b)
+        assert np.isfinite(term.curvature(np.ones(term.shape), eta)).all()
+        assert np.isfinite(Problem(term, Coupling(1e-3)).gap([W.reshape(3, -1)])[0])
+
+
+# --- constants in y ---
+
+NUMBERS = {"squared": "squared_error", "huber": "huber"}
+
+
+@pytest.mark.parametrize("loss", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("shift", [2000.0, -(2.0**20), 2.0**27])
+def test_a_constant_in_a_number_next_to_classes_moves_its_intercept_only(loss, classes, shift):
+    grade = np.array(["lo", "mid", "hi"])[np.minimum(CODES, classes - 1).astype(int)]
+    number = np.round(SCORE * 2**20) / 2**20  # so that the shift is exact
+    losses = {0: "log_loss", 1: loss}
+
+    def fit(y):
+        return MixedTaskModel(0.01, losses=losses).fit(X, np.column_stack([grade.astype(object), y]))
+
+    first, moved = fit(number), fit(number + shift)
+    assert_allclose(moved.coef_, first.coef_, atol=1e-6)
+    expected = np.zeros_like(first.intercept_)
+    expected[(1, 0) if classes == 3 else 1] = shift
+    assert_allclose(moved.intercept_ - expected, first.intercept_, atol=1e-6)
+    assert moved.objective_ == pytest.approx(first.objective_, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "loss", [SquaredError(), Huber(0.5), RootSquaredError()], ids=lambda v: type(v).__name__
+)
+def test_a_constant_of_every_task_moves_its_intercept_only(loss):
+    shift = np.array([2.0**27, -(2.0**25), 0.0])
+    y = np.round(SCORE * 2**20) / 2**20
+    first = solve(make_task_data(X, y, TASKS), loss, Features(L2(0.05)), tol=1e-8, solver="fista")
+    data = make_task_data(X, y + shift[np.arange(120) % 3], TASKS)
+    moved = solve(data, loss, Features(L2(0.05)), tol=1e-8, solver="fista")
+    assert_allclose(moved.coef, first.coef, atol=1e-6)
+    assert_allclose(moved.intercept - shift, first.intercept, atol=1e-6)
+
+
+def test_the_scale_of_a_mixture_is_that_of_its_intercepts_alone():
+    Y = np.column_stack([CODES, SCORE + 2000.0])
+    data = make_task_data(X, Y)
+    found = Problem(make_term(data, [Multinomial(3), SquaredError()]), Features(L2(0.1))).scale()
+    share = np.bincount(CODES.astype(int)) / 120
+    assert found == pytest.approx(-(share * np.log(share)).sum() + 0.5 * SCORE.var(), rel=1e-10)
+
+
+@pytest.mark.parametrize("far", [10.0, 1e4, 1e6])
+def test_tied_intercepts_of_a_mixture_are_optimal(far):
+    """With a penalty of the intercepts the constant matters; the search must arrive nevertheless."""
+    Y = np.column_stack([CODES, SCORE + far, -SCORE])
+    losses = [Multinomial(3), SquaredError(), Huber()]
+    term = make_term(make_task_data(X, Y), losses, intercept_alpha=0.3)
+    image = term.image(np.zeros(term.shape))
+    b = term.intercept(None, image, None)
+    g = term.data.task_sums(term._slopes(term.predictor(image, b))) + 0.3 * (b - b.mean(axis=0))
+    assert_allclose(g, 0.0, atol=1e-8 * far)
+
+
+# --- what has no finite answer ---
+
+
+def test_a_perfect_fit_of_the_root_is_seen_at_once():
+    y = RNG.normal(size=6) * 10.0 ** np.arange(-3, 3)
+    model = MultiTaskRegressor(0.1, loss="root_squared_error", penalty=Features(L2()))
+    model.fit(X[:6], y, tasks=np.arange(6))
+    assert not model.coef_.any() and model.n_iter_ == 1
+    assert_allclose(model.intercept_, y, rtol=1e-15)
+    assert model.objective_ == pytest.approx(0.0, abs=1e-14) and 0 <= model.dual_gap_ <= 1e-14
+
+
+def test_numbers_that_overflow_are_refused():
+    y = np.abs(SCORE)
+    for model in (MultiTaskLasso(0.1), TraceNormRegressor(0.1)):
+        with pytest.raises(ValueError, match="not finite: y \\(or X, or a sample_weight\\) is so large"):
+            model.fit(X, y * 1e200, tasks=TASKS)
+    with pytest.raises(ValueError, match=r"targets y <= 1e\+120; found .*e\+17"):
+        TraceNormRegressor(0.1, loss="poisson").fit(X, y * np.exp(400), tasks=TASKS)
