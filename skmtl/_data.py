@@ -214,7 +214,7 @@ class TaskData:
         own = self.X[self._sample().ravel()]
         own = own.toarray() if sparse.issparse(own) else own
         spread = np.ptp(own, axis=0)
-        return bool((spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf)))
+        return bool(spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf))
 
     def _far_columns(self):
         """Positions of the columns that are far from zero next to their spread, judged by some rows."""

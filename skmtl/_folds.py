@@ -11,8 +11,9 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
+from ._task_scores import squared_errors
 from ._tasks import final_task_column, missing_labels
-from .metrics import _consumes_tasks, response, squared_errors
+from .metrics import _consumes_tasks, response
 
 SIGNIFICANCE = 0.05
 ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models

@@ -3,9 +3,9 @@
 from functools import partial
 
 import numpy as np
+import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -50,7 +50,7 @@ def best_strength(errors_of, grid):
 
 def leave_one_out(X, y, grid):
     """Sum of the squared leave-one-out errors of ridge regression at each strength."""
-    return RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
+    return sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
 
 
 def held_out(X, y, grid):
@@ -67,14 +67,15 @@ def held_out(X, y, grid):
 
 def logistic(alpha):
     """Logistic regression of that strength."""
-    return LogisticRegression(C=1 / alpha, max_iter=1000)
+    return sklearn.linear_model.LogisticRegression(C=1 / alpha, max_iter=1000)
 
 
 class TunedRidge(RegressorMixin, BaseEstimator):
     """Ridge regression with the strength of least leave-one-out error."""
 
     def fit(self, X, y):
-        self.model_ = Ridge(best_strength(partial(leave_one_out, X, y), ALPHAS)).fit(X, y)
+        alpha = best_strength(partial(leave_one_out, X, y), ALPHAS)
+        self.model_ = sklearn.linear_model.Ridge(alpha).fit(X, y)
         return self
 
     def predict(self, X):
@@ -103,7 +104,7 @@ class SingleTaskRidge(SingleTask):
     """Ridge per task with the common strength of least leave-one-out error over all tasks."""
 
     def __init__(self, task_column=None):
-        super().__init__(Ridge(), task_column=task_column)
+        super().__init__(sklearn.linear_model.Ridge(), task_column=task_column)
 
     def _template(self, parts):
         parts = [(X, y) for X, y, _ in parts if len(y) > 1]
@@ -111,14 +112,14 @@ class SingleTaskRidge(SingleTask):
         def errors(grid):
             return sum((leave_one_out(X, y, grid) for X, y in parts), start=np.zeros(len(grid)))
 
-        return Ridge(best_strength(errors, ALPHAS))
+        return sklearn.linear_model.Ridge(best_strength(errors, ALPHAS))
 
 
 class SingleTaskLogistic(SingleTask):
     """Logistic regression per task with the common strength of least log-loss in 3 folds."""
 
     def __init__(self, task_column=None):
-        super().__init__(LogisticRegression(max_iter=1000), task_column=task_column)
+        super().__init__(sklearn.linear_model.LogisticRegression(max_iter=1000), task_column=task_column)
 
     def _template(self, parts):
         counts = [(X, y, np.unique(y, return_counts=True)[1]) for X, y, _ in parts]

@@ -21,7 +21,8 @@ from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
-    "sklearn.set_config(enable_metadata_routing=True) and pass tasks= to fit and predict. Where "
+    "sklearn.set_config(enable_metadata_routing=True), pass tasks= to fit and predict and score with "
+    "scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose tasks. Where "
     "scikit-learn cannot carry tasks, keep them as a column of X and set task_column=... "
     "in the constructor."
 )
@@ -364,8 +365,10 @@ def stack_tasks(blocks, names=None):
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in blocks):
         raise ValueError("blocks must hold (X, y) pairs, one per task.")
     _check_same_columns(names, [column_names(X) for X, _ in blocks])
+    for name, (X, _) in zip(names, blocks, strict=True):
+        refuse_masked(X, f"X of task {name!r}")
     Xs = [check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False) for X, _ in blocks]
-    ys = [np.asarray(y) for _, y in blocks]
+    ys = [as_target(y) for _, y in blocks]
     for name, X, y in zip(names, Xs, ys, strict=True):
         if y.shape[:1] != X.shape[:1]:
             raise ValueError(f"task {name!r}: X has {X.shape[0]} rows but y has {len(y)}.")

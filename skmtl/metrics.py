@@ -1,21 +1,18 @@
 """Scores per task, their summaries, and a scorer that carries the tasks to `predict`."""
 
 import inspect
-import warnings
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import accuracy_score, explained_variance_score, get_scorer, r2_score
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_response_method, _num_samples
 
 from ._columns import column_names
-from ._data import as_target, check_sample_weight
-from ._labels import check_tasks, encode_tasks
-from ._tasks import final_task_column, missing_labels, plain_labels, refuse, task_labels
+from ._data import as_target
+from ._labels import check_tasks
+from ._task_scores import block_scores, evaluate, mean_of_tasks, sums_of_squares, task_blocks
+from ._tasks import final_task_column, missing_labels, refuse, task_labels
 
 __all__ = [
     "average_relative_rmse",
@@ -26,10 +23,6 @@ __all__ = [
     "per_task_score",
     "task_scorer",
 ]
-
-ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
-ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
-ABOUT_THE_MEAN = {r2_score, explained_variance_score}  # relative to a variance that rounding can make up
 
 
 # --- scores of predictions ------------------------------------------------------------------
@@ -71,8 +64,8 @@ def per_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
     {'a': 1.0, 'b': 0.0}
     """
     function, sign, kwargs, _ = _resolve(metric)
-    names, blocks = _task_blocks(y_true, y_pred, tasks, sample_weight)
-    values = _scores(function, blocks, kwargs)
+    names, blocks = task_blocks(y_true, y_pred, tasks, sample_weight)
+    values = block_scores(function, blocks, kwargs)
     return dict(zip(names, (sign * values).tolist(), strict=True))
 
 
@@ -111,7 +104,7 @@ def mean_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
     >>> mean_task_score("accuracy", [0, 1, 1, 1], [0, 1, 0, 0], tasks=["a", "a", "b", "b"])
     0.5
     """
-    return _mean(per_task_score(metric, y_true, y_pred, tasks, sample_weight))
+    return mean_of_tasks(per_task_score(metric, y_true, y_pred, tasks, sample_weight))
 
 
 def explained_variance_per_task(y_true, y_pred, tasks=None):
@@ -148,7 +141,7 @@ def explained_variance_per_task(y_true, y_pred, tasks=None):
     >>> explained_variance_per_task([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     {'a': 1.0, 'b': 0.75}
     """
-    names, sse, sst = _sums_of_squares(y_true, y_pred, tasks)
+    names, sse, sst = sums_of_squares(y_true, y_pred, tasks)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(sst > 0, 1 - sse / sst, np.nan)
     return dict(zip(names, values.tolist(), strict=True))
@@ -193,7 +186,7 @@ def explained_variance_within(y_true, y_pred, tasks=None):
     >>> explained_variance_within([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.8
     """
-    _, sse, sst = _sums_of_squares(y_true, y_pred, tasks)
+    _, sse, sst = sums_of_squares(y_true, y_pred, tasks)
     return float(1 - sse.sum() / sst.sum()) if sst.sum() > 0 else np.nan
 
 
@@ -235,9 +228,9 @@ def normalized_mse(y_true, y_pred, tasks=None):
     >>> normalized_mse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.125
     """
-    names, sse, sst = _sums_of_squares(y_true, y_pred, tasks)
+    names, sse, sst = sums_of_squares(y_true, y_pred, tasks)
     ratio = np.divide(sse, sst, out=np.full(len(sse), np.nan), where=sst > 0)
-    return _mean(dict(zip(names, ratio, strict=True)))
+    return mean_of_tasks(dict(zip(names, ratio, strict=True)))
 
 
 def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
@@ -280,9 +273,9 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
     >>> average_relative_rmse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.25
     """
-    names, sse, sst = _sums_of_squares(y_true, y_pred, tasks, train_mean)
+    names, sse, sst = sums_of_squares(y_true, y_pred, tasks, train_mean)
     ratio = np.divide(sse, sst, out=np.full(len(sse), np.nan), where=sst > 0)
-    return _mean(dict(zip(names, np.sqrt(ratio), strict=True)))
+    return mean_of_tasks(dict(zip(names, np.sqrt(ratio), strict=True)))
 
 
 def score_predictions(estimator, y_true, y_pred, sample_weight=None):
@@ -292,7 +285,7 @@ def score_predictions(estimator, y_true, y_pred, sample_weight=None):
         if missing_labels(y_true).all():
             raise ValueError("y holds no label (all missing): there is nothing to score.")
         return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
-    return _evaluate(metric, np.asarray(y_true), y_pred, sample_weight=sample_weight)
+    return evaluate(metric, np.asarray(y_true), y_pred, sample_weight=sample_weight)
 
 
 # --- the scorer -----------------------------------------------------------------------------
@@ -414,16 +407,16 @@ class _TaskScorer:
             kwargs.setdefault("labels", classes)  # the rows of a task may lack a class
         if "tasks" in inspect.signature(self.metric).parameters:
             return self.sign * float(self.metric(y, values, tasks=labels, **kwargs))
-        names, blocks = _task_blocks(y, values, labels, sample_weight)
+        names, blocks = task_blocks(y, values, labels, sample_weight)
         if self.average == "pooled":
             blocks = [
                 tuple(None if part[0] is None else np.concatenate(part) for part in zip(*blocks, strict=True))
             ]
-            return self.sign * float(_scores(self.metric, blocks, kwargs)[0])
-        scores = self.sign * _scores(self.metric, blocks, kwargs)
+            return self.sign * float(block_scores(self.metric, blocks, kwargs)[0])
+        scores = self.sign * block_scores(self.metric, blocks, kwargs)
         if self.average == "worst":
             return float(np.nanmin(scores)) if not np.isnan(scores).all() else np.nan
-        return _mean(dict(zip(names, scores, strict=True)))
+        return mean_of_tasks(dict(zip(names, scores, strict=True)))
 
     def _labels(self, estimator, X, y, tasks):
         """Task of each row: as given, from the scorer's own column, or from the estimator's."""
@@ -500,127 +493,3 @@ def _resolve(metric):
         return metric, 1, {}, "predict"
     scorer = get_scorer(metric)
     return scorer._score_func, scorer._sign, dict(scorer._kwargs), scorer._response_method
-
-
-def _task_blocks(y_true, y_pred, tasks, sample_weight):
-    """Task names, and per task (targets, predictions, weights or None) without missing labels."""
-    names = column_names(y_true)
-    y_true = check_array(
-        as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
-    )
-    y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
-    check_consistent_length(y_true, y_pred)
-    if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
-        y_true = y_true.ravel()
-    weight = check_sample_weight(sample_weight, y_true.shape)
-    if y_true.ndim == 1:
-        labels = np.zeros(len(y_true), dtype=int) if tasks is None else check_tasks(tasks, len(y_true))
-        names, codes = encode_tasks(labels)
-        order = np.argsort(codes, kind="stable")
-        rows = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-        blocks = [(y_true[r], y_pred[r], None if weight is None else weight[r]) for r in rows]
-        return names.tolist(), [_positive(block) for block in blocks]
-    if tasks is not None:
-        raise ValueError("tasks must be None for a 2-D y_true: its columns are the tasks.")
-    if y_pred.shape[:2] != y_true.shape:
-        raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
-    seen = ~missing_labels(y_true)
-    columns = range(y_true.shape[1])
-    weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
-    weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
-    blocks = [
-        tuple(None if a is None else plain_labels(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
-        for t in columns
-    ]
-    return names or list(columns), [_positive(block) for block in blocks]
-
-
-def _positive(block):
-    """The rows of a block with positive weight."""
-    if block[2] is None:
-        return block
-    keep = block[2] > 0
-    return tuple(part[keep] for part in block)
-
-
-def _scores(function, blocks, kwargs):
-    """The metric on each block, NaN where it is undefined."""
-    alike = len({block[0].dtype.kind for block in blocks if len(block[0])}) == 1
-    needed = _n_values_needed(np.concatenate([block[0] for block in blocks])) if alike else 2
-    scores, problem = np.full(len(blocks), np.nan), None
-    for t, (y_true, y_pred, weight) in enumerate(blocks):
-        if not len(y_true):
-            continue
-        weights = {} if weight is None else {"sample_weight": weight}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN says it
-                scores[t] = _evaluate(function, y_true, y_pred, **kwargs, **weights)
-        except ValueError as error:
-            problem = error
-            if len(np.unique(y_true)) >= needed:
-                raise
-    if problem is not None and np.isnan(scores).all():
-        raise problem
-    return scores
-
-
-def _evaluate(metric, y_true, y_pred, **kwargs):
-    """The metric; where it divides by a variance, a target that is constant but for rounding has none."""
-    if metric in ABOUT_THE_MEAN and y_true.ndim == 1 and len(y_true) and y_true.dtype.kind in "iuf":
-        first, size = float(y_true[0]), np.abs(y_true).max()
-        if np.abs(y_true - first).max() <= ULPS * size:
-            off = y_pred - first
-            y_true, y_pred = np.zeros(len(y_true)), np.where(np.abs(off) <= ROUNDING * size, 0.0, off)
-    return metric(y_true, y_pred, **kwargs)
-
-
-def squared_errors(y_true, y_pred):
-    """Squared errors of predictions, zero where these are exact but for rounding."""
-    off = y_true - y_pred
-    return np.where(np.abs(off) <= ROUNDING * np.maximum(np.abs(y_true), np.abs(y_pred)), 0.0, off) ** 2
-
-
-def _n_values_needed(y_true):
-    """How many different targets a task needs for any metric: all classes, or two values."""
-    kind = type_of_target(y_true) if len(y_true) else "unknown"
-    return len(np.unique(y_true)) if kind in ("binary", "multiclass") else 2
-
-
-def _mean(scores):
-    """Mean over the tasks with a defined score; warns of the others."""
-    values = np.array(list(scores.values()))
-    undefined = [task for task, value in scores.items() if np.isnan(value)]
-    if undefined:
-        warnings.warn(
-            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}), "
-            "which are left out of the mean.",
-            UndefinedMetricWarning,
-            stacklevel=3,
-        )
-    return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
-
-
-def _sums_of_squares(y_true, y_pred, tasks, centers=None):
-    """Task names, squared errors and squared deviations from the task's mean or center, summed per task."""
-    names, blocks = _task_blocks(y_true, y_pred, tasks, None)
-    if centers is None:
-        centers = [None] * len(names)
-    elif np.shape(centers) != (len(names),):
-        raise ValueError(
-            f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
-        )
-    sse = np.array([((y - p) ** 2).sum() for y, p, _ in blocks])
-    sst = np.array([(_deviations(y, m) ** 2).sum() for (y, _, _), m in zip(blocks, centers, strict=True)])
-    return names, sse, sst
-
-
-def _deviations(y, center):
-    """y less a center, by default its mean; zero where all of it is rounding."""
-    if not len(y):
-        return y
-    if center is None:
-        first = float(y[0])  # the mean of equal numbers need not be that number
-        center = first + (y - first).mean()
-    off = y - center
-    return off if np.abs(off).max() > ULPS * np.abs(y).max() else np.zeros(len(y))

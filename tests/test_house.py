@@ -23,7 +23,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
     "_kernels", "_columns", "_labels", "_data", "_tasks", "statistics", "losses", "_terms", "penalties",
-    "_problem", "solvers", "metrics", "_split", "linear_model",
+    "_problem", "solvers", "_task_scores", "metrics", "_split", "linear_model",
 ]  # fmt: skip
 HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}
 

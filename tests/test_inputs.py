@@ -318,6 +318,13 @@ def test_masks_that_nothing_would_see_are_refused(name):
         model.fit(X, np.ma.masked_array(target(model), mask[:, 1]), tasks=CODES)
 
 
+def test_stacked_blocks_keep_their_masks():
+    _, stacked, _ = stack_tasks([(X, np.ma.masked_array(y, np.arange(N) == 3)), (X, y)])
+    assert np.flatnonzero(np.isnan(stacked)).tolist() == [3]
+    with pytest.raises(ValueError, match="X of task 'b' is a masked array with 1 masked"):
+        stack_tasks({"a": (X, y), "b": (np.ma.masked_array(X, np.arange(3 * N).reshape(N, 3) == 4), y)})
+
+
 @pytest.mark.parametrize("size", [1e308, 1e150, 1e-150, 1e-300, 1e-308])
 @pytest.mark.parametrize("task_weight", [None, "samples"])
 @pytest.mark.parametrize("layout", ["stacked", "shared", "missing"])

@@ -32,7 +32,7 @@ def make(cls):
     return cls(**{key: value for key, value in small.items() if key in cls._get_param_names()})
 
 
-ALL = {name: make(getattr(skmtl, name)) for name in [*estimators(), *NETWORKS, "PathSearchCV"]}
+ALL = {name: make(getattr(skmtl, name)) for name in [*estimators(), *sorted(NETWORKS), "PathSearchCV"]}
 ALL |= {"SingleTask": SingleTask(Ridge()), "Pooled": Pooled(LogisticRegression(), task_indicators=True)}
 
 

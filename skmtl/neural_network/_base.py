@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -44,7 +43,7 @@ from ._training import (
     solver_for,
 )
 from ._transfer import gains
-from ._units import Units
+from ._units import Units, as_floats
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
@@ -321,7 +320,7 @@ class MLP(
     def _read(self, X, y, tasks, sample_weight, rng, classes=None):
         """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
-        X = self._numbers(X)
+        X = as_floats(self._check_features(X, dtype="numeric"))
         refuse_size((X.shape[1],), "a weight for every column")
         codes = None if tasks is None else find_tasks(tasks, self.tasks_)
         if classes is None:
@@ -404,17 +403,9 @@ class MLP(
         """Class labels of a task, None for regression."""
         return None
 
-    def _numbers(self, X):
-        """X as a float array or CSR matrix, of single precision where it was so."""
-        X = self._check_features(X, dtype="numeric")
-        dtype = np.float32 if X.dtype == np.float32 else np.float64
-        if sparse.issparse(X):
-            return X.tocsr().astype(dtype, copy=False)
-        return np.ascontiguousarray(X, dtype=dtype)
-
     def _inputs(self, X):
         """X in the units and the precision of the fitted network."""
-        X = self._numbers(X)
+        X = as_floats(self._check_features(X, dtype="numeric"))
         return (X if self._units_ is None else self._units_.apply(X)).astype(self._network_.dtype, copy=False)
 
     def _rows_that_count(self, X, y, tasks, sample_weight):
@@ -469,7 +460,6 @@ class MLP(
             raise ValueError(
                 f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
             )
-        refuse_size((rows.X.shape[1], hidden[0]), "the first layer")
         network = Network(
             rows.X.shape[1],
             self._losses(),

@@ -195,7 +195,7 @@ def diverged(network, theta, rows, iteration, names, rate):
     which = f"task {names[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
     return DivergedError(
         f"training stopped in epoch {iteration}: the loss of {which} is not finite, with {rate}. "
-        "Standardise X (and look for outliers in it), lower learning_rate_init or raise alpha."
+        "Look for outliers in X, lower learning_rate_init or raise alpha."
     )
 
 

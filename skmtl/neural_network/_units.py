@@ -45,6 +45,12 @@ class Units:
         return out.astype(X.dtype, copy=False)
 
 
+def as_floats(X):
+    """X as a float array or CSR matrix, of single precision where it was so."""
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    return X.tocsr().astype(dtype, copy=False) if sparse.issparse(X) else np.ascontiguousarray(X, dtype=dtype)
+
+
 def _column(X, end):
     """The "min" or "max" of every column."""
     found = getattr(X, end)(axis=0)

@@ -1,0 +1,142 @@
+"""Metrics task by task: the labels of each task, and a care that rounding decides no score."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import explained_variance_score, r2_score
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.multiclass import type_of_target
+
+from ._columns import column_names
+from ._data import as_target, check_sample_weight
+from ._labels import check_tasks, encode_tasks
+from ._tasks import missing_labels, plain_labels
+
+ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
+ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
+ABOUT_THE_MEAN = {r2_score, explained_variance_score}  # relative to a variance that rounding can make up
+
+
+def task_blocks(y_true, y_pred, tasks, sample_weight):
+    """Task names, and per task (targets, predictions, weights or None) without missing labels."""
+    names = column_names(y_true)
+    y_true = check_array(
+        as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
+    )
+    y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
+    check_consistent_length(y_true, y_pred)
+    if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
+        y_true = y_true.ravel()
+    weight = check_sample_weight(sample_weight, y_true.shape)
+    if y_true.ndim == 1:
+        labels = np.zeros(len(y_true), dtype=int) if tasks is None else check_tasks(tasks, len(y_true))
+        names, codes = encode_tasks(labels)
+        order = np.argsort(codes, kind="stable")
+        rows = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+        blocks = [(y_true[r], y_pred[r], None if weight is None else weight[r]) for r in rows]
+        return names.tolist(), [_positive(block) for block in blocks]
+    if tasks is not None:
+        raise ValueError("tasks must be None for a 2-D y_true: its columns are the tasks.")
+    if y_pred.shape[:2] != y_true.shape:
+        raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
+    seen = ~missing_labels(y_true)
+    columns = range(y_true.shape[1])
+    weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
+    weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
+    blocks = [
+        tuple(None if a is None else plain_labels(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
+        for t in columns
+    ]
+    return names or list(columns), [_positive(block) for block in blocks]
+
+
+def _positive(block):
+    """The rows of a block with positive weight."""
+    if block[2] is None:
+        return block
+    keep = block[2] > 0
+    return tuple(part[keep] for part in block)
+
+
+def block_scores(function, blocks, kwargs):
+    """The metric on each block, NaN where it is undefined."""
+    alike = len({block[0].dtype.kind for block in blocks if len(block[0])}) == 1
+    needed = _n_values_needed(np.concatenate([block[0] for block in blocks])) if alike else 2
+    scores, problem = np.full(len(blocks), np.nan), None
+    for t, (y_true, y_pred, weight) in enumerate(blocks):
+        if not len(y_true):
+            continue
+        weights = {} if weight is None else {"sample_weight": weight}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN says it
+                scores[t] = evaluate(function, y_true, y_pred, **kwargs, **weights)
+        except ValueError as error:
+            problem = error
+            if len(np.unique(y_true)) >= needed:
+                raise
+    if problem is not None and np.isnan(scores).all():
+        raise problem
+    return scores
+
+
+def evaluate(metric, y_true, y_pred, **kwargs):
+    """The metric; where it divides by a variance, a target that is constant but for rounding has none."""
+    if metric in ABOUT_THE_MEAN and y_true.ndim == 1 and len(y_true) and y_true.dtype.kind in "iuf":
+        first, size = float(y_true[0]), np.abs(y_true).max()
+        if np.abs(y_true - first).max() <= ULPS * size:
+            off = y_pred - first
+            y_true, y_pred = np.zeros(len(y_true)), np.where(np.abs(off) <= ROUNDING * size, 0.0, off)
+    return metric(y_true, y_pred, **kwargs)
+
+
+def squared_errors(y_true, y_pred):
+    """Squared errors of predictions, zero where these are exact but for rounding."""
+    off = y_true - y_pred
+    return np.where(np.abs(off) <= ROUNDING * np.maximum(np.abs(y_true), np.abs(y_pred)), 0.0, off) ** 2
+
+
+def _n_values_needed(y_true):
+    """How many different targets a task needs for any metric: all classes, or two values."""
+    kind = type_of_target(y_true) if len(y_true) else "unknown"
+    return len(np.unique(y_true)) if kind in ("binary", "multiclass") else 2
+
+
+def mean_of_tasks(scores):
+    """Mean over the tasks with a defined score; warns of the others."""
+    values = np.array(list(scores.values()))
+    undefined = [task for task, value in scores.items() if np.isnan(value)]
+    if undefined:
+        warnings.warn(
+            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}), "
+            "which are left out of the mean.",
+            UndefinedMetricWarning,
+            stacklevel=3,
+        )
+    return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
+
+
+def sums_of_squares(y_true, y_pred, tasks, centers=None):
+    """Task names, squared errors and squared deviations from the task's mean or center, summed per task."""
+    names, blocks = task_blocks(y_true, y_pred, tasks, None)
+    if centers is None:
+        centers = [None] * len(names)
+    elif np.shape(centers) != (len(names),):
+        raise ValueError(
+            f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
+        )
+    sse = np.array([((y - p) ** 2).sum() for y, p, _ in blocks])
+    sst = np.array([(_deviations(y, m) ** 2).sum() for (y, _, _), m in zip(blocks, centers, strict=True)])
+    return names, sse, sst
+
+
+def _deviations(y, center):
+    """y less a center, by default its mean; zero where all of it is rounding."""
+    if not len(y):
+        return y
+    if center is None:
+        first = float(y[0])  # the mean of equal numbers need not be that number
+        center = first + (y - first).mean()
+    off = y - center
+    return off if np.abs(off).max() > ULPS * np.abs(y).max() else np.zeros(len(y))
