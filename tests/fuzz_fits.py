@@ -66,6 +66,8 @@ def fitted(case, rows=None, form=None, check=True, **changes):
         warnings.simplefilter("always")
         model.fit(**form.fit)
     fit = Fit(model, form, said)
+    if fit.warned:  # told to who asks for the verdict as well
+        warnings.warn("not converged", ConvergenceWarning, stacklevel=2)
     if check:
         check_finite(fit)
     return fit
@@ -173,8 +175,8 @@ def same_optimum(a, b, case, factor=1.0, tol=TOL, check_predictions=True):
         if loss_of(case) == "squared_error" and check_predictions and kind(case) == "regressor":
             return close_predictors(a, b, case, factor, tol)
         return None
-    if case.model in LINEAR and not a.model._omega().convex:
-        return None  # rounding may lead to another stationary point
+    if case.model in LINEAR and (a.warned or b.warned or not a.model._omega().convex):
+        return None  # not claimed to be found; rounding may lead to another stationary point
     return same_predictions(a, b, case, np.sqrt(factor))
 
 

@@ -38,18 +38,17 @@ def objective(case):
 
 
 def gap(case):
-    """`dual_gap_` bounds the objective minus that of a far tighter run."""
+    """`dual_gap_` bounds the objective minus that of a far tighter run, near the optimum and away from it."""
     fit = fitted(case)
     if np.isnan(fit.model.dual_gap_):
         return None
-    if fit.model.dual_gap_ < 0:
-        return "dual_gap_ is negative"
     scale = null_scale(case, fit.form.rows)
     tight = fitted(case, form=fit.form, tol=1e-9, max_iter=2000, check=False)
-    low, best = fit.bounds[0], tight.model.objective_
-    slack = TOL * scale + 1e-12 * abs(low) + 1e-300
-    if low > best + slack:
-        return f"objective_ - dual_gap_ is {low:.8g}, but {best:.8g} was found"
+    for one in (fit, fitted(case, form=fit.form, tol=0.3)):
+        low, best = one.bounds[0], tight.model.objective_
+        slack = TOL * scale + 1e-12 * abs(low) + 1e-300
+        if one.model.dual_gap_ < 0 or low > best + slack:
+            return f"objective_ - dual_gap_ is {low:.8g}, but {best:.8g} was found"
     if not fit.warned and fit.model.dual_gap_ > 1e-3 * max(scale, fit.model.objective_) + slack:
         return f"dual_gap_ {fit.model.dual_gap_:.3g} without a warning (scale {scale:.3g})"
     return None

@@ -10,7 +10,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skmtl import GroupSparseClassifier, MultiTaskLasso, PathSearchCV
 
 ALL = [cls() for cls in estimators().values()]
-ALL += [PathSearchCV(MultiTaskLasso(), [0.01, 0.1]), PathSearchCV(GroupSparseClassifier(), [0.01])]
+ALL += [
+    PathSearchCV(MultiTaskLasso(), [0.01, 0.1], cv=2),
+    PathSearchCV(GroupSparseClassifier(), [0.01], cv=2),
+]
 
 
 @parametrize_with_checks(ALL)

@@ -1,6 +1,6 @@
 """What a model is for: on data with its structure it finds the truth and predicts better than models without.
 
-Every test draws ten problems and judges the median. Strengths are chosen on the training rows, by the
+Every test draws six problems and judges the median. Strengths are chosen on the training rows, by the
 same folds for the models and for what they have to beat.
 """
 
@@ -30,7 +30,7 @@ from skmtl import (
 from skmtl.datasets import make_multitask_regression
 from skmtl.penalties import L1, Entries
 
-SEEDS = range(10)
+SEEDS = range(6)
 N_TEST = 100  # rows per task
 FOLDS = TaskKFold(3, shuffle=True, random_state=0)
 RIDGE_GRID = np.geomspace(1, 0.003, 5)
@@ -181,7 +181,7 @@ def judge(fit, measure, others=None, **shape):
         to_beat.append([*errors_to_beat(seed, **shape), *more])
     errors, to_beat = np.array(errors), np.array(to_beat)
     assert (np.median(errors) < np.median(to_beat, axis=0)).all()
-    assert ((errors[:, None] < to_beat).sum(axis=0) >= 8).all()
+    assert ((errors[:, None] < to_beat).mean(axis=0) >= 0.8).all()
     return np.array(measures, dtype=float)
 
 

@@ -150,6 +150,8 @@ class PathSearchCV(BaseSearchCV):
     (200,)
     """
 
+    grow = False  # in searches saved before there was this parameter
+
     _parameter_constraints = {
         **BaseSearchCV._parameter_constraints,
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],

@@ -482,7 +482,7 @@ class MLP(
         self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
         self.intercept_alpha_ = network.intercept_alpha
         self._theta_ = theta
-        self.coefs_ = self._network_.views(theta)
+        self.coefs_ = dict(self._network_.views(theta))
         self._n_features_out = self.coefs_["heads"].shape[2]
         if self.sharing == "attention":
             self._n_features_out *= self.n_experts

@@ -199,7 +199,7 @@ class Network:
             self.shapes["gates"] = self.n_tasks, n_experts
         self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
         self.shapes["offsets"] = self.n_tasks, self.n_outputs
-        bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())])
+        bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())]).tolist()
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
         self.size = int(bounds[-1])
         # heads of tasks of one kind are compared with their mean; others have nothing in common
