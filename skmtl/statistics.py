@@ -157,7 +157,7 @@ class TaskStatistics:
         )  # fmt: skip
 
     def _without_noise(self):
-        """The moments, zero where a feature varies by no more than the rounding of its mean: it is constant."""
+        """The moments, zero where a feature varies by no more than the rounding of its mean."""
         weight, size = self.weight[: len(self.xx), None], np.abs(self.x_mean)
         d, j = np.nonzero(np.einsum("djj->dj", self.xx) <= weight * (ROUNDING * size) ** 2)
         if len(d):

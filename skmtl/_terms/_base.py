@@ -39,10 +39,8 @@ class DataTerm:
     """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
 
     n_outputs = 1  # predictors per row, one after another in the rows of W
-    x_offset, y_offset = (
-        None,
-        0.0,
-    )  # what was taken off X and y: free intercepts answer it, so that digits are kept
+    # taken off X and y, where they would cost digits: the intercepts answer it
+    x_offset, y_offset = None, 0.0
 
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
@@ -148,9 +146,9 @@ def solved(H, rhs):
 
 
 def units(H):
-    """Factors (..., p) of rows and columns that give positive semidefinite H (..., p, p) a diagonal of ones.
+    """Factors (..., p) that give positive semidefinite H (..., p, p) a diagonal of ones.
 
-    Zero where it has none. Ranks are decided in these units, so that they do not depend on those of the features.
+    Zero where it has none. Ranks decided in these units do not depend on those of the features.
     """
     size = np.diagonal(H, axis1=-2, axis2=-1)
     return np.where(size > 0, 1.0, 0.0) / np.sqrt(np.where(size > 0, size, 1.0))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from .._data import as_target
 from .._tasks import missing_labels
 
 STEP = 3.0  # factor in the strength over which scores are compared
@@ -17,7 +18,8 @@ def refuse_names(scoring, y, tasks):
     one = list(scoring.values()) if isinstance(scoring, Mapping) else scoring
     one = [one] if isinstance(one, str) else one
     names = [name for name in one if isinstance(name, str)] if isinstance(one, Iterable) else []
-    missing = np.ndim(y) == 2 and missing_labels(np.asarray(y)).any()
+    y = as_target(y)
+    missing = y is not None and y.ndim == 2 and missing_labels(y).any()
     if names and (tasks is not None or missing):
         lost = "are not given tasks=" if tasks is not None else "take no missing labels"
         raise ValueError(

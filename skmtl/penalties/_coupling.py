@@ -105,13 +105,18 @@ class TaskQuadratic:
             Q = self.deviations * (np.eye(T) - P) + self.mean * P
         if self.matrix is not None:
             Q = Q + (self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix)
-        values, vectors = np.linalg.eigh(Q)
-        values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
-        if self.laplacian is not None and self.deviations == self.mean:  # known to the last digit
-            null = self.laplacian.null.toarray()
-            k = null.shape[1]
-            values[:k], vectors[:, :k] = 0.0, null
-        return values + ridge, vectors  # a ridge is not lost next to a huge strength
+        if self.laplacian is None or self.deviations != self.mean:
+            values, vectors = np.linalg.eigh(Q)
+            values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
+            return values, vectors
+        # what the graph leaves free is known exactly: it is lifted above the rest, and put in its place
+        null = self.laplacian.null.toarray()
+        values, vectors = np.linalg.eigh(Q + (1.0 + 2.0 * np.abs(Q).sum(axis=1).max()) * null @ null.T)
+        k = T - null.shape[1]
+        values = np.append(np.maximum(values[:k], 0.0), np.zeros(T - k))
+        return values + ridge, np.hstack(
+            [vectors[:, :k], null]
+        )  # a ridge is not lost next to a huge strength
 
     @cached_property
     def laplacian(self):
@@ -190,7 +195,7 @@ def deviations(W):
 
 
 class Laplacian:
-    """A matrix whose form is a sum of squares of differences, sum_{s<t} A_st ||w_s - w_t||^2 + sum_t d_t ||w_t||^2.
+    """A matrix with the form sum_{s<t} A_st ||w_s - w_t||^2 + sum_t d_t ||w_t||^2.
 
     Differences are what a huge strength multiplies: taken first, they keep their digits. `components` is
     a sparse array with one column, constant and of length 1, for each connected component of tasks; along
@@ -208,7 +213,8 @@ class Laplacian:
     @classmethod
     def of(cls, M):
         """The form, None if M is not of the kind."""
-        M = sparse.csc_array(M)
+        M = sparse.csc_array(M, copy=True)
+        M.eliminate_zeros()
         off = M - sparse.diags_array(M.diagonal())
         sums, size = M.sum(axis=1), abs(M).sum(axis=1)
         sums = np.where(np.abs(sums) <= 4 * np.finfo(float).eps * size, 0.0, sums)
@@ -262,7 +268,7 @@ class GraphQuadratic:
         return self._factor(0.0).nnz
 
     def _factor(self, level):
-        """Factor of Q + level I; where that is singular to rounding with a task of each flat component tied down."""
+        """Factor of Q + level I; where that is singular a task of each flat component is tied down."""
         if level not in self.factors:
             extra, size = np.full(self.Q.shape[0], level), self.Q.diagonal().max() or 1.0
             if level + self.ridge <= SINGULAR * size:

@@ -175,10 +175,11 @@ def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
 def _schur_inverse(term, quadratic):
     """Exact inverse without a coupling matrix: what the tasks share is found first, then what is their own.
 
-    With w_t = m + v_t the deviations cost deviations/2 ||v_t||^2 and m what is left of `mean`; pooled intercepts
-    add the number beta that they lie around. Given (m, beta) each task has a system of its own, and that of
-    (m, beta) is a sum of positive semidefinite matrices: no digits are lost at any strength. Where the mean
-    costs more than the deviations w_t = v_t, and the multiplier of the mean takes the place of m.
+    With w_t = m + v_t the deviations cost deviations/2 ||v_t||^2 and m what is left of `mean`; pooled
+    intercepts add the number beta that they lie around. Given (m, beta) each task has a system of its own,
+    and that of (m, beta) is a sum of positive semidefinite matrices: no digits are lost at any strength.
+    Where the mean costs more than the deviations w_t = v_t, and the multiplier of the mean takes the place
+    of m.
     """
     T, p = term.shape
     d, pooled = quadratic.deviations, term.fit_intercept and term.intercept_alpha

@@ -268,14 +268,12 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     return replace(found, coef=coef, intercept=rotation.intercept(coef, found.intercept), parts=parts)
 
 
-def _run(problem, name, init, max_iter, tol, callback, verbose):
-    """The only loop that stops."""
-    every = CHECK_EVERY if name == "fista" else 1
+def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
+    """Solution by the solver of that name, without the norms where they are below rounding."""
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
     scale = problem.scale()
     _require_finite("the objective at W = 0", scale)
     target = max(tol * scale, rounding(problem))
-    b, history, parts, n_iter, reached, stop = None, [], start, 0, np.inf, False
     iterates = SOLVERS[name](problem, start, max_iter, target)
     if problem.certified:
         first = next(iterates) if name in SHOW_START else (0, start, problem.gap(start))
@@ -287,6 +285,16 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
             iterates = chain([first], iterates)
         elif first[2][2] <= target:
             iterates = [first]  # nothing to do
+    every = CHECK_EVERY if name == "fista" else 1
+    found, stopped = _followed(problem, name, start, iterates, every, max_iter, target, callback, verbose)
+    if not (found.converged or stopped or quiet):
+        _warn(problem, name, found.history[-1][0], found.history[-1][2], target, tol)
+    return found
+
+
+def _followed(problem, name, parts, iterates, every, max_iter, target, callback, verbose):
+    """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
+    b, history, n_iter, reached, stop = None, [], 0, np.inf, False
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -303,21 +311,12 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
     _require_finite("the solution", objective, b, *parts)
-    converged = bool(reached <= target)
-    if not converged and not stop:
-        _warn(problem, name, n_iter, reached, target, tol)
     coef = problem.total(parts)
     return SolverResult(
-        coef=coef,
-        intercept=problem.term.restored(coef, b),
-        parts=parts,
-        n_iter=max(n_iter, 1),
-        objective=objective,
-        gap=gap,
-        converged=converged,
-        history=history,
+        coef=coef, intercept=problem.term.restored(coef, b), parts=parts, n_iter=max(n_iter, 1),
+        objective=objective, gap=gap, converged=bool(reached <= target), history=history,
         labels=problem.labels,
-    )
+    ), stop  # fmt: skip
 
 
 def _faint(problem, objective, b, gap):
@@ -333,7 +332,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     rest = problem.without_norms()
     zeros = problem.zeros()[1:]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
-    found = _run(rest, choose_solver(rest, "auto"), None, max_iter, tol, shown, verbose)
+    found = _run(rest, choose_solver(rest, "auto"), None, max_iter, tol, shown, verbose, quiet=True)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
     return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)

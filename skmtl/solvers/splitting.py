@@ -17,7 +17,7 @@ CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for 
 ROWS = 2  # for each feature and task from which gradient methods are slow
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
-BOTH = 40  # iterations after which the point of the smooth part is shown as well, now and then
+UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
@@ -161,14 +161,17 @@ def _split(problem, parts, first, max_iter, target):
     V, G = np.array(parts), _gradients(problem, parts)
     step = smooth.set_step(SHARE * _ratio(V, G) if V.any() else _first_step(problem.term, penalties, G))
     Z, pace, review = smooth.into(V + step * G), None, first + FIRST_REVIEW
+    graded = _graded(problem.term)
     for n_iter in range(first + 1, max_iter + 1):
         X = smooth(Z)
         V = 2 * X - Z
         Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
         if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
-            if n_iter - first >= BOTH and (n_iter - first) % (BOTH // 2) == 0:
-                yield n_iter, _finite(problem, smooth.back(X), smooth.back(Y))
-            yield n_iter, list(smooth.back(Y))
+            smoothly = graded and (n_iter - first) % (2 * CHECK_EVERY) == 0
+            yield (
+                n_iter,
+                _finite(problem, smooth.back(X), smooth.back(Y)) if smoothly else list(smooth.back(Y)),
+            )
         if n_iter == review:
             review += n_iter - first
             before, step = step, smooth.set_step(SHARE * _ratio(Y, (Z - X) / step))
@@ -179,8 +182,16 @@ def _split(problem, parts, first, max_iter, target):
         Z = pace.advance(Z.ravel(), (Y - X).ravel()).reshape(Z.shape)
 
 
+def _graded(term):
+    """Whether the curvatures along features differ so much that the point of the penalties lags behind."""
+    if not isinstance(term, MomentsTerm):
+        return False
+    bend = np.einsum("djj->dj", term.stats.xx)
+    return bend.max(initial=0.0) > UNEQUAL * bend[bend > 0].min(initial=np.inf)
+
+
 def _finite(problem, X, Y):
-    """The point X of the smooth part, with a finite penalty; better than Y where features have very different units.
+    """The point X of the smooth part with a finite penalty: better than Y where units differ much.
 
     What the shared mean of X has beyond that of Y goes to the deviations.
     """
