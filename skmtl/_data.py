@@ -23,6 +23,7 @@ from sklearn.utils import check_array, check_consistent_length
 from ._labels import check_tasks, encode_tasks, for_each_task, is_missing
 
 FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
+SMALLEST, LARGEST = 1e-150, 1e150  # sizes of numbers that are squared
 UNEQUAL = 1e4  # ratio of spreads from which columns are in very different units
 SAMPLED_ROWS = 8  # of each task, by which that is judged
 KERNEL_STEP = 1.25  # tasks are of about the same size if none has more rows than this times another
@@ -185,6 +186,20 @@ class TaskData:
     def shifted(self, offset):
         """The same rows with targets y - offset, offset (n_tasks,)."""
         return self._with(y=self.y - self.spread(offset))
+
+    def refuse_extremes(self):
+        """ValueError where squares of X (judged by some rows) or y would vanish or overflow."""
+        rows = self.X[self._sample().ravel()]
+        size = abs(rows).max(axis=0)
+        size = size.toarray().ravel() if sparse.issparse(size) else size
+        for name, found in (("X", size), ("y", np.abs(self.y).max(keepdims=True))):
+            far = np.flatnonzero(((found > 0) & (found < SMALLEST)) | (found > LARGEST))
+            if len(far):
+                where = f" in column {far[0]}" if name == "X" else ""
+                raise ValueError(
+                    f"{name} holds values of size {found[far[0]]:.1g}{where}, whose squares are no numbers in "
+                    f"double precision; expected sizes between {SMALLEST:g} and {LARGEST:g}: change the unit."
+                )
 
     def near_zero(self):
         """An offset of the features and the rows less it; None and the same rows where all are near zero.
@@ -462,9 +477,12 @@ def task_data(X, y, tasks, sample_weight, task_weight, names):
     """TaskData of checked arguments: X and y are numbers, `tasks` and `sample_weight` arrays or None."""
     if y.ndim == 2:
         names = np.arange(y.shape[1]) if names is None else names
-        return _shared(X, y, sample_weight, task_weight, names)
-    labels = np.zeros(len(y), dtype=np.intp) if tasks is None else tasks
-    return _stacked(X, y, labels, sample_weight, task_weight)
+        data = _shared(X, y, sample_weight, task_weight, names)
+    else:
+        labels = np.zeros(len(y), dtype=np.intp) if tasks is None else tasks
+        data = _stacked(X, y, labels, sample_weight, task_weight)
+    data.refuse_extremes()
+    return data
 
 
 def check_numeric_target(y):
