@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 LIMIT = 20.0  # seconds of processor time
 FAULTS = ("wrong", "nan", "raw", "hang", "dead")
 

@@ -155,7 +155,7 @@ def null_scale(case, rows):
             total += min(square, np.average(np.abs(y), weights=w[at]))
         else:
             total += 0.5 * square
-    rounding = (1e-14 * np.abs(rows.y[used]).max()) ** (1 if loss_of(case) == "root_squared_error" else 2)
+    rounding = (1e-12 * np.abs(rows.y[used]).max()) ** (1 if loss_of(case) == "root_squared_error" else 2)
     return float(total + rounding)
 
 

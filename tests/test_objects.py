@@ -50,6 +50,8 @@ from skmtl import (
 )
 from skmtl.penalties import L1, Coupling, Entries
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 # --- what scikit-learn asks of estimators -----------------------------------------------------------
 
 EVERYTHING = {

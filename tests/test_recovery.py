@@ -30,6 +30,7 @@ from skmtl import (
 from skmtl.datasets import make_multitask_regression
 from skmtl.penalties import L1, Entries
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 SEEDS = range(6)
 N_TEST = 100  # rows per task
 FOLDS = TaskKFold(3, shuffle=True, random_state=0)
