@@ -197,8 +197,8 @@ class TaskData:
             if len(far):
                 where = f" in column {far[0]}" if name == "X" else ""
                 raise ValueError(
-                    f"{name} holds values of size {found[far[0]]:.1g}{where}, whose squares are no numbers in "
-                    f"double precision; expected sizes between {SMALLEST:g} and {LARGEST:g}: change the unit."
+                    f"{name} holds values of size {found[far[0]]:.1g}{where}, whose squares are no numbers "
+                    f"in double precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
                 )
 
     def near_zero(self):

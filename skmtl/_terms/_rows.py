@@ -46,6 +46,18 @@ class RowsTerm(DataTerm):
             return np.full(data.n_tasks, sums.sum() / data.totals.sum())
         return np.where(moves, sums / data.totals, 0.0)
 
+    @cached_property
+    def unit(self):
+        """A change of the intercepts that matters, of their shape: targets may have any size."""
+        moves = np.broadcast_to(self.loss.translates, (self.n_tasks,))
+        size = np.sqrt(self.data.task_sums(self.data.weight * self.data.y**2) / self.totals)
+        if self.intercept_alpha:  # those that are tied move together
+            size = np.where(moves.all(), size.max(), 1.0)
+        own = np.where(moves & (size > 0), size, 1.0)
+        return np.broadcast_to(
+            own.reshape(-1, *[1] * (self.no_intercepts().ndim - 1)), self.no_intercepts().shape
+        )
+
     def image(self, W):
         """x_i . w_t."""
         return self.data.forward(W)
@@ -163,14 +175,14 @@ class RowsTerm(DataTerm):
         The curvature may vanish or explode: where a step is not well below the last one the bracket is
         halved, or the search reaches out twice as far.
         """
-        low, high = np.full(b.shape, -np.inf), np.full(b.shape, np.inf)
-        reach, last, away = np.full(b.shape, 2.0), np.full(b.shape, np.inf), self.endless != 0
+        low, high, unit = np.full(b.shape, -np.inf), np.full(b.shape, np.inf), self.unit
+        reach, last, away = 2.0 * unit, np.full(b.shape, np.inf), self.endless != 0
         for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
             step = -g / np.maximum(h, TINY)
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
-                slow &= ~(np.abs(step) <= 1e-9 * (1.0 + np.abs(b)))
+                slow &= ~(np.abs(step) <= 1e-9 * (unit + np.abs(b)))
                 low, high = np.where(g < 0, b, low), np.where(g > 0, b, high)
                 step, reach = np.where(slow, -np.sign(g) * reach, step), np.where(slow, 2 * reach, reach)
                 inside = slow & np.isfinite(low) & np.isfinite(high)
@@ -178,7 +190,7 @@ class RowsTerm(DataTerm):
             if away.any():
                 step = np.where(away, self._toward_infinity(g), step)
             b, last = b + step, np.abs(step)
-            if (last <= 1e-12 * (1.0 + np.abs(b))).all():
+            if (last <= 1e-12 * (unit + np.abs(b))).all():
                 break
         return b
 
@@ -188,7 +200,12 @@ class RowsTerm(DataTerm):
         Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
         from one to the next while they do not become shorter by themselves.
         """
-        reach, last, away = np.full(b.shape, 0.5), np.full(b.shape, np.inf), self.endless != 0
+        reach, last, away, unit = (
+            np.full(b.shape, 0.5),
+            np.full(b.shape, np.inf),
+            self.endless != 0,
+            self.unit,
+        )
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
@@ -196,17 +213,18 @@ class RowsTerm(DataTerm):
             if not np.isfinite(step).all():  # exp overflows: down with the predictors it does so for
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
-            small = np.abs(step) <= 1e-7 * (1.0 + np.abs(b))  # the error left is its square
+            small = np.abs(step) <= 1e-7 * (unit + np.abs(b))  # the error left is its square
+            size = np.abs(step) / unit
             # down an exponential all steps are of size 1
-            eased = np.abs(step) <= np.clip(0.5 * last, 0.5, 2.0 * reach)
-            reach, last = np.where(eased, 1.0, 2.0 * reach), np.abs(step)
+            eased = size <= np.clip(0.5 * last, 0.5, 2.0 * reach)
+            reach, last = np.where(eased, 1.0, 2.0 * reach), size
             if not (n_steps or eased.all()) and self._loses_to_zero(image, b):
                 b = self.no_intercepts()
                 continue
-            step = reach * np.clip(step, -2.0, 2.0)
+            step = reach * np.clip(step, -2.0 * unit, 2.0 * unit)
             if away.any():
                 step = np.where(away, self._toward_infinity(g), step)
-                small = np.where(away, np.abs(step) <= 1e-7 * (1.0 + np.abs(b)), small)
+                small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
             b, part = self._downhill(image, b, step)
             reach = np.maximum(reach * part, 1.0)
             if small.all():
@@ -219,7 +237,7 @@ class RowsTerm(DataTerm):
 
     def _downhill(self, image, b, step):
         """Intercepts after the step, or the part of it that lowers the data term; and that part."""
-        part, size = 1.0, np.abs(step).max()
+        part, size = 1.0, (np.abs(step) / self.unit).max()
         value = self.value(None, image, b) if size > 0.1 else np.inf
         while part * size > 0.1 and not self.value(None, image, b + part * step) <= value * (1 + 1e-15):
             part /= 2

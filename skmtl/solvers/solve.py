@@ -28,7 +28,7 @@ SOLVERS = {
     "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
     "newton": newton, "alternating": alternating,
 }  # fmt: skip
-FAINT = 1e-13  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
+FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
 
@@ -320,11 +320,15 @@ def _followed(problem, name, parts, iterates, every, max_iter, target, callback,
 
 
 def _faint(problem, objective, b, gap):
-    """Whether the norms of a problem are below what rounding leaves of a gradient, from the gap at W = 0.
+    """Whether the norms of a problem are nothing, or little beside rounding, from the gap at W = 0.
 
     There the dual objective is that of the slopes over their dual norm, twice the objective over it.
     """
-    return type(problem) is Problem and not problem.smooth and 0 <= objective - gap < FAINT * objective
+    if type(problem) is not Problem or problem.smooth:
+        return False
+    first = problem.parts[0]
+    alone = first.rough is None and not first.quadratic  # it costs nothing, so that the others are zero
+    return alone or 0 <= objective - gap < FAINT * objective
 
 
 def _without_norms(problem, max_iter, tol, callback, verbose):
