@@ -23,6 +23,8 @@ from sklearn.utils import check_array, check_consistent_length
 from ._labels import check_tasks, encode_tasks, for_each_task, is_missing
 
 FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
+SURELY_THERE = 2**24  # bytes that any machine has
+FEW_ROWS = 32  # by which the size of the features is judged
 SMALLEST, LARGEST = 1e-150, 1e150  # sizes of numbers that are squared
 UNEQUAL = 1e4  # ratio of spreads from which columns are in very different units
 SAMPLED_ROWS = 8  # of each task, by which that is judged
@@ -74,7 +76,9 @@ def refuse_masked(values, name):
 def refuse_size(shape, what):
     """MemoryError, before it is asked for, that names an array of floats beyond the memory of the machine."""
     needed = 8 * math.prod(int(size) for size in shape)
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # not known on all systems
+    if needed <= SURELY_THERE or "SC_PHYS_PAGES" not in getattr(
+        os, "sysconf_names", {}
+    ):  # not on all systems
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed <= memory:
@@ -142,6 +146,20 @@ def of_rows(method):
     return property(kept, doc=method.__doc__)
 
 
+def _refuse_extremes(name, found):
+    """ValueError where the square of a number would vanish or overflow."""
+    size = abs(found)
+    if size.min() >= SMALLEST and size.max() <= LARGEST:  # the usual case at once
+        return
+    far = np.flatnonzero((size > LARGEST) | ((size < SMALLEST) & (size > 0)))
+    if len(far):
+        where = f" in column {far[0]}" if name == "X" else ""
+        raise ValueError(
+            f"{name} holds values of size {size[far[0]]:.1g}{where}, whose squares are no numbers in double "
+            f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
+        )
+
+
 class TaskData:
     """Design, targets and weights of all tasks, behind the operations that solvers need.
 
@@ -189,17 +207,10 @@ class TaskData:
 
     def refuse_extremes(self):
         """ValueError where squares of X (judged by some rows) or y would vanish or overflow."""
-        rows = self.X[self._sample().ravel()]
-        size = abs(rows).max(axis=0)
+        size = abs(self.X[:: -(-self.X.shape[0] // FEW_ROWS)]).max(axis=0)
         size = size.toarray().ravel() if sparse.issparse(size) else size
-        for name, found in (("X", size), ("y", np.abs(self.y).max(keepdims=True))):
-            far = np.flatnonzero(((found > 0) & (found < SMALLEST)) | (found > LARGEST))
-            if len(far):
-                where = f" in column {far[0]}" if name == "X" else ""
-                raise ValueError(
-                    f"{name} holds values of size {found[far[0]]:.1g}{where}, whose squares are no numbers "
-                    f"in double precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
-                )
+        _refuse_extremes("X", size)
+        _refuse_extremes("y", np.array([self.y.max(), self.y.min()]))
 
     def near_zero(self):
         """An offset of the features and the rows less it; None and the same rows where all are near zero.
@@ -535,8 +546,8 @@ def _shared(X, y, sample_weight, task_weight, tasks):
     weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
     if missing.any():
         weight, y = np.where(missing, 0.0, weight), np.where(missing, 0.0, y)
-    unit = _unit(weight.max(axis=0))
-    weight = weight if (unit == 1).all() else weight / unit
+    unit = np.ones(len(tasks)) if sample_weight is None else _unit(weight.max(axis=0))
+    weight = weight if sample_weight is None else weight / unit
     unit = np.broadcast_to(unit, (len(tasks),))
     mass = np.broadcast_to(weight.sum(axis=0), (len(tasks),))
     if not mass.all():

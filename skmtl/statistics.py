@@ -159,8 +159,9 @@ class TaskStatistics:
     def _without_noise(self):
         """The moments, zero where a feature varies by no more than the rounding of its mean."""
         weight, size = self.weight[: len(self.xx), None], np.abs(self.x_mean)
-        d, j = np.nonzero(np.einsum("djj->dj", self.xx) <= weight * (ROUNDING * size) ** 2)
-        if len(d):
+        noise = np.einsum("djj->dj", self.xx) <= weight * (ROUNDING * size) ** 2
+        if noise.any():
+            d, j = np.nonzero(noise)
             self.xx[d, j], self.xx[d, :, j] = 0.0, 0.0
             self.xy[d if len(self.xx) == self.n_tasks else slice(None), j] = 0.0
         return self
@@ -326,9 +327,11 @@ def moments(X, Y, weight, columns=slice(None)):
         if found is not None:
             return x_mean, y_mean, *found
     else:  # to the last digit where a column is constant
-        same = np.flatnonzero((X[0] == X[-1])[columns] & (X[0] == X[len(X) // 2])[columns])
-        same = same[(X[:, np.arange(X.shape[1])[columns][same]] == X[0, columns][same]).all(axis=0)]
-        x_mean[same] = X[0, columns][same]
+        same = (X[0] == X[-1])[columns]
+        if same.any():
+            same = np.flatnonzero(same)
+            same = same[(X[:, np.arange(X.shape[1])[columns][same]] == X[0, columns][same]).all(axis=0)]
+            x_mean[same] = X[0, columns][same]
     p, k = len(x_mean), Y.shape[1]
     xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
     plain, step = (weight == 1).all(), max(CHUNK_NUMBERS // max(p, 1), 1)

@@ -235,7 +235,7 @@ def test_a_perfect_fit_of_the_root_is_seen_at_once():
 def test_numbers_that_overflow_are_refused():
     y = np.abs(SCORE)
     for model in (MultiTaskLasso(0.1), TraceNormRegressor(0.1)):
-        with pytest.raises(ValueError, match="y holds values of size .*e\\+200"):
+        with pytest.raises(ValueError, match=r"y holds values of size .*e\+200"):
             model.fit(X, y * 1e200, tasks=TASKS)
     with pytest.raises(ValueError, match=r"targets y <= 1e\+120; found .*e\+17"):
         TraceNormRegressor(0.1, loss="poisson").fit(X, y * np.exp(400), tasks=TASKS)

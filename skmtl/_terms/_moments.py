@@ -83,7 +83,7 @@ class MomentsTerm(DataTerm):
             out[:, -1] = W @ self.stats.x_mean[0]
         else:
             out[:, :-1] = np.matmul(self.stats.xx, W[:, :, None])[:, :, 0]
-            out[:, -1] = np.einsum("tj,tj->t", W, self.stats.x_mean)
+            out[:, -1] = 0.0 if self.free_intercepts else np.einsum("tj,tj->t", W, self.stats.x_mean)
         out[:, :-1] *= self.scale[:, None]
         return out  # its last column is zero where intercepts are free: the moments are about the means
 

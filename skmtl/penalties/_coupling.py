@@ -14,6 +14,7 @@ from ._base import Penalty
 
 DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
 MOST_EDGES = 100_000  # of which differences are taken one by one
+WEAK = 1e4  # strength up to which a product with a graph need not take differences first
 SINGULAR = 1e-12  # eigenvalues below, relative to the largest, are zero
 
 
@@ -53,7 +54,7 @@ class TaskQuadratic:
         """Largest eigenvalue of the first two terms."""
         return self.mean if self.n_tasks == 1 else max(self.deviations, self.mean)
 
-    @property
+    @cached_property
     def norm(self):
         """An upper bound of the largest eigenvalue."""
         return self.level + (0.0 if self.matrix is None else float(abs(self.matrix).sum(axis=1).max()))
@@ -64,6 +65,13 @@ class TaskQuadratic:
             return self.mean * W
         out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
         return out if self.matrix is None else out + self._along_matrix(W)
+
+    def times(self, W):
+        """Q W, at weak strengths by the quickest way: their rounding is that of the data."""
+        if self.is_ridge or self.laplacian is None or self.norm > WEAK:
+            return self.apply(W)
+        out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
+        return out + self.matrix @ W
 
     def value(self, W):
         """1/2 tr(W' Q W)."""

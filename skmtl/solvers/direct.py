@@ -39,7 +39,7 @@ def direct(problem, parts, max_iter, target):
     while n_iter < max_iter:  # started anew from the true gradient now and then
         _, image, b, _ = problem.evaluate([start])
         gradient = term.gradient(start, image, b) + quadratic.apply(start)
-        steps = conjugate_gradients(lambda V: term.curvature(V) + quadratic.apply(V), apply, -gradient)
+        steps = conjugate_gradients(lambda V: term.curvature(V) + quadratic.times(V), apply, -gradient)
         for move, _, decrease in islice(steps, min(RESTART, max_iter - n_iter)):
             n_iter += 1
             if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
@@ -189,7 +189,7 @@ def _schur_inverse(term, quadratic):
     along = kappa[:, None] * term.x_mean if pooled else np.zeros((T, p))
     mean_first = quadratic.mean < d
     share = d if mean_first else 1.0 if quadratic.mean > d else 0.0
-    system = _shared_system(term, quadratic, inverse)
+    system, strong = _shared_system(term, quadratic, inverse)
     if pooled:
         reach = np.matmul(inverse, along[:, :, None])[:, :, 0]
         system, cross = np.pad(system, (0, 1)), share * reach.sum(axis=0)
@@ -200,7 +200,12 @@ def _schur_inverse(term, quadratic):
     def apply(R):
         V = np.matmul(inverse, R[:, :, None])[:, :, 0]
         shared = system @ np.append(share * V.sum(axis=0), [-np.vdot(along, V)] * bool(pooled))
-        m = np.tile(shared[:p], (T, 1))
+        if not strong:
+            found = V + (inverse.reshape(-1, p) @ (d * shared[:p] if mean_first else -shared[:p])).reshape(
+                T, p
+            )
+            return found - reach * shared[p] if pooled else found
+        m = np.tile(shared[:p], (T, 1))  # all digits of what the tasks have in common
         left = R - (_own_curvature(term, m) if mean_first else m) - along * (shared[p] if pooled else 0.0)
         V = np.matmul(inverse, left[:, :, None])[:, :, 0]
         return m + V if mean_first else V
@@ -222,14 +227,18 @@ def _own_curvature(term, V):
 
 
 def _shared_system(term, quadratic, inverse):
-    """System (p, p) of the mean of the tasks (of its multiplier where it costs more than the deviations)."""
+    """System (p, p) of the mean of the tasks (of its multiplier where it costs more than the deviations).
+
+    Also whether deviations cost so much that there is hardly more than the mean.
+    """
     T, p = term.shape
     d, mean = quadratic.deviations, quadratic.mean
     total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p)
     if mean >= d:
-        return total + T / (mean - d) * np.eye(p) if mean > d else np.eye(p)
+        return (total + T / (mean - d) * np.eye(p) if mean > d else np.eye(p)), False
     left = np.eye(p) - d / T * total
-    if np.linalg.eigvalsh(left)[0] > CANCELLED:
+    strong = not np.linalg.eigvalsh(left)[0] > CANCELLED
+    if not strong:
         left *= d * T
     else:  # the same as d B_t^-1 C_t with B_t = C_t + d I: all digits at large strengths
         left = np.zeros((p, p))
@@ -237,7 +246,7 @@ def _shared_system(term, quadratic, inverse):
             tasks = np.arange(start, min(start + CHUNK_TASKS, T))
             left += (d * inverse[tasks]).reshape(-1, p).T @ _blocks(term, tasks).reshape(-1, p)
         left = 0.5 * (left + left.T)
-    return left + T * d * mean / (d - mean) * np.eye(p)
+    return left + T * d * mean / (d - mean) * np.eye(p), strong
 
 
 def _rotated_inverse(term, quadratic):

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
+from math import isfinite
 from threading import Lock
 
 import numpy as np
@@ -344,7 +345,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
 
 def _require_finite(what, *numbers):
     """ValueError unless all of them are finite."""
-    if not all(np.isfinite(x).all() for x in numbers):
+    if not all(isfinite(x) if isinstance(x, float) else np.isfinite(x).all() for x in numbers):
         raise ValueError(
             f"{what} is not finite: y (or X, or a sample_weight) is so large that numbers overflow, or a "
             "penalty of your own gives NaN. Divide y by a constant, and standardise the features."
