@@ -29,6 +29,7 @@ SOLVERS = {
     "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
     "newton": newton, "alternating": alternating,
 }  # fmt: skip
+PATIENCE, PROGRESS = 500, 0.99  # iterations, and share of the measure left after as many again: no progress
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
@@ -289,13 +290,13 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
     every = CHECK_EVERY if name == "fista" else 1
     found, stopped = _followed(problem, name, start, iterates, every, max_iter, target, callback, verbose)
     if not (found.converged or stopped or quiet):
-        _warn(problem, name, found.history[-1][0], found.history[-1][2], target, tol)
+        _warn(problem, name, found.history[-1][0], found.history[-1][2], target, tol, max_iter)
     return found
 
 
 def _followed(problem, name, parts, iterates, every, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
-    b, history, n_iter, reached, stop = None, [], 0, np.inf, False
+    b, history, n_iter, reached, stop, progress = None, [], 0, np.inf, False, _Progress()
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -305,7 +306,7 @@ def _followed(problem, name, parts, iterates, every, max_iter, target, callback,
         history.append((n_iter, objective, reached))
         if verbose:
             print(f"{name} {n_iter:6d}  objective {objective:.8g}  gap {reached:.3e}  target {target:.3e}")
-        if reached <= target or stop:
+        if reached <= target or stop or progress.ended(history):
             break
     if not history or history[-1][0] != n_iter:
         objective, b, gap = problem.gap(parts, b)
@@ -318,6 +319,21 @@ def _followed(problem, name, parts, iterates, every, max_iter, target, callback,
         objective=objective, gap=gap, converged=bool(reached <= target), history=history,
         labels=problem.labels,
     ), stop  # fmt: skip
+
+
+class _Progress:
+    """Whether the measure of convergence still falls, looked at whenever the iterations have doubled."""
+
+    def __init__(self):
+        self.n_iter, self.best = PATIENCE, None
+
+    def ended(self, history):
+        """Whether it has not fallen since the last look."""
+        if history[-1][0] < 2 * self.n_iter:
+            return False
+        best, last = min(measure for *_, measure in history), self.best
+        self.n_iter, self.best = history[-1][0], best
+        return last is not None and not best < PROGRESS * last
 
 
 def _faint(problem, objective, b, gap):
@@ -375,11 +391,12 @@ def rounding(problem):
     return term.totals.sum() * term.loss.rounding(unit, term.y_size)
 
 
-def _warn(problem, name, n_iter, reached, target, tol):
+def _warn(problem, name, n_iter, reached, target, tol, max_iter):
+    advice = "Increase max_iter, standardise" if n_iter >= max_iter else "It no longer falls: standardise"
     measure = "duality gap" if problem.certified else "stationarity"
     warnings.warn(
         f"{name} stopped after {n_iter} iterations with a {measure} of {reached:.3e}; "
-        f"the target was {target:.3e} (tol={tol:g}). Increase max_iter, standardise the features, "
+        f"the target was {target:.3e} (tol={tol:g}). {advice} the features, "
         "raise the strength of the penalty, or accept a larger tol.",
         ConvergenceWarning,
         stacklevel=5,

@@ -165,6 +165,8 @@ def _split(problem, parts, first, max_iter, target):
     for n_iter in range(first + 1, max_iter + 1):
         X = smooth(Z)
         V = 2 * X - Z
+        if not np.isfinite(V).all():  # overflow: the last point shown is as good as it gets
+            return
         Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
         if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
             smoothly = graded and (n_iter - first) % (2 * CHECK_EVERY) == 0
