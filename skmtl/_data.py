@@ -222,17 +222,18 @@ class TaskData:
             return None, self
         block = self.X[:, columns]
         block = block.toarray() if sparse.issparse(block) else block
-        offset = np.zeros((*self._means_of(block).shape[:-1], self.n_features))
-        offset[..., columns] = self._means_of(block)
-        if sparse.issparse(self.X):  # these columns have no zeros: the pattern stays
-            X = self.X.tocsc(copy=True)
-            for j, values in zip(columns, (block - self.spread_rows(offset[..., columns])).T, strict=True):
-                X.data[X.indptr[j] : X.indptr[j + 1]] = values[X.indices[X.indptr[j] : X.indptr[j + 1]]]
-            X = X.asformat(self.X.format)
-        else:
+        means = self._means_of(block)
+        offset = np.zeros((*means.shape[:-1], self.n_features))
+        offset[..., columns], block = means, block - self.spread_rows(means)
+        if not sparse.issparse(self.X):
             X = self.X.copy()
-            X[:, columns] = block - self.spread_rows(offset[..., columns])
-        return offset, self._with(X=X)
+            X[:, columns] = block
+            return offset, self._with(X=X)
+        X = self.X.tocsc(copy=True)
+        for j, values in zip(columns, block.T, strict=True):  # these have no zeros: the pattern stays
+            own = slice(*X.indptr[j : j + 2])
+            X.data[own] = values[X.indices[own]]
+        return offset, self._with(X=X.asformat(self.X.format))
 
     @of_rows
     def graded(self):

@@ -132,6 +132,10 @@ def iterated_step(curvature, gradient, free):
 
 def solved(H, rhs):
     """H^+ rhs, refined once."""
+    if not np.isfinite(
+        H
+    ).all():  # no curvature to speak of: what is left of the gradient is charged to the gap
+        return np.zeros_like(rhs)
     unit = units(H)
     H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)

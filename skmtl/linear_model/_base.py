@@ -138,6 +138,8 @@ class LinearClassifier(ClassifierMixin, LinearModel):
         if len(self.classes_) > 2 and self.loss != "log_loss":
             raise ValueError(f"loss={self.loss!r} is for two classes; y has {len(self.classes_)}.")
         if len(self.classes_) > 2 and any(len(found) < len(self.classes_) for found in own):
+            if max(map(len, own)) == 1:
+                raise ValueError("every column of y holds only one class; a classifier needs two in some.")
             self.classes_ = own
             for column, rows, labels, out in zip(y.T, used.T, own, codes.T, strict=True):
                 out[rows] = np.searchsorted(labels, plain_labels(column[rows]))

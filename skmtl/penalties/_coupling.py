@@ -116,7 +116,7 @@ class TaskQuadratic:
         if self.laplacian is None or self.deviations != self.mean:
             values, vectors = np.linalg.eigh(Q)
             values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
-            return values, vectors
+            return values + ridge, vectors
         # what the graph leaves free is known exactly: it is lifted above the rest, and put in its place
         null = self.laplacian.null.toarray()
         values, vectors = np.linalg.eigh(Q + (1.0 + 2.0 * np.abs(Q).sum(axis=1).max()) * null @ null.T)

@@ -101,10 +101,13 @@ def _by_models(problem, parts, max_iter, target):
     objective, b, gap = problem.gap(parts)
     for n_iter in range(1, max_iter + 1):
         model = problem.with_term(_model(problem, parts, b))
-        enough = max(0.3 * target, MODEL_GAP * gap)
+        enough, found = max(0.3 * target, MODEL_GAP * gap), None
         for _, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
             if model.gap(found)[2] <= enough:
                 break
+        if found is None:  # overflow at once
+            yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
+            return
         promised = model.evaluate(parts)[3] - model.evaluate(found)[3]
         trial, step = found, 1.0
         while not problem.evaluate(trial, b)[3] <= objective - 0.1 * step * promised and step > SHORTEST_STEP:
