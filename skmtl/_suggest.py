@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from . import linear_model
 from ._columns import column_names
-from ._data import as_target
+from ._inputs import as_target
 from ._tasks import missing_labels
 from .comparison import compare
 from .metrics import _TaskScorer, task_scorer

@@ -9,7 +9,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
 from ._columns import column_names
-from ._data import as_target, check_sample_weight
+from ._inputs import as_target, check_sample_weight
 from ._labels import check_tasks, encode_tasks
 from ._tasks import missing_labels, plain_labels
 

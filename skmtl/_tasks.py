@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from ._columns import column_names, split_task_column, told_apart
-from ._data import as_target, check_sample_weight, is_clean, refuse_masked
+from ._inputs import as_target, check_sample_weight, is_clean, refuse_masked
 from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
 
 HOW_TO_PASS_TASKS = (

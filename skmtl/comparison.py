@@ -17,8 +17,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from ._columns import column_names
-from ._data import as_target
 from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks
 from ._rivals import BASELINES, baseline
 from ._tasks import final_task_column, missing_labels, plain_labels, task_labels

@@ -9,7 +9,7 @@ from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_obje
 from sklearn.utils.validation import _check_response_method, _num_samples
 
 from ._columns import column_names
-from ._data import as_target
+from ._inputs import as_target
 from ._labels import check_tasks
 from ._task_scores import block_scores, evaluate, mean_of_tasks, sums_of_squares, task_blocks
 from ._tasks import final_task_column, missing_labels, refuse, task_labels

@@ -5,7 +5,8 @@ from copy import copy
 import numpy as np
 from scipy import sparse
 
-from ._data import make_task_data, refuse_size
+from ._data import make_task_data
+from ._inputs import refuse_size
 from ._labels import find_tasks
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products

@@ -18,7 +18,8 @@ from skmtl import (
     TraceNormClassifier,
     stack_tasks,
 )
-from skmtl._data import SharedData, StackedData, is_clean, make_task_data, predict_rows
+from skmtl._data import SharedData, StackedData, make_task_data, predict_rows
+from skmtl._inputs import is_clean
 from skmtl.penalties import L1, Entries
 
 # one model per way to the solution: bcd, direct, fista on moments, newton and fista on rows
@@ -145,7 +146,7 @@ def test_changed_data_forgets_what_was_derived(kind, rng):
     np.testing.assert_allclose(other.totals, 2 * data.task_sums(np.ones(data.y.shape)))
     np.testing.assert_allclose(data.totals, 1.0)
     np.testing.assert_array_equal(other.forward(W), predictor)
-    np.testing.assert_array_equal(data.shifted(1.5).y, data.y - 1.5)
+    np.testing.assert_array_equal(data.shifted(np.full(data.n_tasks, 1.5)).y, data.y - 1.5)
 
 
 # --- the same rows said in another way ---

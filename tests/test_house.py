@@ -22,8 +22,8 @@ SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
-    "_kernels", "_columns", "_labels", "_data", "_tasks", "statistics", "losses", "_terms", "penalties",
-    "_problem", "solvers", "_task_scores", "metrics", "_split", "linear_model",
+    "_kernels", "_columns", "_labels", "_inputs", "_data", "_tasks", "statistics", "losses", "_terms",
+    "penalties", "_problem", "solvers", "_task_scores", "metrics", "_split", "linear_model",
 ]  # fmt: skip
 HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}
 

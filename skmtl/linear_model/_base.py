@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._data import resolve_task_weight
+from .._inputs import resolve_task_weight
 from .._tasks import all_or_nothing, missing_labels, plain_labels
 from .._terms import MomentsTerm
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss

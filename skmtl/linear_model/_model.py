@@ -16,7 +16,8 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from .._columns import refuse_text, told_apart
-from .._data import check_numeric_target, is_clean, predict_rows, refuse_size, task_data
+from .._data import predict_rows, task_data
+from .._inputs import check_numeric_target, is_clean, refuse_size
 from .._tasks import TaskInputMixin, all_or_nothing
 from .._terms import make_term
 from ..metrics import score_predictions

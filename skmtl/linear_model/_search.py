@@ -22,7 +22,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from .._columns import column_names
-from .._data import as_target
+from .._inputs import as_target
 from .._split import TaskKFold
 from .._tasks import all_or_nothing, final_task_column, missing_labels
 from ._fold_path import PathRun

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .._data import as_target
+from .._inputs import as_target
 from .._tasks import missing_labels
 
 STEP = 3.0  # factor in the strength over which scores are compared

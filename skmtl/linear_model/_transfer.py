@@ -7,7 +7,8 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._columns import split_task_column
-from .._data import check_sample_weight, make_task_data
+from .._data import make_task_data
+from .._inputs import check_sample_weight
 from .._labels import check_tasks, encode_tasks, find_tasks
 from .._problem import Problem, best_scale
 from .._tasks import all_or_nothing

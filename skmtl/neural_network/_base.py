@@ -20,7 +20,8 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._columns import split_task_column
-from .._data import check_numeric_target, check_sample_weight, refuse_size, task_data
+from .._data import task_data
+from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel

@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import polygamma
 
-from .._data import resolve_task_weight
+from .._inputs import resolve_task_weight
 from ._network import Rows
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged

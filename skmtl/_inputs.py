@@ -1,0 +1,141 @@
+"""Checks of what a user passes: targets, weights, sizes."""
+
+import math
+import os
+from collections.abc import Mapping
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+
+from ._labels import for_each_task, is_missing
+
+SURELY_THERE = 2**24  # bytes that any machine has
+
+
+def is_clean(X):
+    """Whether X is what `check_array` returns as it is, found sooner: a finite float64 array, not empty."""
+    if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim not in (1, 2) or X.size == 0:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()))
+
+
+def as_target(y):
+    """y as an array in which NaN, or None among objects, marks a label that is missing, NA or masked."""
+    if sparse.issparse(y) or (type(y) is np.ndarray and y.dtype != object):
+        return y
+    try:
+        values = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(
+            f"y must have shape (n_samples,) or (n_samples, n_tasks); {error}. Tasks with rows of their own "
+            "are stacked by skmtl.stack_tasks."
+        ) from error
+    mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else np.zeros(values.shape, dtype=bool)
+    if values.dtype == object:
+        mask = mask | np.array([is_missing(label) for label in values.ravel()], bool).reshape(mask.shape)
+    if not mask.any():
+        return values
+    return np.where(mask, np.nan if values.dtype.kind in "biuf" else None, values)
+
+
+def refuse_masked(values, name):
+    """ValueError for a masked array, whose mask nothing that follows would see."""
+    masked = np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0
+    if masked:
+        raise ValueError(
+            f"{name} is a masked array with {masked} masked entries, which would be used as they are: drop "
+            f"these rows, or impute the entries ({name}.filled(...))."
+        )
+
+
+def refuse_size(shape, what):
+    """MemoryError, before it is asked for, that names an array of floats beyond the memory of the machine."""
+    needed = 8 * math.prod(int(size) for size in shape)
+    if needed <= SURELY_THERE or "SC_PHYS_PAGES" not in getattr(
+        os, "sysconf_names", {}
+    ):  # not on all systems
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= memory:
+        return
+    raise MemoryError(
+        f"{what} of shape {tuple(shape)} would take {needed / 2**30:.3g} GiB; this machine has "
+        f"{memory / 2**30:.3g} GiB. Fit on fewer columns of X or fewer tasks."
+    )
+
+
+def check_sample_weight(sample_weight, shape):
+    """Float weights of shape (n_samples,) or (n_samples, n_tasks), nonnegative, not all zero."""
+    if sample_weight is None:
+        return None
+    refuse_masked(sample_weight, "sample_weight")
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(shape[0], sample_weight, dtype=np.float64)
+    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weight.shape != shape[:1] and not (len(shape) == 2 and weight.shape == shape):
+        expected = f"({shape[0]},)" + (f" or {tuple(shape)}" if len(shape) == 2 else "")
+        raise ValueError(f"sample_weight must have shape {expected}; got {weight.shape}.")
+    if (weight < 0).any():
+        raise ValueError(
+            f"sample_weight must not be negative; found {weight.min():g}. Negative values in data."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; at least one weight must be positive.")
+    return weight
+
+
+def resolve_task_weight(task_weight, tasks, mass):
+    """Emphasis c_t of each task, shape (n_tasks,); `mass` is the sum of sample weights per task."""
+    n_tasks = len(tasks)
+    if task_weight is None:
+        return np.ones(n_tasks)
+    if isinstance(task_weight, str):
+        if task_weight != "samples":
+            raise ValueError(
+                f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}."
+            )
+        return mass * n_tasks / mass.sum()
+    if isinstance(task_weight, Mapping):
+        task_weight = for_each_task(task_weight, tasks, "task_weight", "weight")
+    weight = np.asarray(task_weight, dtype=np.float64)
+    if weight.shape != (n_tasks,):
+        raise ValueError(
+            f"task_weight must hold one number per task, shape ({n_tasks},); got shape {weight.shape}."
+        )
+    if not (np.isfinite(weight).all() and (weight > 0).all()):
+        raise ValueError(f"task_weight must be positive and finite; got {weight.tolist()[:5]}.")
+    return weight
+
+
+def check_numeric_target(y):
+    """Float targets without infinities; NaN only where 2-D allows it."""
+    y = as_target(y)
+    _refuse_text(y)
+    y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y")
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y.ndim} dimensions.")
+    if y.ndim == 1 and np.isnan(y).any():
+        raise ValueError(
+            "Input y contains NaN. With one label per row drop the row; "
+            "missing labels are for a y of shape (n_samples, n_tasks)."
+        )
+    return y
+
+
+def _refuse_text(y):
+    """ValueError for an array of targets that are no numbers."""
+    kind = getattr(getattr(y, "dtype", None), "kind", "f")
+    if kind not in "OUSmM":
+        return
+    try:
+        if kind in "mM":
+            raise ValueError(f"found the type {y.dtype}")
+        y.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must hold numbers ({error}). For class labels use a classifier (...Classifier in place of "
+            "...Regressor)."
+        ) from None
