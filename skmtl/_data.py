@@ -42,14 +42,13 @@ def of_rows(method):
 
 def _refuse_extremes(name, found):
     """ValueError where the square of a number would vanish or overflow."""
-    size = abs(found)
+    size = abs(found) if found.size else np.zeros(1)
     if size.min() >= SMALLEST and size.max() <= LARGEST:  # the usual case at once
         return
     far = np.flatnonzero((size > LARGEST) | ((size < SMALLEST) & (size > 0)))
     if len(far):
-        where = f" in column {far[0]}" if name == "X" else ""
         raise ValueError(
-            f"{name} holds values of size {size[far[0]]:.1g}{where}, whose squares are no numbers in double "
+            f"{name} holds values of size {size[far[0]]:.1g}, whose squares are no numbers in double "
             f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
         )
 
@@ -101,9 +100,8 @@ class TaskData:
 
     def refuse_extremes(self):
         """ValueError where squares of X (judged by some rows) or y would vanish or overflow."""
-        size = abs(self.X[:: -(-self.X.shape[0] // FEW_ROWS)]).max(axis=0)
-        size = size.toarray().ravel() if sparse.issparse(size) else size
-        _refuse_extremes("X", size)
+        rows = abs(self.X[:: -(-self.X.shape[0] // FEW_ROWS)])
+        _refuse_extremes("X", rows.data if sparse.issparse(rows) else rows.max(axis=0))
         _refuse_extremes("y", np.array([self.y.max(), self.y.min()]))
 
     def near_zero(self):

@@ -1,5 +1,7 @@
 """The objective: data term + penalty, with its certificate."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy import linalg
 
@@ -57,12 +59,6 @@ class Problem:
         if len(self.parts) == 1:  # one part is W itself
             self.parts[0].quadratic += TaskQuadratic(term.n_tasks, deviations=self.ridge, mean=self.ridge)
             self.ridge = 0.0
-        self.free = self._free_directions()
-        # quadratic terms that act along the free directions as well
-        self.pull = TaskQuadratic(term.n_tasks, deviations=self.ridge, mean=self.ridge)
-        self.pulls_part = len(self.parts) == 1 and self.parts[0].rough is not None and self.free is not None
-        if self.pulls_part:
-            self.pull = self.parts[0].quadratic
         self.convex = all(part.rough is None or part.rough.convex for part in self.parts)
         self.certified = all(self._has_certificate(part) for part in self.parts)
 
@@ -77,7 +73,20 @@ class Problem:
         """Whether the whole objective is smooth and W has one part."""
         return len(self.parts) == 1 and self.parts[0].rough is None
 
-    def _free_directions(self):
+    @cached_property
+    def pulls_part(self):
+        """Whether quadratic terms of an only part act along its free directions as well."""
+        return len(self.parts) == 1 and self.parts[0].rough is not None and self.free is not None
+
+    @cached_property
+    def pull(self):
+        """The quadratic terms that act along the free directions."""
+        ridge = TaskQuadratic(self.term.n_tasks, deviations=self.ridge, mean=self.ridge)
+        return self.parts[0].quadratic if self.pulls_part else ridge
+
+    @cached_property
+    def free(self):
+        """Directions along which the penalties cost nothing, or None; only certificates ask for them."""
         found = [N for part in self.parts if (N := part.free_directions(self.term.n_tasks)) is not None]
         if len(found) <= 1:
             return found[0] if found else None

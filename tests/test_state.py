@@ -78,7 +78,7 @@ def interrupted_at(k, method, **kwargs):
     return calls
 
 
-def assert_whole_when_interrupted(model, method, kwargs, n_points=4):
+def assert_whole_when_interrupted(model, method, kwargs, n_points=3):
     """At points all over the method, from its first step to its last."""
     before, content = dict(vars(model)), pickle.dumps(vars(model))
     # the second run finds compiled kernels and cached properties, as those that follow do

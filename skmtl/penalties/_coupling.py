@@ -221,6 +221,8 @@ class Laplacian:
     @classmethod
     def of(cls, M):
         """The form, None if M is not of the kind."""
+        if not sparse.issparse(M) and (M > 0).sum() > np.count_nonzero(M.diagonal()):
+            return None
         M = sparse.csc_array(M, copy=True)
         M.eliminate_zeros()
         off = M - sparse.diags_array(M.diagonal())

@@ -29,7 +29,8 @@ SOLVERS = {
     "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
     "newton": newton, "alternating": alternating,
 }  # fmt: skip
-PATIENCE, PROGRESS = 500, 0.99  # iterations, and share of the measure left after as many again: no progress
+PATIENCE, PATIENCE_OF_ROUNDS = 500, 100  # iterations before the measure is looked at
+PROGRESS = 0.99  # share of the measure that is left after as many iterations again: it no longer falls
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
@@ -296,7 +297,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
 
 def _followed(problem, name, parts, iterates, every, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
-    b, history, n_iter, reached, stop, progress = None, [], 0, np.inf, False, _Progress()
+    b, history, n_iter, reached, stop, progress = None, [], 0, np.inf, False, _Progress(name)
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -324,8 +325,8 @@ def _followed(problem, name, parts, iterates, every, max_iter, target, callback,
 class _Progress:
     """Whether the measure of convergence still falls, looked at whenever the iterations have doubled."""
 
-    def __init__(self):
-        self.n_iter, self.best = PATIENCE, None
+    def __init__(self, name):
+        self.n_iter, self.best = PATIENCE if name != "alternating" else PATIENCE_OF_ROUNDS, None
 
     def ended(self, history):
         """Whether it has not fallen since the last look."""
