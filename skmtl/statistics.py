@@ -214,6 +214,8 @@ class TaskStatistics:
         a, b = self._on(self.tasks, expand), other._on(self.tasks, expand)
         if (b.count > a.count).any():
             raise ValueError("cannot subtract statistics with more rows of a task than there are.")
+        if (b.weight > a.weight * (1 + 1e-9)).any():
+            raise ValueError("cannot subtract statistics of a greater weight of a task than there is.")
         left = a.count > b.count
         a, b = a._keep(left), b._keep(left)
         weight = a.weight - b.weight

@@ -7,6 +7,7 @@ import numpy as np
 from ..losses import SquaredError
 from ._base import (
     DENSE_FEATURES,
+    TINY,
     DataTerm,
     DualPoint,
     iterated_step,
@@ -36,7 +37,7 @@ class MomentsTerm(DataTerm):
 
     def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0):
         super().__init__(fit_intercept, intercept_alpha)
-        self.y_size = float((np.abs(stats.y_mean) + np.sqrt(stats.yy / stats.weight)).max())
+        self.y_size = float((np.abs(stats.y_mean) + np.sqrt(stats.yy / np.maximum(stats.weight, TINY))).max())
         if self.free_intercepts:
             self.x_offset, self.y_offset = stats.x_mean, stats.y_mean
             stats = stats.shifted(self.x_offset, self.y_offset)

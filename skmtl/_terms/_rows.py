@@ -11,6 +11,8 @@ from ._columns import DesignPool, fresh_gram, make_pool
 
 ROUNDING = 4e-16  # of a sum
 
+FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
+
 
 class RowsTerm(DataTerm):
     """Data term on rows (any pointwise loss). An image is the predictor without intercept, sample side.
@@ -328,9 +330,27 @@ class RowsTerm(DataTerm):
             settled = rounds == 1 or (free is None and rounds > 0)
             if settled:
                 break
+        if settled and free is not None:
+            settled = self._vanishes(free.T @ (self.back(u) + pull.apply(W + shift)), u, free)
         if not settled:  # only the trivial point is known to be feasible
             u, shift = np.zeros_like(u), np.zeros(self.shape)
         return self._dual_point(u, shift)
+
+    def _vanishes(self, left, u, free):
+        """Whether gradients along free directions are but rounding: where rows are straight no step ends them."""
+        spread = self._unweighted(u) * u
+        size = np.sqrt(self.data.task_sums(spread if self.n_outputs == 1 else spread.sum(axis=-1)))
+        most = np.abs(free).T @ (self._sizes * size[:, None])
+        return bool((np.abs(left) <= FREE * most + TINY).all())
+
+    @cached_property
+    def _sizes(self):
+        """Roots of the weighted sums of squares of the features, of the shape of W."""
+        out = np.zeros((self.n_tasks, self.data.n_features))
+        for X, weight, _, tasks in self.data.designs():
+            squares = X.multiply(X).T @ weight if issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
+            out[tasks] = self.scale[tasks, None] * squares
+        return np.tile(np.sqrt(out), self.n_outputs)
 
     def _dual_point(self, u, shift):
         gb = self.data.task_sums(u)
