@@ -337,7 +337,7 @@ class RowsTerm(DataTerm):
         return self._dual_point(u, shift)
 
     def _vanishes(self, left, u, free):
-        """Whether gradients along free directions are but rounding: where rows are straight no step ends them."""
+        """Whether gradients along free directions are rounding: where rows are straight no step ends them."""
         spread = self._unweighted(u) * u
         size = np.sqrt(self.data.task_sums(spread if self.n_outputs == 1 else spread.sum(axis=-1)))
         most = np.abs(free).T @ (self._sizes * size[:, None])
