@@ -234,7 +234,7 @@ def cases(oracle):
 
 
 SHORT = {
-    "max_examples": 6, "database": None, "deadline": None,
+    "max_examples": 4, "database": None, "deadline": None,
     "suppress_health_check": list(HealthCheck),
     "phases": [Phase.generate],  # a case that hangs does so at each step of making it plainer
 }  # fmt: skip
