@@ -189,9 +189,10 @@ class Problem:
         if self.pulls_part:
             G = G + self.pull.apply(W + dual.shift)
         slack = self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
-        gap = primal - bound(theta) + theta * slack
+        gap = primal - bound(theta) + theta * slack + dual.left
         gap = min(gap, primal - bound(0.0)) if gap == gap else np.inf  # u = 0 is always feasible
-        return primal, b, abs(gap), gradient  # below zero there is only rounding: its size is what is known
+        # below zero there is only rounding: its size is what is known
+        return primal, b, abs(gap) + dual.rounding, gradient
 
     def _infeasibility(self, W, b, G, gb):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""

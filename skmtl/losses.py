@@ -45,6 +45,10 @@ class Loss:
         """Second derivative times a change d of eta."""
         return bend * d
 
+    def majorant(self, y, eta):
+        """Curvature of parabolas that touch the loss at eta and lie above it, where it has a greatest one."""
+        return np.full(np.shape(eta), self.curvature)
+
     def hessian_times(self, y, eta, d):
         """Second derivative at eta times a change d."""
         return self.bent(self.bend(y, eta), d)
@@ -132,6 +136,10 @@ class Huber(Loss):
     def hessian(self, y, eta):
         """Second derivative in eta, 1 or 0."""
         return (np.abs(y - eta) <= self.delta).astype(float)
+
+    def majorant(self, y, eta):
+        """Curvature of parabolas about y that touch the loss at eta."""
+        return self.delta / np.maximum(np.abs(y - eta), self.delta)
 
     def domain(self, y):
         """Least and greatest u with a finite conjugate."""

@@ -1,9 +1,12 @@
 """Units, offsets, sizes of targets and strengths: what must change nothing but what it is about."""
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import estimators
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
     DirtyRegressor,
@@ -48,6 +51,11 @@ def arguments(layout, X=X, y=Y):
     return {"X": X[: len(y)], "y": y}
 
 
+CONVEX = [  # with tasks of the user's
+    name
+    for name in sorted(estimators())
+    if name.endswith("Regressor") and name not in ("IncompleteMultiSourceRegressor", "LatentBasisRegressor")
+]
 layouts = pytest.mark.parametrize("layout", ["stacked", "shared", "missing"])
 
 
@@ -55,10 +63,8 @@ layouts = pytest.mark.parametrize("layout", ["stacked", "shared", "missing"])
 
 
 @layouts
-@pytest.mark.parametrize("name", sorted(name for name in estimators() if name.endswith("Regressor")))
+@pytest.mark.parametrize("name", CONVEX)
 def test_units_of_features_without_a_penalty(name, layout):
-    if name in ("IncompleteMultiSourceRegressor", "LatentBasisRegressor"):
-        return  # the first reads its tasks from X, the second is not convex
     cls = estimators()[name]
     parameters = {"alpha": 0.0, "tol": 1e-12}
     expected = cls(**parameters).fit(**arguments(layout))
@@ -102,16 +108,18 @@ def test_units_where_a_free_mean_says_all():
 
 def test_units_of_features_of_a_classifier():
     y = Y > 0
-    expected = MeanRegularizedClassifier(0.0, mean_alpha=0.0).fit(X[:, :2], y, tasks=TASKS)
-    found = MeanRegularizedClassifier(0.0, mean_alpha=0.0).fit(X[:, :2] * [1e8, 1e-3], y, tasks=TASKS)
-    assert_allclose(found.coef_ * [1e8, 1e-3], expected.coef_, rtol=1e-2, atol=1e-2)
+    model = MeanRegularizedClassifier(0.0, mean_alpha=0.0, tol=1e-12)
+    expected = model.fit(X[:, :2], y, tasks=TASKS).coef_
+    found = model.fit(X[:, :2] * [1e8, 1e-3], y, tasks=TASKS).coef_
+    assert_allclose(found * [1e8, 1e-3], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("cls", [TraceNormRegressor, TaskRelationshipRegressor, DirtyRegressor])
 @pytest.mark.parametrize("unit", [1e2, 1e4, 1e6])
 def test_a_feature_in_another_unit_does_not_stop_convergence(cls, unit):
     model = cls(0.05, max_iter=2000).fit(X * [unit, 1, 1, 1], Y, tasks=TASKS)  # a warning is an error here
-    assert model.dual_gap_ <= 1e-4 * 0.5 * 3 * Y.var() * 2
+    about_zero = sum(Y[t == TASKS].var() / 2 for t in range(3))
+    assert model.dual_gap_ <= 1e-4 * about_zero
 
 
 # --- offsets of the features ---
@@ -189,6 +197,68 @@ def test_numbers_whose_squares_are_none_are_refused(name, X, y):
             model.fit(X, y, tasks=TASKS)
 
 
+# --- what moments round away: right, or said ---
+
+
+def nearly_collinear():
+    rest = np.random.default_rng(5).normal(size=len(X))
+    for distance in (1e-3, 1e-6, 1e-7, 1e-8):
+        close = X.copy()
+        close[:, 1] = X[:, 0] + distance * rest
+        yield f"{distance:g} apart", close, rest + 0.1 * Y
+    grid = np.tile(np.linspace(100, 101, 30), 3)
+    yield "powers", grid[:, None] ** np.arange(1, 5), np.cos(6 * (grid - 100))
+    years = np.tile(np.arange(1990.0, 2020), 3)
+    yield "years", years[:, None] ** np.arange(1, 5), ((years - 2005) / 15) ** 3 + 0.01 * Y
+    for size in (1e7, 1e8, 1e9, 1e12):
+        large = X.copy()
+        large[3] *= size
+        yield f"a row times {size:g}", large, Y
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("X, y", [pytest.param(*rest, id=name) for name, *rest in nearly_collinear()])
+@pytest.mark.parametrize(
+    "model",
+    [MultiTaskLasso(0.0), MeanRegularizedRegressor(0.0, mean_alpha=0.0), TraceNormRegressor(1e-16)],
+    ids=lambda model: type(model).__name__,
+)
+def test_nearly_collinear_features_are_fitted_or_said(model, X, y):
+    """The least squares by lstsq in columns of unit size; a target beyond the gap is a warning's."""
+    optimum = 0.0
+    for t in range(3):
+        A = np.c_[X, np.ones(len(X))][t == TASKS]
+        A = (A - np.r_[A[:, :-1].mean(axis=0), 0]) / np.abs(A).max(axis=0)
+        own = y[t == TASKS]
+        optimum += 0.5 * np.mean((own - A @ np.linalg.lstsq(A, own, rcond=1e-15)[0]) ** 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.fit(X, y, tasks=TASKS)
+    warned = any(issubclass(w.category, ConvergenceWarning) for w in said)
+    assert warned or model.objective_ - model.dual_gap_ <= optimum * (1 + 1e-6)
+    assert warned or model.objective_ >= optimum * (1 - 1e-4)
+
+
+def test_collinear_features_are_certified():
+    for more in (np.c_[X, X[:, 0]], np.c_[X, X @ [1.0, -2.0, 0.5, 3.0]], np.c_[X, np.eye(3)[TASKS]]):
+        model = MultiTaskLasso(0.0).fit(more, Y, tasks=TASKS)  # a warning is an error here
+        assert model.objective_ == pytest.approx(MultiTaskLasso(0.0).fit(X, Y, tasks=TASKS).objective_)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_huber_with_rows_that_are_straight_is_not_certified_too_early(size):
+    """Pooled least squares is a point of the model: its objective is at least the optimum."""
+    model = MeanRegularizedRegressor(1.0, loss="huber", max_iter=60).fit(X, Y * size, tasks=TASKS)
+    means = np.array([(Y[t == TASKS] * size).mean() for t in range(3)])
+    centered = X - np.array([X[t == TASKS].mean(axis=0) for t in range(3)])[TASKS]
+    slopes = np.linalg.lstsq(centered, Y * size - means[TASKS], rcond=None)[0]
+    off = np.abs(Y * size - means[TASKS] - centered @ slopes)
+    loss = np.where(off <= 1.35, off**2 / 2, 1.35 * off - 1.35**2 / 2)
+    attained = sum(loss[t == TASKS].mean() for t in range(3))
+    assert model.objective_ - model.dual_gap_ <= attained
+
+
 # --- strengths ---
 
 
@@ -229,9 +299,9 @@ def test_a_ridge_is_not_lost_beside_a_huge_graph():
 @pytest.mark.parametrize("loss", ["squared_error", "huber"])
 @pytest.mark.parametrize("cls", [GroupSparseRegressor, TraceNormRegressor, DirtyRegressor])
 def test_strengths_below_rounding_are_none(cls, loss, alpha):
-    model = cls(alpha, loss=loss).fit(X, Y, tasks=TASKS)  # a warning is an error here
+    model = cls(alpha, loss=loss, tol=1e-9).fit(X, Y, tasks=TASKS)  # a warning is an error here
     plain = MultiTaskRegressor(0.0, loss=loss, penalty=Ridge(), tol=1e-10).fit(X, Y, tasks=TASKS)
-    assert_allclose(model.coef_, plain.coef_, atol=1e-2)
+    assert_allclose(model.coef_, plain.coef_, atol=1e-4)
     assert plain.objective_ - 1e-12 <= model.objective_ <= plain.objective_ + model.dual_gap_ + 1e-12
 
 
@@ -258,11 +328,14 @@ def test_inverse_by_what_is_shared_is_exact(strengths, intercept_alpha, rng):
     assert_allclose(inverse(term.curvature(V) + quadratic.apply(V)), V, atol=1e-7)
 
 
-def test_a_gap_below_zero_is_shown_by_its_size():
-    data = make_task_data(X, Y, TASKS)
-    one = Problem(make_term(data, SquaredError()), Ridge(0.5))
-    W = MultiTaskRegressor(0.5, penalty=Ridge(), tol=1e-15, max_iter=50).fit(X, Y, tasks=TASKS).coef_
-    assert 0 <= one.gap([W])[2] < 1e-12
+def test_a_gap_below_zero_is_shown_by_its_size(monkeypatch):
+    """An objective that rounding puts below the optimum by an eighth of what it is at zero."""
+    one = Problem(make_term(make_task_data(X, Y, TASKS), SquaredError()), Ridge(0.5))
+    W = MultiTaskRegressor(0.5, penalty=Ridge(), tol=1e-15).fit(X, Y, tasks=TASKS).coef_
+    assert one.gap([W])[2] < 1e-12
+    off, evaluate = one.null_objective() / 8, one.evaluate
+    monkeypatch.setattr(one, "evaluate", lambda *args: (*(found := evaluate(*args))[:3], found[3] - off))
+    assert one.gap([W])[2] == pytest.approx(off, rel=1e-9)
 
 
 def test_moments_of_a_constant_column_are_zero(rng):

@@ -31,7 +31,8 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
     if isinstance(loss, list):
         loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
     if loss.quadratic and (moments_pay(data) or _in_other_units(data)):
-        return MomentsTerm(TaskStatistics.from_data(data), data.scale, fit_intercept, intercept_alpha)
+        stats = TaskStatistics.from_data(data)
+        return MomentsTerm(stats, data.scale, fit_intercept, intercept_alpha, data)
     form = (
         RootTerm if isinstance(loss, RootSquaredError) else RowsTerm if loss.n_outputs == 1 else OutputsTerm
     )

@@ -97,21 +97,27 @@ class DualPoint:
     """A dual point: gradients (in W, b) that a feasible sample-side vector u gives, and -F*(theta u)."""
 
     limit = np.inf  # greatest factor theta that leaves it feasible for the loss
+    left = 0.0  # how much less the objective may be along free directions that curvature says nothing of
+    rounding = 0.0  # of the objective itself, where it is more than the last digits
 
     def __init__(self, gradient, intercept_gradient, shift, negative_conjugate):
         self.gradient, self.intercept_gradient = gradient, intercept_gradient
         self.shift, self.negative_conjugate = shift, negative_conjugate
 
 
-def shared_step(H, gradient, ridge):
-    """-H^-1 gradient for a direction that is the same for all tasks."""
+def shared_step(H, gradient, ridge, along=None):
+    """-H^-1 gradient for a direction that is the same for all tasks, and what it may leave, see `solved`."""
     n_tasks = len(gradient)
+
+    def every(v):
+        return np.tile(v, (n_tasks, 1))
+
     H = H + ridge * n_tasks * np.eye(len(H))
-    step = solved(H, -gradient.sum(axis=0))
-    return np.tile(step, (n_tasks, 1))
+    step, left = solved(H, -gradient.sum(axis=0), along and (lambda v: along(every(v))))
+    return every(step), left
 
 
-def iterated_step(curvature, gradient, free):
+def iterated_step(curvature, gradient, free, along=None):
     """The same for other directions: assembled where they are few, else by conjugate gradients.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
@@ -119,34 +125,40 @@ def iterated_step(curvature, gradient, free):
     """
     k, p = free.shape[1], gradient.shape[1]
 
-    def apply(d):
-        return (free.T @ curvature(free @ d.reshape(k, p))).ravel()
+    def freely(v):
+        return free @ v.reshape(k, p)
 
     rhs = -(free.T @ gradient).ravel()
     if k * p <= ASSEMBLED:
-        H = np.array([apply(d) for d in np.eye(k * p)])
-        return free @ solved(0.5 * (H + H.T), rhs).reshape(k, p)
-    step, _ = cg(LinearOperator((k * p, k * p), matvec=apply), rhs, rtol=1e-14, atol=0.0, maxiter=100)
-    return free @ step.reshape(k, p)
+        H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
+        step, left = solved(0.5 * (H + H.T), rhs, along and (lambda v: along(freely(v))))
+        return freely(step), left
+    operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
+    return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), 0.0
 
 
-def solved(H, rhs):
-    """H^+ rhs, refined once."""
-    if not np.isfinite(
-        H
-    ).all():  # no curvature to speak of: what is left of the gradient is charged to the gap
-        return np.zeros_like(rhs)
+def solved(H, rhs, along=None):
+    """H^+ rhs, refined once, and how much 1/2 <x, H x> - <rhs, x> may fall along what H^+ leaves out.
+
+    There the entries of H hold rounding only, and `along(v)` says what the curvature is: of nearly
+    collinear features little, so that much is to be gained, of collinear ones none.
+    """
+    if not np.isfinite(H).all():  # no curvature to speak of
+        return np.zeros_like(rhs), np.inf
     unit = units(H)
     H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
         step = lapack.dpotrs(factor, rhs)[0]
-        return unit * (step + lapack.dpotrs(factor, rhs - H @ step)[0])
+        return unit * (step + lapack.dpotrs(factor, rhs - H @ step)[0]), 0.0
     values, vectors = linalg.eigh(H)
-    # without full rank: the gradient has no component there but rounding
-    inverse = np.where(values > 1e-14 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)
-    step = vectors @ (inverse * (vectors.T @ rhs))
-    return unit * (step + vectors @ (inverse * (vectors.T @ (rhs - H @ step))))
+    used = values > 1e-14 * values[-1]
+    inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
+    step, left = vectors @ (inverse * (vectors.T @ rhs)), 0.0
+    for v in vectors.T[~used] if along else ():
+        bend = along(unit * v)
+        left += 0.5 * float(v @ rhs) ** 2 / bend if bend > 0 else 0.0
+    return unit * (step + vectors @ (inverse * (vectors.T @ (rhs - H @ step)))), left
 
 
 def units(H):

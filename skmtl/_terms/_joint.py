@@ -123,7 +123,8 @@ class OutputsTerm(RowsTerm):
         return float(np.where(self.weight > 0, self.weight * losses, 0.0).sum())
 
     def _free_step(self, bend, gradient, free, pull):
-        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+        own = self._along(bend)
+        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free, own)
 
 
 class RootTerm(RowsTerm):
@@ -179,8 +180,8 @@ class RootTerm(RowsTerm):
             u = u + self._times(bend, self.data.spread(self._settle(bend, g)))
         return u, bend, 1
 
-    def _dual_point(self, u, shift):
-        point = super()._dual_point(u, shift)
+    def _dual_point(self, u, shift, gradient):
+        point = super()._dual_point(u, shift, gradient)
         size = np.sqrt((self.data.task_sums(self.weight * self._unweighted(u) ** 2) / self.totals).max())
         point.limit = 1.0 / max(size, 1e-300)  # the dual ball of every task
         return point
@@ -189,7 +190,8 @@ class RootTerm(RowsTerm):
         return theta * float(np.vdot(u, self.data.y))
 
     def _free_step(self, bend, gradient, free, pull):
-        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+        own = self._along(bend)
+        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free, own)
 
 
 class PerTask(Loss):
@@ -246,6 +248,10 @@ class PerTask(Loss):
         for (loss, at), own in zip(self.sections, bend, strict=True):
             out[self._own(loss, at)] = loss.bent(own, d[self._own(loss, at)])
         return out
+
+    def majorant(self, y, eta):
+        """Curvature of parabolas above the losses."""
+        return self._each("majorant", y, eta, out=np.zeros(eta.shape))
 
     def _own(self, loss, at):
         """Index of the predictors of a section."""

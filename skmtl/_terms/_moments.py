@@ -18,6 +18,9 @@ from ._base import (
 )
 from ._columns import about_zero
 
+ROUNDING = 64 * np.finfo(float).eps  # of a predictor, relative to the terms that it is the sum of
+NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
+
 
 class MomentPool:
     """Second moments of all columns (n_designs, n_features, n_features), about zero without intercepts."""
@@ -35,8 +38,9 @@ class MomentsTerm(DataTerm):
 
     loss = SquaredError()
 
-    def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0):
+    def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0, data=None):
         super().__init__(fit_intercept, intercept_alpha)
+        self.data = data  # the rows, where they are known: they tell what the moments have rounded away
         self.y_size = float((np.abs(stats.y_mean) + np.sqrt(stats.yy / np.maximum(stats.weight, TINY))).max())
         if self.free_intercepts:
             self.x_offset, self.y_offset = stats.x_mean, stats.y_mean
@@ -129,10 +133,10 @@ class MomentsTerm(DataTerm):
 
     def dual_point(self, W, image, b, free, pull):
         """The slopes at the optimum over the free variables: for a quadratic, one Newton step."""
-        shift = np.zeros(self.shape)
+        shift, left = np.zeros(self.shape), 0.0
         if free is not None:
             gradient = self.gradient(W, image, b) + pull.apply(W)
-            shift = self._free_step(gradient, free, pull)
+            shift, left = self._free_step(gradient, free, pull)
             W = W + shift
             image = self.image(W)
             b = self.intercept(W, image)
@@ -141,27 +145,57 @@ class MomentsTerm(DataTerm):
         along_y = float(np.vdot(W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
         if self.fit_intercept and self.intercept_alpha:
             fit += float(gb @ gb) / (2 * self.intercept_alpha)
-        return DualPoint(
+        point = DualPoint(
             self.gradient(W, image, b), gb, shift, lambda theta: -(theta**2) * fit - theta * along_y
         )
+        point.left, point.rounding = left, self._rounding(W)
+        return point
 
     def _free_step(self, gradient, free, pull):
         if pull.matrix is None and self.n_features <= DENSE_FEATURES:
             if free.shape[1] == 1 and np.ptp(free) == 0:
-                return shared_step(self.shared_curvature, gradient, pull.mean)
+                return shared_step(self.shared_curvature, gradient, pull.mean, self.along)
             pooled = self.fit_intercept and self.intercept_alpha
             if pull.is_ridge and not pooled and (np.count_nonzero(free, axis=1) <= 1).all():
                 return self._separate_steps(gradient, free, pull.mean)
-        return iterated_step(lambda V: self.curvature(V) + pull.apply(V), gradient, free)
+        return iterated_step(lambda V: self.curvature(V) + pull.apply(V), gradient, free, self.along)
+
+    def along(self, V):
+        """<V, H V> where its digits are lost in the moments: from the rows, else the least it can be."""
+        mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
+        squares = (
+            np.einsum("djj->dj", self.stats.xx) + self.stats.weight[: len(self.stats.xx), None] * mean**2
+        )
+        rounding = self.scale @ (ROUNDING * (np.abs(V) * np.sqrt(squares)).sum(axis=1)) ** 2
+        if self.data is None:
+            return np.sqrt(rounding * (self.scale @ ((np.abs(V) * np.sqrt(squares)).sum(axis=1) ** 2)))
+        image, weight = self.data.forward(V), np.broadcast_to(self.data.weight, self.data.y.shape)
+        if self.fit_intercept:
+            image = image - self.data.spread(self.data.task_sums(weight * image) / self.totals)
+        bend = float((weight * image**2).sum())
+        return bend if bend > rounding else 0.0
+
+    def _rounding(self, W):
+        """What rounding of the moments can do to the objective, where it is more than the last digits."""
+        sizes = np.sqrt(np.einsum("djj->dj", self.stats.xx))
+        most = np.finfo(float).eps * float(self.scale @ (np.abs(W) * sizes).sum(axis=1) ** 2)
+        return most if most > NOTICED * self.yy.sum() else 0.0
 
     def _separate_steps(self, gradient, free, ridge):
         """The same where no two directions share a task: a system for each."""
-        out = np.zeros(self.shape)
+        out, total = np.zeros(self.shape), 0.0
         for column in free.T:
             tasks = np.flatnonzero(column)
             H = self._mean_block(tasks, column[tasks] ** 2) + ridge * np.eye(self.n_features)
-            out[tasks] = np.outer(column[tasks], solved(H, -column[tasks] @ gradient[tasks]))
-        return out
+
+            def along(v, tasks=tasks, weights=column[tasks]):
+                V = np.zeros(self.shape)
+                V[tasks] = np.outer(weights, v)
+                return self.along(V)
+
+            step, left = solved(H, -column[tasks] @ gradient[tasks], along)
+            out[tasks], total = np.outer(column[tasks], step), total + left
+        return out, total
 
     def _mean_block(self, tasks, weights):
         """Weighted sum of the curvatures of some tasks (n_features, n_features)."""

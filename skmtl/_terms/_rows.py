@@ -11,6 +11,8 @@ from ._columns import DesignPool, fresh_gram, make_pool
 
 ROUNDING = 4e-16  # of a sum
 
+ALONG = 64 * np.finfo(float).eps  # rounding of a predictor, relative to its terms
+STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
 
@@ -74,9 +76,7 @@ class RowsTerm(DataTerm):
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
-        X, weight = self.data.pooled_design()
-        squares = X.multiply(X).sum(axis=1) if issparse(X) else np.einsum("ij,ij->i", X, X)
-        return self.n_outputs * float(weight @ np.ravel(squares))
+        return self.n_outputs * float(self.squares.sum())
 
     # --- the squared loss on few columns, for coordinate descent ---
 
@@ -320,39 +320,57 @@ class RowsTerm(DataTerm):
         settle again.
         """
         eta = self.predictor(image, b)
-        u, bend = self._slopes(eta), self._bend(eta)
-        shift, settled = np.zeros(self.shape), bool(np.isfinite(u).all())
-        for _ in range(self.rounds if settled else 0):
+        slopes, bend = self._slopes(eta), self._bend(eta)
+        straight = free is not None and self._straight(bend)
+        found = self._feasible(slopes, bend, b, W, free, pull, self.rounds, straight)
+        if found is None and straight:  # nothing moves the slopes of such rows but a parabola above the loss
+            above = self.weight * self.loss.majorant(self.data.y, eta)
+            found = self._feasible(slopes, above, b, W, free, pull, STRAIGHT_ROUNDS, straight)
+        if found is None:  # only the trivial point is known to be feasible
+            found = np.zeros_like(slopes), np.zeros(self.shape), np.zeros(self.shape), 0.0
+        u, shift, gradient, left = found
+        point = self._dual_point(u, shift, gradient)
+        point.left = left
+        return point
+
+    def _feasible(self, u, bend, b, W, free, pull, n_rounds, straight):
+        """Slopes, the shift of W they belong to, their gradient and what is left to gain; None: none found."""
+        shift, left = np.zeros(self.shape), 0.0
+        for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
-                step = self._free_step(bend, self.back(u) + pull.apply(W + shift), free, pull)
+                step, left = self._free_step(bend, self.back(u) + pull.apply(W + shift), free, pull)
                 shift, u = shift + step, u + self._times(bend, self.image(step))
             u, bend, rounds = self._balanced(u, bend, b)
-            settled = rounds == 1 or (free is None and rounds > 0)
-            if settled:
-                break
-        if settled and free is not None:
-            settled = self._vanishes(free.T @ (self.back(u) + pull.apply(W + shift)), u, free)
-        if not settled:  # only the trivial point is known to be feasible
-            u, shift = np.zeros_like(u), np.zeros(self.shape)
-        return self._dual_point(u, shift)
+            if rounds == 1 or (free is None and rounds > 0):
+                gradient = self.back(u)
+                if straight and not self._vanishes(free.T @ (gradient + pull.apply(W + shift)), u, free):
+                    return None
+                return u, shift, gradient, left
+        return None
+
+    def _straight(self, bend):
+        """Whether the loss of some row is straight, so that Newton steps may end no gradient."""
+        pointwise = isinstance(bend, np.ndarray) and bend.shape == np.shape(self.weight * self.data.y)
+        return (
+            pointwise and np.isfinite(self.loss.curvature) and bool(((bend == 0) & (self.weight > 0)).any())
+        )
 
     def _vanishes(self, left, u, free):
-        """Whether gradients along free directions are rounding: where rows are straight no step ends them."""
-        spread = self._unweighted(u) * u
-        size = np.sqrt(self.data.task_sums(spread if self.n_outputs == 1 else spread.sum(axis=-1)))
-        most = np.abs(free).T @ (self._sizes * size[:, None])
+        """Whether gradients along free directions are rounding."""
+        size = np.sqrt(self.data.task_sums(self._unweighted(u) * u))
+        most = np.abs(free).T @ (np.sqrt(self.squares) * size[:, None])
         return bool((np.abs(left) <= FREE * most + TINY).all())
 
     @cached_property
-    def _sizes(self):
-        """Roots of the weighted sums of squares of the features, of the shape of W."""
+    def squares(self):
+        """Weighted sums of squares of the features in every task, (n_tasks, n_features of X)."""
         out = np.zeros((self.n_tasks, self.data.n_features))
         for X, weight, _, tasks in self.data.designs():
             squares = X.multiply(X).T @ weight if issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
             out[tasks] = self.scale[tasks, None] * squares
-        return np.tile(np.sqrt(out), self.n_outputs)
+        return out
 
-    def _dual_point(self, u, shift):
+    def _dual_point(self, u, shift, gradient):
         gb = self.data.task_sums(u)
         tied = self.fit_intercept and self.intercept_alpha > 0
         own = float(np.vdot(gb, gb)) / (2 * self.intercept_alpha) if tied else 0.0
@@ -362,7 +380,7 @@ class RowsTerm(DataTerm):
         def negative_conjugate(theta):
             return -self._conjugate(theta, u, slope) - theta**2 * own
 
-        return DualPoint(self.back(u), gb, shift, negative_conjugate)
+        return DualPoint(gradient, gb, shift, negative_conjugate)
 
     def _unweighted(self, u):
         """u over the weights; a missing label is no constraint."""
@@ -396,8 +414,22 @@ class RowsTerm(DataTerm):
         """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
         if free.shape[1] == 1 and pull.matrix is None and self.n_features <= DENSE_FEATURES:
             model = self.data.reweighted(self.data.y, np.broadcast_to(bend, self.data.y.shape))
-            return shared_step(self._shared_curvature(model), gradient, pull.mean)
-        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free)
+            return shared_step(self._shared_curvature(model), gradient, pull.mean, self._along(bend))
+        own = self._along(bend)
+        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free, own)
+
+    def _along(self, bend):
+        """<V, H V> as a function: where a Hessian holds its rounding only, by squares of predictors."""
+
+        def along(V):
+            image = self.image(V)
+            followed = self._settle(bend, self.data.task_sums(self._times(bend, image)))
+            change = image + self.data.spread(followed)
+            found = float(np.vdot(change, self._times(bend, change)))
+            most = (np.abs(V) * np.tile(np.sqrt(self.squares), self.n_outputs)).sum(axis=1)
+            return found if found > (ALONG * most.max()) ** 2 else 0.0
+
+        return along
 
     @property
     def shared_curvature(self):

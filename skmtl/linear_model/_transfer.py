@@ -333,7 +333,7 @@ class CodeTerm(FactorTerm):
             np.zeros(self.shape),
             found.negative_conjugate,
         )
-        point.limit = found.limit
+        point.limit, point.left = found.limit, found.left
         return point
 
 

@@ -4,7 +4,6 @@ from itertools import islice
 
 import numpy as np
 from scipy import linalg
-from scipy.sparse import issparse
 
 from .._terms import DENSE_FEATURES, MomentsTerm
 from .._terms._base import units
@@ -414,8 +413,5 @@ def _rotated_kernel_inverse(term, quadratic):
 
 def diagonal_inverse(term, shift):
     """Inverse of the diagonal of the Hessian (uncentred, an upper bound)."""
-    D = np.repeat(shift[:, None], term.n_features, axis=1)
-    for X, weight, _, tasks in term.data.designs():
-        squares = X.multiply(X).T @ weight if issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
-        D[tasks] += np.outer(term.data.scale[tasks], squares)
+    D = shift[:, None] + term.squares
     return lambda R: R / np.where(D > 0, D, 1.0)

@@ -15,7 +15,6 @@ FEW = 15  # of them up to which the next direction keeps the preconditioner of t
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 EXACT = 1e-16  # such a share that leaves nothing to do
-LIFT = 0.1  # share of the greatest curvature of a loss, for rows where it is straight
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -25,15 +24,17 @@ def newton(problem, parts, max_iter, target):
     Each step is a squared-loss problem on the same rows, solved no further than the gap that is left
     asks for.
     """
-    term, W, lift = problem.term, parts[0], 0.0
+    term, W = problem.term, parts[0]
+    above, failures = 0, 0  # steps left that parabolas above the loss lead; how often a step has failed
     directions, gap, first = _Directions(term, problem.parts[0].quadratic), 0.0, None
     _, _, b, objective = problem.evaluate([W])
     for n_iter in range(1, max_iter + 1):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
-        gradient, direction = directions.find(W, b, share, lift)
-        step, slope = 1.0, float(np.vdot(gradient, direction))
+        gradient, direction = directions.find(W, b, share, above > 0)
+        slope = float(np.vdot(gradient, direction))
+        step = 1.0 if slope < 0 else 0.0
         while step > SHORTEST_STEP:
             new = W + step * direction
             _, _, b_new, value = problem.evaluate([new], b)
@@ -45,11 +46,11 @@ def newton(problem, parts, max_iter, target):
         first = gap if first is None else first
         yield n_iter, [W], known
         if step > SHORTEST_STEP:
-            lift = 0.0
-        elif lift or not np.isfinite(term.loss.curvature):  # no descent left in floating point
+            above = max(above - 1, 0)
+        elif above or not np.isfinite(term.loss.curvature):  # no descent left in floating point
             return
         else:
-            lift = LIFT
+            above, failures = 2**failures, failures + 1
 
 
 class _Directions:
@@ -59,19 +60,19 @@ class _Directions:
         self.term, self.quadratic = term, quadratic
         self.precondition, self.left = None, MANY  # conjugate gradient steps with the cheapest
 
-    def find(self, W, b, share, lift):
+    def find(self, W, b, share, above):
         """The gradient, and -H^-1 gradient up to a share of the decrease that it promises.
 
-        With a lift no row bends less than this share of what its loss does at most: a loss that is straight
-        in places has no other direction there.
+        `above` asks for that of parabolas above the loss: where it is straight in places, its own curvature
+        leads nowhere.
         """
         term, image = self.term, self.term.image(W)
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
         eta = term.predictor(image, b)
-        if lift:
-            model, self.precondition = term.quadratic_model(eta), None
-            least = lift * term.loss.curvature * term.weight
-            model = self._term(model.reweighted(model.y, np.maximum(model.weight, least)))
+        if above:
+            self.precondition, K = None, term.n_outputs
+            bend = term.loss.majorant(term.data.y, eta) if K == 1 else term.loss.curvature
+            model = self._term(term.data.reweighted(term.data.y, term.weight * bend))
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             steps = conjugate_gradients(
                 self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V)), inverse, -gradient

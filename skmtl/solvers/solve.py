@@ -380,7 +380,8 @@ def _start(problem):
     if len(parts) > 1 and isinstance(last, Shared) and isinstance(problem.term, MomentsTerm):
         W, image, b, _ = problem.evaluate(parts)  # the pooled model: one system, whatever the units
         strength = problem.ridge + last.alpha
-        parts[-1] = shared_step(problem.term.shared_curvature, problem.term.gradient(W, image, b), strength)
+        gradient = problem.term.gradient(W, image, b)
+        parts[-1], _ = shared_step(problem.term.shared_curvature, gradient, strength)
     return parts
 
 
