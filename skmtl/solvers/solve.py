@@ -30,7 +30,7 @@ SOLVERS = {
     "newton": newton, "alternating": alternating,
 }  # fmt: skip
 PATIENCE, PATIENCE_OF_ROUNDS = 500, 100  # iterations before the measure is looked at
-SETTLED = 1e-12  # relative change of an objective that is none
+SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 PROGRESS = 0.99  # share of the measure that is left after as many iterations again: it no longer falls
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
@@ -298,7 +298,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
 
 def _followed(problem, name, parts, iterates, every, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
-    b, history, n_iter, reached, stop, progress = None, [], 0, np.inf, False, _Progress(name, problem.certified)
+    b, history, n_iter, reached, stop, progress = None, [], 0, np.inf, False, _Progress(name, problem)
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -329,9 +329,10 @@ class _Progress:
     Without a certificate the objective is looked at as well: on the way out of a saddle only that falls.
     """
 
-    def __init__(self, name, certified):
+    def __init__(self, name, problem):
         self.n_iter, self.last = PATIENCE if name != "alternating" else PATIENCE_OF_ROUNDS, None
-        self.certified = certified
+        term, self.certified = problem.term, problem.certified
+        self.least = term.totals.sum() * term.loss.rounding(SETTLED, term.y_size)
 
     def ended(self, history):
         """Whether it has not fallen since the last look."""
@@ -342,7 +343,7 @@ class _Progress:
         self.n_iter, self.last = history[-1][0], (best, lowest)
         if last is None or best < PROGRESS * last[0]:
             return False
-        return self.certified or not lowest < last[1] - SETTLED * abs(last[1])
+        return self.certified or not lowest < last[1] - self.least
 
 
 def _faint(problem, objective, b, gap):
