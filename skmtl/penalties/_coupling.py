@@ -122,9 +122,8 @@ class TaskQuadratic:
         values, vectors = np.linalg.eigh(Q + (1.0 + 2.0 * np.abs(Q).sum(axis=1).max()) * null @ null.T)
         k = T - null.shape[1]
         values = np.append(np.maximum(values[:k], 0.0), np.zeros(T - k))
-        return values + ridge, np.hstack(
-            [vectors[:, :k], null]
-        )  # a ridge is not lost next to a huge strength
+        # a ridge is not lost next to a huge strength
+        return values + ridge, np.hstack([vectors[:, :k], null])
 
     @cached_property
     def laplacian(self):
@@ -220,9 +219,11 @@ class Laplacian:
 
     @classmethod
     def of(cls, M):
-        """The form, None if M is not of the kind."""
-        if not sparse.issparse(M) and (M > 0).sum() > np.count_nonzero(M.diagonal()):
-            return None
+        """The form, None if M is not of the kind, or an array without differences of tasks."""
+        if not sparse.issparse(M):
+            n_entries, n_own = np.count_nonzero(M), np.count_nonzero(M.diagonal())
+            if n_entries == n_own or (M > 0).sum() > n_own:
+                return None
         M = sparse.csc_array(M, copy=True)
         M.eliminate_zeros()
         off = M - sparse.diags_array(M.diagonal())

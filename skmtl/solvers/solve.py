@@ -353,9 +353,19 @@ def _faint(problem, objective, b, gap):
     """
     if type(problem) is not Problem or problem.smooth:
         return False
-    first = problem.parts[0]
-    alone = first.rough is None and not first.quadratic  # it costs nothing, so that the others are zero
-    return alone or 0 <= objective - gap < FAINT * objective
+    first, term = problem.parts[0], problem.term
+    if first.rough is None and not first.quadratic:  # it costs nothing, so that the others are zero
+        return True
+    if not 0 <= objective - gap < FAINT * objective:
+        return False
+    if _norms(problem) is not None:
+        return True
+    W = problem.zeros()[0]  # that dual objective may be below zero for others: what does a step cost?
+    image = term.image(W)
+    G = term.gradient(W, image, b)
+    bend = term.second_order(G, term.image(G), None if term.loss.quadratic else term.predictor(image, b))
+    step = float(np.vdot(G, G)) / bend if bend > 0 else 0.0
+    return problem.penalty_value([-step * G, *problem.zeros()[1:]]) < np.sqrt(FAINT) * objective
 
 
 def _without_norms(problem, max_iter, tol, callback, verbose):
