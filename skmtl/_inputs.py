@@ -54,9 +54,7 @@ def refuse_masked(values, name):
 def refuse_size(shape, what):
     """MemoryError, before it is asked for, that names an array of floats beyond the memory of the machine."""
     needed = 8 * math.prod(int(size) for size in shape)
-    if needed <= SURELY_THERE or "SC_PHYS_PAGES" not in getattr(
-        os, "sysconf_names", {}
-    ):  # not on all systems
+    if needed <= SURELY_THERE or "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # as on Windows
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed <= memory:

@@ -208,15 +208,12 @@ class TaskInputMixin:
                 "Expected array-like (array or non-string sequence), got None"
             )
         refuse_blocks(y, "y")
-        if not is_clean(y):
+        clean = is_clean(y)
+        if not clean:
             y = check_array(
-                as_target(y),
-                ensure_2d=False,
-                dtype=None,
-                ensure_all_finite=False,
-                input_name="y",
-                estimator=self,
-            )
+                as_target(y), ensure_2d=False, dtype=None, ensure_all_finite=False,
+                input_name="y", estimator=self,
+            )  # fmt: skip
         if y.ndim == 2 and has_rows_of_tasks:
             if y.shape[1] > 1:
                 raise ValueError(
@@ -230,6 +227,8 @@ class TaskInputMixin:
                 stacklevel=4,
             )
             y = y.ravel()
+        if clean:
+            return y
         if y.ndim == 1 and missing_labels(y).any():
             raise ValueError(
                 "Input y contains NaN (or None). With one label per row drop the row; "

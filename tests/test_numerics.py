@@ -220,7 +220,11 @@ def nearly_collinear():
 @pytest.mark.parametrize("X, y", [pytest.param(*rest, id=name) for name, *rest in nearly_collinear()])
 @pytest.mark.parametrize(
     "model",
-    [MultiTaskLasso(0.0), MeanRegularizedRegressor(0.0, mean_alpha=0.0), TraceNormRegressor(1e-16)],
+    [
+        MultiTaskLasso(0.0, max_iter=500),
+        MeanRegularizedRegressor(0.0, mean_alpha=0.0),
+        TraceNormRegressor(1e-16, max_iter=500),
+    ],
     ids=lambda model: type(model).__name__,
 )
 def test_nearly_collinear_features_are_fitted_or_said(model, X, y):
