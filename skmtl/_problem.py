@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg
 
 from .penalties import Positive, Ridge, Shared
-from .penalties._coupling import TaskQuadratic
+from .penalties._quadratic import TaskQuadratic
 
 
 class Part:

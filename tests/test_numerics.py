@@ -24,7 +24,7 @@ from skmtl._problem import Problem
 from skmtl._terms import make_term
 from skmtl.losses import Huber, SquaredError
 from skmtl.penalties import L2, Features, Ridge
-from skmtl.penalties._coupling import TaskQuadratic
+from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data
 from skmtl.solvers.direct import make_preconditioner
 

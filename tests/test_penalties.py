@@ -36,8 +36,8 @@ from skmtl.penalties import (
     Tree,
     VectorFunction,
 )
-from skmtl.penalties._coupling import TaskQuadratic
 from skmtl.penalties._placement import singular_values
+from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data
 from skmtl.solvers.solve import make_problem
 

@@ -15,8 +15,8 @@ from skmtl import (
 )
 from skmtl._terms import MomentsTerm, RowsTerm, make_term
 from skmtl.losses import Logistic, SquaredError
-from skmtl.penalties import Coupling, Ridge, _coupling
-from skmtl.penalties._coupling import TaskQuadratic
+from skmtl.penalties import Coupling, Ridge, _quadratic
+from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import direct, make_task_data, newton, solve
 
 
@@ -90,7 +90,7 @@ def test_large_graph_equals_its_eigenvectors(name, ridge, monkeypatch, rng):
 
     dense, G = quadratic(), rng.normal(size=(60, 5))
     assert dense.graph is None
-    monkeypatch.setattr(_coupling, "DENSE_TASKS", 0)
+    monkeypatch.setattr(_quadratic, "DENSE_TASKS", 0)
     large = quadratic()
     assert large.graph is not None
     N, M = dense.null_space(), large.null_space()
@@ -118,7 +118,7 @@ def test_inverse_without_a_matrix(deviations, mean, rng):
 
 
 def test_what_is_no_graph_is_left_to_eigenvectors(monkeypatch):
-    monkeypatch.setattr(_coupling, "DENSE_TASKS", 0)
+    monkeypatch.setattr(_quadratic, "DENSE_TASKS", 0)
     M = sparse.csr_array(np.diag(np.full(20, 2.0)) + np.diag(np.ones(19), 1) + np.diag(np.ones(19), -1))
     assert TaskQuadratic(20, matrix=M).graph is None  # positive entries off the diagonal
     assert TaskQuadratic(20, matrix=M.toarray()).graph is None
@@ -182,7 +182,7 @@ def test_rows_sorted_by_task_are_not_copied():
 @pytest.mark.parametrize("fill", [0, 100], ids=["components", "all"])
 @pytest.mark.parametrize("name", ["chain", "parts", "random"])
 def test_graph_by_conjugate_gradients(name, fill, large, monkeypatch):
-    monkeypatch.setattr(_coupling, "DENSE_TASKS", 0 if large else 300)
+    monkeypatch.setattr(_quadratic, "DENSE_TASKS", 0 if large else 300)
     monkeypatch.setattr(direct, "FILL", fill)
     X, y, tasks = stacked_problem([12] * 60, 5)
     data = make_task_data(X, y, tasks)

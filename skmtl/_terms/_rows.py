@@ -334,7 +334,7 @@ class RowsTerm(DataTerm):
         return point
 
     def _feasible(self, u, bend, b, W, free, pull, n_rounds, straight):
-        """Slopes, the shift of W they belong to, their gradient and what is left to gain; None: none found."""
+        """Slopes, the shift of W they belong to, their gradient, what is left to gain; None: none found."""
         shift, left = np.zeros(self.shape), 0.0
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:

@@ -15,8 +15,8 @@ from .._tasks import all_or_nothing
 from .._terms import make_term
 from .._terms._base import DualPoint
 from ..penalties import Clusters, Factorized, InfConv
-from ..penalties._coupling import TaskQuadratic
 from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
+from ..penalties._quadratic import TaskQuadratic
 from ..solvers.alternating import FactorTerm
 from ..solvers.solve import run
 

@@ -1,7 +1,7 @@
 """Penalties on the coefficient matrix W: placements of vector functions, couplings, combinations."""
 
-from ._base import Penalty
-from ._combine import InfConv, Positive, Sum
+from ._base import Penalty, Sum
+from ._combine import InfConv, Positive
 from ._concave import MCP, SCAD, CappedL1, SqrtL1
 from ._coupling import Coupling, Ridge, Shared
 from ._learned import Clusters, Factorized

@@ -1,7 +1,12 @@
-"""What every penalty can do; everything but `value` and `prox` has a default that follows from them."""
+"""What every penalty can do, and sums of them; all but `value` and `prox` has a default that follows."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+
+from ._quadratic import TaskQuadratic
 
 
 class Penalty(BaseEstimator):
@@ -94,8 +99,6 @@ class Penalty(BaseEstimator):
         return other.set_params(alpha=other.alpha * factor)
 
     def __add__(self, other):
-        from ._combine import Sum
-
         if not isinstance(other, Penalty):
             return NotImplemented
         parts = [part._flat() if isinstance(part, Sum) else [part] for part in (self, other)]
@@ -132,3 +135,90 @@ class _Scaled(Penalty):
 
     def for_classes(self, n_classes):
         return _Scaled(self.penalty.for_classes(n_classes), self.factor)
+
+
+def surrogates(penalties):
+    """The penalties with those that are not convex replaced, or None if one has no replacement."""
+    found = [penalty if penalty.convex else penalty.surrogate() for penalty in penalties]
+    return None if None in found else found
+
+
+@dataclass(eq=False, repr=False)
+class Sum(Penalty):
+    """Sum of penalties, written ``a + b``: quadratic ones and at most one that is not.
+
+    Parameters
+    ----------
+    terms : sequence of Penalty
+        A sum of two non-smooth penalties has no known prox and is refused.
+
+    Raises
+    ------
+    ValueError
+        When used, if more than one term is not smooth, or a term is an `InfConv`.
+    """
+
+    terms: Any
+
+    def _flat(self):
+        for term in self.terms:
+            yield from term._flat() if isinstance(term, Sum) else (term,)
+
+    def split(self):
+        """The penalty as (its non-smooth term or None, list of its quadratic terms)."""
+        rough = [term for term in self._flat() if not term.smooth]
+        if len(rough) > 1:
+            names = " + ".join(type(term).__name__ for term in rough)
+            raise ValueError(
+                f"{names}: a sum may hold only one non-smooth penalty. "
+                "To give each its own part of W use InfConv."
+            )
+        if rough and len(rough[0].parts()) > 1:
+            raise ValueError("an InfConv cannot be a term of a sum; put the other terms into its parts.")
+        return (rough[0] if rough else None), [term for term in self._flat() if term.smooth]
+
+    @property
+    def smooth(self):
+        """Whether all terms are quadratic."""
+        return all(term.smooth for term in self.terms)
+
+    @property
+    def convex(self):
+        """Whether all terms are convex."""
+        return all(term.convex for term in self.terms)
+
+    def value(self, W):
+        """Omega(W)."""
+        return sum(term.value(W) for term in self.terms)
+
+    def quadratic(self, n_tasks):
+        """The sum of the quadratic terms."""
+        return TaskQuadratic.of(self.split()[1], n_tasks)
+
+    def prox(self, W, step):
+        """The exact prox, where the quadratic terms are ridges: shrink after the prox of the other."""
+        rough, _ = self.split()
+        quadratic = self.quadratic(len(W))
+        if not quadratic.is_ridge:
+            if rough is not None:
+                raise ValueError("the prox of a non-smooth penalty plus a Coupling is not known.")
+            return quadratic.prox(W, step)
+        shrink = 1.0 + step * quadratic.mean
+        return W / shrink if rough is None else rough.prox(W / shrink, step / shrink)
+
+    def scaled(self, factor):
+        """The penalty times a factor, as a new object."""
+        return Sum([term.scaled(factor) for term in self.terms])
+
+    def surrogate(self):
+        """The sum with convex surrogates of its terms."""
+        terms = None if self.convex else surrogates(self.terms)
+        return None if terms is None else Sum(terms)
+
+    def for_classes(self, n_classes):
+        """The sum of the terms for several classes."""
+        return Sum([term.for_classes(n_classes) for term in self.terms])
+
+    def is_norm(self, shape):
+        """A sum with a quadratic term is not a norm."""
+        return False

@@ -11,8 +11,8 @@ from itertools import product
 
 import numpy as np
 
-from ._base import Penalty
-from ._combine import Positive, Sum
+from ._base import Penalty, Sum
+from ._combine import Positive
 from ._coupling import Shared, SmoothPenalty
 from ._learned import Clusters
 from ._ordered import Fused

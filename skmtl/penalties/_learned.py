@@ -8,7 +8,8 @@ import sklearn
 from sklearn.utils import check_random_state
 
 from ._base import Penalty
-from ._coupling import SmoothPenalty, TaskQuadratic
+from ._coupling import SmoothPenalty
+from ._quadratic import TaskQuadratic
 
 
 @dataclass(eq=False, repr=False)

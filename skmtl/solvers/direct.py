@@ -7,7 +7,7 @@ from scipy import linalg
 
 from .._terms import DENSE_FEATURES, MomentsTerm
 from .._terms._base import units
-from ..penalties._coupling import reciprocal
+from ..penalties._quadratic import reciprocal
 from ..statistics import loop_pays
 
 CHECK_EVERY = 10  # conjugate gradient steps between certificates at the latest

@@ -5,8 +5,8 @@ from scipy.sparse import issparse
 
 from .._terms import MomentsTerm, RowsTerm
 from ..penalties import L1, Shared, Spectrum
-from ..penalties._coupling import TaskQuadratic
 from ..penalties._placement import singular_values
+from ..penalties._quadratic import TaskQuadratic
 from ..statistics import TaskStatistics
 from .coordinate import checked
 from .direct import KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner

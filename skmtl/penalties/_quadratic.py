@@ -1,0 +1,296 @@
+"""Quadratic forms over tasks, 1/2 tr(W' Q W), with what solvers ask of them."""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
+
+DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
+MOST_EDGES = 100_000  # of which differences are taken one by one
+WEAK = 1e4  # strength up to which a product with a graph need not take differences first
+SINGULAR = 1e-12  # eigenvalues below, relative to the largest, are zero
+
+
+class TaskQuadratic:
+    """The quadratic form 1/2 tr(W' Q W) with Q = deviations (I - P) + mean P + matrix, P = 11'/T.
+
+    The first two terms are numbers: they cost nothing at any number of tasks, and neither loses
+    digits when the other is large.
+    """
+
+    def __init__(self, n_tasks, deviations=0.0, mean=0.0, matrix=None):
+        self.n_tasks, self.deviations, self.mean, self.matrix = n_tasks, deviations, mean, matrix
+
+    @classmethod
+    def of(cls, penalties, n_tasks):
+        """The sum of smooth penalties."""
+        total = cls(n_tasks)
+        for penalty in penalties:
+            total = total + penalty.quadratic(n_tasks)
+        return total
+
+    def __add__(self, other):
+        matrices = [q.matrix for q in (self, other) if q.matrix is not None]
+        matrix = sum(matrices[1:], start=matrices[0]) if matrices else None
+        return TaskQuadratic(self.n_tasks, self.deviations + other.deviations, self.mean + other.mean, matrix)
+
+    def __bool__(self):
+        return bool(self.deviations or self.mean or self.matrix is not None)
+
+    @property
+    def is_ridge(self):
+        """Whether Q is a multiple of the identity."""
+        return self.matrix is None and (self.deviations == self.mean or self.n_tasks == 1)
+
+    @property
+    def level(self):
+        """Largest eigenvalue of the first two terms."""
+        return self.mean if self.n_tasks == 1 else max(self.deviations, self.mean)
+
+    @cached_property
+    def norm(self):
+        """An upper bound of the largest eigenvalue."""
+        return self.level + (0.0 if self.matrix is None else float(abs(self.matrix).sum(axis=1).max()))
+
+    def apply(self, W):
+        """Q W."""
+        if self.is_ridge:
+            return self.mean * W
+        out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
+        return out if self.matrix is None else out + self._along_matrix(W)
+
+    def times(self, W):
+        """Q W, at weak strengths by the quickest way: their rounding is that of the data."""
+        if self.is_ridge or self.laplacian is None or self.norm > WEAK:
+            return self.apply(W)
+        out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
+        return out + self.matrix @ W
+
+    def value(self, W):
+        """1/2 tr(W' Q W)."""
+        if self.is_ridge:
+            return 0.5 * self.mean * float(np.vdot(W, W))
+        # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
+        center, total = W.mean(axis=0), 0.0
+        if self.deviations:
+            total += self.deviations * float((deviations(W) ** 2).sum())
+        if self.mean:
+            total += self.mean * self.n_tasks * float(center @ center)
+        if self.matrix is None:
+            return 0.5 * total
+        if self.laplacian is None:
+            return 0.5 * (total + float(np.vdot(W, self._along_matrix(W))))
+        return 0.5 * (total + self.laplacian.twice_value(W))
+
+    def prox(self, W, step):
+        """(I + step Q)^-1 W."""
+        values, vectors = self.eigenvectors()
+        return vectors @ ((vectors.T @ W) / (1.0 + step * values)[:, None])
+
+    def diagonal(self):
+        """Diagonal of Q, shape (n_tasks,)."""
+        T = self.n_tasks
+        own = np.full(T, self.deviations * (1 - 1 / T) + self.mean / T)
+        return own if self.matrix is None else own + self.matrix.diagonal()
+
+    def eigenvectors(self):
+        """Eigenvalues (n_tasks,) and orthonormal eigenvectors (n_tasks, n_tasks) of Q."""
+        return self._eigenvectors
+
+    @cached_property
+    def _eigenvectors(self):
+        T, ridge = self.n_tasks, self.mean if self.deviations == self.mean else 0.0
+        Q = np.zeros((T, T))
+        if not ridge:
+            P = np.full((T, T), 1 / T)
+            Q = self.deviations * (np.eye(T) - P) + self.mean * P
+        if self.matrix is not None:
+            Q = Q + (self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix)
+        if self.laplacian is None or self.deviations != self.mean:
+            values, vectors = np.linalg.eigh(Q)
+            values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
+            return values + ridge, vectors
+        # what the graph leaves free is known exactly: it is lifted above the rest, and put in its place
+        null = self.laplacian.null.toarray()
+        values, vectors = np.linalg.eigh(Q + (1.0 + 2.0 * np.abs(Q).sum(axis=1).max()) * null @ null.T)
+        k = T - null.shape[1]
+        values = np.append(np.maximum(values[:k], 0.0), np.zeros(T - k))
+        # a ridge is not lost next to a huge strength
+        return values + ridge, np.hstack([vectors[:, :k], null])
+
+    @cached_property
+    def laplacian(self):
+        """The matrix as a `Laplacian`, None where it is none."""
+        return None if self.matrix is None else Laplacian.of(self.matrix)
+
+    def _along_matrix(self, W):
+        """matrix @ W."""
+        return self.matrix @ W if self.laplacian is None else self.laplacian.apply(W)
+
+    @cached_property
+    def graph(self):
+        """Q as a `GraphQuadratic` where it is large and sparse, else None."""
+        large = self.n_tasks > DENSE_TASKS and sparse.issparse(self.matrix) and self.laplacian is not None
+        if (
+            not large
+            or self.deviations != self.mean
+            or self.matrix.nnz - self.n_tasks > 0.1 * self.n_tasks**2
+        ):
+            return None
+        return GraphQuadratic(self.laplacian, self.mean)
+
+    def null_space(self):
+        """Orthonormal columns N (n_tasks, k) with Q N = 0, or None."""
+        T = self.n_tasks
+        if self.graph is not None:
+            N = self.graph.null.toarray()
+            return N if N.shape[1] else None
+        if self.matrix is not None:
+            values, vectors = self.eigenvectors()
+            return vectors[:, values == 0] if (values == 0).any() else None
+        if T == 1 or self.deviations == self.mean:
+            return np.eye(T) if self.mean == 0 else None
+        if self.deviations == 0:
+            return linalg.null_space(np.ones((1, T)))
+        return np.full((T, 1), T**-0.5) if self.mean == 0 else None
+
+    def shifted_inverse(self, levels):
+        """R -> V with (Q + levels_j I) V[:, j] = R[:, j] in every column j; zero where that is singular."""
+        if self.graph is not None:
+            return lambda R: self.graph.solve(R, levels)
+        if self.matrix is None:
+            away, along = (reciprocal(number + levels) for number in (self.deviations, self.mean))
+            return lambda R: (R - (center := R.mean(axis=0))) * away + center * along
+        values, vectors = self.eigenvectors()
+        weight = reciprocal(values[:, None] + levels)
+        return lambda R: vectors @ (weight * (vectors.T @ R))
+
+    def conjugate(self, G):
+        """1/2 tr(G' Q^+ G): the Fenchel conjugate for G without a component in the null space."""
+        if self.graph is not None:
+            return 0.5 * float(np.vdot(G, self.graph.solve(G, np.zeros(G.shape[1]))))
+        if self.matrix is not None:
+            values, vectors = self.eigenvectors()
+            sizes = ((vectors.T @ G) ** 2).sum(axis=1)
+            return 0.5 * float((sizes[values > 0] / values[values > 0]).sum())
+        center = G.mean(axis=0)
+        total = 0.0
+        if self.mean > 0:
+            total += 0.5 * self.n_tasks * float(center @ center) / self.mean
+        if self.deviations > 0:
+            total += 0.5 * float(((G - center) ** 2).sum()) / self.deviations
+        return total
+
+
+def reciprocal(values):
+    """1 / values, zero for those that are rounding next to the largest of their row."""
+    floor = 10 * np.finfo(float).eps * values.shape[-1] * values.max(axis=-1, keepdims=True, initial=0.0)
+    return np.where(values > floor, 1.0 / np.where(values > 0, values, 1.0), 0.0)
+
+
+def deviations(W):
+    """W less its mean over tasks; of rows that are equal exactly zero."""
+    away = W - W[0]  # rounding in the mean must not be multiplied by a huge strength
+    return away - away.mean(axis=0)
+
+
+class Laplacian:
+    """A matrix with the form sum_{s<t} A_st ||w_s - w_t||^2 + sum_t d_t ||w_t||^2.
+
+    Differences are what a huge strength multiplies: taken first, they keep their digits. `components` is
+    a sparse array with one column, constant and of length 1, for each connected component of tasks; along
+    those in `null` the form vanishes.
+    """
+
+    def __init__(self, M, sums):
+        self.M, self.sums, T = M, sums, len(sums)
+        n_components, component = connected_components(M, directed=False)
+        size, top = np.bincount(component), np.zeros(n_components)
+        np.maximum.at(top, component, sums)
+        self.components = sparse.csc_array((size[component] ** -0.5, (np.arange(T), component)))
+        self.null = self.components[:, top == 0]
+
+    @classmethod
+    def of(cls, M):
+        """The form, None if M is not of the kind, or an array without differences of tasks."""
+        if not sparse.issparse(M):
+            n_entries, n_own = np.count_nonzero(M), np.count_nonzero(M.diagonal())
+            if n_entries == n_own or (M > 0).sum() > n_own:
+                return None
+        M = sparse.csc_array(M, copy=True)
+        M.eliminate_zeros()
+        off = M - sparse.diags_array(M.diagonal())
+        sums, size = M.sum(axis=1), abs(M).sum(axis=1)
+        sums = np.where(np.abs(sums) <= 4 * np.finfo(float).eps * size, 0.0, sums)
+        return None if off.max() > 0 or sums.min() < 0 else cls(M, sums)
+
+    @cached_property
+    def edges(self):
+        """Differences of the tasks of every edge, a sparse array (n_edges, n_tasks), and its weight."""
+        edges = sparse.triu(sparse.coo_array(self.M), 1)
+        place, sign = np.arange(edges.nnz), np.repeat([1.0, -1.0], edges.nnz)
+        ends = np.tile(place, 2), np.concatenate([edges.row, edges.col])
+        shape = edges.nnz, len(self.sums)
+        return sparse.csr_array((sign, ends), shape=shape), -edges.data
+
+    @cached_property
+    def first(self):
+        """The first task of the component of each task, itself where the form grows along all of it."""
+        own = np.repeat(np.arange(self.null.shape[1]), np.diff(self.null.indptr))
+        out = np.arange(len(self.sums))
+        out[self.null.indices] = self.null.indices[self.null.indptr[:-1]][own]
+        return out
+
+    def apply(self, W):
+        """M W."""
+        if self.M.nnz > MOST_EDGES:
+            return self.M @ (W - W[self.first])
+        differences, weight = self.edges
+        return differences.T @ ((differences @ W) * weight[:, None]) + self.sums[:, None] * W
+
+    def twice_value(self, W):
+        """tr(W' M W)."""
+        if self.M.nnz > MOST_EDGES:
+            away = W - W[self.first]
+            return float(np.vdot(away, self.M @ away))
+        differences, weight = self.edges
+        return float(weight @ ((differences @ W) ** 2).sum(axis=1) + self.sums @ (W**2).sum(axis=1))
+
+
+class GraphQuadratic:
+    """A sparse Laplacian plus a ridge: factorised where the other form finds eigenvectors."""
+
+    def __init__(self, laplacian, ridge):
+        self.Q = laplacian.M + ridge * sparse.eye_array(len(laplacian.sums), format="csc")
+        self.components, self.factors = laplacian.components, {}
+        self.flat, self.ridge = laplacian.null, ridge
+        self.null = self.flat if ridge == 0 else self.flat[:, :0]
+
+    @property
+    def fill(self):
+        """Numbers in a factor."""
+        return self._factor(0.0).nnz
+
+    def _factor(self, level):
+        """Factor of Q + level I; where that is singular a task of each flat component is tied down."""
+        if level not in self.factors:
+            extra, size = np.full(self.Q.shape[0], level), self.Q.diagonal().max() or 1.0
+            if level + self.ridge <= SINGULAR * size:
+                extra[self.flat.indices[self.flat.indptr[:-1]]] += size
+            self.factors[level] = splu(
+                sparse.csc_matrix(self.Q + sparse.diags_array(extra)),
+                permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True},
+            )  # fmt: skip
+        return self.factors[level]
+
+    def solve(self, R, levels):
+        """(Q + levels_j I)^-1 R[:, j] for each column; without a level, nothing along the null vectors."""
+        out, inverse = np.empty_like(R), reciprocal(levels + self.ridge)
+        for level in np.unique(levels):
+            at = levels == level
+            along = self.flat.T @ R[:, at]  # the form is the level there, whatever the strength of the graph
+            V = self._factor(level).solve(R[:, at] - self.flat @ along)
+            out[:, at] = V + self.flat @ (along * inverse[at] - self.flat.T @ V)
+        return out
