@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 import skmtl
 from skmtl import MeanRegularizedRegressor, MultiTaskLasso, MultiTaskRegressor, PathSearchCV, TaskStatistics
 from skmtl.penalties import L1, L2, Entries, Features, InfConv
-from skmtl.solvers.solve import SOLVERS
+from skmtl.solvers._solve import SOLVERS
 
 STACKED = make_layout("stacked", n_tasks=3, n=60, p=4)
 CLASSES = make_layout("stacked", n_tasks=3, n=60, p=4, classification=True)
@@ -55,7 +56,7 @@ def interrupted(monkeypatch):
 
     def switch():
         for name in SOLVERS:
-            monkeypatch.setitem(SOLVERS, name, solver)
+            monkeypatch.setitem(SOLVERS, name, replace(SOLVERS[name], iterates=solver))
 
     return switch
 
@@ -133,6 +134,8 @@ def test_an_interrupt_of_a_network():
 @pytest.mark.parametrize("name", task_estimators())
 def test_one_iteration_is_finite_and_says_so(name):
     model = estimators()[name](max_iter=1, tol=1e-12)
+    if name.startswith("LatentBasis"):
+        model.set_params(random_state=0)  # some starts are stationary, and then nothing is left to say
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.fit(**fit_args(name))

@@ -1,8 +1,10 @@
 """The house: who imports whom, how long things are, and that everything public is documented and tested."""
 
 import ast
+import graphlib
 import importlib
 import inspect
+import itertools
 import os
 import pkgutil
 import subprocess
@@ -76,6 +78,25 @@ def test_imports_point_upwards_only():
         ready = {room for room, targets in rest.items() if not targets & set(rest)}
         assert ready, f"a circle among {sorted(rest)}"
         rest = {room: targets for room, targets in rest.items() if room not in ready}
+
+
+def test_files_import_each_other_in_no_circle():
+    """Inside the rooms as well, wherever in a file the import stands."""
+    names = {name.removesuffix(".__init__") for _, name, _ in trees()}
+    graph = {}
+    for path, name, tree in trees():
+        package = set(itertools.accumulate(name.split(".")[:-1], "{}.{}".format))
+        found = {t if t in names else t.rpartition(".")[0] for t in imported(name, path, tree)}
+        graph[name] = found & names - package  # what is taken from a package is not taken from this file
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(names)
+
+
+def test_only_what_is_slow_or_optional_is_imported_late():
+    allowed = {"skmtl._kernels", "pandas", "matplotlib.pyplot"}
+    for path, name, tree in trees():
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            found = set(imported(name, path, function))
+            assert all(any(t.startswith(a) for a in allowed) for t in found), (name, found)
 
 
 def test_numba_is_imported_in_one_module_only():

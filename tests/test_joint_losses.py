@@ -22,7 +22,7 @@ from skmtl._terms import OutputsTerm, RootTerm, RowsTerm, make_term
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectrum
 from skmtl.solvers import make_task_data, solve
-from skmtl.solvers.solve import run
+from skmtl.solvers._solve import run
 
 K = 3
 LAYOUTS = ("stacked", "shared", "missing", "sparse", "weighted", "single")

@@ -19,7 +19,7 @@ from skmtl._terms import MomentsTerm, RowsTerm
 from skmtl.losses import SquaredError
 from skmtl.penalties import L2, Features, Penalty, Positive, Ridge, Shared
 from skmtl.solvers import make_task_data
-from skmtl.solvers.solve import run
+from skmtl.solvers._solve import run
 
 INTERCEPTS = {"free": {}, "none": {"fit_intercept": False}, "pooled": {"intercept_alpha": 0.7}}
 intercepts = pytest.mark.parametrize("options", INTERCEPTS.values(), ids=INTERCEPTS)

@@ -24,7 +24,7 @@ from skmtl import (
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, LInf, Ridge, SparseL2
 from skmtl.solvers import SolverResult, _descent, alpha_max, make_task_data, semismooth, solve
-from skmtl.solvers.solve import SOLVERS, choose_solver, make_problem
+from skmtl.solvers._solve import SOLVERS, choose_solver, make_problem
 
 REGRESSORS = {name: cls for name, cls in task_estimators().items() if not name.endswith("Classifier")}
 

@@ -8,7 +8,7 @@ from skmtl import DirtyRegressor, MixedTaskModel, TraceNormRegressor
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectrum, Tasks
 from skmtl.solvers import make_task_data, solve, splitting
-from skmtl.solvers.solve import choose_solver, make_problem
+from skmtl.solvers._solve import choose_solver, make_problem
 
 LOSS = SquaredError()
 ROUGH = {name: p for name, p in PENALTIES.items() if p.convex and not p.smooth}

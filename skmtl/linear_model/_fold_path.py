@@ -13,7 +13,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
-from ..solvers.solve import blas_threads
+from ..solvers._solve import blas_threads
 from ..statistics import TaskStatistics
 from ._fold_moments import FoldMoments, moment_scores
 from ._path import solutions

@@ -22,8 +22,8 @@ from .._tasks import TaskInputMixin, all_or_nothing
 from .._terms import make_term
 from ..metrics import score_predictions
 from ..penalties import Positive
+from ..solvers._solve import SOLVERS, alpha_range, blas_threads, greatest_alpha, run
 from ..solvers.alternating import make_problem_of
-from ..solvers.solve import SOLVERS, alpha_range, blas_threads, greatest_alpha, run
 from ._transfer import TransferMixin
 
 COMMON_PARAMETERS = """alpha : float, default=1.0

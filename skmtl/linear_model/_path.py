@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_array
 
-from ..solvers.solve import blas_threads
+from ..solvers._solve import blas_threads
 from ..statistics import TaskStatistics
 from ._model import LinearModel
 

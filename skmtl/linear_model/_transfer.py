@@ -17,8 +17,8 @@ from .._terms._base import DualPoint
 from ..penalties import Clusters, Factorized, InfConv
 from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
 from ..penalties._quadratic import TaskQuadratic
+from ..solvers._solve import run
 from ..solvers.alternating import FactorTerm
-from ..solvers.solve import run
 
 
 class TransferMixin:

@@ -8,7 +8,9 @@ import numpy as np
 
 from .._problem import Problem
 from ..penalties import Clusters, Coupling, Factorized, Penalty, Ridge
-from .fista import CHECK_EVERY, fista
+from ._choice import METHODS, choose_solver, rounding
+from ._method import Method
+from .fista import fista
 
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
@@ -21,6 +23,9 @@ def alternating(problem, parts, max_iter, target):
     yield from problem.iterate(parts, max_iter, target)
 
 
+ALTERNATING = Method(alternating, lambda problem: problem.solver == "alternating", patience=100)
+
+
 def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
     """The problem of a data term and a penalty."""
     if isinstance(penalty, Factorized):
@@ -31,14 +36,12 @@ def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
 
 def _solved(problem, start, target):
     """Parts of a convex problem whose stationarity is within the target, if that can be reached."""
-    from .solve import SOLVERS, choose_solver, rounding
-
     target = max(target, rounding(problem))
-    name, parts = choose_solver(problem, "auto"), start
+    method, parts = METHODS[choose_solver(problem)], start
     if problem.stationarity(start) <= target:
         return start
-    for n_iter, parts, *_ in SOLVERS[name](problem, start, INNER_LIMIT, 0.0):
-        if (name != "fista" or n_iter % CHECK_EVERY == 0) and problem.stationarity(parts) <= target:
+    for n_iter, parts, *_ in method.iterates(problem, start, INNER_LIMIT, 0.0):
+        if n_iter % method.every == 0 and problem.stationarity(parts) <= target:
             break
     return parts
 

@@ -6,6 +6,7 @@ from .._data import SharedData
 from .._problem import Problem
 from .._terms import RowsTerm
 from ._descent import GramSweep, PanelSweep, certificate, descend
+from ._method import Method
 from .fista import CHECK_EVERY, fista
 
 FIRST_SET = 64
@@ -51,6 +52,30 @@ def bcd(problem, parts, max_iter, target):
         W = np.zeros_like(W)
         W[:, chosen] = W_set
         n_iter += epochs
+
+
+def by_feature(problem):
+    """Whether the penalty is one of every feature alone, and the intercepts are free."""
+    part, term = problem.parts[0], problem.term
+    return (
+        len(problem.parts) == 1
+        and part.rough is not None
+        and part.rough.kernel is not None
+        and part.quadratic.is_ridge
+        and not (term.fit_intercept and term.intercept_alpha)
+    )
+
+
+BY_FEATURE = (
+    "Features(L2()), Features(L1()) or Entries(L1()), or SparseL2 or LInf in their place (plus Ridge), and "
+    "neither intercept_alpha nor mean_alpha"
+)
+BCD = Method(
+    bcd,
+    lambda problem: problem.term.loss.quadratic and by_feature(problem),
+    f"the squared loss, {BY_FEATURE}",
+    shows_start=True,
+)
 
 
 class TaskRotation:

@@ -9,6 +9,7 @@ from .._terms import DENSE_FEATURES, MomentsTerm
 from .._terms._base import units
 from ..penalties._quadratic import reciprocal
 from ..statistics import loop_pays
+from ._method import Method
 
 CHECK_EVERY = 10  # conjugate gradient steps between certificates at the latest
 RESTART = 50  # conjugate gradient steps between exact gradients
@@ -48,6 +49,13 @@ def direct(problem, parts, max_iter, target):
             yield n_iter, [W], known
             due = decrease * target / known[2] if known[2] > 0 else np.inf
         start = start + move
+
+
+DIRECT = Method(
+    direct,
+    lambda problem: problem.smooth and problem.term.loss.quadratic,
+    "the squared loss and quadratic penalties only (Ridge, Coupling)",
+)
 
 
 def conjugate_gradients(operator, precondition, rhs):

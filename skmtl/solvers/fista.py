@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._method import Method
+
 CHECK_EVERY = 10  # iterations between certificates: one costs about as much as an iteration
 
 
@@ -41,6 +43,9 @@ def fista(problem, parts, max_iter, target):
         if easy == 3:  # the curvature met is well below 1/step: try a longer one
             step, easy = 1.5 * step, 0
         yield n_iter, X
+
+
+FISTA = Method(fista, lambda problem: True, every=CHECK_EVERY)
 
 
 def _objective(problem, parts, W, image, b):

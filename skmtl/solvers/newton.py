@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 
 from .._terms import MomentsTerm, make_term
 from ..losses import SquaredError
+from ._method import Method
 from .direct import conjugate_gradients, diagonal_inverse, make_preconditioner
 
 SHORTEST_STEP = 1e-8
@@ -51,6 +52,13 @@ def newton(problem, parts, max_iter, target):
             return
         else:
             above, failures = 2**failures, failures + 1
+
+
+NEWTON = Method(
+    newton,
+    lambda problem: problem.smooth and not problem.term.loss.quadratic,
+    "a loss that is not quadratic and quadratic penalties only",
+)
 
 
 class _Directions:

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from .._terms import RootTerm
 from ._descent import GramSweep, descend
-from .coordinate import GRAM_ENTRIES, LOOSE, checked, working_set
+from ._method import Method
+from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
 from .fista import fista
 
 SHORTEST_STEP = 1e-6
@@ -44,6 +46,16 @@ def prox_newton(problem, parts, max_iter, target):
         V = np.zeros_like(V)
         V[:, chosen] = found.reshape(n_vectors, -1)
         W, n_iter = V.reshape(W.shape), n_iter + steps
+
+
+def _applies(problem):
+    term = problem.term
+    return not term.loss.quadratic and type(term) is not RootTerm and by_feature(problem)
+
+
+PROX_NEWTON = Method(
+    prox_newton, _applies, f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True
+)
 
 
 def _newton(problem, W, b, enough, max_steps):

@@ -8,6 +8,7 @@ from ..penalties import L1, Shared, Spectrum
 from ..penalties._placement import singular_values
 from ..penalties._quadratic import TaskQuadratic
 from ..statistics import TaskStatistics
+from ._method import Method
 from .coordinate import checked
 from .direct import KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
 from .fista import fista
@@ -32,6 +33,31 @@ WORST = 2.0  # growth of the residual at which an extrapolation is taken back
 TRUST = 1e3  # times the first residual over the number of iterations: beyond that it is, too
 UNEXPLAINED = 0.9  # share of the residual from which the way along it grows
 LONGEST = 1e6  # steps along it at once
+
+
+def splitting(problem, parts, max_iter, target):
+    """Iterates (n_iter, parts) of Douglas-Rachford splitting with Anderson acceleration.
+
+    X = prox of the smooth part at Z, Y = prox of the penalties at 2 X - Z, Z + Y - X is the next Z. Unlike
+    that of a gradient method its pace does not depend on how the features are scaled and correlated. Other
+    losses than the squared one are solved by quadratic models, which n_iter counts.
+
+    References
+    ----------
+    Eckstein & Bertsekas (1992), https://doi.org/10.1007/BF01581204;
+    Fu, Zhang & Boyd (2020), Anderson accelerated Douglas-Rachford splitting,
+    https://doi.org/10.1137/19M1290097.
+    """
+    if not problem.term.loss.quadratic:
+        yield from _by_models(problem, parts, max_iter, target)
+        return
+    n_iter = 0
+    if not _pays_at_once(problem):
+        begun = fista(problem, parts, min(PATIENCE, max_iter), target)
+        for n_iter, parts in checked(begun, 0, max_iter):
+            yield n_iter, parts
+    if n_iter < max_iter:
+        yield from _split(problem, parts, n_iter, max_iter, target)
 
 
 def splits(problem):
@@ -71,29 +97,12 @@ def _bearable(n_systems, size):
     return size <= MANY_SYSTEMS and n_systems * size**2 <= KERNEL_ENTRIES
 
 
-def splitting(problem, parts, max_iter, target):
-    """Iterates (n_iter, parts) of Douglas-Rachford splitting with Anderson acceleration.
-
-    X = prox of the smooth part at Z, Y = prox of the penalties at 2 X - Z, Z + Y - X is the next Z. Unlike
-    that of a gradient method its pace does not depend on how the features are scaled and correlated. Other
-    losses than the squared one are solved by quadratic models, which n_iter counts.
-
-    References
-    ----------
-    Eckstein & Bertsekas (1992), https://doi.org/10.1007/BF01581204;
-    Fu, Zhang & Boyd (2020), Anderson accelerated Douglas-Rachford splitting,
-    https://doi.org/10.1137/19M1290097.
-    """
-    if not problem.term.loss.quadratic:
-        yield from _by_models(problem, parts, max_iter, target)
-        return
-    n_iter = 0
-    if not _pays_at_once(problem):
-        begun = fista(problem, parts, min(PATIENCE, max_iter), target)
-        for n_iter, parts in checked(begun, 0, max_iter):
-            yield n_iter, parts
-    if n_iter < max_iter:
-        yield from _split(problem, parts, n_iter, max_iter, target)
+SPLITTING = Method(
+    splitting,
+    splits,
+    "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
+    "penalty on one design only), and systems of a size that can be factorised",
+)
 
 
 def _by_models(problem, parts, max_iter, target):

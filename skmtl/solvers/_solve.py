@@ -13,27 +13,18 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
 from .._problem import Problem
-from .._terms import MomentsTerm, RootTerm, make_term
+from .._terms import MomentsTerm, make_term
 from .._terms._base import shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
-from .alternating import alternating, make_problem_of
-from .coordinate import TaskRotation, bcd
-from .direct import direct
-from .fista import CHECK_EVERY, fista
-from .newton import newton
-from .proximal_newton import prox_newton
-from .splitting import splits, splitting
+from ._choice import METHODS, choose_solver, rounding
+from .alternating import ALTERNATING, make_problem_of
+from .coordinate import TaskRotation
 
-SOLVERS = {
-    "fista": fista, "bcd": bcd, "prox_newton": prox_newton, "splitting": splitting, "direct": direct,
-    "newton": newton, "alternating": alternating,
-}  # fmt: skip
-PATIENCE, PATIENCE_OF_ROUNDS = 500, 100  # iterations before the measure is looked at
+SOLVERS = {**METHODS, "alternating": ALTERNATING}
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 PROGRESS = 0.99  # share of the measure that is left after as many iterations again: it no longer falls
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
-SHOW_START = {"bcd", "prox_newton"}  # with its certificate, as their first iterate
 
 
 @dataclass
@@ -278,27 +269,28 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
     scale = problem.scale()
     _require_finite("the objective at W = 0", scale)
     target = max(tol * scale, rounding(problem))
-    iterates = SOLVERS[name](problem, start, max_iter, target)
+    method = SOLVERS[name]
+    iterates = method.iterates(problem, start, max_iter, target)
     if problem.certified:
-        first = next(iterates) if name in SHOW_START else (0, start, problem.gap(start))
+        first = next(iterates) if method.shows_start else (0, start, problem.gap(start))
         if init is None and _faint(problem, *first[2]):
             found = _without_norms(problem, max_iter, tol, callback, verbose)
             if found.gap <= target:
                 return found
-        if name in SHOW_START:
+        if method.shows_start:
             iterates = chain([first], iterates)
         elif first[2][2] <= target:
             iterates = [first]  # nothing to do
-    every = CHECK_EVERY if name == "fista" else 1
-    found, stopped = _followed(problem, name, start, iterates, every, max_iter, target, callback, verbose)
+    found, stopped = _followed(problem, name, start, iterates, max_iter, target, callback, verbose)
     if not (found.converged or stopped or quiet):
         _warn(problem, name, found.history[-1][0], found.history[-1][2], target, tol, max_iter)
     return found
 
 
-def _followed(problem, name, parts, iterates, every, max_iter, target, callback, verbose):
+def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
-    b, history, n_iter, reached, stop, progress = None, [], 0, np.inf, False, _Progress(name, problem)
+    b, history, n_iter, reached, stop = None, [], 0, np.inf, False
+    every, progress = SOLVERS[name].every, _Progress(SOLVERS[name].patience, problem)
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -329,8 +321,8 @@ class _Progress:
     Without a certificate the objective is looked at as well: on the way out of a saddle only that falls.
     """
 
-    def __init__(self, name, problem):
-        self.n_iter, self.last = PATIENCE if name != "alternating" else PATIENCE_OF_ROUNDS, None
+    def __init__(self, patience, problem):
+        self.n_iter, self.last = patience, None
         term, self.certified = problem.term, problem.certified
         self.least = term.totals.sum() * term.loss.rounding(SETTLED, term.y_size)
 
@@ -373,7 +365,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     rest = problem.without_norms()
     zeros = problem.zeros()[1:]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
-    found = _run(rest, choose_solver(rest, "auto"), None, max_iter, tol, shown, verbose, quiet=True)
+    found = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose, quiet=True)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
     return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
@@ -404,14 +396,6 @@ def _start(problem):
     return parts
 
 
-def rounding(problem):
-    """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
-    term, unit = problem.term, 8 * np.finfo(float).eps
-    if not problem.certified:
-        return unit * term.y_size * np.sqrt(term.totals.sum() * term.x_size())
-    return term.totals.sum() * term.loss.rounding(unit, term.y_size)
-
-
 def _warn(problem, name, n_iter, reached, target, tol, max_iter):
     advice = "Increase max_iter, standardise" if n_iter >= max_iter else "It no longer falls: standardise"
     measure = "duality gap" if problem.certified else "stationarity"
@@ -422,52 +406,3 @@ def _warn(problem, name, n_iter, reached, target, tol, max_iter):
         ConvergenceWarning,
         stacklevel=5,
     )
-
-
-BY_FEATURE = (
-    "Features(L2()), Features(L1()) or Entries(L1()), or SparseL2 or LInf in their place (plus Ridge), and "
-    "neither intercept_alpha nor mean_alpha"
-)
-
-
-def choose_solver(problem, solver):
-    """Name of the solver; ValueError where the one asked for does not apply."""
-    if problem.solver is not None:
-        if solver not in ("auto", problem.solver):
-            raise ValueError(f"solver={solver!r} cannot find {problem.penalty!r}; use solver='auto'.")
-        return problem.solver
-    part, quadratic_loss = problem.parts[0], problem.term.loss.quadratic
-    by_feature = (
-        len(problem.parts) == 1
-        and part.rough is not None
-        and part.rough.kernel is not None
-        and part.quadratic.is_ridge
-        and not (problem.term.fit_intercept and problem.term.intercept_alpha)
-    )
-    applies = {
-        "direct": problem.smooth and quadratic_loss,
-        "newton": problem.smooth and not quadratic_loss,
-        "bcd": by_feature and quadratic_loss,
-        "prox_newton": by_feature and not quadratic_loss and not isinstance(problem.term, RootTerm),
-        "splitting": splits(problem),
-        "fista": True,
-    }
-    needs = {
-        "direct": "the squared loss and quadratic penalties only (Ridge, Coupling)",
-        "newton": "a loss that is not quadratic and quadratic penalties only",
-        "bcd": f"the squared loss, {BY_FEATURE}",
-        "prox_newton": f"a loss of every row that is not quadratic, {BY_FEATURE}",
-        "splitting": (
-            "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to "
-            "another penalty on one design only), and systems of a size that can be factorised"
-        ),
-    }
-    if solver == "auto":
-        return next(name for name, fits in applies.items() if fits)
-    if solver == "alternating":
-        raise ValueError("solver='alternating' needs a penalty with a learned structure; use solver='auto'.")
-    if solver not in applies:
-        raise ValueError(f"solver must be 'auto' or one of {sorted(applies)}; got {solver!r}.")
-    if not applies[solver]:
-        raise ValueError(f"solver={solver!r} needs {needs[solver]}; use solver='auto' or 'fista'.")
-    return solver

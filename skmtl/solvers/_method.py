@@ -1,0 +1,16 @@
+"""What a method says of itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """Iterates of a method, the problems it applies to, and in words what these must be."""
+
+    iterates: Callable  # (problem, parts, max_iter, target) -> (n_iter, parts[, known])
+    applies: Callable
+    needs: str = ""
+    every: int = 1  # iterations between looks at what is not known
+    shows_start: bool = False  # as its first iterate, with its certificate
+    patience: int = 500  # iterations before the measure of convergence is asked to fall
