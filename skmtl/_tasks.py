@@ -98,6 +98,14 @@ class TaskInputMixin:
         "handle_unknown": [StrOptions({"error", "average"})],
     }
 
+    def __init_subclass__(cls, **kwargs):
+        """Every class states the constraints of its own parameters; those of its bases join them."""
+        super().__init_subclass__(**kwargs)
+        cls._own_constraints, merged = vars(cls).get("_parameter_constraints", {}), {}
+        for base in reversed(cls.__mro__):
+            merged |= vars(base).get("_own_constraints", vars(base).get("_parameter_constraints", {}))
+        cls._parameter_constraints = merged
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True

@@ -38,7 +38,6 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     """Fit, predict and score of a wrapper around any scikit-learn estimator."""
 
     _parameter_constraints: dict = {
-        **TaskInputMixin._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict"])],
     }
 
@@ -403,7 +402,7 @@ class Pooled(_Baseline):
     array([2., 4.])
     """
 
-    _parameter_constraints: dict = {**_Baseline._parameter_constraints, "task_indicators": ["boolean"]}
+    _parameter_constraints: dict = {"task_indicators": ["boolean"]}
 
     def __init__(self, estimator, *, task_indicators=False, task_column=None):
         self.estimator = estimator

@@ -29,7 +29,6 @@ class LinearRegressor(RegressorMixin, LinearModel):
     loss: Any = "squared_error"
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
     }
 
@@ -114,7 +113,6 @@ class LinearClassifier(ClassifierMixin, LinearModel):
     loss: str = "log_loss"
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "loss": [StrOptions(set(CLASSIFICATION_LOSSES))],
     }
 

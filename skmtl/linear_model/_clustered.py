@@ -23,7 +23,6 @@ class Clustered(LinearModel):
     random_state: Any = None
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "between_ratio": [Interval(Real, 0, 1, closed="right")],
         "mean_ratio": [Interval(Real, 0, None, closed="left")],
@@ -156,11 +155,6 @@ class ClusteredRegressor(Clustered, LinearRegressor):
     (3, 20)
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **Clustered._parameter_constraints,
-    }
-
 
 @estimator
 class ClusteredClassifier(Clustered, LinearClassifier):
@@ -222,8 +216,3 @@ class ClusteredClassifier(Clustered, LinearClassifier):
     >>> model.fit(data.X, data.y, tasks=data.tasks).cluster_centers_.shape
     (3, 20)
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **Clustered._parameter_constraints,
-    }

@@ -53,7 +53,6 @@ class CrossValidated(MultiTaskLasso, ABC):
     n_jobs: int | None = None
 
     _parameter_constraints = {
-        **{key: value for key, value in MultiTaskLasso._parameter_constraints.items() if key != "alpha"},
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "eps": [Interval(Real, 0, 1, closed="neither")],
         "cv": ["cv_object"],

@@ -19,7 +19,6 @@ class Dirty(LinearModel):
     norm: str = "linf"
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "shared_ratio": [Interval(Real, 0, 1, closed="both")],
         "norm": [StrOptions(set(SHARED_NORMS))],
     }
@@ -87,8 +86,6 @@ class DirtyRegressor(Dirty, LinearRegressor):
     positive: bool = False
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **Dirty._parameter_constraints,
         "positive": ["boolean"],
     }
 
@@ -143,11 +140,6 @@ class DirtyClassifier(Dirty, LinearClassifier):
     (5, 10)
     """
 
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **Dirty._parameter_constraints,
-    }
-
 
 @estimator
 class Robust(LinearModel):
@@ -157,7 +149,6 @@ class Robust(LinearModel):
     shared_ratio: float = 0.5
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "shared": [StrOptions(set(SHARED_PARTS))],
         "shared_ratio": [Interval(Real, 0, 1, closed="both")],
     }
@@ -225,8 +216,6 @@ class RobustRegressor(Robust, LinearRegressor):
     positive: bool = False
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **Robust._parameter_constraints,
         "positive": ["boolean"],
     }
 
@@ -282,11 +271,6 @@ class RobustClassifier(Robust, LinearClassifier):
     (8, 20)
     """
 
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **Robust._parameter_constraints,
-    }
-
 
 @estimator
 class SparseLowRank(LinearModel):
@@ -295,7 +279,6 @@ class SparseLowRank(LinearModel):
     sparse_ratio: float = 0.5
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "sparse_ratio": [Interval(Real, 0, 1, closed="both")],
     }
 
@@ -354,11 +337,6 @@ class SparseLowRankRegressor(SparseLowRank, LinearRegressor):
     True
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **SparseLowRank._parameter_constraints,
-    }
-
 
 @estimator
 class SparseLowRankClassifier(SparseLowRank, LinearClassifier):
@@ -403,8 +381,3 @@ class SparseLowRankClassifier(SparseLowRank, LinearClassifier):
     >>> model.fit(data.X, data.y, tasks=data.tasks).sparse_coef_.shape
     (8, 20)
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **SparseLowRank._parameter_constraints,
-    }

@@ -12,7 +12,7 @@ class Generic(LinearModel):
 
     penalty: Any = None
 
-    _parameter_constraints = {**LinearModel._parameter_constraints, "penalty": [None, Penalty]}
+    _parameter_constraints = {"penalty": [None, Penalty]}
 
     def _penalty(self):
         penalty = Features(L2()) if self.penalty is None else self.penalty
@@ -64,11 +64,6 @@ class MultiTaskRegressor(Generic, LinearRegressor):
     True
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **Generic._parameter_constraints,
-    }
-
 
 @estimator
 class MultiTaskClassifier(Generic, LinearClassifier):
@@ -111,8 +106,3 @@ class MultiTaskClassifier(Generic, LinearClassifier):
     >>> model.fit(data.X, data.y, tasks=data.tasks).coef_.shape
     (5, 20)
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **Generic._parameter_constraints,
-    }

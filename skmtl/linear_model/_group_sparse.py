@@ -25,7 +25,6 @@ class GroupSparse(LinearModel):
     gamma: float = 3.0
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "norm": [StrOptions(set(NORMS))],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "gamma": [Interval(Real, 0, None, closed="neither")],
@@ -112,8 +111,6 @@ class GroupSparseRegressor(GroupSparse, LinearRegressor):
     positive: bool = False
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **GroupSparse._parameter_constraints,
         "positive": ["boolean"],
     }
 
@@ -173,11 +170,6 @@ class GroupSparseClassifier(GroupSparse, LinearClassifier):
     (150, 2)
     """
 
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **GroupSparse._parameter_constraints,
-    }
-
 
 @estimator
 class MultiTaskLasso(LinearRegressor):
@@ -224,7 +216,6 @@ class MultiTaskLasso(LinearRegressor):
     selection: str = "cyclic"
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
         "copy_X": ["boolean"],
         "random_state": ["random_state"],
         "selection": [StrOptions({"cyclic", "random"})],
@@ -284,7 +275,6 @@ class MultiTaskElasticNet(MultiTaskLasso):
     l1_ratio: float = 0.5
 
     _parameter_constraints = {
-        **MultiTaskLasso._parameter_constraints,
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     }
 

@@ -23,7 +23,6 @@ class IncompleteMultiSource(LinearModel):
     rows: str = "containing"
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "sources": [None, "array-like", Mapping],
         "rows": [StrOptions({"containing", "equal"})],
         # what patterns leave no room for
@@ -262,8 +261,6 @@ class IncompleteMultiSourceRegressor(IncompleteMultiSource, LinearRegressor):
     positive: bool = False
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **IncompleteMultiSource._parameter_constraints,
         "positive": ["boolean"],
     }
 

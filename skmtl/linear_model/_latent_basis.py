@@ -19,7 +19,6 @@ class LatentBasis(LinearModel):
     random_state: Any = None
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "sparsity": [Interval(Real, 0, 1, closed="both")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -84,11 +83,6 @@ class LatentBasisRegressor(LatentBasis, LinearRegressor):
     >>> model.fit(data.X, data.y, tasks=data.tasks).codes_.shape
     (8, 2)
     """
-
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **LatentBasis._parameter_constraints,
-    }
 
 
 @estimator

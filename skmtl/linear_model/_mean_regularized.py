@@ -15,7 +15,6 @@ class MeanRegularized(LinearModel):
     mean_alpha: float = 0.0
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "mean_alpha": [Interval(Real, 0, None, closed="left")],
     }
 
@@ -69,11 +68,6 @@ class MeanRegularizedRegressor(MeanRegularized, LinearRegressor):
     160
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **MeanRegularized._parameter_constraints,
-    }
-
 
 @estimator
 class MeanRegularizedClassifier(MeanRegularized, LinearClassifier):
@@ -115,8 +109,3 @@ class MeanRegularizedClassifier(MeanRegularized, LinearClassifier):
     >>> model.n_tasks_
     5
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **MeanRegularized._parameter_constraints,
-    }

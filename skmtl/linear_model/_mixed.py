@@ -74,7 +74,6 @@ class MixedTaskModel(Generic):
     losses: Any = None
 
     _parameter_constraints = {
-        **Generic._parameter_constraints,
         "losses": [None, StrOptions(set(LOSSES)), Loss, Mapping],
     }
 

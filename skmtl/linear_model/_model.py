@@ -143,7 +143,6 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     verbose: int = 0
 
     _parameter_constraints = {
-        **TaskInputMixin._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "ridge": [Interval(Real, 0, None, closed="left")],
         "intercept_alpha": [Interval(Real, 0, None, closed="left")],

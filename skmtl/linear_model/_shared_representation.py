@@ -117,11 +117,6 @@ class TraceNormClassifier(TraceNorm, LinearClassifier):
     (8, 20)
     """
 
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **TraceNorm._parameter_constraints,
-    }
-
 
 @estimator
 class SharedSubspace(LinearModel):
@@ -131,7 +126,6 @@ class SharedSubspace(LinearModel):
     eta: float = 0.1
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "eta": [Interval(Real, 0, None, closed="neither")],
     }
@@ -204,11 +198,6 @@ class SharedSubspaceRegressor(SharedSubspace, LinearRegressor):
     (2, 20)
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **SharedSubspace._parameter_constraints,
-    }
-
 
 @estimator
 class SharedSubspaceClassifier(SharedSubspace, LinearClassifier):
@@ -256,11 +245,6 @@ class SharedSubspaceClassifier(SharedSubspace, LinearClassifier):
     >>> model.components_.shape
     (2, 20)
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **SharedSubspace._parameter_constraints,
-    }
 
 
 @estimator
@@ -326,11 +310,6 @@ class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
     True
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **TaskRelationship._parameter_constraints,
-    }
-
 
 @estimator
 class TaskRelationshipClassifier(TaskRelationship, LinearClassifier):
@@ -373,8 +352,3 @@ class TaskRelationshipClassifier(TaskRelationship, LinearClassifier):
     >>> model.task_correlation_.shape
     (5, 5)
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **TaskRelationship._parameter_constraints,
-    }

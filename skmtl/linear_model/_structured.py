@@ -21,7 +21,6 @@ class GraphRegularized(LinearModel):
     l1_ratio: float = 0.0
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "graph": [None, "array-like", "sparse matrix", Iterable],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     }
@@ -80,11 +79,6 @@ class GraphRegularizedRegressor(GraphRegularized, LinearRegressor):
     array([-1. ,  1.5, -0.5])
     """
 
-    _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **GraphRegularized._parameter_constraints,
-    }
-
 
 @estimator
 class GraphRegularizedClassifier(GraphRegularized, LinearClassifier):
@@ -134,11 +128,6 @@ class GraphRegularizedClassifier(GraphRegularized, LinearClassifier):
     (6, 20)
     """
 
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **GraphRegularized._parameter_constraints,
-    }
-
 
 @estimator
 class Temporal(LinearModel):
@@ -150,7 +139,6 @@ class Temporal(LinearModel):
     smooth: str = "fused"
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "order": [None, "array-like"],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "group_ratio": [Interval(Real, 0, 1, closed="both")],
@@ -238,8 +226,6 @@ class TemporalRegressor(Temporal, LinearRegressor):
     positive: bool = False
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **Temporal._parameter_constraints,
         "positive": ["boolean"],
     }
 
@@ -299,11 +285,6 @@ class TemporalClassifier(Temporal, LinearClassifier):
     (6, 20)
     """
 
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **Temporal._parameter_constraints,
-    }
-
 
 @estimator
 class Hierarchical(LinearModel):
@@ -313,7 +294,6 @@ class Hierarchical(LinearModel):
     node_weight: Any = None
 
     _parameter_constraints = {
-        **LinearModel._parameter_constraints,
         "tree": [StrOptions({"auto"}), Mapping],
         "node_weight": [None, Mapping],
     }
@@ -397,8 +377,6 @@ class HierarchicalRegressor(Hierarchical, LinearRegressor):
     positive: bool = False
 
     _parameter_constraints = {
-        **LinearRegressor._parameter_constraints,
-        **Hierarchical._parameter_constraints,
         "positive": ["boolean"],
     }
 
@@ -449,8 +427,3 @@ class HierarchicalClassifier(Hierarchical, LinearClassifier):
     >>> len(model.tree_)
     11
     """
-
-    _parameter_constraints = {
-        **LinearClassifier._parameter_constraints,
-        **Hierarchical._parameter_constraints,
-    }
