@@ -13,7 +13,65 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class Clustered(LinearModel):
-    """The cluster norm of W: deviations within clusters, of clusters from the mean, and the mean."""
+    """%(kind)s with tasks in clusters that are found from the data.
+
+    Minimises, over W and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\frac{\\alpha}{2} \\Big[ \\sum_c \\sum_{t \\in c} \\| w_t - \\bar w_c \\|^2
+        + \\beta \\sum_c T_c \\| \\bar w_c - \\bar w \\|^2 + \\mu T \\| \\bar w \\|^2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, wbar_c the mean over the T_c tasks of
+    cluster c and wbar that over all T tasks, beta the `between_ratio`, mu the `mean_ratio`, in the convex
+    relaxation over all partitions into k = `n_clusters` clusters: with sigma the singular values of the
+    centred W the first two terms become
+
+    .. math::
+
+        \\min \\Big\\{ \\sum_{i < T} \\sigma_i^2 / \\theta_i : 1 \\le \\theta_i \\le 1 / \\beta, \\;
+        \\sum_{i < T} \\theta_i \\le (k - 1) / \\beta + T - k \\Big\\}.
+
+    One cluster is mean regularisation.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_clusters : int, default=2
+        Number of clusters, at most the number of tasks.
+    between_ratio : float in (0, 1], default=0.1
+        Price of differences between clusters against those within; at 1 there is no clustering.
+    mean_ratio : float, default=0.0
+        Price of the mean of all tasks against differences within clusters.
+    relaxation : {"convex", "kmeans"}, default="convex"
+        The convex relaxation over partitions, or the problem itself by alternating with k-means.
+    n_init : int, default=10
+        Number of k-means starts.
+    random_state : int, RandomState instance or None, default=None
+        Seed of k-means.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int of shape (n_tasks,)
+        Cluster of each task, by k-means on the rows of W; numbered as they appear.
+    cluster_centers_ : ndarray of shape (n_clusters, n_features) or (n_clusters, n_classes, n_features)
+        Mean coefficients of each cluster. Fewer than `n_clusters` if tasks coincide.
+    task_similarity_ : ndarray of shape (n_tasks, n_tasks)
+        Relaxed projection on the clusters: for tasks that cluster cleanly about ``1/T_c`` within
+        a cluster and 0 between clusters. Its trace is at most `n_clusters`.
+    %(attributes)s
+
+    References
+    ----------
+    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NeurIPS 21,
+    https://doi.org/10.48550/arXiv.0809.2085;
+    Zhou, Chen & Ye (2011), Clustered multi-task learning via alternating structure optimization,
+    NeurIPS 24;
+    McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17
+    """
 
     n_clusters: int = 2
     between_ratio: float = 0.1
@@ -88,65 +146,7 @@ class Clustered(LinearModel):
 
 @estimator
 class ClusteredRegressor(Clustered, LinearRegressor):
-    """Regression with tasks in clusters that are found from the data.
-
-    Minimises, over W (n_tasks, n_features) and b,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\frac{\\alpha}{2} \\Big[ \\sum_c \\sum_{t \\in c} \\| w_t - \\bar w_c \\|^2
-        + \\beta \\sum_c T_c \\| \\bar w_c - \\bar w \\|^2 + \\mu T \\| \\bar w \\|^2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task, wbar_c the mean over the T_c tasks of
-    cluster c and wbar that over all T tasks, beta the `between_ratio`, mu the `mean_ratio`, in the convex
-    relaxation over all partitions into k = `n_clusters` clusters: with sigma the singular values of the
-    centred W the first two terms become
-
-    .. math::
-
-        \\min \\Big\\{ \\sum_{i < T} \\sigma_i^2 / \\theta_i : 1 \\le \\theta_i \\le 1 / \\beta, \\;
-        \\sum_{i < T} \\theta_i \\le (k - 1) / \\beta + T - k \\Big\\}.
-
-    One cluster is mean regularisation.
-
-    Parameters
-    ----------
-    %(parameters)s
-    n_clusters : int, default=2
-        Number of clusters, at most the number of tasks.
-    between_ratio : float in (0, 1], default=0.1
-        Price of differences between clusters against those within; at 1 there is no clustering.
-    mean_ratio : float, default=0.0
-        Price of the mean of all tasks against differences within clusters.
-    relaxation : {"convex", "kmeans"}, default="convex"
-        The convex relaxation over partitions, or the problem itself by alternating with k-means.
-    n_init : int, default=10
-        Number of k-means starts.
-    random_state : int, RandomState instance or None, default=None
-        Seed of k-means.
-
-    Attributes
-    ----------
-    labels_ : ndarray of int of shape (n_tasks,)
-        Cluster of each task, by k-means on the rows of W; numbered as they appear.
-    cluster_centers_ : ndarray of shape (n_clusters, n_features)
-        Mean coefficients of each cluster. Fewer than `n_clusters` if tasks coincide.
-    task_similarity_ : ndarray of shape (n_tasks, n_tasks)
-        Relaxed projection on the clusters: for tasks that cluster cleanly about ``1/T_c`` within
-        a cluster and 0 between clusters. Its trace is at most `n_clusters`.
-    %(attributes)s
-
-    References
-    ----------
-    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NeurIPS 21,
-    https://doi.org/10.48550/arXiv.0809.2085;
-    Zhou, Chen & Ye (2011), Clustered multi-task learning via alternating structure optimization,
-    NeurIPS 24;
-    McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17
-
-    Examples
-    --------
+    """
     >>> from skmtl import ClusteredRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)
@@ -158,57 +158,7 @@ class ClusteredRegressor(Clustered, LinearRegressor):
 
 @estimator
 class ClusteredClassifier(Clustered, LinearClassifier):
-    """Classification with tasks in clusters that are found from the data.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\frac{\\alpha}{2} \\Big[ \\sum_c \\sum_{t \\in c} \\| w_t - \\bar w_c \\|^2
-        + \\beta \\sum_c T_c \\| \\bar w_c - \\bar w \\|^2 + \\mu T \\| \\bar w \\|^2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task, wbar_c the mean over the T_c tasks of
-    cluster c and wbar that over all T tasks, beta the `between_ratio`, mu the `mean_ratio`, in the convex
-    relaxation over all partitions into `n_clusters` clusters, see `ClusteredRegressor`. Two classes
-    have one vector w_t per task, K classes K of them, taken as one longer vector, under the multinomial
-    loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    n_clusters : int, default=2
-        Number of clusters, at most the number of tasks.
-    between_ratio : float in (0, 1], default=0.1
-        Price of differences between clusters against those within; at 1 there is no clustering.
-    mean_ratio : float, default=0.0
-        Price of the mean of all tasks against differences within clusters.
-    relaxation : {"convex", "kmeans"}, default="convex"
-        The convex relaxation over partitions, or the problem itself by alternating with k-means.
-    n_init : int, default=10
-        Number of k-means starts.
-    random_state : int, RandomState instance or None, default=None
-        Seed of k-means.
-
-    Attributes
-    ----------
-    labels_ : ndarray of int of shape (n_tasks,)
-        Cluster of each task, by k-means on the rows of W; numbered as they appear.
-    cluster_centers_ : ndarray of shape (n_clusters, n_features) or (n_clusters, n_classes, n_features)
-        Mean coefficients of each cluster. Fewer than `n_clusters` if tasks coincide.
-    task_similarity_ : ndarray of shape (n_tasks, n_tasks)
-        Relaxed projection on the clusters: for tasks that cluster cleanly about ``1/T_c`` within
-        a cluster and 0 between clusters. Its trace is at most `n_clusters`.
-    %(attributes)s
-
-    References
-    ----------
-    Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NeurIPS 21,
-    https://doi.org/10.48550/arXiv.0809.2085;
-    McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17
-
-    Examples
-    --------
+    """
     >>> from skmtl import ClusteredClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)

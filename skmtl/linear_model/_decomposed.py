@@ -13,7 +13,46 @@ SHARED_PARTS = {"features": lambda alpha: Features(L2(alpha)), "subspace": lambd
 
 @estimator
 class Dirty(LinearModel):
-    """alpha [rho sum_j f(P[:, j]) + (1 - rho) ||Q||_1], W = P + Q."""
+    """%(kind)s with features that all tasks use and features that single tasks add.
+
+    Minimises, over W = P + Q and b, with rho the `shared_ratio`,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\Big[ \\rho \\sum_j \\| P_{:,j} \\|_\\infty + (1 - \\rho) \\| Q \\|_1 \\Big]
+
+    with s_i the sample weights divided by their sum over the task.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    shared_ratio : float in [0, 1], default=0.5
+        rho, the price of the shared part against the private one. At 0 or 1 one of the two, and with
+        it W, is free of charge.
+    norm : {"linf", "l2"}, default="linf"
+        Norm of the coefficients of one feature in the shared part; "l2" is the variant of Janati et al.
+
+    Attributes
+    ----------
+    shared_coef_, private_coef_ : ndarray of the shape of `coef_`
+        P and Q.
+    %(attributes)s
+
+    Notes
+    -----
+    Both parts can be in use only for rho between 1/2 and T/(T + 1), or sqrt(T)/(sqrt(T) + 1) with
+    ``norm="l2"``, for T tasks: up to the lower end a private coefficient is never cheaper than a
+    shared one (W = P is optimal), from the upper end on a shared one never pays (W = Q).
+
+    References
+    ----------
+    Jalali, Ravikumar, Sanghavi & Ruan (2010), A dirty model for multi-task learning, NeurIPS 23;
+    Jalali, Ravikumar & Sanghavi (2013), A dirty model for multiple sparse regression, IEEE
+    Transactions on Information Theory 59, https://doi.org/10.1109/TIT.2013.2280272
+    """
 
     shared_ratio: float = 0.5
     norm: str = "linf"
@@ -33,48 +72,7 @@ class Dirty(LinearModel):
 
 @estimator
 class DirtyRegressor(Dirty, LinearRegressor):
-    """Regression with features that all tasks use and features that single tasks add.
-
-    Minimises, over W = P + Q (n_tasks, n_features) and b, with rho the `shared_ratio`,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\Big[ \\rho \\sum_j \\| P_{:,j} \\|_\\infty + (1 - \\rho) \\| Q \\|_1 \\Big]
-
-    with s_i the sample weights divided by their sum over the task.
-
-    Parameters
-    ----------
-    %(parameters)s
-    shared_ratio : float in [0, 1], default=0.5
-        rho, the price of the shared part against the private one. At 0 or 1 one of the two, and with
-        it W, is free of charge.
-    norm : {"linf", "l2"}, default="linf"
-        Norm of the coefficients of one feature in the shared part; "l2" is the variant of Janati et al.
-    positive : bool, default=False
-        Whether all coefficients must be >= 0.
-
-    Attributes
-    ----------
-    shared_coef_, private_coef_ : ndarray of shape (n_tasks, n_features)
-        P and Q.
-    %(attributes)s
-
-    Notes
-    -----
-    Both parts can be in use only for rho between 1/2 and T/(T + 1), or sqrt(T)/(sqrt(T) + 1) with
-    ``norm="l2"``, for T tasks: up to the lower end a private coefficient is never cheaper than a
-    shared one (W = P is optimal), from the upper end on a shared one never pays (W = Q).
-
-    References
-    ----------
-    Jalali, Ravikumar, Sanghavi & Ruan (2010), A dirty model for multi-task learning, NeurIPS 23;
-    Jalali, Ravikumar & Sanghavi (2013), A dirty model for multiple sparse regression, IEEE
-    Transactions on Information Theory 59, https://doi.org/10.1109/TIT.2013.2280272
-
-    Examples
-    --------
+    """
     >>> from skmtl import DirtyRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=5, n_samples=50, n_features=10, random_state=0)
@@ -85,53 +83,12 @@ class DirtyRegressor(Dirty, LinearRegressor):
 
     positive: bool = False
 
-    _parameter_constraints = {
-        "positive": ["boolean"],
-    }
+    _parameter_constraints = {"positive": ["boolean"]}
 
 
 @estimator
 class DirtyClassifier(Dirty, LinearClassifier):
-    """Classification with features that all tasks use and features that single tasks add.
-
-    Minimises, over W = P + Q and b, with rho the `shared_ratio` and the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, \\eta_i)
-        + \\alpha \\Big[ \\rho \\sum_j \\| P_{:,j} \\|_\\infty + (1 - \\rho) \\| Q \\|_1 \\Big],
-        \\qquad \\eta_i = x_i \\cdot w_t + b_t
-
-    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
-    task, K classes K of them under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    shared_ratio : float in [0, 1], default=0.5
-        rho, the price of the shared part against the private one. At 0 or 1 one of the two, and with
-        it W, is free of charge.
-    norm : {"linf", "l2"}, default="linf"
-        Norm of the coefficients of one feature in the shared part.
-
-    Attributes
-    ----------
-    shared_coef_, private_coef_ : ndarray of the shape of `coef_`
-        P and Q.
-    %(attributes)s
-
-    Notes
-    -----
-    Both parts can be in use only for rho between 1/2 and T/(T + 1), or sqrt(T)/(sqrt(T) + 1) with
-    ``norm="l2"``, for T tasks; see `DirtyRegressor`.
-
-    References
-    ----------
-    Jalali, Ravikumar & Sanghavi (2013), A dirty model for multiple sparse regression, IEEE
-    Transactions on Information Theory 59, https://doi.org/10.1109/TIT.2013.2280272
-
-    Examples
-    --------
+    """
     >>> from skmtl import DirtyClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=5, n_samples=50, n_features=10, random_state=0)
@@ -143,7 +100,45 @@ class DirtyClassifier(Dirty, LinearClassifier):
 
 @estimator
 class Robust(LinearModel):
-    """alpha [rho S(P) + (1 - rho) sum_t ||q_t||_2], W = P + Q."""
+    """%(kind)s with tasks that share structure and outlier tasks that do not.
+
+    Minimises, over W = P + Q and b, with rho the `shared_ratio`,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\Big[ \\rho S(P) + (1 - \\rho) \\sum_t \\| q_t \\|_2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task and S(P) the sum of the
+    ``||P[:, j]||_2`` over features, or the trace norm of P.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    shared : {"features", "subspace"}, default="features"
+        What the tasks share: features (Gong et al.), or a low-dimensional space (Chen et al.).
+    shared_ratio : float in [0, 1], default=0.5
+        rho, the price of the shared part against the private one. At 0 or 1 one of the two, and with
+        it W, is free of charge. With ``shared="subspace"`` outliers show for rho > 1/2 only: below,
+        a private vector is never cheaper than one more dimension.
+
+    Attributes
+    ----------
+    shared_coef_, private_coef_ : ndarray of the shape of `coef_`
+        P and Q.
+    outlier_tasks_ : ndarray
+        Labels of the tasks with a private part.
+    %(attributes)s
+
+    References
+    ----------
+    Gong, Ye & Zhang (2012), Robust multi-task feature learning, KDD,
+    https://doi.org/10.1145/2339530.2339672;
+    Chen, Zhou & Ye (2011), Integrating low-rank and group-sparse structures for robust multi-task
+    learning, KDD, https://doi.org/10.1145/2020408.2020423
+    """
 
     shared: str = "features"
     shared_ratio: float = 0.5
@@ -164,47 +159,7 @@ class Robust(LinearModel):
 
 @estimator
 class RobustRegressor(Robust, LinearRegressor):
-    """Regression with tasks that share structure and outlier tasks that do not.
-
-    Minimises, over W = P + Q (n_tasks, n_features) and b, with rho the `shared_ratio`,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\Big[ \\rho S(P) + (1 - \\rho) \\sum_t \\| q_t \\|_2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task and S(P) the sum of the
-    ``||P[:, j]||_2`` over features, or the trace norm of P.
-
-    Parameters
-    ----------
-    %(parameters)s
-    shared : {"features", "subspace"}, default="features"
-        What the tasks share: features (Gong et al.), or a low-dimensional space (Chen et al.).
-    shared_ratio : float in [0, 1], default=0.5
-        rho, the price of the shared part against the private one. At 0 or 1 one of the two, and with
-        it W, is free of charge. With ``shared="subspace"`` outliers show for rho > 1/2 only: below,
-        a private vector is never cheaper than one more dimension.
-    positive : bool, default=False
-        Whether all coefficients must be >= 0; not with ``shared="subspace"``.
-
-    Attributes
-    ----------
-    shared_coef_, private_coef_ : ndarray of shape (n_tasks, n_features)
-        P and Q.
-    outlier_tasks_ : ndarray
-        Labels of the tasks with a private part.
-    %(attributes)s
-
-    References
-    ----------
-    Gong, Ye & Zhang (2012), Robust multi-task feature learning, KDD,
-    https://doi.org/10.1145/2339530.2339672;
-    Chen, Zhou & Ye (2011), Integrating low-rank and group-sparse structures for robust multi-task
-    learning, KDD, https://doi.org/10.1145/2020408.2020423
-
-    Examples
-    --------
+    """
     >>> from skmtl import RobustRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=8, structure="outliers", random_state=0)
@@ -215,54 +170,12 @@ class RobustRegressor(Robust, LinearRegressor):
 
     positive: bool = False
 
-    _parameter_constraints = {
-        "positive": ["boolean"],
-    }
+    _parameter_constraints = {"positive": ["boolean"]}
 
 
 @estimator
 class RobustClassifier(Robust, LinearClassifier):
-    """Classification with tasks that share structure and outlier tasks that do not.
-
-    Minimises, over W = P + Q and b, with rho the `shared_ratio` and the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, \\eta_i)
-        + \\alpha \\Big[ \\rho S(P) + (1 - \\rho) \\sum_t \\| q_t \\|_2 \\Big],
-        \\qquad \\eta_i = x_i \\cdot w_t + b_t
-
-    with s_i the sample weights divided by their sum over the task and S(P) the sum of the
-    ``||P[:, j]||_2`` over features, or the trace norm of P. Two classes have one vector w_t per task,
-    K classes K of them under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    shared : {"features", "subspace"}, default="features"
-        What the tasks share: features (Gong et al.), or a low-dimensional space (Chen et al.).
-    shared_ratio : float in [0, 1], default=0.5
-        rho, the price of the shared part against the private one. At 0 or 1 one of the two, and with
-        it W, is free of charge. With ``shared="subspace"`` outliers show for rho > 1/2 only: below,
-        a private vector is never cheaper than one more dimension.
-
-    Attributes
-    ----------
-    shared_coef_, private_coef_ : ndarray of the shape of `coef_`
-        P and Q.
-    outlier_tasks_ : ndarray
-        Labels of the tasks with a private part.
-    %(attributes)s
-
-    References
-    ----------
-    Gong, Ye & Zhang (2012), Robust multi-task feature learning, KDD,
-    https://doi.org/10.1145/2339530.2339672;
-    Chen, Zhou & Ye (2011), Integrating low-rank and group-sparse structures for robust multi-task
-    learning, KDD, https://doi.org/10.1145/2020408.2020423
-
-    Examples
-    --------
+    """
     >>> from skmtl import RobustClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=8, structure="outliers", random_state=0)
@@ -274,7 +187,43 @@ class RobustClassifier(Robust, LinearClassifier):
 
 @estimator
 class SparseLowRank(LinearModel):
-    """alpha [(1 - rho) ||L||_* + rho ||S||_1], W = L + S."""
+    """%(kind)s with coefficients of low rank plus a few single entries of their own.
+
+    Minimises, over W = L + S and b, with rho the `sparse_ratio`,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\big[ (1 - \\rho) \\| L \\|_* + \\rho \\| S \\|_1 \\big]
+
+    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
+    singular values.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    sparse_ratio : float in [0, 1], default=0.5
+        rho, the price of the sparse part against that of low rank. At 0 or 1 one of the two, and with
+        it W, is free of charge.
+
+    Attributes
+    ----------
+    low_rank_coef_, sparse_coef_ : ndarray of the shape of `coef_`
+        L and S.
+    %(attributes)s
+
+    Notes
+    -----
+    Both parts can be in use only for rho between 1/(sqrt(T p) + 1) and 1/2, for T tasks and p
+    features: from 1/2 on a single entry is never cheaper than one more dimension (W = L is optimal).
+
+    References
+    ----------
+    Chen, Liu & Ye (2012), Learning incoherent sparse and low-rank patterns from multiple tasks, ACM
+    Transactions on Knowledge Discovery from Data 5, https://doi.org/10.1145/2086737.2086742
+    """
 
     sparse_ratio: float = 0.5
 
@@ -292,43 +241,7 @@ class SparseLowRank(LinearModel):
 
 @estimator
 class SparseLowRankRegressor(SparseLowRank, LinearRegressor):
-    """Regression with coefficients of low rank plus a few single entries of their own.
-
-    Minimises, over W = L + S (n_tasks, n_features) and b, with rho the `sparse_ratio`,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\big[ (1 - \\rho) \\| L \\|_* + \\rho \\| S \\|_1 \\big]
-
-    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
-    singular values.
-
-    Parameters
-    ----------
-    %(parameters)s
-    sparse_ratio : float in [0, 1], default=0.5
-        rho, the price of the sparse part against that of low rank. At 0 or 1 one of the two, and with
-        it W, is free of charge.
-
-    Attributes
-    ----------
-    low_rank_coef_, sparse_coef_ : ndarray of shape (n_tasks, n_features)
-        L and S.
-    %(attributes)s
-
-    Notes
-    -----
-    Both parts can be in use only for rho between 1/(sqrt(T p) + 1) and 1/2, for T tasks and p
-    features: from 1/2 on a single entry is never cheaper than one more dimension (W = L is optimal).
-
-    References
-    ----------
-    Chen, Liu & Ye (2012), Learning incoherent sparse and low-rank patterns from multiple tasks, ACM
-    Transactions on Knowledge Discovery from Data 5, https://doi.org/10.1145/2086737.2086742
-
-    Examples
-    --------
+    """
     >>> from skmtl import SparseLowRankRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=8, structure="low_rank", random_state=0)
@@ -340,40 +253,7 @@ class SparseLowRankRegressor(SparseLowRank, LinearRegressor):
 
 @estimator
 class SparseLowRankClassifier(SparseLowRank, LinearClassifier):
-    """Classification with coefficients of low rank plus a few single entries of their own.
-
-    Minimises, over W = L + S and b, with rho the `sparse_ratio` and the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, \\eta_i)
-        + \\alpha \\big[ (1 - \\rho) \\| L \\|_* + \\rho \\| S \\|_1 \\big],
-        \\qquad \\eta_i = x_i \\cdot w_t + b_t
-
-    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
-    singular values. Two classes have one vector w_t per task, K classes K of them, taken as one longer
-    vector, under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    sparse_ratio : float in [0, 1], default=0.5
-        rho, the price of the sparse part against that of low rank. At 0 or 1 one of the two, and with
-        it W, is free of charge; from 1/2 on the sparse part is never in use.
-
-    Attributes
-    ----------
-    low_rank_coef_, sparse_coef_ : ndarray of the shape of `coef_`
-        L and S.
-    %(attributes)s
-
-    References
-    ----------
-    Chen, Liu & Ye (2012), Learning incoherent sparse and low-rank patterns from multiple tasks, ACM
-    Transactions on Knowledge Discovery from Data 5, https://doi.org/10.1145/2086737.2086742
-
-    Examples
-    --------
+    """
     >>> from skmtl import SparseLowRankClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=8, structure="low_rank", random_state=0)

@@ -8,32 +8,17 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class Generic(LinearModel):
-    """alpha * penalty."""
+    """%(kind)s with any penalty on the coefficients of all tasks.
 
-    penalty: Any = None
-
-    _parameter_constraints = {"penalty": [None, Penalty]}
-
-    def _penalty(self):
-        penalty = Features(L2()) if self.penalty is None else self.penalty
-        return penalty.scaled(self.alpha)
-
-    def _set_attributes(self, result):
-        if isinstance(self.penalty, InfConv):
-            self.part_coefs_ = [self._shaped(V) for V in result.parts[: len(self.penalty.components)]]
-
-
-@estimator
-class MultiTaskRegressor(Generic, LinearRegressor):
-    """Regression with any penalty on the coefficients of all tasks.
-
-    Minimises, over W (n_tasks, n_features) and b,
+    Minimises, over W and b,
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2 + \\alpha \\Omega(W)
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s + \\alpha \\Omega(W)
 
     with s_i the sample weights divided by their sum over the task.
+
+    %(classes)s
 
     Parameters
     ----------
@@ -52,9 +37,24 @@ class MultiTaskRegressor(Generic, LinearRegressor):
     Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6;
     Bach, Jenatton, Mairal & Obozinski (2012), Optimization with sparsity-inducing penalties,
     Foundations and Trends in Machine Learning 4, https://doi.org/10.1561/2200000015
+    """
 
-    Examples
-    --------
+    penalty: Any = None
+
+    _parameter_constraints = {"penalty": [None, Penalty]}
+
+    def _penalty(self):
+        penalty = Features(L2()) if self.penalty is None else self.penalty
+        return penalty.scaled(self.alpha)
+
+    def _set_attributes(self, result):
+        if isinstance(self.penalty, InfConv):
+            self.part_coefs_ = [self._shaped(V) for V in result.parts[: len(self.penalty.components)]]
+
+
+@estimator
+class MultiTaskRegressor(Generic, LinearRegressor):
+    """
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.penalties import L1, Coupling, Entries
     >>> from skmtl.datasets import make_multitask_regression
@@ -67,37 +67,7 @@ class MultiTaskRegressor(Generic, LinearRegressor):
 
 @estimator
 class MultiTaskClassifier(Generic, LinearClassifier):
-    """Classification with any penalty on the coefficients of all tasks.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t) + \\alpha \\Omega(W)
-
-    with s_i the sample weights divided by their sum over the task. For K > 2 classes a task has K
-    vectors under the multinomial loss, and Omega acts on the T x K p matrix that has them one after
-    another in the row of the task; `Features` sees what all tasks and classes do with a feature.
-
-    Parameters
-    ----------
-    %(parameters)s
-    penalty : Penalty, optional
-        Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
-
-    Attributes
-    ----------
-    part_coefs_ : list of ndarray of shape (n_tasks, n_features)
-        The summands of W; only with an `InfConv` penalty.
-    %(attributes)s
-
-    References
-    ----------
-    Bach, Jenatton, Mairal & Obozinski (2012), Optimization with sparsity-inducing penalties,
-    Foundations and Trends in Machine Learning 4, https://doi.org/10.1561/2200000015
-
-    Examples
-    --------
+    """
     >>> from skmtl import MultiTaskClassifier
     >>> from skmtl.penalties import L1, Entries
     >>> from skmtl.datasets import make_multitask_classification

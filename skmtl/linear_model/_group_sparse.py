@@ -18,7 +18,60 @@ NORMS = {
 
 @estimator
 class GroupSparse(LinearModel):
-    """alpha sum_j f(W[:, j])."""
+    """%(kind)s in which each feature is used by all tasks or by none.
+
+    Minimises, over W and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
+
+    with s_i the sample weights divided by their sum over the task.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    norm : {"l2", "linf", "sparse", "exclusive", "mcp", "scad", "capped", "sqrt"}, default="l2"
+        The function f of the coefficients v of one feature across tasks:
+
+        * "l2": ``||v||_2``; "linf": ``||v||_inf``, of similar size in all tasks;
+        * "sparse": ``(1 - rho) ||v||_2 + rho ||v||_1``, not all tasks use a feature that some use;
+        * "exclusive": ``1/2 ||v||_1^2``, tasks compete for features;
+        * "mcp", "scad": concave functions of ``||v||_2`` with slope 1 at zero that are constant from
+          ``gamma alpha`` on; "capped": ``min(||v||_1, gamma alpha)``; "sqrt": ``sqrt(||v||_1)``. Large
+          coefficients are shrunken less, or not at all; the solution may be a local one. Where classes
+          can be separated they need ``ridge > 0``: a flat penalty bounds nothing.
+    l1_ratio : float in [0, 1], default=0.5
+        rho of "sparse"; other norms ignore it.
+    gamma : float, default=3.0
+        Concavity of "mcp" (> 1), "scad" (> 2) and "capped" (> 0), the smaller the more concave; other
+        norms ignore it.
+
+    Attributes
+    ----------
+    support_ : ndarray of int
+        Positions of the features in use (of the deviations, with `mean_alpha`).
+    %(attributes)s
+
+    References
+    ----------
+    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
+    multiple classification problems, Statistics and Computing 20,
+    https://doi.org/10.1007/s11222-008-9111-x ("l2");
+    Quattoni, Carreras, Collins & Darrell (2009), An efficient projection for l1,infinity
+    regularization, ICML, https://doi.org/10.1145/1553374.1553484;
+    Simon, Friedman, Hastie & Tibshirani (2013), A sparse-group Lasso, J. Computational and Graphical
+    Statistics 22, https://doi.org/10.1080/10618600.2012.681250;
+    Zhou, Jin & Hoi (2010), Exclusive Lasso for multi-task feature selection, AISTATS;
+    Breheny & Huang (2015), Group descent algorithms for nonconvex penalized linear and logistic
+    regression models with grouped predictors, Statistics and Computing 25,
+    https://doi.org/10.1007/s11222-013-9424-2 ("mcp", "scad");
+    Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14 ("capped");
+    Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML ("sqrt")
+    """
 
     norm: str = "l2"
     l1_ratio: float = 0.5
@@ -45,61 +98,7 @@ class GroupSparse(LinearModel):
 
 @estimator
 class GroupSparseRegressor(GroupSparse, LinearRegressor):
-    """Regression in which each feature is used by all tasks or by none.
-
-    Minimises, over W (n_tasks, n_features) and b,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
-
-    with s_i the sample weights divided by their sum over the task.
-
-    Parameters
-    ----------
-    %(parameters)s
-    norm : {"l2", "linf", "sparse", "exclusive", "mcp", "scad", "capped", "sqrt"}, default="l2"
-        The function f of the coefficients v of one feature across tasks:
-
-        * "l2": ``||v||_2``; "linf": ``||v||_inf``, of similar size in all tasks;
-        * "sparse": ``(1 - rho) ||v||_2 + rho ||v||_1``, not all tasks use a feature that some use;
-        * "exclusive": ``1/2 ||v||_1^2``, tasks compete for features;
-        * "mcp", "scad": concave functions of ``||v||_2`` with slope 1 at zero that are constant from
-          ``gamma alpha`` on; "capped": ``min(||v||_1, gamma alpha)``; "sqrt": ``sqrt(||v||_1)``. Large
-          coefficients are shrunken less, or not at all; the solution may be a local one.
-    l1_ratio : float in [0, 1], default=0.5
-        rho of "sparse"; other norms ignore it.
-    gamma : float, default=3.0
-        Concavity of "mcp" (> 1), "scad" (> 2) and "capped" (> 0), the smaller the more concave; other
-        norms ignore it.
-    positive : bool, default=False
-        Whether all coefficients must be >= 0.
-
-    Attributes
-    ----------
-    support_ : ndarray of int
-        Positions of the features in use (of the deviations, with `mean_alpha`).
-    %(attributes)s
-
-    References
-    ----------
-    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
-    multiple classification problems, Statistics and Computing 20,
-    https://doi.org/10.1007/s11222-008-9111-x ("l2");
-    Quattoni, Carreras, Collins & Darrell (2009), An efficient projection for l1,infinity
-    regularization, ICML, https://doi.org/10.1145/1553374.1553484;
-    Simon, Friedman, Hastie & Tibshirani (2013), A sparse-group Lasso, J. Computational and Graphical
-    Statistics 22, https://doi.org/10.1080/10618600.2012.681250;
-    Zhou, Jin & Hoi (2010), Exclusive Lasso for multi-task feature selection, AISTATS;
-    Breheny & Huang (2015), Group descent algorithms for nonconvex penalized linear and logistic
-    regression models with grouped predictors, Statistics and Computing 25,
-    https://doi.org/10.1007/s11222-013-9424-2 ("mcp", "scad");
-    Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14 ("capped");
-    Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML ("sqrt")
-
-    Examples
-    --------
+    """
     >>> from skmtl import GroupSparseRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=5, n_samples=30, n_features=20, random_state=0)
@@ -110,58 +109,12 @@ class GroupSparseRegressor(GroupSparse, LinearRegressor):
 
     positive: bool = False
 
-    _parameter_constraints = {
-        "positive": ["boolean"],
-    }
+    _parameter_constraints = {"positive": ["boolean"]}
 
 
 @estimator
 class GroupSparseClassifier(GroupSparse, LinearClassifier):
-    """Classification in which each feature is used by all tasks or by none.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
-
-    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
-    task, K classes K of them under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    norm : {"l2", "linf", "sparse", "exclusive", "mcp", "scad", "capped", "sqrt"}, default="l2"
-        The function f of the coefficients v of one feature across tasks:
-
-        * "l2": ``||v||_2``; "linf": ``||v||_inf``, of similar size in all tasks;
-        * "sparse": ``(1 - rho) ||v||_2 + rho ||v||_1``, not all tasks use a feature that some use;
-        * "exclusive": ``1/2 ||v||_1^2``, tasks compete for features;
-        * "mcp", "scad": concave functions of ``||v||_2`` with slope 1 at zero that are constant from
-          ``gamma alpha`` on; "capped": ``min(||v||_1, gamma alpha)``; "sqrt": ``sqrt(||v||_1)``. Large
-          coefficients are shrunken less, or not at all; the solution may be a local one. Where
-          classes can be separated they need ``ridge > 0``: a flat penalty bounds nothing.
-    l1_ratio : float in [0, 1], default=0.5
-        rho of "sparse"; other norms ignore it.
-    gamma : float, default=3.0
-        Concavity of "mcp" (> 1), "scad" (> 2) and "capped" (> 0), the smaller the more concave; other
-        norms ignore it.
-
-    Attributes
-    ----------
-    support_ : ndarray of int
-        Positions of the features in use (of the deviations, with `mean_alpha`).
-    %(attributes)s
-
-    References
-    ----------
-    Obozinski, Taskar & Jordan (2010), Joint covariate selection and joint subspace selection for
-    multiple classification problems, Statistics and Computing 20,
-    https://doi.org/10.1007/s11222-008-9111-x
-
-    Examples
-    --------
+    """
     >>> from skmtl import GroupSparseClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=5, n_samples=30, n_features=20, random_state=0)

@@ -17,7 +17,60 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class IncompleteMultiSource(LinearModel):
-    """alpha sum_j ||W[patterns with column j, j]||_2."""
+    """%(kind)s on several sources of features, of which rows lack some as a whole.
+
+    Each pattern of available sources is a task t with a model of its own on the columns S_t of these
+    sources; a feature is used by all patterns that have it or by none. Nothing is imputed. Minimises,
+    over W (n_patterns, n_features) with W_tj = 0 for j not in S_t, and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in N_t} s_{ti} %(row_loss)s
+        + \\alpha \\sum_j \\| W_{:,j} \\|_2
+
+    with N_t the rows that have at least the sources of the pattern (see `rows`) and s_ti their sample
+    weights divided by the sum over N_t. X is an array or a data frame of numbers, with NaN in all
+    columns of a source that a row lacks.
+
+    The patterns take the place of tasks: `tasks`, `task_column`, a 2-D y, `mean_alpha` (a column that
+    a pattern lacks has no shared coefficient) and ``handle_unknown="average"`` are refused. A row is
+    predicted by the pattern with the most sources among the fitted ones whose sources it all has (the
+    first in `tasks_` of several): by its own if that was seen in fit.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    sources : list of blocks or mapping {name: block}, default=None
+        The columns of each source by position or name, every column in one source. None: each
+        column is a source.
+    rows : {"containing", "equal"}, default="containing"
+        Rows that train a pattern: those that have all its sources, so that a complete row trains
+        every pattern; or those with exactly its sources, so that each row trains one.
+
+    Attributes
+    ----------
+    patterns_ : ndarray of shape (n_tasks, n_sources) of bool
+        The sources of each pattern. In `tasks_` it is called after those that it lacks: "complete",
+        "without pet", "without mri, pet", with the keys of `sources`, numbers, or names of columns.
+    support_ : ndarray of int
+        Positions of the features in use.
+    %(attributes)s
+
+    Notes
+    -----
+    Made for a few patterns: with many, as from values missing one by one, rows are repeated often. The
+    program of the authors divides the rows, ``rows="equal"``; with "containing" patterns of few rows
+    learn from the others as well. It pays where sources are correlated, so that coefficients depend on
+    what else is there; for independent sources imputing the mean is as good or better.
+
+    References
+    ----------
+    Yuan, Wang, Thompson, Narayan & Ye (2012), Multi-source feature learning for joint analysis of
+    incomplete multiple heterogeneous neuroimaging data, NeuroImage 61,
+    https://doi.org/10.1016/j.neuroimage.2012.03.059
+    """
 
     sources: Any = None
     rows: str = "containing"
@@ -189,62 +242,7 @@ def read_sources(sources, n_columns, names):
 
 @estimator
 class IncompleteMultiSourceRegressor(IncompleteMultiSource, LinearRegressor):
-    """Regression on several sources of features, of which rows lack some as a whole.
-
-    Each pattern of available sources is a task t with a model of its own on the columns S_t of these
-    sources; a feature is used by all patterns that have it or by none. Nothing is imputed. Minimises,
-    over W (n_patterns, n_features) with W_tj = 0 for j not in S_t, and b,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in N_t} s_{ti} \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\sum_j \\| W_{:,j} \\|_2
-
-    with N_t the rows that have at least the sources of the pattern (see `rows`) and s_ti their sample
-    weights divided by the sum over N_t. X is an array or a data frame of numbers, with NaN in all
-    columns of a source that a row lacks.
-
-    The patterns take the place of tasks: `tasks`, `task_column`, a 2-D y, `mean_alpha` (a column that
-    a pattern lacks has no shared coefficient) and ``handle_unknown="average"`` are refused. A row is
-    predicted by the pattern with the most sources among the fitted ones whose sources it all has (the
-    first in `tasks_` of several): by its own if that was seen in fit.
-
-    Parameters
-    ----------
-    %(parameters)s
-    sources : list of blocks or mapping {name: block}, default=None
-        The columns of each source by position or name, every column in one source. None: each
-        column is a source.
-    rows : {"containing", "equal"}, default="containing"
-        Rows that train a pattern: those that have all its sources, so that a complete row trains
-        every pattern; or those with exactly its sources, so that each row trains one.
-    positive : bool, default=False
-        Whether all coefficients must be >= 0.
-
-    Attributes
-    ----------
-    patterns_ : ndarray of shape (n_tasks, n_sources) of bool
-        The sources of each pattern. In `tasks_` it is called after those that it lacks: "complete",
-        "without pet", "without mri, pet", with the keys of `sources`, numbers, or names of columns.
-    support_ : ndarray of int
-        Positions of the features in use.
-    %(attributes)s
-
-    Notes
-    -----
-    Made for a few patterns: with many, as from values missing one by one, rows are repeated often. The
-    program of the authors divides the rows, ``rows="equal"``; with "containing" patterns of few rows
-    learn from the others as well. It pays where sources are correlated, so that coefficients depend on
-    what else is there; for independent sources imputing the mean is as good or better.
-
-    References
-    ----------
-    Yuan, Wang, Thompson, Narayan & Ye (2012), Multi-source feature learning for joint analysis of
-    incomplete multiple heterogeneous neuroimaging data, NeuroImage 61,
-    https://doi.org/10.1016/j.neuroimage.2012.03.059
-
-    Examples
-    --------
+    """
     >>> import numpy as np
     >>> from skmtl import IncompleteMultiSourceRegressor
     >>> rng = np.random.default_rng(0)
@@ -260,61 +258,12 @@ class IncompleteMultiSourceRegressor(IncompleteMultiSource, LinearRegressor):
 
     positive: bool = False
 
-    _parameter_constraints = {
-        "positive": ["boolean"],
-    }
+    _parameter_constraints = {"positive": ["boolean"]}
 
 
 @estimator
 class IncompleteMultiSourceClassifier(IncompleteMultiSource, LinearClassifier):
-    """Classification on several sources of features, of which rows lack some as a whole.
-
-    Each pattern of available sources is a task t with a model of its own on the columns S_t of these
-    sources; a feature is used by all patterns that have it or by none. Nothing is imputed. Minimises,
-    over W (n_patterns, n_features) with W_tj = 0 for j not in S_t, and b, with the log-loss,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in N_t} s_{ti} \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\alpha \\sum_j \\| W_{:,j} \\|_2
-
-    with N_t the rows that have at least the sources of the pattern (see `rows`) and s_ti their sample
-    weights divided by the sum over N_t. Two classes have one vector w_t per pattern, K classes K of
-    them under the multinomial loss. X is an array or a data frame of numbers, with NaN in all columns
-    of a source that a row lacks.
-
-    The patterns take the place of tasks: `tasks`, `task_column`, a 2-D y, `mean_alpha` (a column that
-    a pattern lacks has no shared coefficient) and ``handle_unknown="average"`` are refused. A row is
-    predicted by the pattern with the most sources among the fitted ones whose sources it all has (the
-    first in `tasks_` of several): by its own if that was seen in fit.
-
-    Parameters
-    ----------
-    %(parameters)s
-    sources : list of blocks or mapping {name: block}, default=None
-        The columns of each source by position or name, every column in one source. None: each
-        column is a source.
-    rows : {"containing", "equal"}, default="containing"
-        Rows that train a pattern: those that have all its sources, so that a complete row trains
-        every pattern; or those with exactly its sources, so that each row trains one.
-
-    Attributes
-    ----------
-    patterns_ : ndarray of shape (n_tasks, n_sources) of bool
-        The sources of each pattern. In `tasks_` it is called after those that it lacks: "complete",
-        "without pet", "without mri, pet", with the keys of `sources`, numbers, or names of columns.
-    support_ : ndarray of int
-        Positions of the features in use.
-    %(attributes)s
-
-    References
-    ----------
-    Yuan, Wang, Thompson, Narayan & Ye (2012), Multi-source feature learning for joint analysis of
-    incomplete multiple heterogeneous neuroimaging data, NeuroImage 61,
-    https://doi.org/10.1016/j.neuroimage.2012.03.059
-
-    Examples
-    --------
+    """
     >>> import numpy as np
     >>> from skmtl import IncompleteMultiSourceClassifier
     >>> rng = np.random.default_rng(0)

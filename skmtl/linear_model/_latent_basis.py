@@ -11,7 +11,47 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class LatentBasis(LinearModel):
-    """alpha [rho ||S||_1 + (1 - rho)/2 ||L||_F^2] for W = S L."""
+    """%(kind)s with tasks that are sparse combinations of a few latent tasks (GO-MTL).
+
+    Minimises, over S (n_tasks, n_components), L (n_components, n_features) and b, with W = S L,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\Big[ \\rho \\| S \\|_1 + \\frac{1 - \\rho}{2} \\| L \\|_F^2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task and rho the `sparsity`. Tasks whose
+    codes use the same components form groups, which may overlap. The problem is not convex: S and L are
+    improved in turn from the leading singular vectors of single-task ridge regressions and rotations
+    of them.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_components : int, default=2
+        Number of latent tasks.
+    sparsity : float in [0, 1], default=0.5
+        rho, the share of the penalty on the codes.
+    n_init : int, default=5
+        Number of starts, of which the best after a few rounds is followed.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the starts.
+
+    Attributes
+    ----------
+    codes_ : ndarray of shape (n_tasks, n_components)
+        S, what each task takes of each latent one.
+    components_ : ndarray of shape (n_components, n_features) or (n_components, n_classes, n_features)
+        L, the coefficients of the latent tasks.
+    %(attributes)s
+
+    References
+    ----------
+    Kumar & Daume (2012), Learning task grouping and overlap in multi-task learning, ICML,
+    https://doi.org/10.48550/arXiv.1206.6417
+    """
 
     n_components: int = 2
     sparsity: float = 0.5
@@ -35,47 +75,7 @@ class LatentBasis(LinearModel):
 
 @estimator
 class LatentBasisRegressor(LatentBasis, LinearRegressor):
-    """Regression with tasks that are sparse combinations of a few latent tasks (GO-MTL).
-
-    Minimises, over S (n_tasks, n_components), L (n_components, n_features) and b, with W = S L,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\Big[ \\rho \\| S \\|_1 + \\frac{1 - \\rho}{2} \\| L \\|_F^2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task and rho the `sparsity`. Tasks whose
-    codes use the same components form groups, which may overlap. The problem is not convex: S and L are
-    improved in turn from the leading singular vectors of single-task ridge regressions and rotations
-    of them.
-
-    Parameters
-    ----------
-    %(parameters)s
-    n_components : int, default=2
-        Number of latent tasks.
-    sparsity : float in [0, 1], default=0.5
-        rho, the share of the penalty on the codes.
-    n_init : int, default=5
-        Number of starts, of which the best after a few rounds is followed.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the starts.
-
-    Attributes
-    ----------
-    codes_ : ndarray of shape (n_tasks, n_components)
-        S, what each task takes of each latent one.
-    components_ : ndarray of shape (n_components, n_features)
-        L, the coefficients of the latent tasks.
-    %(attributes)s
-
-    References
-    ----------
-    Kumar & Daume (2012), Learning task grouping and overlap in multi-task learning, ICML,
-    https://doi.org/10.48550/arXiv.1206.6417
-
-    Examples
-    --------
+    """
     >>> from skmtl import LatentBasisRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
@@ -87,48 +87,7 @@ class LatentBasisRegressor(LatentBasis, LinearRegressor):
 
 @estimator
 class LatentBasisClassifier(LatentBasis, LinearClassifier):
-    """Classification with tasks that are sparse combinations of a few latent tasks (GO-MTL).
-
-    Minimises, over S (n_tasks, n_components), L (n_components, n_features) and b, with W = S L and the
-    log-loss of two or more classes,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\ell(y_i, x_i \\cdot w_t + b_t)
-        + \\alpha \\Big[ \\rho \\| S \\|_1 + \\frac{1 - \\rho}{2} \\| L \\|_F^2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task and rho the `sparsity`. The problem is
-    not convex: S and L are improved in turn from the leading singular vectors of single-task models and
-    rotations of them.
-
-    Parameters
-    ----------
-    %(parameters)s
-    n_components : int, default=2
-        Number of latent tasks.
-    sparsity : float in [0, 1], default=0.5
-        rho, the share of the penalty on the codes.
-    n_init : int, default=5
-        Number of starts, of which the best after a few rounds is followed.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the starts.
-
-    Attributes
-    ----------
-    codes_ : ndarray of shape (n_tasks, n_components)
-        S, what each task takes of each latent one.
-    components_ : ndarray of shape (n_components, n_features)
-        L, the coefficients of the latent tasks; (n_components, n_classes, n_features) for more than two
-        classes.
-    %(attributes)s
-
-    References
-    ----------
-    Kumar & Daume (2012), Learning task grouping and overlap in multi-task learning, ICML,
-    https://doi.org/10.48550/arXiv.1206.6417
-
-    Examples
-    --------
+    """
     >>> from skmtl import LatentBasisClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)

@@ -10,7 +10,38 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class MeanRegularized(LinearModel):
-    """alpha/2 sum_t ||w_t - mean(w)||^2 + mean_alpha T/2 ||mean(w)||^2."""
+    """%(kind)s with one model per task, pulled towards the mean of all.
+
+    Minimises, over W and b, with wbar the mean of the w_t,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\tfrac{\\alpha}{2} \\sum_t \\| w_t - \\bar w \\|^2
+        + \\tfrac{\\alpha_{mean} T}{2} \\| \\bar w \\|^2
+
+    with s_i the sample weights divided by their sum over the task. ``mean_alpha = alpha`` is one
+    ridge regression per task; a huge `alpha` gives one pooled model with an intercept per task.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+
+    Attributes
+    ----------
+    %(attributes)s
+
+    Notes
+    -----
+    `mean_alpha` is here the strength on the mean of the tasks and 0.0 by default.
+
+    References
+    ----------
+    Evgeniou & Pontil (2004), Regularized multi-task learning, KDD,
+    https://doi.org/10.1145/1014052.1014067
+    """
 
     mean_alpha: float = 0.0
 
@@ -27,38 +58,7 @@ class MeanRegularized(LinearModel):
 
 @estimator
 class MeanRegularizedRegressor(MeanRegularized, LinearRegressor):
-    """Regression with one model per task, pulled towards the mean of all.
-
-    Minimises, over W (n_tasks, n_features) and b, with wbar the mean of the w_t,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\tfrac{\\alpha}{2} \\sum_t \\| w_t - \\bar w \\|^2
-        + \\tfrac{\\alpha_{mean} T}{2} \\| \\bar w \\|^2
-
-    with s_i the sample weights divided by their sum over the task. ``mean_alpha = alpha`` is one
-    ridge regression per task; a huge `alpha` gives one pooled model with an intercept per task.
-
-    Parameters
-    ----------
-    %(parameters)s
-
-    Attributes
-    ----------
-    %(attributes)s
-
-    Notes
-    -----
-    `mean_alpha` is here the strength on the mean of the tasks and 0.0 by default.
-
-    References
-    ----------
-    Evgeniou & Pontil (2004), Regularized multi-task learning, KDD,
-    https://doi.org/10.1145/1014052.1014067
-
-    Examples
-    --------
+    """
     >>> from skmtl import MeanRegularizedRegressor
     >>> from skmtl.datasets import load_hsb82
     >>> data = load_hsb82()
@@ -71,37 +71,7 @@ class MeanRegularizedRegressor(MeanRegularized, LinearRegressor):
 
 @estimator
 class MeanRegularizedClassifier(MeanRegularized, LinearClassifier):
-    """Classification with one model per task, pulled towards the mean of all.
-
-    Minimises, over W and b, with the log-loss (or another `loss`) and wbar the mean of the w_t,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\tfrac{\\alpha}{2} \\sum_t \\| w_t - \\bar w \\|^2
-        + \\tfrac{\\alpha_{mean} T}{2} \\| \\bar w \\|^2
-
-    with s_i the sample weights divided by their sum over the task.
-
-    Parameters
-    ----------
-    %(parameters)s
-
-    Attributes
-    ----------
-    %(attributes)s
-
-    Notes
-    -----
-    `mean_alpha` is here the strength on the mean of the tasks and 0.0 by default.
-
-    References
-    ----------
-    Evgeniou & Pontil (2004), Regularized multi-task learning, KDD,
-    https://doi.org/10.1145/1014052.1014067
-
-    Examples
-    --------
+    """
     >>> from skmtl import MeanRegularizedClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=5, n_samples=30, structure="mean", random_state=0)

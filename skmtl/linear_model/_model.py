@@ -99,15 +99,40 @@ CLASSIFIER_ATTRIBUTES = """classes_ : ndarray of shape (n_classes,) or list of n
     """
 
 
+POSITIVE = """
+    positive : bool, default=False
+        Whether all coefficients must be >= 0 (not for a trace norm)."""
+
+OTHER_LOSS = "Another `loss` takes the place of the squared error."
+CLASSES = """Two classes have one vector w_t, K classes K of them under the multinomial loss: one longer
+    vector where the penalty is one of the whole matrix."""
+
+
 def documented(cls):
-    """Fill the common parameters and attributes into a class docstring."""
-    parameters, attributes = COMMON_PARAMETERS + REGRESSION_LOSS, COMMON_ATTRIBUTES
-    if "losses" in inspect.get_annotations(cls):  # one per task
-        parameters = COMMON_PARAMETERS
+    """Fill in a class docstring; that of a pair stands in their base, its classes have the examples."""
+    fields = {name for base in cls.__mro__ for name in inspect.get_annotations(base)}
+    texts = {
+        "kind": "Regression", "row_loss": "\\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2", "classes": OTHER_LOSS,
+        "parameters": COMMON_PARAMETERS + ("" if "losses" in fields else REGRESSION_LOSS),
+        "attributes": COMMON_ATTRIBUTES,
+    }  # fmt: skip
     if issubclass(cls, ClassifierMixin):
         parameters = COMMON_PARAMETERS.replace("default=1.0", f"default={cls.alpha}") + CLASSIFICATION_LOSS
-        attributes = CLASSIFIER_ATTRIBUTES + attributes
-    cls.__doc__ = cls.__doc__.replace("%(parameters)s", parameters).replace("%(attributes)s", attributes)
+        texts = {
+            "kind": "Classification", "row_loss": "\\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)",
+            "classes": CLASSES, "parameters": parameters,
+            "attributes": CLASSIFIER_ATTRIBUTES + COMMON_ATTRIBUTES,
+        }  # fmt: skip
+    doc = cls.__doc__
+    if doc.lstrip().startswith(">>>"):
+        doc = f"{cls.__base__.__doc__.rstrip()}\n\n    Examples\n    --------{doc}"
+        end = "\n\n    Attributes\n"
+        doc = doc.replace(end, POSITIVE + end) if "positive" in fields else doc
+    elif "%(kind)s" in doc:  # of a pair
+        return cls
+    for name, text in texts.items():
+        doc = doc.replace(f"%({name})s", text)
+    cls.__doc__ = doc
     return cls
 
 

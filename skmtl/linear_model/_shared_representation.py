@@ -16,32 +16,18 @@ def _directions(Vt, n_outputs):
 
 @estimator
 class TraceNorm(LinearModel):
-    """alpha ||W||_*."""
+    """%(kind)s with coefficients of low rank: few directions in feature space serve all tasks.
 
-    def _penalty(self):
-        return Spectrum(L1(alpha=self.alpha))
-
-    def _set_attributes(self, result):
-        penalised = result.parts[0]
-        _, s, Vt = np.linalg.svd(penalised, full_matrices=False)
-        # the prox gives exact zeros, recomputing the singular values gives rounding
-        used = s > max(penalised.shape) * np.finfo(float).eps * s.max(initial=0.0)
-        self.rank_ = int(used.sum())
-        self.singular_values_, self.components_ = s[used], _directions(Vt[used], self._n_outputs)
-
-
-@estimator
-class TraceNormRegressor(TraceNorm, LinearRegressor):
-    """Regression with coefficients of low rank: few directions in feature space serve all tasks.
-
-    Minimises, over W (n_tasks, n_features) and b,
+    Minimises, over W and b,
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2 + \\alpha \\| W \\|_*
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s + \\alpha \\| W \\|_*
 
     with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
     singular values.
+
+    %(classes)s
 
     Parameters
     ----------
@@ -63,9 +49,23 @@ class TraceNormRegressor(TraceNorm, LinearRegressor):
     https://doi.org/10.1007/s10994-007-5040-8;
     Pong, Tseng, Ji & Ye (2010), Trace norm regularization, SIAM J. Optimization 20,
     https://doi.org/10.1137/090763184
+    """
 
-    Examples
-    --------
+    def _penalty(self):
+        return Spectrum(L1(alpha=self.alpha))
+
+    def _set_attributes(self, result):
+        penalised = result.parts[0]
+        _, s, Vt = np.linalg.svd(penalised, full_matrices=False)
+        # the prox gives exact zeros, recomputing the singular values gives rounding
+        used = s > max(penalised.shape) * np.finfo(float).eps * s.max(initial=0.0)
+        self.rank_ = int(used.sum())
+        self.singular_values_, self.components_ = s[used], _directions(Vt[used], self._n_outputs)
+
+
+@estimator
+class TraceNormRegressor(TraceNorm, LinearRegressor):
+    """
     >>> from skmtl import TraceNormRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
@@ -77,38 +77,7 @@ class TraceNormRegressor(TraceNorm, LinearRegressor):
 
 @estimator
 class TraceNormClassifier(TraceNorm, LinearClassifier):
-    """Classification with coefficients of low rank.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t) + \\alpha \\| W \\|_*
-
-    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
-    singular values.
-
-    Parameters
-    ----------
-    %(parameters)s
-
-    Attributes
-    ----------
-    rank_ : int
-        Rank of W (of the deviations, with `mean_alpha`).
-    singular_values_ : ndarray of shape (rank,)
-        Its singular values.
-    components_ : ndarray of shape (rank, n_features)
-        Its right singular vectors: the directions that the tasks share.
-    %(attributes)s
-
-    References
-    ----------
-    Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
-    https://doi.org/10.1007/s10994-007-5040-8
-
-    Examples
-    --------
+    """
     >>> from skmtl import TraceNormClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
@@ -120,7 +89,46 @@ class TraceNormClassifier(TraceNorm, LinearClassifier):
 
 @estimator
 class SharedSubspace(LinearModel):
-    """alpha/2 (1 + eta) min {tr(W (eta I + M)^-1 W') : 0 <= M <= I, tr M = n_components}."""
+    """%(kind)s with coefficients that lie mostly in a subspace common to all tasks.
+
+    Minimises, over W and b, with k the `n_components`,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\frac{\\alpha (1 + \\eta)}{2} \\min_{0 \\preceq M \\preceq I, \\, \\mathrm{tr} M = k}
+        \\mathrm{tr} \\big( W (\\eta I + M)^{-1} W^\\top \\big)
+
+    with s_i the sample weights divided by their sum over the task: the convex relaxation of alternating
+    structure optimisation. Directions inside the subspace cost ``alpha/2``, others ``1 + 1/eta`` times
+    as much. With ``n_components`` equal to the number of tasks it is one ridge regression per task.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    n_components : int, default=1
+        k, the dimension of the subspace; at most the number of tasks and of features.
+    eta : float, default=0.1
+        Price of the subspace against the rest, > 0: the smaller, the fewer coefficients outside it.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features) or (n_components, n_classes, n_features)
+        Orthonormal directions of the subspace, leading first: right singular vectors of W (of the
+        deviations, with `mean_alpha`).
+    singular_values_ : ndarray of shape (min(n_tasks, n_features),)
+        Singular values of W.
+    %(attributes)s
+
+    References
+    ----------
+    Ando & Zhang (2005), A framework for learning predictive structures from multiple tasks and
+    unlabeled data, JMLR 6;
+    Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
+    tasks, ICML, https://doi.org/10.1145/1553374.1553392
+    """
 
     n_components: int = 1
     eta: float = 0.1
@@ -150,46 +158,7 @@ class SharedSubspace(LinearModel):
 
 @estimator
 class SharedSubspaceRegressor(SharedSubspace, LinearRegressor):
-    """Regression with coefficients that lie mostly in a subspace common to all tasks.
-
-    Minimises, over W (n_tasks, n_features) and b, with k the `n_components`,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\frac{\\alpha (1 + \\eta)}{2} \\min_{0 \\preceq M \\preceq I, \\, \\mathrm{tr} M = k}
-        \\mathrm{tr} \\big( W (\\eta I + M)^{-1} W^\\top \\big)
-
-    with s_i the sample weights divided by their sum over the task: the convex relaxation of alternating
-    structure optimisation. Directions inside the subspace cost ``alpha/2``, others ``1 + 1/eta`` times
-    as much. With ``n_components`` equal to the number of tasks it is one ridge regression per task.
-
-    Parameters
-    ----------
-    %(parameters)s
-    n_components : int, default=1
-        k, the dimension of the subspace; at most the number of tasks and of features.
-    eta : float, default=0.1
-        Price of the subspace against the rest, > 0: the smaller, the fewer coefficients outside it.
-
-    Attributes
-    ----------
-    components_ : ndarray of shape (n_components, n_features)
-        Orthonormal directions of the subspace, leading first: right singular vectors of W (of the
-        deviations, with `mean_alpha`).
-    singular_values_ : ndarray of shape (min(n_tasks, n_features),)
-        Singular values of W.
-    %(attributes)s
-
-    References
-    ----------
-    Ando & Zhang (2005), A framework for learning predictive structures from multiple tasks and
-    unlabeled data, JMLR 6;
-    Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
-    tasks, ICML, https://doi.org/10.1145/1553374.1553392
-
-    Examples
-    --------
+    """
     >>> from skmtl import SharedSubspaceRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
@@ -201,43 +170,7 @@ class SharedSubspaceRegressor(SharedSubspace, LinearRegressor):
 
 @estimator
 class SharedSubspaceClassifier(SharedSubspace, LinearClassifier):
-    """Classification with coefficients that lie mostly in a subspace common to all tasks.
-
-    Minimises, over W and b, with k the `n_components` and the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\frac{\\alpha (1 + \\eta)}{2} \\min_{0 \\preceq M \\preceq I, \\, \\mathrm{tr} M = k}
-        \\mathrm{tr} \\big( W (\\eta I + M)^{-1} W^\\top \\big)
-
-    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
-    task, K classes K of them, taken as one longer vector, under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    n_components : int, default=1
-        k, the dimension of the subspace; at most the number of tasks and of features.
-    eta : float, default=0.1
-        Price of the subspace against the rest, > 0: the smaller, the fewer coefficients outside it.
-
-    Attributes
-    ----------
-    components_ : ndarray of shape (n_components, n_features) or (n_components, n_classes, n_features)
-        Orthonormal directions of the subspace, leading first: right singular vectors of W (of the
-        deviations, with `mean_alpha`).
-    singular_values_ : ndarray of shape (min(n_tasks, n_features),)
-        Singular values of W.
-    %(attributes)s
-
-    References
-    ----------
-    Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
-    tasks, ICML, https://doi.org/10.1145/1553374.1553392
-
-    Examples
-    --------
+    """
     >>> from skmtl import SharedSubspaceClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
@@ -249,37 +182,21 @@ class SharedSubspaceClassifier(SharedSubspace, LinearClassifier):
 
 @estimator
 class TaskRelationship(LinearModel):
-    """alpha/2 ||W||_*^2 = alpha/2 min {tr(W' C^-1 W) : C >= 0, tr C = 1}."""
+    """%(kind)s that learns how the tasks are related: a covariance between them, positive or negative.
 
-    def _penalty(self):
-        return Spectrum(SquaredL1(self.alpha))
-
-    def _set_attributes(self, result):
-        U, s, _ = np.linalg.svd(result.parts[0], full_matrices=False)
-        T, total = self.n_tasks_, s.sum()
-        C = (U * (s / total)) @ U.T if total > 0 else np.eye(T) / T
-        size = np.sqrt(np.diag(C))
-        scale = np.divide(1.0, size, where=size > 0, out=np.zeros(T))
-        self.task_covariance_ = C
-        self.task_correlation_ = np.clip(C * np.outer(scale, scale), -1.0, 1.0)
-        np.fill_diagonal(self.task_correlation_, 1.0)
-
-
-@estimator
-class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
-    """Regression that learns how the tasks are related: a covariance between them, positive or negative.
-
-    Minimises, over W (n_tasks, n_features), b and the covariance C (n_tasks, n_tasks),
+    Minimises, over W, b and the covariance C (n_tasks, n_tasks),
 
     .. math::
 
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
         + \\frac{\\alpha}{2} \\min_{C \\succeq 0, \\, \\mathrm{tr} C = 1}
         \\mathrm{tr} ( W^\\top C^{-1} W )
         \\qquad \\Big( = \\dots + \\frac{\\alpha}{2} \\| W \\|_*^2 \\Big)
 
     with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
     singular values.
+
+    %(classes)s
 
     Parameters
     ----------
@@ -299,9 +216,25 @@ class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
     learning, ACM Transactions on Knowledge Discovery from Data 8, https://doi.org/10.1145/2538028;
     Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
     https://doi.org/10.1007/s10994-007-5040-8
+    """
 
-    Examples
-    --------
+    def _penalty(self):
+        return Spectrum(SquaredL1(self.alpha))
+
+    def _set_attributes(self, result):
+        U, s, _ = np.linalg.svd(result.parts[0], full_matrices=False)
+        T, total = self.n_tasks_, s.sum()
+        C = (U * (s / total)) @ U.T if total > 0 else np.eye(T) / T
+        size = np.sqrt(np.diag(C))
+        scale = np.divide(1.0, size, where=size > 0, out=np.zeros(T))
+        self.task_covariance_ = C
+        self.task_correlation_ = np.clip(C * np.outer(scale, scale), -1.0, 1.0)
+        np.fill_diagonal(self.task_correlation_, 1.0)
+
+
+@estimator
+class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
+    """
     >>> from skmtl import TaskRelationshipRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=5, n_samples=50, structure="mean", random_state=0)
@@ -313,38 +246,7 @@ class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
 
 @estimator
 class TaskRelationshipClassifier(TaskRelationship, LinearClassifier):
-    """Classification that learns how the tasks are related: a covariance between them.
-
-    Minimises, over W, b and the covariance C (n_tasks, n_tasks), with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\frac{\\alpha}{2} \\min_{C \\succeq 0, \\, \\mathrm{tr} C = 1}
-        \\mathrm{tr} ( W^\\top C^{-1} W )
-
-    with s_i the sample weights divided by their sum over the task. Two classes have one vector w_t per
-    task, K classes K of them, taken as one longer vector, under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-
-    Attributes
-    ----------
-    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        C, equal to ``(W W')^(1/2)`` over its trace (of the deviations, with `mean_alpha`).
-    task_correlation_ : ndarray of shape (n_tasks, n_tasks)
-        Its correlations; a task without coefficients has none with any other.
-    %(attributes)s
-
-    References
-    ----------
-    Zhang & Yeung (2014), A regularization approach to learning task relationships in multitask
-    learning, ACM Transactions on Knowledge Discovery from Data 8, https://doi.org/10.1145/2538028
-
-    Examples
-    --------
+    """
     >>> from skmtl import TaskRelationshipClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=5, n_samples=50, structure="mean", random_state=0)

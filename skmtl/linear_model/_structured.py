@@ -15,7 +15,42 @@ from ._relations import chain, feature_variance, laplacian, linkage_tree, read_o
 
 @estimator
 class GraphRegularized(LinearModel):
-    """alpha [(1 - rho)/2 sum_{s<t} A_st ||w_s - w_t||^2 + rho ||W||_1]."""
+    """%(kind)s with tasks on a graph: neighbours have similar coefficients.
+
+    Minimises, over W and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\Big[ \\frac{1 - \\rho}{2} \\sum_{s < t} A_{st} \\| w_s - w_t \\|^2
+        + \\rho \\| W \\|_1 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, A the adjacency of the graph and
+    rho the `l1_ratio`.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    graph : array-like, sparse matrix, mapping or iterable of tuples, default=None
+        Adjacency A (n_tasks, n_tasks): symmetric nonnegative weights in the order of `tasks_` (a
+        DataFrame labelled by the tasks, in any order); or edges by task label, ``(s, t)``,
+        ``(s, t, weight)`` or ``{(s, t): weight}``. None: all pairs with weight 1/T, which is mean
+        regularisation.
+    l1_ratio : float in [0, 1], default=0.0
+        rho, the share of the L1 norm.
+
+    Attributes
+    ----------
+    laplacian_ : sparse array of shape (n_tasks, n_tasks)
+        Laplacian of the graph.
+    %(attributes)s
+
+    References
+    ----------
+    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6
+    """
 
     graph: Any = None
     l1_ratio: float = 0.0
@@ -35,42 +70,7 @@ class GraphRegularized(LinearModel):
 
 @estimator
 class GraphRegularizedRegressor(GraphRegularized, LinearRegressor):
-    """Regression with tasks on a graph: neighbours have similar coefficients.
-
-    Minimises, over W (n_tasks, n_features) and b,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\Big[ \\frac{1 - \\rho}{2} \\sum_{s < t} A_{st} \\| w_s - w_t \\|^2
-        + \\rho \\| W \\|_1 \\Big]
-
-    with s_i the sample weights divided by their sum over the task, A the adjacency of the graph and
-    rho the `l1_ratio`.
-
-    Parameters
-    ----------
-    %(parameters)s
-    graph : array-like, sparse matrix, mapping or iterable of tuples, default=None
-        Adjacency A (n_tasks, n_tasks): symmetric nonnegative weights in the order of `tasks_` (a
-        DataFrame labelled by the tasks, in any order); or edges by task label, ``(s, t)``,
-        ``(s, t, weight)`` or ``{(s, t): weight}``. None: all pairs with weight 1/T, which is mean
-        regularisation.
-    l1_ratio : float in [0, 1], default=0.0
-        rho, the share of the L1 norm.
-
-    Attributes
-    ----------
-    laplacian_ : sparse array of shape (n_tasks, n_tasks)
-        Laplacian of the graph.
-    %(attributes)s
-
-    References
-    ----------
-    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6
-
-    Examples
-    --------
+    """
     >>> from skmtl import GraphRegularizedRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=6, n_samples=50, random_state=0)
@@ -82,43 +82,7 @@ class GraphRegularizedRegressor(GraphRegularized, LinearRegressor):
 
 @estimator
 class GraphRegularizedClassifier(GraphRegularized, LinearClassifier):
-    """Classification with tasks on a graph: neighbours have similar coefficients.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\alpha \\Big[ \\frac{1 - \\rho}{2} \\sum_{s < t} A_{st} \\| w_s - w_t \\|^2
-        + \\rho \\| W \\|_1 \\Big]
-
-    with s_i the sample weights divided by their sum over the task, A the adjacency of the graph and
-    rho the `l1_ratio`. Two classes have one vector w_t per
-    task, K classes K of them under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    graph : array-like, sparse matrix, mapping or iterable of tuples, default=None
-        Adjacency A (n_tasks, n_tasks): symmetric nonnegative weights in the order of `tasks_` (a
-        DataFrame labelled by the tasks, in any order); or edges by task label, ``(s, t)``,
-        ``(s, t, weight)`` or ``{(s, t): weight}``. None: all pairs with weight 1/T, which is mean
-        regularisation.
-    l1_ratio : float in [0, 1], default=0.0
-        rho, the share of the L1 norm.
-
-    Attributes
-    ----------
-    laplacian_ : sparse array of shape (n_tasks, n_tasks)
-        Laplacian of the graph.
-    %(attributes)s
-
-    References
-    ----------
-    Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6
-
-    Examples
-    --------
+    """
     >>> from skmtl import GraphRegularizedClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=6, n_samples=50, random_state=0)
@@ -131,7 +95,50 @@ class GraphRegularizedClassifier(GraphRegularized, LinearClassifier):
 
 @estimator
 class Temporal(LinearModel):
-    """alpha [(1 - rho - g) sum_j TV(W[:, j]) + rho ||W||_1 + g sum_j ||W[:, j]||_2]."""
+    """%(kind)s with ordered tasks, such as points in time, that change in few steps.
+
+    Minimises, over W and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\Big[ (1 - \\rho - g) \\sum_j \\sum_{t > 1} | W_{t,j} - W_{t-1,j} |
+        + \\rho \\| W \\|_1 + g \\sum_j \\| W_{:,j} \\|_2 \\Big]
+
+    with s_i the sample weights divided by their sum over the task, rho the `l1_ratio`, g the
+    `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2`` in place of the absolute
+    differences: gradual changes.
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    order : array-like of shape (n_tasks,), default=None
+        All task labels in their order. None: the sorted labels.
+    l1_ratio : float in [0, 1], default=0.0
+        rho, the share of the L1 norm.
+    group_ratio : float in [0, 1], default=0.0
+        g, the share of the group norm that selects features for all tasks; rho + g is at most 1.
+    smooth : {"fused", "quadratic"}, default="fused"
+        Absolute or squared differences of successive tasks.
+
+    Attributes
+    ----------
+    change_points_ : ndarray
+        Labels of the tasks, in their order, whose coefficients differ from those of the task before.
+        A strength chosen for prediction leaves small changes beside the true ones: compare the sizes.
+    change_sizes_ : ndarray
+        Euclidean length of each change.
+    %(attributes)s
+
+    References
+    ----------
+    Zhou, Yuan, Liu & Ye (2011), A multi-task learning formulation for predicting disease progression,
+    KDD, https://doi.org/10.1145/2020408.2020549 (quadratic);
+    Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group lasso, KDD,
+    https://doi.org/10.1145/2339530.2339702 (fused)
+    """
 
     order: Any = None
     l1_ratio: float = 0.0
@@ -169,52 +176,7 @@ class Temporal(LinearModel):
 
 @estimator
 class TemporalRegressor(Temporal, LinearRegressor):
-    """Regression with ordered tasks, such as points in time, that change in few steps.
-
-    Minimises, over W (n_tasks, n_features) and b,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\Big[ (1 - \\rho - g) \\sum_j \\sum_{t > 1} | W_{t,j} - W_{t-1,j} |
-        + \\rho \\| W \\|_1 + g \\sum_j \\| W_{:,j} \\|_2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task, rho the `l1_ratio`, g the
-    `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2`` in place of the absolute
-    differences: gradual changes.
-
-    Parameters
-    ----------
-    %(parameters)s
-    order : array-like of shape (n_tasks,), default=None
-        All task labels in their order. None: the sorted labels.
-    l1_ratio : float in [0, 1], default=0.0
-        rho, the share of the L1 norm.
-    group_ratio : float in [0, 1], default=0.0
-        g, the share of the group norm that selects features for all tasks; rho + g is at most 1.
-    smooth : {"fused", "quadratic"}, default="fused"
-        Absolute or squared differences of successive tasks.
-    positive : bool, default=False
-        Whether all coefficients must be >= 0.
-
-    Attributes
-    ----------
-    change_points_ : ndarray
-        Labels of the tasks, in their order, whose coefficients differ from those of the task before.
-        A strength chosen for prediction leaves small changes beside the true ones: compare the sizes.
-    change_sizes_ : ndarray
-        Euclidean length of each change.
-    %(attributes)s
-
-    References
-    ----------
-    Zhou, Yuan, Liu & Ye (2011), A multi-task learning formulation for predicting disease progression,
-    KDD, https://doi.org/10.1145/2020408.2020549 (quadratic);
-    Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group lasso, KDD,
-    https://doi.org/10.1145/2339530.2339702 (fused)
-
-    Examples
-    --------
+    """
     >>> from skmtl import TemporalRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
@@ -225,58 +187,12 @@ class TemporalRegressor(Temporal, LinearRegressor):
 
     positive: bool = False
 
-    _parameter_constraints = {
-        "positive": ["boolean"],
-    }
+    _parameter_constraints = {"positive": ["boolean"]}
 
 
 @estimator
 class TemporalClassifier(Temporal, LinearClassifier):
-    """Classification with ordered tasks, such as points in time, that change in few steps.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\alpha \\Big[ (1 - \\rho - g) \\sum_j \\sum_{t > 1} | W_{t,j} - W_{t-1,j} |
-        + \\rho \\| W \\|_1 + g \\sum_j \\| W_{:,j} \\|_2 \\Big]
-
-    with s_i the sample weights divided by their sum over the task, rho the `l1_ratio`, g the
-    `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2`` in place of the absolute
-    differences: gradual changes. Two classes have one vector w_t per
-    task, K classes K of them under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    order : array-like of shape (n_tasks,), default=None
-        All task labels in their order. None: the sorted labels.
-    l1_ratio : float in [0, 1], default=0.0
-        rho, the share of the L1 norm.
-    group_ratio : float in [0, 1], default=0.0
-        g, the share of the group norm that selects features for all tasks; rho + g is at most 1.
-    smooth : {"fused", "quadratic"}, default="fused"
-        Absolute or squared differences of successive tasks.
-
-    Attributes
-    ----------
-    change_points_ : ndarray
-        Labels of the tasks, in their order, whose coefficients differ from those of the task before.
-        A strength chosen for prediction leaves small changes beside the true ones: compare the sizes.
-    change_sizes_ : ndarray
-        Euclidean length of each change.
-    %(attributes)s
-
-    References
-    ----------
-    Zhou, Yuan, Liu & Ye (2011), A multi-task learning formulation for predicting disease progression,
-    KDD, https://doi.org/10.1145/2020408.2020549 (quadratic);
-    Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group lasso, KDD,
-    https://doi.org/10.1145/2339530.2339702 (fused)
-
-    Examples
-    --------
+    """
     >>> from skmtl import TemporalClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
@@ -288,7 +204,50 @@ class TemporalClassifier(Temporal, LinearClassifier):
 
 @estimator
 class Hierarchical(LinearModel):
-    """alpha sum_v omega_v sum_j ||W[tasks below v, j]||_2."""
+    """%(kind)s with tasks on a tree: related tasks use the same features.
+
+    Minimises, over W and b,
+
+    .. math::
+
+        \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
+        + \\alpha \\sum_v \\omega_v \\sum_j \\| W_{L(v), j} \\|_2
+
+    with s_i the sample weights divided by their sum over the task, v the nodes of the tree, the tasks
+    among them, and L(v) the tasks below v (v itself if it is a task).
+
+    %(classes)s
+
+    Parameters
+    ----------
+    %(parameters)s
+    tree : "auto" or mapping, default="auto"
+        ``{child: parent}`` by label. The tasks are the leaves, a node without a parent is a root, of
+        which there may be several. "auto": average linkage of single-task fits, see Notes.
+    node_weight : mapping, default=None
+        ``{node: omega_v}``, 1.0 for nodes not in it; not with ``tree="auto"``.
+
+    Attributes
+    ----------
+    tree_ : list of TreeNode
+        The nodes v, each after those below it, as (name, tasks, weight): the labels of the tasks below it
+        and omega_v.
+    %(attributes)s
+
+    Notes
+    -----
+    "auto" fits every task on its own with a ridge of a tenth of the mean variance of the features,
+    scales the coefficients of each task to length 1 and joins tasks by average linkage. A node of height
+    h, relative to the root, gets the weight (1 - h) times the heights of the nodes above it, a
+    task the product of the heights above it (Kim & Xing): these weights add up to 1 from the root to
+    every task.
+
+    References
+    ----------
+    Kim & Xing (2012), Tree-guided group lasso for multi-response regression with structured sparsity,
+    Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
+    Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding, JMLR 12
+    """
 
     tree: Any = "auto"
     node_weight: Any = None
@@ -319,52 +278,7 @@ class Hierarchical(LinearModel):
 
 @estimator
 class HierarchicalRegressor(Hierarchical, LinearRegressor):
-    """Regression with tasks on a tree: related tasks use the same features.
-
-    Minimises, over W (n_tasks, n_features) and b,
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2
-        + \\alpha \\sum_v \\omega_v \\sum_j \\| W_{L(v), j} \\|_2
-
-    with s_i the sample weights divided by their sum over the task, v the nodes of the tree, the tasks
-    among them, and L(v) the tasks below v (v itself if it is a task).
-
-    Parameters
-    ----------
-    %(parameters)s
-    tree : "auto" or mapping, default="auto"
-        ``{child: parent}`` by label. The tasks are the leaves, a node without a parent is a root, of
-        which there may be several. "auto": average linkage of single-task fits, see Notes.
-    node_weight : mapping, default=None
-        ``{node: omega_v}``, 1.0 for nodes not in it; not with ``tree="auto"``.
-    positive : bool, default=False
-        Whether all coefficients must be >= 0.
-
-    Attributes
-    ----------
-    tree_ : list of TreeNode
-        The nodes v, each after those below it, as (name, tasks, weight): the labels of the tasks below it
-        and omega_v.
-    %(attributes)s
-
-    Notes
-    -----
-    "auto" fits every task on its own with a ridge of a tenth of the mean variance of the features,
-    scales the coefficients of each task to length 1 and joins tasks by average linkage. A node of height
-    h, relative to the root, gets the weight (1 - h) times the heights of the nodes above it, a
-    task the product of the heights above it (Kim & Xing): these weights add up to 1 from the root to
-    every task.
-
-    References
-    ----------
-    Kim & Xing (2012), Tree-guided group lasso for multi-response regression with structured sparsity,
-    Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
-    Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding, JMLR 12
-
-    Examples
-    --------
+    """
     >>> from skmtl import HierarchicalRegressor
     >>> from skmtl.datasets import make_multitask_regression
     >>> data = make_multitask_regression(n_tasks=6, n_samples=50, random_state=0)
@@ -376,50 +290,12 @@ class HierarchicalRegressor(Hierarchical, LinearRegressor):
 
     positive: bool = False
 
-    _parameter_constraints = {
-        "positive": ["boolean"],
-    }
+    _parameter_constraints = {"positive": ["boolean"]}
 
 
 @estimator
 class HierarchicalClassifier(Hierarchical, LinearClassifier):
-    """Classification with tasks on a tree: related tasks use the same features.
-
-    Minimises, over W and b, with the log-loss (or another `loss`),
-
-    .. math::
-
-        \\sum_t c_t \\sum_{i \\in t} s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)
-        + \\alpha \\sum_v \\omega_v \\sum_j \\| W_{L(v), j} \\|_2
-
-    with s_i the sample weights divided by their sum over the task, v the nodes of the tree, the tasks
-    among them, and L(v) the tasks below v (v itself if it is a task). Two classes have one vector w_t per
-    task, K classes K of them under the multinomial loss.
-
-    Parameters
-    ----------
-    %(parameters)s
-    tree : "auto" or mapping, default="auto"
-        ``{child: parent}`` by label. The tasks are the leaves, a node without a parent is a root, of
-        which there may be several. "auto": average linkage of single-task fits, see Notes.
-    node_weight : mapping, default=None
-        ``{node: omega_v}``, 1.0 for nodes not in it; not with ``tree="auto"``.
-
-    Attributes
-    ----------
-    tree_ : list of TreeNode
-        The nodes v, each after those below it, as (name, tasks, weight): the labels of the tasks below it
-        and omega_v.
-    %(attributes)s
-
-    References
-    ----------
-    Kim & Xing (2012), Tree-guided group lasso for multi-response regression with structured sparsity,
-    Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
-    Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding, JMLR 12
-
-    Examples
-    --------
+    """
     >>> from skmtl import HierarchicalClassifier
     >>> from skmtl.datasets import make_multitask_classification
     >>> data = make_multitask_classification(n_tasks=6, n_samples=50, random_state=0)
