@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
+from skmtl._rivals import best_strength
 from skmtl._suggest import _kind
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import compare
@@ -456,6 +457,21 @@ def test_grids_of_the_baselines_grow(factor, classes):
     wanted = compare({"m": model}, p.X, p.y, p.tasks, **options)
     for name in ("single", "pooled"):
         assert_allclose(row(found, name)["mean"], row(wanted, name)["mean"], atol=0.02)
+
+
+def test_grids_of_baselines_grow_as_those_of_a_search_do():
+    """A decade at a time, three strengths in each, while errors still fall at the edge."""
+    tried = []
+
+    def errors(grid):
+        tried.append(np.log10(grid))
+        return (tried[-1] + 2.7) ** 2
+
+    assert np.log10(best_strength(errors, np.logspace(-2, 3, 6))) == pytest.approx(-8 / 3)
+    assert_allclose(np.concatenate(tried[1:]), [-7 / 3, -8 / 3, -3])
+    tried.clear()
+    best_strength(lambda grid: np.zeros(len(errors(grid))), np.logspace(-2, 3, 6))  # a plateau
+    assert len(tried) == 1
 
 
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():

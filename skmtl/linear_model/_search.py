@@ -30,7 +30,6 @@ from ._model import LinearModel
 from ._path import check_alphas
 from ._search_checks import (
     MOST_DECADES,
-    further,
     refuse_names,
     rising_edge,
     warn_of_edge,
@@ -336,8 +335,8 @@ class PathSearchCV(BaseSearchCV):
         for _ in range(MOST_DECADES if self.grow else 0):
             if self._edge is None:
                 break
-            at, factor = self._edge
-            new = further(candidates[at], factor, name)
+            at, strengths = self._edge
+            new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
             out += self._evaluate(run, new, [range(len(new))], splits)
             candidates += new
             self._choose(candidates, splits, out, metric, name)
@@ -410,7 +409,8 @@ class PathSearchCV(BaseSearchCV):
         if self._edge is not None:
             name = self._model()[1]
             model = getattr(self, "best_estimator_", None)
-            warn_of_edge(self._edge[1], name, model[-1] if isinstance(model, Pipeline) else model)
+            up = self._edge[1][-1] > self._edge[1][0]
+            warn_of_edge(up, name, model[-1] if isinstance(model, Pipeline) else model)
 
     def _run_search(self, evaluate_candidates):
         """Not called: `fit` follows paths."""
