@@ -180,9 +180,9 @@ class TaskInputMixin:
             )
             refuse(
                 f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
-                f"{readable(self.tasks_[:3])}. In cross-validation use TaskKFold, which keeps every task in "
-                "every training set (learning_curve takes the first rows of each: add shuffle=True there); "
-                f"for new tasks {advice}."
+                f"{readable(self.tasks_[:3])}. In cross-validation use TaskKFold, with task_column= or given "
+                "tasks=: it keeps every task in every training set (learning_curve takes the first rows of "
+                f"each: add shuffle=True there); for new tasks {advice}."
             )
         return codes
 

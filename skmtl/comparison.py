@@ -1,7 +1,6 @@
 """Does sharing help? Multi-task models against simple baselines, on the same folds."""
 
 import html
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -21,6 +20,7 @@ from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks
 from ._rivals import BASELINES, baseline
+from ._split import wants_tasks
 from ._tasks import final_task_column, missing_labels, plain_labels, task_labels
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
@@ -243,8 +243,7 @@ def _splits(cv, X, y, labels):
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
     cv = check_cv(cv)
-    by_task = "tasks" in inspect.signature(cv.split).parameters and getattr(cv, "task_column", None) is None
-    return list(cv.split(X, y, **({"tasks": labels} if by_task else {})))
+    return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) else {})))
 
 
 # --- the result -----------------------------------------------------------------------------
