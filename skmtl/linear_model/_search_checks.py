@@ -28,6 +28,17 @@ def refuse_names(scoring, y, tasks):
         )
 
 
+def refuse_scores(scoring, metric, scores):
+    """ValueError where no candidate has a finite mean of its scores (n_splits, n_candidates)."""
+    name = scoring if scoring is None or metric == "score" else metric
+    undefined = (~np.isfinite(scores)).all(axis=1)
+    raise ValueError(
+        f"no candidate has a finite mean score by scoring={name!r}: on {undefined.sum()} of {len(undefined)} "
+        "test sets none has a finite one. Where these lack a class take fewer folds, or "
+        "cv=TaskKFold(..., stratify=True); error_score='raise' shows the error of a scorer that fails."
+    )
+
+
 def beyond(alphas, scores):
     """The strengths of the decade beyond the best one, nearest first; None where that is no place to go.
 
