@@ -448,9 +448,10 @@ def _verdict(folds, gains, estimators):
     gain = mean[model] - mean[reference]
     if "intercepts" in mean and reference != "intercepts" and gain > 0:
         share = max(mean["intercepts"] - mean[reference], 0) / gain
-        parts.append(
-            f"Pooling with shrunken intercepts alone brings {share:.0%} of its gain over {reference!r}."
-        )
+        found = f"scores {mean['intercepts']:.3f}"
+        if folds.clearly_better(model, reference):  # else the gain may be nothing
+            found = f"brings {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
+        parts.append(f"Pooling with shrunken intercepts alone {found}.")
     if model != reference:
         own = [row for row in gains if row[0] == model]
         lost, clearly = sum(row[5] for row in own), sum(row[6] for row in own)

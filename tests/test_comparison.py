@@ -86,17 +86,22 @@ def test_related_tasks_gain_and_unrelated_ones_lose():
     assert bad.table["model"].iloc[0] == "single"
 
 
-def test_verdict_credits_the_shrunken_intercepts():
+@pytest.mark.parametrize(("alpha", "credit"), [(0.1, "share"), (1.0, "all"), (10.0, "score")])
+def test_verdict_credits_the_shrunken_intercepts(alpha, credit):
+    """A share of a gain that is one, never more than all of it; the score where the gain is not clear."""
     p = make_multitask_regression(
         20, 8, 4, structure="mean", task_spread=0, intercept_spread=2, random_state=0
     )
-    model = Pooled(Ridge(), task_indicators=True)
+    model = Pooled(Ridge(alpha), task_indicators=True)
     result = compare(
         {"model": model}, p.X, p.y, p.tasks, cv=TaskShuffleSplit(5, train_size=3, random_state=0)
     )
     means = dict(zip(result.table["model"], result.table["mean"], strict=True))
     share = (means["intercepts"] - means["single"]) / (means["model"] - means["single"])
-    assert f"shrunken intercepts alone brings {share:.0%} of its gain over 'single'" in result.verdict
+    assert (share > 1) == (credit != "share")
+    gain = f"brings {'all' if credit == 'all' else f'{share:.0%}'} of its gain over 'single'. "
+    found = f"scores {means['intercepts']:.3f}. " if credit == "score" else gain
+    assert f"Pooling with shrunken intercepts alone {found}" in result.verdict
     assert "'model'" in result.verdict and f"{means['model']:.3f}" in result.verdict
     assert re.search(r"The simpler 'intercepts' \(.*\) (is not clearly worse|scores higher)", result.verdict)
 
