@@ -1,6 +1,7 @@
 """Does sharing help? Multi-task models against simple baselines, on the same folds."""
 
 import html
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -21,7 +22,7 @@ from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks
 from ._rivals import BASELINES, baseline
 from ._split import wants_tasks
-from ._tasks import final_task_column, missing_labels, plain_labels, task_labels
+from ._tasks import columns_of_labels, final_task_column, missing_labels, plain_labels, task_labels
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
@@ -205,6 +206,13 @@ def _labels(estimators, X, y, tasks, cv):
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, _num_samples(X))
     if len(y) != len(labels):
         raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
+    if tasks is not None and (found := columns_of_labels(X, labels)):
+        warnings.warn(
+            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
+            "by task_column= in the place of tasks=.",
+            UserWarning,
+            stacklevel=3,
+        )
     return labels, y, encode_tasks(labels)[0]
 
 
