@@ -34,7 +34,7 @@ model = make_pipeline(preprocess, MeanRegularizedRegressor(mean_alpha=0.05, task
 # its level is. `TaskKFold` keeps every school in every training set.
 search = PathSearchCV(
     model,
-    alphas=[1, 3, 10, 30],
+    alphas=[1, 10, 100, 1000],
     param_grid={"meanregularizedregressor__intercept_alpha": [0.5, 1, 2, 4]},
     scoring="r2",
     cv=TaskKFold(3, task_column="school", shuffle=True, random_state=0),

@@ -96,10 +96,11 @@ def split_task_column(X, task_column):
             f"{error} After a ColumnTransformer a passed-through column is called "
             f"'remainder__{task_column}' unless verbose_feature_names_out=False."
         ) from None
-    return _drop_column(X, position, n_columns), _one_column(X, position)
+    return _drop_column(X, position, n_columns), one_column(X, position)
 
 
-def _one_column(X, position):
+def one_column(X, position):
+    """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsc()[:, [position]].toarray().ravel()
     return np.asarray(_safe_indexing(X, position, axis=1))

@@ -10,11 +10,10 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from .baselines import Pooled, SingleTask
+from .linear_model._search_checks import MOST_DECADES, beyond
 
 ALPHAS = np.logspace(-2, 5, 15)
 LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)
-LEAST, MOST = 1e-10, 1e10  # where grids end
-RISE, ROUNDING = 0.01, 1e-9  # of the range of the errors, of the error: a step that gains less is a plateau
 BASELINES = ("single", "pooled", "intercepts", "mean")
 
 
@@ -30,22 +29,14 @@ def baseline(name, classification, column):
 
 
 def best_strength(errors_of, grid):
-    """The strength of least error; a geometric grid grows by half while that is at its edge and not flat."""
+    """The strength of least error; the grid grows as that of a search does."""
     errors = errors_of(grid)
-    while True:
-        best = errors.argmin()
-        inwards = {0: 1, len(grid) - 1: len(grid) - 2}.get(best)
-        least = max(RISE * np.ptp(errors), ROUNDING * abs(errors[best]))
-        if inwards is None or not errors[inwards] - errors[best] > least:
-            return grid[best]
-        steps = (grid[best] / grid[inwards]) ** np.arange(1, len(grid) // 2 + 1)
-        further = np.sort(grid[best] * steps)
-        further = further[(further > LEAST) & (further < MOST)]
-        if not len(further):
-            return grid[best]
-        order = np.argsort(np.concatenate([grid, further]))
-        errors = np.concatenate([errors, errors_of(further)])[order]
-        grid = np.concatenate([grid, further])[order]
+    for _ in range(MOST_DECADES):
+        further = beyond(grid, -errors)
+        if further is None:
+            break
+        grid, errors = np.concatenate([grid, further]), np.concatenate([errors, errors_of(further)])
+    return grid[errors.argmin()]
 
 
 def leave_one_out(X, y, grid):

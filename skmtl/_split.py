@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from inspect import signature
 from numbers import Integral, Real
 
 import numpy as np
@@ -48,7 +49,7 @@ class TaskKFold(KFold):
     Notes
     -----
     `split` takes the tasks from `task_column`, or as ``split(X, y, tasks=tasks)``; under metadata
-    routing it requests `tasks` by default. With neither all rows are one task.
+    routing it requests `tasks` by default. A 1-D `y` with neither is refused.
 
     ``stratify=True`` leaks the target: the class shares of a task are then the same in its test rows as in
     its training rows, so that a model that knows no more than the share of each task looks good although
@@ -341,11 +342,19 @@ class TaskShuffleSplit(BaseShuffleSplit):
         return self.n_splits
 
 
+def wants_tasks(cv):
+    """Whether a splitter takes the task of each row, and has no column of X to read it from."""
+    return "tasks" in signature(cv.split).parameters and getattr(cv, "task_column", None) is None
+
+
 def _cells(splitter, X, y, groups, tasks):
     """Task names, and the task and class of each row as integers: one class unless they are stratified."""
     if groups is not None:
         warnings.warn(
-            f"The groups parameter is ignored by {type(splitter).__name__}", UserWarning, stacklevel=3
+            f"The groups parameter is ignored by {type(splitter).__name__}: tasks are named by task_column= "
+            "or passed as tasks=; without them all rows are one task.",
+            UserWarning,
+            stacklevel=3,
         )
     n_samples = _num_samples(X)
     if tasks is not None and splitter.task_column is not None:
@@ -354,6 +363,14 @@ def _cells(splitter, X, y, groups, tasks):
         )
     if splitter.task_column is not None:
         tasks = task_labels(X, splitter.task_column)
+    if tasks is None and groups is None and np.ndim(y) < 2:
+        name = type(splitter).__name__
+        raise ValueError(
+            f"{name} does not know the task of each row. Give {name}(task_column=...) the column of X that "
+            "holds it, or pass tasks= to split, in cross-validation with "
+            "sklearn.set_config(enable_metadata_routing=True). Rows without tasks are split by KFold; only "
+            "a y with one column per task needs no labels."
+        )
     labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
     names, codes = encode_tasks(labels)
     if y is not None and _num_samples(y) != n_samples:

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import linear_model
-from ._columns import column_names
+from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
 from ._tasks import missing_labels
 from .comparison import compare
@@ -33,7 +33,18 @@ LISTED = 6  # names shown in a sentence
 NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
 
-def suggest(X, y, tasks=None, *, task_type=None, cv=None, scoring=None, n_jobs=None, random_state=0):
+def suggest(
+    X,
+    y,
+    tasks=None,
+    *,
+    task_column=None,
+    task_type=None,
+    cv=None,
+    scoring=None,
+    n_jobs=None,
+    random_state=0,
+):
     """Fit the main structures with one budget each, and say what they found.
 
     Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
@@ -49,6 +60,9 @@ def suggest(X, y, tasks=None, *, task_type=None, cv=None, scoring=None, n_jobs=N
         Targets, see `task_type`.
     tasks : array-like of shape (n_samples,), default=None
         Task of each row, for a 1-D `y`.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row, in the place of `tasks`. The other
+        columns are the features.
     task_type : {"regression", "classification"}, default=None
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
         numbers from 0 or 1 up without a gap; a warning says so where these are more than two.
@@ -65,7 +79,9 @@ def suggest(X, y, tasks=None, *, task_type=None, cv=None, scoring=None, n_jobs=N
     -------
     comparison : Comparison
         Models ordered by score; `findings` has a sentence on what each one finds in all rows, and
-        `estimators` the tuned models, ready for `fit`.
+        `estimators` the searches behind a scaler, unfitted: Pipelines for the features (without the task
+        column), with the steps "scale" and "search". They take ``fit(X, y, search__tasks=tasks)`` (under
+        metadata routing ``tasks=tasks``) and ``predict(X, tasks=tasks)``.
 
     Raises
     ------
@@ -99,6 +115,12 @@ def suggest(X, y, tasks=None, *, task_type=None, cv=None, scoring=None, n_jobs=N
     >>> len(found.findings) == len(found.models)
     True
     """
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    if task_column is not None:
+        if tasks is not None:
+            raise ValueError(f"tasks= and task_column={task_column!r} both say which task a row belongs to.")
+        X, tasks = split_task_column(X, task_column)
+    refuse_text(X)
     names = column_names(X)
     models = _models(X, y, tasks, _kind(y, task_type), scoring, random_state)
     found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
@@ -116,7 +138,10 @@ def _models(X, y, tasks, kind, scoring, random_state):
         np.shape(y)[1] if np.ndim(y) == 2 else 1 if tasks is None else len(set(np.asarray(tasks).tolist()))
     )
     if n_tasks < 2:
-        raise ValueError("suggest needs at least two tasks: pass tasks=, or a y with one column per task.")
+        raise ValueError(
+            "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
+            "with one column per task."
+        )
     if scoring is None:
         scoring = None if kind == "Regressor" else task_scorer("neg_log_loss", average="pooled")
     elif not isinstance(scoring, _TaskScorer):

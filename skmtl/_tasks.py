@@ -15,7 +15,7 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from ._columns import column_names, split_task_column, told_apart
+from ._columns import column_names, one_column, split_task_column, told_apart
 from ._inputs import as_target, check_sample_weight, is_clean, refuse_masked
 from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
 
@@ -188,9 +188,9 @@ class TaskInputMixin:
             )
             refuse(
                 f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
-                f"{readable(self.tasks_[:3])}. In cross-validation use TaskKFold, which keeps every task in "
-                "every training set (learning_curve takes the first rows of each: add shuffle=True there); "
-                f"for new tasks {advice}."
+                f"{readable(self.tasks_[:3])}. In cross-validation use TaskKFold, with task_column= or given "
+                "tasks=: it keeps every task in every training set (learning_curve takes the first rows of "
+                f"each: add shuffle=True there); for new tasks {advice}."
             )
         return codes
 
@@ -326,6 +326,19 @@ def final_task_column(estimator):
 def task_labels(X, task_column):
     """The labels in the task column of X, shape (n_samples,)."""
     return check_tasks(split_task_column(X, task_column)[1], _num_samples(X))
+
+
+def columns_of_labels(X, labels):
+    """Names (positions where there are none) of the columns of X that hold the labels (n_samples,)."""
+    X, labels = X.tocsc() if sparse.issparse(X) else X, labels.tolist()
+    names = column_names(X) or range(X.shape[1] if len(X.shape) == 2 else 0)
+
+    def same(column, n_rows):
+        values = column[:n_rows].tolist()
+        return not any(map(is_missing, values)) and values == labels[:n_rows]
+
+    columns = ((name, one_column(X, j)) for j, name in enumerate(names))
+    return [name for name, column in columns if same(column, 1) and same(column, len(labels))]
 
 
 def stack_tasks(blocks, names=None):

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
-from ._columns import told_apart
+from ._columns import refuse_text, told_apart
 from ._labels import find_tasks
 from ._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from .metrics import score_predictions
@@ -91,7 +91,12 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         if is_classifier(self):
             self._check_classes(plain_labels(y[usable]))
         codes = None if labels is None else find_tasks(labels, self.tasks_)
-        self._fit_rows(_indexable(X), y, codes, weight, usable)
+        try:
+            self._fit_rows(_indexable(X), y, codes, weight, usable)
+        except (TypeError, ValueError) as error:
+            if any(words in str(error) for words in ("onvert", "promoted")):  # to numbers, as NumPy says it
+                refuse_text(X, error)
+            raise
         return self
 
     def _check_classes(self, y):

@@ -1,7 +1,7 @@
 """Does sharing help? Multi-task models against simple baselines, on the same folds."""
 
 import html
-import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -21,7 +21,8 @@ from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks
 from ._rivals import BASELINES, baseline
-from ._tasks import final_task_column, missing_labels, plain_labels, task_labels
+from ._split import wants_tasks
+from ._tasks import columns_of_labels, final_task_column, missing_labels, plain_labels, task_labels
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
@@ -205,6 +206,13 @@ def _labels(estimators, X, y, tasks, cv):
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, _num_samples(X))
     if len(y) != len(labels):
         raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
+    if tasks is not None and (found := columns_of_labels(X, labels)):
+        warnings.warn(
+            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
+            "by task_column= in the place of tasks=.",
+            UserWarning,
+            stacklevel=3,
+        )
     return labels, y, encode_tasks(labels)[0]
 
 
@@ -243,8 +251,7 @@ def _splits(cv, X, y, labels):
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
     cv = check_cv(cv)
-    by_task = "tasks" in inspect.signature(cv.split).parameters and getattr(cv, "task_column", None) is None
-    return list(cv.split(X, y, **({"tasks": labels} if by_task else {})))
+    return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) else {})))
 
 
 # --- the result -----------------------------------------------------------------------------
@@ -449,9 +456,10 @@ def _verdict(folds, gains, estimators):
     gain = mean[model] - mean[reference]
     if "intercepts" in mean and reference != "intercepts" and gain > 0:
         share = max(mean["intercepts"] - mean[reference], 0) / gain
-        parts.append(
-            f"Pooling with shrunken intercepts alone brings {share:.0%} of its gain over {reference!r}."
-        )
+        found = f"scores {mean['intercepts']:.3f}"
+        if folds.clearly_better(model, reference):  # else the gain may be nothing
+            found = f"brings {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
+        parts.append(f"Pooling with shrunken intercepts alone {found}.")
     if model != reference:
         own = [row for row in gains if row[0] == model]
         lost, clearly = sum(row[5] for row in own), sum(row[6] for row in own)

@@ -9,8 +9,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import sparse, stats
+from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import UndefinedMetricWarning
@@ -18,10 +20,11 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
-from skmtl._suggest import _kind
+from skmtl._rivals import best_strength
+from skmtl._suggest import STRUCTURES, _kind
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import compare
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -85,17 +88,22 @@ def test_related_tasks_gain_and_unrelated_ones_lose():
     assert bad.table["model"].iloc[0] == "single"
 
 
-def test_verdict_credits_the_shrunken_intercepts():
+@pytest.mark.parametrize(("alpha", "credit"), [(0.1, "share"), (1.0, "all"), (10.0, "score")])
+def test_verdict_credits_the_shrunken_intercepts(alpha, credit):
+    """A share of a gain that is one, never more than all of it; the score where the gain is not clear."""
     p = make_multitask_regression(
         20, 8, 4, structure="mean", task_spread=0, intercept_spread=2, random_state=0
     )
-    model = Pooled(Ridge(), task_indicators=True)
+    model = Pooled(Ridge(alpha), task_indicators=True)
     result = compare(
         {"model": model}, p.X, p.y, p.tasks, cv=TaskShuffleSplit(5, train_size=3, random_state=0)
     )
     means = dict(zip(result.table["model"], result.table["mean"], strict=True))
     share = (means["intercepts"] - means["single"]) / (means["model"] - means["single"])
-    assert f"shrunken intercepts alone brings {share:.0%} of its gain over 'single'" in result.verdict
+    assert (share > 1) == (credit != "share")
+    gain = f"brings {'all' if credit == 'all' else f'{share:.0%}'} of its gain over 'single'. "
+    found = f"scores {means['intercepts']:.3f}. " if credit == "score" else gain
+    assert f"Pooling with shrunken intercepts alone {found}" in result.verdict
     assert "'model'" in result.verdict and f"{means['model']:.3f}" in result.verdict
     assert re.search(r"The simpler 'intercepts' \(.*\) (is not clearly worse|scores higher)", result.verdict)
 
@@ -458,6 +466,21 @@ def test_grids_of_the_baselines_grow(factor, classes):
         assert_allclose(row(found, name)["mean"], row(wanted, name)["mean"], atol=0.02)
 
 
+def test_grids_of_baselines_grow_as_those_of_a_search_do():
+    """A decade at a time, three strengths in each, while errors still fall at the edge."""
+    tried = []
+
+    def errors(grid):
+        tried.append(np.log10(grid))
+        return (tried[-1] + 2.7) ** 2
+
+    assert np.log10(best_strength(errors, np.logspace(-2, 3, 6))) == pytest.approx(-8 / 3)
+    assert_allclose(np.concatenate(tried[1:]), [-7 / 3, -8 / 3, -3])
+    tried.clear()
+    best_strength(lambda grid: np.zeros(len(errors(grid))), np.logspace(-2, 3, 6))  # a plateau
+    assert len(tried) == 1
+
+
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
     found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, cv=3)
     assert found.verdict.endswith("Sharing does not clearly help here: use 'single'.")
@@ -478,6 +501,61 @@ def test_suggest_in_other_layouts():
     assert found.score.startswith("roc_auc") and all(name.endswith("Classifier") for name in found.models)
     with pytest.raises(ValueError, match="at least two tasks"):
         suggest(p.X, p.y)
+
+
+def test_suggest_takes_a_task_column_and_gives_models_that_fit(monkeypatch):
+    monkeypatch.setattr("skmtl._suggest.STRUCTURES", {"MeanRegularized": STRUCTURES["MeanRegularized"]})
+    p = make_multitask_regression(3, 8, 2, structure="mean", random_state=0)
+    frame = pd.DataFrame(p.X, columns=list("vw"))
+    frame.insert(1, "school", np.array(list("abc"))[p.tasks])
+    wanted = suggest(p.X, p.y, p.tasks, cv=2)
+    for X, column in [(frame, "school"), (np.insert(p.X, 1, p.tasks, axis=1), 1)]:
+        found = suggest(X, p.y, task_column=column, cv=2)
+        assert_allclose(found.table["mean"], wanted.table["mean"])
+    model = found.estimators[found.models[0]]
+    fitted = clone(model).fit(p.X, p.y, search__tasks=p.tasks)
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = clone(model).fit(p.X, p.y, tasks=p.tasks).predict(p.X, tasks=p.tasks)
+    assert_allclose(fitted.predict(p.X, tasks=p.tasks), routed)
+    with pytest.raises(ValueError, match="tasks= and task_column='school' both say"):
+        suggest(frame, p.y, p.tasks, task_column="school")
+    with pytest.raises(ValueError, match="task_column='town' is not a column of X"):
+        suggest(frame, p.y, task_column="town")
+
+
+def test_columns_of_text_are_named():
+    """Also where one of them holds the tasks and nobody said so, and by the models of one task."""
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(town="here", day=pd.Timestamp("2020-01-01"))
+    for X, names in [(frame, r"\['town', 'day'\]"), (frame.to_numpy(), r"\[5, 6\]")]:
+        with pytest.raises(ValueError, match=rf"column\(s\) {names} of X are not numbers.*task_column"):
+            suggest(X, p.y, p.tasks)
+    for model in (SingleTask(Ridge()), Pooled(Ridge(), task_indicators=True)):
+        for X in (frame[["v", "town"]], frame[["v", "day"]]):
+            with pytest.raises(
+                (ValueError, TypeError), match=rf"column\(s\) \['{X.columns[1]}'\] of X are not"
+            ):
+                clone(model).fit(X, p.y, tasks=p.tasks)
+    encoder = make_column_transformer((OneHotEncoder(), ["town"]), remainder="passthrough")
+    with pytest.raises(ValueError, match=r"NaN") as caught:  # another error of a model that reads text
+        SingleTask(make_pipeline(encoder, Ridge())).fit(
+            frame[["v", "town"]].assign(v=np.nan), p.y, tasks=p.tasks
+        )
+    assert "not numbers" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["array", "frame", "sparse"])
+def test_tasks_among_the_features_are_said(form):
+    p = RELATED
+    X = np.insert(p.X, 2, p.tasks, axis=1)
+    X = {"array": X, "frame": pd.DataFrame(X, columns=list("abcdef")), "sparse": sparse.csr_array(X)}[form]
+    column = r"\['c'\]" if form == "frame" else r"\[2\]"
+    with pytest.warns(UserWarning, match=rf"the column\(s\) {column} of X equal tasks.*Drop them"):
+        compare(Pooled(Ridge()), X, p.y, p.tasks, cv=2, baselines=["single"])
+    rows = np.roll(np.arange(len(p.y)), 1)  # not the same rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(Pooled(Ridge()), X, p.y, p.tasks[rows], cv=2, baselines=["single"])
 
 
 def test_plot_shows_the_gains_sorted():
@@ -503,6 +581,7 @@ def test_plot_shows_the_gains_sorted():
         ({"tasks": [1, 2]}, "tasks has 2 labels but X has 96 rows"),
         ({"y": np.zeros((96, 2))}, "tasks must be None for a 2-D y"),
         ({"y": [1.0]}, "y has 1 rows but X has 96"),
+        ({"X": RELATED.X[:, 0]}, "Reshape your data"),
     ],
 )
 def test_bad_input(args, message):

@@ -65,14 +65,29 @@ def test_kfold_tests_each_row_once_and_balances_tasks_and_if_asked_classes(shuff
             assert np.ptp([np.sum((TASKS[test] == task) & (y[test] == c)) for test in tests]) <= 1
 
 
-def test_without_tasks_it_is_scikit_learns_kfold():
-    y = np.random.default_rng(2).normal(size=len(TASKS))
-    for ours, theirs in zip(TaskKFold(4).split(X, y), KFold(4).split(X), strict=True):
+def test_one_task_is_split_as_scikit_learn_does():
+    y, one = np.random.default_rng(2).normal(size=len(TASKS)), np.zeros(len(TASKS))
+    for ours, theirs in zip(TaskKFold(4).split(X, y, tasks=one), KFold(4).split(X), strict=True):
         assert_array_equal(ours[1], theirs[1])
     labels = np.sort((y > 0.5).astype(int))
-    stratified = TaskKFold(4, stratify=True).split(X, labels)
+    stratified = TaskKFold(4, stratify=True).split(X, labels, tasks=one)
     for ours, theirs in zip(stratified, StratifiedKFold(4).split(X, labels), strict=True):
         assert_array_equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("splitter", [TaskKFold(2), TaskShuffleSplit(2, train_size=0.5)], ids=repr)
+def test_rows_without_tasks_are_refused(splitter):
+    """By name of the two ways to give them; a 2-D y needs none, and groups= warns that it gives none."""
+    y = np.arange(len(TASKS)) / 7
+    message = rf"{type(splitter).__name__} does not know the task.*\(task_column=\.\.\.\).*tasks="
+    for target in (None, y):
+        with pytest.raises(ValueError, match=message):
+            list(splitter.split(X, target))
+    with pytest.raises(ValueError, match=message):
+        cross_val_score(SingleTask(Ridge(), task_column=1), np.c_[X[:, 0], X[:, 1] % 2], y, cv=splitter)
+    assert len(list(splitter.split(X, np.c_[y, y]))) == 2
+    with pytest.warns(UserWarning, match=r"groups parameter is ignored.*task_column= or passed as tasks="):
+        assert np.isfinite(cross_val_score(Ridge(), X, y, cv=splitter, groups=TASKS)).all()
 
 
 # --- what folds may tell a model about the test rows ---

@@ -3,11 +3,13 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from conftest import estimators, make_layout
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import MultiTaskElasticNetCV as SklearnElasticNetCV
@@ -22,6 +24,7 @@ from skmtl import (
     DirtyRegressor,
     GroupSparseClassifier,
     GroupSparseRegressor,
+    MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MultiTaskElasticNetCV,
     MultiTaskLasso,
@@ -435,8 +438,30 @@ def test_folds_of_a_task_column_that_moves():
     layout = make_layout("stacked")
     X = np.column_stack([layout.X, layout.tasks])
     model = make_pipeline("passthrough", StandardScaler(), MultiTaskLasso(task_column=6))
-    with pytest.raises(ValueError, match=r"task_column=6 is a column that earlier steps.*cv=TaskKFold"):
-        PathSearchCV(model, ALPHAS).fit(X, layout.y)
+    for cv in (None, TaskKFold(3)):
+        with pytest.raises(ValueError, match=r"task_column=6 is a column that earlier steps.*cv=TaskKFold"):
+            PathSearchCV(model, ALPHAS, cv=cv).fit(X, layout.y)
+
+
+def test_folds_of_tasks_know_the_tasks_of_the_model():
+    """As they do in `compare`; with no tasks at all they are refused."""
+    layout, cv = make_layout("stacked"), TaskKFold(3)
+    splits = list(cv.split(layout.X, tasks=layout.tasks))
+    X = np.column_stack([layout.X, layout.tasks])
+    found = PathSearchCV(MultiTaskLasso(task_column=-1, tol=1e-10), ALPHAS, cv=cv).fit(X, layout.y)
+    same(found, clone(found).set_params(cv=splits).fit(X, layout.y))
+    for tasks, model, table in [(layout.tasks, None, layout.X), (None, -1, X)]:
+        paths = [
+            MultiTaskLassoCV(alphas=3, cv=folds, task_column=model)
+            .fit(table, layout.y, tasks=tasks)
+            .mse_path_
+            for folds in (cv, splits)
+        ]
+        np.testing.assert_allclose(*paths)
+    with pytest.raises(
+        ValueError, match=r"TaskKFold does not know the task of each row.*task_column=.*tasks="
+    ):
+        PathSearchCV(MultiTaskLasso(), ALPHAS, cv=cv).fit(layout.X, layout.y)
 
 
 # --- strengths ---
@@ -512,6 +537,59 @@ def test_bad_arguments(model, options, error, message):
     options = {"alphas": [0.1, 0.2], "cv": 2} | options
     with pytest.raises(error, match=message):
         PathSearchCV(model, **options).fit(layout.X, layout.y)
+
+
+def test_no_finite_score_is_refused():
+    """As one class on a test set; which scorer it was and what to do is said, and nothing is chosen."""
+    layout, y = make_layout("stacked"), (np.arange(120) % 40 > 5).astype(int)
+    y[80:] = 1
+    X = np.column_stack([layout.X, layout.tasks])
+    model = MeanRegularizedClassifier(mean_alpha=0.1, intercept_alpha=0.1, task_column=-1)
+    auc = task_scorer("roc_auc", average="pooled")
+    search = PathSearchCV(model, [0.1, 1.0], cv=KFold(3), scoring=auc)
+    message = r"scoring=task_scorer\(roc_auc.*on 1 of 3 test sets none.*TaskKFold\(\.\.\., stratify=True\)"
+    with pytest.raises(ValueError, match=message):
+        search.fit(X, y)
+    assert not hasattr(search, "best_score_")
+    search.set_params(scoring={"auc": auc, "other": "accuracy"}, refit="auc")
+    with pytest.raises(ValueError, match="scoring='auc': on 1 of 3"):
+        search.fit(X, y)
+    search.set_params(cv=TaskKFold(3, task_column=-1, stratify=True))
+    assert np.isfinite(search.fit(X, y).best_score_)
+
+
+def test_candidates_without_a_finite_score_are_passed_over_as_in_grid_search():
+    layout = make_layout("shared")
+
+    def scores(model, X, y):
+        return np.nan if model.alpha > 0.1 and len(X) == 40 and model.ridge == 0 else model.score(X, y)
+
+    model, grid = MultiTaskLasso(tol=1e-10), {"ridge": [0.0, 0.1]}
+    found = PathSearchCV(model, ALPHAS, param_grid=grid, cv=3, scoring=scores).fit(layout.X, layout.y)
+    same(found, grid_search(model, layout, {"alpha": ALPHAS, **grid}, 3, scoring=scores))
+    assert np.isnan(found.cv_results_["mean_test_score"]).sum() == 2
+
+
+def test_the_error_of_lost_tasks_comes_first():
+    """Not behind reports of fits that failed: dropped by a step, by a scorer, or not seen in training."""
+    layout = make_layout("stacked")
+    frame = pd.DataFrame(layout.X, columns=list("abcdef")).assign(school=layout.tasks)
+    order = np.argsort(layout.tasks, kind="stable")
+    drop = make_column_transformer((StandardScaler(), list("abcdef")), verbose_feature_names_out=False)
+    model = make_pipeline(drop.set_output(transform="pandas"), MultiTaskLasso(task_column="school"))
+    lost = PathSearchCV(MultiTaskLasso(), ALPHAS, scoring=lambda model, X, y: model.score(X, y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"^task_column='school' is not a column of X; X has .*'f'\]"):
+            PathSearchCV(model, ALPHAS, cv=TaskKFold(3, task_column="school")).fit(frame, layout.y)
+        with pytest.raises(ValueError, match=r"^This MultiTaskLasso was fitted with 4 tasks and cannot"):
+            lost.fit(layout.X, layout.y, tasks=layout.tasks)
+        with pytest.raises(
+            ValueError, match=r"^tasks has 1 label.*use TaskKFold, with task_column= or given"
+        ):
+            PathSearchCV(MultiTaskLasso(), ALPHAS, cv=KFold(3)).fit(
+                layout.X[order], layout.y[order], tasks=layout.tasks[order]
+            )
 
 
 def test_failed_fits_get_the_error_score():

@@ -77,23 +77,20 @@ class PathRun:
                 term, warm = model._term(data), model._penalty().convex
             strengths = [candidate[self.name] for candidate in candidates]
             path, parts = solutions(model, term, strengths, warm), self._parts(fitted, data, train, test)
-        except Exception:
-            if self.error_score == "raise":
-                raise
-            return [self._failed(test, time.time() - start)] * len(candidates)
+        except Exception as error:
+            return [self._failed(error, test, time.time() - start)] * len(candidates)
         while len(found) < len(strengths):
             try:
                 with blas_threads(data):
                     _, result = next(path)
+            except Exception as error:
+                found.append(self._failed(error, test, time.time() - start))
+                path = solutions(model, term, strengths[len(found) :], warm)
+            else:
                 fit_time, start = time.time() - start, time.time()
                 found.append(self._scored(fitted, model, result, k, parts))
                 found[-1]["n_test_samples"] = len(test)
                 found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
-            except Exception:
-                if self.error_score == "raise":
-                    raise
-                found.append(self._failed(test, time.time() - start))
-                path = solutions(model, term, strengths[len(found) :], warm)
             start = time.time()
         return found
 
@@ -125,14 +122,16 @@ class PathRun:
             }
         return {"fit_error": None, **{f"{part}_scores": scores for part, scores in found.items()}}
 
-    def _failed(self, test, seconds):
-        """The result of a fit that raised an error."""
+    def _failed(self, error, test, seconds):
+        """The result of a fit that raised an error; its words come before the traceback."""
+        if self.error_score == "raise":
+            raise error
         scores = self.error_score
         if hasattr(self.scorer, "_scorers") and isinstance(scores, Number):
             scores = dict.fromkeys(self.scorer._scorers, scores)
         return {
-            "fit_error": traceback.format_exc(), "test_scores": scores, "n_test_samples": len(test),
-            "fit_time": seconds, "score_time": 0.0,
+            "fit_error": f"{error}\n\n{''.join(traceback.format_exception(error))}",
+            "test_scores": scores, "n_test_samples": len(test), "fit_time": seconds, "score_time": 0.0,
             **({"train_scores": scores} if self.return_train_score else {}),
         }  # fmt: skip
 

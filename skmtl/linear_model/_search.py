@@ -23,15 +23,15 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from .._columns import column_names
 from .._inputs import as_target
-from .._split import TaskKFold
-from .._tasks import all_or_nothing, final_task_column, missing_labels
+from .._split import TaskKFold, wants_tasks
+from .._tasks import all_or_nothing, final_task_column, missing_labels, task_labels
 from ._fold_path import PathRun
 from ._model import LinearModel
 from ._path import check_alphas
 from ._search_checks import (
     MOST_DECADES,
-    further,
     refuse_names,
+    refuse_scores,
     rising_edge,
     warn_of_edge,
     warn_of_free_mean,
@@ -120,7 +120,7 @@ class PathSearchCV(BaseSearchCV):
     TypeError
         If the model is not a linear one of this library.
     ValueError
-        If an argument is malformed.
+        If an argument is malformed, all fits fail, or no candidate has a finite score.
 
     See Also
     --------
@@ -299,25 +299,26 @@ class PathSearchCV(BaseSearchCV):
 
     def _splitter(self, X, y, tasks, split_params):
         """The splitter and the arguments of its `split`."""
-        if not (self.cv is None or isinstance(self.cv, Integral)):
-            return check_cv(self.cv, y, classifier=is_classifier(self.estimator)), split_params
-        n_splits = 5 if self.cv is None else self.cv
-        # shuffled, as rows of a task are often sorted by their target or class
-        folds = TaskKFold(n_splits, shuffle=True, random_state=0)
-        if np.ndim(y) == 2:
-            return (folds if missing_labels(as_target(y)).any() else check_cv(n_splits)), {}
-        if tasks is not None:
-            return folds, {"tasks": tasks}
         column, may_move = final_task_column(self.estimator)
-        if column is None:
-            return check_cv(n_splits, y, classifier=is_classifier(self.estimator)), {}
-        if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
+        by_task = tasks is not None or column is not None
+        several = np.ndim(y) == 2 and not by_task
+        if not (self.cv is None or isinstance(self.cv, Integral)):
+            cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        else:
+            n_splits, split_params = 5 if self.cv is None else self.cv, {}
+            if missing_labels(as_target(y)).any() if several else by_task:
+                # shuffled, as rows of a task are often sorted by their target or class
+                cv = TaskKFold(n_splits, shuffle=True, random_state=0)
+            else:
+                cv = check_cv(n_splits, y, classifier=is_classifier(self.estimator) and not several)
+        if not (by_task and wants_tasks(cv)):
+            return cv, split_params
+        if tasks is None and may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
             raise ValueError(
                 f"task_column={column!r} is a column that earlier steps of the Pipeline put out; give "
                 "cv=TaskKFold(task_column=...) the column of X that holds the tasks."
             )
-        folds.task_column = column
-        return folds, {}
+        return cv, {**split_params, "tasks": task_labels(X, column) if tasks is None else tasks}
 
     # --- the search ---
 
@@ -336,8 +337,8 @@ class PathSearchCV(BaseSearchCV):
         for _ in range(MOST_DECADES if self.grow else 0):
             if self._edge is None:
                 break
-            at, factor = self._edge
-            new = further(candidates[at], factor, name)
+            at, strengths = self._edge
+            new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
             out += self._evaluate(run, new, [range(len(new))], splits)
             candidates += new
             self._choose(candidates, splits, out, metric, name)
@@ -358,7 +359,11 @@ class PathSearchCV(BaseSearchCV):
         out = [result for row in out for result in row]
         if not out:
             raise ValueError("No fits were performed: cv gives no split or param_grid no candidate.")
-        _warn_or_raise_about_fit_failures(out, self.error_score)
+        try:
+            _warn_or_raise_about_fit_failures(out, self.error_score)
+        except ValueError as report:
+            words = out[0]["fit_error"].partition("\n\nTraceback")[0]
+            raise ValueError(f"{words}\n{report}") from None
         if callable(self.scoring):
             _insert_error_scores(out, self.error_score)
         return out
@@ -375,6 +380,10 @@ class PathSearchCV(BaseSearchCV):
             self._edge = None
             return
         scores = results.get(f"mean_test_{metric}")  # None: a callable chooses among several metrics
+        if scores is not None and not np.isfinite(scores).any():
+            refuse_scores(
+                self.scoring, metric, [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
+            )
         self._edge = None if scores is None else rising_edge(results["params"], scores, name)
         self.best_index_ = self._select_best_index(self.refit, metric, results)
         if self.one_standard_error:
@@ -410,7 +419,8 @@ class PathSearchCV(BaseSearchCV):
         if self._edge is not None:
             name = self._model()[1]
             model = getattr(self, "best_estimator_", None)
-            warn_of_edge(self._edge[1], name, model[-1] if isinstance(model, Pipeline) else model)
+            up = self._edge[1][-1] > self._edge[1][0]
+            warn_of_edge(up, name, model[-1] if isinstance(model, Pipeline) else model)
 
     def _run_search(self, evaluate_candidates):
         """Not called: `fit` follows paths."""

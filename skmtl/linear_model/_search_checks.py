@@ -9,7 +9,7 @@ from .._inputs import as_target
 from .._tasks import missing_labels
 
 STEP = 3.0  # factor in the strength over which scores are compared
-RISE = 0.01  # of the range of the scores along the path, over a step: less is a plateau
+RISE, ROUNDING = 0.01, 1e-9  # of the range of the scores, of the best: a step that gains less is a plateau
 MOST_DECADES, PER_DECADE = 6, 3  # by which a grid grows, and strengths in each
 
 
@@ -28,39 +28,52 @@ def refuse_names(scoring, y, tasks):
         )
 
 
-def rising_edge(params, scores, name):
-    """(position, factor) of the best candidate if it is the last one on a side and scores still rise.
+def refuse_scores(scoring, metric, scores):
+    """ValueError where no candidate has a finite mean of its scores (n_splits, n_candidates)."""
+    name = scoring if scoring is None or metric == "score" else metric
+    undefined = (~np.isfinite(scores)).all(axis=1)
+    raise ValueError(
+        f"no candidate has a finite mean score by scoring={name!r}: on {undefined.sum()} of {len(undefined)} "
+        "test sets none has a finite one. Where these lack a class take fewer folds, or "
+        "cv=TaskKFold(..., stratify=True); error_score='raise' shows the error of a scorer that fails."
+    )
 
-    The factor, above or below 1, leads on to the next strength; None if it is inside or on a plateau.
+
+def beyond(alphas, scores):
+    """The strengths of the decade beyond the best one, nearest first; None where that is no place to go.
+
+    It is where the best strength is the last one on a side and scores (the greater, the better) still rise.
     """
+    order = np.argsort(alphas)
+    alphas, scores = np.asarray(alphas)[order], np.asarray(scores)[order]
+    at = int(np.argmax(scores))
+    if len(alphas) < 3 or at not in (0, len(alphas) - 1) or not alphas[at] > 0:
+        return None
+    away = np.flatnonzero(alphas >= STEP * alphas[0] if at == 0 else alphas <= alphas[-1] / STEP)
+    least = max(RISE * np.ptp(scores), ROUNDING * abs(scores[at]))
+    if not len(away) or not scores[at] - scores[away[0 if at == 0 else -1]] > least:
+        return None
+    return alphas[at] * 10.0 ** ((-1 if at == 0 else 1) * np.arange(1, PER_DECADE + 1) / PER_DECADE)
+
+
+def rising_edge(params, scores, name):
+    """Position of the best candidate, and the strengths beyond it; None where scores no longer rise there."""
     if not np.isfinite(scores).any():
         return None
     best = params[np.nanargmax(scores)]
     others = [key for key in best if key != name]
     path = [at for at, one in enumerate(params) if all(one.get(key) is best[key] for key in others)]
-    path = sorted((at for at in path if np.isfinite(scores[at])), key=lambda at: params[at][name])
-    alphas, found = np.array([params[at][name] for at in path]), np.asarray(scores)[path]
-    at = int(np.argmax(found))
-    if len(path) < 3 or at not in (0, len(path) - 1) or not alphas[at] > 0:
-        return None
-    away = np.flatnonzero(alphas >= STEP * alphas[0] if at == 0 else alphas <= alphas[-1] / STEP)
-    if not len(away) or not found[at] - found[away[0 if at == 0 else -1]] > RISE * np.ptp(found):
-        return None
-    return path[at], 10.0 ** ((-1 if at == 0 else 1) / PER_DECADE)
+    path = [at for at in path if np.isfinite(scores[at])]
+    found = beyond([params[at][name] for at in path], scores[path])
+    return None if found is None else (path[np.argmax(scores[path])], found)
 
 
-def further(candidate, factor, name):
-    """The candidate at the strengths of the next decade, falling."""
-    strengths = candidate[name] * factor ** np.arange(1, PER_DECADE + 1)
-    return [{**candidate, name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
-
-
-def warn_of_edge(factor, name, model):
+def warn_of_edge(up, name, model):
     """Say that better strengths may lie beyond the grid, unless the model there is zero already."""
     coef = None if model is None else getattr(model, "coef_", None)
-    if factor > 1 and coef is not None and not np.any(coef):
+    if up and coef is not None and not np.any(coef):
         return
-    least, wider = ("least", "lower") if factor < 1 else ("greatest", "higher")
+    least, wider = ("greatest", "higher") if up else ("least", "lower")
     warnings.warn(
         f"the best {name} is the {least} of the strengths tried and scores still rise towards it: try "
         f"{wider} ones (alphas=, or eps= where alphas is a number), or let the grid grow with grow=True.",
