@@ -181,7 +181,8 @@ class RowsTerm(DataTerm):
         reach, last, away = 2.0 * unit, np.full(b.shape, np.inf), self.endless != 0
         for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
-            step = -g / np.maximum(h, TINY)
+            with np.errstate(over="ignore", invalid="ignore"):  # such a step is no step
+                step = -g / np.maximum(h, TINY)
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
                 slow &= ~(np.abs(step) <= 1e-9 * (unit + np.abs(b)))

@@ -13,4 +13,4 @@ class Method:
     needs: str = ""
     every: int = 1  # iterations between looks at what is not known
     shows_start: bool = False  # as its first iterate, with its certificate
-    patience: int = 500  # iterations before the measure of convergence is asked to fall
+    patience: Callable = lambda problem: 500  # iterations before the measure of convergence is asked to fall

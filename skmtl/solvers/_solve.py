@@ -23,7 +23,6 @@ from .coordinate import TaskRotation
 
 SOLVERS = {**METHODS, "alternating": ALTERNATING}
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
-PROGRESS = 0.99  # share of the measure that is left after as many iterations again: it no longer falls
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 
 
@@ -290,7 +289,10 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
     b, history, n_iter, reached, stop = None, [], 0, np.inf, False
-    every, progress = SOLVERS[name].every, _Progress(SOLVERS[name].patience, problem)
+    every, progress = (
+        SOLVERS[name].every,
+        _Progress(problem, SOLVERS[name].patience(problem), max_iter, target),
+    )
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if n_iter % every and n_iter < max_iter and not stop:
@@ -316,24 +318,28 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
 
 
 class _Progress:
-    """Whether the measure of convergence still falls, looked at whenever the iterations have doubled.
+    """Whether the target is within reach, looked at whenever the iterations have doubled.
 
-    Without a certificate the objective is looked at as well: on the way out of a saddle only that falls.
+    It is not where the measure of convergence, falling on at the pace since the last look, would not get
+    there. Without a certificate the objective is looked at as well: on the way out of a saddle only that
+    falls.
     """
 
-    def __init__(self, patience, problem):
-        self.n_iter, self.last = patience, None
+    def __init__(self, problem, patience, max_iter, target):
+        self.n_iter, self.last, self.max_iter, self.target = patience, None, max_iter, target
         term, self.certified = problem.term, problem.certified
         self.least = term.totals.sum() * term.loss.rounding(SETTLED, term.y_size)
 
     def ended(self, history):
-        """Whether it has not fallen since the last look."""
-        if history[-1][0] < 2 * self.n_iter:
+        """Whether it is out of reach."""
+        n_iter = history[-1][0]
+        if n_iter < 2 * self.n_iter:
             return False
         last, best = self.last, min(measure for *_, measure in history)
         lowest = min(objective for _, objective, _ in history)
-        self.n_iter, self.last = history[-1][0], (best, lowest)
-        if last is None or best < PROGRESS * last[0]:
+        left = (self.max_iter - n_iter) / (n_iter - self.n_iter)
+        self.n_iter, self.last = n_iter, (best, lowest)
+        if last is None or best * (best / last[0]) ** left <= self.target:
             return False
         return self.certified or not lowest < last[1] - self.least
 
@@ -397,7 +403,9 @@ def _start(problem):
 
 
 def _warn(problem, name, n_iter, reached, target, tol, max_iter):
-    advice = "Increase max_iter, standardise" if n_iter >= max_iter else "It no longer falls: standardise"
+    advice = "Increase max_iter, standardise"
+    if n_iter < max_iter:
+        advice = "At this pace max_iter iterations do not get there: standardise"
     measure = "duality gap" if problem.certified else "stationarity"
     warnings.warn(
         f"{name} stopped after {n_iter} iterations with a {measure} of {reached:.3e}; "

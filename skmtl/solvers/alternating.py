@@ -23,7 +23,9 @@ def alternating(problem, parts, max_iter, target):
     yield from problem.iterate(parts, max_iter, target)
 
 
-ALTERNATING = Method(alternating, lambda problem: problem.solver == "alternating", patience=100)
+ALTERNATING = Method(
+    alternating, lambda problem: problem.solver == "alternating", patience=lambda problem: 100
+)
 
 
 def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):

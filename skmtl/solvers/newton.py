@@ -58,6 +58,7 @@ NEWTON = Method(
     newton,
     lambda problem: problem.smooth and not problem.term.loss.quadratic,
     "a loss that is not quadratic and quadratic penalties only",
+    patience=lambda problem: 25,
 )
 
 

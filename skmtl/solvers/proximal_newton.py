@@ -12,6 +12,7 @@ SHORTEST_STEP = 1e-6
 MODEL_EPOCHS = 60  # epochs on one quadratic model
 MODEL_GAP = 0.1  # a model is solved to this share of the gap on the working set
 KEPT = 0.1  # a model is used again while a step with it leaves less than this share of the gap
+MOST_STEPS = 50  # on one working set
 FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest: a loss may be flat
 
 
@@ -39,7 +40,7 @@ def prox_newton(problem, parts, max_iter, target):
         enough, found = max(0.3 * target, LOOSE * gap), None
         if n_vectors * len(chosen) ** 2 <= GRAM_ENTRIES:
             V_set = V[:, chosen].reshape(len(W), -1)
-            found, b, steps = _newton(inner, V_set, b, enough, max_iter - n_iter)
+            found, b, steps = _newton(inner, V_set, b, enough, min(MOST_STEPS, max_iter - n_iter))
         if found is None:  # too large, or no step leads downhill
             yield from checked(fista(problem, [W], max_iter - n_iter, target), n_iter, max_iter)
             return
@@ -54,7 +55,11 @@ def _applies(problem):
 
 
 PROX_NEWTON = Method(
-    prox_newton, _applies, f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True
+    prox_newton,
+    _applies,
+    f"a loss of every row that is not quadratic, {BY_FEATURE}",
+    shows_start=True,
+    patience=lambda problem: 50,
 )
 
 

@@ -102,6 +102,7 @@ SPLITTING = Method(
     splits,
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design only), and systems of a size that can be factorised",
+    patience=lambda problem: 500 if problem.term.loss.quadratic else 10,  # models
 )
 
 
