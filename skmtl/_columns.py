@@ -102,7 +102,7 @@ def split_task_column(X, task_column):
 def _one_column(X, position):
     if sparse.issparse(X):
         return X.tocsc()[:, [position]].toarray().ravel()
-    return np.asarray(_safe_indexing(X, position, axis=1))
+    return _safe_indexing(X, position, axis=1)
 
 
 def _drop_column(X, position, n_columns):

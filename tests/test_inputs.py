@@ -39,6 +39,7 @@ from skmtl import (
     compare,
     stack_tasks,
 )
+from skmtl.metrics import per_task_score
 from skmtl.penalties import Ridge as Ridge_
 
 rng = np.random.default_rng(0)
@@ -193,6 +194,58 @@ def test_labels_of_any_kind_stay_apart(name, labels):
     assert model.tasks_.tolist() == labels
     same(model.predict(X, tasks=given), predicted(MODELS[name], X, tasks=CODES))
     same(model.predict(X[:5], tasks=given[:5]), model.predict(X, tasks=given)[:5])
+
+
+@pytest.mark.parametrize(
+    "labels", [["a", "a\0", "b", "b\0"], ["", "\0", "\0\0", "a"], [b"a", b"a\0", b"b", b"c"]], ids=repr
+)
+def test_texts_that_end_in_nul_stay_apart(labels):
+    *labels, last = labels
+    given = [labels[code] for code in CODES]
+    frame = {"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "t": given}
+    for name in MODELS:
+        expected = predicted(MODELS[name], X, tasks=CODES)
+        for form in (given, tuple(given), pd.Series(given), pl.Series(given)):
+            model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=form)
+            assert model.tasks_.tolist() == labels
+            same(model.predict(X, tasks=form), expected)
+        model = clone(MODELS[name]).set_params(task_column="t")
+        for table in (pd.DataFrame(frame), pl.DataFrame(frame)):
+            assert model.fit(table, target(model)).tasks_.tolist() == labels
+            same(model.predict(table), expected)
+    added = MeanRegularizedRegressor().fit(X, y, tasks=given).fit_task(X[:9], y[:9], task=last)
+    assert added.tasks_.tolist() == [*labels, last]
+    assert list(per_task_score("r2", y, y, given)) == labels
+    assert TaskStatistics.from_arrays(X, y, given).tasks.tolist() == labels
+
+
+def test_columns_and_classes_that_end_in_nul_stay_apart():
+    names = ["a", "a\0", "b"]
+    assert MultiTaskLasso(0.1).fit(X, pd.DataFrame(Y[:, :3], columns=names)).tasks_.tolist() == names
+    labels = [names[code] for code in np.digitize(y, np.quantile(y, [0.3, 0.6]))]
+    for goal in (labels, pd.Series(labels), pl.Series(labels)):
+        model = MeanRegularizedClassifier(0.1).fit(X, goal, tasks=CODES)
+        assert model.classes_.tolist() == names and model.score(X, goal, tasks=CODES) > 0.5
+        assert set(model.predict(X, tasks=CODES)) == set(names)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_labels_without_an_order_are_refused(name):
+    """Sorting would not bring the equal ones together."""
+    sets = [frozenset({code, code + 5}) for code in CODES]
+    message = "tasks holds labels of the type frozenset without an order among them; use text"
+    with pytest.raises(TypeError, match=message):
+        clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=sets)
+    nested = [frozenset(range(code)) for code in CODES]
+    model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=nested)
+    assert model.tasks_.tolist() == [frozenset(range(code)) for code in range(3)]
+    same(model.predict(X, tasks=nested), predicted(MODELS[name], X, tasks=CODES))
+
+
+def test_dates_that_cannot_be_compared_are_refused():
+    zoned = [pd.Timestamp(2020, 1 + code, 1, tz="UTC" if code else None) for code in CODES]
+    with pytest.raises(TypeError, match="labels of the type Timestamp without an order among them"):
+        MultiTaskLasso(0.1).fit(X, y, tasks=zoned)
 
 
 def test_tuples_name_tasks_everywhere():
