@@ -97,6 +97,7 @@ def resolve_task_weight(task_weight, tasks, mass):
             raise ValueError(
                 f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}."
             )
+        mass = mass / mass.max()  # a sum of large ones may overflow
         return mass * n_tasks / mass.sum()
     if isinstance(task_weight, Mapping):
         task_weight = for_each_task(task_weight, tasks, "task_weight", "weight")

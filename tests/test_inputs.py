@@ -407,6 +407,20 @@ def test_moments_of_large_weights_are_theirs():
         assert_allclose(getattr(heavy, name), 2.0**150 * getattr(plain, name), rtol=1e-14)
 
 
+def test_folds_weigh_what_their_rows_weigh():
+    """Also where the weights of one fold are of another size."""
+    weight, cv = np.where(np.arange(N) < N // 3, 2.0**110, 1.0), TaskKFold(3)
+    search = PathSearchCV(MultiTaskLasso(tol=1e-10), alphas=[0.1, 0.01], cv=cv)
+    found = search.fit(X, y, tasks=CODES, sample_weight=weight).cv_results_
+    for k, (train, test) in enumerate(cv.split(X, y, tasks=CODES)):
+        for place, alpha in enumerate((0.1, 0.01)):
+            model = MultiTaskLasso(alpha).fit(
+                X[train], y[train], tasks=CODES[train], sample_weight=weight[train]
+            )
+            score = model.score(X[test], y[test], weight[test], tasks=CODES[test])
+            assert_allclose(found[f"split{k}_test_score"][place], score, atol=1e-3)
+
+
 # --- the way out ----------------------------------------------------------------------------
 
 DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=N), "b": X[:, 1]})
