@@ -79,9 +79,17 @@ def _is_scored():
 
 def all_or_nothing(method):
     """A method after whose failure, or interruption, the estimator is what it was before."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    by_name = [f"{p.name}=" for p in parameters if p.kind is p.KEYWORD_ONLY]
 
     @wraps(method)
     def kept(self, *args, **kwargs):
+        if by_name and len(args) > len(by_position):
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__}() takes {', '.join(by_position)} by position; got "
+                f"{len(args)} arguments. Give the others by name: {', '.join(by_name)}."
+            )
         before = dict(vars(self))
         try:
             return method(self, *args, **kwargs)

@@ -14,9 +14,14 @@ from skmtl import (
     GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
+    MixedTaskModel,
     MultiTaskClassifier,
     MultiTaskLasso,
+    MultiTaskLassoCV,
+    MultiTaskMLP,
+    MultiTaskMLPClassifier,
     MultiTaskRegressor,
+    PathSearchCV,
     Pooled,
     SingleTask,
     TraceNormRegressor,
@@ -248,6 +253,18 @@ def test_a_text_column_among_the_features_is_named(model, table):
     with pytest.raises(ValueError, match=r"'school'.*task_column") as caught:
         fit(model, {"X": table}, target(model))
     assert "'ash'" in str(caught.value)
+
+
+@every([*MODELS, MultiTaskMLP(), MixedTaskModel(), MultiTaskLassoCV(), PathSearchCV(MultiTaskLasso())])
+def test_tasks_by_position(model):
+    with pytest.raises(TypeError, match=r"\.fit\(\) takes X, y by position; got 3 arguments.* name: tasks="):
+        clone(model).fit(X, target(model), TASKS)
+
+
+@pytest.mark.parametrize("cls", [MultiTaskMLP, MultiTaskMLPClassifier])
+def test_tasks_in_the_place_of_classes(cls):
+    with pytest.raises((TypeError, ValueError), match=r"classes must .*; got .* Task labels .* name: tasks="):
+        cls().partial_fit(X, CODES > 0, CODES)
 
 
 REGRESSOR_FIT = {
