@@ -435,7 +435,8 @@ DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=
         (X, {"a": y}, r"y must be .*got a dict"),
         (X, [y[:20], y[20:]], r"y must have shape .*stack_tasks"),
         (DATES, y, r"The column\(s\) \['when'\] of X are not numbers.*dates"),
-        (DATES[["when"]], y, r"The column\(s\) \['when'\] of X are not numbers.*dates"),
+        (DATES[["when"]], y, r"^The column\(s\) \['when'\] of X are not numbers.*dates"),
+        (DATES[["when"]].to_numpy(), y, r"^The column\(s\) \[0\] of X are not numbers.*dates"),
         (DATES.to_numpy(), y, r"The column\(s\) \[1\] of X are not numbers.*dates"),
         (np.where(np.arange(3) == 1, "x", X.astype("U9")), y, r"The column\(s\) \[1\] of X are not numbers"),
         (X, np.where(y > 0, "a", "b"), r"y must hold numbers .*'[ab]'.*Classifier"),
@@ -445,8 +446,17 @@ DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=
 )
 def test_what_is_no_table_of_numbers_is_refused_with_the_way_out(features, target_, message):
     for name in ("mean", "network"):
-        with pytest.raises((ValueError, TypeError), match=message):
+        with pytest.raises((ValueError, TypeError), match=message) as caught:
             clone(MODELS[name]).fit(features, target_)
+        assert str(caught.value).count("encode them") <= 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dates_are_no_numbers_to_predict_with(name):
+    model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=CODES)
+    if name not in ("single", "pooled"):
+        with pytest.raises(ValueError, match=r"^The column\(s\) \[0, 1, 2\] of X are not numbers"):
+            model.predict(np.full((N, 3), np.datetime64("2020-01-01")), tasks=CODES)
 
 
 def test_a_graph_of_neighbours_is_refused_with_the_way_out():
