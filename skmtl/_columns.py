@@ -103,7 +103,7 @@ def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsc()[:, [position]].toarray().ravel()
-    return np.asarray(_safe_indexing(X, position, axis=1))
+    return _safe_indexing(X, position, axis=1)
 
 
 def _drop_column(X, position, n_columns):

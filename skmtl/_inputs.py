@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import for_each_task, is_missing
+from ._labels import for_each_task, is_missing, plain_array
 
 SURELY_THERE = 2**24  # bytes that any machine has
 
@@ -27,7 +27,7 @@ def as_target(y):
     if sparse.issparse(y) or (type(y) is np.ndarray and y.dtype != object):
         return y
     try:
-        values = np.asarray(y)
+        values = plain_array(y)
     except ValueError as error:
         raise ValueError(
             f"y must have shape (n_samples,) or (n_samples, n_tasks); {error}. Tasks with rows of their own "
@@ -95,6 +95,7 @@ def resolve_task_weight(task_weight, tasks, mass):
             raise ValueError(
                 f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}."
             )
+        mass = mass / mass.max()  # a sum of large ones may overflow
         return mass * n_tasks / mass.sum()
     if isinstance(task_weight, Mapping):
         task_weight = for_each_task(task_weight, tasks, "task_weight", "weight")

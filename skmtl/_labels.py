@@ -1,12 +1,18 @@
 """Labels of tasks: read, sorted, and found again, each as what it is."""
 
 from datetime import date, timedelta
+from itertools import pairwise
+from numbers import Integral, Real
 
 import numpy as np
 
 # attoseconds in a unit of time: equal dates at different resolutions are one label
 TICKS = {"as": 1, "fs": 10**3, "ps": 10**6, "ns": 10**9, "us": 10**12, "ms": 10**15, "s": 10**18}
 TICKS |= {"m": 60 * TICKS["s"], "h": 3600 * TICKS["s"], "D": 86400 * TICKS["s"], "W": 604800 * TICKS["s"]}
+
+KINDS = {(date, np.datetime64): "dates", (timedelta, np.timedelta64): "spans of time", str: "text"}
+KINDS |= {bytes: "bytes", (bool, np.bool_): "booleans", Integral: "integers", Real: "numbers"}
+NUMBERS = {"booleans", "integers", "numbers"}
 
 
 def check_tasks(tasks, n_samples, name="tasks"):
@@ -48,12 +54,21 @@ def _label_array(tasks, name):
         if len(kinds) != 1 or kinds == {tuple}:
             return object_array(tasks)
     try:
-        labels = np.asarray(tasks)
+        labels = plain_array(tasks)
     except ValueError as error:
         raise ValueError(f"{name} must be one label per row, shape (n_samples,); {error}") from error
     if isinstance(tasks, (list, tuple)) and labels.dtype.kind == "f" and kinds == {int}:
         return object_array(tasks)  # of both signs and beyond the integers of NumPy
     return labels
+
+
+def plain_array(values):
+    """The values in an array; texts that end in NUL, which its text type would strip, as objects."""
+    out = np.asarray(values)
+    if isinstance(values, np.ndarray) or out.dtype.kind not in "US" or out.ndim != 1:
+        return out
+    values = list(values)
+    return out if out.tolist() == values else object_array(values)
 
 
 def object_array(values):
@@ -72,15 +87,35 @@ def is_missing(label):
 def encode_tasks(labels):
     """Sorted unique labels and the position of each row's label among them."""
     try:
-        if len(labels) and labels.dtype.kind != "O" and (labels[1:] >= labels[:-1]).all():
+        if labels.dtype == object:
+            return _encode_objects(labels)
+        if len(labels) and (labels[1:] >= labels[:-1]).all():
             first = np.concatenate([[True], labels[1:] != labels[:-1]])  # sorted: no need to sort
             return labels[first], np.cumsum(first) - 1
         return np.unique(labels, return_inverse=True)
     except TypeError:
         kinds = sorted({type(label).__name__ for label in labels})
+        if len(kinds) == 1:
+            raise TypeError(
+                f"tasks holds labels of the type {kinds[0]} without an order among them; use text, numbers, "
+                "dates or tuples of these."
+            ) from None
         raise TypeError(
             f"tasks mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
         ) from None
+
+
+def _encode_objects(labels):
+    """The same for objects, told apart by equality and not by an order, which may be partial."""
+    keys, unique = label_keys(labels), {}
+    for key, label in zip(keys, labels.tolist(), strict=True):
+        unique.setdefault(key, label)
+    ranked = sorted(unique, key=unique.get)
+    names = [unique[key] for key in ranked]
+    if not all(one < other for one, other in pairwise(names)):
+        raise TypeError("the order is partial")
+    position = {key: t for t, key in enumerate(ranked)}
+    return object_array(names), np.array([position[key] for key in keys], dtype=np.intp)
 
 
 def find_tasks(labels, known):
@@ -121,6 +156,18 @@ def _moments(labels):
         labels, unit, step = labels.astype("M8[D]"), "D", 1
     ticks = TICKS.get(unit, 1) * step
     return [(kind, count * ticks) for count in np.ascontiguousarray(labels).view(np.int64).tolist()]
+
+
+def label_kind(labels):
+    """What the labels are, in a word."""
+    found = type(labels[0]) if labels.dtype == object else labels.dtype.type
+    words = (word for kind, word in KINDS.items() if issubclass(found, kind))
+    return next(words, f"of type {found.__name__}")
+
+
+def of_one_kind(a, b):
+    """Whether labels of the one could be labels of the other."""
+    return label_kind(a) == label_kind(b) or {label_kind(a), label_kind(b)} <= NUMBERS
 
 
 def readable(labels):

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples
 
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, for_each_task
-from ._tasks import missing_labels, task_labels
+from ._tasks import missing_labels, plain_labels, task_labels
 
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
 
@@ -407,7 +407,7 @@ def holds_classes(y):
     """Whether scikit-learn takes y for class labels; a target of whole numbers passes as well."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # many different whole numbers: no harm here
-        return type_of_target(y) in ("binary", "multiclass")
+        return type_of_target(plain_labels(as_target(y))) in ("binary", "multiclass")
 
 
 def _check_counts(names, codes, needed, reason, advice):

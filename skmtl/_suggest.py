@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from . import linear_model
 from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
-from ._tasks import missing_labels
+from ._tasks import missing_labels, plain_labels
 from .comparison import compare
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import PathSearchCV, TaskKFold
@@ -187,7 +187,7 @@ def _values(y):
     """The different targets that are not missing, sorted."""
     y = as_target(y)
     y = y[~missing_labels(y)]
-    return np.unique(np.array(y.tolist()) if y.dtype.kind == "O" else y)
+    return np.unique(plain_labels(y))
 
 
 def _are_classes(y):

@@ -30,6 +30,7 @@ def task_blocks(y_true, y_pred, tasks, sample_weight):
         y_true = y_true.ravel()
     weight = check_sample_weight(sample_weight, y_true.shape)
     if y_true.ndim == 1:
+        y_true, y_pred = plain_labels(y_true), plain_labels(y_pred)
         labels = np.zeros(len(y_true), dtype=int) if tasks is None else check_tasks(tasks, len(y_true))
         names, codes = encode_tasks(labels)
         order = np.argsort(codes, kind="stable")

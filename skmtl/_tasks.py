@@ -17,7 +17,17 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from ._columns import column_names, one_column, split_task_column, told_apart
 from ._inputs import as_target, check_sample_weight, is_clean, refuse_masked
-from ._labels import check_tasks, encode_tasks, find_tasks, is_missing, readable
+from ._labels import (
+    check_tasks,
+    encode_tasks,
+    find_tasks,
+    is_missing,
+    label_kind,
+    object_array,
+    of_one_kind,
+    plain_array,
+    readable,
+)
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -25,6 +35,10 @@ HOW_TO_PASS_TASKS = (
     "scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose tasks. Where "
     "scikit-learn cannot carry tasks, keep them as a column of X and set task_column=... "
     "in the constructor."
+)
+IN_CROSS_VALIDATION = (
+    "In cross-validation use TaskKFold, with task_column= or given tasks=: it keeps every task in every "
+    "training set (learning_curve takes the first rows of each: add shuffle=True there); for new tasks "
 )
 
 
@@ -65,9 +79,17 @@ def _is_scored():
 
 def all_or_nothing(method):
     """A method after whose failure, or interruption, the estimator is what it was before."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    by_name = [f"{p.name}=" for p in parameters if p.kind is p.KEYWORD_ONLY]
 
     @wraps(method)
     def kept(self, *args, **kwargs):
+        if by_name and len(args) > len(by_position):
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__}() takes {', '.join(by_position)} by position; got "
+                f"{len(args)} arguments. Give the others by name: {', '.join(by_name)}."
+            )
         before = dict(vars(self))
         try:
             return method(self, *args, **kwargs)
@@ -127,7 +149,7 @@ class TaskInputMixin:
         self._forget()
         self._check_columns(X, reset=True)
         self._refuse_two_sources(tasks)
-        names = _target_names(y)
+        names = target_names(y)
         y = self._check_target(y, has_rows_of_tasks=tasks is not None or self.task_column is not None)
         check_consistent_length(X, y)
         sample_weight = check_sample_weight(sample_weight, y.shape)
@@ -178,21 +200,27 @@ class TaskInputMixin:
     def _find_tasks(self, labels):
         """Position of each label in `tasks_`; -1 for an unknown one if those are allowed."""
         codes = find_tasks(labels, self.tasks_)
-        allowed = not self._predicts_by_task or getattr(self, "handle_unknown", "error") == "average"
-        if (codes < 0).any() and not allowed:
-            unknown = readable(encode_tasks(labels[codes < 0])[0])
+        unknown = labels[codes < 0]
+        if not len(unknown) or not self._predicts_by_task:
+            return codes
+        if len(unknown) == len(labels) and not of_one_kind(labels, self.tasks_):
             advice = (
-                "set handle_unknown='average' to predict them with the average over tasks"
+                f"The labels in fit were {label_kind(self.tasks_)} and these are {label_kind(labels)}: give "
+                "them as they were in fit."
+            )
+        elif getattr(self, "handle_unknown", "error") == "average":
+            return codes
+        else:
+            advice = IN_CROSS_VALIDATION + (
+                "set handle_unknown='average' to predict them with the average over tasks."
                 if hasattr(self, "handle_unknown")
-                else "this model has nothing to say about them"
+                else "this model has nothing to say about them."
             )
-            refuse(
-                f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
-                f"{readable(self.tasks_[:3])}. In cross-validation use TaskKFold, with task_column= or given "
-                "tasks=: it keeps every task in every training set (learning_curve takes the first rows of "
-                f"each: add shuffle=True there); for new tasks {advice}."
-            )
-        return codes
+        unknown = readable(encode_tasks(unknown)[0])
+        refuse(
+            f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
+            f"{readable(self.tasks_[:3])}. {advice}"
+        )
 
     def _check_columns(self, X, reset):
         """Set or check n_features_in_ and feature_names_in_ on the whole X."""
@@ -246,16 +274,14 @@ class TaskInputMixin:
         return y
 
 
-def _target_names(y):
+def target_names(y):
     """Names of the columns of y as task labels, None if it has none."""
     names = column_names(y)
     if names is None:
         return None
     if len(set(names)) < len(names):
         raise ValueError(f"the columns of y name the tasks and must differ; got {names}.")
-    labels = np.empty(len(names), dtype=object)
-    labels[:] = names
-    return labels if any(isinstance(name, tuple) for name in names) else np.asarray(names)
+    return object_array(names) if any(isinstance(name, tuple) for name in names) else plain_array(names)
 
 
 def missing_labels(y):
@@ -267,7 +293,7 @@ def missing_labels(y):
 
 def plain_labels(labels):
     """Labels as an array of one type."""
-    return np.array(labels.tolist()) if labels.dtype == object and len(labels) else labels
+    return plain_array(labels.tolist()) if labels.dtype == object and len(labels) else labels
 
 
 def refuse_blocks(values, name):

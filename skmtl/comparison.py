@@ -16,13 +16,14 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from ._columns import column_names
 from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._inputs import as_target
-from ._labels import check_tasks, encode_tasks
+from ._labels import check_tasks, encode_tasks, plain_array
 from ._rivals import BASELINES, baseline
 from ._split import wants_tasks
-from ._tasks import columns_of_labels, final_task_column, missing_labels, plain_labels, task_labels
+from ._tasks import (
+    columns_of_labels, final_task_column, missing_labels, plain_labels, target_names, task_labels,
+)  # fmt: skip
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 
@@ -188,11 +189,11 @@ def _final_step(estimator):
 
 def _labels(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, and the names of the tasks."""
-    columns, y = column_names(y), as_target(y)
+    columns, y = target_names(y), as_target(y)
     if y.ndim == 2:
         if tasks is not None:
             raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
-        return None, y, np.asarray(columns if columns is not None else range(y.shape[1]))
+        return None, y, np.arange(y.shape[1]) if columns is None else columns
     column = getattr(cv, "task_column", None)
     for estimator in estimators.values():
         found, may_move = final_task_column(estimator)
@@ -430,7 +431,7 @@ def _sign_test(gains):
 
 def _table(rows, header):
     """A data frame, without pandas a record array."""
-    columns = dict(zip(header.split(), map(np.array, zip(*rows, strict=True)), strict=True))
+    columns = dict(zip(header.split(), map(plain_array, zip(*rows, strict=True)), strict=True))
     try:
         import pandas as pd
     except ImportError:

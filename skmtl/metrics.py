@@ -12,7 +12,7 @@ from ._columns import column_names
 from ._inputs import as_target
 from ._labels import check_tasks
 from ._task_scores import block_scores, evaluate, mean_of_tasks, sums_of_squares, task_blocks
-from ._tasks import final_task_column, missing_labels, refuse, task_labels
+from ._tasks import final_task_column, missing_labels, plain_labels, refuse, task_labels
 
 __all__ = [
     "average_relative_rmse",
@@ -285,7 +285,7 @@ def score_predictions(estimator, y_true, y_pred, sample_weight=None):
         if missing_labels(y_true).all():
             raise ValueError("y holds no label (all missing): there is nothing to score.")
         return mean_task_score(metric, y_true, y_pred, sample_weight=sample_weight)
-    return evaluate(metric, np.asarray(y_true), y_pred, sample_weight=sample_weight)
+    return evaluate(metric, plain_labels(y_true), y_pred, sample_weight=sample_weight)
 
 
 # --- the scorer -----------------------------------------------------------------------------

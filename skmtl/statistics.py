@@ -1,19 +1,24 @@
 """Per-task second moments: all that the squared loss needs to know about the data."""
 
+import warnings
 from copy import copy
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.validation import _get_feature_names
 
 from ._data import make_task_data
 from ._inputs import refuse_size
-from ._labels import find_tasks
+from ._labels import encode_tasks, find_tasks, label_keys, readable
+from ._tasks import target_names
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
-ROUNDING = 16 * np.finfo(float).eps  # of a mean, relative to it
+EPS = np.finfo(float).eps
+ROUNDING = 16 * EPS  # of a mean, relative to it
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
+TINY = np.finfo(float).tiny  # smaller numbers have fewer digits
 
 
 def loop_pays(n_tasks, n_features):
@@ -28,16 +33,17 @@ class TaskStatistics:
     the data (or one pass over each batch, file or worker, added up) is enough:
     ``estimator.fit_statistics(stats)`` gives what ``estimator.fit(X, y, tasks=tasks)`` gives.
     Moments are kept about the mean of each task and merged by the formulas of Chan, Golub &
-    LeVeque, so that features with a large offset lose no digits.
+    LeVeque, so that features with a large offset lose no digits. Tasks are matched by their labels.
 
     Parameters
     ----------
     tasks : ndarray of shape (n_tasks,)
-        Sorted task labels.
+        Task labels, sorted or in the order of the columns of a 2-D y.
     count : ndarray of shape (n_tasks,)
         Number of labelled rows of positive weight.
     weight : ndarray of shape (n_tasks,)
-        Sum of sample weights.
+        Sum of sample weights. A factor that all weights have in common does not matter, unless sums leave
+        the range of the numbers, which is refused.
     x_mean, y_mean : ndarray of shape (n_designs, n_features) and (n_tasks,)
         Weighted means. ``n_designs`` is 1 where all tasks share their rows and weights (a complete
         shared design), otherwise ``n_tasks``.
@@ -45,6 +51,9 @@ class TaskStatistics:
         Weighted sums of squares and products of the features about their mean.
     xy, yy : ndarray of shape (n_tasks, n_features) and (n_tasks,)
         The same for features with targets, and of the targets.
+    feature_names : ndarray of shape (n_features,), optional
+        Names of the columns of X, if it has names. Statistics of other columns, or of the same in another
+        order, are neither added nor subtracted.
 
     References
     ----------
@@ -64,10 +73,11 @@ class TaskStatistics:
     True
     """
 
-    def __init__(self, tasks, count, weight, x_mean, y_mean, xx, xy, yy):
+    def __init__(self, tasks, count, weight, x_mean, y_mean, xx, xy, yy, feature_names=None):
         self.tasks, self.count, self.weight = tasks, count, weight
         self.x_mean, self.y_mean = x_mean, y_mean
         self.xx, self.xy, self.yy = xx, xy, yy
+        self.feature_names = feature_names
 
     def __repr__(self):
         return (
@@ -95,15 +105,35 @@ class TaskStatistics:
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             2-D: one shared design, NaN for a missing label.
         tasks : array-like of shape (n_samples,), optional
-            Task labels of the rows of a 1-D `y`.
+            Task labels of the rows of a 1-D `y`. The columns of a 2-D `y` are called by their names.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
 
         Returns
         -------
         TaskStatistics
+
+        Raises
+        ------
+        ValueError
+            If an argument is malformed, or sums with these weights leave the range of the numbers.
         """
-        data = make_task_data(X, y, tasks, sample_weight=sample_weight)
-        return cls.from_data(data)._times(data.unit)
+        names = _get_feature_names(X)
+        data = make_task_data(X, y, tasks, sample_weight=sample_weight, names=target_names(y))
+        return cls.of_rows(data)._with(feature_names=names)
+
+    @classmethod
+    def of_rows(cls, data):
+        """Moments of a `TaskData` object under the weights that its rows were given."""
+        stats, unit = cls.from_data(data), data.unit
+        varies = stats._squares() > 0
+        if (unit != 1).any():
+            design = unit[: len(stats.xx), None, None]
+            with np.errstate(over="ignore"):
+                stats = stats._with(
+                    weight=stats.weight * unit, xx=stats.xx * design,
+                    xy=stats.xy * unit[:, None], yy=stats.yy * unit,
+                )  # fmt: skip
+        return stats._in_range(varies)
 
     @classmethod
     def from_batches(cls, batches):
@@ -112,11 +142,14 @@ class TaskStatistics:
         Raises
         ------
         ValueError
-            If the iterable is empty or the batches differ in their number of features.
+            If the iterable is empty or the batches differ in their columns of X or of a 2-D y.
         """
-        total = None
+        total = first = None
         for X, y, tasks, *weight in batches:
             stats = cls.from_arrays(X, y, tasks, sample_weight=weight[0] if weight else None)
+            names = target_names(y)
+            _check_same_names("y", first, names)
+            first = names if first is None else first
             total = stats if total is None else total + stats
         if total is None:
             raise ValueError("batches is empty; expected at least one (X, y, tasks).")
@@ -158,78 +191,122 @@ class TaskStatistics:
         )  # fmt: skip
 
     def _without_noise(self):
-        """The moments, zero where a feature varies by no more than the rounding of its mean."""
-        weight, size = self.weight[: len(self.xx), None], np.abs(self.x_mean)
-        noise = np.einsum("djj->dj", self.xx) <= weight * (ROUNDING * size) ** 2
+        """The moments, zero where a feature or a target varies by no more than the rounding of its mean."""
+        weight, D = ROUNDING * np.sqrt(self.weight), len(self.xx)
+        noise = _root(np.einsum("djj->dj", self.xx)) <= weight[:D, None] * np.abs(self.x_mean)
         if noise.any():
             d, j = np.nonzero(noise)
             self.xx[d, j], self.xx[d, :, j] = 0.0, 0.0
-            self.xy[d if len(self.xx) == self.n_tasks else slice(None), j] = 0.0
+            self.xy[d if self.n_tasks == D else slice(None), j] = 0.0
+        noise = _root(self.yy) <= weight * np.abs(self.y_mean)
+        self.yy[noise], self.xy[noise] = 0.0, 0.0
         return self
 
-    def _times(self, unit):
-        """Moments with the weights of every task times a number."""
-        if (unit == 1).all():
-            return self
-        design = unit[: len(self.xx), None, None]
-        return TaskStatistics(
-            self.tasks, self.count, self.weight * unit, self.x_mean, self.y_mean,
-            self.xx * design, self.xy * unit[:, None], self.yy * unit,
-        )  # fmt: skip
+    def _with(self, **changes):
+        """The same but for some fields."""
+        other = copy(self)
+        other.__dict__.update(changes)
+        return other
+
+    def _squares(self):
+        """Sums of squares about the mean, of every feature and of the targets, (n_tasks, n_features + 1)."""
+        squares = np.broadcast_to(np.einsum("djj->dj", self.xx), self.xy.shape)
+        return np.column_stack([squares, self.yy])
+
+    def _named(self, chosen):
+        """Some features and the targets in words, chosen (n_features + 1,)."""
+        x = np.flatnonzero(chosen[:-1])[:5]
+        x = (x if self.feature_names is None else self.feature_names[x]).tolist()
+        return " and ".join(([f"column(s) {x} of X"] if x else []) + (["y"] if chosen[-1] else []))
+
+    def _in_range(self, varies):
+        """Itself; ValueError where sums leave the range of the numbers, varies (n_tasks, n_features + 1)."""
+        squares = self._squares()
+        bad = ~np.isfinite(self.weight) | (~np.isfinite(squares) | (varies & (squares < TINY))).any(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"sample_weight: the weights of the task(s) {readable(self.tasks[bad][:5])} sum to "
+                f"{self.weight[bad][0]:.1g}, and their sums with squares of X and y are no numbers in double "
+                "precision. Only ratios of weights count: divide those of all batches by the same number."
+            )
+        return self
 
     def shifted(self, x_offset, y_offset):
         """Moments of x - x_offset and y - y_offset."""
-        other = copy(self)
-        other.x_mean, other.y_mean = self.x_mean - x_offset, self.y_mean - y_offset
-        return other
+        return self._with(x_mean=self.x_mean - x_offset, y_mean=self.y_mean - y_offset)
 
     def select(self, columns):
         """Moments of some of the features."""
-        return TaskStatistics(
-            self.tasks, self.count, self.weight, self.x_mean[:, columns], self.y_mean,
-            self.xx[:, columns][:, :, columns], self.xy[:, columns], self.yy,
+        names = self.feature_names
+        return self._with(
+            x_mean=self.x_mean[:, columns], xx=self.xx[:, columns][:, :, columns], xy=self.xy[:, columns],
+            feature_names=None if names is None else names[columns],
         )  # fmt: skip
 
     def __add__(self, other):
         """Moments of the rows of both."""
-        self._check_mergeable(other)
+        names = self._common_names(other)
         tasks = _all_labels(self.tasks, other.tasks)
         expand = not (self._shares(tasks) and other._shares(tasks))
         a, b = self._on(tasks, expand), other._on(tasks, expand)
         weight = a.weight + b.weight
-        return _merge(a, b, weight, a.weight * b.weight / weight, sign=1.0)
+        cross = a.weight * (b.weight / weight)
+        apart, rounding = _rounding_of_means(a, b)
+        varies = (a._squares() > 0) | (b._squares() > 0) | ((cross > 0)[:, None] & (apart > rounding))
+        return _merge(a, b, weight, cross, 1.0)._without_noise()._in_range(varies)._with(feature_names=names)
 
     def __sub__(self, other):
         """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish.
 
-        Refused where the rows taken away are so much larger than the others that no digits would be left.
+        Refused where `other` cannot be a part of `self`, and where the rows taken away are so much larger
+        than the others that no digits would be left.
         """
-        self._check_mergeable(other)
+        names = self._common_names(other)
         absent = other.tasks[find_tasks(other.tasks, self.tasks) < 0]
         if len(absent):
             raise ValueError(
-                f"cannot subtract statistics of tasks that are not there: {absent.tolist()[:5]}."
+                f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}."
             )
         expand = not (self._shares(self.tasks) and other._shares(self.tasks))
         a, b = self._on(self.tasks, expand), other._on(self.tasks, expand)
         if (b.count > a.count).any():
             raise ValueError("cannot subtract statistics with more rows of a task than there are.")
-        if (b.weight > a.weight * (1 + 1e-9)).any():
-            raise ValueError("cannot subtract statistics of a greater weight of a task than there is.")
-        left = a.count > b.count
-        a, b = a._keep(left), b._keep(left)
-        weight = a.weight - b.weight
-        left = _merge(a, b, weight, a.weight * b.weight / weight, sign=-1.0)
+        gone, off = a.count == b.count, b.weight - a.weight
+        if (np.where(gone, np.abs(off), off) > 1e-9 * a.weight).any():
+            raise ValueError(
+                "cannot subtract statistics of a greater weight of a task than there is, or of another with "
+                "all its rows."
+            )
+        weight = np.where(gone, a.weight, -off)
+        if (weight < EPS / LOST * a.weight).any():
+            raise ValueError(
+                "cannot subtract these statistics: in some task the rows taken away weigh so much more than "
+                "those left that rounding would decide. Add up the statistics of the rows that stay."
+            )
+        cross = np.where(gone, a.weight, a.weight * (b.weight / weight))
+        left = _merge(a, b, weight, cross, -1.0)
+        _check_part(a, b, left, cross, gone)
+        a, left = a._keep(~gone), left._without_noise()._in_range(False)._keep(~gone)
         _check_digits(a, left)
-        return left
+        return left._with(yy=np.maximum(left.yy, 0.0), feature_names=names)  # negative by rounding only
 
-    def _check_mergeable(self, other):
+    def _common_names(self, other):
+        """Names of the columns of both; ValueError where these cannot be the same."""
         if not isinstance(other, TaskStatistics):
             raise TypeError(f"expected TaskStatistics, got {type(other).__name__}.")
         if other.n_features != self.n_features:
             raise ValueError(
                 f"statistics of {self.n_features} and of {other.n_features} features do not add up."
             )
+        names = self.feature_names, other.feature_names
+        _check_same_names("X", *names)
+        if (names[0] is None) != (names[1] is None):
+            warnings.warn(
+                "only one of two statistics names the columns of X; the other is taken to have the same.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return names[1] if names[0] is None else names[0]
 
     def _shares(self, tasks):
         """Whether one design serves all of `tasks`."""
@@ -246,9 +323,10 @@ class TaskStatistics:
             out[at] = values
             return out
 
-        return TaskStatistics(
-            tasks, place(self.count), place(self.weight), place(self.x_mean, p), place(self.y_mean),
-            place(self.xx, p, p), place(self.xy, p), place(self.yy),
+        return self._with(
+            tasks=tasks, count=place(self.count), weight=place(self.weight),
+            x_mean=place(self.x_mean, p), y_mean=place(self.y_mean),
+            xx=place(self.xx, p, p), xy=place(self.xy, p), yy=place(self.yy),
         )  # fmt: skip
 
     def _keep(self, left):
@@ -258,60 +336,93 @@ class TaskStatistics:
         if not left.any():
             raise ValueError("subtracting leaves no row of any task.")
         d = left if len(self.xx) == len(left) else slice(None)
-        return TaskStatistics(
-            self.tasks[left], self.count[left], self.weight[left], self.x_mean[d], self.y_mean[left],
-            self.xx[d], self.xy[left], self.yy[left],
+        return self._with(
+            tasks=self.tasks[left], count=self.count[left], weight=self.weight[left], x_mean=self.x_mean[d],
+            y_mean=self.y_mean[left], xx=self.xx[d], xy=self.xy[left], yy=self.yy[left],
         )  # fmt: skip
+
+
+def _root(squares):
+    """Root of sums of squares, which rounding may have left below zero."""
+    return np.sqrt(np.maximum(squares, 0.0))
 
 
 def _all_labels(a, b):
     """The labels of both, sorted; each must be itself among them, not its text or the nearest float."""
+    if label_keys(a) == label_keys(b):
+        return a
     try:
-        both = np.union1d(a, b)
+        both = encode_tasks(np.concatenate([a, b]))[0]
     except TypeError:  # labels that cannot be sorted
         both = np.array([])
     if (find_tasks(a, both) < 0).any() or (find_tasks(b, both) < 0).any():
         raise ValueError(
-            f"the tasks of the two are labels of different kinds, {a[:3].tolist()} ({a.dtype}) and "
-            f"{b[:3].tolist()} ({b.dtype}), which have no type in common; use labels of one type."
+            f"the tasks of the two are labels of different kinds, {readable(a[:3])} ({a.dtype}) and "
+            f"{readable(b[:3])} ({b.dtype}), which have no type in common; use labels of one type."
         )
     return both
 
 
+def _check_same_names(what, one, other):
+    """ValueError where columns have other names or another order."""
+    if one is None or other is None or one.tolist() == other.tolist():
+        return
+    pairs = zip(one.tolist(), other.tolist(), strict=False)
+    at = next((j for j, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    raise ValueError(
+        f"the columns of {what} differ from position {at} on: {one[at : at + 5].tolist()} and "
+        f"{other[at : at + 5].tolist()}; all batches must have the same columns in the same order."
+    )
+
+
+def _rounding_of_means(a, b):
+    """Differences of the means of features and targets, and how large rounding may be, (n_tasks, p + 1)."""
+    one, other = (
+        np.column_stack([np.broadcast_to(stats.x_mean, stats.xy.shape), stats.y_mean]) for stats in (a, b)
+    )
+    return np.abs(one - other), ROUNDING * np.maximum(np.abs(one), np.abs(other))
+
+
+def _check_part(whole, part, left, cross, gone):
+    """Raise where no rows have the sums of squares that are left: `part` is no part of `whole`."""
+    before, after = whole._squares(), left._squares()
+    noise = np.sqrt(cross)[:, None] * _rounding_of_means(whole, part)[1]
+    with np.errstate(over="ignore"):
+        slack = EPS / LOST * before + noise * (noise + 2 * np.sqrt(before))
+    wrong = (after < -slack) | (gone[:, None] & (after > slack))
+    if wrong.any():
+        raise ValueError(
+            "cannot subtract these statistics, which are no part of the others: no rows have the sums of "
+            f"squares that would be left in the task(s) {readable(whole.tasks[wrong.any(axis=1)][:5])} for "
+            f"{whole._named(wrong.any(axis=0))}, such as {after[wrong][0]:.3g}."
+        )
+
+
 def _check_digits(whole, left):
     """Raise where the variances that are left of `whole` are about its rounding errors."""
-    eps = np.finfo(np.float64).eps
-    D, lost = len(left.xx), []
-    for name, before, after, weight in (
-        ("X", *(np.diagonal(stats.xx, axis1=1, axis2=2) for stats in (whole, left)), left.weight[:D]),
-        ("y", whole.yy[:, None], left.yy[:, None], left.weight),
-    ):
-        variance = (after / weight[:, None]).max(axis=0)  # of all tasks: a column may be constant in some
-        off = (eps * before / weight[:, None]).max(axis=0) > LOST * variance
-        if off.any():
-            lost.append("y" if name == "y" else f"column(s) {np.flatnonzero(off)[:5].tolist()} of X")
-    if lost:
+    before, after = (stats._squares() / left.weight[:, None] for stats in (whole, left))
+    off = (EPS * before).max(axis=0) > LOST * after.max(axis=0)  # a column may be constant in some tasks
+    if off.any():
         raise ValueError(
-            f"cannot subtract these statistics: in {' and '.join(lost)} the rows taken away vary so much "
+            f"cannot subtract these statistics: in {left._named(off)} the rows taken away vary so much "
             "more than those left that rounding would decide. Add up the statistics of the rows that stay."
         )
 
 
 def _merge(a, b, weight, cross, sign):
     """a + sign * b for aligned statistics; `cross` weighs the squared difference of the means."""
-    D = len(a.xx)
-    w, c, wa, wb = weight[:D, None], cross[:D, None], a.weight[:D, None], b.weight[:D, None]
-    dx, dy = a.x_mean - b.x_mean, a.y_mean - b.y_mean
-    return TaskStatistics(
-        tasks=a.tasks,
-        count=a.count + sign * b.count,
-        weight=weight,
-        x_mean=(wa * a.x_mean + sign * wb * b.x_mean) / w,
-        y_mean=(a.weight * a.y_mean + sign * b.weight * b.y_mean) / weight,
-        xx=a.xx + sign * b.xx + sign * (c * dx)[:, :, None] * dx[:, None, :],
-        xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
-        yy=a.yy + sign * b.yy + sign * cross * dy**2,
-    )._without_noise()
+    D, share = len(a.xx), sign * (b.weight / weight)
+    dx, dy = b.x_mean - a.x_mean, b.y_mean - a.y_mean
+    with np.errstate(over="ignore", invalid="ignore"):
+        return a._with(
+            count=a.count + sign * b.count,
+            weight=weight,
+            x_mean=a.x_mean + share[:D, None] * dx,
+            y_mean=a.y_mean + share * dy,
+            xx=a.xx + sign * b.xx + sign * (cross[:D, None] * dx)[:, :, None] * dx[:, None, :],
+            xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
+            yy=a.yy + sign * b.yy + sign * cross * dy**2,
+        )
 
 
 def _read_only(A):

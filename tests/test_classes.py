@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -15,10 +16,14 @@ from skmtl import (
     MeanRegularizedClassifier,
     MixedTaskModel,
     MultiTaskClassifier,
+    PathSearchCV,
+    Pooled,
+    SingleTask,
     TaskKFold,
     TraceNormClassifier,
 )
 from skmtl.losses import Huber, RootSquaredError
+from skmtl.metrics import per_task_score
 from skmtl.penalties import Coupling, Ridge
 
 CLASSIFIERS = [cls for name, cls in task_estimators().items() if name.endswith("Classifier")]
@@ -54,6 +59,53 @@ def test_three_classes(cls):
     single = cls(tol=1e-3).fit(X, LABELS)
     assert single.coef_.shape == (3, 4) and single.intercept_.shape == (3,)
     assert single.predict_proba(X).shape == (N, 3)
+
+
+@pytest.mark.parametrize(
+    "cls, values",
+    [
+        *((cls, [False, True]) for cls in [*CLASSIFIERS, SingleTask, Pooled]),
+        (MeanRegularizedClassifier, [3, 5]),
+        (MeanRegularizedClassifier, [0, 1, 2]),
+        (SingleTask, [0, 1, 2]),
+    ],
+)
+def test_classes_in_an_array_of_objects(cls, values):
+    """scikit-learn's metrics do not know what they are."""
+    model = cls(LogisticRegression()) if cls in (SingleTask, Pooled) else cls(10.0, tol=0.5)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=0)
+    rows, given = X[:60], {"tasks": TASKS[:60]}
+    y = np.array(values)[np.digitize(SCORES[:60, 0], [0.0] if len(values) == 2 else [-1.0, 1.0])]
+    objects = y.astype(object)
+    expected, found = clone(model).fit(rows, y, **given), clone(model).fit(rows, objects, **given)
+    assert found.classes_.dtype == y.dtype and found.classes_.tolist() == values
+    assert_array_equal(found.predict_proba(rows, **given), expected.predict_proba(rows, **given))
+    assert found.score(rows, objects, **given) == expected.score(rows, y, **given)
+    names = np.unique(TASKS).tolist()
+    assert per_task_score("accuracy", objects, objects, TASKS[:60]) == dict.fromkeys(names, 1.0)
+
+
+def test_classes_of_one_task_and_of_columns_in_an_array_of_objects():
+    y = (SCORES[:, 0] > 0).astype(object)
+    with pytest.warns(UserWarning, match="was fitted without tasks"):
+        single = MeanRegularizedClassifier().fit(X, y)
+    assert single.score(X, y) == np.mean(single.predict(X) == y) > 0.7
+    shared = np.column_stack([y, y])
+    shared[:3, 1] = None
+    assert MeanRegularizedClassifier().fit(X, shared).score(X, shared) > 0.7
+
+
+def test_objects_are_stratified_and_searched():
+    y = (SCORES[:, 0] > 0).astype(object)
+    for found, expected in zip(
+        TaskKFold(3, stratify=True).split(X, y, tasks=TASKS),
+        TaskKFold(3, stratify=True).split(X, y.astype(bool), tasks=TASKS), strict=True,
+    ):  # fmt: skip
+        assert_array_equal(found[1], expected[1])
+    search = PathSearchCV(GroupSparseClassifier(tol=1e-2), alphas=2, cv=TaskKFold(2))
+    scores = [search.fit(X, goal, tasks=TASKS).best_score_ for goal in (y, y.astype(bool))]
+    assert scores[0] == scores[1] > 0.5
 
 
 def test_one_task_is_multinomial_logistic_regression():

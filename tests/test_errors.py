@@ -14,9 +14,14 @@ from skmtl import (
     GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
+    MixedTaskModel,
     MultiTaskClassifier,
     MultiTaskLasso,
+    MultiTaskLassoCV,
+    MultiTaskMLP,
+    MultiTaskMLPClassifier,
     MultiTaskRegressor,
+    PathSearchCV,
     Pooled,
     SingleTask,
     TraceNormRegressor,
@@ -250,6 +255,18 @@ def test_a_text_column_among_the_features_is_named(model, table):
     assert "'ash'" in str(caught.value)
 
 
+@every([*MODELS, MultiTaskMLP(), MixedTaskModel(), MultiTaskLassoCV(), PathSearchCV(MultiTaskLasso())])
+def test_tasks_by_position(model):
+    with pytest.raises(TypeError, match=r"\.fit\(\) takes X, y by position; got 3 arguments.* name: tasks="):
+        clone(model).fit(X, target(model), TASKS)
+
+
+@pytest.mark.parametrize("cls", [MultiTaskMLP, MultiTaskMLPClassifier])
+def test_tasks_in_the_place_of_classes(cls):
+    with pytest.raises((TypeError, ValueError), match=r"classes must .*; got .* Task labels .* name: tasks="):
+        cls().partial_fit(X, CODES > 0, CODES)
+
+
 REGRESSOR_FIT = {
     "y: infinite": ({"y": changed(y, np.inf)}, "Input y contains infinity"),
     "y: NaN": ({"y": changed(y, np.nan)}, "Input y contains NaN"),
@@ -341,7 +358,11 @@ PREDICT = {
         changed(TASKS, "oak"),
         r"tasks has 1 label\(s\) not seen in fit: \['oak'\]; fitted tasks look like \['ash', 'birch', ",
     ),
-    "labels of another type": (X, CODES, r"tasks has 3 label\(s\) not seen in fit: \[0, 1, 2\]; .*\['ash', "),
+    "labels of another type": (
+        X,
+        CODES,
+        r"tasks has 3 label\(s\) not seen in fit: \[0, 1, 2\]; .*\['ash', .*text and these are integers",
+    ),
     "too few tasks": (X, TASKS[:3], "tasks has 3 labels but X has 60 rows"),
     "missing label": (
         X,
@@ -366,6 +387,33 @@ def test_predict(model, mistake):
             getattr(fitted, method)(table, tasks=tasks)
     with pytest.raises(ValueError, match=message):
         fitted.score(table, target(model)[: len(table)], tasks=tasks)
+
+
+KINDS = {
+    "text": (CODES.astype(str), "text"),
+    "bytes": (CODES.astype("S"), "bytes"),
+    "integers": (CODES, "integers"),
+    "objects": (CODES.astype(object), "integers"),
+    "fractions": (CODES + 0.5, "numbers"),
+    "dates": (np.datetime64("2020-01-01") + CODES, "dates"),
+    "tuples": ([("a", int(code)) for code in CODES], "of type tuple"),
+}
+
+
+@every(MODELS)
+@pytest.mark.parametrize("fitted", KINDS)
+def test_labels_of_another_kind_are_a_mistake(model, fitted):
+    """Not new tasks, which unlike these may be predicted with the average."""
+    model, numbers = clone(model), {"integers", "objects", "fractions"}
+    if "handle_unknown" in model.get_params():
+        model.set_params(handle_unknown="average")
+    before, was = KINDS[fitted]
+    model.fit(X[:12], target(model)[:12], tasks=before[:12])
+    for given, (now, are) in KINDS.items():
+        if given != fitted and not {fitted, given} <= numbers:
+            message = rf"not seen in fit: .*in fit were {was} and these are {are}: give"
+            with pytest.raises(ValueError, match=message):
+                model.predict(X[:12], tasks=now[:12])
 
 
 @every(MODELS)

@@ -39,6 +39,7 @@ from skmtl import (
     compare,
     stack_tasks,
 )
+from skmtl.metrics import per_task_score
 from skmtl.penalties import Ridge as Ridge_
 
 rng = np.random.default_rng(0)
@@ -193,6 +194,58 @@ def test_labels_of_any_kind_stay_apart(name, labels):
     assert model.tasks_.tolist() == labels
     same(model.predict(X, tasks=given), predicted(MODELS[name], X, tasks=CODES))
     same(model.predict(X[:5], tasks=given[:5]), model.predict(X, tasks=given)[:5])
+
+
+@pytest.mark.parametrize(
+    "labels", [["a", "a\0", "b", "b\0"], ["", "\0", "\0\0", "a"], [b"a", b"a\0", b"b", b"c"]], ids=repr
+)
+def test_texts_that_end_in_nul_stay_apart(labels):
+    *labels, last = labels
+    given = [labels[code] for code in CODES]
+    frame = {"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "t": given}
+    for name in MODELS:
+        expected = predicted(MODELS[name], X, tasks=CODES)
+        for form in (given, tuple(given), pd.Series(given), pl.Series(given)):
+            model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=form)
+            assert model.tasks_.tolist() == labels
+            same(model.predict(X, tasks=form), expected)
+        model = clone(MODELS[name]).set_params(task_column="t")
+        for table in (pd.DataFrame(frame), pl.DataFrame(frame)):
+            assert model.fit(table, target(model)).tasks_.tolist() == labels
+            same(model.predict(table), expected)
+    added = MeanRegularizedRegressor().fit(X, y, tasks=given).fit_task(X[:9], y[:9], task=last)
+    assert added.tasks_.tolist() == [*labels, last]
+    assert list(per_task_score("r2", y, y, given)) == labels
+    assert TaskStatistics.from_arrays(X, y, given).tasks.tolist() == labels
+
+
+def test_columns_and_classes_that_end_in_nul_stay_apart():
+    names = ["a", "a\0", "b"]
+    assert MultiTaskLasso(0.1).fit(X, pd.DataFrame(Y[:, :3], columns=names)).tasks_.tolist() == names
+    labels = [names[code] for code in np.digitize(y, np.quantile(y, [0.3, 0.6]))]
+    for goal in (labels, pd.Series(labels), pl.Series(labels)):
+        model = MeanRegularizedClassifier(0.1).fit(X, goal, tasks=CODES)
+        assert model.classes_.tolist() == names and model.score(X, goal, tasks=CODES) > 0.5
+        assert set(model.predict(X, tasks=CODES)) == set(names)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_labels_without_an_order_are_refused(name):
+    """Sorting would not bring the equal ones together."""
+    sets = [frozenset({code, code + 5}) for code in CODES]
+    message = "tasks holds labels of the type frozenset without an order among them; use text"
+    with pytest.raises(TypeError, match=message):
+        clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=sets)
+    nested = [frozenset(range(code)) for code in CODES]
+    model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=nested)
+    assert model.tasks_.tolist() == [frozenset(range(code)) for code in range(3)]
+    same(model.predict(X, tasks=nested), predicted(MODELS[name], X, tasks=CODES))
+
+
+def test_dates_that_cannot_be_compared_are_refused():
+    zoned = [pd.Timestamp(2020, 1 + code, 1, tz="UTC" if code else None) for code in CODES]
+    with pytest.raises(TypeError, match="labels of the type Timestamp without an order among them"):
+        MultiTaskLasso(0.1).fit(X, y, tasks=zoned)
 
 
 def test_tuples_name_tasks_everywhere():
@@ -354,6 +407,20 @@ def test_moments_of_large_weights_are_theirs():
         assert_allclose(getattr(heavy, name), 2.0**150 * getattr(plain, name), rtol=1e-14)
 
 
+def test_folds_weigh_what_their_rows_weigh():
+    """Also where the weights of one fold are of another size."""
+    weight, cv = np.where(np.arange(N) < N // 3, 2.0**110, 1.0), TaskKFold(3)
+    search = PathSearchCV(MultiTaskLasso(tol=1e-10), alphas=[0.1, 0.01], cv=cv)
+    found = search.fit(X, y, tasks=CODES, sample_weight=weight).cv_results_
+    for k, (train, test) in enumerate(cv.split(X, y, tasks=CODES)):
+        for place, alpha in enumerate((0.1, 0.01)):
+            model = MultiTaskLasso(alpha).fit(
+                X[train], y[train], tasks=CODES[train], sample_weight=weight[train]
+            )
+            score = model.score(X[test], y[test], weight[test], tasks=CODES[test])
+            assert_allclose(found[f"split{k}_test_score"][place], score, atol=1e-3)
+
+
 # --- the way out ----------------------------------------------------------------------------
 
 DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=N), "b": X[:, 1]})
@@ -368,7 +435,8 @@ DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=
         (X, {"a": y}, r"y must be .*got a dict"),
         (X, [y[:20], y[20:]], r"y must have shape .*stack_tasks"),
         (DATES, y, r"The column\(s\) \['when'\] of X are not numbers.*dates"),
-        (DATES[["when"]], y, r"The column\(s\) \['when'\] of X are not numbers.*dates"),
+        (DATES[["when"]], y, r"^The column\(s\) \['when'\] of X are not numbers.*dates"),
+        (DATES[["when"]].to_numpy(), y, r"^The column\(s\) \[0\] of X are not numbers.*dates"),
         (DATES.to_numpy(), y, r"The column\(s\) \[1\] of X are not numbers.*dates"),
         (np.where(np.arange(3) == 1, "x", X.astype("U9")), y, r"The column\(s\) \[1\] of X are not numbers"),
         (X, np.where(y > 0, "a", "b"), r"y must hold numbers .*'[ab]'.*Classifier"),
@@ -378,8 +446,17 @@ DATES = pd.DataFrame({"a": X[:, 0], "when": pd.date_range("2020-01-01", periods=
 )
 def test_what_is_no_table_of_numbers_is_refused_with_the_way_out(features, target_, message):
     for name in ("mean", "network"):
-        with pytest.raises((ValueError, TypeError), match=message):
+        with pytest.raises((ValueError, TypeError), match=message) as caught:
             clone(MODELS[name]).fit(features, target_)
+        assert str(caught.value).count("encode them") <= 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dates_are_no_numbers_to_predict_with(name):
+    model = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=CODES)
+    if name not in ("single", "pooled"):
+        with pytest.raises(ValueError, match=r"^The column\(s\) \[0, 1, 2\] of X are not numbers"):
+            model.predict(np.full((N, 3), np.datetime64("2020-01-01")), tasks=CODES)
 
 
 def test_a_graph_of_neighbours_is_refused_with_the_way_out():

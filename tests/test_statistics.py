@@ -4,6 +4,8 @@ import pickle
 import re
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from conftest import LAYOUTS, make_layout
 from scipy import sparse
@@ -153,6 +155,158 @@ def test_a_difference_that_rounding_would_decide_is_refused(kind, column):
             refused.append(True)
         assert_same(sums_of_the_others([rest, gone])[1], rest, rtol=1e-14)
     assert refused == sorted(refused) and not refused[0] and refused[-1]
+
+
+def in_factor(layout, factor, rows=slice(None)):
+    """Statistics of some rows with all weights times a factor."""
+    weight = np.ones(len(layout.y)) if layout.sample_weight is None else layout.sample_weight
+    tasks = None if layout.tasks is None else layout.tasks[rows]
+    return TaskStatistics.from_arrays(
+        layout.X[rows], layout.y[rows], tasks, sample_weight=factor * weight[rows]
+    )
+
+
+@layouts
+@pytest.mark.parametrize("factor", [1e-300, 1e-170, 1e160, 1e300])
+def test_only_ratios_of_weights_count(kind, factor):
+    """Also where all that varies is between batches."""
+    layout, model = make_layout(kind, n=40), MeanRegularizedRegressor(task_weight="samples")
+    expected = in_factor(layout, 1.0)
+    coef, halves = model.fit_statistics(expected).coef_, [slice(20), slice(20, 40)]
+    one, two = (in_factor(layout, factor, rows) for rows in halves)
+    found = [one + two, in_factor(layout, factor), (one + two) + one - one]
+    if kind in ("stacked", "weighted", "single"):
+        rows = [in_factor(layout, factor, [i]) for i in range(40)]
+        found.append(sum(rows[1:], start=rows[0]))
+    for stats in found:
+        for field in ("weight", "xx", "xy", "yy"):
+            exact = getattr(expected, field)
+            got = getattr(stats, field) / factor
+            np.testing.assert_allclose(got, exact, rtol=1e-10, atol=1e-10 * np.abs(exact).max())
+        np.testing.assert_allclose(model.fit_statistics(stats).coef_, coef, rtol=1e-9)
+
+
+@pytest.mark.parametrize("factor, unit", [(1e-300, 1e-8), (1e300, 1e8)])
+def test_sums_beyond_the_numbers_name_the_weights(factor, unit):
+    layout = make_layout("stacked", n=40)
+    layout.X = layout.X * unit
+    with pytest.raises(ValueError, match=r"^sample_weight: .* no numbers.* Only ratios"):
+        in_factor(layout, factor)
+    rows = [in_factor(layout, factor, [i]) for i in range(40)]
+    with pytest.raises(ValueError, match=r"^sample_weight: .* no numbers"):
+        sum(rows[1:], start=rows[0])
+    layout.X, layout.y = np.ones_like(layout.X), np.full(40, 0.1)  # rounding is no variation
+    assert not (in_factor(layout, factor, slice(20)) + in_factor(layout, factor, slice(20, 40))).yy.any()
+
+
+# --- what is no part of the whole ---
+
+
+@layouts
+@pytest.mark.parametrize("column", ["X", "y"])
+def test_what_is_no_part_is_not_subtracted(kind, column):
+    """A variance would be negative, if only in one task; or all rows of a task leave, but not its sums."""
+    layout, other = make_layout(kind), make_layout(kind)
+    if column == "y":
+        other.y = other.y * 9.0
+    else:
+        other.X = other.X * 9.0
+    own = "column" if column == "X" else "y, such as"
+    with pytest.raises(ValueError, match=f"are no part of the others: .*{own}"):
+        statistics(layout) - statistics(other, slice(60))
+    if layout.tasks is not None:
+        two = layout.tasks == 2
+        for rows in (np.flatnonzero(two)[:20], np.flatnonzero(two)):
+            with pytest.raises(ValueError, match=rf"no part .* task\(s\) \[2\] .*{own}"):
+                statistics(layout) - statistics(other, rows)
+        smaller = make_layout(kind)
+        smaller.X, smaller.y = smaller.X * 0.5, smaller.y * 0.5
+        with pytest.raises(ValueError, match="no part of the others"):
+            statistics(layout) - statistics(smaller, two)
+
+
+def test_weights_that_are_no_part_are_not_subtracted():
+    layout = make_layout("stacked")
+    whole, two = statistics(layout), layout.tasks == 2
+    for factor in (0.5, 2.0):
+        with pytest.raises(ValueError, match="a greater weight of a task than there is, or of another"):
+            whole - in_factor(layout, factor, two)
+    few = np.flatnonzero(two)[:-1]
+    with pytest.raises(ValueError, match="weigh so much more than those left"):
+        whole - in_factor(layout, two.sum() / len(few), few)
+
+
+def test_what_is_left_of_a_constant_is_not_negative():
+    layout = make_layout("stacked")
+    layout.y[layout.tasks == 1] = np.where(
+        np.arange(120)[layout.tasks == 1] < 60, layout.y[layout.tasks == 1], 0.1
+    )
+    left = statistics(layout) - statistics(layout, slice(60))
+    assert (left.yy >= 0).all() and left.yy[1] < 1e-12 and left.yy[0] > 1
+
+
+# --- names of columns ---
+
+
+def test_columns_of_batches_have_the_same_names():
+    layout = make_layout("stacked")
+    frame = pd.DataFrame(layout.X, columns=list("abcdef"))
+    whole = TaskStatistics.from_arrays(frame, layout.y, layout.tasks)
+    half = (slice(60), slice(60, 120))
+
+    def batches(*frames):
+        return ((f[rows], layout.y[rows], layout.tasks[rows]) for f, rows in zip(frames, half, strict=True))
+
+    total = TaskStatistics.from_batches(batches(frame, frame))
+    assert_same(total, whole)
+    polar = TaskStatistics.from_batches(batches(pl.from_pandas(frame), frame))
+    for stats in (total, polar, whole - total.__class__.from_arrays(*next(batches(frame, frame)))):
+        assert stats.feature_names.tolist() == list("abcdef")
+    assert whole.select([2, 0]).feature_names.tolist() == ["c", "a"]
+    for other in (frame[list("bacdef")], frame.rename(columns={"a": "q"})):
+        message = r"the columns of X differ from position 0 on: \['a', 'b', .*same columns in the same order"
+        with pytest.raises(ValueError, match=message):
+            TaskStatistics.from_batches(batches(frame, other))
+        with pytest.raises(ValueError, match=message):
+            whole - TaskStatistics.from_arrays(*next(batches(other, other)))
+    with pytest.warns(UserWarning, match="only one of two statistics names the columns of X"):
+        assert_same(TaskStatistics.from_batches(batches(layout.X, frame)), whole)
+
+
+def test_a_fit_on_moments_knows_the_names_of_columns():
+    layout = make_layout("stacked")
+    frame = pd.DataFrame(layout.X, columns=list("abcdef"))
+    stats = TaskStatistics.from_arrays(frame, layout.y, layout.tasks)
+    model = MeanRegularizedRegressor().fit_statistics(stats)
+    expected = MeanRegularizedRegressor().fit(frame, layout.y, tasks=layout.tasks)
+    assert model.feature_names_in_.tolist() == list("abcdef")
+    np.testing.assert_allclose(
+        model.predict(frame, tasks=layout.tasks), expected.predict(frame, tasks=layout.tasks)
+    )
+    with pytest.raises(ValueError, match="Feature names must be in the same order"):
+        model.predict(frame[list("bacdef")], tasks=layout.tasks)
+    unnamed = TaskStatistics.from_arrays(layout.X, layout.y, layout.tasks)
+    assert not hasattr(model.fit_statistics(unnamed), "feature_names_in_")
+
+
+@pytest.mark.parametrize("kind", ["shared", "missing"])
+def test_columns_of_y_are_tasks_by_name(kind):
+    layout, names = make_layout(kind), ["z", "b", "y", "a"]
+    goal = pd.DataFrame(layout.y, columns=names)
+    whole = TaskStatistics.from_arrays(layout.X, goal)
+    assert whole.tasks.tolist() == names and len(whole.xx) == (1 if kind == "shared" else 4)
+
+    def batches(*frames):
+        return ((layout.X[i::2], f[i::2], None) for i, f in enumerate(frames))
+
+    assert_same(TaskStatistics.from_batches(batches(goal, goal)), whole)
+    for other in (goal[names[::-1]], goal[names[:3]]):
+        with pytest.raises(ValueError, match=r"the columns of y differ from position \d on: .*same order"):
+            TaskStatistics.from_batches(batches(goal, other))
+    parts = [TaskStatistics.from_arrays(X, f) for X, f, _ in batches(goal, goal[names[::-1]])]
+    assert_same(sum(parts[1:], start=parts[0]), TaskStatistics.from_arrays(layout.X, goal[sorted(names)]))
+    with pytest.raises(ValueError, match="labels of different kinds"):
+        TaskStatistics.from_batches(batches(goal, goal.to_numpy()))
 
 
 def test_labels_of_two_statistics_need_a_common_type():

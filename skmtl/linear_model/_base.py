@@ -72,6 +72,8 @@ class LinearRegressor(RegressorMixin, LinearModel):
         self._forget()
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
         self.n_features_in_ = stats.n_features + (self.task_column is not None)
+        if stats.feature_names is not None and self.task_column is None:
+            self.feature_names_in_ = stats.feature_names
         self._prepare(stats)
         return stats
 

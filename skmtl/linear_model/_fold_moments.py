@@ -43,20 +43,20 @@ class FoldMoments:
             too_many = data.n_designs * data.n_features**2 * len(splits) > MOST_NUMBERS
             if too_many or not moments_pay(data):
                 return None
-            tests = [TaskStatistics.from_data(read(test, clone(reader))) for _, test in splits]
+            tests = [TaskStatistics.of_rows(read(test, clone(reader))) for _, test in splits]
+            times = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
+            total = sum(tests[1:], start=tests[0]) if (times == 1).all() else TaskStatistics.of_rows(data)
+            if any((part.count == total.count[find_tasks(part.tasks, total.tasks)]).any() for part in tests):
+                return None  # a training set that lacks a task
+            if (times == 1).all():
+                trainings = sums_of_the_others(tests)
+            else:
+                trainings = [
+                    _difference(total, test) or TaskStatistics.of_rows(read(train, clone(reader)))
+                    for test, (train, _) in zip(tests, splits, strict=True)
+                ]
         except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
             return None
-        times = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
-        total = sum(tests[1:], start=tests[0]) if (times == 1).all() else TaskStatistics.from_data(data)
-        if any((stats.count == total.count[find_tasks(stats.tasks, total.tasks)]).any() for stats in tests):
-            return None  # a training set that lacks a task
-        if (times == 1).all():
-            trainings = sums_of_the_others(tests)
-        else:
-            trainings = [
-                _difference(total, test) or TaskStatistics.from_data(read(train, clone(reader)))
-                for test, (train, _) in zip(tests, splits, strict=True)
-            ]
         return cls(reader, total, trainings, tests)
 
     def training(self, k):

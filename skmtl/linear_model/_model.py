@@ -345,14 +345,15 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             return X
         options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
         try:
-            numbers = check_array(told_apart(X), dtype=dtype, **options)
-            # categories come through as objects
-            if numbers.dtype.kind in "mM":
-                refuse_text(X)
-            return check_array(numbers, dtype=np.float64, **options) if numbers.dtype.kind == "O" else numbers
+            numbers = check_array(told_apart(X), dtype="numeric", **options)
+            if numbers.dtype == object:  # categories come through as such
+                numbers = check_array(numbers, dtype=np.float64, **options)
         except (TypeError, ValueError) as error:
             refuse_text(X, error)
             raise
+        if numbers.dtype.kind in "mM":
+            refuse_text(X)
+        return numbers if dtype == "numeric" else numbers.astype(dtype, copy=False)
 
     @property
     def _n_outputs(self):

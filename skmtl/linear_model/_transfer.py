@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._columns import split_task_column
 from .._data import make_task_data
 from .._inputs import check_sample_weight
-from .._labels import check_tasks, encode_tasks, find_tasks
+from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
 from .._problem import Problem, best_scale
 from .._tasks import all_or_nothing
 from .._terms import make_term
@@ -146,7 +146,7 @@ class TransferMixin:
         if self.task_column is not None:
             X, labels = split_task_column(X, self.task_column)
             labels = check_tasks(labels, len(labels), "the task column of X_new")
-            own = find_tasks(labels, np.asarray([task])) == 0
+            own = find_tasks(labels, object_array([task])) == 0
             if not own.all():
                 other = encode_tasks(labels[~own])[0].tolist()
                 raise ValueError(
@@ -237,23 +237,20 @@ def insert_label(tasks, task):
         f"task={task!r} cannot be sorted with the tasks of fit, which look like {tasks[:3].tolist()}; "
         "give a label of their type."
     )
-    kind = tasks.dtype.kind
-    new = np.empty(1, dtype=object)
-    new[0] = task
+    new = object_array([task])
     check_tasks(new, 1, "task")
-    if kind != "O":
+    if tasks.dtype != object:
         try:
-            new = np.asarray([task], dtype=tasks.dtype if kind in "mM" else None)
+            new = np.asarray([task], dtype=tasks.dtype) if tasks.dtype.kind in "mM" else plain_array([task])
         except (TypeError, ValueError):
             raise refused from None
-        same = next((group for group in ("UT", "S", "biuf", "mM") if kind in group), kind)
-        if new.ndim != 1 or new.dtype.kind not in same:
-            raise refused
+    if new.ndim != 1 or not of_one_kind(new, tasks):
+        raise refused
     try:
         if find_tasks(new, tasks)[0] >= 0:
             raise ValueError(f"task={task!r} is known: it is one of the {len(tasks)} tasks of the model.")
         joined = np.concatenate([tasks, new])
-        ranks = np.unique(joined, return_inverse=True)[1]
+        ranks = encode_tasks(joined)[1]
     except TypeError:
         raise refused from None
     is_sorted = (np.diff(ranks[:-1]) > 0).all()

@@ -207,6 +207,11 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         if each and len(classes) != self.n_tasks_:
             raise ValueError(f"classes must hold one array per task; got {len(classes)} for {self.n_tasks_}.")
         self.classes_ = [np.unique(one) for one in classes] if each else np.unique(classes)
+        if not each and len(self.classes_) < len(classes):
+            raise ValueError(
+                f"classes must hold every class once; got {len(self.classes_)} classes in {len(classes)} "
+                "labels. Task labels are given by name: tasks=."
+            )
 
     score = MLP.score  # not that of the mixin
 
@@ -285,6 +290,11 @@ class MultiTaskMLP(MLP):
         return self.classes_.get(self.tasks_.tolist()[t])
 
     def _take_classes(self, classes):
+        if not isinstance(classes, Mapping):
+            raise TypeError(
+                f"classes must be a mapping of tasks to labels; got a {type(classes).__name__}. Task labels "
+                "are given by name: tasks=."
+            )
         named, self.classes_ = self._losses_by_task(), {}
         unknown = [label for label in classes if label not in named]
         if unknown:
