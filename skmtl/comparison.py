@@ -22,8 +22,13 @@ from ._labels import check_tasks, encode_tasks, plain_array
 from ._rivals import BASELINES, baseline
 from ._split import wants_tasks
 from ._tasks import (
-    columns_of_labels, final_task_column, missing_labels, plain_labels, target_names, task_labels,
-)  # fmt: skip
+    columns_of_labels,
+    final_task_column,
+    missing_labels,
+    plain_labels,
+    target_names,
+    task_labels,
+)
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 

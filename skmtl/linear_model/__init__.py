@@ -1,13 +1,7 @@
 """Linear multi-task estimators."""
 
-from ._clustered import (
-    ClusteredClassifier,
-    ClusteredRegressor,
-)
-from ._cross_validated import (
-    MultiTaskElasticNetCV,
-    MultiTaskLassoCV,
-)
+from ._clustered import ClusteredClassifier, ClusteredRegressor
+from ._cross_validated import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._decomposed import (
     DirtyClassifier,
     DirtyRegressor,
@@ -16,28 +10,11 @@ from ._decomposed import (
     SparseLowRankClassifier,
     SparseLowRankRegressor,
 )
-from ._generic import (
-    MultiTaskClassifier,
-    MultiTaskRegressor,
-)
-from ._group_sparse import (
-    GroupSparseClassifier,
-    GroupSparseRegressor,
-    MultiTaskElasticNet,
-    MultiTaskLasso,
-)
-from ._incomplete import (
-    IncompleteMultiSourceClassifier,
-    IncompleteMultiSourceRegressor,
-)
-from ._latent_basis import (
-    LatentBasisClassifier,
-    LatentBasisRegressor,
-)
-from ._mean_regularized import (
-    MeanRegularizedClassifier,
-    MeanRegularizedRegressor,
-)
+from ._generic import MultiTaskClassifier, MultiTaskRegressor
+from ._group_sparse import GroupSparseClassifier, GroupSparseRegressor, MultiTaskElasticNet, MultiTaskLasso
+from ._incomplete import IncompleteMultiSourceClassifier, IncompleteMultiSourceRegressor
+from ._latent_basis import LatentBasisClassifier, LatentBasisRegressor
+from ._mean_regularized import MeanRegularizedClassifier, MeanRegularizedRegressor
 from ._mixed import MixedTaskModel
 from ._shared_representation import (
     SharedSubspaceClassifier,
@@ -56,40 +33,6 @@ from ._structured import (
     TemporalRegressor,
 )
 
-__all__ = [
-    "ClusteredClassifier",
-    "ClusteredRegressor",
-    "DirtyClassifier",
-    "DirtyRegressor",
-    "GraphRegularizedClassifier",
-    "GraphRegularizedRegressor",
-    "GroupSparseClassifier",
-    "GroupSparseRegressor",
-    "HierarchicalClassifier",
-    "HierarchicalRegressor",
-    "IncompleteMultiSourceClassifier",
-    "IncompleteMultiSourceRegressor",
-    "LatentBasisClassifier",
-    "LatentBasisRegressor",
-    "MeanRegularizedClassifier",
-    "MeanRegularizedRegressor",
-    "MixedTaskModel",
-    "MultiTaskClassifier",
-    "MultiTaskElasticNet",
-    "MultiTaskElasticNetCV",
-    "MultiTaskLasso",
-    "MultiTaskLassoCV",
-    "MultiTaskRegressor",
-    "RobustClassifier",
-    "RobustRegressor",
-    "SharedSubspaceClassifier",
-    "SharedSubspaceRegressor",
-    "SparseLowRankClassifier",
-    "SparseLowRankRegressor",
-    "TaskRelationshipClassifier",
-    "TaskRelationshipRegressor",
-    "TemporalClassifier",
-    "TemporalRegressor",
-    "TraceNormClassifier",
-    "TraceNormRegressor",
-]
+__all__ = sorted(
+    name for name, item in globals().items() if getattr(item, "__module__", "").startswith(__name__)
+)
