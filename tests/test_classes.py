@@ -1,10 +1,13 @@
 """Classes: more than two, label sets of their own, and tasks of different kinds in one model."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -12,8 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
+    ClusteredClassifier,
     GroupSparseClassifier,
     MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
     MixedTaskModel,
     MultiTaskClassifier,
     PathSearchCV,
@@ -24,7 +29,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, RootSquaredError
 from skmtl.metrics import per_task_score
-from skmtl.penalties import Coupling, Ridge
+from skmtl.penalties import Coupling, Features, Fused, Ridge
 
 CLASSIFIERS = [cls for name, cls in task_estimators().items() if name.endswith("Classifier")]
 rng = np.random.default_rng(0)
@@ -260,3 +265,63 @@ def test_the_root_of_the_squared_error_for_all_tasks():
     Y = np.column_stack([X[:, 0] + 0.1 * rng.normal(size=N), X[:, 0] + 3 * rng.normal(size=N)])
     model = MixedTaskModel(0.05, losses="root_squared_error", penalty=Coupling()).fit(X, Y)
     assert np.isfinite(model.objective_) and model.dual_gap_ >= 0
+
+
+# --- separable classes ---
+
+LINE = X @ [1.0, -2.0, 0.5, 0.0]
+NOISY = (LINE + rng.logistic(size=N) > 0).astype(float)
+FLAG = (rng.random(N) < 0.2).astype(float)
+FLAGGED = np.column_stack([X, FLAG])  # the last feature is only ever 1 in rows of class 1, or without counts
+MISSING = np.where(np.arange(N)[:, None] % 4 == [0, 1], np.nan, np.column_stack([LINE > 0, LINE > 1]))
+THREE = np.digitize(LINE, [-1, 1])
+SEPARABLE = {
+    "all rows": (MeanRegularizedClassifier(), X, LINE > 0),
+    "some rows": (MeanRegularizedClassifier(), FLAGGED, np.where(FLAG > 0, 1, NOISY)),
+    "no intercept": (MeanRegularizedClassifier(fit_intercept=False), X, LINE > 0),
+    "no penalty": (TraceNormClassifier(0.0), X, LINE > 0),
+    "a shared model": (TraceNormClassifier(mean_alpha=0.0), X, LINE > 0),
+    "beside a coupling": (MultiTaskClassifier(0.1, penalty=Features(Fused()) + Coupling()), X, LINE > 0),
+    "clusters": (ClusteredClassifier(), FLAGGED, np.where(FLAG > 0, 1, NOISY)),
+    "three classes": (GroupSparseClassifier(mean_alpha=0.0), X, THREE),
+    "missing": (MeanRegularizedClassifier(), X, MISSING),
+    "counts": (MeanRegularizedRegressor(loss="poisson", tol=1e-9), FLAGGED, np.where(FLAG > 0, 0, 1 + NOISY)),
+}
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_separable_classes_are_said(name):
+    """Where nothing penalises what separates them no fit ends; where something does it is a fit like any."""
+    model, table, y = SEPARABLE[name]
+    tasks = {} if np.ndim(y) == 2 else {"tasks": TASKS}
+    with pytest.warns(UserWarning, match=r"separable along directions that nothing.*mean_alpha > 0"):
+        model.fit(table, y, **tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.set_params(ridge=0.01).fit(table, y, **tasks)
+
+
+@pytest.mark.parametrize("model", [MeanRegularizedClassifier(), ClusteredClassifier(tol=1e-3)])
+def test_classes_that_overlap_are_not_separable(model):
+    """However far out a row is, or the hinge of rows beyond the margin is zero."""
+    far = X * np.where(np.arange(N) == np.argmax(np.equal(NOISY, LINE > 0)), 1e3, 1.0)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for table in (X, far):
+            model.fit(table, NOISY, tasks=TASKS)
+        assert np.abs(model.decision_function(far, tasks=TASKS)).max() > 100
+        model.set_params(loss="squared_hinge").fit(X, LINE > 0, tasks=TASKS)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_separable_is_what_a_linear_programme_calls_so(seed):
+    rng = np.random.default_rng(seed)
+    n, tasks = 40, np.arange(40) % 2
+    table = np.round(rng.normal(size=(n, 5)))
+    y = (2 * table @ rng.normal(size=5) + rng.logistic(size=n) > 0).astype(float)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MeanRegularizedClassifier(tol=1e-8).fit(table, y, tasks=tasks)
+    margins = np.column_stack([table, tasks, 1 - tasks]) * (2 * y - 1)[:, None]
+    found = linprog(-margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(n), bounds=(-1, 1))
+    assert any("separable" in str(w.message) for w in caught) == (found.fun < -1e-6)

@@ -75,7 +75,10 @@ class OutputsTerm(RowsTerm):
             lifted = H / level[..., None] * (held[:, :, None] & held[:, None, :]) + idle + 1e-14 * np.eye(K)
             g = np.where(held, g, 0.0)
             g = (g - np.einsum("tkl,tl->tk", idle, g)) / level
-            return np.linalg.solve(lifted, -g[..., None])[..., 0]
+            try:
+                return np.linalg.solve(lifted, -g[..., None])[..., 0]
+            except np.linalg.LinAlgError:  # no row holds some class any more
+                return (np.linalg.pinv(lifted, hermitian=True) @ -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
         center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)

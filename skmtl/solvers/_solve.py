@@ -18,6 +18,7 @@ from .._terms._base import shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from ._choice import METHODS, choose_solver, rounding
+from ._separation import warn_of_separation
 from .alternating import ALTERNATING, make_problem_of
 from .coordinate import TaskRotation
 
@@ -128,6 +129,8 @@ def solve(
     -----
     ConvergenceWarning
         If `max_iter` is reached first.
+    UserWarning
+        If directions that nothing penalises separate the classes: the objective has no minimum.
     """
     with blas_threads(data):
         problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
@@ -252,7 +255,9 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     """Solve a `Problem`."""
     name = choose_solver(problem, solver)
     if name != "bcd" or not TaskRotation.pays(problem):
-        return _run(problem, name, init, max_iter, tol, callback, verbose)
+        found = _run(problem, name, init, max_iter, tol, callback, verbose)
+        warn_of_separation(problem, found.parts)
+        return found
     rotation = TaskRotation(problem)
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, rotation.back(parts))
     init = None if init is None else rotation.forward(init)
