@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers of a parallel run share the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import inspect
 

@@ -36,7 +36,9 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
 from skmtl import (
+    GroupSparseClassifier,
     GroupSparseRegressor,
+    IncompleteMultiSourceRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MixedTaskModel,
@@ -65,25 +67,24 @@ LINEAR = [cls for cls in task_estimators().values() if "solver" in cls().get_par
 FEW = {"alphas": 5, "cv": 2}  # strengths and folds
 OTHERS = {  # what is not for these
     "LatentBasisRegressor": {"solver": "auto", "n_init": 1},
-    "LatentBasisClassifier": {"solver": "auto", "n_init": 1, "tol": 1e-2},
     "MixedTaskModel": {"handle_unknown": "error"},
 }
+CLASSIFIERS = (GroupSparseClassifier, MeanRegularizedClassifier)  # each adds its loss alone: one per solver
 INSTANCES = [  # with the defaults and without routing: test_estimators.py
-    *(cls(**FEW if name.endswith("CV") else {}) for name, cls in estimators().items() if cls not in LINEAR),
+    *(cls(**FEW) for name, cls in estimators().items() if name.endswith("CV")),
+    IncompleteMultiSourceRegressor(),
     SingleTask(Ridge(), handle_unknown="average"),
     SingleTask(LogisticRegression()),
     Pooled(Ridge()),
     Pooled(LogisticRegression(), task_indicators=True),
-    # a classifier adds its loss alone: one of each solver's kind, and one with factors, meets everything
     *(
         cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {}))
         for cls in LINEAR
-        if not cls.__name__.endswith("Classifier")
-        or cls.__name__ in ("GroupSparseClassifier", "MeanRegularizedClassifier", "LatentBasisClassifier")
+        if cls in CLASSIFIERS or not cls.__name__.endswith("Classifier")
     ),
     # one per solver
     MeanRegularizedRegressor(0.05, mean_alpha=0.1, intercept_alpha=0.5, ridge=0.1, warm_start=True),
-    MeanRegularizedClassifier(warm_start=True),
+    MeanRegularizedClassifier(tol=1e-2, warm_start=True),
     GroupSparseRegressor(warm_start=True),
     TraceNormRegressor(warm_start=True),
     GroupSparseRegressor(0.05, mean_alpha=0.1, task_weight="samples", fit_intercept=False),
