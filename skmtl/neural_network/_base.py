@@ -1,7 +1,6 @@
 """What the estimators share: parameters, reading of rows, fit, the linear predictor, transform."""
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -35,15 +35,11 @@ from ._training import (
     Adam,
     RowSpace,
     Training,
-    batch_rows,
     comparable,
-    epoch,
     first_weights,
     merged,
-    normalised,
     solver_for,
 )
-from ._transfer import gains
 from ._units import Units, as_floats
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
@@ -55,8 +51,6 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         which every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
     n_experts : int, default=4
         Trunks with ``sharing="attention"``.
-    gate : {"task", "input"}, default="task"
-        Attention weights: constant per task, softmax(g_t), or softmax(g_t + U x), which depend on x.
     coupling : float, default=1.0
         Strength of ``coupling/2 sum_t ||theta_t - mean(theta)||^2`` with ``sharing="soft"``. Tasks of
         different kinds couple their trunks only.
@@ -81,8 +75,9 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Rows of a minibatch of Adam; "auto": 200.
     learning_rate_init : float, default=0.001
         Step of Adam.
-    max_iter : int, default=200
-        Limit of epochs of Adam, of iterations of L-BFGS.
+    max_iter : int, default=600
+        Limit of a whole fit, four fifths of it for the search where ``alpha="auto"``: epochs of Adam, or
+        iterations of L-BFGS.
     tol : float, default=1e-4
         Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
         ``tol/100`` or the objective falls by less than ``1e-4 tol`` of itself.
@@ -90,14 +85,9 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Whether to stop, and take the best parameters, by the loss on held-out rows; "auto": with Adam.
     validation_fraction : float, default=0.2
         Part of the rows of every task to hold out where that is needed: for `alpha="auto"`, early
-        stopping, learned task weights, `check_transfer`. Equal rows are never separated (up to 5000 rows).
+        stopping, learned task weights. Equal rows are never separated (up to 5000 rows).
     n_iter_no_change : int, default=10
         Epochs without improvement before stopping; five iterations of L-BFGS count as one.
-    check_transfer : bool or "auto", default="auto"
-        Whether to compare every task with a network of its own on the held-out rows (`task_gain_`), and
-        warn of tasks that sharing hurts (gain below -0.05, signed-rank test at 5 % in each). All own
-        networks are trained at once, at about the price of one more fit with ``sharing="soft"``. "auto":
-        with several tasks, ``alpha="auto"`` and L-BFGS.
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"
@@ -107,17 +97,14 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Start from the previous solution if it has the same shape.
     random_state : int, RandomState instance or None, default=None
         Of the initial weights, the hold-out and the minibatches.
-    callback : callable, optional
-        Called as ``callback(iteration, loss, score)`` after every epoch (iteration of L-BFGS), with the
-        held-out score or minus the loss; a true result ends the training. From scikit-learn 1.9 on,
-        ``set_callbacks`` takes its callbacks, such as ``sklearn.callback.ProgressBar()``.
     verbose : int, default=0
-        Print the loss while training."""
+        Print the loss while training. From scikit-learn 1.9 on, ``set_callbacks`` takes its callbacks, such
+        as ``sklearn.callback.ProgressBar()``, which see every epoch (iteration of L-BFGS) and may end it."""
 
 ATTRIBUTES = """coefs_ : dict of {str: ndarray}
         All parameters by name: ``W0``, ``b0``, ... of the trunks, of shapes (n_trunks, width below, width)
         and (n_trunks, 1, width), ``heads`` (n_tasks, n_outputs, width), ``offsets`` (n_tasks, n_outputs),
-        and for attention ``gates`` (n_tasks, n_experts), ``gate_slopes`` (n_features, n_experts).
+        and for attention ``gates`` (n_tasks, n_experts).
         They act on columns of X that are scaled where absolute values go beyond 100 or stay below 1/30,
         and shifted where they are far from zero compared with their range.
     tasks_ : ndarray of shape (n_tasks,)
@@ -135,11 +122,7 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
     task_weight_ : ndarray of shape (n_tasks,)
         Emphasis c_t used, of mean one.
     attention_ : ndarray of shape (n_tasks, n_experts)
-        Weights of the experts in every task, with ``gate="input"`` their mean over the rows of fit; only
-        with ``sharing="attention"``.
-    task_gain_ : ndarray of shape (n_tasks,)
-        1 - held-out loss / that of the task's own network; negative where sharing hurts, NaN without
-        held-out rows. Only with `check_transfer`.
+        Weights of the experts in every task, softmax of the gates; only with ``sharing="attention"``.
     n_iter_ : int
         Epochs of Adam or iterations of L-BFGS, those of the search for alpha included.
     loss_ : float
@@ -171,7 +154,6 @@ class MLP(
     activation: str = "relu"
     sharing: str = "hard"
     n_experts: int = 4
-    gate: str = "task"
     coupling: float = 1.0
     head_alpha: Any = "auto"
     intercept_alpha: Any = "auto"
@@ -180,17 +162,15 @@ class MLP(
     solver: str = "auto"
     batch_size: Any = "auto"
     learning_rate_init: float = 1e-3
-    max_iter: int = 200
+    max_iter: int = 600
     tol: float = 1e-4
     early_stopping: Any = "auto"
     validation_fraction: float = 0.2
     n_iter_no_change: int = 10
-    check_transfer: Any = "auto"
     task_column: str | int | None = None
     handle_unknown: str = "error"
     warm_start: bool = False
     random_state: Any = None
-    callback: Any = None
     verbose: int = 0
 
     _parameter_constraints = {
@@ -199,7 +179,6 @@ class MLP(
         "activation": [StrOptions(set(ACTIVATIONS))],
         "sharing": [StrOptions({"hard", "attention", "soft"})],
         "n_experts": [Interval(Integral, 1, None, closed="left")],
-        "gate": [StrOptions({"task", "input"})],
         "coupling": [Interval(Real, 0, None, closed="left")],
         "head_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "intercept_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -213,10 +192,8 @@ class MLP(
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "check_transfer": ["boolean", StrOptions({"auto"})],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "callback": [None, Callable],
         "verbose": ["verbose"],
     }
 
@@ -262,32 +239,27 @@ class MLP(
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, **inputs)
         rng, row_rng = self._generators()
-        rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng)
+        rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
-        network = self._network_ = self._make_network(rows)
+        network = whole = self._network_ = self._make_network(rows)
         theta = network.start(rng, self._first_offsets(rows), solver_for(self, rows))
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        pools = common and self.intercept_alpha == "auto"
-        all_rows, up = rows, None
+        up = None
         if self._is_wide(rows):
             space = RowSpace(rows.X)
-            rows = replace(rows, X=space.Z)
-            network = self._make_network(rows)
-            theta = space.down(theta, self._network_, network)
-            up = partial(space.up, narrow=network, wide=self._network_)
+            theta, up = space.down(theta, whole), partial(space.up, network=whole)
+            network = self._make_network(rows := replace(rows, X=space.Z))
         after = self._after_epoch(context, inputs, up)
         training = Training(network, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
         for strength in ("head_alpha", "intercept_alpha"):
-            setattr(self._network_, strength, getattr(network, strength))
+            setattr(whole, strength, getattr(network, strength))
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-        self._store(training.theta if up is None else up(training.theta), all_rows)
+        self._store(training.theta if up is None else up(training.theta))
         self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
         self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
         self._adam_ = None
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-        if training.checks:
-            self._compare_with_own_networks(training)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
         return self
 
@@ -297,12 +269,11 @@ class MLP(
         return small and self.solver != "adam" and self.alpha != 0
 
     def _after_epoch(self, context, inputs, up):
-        """What to call after every epoch; true once a callback has asked to stop."""
+        """What to call with the parameters after every epoch; true once a callback has asked to stop."""
         stopped = False
 
-        def after(iteration, loss, score, theta):
+        def after(theta):
             nonlocal stopped
-            stopped |= self.callback is not None and bool(self.callback(iteration, loss, score))
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self, **inputs)
             stopped |= epoch.call_on_fit_task_end(
@@ -319,28 +290,31 @@ class MLP(
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
     def _read(self, X, y, tasks, sample_weight, rng, classes=None):
-        """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
+        """Rows for the network, with standardised targets; weights of tasks; whether offsets are pooled."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = as_floats(self._check_features(X, dtype="numeric"))
         refuse_size((X.shape[1],), "a weight for every column")
-        codes = None if tasks is None else find_tasks(tasks, self.tasks_)
         if classes is None:
             numbers = self._encode(y, tasks, sample_weight)
         else:
             self._take_classes(classes)
-            numbers = self._recode(y, codes)
-        X, y, weight, codes = self._rows_that_count(X, check_numeric_target(numbers), tasks, sample_weight)
+            numbers = self._recode(y, None if tasks is None else find_tasks(tasks, self.tasks_))
+        if self.n_tasks_ == 1 and y.ndim == 1:
+            numbers, tasks = numbers[:, None], None
+        place = np.arange(len(y), dtype=np.float64)[:, None]
+        data = task_data(place, check_numeric_target(numbers), tasks, sample_weight, None, self.tasks_)
+        weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
+        codes = None if tasks is None else data.spread(np.arange(self.n_tasks_))
+        keep = weight.any(axis=1) if tasks is None else slice(None)
+        X = X[data.X[keep, 0].astype(np.intp)]
         self._units_ = Units.of(X)
-        X = X if self._units_ is None else self._units_.apply(X)
-        if codes is not None and self.n_tasks_ == 1:
-            y, weight, codes = y[:, None], weight[:, None], None
+        X, y, weight = X if self._units_ is None else self._units_.apply(X), data.y[keep], weight[keep]
         if len(y) <= LBFGS_ROWS:
             X, y, weight, codes = merged(X, y, weight, codes, rng)
-        rows = self._arranged(X, y, weight, codes)
-        mass = rows.task_sums(np.ones_like(rows.y), self.n_tasks_)
-        rows = normalised(rows, self.n_tasks_)
+        rows = Rows(X, y, weight, codes, self.n_tasks_)
+        mass, rows = rows.task_sums(1.0), rows.normalised()
         self._center_, self._scale_, common = self._standards(rows, mass)
-        return self._standardised(rows), mass, common
+        return self._standardised(rows), mass, common and self.intercept_alpha == "auto"
 
     def _read_more(self, X, y, tasks, sample_weight):
         """Rows for the network fitted before."""
@@ -351,33 +325,25 @@ class MLP(
             raise ValueError(
                 f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) of the first call."
             )
-        sample_weight = check_sample_weight(sample_weight, y.shape)
-        weight = (
-            np.ones(y.shape) if sample_weight is None else sample_weight.reshape(len(y), *[-1] * (y.ndim - 1))
-        )
-        missing = missing_labels(y)
-        numbers = check_numeric_target(self._recode(y, codes))
-        weight = np.where(missing, 0.0, weight)
-        codes = np.zeros(len(y), dtype=np.intp) if codes is None and y.ndim == 1 else codes
-        rows = self._arranged(self._inputs(X), np.where(missing, 0.0, numbers), weight, codes)
-        return self._standardised(normalised(rows, self.n_tasks_))
-
-    def _arranged(self, X, y, weight, codes):
-        """Rows sorted by task; those of a single task as a column."""
-        if codes is None:
-            return Rows(X, y, weight)
+        weight = check_sample_weight(sample_weight, y.shape)
+        weight = np.ones(len(y)) if weight is None else weight
+        missing, numbers = missing_labels(y), check_numeric_target(self._recode(y, codes))
+        weight = np.where(missing, 0.0, weight if weight.ndim == y.ndim else weight[:, None])
+        X, numbers = self._inputs(X), np.where(missing, 0.0, numbers)
         if self.n_tasks_ == 1:
-            return Rows(X, y[:, None], weight[:, None])
-        order = np.argsort(codes, kind="stable")
-        return Rows(X[order], y[order], weight[order], codes[order])
+            rows = Rows(X, numbers.reshape(-1, 1), weight.reshape(-1, 1))
+        elif codes is None:
+            rows = Rows(X, numbers, weight)
+        else:
+            order = np.argsort(codes, kind="stable")
+            rows = Rows(X[order], numbers[order], weight[order], codes[order], self.n_tasks_)
+        return self._standardised(rows.normalised())
 
     def _standardised(self, rows):
         """The rows with targets in the units of the network, in its precision."""
-        center, scale = self._center_, self._scale_
-        if rows.codes is not None:
-            center, scale = center[rows.codes], scale[rows.codes]
-        y = np.where(rows.weight > 0, (rows.y - center) / scale, 0.0)
-        return Rows(rows.X, y.astype(rows.X.dtype), rows.weight.astype(rows.X.dtype), rows.codes)
+        y = (rows.y - rows.spread(self._center_)) / rows.spread(self._scale_)
+        y, dtype = np.where(rows.weight > 0, y, 0.0), rows.X.dtype
+        return replace(rows, y=y.astype(dtype), weight=rows.weight.astype(dtype))
 
     def _recode(self, y, codes):
         """Targets as numbers by the known classes; NaN where missing."""
@@ -409,40 +375,27 @@ class MLP(
         X = as_floats(self._check_features(X, dtype="numeric"))
         return (X if self._units_ is None else self._units_.apply(X)).astype(self._network_.dtype, copy=False)
 
-    def _rows_that_count(self, X, y, tasks, sample_weight):
-        """X, y, weights and positions of tasks without the rows of weight zero."""
-        place = np.arange(len(y), dtype=np.float64)[:, None]
-        data = task_data(place, y, tasks, sample_weight, None, self.tasks_)
-        if y.ndim == 2:
-            weight = np.array(np.broadcast_to(data.row_weight, y.shape))
-            some = weight.any(axis=1)
-            keep = slice(None) if some.all() else np.flatnonzero(some)
-            return X[keep], data.y[keep], weight[keep], None
-        keep = data.X[:, 0].astype(np.intp)
-        return X[keep], data.y, data.row_weight, data.spread(np.arange(self.n_tasks_))
-
     def _standards(self, rows, mass):
         """Location and scale of the targets of every task, and whether they are the same for all.
 
         0 and 1 unless the loss translates; common if offsets are to be compared.
         """
         moves = np.array([loss.translates for loss in self._losses()])
-        center, variance = rows.task_moments(rows.y, self.n_tasks_)
+        center, variance = rows.task_moments(rows.y)
         pooled = comparable(variance, mass) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
         common = bool(moves.all() and pooled)
         if common:
-            center = np.full(self.n_tasks_, np.average(center, weights=mass))
-            variance = np.full(self.n_tasks_, np.average(variance, weights=mass))
+            center, variance = (
+                np.full(self.n_tasks_, np.average(each, weights=mass)) for each in (center, variance)
+            )
         scale, tiny = np.sqrt(variance), 10 * np.finfo(np.float64).eps * np.abs(center)
         return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
     def _first_offsets(self, rows):
         """Predictors of every task to start from: the log of the mean for counts, else zero."""
         counts = np.array([isinstance(loss, Poisson) for loss in self._losses()])
-        mean = rows.task_sums(rows.y, self.n_tasks_)
-        first = np.where(counts, np.log(np.where(counts, np.maximum(mean, 1e-3), 1.0)), 0.0)
         out = np.zeros((self.n_tasks_, self._n_outputs))
-        out[:, 0] = first
+        out[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
         return out
 
     def _losses(self):
@@ -455,84 +408,55 @@ class MLP(
         """Linear predictors per task."""
         return max(loss.n_outputs for loss in self._losses())
 
-    def _make_network(self, rows, sharing=None):
+    def _make_network(self, rows):
         hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
             raise ValueError(
                 f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
             )
-        network = Network(
-            rows.X.shape[1],
-            self._losses(),
-            hidden=hidden,
-            activation=self.activation,
-            sharing=sharing or self.sharing,
-            n_experts=self.n_experts,
-            gate=self.gate,
-            coupling=0.0 if sharing else self.coupling,
-            dtype=rows.X.dtype,
-        )
-        if sharing is None:
-            network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
-            network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
+        names = "activation", "sharing", "n_experts", "coupling"
+        options = {name: getattr(self, name) for name in names}
+        network = Network(rows.X.shape[1], self._losses(), hidden=hidden, dtype=rows.X.dtype, **options)
+        network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
+        network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
         return network
 
-    def _store(self, theta, rows):
+    def _store(self, theta):
         """Fitted parameters, and the strengths of the network."""
         network = self._network_
         self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
         self.intercept_alpha_ = network.intercept_alpha
-        self._theta_ = theta
-        self.coefs_ = dict(self._network_.views(theta))
+        self._theta_, self.coefs_ = theta, dict(network.views(theta))
         self._n_features_out = self.coefs_["heads"].shape[2]
         if self.sharing == "attention":
             self._n_features_out *= self.n_experts
-            self.attention_ = self._network_.mean_attention(theta, rows)
-
-    def _compare_with_own_networks(self, training):
-        """Set `task_gain_` and warn of the tasks that sharing hurts."""
-        own = self._make_network(training.rows, "soft")
-        self.task_gain_, hurt = gains(training, own)
-        if hurt.any():
-            warnings.warn(
-                f"sharing hurts the task(s) {self.tasks_[hurt].tolist()}: on held-out rows a network of "
-                "their own does better. Leave them out, or let every task choose (sharing='attention' or a "
-                "smaller coupling with sharing='soft').",
-                UserWarning,
-                stacklevel=3,
-            )
+            self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
     @all_or_nothing
+    @np.errstate(over="ignore", invalid="ignore")
     def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
-        first = not hasattr(self, "_theta_")
+        self._validate_params()
         rng, row_rng = self._generators()
-        if first:
-            rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng, classes)
-            self._network_ = self._make_network(rows)
-            theta = self._network_.start(rng, self._first_offsets(rows), "adam")
-            if common and self.intercept_alpha == "auto":
-                self._network_.intercept_alpha = self._network_.pooling(theta, rows, mass)
-            self.alpha_ = 1e-4 if self.alpha == "auto" else self.alpha
-            self._store(theta, rows)
+        if not hasattr(self, "_theta_"):
+            rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng, classes)
+            network = self._network_ = self._make_network(rows)
+            theta = network.start(rng, self._first_offsets(rows), "adam")
+            if pools:
+                network.intercept_alpha = network.pooling(theta, rows, mass)
+            self.alpha_, self.alpha_scores_ = 1e-4 if self.alpha == "auto" else self.alpha, {}
             self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
-            self.alpha_scores_ = {}
         else:
-            rows = self._read_more(X, y, tasks, sample_weight)
-        network, theta = self._network_, self._theta_.copy()
-        if getattr(self, "_adam_", None) is None or len(self._adam_.first) != len(theta):
-            self._adam_ = Adam(network.size, network.dtype, self.learning_rate_init)
-        adam = deepcopy(self._adam_)  # until the epoch has ended
-        gradient = np.empty_like(theta)
-        views = network.views(theta), gradient, network.views(gradient)
-        size = batch_rows(self.batch_size, len(rows))
-        rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
-        with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
-            loss = epoch(network, theta, views, rows, self.alpha_, adam, size, rng, self.tasks_, number)
-        self._store(theta, rows)
-        self._adam_, self.n_iter_, self.loss_ = adam, number, loss
-        self.loss_curve_ = [*self.loss_curve_, loss]
+            rows, network = self._read_more(X, y, tasks, sample_weight), self._network_
+            theta = self._theta_.copy()
+        adam = getattr(self, "_adam_", None)  # a copy until the epoch has ended
+        adam = Adam(len(theta), theta.dtype, self.learning_rate_init) if adam is None else deepcopy(adam)
+        rows, self.n_iter_ = rows.weighted(self.task_weight_), self.n_iter_ + 1
+        passed = rows, self.alpha_, self.batch_size, rng, self.tasks_, self.n_iter_
+        self.loss_ = adam.epoch(network, theta, *passed)
+        self._store(theta)
+        self._adam_, self.loss_curve_ = adam, [*self.loss_curve_, self.loss_]
         return self
 
     # --- predict ---

@@ -83,7 +83,7 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
     def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
         """Train one more epoch of Adam on some rows.
 
-        The first call must hold every task; it sets the location and scale of the targets. With
+        The first call must hold every task and class; it sets the location and scale of the targets. With
         ``alpha="auto"`` the strength is that of a fit before, else 1e-4.
 
         Parameters
@@ -95,7 +95,6 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
         -------
         self
         """
-        self._validate_params()
         return self._partial_fit(X, y, tasks, sample_weight)
 
     def predict(self, X, *, tasks=None):
@@ -189,9 +188,9 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         ----------
         X, y
             As in `fit`.
-        classes : array-like of shape (n_classes,), list of array-like or mapping, optional
-            All class labels, in the first call; by default those in its `y`. A classifier takes one array
-            per column where columns have different labels, `MultiTaskMLP` {task: labels}.
+        classes : array-like of shape (n_classes,) or list of array-like, optional
+            All class labels, in the first call; by default those in its `y`. One array per column where
+            columns have different labels.
         tasks, sample_weight
             As in `fit`.
 
@@ -199,7 +198,6 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         -------
         self
         """
-        self._validate_params()
         return self._partial_fit(X, y, tasks, sample_weight, classes)
 
     def _take_classes(self, classes):
@@ -284,15 +282,4 @@ class MultiTaskMLP(MLP):
     def _classes_of(self, t):
         return self.classes_.get(self.tasks_.tolist()[t])
 
-    def _take_classes(self, classes):
-        named, self.classes_ = self._losses_by_task(), {}
-        unknown = [label for label in classes if label not in named]
-        if unknown:
-            raise ValueError(f"classes must be a mapping of tasks to labels; unknown tasks: {unknown[:5]}.")
-        empty = np.empty(0)
-        self._losses_ = [
-            self._encode_task(label, loss, np.unique(classes.get(label, empty)))[1]
-            for label, loss in named.items()
-        ]
-
-    partial_fit = MultiTaskMLPClassifier.partial_fit
+    partial_fit = MultiTaskMLPRegressor.partial_fit
