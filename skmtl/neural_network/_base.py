@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,20 +26,30 @@ from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_label
 from ..linear_model._model import LinearModel
 from ..losses import Poisson
 from ..metrics import score_predictions
-from ._callbacks import CallbackSupportMixin
 from ._network import ACTIVATIONS, Network, Rows
-from ._training import (
-    LBFGS_ROWS,
-    WIDE_ROWS,
-    Adam,
-    RowSpace,
-    Training,
-    comparable,
-    first_weights,
-    merged,
-    solver_for,
-)
+from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged, solver_for
 from ._units import Units, as_floats
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # before 1.9
+
+    class CallbackSupportMixin:
+        """In its place: nobody is told."""
+
+        def _init_callback_context(self, **_):
+            return self
+
+        def subcontext(self, **_):
+            """The same."""
+            return self
+
+        def call_on_fit_task_begin(self, **_):
+            """Go on."""
+            return False
+
+        call_on_fit_task_end = call_on_fit_task_begin
+
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
@@ -241,46 +250,30 @@ class MLP(
         rng, row_rng = self._generators()
         rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
-        network = whole = self._network_ = self._make_network(rows)
+        network = self._network_ = self._make_network(rows.X)
         theta = network.start(rng, self._first_offsets(rows), solver_for(self, rows))
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        up = None
-        if self._is_wide(rows):
-            space = RowSpace(rows.X)
-            theta, up = space.down(theta, whole), partial(space.up, network=whole)
-            network = self._make_network(rows := replace(rows, X=space.Z))
-        after = self._after_epoch(context, inputs, up)
-        training = Training(network, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
-        for strength in ("head_alpha", "intercept_alpha"):
-            setattr(whole, strength, getattr(network, strength))
+        training = Training(self, network, rows, mass, rng, pools, self._after_epoch(context, inputs))
+        theta, progress = training.run(theta)
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-        self._store(training.theta if up is None else up(training.theta))
-        self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
-        self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
-        self._adam_ = None
+        self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
+        self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self._store(theta)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
         return self
 
-    def _is_wide(self, rows):
-        """Whether to train on the row space of X."""
-        small = 2 * len(rows) < rows.X.shape[1] and len(rows) <= WIDE_ROWS
-        return small and self.solver != "adam" and self.alpha != 0
-
-    def _after_epoch(self, context, inputs, up):
-        """What to call with the parameters after every epoch; true once a callback has asked to stop."""
+    def _after_epoch(self, context, inputs):
+        """What to call with a function that returns the parameters after every epoch; true to stop."""
         stopped = False
 
         def after(theta):
             nonlocal stopped
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self, **inputs)
-            stopped |= epoch.call_on_fit_task_end(
-                estimator=self,
-                reconstruction_attributes=lambda: {"_theta_": theta if up is None else up(theta)},
-                **inputs,
-            )
+            state = {"reconstruction_attributes": lambda: {"_theta_": theta()}}
+            stopped |= epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
             return stopped
 
         return after
@@ -299,8 +292,8 @@ class MLP(
         else:
             self._take_classes(classes)
             numbers = self._recode(y, None if tasks is None else find_tasks(tasks, self.tasks_))
-        if self.n_tasks_ == 1 and y.ndim == 1:
-            numbers, tasks = numbers[:, None], None
+        if self._layout_ == "single":
+            numbers = numbers[:, None]
         place = np.arange(len(y), dtype=np.float64)[:, None]
         data = task_data(place, check_numeric_target(numbers), tasks, sample_weight, None, self.tasks_)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
@@ -330,10 +323,8 @@ class MLP(
         missing, numbers = missing_labels(y), check_numeric_target(self._recode(y, codes))
         weight = np.where(missing, 0.0, weight if weight.ndim == y.ndim else weight[:, None])
         X, numbers = self._inputs(X), np.where(missing, 0.0, numbers)
-        if self.n_tasks_ == 1:
-            rows = Rows(X, numbers.reshape(-1, 1), weight.reshape(-1, 1))
-        elif codes is None:
-            rows = Rows(X, numbers, weight)
+        if codes is None:
+            rows = Rows(X, numbers.reshape(len(y), -1), weight.reshape(len(y), -1))
         else:
             order = np.argsort(codes, kind="stable")
             rows = Rows(X[order], numbers[order], weight[order], codes[order], self.n_tasks_)
@@ -347,22 +338,18 @@ class MLP(
 
     def _recode(self, y, codes):
         """Targets as numbers by the known classes; NaN where missing."""
-        out = np.full(y.shape, np.nan)
-        used = ~missing_labels(y)
+        out, used = np.full(y.shape, np.nan), ~missing_labels(y)
+        of_task = np.arange(self.n_tasks_) if y.ndim == 2 else np.zeros(1) if codes is None else codes
         for t in range(self.n_tasks_):
-            at = used if codes is None else used & (codes == t)
-            if y.ndim == 2:
-                at = (used[:, t], t)
+            at = used & (of_task == t)
             labels, classes = plain_labels(y[at]), self._classes_of(t)
             if classes is None:
                 self._losses()[t].check(labels.astype(np.float64))
                 out[at] = labels
                 continue
-            unknown = np.setdiff1d(labels, classes)
-            if len(unknown):
-                raise ValueError(
-                    f"y holds the class(es) {unknown.tolist()[:5]}, not among {classes.tolist()[:10]}."
-                )
+            unknown = np.setdiff1d(labels, classes).tolist()
+            if unknown:
+                raise ValueError(f"y holds the class(es) {unknown[:5]}, not among {classes.tolist()[:10]}.")
             out[at] = np.searchsorted(classes, labels)
         return out
 
@@ -408,7 +395,7 @@ class MLP(
         """Linear predictors per task."""
         return max(loss.n_outputs for loss in self._losses())
 
-    def _make_network(self, rows):
+    def _make_network(self, X):
         hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
             raise ValueError(
@@ -416,7 +403,7 @@ class MLP(
             )
         names = "activation", "sharing", "n_experts", "coupling"
         options = {name: getattr(self, name) for name in names}
-        network = Network(rows.X.shape[1], self._losses(), hidden=hidden, dtype=rows.X.dtype, **options)
+        network = Network(X.shape[1], self._losses(), hidden=hidden, dtype=X.dtype, **options)
         network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
         network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
         return network
@@ -440,7 +427,7 @@ class MLP(
         rng, row_rng = self._generators()
         if not hasattr(self, "_theta_"):
             rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng, classes)
-            network = self._network_ = self._make_network(rows)
+            network = self._network_ = self._make_network(rows.X)
             theta = network.start(rng, self._first_offsets(rows), "adam")
             if pools:
                 network.intercept_alpha = network.pooling(theta, rows, mass)
@@ -453,8 +440,7 @@ class MLP(
         adam = getattr(self, "_adam_", None)  # a copy until the epoch has ended
         adam = Adam(len(theta), theta.dtype, self.learning_rate_init) if adam is None else deepcopy(adam)
         rows, self.n_iter_ = rows.weighted(self.task_weight_), self.n_iter_ + 1
-        passed = rows, self.alpha_, self.batch_size, rng, self.tasks_, self.n_iter_
-        self.loss_ = adam.epoch(network, theta, *passed)
+        self.loss_ = adam.epoch(self, network, theta, rows, self.alpha_, rng, self.n_iter_)
         self._store(theta)
         self._adam_, self.loss_curve_ = adam, [*self.loss_curve_, self.loss_]
         return self
@@ -464,20 +450,20 @@ class MLP(
     def _linear_predictor(self, X, tasks):
         """Predictors in the units of the targets, and positions of tasks, as linear models have them."""
         X, codes = self._predict_inputs(X, tasks)
-        X = self._inputs(X)
-        center, scale, network = self._center_[:, None], self._scale_[:, None], self._network_
-        if codes is None or self.n_tasks_ == 1:
-            eta = network.predict(self._theta_, X) * scale + center
-            if codes is not None or self._layout_ == "single":
-                eta = eta[:, 0]
+        X, network = self._inputs(X), self._network_
+
+        def predicted(X, codes=None):
+            own = slice(None) if codes is None else codes
+            eta = network.predict(self._theta_, X, codes)
+            return eta * self._scale_[own, None] + self._center_[own, None]
+
+        if codes is None:
+            eta = predicted(X)
+            eta = eta[:, 0] if self._layout_ == "single" else eta
         else:
-            eta = np.empty((X.shape[0], network.n_outputs))
-            known = np.flatnonzero(codes >= 0)
-            own = network.predict(self._theta_, X[known], codes[known])
-            eta[known] = own * scale[codes[known]] + center[codes[known]]
-            unknown = np.flatnonzero(codes < 0)
-            if len(unknown):
-                eta[unknown] = (network.predict(self._theta_, X[unknown]) * scale + center).mean(axis=1)
+            eta, unknown = predicted(X, np.maximum(codes, 0)), codes < 0
+            if unknown.any():
+                eta[unknown] = predicted(X[unknown]).mean(axis=1)
         return (eta[..., 0] if network.n_outputs == 1 else eta), codes
 
     def score(self, X, y, sample_weight=None, *, tasks=None):

@@ -8,6 +8,7 @@ rows belong to all tasks, (n_rows, n_outputs) when row i belongs to the task `co
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 from scipy import sparse
@@ -157,25 +158,21 @@ class Network:
     kernels = None  # (bias and rectifier, its gradient), compiled
 
     def __init__(self, n_features, losses, *, hidden, activation, sharing, n_experts, coupling, dtype):
-        self.losses, self.n_tasks = losses, len(losses)
+        self.losses, self.n_tasks, self.depth = losses, len(losses), len(hidden)
         self.n_outputs = max(loss.n_outputs for loss in losses)
-        self.sharing, self.coupling = sharing, coupling
-        self.activation, self.dtype = activation, np.dtype(dtype)
-        self.depth = len(hidden)
+        self.activation, self.sharing, self.coupling = activation, sharing, coupling
+        self.dtype = np.dtype(dtype)
         self.groups = {"hard": 1, "attention": n_experts, "soft": self.n_tasks}[sharing]
-        self.shapes = {}  # first what alpha shrinks, so that it is one piece
-        for layer, (below, above) in enumerate(pairwise((n_features, *hidden))):
-            self.shapes[f"W{layer}"] = self.groups, below, above
-        self.n_shrunken = sum(int(np.prod(shape)) for shape in self.shapes.values())
-        for layer, above in enumerate(hidden):
-            self.shapes[f"b{layer}"] = self.groups, 1, above
+        layers = enumerate(pairwise((n_features, *hidden)))
+        self.shapes = {f"W{layer}": (self.groups, *widths) for layer, widths in layers}
+        self.shapes |= {f"b{layer}": (self.groups, 1, width) for layer, width in enumerate(hidden)}
         if sharing == "attention":
             self.shapes["gates"] = self.n_tasks, n_experts
         self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
         self.shapes["offsets"] = self.n_tasks, self.n_outputs
-        bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())]).tolist()
+        bounds = np.cumsum([0, *map(prod, self.shapes.values())]).tolist()
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
-        self.size = int(bounds[-1])
+        self.size, self.n_shrunken = bounds[-1], bounds[self.depth]  # what alpha shrinks comes first
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = all(loss == losses[0] for loss in losses)
         self.has_mean_head = self.alike and sharing != "soft"
@@ -190,22 +187,20 @@ class Network:
     def start(self, rng, offsets, solver="lbfgs"):
         """Random parameters (Glorot), heads starting at the given offsets (n_tasks, n_outputs)."""
         theta = np.zeros(self.size, dtype=self.dtype)
-        P = self.views(theta)
-        # half as wide where rectifiers meet Adam, which then needs half as many epochs
-        narrow = solver == "adam" and self.activation == "relu"
+        P, soft = self.views(theta), self.sharing == "soft"
         gain = 2.0 if self.activation == "logistic" else 6.0
+        # half as wide where rectifiers meet Adam, which then needs half as many epochs
+        narrow = 0.5 if solver == "adam" and self.activation == "relu" else 1.0
         for layer in range(self.depth):
-            W = P[f"W{layer}"]
+            W, b = P[f"W{layer}"], P[f"b{layer}"]
+            bound = narrow * np.sqrt(gain / (W.shape[1] + W.shape[2]))
             # tasks that are to stay close to each other start at the same place
-            shape = (1, *W.shape[1:]) if self.sharing == "soft" else W.shape
-            bound = np.sqrt(gain / (W.shape[1] + W.shape[2])) * (0.5 if narrow else 1.0)
-            W[...] = bound * rng.uniform(-1, 1, shape)
-            P[f"b{layer}"][...] = bound * rng.uniform(-1, 1, (len(W) if shape[0] > 1 else 1, 1, W.shape[2]))
+            W[...] = bound * rng.uniform(-1, 1, (1, *W.shape[1:]) if soft else W.shape)
+            b[...] = bound * rng.uniform(-1, 1, (1, *b.shape[1:]) if soft else b.shape)
         heads = P["heads"]
-        shape = (1, *heads.shape[1:]) if self.sharing == "soft" and self.alike else heads.shape
         # small at first, so that the trunks start with what the tasks have in common
         bound = 0.5 * np.sqrt(gain / (heads.shape[2] + heads.shape[1]))
-        heads[...] = rng.uniform(-1, 1, shape) * bound
+        heads[...] = bound * rng.uniform(-1, 1, (1, *heads.shape[1:]) if soft and self.alike else heads.shape)
         P["offsets"][...] = offsets
         if "gates" in P:
             # all tasks lean on one expert, else each expert would learn from a part of the tasks alone
@@ -302,12 +297,10 @@ class Network:
     def _each_loss(self, codes):
         """(loss, index of the cells of its tasks, index of their linear predictors) for every kind."""
         for loss, tasks in self.kinds:
-            at = (...,)
-            if len(tasks) < self.n_tasks and codes is not None:
-                at = (np.flatnonzero(np.isin(codes, tasks)),)
-            elif len(tasks) < self.n_tasks:
-                together = tasks[-1] - tasks[0] + 1 == len(tasks)  # then a view will do
-                at = slice(None), slice(tasks[0], tasks[-1] + 1) if together else tasks
+            together = tasks[-1] - tasks[0] + 1 == len(tasks)  # then a view will do
+            at = slice(None), slice(tasks[0], tasks[-1] + 1) if together else tasks
+            if codes is not None:
+                at = (... if len(tasks) == self.n_tasks else np.flatnonzero(np.isin(codes, tasks)),)
             yield loss, at, (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
 
     def values(self, theta, rows):
@@ -380,25 +373,21 @@ class Network:
     def _penalise(self, P, alpha, G):
         """Penalty; adds its gradient to G."""
         add, dot = BLAS[self.dtype]
-        flat = P.flat[: self.n_shrunken]
-        total = 0.5 * alpha * float(dot(flat, flat))
-        add(flat, G.flat[: self.n_shrunken], a=alpha)
-        heads, T, away = P["heads"].reshape(self.n_tasks, -1), self.n_tasks, alpha
-        slope = G["heads"].reshape(T, -1)
+        total, pulls = 0.0, {"offsets": self.intercept_alpha}  # pulls to the mean over the tasks
+        for at in [slice(self.n_shrunken)] + [self.slices["heads"]] * (not self.has_mean_head):
+            total += 0.5 * alpha * float(dot(P.flat[at], P.flat[at]))
+            add(P.flat[at], G.flat[at], a=alpha)
         if self.has_mean_head:
-            mean = np.add.reduce(heads) / T  # `mean` takes longer than all the rest
-            away = alpha if self.head_alpha is None else self.head_alpha
-            total += 0.5 * (alpha - T * away) * float(np.vdot(mean, mean))
-            slope += self.dtype.type((alpha - T * away) / T) * mean
-        total += 0.5 * away * float(np.vdot(heads, heads))
-        add(heads.ravel(), slope.ravel(), a=away)
-        pulls = {"offsets": self.intercept_alpha}  # of parameters to their mean over the tasks
-        if self.sharing == "soft":
+            mean = np.add.reduce(P["heads"]) / self.n_tasks  # `mean` takes longer than all the rest
+            total += 0.5 * alpha * float(np.vdot(mean, mean))
+            G["heads"] += self.dtype.type(alpha / self.n_tasks) * mean
+            pulls["heads"] = alpha if self.head_alpha is None else self.head_alpha
+        elif self.sharing == "soft":
             shared = [name for name in P if name[0] in "Wb" or (self.alike and name == "heads")]
             pulls |= dict.fromkeys(shared, self.coupling)
         for name, pull in pulls.items():
             if pull > 0:
-                away = P[name] - np.add.reduce(P[name]) / T
+                away = P[name] - np.add.reduce(P[name]) / self.n_tasks
                 total += 0.5 * pull * float(np.vdot(away, away))
                 G[name] += self.dtype.type(pull) * away
         return total

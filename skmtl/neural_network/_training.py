@@ -1,6 +1,7 @@
 """Training of a network: hold-out, L-BFGS and Adam, the path over alpha, weights of the tasks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting 
 SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
 ABOUT = 0.02  # of the held-out loss: differences between strengths that may be chance
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
+HASTE = 2  # divides the patience in the search, where every start is a solution of another strength
 MEMORY = 0.9  # of the averages of "dynamic" weights over rounds
 
 
@@ -151,7 +153,7 @@ def diverged(network, theta, rows, iteration, names, rate):
     )
 
 
-def lbfgs(network, theta, rows, alpha, max_iter, after, names, tol):
+def lbfgs(model, network, theta, rows, alpha, max_iter, after):
     """Parameters after L-BFGS on all rows; `after(loss, theta)`, true to stop, after every iteration."""
     gradient, number = np.empty(network.size, dtype=network.dtype), 1
     G = network.views(gradient)
@@ -159,7 +161,7 @@ def lbfgs(network, theta, rows, alpha, max_iter, after, names, tol):
     def objective(x):
         value = network.gradient(network.views(x.astype(network.dtype, copy=False)), rows, alpha, G)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            raise diverged(network, x, rows, number, names, "solver='lbfgs'")
+            raise diverged(network, x, rows, number, model.tasks_, "solver='lbfgs'")
         return value, gradient.astype(np.float64)
 
     def callback(intermediate_result):
@@ -168,7 +170,8 @@ def lbfgs(network, theta, rows, alpha, max_iter, after, names, tol):
         if after(intermediate_result.fun, intermediate_result.x.astype(network.dtype)):
             raise StopIteration
 
-    options = {"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol * 1e-2, "ftol": tol * 1e-4}
+    options = {"maxiter": max_iter, "maxfun": 20 * max_iter}
+    options |= {"gtol": model.tol * 1e-2, "ftol": model.tol * 1e-4}
     start = theta.astype(np.float64)
     found = minimize(objective, start, jac=True, method="L-BFGS-B", callback=callback, options=options)
     return found.x.astype(network.dtype)
@@ -191,21 +194,22 @@ class Adam:
         move = adam_single if self.dtype == np.float32 else adam_double
         move(theta, gradient, self.first, self.second, *map(number, numbers))
 
-    def epoch(self, network, theta, rows, alpha, batch_size, rng, names, number):
+    def epoch(self, model, network, theta, rows, alpha, rng, number):
         """One pass over shuffled rows, theta in place; the mean objective over its batches."""
         network, gradient = network.with_kernels(), np.empty_like(theta)
         P, G = network.views(theta), network.views(gradient)
         n, total, order = len(rows), 0.0, rng.permutation(len(rows))
-        size = min(200 if batch_size == "auto" else batch_size, n)
+        size = min(200 if model.batch_size == "auto" else model.batch_size, n)
+        why = number, model.tasks_, f"learning_rate_init={self.rate}"
         for start in range(0, n, size):
             batch = rows.take(np.sort(order[start : start + size]))  # sorted rows are sorted by task
             value = network.gradient(P, batch, alpha, G, scale=n / len(batch))
             if not np.isfinite(value):
-                raise diverged(network, theta, batch, number, names, f"learning_rate_init={self.rate}")
+                raise diverged(network, theta, batch, *why)
             self.step(theta, gradient)
             total += value * len(batch)
         if not np.isfinite(theta).all():
-            raise diverged(network, theta, rows, number, names, f"learning_rate_init={self.rate}")
+            raise diverged(network, theta, rows, *why)
         return total / n
 
 
@@ -213,21 +217,21 @@ class Adam:
 
 
 class Attempt(NamedTuple):
-    """A solution of the search and its strengths."""
+    """A solution of the search and its strengths; `mean` of the score and those of its neighbours."""
 
     score: float
-    mean: float  # of the score and those of its neighbours on the path
     theta: np.ndarray
     progress: Progress
     alpha: float
     head_alpha: float | None
     intercept_alpha: float
+    mean: float = 0.0
 
 
-def solver_for(settings, rows):
+def solver_for(model, rows):
     """The solver, "auto" by the number of rows."""
-    if settings.solver != "auto":
-        return settings.solver
+    if model.solver != "auto":
+        return model.solver
     return "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
 
 
@@ -241,50 +245,57 @@ def best_of(attempts):
 class Training:
     """A fit: what to hold out, which alpha, which weights of the tasks, and then the minimisation.
 
-    `settings` is the estimator, whose parameters are read; `rows` hold weights that sum to one per task,
-    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned;
-    `after(theta)` is called after every epoch. After `run`: theta, alpha, emphasis, progress, n_iter,
-    alpha_scores.
+    `model` is the estimator, whose parameters are read; `rows` hold weights that sum to one per task,
+    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned; `after` is
+    called after every epoch. After `run`: alpha, alpha_scores, emphasis, n_iter, strengths of the network.
     """
 
-    def __init__(self, network, rows, mass, names, settings, rng, pools, after):
-        self.network, self.rows, self.names, self.settings, self.rng = network, rows, names, settings, rng
-        self.mass, self.pools, self.after, self.solver = mass, pools, after, solver_for(settings, rows)
-        self.base = self.emphasis = first_weights(settings.task_weight, names, mass)
-        self.alpha, self.alpha_scores, self.n_iter, self.held = settings.alpha, {}, 0, None
-        self.stops, learned = settings.early_stopping, settings.task_weight in ("uncertainty", "dynamic")
-        if self.stops == "auto":
-            self.stops = self.solver == "adam"
-        if self.alpha == "auto" or self.stops or learned:
-            self.train, held = hold_out(rows, settings.validation_fraction, rng)
-            self.held = held if len(held) else None
-        if self.alpha == "auto" and self.held is None:
-            self.alpha = 1e-2  # too few rows to hold some out
+    def __init__(self, model, network, rows, mass, rng, pools, after):
+        self.model, self.network, self.rows, self.mass, self.rng = model, network, rows, mass, rng
+        self.pools, self.after, self.solver = pools, after, solver_for(model, rows)
+        self.base = self.emphasis = first_weights(model.task_weight, model.tasks_, mass)
+        self.alpha, self.alpha_scores, self.n_iter, self.held = model.alpha, {}, 0, None
+        self.stops = self.solver == "adam" if model.early_stopping == "auto" else model.early_stopping
+        self.learns = model.task_weight in ("uncertainty", "dynamic")
+        self.up = lambda theta: theta
 
     @property
     def left(self):
         """Iterations that are left, at least one."""
-        return max(self.settings.max_iter - self.n_iter, 1)
+        return max(self.model.max_iter - self.n_iter, 1)
 
     def run(self, theta):
-        """Train from theta; returns self."""
-        progress, searched = None, self.alpha == "auto"
+        """Parameters and progress of the last training, from theta."""
+        whole, few = self.network, 2 * len(self.rows) < self.rows.X.shape[1]
+        if few and len(self.rows) <= WIDE_ROWS and self.model.solver != "adam" and self.alpha != 0:
+            space = RowSpace(self.rows.X)
+            self.rows, theta = replace(self.rows, X=space.Z), space.down(theta, whole)
+            self.network, self.up = self.model._make_network(space.Z), partial(space.up, network=whole)
+        if self.alpha == "auto" or self.stops or self.learns:
+            self.train, held = hold_out(self.rows, self.model.validation_fraction, self.rng)
+            self.held = held if len(held) else None
         self.pool(theta)
+        theta, progress = self._run(theta)
+        for strength in ("head_alpha", "intercept_alpha"):
+            setattr(whole, strength, getattr(self.network, strength))
+        return self.up(theta), progress
+
+    def _run(self, theta):
+        progress, searched = None, self.alpha == "auto" and self.held is not None
         if searched:
             theta, progress = self.search(theta)
-        if self.held is not None and self.settings.task_weight in ("uncertainty", "dynamic"):
+        elif self.alpha == "auto":
+            self.alpha = 1e-2  # too few rows to hold some out
+        if self.held is not None and self.learns:
             theta, progress = self.learn_weights(theta, searched), None
         if self.held is None or not self.stops:
-            theta, progress = self.minimise(theta, self.rows, self.left, False)
-        else:
-            if progress is None or self.solver == "lbfgs":
-                theta, progress = self.minimise(theta, self.train, self.left, True)
-            if searched and self.solver == "adam":
-                steps = min(self.left, LAST_EPOCHS)
-                theta, last = self.minimise(theta, self.rows, steps, False, falling=True)
-                progress.curve += last.curve
-        self.theta, self.progress = theta, progress
-        return self
+            return self.minimise(theta, self.rows, self.left)
+        if progress is None or self.solver == "lbfgs":
+            theta, progress = self.minimise(theta, self.train, self.left, watched=True)
+        if searched and self.solver == "adam":
+            theta, last = self.minimise(theta, self.rows, min(self.left, LAST_EPOCHS), falling=True)
+            progress.curve += last.curve
+        return theta, progress
 
     def search(self, theta):
         """Parameters and progress with the best held-out score along paths of rising strengths.
@@ -295,38 +306,34 @@ class Training:
         """
         alphas = (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist()
         found, (first, *rest) = [], HEAD_FACTORS[self.solver]
-        end, heads = SEARCH * self.left, self.settings.head_alpha == "auto" and self.network.has_mean_head
-        self.tries = len(alphas) * (1 + heads) + len(rest) * heads
+        heads = self.model.head_alpha == "auto" and self.network.has_mean_head
+        self.end, self.tries = SEARCH * self.left, len(alphas) * (1 + heads) + len(rest) * heads
         if heads:
-            found = self.follow(theta, [(alpha, first) for alpha in alphas], end)
+            found = self.follow(theta, [(alpha, first) for alpha in alphas])
             equal = best_of(found)
-            found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest], end)
+            found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest])
             self.network.head_alpha = None
-        found += self.follow(theta, [(alpha, None) for alpha in alphas], end)
+        found += self.follow(theta, [(alpha, None) for alpha in alphas])
         best = best_of(found)
         self.alpha, self.network.head_alpha = best.alpha, best.head_alpha
         self.network.intercept_alpha = best.intercept_alpha
         return best.theta, best.progress
 
-    def follow(self, theta, strengths, end):
+    def follow(self, theta, strengths):
         """Attempts at (alpha, head_alpha / alpha or None), each started from the solution before."""
-        found, network = [], self.network
+        found, network, stopped = [], self.network, False
         for alpha, factor in strengths:
-            if self.n_iter >= end and self.alpha_scores:
+            if stopped or (self.n_iter >= self.end and self.alpha_scores):
                 break
             if factor is not None:
                 network.head_alpha = factor * alpha
             self.pool(theta)
-            steps = max(int((end - self.n_iter) / self.tries), 1)
-            theta, progress = self.minimise(theta, self.train, steps, self.stops, alpha)
-            self.tries -= 1
-            score = self.score(theta)
+            self.alpha, steps = alpha, max(int((self.end - self.n_iter) / self.tries), 1)
+            theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
+            score, stopped, self.tries = self.score(theta), progress.stopped, self.tries - 1
             self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
-            found.append(
-                Attempt(score, score, theta, progress, alpha, network.head_alpha, network.intercept_alpha)
-            )
-            if progress.stopped:
-                break
+            strengths = alpha, network.head_alpha, network.intercept_alpha
+            found.append(Attempt(score, theta, progress, *strengths))
         scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
         return [one._replace(mean=scores[i : i + 3].mean()) for i, one in enumerate(found)]
 
@@ -340,15 +347,14 @@ class Training:
             self.network.intercept_alpha = self.network.pooling(theta, self.rows, self.mass)
 
     @np.errstate(over="ignore", invalid="ignore")
-    def minimise(self, theta, rows, steps, watched, alpha=None, falling=False):
+    def minimise(self, theta, rows, steps, watched=False, falling=False, hasty=1):
         """Parameters and progress of one minimisation.
 
         `watched`: until the held-out score stays behind its best, whose parameters are taken. `falling`:
-        steps of Adam fall to zero.
+        steps of Adam fall to zero. `hasty`: divides the patience.
         """
-        settings, progress = self.settings, Progress()
-        alpha = self.alpha if alpha is None else alpha
-        rows, patience = rows.weighted(self.emphasis), settings.n_iter_no_change
+        model, network, progress = self.model, self.network, Progress()
+        rows, patience = rows.weighted(self.emphasis), model.n_iter_no_change / hasty
         if self.solver == "lbfgs":
             patience = patience * LBFGS_PATIENCE if watched else np.inf
 
@@ -356,58 +362,52 @@ class Training:
             """Note an epoch (an iteration of L-BFGS); True when it was the last."""
             self.n_iter += 1
             progress.curve.append(loss)
-            reached, margin = -loss, 0.0
+            reached, best = -loss, progress.best
             if watched:
                 reached = self.score(theta)
                 progress.scores.append(reached)
-            if np.isfinite(progress.best):
-                margin = settings.tol * abs(progress.best)
-            progress.waited = 0 if reached > progress.best + margin else progress.waited + 1
-            if reached > progress.best:
+            enough = best + model.tol * abs(best) if np.isfinite(best) else best
+            progress.waited = 0 if reached > enough else progress.waited + 1
+            if reached > best:
                 progress.best, progress.theta = reached, theta.copy() if watched else None
-            if settings.verbose:
+            if model.verbose:
                 print(f"iteration {self.n_iter}: loss {loss:.6g}, best so far {abs(progress.best):.6g}")
-            progress.stopped = self.after(theta)
+            progress.stopped = self.after(lambda: self.up(theta))
             return progress.stopped or progress.waited >= patience
 
         if self.solver == "lbfgs":
-            found = lbfgs(self.network, theta, rows, alpha, steps, after, self.names, settings.tol)
+            theta = lbfgs(model, network, theta, rows, self.alpha, steps, after)
         else:
-            found, mover = theta.copy(), Adam(len(theta), theta.dtype, settings.learning_rate_init)
+            theta, mover = theta.copy(), Adam(len(theta), theta.dtype, model.learning_rate_init)
             for number in range(steps):
-                if falling:
-                    mover.rate = settings.learning_rate_init * (1 - number / steps)
-                passed = found, rows, alpha, settings.batch_size, self.rng, self.names, number + 1
-                if after(mover.epoch(self.network, *passed), found):
+                mover.rate = model.learning_rate_init * (1 - falling * number / steps)
+                loss = mover.epoch(model, network, theta, rows, self.alpha, self.rng, number + 1)
+                if after(loss, theta):
                     break
-        return (found if progress.theta is None else progress.theta), progress
+        return (theta if progress.theta is None else progress.theta), progress
 
     def learn_weights(self, theta, trained):
         """Set the weights of the tasks from their held-out losses; parameters trained on the way."""
-        steps, losses = max(self.left // 2, 1), self.network.task_losses
-        if self.settings.task_weight == "uncertainty":
-            theta = theta if trained else self.minimise(theta, self.train, steps, True)[0]
+        steps, losses, least = max(self.left // 2, 1), self.network.task_losses, np.inf
+        if self.model.task_weight == "uncertainty":
+            theta = theta if trained else self.minimise(theta, self.train, steps, watched=True)[0]
             self.emphasis = inverse_error(losses(theta, self.held), self.base)
             return theta
-        least = np.inf
         for _ in range(min(ROUNDS, steps)):
-            theta, progress = self.minimise(theta, self.train, max(steps // ROUNDS, 1), False)
+            theta, _ = self.minimise(theta, self.train, max(steps // ROUNDS, 1))
             found = losses(theta, self.held)
             least = np.minimum(least, found)
-            ratio = np.where(found > 0, least / np.where(found > 0, found, 1.0), 1.0)
-            wanted = self.base * ratio  # less for a task that has left its best behind
+            # less for a task that has left its best behind
+            wanted = self.base * np.divide(least, found, out=np.ones_like(found), where=found > 0)
             self.emphasis = MEMORY * self.emphasis + (1 - MEMORY) * wanted * self.base.sum() / wanted.sum()
-            if progress.stopped:
-                break
         return theta
 
 
 def first_weights(task_weight, names, mass):
     """Emphasis c_t of the tasks before anything is learned, of mean one."""
     if isinstance(task_weight, str):
-        weight = np.ones(len(names)) if task_weight == "equal" else mass
-    else:
-        weight = resolve_task_weight(task_weight, names, mass)
+        task_weight = None if task_weight == "equal" else "samples"
+    weight = resolve_task_weight(task_weight, names, mass)
     return weight / weight.mean()
 
 
