@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -25,9 +20,8 @@ from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
 from ..losses import Poisson
-from ..metrics import score_predictions
 from ._network import ACTIVATIONS, Network, Rows
-from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged, solver_for
+from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged
 from ._units import Units, as_floats
 
 try:
@@ -110,7 +104,29 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Print the loss while training. From scikit-learn 1.9 on, ``set_callbacks`` takes its callbacks, such
         as ``sklearn.callback.ProgressBar()``, which see every epoch (iteration of L-BFGS) and may end it."""
 
-ATTRIBUTES = """coefs_ : dict of {str: ndarray}
+COUNT = Interval(Integral, 1, None, closed="left")
+STRENGTH = Interval(Real, 0, None, closed="left")
+AUTO = StrOptions({"auto"})
+
+
+def estimator(cls):
+    """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
+    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
+    cls._parameter_constraints = {one.name: list(one.type.__metadata__) for one in fields(cls)}
+    attributes = MLP.__doc__.partition("----------\n    ")[2].rstrip()
+    cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", attributes)
+    return cls
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MLP(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
+):
+    """What the three share; a subclass encodes targets and states losses.
+
+    Attributes
+    ----------
+    coefs_ : dict of {str: ndarray}
         All parameters by name: ``W0``, ``b0``, ... of the trunks, of shapes (n_trunks, width below, width)
         and (n_trunks, 1, width), ``heads`` (n_tasks, n_outputs, width), ``offsets`` (n_tasks, n_outputs),
         and for attention ``gates`` (n_tasks, n_experts).
@@ -143,68 +159,31 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
     n_features_in_ : int
         Number of columns of X, task column included.
     feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if X has string names."""
+        Names of the columns of X, if X has string names.
+    """
 
-
-def estimator(cls):
-    """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
-    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
-    cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", ATTRIBUTES)
-    return cls
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class MLP(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
-):
-    """What the three share; a subclass encodes targets and states losses."""
-
-    hidden_layer_sizes: Any = (64, 32)
-    activation: str = "relu"
-    sharing: str = "hard"
-    n_experts: int = 4
-    coupling: float = 1.0
-    head_alpha: Any = "auto"
-    intercept_alpha: Any = "auto"
-    alpha: Any = "auto"
-    task_weight: Any = "size"
-    solver: str = "auto"
-    batch_size: Any = "auto"
-    learning_rate_init: float = 1e-3
-    max_iter: int = 600
-    tol: float = 1e-4
-    early_stopping: Any = "auto"
-    validation_fraction: float = 0.2
-    n_iter_no_change: int = 10
-    task_column: str | int | None = None
-    handle_unknown: str = "error"
-    warm_start: bool = False
-    random_state: Any = None
-    verbose: int = 0
-
-    _parameter_constraints = {
-        **TaskInputMixin._parameter_constraints,
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "sharing": [StrOptions({"hard", "attention", "soft"})],
-        "n_experts": [Interval(Integral, 1, None, closed="left")],
-        "coupling": [Interval(Real, 0, None, closed="left")],
-        "head_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "intercept_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "task_weight": [StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping],
-        "solver": [StrOptions({"auto", "lbfgs", "adam"})],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    hidden_layer_sizes: Annotated[Any, "array-like", COUNT] = (64, 32)
+    activation: Annotated[str, StrOptions(set(ACTIVATIONS))] = "relu"
+    sharing: Annotated[str, StrOptions({"hard", "attention", "soft"})] = "hard"
+    n_experts: Annotated[int, COUNT] = 4
+    coupling: Annotated[float, STRENGTH] = 1.0
+    head_alpha: Annotated[Any, AUTO, STRENGTH] = "auto"
+    intercept_alpha: Annotated[Any, AUTO, STRENGTH] = "auto"
+    alpha: Annotated[Any, AUTO, STRENGTH] = "auto"
+    task_weight: Annotated[Any, StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping] = "size"
+    solver: Annotated[str, StrOptions({"auto", "lbfgs", "adam"})] = "auto"
+    batch_size: Annotated[Any, AUTO, COUNT] = "auto"
+    learning_rate_init: Annotated[float, Interval(Real, 0, None, closed="neither")] = 1e-3
+    max_iter: Annotated[int, COUNT] = 600
+    tol: Annotated[float, STRENGTH] = 1e-4
+    early_stopping: Annotated[Any, "boolean", AUTO] = "auto"
+    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.2
+    n_iter_no_change: Annotated[int, COUNT, Options(Real, {np.inf})] = 10
+    task_column: Annotated[str | int | None, None, str, Integral] = None
+    handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
+    warm_start: Annotated[bool, "boolean"] = False
+    random_state: Annotated[Any, "random_state"] = None
+    verbose: Annotated[int, "verbose"] = 0
 
     _check_features = LinearModel._check_features
     _units_ = None  # in networks of version 0.1.0 as well
@@ -247,14 +226,21 @@ class MLP(
         inputs["metadata"] = {name: value for name, value in inputs["metadata"].items() if value is not None}
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, **inputs)
+
+        def after(theta):
+            epoch = context.subcontext(task_name="epoch")
+            epoch.call_on_fit_task_begin(estimator=self, **inputs)
+            state = {"reconstruction_attributes": lambda: {"_theta_": theta()}}
+            return epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
+
         rng, row_rng = self._generators()
         rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
         network = self._network_ = self._make_network(rows.X)
-        theta = network.start(rng, self._first_offsets(rows), solver_for(self, rows))
+        training = Training(self, network, rows, mass, rng, pools, after)
+        theta = network.start(rng, self._first_offsets(rows), training.solver)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        training = Training(self, network, rows, mass, rng, pools, self._after_epoch(context, inputs))
         theta, progress = training.run(theta)
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
         self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
@@ -263,20 +249,6 @@ class MLP(
         self._store(theta)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
         return self
-
-    def _after_epoch(self, context, inputs):
-        """What to call with a function that returns the parameters after every epoch; true to stop."""
-        stopped = False
-
-        def after(theta):
-            nonlocal stopped
-            epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(estimator=self, **inputs)
-            state = {"reconstruction_attributes": lambda: {"_theta_": theta()}}
-            stopped |= epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
-            return stopped
-
-        return after
 
     def _generators(self):
         """For parameters and training, and for the order of rows: the same start whatever the layout."""
@@ -401,8 +373,7 @@ class MLP(
             raise ValueError(
                 f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
             )
-        names = "activation", "sharing", "n_experts", "coupling"
-        options = {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in ("activation", "sharing", "n_experts", "coupling")}
         network = Network(X.shape[1], self._losses(), hidden=hidden, dtype=X.dtype, **options)
         network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
         network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
@@ -466,24 +437,7 @@ class MLP(
                 eta[unknown] = predicted(X[unknown]).mean(axis=1)
         return (eta[..., 0] if network.n_outputs == 1 else eta), codes
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
-        """R^2 of a regressor, accuracy of a classifier; missing labels (NaN in a 2-D y) are left out.
-
-        Parameters
-        ----------
-        X, y
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row; required after a fit with `tasks`.
-
-        Returns
-        -------
-        float
-            For a 2-D y the plain mean over its columns.
-        """
-        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+    score = LinearModel.score
 
     def transform(self, X):
         """Shared representation: the last layer of the trunk.

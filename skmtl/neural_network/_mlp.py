@@ -1,7 +1,7 @@
 """Estimators: the shared MLP for regression, classification and mixed tasks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -63,12 +63,7 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
     ((200, 4), (200, 32))
     """
 
-    loss: Any = "squared_error"
-
-    _parameter_constraints = {
-        **MLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "huber", "poisson"}), Loss],
-    }
+    loss: Annotated[Any, StrOptions({"squared_error", "huber", "poisson"}), Loss] = "squared_error"
 
     def _loss(self):
         loss = get_loss(self.loss, REGRESSION_LOSSES)
@@ -166,7 +161,7 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
     _loss = LinearClassifier._loss
     decision_function = LinearClassifier.decision_function
     predict = LinearClassifier.predict
-    predict_proba = vars(LinearClassifier)["predict_proba"]
+    predict_proba = LinearClassifier.predict_proba
 
     def _losses(self):
         """The loss of every task, of as many classes as it has."""
@@ -253,12 +248,7 @@ class MultiTaskMLP(MLP):
     ((100, 2), (100, 2))
     """
 
-    losses: Any = None
-
-    _parameter_constraints = {
-        **MLP._parameter_constraints,
-        "losses": [None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping],
-    }
+    losses: Annotated[Any, None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping] = None
 
     _encode_task = MixedTaskModel._encode_task
     _losses_by_task = MixedTaskModel._losses_by_task

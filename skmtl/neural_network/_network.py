@@ -107,9 +107,8 @@ class _Input:
             return np.matmul(self.X, W)
         if self.padded:
             return self.put(self.X @ W.reshape(-1, W.shape[2]))
-        G, p, width = W.shape
-        Z = self.X @ (W[0] if G == 1 else W.transpose(1, 0, 2).reshape(p, -1))
-        return np.ascontiguousarray(Z.reshape(-1, G, width).transpose(1, 0, 2))
+        Z = self.X @ W.transpose(1, 0, 2).reshape(W.shape[1], -1)
+        return np.ascontiguousarray(Z.reshape(-1, len(W), W.shape[2]).transpose(1, 0, 2))
 
     def adjoint(self, D, out):
         """X' D_g into `out` (n_groups, p, width)."""
@@ -118,9 +117,8 @@ class _Input:
         elif self.padded:
             out[...] = (self.X.T @ D[self.at]).reshape(out.shape)
         else:
-            G, n, width = D.shape
-            back = self.X.T @ (D[0] if G == 1 else D.transpose(1, 0, 2).reshape(n, -1))
-            out[...] = back.reshape(-1, G, width).transpose(1, 0, 2)
+            back = self.X.T @ D.transpose(1, 0, 2).reshape(D.shape[1], -1)
+            out[...] = back.reshape(-1, len(D), D.shape[2]).transpose(1, 0, 2)
 
 
 def _segment_sums(values, codes, out):
@@ -259,8 +257,7 @@ class Network:
         """Linear predictors (n, n_tasks, n_outputs), or (n, n_outputs) of each row's own task."""
         P, n = self.views(theta), X.shape[0]
         order = np.arange(n) if codes is None else np.argsort(codes, kind="stable")
-        shape = (n, self.n_tasks, self.n_outputs) if codes is None else (n, self.n_outputs)
-        out = np.empty(shape, dtype=self.dtype)
+        out = np.empty((n, self.n_tasks, self.n_outputs)[:: 1 if codes is None else 2], dtype=self.dtype)
         wide = self.groups if codes is not None else max(self.groups, self.n_tasks)
         for start in range(0, n, size := max(PREDICT_CELLS // wide, 1)):
             rows = order[start : start + size]
@@ -303,16 +300,12 @@ class Network:
                 at = (... if len(tasks) == self.n_tasks else np.flatnonzero(np.isin(codes, tasks)),)
             yield loss, at, (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
 
-    def values(self, theta, rows):
-        """Loss of every cell, of the shape of the targets."""
-        eta, out = self.predict(theta, rows.X, rows.codes), np.empty(rows.y.shape)
-        for loss, at, own in self._each_loss(rows.codes):
-            out[at] = loss.value(rows.y[at], eta[own])
-        return out
-
     def task_losses(self, theta, rows):
         """Weighted mean loss of each task, shape (n_tasks,); zero for a task without rows."""
-        return rows.task_sums(self.values(theta, rows))
+        eta, values = self.predict(theta, rows.X, rows.codes), np.empty(rows.y.shape)
+        for loss, at, own in self._each_loss(rows.codes):
+            values[at] = loss.value(rows.y[at], eta[own])
+        return rows.task_sums(values)
 
     def _loss_and_residual(self, rows, eta, scale):
         """Sum of the weighted losses and its gradient in eta, both times `scale`."""
@@ -345,20 +338,19 @@ class Network:
 
     def _heads_back(self, P, R, codes, source, A, H, G):
         """Gradients of heads and gates from those of the predictors; returns that of the trunk's values."""
-        if codes is None:  # the sum over rows, by BLAS
-            np.matmul(np.ones(len(R), dtype=self.dtype), R.reshape(len(R), -1), out=G["offsets"].reshape(-1))
-        else:
-            _segment_sums(R, codes, G["offsets"])
         if self.sharing == "soft":
             R = R.transpose(1, 0, 2) if codes is None else source.put(R)
+            np.sum(R, axis=1, out=G["offsets"])
             np.matmul(R.transpose(0, 2, 1), A, out=G["heads"])
             return np.matmul(R, P["heads"])
         mixed = np.empty((*P["heads"].shape[:2], *A.shape[::2]), dtype=self.dtype)  # gradient as H
         if codes is None:
             R = R.reshape(len(R), -1)
+            np.matmul(np.ones(len(R), self.dtype), R, out=G["offsets"].reshape(-1))  # the sum, by BLAS
             mixed.reshape(-1, *A.shape[::2])[...] = np.matmul(R.T, A).transpose(1, 0, 2)
             D = np.matmul(R, H.reshape(-1, *H.shape[2:]).transpose(1, 0, 2))
         else:
+            _segment_sums(R, codes, G["offsets"])
             _segment_sums(R[:, :, None, None] * A.transpose(1, 0, 2)[:, None], codes, mixed)
             D = np.einsum("nk,nkgh->gnh", R, H)
         if "gates" not in P:

@@ -1,9 +1,10 @@
 """Training of a network: hold-out, L-BFGS and Adam, the path over alpha, weights of the tasks."""
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import numpy as np
 from scipy import sparse
@@ -28,6 +29,9 @@ ABOUT = 0.02  # of the held-out loss: differences between strengths that may be 
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
 HASTE = 2  # divides the patience in the search, where every start is a solution of another strength
 MEMORY = 0.9  # of the averages of "dynamic" weights over rounds
+
+
+STRENGTHS = "head_alpha", "intercept_alpha"  # that are learned and kept in the network
 
 
 class DivergedError(FloatingPointError, ValueError):
@@ -129,22 +133,9 @@ class RowSpace:
 # --- one minimisation ---
 
 
-@dataclass
-class Progress:
-    """What a minimisation did so far: losses, held-out scores, and the best parameters by these."""
-
-    curve: list = field(default_factory=list)
-    scores: list = field(default_factory=list)
-    best: float = -np.inf
-    theta: np.ndarray | None = None
-    waited: int = 0
-    stopped: bool = False  # by a callback
-
-
 def diverged(network, theta, rows, iteration, names, rate):
     """The error of a training that left the numbers."""
-    with np.errstate(all="ignore"):
-        losses = network.task_losses(theta, rows)
+    losses = network.task_losses(theta, rows)
     bad = np.flatnonzero(~np.isfinite(losses))
     which = f"task {names[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
     return DivergedError(
@@ -216,25 +207,6 @@ class Adam:
 # --- the whole training ---
 
 
-class Attempt(NamedTuple):
-    """A solution of the search and its strengths; `mean` of the score and those of its neighbours."""
-
-    score: float
-    theta: np.ndarray
-    progress: Progress
-    alpha: float
-    head_alpha: float | None
-    intercept_alpha: float
-    mean: float = 0.0
-
-
-def solver_for(model, rows):
-    """The solver, "auto" by the number of rows."""
-    if model.solver != "auto":
-        return model.solver
-    return "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
-
-
 def best_of(attempts):
     """Of those with about the best score the one with the best neighbours, which is less by chance."""
     top = max(one.score for one in attempts)
@@ -252,12 +224,14 @@ class Training:
 
     def __init__(self, model, network, rows, mass, rng, pools, after):
         self.model, self.network, self.rows, self.mass, self.rng = model, network, rows, mass, rng
-        self.pools, self.after, self.solver = pools, after, solver_for(model, rows)
+        self.pools, self.after, self.solver = pools, after, model.solver
+        if self.solver == "auto":
+            self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
         self.base = self.emphasis = first_weights(model.task_weight, model.tasks_, mass)
         self.alpha, self.alpha_scores, self.n_iter, self.held = model.alpha, {}, 0, None
         self.stops = self.solver == "adam" if model.early_stopping == "auto" else model.early_stopping
         self.learns = model.task_weight in ("uncertainty", "dynamic")
-        self.up = lambda theta: theta
+        self.up, self.stopped = lambda theta: theta, False  # by a callback
 
     @property
     def left(self):
@@ -276,7 +250,7 @@ class Training:
             self.held = held if len(held) else None
         self.pool(theta)
         theta, progress = self._run(theta)
-        for strength in ("head_alpha", "intercept_alpha"):
+        for strength in STRENGTHS:
             setattr(whole, strength, getattr(self.network, strength))
         return self.up(theta), progress
 
@@ -315,27 +289,30 @@ class Training:
             self.network.head_alpha = None
         found += self.follow(theta, [(alpha, None) for alpha in alphas])
         best = best_of(found)
-        self.alpha, self.network.head_alpha = best.alpha, best.head_alpha
-        self.network.intercept_alpha = best.intercept_alpha
+        self.alpha = best.alpha
+        for strength in STRENGTHS:
+            setattr(self.network, strength, getattr(best.network, strength))
         return best.theta, best.progress
 
     def follow(self, theta, strengths):
         """Attempts at (alpha, head_alpha / alpha or None), each started from the solution before."""
-        found, network, stopped = [], self.network, False
-        for alpha, factor in strengths:
-            if stopped or (self.n_iter >= self.end and self.alpha_scores):
+        found, network = [], self.network
+        for self.alpha, factor in strengths:
+            if self.alpha_scores and (self.stopped or self.n_iter >= self.end):
                 break
             if factor is not None:
-                network.head_alpha = factor * alpha
+                network.head_alpha = factor * self.alpha
             self.pool(theta)
-            self.alpha, steps = alpha, max(int((self.end - self.n_iter) / self.tries), 1)
+            steps, self.tries = max(int((self.end - self.n_iter) / self.tries), 1), self.tries - 1
             theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
-            score, stopped, self.tries = self.score(theta), progress.stopped, self.tries - 1
-            self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
-            strengths = alpha, network.head_alpha, network.intercept_alpha
-            found.append(Attempt(score, theta, progress, *strengths))
+            score = self.score(theta)
+            self.alpha_scores[self.alpha] = max(score, self.alpha_scores.get(self.alpha, -np.inf))
+            parts = {"score": score, "theta": theta, "progress": progress, "alpha": self.alpha}
+            found.append(SimpleNamespace(**parts, network=copy(network)))
         scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
-        return [one._replace(mean=scores[i : i + 3].mean()) for i, one in enumerate(found)]
+        for i, one in enumerate(found):
+            one.mean = scores[i : i + 3].mean()  # with its neighbours on the path
+        return found
 
     def score(self, theta):
         """Minus the held-out loss."""
@@ -353,7 +330,8 @@ class Training:
         `watched`: until the held-out score stays behind its best, whose parameters are taken. `falling`:
         steps of Adam fall to zero. `hasty`: divides the patience.
         """
-        model, network, progress = self.model, self.network, Progress()
+        model, network = self.model, self.network
+        progress = SimpleNamespace(curve=[], scores=[], best=-np.inf, theta=None, waited=0)
         rows, patience = rows.weighted(self.emphasis), model.n_iter_no_change / hasty
         if self.solver == "lbfgs":
             patience = patience * LBFGS_PATIENCE if watched else np.inf
@@ -362,18 +340,16 @@ class Training:
             """Note an epoch (an iteration of L-BFGS); True when it was the last."""
             self.n_iter += 1
             progress.curve.append(loss)
-            reached, best = -loss, progress.best
-            if watched:
-                reached = self.score(theta)
-                progress.scores.append(reached)
+            reached, best = self.score(theta) if watched else -loss, progress.best
+            progress.scores += [reached] * watched
             enough = best + model.tol * abs(best) if np.isfinite(best) else best
             progress.waited = 0 if reached > enough else progress.waited + 1
             if reached > best:
                 progress.best, progress.theta = reached, theta.copy() if watched else None
             if model.verbose:
                 print(f"iteration {self.n_iter}: loss {loss:.6g}, best so far {abs(progress.best):.6g}")
-            progress.stopped = self.after(lambda: self.up(theta))
-            return progress.stopped or progress.waited >= patience
+            self.stopped |= bool(self.after(lambda: self.up(theta)))
+            return self.stopped or progress.waited >= patience
 
         if self.solver == "lbfgs":
             theta = lbfgs(model, network, theta, rows, self.alpha, steps, after)
@@ -381,8 +357,7 @@ class Training:
             theta, mover = theta.copy(), Adam(len(theta), theta.dtype, model.learning_rate_init)
             for number in range(steps):
                 mover.rate = model.learning_rate_init * (1 - falling * number / steps)
-                loss = mover.epoch(model, network, theta, rows, self.alpha, self.rng, number + 1)
-                if after(loss, theta):
+                if after(mover.epoch(model, network, theta, rows, self.alpha, self.rng, number + 1), theta):
                     break
         return (theta if progress.theta is None else progress.theta), progress
 
@@ -391,7 +366,11 @@ class Training:
         steps, losses, least = max(self.left // 2, 1), self.network.task_losses, np.inf
         if self.model.task_weight == "uncertainty":
             theta = theta if trained else self.minimise(theta, self.train, steps, watched=True)[0]
-            self.emphasis = inverse_error(losses(theta, self.held), self.base)
+            found = losses(theta, self.held)
+            median = np.median(found[found > 0]) if found.any() else 1.0  # of a task without held-out rows
+            found = np.where(found > 0, found, median)
+            wanted = self.base / np.maximum(found, 1e-3 * found.max())
+            self.emphasis = wanted / wanted.mean()
             return theta
         for _ in range(min(ROUNDS, steps)):
             theta, _ = self.minimise(theta, self.train, max(steps // ROUNDS, 1))
@@ -408,14 +387,4 @@ def first_weights(task_weight, names, mass):
     if isinstance(task_weight, str):
         task_weight = None if task_weight == "equal" else "samples"
     weight = resolve_task_weight(task_weight, names, mass)
-    return weight / weight.mean()
-
-
-def inverse_error(losses, base):
-    """Emphasis divided by the held-out loss of the tasks; a task without held-out rows gets the median."""
-    known = losses > 0
-    if not known.any():
-        return base
-    losses = np.where(known, losses, np.median(losses[known]))
-    weight = base / np.maximum(losses, 1e-3 * losses.max())
     return weight / weight.mean()

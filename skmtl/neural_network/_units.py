@@ -35,11 +35,10 @@ class Units:
 
     def apply(self, X):
         """X in these units, in its own precision."""
+        out = X.astype(np.float64)
         if sparse.issparse(X):
-            out = X.astype(np.float64)
             out.data /= self.scale[out.indices]
         else:
-            out = X.astype(np.float64)
             out -= self.center
             out /= self.scale
         return out.astype(X.dtype, copy=False)
