@@ -19,7 +19,7 @@ from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
-from ..losses import Poisson
+from ..losses import Multinomial, Poisson
 from ._network import ACTIVATIONS, Network, Rows
 from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged
 from ._units import Units, as_floats
@@ -29,20 +29,10 @@ try:
 except ImportError:  # before 1.9
 
     class CallbackSupportMixin:
-        """In its place: nobody is told."""
+        """In its place: nobody is told, and nobody asks to stop."""
 
-        def _init_callback_context(self, **_):
-            return self
-
-        def subcontext(self, **_):
-            """The same."""
-            return self
-
-        def call_on_fit_task_begin(self, **_):
-            """Go on."""
-            return False
-
-        call_on_fit_task_end = call_on_fit_task_begin
+        _init_callback_context = subcontext = lambda self, **_: self
+        call_on_fit_task_begin = call_on_fit_task_end = lambda self, **_: False
 
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
@@ -50,8 +40,8 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
     activation : {"relu", "tanh", "logistic"}, default="relu"
         Activation of the layers.
     sharing : {"hard", "attention", "soft"}, default="hard"
-        "hard": one trunk for all tasks and one linear head per task. "attention": `n_experts` trunks, of
-        which every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
+        "hard": one trunk for all tasks, one linear head for each. "attention": `n_experts` trunks, of which
+        every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
     n_experts : int, default=4
         Trunks with ``sharing="attention"``.
     coupling : float, default=1.0
@@ -61,13 +51,12 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Strength of ``head_alpha/2 sum_t ||v_t - mean(v)||^2``, for tasks of one kind and not with
         ``sharing="soft"``. "auto": chosen with `alpha` where that is "auto", else as `alpha`.
     intercept_alpha : float or "auto", default="auto"
-        Partial pooling of the offsets, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``; if not zero,
-        the targets of all tasks are standardised alike. "auto": for squared-error and Huber targets with
-        about the same variance in all tasks, the ratio of the variances within and between tasks of
-        what the trunk leaves (random intercepts); otherwise 0.
+        Adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``; if not zero, the targets of all tasks are
+        standardised alike. "auto": where they have about the same variance in all tasks, the ratio of the
+        variances within and between tasks of what the trunk leaves (random intercepts); otherwise 0.
     alpha : float or "auto", default="auto"
         Strength of the squared norm of all weights. "auto": the best on held-out rows along a path of
-        rising strengths, each started at the solution before; then goes on with all rows.
+        rising strengths; then goes on with all rows.
     task_weight : {"size", "equal", "uncertainty", "dynamic"} or mapping {task: weight}, default="size"
         Emphasis c_t of the tasks, of mean one. "size": each label counts the same; "equal": each task;
         "uncertainty": those of "size" divided by the held-out loss of a first training; "dynamic":
@@ -79,8 +68,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
     learning_rate_init : float, default=0.001
         Step of Adam.
     max_iter : int, default=600
-        Limit of a whole fit, four fifths of it for the search where ``alpha="auto"``: epochs of Adam, or
-        iterations of L-BFGS.
+        Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any.
     tol : float, default=1e-4
         Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
         ``tol/100`` or the objective falls by less than ``1e-4 tol`` of itself.
@@ -94,8 +82,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"
-        What to do at predict with a task not seen in fit; "average": the mean over tasks of their
-        predictors.
+        What to predict for a task not seen in fit; "average": the mean of the predictors of all tasks.
     warm_start : bool, default=False
         Start from the previous solution if it has the same shape.
     random_state : int, RandomState instance or None, default=None
@@ -270,13 +257,12 @@ class MLP(
         data = task_data(place, check_numeric_target(numbers), tasks, sample_weight, None, self.tasks_)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
         codes = None if tasks is None else data.spread(np.arange(self.n_tasks_))
-        keep = weight.any(axis=1) if tasks is None else slice(None)
-        X = X[data.X[keep, 0].astype(np.intp)]
-        self._units_ = Units.of(X)
-        X, y, weight = X if self._units_ is None else self._units_.apply(X), data.y[keep], weight[keep]
-        if len(y) <= LBFGS_ROWS:
-            X, y, weight, codes = merged(X, y, weight, codes, rng)
-        rows = Rows(X, y, weight, codes, self.n_tasks_)
+        rows = Rows(X[data.X[:, 0].astype(np.intp)], data.y, weight, codes, self.n_tasks_)
+        if tasks is None:
+            rows = rows.take(np.flatnonzero(weight.any(axis=1)))
+        self._units_ = Units.of(rows.X)
+        rows = rows if self._units_ is None else replace(rows, X=self._units_.apply(rows.X))
+        rows = merged(rows, rng) if len(rows) <= LBFGS_ROWS else rows
         mass, rows = rows.task_sums(1.0), rows.normalised()
         self._center_, self._scale_, common = self._standards(rows, mass)
         return self._standardised(rows), mass, common and self.intercept_alpha == "auto"
@@ -286,20 +272,17 @@ class MLP(
         X, codes = self._predict_inputs(X, tasks)
         y = self._check_target(y, has_rows_of_tasks=codes is not None)
         check_consistent_length(X, y)
-        if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
-            raise ValueError(
-                f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) of the first call."
-            )
+        T = self.n_tasks_
+        if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != T):
+            raise ValueError(f"y of shape {y.shape} does not fit the {T} task(s) of the first call.")
         weight = check_sample_weight(sample_weight, y.shape)
         weight = np.ones(len(y)) if weight is None else weight
-        missing, numbers = missing_labels(y), check_numeric_target(self._recode(y, codes))
-        weight = np.where(missing, 0.0, weight if weight.ndim == y.ndim else weight[:, None])
-        X, numbers = self._inputs(X), np.where(missing, 0.0, numbers)
+        numbers = check_numeric_target(self._recode(y, codes))
+        weight = np.where(missing_labels(y), 0.0, weight if weight.ndim == y.ndim else weight[:, None])
         if codes is None:
-            rows = Rows(X, numbers.reshape(len(y), -1), weight.reshape(len(y), -1))
-        else:
-            order = np.argsort(codes, kind="stable")
-            rows = Rows(X[order], numbers[order], weight[order], codes[order], self.n_tasks_)
+            weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
+        rows = Rows(self._inputs(X), np.where(weight > 0, numbers, 0.0), weight, codes, T)
+        rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
         return self._standardised(rows.normalised())
 
     def _standardised(self, rows):
@@ -327,7 +310,10 @@ class MLP(
 
     def _classes_of(self, t):
         """Class labels of a task, None for regression."""
-        return None
+        classes = getattr(self, "classes_", None)
+        if isinstance(classes, Mapping):
+            return classes.get(self.tasks_.tolist()[t])
+        return classes[t] if isinstance(classes, list) else classes
 
     def _inputs(self, X):
         """X in the units and the precision of the fitted network."""
@@ -344,9 +330,7 @@ class MLP(
         pooled = comparable(variance, mass) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
         common = bool(moves.all() and pooled)
         if common:
-            center, variance = (
-                np.full(self.n_tasks_, np.average(each, weights=mass)) for each in (center, variance)
-            )
+            center, variance = (np.full_like(v, np.average(v, weights=mass)) for v in (center, variance))
         scale, tiny = np.sqrt(variance), 10 * np.finfo(np.float64).eps * np.abs(center)
         return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
@@ -358,9 +342,10 @@ class MLP(
         return out
 
     def _losses(self):
-        """The loss of every task."""
+        """The loss of every task; a column of one class alone has two."""
         loss = self._loss()
-        return loss if isinstance(loss, list) else [loss] * self.n_tasks_
+        each = loss if isinstance(loss, list) else [loss] * self.n_tasks_
+        return [Multinomial(2) if one == Multinomial(1) else one for one in each]
 
     @property
     def _n_outputs(self):
@@ -370,9 +355,7 @@ class MLP(
     def _make_network(self, X):
         hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
-            raise ValueError(
-                f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
-            )
+            raise ValueError(f"hidden_layer_sizes must hold positive integers, one or more; got {hidden}.")
         options = {name: getattr(self, name) for name in ("activation", "sharing", "n_experts", "coupling")}
         network = Network(X.shape[1], self._losses(), hidden=hidden, dtype=X.dtype, **options)
         network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha

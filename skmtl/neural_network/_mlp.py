@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from ..linear_model._base import LinearClassifier
 from ..linear_model._mixed import LOSSES, MixedTaskModel
-from ..losses import REGRESSION_LOSSES, Loss, Multinomial, RootSquaredError, get_loss
+from ..losses import REGRESSION_LOSSES, Loss, RootSquaredError, get_loss
 from ._base import MLP, estimator
 
 
@@ -163,16 +163,6 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
     predict = LinearClassifier.predict
     predict_proba = LinearClassifier.predict_proba
 
-    def _losses(self):
-        """The loss of every task, of as many classes as it has."""
-        loss = self._loss()
-        if not isinstance(loss, list):
-            return [loss] * self.n_tasks_
-        return [Multinomial(max(own.n_outputs, 2)) for own in loss]
-
-    def _classes_of(self, t):
-        return self.classes_[t] if isinstance(self.classes_, list) else self.classes_
-
     def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
         """Train one more epoch of Adam on some rows.
 
@@ -268,8 +258,5 @@ class MultiTaskMLP(MLP):
                 "losses: 'root_squared_error' is about all rows of a task; a network needs one of a row."
             )
         return codes
-
-    def _classes_of(self, t):
-        return self.classes_.get(self.tasks_.tolist()[t])
 
     partial_fit = MultiTaskMLPRegressor.partial_fit

@@ -153,7 +153,7 @@ class Network:
         Of parameters and activations.
     """
 
-    kernels = None  # (bias and rectifier, its gradient), compiled
+    kernels = None  # bias and rectifier, and its gradient, compiled
 
     def __init__(self, n_features, losses, *, hidden, activation, sharing, n_experts, coupling, dtype):
         self.losses, self.n_tasks, self.depth = losses, len(losses), len(hidden)
@@ -186,19 +186,21 @@ class Network:
         """Random parameters (Glorot), heads starting at the given offsets (n_tasks, n_outputs)."""
         theta = np.zeros(self.size, dtype=self.dtype)
         P, soft = self.views(theta), self.sharing == "soft"
+
+        def draw(name, bound, same):
+            shape = P[name].shape
+            P[name][...] = bound * rng.uniform(-1, 1, (1, *shape[1:]) if same else shape)
+
         gain = 2.0 if self.activation == "logistic" else 6.0
         # half as wide where rectifiers meet Adam, which then needs half as many epochs
         narrow = 0.5 if solver == "adam" and self.activation == "relu" else 1.0
         for layer in range(self.depth):
-            W, b = P[f"W{layer}"], P[f"b{layer}"]
-            bound = narrow * np.sqrt(gain / (W.shape[1] + W.shape[2]))
-            # tasks that are to stay close to each other start at the same place
-            W[...] = bound * rng.uniform(-1, 1, (1, *W.shape[1:]) if soft else W.shape)
-            b[...] = bound * rng.uniform(-1, 1, (1, *b.shape[1:]) if soft else b.shape)
-        heads = P["heads"]
+            _, below, above = self.shapes[f"W{layer}"]
+            bound = narrow * np.sqrt(gain / (below + above))
+            draw(f"W{layer}", bound, soft)  # tasks that are to stay close start at the same place
+            draw(f"b{layer}", bound, soft)
         # small at first, so that the trunks start with what the tasks have in common
-        bound = 0.5 * np.sqrt(gain / (heads.shape[2] + heads.shape[1]))
-        heads[...] = bound * rng.uniform(-1, 1, (1, *heads.shape[1:]) if soft and self.alike else heads.shape)
+        draw("heads", 0.5 * np.sqrt(gain / sum(self.shapes["heads"][1:])), soft and self.alike)
         P["offsets"][...] = offsets
         if "gates" in P:
             # all tasks lean on one expert, else each expert would learn from a part of the tasks alone
@@ -223,13 +225,11 @@ class Network:
         layers = []
         for layer in range(self.depth):
             W, b = P[f"W{layer}"], P[f"b{layer}"]
-            Z = np.matmul(layers[-1], W) if layer else source.forward(W)
-            if self.kernels is None:
-                Z += b
-                ACTIVATIONS[self.activation][0](Z)
+            layers.append(np.matmul(layers[-1], W) if layer else source.forward(W))
+            if self.kernels:
+                self.kernels[0](layers[-1], b)
             else:
-                self.kernels[0](Z, b)
-            layers.append(Z)
+                ACTIVATIONS[self.activation][0](np.add(layers[-1], b, out=layers[-1]))
         return layers
 
     def _mixed_heads(self, P):
@@ -324,7 +324,7 @@ class Network:
         eta, (source, layers, H) = self._forward(P, rows.X, rows.codes)
         total, R = self._loss_and_residual(rows, eta, self.dtype.type(scale))
         D = np.ascontiguousarray(self._heads_back(P, R, rows.codes, source, layers[-1], H, G))
-        back = ACTIVATIONS[self.activation][1] if self.kernels is None else self.kernels[1]
+        back = (self.kernels or ACTIVATIONS[self.activation])[1]
         ones = np.ones((1, D.shape[1]), dtype=self.dtype)
         for layer in range(self.depth - 1, -1, -1):
             back(D, layers[layer])

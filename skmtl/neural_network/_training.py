@@ -31,9 +31,6 @@ HASTE = 2  # divides the patience in the search, where every start is a solution
 MEMORY = 0.9  # of the averages of "dynamic" weights over rounds
 
 
-STRENGTHS = "head_alpha", "intercept_alpha"  # that are learned and kept in the network
-
-
 class DivergedError(FloatingPointError, ValueError):
     """NaN or infinity in training."""
 
@@ -41,7 +38,7 @@ class DivergedError(FloatingPointError, ValueError):
 # --- rows ---
 
 
-def merged(X, y, weight, codes, rng):
+def merged(rows, rng):
     """The distinct rows in an order of their own, with summed weights.
 
     So that a weight is the same as a repetition to the last bit, whatever the order of the rows, and
@@ -56,13 +53,14 @@ def merged(X, y, weight, codes, rng):
             A.sum_duplicates()
         return A @ rng.normal(size=(A.shape[1], 2))
 
-    keys = [*project(X).T]
-    keys += [y, codes] if codes is not None else [*project(y).T, *project(weight > 0).T]
+    y, codes, keys = rows.y, rows.codes, [*project(rows.X).T]
+    keys += [y, codes] if codes is not None else [*project(y).T, *project(rows.weight > 0).T]
     keys = np.array(keys[::-1]).T  # sorted by task
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    total = np.zeros((len(first), *weight.shape[1:]))
-    np.add.at(total, group, weight)
-    return X[first], y[first], total, None if codes is None else codes[first]
+    out = rows.take(first)
+    out.weight[...] = 0.0
+    np.add.at(out.weight, group, rows.weight)
+    return out
 
 
 def hold_out(rows, fraction, rng):
@@ -70,12 +68,10 @@ def hold_out(rows, fraction, rng):
 
     A row of several tasks is held out for all of them; it is drawn among those whose rarest label it has.
     """
-    if rows.codes is None:
-        counts = (rows.weight > 0).sum(axis=0)
-        by_rarity = np.argsort(counts, kind="stable")
+    group = rows.codes
+    if group is None:
+        by_rarity = np.argsort((rows.weight > 0).sum(axis=0), kind="stable")
         group = (rows.weight[:, by_rarity] > 0).argmax(axis=1)
-    else:
-        group = rows.codes
     counts = np.bincount(group)
     wanted = np.where(counts >= 4, np.maximum(np.rint(fraction * counts), 1), 0)
     shuffled = rng.permutation(len(group))
@@ -144,20 +140,18 @@ def diverged(network, theta, rows, iteration, names, rate):
     )
 
 
-def lbfgs(model, network, theta, rows, alpha, max_iter, after):
-    """Parameters after L-BFGS on all rows; `after(loss, theta)`, true to stop, after every iteration."""
-    gradient, number = np.empty(network.size, dtype=network.dtype), 1
+def lbfgs(model, network, theta, rows, alpha, max_iter, after, curve):
+    """Parameters after L-BFGS on all rows; `after(loss, theta)`, true to stop, fills `curve`."""
+    gradient = np.empty(network.size, dtype=network.dtype)
     G = network.views(gradient)
 
     def objective(x):
         value = network.gradient(network.views(x.astype(network.dtype, copy=False)), rows, alpha, G)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            raise diverged(network, x, rows, number, model.tasks_, "solver='lbfgs'")
+            raise diverged(network, x, rows, len(curve) + 1, model.tasks_, "solver='lbfgs'")
         return value, gradient.astype(np.float64)
 
     def callback(intermediate_result):
-        nonlocal number
-        number += 1
         if after(intermediate_result.fun, intermediate_result.x.astype(network.dtype)):
             raise StopIteration
 
@@ -250,8 +244,7 @@ class Training:
             self.held = held if len(held) else None
         self.pool(theta)
         theta, progress = self._run(theta)
-        for strength in STRENGTHS:
-            setattr(whole, strength, getattr(self.network, strength))
+        whole.head_alpha, whole.intercept_alpha = self.network.head_alpha, self.network.intercept_alpha
         return self.up(theta), progress
 
     def _run(self, theta):
@@ -289,9 +282,7 @@ class Training:
             self.network.head_alpha = None
         found += self.follow(theta, [(alpha, None) for alpha in alphas])
         best = best_of(found)
-        self.alpha = best.alpha
-        for strength in STRENGTHS:
-            setattr(self.network, strength, getattr(best.network, strength))
+        self.alpha, self.network = best.alpha, best.network
         return best.theta, best.progress
 
     def follow(self, theta, strengths):
@@ -307,8 +298,9 @@ class Training:
             theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
             score = self.score(theta)
             self.alpha_scores[self.alpha] = max(score, self.alpha_scores.get(self.alpha, -np.inf))
-            parts = {"score": score, "theta": theta, "progress": progress, "alpha": self.alpha}
-            found.append(SimpleNamespace(**parts, network=copy(network)))
+            one = SimpleNamespace(score=score, theta=theta, progress=progress, alpha=self.alpha)
+            one.network = copy(network)
+            found.append(one)
         scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
         for i, one in enumerate(found):
             one.mean = scores[i : i + 3].mean()  # with its neighbours on the path
@@ -352,7 +344,7 @@ class Training:
             return self.stopped or progress.waited >= patience
 
         if self.solver == "lbfgs":
-            theta = lbfgs(model, network, theta, rows, self.alpha, steps, after)
+            theta = lbfgs(model, network, theta, rows, self.alpha, steps, after, progress.curve)
         else:
             theta, mover = theta.copy(), Adam(len(theta), theta.dtype, model.learning_rate_init)
             for number in range(steps):
