@@ -21,6 +21,7 @@ ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 13), "adam": np.geomspace(1e-3, 1.0, 
 # the pull of heads to their mean over alpha
 HEAD_FACTORS = {"lbfgs": (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0), "adam": (1000.0, 100.0, 10.0)}
 SEARCH = 0.8  # of the iterations that are left, for the strengths
+LEAST_STEPS = 10  # for a strength
 ROUNDS = 10  # of learned weights of tasks, which take half of the iterations that are left then
 WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many features, is on their row space
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
@@ -268,13 +269,16 @@ class Training:
         """Parameters and progress with the best held-out score along paths of rising strengths.
 
         Where heads have a mean: first with heads that are all but equal, which are then set free by steps,
-        and once more with heads that cost as much about their mean as all weights. Ends early where the
-        iterations are few.
+        and once more with heads that cost as much about their mean as all weights. With few iterations
+        some strengths are left out.
         """
         alphas = (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist()
         found, (first, *rest) = [], HEAD_FACTORS[self.solver]
         heads = self.model.head_alpha == "auto" and self.network.has_mean_head
         self.end, self.tries = SEARCH * self.left, len(alphas) * (1 + heads) + len(rest) * heads
+        stride = min(int(np.ceil(self.tries * LEAST_STEPS / self.end)), len(alphas))
+        alphas, rest = alphas[(stride - 1) // 2 :: stride], rest[(stride - 1) // 2 :: stride]
+        self.tries = len(alphas) * (1 + heads) + len(rest) * heads
         if heads:
             found = self.follow(theta, [(alpha, first) for alpha in alphas])
             equal = best_of(found)
