@@ -19,7 +19,7 @@ from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
-from ..losses import Multinomial, Poisson
+from ..losses import Multinomial, Poisson, RootSquaredError
 from ._network import ACTIVATIONS, Network, Rows
 from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged
 from ._units import Units, as_floats
@@ -223,9 +223,9 @@ class MLP(
         rng, row_rng = self._generators()
         rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
-        network = self._network_ = self._make_network(rows.X)
-        training = Training(self, network, rows, mass, rng, pools, after)
-        theta = network.start(rng, self._first_offsets(rows), training.solver)
+        self._network_ = self._make_network(rows.X)
+        training = Training(self, rows, mass, rng, pools, after)
+        theta = self._start(rows, rng, training.solver)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
         theta, progress = training.run(theta)
@@ -334,17 +334,21 @@ class MLP(
         scale, tiny = np.sqrt(variance), 10 * np.finfo(np.float64).eps * np.abs(center)
         return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
-    def _first_offsets(self, rows):
-        """Predictors of every task to start from: the log of the mean for counts, else zero."""
+    def _start(self, rows, rng, solver):
+        """Random parameters; the offset of counts is the log of their mean."""
         counts = np.array([isinstance(loss, Poisson) for loss in self._losses()])
-        out = np.zeros((self.n_tasks_, self._n_outputs))
-        out[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
-        return out
+        offsets = np.zeros((self.n_tasks_, self._n_outputs))
+        offsets[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
+        return self._network_.start(rng, offsets, solver)
 
     def _losses(self):
         """The loss of every task; a column of one class alone has two."""
         loss = self._loss()
         each = loss if isinstance(loss, list) else [loss] * self.n_tasks_
+        if any(isinstance(one, RootSquaredError) for one in each):
+            raise ValueError(
+                "loss 'root_squared_error' is of all rows of a task; a network needs one of a row."
+            )
         return [Multinomial(2) if one == Multinomial(1) else one for one in each]
 
     @property
@@ -373,6 +377,23 @@ class MLP(
             self._n_features_out *= self.n_experts
             self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
+    def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Train one more epoch of Adam on some rows.
+
+        The first call must hold every task and class; it sets the location and scale of the targets. With
+        ``alpha="auto"`` the strength is that of a fit before, else 1e-4.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, tasks, sample_weight)
+
     @all_or_nothing
     @np.errstate(over="ignore", invalid="ignore")
     def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
@@ -382,7 +403,7 @@ class MLP(
         if not hasattr(self, "_theta_"):
             rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng, classes)
             network = self._network_ = self._make_network(rows.X)
-            theta = network.start(rng, self._first_offsets(rows), "adam")
+            theta = self._start(rows, rng, "adam")
             if pools:
                 network.intercept_alpha = network.pooling(theta, rows, mass)
             self.alpha_, self.alpha_scores_ = 1e-4 if self.alpha == "auto" else self.alpha, {}

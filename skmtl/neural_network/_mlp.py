@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from ..linear_model._base import LinearClassifier
+from ..linear_model._base import LinearClassifier, LinearRegressor
 from ..linear_model._mixed import LOSSES, MixedTaskModel
-from ..losses import REGRESSION_LOSSES, Loss, RootSquaredError, get_loss
+from ..losses import Loss
 from ._base import MLP, estimator
 
 
@@ -65,50 +65,9 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
 
     loss: Annotated[Any, StrOptions({"squared_error", "huber", "poisson"}), Loss] = "squared_error"
 
-    def _loss(self):
-        loss = get_loss(self.loss, REGRESSION_LOSSES)
-        if isinstance(loss, RootSquaredError):
-            raise ValueError(f"loss={loss!r} is about all rows of a task; a network needs one of a row.")
-        return loss
-
-    def _encode(self, y, tasks, sample_weight):
-        self._loss().check(y)
-        return y
-
-    def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Train one more epoch of Adam on some rows.
-
-        The first call must hold every task and class; it sets the location and scale of the targets. With
-        ``alpha="auto"`` the strength is that of a fit before, else 1e-4.
-
-        Parameters
-        ----------
-        X, y, tasks, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
-        return self._partial_fit(X, y, tasks, sample_weight)
-
-    def predict(self, X, *, tasks=None):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row; required after a fit with `tasks`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            2-D after a fit on a 2-D y (unless `tasks` is given).
-        """
-        return self._loss().mean(self._linear_predictor(X, tasks)[0])
-
+    _encode = LinearRegressor._encode
+    _loss = LinearRegressor._loss
+    predict = LinearRegressor.predict
     score = MLP.score  # not that of the mixin
 
 
@@ -240,6 +199,8 @@ class MultiTaskMLP(MLP):
 
     losses: Annotated[Any, None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping] = None
 
+    _loss = MixedTaskModel._loss
+    _encode = MixedTaskModel._encode
     _encode_task = MixedTaskModel._encode_task
     _losses_by_task = MixedTaskModel._losses_by_task
     _has_classes = MixedTaskModel._has_classes
@@ -247,16 +208,3 @@ class MultiTaskMLP(MLP):
     predict = MixedTaskModel.predict
     predict_proba = vars(MixedTaskModel)["predict_proba"]
     score = MixedTaskModel.score
-
-    def _loss(self):
-        return self._losses_
-
-    def _encode(self, y, tasks, sample_weight):
-        codes = MixedTaskModel._encode(self, y, tasks, sample_weight)
-        if any(isinstance(loss, RootSquaredError) for loss in self._losses_):
-            raise ValueError(
-                "losses: 'root_squared_error' is about all rows of a task; a network needs one of a row."
-            )
-        return codes
-
-    partial_fit = MultiTaskMLPRegressor.partial_fit

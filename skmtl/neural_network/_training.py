@@ -28,7 +28,7 @@ LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting 
 SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
 ABOUT = 0.02  # of the held-out loss: differences between strengths that may be chance
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
-HASTE = 2  # divides the patience in the search, where every start is a solution of another strength
+HASTE = 3  # divides the patience in the search, where every start is a solution of another strength
 MEMORY = 0.9  # of the averages of "dynamic" weights over rounds
 
 
@@ -217,8 +217,8 @@ class Training:
     called after every epoch. After `run`: alpha, alpha_scores, emphasis, n_iter, strengths of the network.
     """
 
-    def __init__(self, model, network, rows, mass, rng, pools, after):
-        self.model, self.network, self.rows, self.mass, self.rng = model, network, rows, mass, rng
+    def __init__(self, model, rows, mass, rng, pools, after):
+        self.model, self.network, self.rows, self.mass, self.rng = model, model._network_, rows, mass, rng
         self.pools, self.after, self.solver = pools, after, model.solver
         if self.solver == "auto":
             self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
