@@ -78,7 +78,8 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Part of the rows of every task to hold out where that is needed: for `alpha="auto"`, early
         stopping, learned task weights. Equal rows are never separated (up to 5000 rows).
     n_iter_no_change : int, default=10
-        Epochs without improvement before stopping; five iterations of L-BFGS count as one.
+        Epochs without improvement before stopping, a third of it in the search; five iterations of L-BFGS
+        count as one.
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"
@@ -88,8 +89,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
     random_state : int, RandomState instance or None, default=None
         Of the initial weights, the hold-out and the minibatches.
     verbose : int, default=0
-        Print the loss while training. From scikit-learn 1.9 on, ``set_callbacks`` takes its callbacks, such
-        as ``sklearn.callback.ProgressBar()``, which see every epoch (iteration of L-BFGS) and may end it."""
+        Print the loss while training. Callbacks of scikit-learn (1.9 on) see every epoch, and may end it."""
 
 COUNT = Interval(Integral, 1, None, closed="left")
 STRENGTH = Interval(Real, 0, None, closed="left")
@@ -100,6 +100,7 @@ def estimator(cls):
     """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
     cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
     cls._parameter_constraints = {one.name: list(one.type.__metadata__) for one in fields(cls)}
+    cls.__init__.__annotations__ |= {one.name: one.type.__origin__ for one in fields(cls)}
     attributes = MLP.__doc__.partition("----------\n    ")[2].rstrip()
     cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", attributes)
     return cls
@@ -251,15 +252,13 @@ class MLP(
         else:
             self._take_classes(classes)
             numbers = self._recode(y, None if tasks is None else find_tasks(tasks, self.tasks_))
-        if self._layout_ == "single":
-            numbers = numbers[:, None]
+        numbers = numbers[:, None] if self._layout_ == "single" else numbers
         place = np.arange(len(y), dtype=np.float64)[:, None]
         data = task_data(place, check_numeric_target(numbers), tasks, sample_weight, None, self.tasks_)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
         codes = None if tasks is None else data.spread(np.arange(self.n_tasks_))
         rows = Rows(X[data.X[:, 0].astype(np.intp)], data.y, weight, codes, self.n_tasks_)
-        if tasks is None:
-            rows = rows.take(np.flatnonzero(weight.any(axis=1)))
+        rows = rows.take(np.flatnonzero(weight.reshape(len(rows), -1).any(axis=1)))
         self._units_ = Units.of(rows.X)
         rows = rows if self._units_ is None else replace(rows, X=self._units_.apply(rows.X))
         rows = merged(rows, rng) if len(rows) <= LBFGS_ROWS else rows
@@ -295,25 +294,17 @@ class MLP(
         """Targets as numbers by the known classes; NaN where missing."""
         out, used = np.full(y.shape, np.nan), ~missing_labels(y)
         of_task = np.arange(self.n_tasks_) if y.ndim == 2 else np.zeros(1) if codes is None else codes
-        for t in range(self.n_tasks_):
-            at = used & (of_task == t)
-            labels, classes = plain_labels(y[at]), self._classes_of(t)
+        known = getattr(self, "classes_", None)  # of all tasks, or one after the other
+        known = [known.get(label) for label in self.tasks_.tolist()] if isinstance(known, Mapping) else known
+        for t, loss in enumerate(self._losses()):
+            at, classes = used & (of_task == t), known[t] if isinstance(known, list) else known
+            labels = plain_labels(y[at])
             if classes is None:
-                self._losses()[t].check(labels.astype(np.float64))
-                out[at] = labels
-                continue
-            unknown = np.setdiff1d(labels, classes).tolist()
-            if unknown:
+                loss.check(labels.astype(np.float64))
+            elif unknown := np.setdiff1d(labels, classes).tolist():
                 raise ValueError(f"y holds the class(es) {unknown[:5]}, not among {classes.tolist()[:10]}.")
-            out[at] = np.searchsorted(classes, labels)
+            out[at] = labels if classes is None else np.searchsorted(classes, labels)
         return out
-
-    def _classes_of(self, t):
-        """Class labels of a task, None for regression."""
-        classes = getattr(self, "classes_", None)
-        if isinstance(classes, Mapping):
-            return classes.get(self.tasks_.tolist()[t])
-        return classes[t] if isinstance(classes, list) else classes
 
     def _inputs(self, X):
         """X in the units and the precision of the fitted network."""
@@ -346,15 +337,11 @@ class MLP(
         loss = self._loss()
         each = loss if isinstance(loss, list) else [loss] * self.n_tasks_
         if any(isinstance(one, RootSquaredError) for one in each):
-            raise ValueError(
-                "loss 'root_squared_error' is of all rows of a task; a network needs one of a row."
-            )
+            raise ValueError("loss 'root_squared_error' is of all rows of a task; expected one of a row.")
         return [Multinomial(2) if one == Multinomial(1) else one for one in each]
 
-    @property
-    def _n_outputs(self):
-        """Linear predictors per task."""
-        return max(loss.n_outputs for loss in self._losses())
+    # predictors per task
+    _n_outputs = property(lambda self: max(loss.n_outputs for loss in self._losses()))
 
     def _make_network(self, X):
         hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())

@@ -156,10 +156,9 @@ class Network:
     kernels = None  # bias and rectifier, and its gradient, compiled
 
     def __init__(self, n_features, losses, *, hidden, activation, sharing, n_experts, coupling, dtype):
-        self.losses, self.n_tasks, self.depth = losses, len(losses), len(hidden)
+        self.losses, self.n_tasks, self.depth, self.dtype = losses, len(losses), len(hidden), np.dtype(dtype)
         self.n_outputs = max(loss.n_outputs for loss in losses)
         self.activation, self.sharing, self.coupling = activation, sharing, coupling
-        self.dtype = np.dtype(dtype)
         self.groups = {"hard": 1, "attention": n_experts, "soft": self.n_tasks}[sharing]
         layers = enumerate(pairwise((n_features, *hidden)))
         self.shapes = {f"W{layer}": (self.groups, *widths) for layer, widths in layers}

@@ -48,10 +48,8 @@ def merged(rows, rng):
     """
 
     def project(A):
-        A = sparse.csr_matrix(A)
-        if not A.has_canonical_format:
-            A = A.copy()
-            A.sum_duplicates()
+        A = sparse.csr_matrix(A, copy=True)
+        A.sum_duplicates()
         return A @ rng.normal(size=(A.shape[1], 2))
 
     y, codes, keys = rows.y, rows.codes, [*project(rows.X).T]
@@ -141,7 +139,7 @@ def diverged(network, theta, rows, iteration, names, rate):
     )
 
 
-def lbfgs(model, network, theta, rows, alpha, max_iter, after, curve):
+def lbfgs(model, network, theta, rows, alpha, steps, after, curve):
     """Parameters after L-BFGS on all rows; `after(loss, theta)`, true to stop, fills `curve`."""
     gradient = np.empty(network.size, dtype=network.dtype)
     G = network.views(gradient)
@@ -156,10 +154,8 @@ def lbfgs(model, network, theta, rows, alpha, max_iter, after, curve):
         if after(intermediate_result.fun, intermediate_result.x.astype(network.dtype)):
             raise StopIteration
 
-    options = {"maxiter": max_iter, "maxfun": 20 * max_iter}
-    options |= {"gtol": model.tol * 1e-2, "ftol": model.tol * 1e-4}
-    start = theta.astype(np.float64)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", callback=callback, options=options)
+    options = {"maxiter": steps, "maxfun": 20 * steps, "gtol": 1e-2 * model.tol, "ftol": 1e-4 * model.tol}
+    found = minimize(objective, theta.astype(float), (), "L-BFGS-B", True, callback=callback, options=options)
     return found.x.astype(network.dtype)
 
 
@@ -228,10 +224,8 @@ class Training:
         self.learns = model.task_weight in ("uncertainty", "dynamic")
         self.up, self.stopped = lambda theta: theta, False  # by a callback
 
-    @property
-    def left(self):
-        """Iterations that are left, at least one."""
-        return max(self.model.max_iter - self.n_iter, 1)
+    # iterations that are left, at least one
+    left = property(lambda self: max(self.model.max_iter - self.n_iter, 1))
 
     def run(self, theta):
         """Parameters and progress of the last training, from theta."""
@@ -300,11 +294,10 @@ class Training:
             self.pool(theta)
             steps, self.tries = max(int((self.end - self.n_iter) / self.tries), 1), self.tries - 1
             theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
-            score = self.score(theta)
-            self.alpha_scores[self.alpha] = max(score, self.alpha_scores.get(self.alpha, -np.inf))
-            one = SimpleNamespace(score=score, theta=theta, progress=progress, alpha=self.alpha)
-            one.network = copy(network)
-            found.append(one)
+            score, alpha = self.score(theta), self.alpha
+            self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
+            one = {"score": score, "theta": theta, "progress": progress, "alpha": alpha}
+            found.append(SimpleNamespace(**one, network=copy(network)))
         scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
         for i, one in enumerate(found):
             one.mean = scores[i : i + 3].mean()  # with its neighbours on the path
@@ -380,7 +373,6 @@ class Training:
 
 def first_weights(task_weight, names, mass):
     """Emphasis c_t of the tasks before anything is learned, of mean one."""
-    if isinstance(task_weight, str):
-        task_weight = None if task_weight == "equal" else "samples"
-    weight = resolve_task_weight(task_weight, names, mass)
+    name = {"equal": None}.get(task_weight, "samples") if isinstance(task_weight, str) else task_weight
+    weight = resolve_task_weight(name, names, mass)
     return weight / weight.mean()
