@@ -78,8 +78,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Part of the rows of every task to hold out where that is needed: for `alpha="auto"`, early
         stopping, learned task weights. Equal rows are never separated (up to 5000 rows).
     n_iter_no_change : int, default=10
-        Epochs without improvement before stopping, a third of it in the search; five iterations of L-BFGS
-        count as one.
+        Epochs without improvement before stopping, a third in the search; five iterations of L-BFGS are one.
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"
@@ -271,16 +270,15 @@ class MLP(
         X, codes = self._predict_inputs(X, tasks)
         y = self._check_target(y, has_rows_of_tasks=codes is not None)
         check_consistent_length(X, y)
-        T = self.n_tasks_
-        if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != T):
-            raise ValueError(f"y of shape {y.shape} does not fit the {T} task(s) of the first call.")
+        if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
+            raise ValueError(f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) seen first.")
         weight = check_sample_weight(sample_weight, y.shape)
         weight = np.ones(len(y)) if weight is None else weight
         numbers = check_numeric_target(self._recode(y, codes))
         weight = np.where(missing_labels(y), 0.0, weight if weight.ndim == y.ndim else weight[:, None])
         if codes is None:
             weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
-        rows = Rows(self._inputs(X), np.where(weight > 0, numbers, 0.0), weight, codes, T)
+        rows = Rows(self._inputs(X), np.where(weight > 0, numbers, 0.0), weight, codes, self.n_tasks_)
         rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
         return self._standardised(rows.normalised())
 

@@ -172,7 +172,7 @@ class Network:
         self.size, self.n_shrunken = bounds[-1], bounds[self.depth]  # what alpha shrinks comes first
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = all(loss == losses[0] for loss in losses)
-        self.has_mean_head = self.alike and sharing != "soft"
+        self.has_mean_head = self.alike and sharing != "soft" and self.n_tasks > 1
         # pull of offsets, and of heads, to their means; None: as strong as alpha
         self.intercept_alpha, self.head_alpha = 0.0, None
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in set(losses)]

@@ -21,7 +21,7 @@ ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 13), "adam": np.geomspace(1e-3, 1.0, 
 # the pull of heads to their mean over alpha
 HEAD_FACTORS = {"lbfgs": (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0), "adam": (1000.0, 100.0, 10.0)}
 SEARCH = 0.8  # of the iterations that are left, for the strengths
-LEAST_STEPS = 10  # for a strength
+LEAST_STEPS, MOST_STEPS = 10, {"lbfgs": 25, "adam": np.inf}  # for a strength
 ROUNDS = 10  # of learned weights of tasks, which take half of the iterations that are left then
 WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many features, is on their row space
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
@@ -130,8 +130,7 @@ class RowSpace:
 
 def diverged(network, theta, rows, iteration, names, rate):
     """The error of a training that left the numbers."""
-    losses = network.task_losses(theta, rows)
-    bad = np.flatnonzero(~np.isfinite(losses))
+    bad = np.flatnonzero(~np.isfinite(network.task_losses(theta, rows)))
     which = f"task {names[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
     return DivergedError(
         f"training stopped in epoch {iteration}: the loss of {which} is not finite, with {rate}. "
@@ -222,10 +221,10 @@ class Training:
         self.alpha, self.alpha_scores, self.n_iter, self.held = model.alpha, {}, 0, None
         self.stops = self.solver == "adam" if model.early_stopping == "auto" else model.early_stopping
         self.learns = model.task_weight in ("uncertainty", "dynamic")
-        self.up, self.stopped = lambda theta: theta, False  # by a callback
+        self.up, self.stopped, self.limit = lambda theta: theta, False, model.max_iter
 
     # iterations that are left, at least one
-    left = property(lambda self: max(self.model.max_iter - self.n_iter, 1))
+    left = property(lambda self: max(self.limit - self.n_iter, 1))
 
     def run(self, theta):
         """Parameters and progress of the last training, from theta."""
@@ -279,7 +278,7 @@ class Training:
             found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest])
             self.network.head_alpha = None
         found += self.follow(theta, [(alpha, None) for alpha in alphas])
-        best = best_of(found)
+        best, self.limit = best_of(found), self.n_iter + self.limit - int(self.end)
         self.alpha, self.network = best.alpha, best.network
         return best.theta, best.progress
 
@@ -292,7 +291,8 @@ class Training:
             if factor is not None:
                 network.head_alpha = factor * self.alpha
             self.pool(theta)
-            steps, self.tries = max(int((self.end - self.n_iter) / self.tries), 1), self.tries - 1
+            steps = min(max(int((self.end - self.n_iter) / self.tries), 1), MOST_STEPS[self.solver])
+            self.tries -= 1
             theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
             score, alpha = self.score(theta), self.alpha
             self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
