@@ -113,9 +113,12 @@ def test_an_interrupt_of_a_search_and_of_an_added_task(interrupted):
     assert [pickle.dumps(vars(one)) for one in (search, model)] == states
 
 
-def test_an_interrupt_of_a_network():
-    def stop(iteration, loss, score):
-        if iteration == 3:
+def test_an_interrupt_of_a_network(monkeypatch):
+    calls = []
+
+    def stop(*_):
+        calls.append(1)
+        if len(calls) == 3:
             raise KeyboardInterrupt
 
     model = skmtl.MultiTaskMLPRegressor(hidden_layer_sizes=(4,), max_iter=9, random_state=0)
@@ -123,8 +126,9 @@ def test_an_interrupt_of_a_network():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(**STACKED.fit_args())
     predicted = model.predict(STACKED.X, tasks=STACKED.tasks)
+    monkeypatch.setattr("builtins.print", stop)
     with pytest.raises(KeyboardInterrupt):
-        model.set_params(callback=stop).fit(**OTHER[False].fit_args())
+        model.set_params(verbose=1).fit(**OTHER[False].fit_args())
     assert_array_equal(model.predict(STACKED.X, tasks=STACKED.tasks), predicted)
 
 

@@ -526,7 +526,7 @@ def test_hundreds_of_penalties_add_up():
 def test_a_network_learns_in_any_units(cls, sharing, solver):
     net = cls(
         hidden_layer_sizes=(8,), sharing=sharing, solver=solver, alpha=1e-3, max_iter=100, random_state=0,
-        learning_rate_init=0.01, check_transfer=False, early_stopping=False,
+        learning_rate_init=0.01, early_stopping=False,
     )  # fmt: skip
     labels, least = (y > 0.5, 0.9) if cls is MultiTaskMLPClassifier else (y, 0.8)
     reference = clone(net).fit(X, labels, tasks=CODES).score(X, labels, tasks=CODES)

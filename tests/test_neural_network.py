@@ -6,7 +6,6 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else o
 
 import inspect
 import pickle
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +27,7 @@ from skmtl.neural_network._network import Network, Rows
 from skmtl.neural_network._training import RowSpace
 
 CLASSES = [MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor]
-SHARING = [("hard", "task"), ("attention", "task"), ("attention", "input"), ("soft", "task")]
+SHARING = ["hard", "attention", "soft"]
 T = 3
 LOSSES = {
     "squared": [losses.SquaredError()] * T,
@@ -72,26 +71,26 @@ def make_rows(layout, own, rng, n=12, p=3):
     if "stacked" in layout:
         codes = np.sort(rng.integers(T, size=n))
         y = np.concatenate([targets(loss, rng, np.sum(codes == t)) for t, loss in enumerate(own)])
-        return Rows(X, y, rng.random(n), codes)
+        return Rows(X, y, rng.random(n), codes, T)
     y = np.column_stack([targets(loss, rng, n) for loss in own])
     weight = rng.random(y.shape) * (rng.random(y.shape) < 0.7 if layout == "missing" else 1.0)
     return Rows(X, np.where(weight > 0, y, 0.0), weight)
 
 
-def make_network(own, sharing="hard", gate="task", activation="tanh", coupling=0.3, p=3):
+def make_network(own, sharing="hard", activation="tanh", coupling=0.3, p=3):
     return Network(
-        p, own, hidden=(4, 2), activation=activation, sharing=sharing, n_experts=2, gate=gate,
+        p, own, hidden=(4, 2), activation=activation, sharing=sharing, n_experts=2,
         coupling=coupling, dtype=np.float64,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
-@pytest.mark.parametrize(("sharing", "gate"), SHARING)
-def test_gradient_equals_central_differences(sharing, gate, activation, layout, rng):
+@pytest.mark.parametrize("sharing", SHARING)
+def test_gradient_equals_central_differences(sharing, activation, layout, rng):
     """For every loss; the rectifier is differentiable but in single points, which random ones do not meet."""
     for name, own in LOSSES.items():
-        network, rows = make_network(own, sharing, gate, activation), make_rows(layout, own, rng)
+        network, rows = make_network(own, sharing, activation), make_rows(layout, own, rng)
         theta = network.start(rng, 0.1) + 0.1 * rng.normal(size=network.size)
         gradient, unused = np.empty(network.size), np.empty(network.size)
         network.head_alpha, network.intercept_alpha = 0.7, 0.4
@@ -106,9 +105,9 @@ def test_gradient_equals_central_differences(sharing, gate, activation, layout, 
         assert np.abs(found - gradient).max() <= 1e-6 * np.abs(gradient).max(), name
 
 
-@pytest.mark.parametrize(("sharing", "gate"), SHARING)
-def test_predictor_of_own_task_is_a_column_of_all(sharing, gate, rng):
-    network = make_network(LOSSES["four classes"], sharing, gate)
+@pytest.mark.parametrize("sharing", SHARING)
+def test_predictor_of_own_task_is_a_column_of_all(sharing, rng):
+    network = make_network(LOSSES["four classes"], sharing)
     theta, X = rng.normal(size=network.size), rng.normal(size=(20, 3))
     codes = rng.integers(T, size=20)  # in any order
     every = network.predict(theta, X)
@@ -135,18 +134,18 @@ def test_soft_sharing_without_coupling_is_a_network_per_task(rng):
 
 
 @pytest.mark.parametrize("layout", ["shared", "stacked", "stacked sparse"])
-@pytest.mark.parametrize(("sharing", "gate"), SHARING)
-def test_network_of_the_row_space_is_the_network(sharing, gate, layout, rng):
+@pytest.mark.parametrize("sharing", SHARING)
+def test_network_of_the_row_space_is_the_network(sharing, layout, rng):
     """Same objective, gradient and predictions, for weights of the first layer in the span of the rows."""
     own = LOSSES["squared"]
     rows = make_rows(layout, own, rng, n=12, p=40)
     space = RowSpace(rows.X)
     narrow_rows = replace(rows, X=space.Z)
-    wide = make_network(own, sharing, gate, p=40)
-    narrow = make_network(own, sharing, gate, p=space.Z.shape[1])
+    wide = make_network(own, sharing, p=40)
+    narrow = make_network(own, sharing, p=space.Z.shape[1])
     small = rng.normal(size=narrow.size)
-    large = space.up(small, narrow, wide)
-    np.testing.assert_allclose(space.down(large, wide, narrow), small, rtol=1e-8, atol=1e-10)
+    large = space.up(small, wide)
+    np.testing.assert_allclose(space.down(large, wide), small, rtol=1e-8, atol=1e-10)
     values, slopes = [], []
     for network, theta, data in ((wide, large, rows), (narrow, small, narrow_rows)):
         slope = np.empty(network.size)
@@ -154,7 +153,7 @@ def test_network_of_the_row_space_is_the_network(sharing, gate, layout, rng):
         slopes.append(slope)
     assert values[0] == pytest.approx(values[1], rel=1e-10)
     scale = np.abs(slopes[0]).max()
-    np.testing.assert_allclose(space.up(slopes[1], narrow, wide), slopes[0], atol=1e-9 * scale)
+    np.testing.assert_allclose(space.up(slopes[1], wide), slopes[0], atol=1e-9 * scale)
     X, Z, codes = rows.X, space.Z, rows.codes
     np.testing.assert_allclose(wide.predict(large, X, codes), narrow.predict(small, Z, codes), rtol=1e-8)
 
@@ -189,7 +188,7 @@ def test_more_features_than_rows(kind):
 def test_partial_fit_keeps_the_strengths_of_a_fit(p):
     X, Y = np.random.default_rng(0).normal(size=(60, p)), problem(n=60)[1]
     Y /= Y.std(axis=0)
-    net = model(alpha="auto", check_transfer=False).fit(X, Y)
+    net = model(alpha="auto", max_iter=400).fit(X, Y)
     names = "alpha_", "head_alpha_", "intercept_alpha_"
     before = [getattr(net, name) for name in names]
     assert before[2] > 0
@@ -227,11 +226,11 @@ def stacked(X, Y):
     return X[rows], Y[rows, tasks], tasks
 
 
-@pytest.mark.parametrize(("sharing", "gate"), SHARING)
-def test_ways_of_giving_tasks_agree(sharing, gate):
+@pytest.mark.parametrize("sharing", SHARING)
+def test_ways_of_giving_tasks_agree(sharing):
     X, Y = problem()
     Y[np.random.default_rng(1).random(Y.shape) < 0.3] = np.nan
-    parameters = {"sharing": sharing, "gate": gate, "max_iter": 15}
+    parameters = {"sharing": sharing, "max_iter": 15}
     expected = model(**parameters).fit(X, Y).predict(X)
     Xs, ys, tasks = stacked(X, Y)
     one = model(**parameters).fit(Xs, ys, tasks=tasks)
@@ -269,13 +268,7 @@ def test_weights_are_repetitions(sharing):
 def test_sparse_equals_dense(sharing, solver):
     X, Y = problem()
     X[np.random.default_rng(2).random(X.shape) < 0.5] = 0.0
-    parameters = {
-        "sharing": sharing,
-        "gate": "input",
-        "solver": solver,
-        "max_iter": 10,
-        "early_stopping": False,
-    }
+    parameters = {"sharing": sharing, "solver": solver, "max_iter": 10, "early_stopping": False}
     one = model(**parameters).fit(X, Y)
     two = model(**parameters).fit(sparse.csc_matrix(X), Y)
     np.testing.assert_allclose(two.predict(sparse.csr_matrix(X)), one.predict(X), rtol=1e-6, atol=1e-6)
@@ -322,8 +315,9 @@ def test_single_precision_stays_single():
 
 def test_alpha_is_chosen_on_held_out_rows():
     X, Y = problem(n=45, noise=0.5)
-    fitted = model(alpha="auto", max_iter=100).fit(X, Y)
-    assert fitted.alpha_ == max(fitted.alpha_scores_, key=fitted.alpha_scores_.get)
+    fitted = model(alpha="auto", max_iter=400).fit(X, Y)
+    top = max(fitted.alpha_scores_.values())  # those within 2 % count as equal
+    assert fitted.alpha_scores_[fitted.alpha_] >= top - 0.02 * abs(top)
     X_new, Y_new = problem(n=500, noise=0.0)
     assert fitted.score(X_new, Y_new) > model(alpha=1e-4, max_iter=100).fit(X, Y).score(X_new, Y_new)
 
@@ -377,18 +371,14 @@ def test_leaving_the_numbers_is_an_error(solver, rate):
         assert not hasattr(net, "coefs_")
 
 
-def test_callback_sees_and_stops_the_training():
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("budget", [1, 7, 60])
+def test_max_iter_is_that_of_the_whole_fit(budget, solver):
     X, Y = problem()
-    seen = []
-    fitted = model(callback=lambda *args: seen.append(args) or len(seen) == 5).fit(X, Y)
-    assert fitted.n_iter_ == 5 and [number for number, _, _ in seen] == [1, 2, 3, 4, 5]
-    np.testing.assert_allclose([loss for _, loss, _ in seen], fitted.loss_curve_)
-
-
-def test_callback_ends_the_search_too():
-    X, Y = problem()
-    fitted = model(callback=lambda *args: True, alpha="auto").fit(X, Y)
-    assert len(fitted.alpha_scores_) == 1 and len(fitted.loss_curve_) == 1
+    for weight in ("size", "uncertainty", "dynamic"):
+        for alpha in (0.05, "auto"):
+            net = model(max_iter=budget, solver=solver, alpha=alpha, task_weight=weight).fit(X, Y)
+            assert net.n_iter_ <= budget + 3 and np.isfinite(net.predict(X)).all()
 
 
 def test_callbacks_of_scikit_learn():
@@ -417,6 +407,8 @@ def test_callbacks_of_scikit_learn():
             pass
 
     assert model().set_callbacks(Stop()).fit(X, Y).n_iter_ == 3
+    searched = model(alpha="auto", max_iter=200).set_callbacks(Stop()).fit(X, Y)  # ends the search too
+    assert len(searched.alpha_scores_) == 1 and len(searched.loss_curve_) == 1
 
 
 def test_warm_start_goes_on():
@@ -431,13 +423,9 @@ def test_partial_fit_knows_classes_that_come_later():
     three = np.digitize(Y[:, 0], np.quantile(Y[:, 0], [0.3, 0.6])).astype(float)
     few = three < 2  # the third class is not in the first rows
     both = np.column_stack([three, Y[:, 1]])
-    kinds = {"losses": {0: "log_loss", 1: "squared_error"}}
-    net = model(MultiTaskMLP, **kinds).partial_fit(X[few], both[few], {0: [0, 1, 2]})
-    assert net.partial_fit(X, both).predict_proba(X)[0].shape == (90, 3)
+    net = model(MultiTaskMLP, losses={0: "log_loss", 1: "squared_error"}).partial_fit(X[few], both[few])
     with pytest.raises(ValueError, match=r"class\(es\) \[2.0\]"):
-        model(MultiTaskMLP, **kinds).partial_fit(X[few], both[few]).partial_fit(X, both)
-    with pytest.raises(ValueError, match=r"classes must be a mapping .*unknown tasks: \['a'\]"):
-        model(MultiTaskMLP, **kinds).partial_fit(X, both, {"a": [0, 1]})
+        net.partial_fit(X, both)
     labels = np.column_stack([three, Y[:, 1] > 5])
     net = model(MultiTaskMLPClassifier).partial_fit(X[few], labels[few], [[0, 1, 2], [0, 1]])
     assert [len(classes) for classes in net.partial_fit(X, labels).classes_] == [3, 2]
@@ -529,35 +517,12 @@ def test_serves_as_a_step_before_any_estimator():
     np.testing.assert_allclose(eta * net._scale_ + net._center_, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("gate", ["task", "input"])
-def test_attention_is_a_distribution_per_task(gate):
+def test_attention_is_a_distribution_per_task():
     X, Y = problem()
     for args in ((X, Y, None), stacked(X, Y)):
-        net = model(sharing="attention", gate=gate, n_experts=3).fit(args[0], args[1], tasks=args[2])
+        net = model(sharing="attention", n_experts=3).fit(args[0], args[1], tasks=args[2])
         assert net.attention_.shape == (3, 3) and net.transform(X).shape == (90, 15)
         np.testing.assert_allclose(net.attention_.sum(axis=1), 1.0)
-
-
-def test_check_names_the_tasks_that_sharing_hurts():
-    """Tasks that are made alike by force, though one is the opposite of the others."""
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        X, tasks = rng.normal(size=(480, 6)), np.repeat(["one", "odd", "two"], 160)
-        y = np.tanh(2 * X[:, 0]) * np.where(tasks == "odd", -1, 1) + 0.05 * rng.normal(size=480)
-        with pytest.warns(UserWarning, match=r"sharing hurts the task\(s\) \['odd', 'one', 'two'\]"):
-            net = model(alpha="auto", sharing="soft", coupling=1e4, max_iter=100).fit(X, y, tasks=tasks)
-        assert net.task_gain_.shape == (3,) and net.task_gain_.argmin() == 0 and net.task_gain_[0] < -5
-
-
-def test_check_is_silent_about_tasks_that_share_their_features():
-    rng = np.random.default_rng(0)
-    X, tasks = rng.normal(size=(360, 6)), np.repeat(np.arange(12), 30)
-    H = np.tanh(X @ rng.normal(size=(6, 3)))
-    y = (H * rng.normal(size=(12, 3))[tasks]).sum(axis=1) + 0.1 * rng.normal(size=360)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        net = model(check_transfer=True, alpha="auto", max_iter=100).fit(X, y, tasks=tasks)
-    assert np.mean(net.task_gain_ > 0) > 0.7
 
 
 def random_intercepts(rng, between, n=8, n_tasks=60):
@@ -573,7 +538,7 @@ def test_offsets_are_pooled_as_random_intercepts():
         pulls, factors = [], []
         for seed in range(4):
             X, y, tasks, _ = random_intercepts(np.random.default_rng(seed), between)
-            net = MultiTaskMLPRegressor(random_state=0, check_transfer=False).fit(X, y, tasks=tasks)
+            net = MultiTaskMLPRegressor(random_state=0).fit(X, y, tasks=tasks)
             pulls.append(net.intercept_alpha_)
             factors.append(net.head_alpha_ / net.alpha_)
         assert np.median(factors) >= 10  # the tasks have the same slopes
@@ -588,7 +553,7 @@ def test_pooling_improves_small_tasks_of_one_kind():
         new = np.random.default_rng(9).normal(size=(2000, 3))
         which = np.random.default_rng(8).integers(60, size=2000)
         truth = 7 + new[:, 0] + means[which]
-        quick = {"random_state": 0, "check_transfer": False}
+        quick = {"random_state": 0}
         nets = [MultiTaskMLPRegressor(**quick, **p) for p in ({}, {"intercept_alpha": 0.0})]
         errors.append(
             [np.mean((n.fit(X, y, tasks=tasks).predict(new, tasks=which) - truth) ** 2) for n in nets]
@@ -636,7 +601,6 @@ def test_pickle_and_clone():
         ({"activation": "sine"}, "activation"),
         ({"sharing": "none"}, "sharing"),
         ({"n_experts": 0}, "n_experts"),
-        ({"gate": "rows"}, "gate"),
         ({"coupling": -1.0}, "coupling"),
         ({"alpha": -1.0}, "alpha"),
         ({"alpha": "best"}, "alpha"),

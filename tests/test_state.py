@@ -150,8 +150,8 @@ def test_an_interrupted_partial_fit_changes_nothing(name):
 
 def test_a_fit_leaves_nothing_of_the_fit_before():
     net = skmtl.MultiTaskMLPRegressor(
-        hidden_layer_sizes=(3,), sharing="attention", check_transfer=True, max_iter=5, random_state=0
+        hidden_layer_sizes=(3,), sharing="attention", max_iter=5, random_state=0
     )
-    quietly(net.fit, **arguments(net, 0)).set_params(sharing="hard", check_transfer=False)
+    quietly(net.fit, **arguments(net, 0)).set_params(sharing="hard")
     again = quietly(net.fit, **arguments(net, 1))
     assert vars(again).keys() == vars(quietly(clone(net).fit, **arguments(net, 1))).keys()

@@ -333,7 +333,7 @@ class PathSearchCV(BaseSearchCV):
         run.look_for_moments(splits, self.scoring)
         candidates, paths = self._candidates(run, name)
         out = self._evaluate(run, candidates, paths, splits)
-        self._choose(candidates, splits, out, metric, name)
+        self._choose(run, candidates, splits, out, metric, name)
         for _ in range(MOST_DECADES if self.grow else 0):
             if self._edge is None:
                 break
@@ -341,7 +341,7 @@ class PathSearchCV(BaseSearchCV):
             new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
             out += self._evaluate(run, new, [range(len(new))], splits)
             candidates += new
-            self._choose(candidates, splits, out, metric, name)
+            self._choose(run, candidates, splits, out, metric, name)
 
     def _evaluate(self, run, candidates, paths, splits):
         """Results by candidate and split, in one list as `GridSearchCV` makes it."""
@@ -368,7 +368,7 @@ class PathSearchCV(BaseSearchCV):
             _insert_error_scores(out, self.error_score)
         return out
 
-    def _choose(self, candidates, splits, out, metric, name):
+    def _choose(self, run, candidates, splits, out, metric, name):
         """Set what is known of the candidates and which is the best."""
         first = out[0]["test_scores"]
         self.n_splits_, self.multimetric_ = len(splits), isinstance(first, dict)
@@ -381,6 +381,9 @@ class PathSearchCV(BaseSearchCV):
             return
         scores = results.get(f"mean_test_{metric}")  # None: a callable chooses among several metrics
         if scores is not None and not np.isfinite(scores).any():
+            clone(run.estimator).set_params(**candidates[0]).fit(
+                run.X, run.y, **run.fit_params
+            )  # says what is wrong
             refuse_scores(
                 self.scoring, metric, [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
             )

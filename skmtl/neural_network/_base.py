@@ -1,20 +1,14 @@
 """What the estimators share: parameters, reading of rows, fit, the linear predictor, transform."""
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -25,38 +19,31 @@ from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
 from ..linear_model._model import LinearModel
-from ..losses import Poisson
-from ..metrics import score_predictions
-from ._callbacks import CallbackSupportMixin
+from ..losses import Multinomial, Poisson, RootSquaredError
 from ._network import ACTIVATIONS, Network, Rows
-from ._training import (
-    LBFGS_ROWS,
-    WIDE_ROWS,
-    Adam,
-    RowSpace,
-    Training,
-    batch_rows,
-    comparable,
-    epoch,
-    first_weights,
-    merged,
-    normalised,
-    solver_for,
-)
-from ._transfer import gains
+from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged
 from ._units import Units, as_floats
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # before 1.9
+
+    class CallbackSupportMixin:
+        """In its place: nobody is told, and nobody asks to stop."""
+
+        _init_callback_context = subcontext = lambda self, **_: self
+        call_on_fit_task_begin = call_on_fit_task_end = lambda self, **_: False
+
 
 PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
     activation : {"relu", "tanh", "logistic"}, default="relu"
         Activation of the layers.
     sharing : {"hard", "attention", "soft"}, default="hard"
-        "hard": one trunk for all tasks and one linear head per task. "attention": `n_experts` trunks, of
-        which every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
+        "hard": one trunk for all tasks, one linear head for each. "attention": `n_experts` trunks, of which
+        every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
     n_experts : int, default=4
         Trunks with ``sharing="attention"``.
-    gate : {"task", "input"}, default="task"
-        Attention weights: constant per task, softmax(g_t), or softmax(g_t + U x), which depend on x.
     coupling : float, default=1.0
         Strength of ``coupling/2 sum_t ||theta_t - mean(theta)||^2`` with ``sharing="soft"``. Tasks of
         different kinds couple their trunks only.
@@ -64,13 +51,12 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Strength of ``head_alpha/2 sum_t ||v_t - mean(v)||^2``, for tasks of one kind and not with
         ``sharing="soft"``. "auto": chosen with `alpha` where that is "auto", else as `alpha`.
     intercept_alpha : float or "auto", default="auto"
-        Partial pooling of the offsets, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``; if not zero,
-        the targets of all tasks are standardised alike. "auto": for squared-error and Huber targets with
-        about the same variance in all tasks, the ratio of the variances within and between tasks of
-        what the trunk leaves (random intercepts); otherwise 0.
+        Adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``; if not zero, the targets of all tasks are
+        standardised alike. "auto": where they have about the same variance in all tasks, the ratio of the
+        variances within and between tasks of what the trunk leaves (random intercepts); otherwise 0.
     alpha : float or "auto", default="auto"
         Strength of the squared norm of all weights. "auto": the best on held-out rows along a path of
-        rising strengths, each started at the solution before; then goes on with all rows.
+        rising strengths; then goes on with all rows.
     task_weight : {"size", "equal", "uncertainty", "dynamic"} or mapping {task: weight}, default="size"
         Emphasis c_t of the tasks, of mean one. "size": each label counts the same; "equal": each task;
         "uncertainty": those of "size" divided by the held-out loss of a first training; "dynamic":
@@ -81,8 +67,8 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Rows of a minibatch of Adam; "auto": 200.
     learning_rate_init : float, default=0.001
         Step of Adam.
-    max_iter : int, default=200
-        Limit of epochs of Adam, of iterations of L-BFGS.
+    max_iter : int, default=600
+        Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any.
     tol : float, default=1e-4
         Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
         ``tol/100`` or the objective falls by less than ``1e-4 tol`` of itself.
@@ -90,34 +76,47 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
         Whether to stop, and take the best parameters, by the loss on held-out rows; "auto": with Adam.
     validation_fraction : float, default=0.2
         Part of the rows of every task to hold out where that is needed: for `alpha="auto"`, early
-        stopping, learned task weights, `check_transfer`. Equal rows are never separated (up to 5000 rows).
+        stopping, learned task weights. Equal rows are never separated (up to 5000 rows).
     n_iter_no_change : int, default=10
-        Epochs without improvement before stopping; five iterations of L-BFGS count as one.
-    check_transfer : bool or "auto", default="auto"
-        Whether to compare every task with a network of its own on the held-out rows (`task_gain_`), and
-        warn of tasks that sharing hurts (gain below -0.05, signed-rank test at 5 % in each). All own
-        networks are trained at once, at about the price of one more fit with ``sharing="soft"``. "auto":
-        with several tasks, ``alpha="auto"`` and L-BFGS.
+        Epochs without improvement before stopping, a third in the search; five iterations of L-BFGS are one.
     task_column : str or int, optional
         Column of X that holds the task, by name or position; then no `tasks` argument is needed.
     handle_unknown : {"error", "average"}, default="error"
-        What to do at predict with a task not seen in fit; "average": the mean over tasks of their
-        predictors.
+        What to predict for a task not seen in fit; "average": the mean of the predictors of all tasks.
     warm_start : bool, default=False
         Start from the previous solution if it has the same shape.
     random_state : int, RandomState instance or None, default=None
         Of the initial weights, the hold-out and the minibatches.
-    callback : callable, optional
-        Called as ``callback(iteration, loss, score)`` after every epoch (iteration of L-BFGS), with the
-        held-out score or minus the loss; a true result ends the training. From scikit-learn 1.9 on,
-        ``set_callbacks`` takes its callbacks, such as ``sklearn.callback.ProgressBar()``.
     verbose : int, default=0
-        Print the loss while training."""
+        Print the loss while training. Callbacks of scikit-learn (1.9 on) see every epoch, and may end it."""
 
-ATTRIBUTES = """coefs_ : dict of {str: ndarray}
+COUNT = Interval(Integral, 1, None, closed="left")
+STRENGTH = Interval(Real, 0, None, closed="left")
+AUTO = StrOptions({"auto"})
+
+
+def estimator(cls):
+    """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
+    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
+    cls._parameter_constraints = {one.name: list(one.type.__metadata__) for one in fields(cls)}
+    cls.__init__.__annotations__ |= {one.name: one.type.__origin__ for one in fields(cls)}
+    attributes = MLP.__doc__.partition("----------\n    ")[2].rstrip()
+    cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", attributes)
+    return cls
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MLP(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
+):
+    """What the three share; a subclass encodes targets and states losses.
+
+    Attributes
+    ----------
+    coefs_ : dict of {str: ndarray}
         All parameters by name: ``W0``, ``b0``, ... of the trunks, of shapes (n_trunks, width below, width)
         and (n_trunks, 1, width), ``heads`` (n_tasks, n_outputs, width), ``offsets`` (n_tasks, n_outputs),
-        and for attention ``gates`` (n_tasks, n_experts), ``gate_slopes`` (n_features, n_experts).
+        and for attention ``gates`` (n_tasks, n_experts).
         They act on columns of X that are scaled where absolute values go beyond 100 or stay below 1/30,
         and shifted where they are far from zero compared with their range.
     tasks_ : ndarray of shape (n_tasks,)
@@ -135,11 +134,7 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
     task_weight_ : ndarray of shape (n_tasks,)
         Emphasis c_t used, of mean one.
     attention_ : ndarray of shape (n_tasks, n_experts)
-        Weights of the experts in every task, with ``gate="input"`` their mean over the rows of fit; only
-        with ``sharing="attention"``.
-    task_gain_ : ndarray of shape (n_tasks,)
-        1 - held-out loss / that of the task's own network; negative where sharing hurts, NaN without
-        held-out rows. Only with `check_transfer`.
+        Weights of the experts in every task, softmax of the gates; only with ``sharing="attention"``.
     n_iter_ : int
         Epochs of Adam or iterations of L-BFGS, those of the search for alpha included.
     loss_ : float
@@ -151,74 +146,31 @@ ATTRIBUTES = """coefs_ : dict of {str: ndarray}
     n_features_in_ : int
         Number of columns of X, task column included.
     feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if X has string names."""
+        Names of the columns of X, if X has string names.
+    """
 
-
-def estimator(cls):
-    """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
-    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
-    cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", ATTRIBUTES)
-    return cls
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class MLP(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
-):
-    """What the three share; a subclass encodes targets and states losses."""
-
-    hidden_layer_sizes: Any = (64, 32)
-    activation: str = "relu"
-    sharing: str = "hard"
-    n_experts: int = 4
-    gate: str = "task"
-    coupling: float = 1.0
-    head_alpha: Any = "auto"
-    intercept_alpha: Any = "auto"
-    alpha: Any = "auto"
-    task_weight: Any = "size"
-    solver: str = "auto"
-    batch_size: Any = "auto"
-    learning_rate_init: float = 1e-3
-    max_iter: int = 200
-    tol: float = 1e-4
-    early_stopping: Any = "auto"
-    validation_fraction: float = 0.2
-    n_iter_no_change: int = 10
-    check_transfer: Any = "auto"
-    task_column: str | int | None = None
-    handle_unknown: str = "error"
-    warm_start: bool = False
-    random_state: Any = None
-    callback: Any = None
-    verbose: int = 0
-
-    _parameter_constraints = {
-        **TaskInputMixin._parameter_constraints,
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "sharing": [StrOptions({"hard", "attention", "soft"})],
-        "n_experts": [Interval(Integral, 1, None, closed="left")],
-        "gate": [StrOptions({"task", "input"})],
-        "coupling": [Interval(Real, 0, None, closed="left")],
-        "head_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "intercept_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "task_weight": [StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping],
-        "solver": [StrOptions({"auto", "lbfgs", "adam"})],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "check_transfer": ["boolean", StrOptions({"auto"})],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "callback": [None, Callable],
-        "verbose": ["verbose"],
-    }
+    hidden_layer_sizes: Annotated[Any, "array-like", COUNT] = (64, 32)
+    activation: Annotated[str, StrOptions(set(ACTIVATIONS))] = "relu"
+    sharing: Annotated[str, StrOptions({"hard", "attention", "soft"})] = "hard"
+    n_experts: Annotated[int, COUNT] = 4
+    coupling: Annotated[float, STRENGTH] = 1.0
+    head_alpha: Annotated[Any, AUTO, STRENGTH] = "auto"
+    intercept_alpha: Annotated[Any, AUTO, STRENGTH] = "auto"
+    alpha: Annotated[Any, AUTO, STRENGTH] = "auto"
+    task_weight: Annotated[Any, StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping] = "size"
+    solver: Annotated[str, StrOptions({"auto", "lbfgs", "adam"})] = "auto"
+    batch_size: Annotated[Any, AUTO, COUNT] = "auto"
+    learning_rate_init: Annotated[float, Interval(Real, 0, None, closed="neither")] = 1e-3
+    max_iter: Annotated[int, COUNT] = 600
+    tol: Annotated[float, STRENGTH] = 1e-4
+    early_stopping: Annotated[Any, "boolean", AUTO] = "auto"
+    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.2
+    n_iter_no_change: Annotated[int, COUNT, Options(Real, {np.inf})] = 10
+    task_column: Annotated[str | int | None, None, str, Integral] = None
+    handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
+    warm_start: Annotated[bool, "boolean"] = False
+    random_state: Annotated[Any, "random_state"] = None
+    verbose: Annotated[int, "verbose"] = 0
 
     _check_features = LinearModel._check_features
     _units_ = None  # in networks of version 0.1.0 as well
@@ -261,86 +213,57 @@ class MLP(
         inputs["metadata"] = {name: value for name, value in inputs["metadata"].items() if value is not None}
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, **inputs)
-        rng, row_rng = self._generators()
-        rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng)
-        before = getattr(self, "_theta_", None) if self.warm_start else None
-        network = self._network_ = self._make_network(rows)
-        theta = network.start(rng, self._first_offsets(rows), solver_for(self, rows))
-        if before is not None and before.shape == theta.shape:
-            theta = before.astype(theta.dtype)
-        pools = common and self.intercept_alpha == "auto"
-        all_rows, up = rows, None
-        if self._is_wide(rows):
-            space = RowSpace(rows.X)
-            rows = replace(rows, X=space.Z)
-            network = self._make_network(rows)
-            theta = space.down(theta, self._network_, network)
-            up = partial(space.up, narrow=network, wide=self._network_)
-        after = self._after_epoch(context, inputs, up)
-        training = Training(network, rows, mass, self.tasks_, self, rng, pools, after).run(theta)
-        for strength in ("head_alpha", "intercept_alpha"):
-            setattr(self._network_, strength, getattr(network, strength))
-        self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-        self._store(training.theta if up is None else up(training.theta), all_rows)
-        self.task_weight_, self.n_iter_ = training.emphasis, training.n_iter
-        self.loss_curve_, self.validation_scores_ = training.progress.curve, training.progress.scores
-        self._adam_ = None
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-        if training.checks:
-            self._compare_with_own_networks(training)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
-        return self
 
-    def _is_wide(self, rows):
-        """Whether to train on the row space of X."""
-        small = 2 * len(rows) < rows.X.shape[1] and len(rows) <= WIDE_ROWS
-        return small and self.solver != "adam" and self.alpha != 0
-
-    def _after_epoch(self, context, inputs, up):
-        """What to call after every epoch; true once a callback has asked to stop."""
-        stopped = False
-
-        def after(iteration, loss, score, theta):
-            nonlocal stopped
-            stopped |= self.callback is not None and bool(self.callback(iteration, loss, score))
+        def after(theta):
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self, **inputs)
-            stopped |= epoch.call_on_fit_task_end(
-                estimator=self,
-                reconstruction_attributes=lambda: {"_theta_": theta if up is None else up(theta)},
-                **inputs,
-            )
-            return stopped
+            state = {"reconstruction_attributes": lambda: {"_theta_": theta()}}
+            return epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
 
-        return after
+        rng, row_rng = self._generators()
+        rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng)
+        before = getattr(self, "_theta_", None) if self.warm_start else None
+        self._network_ = self._make_network(rows.X)
+        training = Training(self, rows, mass, rng, pools, after)
+        theta = self._start(rows, rng, training.solver)
+        if before is not None and before.shape == theta.shape:
+            theta = before.astype(theta.dtype)
+        theta, progress = training.run(theta)
+        self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
+        self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
+        self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self._store(theta)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
+        return self
 
     def _generators(self):
         """For parameters and training, and for the order of rows: the same start whatever the layout."""
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
     def _read(self, X, y, tasks, sample_weight, rng, classes=None):
-        """Rows for the network, with standardised targets; weights of the tasks; whether units are common."""
+        """Rows for the network, with standardised targets; weights of tasks; whether offsets are pooled."""
         X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = as_floats(self._check_features(X, dtype="numeric"))
         refuse_size((X.shape[1],), "a weight for every column")
-        codes = None if tasks is None else find_tasks(tasks, self.tasks_)
         if classes is None:
             numbers = self._encode(y, tasks, sample_weight)
         else:
             self._take_classes(classes)
-            numbers = self._recode(y, codes)
-        X, y, weight, codes = self._rows_that_count(X, check_numeric_target(numbers), tasks, sample_weight)
-        self._units_ = Units.of(X)
-        X = X if self._units_ is None else self._units_.apply(X)
-        if codes is not None and self.n_tasks_ == 1:
-            y, weight, codes = y[:, None], weight[:, None], None
-        if len(y) <= LBFGS_ROWS:
-            X, y, weight, codes = merged(X, y, weight, codes, rng)
-        rows = self._arranged(X, y, weight, codes)
-        mass = rows.task_sums(np.ones_like(rows.y), self.n_tasks_)
-        rows = normalised(rows, self.n_tasks_)
+            numbers = self._recode(y, None if tasks is None else find_tasks(tasks, self.tasks_))
+        numbers = numbers[:, None] if self._layout_ == "single" else numbers
+        place = np.arange(len(y), dtype=np.float64)[:, None]
+        data = task_data(place, check_numeric_target(numbers), tasks, sample_weight, None, self.tasks_)
+        weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
+        codes = None if tasks is None else data.spread(np.arange(self.n_tasks_))
+        rows = Rows(X[data.X[:, 0].astype(np.intp)], data.y, weight, codes, self.n_tasks_)
+        rows = rows.take(np.flatnonzero(weight.reshape(len(rows), -1).any(axis=1)))
+        self._units_ = Units.of(rows.X)
+        rows = rows if self._units_ is None else replace(rows, X=self._units_.apply(rows.X))
+        rows = merged(rows, rng) if len(rows) <= LBFGS_ROWS else rows
+        mass, rows = rows.task_sums(1.0), rows.normalised()
         self._center_, self._scale_, common = self._standards(rows, mass)
-        return self._standardised(rows), mass, common
+        return self._standardised(rows), mass, common and self.intercept_alpha == "auto"
 
     def _read_more(self, X, y, tasks, sample_weight):
         """Rows for the network fitted before."""
@@ -348,78 +271,43 @@ class MLP(
         y = self._check_target(y, has_rows_of_tasks=codes is not None)
         check_consistent_length(X, y)
         if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
-            raise ValueError(
-                f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) of the first call."
-            )
-        sample_weight = check_sample_weight(sample_weight, y.shape)
-        weight = (
-            np.ones(y.shape) if sample_weight is None else sample_weight.reshape(len(y), *[-1] * (y.ndim - 1))
-        )
-        missing = missing_labels(y)
+            raise ValueError(f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) seen first.")
+        weight = check_sample_weight(sample_weight, y.shape)
+        weight = np.ones(len(y)) if weight is None else weight
         numbers = check_numeric_target(self._recode(y, codes))
-        weight = np.where(missing, 0.0, weight)
-        codes = np.zeros(len(y), dtype=np.intp) if codes is None and y.ndim == 1 else codes
-        rows = self._arranged(self._inputs(X), np.where(missing, 0.0, numbers), weight, codes)
-        return self._standardised(normalised(rows, self.n_tasks_))
-
-    def _arranged(self, X, y, weight, codes):
-        """Rows sorted by task; those of a single task as a column."""
+        weight = np.where(missing_labels(y), 0.0, weight if weight.ndim == y.ndim else weight[:, None])
         if codes is None:
-            return Rows(X, y, weight)
-        if self.n_tasks_ == 1:
-            return Rows(X, y[:, None], weight[:, None])
-        order = np.argsort(codes, kind="stable")
-        return Rows(X[order], y[order], weight[order], codes[order])
+            weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
+        rows = Rows(self._inputs(X), np.where(weight > 0, numbers, 0.0), weight, codes, self.n_tasks_)
+        rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
+        return self._standardised(rows.normalised())
 
     def _standardised(self, rows):
         """The rows with targets in the units of the network, in its precision."""
-        center, scale = self._center_, self._scale_
-        if rows.codes is not None:
-            center, scale = center[rows.codes], scale[rows.codes]
-        y = np.where(rows.weight > 0, (rows.y - center) / scale, 0.0)
-        return Rows(rows.X, y.astype(rows.X.dtype), rows.weight.astype(rows.X.dtype), rows.codes)
+        y = (rows.y - rows.spread(self._center_)) / rows.spread(self._scale_)
+        y, dtype = np.where(rows.weight > 0, y, 0.0), rows.X.dtype
+        return replace(rows, y=y.astype(dtype), weight=rows.weight.astype(dtype))
 
     def _recode(self, y, codes):
         """Targets as numbers by the known classes; NaN where missing."""
-        out = np.full(y.shape, np.nan)
-        used = ~missing_labels(y)
-        for t in range(self.n_tasks_):
-            at = used if codes is None else used & (codes == t)
-            if y.ndim == 2:
-                at = (used[:, t], t)
-            labels, classes = plain_labels(y[at]), self._classes_of(t)
+        out, used = np.full(y.shape, np.nan), ~missing_labels(y)
+        of_task = np.arange(self.n_tasks_) if y.ndim == 2 else np.zeros(1) if codes is None else codes
+        known = getattr(self, "classes_", None)  # of all tasks, or one after the other
+        known = [known.get(label) for label in self.tasks_.tolist()] if isinstance(known, Mapping) else known
+        for t, loss in enumerate(self._losses()):
+            at, classes = used & (of_task == t), known[t] if isinstance(known, list) else known
+            labels = plain_labels(y[at])
             if classes is None:
-                self._losses()[t].check(labels.astype(np.float64))
-                out[at] = labels
-                continue
-            unknown = np.setdiff1d(labels, classes)
-            if len(unknown):
-                raise ValueError(
-                    f"y holds the class(es) {unknown.tolist()[:5]}, not among {classes.tolist()[:10]}."
-                )
-            out[at] = np.searchsorted(classes, labels)
+                loss.check(labels.astype(np.float64))
+            elif unknown := np.setdiff1d(labels, classes).tolist():
+                raise ValueError(f"y holds the class(es) {unknown[:5]}, not among {classes.tolist()[:10]}.")
+            out[at] = labels if classes is None else np.searchsorted(classes, labels)
         return out
-
-    def _classes_of(self, t):
-        """Class labels of a task, None for regression."""
-        return None
 
     def _inputs(self, X):
         """X in the units and the precision of the fitted network."""
         X = as_floats(self._check_features(X, dtype="numeric"))
         return (X if self._units_ is None else self._units_.apply(X)).astype(self._network_.dtype, copy=False)
-
-    def _rows_that_count(self, X, y, tasks, sample_weight):
-        """X, y, weights and positions of tasks without the rows of weight zero."""
-        place = np.arange(len(y), dtype=np.float64)[:, None]
-        data = task_data(place, y, tasks, sample_weight, None, self.tasks_)
-        if y.ndim == 2:
-            weight = np.array(np.broadcast_to(data.row_weight, y.shape))
-            some = weight.any(axis=1)
-            keep = slice(None) if some.all() else np.flatnonzero(some)
-            return X[keep], data.y[keep], weight[keep], None
-        keep = data.X[:, 0].astype(np.intp)
-        return X[keep], data.y, data.row_weight, data.spread(np.arange(self.n_tasks_))
 
     def _standards(self, rows, mass):
         """Location and scale of the targets of every task, and whether they are the same for all.
@@ -427,112 +315,94 @@ class MLP(
         0 and 1 unless the loss translates; common if offsets are to be compared.
         """
         moves = np.array([loss.translates for loss in self._losses()])
-        center, variance = rows.task_moments(rows.y, self.n_tasks_)
+        center, variance = rows.task_moments(rows.y)
         pooled = comparable(variance, mass) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
         common = bool(moves.all() and pooled)
         if common:
-            center = np.full(self.n_tasks_, np.average(center, weights=mass))
-            variance = np.full(self.n_tasks_, np.average(variance, weights=mass))
+            center, variance = (np.full_like(v, np.average(v, weights=mass)) for v in (center, variance))
         scale, tiny = np.sqrt(variance), 10 * np.finfo(np.float64).eps * np.abs(center)
         return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
-    def _first_offsets(self, rows):
-        """Predictors of every task to start from: the log of the mean for counts, else zero."""
+    def _start(self, rows, rng, solver):
+        """Random parameters; the offset of counts is the log of their mean."""
         counts = np.array([isinstance(loss, Poisson) for loss in self._losses()])
-        mean = rows.task_sums(rows.y, self.n_tasks_)
-        first = np.where(counts, np.log(np.where(counts, np.maximum(mean, 1e-3), 1.0)), 0.0)
-        out = np.zeros((self.n_tasks_, self._n_outputs))
-        out[:, 0] = first
-        return out
+        offsets = np.zeros((self.n_tasks_, self._n_outputs))
+        offsets[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
+        return self._network_.start(rng, offsets, solver)
 
     def _losses(self):
-        """The loss of every task."""
+        """The loss of every task; a column of one class alone has two."""
         loss = self._loss()
-        return loss if isinstance(loss, list) else [loss] * self.n_tasks_
+        each = loss if isinstance(loss, list) else [loss] * self.n_tasks_
+        if any(isinstance(one, RootSquaredError) for one in each):
+            raise ValueError("loss 'root_squared_error' is of all rows of a task; expected one of a row.")
+        return [Multinomial(2) if one == Multinomial(1) else one for one in each]
 
-    @property
-    def _n_outputs(self):
-        """Linear predictors per task."""
-        return max(loss.n_outputs for loss in self._losses())
+    # predictors per task
+    _n_outputs = property(lambda self: max(loss.n_outputs for loss in self._losses()))
 
-    def _make_network(self, rows, sharing=None):
+    def _make_network(self, X):
         hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
-            raise ValueError(
-                f"hidden_layer_sizes must hold one positive integer or more; got {self.hidden_layer_sizes!r}."
-            )
-        network = Network(
-            rows.X.shape[1],
-            self._losses(),
-            hidden=hidden,
-            activation=self.activation,
-            sharing=sharing or self.sharing,
-            n_experts=self.n_experts,
-            gate=self.gate,
-            coupling=0.0 if sharing else self.coupling,
-            dtype=rows.X.dtype,
-        )
-        if sharing is None:
-            network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
-            network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
+            raise ValueError(f"hidden_layer_sizes must hold positive integers, one or more; got {hidden}.")
+        options = {name: getattr(self, name) for name in ("activation", "sharing", "n_experts", "coupling")}
+        network = Network(X.shape[1], self._losses(), hidden=hidden, dtype=X.dtype, **options)
+        network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
+        network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
         return network
 
-    def _store(self, theta, rows):
+    def _store(self, theta):
         """Fitted parameters, and the strengths of the network."""
         network = self._network_
         self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
         self.intercept_alpha_ = network.intercept_alpha
-        self._theta_ = theta
-        self.coefs_ = dict(self._network_.views(theta))
+        self._theta_, self.coefs_ = theta, dict(network.views(theta))
         self._n_features_out = self.coefs_["heads"].shape[2]
         if self.sharing == "attention":
             self._n_features_out *= self.n_experts
-            self.attention_ = self._network_.mean_attention(theta, rows)
+            self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
-    def _compare_with_own_networks(self, training):
-        """Set `task_gain_` and warn of the tasks that sharing hurts."""
-        own = self._make_network(training.rows, "soft")
-        self.task_gain_, hurt = gains(training, own)
-        if hurt.any():
-            warnings.warn(
-                f"sharing hurts the task(s) {self.tasks_[hurt].tolist()}: on held-out rows a network of "
-                "their own does better. Leave them out, or let every task choose (sharing='attention' or a "
-                "smaller coupling with sharing='soft').",
-                UserWarning,
-                stacklevel=3,
-            )
+    def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Train one more epoch of Adam on some rows.
+
+        The first call must hold every task and class; it sets the location and scale of the targets. With
+        ``alpha="auto"`` the strength is that of a fit before, else 1e-4.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, tasks, sample_weight)
 
     @all_or_nothing
+    @np.errstate(over="ignore", invalid="ignore")
     def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
-        first = not hasattr(self, "_theta_")
+        self._validate_params()
         rng, row_rng = self._generators()
-        if first:
-            rows, mass, common = self._read(X, y, tasks, sample_weight, row_rng, classes)
-            self._network_ = self._make_network(rows)
-            theta = self._network_.start(rng, self._first_offsets(rows), "adam")
-            if common and self.intercept_alpha == "auto":
-                self._network_.intercept_alpha = self._network_.pooling(theta, rows, mass)
-            self.alpha_ = 1e-4 if self.alpha == "auto" else self.alpha
-            self._store(theta, rows)
+        if not hasattr(self, "_theta_"):
+            rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng, classes)
+            network = self._network_ = self._make_network(rows.X)
+            theta = self._start(rows, rng, "adam")
+            if pools:
+                network.intercept_alpha = network.pooling(theta, rows, mass)
+            self.alpha_, self.alpha_scores_ = 1e-4 if self.alpha == "auto" else self.alpha, {}
             self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
-            self.alpha_scores_ = {}
         else:
-            rows = self._read_more(X, y, tasks, sample_weight)
-        network, theta = self._network_, self._theta_.copy()
-        if getattr(self, "_adam_", None) is None or len(self._adam_.first) != len(theta):
-            self._adam_ = Adam(network.size, network.dtype, self.learning_rate_init)
-        adam = deepcopy(self._adam_)  # until the epoch has ended
-        gradient = np.empty_like(theta)
-        views = network.views(theta), gradient, network.views(gradient)
-        size = batch_rows(self.batch_size, len(rows))
-        rows, number = rows.weighted(self.task_weight_), self.n_iter_ + 1
-        with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
-            loss = epoch(network, theta, views, rows, self.alpha_, adam, size, rng, self.tasks_, number)
-        self._store(theta, rows)
-        self._adam_, self.n_iter_, self.loss_ = adam, number, loss
-        self.loss_curve_ = [*self.loss_curve_, loss]
+            rows, network = self._read_more(X, y, tasks, sample_weight), self._network_
+            theta = self._theta_.copy()
+        adam = getattr(self, "_adam_", None)  # a copy until the epoch has ended
+        adam = Adam(len(theta), theta.dtype, self.learning_rate_init) if adam is None else deepcopy(adam)
+        rows, self.n_iter_ = rows.weighted(self.task_weight_), self.n_iter_ + 1
+        self.loss_ = adam.epoch(self, network, theta, rows, self.alpha_, rng, self.n_iter_)
+        self._store(theta)
+        self._adam_, self.loss_curve_ = adam, [*self.loss_curve_, self.loss_]
         return self
 
     # --- predict ---
@@ -540,40 +410,23 @@ class MLP(
     def _linear_predictor(self, X, tasks):
         """Predictors in the units of the targets, and positions of tasks, as linear models have them."""
         X, codes = self._predict_inputs(X, tasks)
-        X = self._inputs(X)
-        center, scale, network = self._center_[:, None], self._scale_[:, None], self._network_
-        if codes is None or self.n_tasks_ == 1:
-            eta = network.predict(self._theta_, X) * scale + center
-            if codes is not None or self._layout_ == "single":
-                eta = eta[:, 0]
+        X, network = self._inputs(X), self._network_
+
+        def predicted(X, codes=None):
+            own = slice(None) if codes is None else codes
+            eta = network.predict(self._theta_, X, codes)
+            return eta * self._scale_[own, None] + self._center_[own, None]
+
+        if codes is None:
+            eta = predicted(X)
+            eta = eta[:, 0] if self._layout_ == "single" else eta
         else:
-            eta = np.empty((X.shape[0], network.n_outputs))
-            known = np.flatnonzero(codes >= 0)
-            own = network.predict(self._theta_, X[known], codes[known])
-            eta[known] = own * scale[codes[known]] + center[codes[known]]
-            unknown = np.flatnonzero(codes < 0)
-            if len(unknown):
-                eta[unknown] = (network.predict(self._theta_, X[unknown]) * scale + center).mean(axis=1)
+            eta, unknown = predicted(X, np.maximum(codes, 0)), codes < 0
+            if unknown.any():
+                eta[unknown] = predicted(X[unknown]).mean(axis=1)
         return (eta[..., 0] if network.n_outputs == 1 else eta), codes
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
-        """R^2 of a regressor, accuracy of a classifier; missing labels (NaN in a 2-D y) are left out.
-
-        Parameters
-        ----------
-        X, y
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row; required after a fit with `tasks`.
-
-        Returns
-        -------
-        float
-            For a 2-D y the plain mean over its columns.
-        """
-        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+    score = LinearModel.score
 
     def transform(self, X):
         """Shared representation: the last layer of the trunk.

@@ -1,15 +1,15 @@
 """Estimators: the shared MLP for regression, classification and mixed tasks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from ..linear_model._base import LinearClassifier
+from ..linear_model._base import LinearClassifier, LinearRegressor
 from ..linear_model._mixed import LOSSES, MixedTaskModel
-from ..losses import REGRESSION_LOSSES, Loss, Multinomial, RootSquaredError, get_loss
+from ..losses import Loss
 from ._base import MLP, estimator
 
 
@@ -63,58 +63,11 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
     ((200, 4), (200, 32))
     """
 
-    loss: Any = "squared_error"
+    loss: Annotated[Any, StrOptions({"squared_error", "huber", "poisson"}), Loss] = "squared_error"
 
-    _parameter_constraints = {
-        **MLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "huber", "poisson"}), Loss],
-    }
-
-    def _loss(self):
-        loss = get_loss(self.loss, REGRESSION_LOSSES)
-        if isinstance(loss, RootSquaredError):
-            raise ValueError(f"loss={loss!r} is about all rows of a task; a network needs one of a row.")
-        return loss
-
-    def _encode(self, y, tasks, sample_weight):
-        self._loss().check(y)
-        return y
-
-    def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Train one more epoch of Adam on some rows.
-
-        The first call must hold every task; it sets the location and scale of the targets. With
-        ``alpha="auto"`` the strength is that of a fit before, else 1e-4.
-
-        Parameters
-        ----------
-        X, y, tasks, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        self
-        """
-        self._validate_params()
-        return self._partial_fit(X, y, tasks, sample_weight)
-
-    def predict(self, X, *, tasks=None):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row; required after a fit with `tasks`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            2-D after a fit on a 2-D y (unless `tasks` is given).
-        """
-        return self._loss().mean(self._linear_predictor(X, tasks)[0])
-
+    _encode = LinearRegressor._encode
+    _loss = LinearRegressor._loss
+    predict = LinearRegressor.predict
     score = MLP.score  # not that of the mixin
 
 
@@ -167,17 +120,7 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
     _loss = LinearClassifier._loss
     decision_function = LinearClassifier.decision_function
     predict = LinearClassifier.predict
-    predict_proba = vars(LinearClassifier)["predict_proba"]
-
-    def _losses(self):
-        """The loss of every task, of as many classes as it has."""
-        loss = self._loss()
-        if not isinstance(loss, list):
-            return [loss] * self.n_tasks_
-        return [Multinomial(max(own.n_outputs, 2)) for own in loss]
-
-    def _classes_of(self, t):
-        return self.classes_[t] if isinstance(self.classes_, list) else self.classes_
+    predict_proba = LinearClassifier.predict_proba
 
     def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
         """Train one more epoch of Adam on some rows.
@@ -189,9 +132,9 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         ----------
         X, y
             As in `fit`.
-        classes : array-like of shape (n_classes,), list of array-like or mapping, optional
-            All class labels, in the first call; by default those in its `y`. A classifier takes one array
-            per column where columns have different labels, `MultiTaskMLP` {task: labels}.
+        classes : array-like of shape (n_classes,) or list of array-like, optional
+            All class labels, in the first call; by default those in its `y`. One array per column where
+            columns have different labels.
         tasks, sample_weight
             As in `fit`.
 
@@ -199,7 +142,6 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
         -------
         self
         """
-        self._validate_params()
         return self._partial_fit(X, y, tasks, sample_weight, classes)
 
     def _take_classes(self, classes):
@@ -260,13 +202,10 @@ class MultiTaskMLP(MLP):
     ((100, 2), (100, 2))
     """
 
-    losses: Any = None
+    losses: Annotated[Any, None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping] = None
 
-    _parameter_constraints = {
-        **MLP._parameter_constraints,
-        "losses": [None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping],
-    }
-
+    _loss = MixedTaskModel._loss
+    _encode = MixedTaskModel._encode
     _encode_task = MixedTaskModel._encode_task
     _losses_by_task = MixedTaskModel._losses_by_task
     _has_classes = MixedTaskModel._has_classes
@@ -274,35 +213,3 @@ class MultiTaskMLP(MLP):
     predict = MixedTaskModel.predict
     predict_proba = vars(MixedTaskModel)["predict_proba"]
     score = MixedTaskModel.score
-
-    def _loss(self):
-        return self._losses_
-
-    def _encode(self, y, tasks, sample_weight):
-        codes = MixedTaskModel._encode(self, y, tasks, sample_weight)
-        if any(isinstance(loss, RootSquaredError) for loss in self._losses_):
-            raise ValueError(
-                "losses: 'root_squared_error' is about all rows of a task; a network needs one of a row."
-            )
-        return codes
-
-    def _classes_of(self, t):
-        return self.classes_.get(self.tasks_.tolist()[t])
-
-    def _take_classes(self, classes):
-        if not isinstance(classes, Mapping):
-            raise TypeError(
-                f"classes must be a mapping of tasks to labels; got a {type(classes).__name__}. Task labels "
-                "are given by name: tasks=."
-            )
-        named, self.classes_ = self._losses_by_task(), {}
-        unknown = [label for label in classes if label not in named]
-        if unknown:
-            raise ValueError(f"classes must be a mapping of tasks to labels; unknown tasks: {unknown[:5]}.")
-        empty = np.empty(0)
-        self._losses_ = [
-            self._encode_task(label, loss, np.unique(classes.get(label, empty)))[1]
-            for label, loss in named.items()
-        ]
-
-    partial_fit = MultiTaskMLPClassifier.partial_fit

@@ -1,8 +1,10 @@
 """Training of a network: hold-out, L-BFGS and Adam, the path over alpha, weights of the tasks."""
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import replace
+from functools import partial
 from operator import attrgetter
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import numpy as np
 from scipy import sparse
@@ -11,7 +13,6 @@ from scipy.optimize import minimize
 from scipy.special import polygamma
 
 from .._inputs import resolve_task_weight
-from ._network import Rows
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
 # strengths of the path, times the root of the number of tasks: the gradient of a representation that all
@@ -19,14 +20,16 @@ LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are 
 ALPHAS = {"lbfgs": np.geomspace(1e-3, 1.0, 13), "adam": np.geomspace(1e-3, 1.0, 4)}
 # the pull of heads to their mean over alpha
 HEAD_FACTORS = {"lbfgs": (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0), "adam": (1000.0, 100.0, 10.0)}
+SEARCH = 0.8  # of the iterations that are left, for the strengths
+LEAST_STEPS, MOST_STEPS = 10, {"lbfgs": 25, "adam": np.inf}  # for a strength
+ROUNDS = 10  # of learned weights of tasks, which take half of the iterations that are left then
 WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many features, is on their row space
-PATH_STEPS = 30  # L-BFGS iterations for one alpha of the path
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
-ROUNDS, ROUND_STEPS = 10, 20  # of "dynamic" weights with L-BFGS
 SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
 ABOUT = 0.02  # of the held-out loss: differences between strengths that may be chance
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
-MEMORY = 0.9  # of the averages of "dynamic" weights over epochs
+HASTE = 3  # divides the patience in the search, where every start is a solution of another strength
+MEMORY = 0.9  # of the averages of "dynamic" weights over rounds
 
 
 class DivergedError(FloatingPointError, ValueError):
@@ -36,7 +39,7 @@ class DivergedError(FloatingPointError, ValueError):
 # --- rows ---
 
 
-def merged(X, y, weight, codes, rng):
+def merged(rows, rng):
     """The distinct rows in an order of their own, with summed weights.
 
     So that a weight is the same as a repetition to the last bit, whatever the order of the rows, and
@@ -45,44 +48,29 @@ def merged(X, y, weight, codes, rng):
     """
 
     def project(A):
-        A = sparse.csr_matrix(A)
-        if not A.has_canonical_format:
-            A = A.copy()
-            A.sum_duplicates()
+        A = sparse.csr_matrix(A, copy=True)
+        A.sum_duplicates()
         return A @ rng.normal(size=(A.shape[1], 2))
 
-    keys = [*project(X).T]
-    if codes is None:
-        keys += [*project(y).T, *project(weight > 0).T]
-    else:
-        keys += [y, codes]
-    order = np.lexsort(keys)
-    sorted_keys = np.array(keys)[:, order]
-    first = np.flatnonzero(np.r_[True, (sorted_keys[:, 1:] != sorted_keys[:, :-1]).any(axis=0)])
-    keep = order[first]
-    weight = np.add.reduceat(weight[order], first, axis=0)
-    return X[keep], y[keep], weight, None if codes is None else codes[keep]
+    y, codes, keys = rows.y, rows.codes, [*project(rows.X).T]
+    keys += [y, codes] if codes is not None else [*project(y).T, *project(rows.weight > 0).T]
+    keys = np.array(keys[::-1]).T  # sorted by task
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    out = rows.take(first)
+    out.weight[...] = 0.0
+    np.add.at(out.weight, group, rows.weight)
+    return out
 
 
-def normalised(rows, n_tasks):
-    """The same rows with weights that sum to one over every task that has some."""
-    total = rows.task_sums(1.0, n_tasks) if rows.codes is None else np.bincount(
-        rows.codes, rows.weight, minlength=n_tasks
-    )  # fmt: skip
-    return rows.weighted(1.0 / np.where(total > 0, total, 1.0))
-
-
-def hold_out(rows, fraction, n_tasks, rng):
+def hold_out(rows, fraction, rng):
     """(rows for training, rows held out), a part of every task that has at least four rows.
 
     A row of several tasks is held out for all of them; it is drawn among those whose rarest label it has.
     """
-    if rows.codes is None:
-        counts = (rows.weight > 0).sum(axis=0)
-        by_rarity = np.argsort(counts, kind="stable")
+    group = rows.codes
+    if group is None:
+        by_rarity = np.argsort((rows.weight > 0).sum(axis=0), kind="stable")
         group = (rows.weight[:, by_rarity] > 0).argmax(axis=1)
-    else:
-        group = rows.codes
     counts = np.bincount(group)
     wanted = np.where(counts >= 4, np.maximum(np.rint(fraction * counts), 1), 0)
     shuffled = rng.permutation(len(group))
@@ -90,8 +78,7 @@ def hold_out(rows, fraction, n_tasks, rng):
     rank = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
     held = np.zeros(len(group), dtype=bool)
     held[order] = rank < wanted[group[order]]
-    parts = rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
-    return tuple(normalised(part, n_tasks) for part in parts)
+    return tuple(rows.take(np.flatnonzero(part)).normalised() for part in (~held, held))
 
 
 def comparable(variance, mass):
@@ -113,8 +100,6 @@ class RowSpace:
     same norm as A, so that a network of Z (n_rows, rank) stands for one of X (n_rows, n_features).
     """
 
-    first = "W0", "gate_slopes"  # what multiplies X
-
     def __init__(self, X):
         gram = X.astype(np.float64) @ X.T.astype(np.float64)
         values, vectors = eigh(gram.toarray() if sparse.issparse(gram) else gram)
@@ -123,75 +108,29 @@ class RowSpace:
         self.X, self.Z = X, (vectors[:, some] * root).astype(X.dtype)
         self.V = (vectors[:, some] / root).astype(X.dtype)  # B = X' V
 
-    def down(self, theta, wide, narrow):
+    def down(self, theta, network):
         """Parameters of the network of Z nearest to those of the network of X."""
-        return self._moved(theta, wide, narrow, lambda W: self.V.T @ (self.X @ W))
+        return self._moved(theta, network, self.X.shape[1], lambda W: self.V.T @ (self.X @ W))
 
-    def up(self, theta, narrow, wide):
+    def up(self, theta, network):
         """Parameters of the network of X that stand for those of the network of Z."""
-        return self._moved(theta, narrow, wide, lambda A: self.X.T @ (self.V @ A))
+        return self._moved(theta, network, self.Z.shape[1], lambda A: self.X.T @ (self.V @ A))
 
-    def _moved(self, theta, source, target, move):
-        out = np.empty(target.size, dtype=target.dtype)
-        found = target.views(out)
-        for name, value in source.views(theta).items():
-            if name not in self.first:
-                found[name][...] = value
-            elif value.ndim == 2:
-                found[name][...] = move(value)
-            else:
-                for own, group in zip(found[name], value, strict=True):
-                    own[...] = move(group)
-        return out
+    @staticmethod
+    def _moved(theta, network, below, move):
+        """With the weights of the first layer, which come first, moved, group by group."""
+        groups, _, above = network.shapes["W0"]
+        size = groups * below * above
+        first = theta[:size].reshape(groups, below, above)
+        return np.concatenate([*(move(W).ravel() for W in first), theta[size:]])
 
 
 # --- one minimisation ---
 
 
-@dataclass
-class Progress:
-    """What a training did so far: losses, held-out scores, and the best parameters by these."""
-
-    network: object
-    held: Rows | None = None  # None: nothing is held out
-    emphasis: np.ndarray | None = None
-    patience: float = np.inf
-    tol: float = 0.0
-    verbose: int = 0
-    callback: object = None
-    curve: list = field(default_factory=list)
-    scores: list = field(default_factory=list)
-    task_losses: np.ndarray | None = None
-    best: float = -np.inf
-    theta: np.ndarray | None = None
-    waited: int = 0
-    stopped: bool = False  # by the callback
-
-    def after(self, loss, theta):
-        """Note an epoch (an iteration of L-BFGS); True when it was the last."""
-        self.curve.append(loss)
-        reached = -loss
-        if self.held is not None:
-            self.task_losses = self.network.task_losses(theta, self.held)
-            reached = -float(self.emphasis @ self.task_losses) / len(self.emphasis)
-            self.scores.append(reached)
-        margin = self.tol * abs(self.best) if np.isfinite(self.best) else 0.0
-        self.waited = 0 if reached > self.best + margin else self.waited + 1
-        if reached > self.best:
-            self.best = reached
-            if self.held is not None:
-                self.theta = theta.copy()
-        if self.verbose:
-            print(f"iteration {len(self.curve)}: loss {loss:.6g}, best so far {abs(self.best):.6g}")
-        self.stopped = self.callback is not None and self.callback(len(self.curve), loss, reached, theta)
-        return self.stopped or self.waited >= self.patience
-
-
 def diverged(network, theta, rows, iteration, names, rate):
     """The error of a training that left the numbers."""
-    with np.errstate(all="ignore"):
-        losses = network.task_losses(theta, rows)
-    bad = np.flatnonzero(~np.isfinite(losses))
+    bad = np.flatnonzero(~np.isfinite(network.task_losses(theta, rows)))
     which = f"task {names[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
     return DivergedError(
         f"training stopped in epoch {iteration}: the loss of {which} is not finite, with {rate}. "
@@ -199,31 +138,23 @@ def diverged(network, theta, rows, iteration, names, rate):
     )
 
 
-def lbfgs(network, theta, rows, alpha, max_iter, progress, names, tol):
-    """Parameters after L-BFGS on all rows."""
+def lbfgs(model, network, theta, rows, alpha, steps, after, curve):
+    """Parameters after L-BFGS on all rows; `after(loss, theta)`, true to stop, fills `curve`."""
     gradient = np.empty(network.size, dtype=network.dtype)
     G = network.views(gradient)
 
     def objective(x):
         value = network.gradient(network.views(x.astype(network.dtype, copy=False)), rows, alpha, G)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            raise diverged(network, x, rows, len(progress.curve) + 1, names, "solver='lbfgs'")
+            raise diverged(network, x, rows, len(curve) + 1, model.tasks_, "solver='lbfgs'")
         return value, gradient.astype(np.float64)
 
     def callback(intermediate_result):
-        if progress.after(intermediate_result.fun, intermediate_result.x.astype(network.dtype)):
+        if after(intermediate_result.fun, intermediate_result.x.astype(network.dtype)):
             raise StopIteration
 
-    options = {"maxiter": max_iter, "maxfun": 20 * max_iter, "gtol": tol * 1e-2, "ftol": tol * 1e-4}
-    with np.errstate(over="ignore", invalid="ignore"), network.training():
-        found = minimize(
-            objective,
-            theta.astype(np.float64),
-            jac=True,
-            method="L-BFGS-B",
-            callback=callback,
-            options=options,
-        )
+    options = {"maxiter": steps, "maxfun": 20 * steps, "gtol": 1e-2 * model.tol, "ftol": 1e-4 * model.tol}
+    found = minimize(objective, theta.astype(float), (), "L-BFGS-B", True, callback=callback, options=options)
     return found.x.astype(network.dtype)
 
 
@@ -244,74 +175,26 @@ class Adam:
         move = adam_single if self.dtype == np.float32 else adam_double
         move(theta, gradient, self.first, self.second, *map(number, numbers))
 
-
-def epoch(network, theta, views, rows, alpha, adam, batch_size, rng, names, number):
-    """One pass of Adam over shuffled rows, in place; the mean objective over its batches.
-
-    `views` are the parameters by name, the flat gradient, and the gradient by name.
-    """
-    P, gradient, G = views
-    n, total = len(rows), 0.0
-    order = rng.permutation(n)
-    for start in range(0, n, batch_size):
-        batch = rows.take(np.sort(order[start : start + batch_size]))  # sorted rows are sorted by task
-        value = network.gradient(P, batch, alpha, G, scale=n / len(batch))
-        if not np.isfinite(value):
-            raise diverged(network, theta, batch, number, names, f"learning_rate_init={adam.rate}")
-        adam.step(theta, gradient)
-        total += value * len(batch)
-    if not np.isfinite(theta).all():
-        raise diverged(network, theta, rows, number, names, f"learning_rate_init={adam.rate}")
-    return total / n
-
-
-def adam(network, theta, rows, alpha, max_iter, progress, names, settings, rng, reweight=None, falling=False):
-    """Parameters after Adam; `reweight(task losses)` gives the weights of the tasks in the next epoch.
-
-    `falling`: with steps that fall to zero.
-    """
-    theta, gradient = theta.copy(), np.empty_like(theta)
-    views = network.views(theta), gradient, network.views(gradient)
-    mover = Adam(network.size, network.dtype, settings.learning_rate_init)
-    size = batch_rows(settings.batch_size, len(rows))
-    weighted = rows.weighted(progress.emphasis)
-    with np.errstate(over="ignore", invalid="ignore"), network.training(compiled=True):
-        for number in range(1, max_iter + 1):
-            if falling:
-                mover.rate = settings.learning_rate_init * (1 - (number - 1) / max_iter)
-            loss = epoch(network, theta, views, weighted, alpha, mover, size, rng, names, number)
-            if progress.after(loss, theta):
-                break
-            if reweight is not None:
-                weighted = rows.weighted(reweight(progress.task_losses))
-    return theta
-
-
-def batch_rows(batch_size, n):
-    """Rows of a minibatch."""
-    return min(200, n) if batch_size == "auto" else min(int(batch_size), n)
+    def epoch(self, model, network, theta, rows, alpha, rng, number):
+        """One pass over shuffled rows, theta in place; the mean objective over its batches."""
+        network, gradient = network.with_kernels(), np.empty_like(theta)
+        P, G = network.views(theta), network.views(gradient)
+        n, total, order = len(rows), 0.0, rng.permutation(len(rows))
+        size = min(200 if model.batch_size == "auto" else model.batch_size, n)
+        why = number, model.tasks_, f"learning_rate_init={self.rate}"
+        for start in range(0, n, size):
+            batch = rows.take(np.sort(order[start : start + size]))  # sorted rows are sorted by task
+            value = network.gradient(P, batch, alpha, G, scale=n / len(batch))
+            if not np.isfinite(value):
+                raise diverged(network, theta, batch, *why)
+            self.step(theta, gradient)
+            total += value * len(batch)
+        if not np.isfinite(theta).all():
+            raise diverged(network, theta, rows, *why)
+        return total / n
 
 
 # --- the whole training ---
-
-
-class Attempt(NamedTuple):
-    """A solution of the search and its strengths."""
-
-    score: float
-    mean: float  # of the score and those of its neighbours on the path
-    theta: np.ndarray
-    progress: Progress
-    alpha: float
-    head_alpha: float | None
-    intercept_alpha: float
-
-
-def solver_for(settings, rows):
-    """The solver, "auto" by the number of rows."""
-    if settings.solver != "auto":
-        return settings.solver
-    return "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
 
 
 def best_of(attempts):
@@ -324,167 +207,172 @@ def best_of(attempts):
 class Training:
     """A fit: what to hold out, which alpha, which weights of the tasks, and then the minimisation.
 
-    `settings` is the estimator, whose parameters are read; `rows` hold weights that sum to one per task,
-    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned;
-    `after` is called after every epoch. After
-    `run`: theta, alpha, emphasis, progress, n_iter, alpha_scores and, where rows were held out, `train`,
-    `held` and `held_theta` (trained without them).
+    `model` is the estimator, whose parameters are read; `rows` hold weights that sum to one per task,
+    `mass` (n_tasks,) what they summed to before; `pools`: the pull between offsets is learned; `after` is
+    called after every epoch. After `run`: alpha, alpha_scores, emphasis, n_iter, strengths of the network.
     """
 
-    def __init__(self, network, rows, mass, names, settings, rng, pools, after):
-        self.network, self.rows, self.names, self.settings, self.rng = network, rows, names, settings, rng
-        self.solver = solver_for(settings, rows)
-        self.mass, self.pools, self.after = mass, pools, after
-        self.stops = settings.early_stopping
-        if self.stops == "auto":
-            self.stops = self.solver == "adam"
-        self.checks = settings.check_transfer
-        if self.checks == "auto":
-            self.checks = len(names) > 1 and settings.alpha == "auto" and self.solver == "lbfgs"
-        self.base = first_weights(settings.task_weight, names, mass)
-        self.emphasis, self.alpha_scores, self.n_iter = self.base, {}, 0
-        self.train = self.held = self.held_theta = None
-        learned = settings.task_weight in ("uncertainty", "dynamic")
-        if settings.alpha == "auto" or self.stops or learned or self.checks:
-            self.train, self.held = hold_out(rows, settings.validation_fraction, network.n_tasks, rng)
-            if not len(self.held):
-                self.train = self.held = None
-        self.alpha = settings.alpha
-        if self.alpha == "auto" and self.held is None:
-            self.alpha = 1e-2  # too few rows to hold some out
+    def __init__(self, model, rows, mass, rng, pools, after):
+        self.model, self.network, self.rows, self.mass, self.rng = model, model._network_, rows, mass, rng
+        self.pools, self.after, self.solver = pools, after, model.solver
+        if self.solver == "auto":
+            self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
+        self.base = self.emphasis = first_weights(model.task_weight, model.tasks_, mass)
+        self.alpha, self.alpha_scores, self.n_iter, self.held = model.alpha, {}, 0, None
+        self.stops = self.solver == "adam" if model.early_stopping == "auto" else model.early_stopping
+        self.learns = model.task_weight in ("uncertainty", "dynamic")
+        self.up, self.stopped, self.limit = lambda theta: theta, False, model.max_iter
+
+    # iterations that are left, at least one
+    left = property(lambda self: max(self.limit - self.n_iter, 1))
 
     def run(self, theta):
-        """Train from theta; returns self."""
-        settings, progress = self.settings, None
+        """Parameters and progress of the last training, from theta."""
+        whole, few = self.network, 2 * len(self.rows) < self.rows.X.shape[1]
+        if few and len(self.rows) <= WIDE_ROWS and self.model.solver != "adam" and self.alpha != 0:
+            space = RowSpace(self.rows.X)
+            self.rows, theta = replace(self.rows, X=space.Z), space.down(theta, whole)
+            self.network, self.up = self.model._make_network(space.Z), partial(space.up, network=whole)
+        if self.alpha == "auto" or self.stops or self.learns:
+            self.train, held = hold_out(self.rows, self.model.validation_fraction, self.rng)
+            self.held = held if len(held) else None
         self.pool(theta)
-        if self.alpha == "auto":
+        theta, progress = self._run(theta)
+        whole.head_alpha, whole.intercept_alpha = self.network.head_alpha, self.network.intercept_alpha
+        return self.up(theta), progress
+
+    def _run(self, theta):
+        progress, searched = None, self.alpha == "auto" and self.held is not None
+        if searched:
             theta, progress = self.search(theta)
-        if self.held is not None and settings.task_weight == "uncertainty":
-            if progress is None:
-                theta, progress = self.minimise(theta, self.train, self.alpha, settings.max_iter, True)
-            self.emphasis = inverse_error(self.network, theta, self.held, self.base)
-            progress = None
-        if self.held is not None and settings.task_weight == "dynamic" and self.solver == "lbfgs":
-            for _ in range(ROUNDS):
-                theta, _ = self.minimise(theta, self.train, self.alpha, ROUND_STEPS, False)
-                self.reweight(self.network.task_losses(theta, self.held))
-            progress = None
-        self.held_theta = theta if progress is not None else None
-        if self.stops and self.held is not None:
-            if progress is None or self.solver == "lbfgs":
-                theta, progress = self.minimise(theta, self.train, self.alpha, settings.max_iter, True)
-            self.held_theta = theta
-            if settings.alpha == "auto" and self.solver == "adam":
-                theta, last = self.minimise(theta, self.rows, self.alpha, LAST_EPOCHS, False, falling=True)
-                progress.curve += last.curve
-        else:
-            if self.checks and self.held is not None and self.held_theta is None:
-                steps = settings.max_iter
-                self.held_theta, _ = self.minimise(theta, self.train, self.alpha, steps, False)
-            theta, progress = self.minimise(theta, self.rows, self.alpha, settings.max_iter, False)
-        self.theta, self.progress = theta, progress
-        self.checks &= not progress.stopped
-        return self
+        elif self.alpha == "auto":
+            self.alpha = 1e-2  # too few rows to hold some out
+        if self.held is not None and self.learns:
+            theta, progress = self.learn_weights(theta, searched), None
+        if self.held is None or not self.stops:
+            return self.minimise(theta, self.rows, self.left)
+        if progress is None or self.solver == "lbfgs":
+            theta, progress = self.minimise(theta, self.train, self.left, watched=True)
+        if searched and self.solver == "adam":
+            theta, last = self.minimise(theta, self.rows, min(self.left, LAST_EPOCHS), falling=True)
+            progress.curve += last.curve
+        return theta, progress
 
     def search(self, theta):
         """Parameters and progress with the best held-out score along paths of rising strengths.
 
         Where heads have a mean: first with heads that are all but equal, which are then set free by steps,
-        and once more with heads that cost as much about their mean as all weights.
+        and once more with heads that cost as much about their mean as all weights. With few iterations
+        some strengths are left out.
         """
         alphas = (ALPHAS[self.solver] * np.sqrt(self.network.n_tasks)).tolist()
         found, (first, *rest) = [], HEAD_FACTORS[self.solver]
-        if self.settings.head_alpha == "auto" and self.network.has_mean_head:
+        heads = self.model.head_alpha == "auto" and self.network.has_mean_head
+        self.end, self.tries = SEARCH * self.left, len(alphas) * (1 + heads) + len(rest) * heads
+        stride = min(int(np.ceil(self.tries * LEAST_STEPS / self.end)), len(alphas))
+        alphas, rest = alphas[(stride - 1) // 2 :: stride], rest[(stride - 1) // 2 :: stride]
+        self.tries = len(alphas) * (1 + heads) + len(rest) * heads
+        if heads:
             found = self.follow(theta, [(alpha, first) for alpha in alphas])
             equal = best_of(found)
             found += self.follow(equal.theta, [(equal.alpha, factor) for factor in rest])
             self.network.head_alpha = None
         found += self.follow(theta, [(alpha, None) for alpha in alphas])
-        best = best_of(found)
-        self.alpha, self.network.head_alpha = best.alpha, best.head_alpha
-        self.network.intercept_alpha = best.intercept_alpha
+        best, self.limit = best_of(found), self.n_iter + self.limit - int(self.end)
+        self.alpha, self.network = best.alpha, best.network
         return best.theta, best.progress
 
     def follow(self, theta, strengths):
         """Attempts at (alpha, head_alpha / alpha or None), each started from the solution before."""
         found, network = [], self.network
-        steps = PATH_STEPS if self.solver == "lbfgs" else self.settings.max_iter
-        for alpha, factor in strengths:
-            if factor is not None:
-                network.head_alpha = factor * alpha
-            self.pool(theta)
-            theta, progress = self.minimise(theta, self.train, alpha, steps, self.stops)
-            losses = network.task_losses(theta, self.held)
-            score = -float(self.emphasis @ losses) / len(losses)
-            self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
-            found.append(
-                Attempt(score, score, theta, progress, alpha, network.head_alpha, network.intercept_alpha)
-            )
-            if progress.stopped:
+        for self.alpha, factor in strengths:
+            if self.alpha_scores and (self.stopped or self.n_iter >= self.end):
                 break
-        scores = np.pad([one.score for one in found], 1, mode="edge")
-        means = [scores[i : i + 3].mean() for i in range(len(found))]
-        return [one._replace(mean=mean) for one, mean in zip(found, means, strict=True)]
+            if factor is not None:
+                network.head_alpha = factor * self.alpha
+            self.pool(theta)
+            steps = min(max(int((self.end - self.n_iter) / self.tries), 1), MOST_STEPS[self.solver])
+            self.tries -= 1
+            theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
+            score, alpha = self.score(theta), self.alpha
+            self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
+            one = {"score": score, "theta": theta, "progress": progress, "alpha": alpha}
+            found.append(SimpleNamespace(**one, network=copy(network)))
+        scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
+        for i, one in enumerate(found):
+            one.mean = scores[i : i + 3].mean()  # with its neighbours on the path
+        return found
+
+    def score(self, theta):
+        """Minus the held-out loss."""
+        return -float(self.emphasis @ self.network.task_losses(theta, self.held)) / len(self.emphasis)
 
     def pool(self, theta):
         """Set the pull between the offsets, if that is to be learned."""
         if self.pools:
             self.network.intercept_alpha = self.network.pooling(theta, self.rows, self.mass)
 
-    def minimise(self, theta, rows, alpha, max_iter, watched, falling=False):
+    @np.errstate(over="ignore", invalid="ignore")
+    def minimise(self, theta, rows, steps, watched=False, falling=False, hasty=1):
         """Parameters and progress of one minimisation.
 
-        `watched`: until the held-out score stays behind its best, whose parameters are taken.
+        `watched`: until the held-out score stays behind its best, whose parameters are taken. `falling`:
+        steps of Adam fall to zero. `hasty`: divides the patience.
         """
-        settings = self.settings
-        patience = settings.n_iter_no_change * (LBFGS_PATIENCE if self.solver == "lbfgs" else 1)
-        progress = Progress(
-            self.network,
-            self.held if watched else None,
-            self.emphasis,
-            patience if watched or self.solver == "adam" else np.inf,
-            settings.tol,
-            settings.verbose,
-            self.after,
-        )
+        model, network = self.model, self.network
+        progress = SimpleNamespace(curve=[], scores=[], best=-np.inf, theta=None, waited=0)
+        rows, patience = rows.weighted(self.emphasis), model.n_iter_no_change / hasty
         if self.solver == "lbfgs":
-            weighted = rows.weighted(self.emphasis)
-            found = lbfgs(self.network, theta, weighted, alpha, max_iter, progress, self.names, settings.tol)
-        else:
-            dynamic = settings.task_weight == "dynamic" and watched
-            reweight = self.reweight if dynamic else None
-            found = adam(
-                self.network, theta, rows, alpha, max_iter, progress, self.names, settings, self.rng,
-                reweight, falling,
-            )  # fmt: skip
-        self.n_iter += len(progress.curve)
-        return (found if progress.theta is None else progress.theta), progress
+            patience = patience * LBFGS_PATIENCE if watched else np.inf
 
-    def reweight(self, losses):
-        """Weights of the tasks from their held-out losses: less for one that has left its best behind."""
-        self.least = np.minimum(getattr(self, "least", losses), losses)
-        ratio = np.where(losses > 0, self.least / np.where(losses > 0, losses, 1.0), 1.0)
-        wanted = self.base * ratio
-        wanted *= self.base.sum() / wanted.sum()
-        self.emphasis = MEMORY * self.emphasis + (1 - MEMORY) * wanted
-        return self.emphasis
+        def after(loss, theta):
+            """Note an epoch (an iteration of L-BFGS); True when it was the last."""
+            self.n_iter += 1
+            progress.curve.append(loss)
+            reached, best = self.score(theta) if watched else -loss, progress.best
+            progress.scores += [reached] * watched
+            enough = best + model.tol * abs(best) if np.isfinite(best) else best
+            progress.waited = 0 if reached > enough else progress.waited + 1
+            if reached > best:
+                progress.best, progress.theta = reached, theta.copy() if watched else None
+            if model.verbose:
+                print(f"iteration {self.n_iter}: loss {loss:.6g}, best so far {abs(progress.best):.6g}")
+            self.stopped |= bool(self.after(lambda: self.up(theta)))
+            return self.stopped or progress.waited >= patience
+
+        if self.solver == "lbfgs":
+            theta = lbfgs(model, network, theta, rows, self.alpha, steps, after, progress.curve)
+        else:
+            theta, mover = theta.copy(), Adam(len(theta), theta.dtype, model.learning_rate_init)
+            for number in range(steps):
+                mover.rate = model.learning_rate_init * (1 - falling * number / steps)
+                if after(mover.epoch(model, network, theta, rows, self.alpha, self.rng, number + 1), theta):
+                    break
+        return (theta if progress.theta is None else progress.theta), progress
+
+    def learn_weights(self, theta, trained):
+        """Set the weights of the tasks from their held-out losses; parameters trained on the way."""
+        steps, losses, least = max(self.left // 2, 1), self.network.task_losses, np.inf
+        if self.model.task_weight == "uncertainty":
+            theta = theta if trained else self.minimise(theta, self.train, steps, watched=True)[0]
+            found = losses(theta, self.held)
+            median = np.median(found[found > 0]) if found.any() else 1.0  # of a task without held-out rows
+            found = np.where(found > 0, found, median)
+            wanted = self.base / np.maximum(found, 1e-3 * found.max())
+            self.emphasis = wanted / wanted.mean()
+            return theta
+        for _ in range(min(ROUNDS, steps)):
+            theta, _ = self.minimise(theta, self.train, max(steps // ROUNDS, 1))
+            found = losses(theta, self.held)
+            least = np.minimum(least, found)
+            # less for a task that has left its best behind
+            wanted = self.base * np.divide(least, found, out=np.ones_like(found), where=found > 0)
+            self.emphasis = MEMORY * self.emphasis + (1 - MEMORY) * wanted * self.base.sum() / wanted.sum()
+        return theta
 
 
 def first_weights(task_weight, names, mass):
     """Emphasis c_t of the tasks before anything is learned, of mean one."""
-    if isinstance(task_weight, str):
-        weight = np.ones(len(names)) if task_weight == "equal" else mass
-    else:
-        weight = resolve_task_weight(task_weight, names, mass)
-    return weight / weight.mean()
-
-
-def inverse_error(network, theta, held, base):
-    """Emphasis divided by the held-out loss of the tasks; a task without held-out rows gets the median."""
-    losses = network.task_losses(theta, held)
-    known = losses > 0
-    if not known.any():
-        return base
-    losses = np.where(known, losses, np.median(losses[known]))
-    weight = base / np.maximum(losses, 1e-3 * losses.max())
+    name = {"equal": None}.get(task_weight, "samples") if isinstance(task_weight, str) else task_weight
+    weight = resolve_task_weight(name, names, mass)
     return weight / weight.mean()

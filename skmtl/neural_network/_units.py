@@ -22,7 +22,8 @@ class Units:
 
         From the range alone, which does not depend on how often a row is there.
         """
-        low, high = (_column(X, end).astype(np.float64) for end in ("min", "max"))
+        ends = X.min(axis=0), X.max(axis=0)
+        low, high = np.vstack([end.toarray() if sparse.issparse(end) else end for end in ends]).astype(float)
         middle, half = low / 2 + high / 2, high / 2 - low / 2
         top = np.maximum(np.abs(low), np.abs(high))
         far = (np.abs(middle) > FAR * half) & ((half > 0) | (top > LARGEST)) & (not sparse.issparse(X))
@@ -35,11 +36,10 @@ class Units:
 
     def apply(self, X):
         """X in these units, in its own precision."""
+        out = X.astype(np.float64)
         if sparse.issparse(X):
-            out = X.astype(np.float64)
             out.data /= self.scale[out.indices]
         else:
-            out = X.astype(np.float64)
             out -= self.center
             out /= self.scale
         return out.astype(X.dtype, copy=False)
@@ -49,9 +49,3 @@ def as_floats(X):
     """X as a float array or CSR matrix, of single precision where it was so."""
     dtype = np.float32 if X.dtype == np.float32 else np.float64
     return X.tocsr().astype(dtype, copy=False) if sparse.issparse(X) else np.ascontiguousarray(X, dtype=dtype)
-
-
-def _column(X, end):
-    """The "min" or "max" of every column."""
-    found = getattr(X, end)(axis=0)
-    return found.toarray().ravel() if sparse.issparse(found) else found
