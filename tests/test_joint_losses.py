@@ -604,3 +604,21 @@ def test_mixed_objective_equals_conic_optimum(losses, name, kind, variant):
     check(result.objective, result.gap, optimum)
     loose = solve(task_data(layout), losses, penalty, tol=1e-2, **options)
     assert loose.gap >= loose.objective - optimum - 1e-8 * optimum
+
+
+def test_intercepts_where_rounding_leaves_a_curvature_singular(monkeypatch):
+    """Of a class far out, say: the step of the others is the same, and there is none of its own."""
+    data = make_task_data(np.ones((12, 1)), np.arange(12) % 3, np.repeat([0, 1], 6))
+    term, g = make_term(data, Multinomial(3)), np.array([[0.1, -0.1, 0.0], [0.2, 0.1, -0.3]])
+    bend = term._bend(np.tile([0.3, -0.2, 0.0], (12, 1)))
+    far = term._bend(np.tile([0.3, -0.2, -800.0], (12, 1)))
+    wanted = term._settle(bend, g)
+
+    def singular(*args):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(np.linalg, "solve", singular)
+    np.testing.assert_allclose(term._settle(bend, g), wanted, rtol=1e-10)
+    found, p = term._settle(far, g)[0], 1 / (1 + np.exp(0.5))
+    assert found[0] - found[1] == pytest.approx(-0.1 / (p * (1 - p) * data.totals[0]), rel=1e-8)
+    assert abs(found[2]) < 1e-8

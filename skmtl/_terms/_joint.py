@@ -78,7 +78,7 @@ class OutputsTerm(RowsTerm):
             try:
                 return np.linalg.solve(lifted, -g[..., None])[..., 0]
             except np.linalg.LinAlgError:  # no row holds some class any more
-                return (np.linalg.pinv(lifted, hermitian=True) @ -g[..., None])[..., 0]
+                return (np.linalg.pinv(lifted, rcond=1e-13, hermitian=True) @ -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
         center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)
