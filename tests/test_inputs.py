@@ -1,9 +1,6 @@
 """What users pass: columns, labels, targets and weights mean the same in every form, or are refused."""
 
 import datetime
-import os
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -479,31 +476,7 @@ def test_forgotten_tasks_are_said_where_the_strength_has_no_effect():
         assert len(said) == (2 if np.array_equal(coef, twice) else 0), name
 
 
-# --- other ways to run ------------------------------------------------------------------------
-
-FITS = """
-import warnings
-import numpy as np
-import skmtl
-rng = np.random.default_rng(0)
-X, tasks = rng.normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
-names = [name for name in skmtl.__all__ if name.endswith("Regressor") and not name.startswith("Incomplete")]
-for name in ("MultiTaskLasso", "MeanRegularizedClassifier", "MultiTaskMLP", *names):
-    cls = getattr(skmtl, name)
-    y = (X[:, 0] > 0).astype(int) if "Classifier" in name else X[:, 0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cls(max_iter=3).fit(X, y, tasks=tasks).predict(X, tasks=tasks)
-skmtl.warm_up()
-print("all fitted")
-"""
-
-
-@pytest.mark.parametrize("options, variables", [((), {"NUMBA_DISABLE_JIT": "1"}), (("-OO",), {})], ids=str)
-def test_estimators_fit_without_compiler_and_docstrings(options, variables):
-    command, env = [sys.executable, *options, "-c", FITS], {**os.environ, **variables}
-    found = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert found.stdout == "all fitted\n", found.stderr
+# --- many terms ---
 
 
 def test_hundreds_of_penalties_add_up():

@@ -163,8 +163,10 @@ CONVEX = [name for name, penalty in PENALTIES.items() if penalty.convex]
 
 
 def certified_cases():
-    """Every loss, penalty and layout, with the options in turn: each penalty meets each option."""
-    for n, (loss, penalty, kind) in enumerate(product(LOSSES, CONVEX, LAYOUTS)):
+    """All pairs of a loss, a penalty and a layout in half of the triples, with the options in turn."""
+    triples = product(enumerate(CONVEX), enumerate(LOSSES), enumerate(LAYOUTS))
+    half = [[name for _, name in triple] for triple in triples if sum(i for i, _ in triple) % 2 == 0]
+    for n, (penalty, loss, kind) in enumerate(half):
         option = list(OPTIONS)[n % len(OPTIONS)]
         if "graph" not in penalty or kind != "single":  # the graph has four tasks
             yield pytest.param(loss, penalty, kind, option, id=f"{loss}-{penalty}-{kind}-{option}")
