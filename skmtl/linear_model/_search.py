@@ -381,9 +381,8 @@ class PathSearchCV(BaseSearchCV):
             return
         scores = results.get(f"mean_test_{metric}")  # None: a callable chooses among several metrics
         if scores is not None and not np.isfinite(scores).any():
-            clone(run.estimator).set_params(**candidates[0]).fit(
-                run.X, run.y, **run.fit_params
-            )  # says what is wrong
+            model = clone(run.estimator).set_params(**candidates[0])
+            model.fit(run.X, run.y, **run.fit_params)  # says what is wrong with the data, if that is it
             refuse_scores(
                 self.scoring, metric, [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
             )
