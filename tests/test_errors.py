@@ -261,10 +261,9 @@ def test_tasks_by_position(model):
         clone(model).fit(X, target(model), TASKS)
 
 
-@pytest.mark.parametrize("cls", [MultiTaskMLP, MultiTaskMLPClassifier])
-def test_tasks_in_the_place_of_classes(cls):
-    with pytest.raises((TypeError, ValueError), match=r"classes must .*; got .* Task labels .* name: tasks="):
-        cls().partial_fit(X, CODES > 0, CODES)
+def test_tasks_in_the_place_of_classes():
+    with pytest.raises(ValueError, match=r"classes must .*; got .* Task labels .* name: tasks="):
+        MultiTaskMLPClassifier().partial_fit(X, CODES > 0, CODES)
 
 
 REGRESSOR_FIT = {
