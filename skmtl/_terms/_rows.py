@@ -181,8 +181,7 @@ class RowsTerm(DataTerm):
         reach, last, away = 2.0 * unit, np.full(b.shape, np.inf), self.endless != 0
         for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
-            with np.errstate(over="ignore", invalid="ignore"):  # such a step is no step
-                step = -g / np.maximum(h, TINY)
+            step = -g / np.maximum(h, TINY)
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
                 slow &= ~(np.abs(step) <= 1e-9 * (unit + np.abs(b)))
@@ -221,8 +220,8 @@ class RowsTerm(DataTerm):
             # down an exponential all steps are of size 1
             eased = size <= np.clip(0.5 * last, 0.5, 2.0 * reach)
             reach, last = np.where(eased, 1.0, 2.0 * reach), size
-            if not (n_steps or eased.all()) and self._loses_to_zero(image, b):
-                b = self.no_intercepts()
+            if not (n_steps or eased.all()) and (other := self._better_start(image, b)) is not None:
+                b = other
                 continue
             step = reach * np.clip(step, -2.0 * unit, 2.0 * unit)
             if away.any():
@@ -234,9 +233,14 @@ class RowsTerm(DataTerm):
                 break
         return b
 
-    def _loses_to_zero(self, image, b):
-        """Whether b = 0 is the better start, as where the predictors have changed a lot."""
-        return b.any() and self.value(None, image, self.no_intercepts()) < self.value(None, image, b)
+    def _better_start(self, image, b):
+        """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""
+        weight = self.weight.reshape(self.weight.shape + (1,) * (image.ndim - self.weight.ndim))
+        totals = self.totals.reshape(-1, *[1] * (b.ndim - 1))
+        others = [self.no_intercepts(), -self.data.task_sums(weight * image) / totals]
+        others = [other for other in others if (other != b).any()]
+        best = min(others, key=lambda other: self.value(None, image, other), default=b)
+        return best if self.value(None, image, best) < self.value(None, image, b) else None
 
     def _downhill(self, image, b, step):
         """Intercepts after the step, or the part of it that lowers the data term; and that part."""

@@ -8,6 +8,8 @@ from sklearn.base import BaseEstimator, clone
 
 from ._quadratic import TaskQuadratic
 
+FACTOR, FARTHEST = 16.0, 1e300  # steps, and limit, of the search for a dual norm
+
 
 class Penalty(BaseEstimator):
     """A penalty Omega on the coefficient matrix W, shape (n_tasks, n_features).
@@ -40,10 +42,10 @@ class Penalty(BaseEstimator):
             return 0.0
         G, upper = -G, 1.0
         while self.prox(G, upper).any():
-            upper *= 2.0
-            if upper > 1e100:
+            upper *= FACTOR
+            if upper > FARTHEST:
                 return np.inf
-        lower = 0.0 if upper == 1.0 else upper / 2
+        lower = 0.0 if upper == 1.0 else upper / FACTOR
         # the upper end is kept: it never claims a dual point to be feasible that is not
         while upper - lower > 4e-16 * upper and lower < (middle := 0.5 * (lower + upper)) < upper:
             lower, upper = (middle, upper) if self.prox(G, middle).any() else (lower, middle)

@@ -114,7 +114,8 @@ class TaskQuadratic:
             return values + ridge, vectors
         # what the graph leaves free is known exactly: it is lifted above the rest, and put in its place
         null = self.laplacian.null.toarray()
-        values, vectors = np.linalg.eigh(Q + (1.0 + 2.0 * np.abs(Q).sum(axis=1).max()) * null @ null.T)
+        lift = 2.0 * np.abs(Q).sum(axis=1).max() or 1.0  # of the size of Q, whatever its unit
+        values, vectors = np.linalg.eigh(Q + lift * null @ null.T)
         k = T - null.shape[1]
         values = np.append(np.maximum(values[:k], 0.0), np.zeros(T - k))
         # a ridge is not lost next to a huge strength

@@ -253,7 +253,12 @@ def alpha_range(term, penalty, ridge=0.0, mean_alpha=None, eps=1e-3):
 
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
     """Solve a `Problem`."""
-    name = choose_solver(problem, solver)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # such steps are not taken
+        return _solved(problem, choose_solver(problem, solver), init, max_iter, tol, callback, verbose)
+
+
+def _solved(problem, name, init, max_iter, tol, callback, verbose):
+    """The solution, by rotated tasks where that pays."""
     if name != "bcd" or not TaskRotation.pays(problem):
         found = _run(problem, name, init, max_iter, tol, callback, verbose)
         warn_of_separation(problem, found.parts)
@@ -293,18 +298,18 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
-    b, history, n_iter, reached, stop = None, [], 0, np.inf, False
-    every, progress = (
-        SOLVERS[name].every,
-        _Progress(problem, SOLVERS[name].patience(problem), max_iter, target),
-    )
+    b, history, n_iter, reached, stop, best = None, [], 0, np.inf, False, None
+    method = SOLVERS[name]
+    progress = _Progress(problem, method.patience(problem), max_iter, target)
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
-        if n_iter % every and n_iter < max_iter and not stop:
+        if n_iter % method.every and n_iter < max_iter and not stop:
             continue
         objective, b, gap = known[0] if known else problem.gap(parts, b)
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
+        if best is None or objective <= best[0]:
+            best = objective, parts, b, gap, reached
         if verbose:
             print(f"{name} {n_iter:6d}  objective {objective:.8g}  gap {reached:.3e}  target {target:.3e}")
         if reached <= target or stop or progress.ended(history):
@@ -313,6 +318,13 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
         objective, b, gap = problem.gap(parts, b)
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
+    if problem.certified and not (reached <= target or stop):  # what got lost on the way, W = 0 at the latest
+        if best is not None and best[0] < objective:
+            objective, parts, b, gap, reached = best
+        if not objective <= (null := problem.null_objective()):
+            parts, objective = problem.zeros(), null
+            _, b, gap = problem.gap(parts)
+            reached = gap
     _require_finite("the solution", objective, b, *parts)
     coef = problem.total(parts)
     return SolverResult(
