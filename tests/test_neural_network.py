@@ -86,10 +86,11 @@ def make_network(own, sharing="hard", gate="task", activation="tanh", coupling=0
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
 @pytest.mark.parametrize(("sharing", "gate"), SHARING)
-def test_gradient_equals_central_differences(sharing, gate, activation, layout, rng):
+def test_gradient_equals_central_differences(sharing, gate, layout, rng):
     """For every loss; the rectifier is differentiable but in single points, which random ones do not meet."""
+    turn = LAYOUTS.index(layout) + SHARING.index((sharing, gate))
+    activation = ("relu", "tanh", "logistic")[turn % 3]  # all with each layout and with each way of sharing
     for name, own in LOSSES.items():
         network, rows = make_network(own, sharing, gate, activation), make_rows(layout, own, rng)
         theta = network.start(rng, 0.1) + 0.1 * rng.normal(size=network.size)
