@@ -85,10 +85,11 @@ def make_network(own, sharing="hard", activation="tanh", coupling=0.3, p=3):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
 @pytest.mark.parametrize("sharing", SHARING)
-def test_gradient_equals_central_differences(sharing, activation, layout, rng):
+def test_gradient_equals_central_differences(sharing, layout, rng):
     """For every loss; the rectifier is differentiable but in single points, which random ones do not meet."""
+    turn = LAYOUTS.index(layout) + SHARING.index(sharing)
+    activation = ("relu", "tanh", "logistic")[turn % 3]  # all with each layout and with each way of sharing
     for name, own in LOSSES.items():
         network, rows = make_network(own, sharing, activation), make_rows(layout, own, rng)
         theta = network.start(rng, 0.1) + 0.1 * rng.normal(size=network.size)
