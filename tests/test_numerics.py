@@ -11,13 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 from skmtl import (
     DirtyRegressor,
     GraphRegularizedRegressor,
+    GroupSparseClassifier,
     GroupSparseRegressor,
+    HierarchicalRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MultiTaskLasso,
     MultiTaskRegressor,
     TaskRelationshipRegressor,
     TaskStatistics,
+    TemporalRegressor,
     TraceNormRegressor,
 )
 from skmtl._problem import Problem
@@ -346,3 +349,40 @@ def test_moments_of_a_constant_column_are_zero(rng):
     for value in (0.1, 1e8 / 3):
         stats = TaskStatistics.from_arrays(np.full((90, 1), value), Y, TASKS)
         assert not stats.xx.any() and not stats.xy.any()
+
+
+# --- certificates and results in any unit ---
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e-8, 1e100])
+def test_graphs_and_trees_are_certified_in_any_unit(unit):
+    chain = np.eye(3, k=1) + np.eye(3, k=-1)
+    for scale, *model in (
+        (unit**2, GraphRegularizedRegressor, {"graph": chain}),
+        (unit**2, TemporalRegressor, {"smooth": "quadratic"}),
+        (unit, HierarchicalRegressor, {"tree": {0: "a", 1: "a", 2: "b"}}),
+    ):
+        if not 1e-150 < scale < 1e150:
+            continue
+        cls, options = model
+        expected = cls(0.1, **options).fit(X, Y, tasks=TASKS)
+        found = cls(0.1 * scale, **options).fit(X * unit, Y, tasks=TASKS)  # a warning is an error here
+        assert found.objective_ == pytest.approx(expected.objective_, rel=1e-3)
+        assert found.dual_gap_ <= 1e-3 * expected.objective_
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("offset", [1e3, 1e5, 1e8])
+def test_no_fit_is_worse_than_that_of_no_features(offset):
+    """With tied intercepts an offset of X is hard; what gets lost on the way is not handed back."""
+    for model in (
+        GroupSparseClassifier(0.02, intercept_alpha=0.1, max_iter=300),
+        MultiTaskLasso(0.1, intercept_alpha=0.3, max_iter=300),
+        MeanRegularizedRegressor(10.0, intercept_alpha=1e-3, max_iter=300),
+    ):
+        y = Y > 0 if model.__class__.__name__.endswith("Classifier") else Y
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            model.fit(X + offset * np.array([1, -1, 1, -1]), y, tasks=TASKS)
+        null = 3 * np.log(2) if y.dtype == bool else sum(0.5 * np.mean(y[t == TASKS] ** 2) for t in range(3))
+        assert model.objective_ <= null * (1 + 1e-9)

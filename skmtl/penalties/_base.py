@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, clone
 
 from ._quadratic import TaskQuadratic
 
-FACTOR, FARTHEST = 16.0, 1e300  # steps, and limit, of the search for a dual norm
+FACTOR, FARTHEST = 16.0, 1e150  # steps, and limit, of the search for a dual norm
 
 
 class Penalty(BaseEstimator):

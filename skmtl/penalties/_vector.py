@@ -428,9 +428,9 @@ def least_strength(prox, V, greatest=False):
         return np.linalg.norm(prox(V[at] / c[:, None], 1.0), axis=1) * c
 
     upper, before, r_before = np.ones(len(V)), np.zeros(len(V)), np.linalg.norm(V, axis=1)
-    while (short := (length(upper) > 0) & (upper < 1e100)).any():
+    while (short := (length(upper) > 0) & (upper < 1e150)).any():
         upper[short] *= 2.0
-    while (loose := (length(0.5 * upper) == 0) & (upper > 1e-100)).any():
+    while (loose := (length(0.5 * upper) == 0) & (upper > 1e-150)).any():
         upper[loose] *= 0.5
     lower = 0.5 * upper
     r = length(lower)
@@ -451,5 +451,5 @@ def least_strength(prox, V, greatest=False):
         before[at], r_before[at] = np.where(left, a, before[at]), np.where(left, r[at], r_before[at])
         r[at] = np.where(left, found, r[at])
         lower[at], upper[at] = np.where(left, c, a), np.where(left, b, c)
-    out[rows] = np.where(upper < 1e100, upper, np.inf) * size
+    out[rows] = np.where(upper < 1e150, upper, np.inf) * size
     return out

@@ -318,6 +318,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
         objective, b, gap = problem.gap(parts, b)
         reached = gap if problem.certified else problem.stationarity(parts, b)
         history.append((n_iter, objective, reached))
+    _require_finite("the solution", objective, b, *parts)
     if problem.certified and not (reached <= target or stop):  # what got lost on the way, W = 0 at the latest
         if best is not None and best[0] < objective:
             objective, parts, b, gap, reached = best
@@ -325,7 +326,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
             parts, objective = problem.zeros(), null
             _, b, gap = problem.gap(parts)
             reached = gap
-    _require_finite("the solution", objective, b, *parts)
+        history[-1] = n_iter, objective, reached
     coef = problem.total(parts)
     return SolverResult(
         coef=coef, intercept=problem.term.restored(coef, b), parts=parts, n_iter=max(n_iter, 1),
