@@ -11,7 +11,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
-from ._task_scores import squared_errors
+from ._task_scores import squared_errors, standard_deviation
 from ._tasks import final_task_column, missing_labels
 from .metrics import _consumes_tasks, response
 
@@ -110,7 +110,7 @@ class FoldScores:
         if len(d) < 2 or self.alike(model, other):
             return d.mean(), np.nan
         overlap = np.mean([len(test) / len(train) for train, test in self.splits])
-        scale = np.sqrt((1 / len(d) + overlap) * d.var(ddof=1))
+        scale = np.sqrt(1 / len(d) + overlap) * standard_deviation(d)
         return d.mean(), 2 * stats.t.sf(abs(d.mean()) / scale if scale > 0 else np.inf, len(d) - 1)
 
     def clearly_better(self, model, other):

@@ -92,6 +92,12 @@ def evaluate(metric, y_true, y_pred, **kwargs):
     return metric(y_true, y_pred, **kwargs)
 
 
+def standard_deviation(values):
+    """Of a sample, with n - 1; in a unit of its own, since squares of squared errors may vanish."""
+    unit = np.abs(values).max()
+    return unit * np.std(np.divide(values, unit), ddof=1) if 0 < unit < np.inf else np.std(values, ddof=1)
+
+
 def squared_errors(y_true, y_pred):
     """Squared errors of predictions, zero where these are exact but for rounding."""
     off = y_true - y_pred

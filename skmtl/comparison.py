@@ -21,6 +21,7 @@ from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, plain_array
 from ._rivals import BASELINES, baseline
 from ._split import wants_tasks
+from ._task_scores import standard_deviation
 from ._tasks import (
     columns_of_labels,
     final_task_column,
@@ -406,7 +407,7 @@ def _gains(folds, model, shape, codes, names):
         e, r = errors[rows][seen], reference[rows][seen]
         n, lost = len(e), e - r
         gain = 1 - e.sum() / r.sum() if n and r.sum() > 0 else np.nan
-        clear = n > 2 and gain < -ALIKE and lost.mean() > 2 * lost.std(ddof=1) / np.sqrt(n)
+        clear = n > 2 and gain < -ALIKE and lost.mean() > 2 * standard_deviation(lost) / np.sqrt(n)
         yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < -ALIKE), bool(clear)
 
 
@@ -416,7 +417,7 @@ def _rows(folds, gains, measure):
         tested = [(row[2], row[3]) for row in gains if row[0] == name and row[2]]
         n, error = np.array(tested).T
         error = np.sqrt(error).mean() if measure == "rmse" else n @ error / n.sum()
-        sd = np.std(folds.scores[name], ddof=1) if len(folds.scores[name]) > 1 else np.nan
+        sd = standard_deviation(folds.scores[name]) if len(folds.scores[name]) > 1 else np.nan
         yield (
             name,
             folds.mean[name],

@@ -614,3 +614,26 @@ except ImportError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "['intercepts', 'm', 'mean', 'pooled', 'single'] (15,)" in done.stdout
     assert "pip install skmtl[plot]" in done.stdout
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e100])
+def test_units_of_the_targets_change_no_verdict(unit):
+    """Also where squares of squared errors are no numbers any more."""
+    rng = np.random.default_rng(0)
+    tasks = np.repeat(range(4), 15)
+    X = rng.normal(size=(60, 4))
+    y = X @ [1.0, -1.0, 0.5, 0.0] - 3 * X[:, 0] * (tasks == 2) + 1.5 * rng.normal(size=60)
+    score = task_scorer("neg_mean_squared_error")
+    plain, other = (
+        compare(MeanRegularizedRegressor(3.0), X, y * u, tasks, cv=3, scoring=score) for u in (1.0, unit)
+    )
+    assert_allclose(other.table["p_value"], plain.table["p_value"], rtol=1e-6)
+    assert_allclose(other.table["sd"], plain.table["sd"] * unit**2, rtol=1e-6)
+    assert (other.per_task["clearly_hurt"] == plain.per_task["clearly_hurt"]).all()
+    chosen = [
+        PathSearchCV(
+            MeanRegularizedRegressor(), [0.01, 0.1, 1, 10, 100], cv=4, scoring=score, one_standard_error=True
+        ).fit(X, y * u, tasks=tasks).best_params_
+        for u in (1.0, unit)
+    ]  # fmt: skip
+    assert chosen[0] == chosen[1]

@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 from .._columns import column_names
 from .._inputs import as_target
 from .._split import TaskKFold, wants_tasks
+from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, missing_labels, task_labels
 from ._fold_path import PathRun
 from ._model import LinearModel
@@ -400,7 +401,7 @@ class PathSearchCV(BaseSearchCV):
         """Greatest strength within one standard error of the best score, all else equal."""
         best, mean = results["params"][self.best_index_], results[f"mean_test_{metric}"]
         scores = [results[f"split{k}_test_{metric}"][self.best_index_] for k in range(self.n_splits_)]
-        least = mean[self.best_index_] - np.std(scores, ddof=1) / np.sqrt(self.n_splits_)
+        least = mean[self.best_index_] - standard_deviation(scores) / np.sqrt(self.n_splits_)
         alike = [
             at
             for at, candidate in enumerate(results["params"])
