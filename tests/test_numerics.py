@@ -386,3 +386,14 @@ def test_no_fit_is_worse_than_that_of_no_features(offset):
             model.fit(X + offset * np.array([1, -1, 1, -1]), y, tasks=TASKS)
         null = 3 * np.log(2) if y.dtype == bool else sum(0.5 * np.mean(y[t == TASKS] ** 2) for t in range(3))
         assert model.objective_ <= null * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-16])
+@pytest.mark.parametrize("mean_alpha", [1e-2, 1e13])
+def test_deviations_that_nothing_holds_serve_the_mean(alpha, mean_alpha):
+    """With more features than rows every task is fitted perfectly by coefficients whose mean is zero."""
+    wide = np.random.default_rng(3).normal(size=(15, 9))
+    model = MeanRegularizedRegressor(alpha, mean_alpha=mean_alpha)
+    model.fit(wide, Y[:15], tasks=np.repeat(range(3), 5))  # a warning is an error here
+    assert model.objective_ <= 1e-8
+    assert np.abs(model.mean_coef_).max() <= 1e-4 * np.abs(model.coef_).max()

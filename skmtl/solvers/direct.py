@@ -7,7 +7,7 @@ from scipy import linalg
 
 from .._terms import DENSE_FEATURES, MomentsTerm
 from .._terms._base import units
-from ..penalties._quadratic import reciprocal
+from ..penalties._quadratic import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
 
@@ -16,6 +16,7 @@ RESTART = 50  # conjugate gradient steps between exact gradients
 KERNEL_ENTRIES = 6.25e7  # numbers in the factorised kernel matrices of all tasks (0.5 GB)
 CANCELLED = 1e-6  # eigenvalues below, left of 1, have lost too many digits
 CHUNK_TASKS = 256  # tasks handled at a time where all would take the memory of the moments
+LEAST = 1e-10  # times the curvature: what deviations cost at least where rows leave them free
 ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
 GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
@@ -189,6 +190,10 @@ def _schur_inverse(term, quadratic):
     of m.
     """
     T, p = term.shape
+    if quadratic.mean > quadratic.deviations and (term.stats.count <= p).any():
+        # directions that a task's rows leave free serve the mean: its inverse must not leave them out
+        least = LEAST * term.x_size() / (T * p)
+        quadratic = TaskQuadratic(T, deviations=max(quadratic.deviations, least), mean=quadratic.mean)
     d, pooled = quadratic.deviations, term.fit_intercept and term.intercept_alpha
     inverse, kappa = _inverses(term, np.full(T, d)), term.kept
     if quadratic.is_ridge and not pooled:
