@@ -79,6 +79,8 @@ from skmtl import (
 )
 from skmtl.metrics import task_scorer
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 # --- the task as a column of X, no routing ------------------------------------------------------
 
 

@@ -24,6 +24,8 @@ from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectr
 from skmtl.solvers import make_task_data, solve
 from skmtl.solvers._solve import run
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 K = 3
 LAYOUTS = ("stacked", "shared", "missing", "sparse", "weighted", "single")
 PENALTIES = {

@@ -34,6 +34,8 @@ from skmtl.penalties import (
     Tree,
 )
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 # not convex; or with more to it than a formula in W, see test_joint_losses.py and their own tests
 ELSEWHERE = {
     "LatentBasis", "MixedTaskModel", "IncompleteMultiSource",

@@ -21,6 +21,8 @@ from skmtl.penalties import L2, Features, Penalty, Positive, Ridge, Shared
 from skmtl.solvers import make_task_data
 from skmtl.solvers._solve import run
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 INTERCEPTS = {"free": {}, "none": {"fit_intercept": False}, "pooled": {"intercept_alpha": 0.7}}
 intercepts = pytest.mark.parametrize("options", INTERCEPTS.values(), ids=INTERCEPTS)
 layouts = pytest.mark.parametrize("kind", LAYOUTS)

@@ -71,6 +71,8 @@ from skmtl import (
 )
 from skmtl.metrics import task_scorer
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 NEEDS_TASKS = r"cannot predict without knowing the task.*enable_metadata_routing=True.*task_column"
 
 

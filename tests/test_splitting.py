@@ -10,6 +10,8 @@ from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectr
 from skmtl.solvers import make_task_data, solve, splitting
 from skmtl.solvers._solve import choose_solver, make_problem
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 LOSS = SquaredError()
 ROUGH = {name: p for name, p in PENALTIES.items() if p.convex and not p.smooth}
 ROUGH |= {

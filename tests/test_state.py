@@ -17,6 +17,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 import skmtl
 from skmtl import PathSearchCV, Pooled, SingleTask, TaskStatistics
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 PACKAGE = str(Path(skmtl.__file__).parent)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(36, 4))
