@@ -8,6 +8,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, cg
 
 DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
+PREDICTOR_ROUNDING = 64 * np.finfo(float).eps  # relative to the terms that a predictor is the sum of
 ASSEMBLED = 100  # up to here a matrix is built column by column
 TINY = np.finfo(float).tiny
 

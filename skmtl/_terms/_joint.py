@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from ..losses import Loss, RootSquaredError
-from ._base import iterated_step, pooled_intercepts
+from ._base import pooled_intercepts
 from ._rows import RowsTerm
 
 
@@ -23,7 +23,7 @@ class OutputsTerm(RowsTerm):
         others = np.zeros((self.n_tasks, self.n_outputs - 1))
         self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
-    rounds = 1
+    rounds, pointwise = 1, False
 
     def image(self, W):
         """x_i . w_tk."""
@@ -125,13 +125,11 @@ class OutputsTerm(RowsTerm):
         losses = self.loss.conjugate(self.data.y, theta * slope)
         return float(np.where(self.weight > 0, self.weight * losses, 0.0).sum())
 
-    def _free_step(self, bend, gradient, free, pull):
-        own = self._along(bend)
-        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free, own)
-
 
 class RootTerm(RowsTerm):
     """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
+
+    pointwise = False
 
     def _sigma(self, residual):
         return np.sqrt(self.data.task_sums(self.weight * residual**2) / self.totals)
@@ -191,10 +189,6 @@ class RootTerm(RowsTerm):
 
     def _conjugate(self, theta, u, slope):
         return theta * float(np.vdot(u, self.data.y))
-
-    def _free_step(self, bend, gradient, free, pull):
-        own = self._along(bend)
-        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free, own)
 
 
 class PerTask(Loss):

@@ -7,6 +7,7 @@ import numpy as np
 from ..losses import SquaredError
 from ._base import (
     DENSE_FEATURES,
+    PREDICTOR_ROUNDING,
     TINY,
     DataTerm,
     DualPoint,
@@ -18,7 +19,6 @@ from ._base import (
 )
 from ._columns import about_zero
 
-ROUNDING = 64 * np.finfo(float).eps  # of a predictor, relative to the terms that it is the sum of
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
 
 
@@ -163,22 +163,25 @@ class MomentsTerm(DataTerm):
     def along(self, V):
         """<V, H V> where its digits are lost in the moments: from the rows, else the least it can be."""
         mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
-        squares = (
-            np.einsum("djj->dj", self.stats.xx) + self.stats.weight[: len(self.stats.xx), None] * mean**2
-        )
-        rounding = self.scale @ (ROUNDING * (np.abs(V) * np.sqrt(squares)).sum(axis=1)) ** 2
+        sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * mean**2)
+        most = float(self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2)
+        rounding = PREDICTOR_ROUNDING**2 * most
         if self.data is None:
-            return np.sqrt(rounding * (self.scale @ ((np.abs(V) * np.sqrt(squares)).sum(axis=1) ** 2)))
+            return PREDICTOR_ROUNDING * most
         image, weight = self.data.forward(V), np.broadcast_to(self.data.weight, self.data.y.shape)
         if self.fit_intercept:
             image = image - self.data.spread(self.data.task_sums(weight * image) / self.totals)
         bend = float((weight * image**2).sum())
         return bend if bend > rounding else 0.0
 
+    @cached_property
+    def spreads(self):
+        """Roots of the centred sums of squares of the features (n_designs, n_features)."""
+        return np.sqrt(np.einsum("djj->dj", self.stats.xx))
+
     def _rounding(self, W):
         """What rounding of the moments can do to the objective, where it is more than the last digits."""
-        sizes = np.sqrt(np.einsum("djj->dj", self.stats.xx))
-        most = np.finfo(float).eps * float(self.scale @ (np.abs(W) * sizes).sum(axis=1) ** 2)
+        most = np.finfo(float).eps * float(self.scale @ (np.abs(W) * self.spreads).sum(axis=1) ** 2)
         return most if most > NOTICED * self.yy.sum() else 0.0
 
     def _separate_steps(self, gradient, free, ridge):

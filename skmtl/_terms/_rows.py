@@ -6,12 +6,20 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .._data import SharedData
-from ._base import DENSE_FEATURES, TINY, DataTerm, DualPoint, iterated_step, pooled_intercepts, shared_step
+from ._base import (
+    DENSE_FEATURES,
+    PREDICTOR_ROUNDING,
+    TINY,
+    DataTerm,
+    DualPoint,
+    iterated_step,
+    pooled_intercepts,
+    shared_step,
+)
 from ._columns import DesignPool, fresh_gram, make_pool
 
 ROUNDING = 4e-16  # of a sum
 
-ALONG = 64 * np.finfo(float).eps  # rounding of a predictor, relative to its terms
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
@@ -23,6 +31,7 @@ class RowsTerm(DataTerm):
     """
 
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
+    pointwise = True  # second derivatives are weights of the rows
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
         super().__init__(fit_intercept, intercept_alpha)
@@ -355,10 +364,8 @@ class RowsTerm(DataTerm):
 
     def _straight(self, bend):
         """Whether the loss of some row is straight, so that Newton steps may end no gradient."""
-        pointwise = isinstance(bend, np.ndarray) and bend.shape == np.shape(self.weight * self.data.y)
-        return (
-            pointwise and np.isfinite(self.loss.curvature) and bool(((bend == 0) & (self.weight > 0)).any())
-        )
+        flat = self.pointwise and np.isfinite(self.loss.curvature) and (bend == 0) & (self.weight > 0)
+        return bool(np.any(flat))
 
     def _vanishes(self, left, u, free):
         """Whether gradients along free directions are rounding."""
@@ -417,7 +424,8 @@ class RowsTerm(DataTerm):
 
     def _free_step(self, bend, gradient, free, pull):
         """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
-        if free.shape[1] == 1 and pull.matrix is None and self.n_features <= DENSE_FEATURES:
+        few = pull.matrix is None and self.n_features <= DENSE_FEATURES
+        if self.pointwise and free.shape[1] == 1 and few:
             model = self.data.reweighted(self.data.y, np.broadcast_to(bend, self.data.y.shape))
             return shared_step(self._shared_curvature(model), gradient, pull.mean, self._along(bend))
         own = self._along(bend)
@@ -432,7 +440,7 @@ class RowsTerm(DataTerm):
             change = image + self.data.spread(followed)
             found = float(np.vdot(change, self._times(bend, change)))
             most = (np.abs(V) * np.tile(np.sqrt(self.squares), self.n_outputs)).sum(axis=1)
-            return found if found > (ALONG * most.max()) ** 2 else 0.0
+            return found if found > (PREDICTOR_ROUNDING * most.max()) ** 2 else 0.0
 
         return along
 

@@ -68,8 +68,7 @@ def runs_off(problem, parts):
 
 def _opposed(loss, y, eta, used):
     """Whether the loss of some row rises in the end along a direction with the predictors eta."""
-    with np.errstate(over="ignore"):
-        found = loss.value(y, OUT / np.abs(eta[used]).max() * eta)
+    found = loss.value(y, OUT / np.abs(eta[used]).max() * eta)
     return not (found[used] <= ROUNDING * OUT).all()
 
 

@@ -251,14 +251,10 @@ def alpha_range(term, penalty, ridge=0.0, mean_alpha=None, eps=1e-3):
     return mean / eps, mean * eps
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # such steps are not taken
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
-    """Solve a `Problem`."""
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # such steps are not taken
-        return _solved(problem, choose_solver(problem, solver), init, max_iter, tol, callback, verbose)
-
-
-def _solved(problem, name, init, max_iter, tol, callback, verbose):
-    """The solution, by rotated tasks where that pays."""
+    """Solve a `Problem`, with rotated tasks where that pays."""
+    name = choose_solver(problem, solver)
     if name != "bcd" or not TaskRotation.pays(problem):
         found = _run(problem, name, init, max_iter, tol, callback, verbose)
         warn_of_separation(problem, found.parts)
