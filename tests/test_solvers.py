@@ -23,8 +23,8 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, LInf, Ridge, SparseL2
-from skmtl.solvers import SolverResult, _descent, alpha_max, make_task_data, semismooth, solve
-from skmtl.solvers._solve import SOLVERS, choose_solver, make_problem
+from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
+from skmtl.solvers._solve import SOLVERS, _Progress, choose_solver, make_problem
 
 REGRESSORS = {name: cls for name, cls in task_estimators().items() if not name.endswith("Classifier")}
 
@@ -593,3 +593,50 @@ def test_statistics_are_data(name):
     one = solve(stats, SquaredError(), PENALTIES[name], tol=1e-12)
     other = solve(make_task_data(layout.X, layout.y), SquaredError(), PENALTIES[name], tol=1e-12)
     np.testing.assert_allclose(one.coef, other.coef, atol=1e-6)
+
+
+# --- when to end ---
+
+
+def ended_at(measures, objectives=None, certified=True, max_iter=10_000):
+    """Number of the look at which a solver with such measures ends for its pace, None if it does not."""
+    problem = make_problem(make_data("stacked", SquaredError()), SquaredError(), PENALTIES["features-l2"])
+    problem.certified = certified
+    progress, history = _Progress(problem, 100, max_iter, target=1e-4), []
+    for n, measure in enumerate(measures, start=1):
+        history.append((n * 100, 1.0 if objectives is None else objectives[n - 1], measure))
+        if progress.ended(history):
+            return n
+    return None
+
+
+def test_a_pace_that_gets_there_is_waited_for():
+    n = np.arange(1, 101)
+    assert ended_at(np.exp(-0.1 * n)) is None  # 1e-4 before the last iteration
+    assert ended_at(np.exp(-0.05 * n)) is not None  # 7e-3 at the last one
+    assert ended_at(np.ones(100)) == 4  # at the second look that has one before it to compare with
+    assert ended_at(np.where(n < 30, 1.0, 1e-5), max_iter=300) == 4
+
+
+def test_a_saddle_is_left_while_the_objective_falls():
+    flat, falling = np.ones(100), np.linspace(2.0, 1.0, 100)
+    assert ended_at(flat, falling, certified=False) is None
+    assert ended_at(flat, np.ones(100), certified=False) == 4
+
+
+def test_a_hopeless_fit_ends_before_its_last_iteration_and_says_so():
+    layout = make_layout("stacked")
+    model = MultiTaskLasso(0.1, intercept_alpha=0.3, max_iter=100_000)
+    with pytest.warns(ConvergenceWarning, match="At this pace max_iter iterations do not get there"):
+        model.fit(layout.X + 1e6, layout.y, tasks=layout.tasks)
+    assert model.n_iter_ < 10_000
+
+
+@pytest.mark.parametrize("name", ["SharedSubspaceClassifier", "ClusteredClassifier", "TraceNormClassifier"])
+def test_a_penalty_that_is_more_than_rounding_is_not_left_out(name, monkeypatch):
+    def without(*args, **kwargs):
+        raise AssertionError("the penalty was left out")
+
+    monkeypatch.setattr(_solve, "_without_norms", without)
+    layout = make_layout("stacked", classification=True)
+    task_estimators()[name]().fit(layout.X, layout.y, tasks=layout.tasks)
