@@ -88,14 +88,14 @@ def _block_prox_linf(z, h, strength, out):
     # Newton's method climbs from below and ends
     while c >= 0.0:
         left = -strength
-        bend = 0.0
+        curvature = 0.0
         for t in range(z.shape[0]):
             if abs(z[t]) > h[t] * c:
                 left += abs(z[t])
-                bend += h[t]
-        if bend == 0.0 or left <= bend * c * (1.0 + 1e-15):
+                curvature += h[t]
+        if curvature == 0.0 or left <= curvature * c * (1.0 + 1e-15):
             break
-        c = left / bend
+        c = left / curvature
     for t in range(z.shape[0]):
         out[t] = 0.0 if total == total else np.nan
         if c > 0.0:
@@ -191,8 +191,8 @@ def _string_knots(y, strength, corner, height, knot, side):
             x[a + 1], h[a + 1] = k, new
             while a == first[s] and last[o] > first[o]:
                 b = first[o] + 1
-                bend = (new - h[a]) * (corner[o, b] - x[a]) - (height[o, b] - h[a]) * (k - x[a])
-                if corner[o, b] == k or sign * bend >= 0.0:
+                curvature = (new - h[a]) * (corner[o, b] - x[a]) - (height[o, b] - h[a]) * (k - x[a])
+                if corner[o, b] == k or sign * curvature >= 0.0:
                     break
                 first[o] = b
                 x[a], h[a] = corner[o, b], height[o, b]
@@ -227,7 +227,7 @@ def taut_string(Y, strength, out):
         for m in range(1, n_knots):
             # from the entries themselves: differences of the running sum have lost digits
             value = _mean_slope(y, strength, knot, side, m - 1, m)
-            if m > 1 and abs(value - before) <= 1e-15 * top:  # a bend that is only rounding
+            if m > 1 and abs(value - before) <= 1e-15 * top:  # a curvature that is only rounding
                 value = _mean_slope(y, strength, knot, side, begin, m)
             else:
                 begin = m - 1

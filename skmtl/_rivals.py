@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from .baselines import Pooled, SingleTask
-from .linear_model._search_checks import MOST_DECADES, beyond
+from .model_selection._search_checks import MOST_DECADES, beyond
 
 ALPHAS = np.logspace(-2, 5, 15)
 LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)

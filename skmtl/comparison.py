@@ -20,7 +20,6 @@ from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, plain_array
 from ._rivals import BASELINES, baseline
-from ._split import wants_tasks
 from ._task_scores import standard_deviation
 from ._tasks import (
     columns_of_labels,
@@ -32,6 +31,7 @@ from ._tasks import (
 )
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
+from .model_selection._split import wants_tasks
 
 __all__ = ["Comparison", "compare"]
 

@@ -37,13 +37,9 @@ class Loss:
         """Both, for what they have in common is computed once."""
         return self.value(y, eta), self.gradient(y, eta)
 
-    def bend(self, y, eta):
-        """What `bent` needs to know of a point."""
-        return self.hessian(y, eta)
-
-    def bent(self, bend, d):
-        """Second derivative times a change d of eta."""
-        return bend * d
+    def times(self, hessian, d):
+        """What `hessian` returned, times a change d of eta."""
+        return hessian * d
 
     def majorant(self, y, eta):
         """Curvature of parabolas that touch the loss at eta and lie above it, where it has a greatest one."""
@@ -51,7 +47,7 @@ class Loss:
 
     def hessian_times(self, y, eta, d):
         """Second derivative at eta times a change d."""
-        return self.bent(self.bend(y, eta), d)
+        return self.times(self.hessian(y, eta), d)
 
     def falls(self, y):
         """Sign of the direction of each predictor in which the loss falls forever, 0 where it does not."""
@@ -316,7 +312,7 @@ class Multinomial(Loss):
         others = np.where(own, 0.0, p)
         return value.T, np.where(own, -others.sum(axis=0), others).T
 
-    def bend(self, y, eta):
+    def hessian(self, y, eta):
         """Probabilities of the classes."""
         p = np.array(eta.T, order="C")
         p -= p.max(axis=0)
@@ -324,9 +320,9 @@ class Multinomial(Loss):
         p /= p.sum(axis=0)
         return p.T
 
-    def bent(self, bend, d):
+    def times(self, hessian, d):
         """Second derivative times a change d of eta."""
-        return bend * (d - np.einsum("...k,...k->...", bend, d)[..., None])
+        return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
 
     def falls(self, y):
         """Sign of the direction of each predictor in which the loss falls forever, of the shape of eta."""
@@ -376,13 +372,13 @@ class RootSquaredError(Loss):
         size = self.value(y, eta)
         return (eta - y) / (len(y) * size) if size > 0 else np.zeros_like(eta)
 
-    def bend(self, y, eta):
+    def hessian(self, y, eta):
         """Its value and gradient."""
         return self.value(y, eta), self.gradient(y, eta)
 
-    def bent(self, bend, d):
+    def times(self, hessian, d):
         """Its second derivative times a change d of eta."""
-        size, slope = bend
+        size, slope = hessian
         return (d / len(d) - slope * (slope @ d)) / size if size > 0 else np.zeros_like(d)
 
     def project(self, y, u):

@@ -17,9 +17,9 @@ from skmtl import (
     TraceNormClassifier,
     TraceNormRegressor,
 )
-from skmtl._problem import Problem
-from skmtl._terms import make_term
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
+from skmtl.objective import make_term
+from skmtl.objective._problem import Problem
 from skmtl.penalties import L2, Coupling, Features
 from skmtl.solvers import make_task_data, solve
 

@@ -23,9 +23,9 @@ from skmtl import (
     TemporalRegressor,
     TraceNormRegressor,
 )
-from skmtl._problem import Problem
-from skmtl._terms import make_term
 from skmtl.losses import Huber, SquaredError
+from skmtl.objective import make_term
+from skmtl.objective._problem import Problem
 from skmtl.penalties import L2, Features, Ridge
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data

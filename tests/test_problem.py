@@ -14,9 +14,9 @@ from skmtl import (
     TaskStatistics,
     TraceNormRegressor,
 )
-from skmtl._problem import Problem
-from skmtl._terms import MomentsTerm, RowsTerm
 from skmtl.losses import SquaredError
+from skmtl.objective import MomentsTerm, RowsTerm
+from skmtl.objective._problem import Problem
 from skmtl.penalties import L2, Features, Penalty, Positive, Ridge, Shared
 from skmtl.solvers import make_task_data
 from skmtl.solvers._solve import run

@@ -13,8 +13,8 @@ from skmtl import (
     TaskStatistics,
     statistics,
 )
-from skmtl._terms import MomentsTerm, RowsTerm, make_term
 from skmtl.losses import Logistic, SquaredError
+from skmtl.objective import MomentsTerm, RowsTerm, make_term
 from skmtl.penalties import Coupling, Ridge, _quadratic
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import direct, make_task_data, newton, solve
@@ -213,7 +213,7 @@ def test_separate_parts_of_a_graph_are_certified(monkeypatch):
             options = {"fit_intercept": fit_intercept, "tol": 1e-3}
             one = solve(data, SquaredError(), penalty, **options)
             with monkeypatch.context() as patch:
-                patch.setattr("skmtl._terms._moments.DENSE_FEATURES", 0)
+                patch.setattr("skmtl.objective._moments.DENSE_FEATURES", 0)
                 other = solve(data, SquaredError(), penalty, **options)
             best = solve(data, SquaredError(), penalty, fit_intercept=fit_intercept, tol=1e-13).objective
             assert one.gap == pytest.approx(other.gap, rel=1e-6)
@@ -249,7 +249,7 @@ def test_tasks_through_their_rows(batched, step, container, monkeypatch):
     """Tasks of very different sizes, in groups of about the same size or all at once."""
     monkeypatch.setattr("skmtl._data.KERNEL_STEP", step)
     monkeypatch.setattr(direct, "BATCHED", batched)
-    monkeypatch.setattr("skmtl._terms.moments_pay", lambda data: False)
+    monkeypatch.setattr("skmtl.objective.moments_pay", lambda data: False)
     X, y, tasks = stacked_problem([2, 17, 3, 1, 9, 18, 2], 30)
     data = make_task_data(container(X), y, tasks, sample_weight=np.linspace(0.5, 2, len(y)))
     assert isinstance(make_term(data, SquaredError()), RowsTerm)
@@ -261,7 +261,7 @@ def test_tasks_through_their_rows(batched, step, container, monkeypatch):
 
 
 def test_without_a_penalty_the_solution_through_rows_is_the_shortest(monkeypatch):
-    monkeypatch.setattr("skmtl._terms.moments_pay", lambda data: False)
+    monkeypatch.setattr("skmtl.objective.moments_pay", lambda data: False)
     X, y, tasks = stacked_problem([2, 17, 3], 30)
     data = make_task_data(X, y, tasks)
     compare(data, Ridge(0.0), np.zeros((3, 3)), n_iter=5)
@@ -302,7 +302,7 @@ def test_newton_with_any_preconditioner(kind, costly, monkeypatch):
     """More features than rows: the diagonal first, or a factor at once, and the change between them."""
     monkeypatch.setattr(newton, "COSTLY", costly)
     monkeypatch.setattr(newton, "MANY", 4)
-    monkeypatch.setattr("skmtl._terms.moments_pay", lambda data: False)
+    monkeypatch.setattr("skmtl.objective.moments_pay", lambda data: False)
     layout = make_layout(kind, classification=True, n=40, p=60)
     data = make_task_data(layout.X, layout.y, layout.tasks)
     penalty = Coupling(0.05) + Coupling(1e-3, M="shared")

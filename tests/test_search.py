@@ -34,9 +34,9 @@ from skmtl import (
     TaskKFold,
     TaskStatistics,
 )
-from skmtl.linear_model._fold_moments import FoldMoments
 from skmtl.losses import Huber
 from skmtl.metrics import explained_variance_within, task_scorer
+from skmtl.model_selection._moments import FoldMoments
 
 ALPHAS = [1e-3, 0.03, 0.2, 1.0]
 FAMILIES = [

@@ -18,8 +18,8 @@ from skmtl import (
     TaskStatistics,
     TraceNormRegressor,
 )
-from skmtl.linear_model._fold_moments import sums_of_the_others
 from skmtl.losses import Logistic, SquaredError
+from skmtl.model_selection._moments import sums_of_the_others
 from skmtl.penalties import L1, Coupling, Entries, Features, InfConv, Tasks
 from skmtl.solvers import make_task_data, solve
 

@@ -1,7 +1,6 @@
 """Linear multi-task estimators."""
 
 from ._clustered import ClusteredClassifier, ClusteredRegressor
-from ._cross_validated import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._decomposed import (
     DirtyClassifier,
     DirtyRegressor,

@@ -13,8 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._inputs import resolve_task_weight
 from .._tasks import all_or_nothing, missing_labels, plain_labels
-from .._terms import MomentsTerm
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
+from ..objective import MomentsTerm
 from ..solvers._solve import blas_threads
 from ..statistics import TaskStatistics
 from ._model import LinearModel, estimator

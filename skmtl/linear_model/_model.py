@@ -19,8 +19,8 @@ from .._columns import refuse_text, told_apart
 from .._data import predict_rows, task_data
 from .._inputs import check_numeric_target, is_clean, refuse_size
 from .._tasks import TaskInputMixin, all_or_nothing
-from .._terms import make_term
 from ..metrics import score_predictions
+from ..objective import make_term
 from ..penalties import Positive
 from ..solvers._solve import SOLVERS, alpha_range, blas_threads, greatest_alpha, run
 from ..solvers.alternating import make_problem_of

@@ -10,10 +10,10 @@ from .._columns import split_task_column
 from .._data import make_task_data
 from .._inputs import check_sample_weight
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
-from .._problem import Problem, best_scale
 from .._tasks import all_or_nothing
-from .._terms import make_term
-from .._terms._base import DualPoint
+from ..objective import make_term
+from ..objective._base import DualPoint
+from ..objective._problem import Problem, best_scale
 from ..penalties import Clusters, Factorized, InfConv
 from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
 from ..penalties._quadratic import TaskQuadratic

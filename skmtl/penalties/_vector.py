@@ -224,8 +224,8 @@ def _sparse_root(x, rho):
     excess = second - 2 * x * first + count * x**2 - (x * ((1 - rho) / rho)) ** 2
     k = np.maximum((excess < 0).sum(axis=1) - 1, 0)[:, None]
     first, second = (np.take_along_axis(total, k, axis=1)[:, 0] for total in (first, second))
-    bend = (k[:, 0] + 1) * rho**2 - (1 - rho) ** 2
-    root = np.sqrt(np.maximum((rho * first) ** 2 - bend * second, 0.0))
+    curvature = (k[:, 0] + 1) * rho**2 - (1 - rho) ** 2
+    root = np.sqrt(np.maximum((rho * first) ** 2 - curvature * second, 0.0))
     c = second / np.where(first > 0, rho * first + root, 1.0)
     for _ in range(10):  # Newton's steps on the difference itself: sums of squares lost half of the digits
         left = np.maximum(x - rho * c[:, None], 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, lsmr
 
-from .._terms import RowsTerm
+from ..objective import RowsTerm
 
 FAR = 10.0  # of a predictor: how far a solution must have gone
 HELD = (np.inf, 1e-1, 1e-3)  # slopes of the loss above which a row is taken to hold the solution

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from .._problem import Problem
-from .._terms import MomentsTerm, make_term
-from .._terms._base import shared_step
+from ..objective import MomentsTerm, make_term
+from ..objective._base import shared_step
+from ..objective._problem import Problem
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from ._choice import METHODS, choose_solver, rounding
@@ -375,8 +375,8 @@ def _faint(problem, objective, b, gap):
     W = problem.zeros()[0]  # that dual objective may be below zero for others: what does a step cost?
     image = term.image(W)
     G = term.gradient(W, image, b)
-    bend = term.second_order(G, term.image(G), None if term.loss.quadratic else term.predictor(image, b))
-    step = float(np.vdot(G, G)) / bend if bend > 0 else 0.0
+    curvature = term.second_order(G, term.image(G), None if term.loss.quadratic else term.predictor(image, b))
+    step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0
     return problem.penalty_value([-step * G, *problem.zeros()[1:]]) < np.sqrt(FAINT) * objective
 
 

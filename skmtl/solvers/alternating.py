@@ -6,7 +6,7 @@ and `iterate`, their solver.
 
 import numpy as np
 
-from .._problem import Problem
+from ..objective._problem import Problem
 from ..penalties import Clusters, Coupling, Factorized, Penalty, Ridge
 from ._choice import METHODS, choose_solver, rounding
 from ._method import Method

@@ -3,8 +3,8 @@
 import numpy as np
 
 from .._data import SharedData
-from .._problem import Problem
-from .._terms import RowsTerm
+from ..objective import RowsTerm
+from ..objective._problem import Problem
 from ._descent import GramSweep, PanelSweep, certificate, descend
 from ._method import Method
 from .fista import CHECK_EVERY, fista

@@ -5,8 +5,8 @@ from itertools import islice
 import numpy as np
 from scipy import linalg
 
-from .._terms import DENSE_FEATURES, MomentsTerm
-from .._terms._base import units
+from ..objective import DENSE_FEATURES, MomentsTerm
+from ..objective._base import units
 from ..penalties._quadratic import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
@@ -69,11 +69,11 @@ def conjugate_gradients(operator, precondition, rhs):
     d, rz = z, np.vdot(r, z)
     while True:
         q = operator(d)
-        bend = np.vdot(d, q)
-        if not bend > 0 or not np.isfinite(rz):  # solved to rounding
+        curvature = np.vdot(d, q)
+        if not curvature > 0 or not np.isfinite(rz):  # solved to rounding
             yield x, r, 0.0
             return
-        step = rz / bend
+        step = rz / curvature
         x = x + step * d
         r = r - step * q
         yield x, r, 0.5 * step * rz

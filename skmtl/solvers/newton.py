@@ -5,8 +5,8 @@ from itertools import islice
 import numpy as np
 from scipy.sparse import issparse
 
-from .._terms import MomentsTerm, make_term
 from ..losses import SquaredError
+from ..objective import MomentsTerm, make_term
 from ._method import Method
 from .direct import conjugate_gradients, diagonal_inverse, make_preconditioner
 
@@ -80,8 +80,8 @@ class _Directions:
         eta = term.predictor(image, b)
         if above:
             self.precondition, K = None, term.n_outputs
-            bend = term.loss.majorant(term.data.y, eta) if K == 1 else term.loss.curvature
-            model = self._term(term.data.reweighted(term.data.y, term.weight * bend))
+            curvature = term.loss.majorant(term.data.y, eta) if K == 1 else term.loss.curvature
+            model = self._term(term.data.reweighted(term.data.y, term.weight * curvature))
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             steps = conjugate_gradients(
                 self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V)), inverse, -gradient

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._terms import RootTerm
+from ..objective import RootTerm
 from ._descent import GramSweep, descend
 from ._method import Method
 from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.sparse import issparse
 
-from .._terms import MomentsTerm, RowsTerm
+from ..objective import MomentsTerm, RowsTerm
 from ..penalties import L1, Shared, Spectrum
 from ..penalties._placement import singular_values
 from ..penalties._quadratic import TaskQuadratic
@@ -201,8 +201,8 @@ def _graded(term):
     """Whether the curvatures along features differ so much that the point of the penalties lags behind."""
     if not isinstance(term, MomentsTerm):
         return False
-    bend = np.einsum("djj->dj", term.stats.xx)
-    return bend.max(initial=0.0) > UNEQUAL * bend[bend > 0].min(initial=np.inf)
+    curvature = np.einsum("djj->dj", term.stats.xx)
+    return curvature.max(initial=0.0) > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
 
 
 def _finite(problem, X, Y):
@@ -235,8 +235,8 @@ def _first_step(term, penalties, G):
     left = min(np.linalg.norm(g + prox(-g, 1.0)) for prox, g in zip(penalties, G, strict=True))
     directions = [G[0], np.random.default_rng(0).standard_normal(term.shape)]
     directions = [U / np.linalg.norm(U) for U in directions if U.any()]
-    bend = np.prod([np.sqrt(np.vdot(U, term.curvature(U))) for U in directions])
-    return _ratio(G[0] / bend, left) * SHARE if bend > 0 else np.inf
+    curvature = np.prod([np.sqrt(np.vdot(U, term.curvature(U))) for U in directions])
+    return _ratio(G[0] / curvature, left) * SHARE if curvature > 0 else np.inf
 
 
 def _penalty_prox(part, n_parts):
@@ -312,13 +312,13 @@ class _OneDesign(_SmoothProx):
     def __init__(self, problem):
         super().__init__(problem)
         values, self.features = _eigenvectors(self.term)
-        bend = np.maximum(values, 0.0) * self.term.scale[:, None]
-        self.tasks, levels = None, np.full(len(bend), self.quadratic.mean)
+        curvature = np.maximum(values, 0.0) * self.term.scale[:, None]
+        self.tasks, levels = None, np.full(len(curvature), self.quadratic.mean)
         if not self.quadratic.is_ridge:
             levels, self.tasks = self.quadratic.eigenvectors()
-        self.bend, self.levels = bend + levels[:, None], levels[:, None]
-        if self.features.shape[0] == self.features.shape[1] and self.bend.min() > 0:
-            self.limit = CONDITIONED / (self.n_parts * np.sqrt(self.bend.min() * self.bend.max()))
+        self.curvature, self.levels = curvature + levels[:, None], levels[:, None]
+        if self.features.shape[0] == self.features.shape[1] and self.curvature.min() > 0:
+            self.limit = CONDITIONED / (self.n_parts * np.sqrt(self.curvature.min() * self.curvature.max()))
         self.turned = _turns(problem)
         if self.turned:
             self.slope = self.slope @ self.features
@@ -332,14 +332,14 @@ class _OneDesign(_SmoothProx):
     def low_rank_start(self, problem, parts, max_iter, target):
         rough = problem.parts[0].rough
         trace = self.turned and self.n_parts == 1 and type(rough.function) is L1 and not rough.centered
-        alike = trace and self.tasks is None and not np.ptp(self.bend, axis=0).any()
+        alike = trace and self.tasks is None and not np.ptp(self.curvature, axis=0).any()
         if not alike or parts[0].any() or max_iter < 1:
             return 0, parts
-        n_iter, W = _low_rank(self.slope, self.bend[0], rough.alpha, max_iter, START_TARGET * target)
+        n_iter, W = _low_rank(self.slope, self.curvature[0], rough.alpha, max_iter, START_TARGET * target)
         return (n_iter, [self.back(W)]) if n_iter else (0, parts)
 
     def _solver(self, level):
-        along = 1.0 / (self.bend + level)
+        along = 1.0 / (self.curvature + level)
         if self.turned:
             return self._between(lambda R: R * along)
         F = self.features
@@ -355,8 +355,8 @@ class _OneDesign(_SmoothProx):
         return lambda R: self.tasks @ solve(self.tasks.T @ R)
 
 
-def _low_rank(C, bend, alpha, max_iter, enough):
-    """About the minimum of sum_j bend_j/2 ||W[:, j]||^2 - <C, W> + alpha ||W||_* at the rank it will have.
+def _low_rank(C, curvature, alpha, max_iter, enough):
+    """About the minimum of sum_j c_j/2 ||W[:, j]||^2 - <C, W> + alpha ||W||_* at its rank, c the curvature.
 
     W = A B' with ||W||_* the least (||A||^2 + ||B||^2) / 2, so that A and B in turn solve systems of the
     size of the rank, until the objective moves by less than `enough`. Returns the iterations and W; none
@@ -366,14 +366,14 @@ def _low_rank(C, bend, alpha, max_iter, enough):
     rank = int((s > alpha).sum())
     if not 0 < rank <= LOW_RANK * len(s):
         return 0, None
-    root, bend = np.sqrt(s[:rank]), bend[:, None]
+    root, curvature = np.sqrt(s[:rank]), curvature[:, None]
     B = product[:rank].T / root if C.shape[0] <= C.shape[1] else U[:, :rank] * root
     pace, before = _Anderson(B.size), np.inf
     for n_iter in range(1, max_iter + 1):
-        A = np.linalg.solve((B * bend).T @ B + alpha * np.eye(rank), (C @ B).T).T
+        A = np.linalg.solve((B * curvature).T @ B + alpha * np.eye(rank), (C @ B).T).T
         sizes, turn = np.linalg.eigh(A.T @ A)
         back = C.T @ A
-        new = ((back @ turn) / (bend * sizes + alpha)) @ turn.T
+        new = ((back @ turn) / (curvature * sizes + alpha)) @ turn.T
         value = 0.5 * alpha * float(np.vdot(A, A)) - 0.5 * float(np.vdot(new, back))
         if abs(before - value) <= enough or n_iter == max_iter:
             break

@@ -23,12 +23,11 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from .._columns import column_names
 from .._inputs import as_target
-from .._split import TaskKFold, wants_tasks
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, missing_labels, task_labels
-from ._fold_path import PathRun
-from ._model import LinearModel
+from ..linear_model._model import LinearModel
 from ._path import check_alphas
+from ._path_run import PathRun
 from ._search_checks import (
     MOST_DECADES,
     refuse_names,
@@ -37,6 +36,7 @@ from ._search_checks import (
     warn_of_edge,
     warn_of_free_mean,
 )
+from ._split import TaskKFold, wants_tasks
 
 
 def _delegates(method):

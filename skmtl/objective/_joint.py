@@ -40,11 +40,11 @@ class OutputsTerm(RowsTerm):
     def _slopes(self, eta):
         return self.weight[..., None] * self.loss.gradient(self.data.y, eta)
 
-    def _bend(self, eta):
-        return self.loss.bend(self.data.y, eta)
+    def _hessian(self, eta):
+        return self.loss.hessian(self.data.y, eta)
 
-    def _times(self, bend, change):
-        return self.weight[..., None] * self.loss.bent(bend, change)
+    def _times(self, hessian, change):
+        return self.weight[..., None] * self.loss.times(hessian, change)
 
     @cached_property
     def _used(self):
@@ -63,12 +63,12 @@ class OutputsTerm(RowsTerm):
         constant[self._used.sum(axis=1) == 1] = 0.0
         return held, constant[:, :, None] * constant[:, None, :] + np.eye(self.n_outputs) * ~held[:, None, :]
 
-    def _settle(self, bend, g):
+    def _settle(self, hessian, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
         K, a = self.n_outputs, self.intercept_alpha
         units = [np.broadcast_to(d, (*self.data.y.shape, K)) for d in np.eye(K)]
-        H = np.stack([self.data.task_sums(self._times(bend, d)) for d in units], axis=1)  # (n_tasks, K, K)
+        H = np.stack([self.data.task_sums(self._times(hessian, d)) for d in units], axis=1)  # (n_tasks, K, K)
         if not a:
             held, idle = self._held
             level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
@@ -98,28 +98,30 @@ class OutputsTerm(RowsTerm):
 
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""
-        bend, units = self._bend(eta), np.eye(self.n_outputs)
-        bends = [self.loss.bent(bend, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)]
-        return self.data.reweighted(self.data.y, self.weight * np.mean(bends, axis=0))
+        hessian, units = self._hessian(eta), np.eye(self.n_outputs)
+        columns = [
+            self.loss.times(hessian, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)
+        ]
+        return self.data.reweighted(self.data.y, self.weight * np.mean(columns, axis=0))
 
     def _model_weights(self, eta):
-        bend = self._bend(eta)
+        hessian = self._hessian(eta)
         # a Hessian diag(p) - p p' is at most twice its diagonal
         units = [np.broadcast_to(d, eta.shape) for d in np.eye(self.n_outputs)]
-        return [2.0 * self._times(bend, d)[..., k] for k, d in enumerate(units)]
+        return [2.0 * self._times(hessian, d)[..., k] for k, d in enumerate(units)]
 
     def _unweighted(self, u):
         weight = self.weight[..., None]
         return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
 
-    def _balanced(self, u, bend, b):
+    def _balanced(self, u, hessian, b):
         if self.fit_intercept:
             g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
-            u = u + self._times(bend, np.broadcast_to(self.data.spread(self._settle(bend, g)), u.shape))
+            u = u + self._times(hessian, np.broadcast_to(self.data.spread(self._settle(hessian, g)), u.shape))
         slope = self._unweighted(u)
         inside = self.loss.project(self.data.y, slope)
         moved = np.abs(self.weight[..., None] * (inside - slope)).max(initial=0.0)
-        return u, bend, int(moved <= 1e-12 * np.abs(u).max(initial=1e-300))
+        return u, hessian, int(moved <= 1e-12 * np.abs(u).max(initial=1e-300))
 
     def _conjugate(self, theta, u, slope):
         losses = self.loss.conjugate(self.data.y, theta * slope)
@@ -144,12 +146,12 @@ class RootTerm(RowsTerm):
         residual = eta - self.data.y
         return self.weight * residual * self.data.spread(self._per_sigma(self._sigma(residual)))
 
-    def _bend(self, eta):
+    def _hessian(self, eta):
         residual = eta - self.data.y
         return residual, self._per_sigma(self._sigma(residual))
 
-    def _times(self, bend, change):
-        residual, per_sigma = bend
+    def _times(self, hessian, change):
+        residual, per_sigma = hessian
         along = self.data.task_sums(self.weight * residual * change) / self.totals * per_sigma**2
         return self.weight * (change - residual * self.data.spread(along)) * self.data.spread(per_sigma)
 
@@ -159,27 +161,27 @@ class RootTerm(RowsTerm):
             return super().intercept(W, image, start)
         return self.data.task_sums(self.weight * (self.data.y - image)) / self.totals
 
-    def _settle(self, bend, g):
+    def _settle(self, hessian, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
-        return pooled_intercepts(self._intercept_bend(bend), -g, self.intercept_alpha)
+        return pooled_intercepts(self._intercept_hessian(hessian), -g, self.intercept_alpha)
 
-    def _intercept_bend(self, bend):
-        residual, per_sigma = bend
+    def _intercept_hessian(self, hessian):
+        residual, per_sigma = hessian
         mean = self.data.task_sums(self.weight * residual) / self.totals
         return self.totals * per_sigma * np.maximum(1.0 - (mean * per_sigma) ** 2, 0.0)
 
     def quadratic_model(self, eta):
         """Rows with squared errors divided by sigma."""
-        per_sigma = self._bend(eta)[1]
+        per_sigma = self._hessian(eta)[1]
         return self.data.reweighted(self.data.y, self.weight * self.data.spread(per_sigma))
 
-    def _balanced(self, u, bend, b):
+    def _balanced(self, u, hessian, b):
         """Centred slopes."""
         if self.fit_intercept:
             g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean())
-            u = u + self._times(bend, self.data.spread(self._settle(bend, g)))
-        return u, bend, 1
+            u = u + self._times(hessian, self.data.spread(self._settle(hessian, g)))
+        return u, hessian, 1
 
     def _dual_point(self, u, shift, gradient):
         point = super()._dual_point(u, shift, gradient)
@@ -228,22 +230,18 @@ class PerTask(Loss):
         return self._each("gradient", y, eta, out=np.zeros(eta.shape))
 
     def hessian(self, y, eta):
-        """Second derivative in eta."""
-        return self._each("hessian", y, eta, out=np.zeros(eta.shape))
-
-    def bend(self, y, eta):
-        """What `bent` needs to know of a point, task by task (an array where that is enough)."""
+        """Second derivative in eta: an array, or one per loss where some have several outputs."""
         if self.n_outputs == 1:
-            return self.hessian(y, eta)
-        return [loss.bend(y[at], eta[self._own(loss, at)]) for loss, at in self.sections]
+            return self._each("hessian", y, eta, out=np.zeros(eta.shape))
+        return [loss.hessian(y[at], eta[self._own(loss, at)]) for loss, at in self.sections]
 
-    def bent(self, bend, d):
+    def times(self, hessian, d):
         """Second derivative times a change d of eta."""
         if self.n_outputs == 1:
-            return bend * d
+            return hessian * d
         out = np.zeros(d.shape)
-        for (loss, at), own in zip(self.sections, bend, strict=True):
-            out[self._own(loss, at)] = loss.bent(own, d[self._own(loss, at)])
+        for (loss, at), own in zip(self.sections, hessian, strict=True):
+            out[self._own(loss, at)] = loss.times(own, d[self._own(loss, at)])
         return out
 
     def majorant(self, y, eta):

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_array
 
+from ..linear_model._model import LinearModel
 from ..solvers._solve import blas_threads
 from ..statistics import TaskStatistics
-from ._model import LinearModel
 
 
 @dataclass(repr=False)

@@ -157,8 +157,8 @@ def solved(H, rhs, along=None):
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
     step, left = vectors @ (inverse * (vectors.T @ rhs)), 0.0
     for v in vectors.T[~used] if along else ():
-        bend = along(unit * v)
-        left += 0.5 * float(v @ rhs) ** 2 / bend if bend > 0 else 0.0
+        curvature = along(unit * v)
+        left += 0.5 * float(v @ rhs) ** 2 / curvature if curvature > 0 else 0.0
     return unit * (step + vectors @ (inverse * (vectors.T @ (rhs - H @ step)))), left
 
 

@@ -9,10 +9,10 @@ from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root
 from sklearn.utils import _safe_indexing
 
 from .._labels import find_tasks
-from .._terms import moments_pay
+from ..linear_model._base import LinearRegressor
 from ..metrics import _resolve, _TaskScorer
+from ..objective import moments_pay
 from ..statistics import TaskStatistics
-from ._base import LinearRegressor
 
 MOST_NUMBERS = 1e8  # in the moments of all test sets together; those of the training sets are as many
 METRICS = {r2_score, mean_squared_error, root_mean_squared_error}  # that moments know

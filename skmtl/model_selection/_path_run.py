@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_method_params
 
 from ..solvers._solve import blas_threads
 from ..statistics import TaskStatistics
-from ._fold_moments import FoldMoments, moment_scores
+from ._moments import FoldMoments, moment_scores
 from ._path import solutions
 
 

@@ -12,9 +12,9 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 
 from .._tasks import all_or_nothing
+from ..linear_model._group_sparse import MultiTaskElasticNet, MultiTaskLasso
+from ..linear_model._model import COMMON_PARAMETERS, estimator
 from ..metrics import task_scorer
-from ._group_sparse import MultiTaskElasticNet, MultiTaskLasso
-from ._model import COMMON_PARAMETERS, estimator
 from ._search import PathSearchCV
 
 CV_PARAMETERS = """alphas : int or array-like of shape (n_alphas,), default=100

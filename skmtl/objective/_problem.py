@@ -5,8 +5,8 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from .penalties import Positive, Ridge, Shared
-from .penalties._quadratic import TaskQuadratic
+from ..penalties import Positive, Ridge, Shared
+from ..penalties._quadratic import TaskQuadratic
 
 
 class Part:
@@ -47,7 +47,7 @@ class Problem:
 
     solver = None  # the only one that applies, for problems with a learned structure
     labels = None  # clusters of the tasks, where they are found
-    _bend = None, 0.0  # a data term and its largest curvature
+    _largest = None, 0.0  # a data term and its largest curvature
 
     def __init__(self, term, penalty, ridge=0.0, mean_alpha=None):
         self.term, self.shape, self.penalty = term, term.shape, penalty
@@ -231,10 +231,10 @@ class Problem:
 
     def _curvature(self, image, b):
         """About the largest curvature of the smooth part; with a quadratic loss it is everywhere the same."""
-        if not self.term.loss.quadratic or self._bend[0] is not self.term:
-            self._bend = self.term, self._data_curvature(image, b)
+        if not self.term.loss.quadratic or self._largest[0] is not self.term:
+            self._largest = self.term, self._data_curvature(image, b)
         level = max(part.quadratic.norm for part in self.parts) + self.ridge
-        return max(self._bend[1] + level, np.finfo(float).tiny)
+        return max(self._largest[1] + level, np.finfo(float).tiny)
 
     def _data_curvature(self, image, b):
         """That of the data term, by power iterations."""
@@ -268,8 +268,8 @@ def best_scale(dual, size, quadratic):
     limit = np.inf if size == 0 else 1.0 / size
     if quadratic:  # a parabola in theta, known from two of its values
         up, down = dual(1.0), dual(-1.0)
-        bend, slope = -(up + down) / 2, (up - down) / 2
-        if bend > 0:
-            return float(np.clip(slope / (2 * bend), 0.0, limit))
+        curvature, slope = -(up + down) / 2, (up - down) / 2
+        if curvature > 0:
+            return float(np.clip(slope / (2 * curvature), 0.0, limit))
     theta = min(1.0, limit)
     return theta if dual(theta) >= dual(0.0) else 0.0

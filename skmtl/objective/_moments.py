@@ -171,8 +171,8 @@ class MomentsTerm(DataTerm):
         image, weight = self.data.forward(V), np.broadcast_to(self.data.weight, self.data.y.shape)
         if self.fit_intercept:
             image = image - self.data.spread(self.data.task_sums(weight * image) / self.totals)
-        bend = float((weight * image**2).sum())
-        return bend if bend > rounding else 0.0
+        curvature = float((weight * image**2).sum())
+        return curvature if curvature > rounding else 0.0
 
     @cached_property
     def spreads(self):

@@ -27,7 +27,7 @@ FREE = 1e-6  # of what it is the sum of: a larger gradient along a free directio
 class RowsTerm(DataTerm):
     """Data term on rows (any pointwise loss). An image is the predictor without intercept, sample side.
 
-    `bend` stands for the weighted second derivatives at a predictor, here an array on the sample side.
+    `hessian` stands for the weighted second derivatives at a predictor, here an array on the sample side.
     """
 
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
@@ -126,18 +126,18 @@ class RowsTerm(DataTerm):
     def _slopes(self, eta):
         return self._weighted(self.loss.gradient(self.data.y, eta))
 
-    def _bend(self, eta):
+    def _hessian(self, eta):
         return self._weighted(self.loss.hessian(self.data.y, eta))
 
-    def _times(self, bend, change):
+    def _times(self, hessian, change):
         """Second derivatives times a change of the predictor."""
-        return bend * change
+        return hessian * change
 
-    def _settle(self, bend, g):
+    def _settle(self, hessian, g):
         """Newton step of the intercepts that answers the gradient g, of the shape of b."""
         if not self.fit_intercept:
             return np.zeros_like(g)
-        return pooled_intercepts(self.data.task_sums(bend), -g, self.intercept_alpha)
+        return pooled_intercepts(self.data.task_sums(hessian), -g, self.intercept_alpha)
 
     # --- evaluation ---
 
@@ -153,7 +153,7 @@ class RowsTerm(DataTerm):
         if self.loss.quadratic:
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean())
-            return b + self._settle(self._bend(eta), g)
+            return b + self._settle(self._hessian(eta), g)
         return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
 
     @cached_property
@@ -220,7 +220,7 @@ class RowsTerm(DataTerm):
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
-            step = self._settle(self._bend(eta), g)
+            step = self._settle(self._hessian(eta), g)
             if not np.isfinite(step).all():  # exp overflows: down with the predictors it does so for
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
@@ -262,7 +262,7 @@ class RowsTerm(DataTerm):
     def _intercept_derivatives(self, eta):
         """First and second derivative in each intercept, the first zero where a flat loss leaves rounding."""
         slopes, sums = self._slopes(eta), self.data.task_sums
-        g, h = sums(slopes), sums(self._bend(eta))
+        g, h = sums(slopes), sums(self._hessian(eta))
         if not h.all():
             g = np.where((h == 0) & (np.abs(g) <= ROUNDING * sums(np.abs(slopes))), 0.0, g)
         return g, h
@@ -277,23 +277,23 @@ class RowsTerm(DataTerm):
 
     def second_order(self, V, image, eta=None):
         """<V, H V> from V and its image, H the second derivative at eta with b optimised out."""
-        bend = self._bend(self.data.y if eta is None else eta)
-        followed = self._settle(bend, self.data.task_sums(self._times(bend, image)))
+        hessian = self._hessian(self.data.y if eta is None else eta)
+        followed = self._settle(hessian, self.data.task_sums(self._times(hessian, image)))
         change = image + self.data.spread(followed)
-        return float(np.vdot(change, self._times(bend, change))) + 2 * self.spread_of_intercepts(followed)
+        return float(np.vdot(change, self._times(hessian, change))) + 2 * self.spread_of_intercepts(followed)
 
     def curvature(self, V, eta=None):
         """H V, at eta where the loss is not quadratic."""
-        return self._curvature(self._bend(self.data.y if eta is None else eta), V)
+        return self._curvature(self._hessian(self.data.y if eta is None else eta), V)
 
-    def _curvature(self, bend, V):
+    def _curvature(self, hessian, V):
         change = self.image(V)
-        followed = self._settle(bend, self.data.task_sums(self._times(bend, change)))
-        return self.back(self._times(bend, change + self.data.spread(followed)))
+        followed = self._settle(hessian, self.data.task_sums(self._times(hessian, change)))
+        return self.back(self._times(hessian, change + self.data.spread(followed)))
 
     def quadratic_model(self, eta):
         """Rows whose squared loss has about the curvature of this term at eta, for preconditioning."""
-        return self.data.reweighted(self.data.y, self._bend(eta))
+        return self.data.reweighted(self.data.y, self._hessian(eta))
 
     def restricted(self, columns):
         """The same term on some of the columns of X."""
@@ -321,7 +321,7 @@ class RowsTerm(DataTerm):
 
     def _model_weights(self, eta):
         """Weights of the rows in a quadratic model of each predictor."""
-        return [np.broadcast_to(self._bend(eta), self.data.y.shape)]
+        return [np.broadcast_to(self._hessian(eta), self.data.y.shape)]
 
     # --- the certificate ---
 
@@ -334,9 +334,9 @@ class RowsTerm(DataTerm):
         settle again.
         """
         eta = self.predictor(image, b)
-        slopes, bend = self._slopes(eta), self._bend(eta)
-        straight = free is not None and self._straight(bend)
-        found = self._feasible(slopes, bend, b, W, free, pull, self.rounds, straight)
+        slopes, hessian = self._slopes(eta), self._hessian(eta)
+        straight = free is not None and self._straight(hessian)
+        found = self._feasible(slopes, hessian, b, W, free, pull, self.rounds, straight)
         if found is None and straight:  # nothing moves the slopes of such rows but a parabola above the loss
             above = self.weight * self.loss.majorant(self.data.y, eta)
             found = self._feasible(slopes, above, b, W, free, pull, STRAIGHT_ROUNDS, straight)
@@ -347,14 +347,14 @@ class RowsTerm(DataTerm):
         point.left = left
         return point
 
-    def _feasible(self, u, bend, b, W, free, pull, n_rounds, straight):
+    def _feasible(self, u, hessian, b, W, free, pull, n_rounds, straight):
         """Slopes, the shift of W they belong to, their gradient, what is left to gain; None: none found."""
         shift, left = np.zeros(self.shape), 0.0
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
-                step, left = self._free_step(bend, self.back(u) + pull.apply(W + shift), free, pull)
-                shift, u = shift + step, u + self._times(bend, self.image(step))
-            u, bend, rounds = self._balanced(u, bend, b)
+                step, left = self._free_step(hessian, self.back(u) + pull.apply(W + shift), free, pull)
+                shift, u = shift + step, u + self._times(hessian, self.image(step))
+            u, hessian, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
                 if straight and not self._vanishes(free.T @ (gradient + pull.apply(W + shift)), u, free):
@@ -362,9 +362,9 @@ class RowsTerm(DataTerm):
                 return u, shift, gradient, left
         return None
 
-    def _straight(self, bend):
+    def _straight(self, hessian):
         """Whether the loss of some row is straight, so that Newton steps may end no gradient."""
-        flat = self.pointwise and np.isfinite(self.loss.curvature) and (bend == 0) & (self.weight > 0)
+        flat = self.pointwise and np.isfinite(self.loss.curvature) and (hessian == 0) & (self.weight > 0)
         return bool(np.any(flat))
 
     def _vanishes(self, left, u, free):
@@ -398,7 +398,7 @@ class RowsTerm(DataTerm):
         """u over the weights; a missing label is no constraint."""
         return np.where(self.weight > 0, u / np.where(self.weight > 0, self.weight, 1.0), 0.0)
 
-    def _balanced(self, u, bend, b):
+    def _balanced(self, u, hessian, b):
         """Weighted slopes in the domain with vanishing sums over tasks (pooled intercepts: in total).
 
         Also the second derivatives without rows at the edge of the domain, and the number of rounds
@@ -408,37 +408,37 @@ class RowsTerm(DataTerm):
             if self.fit_intercept:
                 # pooled: the part of the gradient that the intercepts' own penalty answers may stay
                 g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean())
-                step = self._settle(bend, g)
-                b, u = b + step, u + bend * self.data.spread(step)
+                step = self._settle(hessian, g)
+                b, u = b + step, u + hessian * self.data.spread(step)
             slope = self._unweighted(u)
             inside = np.where(self.weight > 0, self.loss.project(self.data.y, slope), 0.0)
-            u, bend = self.weight * inside, np.where(inside == slope, bend, 0.0)
+            u, hessian = self.weight * inside, np.where(inside == slope, hessian, 0.0)
             moved = (self.weight * np.abs(inside - slope)).max(initial=0.0)
             if moved <= 1e-15 * np.abs(u).max(initial=TINY):
-                return u, bend, n_round
-        return u, bend, 0
+                return u, hessian, n_round
+        return u, hessian, 0
 
     def _conjugate(self, theta, u, slope):
         """F* of theta times the weighted slopes."""
         return float((self.weight * self.loss.conjugate(self.data.y, theta * slope)).sum())
 
-    def _free_step(self, bend, gradient, free, pull):
+    def _free_step(self, hessian, gradient, free, pull):
         """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
         few = pull.matrix is None and self.n_features <= DENSE_FEATURES
         if self.pointwise and free.shape[1] == 1 and few:
-            model = self.data.reweighted(self.data.y, np.broadcast_to(bend, self.data.y.shape))
-            return shared_step(self._shared_curvature(model), gradient, pull.mean, self._along(bend))
-        own = self._along(bend)
-        return iterated_step(lambda V: self._curvature(bend, V) + pull.apply(V), gradient, free, own)
+            model = self.data.reweighted(self.data.y, np.broadcast_to(hessian, self.data.y.shape))
+            return shared_step(self._shared_curvature(model), gradient, pull.mean, self._along(hessian))
+        own = self._along(hessian)
+        return iterated_step(lambda V: self._curvature(hessian, V) + pull.apply(V), gradient, free, own)
 
-    def _along(self, bend):
+    def _along(self, hessian):
         """<V, H V> as a function: where a Hessian holds its rounding only, by squares of predictors."""
 
         def along(V):
             image = self.image(V)
-            followed = self._settle(bend, self.data.task_sums(self._times(bend, image)))
+            followed = self._settle(hessian, self.data.task_sums(self._times(hessian, image)))
             change = image + self.data.spread(followed)
-            found = float(np.vdot(change, self._times(bend, change)))
+            found = float(np.vdot(change, self._times(hessian, change)))
             most = (np.abs(V) * np.tile(np.sqrt(self.squares), self.n_outputs)).sum(axis=1)
             return found if found > (PREDICTOR_ROUNDING * most.max()) ** 2 else 0.0
 

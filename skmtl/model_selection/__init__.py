@@ -1,0 +1,16 @@
+"""Splitters that know tasks, paths of strengths, and the searches along them."""
+
+from ._lasso_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
+from ._path import CoefficientPath, path
+from ._search import PathSearchCV
+from ._split import TaskKFold, TaskShuffleSplit
+
+__all__ = [
+    "CoefficientPath",
+    "MultiTaskElasticNetCV",
+    "MultiTaskLassoCV",
+    "PathSearchCV",
+    "TaskKFold",
+    "TaskShuffleSplit",
+    "path",
+]
