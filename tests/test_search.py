@@ -34,6 +34,7 @@ from skmtl import (
     TaskKFold,
     TaskStatistics,
 )
+from skmtl.linear_model._fitting import Fitting
 from skmtl.losses import Huber
 from skmtl.metrics import explained_variance_within, task_scorer
 from skmtl.model_selection._moments import FoldMoments
@@ -607,14 +608,14 @@ def test_failed_fits_get_the_error_score():
 
 
 def test_a_strength_that_fails_leaves_the_others(monkeypatch):
-    layout, solve = make_layout("shared"), MultiTaskLasso._solve
+    layout, solution = make_layout("shared"), Fitting.at
 
-    def fail(self, term, start):
-        if self.alpha == ALPHAS[2]:
+    def fail(self, alpha, start):
+        if alpha == ALPHAS[2]:
             raise ValueError("no luck")
-        return solve(self, term, start)
+        return solution(self, alpha, start)
 
-    monkeypatch.setattr(MultiTaskLasso, "_solve", fail)
+    monkeypatch.setattr(Fitting, "at", fail)
     search = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS, cv=3, refit=False, error_score=-7.0)
     with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 12"):
         found = search.fit(layout.X, layout.y)

@@ -11,12 +11,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._inputs import resolve_task_weight
 from .._tasks import all_or_nothing, missing_labels, plain_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
-from ..objective import MomentsTerm
-from ..solvers._solve import blas_threads
 from ..statistics import TaskStatistics
+from ._fitting import Fitting
 from ._model import LinearModel, estimator
 
 __all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator", "used_labels"]
@@ -34,6 +32,10 @@ class LinearRegressor(RegressorMixin, LinearModel):
 
     def _loss(self):
         return get_loss(self.loss, REGRESSION_LOSSES)
+
+    @property
+    def _takes_statistics(self):
+        return self._loss().quadratic
 
     def _encode(self, y, tasks, sample_weight):
         self._loss().check(y)
@@ -58,10 +60,8 @@ class LinearRegressor(RegressorMixin, LinearModel):
         ValueError
             If the loss is not the squared error.
         """
-        stats = self._read_statistics(stats)
-        with blas_threads(stats):
-            term = self._term(stats)
-            return self._store(self._solve(term, self._start(term)))
+        fitting = Fitting(self, self._read_statistics(stats))
+        return fitting.keep(fitting.at(self.alpha, self._start(stats)))
 
     def _read_statistics(self, stats):
         """Checked moments in the place of the data of fit."""
@@ -76,12 +76,6 @@ class LinearRegressor(RegressorMixin, LinearModel):
             self.feature_names_in_ = stats.feature_names
         self._prepare(stats)
         return stats
-
-    def _term(self, data):
-        if not isinstance(data, TaskStatistics):
-            return super()._term(data)
-        scale = resolve_task_weight(self.task_weight, data.tasks, data.weight) / data.weight
-        return MomentsTerm(data, scale, self.fit_intercept, self.intercept_alpha)
 
     def predict(self, X, *, tasks=None):
         """Predict targets.

@@ -85,6 +85,7 @@ class IncompleteMultiSource(LinearModel):
     }
 
     _predicts_by_task = False  # of a task that is passed
+    _takes_statistics = False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -20,10 +20,9 @@ from .._data import predict_rows, task_data
 from .._inputs import check_numeric_target, is_clean, refuse_size
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..metrics import score_predictions
-from ..objective import make_term
 from ..penalties import Positive
-from ..solvers._solve import SOLVERS, alpha_range, blas_threads, greatest_alpha, run
-from ..solvers.alternating import make_problem_of
+from ..solvers._solve import SOLVERS
+from ._fitting import Fitting
 from ._transfer import TransferMixin
 
 COMMON_PARAMETERS = """alpha : float, default=1.0
@@ -199,6 +198,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _loss(self):
         """The loss of every task, or a list with one for each."""
 
+    _takes_statistics = False  # second moments in the place of rows
+
     def _warn_of_data(self, data):
         """Warnings about what the rows leave open."""
 
@@ -251,8 +252,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         data = self._read(X, y, tasks, sample_weight)
         self._warn_of_data(data)
         self._warn_of_forgotten_tasks(data)
-        with blas_threads(data):
-            return self._store(self._solve(self._term(data), self._start(data)))
+        fitting = Fitting(self, data)
+        return fitting.keep(fitting.at(self.alpha, self._start(data)))
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
@@ -294,30 +295,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             If the penalty has no norm (quadratic penalties never give exact zeros).
         """
         model = type(self)(**{**self.get_params(deep=False), "alpha": 1.0})
-        model._validate_params()
-        data = model._read(X, y, tasks, sample_weight)
-        with blas_threads(data):
-            return model._alpha_max(model._term(data))
-
-    def _term(self, data):
-        """The data term, which does not depend on `alpha`."""
-        return make_term(data, self._loss(), self.fit_intercept, self.intercept_alpha)
-
-    def _solve(self, term, start):
-        """SolverResult on a data term, from parts to start from or None."""
-        problem = make_problem_of(term, self._omega(), self.ridge, self._shared_mean())
-        return run(problem, self.solver, start, self.max_iter, self.tol, verbose=self.verbose)
-
-    def _alpha_max(self, term):
-        """`alpha_max` on a data term, of a model with alpha = 1."""
-        return greatest_alpha(term, self._omega(), self.ridge, self._shared_mean())
-
-    def _alpha_grid(self, term, n_alphas, eps):
-        """Falling strengths on a geometric scale over the range that matters, of a model with alpha = 1."""
-        bounds = alpha_range(term, self._omega(), self.ridge, self._shared_mean(), eps)
-        if not bounds[1] > 0:  # a constant target, or features that say nothing: any strength gives zeros
-            bounds = 1.0, eps
-        return np.geomspace(*bounds, n_alphas)
+        return Fitting.of(model, X, y, tasks, sample_weight).alpha_max()
 
     def _omega(self):
         """The penalty, on nonnegative coefficients where they are asked for."""

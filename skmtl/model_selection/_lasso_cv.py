@@ -12,6 +12,7 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 
 from .._tasks import all_or_nothing
+from ..linear_model._fitting import Fitting
 from ..linear_model._group_sparse import MultiTaskElasticNet, MultiTaskLasso
 from ..linear_model._model import COMMON_PARAMETERS, estimator
 from ..metrics import task_scorer
@@ -97,7 +98,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         """
         model, ratios = self._model()
         model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight}
-        model._read(X, y, **given)  # malformed data are refused in words about them, not about folds
+        Fitting.of(model, X, y, **given)  # malformed data are refused in words about them, not about folds
         given = {key: np.asarray(value) for key, value in given.items() if value is not None}
         grid = {} if ratios is None else {"l1_ratio": ratios}
         scorer = task_scorer(mean_squared_error, average="pooled", greater_is_better=False)

@@ -9,7 +9,7 @@ from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root
 from sklearn.utils import _safe_indexing
 
 from .._labels import find_tasks
-from ..linear_model._base import LinearRegressor
+from ..linear_model._fitting import Fitting, takes_statistics
 from ..metrics import _resolve, _TaskScorer
 from ..objective import moments_pay
 from ..statistics import TaskStatistics
@@ -19,27 +19,26 @@ METRICS = {r2_score, mean_squared_error, root_mean_squared_error}  # that moment
 
 
 class FoldMoments:
-    """Moments of all rows, of every training set and of every test set."""
+    """Moments of all rows, with a model on them, of every training set and of every test set."""
 
-    def __init__(self, reader, total, trainings, tests):
-        self.reader, self.total, self.trainings, self.tests = reader, total, trainings, tests
+    def __init__(self, whole, trainings, tests):
+        self.whole, self.total, self.trainings, self.tests = whole, whole.data, trainings, tests
 
     @classmethod
     def of(cls, model, X, y, fit_params, splits):
         """Moments of the test sets, None where the rows are needed or serve as well."""
         known = y is not None and set(fit_params) <= {"tasks", "sample_weight"}
-        if not (known and _plain(model) and _complementary(splits, len(y))):
+        if not (known and takes_statistics(model) and _complementary(splits, len(y))):
             return None
         given = {"tasks": None, "sample_weight": None, **fit_params}
         reader = clone(model).set_params(alpha=1.0)
 
         def read(rows, model):
             parts = (None if part is None else _safe_indexing(part, rows) for part in (X, y, *given.values()))
-            return model._read(*parts)
+            return Fitting.of(model, *parts).data
 
         try:
-            reader._validate_params()
-            data = reader._read(X, y, **given)
+            data = Fitting.of(reader, X, y, **given).data
             too_many = data.n_designs * data.n_features**2 * len(splits) > MOST_NUMBERS
             if too_many or not moments_pay(data):
                 return None
@@ -57,27 +56,22 @@ class FoldMoments:
                 ]
         except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
             return None
-        return cls(reader, total, trainings, tests)
+        return cls(Fitting(reader, total), trainings, tests)
 
     def training(self, k):
         """Moments of a training set; k = None is all rows."""
         return self.total if k is None else self.trainings[k]
 
-    def read(self, model, k):
-        """The training data of a model, which knows of X and y what it would know from their rows.
+    def fitting(self, model, k):
+        """A model on its training data, which knows of X and y what it would know from their rows.
 
         None where it needs these: for another loss, another task column, or a penalty that is not convex,
         as the last digit of a moment may decide between local solutions.
         """
-        if not _plain(model) or model.task_column != self.reader.task_column:
+        if not takes_statistics(model) or model.task_column != self.whole.model.task_column:
             return None
-        stats = model._read_statistics(self.training(k))
-        if not model._penalty().convex:
-            return None
-        for name in ("_layout_", "tasks_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self.reader, name):
-                setattr(model, name, getattr(self.reader, name))
-        return stats
+        found = self.whole.moved(model, self.training(k))
+        return found if found.convex else None
 
     def scores(self, wanted, W, b, k, part):
         """Scores of coefficients on the test or the training set of a split."""
@@ -105,15 +99,6 @@ def _difference(total, part):
         return total - part
     except ValueError:
         return None
-
-
-def _plain(model):
-    """Whether moments hold what the model reads of its data."""
-    if not isinstance(model, LinearRegressor):
-        return False
-    readers = ("_fit_inputs", "_read", "fit_statistics")  # some models read X or y in their own way
-    plain = all(getattr(type(model), name) is getattr(LinearRegressor, name) for name in readers)
-    return plain and getattr(model._loss(), "quadratic", False)
 
 
 def _complementary(splits, n):
@@ -146,7 +131,7 @@ def moment_scores(scoring, moments, tasks_passed):
         return None if None in found.values() else found
     if isinstance(scoring, (list, tuple, set)):
         return moment_scores({name: name for name in scoring}, moments, tasks_passed)
-    shared = moments.reader._layout_ == "shared"
+    shared = moments.whole.shared
     missing = shared and len(moments.total.xx) > 1
     if scoring is None:
         found = (r2_score, 1, "macro" if shared else "pooled")

@@ -7,9 +7,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_array
 
+from ..linear_model._fitting import Fitting
 from ..linear_model._model import LinearModel
-from ..solvers._solve import blas_threads
-from ..statistics import TaskStatistics
 
 
 @dataclass(repr=False)
@@ -101,20 +100,11 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
     """
     if not isinstance(estimator, LinearModel):
         raise TypeError(f"path needs a linear estimator of skmtl; got {type(estimator).__name__}.")
-    model = clone(estimator).set_params(alpha=1.0)
-    model._validate_params()
-    if isinstance(X, TaskStatistics):
-        if y is not None or tasks is not None or sample_weight is not None:
-            raise ValueError("y, tasks and sample_weight must be None: TaskStatistics hold all data.")
-        data, n_rows = model._read_statistics(X), X.count.max()
-    else:
-        data = model._read(X, y, tasks, sample_weight)
-        n_rows = len(data.y)
-    with blas_threads(data):
-        term, alphas = model._term(data), check_alphas(alphas, eps)
-        if isinstance(alphas, Integral):
-            alphas = model._alpha_grid(term, alphas, eps)
-        return _path(model, term, np.sort(alphas)[::-1], _stopping(stop_when, n_rows))
+    fitting = Fitting.of(clone(estimator).set_params(alpha=1.0), X, y, tasks, sample_weight)
+    alphas = check_alphas(alphas, eps)
+    if isinstance(alphas, Integral):
+        alphas = fitting.alphas(alphas, eps)
+    return _path(fitting, np.sort(alphas)[::-1], _stopping(stop_when, fitting.n_rows))
 
 
 def check_alphas(alphas, eps):
@@ -129,16 +119,6 @@ def check_alphas(alphas, eps):
     return alphas
 
 
-def solutions(model, term, strengths, warm=True):
-    """(alpha, SolverResult) of a model on its data term at every strength; each starts the next if `warm`."""
-    parts = None
-    for alpha in strengths:
-        model.alpha = float(alpha)
-        found = model._solve(term, parts)
-        parts = found.parts if warm else None
-        yield model.alpha, found
-
-
 def _stopping(stop_when, n_rows):
     """The rule as a function of (alpha, coef, intercept)."""
     if stop_when is None or callable(stop_when):
@@ -148,13 +128,12 @@ def _stopping(stop_when, n_rows):
     return lambda alpha, coef, intercept: np.count_nonzero(np.atleast_2d(coef).any(axis=0)) > n_rows
 
 
-def _path(model, term, strengths, stop):
-    """The `CoefficientPath` of a model on its data term."""
+def _path(fitting, strengths, stop):
+    """The `CoefficientPath` of a model on its data."""
     rows = []
-    for alpha, found in solutions(model, term, strengths):
-        b = model._shaped_intercept(found.intercept)
-        rows.append((alpha, model._shaped(found.coef), b, found.objective, found.gap, found.n_iter,
-                     found.converged))  # fmt: skip
-        if stop(*rows[-1][:3]):
+    for alpha, found in fitting.along(strengths):
+        W, b = fitting.shaped(found)
+        rows.append((alpha, W, b, found.objective, found.gap, found.n_iter, found.converged))
+        if stop(alpha, W, b):
             break
-    return CoefficientPath(*map(np.array, zip(*rows, strict=True)), tasks=model.tasks_)
+    return CoefficientPath(*map(np.array, zip(*rows, strict=True)), tasks=fitting.model.tasks_)

@@ -13,10 +13,9 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
-from ..solvers._solve import blas_threads
+from ..linear_model._fitting import Fitting
 from ..statistics import TaskStatistics
 from ._moments import FoldMoments, moment_scores
-from ._path import solutions
 
 
 @dataclass
@@ -45,20 +44,17 @@ class PathRun:
 
     def alpha_grid(self, combination, n_alphas, eps):
         """Falling strengths for all rows."""
-        _, model, data = self._ready(combination, slice(None), None)
-        with blas_threads(data):
-            return model._alpha_grid(model._term(data), n_alphas, eps)
+        return self._ready(combination, slice(None), None)[1].alphas(n_alphas, eps)
 
     def _ready(self, params, train, k):
-        """What scorers are given, the model in it (alpha = 1), and its training data as it reads them."""
+        """What scorers are given, and the `Fitting` of the model in it on its training data."""
         estimator = clone(self.estimator).set_params(**clone(params, safe=False))
         steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
         name, model = steps[-1]
-        model.alpha = 1.0
-        model._validate_params()
-        stats = None if self.moments is None else self.moments.read(model, k)
-        if stats is not None:
-            return estimator, model, stats
+        model.alpha = 1.0  # for the time being
+        fitting = None if self.moments is None else self.moments.fitting(model, k)
+        if fitting is not None:
+            return estimator, fitting
         given = _check_method_params(self.X, params=self.fit_params, indices=train)
         X, y = _safe_split(estimator, self.X, self.y, train)
         if model is not estimator:
@@ -66,29 +62,26 @@ class PathRun:
             estimator.set_params(**{name: recorder}).fit(X, y, **given)
             X, y, given = recorder.X_, recorder.y_, recorder.given_
             estimator = Pipeline([("steps", _Memory(estimator[:-1])), (name, model)])
-        return estimator, model, model._read(X, y, **{"tasks": None, "sample_weight": None, **given})
+        return estimator, Fitting.of(model, X, y, **given)
 
     def __call__(self, candidates, k, train, test):
         """Results of the candidates, the strengths falling, as `GridSearchCV` collects them."""
         found, start = [], time.time()
         try:
-            fitted, model, data = self._ready(candidates[0], train, k)
-            with blas_threads(data):
-                term, warm = model._term(data), model._penalty().convex
-            strengths = [candidate[self.name] for candidate in candidates]
-            path, parts = solutions(model, term, strengths, warm), self._parts(fitted, data, train, test)
+            fitted, fitting = self._ready(candidates[0], train, k)
+            strengths, warm = [candidate[self.name] for candidate in candidates], fitting.convex
+            path, parts = fitting.along(strengths, warm), self._parts(fitted, fitting.data, train, test)
         except Exception as error:
             return [self._failed(error, test, time.time() - start)] * len(candidates)
         while len(found) < len(strengths):
             try:
-                with blas_threads(data):
-                    _, result = next(path)
+                _, result = next(path)
             except Exception as error:
                 found.append(self._failed(error, test, time.time() - start))
-                path = solutions(model, term, strengths[len(found) :], warm)
+                path = fitting.along(strengths[len(found) :], warm)
             else:
                 fit_time, start = time.time() - start, time.time()
-                found.append(self._scored(fitted, model, result, k, parts))
+                found.append(self._scored(fitted, fitting, result, k, parts))
                 found[-1]["n_test_samples"] = len(test)
                 found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
             start = time.time()
@@ -107,7 +100,7 @@ class PathRun:
             for part, rows in parts.items()
         }
 
-    def _scored(self, fitted, model, result, k, parts):
+    def _scored(self, fitted, fitting, result, k, parts):
         """Scores of one solution."""
         if parts["test"] is None:
             found = {
@@ -115,7 +108,7 @@ class PathRun:
                 for part in parts
             }
         else:
-            model._store(result)
+            fitting.keep(result)
             found = {
                 part: _score(fitted, X, y, self.scorer, given, self.error_score)
                 for part, (X, y, given) in parts.items()

@@ -1,0 +1,117 @@
+"""A model on its data: the one door from rows or second moments to solutions and a fitted model."""
+
+from copy import copy
+from functools import cached_property
+
+import numpy as np
+
+from .._inputs import resolve_task_weight
+from ..objective import MomentsTerm, make_term
+from ..solvers._solve import alpha_range, blas_threads, greatest_alpha, run
+from ..solvers.alternating import make_problem_of
+from ..statistics import TaskStatistics
+
+
+def takes_statistics(model):
+    """Whether an estimator takes `TaskStatistics` in the place of its rows."""
+    return getattr(model, "_takes_statistics", False)
+
+
+class Fitting:
+    """A model, the data as it reads them, and the data term, which serves every strength.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Told by its reading what it knows of the data (`tasks_`, `classes_`, ...); `keep` fits it.
+    data : TaskData or TaskStatistics
+    """
+
+    def __init__(self, model, data):
+        self.model, self.data = model, data
+
+    @classmethod
+    def of(cls, model, X, y=None, tasks=None, sample_weight=None):
+        """Of a model with checked parameters on the arguments of `fit`, or on `TaskStatistics` alone."""
+        model._validate_params()
+        if not isinstance(X, TaskStatistics):
+            return cls(model, model._read(X, y, tasks, sample_weight))
+        if y is not None or tasks is not None or sample_weight is not None:
+            raise ValueError("y, tasks and sample_weight must be None: TaskStatistics hold all data.")
+        return cls(model, model._read_statistics(X))
+
+    def moved(self, model, stats):
+        """Another model on moments of some of the rows, which knows of X and y what this one does."""
+        found = Fitting.of(model, stats)
+        for name in ("_layout_", "tasks_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self.model, name):
+                setattr(model, name, getattr(self.model, name))
+        return found
+
+    @property
+    def shared(self):
+        """Whether the tasks are the columns of y."""
+        return self.model._layout_ == "shared"
+
+    @property
+    def n_rows(self):
+        """Rows of X; of the largest task where only moments are known."""
+        return int(self.data.count.max()) if isinstance(self.data, TaskStatistics) else len(self.data.y)
+
+    @cached_property
+    def term(self):
+        """The data term, which does not depend on the strength."""
+        model, data = self.model, self.data
+        options = model.fit_intercept, model.intercept_alpha
+        if not isinstance(data, TaskStatistics):
+            return make_term(data, model._loss(), *options)
+        scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
+        return MomentsTerm(data, scale, *options)
+
+    def _of_unit_strength(self):
+        """Penalty at alpha = 1, ridge, and strength of the shared model."""
+        model = copy(self.model)
+        model.alpha = 1.0
+        return model._omega(), model.ridge, model._shared_mean()
+
+    @property
+    def convex(self):
+        """Whether the penalty is convex; the solutions at other strengths are of use for a start then."""
+        return self._of_unit_strength()[0].convex
+
+    def alpha_max(self):
+        """Smallest strength at which the penalised coefficients are all zero."""
+        with blas_threads(self.data):
+            return greatest_alpha(self.term, *self._of_unit_strength())
+
+    def alphas(self, n_alphas, eps):
+        """So many falling strengths on a geometric scale over the range that matters."""
+        with blas_threads(self.data):
+            bounds = alpha_range(self.term, *self._of_unit_strength(), eps)
+        if not bounds[1] > 0:  # a constant target, or features that say nothing: any strength gives zeros
+            bounds = 1.0, eps
+        return np.geomspace(*bounds, n_alphas)
+
+    def at(self, alpha, start=None):
+        """SolverResult at a strength, which the model takes; from parts to start from or None."""
+        model = self.model
+        model.alpha = alpha
+        with blas_threads(self.data):
+            problem = make_problem_of(self.term, model._omega(), model.ridge, model._shared_mean())
+            return run(problem, model.solver, start, model.max_iter, model.tol, verbose=model.verbose)
+
+    def along(self, alphas, warm=True):
+        """(alpha, SolverResult) at each of falling strengths, whose solution starts the next if `warm`."""
+        parts = None
+        for alpha in map(float, alphas):
+            found = self.at(alpha, parts)
+            parts = found.parts if warm else None
+            yield alpha, found
+
+    def shaped(self, result):
+        """Coefficients and intercepts in the shapes of `coef_` and `intercept_`."""
+        return self.model._shaped(result.coef), self.model._shaped_intercept(result.intercept)
+
+    def keep(self, result):
+        """The model, fitted: its attributes are those of the solution."""
+        return self.model._store(result)
