@@ -1,7 +1,7 @@
 """Losses: functions of (y, eta) that never see the design."""
 
 import numpy as np
-from scipy.special import expit, xlogy
+from scipy.special import expit, softmax, xlogy
 
 LARGEST_COUNT = 1e120
 
@@ -23,6 +23,8 @@ class Loss:
     curvature = np.inf
     quadratic = False
     translates = False
+    pointwise = True  # a sum over rows
+    log_link = False  # `mean` is exp(eta)
     n_outputs = 1  # predictors that a row needs
 
     def domain(self, y):
@@ -63,6 +65,10 @@ class Loss:
     def mean(self, eta):
         """Prediction that belongs to the linear predictor."""
         return eta
+
+    def probabilities(self, eta):
+        """Probabilities of the classes, on a last axis; None where the loss has none."""
+        return None
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
@@ -149,6 +155,8 @@ class Huber(Loss):
 class Poisson(Loss):
     """Half the Poisson deviance with the log link, ``exp(eta) - y eta + y log y - y``, y >= 0."""
 
+    log_link = True
+
     def value(self, y, eta):
         """Loss."""
         with np.errstate(over="ignore"):
@@ -227,6 +235,10 @@ class Logistic(Loss):
     def domain(self, y):
         """Least and greatest u with a finite conjugate."""
         return -y, 1.0 - y
+
+    def probabilities(self, eta):
+        """Probabilities of both classes, of one more axis than eta."""
+        return np.stack([expit(-eta), expit(eta)], axis=-1)
 
     def conjugate(self, y, u):
         """Fenchel conjugate in eta; infinite where u + y leaves [0, 1]."""
@@ -320,6 +332,10 @@ class Multinomial(Loss):
         p /= p.sum(axis=0)
         return p.T
 
+    def probabilities(self, eta):
+        """Probabilities of the classes, of the shape of eta."""
+        return softmax(eta, axis=-1)
+
     def times(self, hessian, d):
         """Second derivative times a change d of eta."""
         return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
@@ -358,6 +374,7 @@ class RootSquaredError(Loss):
     """
 
     translates = True
+    pointwise = False
 
     def rounding(self, unit, y_size):
         """What rounding, `unit` of its size, leaves of the loss of a task that is fitted perfectly."""

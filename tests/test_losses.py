@@ -129,3 +129,16 @@ def test_losses_are_values(loss):
     same = pickle.loads(pickle.dumps(loss))
     assert same == loss and hash(same) == hash(loss) and type(loss).__name__ in repr(loss)
     assert all(loss != other for name, other in LOSSES.items() if name != type(loss).__name__)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES.values(), losses.Multinomial(3)], ids=repr)
+def test_what_a_loss_predicts(loss, rng):
+    """Probabilities are those whose logarithm it is; a mean is a power of e only where the link says so."""
+    y, eta = targets(loss, rng, 30) if loss.n_outputs == 1 else rng.integers(3, size=30), rng.normal(size=30)
+    p = loss.probabilities(eta if loss.n_outputs == 1 else eta[:, None] * [1.0, 2.0, -1.0])
+    assert (p is not None) == (type(loss).__name__ in {"Logistic", "Multinomial"})
+    if p is not None:
+        eta = eta if loss.n_outputs == 1 else eta[:, None] * [1.0, 2.0, -1.0]
+        np.testing.assert_allclose(-np.log(p[np.arange(30), y.astype(int)]), loss.value(y, eta), rtol=1e-10)
+        np.testing.assert_allclose(p.sum(axis=-1), 1.0, rtol=1e-12)
+    np.testing.assert_array_equal(loss.mean(eta), np.exp(eta) if loss.log_link else eta)

@@ -1,4 +1,7 @@
-"""Penalties on the coefficient matrix W: placements of vector functions, couplings, combinations."""
+"""Penalties on the coefficient matrix W: placements of vector functions, couplings, combinations.
+
+`TaskQuadratic`, `reciprocal` and `singular_values` are for solvers.
+"""
 
 from ._base import Penalty, Sum
 from ._combine import InfConv, Positive
@@ -6,7 +9,8 @@ from ._concave import MCP, SCAD, CappedL1, SqrtL1
 from ._coupling import Coupling, Ridge, Shared
 from ._learned import Clusters, Factorized
 from ._ordered import Fused, Tree
-from ._placement import Entries, Features, Spectrum, Tasks
+from ._placement import Entries, Features, Spectrum, Tasks, singular_values
+from ._quadratic import TaskQuadratic, reciprocal
 from ._vector import L1, L2, Box, LInf, SparseL2, SquaredL1, VectorFunction
 
 __all__ = [

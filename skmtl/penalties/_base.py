@@ -23,6 +23,10 @@ class Penalty(BaseEstimator):
     kernel = None  # strengths (l1, l2, linf) of the compiled prox of one feature: coordinate descent
     convex = True
     allows_positive = False  # `Positive` can add W >= 0
+    one_vector = False  # finite only where all rows of W are equal
+    constrains = False  # not every W is allowed, whatever the strength
+    turns = False  # a rotation of the features changes nothing
+    learned = None  # "clusters" or "factors" where a structure is found along with W
 
     def value(self, W):
         """Omega(W), a float."""
@@ -76,6 +80,15 @@ class Penalty(BaseEstimator):
     def split(self):
         """The penalty as (its non-smooth term or None, list of its quadratic terms)."""
         return (None, [self]) if self.smooth else (self, [])
+
+    @property
+    def inert(self):
+        """Whether its strength is zero, and any W allowed."""
+        return getattr(self, "alpha", None) == 0 and not self.constrains
+
+    def each(self, change):
+        """The penalty with a change made to its terms that are not smooth, part by part."""
+        return change(self)
 
     def parts(self):
         """The penalties of the summands of W; one unless W is decomposed."""
@@ -188,6 +201,11 @@ class Sum(Penalty):
     def convex(self):
         """Whether all terms are convex."""
         return all(term.convex for term in self.terms)
+
+    def each(self, change):
+        """The sum with a change made to its term that is not smooth."""
+        rough, smooth = self.split()
+        return change(self) if rough is None else Sum([change(rough), *smooth])
 
     def value(self, W):
         """Omega(W)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._base import Penalty, Sum, surrogates
+from ._base import Penalty, surrogates
 
 
 @dataclass(eq=False, repr=False)
@@ -24,6 +24,10 @@ class InfConv(Penalty):
     def parts(self):
         """The penalties of the summands of W."""
         return list(self.components)
+
+    def each(self, change):
+        """The decomposition with a change made to every part."""
+        return InfConv([part.each(change) for part in self.components])
 
     @property
     def convex(self):
@@ -84,15 +88,12 @@ class Positive(Penalty):
 
     penalty: Penalty
 
+    constrains = True
+
     @classmethod
     def of(cls, penalty):
         """A penalty with all parts of W nonnegative: decompositions part by part, sums at the rough term."""
-        if isinstance(penalty, InfConv):
-            return InfConv([cls.of(part) for part in penalty.components])
-        if isinstance(penalty, Sum):
-            rough, smooth = penalty.split()
-            return Sum([cls.of(rough), *smooth]) if rough is not None else cls(penalty)
-        return cls(penalty)
+        return penalty.each(cls)
 
     def _inner(self):
         if not getattr(self.penalty, "allows_positive", False):

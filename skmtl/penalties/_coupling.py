@@ -163,6 +163,8 @@ class Shared(Penalty):
 
     alpha: float = 1.0
 
+    one_vector = constrains = True
+
     def value(self, W):
         """Omega(W)."""
         center = W.mean(axis=0)

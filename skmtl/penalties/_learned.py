@@ -64,6 +64,11 @@ class Clusters(SmoothPenalty):
         """Whether the clusters are given."""
         return self.labels is not None
 
+    @property
+    def learned(self):
+        """What is found along with W, unless it is given."""
+        return None if self.convex else "clusters"
+
     def quadratic(self, n_tasks):
         """The penalty for the given clusters as a `TaskQuadratic`."""
         if self.labels is None:
@@ -140,6 +145,7 @@ class Factorized(Penalty):
     random_state: Any = None
 
     convex = False
+    learned = "factors"
 
     def value(self, W):
         """Not available: it is itself the optimum over all factors."""

@@ -237,6 +237,7 @@ class Spectrum(Placement):
     mean_ratio: float = 0.0
 
     allows_positive = False
+    turns = True
 
     def _mean(self, W):
         """The mean of the tasks (n_features,), 0 unless centered."""
