@@ -274,7 +274,7 @@ class SharedData(TaskData):
     """One design for all tasks: X (n_samples, n_features), y (n_samples, n_tasks).
 
     `row_weight` has shape (n_samples, 1) where all tasks weigh the rows alike (no missing label),
-    else (n_samples, n_tasks); a missing label has weight zero and target zero.
+    else (n_samples, n_tasks); a missing label has weight zero and the least target of its task.
     """
 
     def forward(self, W):
@@ -406,8 +406,7 @@ def _stacked(X, y, labels, sample_weight, task_weight):
 def _shared(X, y, sample_weight, task_weight, tasks):
     missing = np.isnan(y)
     weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
-    if missing.any():
-        weight, y = np.where(missing, 0.0, weight), np.where(missing, 0.0, y)
+    weight = np.where(missing, 0.0, weight) if missing.any() else weight
     unit = np.ones(len(tasks)) if sample_weight is None else _unit(weight.max(axis=0))
     weight = weight if sample_weight is None else weight / unit
     unit = np.broadcast_to(unit, (len(tasks),))
@@ -417,8 +416,18 @@ def _shared(X, y, sample_weight, task_weight, tasks):
             "y has no usable label (all missing or of weight zero) for the task(s) "
             f"{tasks[mass == 0].tolist()[:5]}."
         )
+    y = y if weight.all() else observed(y, weight > 0)
     scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
     return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks, unit)
+
+
+def observed(y, used):
+    """y where it is used, elsewhere the least label of its task (of all, if it has none) that is.
+
+    A loss may have no value at a number of our own.
+    """
+    least = y.min(axis=0, where=used, initial=np.inf)
+    return np.where(used, y, np.where(least < np.inf, least, least.min()))
 
 
 def _unit(largest):

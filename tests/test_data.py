@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from conftest import LAYOUTS, make_layout, task_estimators
 from scipy import sparse
+from scipy.special import xlogy
+from sklearn.base import clone
 from sklearn.utils import check_array
 
 from skmtl import (
@@ -20,7 +22,8 @@ from skmtl import (
 )
 from skmtl._data import SharedData, StackedData, make_task_data, predict_rows
 from skmtl._inputs import is_clean
-from skmtl.penalties import L1, Entries
+from skmtl.losses import Loss
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, Spectrum
 
 # one model per way to the solution: bcd, direct, fista on moments, newton and fista on rows
 MODELS = {
@@ -211,6 +214,54 @@ def test_weight_of_a_label_equals_a_missing_label(name, rng):
     weight = rng.random(layout.y.shape) < 0.7
     missing = model(name).fit(layout.X, np.where(weight, layout.y, np.nan))
     assert_same_model(model(name).fit(layout.X, layout.y, sample_weight=weight.astype(float)), missing)
+
+
+class Gamma(Loss):
+    """Half the gamma deviance with the log link, less ``log y + 1``: of y > 0 only."""
+
+    def value(self, y, eta):
+        return y * np.exp(-eta) + eta
+
+    def gradient(self, y, eta):
+        return 1.0 - y * np.exp(-eta)
+
+    def hessian(self, y, eta):
+        return y * np.exp(-eta)
+
+    def domain(self, y):
+        return -np.inf, np.ones_like(y)
+
+    def conjugate(self, y, u):
+        rest = 1.0 - u
+        return np.where(rest >= 0, xlogy(rest, rest / y) - rest, np.inf)
+
+    def check(self, y):
+        if np.nanmin(y) <= 0:
+            raise ValueError("targets must be > 0")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("absent", ["missing", "labels", "rows", "stacked"])
+@pytest.mark.parametrize("penalty", [Entries(L1()), Features(L2()), Spectrum(L1()), Coupling()], ids=repr)
+def test_a_label_that_is_not_there_asks_nothing_of_a_loss(penalty, absent, rng):
+    """A loss without a value at y <= 0 is certified, and fitted as on the rows that are there."""
+    X, W = rng.normal(size=(60, 4)), 0.5 * rng.normal(size=(3, 4))
+    Y, there = np.exp(X @ W.T) * rng.gamma(3.0, size=(60, 3)), rng.random((60, 3)) < 0.7
+    if absent == "rows":
+        there[:] = there[:, :1]
+    model = MultiTaskRegressor(0.05, penalty=penalty, loss=Gamma(), ridge=0.01, tol=1e-10)
+    rows, columns = np.nonzero(there)
+    expected = clone(model).fit(X[rows], Y[rows, columns], tasks=columns)
+    Y[~there] = np.nan if absent == "missing" else -1.0
+    if absent == "stacked":
+        stacked = np.repeat(X, 3, axis=0), Y.ravel()
+        model.fit(*stacked, tasks=np.tile(np.arange(3), 60), sample_weight=there.ravel())
+    else:
+        weight = {"missing": None, "labels": there, "rows": there[:, 0]}[absent]
+        model.fit(X, Y, sample_weight=weight)
+    assert 0 <= model.dual_gap_ <= 1e-9
+    assert_same_model(model, expected)
+    np.testing.assert_allclose(model.objective_, expected.objective_, rtol=1e-9)
 
 
 @models

@@ -498,6 +498,27 @@ def test_counts():
         net.fit(X, -counts)
 
 
+class Gamma(losses.Loss):
+    """Half the gamma deviance with the log link: of y > 0 only."""
+
+    def value(self, y, eta):
+        return y * np.exp(-eta) + eta - np.log(y) - 1.0
+
+    def gradient(self, y, eta):
+        return 1.0 - y * np.exp(-eta)
+
+
+@pytest.mark.filterwarnings("error")
+def test_missing_labels_ask_nothing_of_a_loss():
+    X, Y = problem()
+    Y = np.where(np.arange(Y.size).reshape(Y.shape) % 5 == 0, np.nan, np.exp(Y))
+    weight = np.where(Y < 0.5, 0.0, 1.0)
+    net = model(loss=Gamma(), alpha=0.1).fit(X, np.where(weight > 0, Y, -1.0), sample_weight=weight)
+    np.testing.assert_array_equal(net.predict(X), net.fit(X, np.where(weight > 0, Y, np.nan)).predict(X))
+    net.partial_fit(X[:5], np.column_stack([np.full((5, 1), np.nan), Y[:5, 1:]]))
+    assert np.isfinite([*net.loss_curve_, net.loss_]).all()
+
+
 # --- around the network ---
 
 

@@ -38,7 +38,7 @@ class LinearRegressor(RegressorMixin, LinearModel):
         return self._loss().quadratic
 
     def _encode(self, y, tasks, sample_weight):
-        self._loss().check(y)
+        self._loss().check(y if sample_weight is None else y[used_labels(y, sample_weight)])
         return y
 
     @all_or_nothing

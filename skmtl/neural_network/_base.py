@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._columns import split_task_column
-from .._data import task_data
+from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import find_tasks
 from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
@@ -278,14 +278,14 @@ class MLP(
         weight = np.where(missing_labels(y), 0.0, weight if weight.ndim == y.ndim else weight[:, None])
         if codes is None:
             weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
-        rows = Rows(self._inputs(X), np.where(weight > 0, numbers, 0.0), weight, codes, self.n_tasks_)
+        rows = Rows(self._inputs(X), observed(numbers, weight > 0), weight, codes, self.n_tasks_)
         rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
         return self._standardised(rows.normalised())
 
     def _standardised(self, rows):
         """The rows with targets in the units of the network, in its precision."""
         y = (rows.y - rows.spread(self._center_)) / rows.spread(self._scale_)
-        y, dtype = np.where(rows.weight > 0, y, 0.0), rows.X.dtype
+        dtype = rows.X.dtype
         return replace(rows, y=y.astype(dtype), weight=rows.weight.astype(dtype))
 
     def _recode(self, y, codes):

@@ -53,7 +53,8 @@ def merged(rows, rng):
         return A @ rng.normal(size=(A.shape[1], 2))
 
     y, codes, keys = rows.y, rows.codes, [*project(rows.X).T]
-    keys += [y, codes] if codes is not None else [*project(y).T, *project(rows.weight > 0).T]
+    there = rows.weight > 0
+    keys += [y, codes] if codes is not None else [*project(there * y).T, *project(there).T]
     keys = np.array(keys[::-1]).T  # sorted by task
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     out = rows.take(first)
