@@ -40,33 +40,20 @@ def of_rows(method):
     return property(kept, doc=method.__doc__)
 
 
-def _refuse_extremes(name, found):
-    """ValueError where the square of a number would vanish or overflow."""
-    size = abs(found) if found.size else np.zeros(1)
-    if size.min() >= SMALLEST and size.max() <= LARGEST:  # the usual case at once
-        return
-    far = np.flatnonzero((size > LARGEST) | ((size < SMALLEST) & (size > 0)))
-    if len(far):
-        raise ValueError(
-            f"{name} holds values of size {size[far[0]]:.1g}, whose squares are no numbers in double "
-            f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
-        )
-
-
 class TaskData:
     """Design, targets and weights of all tasks, behind the operations that solvers need.
 
     `row_weight` holds the weights of the rows as given, `scale` (n_tasks,) the emphasis c_t of a
     task divided by the sum of its row weights. Their product `weight` is c_t * s_i of the
     objective, so that the data term is ``sum(weight * loss(y, eta))``. Extreme row weights of a task
-    are divided by its `unit`.
+    are divided by its `unit`. `indptr` holds the bounds of the rows of each task, where they have their own.
     """
 
-    indptr = None  # bounds of the rows of each task, where they have their own
+    unit = None
 
-    def __init__(self, X, y, row_weight, scale, tasks, unit=None):
+    def __init__(self, X, y, row_weight, scale, tasks, indptr=None):
         self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
-        self.unit, self.known = unit, {}
+        self.indptr, self.known = indptr, {}
 
     @property
     def n_features(self):
@@ -101,8 +88,31 @@ class TaskData:
     def refuse_extremes(self):
         """ValueError where squares of X (judged by some rows) or y would vanish or overflow."""
         rows = abs(self.X[:: -(-self.X.shape[0] // FEW_ROWS)])
-        _refuse_extremes("X", rows.data if sparse.issparse(rows) else rows.max(axis=0))
-        _refuse_extremes("y", np.array([self.y.max(), self.y.min()]))
+        ends = np.maximum.reduce(self.y, axis=None), np.minimum.reduce(self.y, axis=None)
+        sizes = rows.data if sparse.issparse(rows) else np.maximum.reduce(rows), abs(np.array(ends))
+        for name, size in zip("Xy", sizes, strict=True):
+            far = np.flatnonzero((size > LARGEST) | ((size < SMALLEST) & (size > 0)))
+            if len(far):
+                raise ValueError(
+                    f"{name} holds values of size {size[far[0]]:.1g}, whose squares are no numbers in double "
+                    f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
+                )
+
+    def weigh(self, task_weight, even):
+        """Set the emphasis of the tasks, and divide extreme weights by the unit of their task.
+
+        `even`: all weights are one.
+        """
+        unit = np.ones(1) if even else _unit(self._reduced(np.maximum, self.row_weight))
+        if (unit != 1).any():
+            self.row_weight = self.row_weight / self.spread(unit)
+        self.unit = np.broadcast_to(unit, (self.n_tasks,))
+        mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))
+        self.scale = resolve_task_weight(task_weight, self.tasks, mass * (unit / unit.max())) / mass
+
+    def task_sums(self, R):
+        """Sum over the rows of each task, shape (n_tasks,)."""
+        return self._reduced(np.add, R)
 
     def near_zero(self):
         """An offset of the features and the rows less it; None and the same rows where all are near zero.
@@ -163,10 +173,6 @@ class TaskData:
 class StackedData(TaskData):
     """Rows sorted by task: X (n_rows, n_features) C-ordered or CSR, y and row_weight (n_rows,)."""
 
-    def __init__(self, X, y, row_weight, scale, tasks, indptr, unit=None):
-        super().__init__(X, y, row_weight, scale, tasks, unit)
-        self.indptr = indptr
-
     @property
     def _blocks(self):
         return [slice(*bounds) for bounds in pairwise(self.indptr)]
@@ -194,9 +200,8 @@ class StackedData(TaskData):
             np.dot(R[rows], self.X[rows], out=row)
         return out
 
-    def task_sums(self, R):
-        """Sum over the rows of each task, shape (n_tasks,)."""
-        return np.add.reduceat(R, self.indptr[:-1])
+    def _reduced(self, ufunc, R):
+        return ufunc.reduceat(R, self.indptr[:-1])
 
     def spread(self, b):
         """The value of its task on the sample side."""
@@ -212,7 +217,7 @@ class StackedData(TaskData):
         """Weighted means of columns (n_rows, k) in every task, exact where a column is constant."""
         first = block[self.indptr[:-1]]
         weighted = (block - self.spread(first)) * self.row_weight[:, None]
-        mass = np.add.reduceat(self.row_weight, self.indptr[:-1])[:, None]
+        mass = self.task_sums(self.row_weight)[:, None]
         return first + np.add.reduceat(weighted, self.indptr[:-1], axis=0) / mass
 
     def where(self, tasks):
@@ -288,9 +293,8 @@ class SharedData(TaskData):
         """X' r_t of every task, shape (n_tasks, n_features)."""
         return np.ascontiguousarray((self.X.T @ R).T if sparse.issparse(self.X) else R.T @ self.X)
 
-    def task_sums(self, R):
-        """Sum over the rows of each task, shape (n_tasks,)."""
-        return R.sum(axis=0)
+    def _reduced(self, ufunc, R):
+        return ufunc.reduce(R)
 
     def spread(self, b):
         """The value of its task on the sample side."""
@@ -373,52 +377,59 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, na
     sample_weight = check_sample_weight(sample_weight, y.shape)
     if y.ndim == 2 and tasks is not None:
         raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
-    tasks = None if tasks is None else check_tasks(tasks, len(y))
-    return task_data(X, y, tasks, sample_weight, task_weight, names)
+    names, codes = name_tasks(y, tasks, sample_weight, names)
+    return task_data(X, y, codes, sample_weight, task_weight, names)
 
 
-def task_data(X, y, tasks, sample_weight, task_weight, names):
-    """TaskData of checked arguments: X and y are numbers, `tasks` and `sample_weight` arrays or None."""
+def name_tasks(y, labels, sample_weight, names=None):
+    """The tasks of y, and the position of that of each row among them, None where rows have no label.
+
+    They are the columns of a 2-D y (`names` or numbers), or else the labels of rows of positive weight (the
+    position of other labels is -1), or one.
+    """
     if y.ndim == 2:
-        names = np.arange(y.shape[1]) if names is None else names
-        data = _shared(X, y, sample_weight, task_weight, names)
+        return np.arange(y.shape[1]) if names is None else names, None
+    if labels is None:
+        return np.arange(1), None
+    labels = check_tasks(labels, len(y))
+    if sample_weight is None or sample_weight.all():
+        return encode_tasks(labels)
+    codes, used = np.full(len(y), -1), sample_weight > 0
+    tasks, codes[used] = encode_tasks(labels[used])
+    return tasks, codes
+
+
+def task_data(X, y, codes, sample_weight, task_weight, tasks):
+    """TaskData of checked arguments: X and y are numbers, `tasks` and `codes` as of `name_tasks`."""
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    if y.ndim == 2:
+        data = _shared(X, y, weight.reshape(len(y), -1), tasks)
     else:
-        labels = np.zeros(len(y), dtype=np.intp) if tasks is None else tasks
-        data = _stacked(X, y, labels, sample_weight, task_weight)
+        data = _stacked(X, y, np.zeros(len(y), np.intp) if codes is None else codes, weight, tasks)
+    data.weigh(task_weight, even=sample_weight is None)
     data.refuse_extremes()
     return data
 
 
-def _stacked(X, y, labels, sample_weight, task_weight):
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    used = np.flatnonzero(weight)
-    tasks, codes = encode_tasks(labels[used])
-    order = used[np.argsort(codes, kind="stable")]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(tasks)))])
-    weight = weight[order]
-    unit = _unit(np.maximum.reduceat(weight, indptr[:-1]))
-    weight = weight if (unit == 1).all() else weight / np.repeat(unit, np.diff(indptr))
-    mass = np.add.reduceat(weight, indptr[:-1])
-    scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
-    return StackedData(_take_rows(X, order), y[order], weight, scale, tasks, indptr, unit)
+def _stacked(X, y, codes, weight, tasks):
+    order = np.argsort(codes, kind="stable")
+    order = order if weight.all() else order[weight[order] > 0]
+    indptr = codes[order].searchsorted(np.arange(len(tasks) + 1))
+    return StackedData(_take_rows(X, order), y[order], weight[order], None, tasks, indptr)
 
 
-def _shared(X, y, sample_weight, task_weight, tasks):
+def _shared(X, y, weight, tasks):
     missing = np.isnan(y)
-    weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight.reshape(len(y), -1)
     weight = np.where(missing, 0.0, weight) if missing.any() else weight
-    unit = np.ones(len(tasks)) if sample_weight is None else _unit(weight.max(axis=0))
-    weight = weight if sample_weight is None else weight / unit
-    unit = np.broadcast_to(unit, (len(tasks),))
-    mass = np.broadcast_to(weight.sum(axis=0), (len(tasks),))
-    if not mass.all():
-        raise ValueError(
-            "y has no usable label (all missing or of weight zero) for the task(s) "
-            f"{tasks[mass == 0].tolist()[:5]}."
-        )
-    y = y if weight.all() else observed(y, weight > 0)
-    scale = resolve_task_weight(task_weight, tasks, mass * (unit / unit.max())) / mass
-    return SharedData(X.astype(np.float64, copy=False), y, weight, scale, tasks, unit)
+    if not weight.all():
+        used = np.broadcast_to(weight > 0, y.shape)
+        if not used.any(axis=0).all():
+            raise ValueError(
+                "y has no usable label (all missing or of weight zero) for the task(s) "
+                f"{tasks[~used.any(axis=0)].tolist()[:5]}."
+            )
+        y = observed(y, used)
+    return SharedData(X.astype(np.float64, copy=False), y, weight, None, tasks)
 
 
 def observed(y, used):

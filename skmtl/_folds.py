@@ -11,8 +11,9 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
+from ._labels import missing_labels
 from ._task_scores import squared_errors, standard_deviation
-from ._tasks import final_task_column, missing_labels
+from ._tasks import final_task_column
 from .metrics import _consumes_tasks, response
 
 SIGNIFICANCE = 0.05

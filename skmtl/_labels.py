@@ -32,12 +32,10 @@ def check_tasks(tasks, n_samples, name="tasks"):
         )
     if len(labels) != n_samples:
         raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
-    missing = np.array(np.ma.getmaskarray(tasks).reshape(-1)) if np.ma.isMaskedArray(tasks) else False
-    if labels.dtype.kind in "fMm":
-        missing |= labels != labels
-    elif labels.dtype.kind == "O":
-        missing |= np.array([is_missing(label) for label in labels], dtype=bool)
-    if np.any(missing):
+    missing = missing_labels(labels)
+    if np.ma.isMaskedArray(tasks):
+        missing = missing | np.ma.getmaskarray(tasks).reshape(-1)
+    if missing.any():
         raise ValueError(
             f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
             "every row needs a task."
@@ -71,11 +69,25 @@ def plain_array(values):
     return out if out.tolist() == values else object_array(values)
 
 
+def plain_labels(labels):
+    """Labels as an array of one type."""
+    return plain_array(labels.tolist()) if labels.dtype == object and len(labels) else labels
+
+
 def object_array(values):
     """The values as they are, in an array."""
     out = np.empty(len(values), dtype=object)
     out[:] = values
     return out
+
+
+def missing_labels(labels):
+    """Where an array holds no label (NaN, NaT, None or NA), boolean of its shape."""
+    if labels.dtype.kind in "biuSU":
+        return np.zeros(labels.shape, dtype=bool)
+    if labels.dtype.kind != "O":
+        return labels != labels
+    return np.array([is_missing(label) for label in labels.ravel()], dtype=bool).reshape(labels.shape)
 
 
 def is_missing(label):

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from . import linear_model
 from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
-from ._tasks import missing_labels, plain_labels
+from ._labels import missing_labels, plain_labels
 from .comparison import compare
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import PathSearchCV, TaskKFold

@@ -10,8 +10,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from ._columns import column_names
 from ._inputs import as_target, check_sample_weight
-from ._labels import check_tasks, encode_tasks
-from ._tasks import missing_labels, plain_labels
+from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 
 ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
 ROUNDING = 1e-12  # relative: a prediction this close to its target is exact

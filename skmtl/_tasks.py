@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from ._columns import column_names, one_column, split_task_column, told_apart
+from ._data import name_tasks
 from ._inputs import as_target, check_sample_weight, is_clean, refuse_masked
 from ._labels import (
     check_tasks,
@@ -23,6 +24,7 @@ from ._labels import (
     find_tasks,
     is_missing,
     label_kind,
+    missing_labels,
     object_array,
     of_one_kind,
     plain_array,
@@ -140,11 +142,11 @@ class TaskInputMixin:
         return True
 
     def _fit_inputs(self, X, y, tasks, sample_weight):
-        """Features, y, row labels (None unless stacked), weights (None unless given).
+        """Features, y, the position of each row's task (None unless stacked), weights (None unless given).
 
         Features are X without its task column, in the container of X and not numerically checked.
         y is an array (n_samples,) without NaN, or (n_samples, n_tasks) where NaN is a missing label.
-        All rows are kept; rows of weight zero do not count for `tasks_`.
+        All rows are kept; rows of weight zero do not count for `tasks_` (-1: there is no such task).
         """
         self._forget()
         self._check_columns(X, reset=True)
@@ -155,17 +157,12 @@ class TaskInputMixin:
         sample_weight = check_sample_weight(sample_weight, y.shape)
         if self.task_column is not None:
             X, tasks = split_task_column(X, self.task_column)
-        if y.ndim == 2:
-            self._layout_, self.tasks_ = "shared", np.arange(y.shape[1]) if names is None else names
-        elif tasks is None:
-            self._layout_, self.tasks_ = "single", np.arange(1)
-        else:
-            tasks = check_tasks(tasks, len(y))
-            used = tasks if sample_weight is None else tasks[sample_weight > 0]
-            self._layout_, self.tasks_ = "stacked", encode_tasks(used)[0]
-            check_names(self.tasks_, len(used), self.task_column)
+        self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
-        return X, y, tasks, sample_weight
+        self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
+        if codes is not None:
+            check_names(self.tasks_, np.count_nonzero(codes >= 0), self.task_column)
+        return X, y, codes, sample_weight
 
     def _forget(self):
         """Drop the public attributes of the fit before: not all are set by every fit."""
@@ -228,7 +225,12 @@ class TaskInputMixin:
         refuse_masked(X, "X")
         if getattr(X, "ndim", 2) == 1:
             check_array(X, dtype=None)  # raises scikit-learn's "Reshape your data"
-        validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+        # in an array scikit-learn would look for names, for as long as all other checks take
+        unnamed = type(X) is np.ndarray and X.ndim == 2 and not hasattr(self, "feature_names_in_")
+        if unnamed and reset:
+            self.n_features_in_ = X.shape[1]
+        elif not (unnamed and X.shape[1] == self.n_features_in_):
+            validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
 
     def _refuse_two_sources(self, tasks):
         if tasks is not None and self.task_column is not None:
@@ -282,18 +284,6 @@ def target_names(y):
     if len(set(names)) < len(names):
         raise ValueError(f"the columns of y name the tasks and must differ; got {names}.")
     return object_array(names) if any(isinstance(name, tuple) for name in names) else plain_array(names)
-
-
-def missing_labels(y):
-    """Where a 2-D y holds no label (NaN, None or NA), boolean of the shape of y."""
-    if y.dtype.kind != "O":
-        return y != y
-    return np.array([is_missing(label) for label in y.ravel()], dtype=bool).reshape(y.shape)
-
-
-def plain_labels(labels):
-    """Labels as an array of one type."""
-    return plain_array(labels.tolist()) if labels.dtype == object and len(labels) else labels
 
 
 def refuse_blocks(values, name):

@@ -15,8 +15,8 @@ from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
 from ._columns import refuse_text, told_apart
-from ._labels import find_tasks
-from ._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
+from ._labels import missing_labels, plain_labels
+from ._tasks import TaskInputMixin, all_or_nothing
 from .metrics import score_predictions
 
 __all__ = ["Pooled", "SingleTask"]
@@ -78,7 +78,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             If tasks are given in two ways, a task has no label, or the lengths differ.
         """
-        X, y, labels, weight = self._fit_inputs(X, y, tasks, sample_weight)
+        X, y, codes, weight = self._fit_inputs(X, y, tasks, sample_weight)
         if weight is not None and not _takes_weights(self.estimator):
             name = type(self.estimator).__name__
             raise TypeError(f"sample_weight was given, but {name} does not support sample_weight in fit.")
@@ -90,7 +90,6 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")
         if is_classifier(self):
             self._check_classes(plain_labels(y[usable]))
-        codes = None if labels is None else find_tasks(labels, self.tasks_)
         try:
             self._fit_rows(_indexable(X), y, codes, weight, usable)
         except (TypeError, ValueError) as error:

@@ -18,17 +18,10 @@ from sklearn.utils.validation import _num_samples
 
 from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._inputs import as_target
-from ._labels import check_tasks, encode_tasks, plain_array
+from ._labels import check_tasks, encode_tasks, missing_labels, plain_array, plain_labels
 from ._rivals import BASELINES, baseline
 from ._task_scores import standard_deviation
-from ._tasks import (
-    columns_of_labels,
-    final_task_column,
-    missing_labels,
-    plain_labels,
-    target_names,
-    task_labels,
-)
+from ._tasks import columns_of_labels, final_task_column, target_names, task_labels
 from .metrics import _TaskScorer, task_scorer
 from .model_selection import TaskKFold
 from .model_selection._split import wants_tasks

@@ -10,9 +10,9 @@ from sklearn.utils.validation import _check_response_method, _num_samples
 
 from ._columns import column_names
 from ._inputs import as_target
-from ._labels import check_tasks
+from ._labels import check_tasks, missing_labels, plain_labels
 from ._task_scores import block_scores, evaluate, mean_of_tasks, sums_of_squares, task_blocks
-from ._tasks import final_task_column, missing_labels, plain_labels, refuse, task_labels
+from ._tasks import final_task_column, refuse, task_labels
 
 __all__ = [
     "average_relative_rmse",

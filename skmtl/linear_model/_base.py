@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._tasks import all_or_nothing, missing_labels, plain_labels
+from .._labels import missing_labels, plain_labels
+from .._tasks import all_or_nothing
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ..statistics import TaskStatistics
 from ._fitting import Fitting

@@ -115,7 +115,7 @@ class IncompleteMultiSource(LinearModel):
         if self.rows == "equal":
             trains &= found.sum(axis=1)[:, None] == self.patterns_.sum(axis=1)
         codes, rows = np.nonzero(trains.T)
-        return np.where(self._owned_[codes], X[rows], 0.0), y[rows], self.tasks_[codes], weight[rows]
+        return np.where(self._owned_[codes], X[rows], 0.0), y[rows], codes, weight[rows]
 
     def _set_patterns(self, found):
         """The tasks, sorted by label, and which columns each of them has."""

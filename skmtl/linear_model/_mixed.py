@@ -10,8 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .._inputs import as_target
-from .._labels import find_tasks, for_each_task
-from .._tasks import missing_labels, plain_labels
+from .._labels import for_each_task, missing_labels, plain_labels
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ._base import estimator, used_labels
 from ._generic import Generic
@@ -80,18 +79,17 @@ class MixedTaskModel(Generic):
     def _loss(self):
         return self._losses_
 
-    def _encode(self, y, tasks, sample_weight):
+    def _encode(self, y, position, sample_weight):
         """Numeric targets, positions in `classes_` for classes; sets `classes_` and the losses."""
         if self.handle_unknown == "average":
             raise ValueError("handle_unknown='average' has no meaning for tasks of different kinds.")
         named = self._losses_by_task()
         used = used_labels(y, sample_weight)
         codes = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
-        position = None if tasks is None else find_tasks(tasks, self.tasks_)
         self.classes_, self._losses_ = {}, []
         for t, (label, loss) in enumerate(named.items()):
             at = np.zeros(y.shape, dtype=bool)
-            rows = slice(None) if tasks is None else position == t
+            rows = slice(None) if position is None else position == t
             at[(rows, t) if y.ndim == 2 else rows] = True
             at &= used
             codes[at], own = self._encode_task(label, loss, plain_labels(y[at]))

@@ -307,12 +307,12 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
 
     def _read(self, X, y, tasks, sample_weight):
         """TaskData of the arguments of fit."""
-        X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
+        X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._check_features(X, dtype="numeric")
-        numbers = self._encode(y, tasks, sample_weight)
+        numbers = self._encode(y, codes, sample_weight)
         if numbers is not y or y.dtype != np.float64:  # else they are checked
             numbers = check_numeric_target(numbers)
-        data = task_data(X, numbers, tasks, sample_weight, self.task_weight, self.tasks_)
+        data = task_data(X, numbers, codes, sample_weight, self.task_weight, self.tasks_)
         refuse_size((data.n_tasks, self._n_outputs * data.n_features), "coef_")
         self._prepare(data)
         return data

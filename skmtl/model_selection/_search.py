@@ -23,8 +23,9 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from .._columns import column_names
 from .._inputs import as_target
+from .._labels import missing_labels
 from .._task_scores import standard_deviation
-from .._tasks import all_or_nothing, final_task_column, missing_labels, task_labels
+from .._tasks import all_or_nothing, final_task_column, task_labels
 from ..linear_model._model import LinearModel
 from ._path import check_alphas
 from ._path_run import PathRun

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from .._inputs import as_target
-from .._tasks import missing_labels
+from .._labels import missing_labels
 
 STEP = 3.0  # factor in the strength over which scores are compared
 RISE, ROUNDING = 0.01, 1e-9  # of the range of the scores, of the best: a step that gains less is a plateau

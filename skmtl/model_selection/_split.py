@@ -12,8 +12,8 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples
 
 from .._inputs import as_target
-from .._labels import check_tasks, encode_tasks, for_each_task
-from .._tasks import missing_labels, plain_labels, task_labels
+from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
+from .._tasks import task_labels
 
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
 

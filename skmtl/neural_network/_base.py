@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from .._columns import split_task_column
 from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
-from .._labels import find_tasks
-from .._tasks import TaskInputMixin, all_or_nothing, missing_labels, plain_labels
+from .._labels import missing_labels, plain_labels
+from .._tasks import TaskInputMixin, all_or_nothing
 from ..linear_model._model import LinearModel
 from ..losses import Multinomial, Poisson, RootSquaredError
 from ._network import ACTIVATIONS, Network, Rows
@@ -243,19 +243,19 @@ class MLP(
 
     def _read(self, X, y, tasks, sample_weight, rng, classes=None):
         """Rows for the network, with standardised targets; weights of tasks; whether offsets are pooled."""
-        X, y, tasks, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
+        X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = as_floats(self._check_features(X, dtype="numeric"))
         refuse_size((X.shape[1],), "a weight for every column")
         if classes is None:
-            numbers = self._encode(y, tasks, sample_weight)
+            numbers = self._encode(y, codes, sample_weight)
         else:
             self._take_classes(classes)
-            numbers = self._recode(y, None if tasks is None else find_tasks(tasks, self.tasks_))
+            numbers = self._recode(y, codes)
         numbers = numbers[:, None] if self._layout_ == "single" else numbers
         place = np.arange(len(y), dtype=np.float64)[:, None]
-        data = task_data(place, check_numeric_target(numbers), tasks, sample_weight, None, self.tasks_)
+        data = task_data(place, check_numeric_target(numbers), codes, sample_weight, None, self.tasks_)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
-        codes = None if tasks is None else data.spread(np.arange(self.n_tasks_))
+        codes = None if codes is None else data.spread(np.arange(self.n_tasks_))
         rows = Rows(X[data.X[:, 0].astype(np.intp)], data.y, weight, codes, self.n_tasks_)
         rows = rows.take(np.flatnonzero(weight.reshape(len(rows), -1).any(axis=1)))
         self._units_ = Units.of(rows.X)
