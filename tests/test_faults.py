@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 import skmtl
 from skmtl import MeanRegularizedRegressor, MultiTaskLasso, MultiTaskRegressor, PathSearchCV, TaskStatistics
 from skmtl.penalties import L1, L2, Entries, Features, InfConv
-from skmtl.solvers._solve import SOLVERS
+from skmtl.solvers import SOLVERS
 
 STACKED = make_layout("stacked", n_tasks=3, n=60, p=4)
 CLASSES = make_layout("stacked", n_tasks=3, n=60, p=4, classification=True)

@@ -18,8 +18,7 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
-from skmtl.objective import make_term
-from skmtl.objective._problem import Problem
+from skmtl.objective import Problem, make_term
 from skmtl.penalties import L2, Coupling, Features
 from skmtl.solvers import make_task_data, solve
 
@@ -57,8 +56,8 @@ def optimum(term, image, start=None):
 def test_an_intercept_at_infinity_is_found_at_once_and_stays_finite(loss, y, size, monkeypatch):
     term = term_of(loss, y)
     image = term.image(size * np.random.default_rng(1).normal(size=term.shape))
-    calls, slopes = [], type(term)._slopes
-    monkeypatch.setattr(type(term), "_slopes", lambda self, eta: calls.append(1) or slopes(self, eta))
+    calls, slopes = [], type(term).loss_gradient
+    monkeypatch.setattr(type(term), "loss_gradient", lambda self, eta: calls.append(1) or slopes(self, eta))
     b, value = optimum(term, image)
     assert len(calls) <= 40 and np.abs(b).max() < 45 + 20 * size
     g = term.data.task_sums(slopes(term, term.predictor(image, b)))
@@ -216,7 +215,7 @@ def test_tied_intercepts_of_a_mixture_are_optimal(far):
     term = make_term(make_task_data(X, Y), losses, intercept_alpha=0.3)
     image = term.image(np.zeros(term.shape))
     b = term.intercept(None, image, None)
-    g = term.data.task_sums(term._slopes(term.predictor(image, b))) + 0.3 * (b - b.mean(axis=0))
+    g = term.data.task_sums(term.loss_gradient(term.predictor(image, b))) + 0.3 * (b - b.mean(axis=0))
     assert_allclose(g, 0.0, atol=1e-8 * far)
 
 

@@ -18,11 +18,9 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
-from skmtl.objective import OutputsTerm, RootTerm, RowsTerm, make_term
-from skmtl.objective._problem import Problem
+from skmtl.objective import OutputsTerm, Problem, RootTerm, RowsTerm, make_term
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectrum
-from skmtl.solvers import make_task_data, solve
-from skmtl.solvers._solve import run
+from skmtl.solvers import make_task_data, run, solve
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -612,8 +610,8 @@ def test_intercepts_where_rounding_leaves_a_curvature_singular(monkeypatch):
     """Of a class far out, say: the step of the others is the same, and there is none of its own."""
     data = make_task_data(np.ones((12, 1)), np.arange(12) % 3, np.repeat([0, 1], 6))
     term, g = make_term(data, Multinomial(3)), np.array([[0.1, -0.1, 0.0], [0.2, 0.1, -0.3]])
-    bend = term._hessian(np.tile([0.3, -0.2, 0.0], (12, 1)))
-    far = term._hessian(np.tile([0.3, -0.2, -800.0], (12, 1)))
+    bend = term.loss_hessian(np.tile([0.3, -0.2, 0.0], (12, 1)))
+    far = term.loss_hessian(np.tile([0.3, -0.2, -800.0], (12, 1)))
     wanted = term._settle(bend, g)
 
     def singular(*args):

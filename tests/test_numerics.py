@@ -24,8 +24,7 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, SquaredError
-from skmtl.objective import make_term
-from skmtl.objective._problem import Problem
+from skmtl.objective import Problem, make_term
 from skmtl.penalties import L2, Features, Ridge
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data

@@ -15,11 +15,9 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import SquaredError
-from skmtl.objective import MomentsTerm, RowsTerm
-from skmtl.objective._problem import Problem
+from skmtl.objective import MomentsTerm, Problem, RowsTerm
 from skmtl.penalties import L2, Features, Penalty, Positive, Ridge, Shared
-from skmtl.solvers import make_task_data
-from skmtl.solvers._solve import run
+from skmtl.solvers import make_task_data, run
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from .._inputs import resolve_task_weight
 from ..objective import MomentsTerm, make_term
-from ..solvers._solve import alpha_range, blas_threads, greatest_alpha, run
-from ..solvers.alternating import make_problem_of
+from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, run
 from ..statistics import TaskStatistics
 
 

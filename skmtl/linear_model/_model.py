@@ -21,7 +21,7 @@ from .._inputs import check_numeric_target, is_clean, refuse_size
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..metrics import score_predictions
 from ..penalties import Positive
-from ..solvers._solve import SOLVERS
+from ..solvers import SOLVERS
 from ._fitting import Fitting
 from ._transfer import TransferMixin
 

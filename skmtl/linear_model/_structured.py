@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2, Tree
-from ..solvers._solve import solve
+from ..solvers import solve
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._relations import chain, feature_variance, laplacian, linkage_tree, read_order, read_tree
 

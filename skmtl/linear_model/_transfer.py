@@ -11,14 +11,11 @@ from .._data import make_task_data
 from .._inputs import check_sample_weight
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
 from .._tasks import all_or_nothing
-from ..objective import make_term
-from ..objective._base import DualPoint
-from ..objective._problem import Problem, best_scale
+from ..objective import DualPoint, FactorTerm, Problem, duality_gap, make_term
 from ..penalties import Clusters, Factorized, InfConv
 from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
 from ..penalties._quadratic import TaskQuadratic
-from ..solvers._solve import run
-from ..solvers.alternating import FactorTerm
+from ..solvers import run
 
 
 class TransferMixin:
@@ -311,11 +308,8 @@ class Inside(FrozenPenalty):
 class CodeTerm(FactorTerm):
     """A data term as a function of the codes v of w = v right."""
 
-    intercept_alpha = 0.0
-
     def __init__(self, term, right):
         super().__init__(term, 0.0, right=right)
-        self.y_size, self.totals = term.y_size, term.totals
 
     def restored(self, V, b):
         """Intercepts of the rows as they were given."""
@@ -423,6 +417,5 @@ class RowProblem(Problem):
 
         size = max(1.0 / dual.limit, *(penalty.dual_norm(G) for penalty in penalties))
         slack = self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
-        scales = min(1.0, 1.0 / size) if size > 0 else 1.0, best_scale(bound, size, self.term.loss.quadratic)
-        gap = primal - max(bound(theta) - theta * slack for theta in scales)
-        return primal, b, abs(min(gap, primal - bound(0.0))) if gap == gap else np.inf
+        forms = {False, self.term.loss.quadratic}  # with conjugates it may be more than a parabola
+        return primal, b, min(duality_gap(primal, bound, size, form, slack) for form in forms)

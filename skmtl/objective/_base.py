@@ -40,6 +40,8 @@ class DataTerm:
     """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
 
     n_outputs = 1  # predictors per row, one after another in the rows of W
+    on_moments = False  # of the squared loss, in the place of rows
+    y = None  # targets on the sample side, of a term on rows
     # taken off X and y, where they would cost digits: the intercepts answer it
     x_offset, y_offset = None, 0.0
 

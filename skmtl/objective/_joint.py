@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..losses import Loss, RootSquaredError
+from ..losses import Loss
 from ._base import pooled_intercepts
 from ._rows import RowsTerm
 
@@ -37,13 +37,13 @@ class OutputsTerm(RowsTerm):
         """b = 0."""
         return np.zeros((self.n_tasks, self.n_outputs))
 
-    def _slopes(self, eta):
-        return self.weight[..., None] * self.loss.gradient(self.data.y, eta)
+    def loss_gradient(self, eta):
+        return self.weight[..., None] * self.loss.gradient(self.y, eta)
 
-    def _hessian(self, eta):
-        return self.loss.hessian(self.data.y, eta)
+    def loss_hessian(self, eta):
+        return self.loss.hessian(self.y, eta)
 
-    def _times(self, hessian, change):
+    def hessian_times(self, hessian, change):
         return self.weight[..., None] * self.loss.times(hessian, change)
 
     @cached_property
@@ -67,8 +67,8 @@ class OutputsTerm(RowsTerm):
         if not self.fit_intercept:
             return np.zeros_like(g)
         K, a = self.n_outputs, self.intercept_alpha
-        units = [np.broadcast_to(d, (*self.data.y.shape, K)) for d in np.eye(K)]
-        H = np.stack([self.data.task_sums(self._times(hessian, d)) for d in units], axis=1)  # (n_tasks, K, K)
+        units = [np.broadcast_to(d, (*self.y.shape, K)) for d in np.eye(K)]
+        H = np.stack([self.task_sums(self.hessian_times(hessian, d)) for d in units], axis=1)
         if not a:
             held, idle = self._held
             level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
@@ -98,17 +98,17 @@ class OutputsTerm(RowsTerm):
 
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""
-        hessian, units = self._hessian(eta), np.eye(self.n_outputs)
+        hessian, units = self.loss_hessian(eta), np.eye(self.n_outputs)
         columns = [
             self.loss.times(hessian, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)
         ]
-        return self.data.reweighted(self.data.y, self.weight * np.mean(columns, axis=0))
+        return self.data.reweighted(self.y, self.weight * np.mean(columns, axis=0))
 
     def _model_weights(self, eta):
-        hessian = self._hessian(eta)
+        hessian = self.loss_hessian(eta)
         # a Hessian diag(p) - p p' is at most twice its diagonal
         units = [np.broadcast_to(d, eta.shape) for d in np.eye(self.n_outputs)]
-        return [2.0 * self._times(hessian, d)[..., k] for k, d in enumerate(units)]
+        return [2.0 * self.hessian_times(hessian, d)[..., k] for k, d in enumerate(units)]
 
     def _unweighted(self, u):
         weight = self.weight[..., None]
@@ -116,15 +116,16 @@ class OutputsTerm(RowsTerm):
 
     def _balanced(self, u, hessian, b):
         if self.fit_intercept:
-            g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
-            u = u + self._times(hessian, np.broadcast_to(self.data.spread(self._settle(hessian, g)), u.shape))
+            g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+            step = self.spread(self._settle(hessian, g))
+            u = u + self.hessian_times(hessian, np.broadcast_to(step, u.shape))
         slope = self._unweighted(u)
-        inside = self.loss.project(self.data.y, slope)
+        inside = self.loss.project(self.y, slope)
         moved = np.abs(self.weight[..., None] * (inside - slope)).max(initial=0.0)
         return u, hessian, int(moved <= 1e-12 * np.abs(u).max(initial=1e-300))
 
     def _conjugate(self, theta, u, slope):
-        losses = self.loss.conjugate(self.data.y, theta * slope)
+        losses = self.loss.conjugate(self.y, theta * slope)
         return float(np.where(self.weight > 0, self.weight * losses, 0.0).sum())
 
 
@@ -134,32 +135,32 @@ class RootTerm(RowsTerm):
     pointwise = False
 
     def _sigma(self, residual):
-        return np.sqrt(self.data.task_sums(self.weight * residual**2) / self.totals)
+        return np.sqrt(self.task_sums(self.weight * residual**2) / self.totals)
 
     def _per_sigma(self, sigma):
         return np.where(sigma > 0, 1.0 / np.where(sigma > 0, sigma, 1.0), 0.0)
 
     def _loss(self, eta):
-        return float(self.totals @ self._sigma(eta - self.data.y))
+        return float(self.totals @ self._sigma(eta - self.y))
 
-    def _slopes(self, eta):
-        residual = eta - self.data.y
-        return self.weight * residual * self.data.spread(self._per_sigma(self._sigma(residual)))
+    def loss_gradient(self, eta):
+        residual = eta - self.y
+        return self.weight * residual * self.spread(self._per_sigma(self._sigma(residual)))
 
-    def _hessian(self, eta):
-        residual = eta - self.data.y
+    def loss_hessian(self, eta):
+        residual = eta - self.y
         return residual, self._per_sigma(self._sigma(residual))
 
-    def _times(self, hessian, change):
+    def hessian_times(self, hessian, change):
         residual, per_sigma = hessian
-        along = self.data.task_sums(self.weight * residual * change) / self.totals * per_sigma**2
-        return self.weight * (change - residual * self.data.spread(along)) * self.data.spread(per_sigma)
+        along = self.task_sums(self.weight * residual * change) / self.totals * per_sigma**2
+        return self.weight * (change - residual * self.spread(along)) * self.spread(per_sigma)
 
     def intercept(self, W, image, start):
         """Optimal intercepts, the means of the residuals where they are free, shape (n_tasks,)."""
         if not self.fit_intercept or self.intercept_alpha:
             return super().intercept(W, image, start)
-        return self.data.task_sums(self.weight * (self.data.y - image)) / self.totals
+        return self.task_sums(self.weight * (self.y - image)) / self.totals
 
     def _settle(self, hessian, g):
         if not self.fit_intercept:
@@ -168,29 +169,29 @@ class RootTerm(RowsTerm):
 
     def _intercept_hessian(self, hessian):
         residual, per_sigma = hessian
-        mean = self.data.task_sums(self.weight * residual) / self.totals
+        mean = self.task_sums(self.weight * residual) / self.totals
         return self.totals * per_sigma * np.maximum(1.0 - (mean * per_sigma) ** 2, 0.0)
 
     def quadratic_model(self, eta):
         """Rows with squared errors divided by sigma."""
-        per_sigma = self._hessian(eta)[1]
-        return self.data.reweighted(self.data.y, self.weight * self.data.spread(per_sigma))
+        per_sigma = self.loss_hessian(eta)[1]
+        return self.data.reweighted(self.y, self.weight * self.spread(per_sigma))
 
     def _balanced(self, u, hessian, b):
         """Centred slopes."""
         if self.fit_intercept:
-            g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean())
-            u = u + self._times(hessian, self.data.spread(self._settle(hessian, g)))
+            g = self.task_sums(u) + self.intercept_alpha * (b - b.mean())
+            u = u + self.hessian_times(hessian, self.spread(self._settle(hessian, g)))
         return u, hessian, 1
 
     def _dual_point(self, u, shift, gradient):
         point = super()._dual_point(u, shift, gradient)
-        size = np.sqrt((self.data.task_sums(self.weight * self._unweighted(u) ** 2) / self.totals).max())
+        size = np.sqrt((self.task_sums(self.weight * self._unweighted(u) ** 2) / self.totals).max())
         point.limit = 1.0 / max(size, 1e-300)  # the dual ball of every task
         return point
 
     def _conjugate(self, theta, u, slope):
-        return theta * float(np.vdot(u, self.data.y))
+        return theta * float(np.vdot(u, self.y))
 
 
 class PerTask(Loss):
@@ -200,7 +201,7 @@ class PerTask(Loss):
     """
 
     def __init__(self, losses, data):
-        if any(isinstance(loss, RootSquaredError) for loss in losses):
+        if not all(loss.pointwise for loss in losses):
             raise ValueError("RootSquaredError is for all tasks or for none: it has no mean over rows.")
         self.n_outputs = max(loss.n_outputs for loss in losses)
         self.outputs = np.array([loss.n_outputs for loss in losses])

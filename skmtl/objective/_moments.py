@@ -23,10 +23,10 @@ NOTICED = 1e-10  # share of the squares of the targets from which rounding is ch
 
 
 class MomentPool:
-    """Second moments of all columns (n_designs, n_features, n_features), about zero without intercepts."""
+    """Second moments xx (n_designs, n_features, n_features) of all columns, about zero without intercepts."""
 
-    def __init__(self, stats, fit_intercept):
-        self.xx = stats.xx if fit_intercept else about_zero(stats)
+    def __init__(self, xx):
+        self.xx = xx
 
     def gram(self, chosen):
         """Those of some columns."""
@@ -36,7 +36,7 @@ class MomentPool:
 class MomentsTerm(DataTerm):
     """Data term of the squared loss on second moments. An image is [C_t w_t, mean_t . w_t]."""
 
-    loss = SquaredError()
+    loss, on_moments = SquaredError(), True
 
     def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0, data=None):
         super().__init__(fit_intercept, intercept_alpha)
@@ -65,9 +65,19 @@ class MomentsTerm(DataTerm):
         mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
         return float(self.scale @ about_mean + self.totals @ (mean**2).sum(axis=1))
 
-    def covariance(self):
-        """Weighted second moments about the mean, (n_designs, n_features, n_features) and their scale."""
-        return self.stats.xx, self.scale
+    @property
+    def rows_per_task(self):
+        """Numbers of rows (n_tasks,)."""
+        return self.stats.count
+
+    @property
+    def shared(self):
+        """Whether all tasks have one complete design."""
+        return self.n_designs == 1
+
+    def second_moments(self):
+        """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
+        return self.stats.xx
 
     def select(self, columns):
         """The term restricted to some features."""
@@ -76,7 +86,7 @@ class MomentsTerm(DataTerm):
     @cached_property
     def pool(self):
         """What coordinate descent asks for second moments of columns."""
-        return MomentPool(self.stats, self.fit_intercept)
+        return MomentPool(self.stats.xx if self.fit_intercept else about_zero(self.stats))
 
     def image(self, W):
         """[C_t w_t, mean_t . w_t], shape (n_tasks, n_features + 1)."""

@@ -5,8 +5,8 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ..penalties import Positive, Ridge, Shared
-from ..penalties._quadratic import TaskQuadratic
+from ..penalties import Ridge, Shared, TaskQuadratic
+from ._certificate import duality_gap
 
 
 class Part:
@@ -17,9 +17,18 @@ class Part:
         for term in [*smooth, *([] if self.rough is None else [self.rough])]:
             if not getattr(term, "alpha", 0.0) >= 0:
                 raise ValueError(f"alpha of a penalty must be >= 0; got {term!r}.")
-        if getattr(self.rough, "alpha", None) == 0 and not isinstance(self.rough, (Shared, Positive)):
+        if getattr(self.rough, "alpha", None) == 0 and not self.rough.constrains:
             self.rough = None  # strength zero: unpenalised, not a norm with an infinite dual
         self.quadratic = TaskQuadratic.of(smooth, n_tasks)
+
+    @property
+    def one_vector(self):
+        """Whether it is one vector for all tasks."""
+        return self.rough is not None and self.rough.one_vector
+
+    def prox(self, V, step):
+        """That of its non-smooth penalty."""
+        return V if self.rough is None else self.rough.prox(V, step)
 
     def value(self, V):
         """Penalty of the part."""
@@ -93,7 +102,7 @@ class Problem:
         return linalg.orth(np.hstack(found))
 
     def _has_certificate(self, part):
-        if part.rough is None or isinstance(part.rough, Shared):
+        if part.rough is None or part.rough.one_vector:
             return True
         if not part.rough.convex or getattr(part.rough, "alpha", 1.0) == 0:  # a bare constraint
             return False
@@ -185,14 +194,12 @@ class Problem:
         def bound(theta):
             return dual.negative_conjugate(theta) - theta**2 * cost
 
-        theta = best_scale(bound, max(size, 1.0 / dual.limit), self.term.loss.quadratic)
         if self.pulls_part:
             G = G + self.pull.apply(W + dual.shift)
         slack = self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
-        gap = primal - bound(theta) + theta * slack + dual.left
-        gap = min(gap, primal - bound(0.0)) if gap == gap else np.inf  # u = 0 is always feasible
-        # below zero there is only rounding: its size is what is known
-        return primal, b, abs(gap) + dual.rounding, gradient
+        size = max(size, 1.0 / dual.limit)
+        gap = duality_gap(primal, bound, size, self.term.loss.quadratic, slack, dual.left)
+        return primal, b, gap + dual.rounding, gradient
 
     def _infeasibility(self, W, b, G, gb):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""
@@ -261,15 +268,3 @@ def _dual_cost(part, V, G):
     if conjugate is not None:
         return 0.0, cost + conjugate
     return part.rough.dual_norm(G), cost
-
-
-def best_scale(dual, size, quadratic):
-    """theta in [0, 1 / size] with a good dual objective; zero is always feasible."""
-    limit = np.inf if size == 0 else 1.0 / size
-    if quadratic:  # a parabola in theta, known from two of its values
-        up, down = dual(1.0), dual(-1.0)
-        curvature, slope = -(up + down) / 2, (up - down) / 2
-        if curvature > 0:
-            return float(np.clip(slope / (2 * curvature), 0.0, limit))
-    theta = min(1.0, limit)
-    return theta if dual(theta) >= dual(0.0) else 0.0

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .._data import SharedData
+from ..statistics import TaskStatistics
 from ._base import (
     DENSE_FEATURES,
     PREDICTOR_ROUNDING,
@@ -17,6 +18,7 @@ from ._base import (
     shared_step,
 )
 from ._columns import DesignPool, fresh_gram, make_pool
+from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
 
@@ -43,8 +45,9 @@ class RowsTerm(DataTerm):
             data = data.shifted(self.y_offset)
         self.data, self.loss = data, loss
         self.n_tasks, self.n_features = data.n_tasks, data.n_features
-        self.tasks, self.totals, self.weight = data.tasks, data.totals, data.weight
-        self.scale, self.n_designs = data.scale, data.n_designs
+        self.tasks, self.y, self.totals, self.weight = data.tasks, data.y, data.totals, data.weight
+        self.scale, self.n_designs, self.rows_per_task = data.scale, data.n_designs, data.task_rows
+        self.task_sums, self.spread = data.task_sums, data.spread
 
     def _taken_over(self, data, loss):
         """What the intercepts take over from y before the fit: large targets lose no digits (n_tasks,).
@@ -63,13 +66,32 @@ class RowsTerm(DataTerm):
     def unit(self):
         """A change of the intercepts that matters, of their shape: targets may have any size."""
         moves = np.broadcast_to(self.loss.translates, (self.n_tasks,))
-        size = np.sqrt(self.data.task_sums(self.data.weight * self.data.y**2) / self.totals)
+        size = np.sqrt(self.task_sums(self.data.weight * self.y**2) / self.totals)
         if self.intercept_alpha:  # those that are tied move together
             size = np.where(moves.all(), size.max(), 1.0)
         own = np.where(moves & (size > 0), size, 1.0)
         return np.broadcast_to(
             own.reshape(-1, *[1] * (self.no_intercepts().ndim - 1)), self.no_intercepts().shape
         )
+
+    @property
+    def shared(self):
+        """Whether all tasks have one complete design."""
+        return self.n_designs == 1 and self.y.ndim == 2
+
+    @property
+    def kernels(self):
+        """Products of the rows of every task, see `TaskData`."""
+        return self.data.kernels
+
+    def designs(self):
+        """(X, row weights, targets, tasks) of every distinct weighted design."""
+        return self.data.designs()
+
+    @property
+    def n_numbers(self):
+        """Numbers in X."""
+        return self.data.X.nnz if issparse(self.data.X) else self.data.X.size
 
     def image(self, W):
         """x_i . w_t."""
@@ -81,7 +103,7 @@ class RowsTerm(DataTerm):
 
     def predictor(self, image, b):
         """x_i . w_t + b_t."""
-        return image + self.data.spread(b)
+        return image + self.spread(b)
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
@@ -104,7 +126,7 @@ class RowsTerm(DataTerm):
 
         Also these directions (n_tasks, n) and the means of the targets (n_tasks,), which are left out.
         """
-        data, n = self.data, len(self.data.y)
+        data, n = self.data, len(self.y)
         share = data.row_weight[:, 0] / data.row_weight.sum()
         y_mean = share @ data.y if self.fit_intercept else np.zeros(data.n_tasks)
         basis, Y = np.linalg.qr((data.y - y_mean).T)
@@ -121,15 +143,15 @@ class RowsTerm(DataTerm):
         return self.weight * values
 
     def _loss(self, eta):
-        return float(self._weighted(self.loss.value(self.data.y, eta)).sum())
+        return float(self._weighted(self.loss.value(self.y, eta)).sum())
 
-    def _slopes(self, eta):
-        return self._weighted(self.loss.gradient(self.data.y, eta))
+    def loss_gradient(self, eta):
+        return self._weighted(self.loss.gradient(self.y, eta))
 
-    def _hessian(self, eta):
-        return self._weighted(self.loss.hessian(self.data.y, eta))
+    def loss_hessian(self, eta):
+        return self._weighted(self.loss.hessian(self.y, eta))
 
-    def _times(self, hessian, change):
+    def hessian_times(self, hessian, change):
         """Second derivatives times a change of the predictor."""
         return hessian * change
 
@@ -137,7 +159,7 @@ class RowsTerm(DataTerm):
         """Newton step of the intercepts that answers the gradient g, of the shape of b."""
         if not self.fit_intercept:
             return np.zeros_like(g)
-        return pooled_intercepts(self.data.task_sums(hessian), -g, self.intercept_alpha)
+        return pooled_intercepts(self.task_sums(hessian), -g, self.intercept_alpha)
 
     # --- evaluation ---
 
@@ -152,8 +174,8 @@ class RowsTerm(DataTerm):
             return self.no_intercepts()
         if self.loss.quadratic:
             eta = self.predictor(image, b)
-            g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean())
-            return b + self._settle(self._hessian(eta), g)
+            g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean())
+            return b + self._settle(self.loss_hessian(eta), g)
         return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
 
     @cached_property
@@ -162,12 +184,12 @@ class RowsTerm(DataTerm):
 
         With a penalty of their own all of them are tied.
         """
-        b, falls = self.no_intercepts(), self.loss.falls(self.data.y)
+        b, falls = self.no_intercepts(), self.loss.falls(self.y)
         if not (self.fit_intercept and falls.any()):
             return b
         used = (self.weight > 0).reshape(self.weight.shape + (1,) * (falls.ndim - self.weight.ndim))
         for sign in (-1.0, 1.0):
-            b[self.data.task_sums(used * (falls != sign)) == 0] = sign
+            b[self.task_sums(used * (falls != sign)) == 0] = sign
         return np.where((b == b[:1]).all(axis=0), b, 0.0) if self.intercept_alpha else b
 
     def _toward_infinity(self, g):
@@ -175,7 +197,7 @@ class RowsTerm(DataTerm):
 
         Out there the gradient is an exponential of the intercept.
         """
-        unit = min(1.0, float(np.abs(self.data.y).max())) or 1.0  # of slopes: counts may be small
+        unit = min(1.0, float(np.abs(self.y).max())) or 1.0  # of slopes: counts may be small
         floor = ROUNDING * unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
         step = self.endless * np.log(np.clip(np.abs(g), TINY, 1 / TINY) / floor)
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
@@ -219,8 +241,8 @@ class RowsTerm(DataTerm):
         )
         for n_steps in range(200):
             eta = self.predictor(image, b)
-            g = self.data.task_sums(self._slopes(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
-            step = self._settle(self._hessian(eta), g)
+            g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
+            step = self._settle(self.loss_hessian(eta), g)
             if not np.isfinite(step).all():  # exp overflows: down with the predictors it does so for
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
@@ -246,7 +268,7 @@ class RowsTerm(DataTerm):
         """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""
         weight = self.weight.reshape(self.weight.shape + (1,) * (image.ndim - self.weight.ndim))
         totals = self.totals.reshape(-1, *[1] * (b.ndim - 1))
-        others = [self.no_intercepts(), -self.data.task_sums(weight * image) / totals]
+        others = [self.no_intercepts(), -self.task_sums(weight * image) / totals]
         others = [other for other in others if (other != b).any()]
         best = min(others, key=lambda other: self.value(None, image, other), default=b)
         return best if self.value(None, image, best) < self.value(None, image, b) else None
@@ -261,8 +283,8 @@ class RowsTerm(DataTerm):
 
     def _intercept_derivatives(self, eta):
         """First and second derivative in each intercept, the first zero where a flat loss leaves rounding."""
-        slopes, sums = self._slopes(eta), self.data.task_sums
-        g, h = sums(slopes), sums(self._hessian(eta))
+        slopes, sums = self.loss_gradient(eta), self.task_sums
+        g, h = sums(slopes), sums(self.loss_hessian(eta))
         if not h.all():
             g = np.where((h == 0) & (np.abs(g) <= ROUNDING * sums(np.abs(slopes))), 0.0, g)
         return g, h
@@ -273,27 +295,47 @@ class RowsTerm(DataTerm):
 
     def gradient(self, W, image, b):
         """Gradient in W at optimal b, shape (n_tasks, n_features)."""
-        return self.back(self._slopes(self.predictor(image, b)))
+        return self.back(self.loss_gradient(self.predictor(image, b)))
+
+    def _followed(self, hessian, image):
+        """A change of the predictors with the intercepts that follow it, and these."""
+        b = self._settle(hessian, self.task_sums(self.hessian_times(hessian, image)))
+        return image + self.spread(b), b
+
+    def _squared(self, hessian, change):
+        """<change, H change>."""
+        return float(np.vdot(change, self.hessian_times(hessian, change)))
 
     def second_order(self, V, image, eta=None):
         """<V, H V> from V and its image, H the second derivative at eta with b optimised out."""
-        hessian = self._hessian(self.data.y if eta is None else eta)
-        followed = self._settle(hessian, self.data.task_sums(self._times(hessian, image)))
-        change = image + self.data.spread(followed)
-        return float(np.vdot(change, self._times(hessian, change))) + 2 * self.spread_of_intercepts(followed)
+        hessian = self.loss_hessian(self.y if eta is None else eta)
+        change, b = self._followed(hessian, image)
+        return self._squared(hessian, change) + 2 * self.spread_of_intercepts(b)
 
     def curvature(self, V, eta=None):
         """H V, at eta where the loss is not quadratic."""
-        return self._curvature(self._hessian(self.data.y if eta is None else eta), V)
+        return self._curvature(self.loss_hessian(self.y if eta is None else eta), V)
 
     def _curvature(self, hessian, V):
-        change = self.image(V)
-        followed = self._settle(hessian, self.data.task_sums(self._times(hessian, change)))
-        return self.back(self._times(hessian, change + self.data.spread(followed)))
+        return self.back(self.hessian_times(hessian, self._followed(hessian, self.image(V))[0]))
 
     def quadratic_model(self, eta):
         """Rows whose squared loss has about the curvature of this term at eta, for preconditioning."""
-        return self.data.reweighted(self.data.y, self._hessian(eta))
+        return self.data.reweighted(self.y, self.loss_hessian(eta))
+
+    def majorant_model(self, eta):
+        """The same with the curvature of a parabola above the loss."""
+        above = self.loss.majorant(self.y, eta) if self.n_outputs == 1 else self.loss.curvature
+        return self.data.reweighted(self.y, self.weight * above)
+
+    def least_squares(self, image, b, floor):
+        """Data term of least squares with the slopes and about the curvature of the loss at (image, b)."""
+        weights, eta = self.model_weights(image, b, floor)[0], self.predictor(image, b)
+        targets = eta - self.loss_gradient(eta) / np.where(weights > 0, weights, 1.0)
+        rows = self.data.reweighted(targets, np.ascontiguousarray(weights))
+        return MomentsTerm(
+            TaskStatistics.from_data(rows), rows.scale, self.fit_intercept, self.intercept_alpha
+        )
 
     def restricted(self, columns):
         """The same term on some of the columns of X."""
@@ -309,19 +351,19 @@ class RowsTerm(DataTerm):
 
     def model_grams(self, weights):
         """Second moments (n_tasks n_outputs, m, m) under the weights, about the mean with intercepts."""
-        models = [self.data.reweighted(self.data.y, np.ascontiguousarray(h)) for h in weights]
+        models = [self.data.reweighted(self.y, np.ascontiguousarray(h)) for h in weights]
         grams = [fresh_gram(model, slice(None), self.fit_intercept) for model in models]
         return grams[0] if len(grams) == 1 else np.concatenate(np.stack(grams, axis=1))
 
     def model_value(self, image, b, weights):
         """1/2 sum g^2 / h with g the slopes: the value of the least-squares problem that a model is."""
-        g = self._slopes(self.predictor(image, b))
+        g = self.loss_gradient(self.predictor(image, b))
         h = weights[0] if len(weights) == 1 else np.stack(weights, axis=-1)
         return 0.5 * float((g**2 / np.where(h > 0, h, 1.0)).sum())
 
     def _model_weights(self, eta):
         """Weights of the rows in a quadratic model of each predictor."""
-        return [np.broadcast_to(self._hessian(eta), self.data.y.shape)]
+        return [np.broadcast_to(self.loss_hessian(eta), self.y.shape)]
 
     # --- the certificate ---
 
@@ -334,11 +376,11 @@ class RowsTerm(DataTerm):
         settle again.
         """
         eta = self.predictor(image, b)
-        slopes, hessian = self._slopes(eta), self._hessian(eta)
+        slopes, hessian = self.loss_gradient(eta), self.loss_hessian(eta)
         straight = free is not None and self._straight(hessian)
         found = self._feasible(slopes, hessian, b, W, free, pull, self.rounds, straight)
         if found is None and straight:  # nothing moves the slopes of such rows but a parabola above the loss
-            above = self.weight * self.loss.majorant(self.data.y, eta)
+            above = self.weight * self.loss.majorant(self.y, eta)
             found = self._feasible(slopes, above, b, W, free, pull, STRAIGHT_ROUNDS, straight)
         if found is None:  # only the trivial point is known to be feasible
             found = np.zeros_like(slopes), np.zeros(self.shape), np.zeros(self.shape), 0.0
@@ -353,7 +395,7 @@ class RowsTerm(DataTerm):
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
                 step, left = self._free_step(hessian, self.back(u) + pull.apply(W + shift), free, pull)
-                shift, u = shift + step, u + self._times(hessian, self.image(step))
+                shift, u = shift + step, u + self.hessian_times(hessian, self.image(step))
             u, hessian, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
@@ -369,7 +411,7 @@ class RowsTerm(DataTerm):
 
     def _vanishes(self, left, u, free):
         """Whether gradients along free directions are rounding."""
-        size = np.sqrt(self.data.task_sums(self._unweighted(u) * u))
+        size = np.sqrt(self.task_sums(self._unweighted(u) * u))
         most = np.abs(free).T @ (np.sqrt(self.squares) * size[:, None])
         return bool((np.abs(left) <= FREE * most + TINY).all())
 
@@ -383,11 +425,11 @@ class RowsTerm(DataTerm):
         return out
 
     def _dual_point(self, u, shift, gradient):
-        gb = self.data.task_sums(u)
+        gb = self.task_sums(u)
         tied = self.fit_intercept and self.intercept_alpha > 0
         own = float(np.vdot(gb, gb)) / (2 * self.intercept_alpha) if tied else 0.0
         # once more: a weight times a slope, over the weight, may be beyond the edge by rounding
-        slope = self.loss.project(self.data.y, self._unweighted(u))
+        slope = self.loss.project(self.y, self._unweighted(u))
 
         def negative_conjugate(theta):
             return -self._conjugate(theta, u, slope) - theta**2 * own
@@ -407,11 +449,11 @@ class RowsTerm(DataTerm):
         for n_round in range(1, 21):
             if self.fit_intercept:
                 # pooled: the part of the gradient that the intercepts' own penalty answers may stay
-                g = self.data.task_sums(u) + self.intercept_alpha * (b - b.mean())
+                g = self.task_sums(u) + self.intercept_alpha * (b - b.mean())
                 step = self._settle(hessian, g)
-                b, u = b + step, u + hessian * self.data.spread(step)
+                b, u = b + step, u + hessian * self.spread(step)
             slope = self._unweighted(u)
-            inside = np.where(self.weight > 0, self.loss.project(self.data.y, slope), 0.0)
+            inside = np.where(self.weight > 0, self.loss.project(self.y, slope), 0.0)
             u, hessian = self.weight * inside, np.where(inside == slope, hessian, 0.0)
             moved = (self.weight * np.abs(inside - slope)).max(initial=0.0)
             if moved <= 1e-15 * np.abs(u).max(initial=TINY):
@@ -420,13 +462,13 @@ class RowsTerm(DataTerm):
 
     def _conjugate(self, theta, u, slope):
         """F* of theta times the weighted slopes."""
-        return float((self.weight * self.loss.conjugate(self.data.y, theta * slope)).sum())
+        return float((self.weight * self.loss.conjugate(self.y, theta * slope)).sum())
 
     def _free_step(self, hessian, gradient, free, pull):
         """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
         few = pull.matrix is None and self.n_features <= DENSE_FEATURES
         if self.pointwise and free.shape[1] == 1 and few:
-            model = self.data.reweighted(self.data.y, np.broadcast_to(hessian, self.data.y.shape))
+            model = self.data.reweighted(self.y, np.broadcast_to(hessian, self.y.shape))
             return shared_step(self._shared_curvature(model), gradient, pull.mean, self._along(hessian))
         own = self._along(hessian)
         return iterated_step(lambda V: self._curvature(hessian, V) + pull.apply(V), gradient, free, own)
@@ -435,10 +477,7 @@ class RowsTerm(DataTerm):
         """<V, H V> as a function: where a Hessian holds its rounding only, by squares of predictors."""
 
         def along(V):
-            image = self.image(V)
-            followed = self._settle(hessian, self.data.task_sums(self._times(hessian, image)))
-            change = image + self.data.spread(followed)
-            found = float(np.vdot(change, self._times(hessian, change)))
+            found = self._squared(hessian, self._followed(hessian, self.image(V))[0])
             most = (np.abs(V) * np.tile(np.sqrt(self.squares), self.n_outputs)).sum(axis=1)
             return found if found > (PREDICTOR_ROUNDING * most.max()) ** 2 else 0.0
 

@@ -6,8 +6,6 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, lsmr
 
-from ..objective import RowsTerm
-
 FAR = 10.0  # of a predictor: how far a solution must have gone
 HELD = (np.inf, 1e-1, 1e-3)  # slopes of the loss above which a row is taken to hold the solution
 OUT, ROUNDING = 1e8, 1e-6  # how far out a loss shows its slope at infinity, and what of it is rounding
@@ -33,12 +31,12 @@ def runs_off(problem, parts):
     it, however far it goes, the answer is true, and certain but for rounding.
     """
     term, W = problem.term, problem.total(parts)
-    falls = isinstance(term, RowsTerm) and term.loss.falls(term.data.y).any()
+    falls = term.y is not None and term.loss.falls(term.y).any()
     free = _unpenalised(problem) if falls else None
     if free is None or not np.abs(term.image(free @ (free.T @ W))).max() > FAR:
         return False
     _, image, b, _ = problem.evaluate(parts)
-    y, used, own = term.data.y, term.weight > 0, float(term.free_intercepts)
+    y, used, own = term.y, term.weight > 0, float(term.free_intercepts)
     slopes = np.abs(term.loss.gradient(y, term.predictor(image, b))).reshape(*y.shape, -1).max(axis=-1)
     unit = np.tile(np.sqrt(term.squares.sum(axis=0)), term.n_outputs)
     unit, n = np.where(unit > 0, unit, 1.0), free.shape[1] * len(unit)
@@ -48,7 +46,7 @@ def runs_off(problem, parts):
         return image, term.predictor(image, own * v[n:].reshape(b.shape))
 
     def back(R):
-        return np.concatenate([(free.T @ term.back(R) / unit).ravel(), own * term.data.task_sums(R).ravel()])
+        return np.concatenate([(free.T @ term.back(R) / unit).ravel(), own * term.task_sums(R).ravel()])
 
     point = np.concatenate([(free.T @ W * unit).ravel(), own * b.ravel()])
     for held in HELD:

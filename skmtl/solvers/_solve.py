@@ -12,9 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from ..objective import MomentsTerm, make_term
-from ..objective._base import shared_step
-from ..objective._problem import Problem
+from ..objective import Problem, make_term, shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from ._choice import METHODS, choose_solver, rounding
@@ -172,12 +170,7 @@ _ONE_BLAS_THREAD = _OneBlasThread()
 
 def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
     """The objective as an object, on the cheaper form of the data."""
-    if isinstance(data, TaskStatistics):
-        if isinstance(loss, list) or not loss.quadratic:
-            raise ValueError(f"statistics are enough for the squared loss only, not for {loss!r}.")
-        term = MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
-    else:
-        term = make_term(data, loss, fit_intercept, intercept_alpha)
+    term = make_term(data, loss, fit_intercept, intercept_alpha)
     return make_problem_of(term, penalty, ridge, mean_alpha)
 
 
@@ -226,7 +219,7 @@ def greatest_alpha(term, penalty, ridge=0.0, mean_alpha=None):
 
 def _norms(problem):
     """The norms of the parts, convex ones in the place of others; None where a part has none."""
-    rough = [part.rough for part in problem.parts if not isinstance(part.rough, Shared)]
+    rough = [part.rough for part in problem.parts if not part.one_vector]
     rough = [r if r is None or r.convex else r.surrogate() for r in rough]
     found = bool(rough) and all(r is not None and r.is_norm(problem.shape) for r in rough)
     return rough if found else None
@@ -407,10 +400,10 @@ def _start(problem):
     surrogate = problem.surrogate()
     if surrogate is not None:
         return run(surrogate).parts
-    parts, last = problem.zeros(), problem.parts[-1].rough
-    if len(parts) > 1 and isinstance(last, Shared) and isinstance(problem.term, MomentsTerm):
+    parts, last = problem.zeros(), problem.parts[-1]
+    if len(parts) > 1 and last.one_vector and problem.term.on_moments:
         W, image, b, _ = problem.evaluate(parts)  # the pooled model: one system, whatever the units
-        strength = problem.ridge + last.alpha
+        strength = problem.ridge + last.rough.alpha
         gradient = problem.term.gradient(W, image, b)
         parts[-1], _ = shared_step(problem.term.shared_curvature, gradient, strength)
     return parts

@@ -6,8 +6,8 @@ and `iterate`, their solver.
 
 import numpy as np
 
-from ..objective._problem import Problem
-from ..penalties import Clusters, Coupling, Factorized, Penalty, Ridge
+from ..objective import FactorTerm, Problem
+from ..penalties import Coupling, Penalty, Ridge
 from ._choice import METHODS, choose_solver, rounding
 from ._method import Method
 from .fista import fista
@@ -30,10 +30,8 @@ ALTERNATING = Method(
 
 def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
     """The problem of a data term and a penalty."""
-    if isinstance(penalty, Factorized):
-        return FactorProblem(term, penalty, ridge, mean_alpha)
-    learned = isinstance(penalty, Clusters) and not penalty.convex
-    return (ClusterProblem if learned else Problem)(term, penalty, ridge, mean_alpha)
+    form = {None: Problem, "clusters": ClusterProblem, "factors": FactorProblem}[penalty.learned]
+    return form(term, penalty, ridge, mean_alpha)
 
 
 def _solved(problem, start, target):
@@ -206,47 +204,3 @@ class _Codes(Penalty):
 
     def is_norm(self, shape):
         return False
-
-
-class FactorTerm:
-    """A data term (and ridge) as a function of one factor of W = left V or V right."""
-
-    n_outputs = 1
-
-    def __init__(self, term, ridge, left=None, right=None):
-        self.term, self.ridge, self.left, self.right = term, ridge, left, right
-        self.loss, self.fit_intercept = term.loss, term.fit_intercept
-        T, p = term.shape
-        self.shape = (T, len(right)) if left is None else (left.shape[1], p)
-        self.n_tasks, self.n_features = self.shape
-
-    def _full(self, V):
-        return V @ self.right if self.left is None else self.left @ V
-
-    def _own(self, G):
-        return G @ self.right.T if self.left is None else self.left.T @ G
-
-    def image(self, V):
-        return self.term.image(self._full(V))
-
-    def predictor(self, image, b):
-        return self.term.predictor(image, b)
-
-    def intercept(self, V, image, start=None):
-        return self.term.intercept(None, image, start)
-
-    def value(self, V, image, b):
-        W = self._full(V)
-        return self.term.value(W, image, b) + 0.5 * self.ridge * float(np.vdot(W, W))
-
-    def gradient(self, V, image, b):
-        W = self._full(V)
-        return self._own(self.term.gradient(W, image, b) + self.ridge * W)
-
-    def second_order(self, V, image, eta=None):
-        W = self._full(V)
-        return self.term.second_order(W, image, eta) + self.ridge * float(np.vdot(W, W))
-
-    def curvature(self, V, eta=None):
-        W = self._full(V)
-        return self._own(self.term.curvature(W, eta) + self.ridge * W)

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from .._data import SharedData
-from ..objective import RowsTerm
-from ..objective._problem import Problem
+from ..objective import Problem
 from ._descent import GramSweep, PanelSweep, certificate, descend
 from ._method import Method
 from .fista import CHECK_EVERY, fista
@@ -94,10 +92,9 @@ class TaskRotation:
         """Whether it applies and makes the problem much smaller."""
         term = problem.term
         return (
-            isinstance(term, RowsTerm)
-            and isinstance(term.data, SharedData)
-            and term.data.n_designs == 1
-            and len(term.data.y) < ROTATED * term.n_tasks
+            term.y is not None
+            and term.shared
+            and term.rows_per_task[0] < ROTATED * term.n_tasks
             and invariant(problem.parts[0].rough.kernel, term.scale)
         )
 

@@ -5,9 +5,8 @@ from itertools import islice
 import numpy as np
 from scipy import linalg
 
-from ..objective import DENSE_FEATURES, MomentsTerm
-from ..objective._base import units
-from ..penalties._quadratic import TaskQuadratic, reciprocal
+from ..objective import DENSE_FEATURES, units
+from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
 
@@ -85,7 +84,7 @@ def conjugate_gradients(operator, precondition, rhs):
 def make_preconditioner(term, quadratic):
     """An inverse, exact or approximate, of the Hessian as a function of a gradient."""
     shift, rotates = quadratic.diagonal(), _rotates(term, quadratic)
-    if isinstance(term, MomentsTerm):
+    if term.on_moments:
         if rotates:
             return _rotated_inverse(term, quadratic)
         if quadratic.matrix is None:
@@ -94,7 +93,7 @@ def make_preconditioner(term, quadratic):
             return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
         return _coupled_inverse(term, quadratic, lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0])
-    rows = term.data.task_rows
+    rows = term.rows_per_task
     if rotates and rows[0] <= min(ROTATED_ROWS, term.n_features):
         return _rotated_kernel_inverse(term, quadratic)
     few = (rows.astype(float) ** 2).sum() <= KERNEL_ENTRIES and rows.max() < term.n_features
@@ -106,18 +105,14 @@ def make_preconditioner(term, quadratic):
 
 def _rotates(term, quadratic):
     """Whether all tasks have one design and the eigenvectors of their coupling are cheap."""
-    if isinstance(term, MomentsTerm):
-        alike = len(term.stats.xx) == 1
-    else:
-        alike = term.data.n_designs == 1 and term.data.y.ndim == 2
     cheap = quadratic.matrix is None or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
-    return alike and np.ptp(term.scale) == 0 and cheap
+    return term.shared and np.ptp(term.scale) == 0 and cheap
 
 
 def _blocks(term, tasks=slice(None)):
     """Hessian block C_t + kappa_t x_t x_t' (n_tasks, p, p) of some tasks without penalty."""
-    xx, scale = term.covariance()
-    B = xx[tasks if len(xx) > 1 else slice(None)] * scale[tasks, None, None]
+    xx = term.second_moments()
+    B = xx[tasks if len(xx) > 1 else slice(None)] * term.scale[tasks, None, None]
     kappa = term.kept[tasks]
     if kappa.any():
         x_mean = term.x_mean[tasks]
@@ -135,7 +130,8 @@ def _inverses(term, shift):
         from .._kernels import task_inverses
 
         inverse, size = np.empty((T, p, p)), np.empty(T)
-        xx, x_mean = (np.require(A, requirements="CW") for A in (term.stats.xx, term.x_mean))  # one type
+        found = term.second_moments(), term.x_mean
+        xx, x_mean = (np.require(A, requirements="CW") for A in found)  # one type
         task_inverses(xx, term.scale, term.kept, x_mean, shift, inverse, size)
     else:
         B, each = _blocks(term), np.arange(p)
@@ -190,7 +186,7 @@ def _schur_inverse(term, quadratic):
     of m.
     """
     T, p = term.shape
-    if quadratic.mean > quadratic.deviations and (term.stats.count <= p).any():
+    if quadratic.mean > quadratic.deviations and (term.rows_per_task <= p).any():
         # directions that a task's rows leave free serve the mean: its inverse must not leave them out
         least = LEAST * term.x_size() / (T * p)
         quadratic = TaskQuadratic(T, deviations=max(quadratic.deviations, least), mean=quadratic.mean)
@@ -263,9 +259,7 @@ def _shared_system(term, quadratic, inverse):
 
 def _rotated_inverse(term, quadratic):
     """Exact inverse on one design: eigenvectors of the coupling times those of the moments."""
-    H = term.scale[0] * term.stats.xx[0]
-    if not term.fit_intercept:
-        H = H + term.totals[0] * np.outer(term.stats.x_mean[0], term.stats.x_mean[0])
+    H = term.scale[0] * term.second_moments()[0]
     if quadratic.matrix is None:
         away, along = inverses(
             H + np.array([quadratic.deviations, quadratic.mean])[:, None, None] * np.eye(len(H))
@@ -318,9 +312,8 @@ def _coupled_inverse(term, quadratic, own):
     connected components share.
     """
     values, features = linalg.eigh(term.shared_curvature / term.n_tasks)
-    rows = term.stats.count if isinstance(term, MomentsTerm) else term.data.task_rows
     # fewer rows than features bend a task more than the mean where they do: half way in between
-    values = values * max(1.0, term.n_features / rows.mean()) ** 0.5
+    values = values * max(1.0, term.n_features / term.rows_per_task.mean()) ** 0.5
     levels, graph = _levels(values, quadratic), quadratic.graph
     apart = np.maximum(levels + quadratic.norm, np.finfo(float).tiny)
     if graph is not None and graph.fill > FILL * term.n_tasks:
@@ -345,12 +338,11 @@ def _kernel_inverse(term, shift):
     (X' X + s I)^-1 v = (v - X' (X X' + s I)^-1 X v) / s with centred, weighted rows; without a shift
     the pseudo-inverse, which leads to the solution of least norm.
     """
-    data = term.data
-    weight = np.broadcast_to(data.weight, data.y.shape)
-    share = weight / data.spread(np.maximum(data.totals, np.finfo(float).tiny)) * term.fit_intercept
-    root, mean = np.sqrt(weight), data.adjoint(share)
+    weight = np.broadcast_to(term.weight, term.y.shape)
+    share = weight / term.spread(np.maximum(term.totals, np.finfo(float).tiny)) * term.fit_intercept
+    root, mean = np.sqrt(weight), term.back(share)
     solved = []
-    for tasks, rows, present, K in data.kernels:
+    for tasks, rows, present, K in term.kernels:
         own = np.where(present, share.ravel()[rows], 0.0)[:, :, None]
         along, size = K @ own, np.einsum("gnn->gn", K)
         K = K - along - along.transpose(0, 2, 1) + own.transpose(0, 2, 1) @ along
@@ -359,12 +351,12 @@ def _kernel_inverse(term, shift):
         solved.append((rows, present, _kernel_solutions(K, shift[tasks], (size * own**2).max(axis=1))))
 
     def apply(R):
-        u = root * (data.forward(R) - data.spread((mean * R).sum(axis=1)))
+        u = root * (term.image(R) - term.spread((mean * R).sum(axis=1)))
         a = np.zeros(u.shape)
         for rows, present, solve in solved:
             a.ravel()[rows[present]] = solve(u.ravel()[rows])[present]
         a *= root
-        back = data.adjoint(a) - mean * data.task_sums(a)[:, None]
+        back = term.back(a) - mean * term.task_sums(a)[:, None]
         some = shift[:, None] > 0
         return np.where(some, (R - back) / np.where(some, shift[:, None], 1.0), back)
 
@@ -398,11 +390,10 @@ def _kernel_solutions(K, shift, size):
 
 def _rotated_kernel_inverse(term, quadratic):
     """`_rotated_inverse` through the rows of a design with fewer rows than features."""
-    data = term.data
-    weight = data.row_weight[:, 0]
+    X, weight, *_ = next(term.designs())
     share = weight / weight.sum() * term.fit_intercept
-    root, mean = np.sqrt(weight * data.scale[0])[:, None], share @ data.X
-    K = data.kernels[0][3][0]
+    root, mean = np.sqrt(weight * term.scale[0])[:, None], share @ X
+    K = term.kernels[0][3][0]
     along, rounding = K @ share, (K.diagonal() * root[:, 0] ** 2).max()
     values, vectors = linalg.eigh((K - along[:, None] - along + share @ along) * root * root[:, 0])
     used = values > RANK_TOLERANCE * len(K) * rounding
@@ -411,11 +402,11 @@ def _rotated_kernel_inverse(term, quadratic):
     outside = quadratic.shifted_inverse(np.zeros(term.n_features))
 
     def turned(R):
-        return (root * (data.X @ R.T - R @ mean)).T @ vectors
+        return (root * (X @ R.T - R @ mean)).T @ vectors
 
     def back(V):
         A = root * (vectors @ V.T)
-        return data.adjoint(A) - np.outer(A.sum(axis=0), mean)
+        return term.back(A) - np.outer(A.sum(axis=0), mean)
 
     def apply(R):
         V = turned(R)

@@ -73,10 +73,7 @@ def _prox_step(problem, Y, Wy, image_y, b, G, step):
     """Next point by backtracking: parts, their sum, its image, the step, and curvature met * step."""
     gradients = problem.smooth_gradients(Y, Wy, G)
     while True:
-        new = [
-            V - step * g if part.rough is None else part.rough.prox(V - step * g, step)
-            for part, V, g in zip(problem.parts, Y, gradients, strict=True)
-        ]
+        new = [part.prox(V - step * g, step) for part, V, g in zip(problem.parts, Y, gradients, strict=True)]
         W = sum(new[1:], start=new[0])
         image = problem.term.image(W)
         moves = [x - y for x, y in zip(new, Y, strict=True)]

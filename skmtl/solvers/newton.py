@@ -3,10 +3,8 @@
 from itertools import islice
 
 import numpy as np
-from scipy.sparse import issparse
 
-from ..losses import SquaredError
-from ..objective import MomentsTerm, make_term
+from ..objective import squared_model
 from ._method import Method
 from .direct import conjugate_gradients, diagonal_inverse, make_preconditioner
 
@@ -79,9 +77,7 @@ class _Directions:
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
         eta = term.predictor(image, b)
         if above:
-            self.precondition, K = None, term.n_outputs
-            curvature = term.loss.majorant(term.data.y, eta) if K == 1 else term.loss.curvature
-            model = self._term(term.data.reweighted(term.data.y, term.weight * curvature))
+            self.precondition, model = None, squared_model(term, eta, above=True)
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             steps = conjugate_gradients(
                 self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V)), inverse, -gradient
@@ -102,19 +98,14 @@ class _Directions:
 
     def _preconditioner(self, eta):
         """The inverse for a squared loss of about the same curvature, predictor by predictor."""
-        term = self.term
-        model = self._term(term.quadratic_model(eta))
-        if isinstance(model, MomentsTerm) or not _costly(term.data):
+        model = squared_model(self.term, eta)
+        if model.on_moments or not _costly(model):
             self.left = 0
         if self.left:
             inverse = diagonal_inverse(model, self.quadratic.diagonal())
         else:
             inverse = make_preconditioner(model, self.quadratic)
         return self._by_predictor(inverse)
-
-    def _term(self, model):
-        """The data term of the squared loss on a quadratic model of the rows."""
-        return make_term(model, SquaredError(), self.term.fit_intercept, self.term.intercept_alpha)
 
     def _by_predictor(self, operator):
         """An operator for one predictor of each task, for all of them."""
@@ -134,7 +125,6 @@ def _truncated(steps, share, limit):
     return found, count
 
 
-def _costly(data):
+def _costly(term):
     """Whether a factor through the rows takes as long as many products with them."""
-    size = data.X.nnz if issparse(data.X) else data.X.size
-    return (data.task_rows.astype(float) ** 3).sum() > COSTLY * size
+    return (term.rows_per_task.astype(float) ** 3).sum() > COSTLY * term.n_numbers

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..objective import RootTerm
 from ._descent import GramSweep, descend
 from ._method import Method
 from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
@@ -51,7 +50,7 @@ def prox_newton(problem, parts, max_iter, target):
 
 def _applies(problem):
     term = problem.term
-    return not term.loss.quadratic and type(term) is not RootTerm and by_feature(problem)
+    return not term.loss.quadratic and term.loss.pointwise and by_feature(problem)
 
 
 PROX_NEWTON = Method(

@@ -3,11 +3,7 @@
 import numpy as np
 from scipy.sparse import issparse
 
-from ..objective import MomentsTerm, RowsTerm
-from ..penalties import L1, Shared, Spectrum
-from ..penalties._placement import singular_values
-from ..penalties._quadratic import TaskQuadratic
-from ..statistics import TaskStatistics
+from ..penalties import L1, TaskQuadratic, singular_values
 from ._method import Method
 from .coordinate import checked
 from .direct import KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
@@ -63,33 +59,32 @@ def splitting(problem, parts, max_iter, target):
 def splits(problem):
     """Whether the smooth part, or a quadratic model of it, can be solved exactly at a bearable cost."""
     term, ridges = problem.term, all(part.quadratic.is_ridge for part in problem.parts)
-    if problem.smooth or not problem.convex or type(term) not in (MomentsTerm, RowsTerm):
+    if problem.smooth or not problem.convex or not (term.on_moments or term.pointwise):
         return False
     if len(problem.parts) > 1 and not ridges:
         return False
     separate = all(part.quadratic.matrix is None for part in problem.parts)
     if not term.loss.quadratic:
-        rows = term.data.y.size / term.n_tasks
-        cheap = rows >= ROWS * term.n_features and term.n_features <= CHEAP
+        cheap = term.rows_per_task.mean() >= ROWS * term.n_features and term.n_features <= CHEAP
         cheap = cheap and _bearable(term.n_tasks, term.n_features)
         return cheap and separate and problem.certified and _curved(term)
-    if isinstance(term, MomentsTerm) and len(term.stats.xx) > 1:
+    if term.on_moments and term.n_designs > 1:
         return separate and _bearable(term.n_tasks, term.n_features)
     if term.fit_intercept and term.intercept_alpha:
         return False
-    if isinstance(term, MomentsTerm):
+    if term.on_moments:
         alike = np.ptp(term.scale) == 0 and term.n_tasks <= ROTATED_TASKS
         return (ridges or alike) and term.n_features <= ONE_SYSTEM
-    rows = [len(weight) for _, weight, *_ in term.data.designs()]
-    if len(rows) == 1:
-        return ridges and not issparse(term.data.X) and rows[0] <= ONE_SYSTEM
-    return ridges and max(rows) < term.n_features and _bearable(len(rows), max(rows))
+    rows = term.rows_per_task.max()
+    if term.n_designs == 1:
+        return ridges and not issparse(next(term.designs())[0]) and rows <= ONE_SYSTEM
+    return ridges and rows < term.n_features and _bearable(term.n_designs, rows)
 
 
 def _curved(term):
     """Whether the loss is flat nowhere."""
-    far = np.full(term.data.y.shape, 20.0)
-    return all((term.loss.hessian(term.data.y, eta) > 0).all() for eta in (-far, far))
+    far = np.full(term.y.shape, 20.0)
+    return all((term.loss.hessian(term.y, eta) > 0).all() for eta in (-far, far))
 
 
 def _bearable(n_systems, size):
@@ -110,7 +105,8 @@ def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     objective, b, gap = problem.gap(parts)
     for n_iter in range(1, max_iter + 1):
-        model = problem.with_term(_model(problem, parts, b))
+        image = problem.term.image(problem.total(parts))
+        model = problem.with_term(problem.term.least_squares(image, b, FLOOR))
         enough, found = max(0.3 * target, MODEL_GAP * gap), None
         for _, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
             if model.gap(found)[2] <= enough:
@@ -131,18 +127,6 @@ def _by_models(problem, parts, max_iter, target):
         yield n_iter, parts, known
 
 
-def _model(problem, parts, b):
-    """The data term of least squares with the slopes and the curvature of the loss at the parts."""
-    term, W = problem.term, problem.total(parts)
-    image = term.image(W)
-    weights = np.ascontiguousarray(term.model_weights(image, b, FLOOR)[0])
-    eta = term.predictor(image, b)
-    slopes = term.weight * term.loss.gradient(term.data.y, eta)
-    targets = eta - slopes / np.where(weights > 0, weights, 1.0)
-    stats = TaskStatistics.from_data(term.data.reweighted(targets, weights))
-    return MomentsTerm(stats, np.ones(term.n_tasks), term.fit_intercept, term.intercept_alpha)
-
-
 def _pays_at_once(problem):
     """Whether factorisations are cheap next to iterations, and rows enough for a gradient method to be slow.
 
@@ -150,10 +134,8 @@ def _pays_at_once(problem):
     goes on from there.
     """
     term = problem.term
-    if isinstance(term, MomentsTerm):
-        rows, size = term.stats.count.mean(), term.n_features
-    else:
-        rows = size = np.mean([len(weight) for _, weight, *_ in term.data.designs()])
+    rows = term.rows_per_task.mean()
+    size = term.n_features if term.on_moments else rows
     one = term.n_designs == 1
     if size > max(CHEAP, PER_TASK * term.n_tasks * one):
         return False
@@ -162,7 +144,7 @@ def _pays_at_once(problem):
 
 def _turns(problem):
     """Whether a rotation of the features changes no penalty."""
-    return all(isinstance(part.rough, Spectrum) for part in problem.parts)
+    return all(part.rough is not None and part.rough.turns for part in problem.parts)
 
 
 def _split(problem, parts, first, max_iter, target):
@@ -199,9 +181,9 @@ def _split(problem, parts, first, max_iter, target):
 
 def _graded(term):
     """Whether the curvatures along features differ so much that the point of the penalties lags behind."""
-    if not isinstance(term, MomentsTerm):
+    if not term.on_moments:
         return False
-    curvature = np.einsum("djj->dj", term.stats.xx)
+    curvature = term.spreads**2
     return curvature.max(initial=0.0) > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
 
 
@@ -210,7 +192,7 @@ def _finite(problem, X, Y):
 
     What the shared mean of X has beyond that of Y goes to the deviations.
     """
-    if not isinstance(problem.parts[-1].rough, Shared):
+    if not problem.parts[-1].one_vector:
         return list(X)
     return [X[0] + X[-1] - Y[-1], *X[1:-1], Y[-1]]
 
@@ -245,7 +227,7 @@ def _penalty_prox(part, n_parts):
 
     def prox(V, step):
         shrink = 1.0 + step * ridge
-        return V / shrink if part.rough is None else part.rough.prox(V / shrink, step / shrink)
+        return part.prox(V / shrink, step / shrink)
 
     return prox
 
@@ -387,12 +369,9 @@ def _eigenvectors(term):
 
     All of them from moments, those that the rows span from rows.
     """
-    if isinstance(term, MomentsTerm):
-        H, x_mean = term.stats.xx[0], term.stats.x_mean[0]
-        return np.linalg.eigh(
-            H if term.fit_intercept else H + term.stats.weight[0] * np.outer(x_mean, x_mean)
-        )
-    X, weight, *_ = next(term.data.designs())
+    if term.on_moments:
+        return np.linalg.eigh(term.pool.xx[0])
+    X, weight, *_ = next(term.designs())
     mean = weight @ X / weight.sum() if term.fit_intercept else 0.0
     Q, R = np.linalg.qr((np.sqrt(weight)[:, None] * (X - mean)).T)
     U, s, _ = np.linalg.svd(R)

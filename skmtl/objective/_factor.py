@@ -1,0 +1,47 @@
+"""A data term as a function of one factor of W."""
+
+import numpy as np
+
+from ._base import DataTerm
+
+
+class FactorTerm(DataTerm):
+    """A data term (and ridge) as a function of one factor of W = left V or V right."""
+
+    def __init__(self, term, ridge, left=None, right=None):
+        super().__init__(term.fit_intercept, term.intercept_alpha)
+        self.term, self.ridge, self.left, self.right = term, ridge, left, right
+        self.loss, self.y_size, self.totals = term.loss, term.y_size, term.totals
+        T, p = term.shape
+        self.n_tasks, self.n_features = (T, len(right)) if left is None else (left.shape[1], p)
+
+    def _full(self, V):
+        return V @ self.right if self.left is None else self.left @ V
+
+    def _own(self, G):
+        return G @ self.right.T if self.left is None else self.left.T @ G
+
+    def image(self, V):
+        return self.term.image(self._full(V))
+
+    def predictor(self, image, b):
+        return self.term.predictor(image, b)
+
+    def intercept(self, V, image, start=None):
+        return self.term.intercept(None, image, start)
+
+    def value(self, V, image, b):
+        W = self._full(V)
+        return self.term.value(W, image, b) + 0.5 * self.ridge * float(np.vdot(W, W))
+
+    def gradient(self, V, image, b):
+        W = self._full(V)
+        return self._own(self.term.gradient(W, image, b) + self.ridge * W)
+
+    def second_order(self, V, image, eta=None):
+        W = self._full(V)
+        return self.term.second_order(W, image, eta) + self.ridge * float(np.vdot(W, W))
+
+    def curvature(self, V, eta=None):
+        W = self._full(V)
+        return self._own(self.term.curvature(W, eta) + self.ridge * W)

@@ -1,0 +1,45 @@
+"""Which form of the data term serves."""
+
+from ..losses import SquaredError
+from ..statistics import TaskStatistics
+from ._joint import OutputsTerm, PerTask, RootTerm
+from ._moments import MomentsTerm
+from ._rows import RowsTerm
+
+
+def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
+    """The data term in its cheapest form; `loss` may be a list with one loss per task.
+
+    `data` is TaskData, or TaskStatistics for the squared loss, every task counting the same.
+    """
+    if isinstance(data, TaskStatistics):
+        if isinstance(loss, list) or not loss.quadratic:
+            raise ValueError(f"statistics are enough for the squared loss only, not for {loss!r}.")
+        return MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
+    if isinstance(loss, list):
+        loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
+    if loss.quadratic and (moments_pay(data) or _in_other_units(data)):
+        stats = TaskStatistics.from_data(data)
+        return MomentsTerm(stats, data.scale, fit_intercept, intercept_alpha, data)
+    form = OutputsTerm if loss.n_outputs > 1 else RowsTerm if loss.pointwise else RootTerm
+    return form(data, loss, fit_intercept, intercept_alpha)
+
+
+def squared_model(term, eta, above=False):
+    """The data term of a squared loss with about the curvature of another at eta, or with one above it."""
+    rows = term.majorant_model(eta) if above else term.quadratic_model(eta)
+    return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha)
+
+
+def _in_other_units(data):
+    """Whether features differ so much in their units that products of rows would lose the small ones."""
+    return data.n_designs * data.n_features**2 <= 1e7 and data.graded
+
+
+def moments_pay(data):
+    """Whether an iteration on moments is cheaper than one on rows, and they fit in memory (1 GB)."""
+    p, designs, n_rows = data.n_features, data.n_designs, data.y.size
+    entries = designs * p * p
+    small = entries <= 1e7 or entries <= 8 * n_rows * p
+    few = 300 if designs == data.n_tasks else 0  # so few features pay anyway, but not with many tasks on each
+    return p <= max(2 * n_rows / data.n_tasks, few) and small and entries <= 1.25e8
