@@ -249,7 +249,7 @@ def test_tasks_through_their_rows(batched, step, container, monkeypatch):
     """Tasks of very different sizes, in groups of about the same size or all at once."""
     monkeypatch.setattr("skmtl._data.KERNEL_STEP", step)
     monkeypatch.setattr(direct, "BATCHED", batched)
-    monkeypatch.setattr("skmtl.objective.moments_pay", lambda data: False)
+    monkeypatch.setattr("skmtl.objective._forms.moments_pay", lambda data: False)
     X, y, tasks = stacked_problem([2, 17, 3, 1, 9, 18, 2], 30)
     data = make_task_data(container(X), y, tasks, sample_weight=np.linspace(0.5, 2, len(y)))
     assert isinstance(make_term(data, SquaredError()), RowsTerm)
@@ -261,7 +261,7 @@ def test_tasks_through_their_rows(batched, step, container, monkeypatch):
 
 
 def test_without_a_penalty_the_solution_through_rows_is_the_shortest(monkeypatch):
-    monkeypatch.setattr("skmtl.objective.moments_pay", lambda data: False)
+    monkeypatch.setattr("skmtl.objective._forms.moments_pay", lambda data: False)
     X, y, tasks = stacked_problem([2, 17, 3], 30)
     data = make_task_data(X, y, tasks)
     compare(data, Ridge(0.0), np.zeros((3, 3)), n_iter=5)
@@ -302,7 +302,7 @@ def test_newton_with_any_preconditioner(kind, costly, monkeypatch):
     """More features than rows: the diagonal first, or a factor at once, and the change between them."""
     monkeypatch.setattr(newton, "COSTLY", costly)
     monkeypatch.setattr(newton, "MANY", 4)
-    monkeypatch.setattr("skmtl.objective.moments_pay", lambda data: False)
+    monkeypatch.setattr("skmtl.objective._forms.moments_pay", lambda data: False)
     layout = make_layout(kind, classification=True, n=40, p=60)
     data = make_task_data(layout.X, layout.y, layout.tasks)
     penalty = Coupling(0.05) + Coupling(1e-3, M="shared")

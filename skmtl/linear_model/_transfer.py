@@ -14,7 +14,6 @@ from .._tasks import all_or_nothing
 from ..objective import DualPoint, FactorTerm, Problem, duality_gap, make_term
 from ..penalties import Clusters, Factorized, InfConv
 from ..penalties._frozen import FrozenPenalty, Metric, Scalars, frozen_parts
-from ..penalties._quadratic import TaskQuadratic
 from ..solvers import run
 
 
@@ -398,12 +397,8 @@ class RowProblem(Problem):
         """What the stopping measure is compared with."""
         return self.size
 
-    def _gap(self, parts, start):
-        """Objective, intercepts and duality gap; the ridges have a dual variable of their own, z."""
-        W, image, b, primal = self.evaluate(parts, start)
-        if not self.certified:
-            return primal, b, np.nan
-        dual = self.term.dual_point(W, image, b, None, TaskQuadratic(1))
+    def dual_cost(self, dual, W, parts):
+        """That of `Problem`; the ridges have a dual variable of their own, z."""
         z = self.ridges * self.row(W)
         if self.is_open:  # the ridges alone can answer the gradient
             z = np.where(self.ridges > 0, -dual.gradient, 0.0)
@@ -411,11 +406,11 @@ class RowProblem(Problem):
         cost = 0.5 * float((z**2 / np.where(self.ridges > 0, self.ridges, np.inf)).sum())
         penalties = [part.rough for part in self.parts]
 
-        def bound(theta):
-            own = sum(penalty.conjugate(theta * G) for penalty in penalties)
-            return dual.negative_conjugate(theta) - theta**2 * cost - own
+        def total(theta):
+            return theta**2 * cost + sum(penalty.conjugate(theta * G) for penalty in penalties)
 
-        size = max(1.0 / dual.limit, *(penalty.dual_norm(G) for penalty in penalties))
-        slack = self._infeasibility(W, b, dual.gradient, dual.intercept_gradient)
-        forms = {False, self.term.loss.quadratic}  # with conjugates it may be more than a parabola
-        return primal, b, min(duality_gap(primal, bound, size, form, slack) for form in forms)
+        return max(penalty.dual_norm(G) for penalty in penalties), total
+
+    def scaled_gap(self, *bounds):
+        """That of `Problem`; conjugates of penalties are no parabolas."""
+        return min(super().scaled_gap(*bounds), duality_gap(*bounds[:3], False, *bounds[3:]))

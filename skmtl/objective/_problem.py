@@ -34,6 +34,17 @@ class Part:
         """Penalty of the part."""
         return (0.0 if self.rough is None else self.rough.value(V)) + self.quadratic.value(V)
 
+    def dual_cost(self, V, G):
+        """Dual norm at G (0 if unconstrained) and cost in the dual objective at theta = 1."""
+        if self.rough is None:
+            return 0.0, self.quadratic.conjugate(G)
+        cost = self.quadratic.value(V)
+        G = G + self.quadratic.apply(V) if self.quadratic else G
+        conjugate = self.rough.conjugate(G)
+        if conjugate is not None:
+            return 0.0, cost + conjugate
+        return self.rough.dual_norm(G), cost
+
     def free_directions(self, n_tasks):
         """Directions that cost nothing, or None."""
         if self.rough is None:
@@ -181,35 +192,37 @@ class Problem:
         if not self.certified:
             return primal, b, np.nan, None
         dual = self.term.dual_point(W, image, b, self.free, self.pull)
-        gradient = G = dual.gradient
-        cost = 0.0
+        moved = W + dual.shift
+        size, cost = self.dual_cost(dual, moved, parts)
+        gap = self.scaled_gap(
+            primal, lambda theta: dual.negative_conjugate(theta) - cost(theta), max(size, 1.0 / dual.limit),
+            self._infeasibility(moved, b, dual), dual.left,
+        )  # fmt: skip
+        return primal, b, gap + dual.rounding, dual.gradient
+
+    def dual_cost(self, dual, W, parts):
+        """Dual norm of the penalties at the dual point, and what they cost, a function of its scale."""
+        G, cost, size = dual.gradient, 0.0, 0.0
         if self.ridge:
-            moved = W + dual.shift
-            G, cost = G + self.ridge * moved, 0.5 * self.ridge * float(np.vdot(moved, moved))
-        size = 0.0
+            G, cost = G + self.ridge * W, 0.5 * self.ridge * float(np.vdot(W, W))
         for part, V in zip(self.parts, parts, strict=True):
-            part_size, part_cost = _dual_cost(part, V + dual.shift if self.pulls_part else V, G)
+            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G)
             size, cost = max(size, part_size), cost + part_cost
+        return size, lambda theta: theta**2 * cost
 
-        def bound(theta):
-            return dual.negative_conjugate(theta) - theta**2 * cost
+    def scaled_gap(self, primal, bound, size, slack, left):
+        """The gap at the best scale of the dual point, a parabola with a quadratic loss."""
+        return duality_gap(primal, bound, size, self.term.loss.quadratic, slack, left)
 
-        if self.pulls_part:
-            G = G + self.pull.apply(W + dual.shift)
-        slack = self._infeasibility(W + dual.shift, b, G, dual.intercept_gradient)
-        size = max(size, 1.0 / dual.limit)
-        gap = duality_gap(primal, bound, size, self.term.loss.quadratic, slack, dual.left)
-        return primal, b, gap + dual.rounding, gradient
-
-    def _infeasibility(self, W, b, G, gb):
+    def _infeasibility(self, W, b, dual):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""
-        slack = 0.0
+        slack, gb = 0.0, dual.intercept_gradient
         if self.term.fit_intercept:
             slack = float(np.vdot(np.abs(gb.sum(axis=0)), np.abs(b.mean(axis=0))))
             if not self.term.intercept_alpha:
                 slack = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
-            left, free = self.free.T @ G, self.free.T @ W
+            left, free = self.free.T @ (dual.gradient + self.pull.apply(W)), self.free.T @ W
             slack += float((np.abs(left) * np.abs(free)).sum())  # one by one: features may have any units
         return slack
 
@@ -256,15 +269,3 @@ class Problem:
                 break
             V = HV
         return size
-
-
-def _dual_cost(part, V, G):
-    """Dual norm of the part at G (0 if unconstrained) and its cost in the dual objective at theta = 1."""
-    if part.rough is None:
-        return 0.0, part.quadratic.conjugate(G)
-    cost = part.quadratic.value(V)
-    G = G + part.quadratic.apply(V) if part.quadratic else G
-    conjugate = part.rough.conjugate(G)
-    if conjugate is not None:
-        return 0.0, cost + conjugate
-    return part.rough.dual_norm(G), cost

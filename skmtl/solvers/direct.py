@@ -259,7 +259,7 @@ def _shared_system(term, quadratic, inverse):
 
 def _rotated_inverse(term, quadratic):
     """Exact inverse on one design: eigenvectors of the coupling times those of the moments."""
-    H = term.scale[0] * term.second_moments()[0]
+    H = term.scale[0] * term.pool.xx[0]
     if quadratic.matrix is None:
         away, along = inverses(
             H + np.array([quadratic.deviations, quadratic.mean])[:, None, None] * np.eye(len(H))
