@@ -4,7 +4,8 @@ from numbers import Integral
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import _safe_indexing
+
+from ._sklearn import safe_indexing
 
 
 def column_names(X):
@@ -28,7 +29,7 @@ def text_columns(X):
         if not isinstance(X, np.ndarray) or X.dtype.kind not in "OUSmM" or X.ndim != 2:
             return []
         names = range(X.shape[1])
-    return [name for j, name in enumerate(names) if not _is_numeric(_safe_indexing(X, j, axis=1))]
+    return [name for j, name in enumerate(names) if not _is_numeric(safe_indexing(X, j, axis=1))]
 
 
 def refuse_text(X, error=None):
@@ -103,7 +104,7 @@ def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsc()[:, [position]].toarray().ravel()
-    return _safe_indexing(X, position, axis=1)
+    return safe_indexing(X, position, axis=1)
 
 
 def _drop_column(X, position, n_columns):
@@ -113,4 +114,4 @@ def _drop_column(X, position, n_columns):
         if position == n_columns - 1:
             return X[:, :-1]
     keep = [j for j in range(n_columns) if j != position]
-    return X.tocsc()[:, keep] if sparse.issparse(X) else _safe_indexing(X, keep, axis=1)
+    return X.tocsc()[:, keep] if sparse.issparse(X) else safe_indexing(X, keep, axis=1)

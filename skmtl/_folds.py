@@ -8,10 +8,10 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
 from ._labels import missing_labels
+from ._sklearn import safe_indexing
 from ._task_scores import squared_errors, standard_deviation
 from ._tasks import final_task_column
 from .metrics import _consumes_tasks, response
@@ -40,7 +40,7 @@ class FoldRun:
     measure: str
 
     def __call__(self, name, model, train, test):
-        X_train, X_test = _safe_indexing(self.X, train), _safe_indexing(self.X, test)
+        X_train, X_test = safe_indexing(self.X, train), safe_indexing(self.X, test)
         tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
         wanted = self.pass_tasks and final_task_column(model)[0] is None and _consumes_tasks(model, "fit")
         start = time.perf_counter()

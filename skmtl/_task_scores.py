@@ -82,13 +82,22 @@ def block_scores(function, blocks, kwargs):
 
 
 def evaluate(metric, y_true, y_pred, **kwargs):
-    """The metric; where it divides by a variance, a target that is constant but for rounding has none."""
+    """The metric; where it divides by a variance, in a unit in which the targets have squares.
+
+    A target that is constant but for rounding has no variance.
+    """
     if metric in ABOUT_THE_MEAN and y_true.ndim == 1 and len(y_true) and y_true.dtype.kind in "iuf":
         first, size = float(y_true[0]), np.abs(y_true).max()
         if np.abs(y_true - first).max() <= ULPS * size:
             off = y_pred - first
             y_true, y_pred = np.zeros(len(y_true)), np.where(np.abs(off) <= ROUNDING * size, 0.0, off)
+        y_true, y_pred = in_unit(size or np.abs(y_pred).max(), y_true, y_pred)
     return metric(y_true, y_pred, **kwargs)
+
+
+def in_unit(size, *parts):
+    """Arrays over the power of two next to a size: the same digits, and squares that are numbers."""
+    return tuple(np.ldexp(part, -np.frexp(size)[1]) for part in parts)
 
 
 def standard_deviation(values):
@@ -105,7 +114,8 @@ def squared_errors(y_true, y_pred):
 
 def _n_values_needed(y_true):
     """How many different targets a task needs for any metric: all classes, or two values."""
-    kind = type_of_target(y_true) if len(y_true) else "unknown"
+    with np.errstate(invalid="ignore"):  # numbers beyond the integers
+        kind = type_of_target(y_true) if len(y_true) else "unknown"
     return len(np.unique(y_true)) if kind in ("binary", "multiclass") else 2
 
 
@@ -123,8 +133,8 @@ def mean_of_tasks(scores):
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
 
 
-def sums_of_squares(y_true, y_pred, tasks, centers=None):
-    """Task names, squared errors and squared deviations from the task's mean or center, summed per task."""
+def residuals(y_true, y_pred, tasks, centers=None):
+    """Task names, and per task the errors and the deviations of targets from their mean or center."""
     names, blocks = task_blocks(y_true, y_pred, tasks, None)
     if centers is None:
         centers = [None] * len(names)
@@ -132,9 +142,16 @@ def sums_of_squares(y_true, y_pred, tasks, centers=None):
         raise ValueError(
             f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
         )
-    sse = np.array([((y - p) ** 2).sum() for y, p, _ in blocks])
-    sst = np.array([(_deviations(y, m) ** 2).sum() for (y, _, _), m in zip(blocks, centers, strict=True)])
-    return names, sse, sst
+    return names, [(y - p, _deviations(y, m)) for (y, p, _), m in zip(blocks, centers, strict=True)]
+
+
+def unexplained(errors, deviations):
+    """Sum of the squared errors over that of the squared deviations, NaN where there are none."""
+    size = np.abs(deviations).max(initial=0)
+    if not size > 0:
+        return np.nan
+    errors, deviations = in_unit(size, errors, deviations)
+    return (errors**2).sum() / (deviations**2).sum()
 
 
 def _deviations(y, center):

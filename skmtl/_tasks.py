@@ -9,11 +9,9 @@ from numbers import Integral
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
-from sklearn.model_selection import _validation
 from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length
-from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._columns import column_names, one_column, split_task_column, told_apart
 from ._data import name_tasks
@@ -30,6 +28,7 @@ from ._labels import (
     plain_array,
     readable,
 )
+from ._sklearn import StrOptions, num_samples, refuse
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -42,41 +41,6 @@ IN_CROSS_VALIDATION = (
     "In cross-validation use TaskKFold, with task_column= or given tasks=: it keeps every task in every "
     "training set (learning_curve takes the first rows of each: add shuffle=True there); for new tasks "
 )
-
-
-class _Again:
-    """In the place of the pattern of a warnings filter: raises an error once, at a text that quotes it."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def match(self, text):
-        """Raise the error where the text quotes it, and leave the filters."""
-        if text.startswith("Scoring failed") and str(self.error) in text:
-            warnings.filters[:] = [entry for entry in warnings.filters if entry[1] is not self]
-            raise self.error
-
-
-def refuse(message):
-    """Raise a ValueError that a search does not turn into the score NaN.
-
-    With ``error_score=nan``, its default, scikit-learn catches what scoring raises, warns "Scoring failed"
-    with the traceback and goes on to pick any candidate. Only where it is about to do so is there a
-    filter, for that one warning, which raises the error again.
-    """
-    error = ValueError(message)
-    if _is_scored():
-        warnings.filterwarnings("error", f"Scoring failed {id(error)}", UserWarning)
-        warnings.filters[0] = (warnings.filters[0][0], _Again(error), *warnings.filters[0][2:])
-    raise error
-
-
-def _is_scored():
-    """Whether scikit-learn is waiting for a score and would go on without it."""
-    frame, score = inspect.currentframe(), _validation._score.__code__
-    while frame is not None and frame.f_code is not score:
-        frame = frame.f_back
-    return frame is not None and frame.f_locals.get("error_score", "raise") != "raise"
 
 
 def all_or_nothing(method):
@@ -191,7 +155,7 @@ class TaskInputMixin:
                 f"tasks was given, but this {type(self).__name__} was fitted without tasks (1-D y and "
                 "neither tasks= nor task_column=)."
             )
-        labels = check_tasks(tasks, _num_samples(X))
+        labels = check_tasks(tasks, num_samples(X))
         return X, self._find_tasks(labels)
 
     def _find_tasks(self, labels):
@@ -341,7 +305,7 @@ def final_task_column(estimator):
 
 def task_labels(X, task_column):
     """The labels in the task column of X, shape (n_samples,)."""
-    return check_tasks(split_task_column(X, task_column)[1], _num_samples(X))
+    return check_tasks(split_task_column(X, task_column)[1], num_samples(X))
 
 
 def columns_of_labels(X, labels):

@@ -4,18 +4,17 @@ import inspect
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone, is_classifier
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 from sklearn.preprocessing import OneHotEncoder
-from sklearn.utils import _safe_indexing, check_array, get_tags
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples
 from threadpoolctl import threadpool_limits
 
 from ._columns import refuse_text, told_apart
 from ._labels import missing_labels, plain_labels
+from ._sklearn import HasMethods, fit_context, num_samples, safe_indexing
 from ._tasks import TaskInputMixin, all_or_nothing
 from .metrics import score_predictions
 
@@ -53,7 +52,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
     @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the wrapped estimator.
 
@@ -198,7 +197,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         if self._layout_ != "shared":
             return self._single_response(method, X)
         tasks = np.arange(self.n_tasks_)
-        every_task = [self._rows_response(method, X, np.full(_num_samples(X), t)) for t in tasks]
+        every_task = [self._rows_response(method, X, np.full(num_samples(X), t)) for t in tasks]
         out = np.stack(every_task, axis=1)
         return out[:, :, 1] if method == "predict_proba" and out.shape[2] == 2 else out
 
@@ -337,9 +336,9 @@ class SingleTask(_Baseline):
         if len(self.classes_) == 2:
             if len(seen) == 2:
                 return estimator.decision_function(X)
-            return np.full(_num_samples(X), -1.0 if seen[0] == self.classes_[0] else 1.0)
+            return np.full(num_samples(X), -1.0 if seen[0] == self.classes_[0] else 1.0)
         if len(seen) == 1:
-            values = np.ones((_num_samples(X), 1))
+            values = np.ones((num_samples(X), 1))
         else:
             values = estimator.decision_function(X)
             values = np.column_stack([-values, values]) if values.ndim == 1 else values
@@ -461,10 +460,10 @@ def _indexable(X):
 
 def _take(X, rows):
     """Some rows of X, X itself if these are all of them in order."""
-    n_samples = _num_samples(X)
+    n_samples = num_samples(X)
     if len(rows) == n_samples and (rows == np.arange(n_samples)).all():
         return X
-    return X[rows] if sparse.issparse(X) else _safe_indexing(X, rows)
+    return X[rows] if sparse.issparse(X) else safe_indexing(X, rows)
 
 
 def _blocks(codes):

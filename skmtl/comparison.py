@@ -14,12 +14,12 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _num_samples
 
 from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_array, plain_labels
 from ._rivals import BASELINES, baseline
+from ._sklearn import num_samples
 from ._task_scores import standard_deviation
 from ._tasks import columns_of_labels, final_task_column, target_names, task_labels
 from .metrics import _TaskScorer, task_scorer
@@ -38,7 +38,7 @@ def compare(
     cv=None,
     scoring=None,
     baselines=BASELINES,
-    reference="single",
+    reference=None,
     n_jobs=None,
 ):
     r"""Compare multi-task models with single-task and pooled baselines on the same folds.
@@ -70,8 +70,9 @@ def compare(
         mean over tasks), for two classes the area under the ROC curve, else accuracy.
     baselines : sequence of str, or dict of {str: estimator}
         Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean".
-    reference : str, default="single"
-        Name of the model that gains and differences are measured against.
+    reference : str, default=None
+        Name of the model that gains and differences are measured against. By default "single", without it the
+        first baseline, without any the first estimator.
     n_jobs : int, default=None
         Number of processes over models and folds.
 
@@ -131,6 +132,8 @@ def compare(
     models = {**estimators, **_baselines(baselines, list(estimators.values()))}
     if len(models) < len(estimators) + len(baselines):
         raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(baselines)}.")
+    if reference is None:
+        reference = "single" if "single" in models else next(iter([*baselines, *estimators]))
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
     run = FoldRun(X, y, labels, tasks is not None, _scorer(scoring, models, y), error_measure(models))
@@ -203,7 +206,7 @@ def _labels(estimators, X, y, tasks, cv):
             "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a "
             "column of X, or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
         )
-    labels = task_labels(X, column) if tasks is None else check_tasks(tasks, _num_samples(X))
+    labels = task_labels(X, column) if tasks is None else check_tasks(tasks, num_samples(X))
     if len(y) != len(labels):
         raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
     if tasks is not None and (found := columns_of_labels(X, labels)):
@@ -251,6 +254,14 @@ def _splits(cv, X, y, labels):
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
     cv = check_cv(cv)
+    if getattr(cv, "stratify", False):
+        warnings.warn(
+            "stratify=True gives the test rows of a task the class shares of its training rows: models with "
+            "an intercept per task look better than they are, even where tasks do not differ. Compare them "
+            "with others on folds of stratify=False.",
+            UserWarning,
+            stacklevel=3,
+        )
     return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) else {})))
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
-from sklearn.utils.validation import _check_response_method, _num_samples
 
 from ._columns import column_names
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
-from ._task_scores import block_scores, evaluate, mean_of_tasks, sums_of_squares, task_blocks
-from ._tasks import final_task_column, refuse, task_labels
+from ._sklearn import check_response_method, num_samples, refuse, scorer_parts
+from ._task_scores import block_scores, evaluate, mean_of_tasks, residuals, task_blocks, unexplained
+from ._tasks import final_task_column, task_labels
 
 __all__ = [
     "average_relative_rmse",
@@ -141,10 +141,8 @@ def explained_variance_per_task(y_true, y_pred, tasks=None):
     >>> explained_variance_per_task([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     {'a': 1.0, 'b': 0.75}
     """
-    names, sse, sst = sums_of_squares(y_true, y_pred, tasks)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = np.where(sst > 0, 1 - sse / sst, np.nan)
-    return dict(zip(names, values.tolist(), strict=True))
+    names, blocks = residuals(y_true, y_pred, tasks)
+    return {name: float(1 - unexplained(*block)) for name, block in zip(names, blocks, strict=True)}
 
 
 def explained_variance_within(y_true, y_pred, tasks=None):
@@ -186,8 +184,8 @@ def explained_variance_within(y_true, y_pred, tasks=None):
     >>> explained_variance_within([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.8
     """
-    _, sse, sst = sums_of_squares(y_true, y_pred, tasks)
-    return float(1 - sse.sum() / sst.sum()) if sst.sum() > 0 else np.nan
+    _, blocks = residuals(y_true, y_pred, tasks)
+    return float(1 - unexplained(*map(np.concatenate, zip(*blocks, strict=True))))
 
 
 def normalized_mse(y_true, y_pred, tasks=None):
@@ -228,9 +226,8 @@ def normalized_mse(y_true, y_pred, tasks=None):
     >>> normalized_mse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.125
     """
-    names, sse, sst = sums_of_squares(y_true, y_pred, tasks)
-    ratio = np.divide(sse, sst, out=np.full(len(sse), np.nan), where=sst > 0)
-    return mean_of_tasks(dict(zip(names, ratio, strict=True)))
+    names, blocks = residuals(y_true, y_pred, tasks)
+    return mean_of_tasks({name: unexplained(*block) for name, block in zip(names, blocks, strict=True)})
 
 
 def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
@@ -273,9 +270,8 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
     >>> average_relative_rmse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.25
     """
-    names, sse, sst = sums_of_squares(y_true, y_pred, tasks, train_mean)
-    ratio = np.divide(sse, sst, out=np.full(len(sse), np.nan), where=sst > 0)
-    return mean_of_tasks(dict(zip(names, np.sqrt(ratio), strict=True)))
+    names, blocks = residuals(y_true, y_pred, tasks, train_mean)
+    return mean_of_tasks({n: np.sqrt(unexplained(*block)) for n, block in zip(names, blocks, strict=True)})
 
 
 def score_predictions(estimator, y_true, y_pred, sample_weight=None):
@@ -421,7 +417,7 @@ class _TaskScorer:
     def _labels(self, estimator, X, y, tasks):
         """Task of each row: as given, from the scorer's own column, or from the estimator's."""
         if tasks is not None:
-            return check_tasks(tasks, _num_samples(y))
+            return check_tasks(tasks, num_samples(y))
         if self.task_column is not None:
             return task_labels(X, self.task_column)
         column, may_move = final_task_column(estimator)
@@ -444,7 +440,7 @@ class _TaskScorer:
 def response(estimator, X, labels, methods):
     """Output of the first of `methods` that exists, with tasks passed if the model asks for them."""
     model = getattr(estimator, "best_estimator_", estimator)  # a search's own predict takes no metadata
-    call = _check_response_method(model, methods)
+    call = check_response_method(model, methods)
     wanted = (
         labels is not None and final_task_column(model)[0] is None and _consumes_tasks(model, call.__name__)
     )
@@ -491,5 +487,4 @@ def _resolve(metric):
         if not callable(metric):
             raise ValueError(f"metric must be a callable or the name of a scorer; got {metric!r}.")
         return metric, 1, {}, "predict"
-    scorer = get_scorer(metric)
-    return scorer._score_func, scorer._sign, dict(scorer._kwargs), scorer._response_method
+    return scorer_parts(get_scorer(metric))

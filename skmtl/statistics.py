@@ -5,11 +5,11 @@ from copy import copy
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import _get_feature_names
 
 from ._data import make_task_data
 from ._inputs import refuse_size
 from ._labels import encode_tasks, find_tasks, label_keys, readable
+from ._sklearn import get_feature_names
 from ._tasks import target_names
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
@@ -117,7 +117,7 @@ class TaskStatistics:
         ValueError
             If an argument is malformed, or sums with these weights leave the range of the numbers.
         """
-        names = _get_feature_names(X)
+        names = get_feature_names(X)
         data = make_task_data(X, y, tasks, sample_weight=sample_weight, names=target_names(y))
         return cls.of_rows(data)._with(feature_names=names)
 

@@ -590,6 +590,29 @@ def test_bad_input(args, message):
         compare(**{**{"estimators": {"m": Pooled(Ridge())}, "X": p.X, "y": p.y, "tasks": p.tasks}, **args})
 
 
+def test_the_reference_is_a_model_that_is_there():
+    """By default the baseline "single", else the first baseline, else the first estimator."""
+    p, models = RELATED, {"a": SingleTask(Ridge(0.5)), "b": Pooled(Ridge(2.0))}
+    for baselines, reference in [
+        (("pooled", "single"), "single"),
+        (("pooled",), "pooled"),
+        ({"mine": Pooled(Ridge(1.0))}, "mine"),
+        ((), "a"),
+    ]:
+        result = compare(models, p.X, p.y, p.tasks, cv=2, baselines=baselines)
+        assert result.reference == reference and row(result, reference)["difference"] == 0
+        assert repr(reference) in str(result)
+
+
+def test_stratified_folds_are_said_to_leak_the_levels_of_tasks():
+    p, models = CLASSES, {"m": Pooled(LogisticRegression())}
+    with pytest.warns(UserWarning, match=r"stratify=True.*intercept"):
+        compare(models, p.X, p.y, p.tasks, cv=TaskKFold(2, stratify=True), baselines=("mean",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(models, p.X, p.y, p.tasks, cv=TaskKFold(2), baselines=("mean",))
+
+
 def test_without_pandas_and_matplotlib():
     program = """
 import sys

@@ -24,8 +24,8 @@ SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
-    "_kernels", "_columns", "_labels", "_inputs", "_data", "_tasks", "statistics", "losses", "penalties",
-    "objective", "solvers", "_task_scores", "metrics", "linear_model", "model_selection",
+    "_kernels", "_sklearn", "_columns", "_labels", "_inputs", "_data", "_tasks", "statistics", "losses",
+    "penalties", "objective", "solvers", "_task_scores", "metrics", "linear_model", "model_selection",
 ]  # fmt: skip
 HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}
 
@@ -68,7 +68,7 @@ def rooms():
 def test_imports_point_upwards_only():
     graph = rooms()
     graph.pop("__init__")
-    assert set(ORDER) - {"_kernels", "_columns", "_labels", "losses"} <= set(graph)
+    assert set(ORDER) - {"_kernels", "_sklearn", "_columns", "_labels", "losses"} <= set(graph)
     for room, targets in graph.items():
         if room in ORDER:
             assert targets - {room} <= set(ORDER[: ORDER.index(room)]), room
@@ -104,6 +104,12 @@ def test_numba_is_imported_in_one_module_only():
         name for path, name, tree in trees() for t in imported(name, path, tree) if t.startswith("numba")
     }
     assert users == {"skmtl._kernels"}
+
+
+def test_private_names_of_scikit_learn_are_taken_in_one_module_only():
+    for _, name, tree in trees():
+        found = {t for t in imported(name, Path(), tree) if t.startswith("sklearn.") and "._" in t}
+        assert name == "skmtl._sklearn" or not found, (name, found)
 
 
 def test_heavy_packages_are_not_imported_at_import():

@@ -147,6 +147,30 @@ def test_explained_variance_follows_its_formula():
     assert np.isnan(explained_variance_within([1.0, 2.0], [1.0, 2.0], [1, 2]))
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-160, 1e160, 1e200, 1e300])
+@pytest.mark.parametrize("form", [np.float64, np.float32])
+def test_shares_of_the_variance_are_the_same_in_any_unit(unit, form):
+    """Also where the squares of the targets are no numbers any more, and with tasks of different units."""
+    unit = form(unit ** (1 if form is np.float64 else 0.1))
+    y, p, tasks, weight = stacked()
+    y, p = y.astype(form), p.astype(form)
+    mixed = np.where(tasks == "a", unit, form(1))
+    for metric in (explained_variance_within, normalized_mse, average_relative_rmse):
+        assert_allclose(metric(unit * y, unit * p, tasks), metric(y, p, tasks), rtol=1e-6)
+    for metric in (normalized_mse, average_relative_rmse):
+        assert_allclose(metric(mixed * y, mixed * p, tasks), metric(y, p, tasks), rtol=1e-6)
+    means = np.array([0.5, -1.0, 3.0])
+    found = average_relative_rmse(unit * y, unit * p, tasks, train_mean=means * float(unit))
+    assert_allclose(found, average_relative_rmse(y, p, tasks, train_mean=means), rtol=1e-6)
+    for metric in ("r2", "explained_variance", r2_score):
+        expected = list(per_task_score(metric, y, p, tasks, sample_weight=weight).values())
+        for scale in (unit, mixed):
+            found = per_task_score(metric, scale * y, scale * p, tasks, sample_weight=weight)
+            assert_allclose(list(found.values()), expected, rtol=1e-5)
+    found, expected = (explained_variance_per_task(a * y, a * p, tasks) for a in (mixed, 1))
+    assert_allclose(list(found.values()), list(expected.values()), rtol=1e-5)
+
+
 def test_relative_errors_follow_their_formulas():
     y, p, tasks, _ = stacked()
     sse = np.array([((y - p)[tasks == t] ** 2).sum() for t in "abc"])

@@ -1,5 +1,6 @@
 """``tasks=`` inside scikit-learn by metadata routing; where they cannot travel, an error with the way out."""
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -45,6 +46,7 @@ from sklearn.feature_selection import RFE, RFECV, SelectFromModel, SequentialFea
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -59,6 +61,7 @@ from sklearn.model_selection import (
     permutation_test_score,
     validation_curve,
 )
+from sklearn.model_selection._validation import _score
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 from sklearn.pipeline import make_pipeline
@@ -407,6 +410,37 @@ def test_a_score_without_tasks_is_an_error_also_with_the_default_error_score(nam
         with pytest.raises(ValueError, match=r"task_column|TaskKFold"):
             use()
         assert warnings.filters == filters
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("action", ["default", "error", "ignore"])
+def test_no_call_leaves_a_warnings_filter(name, action):
+    """Not one that is refused while scikit-learn waits for a score, whoever catches the error."""
+
+    def plain(model, X, y):
+        return model.score(X, y)
+
+    def careful(model, X, y):
+        try:
+            return model.score(X, y)
+        except ValueError:
+            return 0.0
+
+    fitted = clone(MODELS[name]).fit(X, target(MODELS[name]), tasks=TASKS)
+    ask = {"estimator": fitted, "X_test": X, "y_test": target(fitted), "score_params": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        filters = list(warnings.filters)
+        for error_score in (np.nan, "raise"):
+            both = {"scorers": {"one": plain, "two": plain}, "raise_exc": error_score == "raise"}
+            for scorer in (careful, plain, _MultimetricScorer(**both)):
+                with contextlib.suppress(ValueError):
+                    _score(scorer=scorer, error_score=error_score, **ask)
+                assert warnings.filters == filters
+        for tasks in (None, np.full(N, "oak"), TASKS):
+            with contextlib.suppress(ValueError):
+                fitted.predict(X, tasks=tasks)
+            assert warnings.filters == filters
 
 
 def test_predict_without_tasks_is_never_an_average():

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.utils._param_validation import StrOptions
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._labels import missing_labels, plain_labels
+from .._sklearn import StrOptions, fit_context
 from .._tasks import all_or_nothing
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ..statistics import TaskStatistics
@@ -43,7 +43,7 @@ class LinearRegressor(RegressorMixin, LinearModel):
         return y
 
     @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_statistics(self, stats):
         """Fit from second moments instead of rows.
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._sklearn import Interval, StrOptions
 from ..penalties import Box, Clusters, Coupling, Spectrum
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 

@@ -2,8 +2,7 @@
 
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
+from .._sklearn import Interval, StrOptions
 from ..penalties import L1, L2, Entries, Features, InfConv, LInf, Spectrum, Tasks
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._sklearn import Interval, StrOptions
 from ..penalties import L2, MCP, SCAD, CappedL1, Features, LInf, Ridge, SparseL2, SqrtL1, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 

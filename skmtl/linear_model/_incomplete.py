@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import StrOptions
 
 from .._columns import column_names, find_column, refuse_text, told_apart
 from .._inputs import as_target
+from .._sklearn import StrOptions
 from ..penalties import L2, Features
 from ..statistics import TaskStatistics
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator

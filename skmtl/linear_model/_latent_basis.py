@@ -3,8 +3,7 @@
 from numbers import Integral, Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval
-
+from .._sklearn import Interval
 from ..penalties import Factorized
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 

@@ -2,8 +2,7 @@
 
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval
-
+from .._sklearn import Interval
 from ..penalties import Coupling
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .._inputs import as_target
 from .._labels import for_each_task, missing_labels, plain_labels
+from .._sklearn import StrOptions
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from ._base import estimator, used_labels
 from ._generic import Generic

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from .._columns import refuse_text, told_apart
 from .._data import predict_rows, task_data
 from .._inputs import check_numeric_target, is_clean, refuse_size
+from .._sklearn import Interval, StrOptions, fit_context, validate_parameter_constraints
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..metrics import score_predictions
 from ..penalties import Positive
@@ -225,7 +225,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
     @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the model.
 

@@ -3,8 +3,8 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
+from .._sklearn import Interval
 from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 

@@ -5,8 +5,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._sklearn import Interval, StrOptions
 from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2, Tree
 from ..solvers import solve
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator

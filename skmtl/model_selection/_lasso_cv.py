@@ -6,11 +6,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.metrics import mean_squared_error
 from sklearn.utils import indexable
-from sklearn.utils._param_validation import Interval
 
+from .._sklearn import Interval, fit_context
 from .._tasks import all_or_nothing
 from ..linear_model._fitting import Fitting
 from ..linear_model._group_sparse import MultiTaskElasticNet, MultiTaskLasso
@@ -72,7 +71,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         return model._penalty()
 
     @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Choose the strength of least mean squared error on the test sets, and fit with it.
 

@@ -6,9 +6,9 @@ from operator import add
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
-from sklearn.utils import _safe_indexing
 
 from .._labels import find_tasks
+from .._sklearn import safe_indexing
 from ..linear_model._fitting import Fitting, takes_statistics
 from ..metrics import _resolve, _TaskScorer
 from ..objective import moments_pay
@@ -34,7 +34,7 @@ class FoldMoments:
         reader = clone(model).set_params(alpha=1.0)
 
         def read(rows, model):
-            parts = (None if part is None else _safe_indexing(part, rows) for part in (X, y, *given.values()))
+            parts = (None if part is None else safe_indexing(part, rows) for part in (X, y, *given.values()))
             return Fitting.of(model, *parts).data
 
         try:

@@ -7,12 +7,10 @@ from numbers import Number
 from typing import Any
 
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection._validation import _score
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.metaestimators import _safe_split
-from sklearn.utils.validation import _check_method_params
 
+from .._sklearn import check_method_params, named_scorers, safe_split, score_fitted
 from ..linear_model._fitting import Fitting
 from ..statistics import TaskStatistics
 from ._moments import FoldMoments, moment_scores
@@ -55,8 +53,8 @@ class PathRun:
         fitting = None if self.moments is None else self.moments.fitting(model, k)
         if fitting is not None:
             return estimator, fitting
-        given = _check_method_params(self.X, params=self.fit_params, indices=train)
-        X, y = _safe_split(estimator, self.X, self.y, train)
+        given = check_method_params(self.X, params=self.fit_params, indices=train)
+        X, y = safe_split(estimator, self.X, self.y, train)
         if model is not estimator:
             recorder = _Recorder(model)
             estimator.set_params(**{name: recorder}).fit(X, y, **given)
@@ -94,8 +92,8 @@ class PathRun:
             return dict.fromkeys(parts)
         return {
             part: (
-                *_safe_split(fitted, self.X, self.y, *rows),
-                _check_method_params(self.X, params=self.score_params, indices=rows[0]),
+                *safe_split(fitted, self.X, self.y, *rows),
+                check_method_params(self.X, params=self.score_params, indices=rows[0]),
             )
             for part, rows in parts.items()
         }
@@ -110,7 +108,7 @@ class PathRun:
         else:
             fitting.keep(result)
             found = {
-                part: _score(fitted, X, y, self.scorer, given, self.error_score)
+                part: score_fitted(fitted, X, y, self.scorer, given, self.error_score)
                 for part, (X, y, given) in parts.items()
             }
         return {"fit_error": None, **{f"{part}_scores": scores for part, scores in found.items()}}
@@ -120,8 +118,8 @@ class PathRun:
         if self.error_score == "raise":
             raise error
         scores = self.error_score
-        if hasattr(self.scorer, "_scorers") and isinstance(scores, Number):
-            scores = dict.fromkeys(self.scorer._scorers, scores)
+        if named_scorers(self.scorer) and isinstance(scores, Number):
+            scores = dict.fromkeys(named_scorers(self.scorer), scores)
         return {
             "fit_error": f"{error}\n\n{''.join(traceback.format_exception(error))}",
             "test_scores": scores, "n_test_samples": len(test), "fit_time": seconds, "score_time": 0.0,

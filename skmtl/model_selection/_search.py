@@ -6,24 +6,27 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.base import _fit_context, clone, is_classifier
-from sklearn.model_selection import ParameterGrid, check_cv
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.model_selection._validation import (
-    _insert_error_scores,
-    _warn_or_raise_about_fit_failures,
-)
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags, indexable
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .._columns import column_names
 from .._inputs import as_target
 from .._labels import missing_labels
+from .._sklearn import (
+    Interval,
+    check_method_params,
+    fit_context,
+    insert_error_scores,
+    named_scorers,
+    takes_weights,
+    warn_or_raise_about_fit_failures,
+)
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, task_labels
 from ..linear_model._model import LinearModel
@@ -47,7 +50,7 @@ def _delegates(method):
     )
 
 
-class PathSearchCV(BaseSearchCV):
+class PathSearchCV(GridSearchCV):
     r"""Grid search over the strength of a linear multi-task model, and any other parameters.
 
     Finds what `sklearn.model_selection.GridSearchCV` finds with the same folds, scoring and grid, the
@@ -155,7 +158,7 @@ class PathSearchCV(BaseSearchCV):
     grow = False  # in searches saved before there was this parameter
 
     _parameter_constraints = {
-        **BaseSearchCV._parameter_constraints,
+        **GridSearchCV._parameter_constraints,
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "eps": [Interval(Real, 0, 1, closed="neither")],
         "param_grid": [None, dict, list],
@@ -181,14 +184,14 @@ class PathSearchCV(BaseSearchCV):
         verbose=0,
     ):
         super().__init__(
-            estimator, cv=cv, scoring=scoring, refit=refit, n_jobs=n_jobs, error_score=error_score,
-            return_train_score=return_train_score, verbose=verbose,
+            estimator, param_grid, cv=cv, scoring=scoring, refit=refit, n_jobs=n_jobs,
+            error_score=error_score, return_train_score=return_train_score, verbose=verbose,
         )  # fmt: skip
-        self.alphas, self.eps, self.param_grid = alphas, eps, param_grid
+        self.alphas, self.eps = alphas, eps
         self.grow, self.one_standard_error = grow, one_standard_error
 
     @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, *, tasks=None, **params):
         """Search, and refit with the best parameters.
 
@@ -214,7 +217,7 @@ class PathSearchCV(BaseSearchCV):
             refuse_names(self.scoring, y, tasks)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
-            params = _check_method_params(X, params=params)
+            params = check_method_params(X, params=params)
             weight = None if by_request else params.pop("sample_weight", None)
             routed = self._get_routed_params_for_fit(params)
             if weight is not None:
@@ -225,7 +228,7 @@ class PathSearchCV(BaseSearchCV):
             if self.refit:
                 self._refit(X, y, routed.estimator.fit)
         self._warn_of_edge()
-        self.scorer_ = getattr(scorer, "_scorers", scorer)
+        self.scorer_ = named_scorers(scorer) or scorer
         return self
 
     def __sklearn_tags__(self):
@@ -254,7 +257,7 @@ class PathSearchCV(BaseSearchCV):
                 "sklearn.set_config(enable_metadata_routing=True) and request it with set_fit_request."
             )
         routed.estimator.fit["sample_weight"] = weight
-        if getattr(scorer, "_accept_sample_weight", lambda: False)():
+        if takes_weights(scorer):
             routed.scorer.score["sample_weight"] = weight
 
     # --- what is searched ---
@@ -362,12 +365,12 @@ class PathSearchCV(BaseSearchCV):
         if not out:
             raise ValueError("No fits were performed: cv gives no split or param_grid no candidate.")
         try:
-            _warn_or_raise_about_fit_failures(out, self.error_score)
+            warn_or_raise_about_fit_failures(out, self.error_score)
         except ValueError as report:
             words = out[0]["fit_error"].partition("\n\nTraceback")[0]
             raise ValueError(f"{words}\n{report}") from None
         if callable(self.scoring):
-            _insert_error_scores(out, self.error_score)
+            insert_error_scores(out, self.error_score)
         return out
 
     def _choose(self, run, candidates, splits, out, metric, name):

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.model_selection import BaseShuffleSplit, KFold
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _num_samples
 
 from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
+from .._sklearn import num_samples
 from .._tasks import task_labels
 
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
@@ -356,7 +356,7 @@ def _cells(splitter, X, y, groups, tasks):
             UserWarning,
             stacklevel=3,
         )
-    n_samples = _num_samples(X)
+    n_samples = num_samples(X)
     if tasks is not None and splitter.task_column is not None:
         raise ValueError(
             f"tasks= and task_column={splitter.task_column!r} both say which task a row belongs to; use one."
@@ -373,8 +373,8 @@ def _cells(splitter, X, y, groups, tasks):
         )
     labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
     names, codes = encode_tasks(labels)
-    if y is not None and _num_samples(y) != n_samples:
-        raise ValueError(f"y has {_num_samples(y)} labels but X has {n_samples} rows.")
+    if y is not None and num_samples(y) != n_samples:
+        raise ValueError(f"y has {num_samples(y)} labels but X has {n_samples} rows.")
     return names, codes, _classes(y) if splitter.stratify else np.zeros(n_samples, dtype=int)
 
 

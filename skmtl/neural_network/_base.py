@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._columns import split_task_column
 from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import missing_labels, plain_labels
+from .._sklearn import Interval, Options, StrOptions, fit_context
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..linear_model._model import LinearModel
 from ..losses import Multinomial, Poisson, RootSquaredError
@@ -184,7 +184,7 @@ class MLP(
     # --- fit ---
 
     @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
         """Fit the network.
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils._param_validation import StrOptions
 
+from .._sklearn import StrOptions
 from ..linear_model._base import LinearClassifier, LinearRegressor
 from ..linear_model._mixed import LOSSES, MixedTaskModel
 from ..losses import Loss

@@ -1,0 +1,97 @@
+"""What the package takes from the private parts of scikit-learn: all of it, and why no public name serves.
+
+`PathSearchCV` also calls methods of `GridSearchCV`, which it is, that read scorers and metadata, put results
+into a table and choose among them. The public way, a grid search over the results of the paths in the place
+of a model, gives the same and takes a fifth longer.
+"""
+
+import inspect
+import warnings
+from weakref import finalize
+
+from sklearn import base, utils
+from sklearn.model_selection import _validation
+from sklearn.utils import _param_validation, metaestimators, validation
+
+# --- constraints of parameters: checks by hand, the public way, word every error anew ---
+
+fit_context = base._fit_context
+HasMethods, Interval = _param_validation.HasMethods, _param_validation.Interval
+Options, StrOptions = _param_validation.Options, _param_validation.StrOptions
+validate_params = _param_validation.validate_params
+validate_parameter_constraints = _param_validation.validate_parameter_constraints
+
+# --- rows and columns of any container: `len`, `shape`, slices and `iloc` serve for some of them each ---
+
+num_samples = validation._num_samples
+safe_indexing = utils._safe_indexing
+safe_split = metaestimators._safe_split  # of a precomputed kernel the columns as well
+check_method_params = validation._check_method_params  # metadata that are one per row, among others
+get_feature_names = validation._get_feature_names  # `validate_data` keeps them in an estimator only
+check_response_method = validation._check_response_method  # its error names the model and the methods
+
+# --- scores: `GridSearchCV` keeps for itself what it does with fits and scores that fail ---
+
+score_fitted = _validation._score
+insert_error_scores = _validation._insert_error_scores
+warn_or_raise_about_fit_failures = _validation._warn_or_raise_about_fit_failures
+
+
+def scorer_parts(scorer):
+    """Function, sign, keyword arguments and response method of a named scorer, which shows none of them."""
+    return scorer._score_func, scorer._sign, dict(scorer._kwargs), scorer._response_method
+
+
+def named_scorers(scorer):
+    """The scorers by name where there are several, else None."""
+    return getattr(scorer, "_scorers", None)
+
+
+def takes_weights(scorer):
+    """Whether a scorer says that it takes sample weights."""
+    return getattr(scorer, "_accept_sample_weight", lambda: False)()
+
+
+class _Again:
+    """In the place of the pattern of a warnings filter: raises an error once, at a text that quotes it."""
+
+    pattern = "(?!)"  # of no text: what `Parallel` reads to give its workers the same filters
+
+    def __init__(self, words):
+        self.words = words
+
+    def match(self, text):
+        """Raise the error where the text quotes it, and leave the filters."""
+        if text.startswith("Scoring failed") and self.words in text:
+            self.leave()
+            raise ValueError(self.words)
+
+    def leave(self):
+        """Leave the filters."""
+        warnings.filters[:] = [entry for entry in warnings.filters if entry[1] is not self]
+
+
+def refuse(message):
+    """Raise a ValueError that a search does not turn into the score NaN.
+
+    With ``error_score=nan``, its default, scikit-learn catches what scoring raises, warns "Scoring failed"
+    with the traceback and goes on to pick any candidate; there is no exception that it lets through. Only
+    while it waits for that score is there a filter, for that one warning, which raises the error again.
+    """
+    frame = _scoring()
+    if frame is not None:
+        again = _Again(message)
+        warnings.filterwarnings("error", "Scoring failed", UserWarning)
+        warnings.filters[0] = (warnings.filters[0][0], again, *warnings.filters[0][2:])
+        frame.f_locals["until_then"] = stay = type("Stay", (), {})()  # as long as the frame does
+        finalize(stay, again.leave)
+    raise ValueError(message)
+
+
+def _scoring():
+    """The frame in which scikit-learn waits for a score and would go on without it, or None."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not score_fitted.__code__:
+        frame = frame.f_back
+    waits = frame is not None and frame.f_locals.get("error_score", "raise") != "raise"
+    return frame if waits else None
