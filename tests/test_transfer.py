@@ -601,7 +601,7 @@ def test_models_without_a_common_kind_of_task_refuse():
 
 
 def test_it_is_documented():
-    name = "skmtl.linear_model._transfer.TransferMixin.fit_task"
+    name = "skmtl.linear_model._add_task.TransferMixin.fit_task"
     doc = Validator(get_doc_object(Validator._load_obj(name)))
     assert doc.doc["Raises"] and doc.doc["References"] and doc.doc["Examples"]
     wanted = {"GL03", "GL07", "GL08", "SS03", "SS06", "PR01", "PR02", "PR03", "PR10", "RT01"}

@@ -22,8 +22,8 @@ from .._tasks import TaskInputMixin, all_or_nothing
 from ..metrics import score_predictions
 from ..penalties import Positive
 from ..solvers import SOLVERS
+from ._add_task import TransferMixin
 from ._fitting import Fitting
-from ._transfer import TransferMixin
 
 COMMON_PARAMETERS = """alpha : float, default=1.0
         Strength of the whole penalty.

@@ -1,5 +1,7 @@
 """A data term as a function of one factor of W."""
 
+from copy import copy
+
 import numpy as np
 
 from ._base import DataTerm
@@ -30,6 +32,10 @@ class FactorTerm(DataTerm):
     def intercept(self, V, image, start=None):
         return self.term.intercept(None, image, start)
 
+    def restored(self, V, b):
+        """Intercepts of the rows as they were given."""
+        return self.term.restored(self._full(V), b)
+
     def value(self, V, image, b):
         W = self._full(V)
         return self.term.value(W, image, b) + 0.5 * self.ridge * float(np.vdot(W, W))
@@ -45,3 +51,9 @@ class FactorTerm(DataTerm):
     def curvature(self, V, eta=None):
         W = self._full(V)
         return self._own(self.term.curvature(W, eta) + self.ridge * W)
+
+    def dual_point(self, V, image, b, free, pull):
+        """That of the data term, its gradient in the factor."""
+        found = copy(self.term.dual_point(self._full(V), image, b, free, pull))
+        found.gradient, found.shift = self._own(found.gradient), np.zeros(self.shape)
+        return found

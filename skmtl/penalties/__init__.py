@@ -1,12 +1,13 @@
 """Penalties on the coefficient matrix W: placements of vector functions, couplings, combinations.
 
-`TaskQuadratic`, `reciprocal` and `singular_values` are for solvers.
+Names that are not in `__all__` serve the solvers and models of this package.
 """
 
 from ._base import Penalty, Sum
 from ._combine import InfConv, Positive
 from ._concave import MCP, SCAD, CappedL1, SqrtL1
 from ._coupling import Coupling, Ridge, Shared
+from ._frozen import Metric, RowPenalty
 from ._learned import Clusters, Factorized
 from ._ordered import Fused, Tree
 from ._placement import Entries, Features, Spectrum, Tasks, singular_values

@@ -1,11 +1,13 @@
 """What every penalty can do, and sums of them; all but `value` and `prox` has a default that follows."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from ._frozen import Metric, Pulled, Scalars
 from ._quadratic import TaskQuadratic
 
 FACTOR, FARTHEST = 16.0, 1e150  # steps, and limit, of the search for a dual norm
@@ -26,6 +28,7 @@ class Penalty(BaseEstimator):
     one_vector = False  # finite only where all rows of W are equal
     constrains = False  # not every W is allowed, whatever the strength
     turns = False  # a rotation of the features changes nothing
+    is_open = False  # W may move somewhere at no cost that is not told
     learned = None  # "clusters" or "factors" where a structure is found along with W
 
     def value(self, W):
@@ -72,6 +75,30 @@ class Penalty(BaseEstimator):
     def conjugate(self, G):
         """sup_W <-G, W> - Omega(W) where it is finite without a dual-norm constraint, else None."""
         return None
+
+    def certified(self, shape):
+        """Whether the duality gap follows from the dual norm or the conjugate."""
+        return self.convex and (self.conjugate(np.zeros(shape)) is not None or self.is_norm(shape))
+
+    def start(self, shape):
+        """A point with a finite value."""
+        return np.zeros(shape)
+
+    def frozen(self, V):
+        """Alternative penalties of the row of one more task, what the rows of V share held fixed.
+
+        Usually one; here the penalty itself, for nothing is shared.
+        """
+        return [Scalars(0.0) if self.inert else Pulled(self)]
+
+    def frozen_parts(self, parts):
+        """Alternative lists of penalties of the row, one for each part, and None: their sum is w.
+
+        Parts beyond those of the penalty are shared by all tasks.
+        """
+        found = [part.frozen(V) for part, V in zip(self.parts(), parts, strict=False)]
+        shared = [Metric(V[:1], np.inf) for V in parts[len(found) :]]
+        return [[*own, *shared] for own in product(*found)], None
 
     def free_directions(self, n_tasks):
         """Columns N (n_tasks, k) such that adding N d' to W costs nothing, or None."""
@@ -242,3 +269,14 @@ class Sum(Penalty):
     def is_norm(self, shape):
         """A sum with a quadratic term is not a norm."""
         return False
+
+    def frozen(self, V):
+        """Those of the term that is not smooth, pulled to where the quadratic terms pull."""
+        rough, smooth = self.split()
+        first = [None] if rough is None or rough.inert else rough.frozen(V)
+        found = []
+        for own, *pulls in product(first, *(term.pulls(V) for term in smooth)):
+            strength = sum(s for s, _ in pulls)
+            anchor = sum(s * a for s, a in pulls) / strength if strength else V.mean(axis=0)
+            found.append(Metric(anchor, strength) if own is None else own.pulled(strength, anchor))
+        return found

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ._base import Penalty, surrogates
+from ._base import Sum as Sum  # where files of version 0.1.0 look for it
+from ._frozen import Pulled
 
 
 @dataclass(eq=False, repr=False)
@@ -144,6 +146,14 @@ class Positive(Penalty):
     def conjugate(self, G):
         """The conjugate of the penalty at the negative gradients."""
         return self._inner().conjugate(np.minimum(G, 0.0))
+
+    def frozen(self, V):
+        """That of the penalty, over w >= 0."""
+        (own,) = self._inner().frozen(V)
+        if own.positive is None:
+            return [Pulled(self)]
+        own.positive = True
+        return [own]
 
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""

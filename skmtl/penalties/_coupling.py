@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from ._base import Penalty
+from ._frozen import Metric
 from ._quadratic import TaskQuadratic
 
 
@@ -27,6 +28,26 @@ class SmoothPenalty(Penalty):
     def prox(self, W, step):
         """(I + step Q)^-1 W."""
         return self.quadratic(len(W)).prox(W, step)
+
+    def pulls(self, V):
+        """Alternative (strength, anchor) of strength/2 ||w - anchor||^2 for the row of one more task.
+
+        It joins the others as they are joined on average: a matrix M gives trace(M) / T and, as far
+        as its rows add up to zero, the mean of the tasks.
+        """
+        quadratic, mean = self.quadratic(len(V)), V.mean(axis=0)
+        if quadratic.matrix is None and quadratic.deviations == quadratic.mean:
+            return [(quadratic.mean, np.zeros_like(mean))]
+        strength = towards = quadratic.deviations
+        if quadratic.matrix is not None:
+            trace = quadratic.matrix.diagonal().sum()
+            strength += trace / len(V)
+            towards += (trace - quadratic.matrix.sum()) / len(V)
+        return [(strength, mean * (towards / strength) if strength else mean)]
+
+    def frozen(self, V):
+        """Quadratic forms about where the row is pulled."""
+        return [Metric(anchor, strength) for strength, anchor in self.pulls(V)]
 
 
 @dataclass(eq=False, repr=False)
@@ -179,6 +200,10 @@ class Shared(Penalty):
     def is_norm(self, shape):
         """Not a norm: its certificate comes from `conjugate`."""
         return False
+
+    def frozen(self, V):
+        """The vector."""
+        return [Metric(V[:1], np.inf)]
 
     def conjugate(self, G):
         """||sum_t g_t||^2 / (2 alpha T); with alpha = 0 the sum must vanish (see `free_directions`)."""

@@ -1,52 +1,46 @@
-"""What a penalty says about one more task when everything that the fitted tasks share is held fixed.
+"""Penalties of the row w (1, n_coefficients) of one more task, with what the others share held fixed.
 
 Many penalties are the least value of a quadratic form over variables that the tasks have in common:
 ``||v||_2 = min_d (||v||^2 / d + d) / 2`` with one d per feature, the trace norm with one matrix in
-place of d. Held at their fitted values they leave a quadratic penalty for the new task. V holds the
-coefficients of the fitted tasks in what follows, w (1, n_coefficients) those of the new one.
+place of d. Held at their fitted values they leave a quadratic penalty for the new task.
 """
-
-from functools import singledispatch
-from itertools import product
 
 import numpy as np
 
-from ._base import Penalty, Sum
-from ._combine import Positive
-from ._coupling import Shared, SmoothPenalty
-from ._learned import Clusters
-from ._ordered import Fused
-from ._placement import Entries, Features, Spectrum
-from ._vector import L1, Box, SparseL2, SquaredL1, _over
 
-
-class FrozenPenalty(Penalty):
-    """A penalty of one row w that knows its conjugate, so that the duality gap follows.
+class RowPenalty:
+    """A penalty of one row that knows its conjugate, so that the duality gap follows.
 
     ``conjugate(G)`` is ``sup_w <-G, w> - Omega(w)``, finite where ``dual_norm(G) <= 1``.
     """
 
-    certified = True  # the conjugate is known
+    convex = True
     is_open = False  # w may move somewhere at no cost: the conjugate is infinite nearly everywhere
+    kernel = None  # no compiled prox
+    positive = None  # whether w >= 0; None where that cannot be asked for
 
     def start(self, shape):
         """A point with a finite value."""
         return np.zeros(shape)
 
+    def certified(self, shape):
+        """Whether the conjugate is known."""
+        return True
+
     def dual_norm(self, G):
         """Least c such that the conjugate is finite at G / c."""
         return 0.0
 
-    def is_norm(self, shape):
-        """Not a norm: the certificate comes from `conjugate` and `dual_norm` together."""
-        return False
+    def pulled(self, strength, anchor):
+        """The penalty plus strength/2 ||w - anchor||^2."""
+        return Pulled(self, strength, anchor) if strength else self
 
     def _gain(self, G, w):
         """<-G, w> - Omega(w)."""
         return -float(np.vdot(G, w)) - self.value(w)
 
 
-class Metric(FrozenPenalty):
+class Metric(RowPenalty):
     """Quadratic form about a centre, ``1/2 sum_i h_i <a_i, w - center>^2``, fixed where h is infinite.
 
     The directions a_i are the entries of w, or the orthonormal rows of `basis`; then the rest of the
@@ -84,14 +78,10 @@ class Metric(FrozenPenalty):
             total += 0.5 * float((np.where(fixed, 0.0, h) * x**2).sum())
         return total
 
-    def _divided(self, V, divisor):
-        """The coordinates of V divided by a function of the curvature, as a row again."""
-        pieces = [x / divisor(h) for x, h in self._split(V)]
-        return pieces[0] if self.basis is None else pieces[0] @ self.basis + pieces[1]
-
     def prox(self, w, step):
         """The centre plus w - center, each coordinate divided by 1 + step h."""
-        return self.center + self._divided(w - self.center, lambda h: 1.0 + step * h)
+        first, *rest = (x / (1.0 + step * h) for x, h in self._split(w - self.center))
+        return self.center + (first @ self.basis + rest[0] if rest else first)
 
     def conjugate(self, G):
         """-<G, center> + 1/2 sum_i <a_i, G>^2 / h_i; directions without curvature are left out."""
@@ -99,7 +89,7 @@ class Metric(FrozenPenalty):
         return own - float(np.vdot(G, np.broadcast_to(self.center, G.shape)))
 
 
-class Scalars(FrozenPenalty):
+class Scalars(RowPenalty):
     """``sum_j h_j/2 w_j^2 + l1_j |w_j| + jump |w_j - last_j|``, over w >= 0 if `positive`.
 
     An infinite h_j leaves w_j = 0.
@@ -158,7 +148,7 @@ class Scalars(FrozenPenalty):
         return self._gain(G, np.where(bent, best, np.where(stays, last, 0.0)))
 
 
-class Pulled(FrozenPenalty):
+class Pulled(RowPenalty):
     """Any penalty of the row plus ``strength/2 ||w - anchor||^2``."""
 
     def __init__(self, penalty, strength=0.0, anchor=0.0):
@@ -172,23 +162,19 @@ class Pulled(FrozenPenalty):
     @property
     def is_open(self):
         """Whether the penalty is, and nothing is added to it."""
-        return self.strength == 0 and getattr(self.penalty, "is_open", False)
+        return self.strength == 0 and self.penalty.is_open
 
-    @property
-    def certified(self):
+    def certified(self, shape):
         """Whether the conjugate is known."""
-        if self.strength > 0 or not self.penalty.convex:
-            return self.penalty.convex
-        if isinstance(self.penalty, FrozenPenalty):
-            return self.penalty.certified
-        one = np.zeros((1, 2))
-        if getattr(getattr(self.penalty, "function", None), "free_constants", False):
-            return False
-        return self.penalty.conjugate(one) is not None or self.penalty.is_norm(one.shape)
+        return self.convex and (self.strength > 0 or self.penalty.certified(shape))
 
     def start(self, shape):
         """The start of the penalty."""
-        return self.penalty.start(shape) if isinstance(self.penalty, FrozenPenalty) else np.zeros(shape)
+        return self.penalty.start(shape)
+
+    def pulled(self, strength, anchor):
+        """The penalty alone with another pull."""
+        return Pulled(self.penalty, strength, anchor)
 
     def surrogate(self):
         """The same with a convex penalty, None if there is none."""
@@ -216,143 +202,3 @@ class Pulled(FrozenPenalty):
             w = self.penalty.prox(self.anchor - G / self.strength, 1.0 / self.strength)
             return self._gain(G, w)
         return self.penalty.conjugate(G) or 0.0
-
-
-# --- from the penalty of all tasks to that of one more --------------------------------------
-
-
-def frozen_parts(penalty, parts):
-    """Alternative lists of penalties, one for each part of the new row, given the parts of the others."""
-    return [list(found) for found in product(*map(frozen, penalty.parts(), parts))]
-
-
-@singledispatch
-def frozen(penalty, V):
-    """Alternative penalties of one more row, usually one: here the penalty itself, nothing is shared."""
-    if getattr(penalty, "alpha", None) == 0:
-        return [Scalars(0.0, positive=isinstance(penalty, Positive))]
-    return [Pulled(penalty)]
-
-
-@frozen.register
-def _(penalty: Shared, V):
-    return [Metric(V[:1], np.inf)]
-
-
-@frozen.register
-def _(penalty: SmoothPenalty, V):
-    return [Metric(anchor, strength) for strength, anchor in _pulls(penalty, V)]
-
-
-@frozen.register
-def _(penalty: Sum, V):
-    rough, smooth = penalty.split()
-    without = rough is None or getattr(rough, "alpha", None) == 0
-    positive = isinstance(rough, Positive)
-    first = [Scalars(0.0, positive=True) if positive else None] if without else frozen(rough, V)
-    found = []
-    for own, *pulls in product(first, *(_pulls(term, V) for term in smooth)):
-        strength = sum(s for s, _ in pulls)
-        anchor = sum(s * a for s, a in pulls) / strength if strength else V.mean(axis=0)
-        inner = own.penalty if isinstance(own, Pulled) else own
-        found.append(Metric(anchor, strength) if own is None else Pulled(inner, strength, anchor))
-    return found
-
-
-@frozen.register
-def _(penalty: Positive, V):
-    if isinstance(penalty.penalty, Features):
-        (own,) = frozen(penalty.penalty, V)
-        if isinstance(own, Scalars):
-            own.positive = True
-            return [own]
-        return [Pulled(Positive(own.penalty))]
-    return frozen.dispatch(object)(penalty, V)
-
-
-def _pulls(penalty, V):
-    """Alternative (strength, anchor) of strength/2 ||w - anchor||^2 that stand for a quadratic penalty.
-
-    A task joins the others as they are joined on average: a matrix M gives trace(M) / T and, as far
-    as its rows add up to zero, the mean of the tasks.
-    """
-    if isinstance(penalty, Clusters):
-        labels = penalty.assigned(V, 0) if penalty.labels is None else np.asarray(penalty.labels)
-        return [(penalty.alpha, V[labels == c].mean(axis=0)) for c in np.unique(labels)]
-    quadratic, mean = penalty.quadratic(len(V)), V.mean(axis=0)
-    if quadratic.matrix is None and quadratic.deviations == quadratic.mean:
-        return [(quadratic.mean, np.zeros_like(mean))]
-    strength = towards = quadratic.deviations
-    if quadratic.matrix is not None:
-        trace = quadratic.matrix.diagonal().sum()
-        strength += trace / len(V)
-        towards += (trace - quadratic.matrix.sum()) / len(V)
-    return [(strength, mean * (towards / strength) if strength else mean)]
-
-
-@frozen.register
-def _(penalty: Features, V):
-    function, vectors = penalty.function, penalty._vectors(V)
-    if penalty.alpha == 0:
-        return [Scalars(0.0)]
-    if isinstance(function, L1):
-        return [Pulled(Entries(function))]
-    curvature, l1, jump, last = _of_feature(function, vectors)
-    shape = (1, V.shape[1])  # classes in turn
-
-    def tiled(numbers):
-        return np.tile(numbers, V.shape[1] // len(vectors)).reshape(shape)
-
-    return [Scalars(tiled(curvature), tiled(l1), jump, tiled(last))]
-
-
-def _of_feature(function, vectors):
-    """Curvature, L1 strength, jump strength and last value of every feature, as `Scalars` has them."""
-    alpha, size = function.alpha, np.linalg.norm(vectors, axis=1)
-    none = np.zeros(len(vectors))
-    used = size > 0
-    per_size = np.where(used, 1.0 / np.where(used, size, 1.0), np.inf)
-    if isinstance(function, Fused):
-        variation, rho, group = function._ratios()
-        last = vectors[:, function._positions(vectors.shape[1])][:, -1]
-        return (alpha * group * per_size if group else none), none + alpha * rho, alpha * variation, last
-    if isinstance(function, SparseL2):
-        rho = function._ratio()
-        return (alpha * (1 - rho) * per_size if rho < 1 else none), none + alpha * rho, 0.0, none
-    if isinstance(function, SquaredL1):  # its increase, exactly: features that others use cost more
-        return none + alpha, alpha * np.abs(vectors).sum(axis=1), 0.0, none
-    if isinstance(function, Box):
-        shares, unused = 2 * function.value(vectors), float(_over(np.array(alpha), function.low))
-    else:
-        shares, unused = function.value(vectors), np.inf
-    # the h for which h/2 ||v||^2 is half of a norm, all of a square: alpha / ||v||_2 for the L2 norm
-    return np.where(used, shares * np.where(used, per_size, 0.0) ** 2, unused), none, 0.0, none
-
-
-@frozen.register
-def _(penalty: Spectrum, V):
-    function, mean = penalty.function, V.mean(axis=0) if penalty.centered else np.zeros(V.shape[1])
-    if penalty.alpha == 0:
-        return [Scalars(0.0)]
-    _, s, Vt = np.linalg.svd(V - mean, full_matrices=False)
-    used = np.flatnonzero(s > max(V.shape) * np.finfo(float).eps * s.max(initial=0.0))
-    values = penalty._padded(s, len(V))
-    used = used[used < values.shape[1]]
-    unused = _over(np.array(penalty.alpha), function.low) if isinstance(function, Box) else np.inf
-    curvature = _slopes(function, values)[used] / s[used]
-    return [Metric(mean, curvature, Vt[used], float(unused))]
-
-
-def _slopes(function, values):
-    """Derivatives of a symmetric function at the singular values (1, n), shape (n,)."""
-    s = values[0]
-    if isinstance(function, L1):
-        return np.full(len(s), function.alpha)
-    if isinstance(function, SquaredL1):
-        return np.full(len(s), function.alpha * s.sum())
-    if isinstance(function, Box):
-        theta = function.theta(values)[0]
-        return function.alpha * s / np.where(theta > 0, theta, 1.0)
-    step = 1e-6 * s.max(initial=0.0) * np.eye(len(s))
-    change = function.value(s + step) - function.value(np.abs(s - step))
-    return np.maximum(change / (2 * step.max(initial=1e-300)), 0.0)

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from ._base import Penalty
 from ._coupling import SmoothPenalty
+from ._frozen import Metric, Scalars
 from ._quadratic import TaskQuadratic
 
 
@@ -91,6 +92,11 @@ class Clusters(SmoothPenalty):
         """The convex penalty for known clusters."""
         return replace(self, labels=labels)
 
+    def pulls(self, V):
+        """To the centre of any of the clusters."""
+        labels = self.assigned(V, 0) if self.labels is None else np.asarray(self.labels)
+        return [(self.alpha, V[labels == c].mean(axis=0)) for c in np.unique(labels)]
+
     def assigned(self, W, seed):
         """Clusters of the rows of W by k-means, shape (n_tasks,)."""
         n_clusters = min(self.n_clusters, len(W))
@@ -158,6 +164,14 @@ class Factorized(Penalty):
     def part_shapes(self, shape):
         """Shapes of S and L."""
         return [(shape[0], self.n_components), (self.n_components, shape[1])]
+
+    def frozen_parts(self, parts):
+        """Penalties of a code of the row, with a one for each shared part, and the rows that w is made of."""
+        _, L, *shared = parts
+        rows = np.vstack([L, *(V[:1] for V in shared)])
+        held = np.arange(len(rows)) >= len(L)
+        codes = Scalars(np.where(held, np.inf, 0.0), np.where(held, 0.0, self.alpha * self.sparsity))
+        return [[codes, Metric(held.astype(float), np.inf)]], rows
 
     def value_of(self, S, L):
         """The penalty of given factors."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._vector import VectorFunction, _over, _shrunk, _soft, least_strength
+from ._vector import VectorFunction, _inverse, _over, _shrunk, _soft, least_strength
 
 
 @dataclass(eq=False, repr=False)
@@ -118,6 +118,13 @@ class Fused(VectorFunction):
             )
         V = V - V.mean(axis=1, keepdims=True)
         return _over(np.abs(np.cumsum(V, axis=1)[:, :-1]).max(axis=1, initial=0.0), self.alpha)
+
+    def frozen(self, V):
+        """An entry after the last one, with a quadratic form for the L2 norm."""
+        variation, rho, group = self._ratios()
+        h = self.alpha * group * _inverse(np.linalg.norm(V, axis=1), np.inf) if group else 0.0
+        last = V[:, self._positions(V.shape[1])][:, -1]
+        return h, self.alpha * rho, self.alpha * variation, last
 
     def _positive_dual_norm(self, V):
         variation, rho, group = self._ratios()

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ._base import Penalty
+from ._frozen import Metric, Scalars
 from ._vector import L1, VectorFunction, _over, least_strength
 
 SMALL = 25  # rows below which a singular value decomposition is faster than an eigenvalue problem
@@ -68,6 +69,8 @@ class Placement(Penalty):
 
     def is_norm(self, shape):
         """Whether the duality gap follows from the dual norm."""
+        if self.function.free_constants and self.free_directions(shape[0]) is None:
+            return False
         return self.convex and (self.function.norm or super().is_norm(shape))
 
     def conjugate(self, G):
@@ -152,6 +155,14 @@ class Features(Placement):
     def free_directions(self, n_tasks):
         """The mean of the tasks, where constant vectors cost nothing."""
         return np.full((n_tasks, 1), n_tasks**-0.5) if self.function.free_constants else None
+
+    def frozen(self, V):
+        """The function's idea of one more entry of each vector; classes in turn."""
+        if self.inert:
+            return super().frozen(V)
+        vectors = self._vectors(V)
+        found = (np.broadcast_to(x, len(vectors)) for x in self.function.frozen(vectors))
+        return [Scalars(*(np.tile(x, V.shape[1] // len(vectors))[None] for x in found))]
 
     def _vectors(self, W):
         return W.reshape(len(W) * self._n_classes, -1).T
@@ -298,6 +309,18 @@ class Spectrum(Placement):
         total = G.sum(axis=0)
         strength = self.alpha * self.mean_ratio * len(G)
         return found + float(_over(0.5 * (total @ total), strength))
+
+    def frozen(self, V):
+        """A quadratic form in the directions of the rows, by the slopes of f at their singular values."""
+        if self.inert:
+            return super().frozen(V)
+        mean = V.mean(axis=0) if self.centered else np.zeros(V.shape[1])
+        _, s, Vt = np.linalg.svd(V - mean, full_matrices=False)
+        values = self._padded(s, len(V))[0]
+        used = np.flatnonzero(s > max(V.shape) * np.finfo(float).eps * s.max(initial=0.0))
+        used = used[used < len(values)]
+        curvature = self.function.slopes(values)[used] / s[used]
+        return [Metric(mean, curvature, Vt[used], self.function.at_zero())]
 
     def free_directions(self, n_tasks):
         """The mean of the tasks, where it is neither penalised by f nor by a ridge."""

@@ -16,6 +16,7 @@ class VectorFunction(BaseEstimator):
 
     norm = False  # a norm, or a seminorm with `free_constants`, and known to be one
     kernel = None  # strengths (l1, l2, linf) of the compiled prox of one vector
+    degree = 1  # f(c v) = c^degree f(v) for c > 0, of convex functions
     convex = True
     ordered = False  # the position of an entry in the vector matters
     free_constants = False  # f(v + c) = f(v) for a constant c
@@ -36,6 +37,26 @@ class VectorFunction(BaseEstimator):
     def conjugate(self, V):
         """sup_u <v, u> - f(u) of each row where it is finite for all v, else None."""
         return None
+
+    def at_zero(self):
+        """The h for which h/2 v^2 is about f of a vector of one small entry: infinite if f has a kink."""
+        return np.inf
+
+    def slopes(self, v):
+        """Derivatives of f in the entries of one vector (length,), which are not negative."""
+        step = 1e-6 * v.max(initial=0.0) * np.eye(len(v))
+        change = self.value(v + step) - self.value(np.abs(v - step))
+        return np.maximum(change / (2 * step.max(initial=1e-300)), 0.0)
+
+    def frozen(self, V):
+        """h, l1, jump, last: one more entry x of v costs ``h/2 x^2 + l1 |x| + jump |x - last|``.
+
+        By default the quadratic form h/2 ||v||^2 behind f, half of a norm and all of a squared one:
+        alpha / ||v||_2 for the L2 norm. Each (n_vectors,) or a number.
+        """
+        size = np.linalg.norm(V, axis=1)
+        shares = self.degree * self.value(V) * _inverse(size) ** 2
+        return np.where(size > 0, shares, self.at_zero()), 0.0, 0.0, 0.0
 
     def surrogate(self):
         """A convex function whose solution is a start for this one if it is not convex, else None."""
@@ -81,6 +102,14 @@ class L1(VectorFunction):
     def dual_norm(self, V):
         """Largest absolute value over alpha, of each row."""
         return _over(np.abs(V).max(axis=1, initial=0.0), self.alpha)
+
+    def slopes(self, v):
+        """alpha in every entry."""
+        return np.full(len(v), float(self.alpha))
+
+    def frozen(self, V):
+        """Nothing is shared."""
+        return 0.0, self.alpha, 0.0, 0.0
 
 
 @dataclass(eq=False, repr=False)
@@ -215,6 +244,12 @@ class SparseL2(VectorFunction):
         top = np.where(top > 0, top, 1.0)
         return _over(top * _sparse_root(size / top[:, None], rho), self.alpha)
 
+    def frozen(self, V):
+        """The L1 norm as it is, for the other one a quadratic form."""
+        rho = self._ratio()
+        h = self.alpha * (1 - rho) * _inverse(np.linalg.norm(V, axis=1), np.inf) if rho < 1 else 0.0
+        return h, self.alpha * rho, 0.0, 0.0
+
 
 def _sparse_root(x, rho):
     """Root c of ||soft(x, c rho)||_2 = c (1 - rho) for rows x in falling order that start with 1 (or 0)."""
@@ -256,6 +291,7 @@ class SquaredL1(VectorFunction):
 
     alpha: float = 1.0
 
+    degree = 2
     allows_positive = True
 
     def value(self, V):
@@ -271,6 +307,14 @@ class SquaredL1(VectorFunction):
     def conjugate(self, V):
         """max_i v_i^2 / (2 alpha) of each row."""
         return _over(0.5 * np.abs(V).max(axis=1, initial=0.0) ** 2, self.alpha)
+
+    def slopes(self, v):
+        """alpha times the sum in every entry."""
+        return np.full(len(v), self.alpha * v.sum())
+
+    def frozen(self, V):
+        """The increase of f, exactly: vectors with large entries cost more."""
+        return self.alpha, self.alpha * np.abs(V).sum(axis=1), 0.0, 0.0
 
 
 @dataclass(eq=False, repr=False)
@@ -309,6 +353,7 @@ class Box(VectorFunction):
     high: float = 1.1
     budget: float = 1.5
 
+    degree = 2
     allows_positive = True
 
     def _limits(self, length):
@@ -349,6 +394,15 @@ class Box(VectorFunction):
         theta = low + np.clip(spare - (high - low) * np.arange(length), 0.0, high - low)
         return _over(0.5 * (theta * _falling(V) ** 2).sum(axis=1), self.alpha)
 
+    def at_zero(self):
+        """alpha / low."""
+        return float(_over(np.array(self.alpha), self.low))
+
+    def slopes(self, v):
+        """alpha v / theta."""
+        theta = self.theta(v[None])[0]
+        return self.alpha * v / np.where(theta > 0, theta, 1.0)
+
 
 def _box_weights(V, c, low, high, budget):
     """theta_i = clip(m |v_i| - c, low, high) of each row, m >= 0 such that they sum to the budget.
@@ -383,6 +437,11 @@ def _box_weights(V, c, low, high, budget):
         slope = (x * free).sum(axis=1, keepdims=True)
         q = (budget - fixed + c * (d * free).sum(axis=1, keepdims=True)) / slope
         return weights(np.where(slope > 0, np.clip(q, start, end), start))
+
+
+def _inverse(size, of_zero=0.0):
+    """1 / size, and something else for zero."""
+    return np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), of_zero)
 
 
 def _falling(V):

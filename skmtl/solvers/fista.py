@@ -74,7 +74,7 @@ def _prox_step(problem, Y, Wy, image_y, b, G, step):
     gradients = problem.smooth_gradients(Y, Wy, G)
     while True:
         new = [part.prox(V - step * g, step) for part, V, g in zip(problem.parts, Y, gradients, strict=True)]
-        W = sum(new[1:], start=new[0])
+        W = problem.total(new)
         image = problem.term.image(W)
         moves = [x - y for x, y in zip(new, Y, strict=True)]
         length = float(sum(np.vdot(m, m) for m in moves))

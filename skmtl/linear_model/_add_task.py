@@ -1,0 +1,368 @@
+"""One more task for a fitted model, with what the tasks share held fixed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from .._columns import split_task_column
+from .._data import make_task_data
+from .._inputs import check_sample_weight
+from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
+from .._tasks import all_or_nothing
+from ..objective import FactorTerm, Problem, duality_gap, make_term
+from ..penalties import Metric, RowPenalty, TaskQuadratic
+from ..solvers import run
+
+
+class TransferMixin:
+    """`fit_task` of linear models."""
+
+    @all_or_nothing
+    def fit_task(self, X_new, y_new, task="new", *, sample_weight=None):
+        """Add one task to the fitted model, with what its tasks share held fixed.
+
+        For a task with a few rows that appears after the fit. The coefficients of the other tasks do
+        not change.
+
+        Parameters
+        ----------
+        X_new : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features of the new task, the columns of X in `fit`; its task column, if `task_column` is
+            set, holds nothing but `task`.
+        y_new : array-like of shape (n_samples,)
+            Targets, without missing ones; for a classifier classes seen in `fit`.
+        task : hashable, default="new"
+            Label of the task, of the type of those in `tasks_`.
+        sample_weight : array-like of shape (n_samples,), optional
+            Nonnegative weights; a row of weight zero does not exist.
+
+        Returns
+        -------
+        self
+            With one more entry in `tasks_` (sorted as before; after the others where the columns of y
+            were not sorted), `n_tasks_`, `coef_`, `deviation_coef_`, `intercept_` and `added_tasks_`.
+            All other attributes, `mean_coef_` and `mean_intercept_` among them, describe the tasks of
+            `fit`: they are what is held fixed, also by further calls.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fitted, was fitted without tasks or has losses or classes that differ
+            between tasks; if `task` is known or cannot be sorted with the others; if the columns of
+            `X_new` differ from those in fit; if `y_new` holds NaN or an unknown class.
+
+        Notes
+        -----
+        Most penalties are the least value of a quadratic form in W over something that all tasks share:
+        ``alpha sum_j ||W_j||_2 = min_d alpha/2 sum_j (||W_j||^2 / d_j + d_j)`` for groups of features,
+        ``alpha ||W||_* = min_D alpha/2 (tr(W D^-1 W') + tr D)`` for the trace norm, where D is
+        positive definite (Argyriou, Evgeniou & Pontil). With the fitted d or D the new task minimises
+
+        .. math::
+
+            \\sum_i s_i \\, \\mathrm{loss}(y_i, x_i \\cdot w + b) + \\Omega_{new}(w)
+            + \\frac{ridge}{2} \\| w \\|^2 + \\frac{\\alpha_{intercept}}{2} (b - \\bar b)^2
+
+        with s_i the sample weights divided by their sum, bbar the `mean_intercept_` (one for each class;
+        b is free where `intercept_alpha` is 0) and Omega_new
+
+        * ``alpha/2 sum_j w_j^2 / d_j`` for group-sparse models, d_j = ||W_j||_2: features out of use stay
+          so. Another norm f has d_j = ||W_j||_2^2 / f(W_j) and an L1 term stays as it is; "exclusive" has
+          ``alpha sum_j (||W_j||_1 |w_j| + w_j^2 / 2)``, by which the penalty grows;
+        * ``alpha/2 w D^-1 w'`` for models of the singular values, D with the right singular vectors of W
+          and d_i = sigma_i (trace norm), sigma_i / sum sigma (task relationship), the optimal theta_i
+          (subspace, clusters: about the mean of the tasks);
+        * ``alpha/2 ||w - mean(w)||^2`` for mean regularisation, and for a graph with its mean degree in
+          place of 1: it says nothing of a new task, which hangs on all alike;
+        * ``alpha sum_j |w_j - w_jT|`` for ordered tasks, after the last one T, with the other norms;
+        * ``alpha/2 ||w - w_c||^2`` for k-means clusters, the centre c with the lowest objective;
+        * ``alpha rho ||s||_1`` for w = s L with a latent basis;
+        * the penalty itself where it shares nothing between tasks, and the penalties of all parts for a
+          decomposition; with `mean_alpha` they are about ``w - mean_coef_``.
+
+        The emphasis `task_weight` of the new task is 1. `added_tasks_` holds the duality gap, NaN
+        where there is no certificate. Where `y_new` lacks a class, its intercept is bounded by
+        ``intercept_alpha > 0`` only.
+
+        References
+        ----------
+        Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
+        https://doi.org/10.1007/s10994-007-5040-8
+
+        Examples
+        --------
+        >>> from skmtl import TraceNormRegressor
+        >>> from skmtl.datasets import make_multitask_regression
+        >>> data = make_multitask_regression(n_tasks=9, structure="low_rank", random_state=0)
+        >>> new = data.tasks == 8
+        >>> model = TraceNormRegressor(alpha=0.5).fit(data.X[~new], data.y[~new], tasks=data.tasks[~new])
+        >>> model.fit_task(data.X[new][:6], data.y[new][:6], task=8).coef_.shape
+        (9, 20)
+        """
+        check_is_fitted(self)
+        _refuse(self)
+        tasks, position = insert_label(self.tasks_, task)
+        rows = _read_rows(self, X_new, y_new, task, sample_weight)
+        if not self.added_tasks_:
+            self._frozen_ = _frozen(self)
+        W, b, gap = _fit_row(self, *rows)
+        W = W.reshape(self.coef_.shape[1:])
+        self.coef_ = np.insert(self.coef_, position, W, axis=0)
+        self.deviation_coef_ = np.insert(self.deviation_coef_, position, W - self.mean_coef_, axis=0)
+        b = np.reshape(b, self.intercept_.shape[1:])
+        self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
+        self.tasks_, self.n_tasks_ = tasks, len(tasks)
+        self.added_tasks_ = {**self.added_tasks_, task: gap}
+        return self
+
+
+def _refuse(model):
+    """ValueError where a new task has no meaning."""
+    name = type(model).__name__
+    if not model._predicts_by_task:
+        raise ValueError(f"{name} reads its tasks from X and cannot add one by name.")
+    if model._layout_ == "single":
+        raise ValueError(
+            f"this {name} was fitted on a single task without a label (1-D y and neither tasks= nor "
+            "task_column=); there is nothing that a new task could share."
+        )
+    if isinstance(model._loss(), list):
+        raise ValueError(
+            f"the tasks of this {name} have losses or classes of their own, and those of a new task "
+            "are not known; fit_task needs the same for all tasks."
+        )
+
+
+# --- data ---
+
+
+def insert_label(tasks, task):
+    """The labels with one more, sorted if they were, and its position."""
+    refused = ValueError(
+        f"task={task!r} cannot be sorted with the tasks of fit, which look like {tasks[:3].tolist()}; "
+        "give a label of their type."
+    )
+    new = object_array([task])
+    check_tasks(new, 1, "task")
+    if tasks.dtype != object:
+        try:
+            new = np.asarray([task], dtype=tasks.dtype) if tasks.dtype.kind in "mM" else plain_array([task])
+        except (TypeError, ValueError):
+            raise refused from None
+    if new.ndim != 1 or not of_one_kind(new, tasks):
+        raise refused
+    try:
+        if find_tasks(new, tasks)[0] >= 0:
+            raise ValueError(f"task={task!r} is known: it is one of the {len(tasks)} tasks of the model.")
+        joined = np.concatenate([tasks, new])
+        ranks = encode_tasks(joined)[1]
+    except TypeError:
+        raise refused from None
+    is_sorted = (np.diff(ranks[:-1]) > 0).all()
+    position = int(ranks[-1]) if is_sorted else len(tasks)
+    return np.concatenate([joined[:position], joined[-1:], joined[position:-1]]), position
+
+
+def _read_rows(model, X, y, task, sample_weight):
+    """X, targets as numbers and weights of the new task."""
+    model._check_columns(X, reset=False)
+    if model.task_column is not None:
+        X, labels = split_task_column(X, model.task_column)
+        labels = check_tasks(labels, len(labels), "the task column of X_new")
+        own = find_tasks(labels, object_array([task])) == 0
+        if not own.all():
+            other = encode_tasks(labels[~own])[0].tolist()
+            raise ValueError(
+                f"the task column of X_new must hold task={task!r} only; it also holds {other[:5]}."
+            )
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise ValueError(f"y_new must hold one task, shape (n_samples,); got shape {np.shape(y)}.")
+    y = model._check_target(y, has_rows_of_tasks=True)
+    check_consistent_length(X, y)
+    weight = check_sample_weight(sample_weight, y.shape)
+    if isinstance(model, ClassifierMixin):
+        y = _class_codes(y, np.ones(len(y), bool) if weight is None else weight > 0, model.classes_)
+    else:
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
+        model._loss().check(y)
+    return model._check_features(X, dtype="numeric"), y, weight
+
+
+def _class_codes(y, used, classes):
+    """Positions of the targets in `classes`; 0 for rows that are not used."""
+    position = {label: k for k, label in enumerate(classes.tolist())}
+    codes = np.array([position.get(label, -1) for label in y.tolist()])
+    unknown = used & (codes < 0)
+    if unknown.any():
+        raise ValueError(
+            f"y_new holds classes not seen in fit: {sorted(set(map(str, y[unknown])))[:5]}; "
+            f"the classes are {classes.tolist()[:10]}."
+        )
+    return np.where(used, codes, 0).astype(np.float64)
+
+
+# --- model ---
+
+
+def _frozen(model):
+    """Alternative lists of penalties of a new row, and the rows that its coefficients are made of or None."""
+    penalty = model._omega()
+    if penalty.learned == "clusters" and hasattr(model, "labels_"):
+        penalty = penalty.given(model.labels_)
+    return penalty.for_classes(model._n_outputs).frozen_parts(model._parts_)
+
+
+def _fit_row(model, X, y, weight):
+    """Coefficients, intercepts and gap of the new task: the best of the alternatives."""
+    own, problems = _problems(model, X, y, weight)
+    results = [run(one, "fista", None, model.max_iter, model.tol, verbose=model.verbose) for one in problems]
+    best = min(range(len(results)), key=lambda k: results[k].objective)
+    w, result = problems[best].row(results[best].coef), results[best]
+    return w[:, own], result.intercept if own.all() else w[:, ~own], float(result.gap)
+
+
+def _problems(model, X, y, weight):
+    """Which entries of the new row w are coefficients, and its problems.
+
+    Intercepts that are pulled to their mean are coefficients as well, of a column of ones.
+    """
+    (alternatives, rows), loss, K = model._frozen_, model._loss(), model._n_outputs
+    term = plain = make_term(make_task_data(X, y, sample_weight=weight), loss, model.fit_intercept)
+    own, pull = np.ones(K * X.shape[1], dtype=bool), []
+    if model.fit_intercept and model.intercept_alpha > 0:
+        ones = np.ones((X.shape[0], 1))
+        X = sparse.hstack([X, ones], format="csr") if sparse.issparse(X) else np.hstack([X, ones])
+        term = make_term(make_task_data(X, y, sample_weight=weight), loss, False)
+        own = np.tile(np.arange(X.shape[1]) < X.shape[1] - 1, K)
+        pull = [Metric(np.reshape(model.mean_intercept_, (1, K)), model.intercept_alpha)]
+    at, rest, right = np.flatnonzero(own), np.flatnonzero(~own), None
+    if rows is not None:
+        right = np.zeros((len(rows) + len(rest), len(own)))
+        right[: len(rows), own], right[len(rows) :, ~own] = rows, np.eye(len(rest))
+        at, rest = np.arange(len(rows)), np.arange(len(rows), len(right))
+    problems = []
+    for penalties in alternatives:
+        parts = [*(RowPart(one, at) for one in penalties), *(RowPart(one, rest) for one in pull)]
+        problems.append(RowProblem(term, parts, model.ridge * own, right).measured(plain, own))
+    return own, problems
+
+
+@dataclass(eq=False)
+class RowPart:
+    """A summand of the row, or of its code, at some places."""
+
+    rough: RowPenalty
+    at: np.ndarray
+
+    quadratic = TaskQuadratic(1)
+
+    @property
+    def shape(self):
+        return 1, len(self.at)
+
+    def prox(self, V, step):
+        return self.rough.prox(V, step)
+
+
+class RowProblem(Problem):
+    """Data term of one task + frozen penalties of the parts of its row + ridges/2 . w^2.
+
+    w is the total of the parts, or what `right` makes of it.
+    """
+
+    free = None
+
+    def __init__(self, term, parts, ridges, right=None):
+        self.data_term, self.term = term, term if right is None else FactorTerm(term, 0.0, right=right)
+        self.shape, self.parts, self.ridges, self.right = self.term.shape, parts, ridges, right
+        self.ridge, self.size = float(np.max(ridges, initial=0.0)), 0.0  # the first for the length of steps
+        self.convex = all(part.rough.convex for part in parts)
+        self.is_open = any(part.rough.is_open for part in parts)
+        answered = not self.is_open or (self.ridge > 0 and right is None)
+        self.certified = answered and all(part.rough.certified(part.shape) for part in parts)
+
+    def surrogate(self):
+        """The problem with convex penalties, None if it is convex."""
+        if self.convex:
+            return None
+        rough = [part.rough if part.rough.convex else part.rough.surrogate() for part in self.parts]
+        if None in rough:
+            return None
+        parts = [RowPart(one, part.at) for one, part in zip(rough, self.parts, strict=True)]
+        other = RowProblem(self.data_term, parts, self.ridges, self.right)
+        other.size = self.size
+        return other
+
+    def row(self, z):
+        """w."""
+        return z if self.right is None else z @ self.right
+
+    def total(self, parts):
+        """w, or its code."""
+        z = np.zeros(self.shape)
+        for part, V in zip(self.parts, parts, strict=True):
+            z[:, part.at] += V
+        return z
+
+    def zeros(self):
+        """The parts at which the penalties start."""
+        return [part.rough.start(part.shape) for part in self.parts]
+
+    def penalty_value(self, parts):
+        """All penalties."""
+        own = sum(part.rough.value(V) for part, V in zip(self.parts, parts, strict=True))
+        return own + self.smooth_penalty_value(parts, self.total(parts))
+
+    def smooth_penalty_value(self, parts, total):
+        """The ridges alone."""
+        return 0.5 * float((self.ridges * self.row(total) ** 2).sum())
+
+    def smooth_gradients(self, parts, total, G):
+        """Gradient of the smooth part of the objective in every part."""
+        G = G + self._back(self.ridges * self.row(total))
+        return [G[:, part.at] for part in self.parts]
+
+    def _back(self, Z):
+        """The transpose of `row`."""
+        return Z if self.right is None else Z @ self.right.T
+
+    def measured(self, plain, own):
+        """The problem, its scale taken from a data term with free intercepts at zero and at the start.
+
+        `own` are the coefficients among the entries of w; the size of a gradient without a certificate.
+        """
+        start = self.row(self.total(self.zeros()))[:, own]
+        for W in (np.zeros_like(start), start):
+            image = plain.image(W)
+            b = plain.intercept(W, image, None)
+            size = plain.value(W, image, b) if self.certified else np.linalg.norm(plain.gradient(W, image, b))
+            self.size = max(self.size, float(size))
+        if self.certified:  # constant targets: an intercept that is not free cannot be exact
+            self.size = max(self.size, 1e-8 * self.evaluate(self.zeros())[3])
+        return self
+
+    def scale(self):
+        """What the stopping measure is compared with."""
+        return self.size
+
+    def dual_cost(self, dual, W, parts):
+        """That of `Problem`; the ridges have a dual variable of their own, z."""
+        z = self.ridges * self.row(W)
+        if self.is_open:  # the ridges alone can answer the gradient
+            z = np.where(self.ridges > 0, -dual.gradient, 0.0)
+        G = dual.gradient + self._back(z)
+        cost = 0.5 * float((z**2 / np.where(self.ridges > 0, self.ridges, np.inf)).sum())
+        own = [(part.rough, G[:, part.at]) for part in self.parts]
+
+        def total(theta):
+            return theta**2 * cost + sum(penalty.conjugate(theta * g) for penalty, g in own)
+
+        return max(penalty.dual_norm(g) for penalty, g in own), total
+
+    def scaled_gap(self, *bounds):
+        """That of `Problem`; conjugates of penalties are no parabolas."""
+        return min(super().scaled_gap(*bounds), duality_gap(*bounds[:3], False, *bounds[3:]))
