@@ -274,7 +274,7 @@ class RowProblem(Problem):
     w is the total of the parts, or what `right` makes of it.
     """
 
-    free = None
+    solver, free = "fista", None
 
     def __init__(self, term, parts, ridges, right=None):
         self.data_term, self.term = term, term if right is None else FactorTerm(term, 0.0, right=right)
@@ -285,17 +285,15 @@ class RowProblem(Problem):
         answered = not self.is_open or (self.ridge > 0 and right is None)
         self.certified = answered and all(part.rough.certified(part.shape) for part in parts)
 
-    def surrogate(self):
-        """The problem with convex penalties, None if it is convex."""
-        if self.convex:
-            return None
+    def start(self):
+        """The parts at which the penalties start, or the solution with convex ones."""
         rough = [part.rough if part.rough.convex else part.rough.surrogate() for part in self.parts]
-        if None in rough:
-            return None
+        if self.convex or None in rough:
+            return self.zeros()
         parts = [RowPart(one, part.at) for one, part in zip(rough, self.parts, strict=True)]
         other = RowProblem(self.data_term, parts, self.ridges, self.right)
         other.size = self.size
-        return other
+        return run(other).parts
 
     def row(self, z):
         """w."""

@@ -16,7 +16,6 @@ class RowPenalty:
 
     convex = True
     is_open = False  # w may move somewhere at no cost: the conjugate is infinite nearly everywhere
-    kernel = None  # no compiled prox
     positive = None  # whether w >= 0; None where that cannot be asked for
 
     def start(self, shape):
