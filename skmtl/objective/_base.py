@@ -53,6 +53,11 @@ class DataTerm:
         """Whether each task has an intercept that nothing penalises."""
         return self.fit_intercept and not self.intercept_alpha
 
+    @property
+    def tied_intercepts(self):
+        """Whether the intercepts have a penalty of their own."""
+        return self.fit_intercept and self.intercept_alpha > 0
+
     def restored(self, W, b):
         """Intercepts of the rows as they were given, from those of the rows less their offsets."""
         if not self.fit_intercept:

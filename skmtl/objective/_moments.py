@@ -153,7 +153,7 @@ class MomentsTerm(DataTerm):
         gb = self.totals * self._offset(image, b)
         fit = self.value(W, image, b) - self.spread_of_intercepts(b)
         along_y = float(np.vdot(W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
-        if self.fit_intercept and self.intercept_alpha:
+        if self.tied_intercepts:
             fit += float(gb @ gb) / (2 * self.intercept_alpha)
         point = DualPoint(
             self.gradient(W, image, b), gb, shift, lambda theta: -(theta**2) * fit - theta * along_y
@@ -165,7 +165,7 @@ class MomentsTerm(DataTerm):
         if pull.matrix is None and self.n_features <= DENSE_FEATURES:
             if free.shape[1] == 1 and np.ptp(free) == 0:
                 return shared_step(self.shared_curvature, gradient, pull.mean, self.along)
-            pooled = self.fit_intercept and self.intercept_alpha
+            pooled = self.tied_intercepts
             if pull.is_ridge and not pooled and (np.count_nonzero(free, axis=1) <= 1).all():
                 return self._separate_steps(gradient, free, pull.mean)
         return iterated_step(lambda V: self.curvature(V) + pull.apply(V), gradient, free, self.along)

@@ -426,7 +426,7 @@ class RowsTerm(DataTerm):
 
     def _dual_point(self, u, shift, gradient):
         gb = self.task_sums(u)
-        tied = self.fit_intercept and self.intercept_alpha > 0
+        tied = self.tied_intercepts
         own = float(np.vdot(gb, gb)) / (2 * self.intercept_alpha) if tied else 0.0
         # once more: a weight times a slope, over the weight, may be beyond the edge by rounding
         slope = self.loss.project(self.y, self._unweighted(u))

@@ -287,41 +287,53 @@ def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
-    b, history, n_iter, reached, stop, best = None, [], 0, np.inf, False, None
-    method = SOLVERS[name]
-    progress = _Progress(problem, method.patience(problem), max_iter, target)
+    history, best = [], None
+    progress = _Progress(problem, SOLVERS[name].patience(problem), max_iter, target)
+    for n_iter, point, stop in _points(problem, SOLVERS[name].every, parts, iterates, max_iter, callback):
+        history.append((n_iter, point.objective, point.measure))
+        best = point if best is None or point.objective <= best.objective else best
+        if verbose:
+            shown = f"objective {point.objective:.8g}  gap {point.measure:.3e}  target {target:.3e}"
+            print(f"{name} {n_iter:6d}  {shown}")
+        if point.measure <= target or stop or progress.ended(history):
+            break
+    _require_finite("the solution", point.objective, point.intercept, *point.parts)
+    if problem.certified and not (point.measure <= target or stop):
+        point = _least(problem, point, best)
+        history[-1] = n_iter, point.objective, point.measure
+    coef = problem.total(point.parts)
+    return SolverResult(
+        coef=coef, intercept=problem.term.restored(coef, point.intercept), parts=point.parts,
+        n_iter=max(n_iter, 1), objective=point.objective, gap=point.gap,
+        converged=bool(point.measure <= target), history=history, labels=problem.labels,
+    ), stop  # fmt: skip
+
+
+class _Point:
+    """Parts with their objective, intercepts (searched from some), gap, and measure of convergence."""
+
+    def __init__(self, problem, parts, intercept=None, known=None):
+        self.parts = parts
+        self.objective, self.intercept, self.gap = known or problem.gap(parts, intercept)
+        self.measure = self.gap if problem.certified else problem.stationarity(parts, self.intercept)
+
+
+def _points(problem, every, parts, iterates, max_iter, callback):
+    """Iterates worth a look, the last in any case: (n_iter, point, whether the callback stops)."""
+    n_iter, point, seen = 0, None, None
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
-        if n_iter % method.every and n_iter < max_iter and not stop:
-            continue
-        objective, b, gap = known[0] if known else problem.gap(parts, b)
-        reached = gap if problem.certified else problem.stationarity(parts, b)
-        history.append((n_iter, objective, reached))
-        if best is None or objective <= best[0]:
-            best = objective, parts, b, gap, reached
-        if verbose:
-            print(f"{name} {n_iter:6d}  objective {objective:.8g}  gap {reached:.3e}  target {target:.3e}")
-        if reached <= target or stop or progress.ended(history):
-            break
-    if not history or history[-1][0] != n_iter:
-        objective, b, gap = problem.gap(parts, b)
-        reached = gap if problem.certified else problem.stationarity(parts, b)
-        history.append((n_iter, objective, reached))
-    _require_finite("the solution", objective, b, *parts)
-    if problem.certified and not (reached <= target or stop):  # what got lost on the way, W = 0 at the latest
-        if best is not None and best[0] < objective:
-            objective, parts, b, gap, reached = best
-        if not objective <= (null := problem.null_objective()):
-            parts, objective = problem.zeros(), null
-            _, b, gap = problem.gap(parts)
-            reached = gap
-        history[-1] = n_iter, objective, reached
-    coef = problem.total(parts)
-    return SolverResult(
-        coef=coef, intercept=problem.term.restored(coef, b), parts=parts, n_iter=max(n_iter, 1),
-        objective=objective, gap=gap, converged=bool(reached <= target), history=history,
-        labels=problem.labels,
-    ), stop  # fmt: skip
+        if stop or n_iter % every == 0 or n_iter >= max_iter:
+            point, seen = _Point(problem, parts, point and point.intercept, *known), n_iter
+            yield n_iter, point, stop
+    if seen != n_iter:
+        yield n_iter, _Point(problem, parts, point and point.intercept), False
+
+
+def _least(problem, point, best):
+    """What got lost on the way: the point of the least objective, W = 0 at the latest."""
+    point = best if best.objective < point.objective else point
+    return point if point.objective <= problem.null_objective() else _Point(problem, problem.zeros())
 
 
 class _Progress:

@@ -60,7 +60,7 @@ def by_feature(problem):
         and part.rough is not None
         and part.rough.kernel is not None
         and part.quadratic.is_ridge
-        and not (term.fit_intercept and term.intercept_alpha)
+        and not term.tied_intercepts
     )
 
 

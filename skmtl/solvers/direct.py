@@ -92,7 +92,7 @@ def make_preconditioner(term, quadratic):
         if quadratic.graph is None and term.n_tasks * term.n_features <= ASSEMBLED:
             return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
-        return _coupled_inverse(term, quadratic, lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0])
+        return _coupled_inverse(term, quadratic, lambda R: _each(inverse, R))
     rows = term.rows_per_task
     if rotates and rows[0] <= min(ROTATED_ROWS, term.n_features):
         return _rotated_kernel_inverse(term, quadratic)
@@ -186,39 +186,58 @@ def _schur_inverse(term, quadratic):
     of m.
     """
     T, p = term.shape
-    if quadratic.mean > quadratic.deviations and (term.rows_per_task <= p).any():
-        # directions that a task's rows leave free serve the mean: its inverse must not leave them out
-        least = LEAST * term.x_size() / (T * p)
-        quadratic = TaskQuadratic(T, deviations=max(quadratic.deviations, least), mean=quadratic.mean)
-    d, pooled = quadratic.deviations, term.fit_intercept and term.intercept_alpha
-    inverse, kappa = _inverses(term, np.full(T, d)), term.kept
+    quadratic = _held(term, quadratic)
+    d, pooled = quadratic.deviations, term.tied_intercepts
+    inverse = _inverses(term, np.full(T, d))
     if quadratic.is_ridge and not pooled:
-        return lambda R: np.matmul(inverse, R[:, :, None])[:, :, 0]
-    along = kappa[:, None] * term.x_mean if pooled else np.zeros((T, p))
+        return lambda R: _each(inverse, R)
+    along = term.kept[:, None] * term.x_mean if pooled else np.zeros((T, p))
     mean_first = quadratic.mean < d
     share = d if mean_first else 1.0 if quadratic.mean > d else 0.0
     system, strong = _shared_system(term, quadratic, inverse)
     if pooled:
-        reach = np.matmul(inverse, along[:, :, None])[:, :, 0]
-        system, cross = np.pad(system, (0, 1)), share * reach.sum(axis=0)
-        system[:p, p], system[p, :p] = cross, cross if mean_first else -cross
-        system[p, p] = (kappa - (along * reach).sum(axis=1)).sum()
+        reach = _each(inverse, along)
+        system = _bordered(system, share * reach.sum(axis=0), mean_first)
+        system[p, p] = (term.kept - (along * reach).sum(axis=1)).sum()
     system = pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
 
     def apply(R):
-        V = np.matmul(inverse, R[:, :, None])[:, :, 0]
-        shared = system @ np.append(share * V.sum(axis=0), [-np.vdot(along, V)] * bool(pooled))
+        V = _each(inverse, R)
+        shared = system @ np.append(share * V.sum(axis=0), [-np.vdot(along, V)] * pooled)
+        m = shared[:p]
         if not strong:
-            found = V + (inverse.reshape(-1, p) @ (d * shared[:p] if mean_first else -shared[:p])).reshape(
-                T, p
-            )
+            found = V + (inverse.reshape(-1, p) @ (d * m if mean_first else -m)).reshape(T, p)
             return found - reach * shared[p] if pooled else found
-        m = np.tile(shared[:p], (T, 1))  # all digits of what the tasks have in common
+        m = np.tile(m, (T, 1))  # all digits of what the tasks have in common
         left = R - (_own_curvature(term, m) if mean_first else m) - along * (shared[p] if pooled else 0.0)
-        V = np.matmul(inverse, left[:, :, None])[:, :, 0]
+        V = _each(inverse, left)
         return m + V if mean_first else V
 
     return apply
+
+
+def _held(term, quadratic):
+    """The coupling, with a cost of deviations that rows may leave free and the mean does not.
+
+    Directions that a task's rows leave free serve the mean: its inverse must not leave them out.
+    """
+    T, p = term.shape
+    if quadratic.mean <= quadratic.deviations or (term.rows_per_task > p).all():
+        return quadratic
+    least = LEAST * term.x_size() / (T * p)
+    return TaskQuadratic(T, deviations=max(quadratic.deviations, least), mean=quadratic.mean)
+
+
+def _each(A, V):
+    """A_t v_t of every task."""
+    return np.matmul(A, V[:, :, None])[:, :, 0]
+
+
+def _bordered(system, cross, symmetric):
+    """The system with one more row and column, of the opposite sign unless it is symmetric."""
+    system = np.pad(system, (0, 1))
+    system[:-1, -1], system[-1, :-1] = cross, cross if symmetric else -cross
+    return system
 
 
 def _inverted(system):
@@ -270,7 +289,7 @@ def _rotated_inverse(term, quadratic):
         # in such units eigenvectors of H lose the small features
         levels, tasks = quadratic.eigenvectors()
         own = inverses(H + levels[:, None, None] * np.eye(len(H)))
-        return lambda R: tasks @ np.matmul(own, (tasks.T @ R)[:, :, None])[:, :, 0]
+        return lambda R: tasks @ _each(own, tasks.T @ R)
     values, features = linalg.eigh(H)
     solve = quadratic.shifted_inverse(_levels(values, quadratic))
     return lambda R: solve(R @ features) @ features.T
@@ -385,7 +404,7 @@ def _kernel_solutions(K, shift, size):
         return lambda v: np.array(
             [linalg.cho_solve(f, own, check_finite=False) for f, own in zip(factors, v, strict=True)]
         )
-    return lambda v: np.matmul(inverse, v[:, :, None])[:, :, 0]
+    return lambda v: _each(inverse, v)
 
 
 def _rotated_kernel_inverse(term, quadratic):

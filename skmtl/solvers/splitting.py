@@ -58,33 +58,43 @@ def splitting(problem, parts, max_iter, target):
 
 def splits(problem):
     """Whether the smooth part, or a quadratic model of it, can be solved exactly at a bearable cost."""
-    term, ridges = problem.term, all(part.quadratic.is_ridge for part in problem.parts)
-    if problem.smooth or not problem.convex or not (term.on_moments or term.pointwise):
+    quadratics = [part.quadratic for part in problem.parts]
+    ridges, separate = all(q.is_ridge for q in quadratics), all(q.matrix is None for q in quadratics)
+    if problem.smooth or not problem.convex or (len(quadratics) > 1 and not ridges):
         return False
-    if len(problem.parts) > 1 and not ridges:
-        return False
-    separate = all(part.quadratic.matrix is None for part in problem.parts)
-    if not term.loss.quadratic:
-        cheap = term.rows_per_task.mean() >= ROWS * term.n_features and term.n_features <= CHEAP
-        cheap = cheap and _bearable(term.n_tasks, term.n_features)
-        return cheap and separate and problem.certified and _curved(term)
-    if term.on_moments and term.n_designs > 1:
+    if not problem.term.loss.quadratic:
+        return problem.certified and separate and _models_pay(problem.term)
+    return _has_systems(problem.term, ridges, separate)
+
+
+def _has_systems(term, ridges, separate):
+    """Whether the systems of a squared loss are small, and as few as needed."""
+    if not term.on_moments:
+        return ridges and not term.tied_intercepts and _few_rows(term)
+    if not term.shared:
         return separate and _bearable(term.n_tasks, term.n_features)
-    if term.fit_intercept and term.intercept_alpha:
-        return False
-    if term.on_moments:
-        alike = np.ptp(term.scale) == 0 and term.n_tasks <= ROTATED_TASKS
-        return (ridges or alike) and term.n_features <= ONE_SYSTEM
+    alike = np.ptp(term.scale) == 0 and term.n_tasks <= ROTATED_TASKS
+    return (ridges or alike) and not term.tied_intercepts and term.n_features <= ONE_SYSTEM
+
+
+def _models_pay(term):
+    """Whether there are rows enough for quadratic models of a loss that is flat nowhere."""
+    far, p = np.full(term.y.shape, 20.0), term.n_features
+    return (
+        term.pointwise
+        and ROWS * p <= term.rows_per_task.mean()
+        and p <= CHEAP
+        and _bearable(term.n_tasks, p)
+        and all((term.loss.hessian(term.y, eta) > 0).all() for eta in (-far, far))
+    )
+
+
+def _few_rows(term):
+    """Whether systems of the rows are small."""
     rows = term.rows_per_task.max()
     if term.n_designs == 1:
-        return ridges and not issparse(next(term.designs())[0]) and rows <= ONE_SYSTEM
-    return ridges and rows < term.n_features and _bearable(term.n_designs, rows)
-
-
-def _curved(term):
-    """Whether the loss is flat nowhere."""
-    far = np.full(term.y.shape, 20.0)
-    return all((term.loss.hessian(term.y, eta) > 0).all() for eta in (-far, far))
+        return not issparse(next(term.designs())[0]) and rows <= ONE_SYSTEM
+    return rows < term.n_features and _bearable(term.n_designs, rows)
 
 
 def _bearable(n_systems, size):
