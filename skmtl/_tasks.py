@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._columns import column_names, one_column, split_task_column, told_apart
+from ._columns import column_names, one_column, refuse_text, split_task_column, told_apart
 from ._data import name_tasks
 from ._inputs import as_target, check_sample_weight, is_clean, refuse_masked
 from ._labels import (
@@ -195,6 +195,22 @@ class TaskInputMixin:
             self.n_features_in_ = X.shape[1]
         elif not (unnamed and X.shape[1] == self.n_features_in_):
             validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+
+    def _check_features(self, X, dtype):
+        """X as a numeric array or CSR/CSC matrix."""
+        if is_clean(X) and X.ndim == 2:
+            return X
+        options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
+        try:
+            numbers = check_array(told_apart(X), dtype="numeric", **options)
+            if numbers.dtype == object:  # categories come through as such
+                numbers = check_array(numbers, dtype=np.float64, **options)
+        except (TypeError, ValueError) as error:
+            refuse_text(X, error)
+            raise
+        if numbers.dtype.kind in "mM":
+            refuse_text(X)
+        return numbers if dtype == "numeric" else numbers.astype(dtype, copy=False)
 
     def _refuse_two_sources(self, tasks):
         if tasks is not None and self.task_column is not None:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.dummy import DummyClassifier
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.metaestimators import available_if
@@ -186,7 +187,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         score : float
             R^2 or accuracy of ``predict(X, tasks=tasks)``.
         """
-        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
+        metric = accuracy_score if is_classifier(self) else r2_score
+        return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
 
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""

@@ -3,8 +3,7 @@
 import inspect
 
 import numpy as np
-from sklearn.base import is_classifier
-from sklearn.metrics import accuracy_score, get_scorer, r2_score
+from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from ._columns import column_names
@@ -274,9 +273,9 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
     return mean_of_tasks({n: np.sqrt(unexplained(*block)) for n, block in zip(names, blocks, strict=True)})
 
 
-def score_predictions(estimator, y_true, y_pred, sample_weight=None):
-    """What `estimator.score` returns: R^2 or accuracy, for a 2-D y the mean over its tasks."""
-    metric, y_true = accuracy_score if is_classifier(estimator) else r2_score, as_target(y_true)
+def score_predictions(metric, y_true, y_pred, sample_weight=None):
+    """What an estimator with this metric returns as its score: for a 2-D y the mean over its tasks."""
+    y_true = as_target(y_true)
     if y_pred.ndim == 2:
         if missing_labels(y_true).all():
             raise ValueError("y holds no label (all missing): there is nothing to score.")

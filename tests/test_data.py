@@ -180,7 +180,7 @@ def test_order_of_rows_and_names_of_tasks_change_nothing(name, kind, rng):
     assert other.tasks_.tolist() == ["a", "b", "c", "d"]
     X = layout.X.toarray() if sparse.issparse(layout.X) else layout.X
     expected = (X * fitted.coef_[layout.tasks]).sum(axis=1) + fitted.intercept_[layout.tasks]
-    found = other._linear_predictor(layout.X[order], labels[layout.tasks][order])[0]
+    found = other._predictors(layout.X[order], labels[layout.tasks][order])[0][:, 0]
     np.testing.assert_allclose(found, expected[order], atol=1e-5)
 
 
@@ -291,7 +291,7 @@ def test_task_weight(name):
     assert np.abs(fit["samples"].coef_ - fit["none"].coef_).max() > 1e-3
     data = make_task_data(layout.X, layout.y, layout.tasks, task_weight="samples")
     np.testing.assert_allclose(data.weight, len(n_t) / n_t.sum())  # each row counts the same
-    residual = layout.y - fit["other"]._linear_predictor(layout.X, layout.tasks)[0]
+    residual = layout.y - fit["other"]._predictors(layout.X, layout.tasks)[0][:, 0]
     if name == "lasso":  # the objective, written down
         loss = sum(c * 0.5 * np.mean(residual[layout.tasks == t] ** 2) for t, c in enumerate([5.0, 1, 1, 1]))
         expected = loss + 0.2 * np.linalg.norm(fit["other"].coef_, axis=0).sum()

@@ -18,14 +18,16 @@ from numpydoc.validate import Validator, validate
 from sklearn.utils._param_validation import validate_parameter_constraints
 
 import skmtl
-from skmtl.linear_model._base import LinearClassifier, LinearModel, LinearRegressor
+from skmtl._target import ClassesMixin, KindsMixin, TargetMixin
+from skmtl.linear_model._base import LinearModel, LinearRegressor
 
 SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
     "_kernels", "_sklearn", "_columns", "_labels", "_inputs", "_data", "_tasks", "statistics", "losses",
-    "penalties", "objective", "solvers", "_task_scores", "metrics", "linear_model", "model_selection",
+    "penalties", "objective", "solvers", "_task_scores", "metrics", "_target", "linear_model",
+    "model_selection",
 ]  # fmt: skip
 HEAVY = {"numba", "pandas", "polars", "matplotlib", "cvxpy"}
 
@@ -265,7 +267,8 @@ def methods():
             inner = getattr(value, "__func__", value)
             if not key.startswith("_") and (inspect.isfunction(inner) or isinstance(value, property)):
                 found[f"{name}.{key}"] = item
-    for base in (LinearModel, LinearRegressor, LinearClassifier):  # private, but their methods are not
+    bases = (LinearModel, LinearRegressor, TargetMixin, ClassesMixin, KindsMixin)
+    for base in bases:  # private, but their methods are not
         found.update({
             f"{base.__module__}.{base.__name__}.{key}": base
             for key, value in vars(base).items() if not key.startswith("_") and inspect.isfunction(value)
@@ -323,8 +326,8 @@ def test_estimators_under_test_are_all_there_are():
 
     concrete = {
         cls.__name__
-        for cls in below(LinearModel)  # mixins state no loss, the two bases no penalty
-        if cls._penalty is not LinearModel._penalty and cls._loss is not LinearModel._loss
+        for cls in below(LinearModel)  # mixins state no target, the two bases no penalty
+        if cls._penalty is not LinearModel._penalty and issubclass(cls, TargetMixin)
         if not inspect.isabstract(cls)
         if cls.__module__.startswith("skmtl.")
     }

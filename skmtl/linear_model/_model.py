@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_array
 
-from .._columns import refuse_text, told_apart
 from .._data import predict_rows, task_data
-from .._inputs import check_numeric_target, is_clean, refuse_size
+from .._inputs import check_numeric_target, refuse_size
 from .._sklearn import Interval, StrOptions, fit_context, validate_parameter_constraints
 from .._tasks import TaskInputMixin, all_or_nothing
-from ..metrics import score_predictions
 from ..penalties import Positive
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
@@ -194,10 +191,6 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _prepare(self, data):
         """What the penalty needs to know of the tasks or the data, set before it is asked for."""
 
-    @abstractmethod
-    def _loss(self):
-        """The loss of every task, or a list with one for each."""
-
     _takes_statistics = False  # second moments in the place of rows
 
     def _warn_of_data(self, data):
@@ -209,6 +202,10 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
 
     def _set_attributes(self, result):
         """Fitted attributes beyond the common ones."""
+
+    def _loss(self):
+        """The loss of every task, or a list with one for each."""
+        return self._target_.loss
 
     # --- fit ---
 
@@ -317,27 +314,10 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         self._prepare(data)
         return data
 
-    def _check_features(self, X, dtype):
-        """X as a numeric array or CSR/CSC matrix."""
-        if is_clean(X) and X.ndim == 2:
-            return X
-        options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
-        try:
-            numbers = check_array(told_apart(X), dtype="numeric", **options)
-            if numbers.dtype == object:  # categories come through as such
-                numbers = check_array(numbers, dtype=np.float64, **options)
-        except (TypeError, ValueError) as error:
-            refuse_text(X, error)
-            raise
-        if numbers.dtype.kind in "mM":
-            refuse_text(X)
-        return numbers if dtype == "numeric" else numbers.astype(dtype, copy=False)
-
     @property
     def _n_outputs(self):
         """Coefficient vectors per task."""
-        loss = self._loss()
-        return max(own.n_outputs for own in (loss if isinstance(loss, list) else [loss]))
+        return self._target_.n_outputs
 
     def _start(self, data):
         """Parts to start from, or None."""
@@ -363,53 +343,31 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         """Coefficients V (n_tasks, n_outputs * n_features) in the shape of `coef_`."""
         if self._n_outputs > 1:
             V = V.reshape(len(V), self._n_outputs, -1)
-        elif isinstance(self, ClassifierMixin):
-            return V
-        return V[0] if self._layout_ == "single" else V
+        return V[0] if self._has_one_row else V
 
     def _shaped_intercept(self, b):
         """Intercepts (n_tasks,) or (n_tasks, n_outputs) in the shape of `intercept_`."""
-        if self._layout_ != "single" or (isinstance(self, ClassifierMixin) and self._n_outputs == 1):
+        if not self._has_one_row:
             return b
         return b[0] if self._n_outputs > 1 else float(b[0])
 
+    @property
+    def _has_one_row(self):
+        """Whether `coef_` has no axis of tasks, as scikit-learn has it: for one from a 1-D y."""
+        return self._layout_ == "single" and not (self._target_.binary and isinstance(self, ClassifierMixin))
+
     # --- predict ---
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
-        """R^2 of a regressor, accuracy of a classifier; missing labels (NaN in a 2-D y) are left out.
-
-        Parameters
-        ----------
-        X, y
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row; required after a fit with `tasks`.
-
-        Returns
-        -------
-        float
-            For a 2-D y the plain mean over its columns.
-        """
-        return score_predictions(self, y, self.predict(X, tasks=tasks), sample_weight)
-
-    def _linear_predictor(self, X, tasks):
-        """x_i . w_t + b_t and the position of each row's task.
-
-        Of shape (n_samples,) or, without a task, (n_samples, n_tasks); with one more axis where a
-        task has several predictors.
-        """
+    def _predictors(self, X, tasks):
+        """x_i . w_t + b_t, as a `TargetMixin` asks for them, and the position of each row's task."""
         X, codes = self._predict_inputs(X, tasks)
         X = self._check_features(X, dtype=np.float64)
         K, p = self._n_outputs, self.mean_coef_.shape[-1]
         W, b = np.reshape(self.coef_, (-1, K, p)), np.reshape(self.intercept_, (-1, K))
         if codes is None:
             eta = (X @ W.reshape(-1, p).T).reshape(-1, len(W), K) + b
-            eta = eta[:, 0] if self._layout_ == "single" else eta
-            return (eta[..., 0] if K == 1 else eta), None
+            return (eta[:, 0] if self._layout_ == "single" else eta), None
         # code -1, an unknown task, picks the last row
         W = np.concatenate([W, np.reshape(self.mean_coef_, (1, K, p))])
         b, X = np.vstack([b, np.reshape(self.mean_intercept_, (1, K))]), X.tocsr() if issparse(X) else X
-        eta = np.stack([predict_rows(X, codes % len(b), W[:, k], b[:, k]) for k in range(K)], axis=-1)
-        return (eta[:, 0] if K == 1 else eta), codes
+        return np.stack([predict_rows(X, codes % len(b), W[:, k], b[:, k]) for k in range(K)], -1), codes

@@ -15,11 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._columns import split_task_column
 from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
-from .._labels import missing_labels, plain_labels
+from .._labels import missing_labels
 from .._sklearn import Interval, Options, StrOptions, fit_context
 from .._tasks import TaskInputMixin, all_or_nothing
-from ..linear_model._model import LinearModel
-from ..losses import Multinomial, Poisson, RootSquaredError
+from ..losses import Multinomial
 from ._network import ACTIVATIONS, Network, Rows
 from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged
 from ._units import Units, as_floats
@@ -172,7 +171,6 @@ class MLP(
     random_state: Annotated[Any, "random_state"] = None
     verbose: Annotated[int, "verbose"] = 0
 
-    _check_features = LinearModel._check_features
     _units_ = None  # in networks of version 0.1.0 as well
 
     def __sklearn_tags__(self):
@@ -290,19 +288,8 @@ class MLP(
 
     def _recode(self, y, codes):
         """Targets as numbers by the known classes; NaN where missing."""
-        out, used = np.full(y.shape, np.nan), ~missing_labels(y)
-        of_task = np.arange(self.n_tasks_) if y.ndim == 2 else np.zeros(1) if codes is None else codes
-        known = getattr(self, "classes_", None)  # of all tasks, or one after the other
-        known = [known.get(label) for label in self.tasks_.tolist()] if isinstance(known, Mapping) else known
-        for t, loss in enumerate(self._losses()):
-            at, classes = used & (of_task == t), known[t] if isinstance(known, list) else known
-            labels = plain_labels(y[at])
-            if classes is None:
-                loss.check(labels.astype(np.float64))
-            elif unknown := np.setdiff1d(labels, classes).tolist():
-                raise ValueError(f"y holds the class(es) {unknown[:5]}, not among {classes.tolist()[:10]}.")
-            out[at] = labels if classes is None else np.searchsorted(classes, labels)
-        return out
+        of_task = np.arange(self.n_tasks_) if codes is None else codes
+        return self._target_.encode(y, ~missing_labels(y), of_task)
 
     def _inputs(self, X):
         """X in the units and the precision of the fitted network."""
@@ -325,16 +312,15 @@ class MLP(
 
     def _start(self, rows, rng, solver):
         """Random parameters; the offset of counts is the log of their mean."""
-        counts = np.array([isinstance(loss, Poisson) for loss in self._losses()])
+        counts = np.array([loss.log_link for loss in self._losses()])
         offsets = np.zeros((self.n_tasks_, self._n_outputs))
         offsets[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
         return self._network_.start(rng, offsets, solver)
 
     def _losses(self):
         """The loss of every task; a column of one class alone has two."""
-        loss = self._loss()
-        each = loss if isinstance(loss, list) else [loss] * self.n_tasks_
-        if any(isinstance(one, RootSquaredError) for one in each):
+        each = self._target_.losses(self.n_tasks_)
+        if not all(one.pointwise for one in each):
             raise ValueError("loss 'root_squared_error' is of all rows of a task; expected one of a row.")
         return [Multinomial(2) if one == Multinomial(1) else one for one in each]
 
@@ -407,8 +393,8 @@ class MLP(
 
     # --- predict ---
 
-    def _linear_predictor(self, X, tasks):
-        """Predictors in the units of the targets, and positions of tasks, as linear models have them."""
+    def _predictors(self, X, tasks):
+        """Predictors in the units of the targets, and positions of tasks, as `TargetMixin` asks for them."""
         X, codes = self._predict_inputs(X, tasks)
         X, network = self._inputs(X), self._network_
 
@@ -424,9 +410,7 @@ class MLP(
             eta, unknown = predicted(X, np.maximum(codes, 0)), codes < 0
             if unknown.any():
                 eta[unknown] = predicted(X[unknown]).mean(axis=1)
-        return (eta[..., 0] if network.n_outputs == 1 else eta), codes
-
-    score = LinearModel.score
+        return eta, codes
 
     def transform(self, X):
         """Shared representation: the last layer of the trunk.

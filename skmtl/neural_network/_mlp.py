@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
 
 from .._sklearn import StrOptions
-from ..linear_model._base import LinearClassifier, LinearRegressor
-from ..linear_model._mixed import LOSSES, MixedTaskModel
+from .._target import LOSSES, ClassesMixin, KindsMixin, NumbersMixin
 from ..losses import Loss
 from ._base import MLP, estimator
 
 
 @estimator
-class MultiTaskMLPRegressor(RegressorMixin, MLP):
+class MultiTaskMLPRegressor(NumbersMixin, MLP):
     """Multi-layer network for several regression tasks that share a nonlinear representation.
 
     Minimises, over trunks and heads,
@@ -65,14 +63,9 @@ class MultiTaskMLPRegressor(RegressorMixin, MLP):
 
     loss: Annotated[Any, StrOptions({"squared_error", "huber", "poisson"}), Loss] = "squared_error"
 
-    _encode = LinearRegressor._encode
-    _loss = LinearRegressor._loss
-    predict = LinearRegressor.predict
-    score = MLP.score  # not that of the mixin
-
 
 @estimator
-class MultiTaskMLPClassifier(ClassifierMixin, MLP):
+class MultiTaskMLPClassifier(ClassesMixin, MLP):
     """Multi-layer network for several classification tasks that share a nonlinear representation.
 
     Minimises, over trunks and heads,
@@ -116,12 +109,6 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
 
     loss = "log_loss"  # the one there is; no parameter
 
-    _encode = LinearClassifier._encode
-    _loss = LinearClassifier._loss
-    decision_function = LinearClassifier.decision_function
-    predict = LinearClassifier.predict
-    predict_proba = LinearClassifier.predict_proba
-
     def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
         """Train one more epoch of Adam on some rows.
 
@@ -154,12 +141,11 @@ class MultiTaskMLPClassifier(ClassifierMixin, MLP):
                 f"classes must hold every class once; got {len(self.classes_)} classes in {len(classes)} "
                 "labels. Task labels are given by name: tasks=."
             )
-
-    score = MLP.score  # not that of the mixin
+        self._target_ = self._known_target()
 
 
 @estimator
-class MultiTaskMLP(MLP):
+class MultiTaskMLP(KindsMixin, MLP):
     """Multi-layer network for regression and classification tasks on the same representation.
 
     Minimises, over trunks and heads,
@@ -203,13 +189,3 @@ class MultiTaskMLP(MLP):
     """
 
     losses: Annotated[Any, None, StrOptions(set(LOSSES) - {"root_squared_error"}), Loss, Mapping] = None
-
-    _loss = MixedTaskModel._loss
-    _encode = MixedTaskModel._encode
-    _encode_task = MixedTaskModel._encode_task
-    _losses_by_task = MixedTaskModel._losses_by_task
-    _has_classes = MixedTaskModel._has_classes
-    _sections = MixedTaskModel._sections
-    predict = MixedTaskModel.predict
-    predict_proba = vars(MixedTaskModel)["predict_proba"]
-    score = MixedTaskModel.score

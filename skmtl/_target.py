@@ -1,0 +1,486 @@
+"""What the labels of a fit are: numbers, classes, or of every task its own; and how models answer in them.
+
+A target turns labels into the numbers of its losses, and linear predictors back into predictions. These have
+shape (n_samples, n_outputs), or (n_samples, n_tasks, n_outputs) where every row is predicted for all tasks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._inputs import as_target
+from ._labels import for_each_task, missing_labels, plain_labels
+from .losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
+from .metrics import score_predictions
+
+LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
+
+
+# --- targets ---
+
+
+class Target:
+    """What all have: a metric for the score, and whether one predictor tells two classes apart."""
+
+    metric = staticmethod(accuracy_score)
+    binary = False
+
+    def score(self, y, predicted, codes, sample_weight):
+        """The metric, for a 2-D y the mean over its columns."""
+        return score_predictions(self.metric, y, predicted, sample_weight)
+
+
+class OneTarget(Target):
+    """The same for all tasks, with one loss."""
+
+    @property
+    def n_outputs(self):
+        """Predictors that a row needs."""
+        return self.loss.n_outputs
+
+    def losses(self, n_tasks):
+        """The loss of every task."""
+        return [self.loss] * n_tasks
+
+
+@dataclass(eq=False)
+class Numbers(OneTarget):
+    """Numbers."""
+
+    loss: Loss
+    classes = None
+    metric = staticmethod(r2_score)
+
+    def encode(self, y, used=None, of_task=None):
+        """The targets, checked where they are used."""
+        self.loss.check(y if used is None else y[used])
+        return y
+
+    def predict(self, eta, codes=None):
+        """What the predictors predict."""
+        return self.loss.mean(eta[..., 0])
+
+
+@dataclass(eq=False)
+class Classes(OneTarget):
+    """Classes, numbered as in `classes`, with one predictor for two of them, else one for each."""
+
+    classes: np.ndarray
+    loss: Loss
+
+    @classmethod
+    def of(cls, classes, loss):
+        """With the loss of that name; the multinomial one of more than two classes."""
+        K = len(classes)
+        return cls(classes, get_loss(loss, CLASSIFICATION_LOSSES) if K == 2 else Multinomial(K))
+
+    @property
+    def binary(self):
+        """Whether one predictor tells two classes apart."""
+        return len(self.classes) == 2 and self.n_outputs == 1
+
+    def encode(self, y, used, of_task=None):
+        """Positions of the labels in `classes`; where not used NaN in a 2-D y, else 0."""
+        out = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
+        labels = plain_labels(y[used])
+        at = np.searchsorted(self.classes, labels)
+        unknown = np.take(self.classes, at, mode="clip") != labels
+        if np.any(unknown):
+            found = np.unique(labels[unknown]).tolist()
+            raise ValueError(f"y holds the class(es) {found[:5]}, not among {self.classes.tolist()[:10]}.")
+        out[used] = at
+        return out
+
+    def decision(self, eta, codes=None):
+        """The score of the second of two classes, or of each class on a last axis."""
+        return eta[..., 0] if self.binary else eta
+
+    def predict(self, eta, codes=None):
+        """The class with the greatest score."""
+        return self.classes[(eta[..., 0] > 0).astype(np.intp) if self.binary else eta.argmax(axis=-1)]
+
+    def probabilities(self, eta, codes=None):
+        """Those of all classes on a last axis; of the second of two alone where rows have all tasks."""
+        p = self.loss.probabilities(self.decision(eta))
+        return p[..., 1] if p is not None and self.binary and eta.ndim == 3 else p
+
+
+class OwnTargets(Target):
+    """A target of its own for every task; those with fewer predictors use the first ones."""
+
+    def __init__(self, each):
+        self.each = each
+
+    @property
+    def loss(self):
+        """The loss of every task, in a list."""
+        return [one.loss for one in self.each]
+
+    @property
+    def n_outputs(self):
+        """Predictors that a row needs, the most of any task."""
+        return max(one.n_outputs for one in self.each)
+
+    def losses(self, n_tasks):
+        """The loss of every task."""
+        return self.loss
+
+    def encode(self, y, used, of_task):
+        """Numbers for the labels, of the tasks at positions `of_task` (broadcast to y)."""
+        out = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
+        for t, one in enumerate(self.each):
+            at = used & (of_task == t)
+            labels = plain_labels(y[at])
+            labels = labels.astype(np.float64) if one.classes is None else labels
+            out[at] = one.encode(labels, np.ones(len(labels), dtype=bool))
+        return out
+
+    def _sections(self, eta, codes):
+        """(target, index of its entries in a prediction, its predictors) of every task."""
+        if codes is not None and (codes < 0).any():
+            raise ValueError("tasks with labels of their own have no average to predict unknown tasks with.")
+        for t, one in enumerate(self.each):
+            own = slice(None) if codes is None else codes == t
+            at = (own, t) if eta.ndim == 3 else (own,)
+            yield one, at, eta[at][:, : one.n_outputs]
+
+    def predict(self, eta, codes=None):
+        """Of every task its own labels, in an array of the type that holds all."""
+        out = np.empty(eta.shape[:-1], dtype=self._type())
+        for one, at, own in self._sections(eta, codes):
+            out[at] = one.predict(own)
+        return out
+
+
+class OwnClasses(OwnTargets):
+    """Classes of its own in every column of y."""
+
+    @classmethod
+    def of(cls, classes):
+        """With a predictor for every class."""
+        return cls([Classes(own, Multinomial(len(own))) for own in classes])
+
+    @property
+    def classes(self):
+        """Those of every task, in a list."""
+        return [one.classes for one in self.each]
+
+    def _type(self):
+        one_kind = len({own.dtype.kind for own in self.classes}) == 1
+        return np.result_type(*self.classes) if one_kind else object
+
+    def decision(self, eta, codes=None):
+        """The score of every class; minus infinity where a task does not know it."""
+        out = np.full(eta.shape, -np.inf)
+        for one, at, own in self._sections(eta, codes):
+            out[(*at, slice(one.n_outputs))] = own
+        return out
+
+    def probabilities(self, eta, codes=None):
+        """An array (n_samples, n_classes) for every task; of rows with tasks one, with zeros at the end."""
+        if eta.ndim == 3:
+            return [one.probabilities(own) for one, _, own in self._sections(eta, codes)]
+        out = np.zeros(eta.shape)
+        for one, at, own in self._sections(eta, codes):
+            out[(*at, slice(one.n_outputs))] = one.probabilities(own)
+        return out
+
+
+class Kinds(OwnTargets):
+    """Numbers in some tasks, classes in others; `names` are the labels of the tasks."""
+
+    def __init__(self, each, names):
+        super().__init__(each)
+        self.names = names
+
+    @classmethod
+    def of(cls, y, used, of_task, losses):
+        """Read from the labels, with the losses {name: name or object} of the tasks."""
+        each = [
+            _own_target(name, loss, plain_labels(y[used & (of_task == t)]))
+            for t, (name, loss) in enumerate(losses.items())
+        ]
+        return cls(each, list(losses))
+
+    @property
+    def classes(self):
+        """{name: classes} of the classification tasks."""
+        named = zip(self.names, self.each, strict=True)
+        return {name: one.classes for name, one in named if one.classes is not None}
+
+    def _type(self):
+        return np.float64 if all(own.dtype.kind in "biuf" for own in self.classes.values()) else object
+
+    def probabilities(self, eta, codes=None):
+        """{name: (n_samples, n_classes)}; of rows of one task each one array, with zeros at the end."""
+        found, shared = {}, eta.ndim == 3
+        for name, (one, at, own) in zip(self.names, self._sections(eta, codes), strict=True):
+            p = None if one.classes is None else one.probabilities(own)
+            if p is not None and len(own):
+                found[name] = at, p
+            elif len(own) and not shared:
+                raise ValueError(f"task {name!r} has no class probabilities: its loss is {one.loss!r}.")
+        if shared:
+            return {name: p for name, (_, p) in found.items()}
+        out = np.zeros((len(eta), max(p.shape[1] for _, p in found.values())))
+        for at, p in found.values():
+            out[at[0], : p.shape[1]] = p
+        return out
+
+    def score(self, y, predicted, codes, sample_weight):
+        """Mean over tasks of R^2 (numbers) or accuracy (classes); missing labels are left out."""
+        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        scores = []
+        for t, one in enumerate(self.each):
+            rows = np.ones(len(y), dtype=bool) if codes is None else codes == t
+            true, guess = (y[:, t], predicted[:, t]) if y.ndim == 2 else (y, predicted)
+            rows &= ~missing_labels(true)
+            if rows.any():
+                true, guess = plain_labels(true[rows]), plain_labels(guess[rows])
+                scores.append(one.metric(true, guess, sample_weight=weight[rows]))
+        return float(np.mean(scores))
+
+
+def _own_target(name, loss, labels):
+    """The target of one task among others of different kinds."""
+    if isinstance(loss, Loss) or loss not in CLASSIFICATION_LOSSES:
+        try:
+            labels.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
+            ) from None
+        return Numbers(get_loss(loss, REGRESSION_LOSSES))
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(f"task {name!r} holds only one class, {classes.tolist()}; it needs two.")
+    if len(classes) > 2 and loss != "log_loss":
+        raise ValueError(f"task {name!r}: {loss!r} is for two classes; y has {len(classes)}.")
+    return Classes.of(classes, loss)
+
+
+def used_labels(y, sample_weight):
+    """Where y holds a label of positive weight, boolean of the shape of y."""
+    used = ~missing_labels(y)
+    if sample_weight is not None:
+        used &= np.broadcast_to((sample_weight > 0).reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
+    return used
+
+
+def find_classes(y, used, loss):
+    """The classes of all tasks, or a list of those of every column of y where these differ and are many."""
+    own = [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)] if y.ndim == 2 else []
+    classes = _union(own) if own else _classes(y[used])
+    if len(classes) < 2:
+        raise ValueError(f"y holds only one class, {classes.tolist()}; a classifier needs two.")
+    if len(classes) > 2 and loss != "log_loss":
+        raise ValueError(f"loss={loss!r} is for two classes; y has {len(classes)}.")
+    if len(classes) == 2 or all(len(found) == len(classes) for found in own):
+        return classes
+    if max(map(len, own)) == 1:
+        raise ValueError("every column of y holds only one class; a classifier needs two in some.")
+    return own
+
+
+def _classes(labels):
+    """The sorted distinct labels."""
+    labels = plain_labels(labels)
+    check_classification_targets(labels)
+    return np.unique(labels)
+
+
+def _union(sets):
+    """All labels of several sets; of different types they stay objects, not sorted."""
+    if len({labels.dtype.kind for labels in sets}) == 1:
+        return np.unique(np.concatenate(sets))
+    return np.array(list(dict.fromkeys(label for labels in sets for label in labels.tolist())), dtype=object)
+
+
+def target_of(classes, loss):
+    """The target of a classifier by its `classes_`."""
+    return OwnClasses.of(classes) if isinstance(classes, list) else Classes.of(classes, loss)
+
+
+# --- how estimators answer ---
+
+
+class TargetMixin:
+    """Predictions and scores of an estimator in the terms of its target.
+
+    A subclass has `_predictors(X, tasks)`: linear predictors in the shapes above, and the positions of the
+    tasks of the rows, or None. Its fit calls `_encode`, which sets the target.
+    """
+
+    @cached_property
+    def _target_(self):
+        """What the labels of the fit were; made up here for models saved by version 0.1.0 only."""
+        return self._known_target()
+
+    def predict(self, X, *, tasks=None):
+        """Predict targets: numbers, or class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            2-D after a fit on a 2-D y (unless `tasks` is given). Of objects where tasks have targets of
+            different kinds, or labels of different types.
+
+        Raises
+        ------
+        ValueError
+            If tasks are missing or unknown.
+        """
+        eta, codes = self._predictors(X, tasks)
+        return self._target_.predict(eta, codes)
+
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        """R^2 of numbers, accuracy of classes; missing labels (NaN in a 2-D y) are left out.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
+
+        Returns
+        -------
+        float
+            For a 2-D y the plain mean over its columns; for tasks of different kinds over the tasks.
+        """
+        eta, codes = self._predictors(X, tasks)
+        return self._target_.score(as_target(y), self._target_.predict(eta, codes), codes, sample_weight)
+
+
+class NumbersMixin(TargetMixin, RegressorMixin):
+    """Regression, with a parameter `loss`."""
+
+    def _known_target(self):
+        return Numbers(get_loss(self.loss, REGRESSION_LOSSES))
+
+    def _encode(self, y, codes, sample_weight):
+        """Targets as numbers; sets what is known of them."""
+        self._target_ = self._known_target()
+        return self._target_.encode(y, None if sample_weight is None else used_labels(y, sample_weight))
+
+
+class ClassesMixin(TargetMixin, ClassifierMixin):
+    """Classification, with a parameter `loss`."""
+
+    def _known_target(self):
+        return target_of(self.classes_, self.loss)
+
+    def _encode(self, y, codes, sample_weight):
+        """Targets as numbers; sets what is known of them."""
+        used = used_labels(y, sample_weight)
+        self.classes_ = find_classes(y, used, self.loss)
+        self._target_ = self._known_target()
+        return self._target_.encode(y, used, np.arange(self.n_tasks_))
+
+    def decision_function(self, X, *, tasks=None):
+        """Log-odds of ``classes_[1]``, or one score per class.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            With one more axis, over the classes, for more than two. A class that a task does not
+            know scores minus infinity.
+        """
+        return self._target_.decision(*self._predictors(X, tasks))
+
+    @available_if(lambda self: self.loss == "log_loss")
+    def predict_proba(self, X, *, tasks=None):
+        """Probabilities of the classes, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            After a fit on a 2-D y, (n_samples, n_tasks, n_classes); for two classes the probability
+            of ``classes_[1]`` in each task, (n_samples, n_tasks), as scikit-learn's classifiers give
+            it for several binary outputs; where the columns have labels of their own a list with
+            one array (n_samples, n_classes) for each.
+        """
+        return self._target_.probabilities(*self._predictors(X, tasks))
+
+
+class KindsMixin(TargetMixin):
+    """Tasks of different kinds, with a parameter `losses`."""
+
+    def _known_target(self):
+        each = [
+            Classes(self.classes_[name], loss) if name in self.classes_ else Numbers(loss)
+            for name, loss in zip(self.tasks_.tolist(), self._losses_, strict=True)
+        ]
+        return Kinds(each, self.tasks_.tolist())
+
+    def _encode(self, y, codes, sample_weight):
+        """Targets as numbers; sets what is known of them."""
+        if self.handle_unknown == "average":
+            raise ValueError("handle_unknown='average' has no meaning for tasks of different kinds.")
+        used = used_labels(y, sample_weight)
+        of_task = np.arange(self.n_tasks_) if codes is None else codes
+        self._target_ = Kinds.of(y, used, of_task, self._losses_by_task())
+        self.classes_ = self._target_.classes
+        return self._target_.encode(y, used, of_task)
+
+    def _losses_by_task(self):
+        """{task: name or object of its loss}, in the order of `tasks_`."""
+        labels = self.tasks_.tolist()
+        if not isinstance(self.losses, Mapping):
+            return dict.fromkeys(labels, "squared_error" if self.losses is None else self.losses)
+        named = for_each_task(self.losses, self.tasks_, "losses", "loss")
+        wrong = [v for v in named if not (isinstance(v, Loss) or v in LOSSES)]
+        if wrong:
+            raise ValueError(f"losses must be Loss objects or among {sorted(LOSSES)}; got {wrong[0]!r}.")
+        return dict(zip(labels, named, strict=True))
+
+    def _has_classes(self):
+        losses = self.losses.values() if isinstance(self.losses, Mapping) else [self.losses]
+        return any(isinstance(loss, str) and loss in CLASSIFICATION_LOSSES for loss in losses)
+
+    @available_if(lambda self: self._has_classes())
+    def predict_proba(self, X, *, tasks=None):
+        """Probabilities of the classes of the classification tasks.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        dict of {task: ndarray of shape (n_samples, n_classes)} or ndarray of shape (n_samples, n_classes)
+            A dict after a fit on a 2-D y. With `tasks` one array, whose rows have zeros beyond the
+            number of classes of their task.
+
+        Raises
+        ------
+        ValueError
+            If a row belongs to a regression task, or a task has no probabilities (squared hinge).
+        """
+        return self._target_.probabilities(*self._predictors(X, tasks))
