@@ -406,7 +406,8 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
             With one more axis, over the classes, for more than two. A class that a task does not
             know scores minus infinity.
         """
-        return self._target_.decision(*self._predictors(X, tasks))
+        eta, codes = self._predictors(X, tasks)
+        return self._target_.decision(eta, codes)
 
     @available_if(lambda self: self.loss == "log_loss")
     def predict_proba(self, X, *, tasks=None):
@@ -425,7 +426,8 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
             it for several binary outputs; where the columns have labels of their own a list with
             one array (n_samples, n_classes) for each.
         """
-        return self._target_.probabilities(*self._predictors(X, tasks))
+        eta, codes = self._predictors(X, tasks)
+        return self._target_.probabilities(eta, codes)
 
 
 class KindsMixin(TargetMixin):
@@ -483,4 +485,5 @@ class KindsMixin(TargetMixin):
         ValueError
             If a row belongs to a regression task, or a task has no probabilities (squared hinge).
         """
-        return self._target_.probabilities(*self._predictors(X, tasks))
+        eta, codes = self._predictors(X, tasks)
+        return self._target_.probabilities(eta, codes)
