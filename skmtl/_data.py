@@ -79,7 +79,8 @@ class TaskData:
 
     def select(self, columns):
         """The same rows with some of the features."""
-        return self._with(X=self.X[:, columns])
+        every = isinstance(columns, slice) and columns == slice(None)
+        return self if every else self._with(X=self.X[:, columns])
 
     def shifted(self, offset):
         """The same rows with targets y - offset, offset (n_tasks,)."""
@@ -122,36 +123,25 @@ class TaskData:
         columns = self._far_columns()
         if not len(columns):
             return None, self
-        block = self.X[:, columns]
-        block = block.toarray() if sparse.issparse(block) else block
+        X, block = self.X.copy(), _dense(self.X[:, columns])
         means = self._means_of(block)
         offset = np.zeros((*means.shape[:-1], self.n_features))
-        offset[..., columns], block = means, block - self.spread_rows(means)
-        if not sparse.issparse(self.X):
-            X = self.X.copy()
-            X[:, columns] = block
-            return offset, self._with(X=X)
-        X = self.X.tocsc(copy=True)
-        for j, values in zip(columns, block.T, strict=True):  # these have no zeros: the pattern stays
-            own = slice(*X.indptr[j : j + 2])
-            X.data[own] = values[X.indices[own]]
-        return offset, self._with(X=X.asformat(self.X.format))
+        offset[..., columns], X[:, columns] = means, block - self.spread_rows(means)
+        return offset, self._with(X=X)
 
     @of_rows
     def graded(self):
         """Whether columns are in very different units, judged by some rows."""
-        own = self.X[self._sample().ravel()]
-        own = own.toarray() if sparse.issparse(own) else own
-        spread = np.ptp(own, axis=0)
+        spread = np.ptp(_dense(self.X[self._sample().ravel()]), axis=0)
         return bool(spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf))
 
     def _far_columns(self):
         """Positions of the columns that are far from zero next to their spread, judged by some rows."""
-        sample = self._sample()
-        own, columns = self.X[sample.ravel()], np.arange(self.n_features)
-        if sparse.issparse(own):
-            own = own.tocsr()
-            columns = np.flatnonzero(np.bincount(own.indices, minlength=self.n_features) == own.shape[0])
+        sample, columns = self._sample(), np.arange(self.n_features)
+        own = self.X[sample.ravel()]
+        if sparse.issparse(own):  # without zeros, so that the pattern stays
+            columns = np.flatnonzero(own.count_nonzero(axis=0) == own.shape[0])
+            columns = columns[self.X[:, columns].count_nonzero(axis=0) == self.X.shape[0]]
             own = own[:, columns].toarray()
         own = own.reshape(*sample.shape, -1)
         low, high = own.min(axis=1), own.max(axis=1)
@@ -257,8 +247,7 @@ class StackedData(TaskData):
         g, n = rows.shape
         out = np.empty((g, n, n))
         if sparse.issparse(self.X):
-            for t, own in enumerate(rows):
-                out[t] = (self.X[own] @ self.X[own].T).toarray()
+            out[:] = [(self.X[own] @ self.X[own].T).toarray() for own in rows]
             return out
         at_once = max(1, CHUNK_ROWS // n)
         for start in range(0, g, at_once):
@@ -334,8 +323,7 @@ class SharedData(TaskData):
         """Products of the rows, in the form of `StackedData.kernels`; the same for all tasks, (1, n, n)."""
         n, T = self.y.shape
         rows = np.arange(n) * T + np.arange(T)[:, None]
-        K = self.X @ self.X.T
-        K = K.toarray() if sparse.issparse(K) else K
+        K = _dense(self.X @ self.X.T)
         return [(np.arange(T), rows, np.ones((T, n), dtype=bool), K[None])]
 
     @property
@@ -445,6 +433,10 @@ def _unit(largest):
     """Power of two to divide weights of this size by: only ratios count, and sums must stay finite."""
     exponent = np.frexp(largest)[1] - 1
     return np.ldexp(1.0, np.where((largest > 0) & (np.abs(exponent) > LARGE), exponent, 0))
+
+
+def _dense(A):
+    return A.toarray() if sparse.issparse(A) else A
 
 
 def _take_rows(X, order):

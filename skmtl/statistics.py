@@ -19,6 +19,7 @@ COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loa
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
 TINY = np.finfo(float).tiny  # smaller numbers have fewer digits
+MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
 
 
 def loop_pays(n_tasks, n_features):
@@ -124,15 +125,12 @@ class TaskStatistics:
     @classmethod
     def of_rows(cls, data):
         """Moments of a `TaskData` object under the weights that its rows were given."""
-        stats, unit = cls.from_data(data), data.unit
+        stats = cls.from_data(data)
         varies = stats._squares() > 0
-        if (unit != 1).any():
-            design = unit[: len(stats.xx), None, None]
+        if (data.unit != 1).any():
             with np.errstate(over="ignore"):
-                stats = stats._with(
-                    weight=stats.weight * unit, xx=stats.xx * design,
-                    xy=stats.xy * unit[:, None], yy=stats.yy * unit,
-                )  # fmt: skip
+                for values in (stats.weight, stats.xx, stats.xy, stats.yy):
+                    values *= data.unit[: len(values)].reshape(-1, *[1] * (values.ndim - 1))
         return stats._in_range(varies)
 
     @classmethod
@@ -158,37 +156,32 @@ class TaskStatistics:
     @classmethod
     def from_data(cls, data, columns=slice(None)):
         """Moments of a `TaskData` object under its row weights, of all or some of the features."""
-        T, D = data.n_tasks, data.n_designs
         refuse_size((data.n_features,), "a row of X")
-        p = len(np.arange(data.n_features)[columns])
+        data = data.select(columns)
+        T, D, p = data.n_tasks, data.n_designs, data.n_features
         refuse_size((D, p, p), "the second moments of X")
-        stats = cls(
-            tasks=data.tasks, count=np.zeros(T), weight=np.zeros(T),
-            x_mean=np.zeros((D, p)), y_mean=np.zeros(T),
-            xx=np.zeros((D, p, p)), xy=np.zeros((T, p)), yy=np.zeros(T),
-        )  # fmt: skip
+        stats = cls._of_no_rows(data.tasks, D, p)
         if data.indptr is not None and loop_pays(T, p) and not sparse.issparse(data.X):
-            stats._from_sorted_rows(data, columns)
+            stats._add_sorted_rows(data)
             return stats._without_noise()
-        for d, (X, weight, Y, tasks) in enumerate(data.designs()):
-            stats.count[tasks] = np.count_nonzero(weight)
-            stats.weight[tasks] = weight.sum()
-            stats.x_mean[d], stats.y_mean[tasks], stats.xx[d], xy, stats.yy[tasks] = moments(
-                X, Y, weight, columns
-            )
-            stats.xy[tasks] = xy.T
+        for d, (X, weight, Y, at) in enumerate(data.designs()):
+            stats.count[at], stats.weight[at] = np.count_nonzero(weight), weight.sum()
+            stats.x_mean[d], stats.y_mean[at], stats.xx[d], stats.xy[at], stats.yy[at] = moments(X, Y, weight)
         return stats._without_noise()
 
-    def _from_sorted_rows(self, data, columns):
+    @classmethod
+    def _of_no_rows(cls, tasks, D, p):
+        T = len(tasks)
+        return cls(tasks, *map(np.zeros, (T, T, (D, p), T, (D, p, p), (T, p), T)))
+
+    def _add_sorted_rows(self, data):
         """Fill in the moments of many small tasks."""
         from ._kernels import task_moments  # Numba is imported by the first fit that needs it
 
-        self.count[:] = np.add.reduceat(data.row_weight != 0, data.indptr[:-1], dtype=float)
+        self.count[:] = data.task_sums((data.row_weight != 0).astype(float))
         self.weight[:] = data.task_sums(data.row_weight)
-        task_moments(
-            *map(_read_only, (data.X[:, columns], data.y, data.row_weight, data.indptr)),
-            self.x_mean, self.y_mean, self.xx, self.xy, self.yy,
-        )  # fmt: skip
+        rows = map(_read_only, (data.X, data.y, data.row_weight, data.indptr))
+        task_moments(*rows, self.x_mean, self.y_mean, self.xx, self.xy, self.yy)
 
     def _without_noise(self):
         """The moments, zero where a feature or a target varies by no more than the rounding of its mean."""
@@ -245,15 +238,12 @@ class TaskStatistics:
 
     def __add__(self, other):
         """Moments of the rows of both."""
-        names = self._common_names(other)
-        tasks = _all_labels(self.tasks, other.tasks)
-        expand = not (self._shares(tasks) and other._shares(tasks))
-        a, b = self._on(tasks, expand), other._on(tasks, expand)
+        a, b = self._aligned(other, _all_labels)
         weight = a.weight + b.weight
         cross = a.weight * (b.weight / weight)
         apart, rounding = _rounding_of_means(a, b)
         varies = (a._squares() > 0) | (b._squares() > 0) | ((cross > 0)[:, None] & (apart > rounding))
-        return _merge(a, b, weight, cross, 1.0)._without_noise()._in_range(varies)._with(feature_names=names)
+        return _merge(a, b, weight, cross, 1.0)._without_noise()._in_range(varies)
 
     def __sub__(self, other):
         """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish.
@@ -261,14 +251,7 @@ class TaskStatistics:
         Refused where `other` cannot be a part of `self`, and where the rows taken away are so much larger
         than the others that no digits would be left.
         """
-        names = self._common_names(other)
-        absent = other.tasks[find_tasks(other.tasks, self.tasks) < 0]
-        if len(absent):
-            raise ValueError(
-                f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}."
-            )
-        expand = not (self._shares(self.tasks) and other._shares(self.tasks))
-        a, b = self._on(self.tasks, expand), other._on(self.tasks, expand)
+        a, b = self._aligned(other, _known_labels)
         if (b.count > a.count).any():
             raise ValueError("cannot subtract statistics with more rows of a task than there are.")
         gone, off = a.count == b.count, b.weight - a.weight
@@ -288,10 +271,10 @@ class TaskStatistics:
         _check_part(a, b, left, cross, gone)
         a, left = a._keep(~gone), left._without_noise()._in_range(False)._keep(~gone)
         _check_digits(a, left)
-        return left._with(yy=np.maximum(left.yy, 0.0), feature_names=names)  # negative by rounding only
+        return left._with(yy=np.maximum(left.yy, 0.0))  # negative by rounding only
 
-    def _common_names(self, other):
-        """Names of the columns of both; ValueError where these cannot be the same."""
+    def _aligned(self, other, join):
+        """Both on the tasks that `join` makes of theirs, and with the names of columns that either has."""
         if not isinstance(other, TaskStatistics):
             raise TypeError(f"expected TaskStatistics, got {type(other).__name__}.")
         if other.n_features != self.n_features:
@@ -304,30 +287,18 @@ class TaskStatistics:
             warnings.warn(
                 "only one of two statistics names the columns of X; the other is taken to have the same.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return names[1] if names[0] is None else names[0]
+        tasks, names = join(self.tasks, other.tasks), names[1] if names[0] is None else names[0]
+        shared = all(len(one.xx) == 1 and np.array_equal(one.tasks, tasks) for one in (self, other))
+        return [(one if shared else one._on(tasks))._with(feature_names=names) for one in (self, other)]
 
-    def _shares(self, tasks):
-        """Whether one design serves all of `tasks`."""
-        return len(self.xx) == 1 and np.array_equal(self.tasks, tasks)
-
-    def _on(self, tasks, expand):
+    def _on(self, tasks):
         """The same moments on a larger set of tasks (zeros where there is no row)."""
-        if not expand:
-            return self
-        at, T, p = find_tasks(self.tasks, tasks), len(tasks), self.n_features
-
-        def place(values, *shape):
-            out = np.zeros((T, *shape))
-            out[at] = values
-            return out
-
-        return self._with(
-            tasks=tasks, count=place(self.count), weight=place(self.weight),
-            x_mean=place(self.x_mean, p), y_mean=place(self.y_mean),
-            xx=place(self.xx, p, p), xy=place(self.xy, p), yy=place(self.yy),
-        )  # fmt: skip
+        out, at = self._of_no_rows(tasks, len(tasks), self.n_features), find_tasks(self.tasks, tasks)
+        for name in MOMENTS:
+            getattr(out, name)[at] = getattr(self, name)
+        return out
 
     def _keep(self, left):
         """Moments of some of the tasks."""
@@ -335,11 +306,9 @@ class TaskStatistics:
             return self
         if not left.any():
             raise ValueError("subtracting leaves no row of any task.")
-        d = left if len(self.xx) == len(left) else slice(None)
-        return self._with(
-            tasks=self.tasks[left], count=self.count[left], weight=self.weight[left], x_mean=self.x_mean[d],
-            y_mean=self.y_mean[left], xx=self.xx[d], xy=self.xy[left], yy=self.yy[left],
-        )  # fmt: skip
+        moments = {name: getattr(self, name) for name in MOMENTS}
+        moments = {name: v[left] if len(v) == len(left) else v for name, v in moments.items()}
+        return self._with(tasks=self.tasks[left], **moments)
 
 
 def _root(squares):
@@ -361,6 +330,14 @@ def _all_labels(a, b):
             f"{readable(b[:3])} ({b.dtype}), which have no type in common; use labels of one type."
         )
     return both
+
+
+def _known_labels(whole, part):
+    """The labels of the whole, all labels of the part among them."""
+    absent = part[find_tasks(part, whole) < 0]
+    if len(absent):
+        raise ValueError(f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}.")
+    return whole
 
 
 def _check_same_names(what, one, other):
@@ -432,27 +409,24 @@ def _read_only(A):
     return view
 
 
-def moments(X, Y, weight, columns=slice(None)):
-    """Weighted means of X[:, columns] and Y, and their centred second moments xx, xy, yy."""
-    total = max(weight.sum(), np.finfo(float).tiny)  # a loss that is flat everywhere weighs nothing
-    x_mean, y_mean = (weight @ X)[columns] / total, (weight @ Y) / total
+def moments(X, Y, weight):
+    """Weighted means of X and Y, and their centred second moments xx, xy' and yy."""
+    total = max(weight.sum(), TINY)  # a loss that is flat everywhere weighs nothing
+    x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
     if sparse.issparse(X):
-        found = _sparse_moments(X[:, columns], Y - y_mean, weight, x_mean)
+        found = _sparse_moments(X, Y - y_mean, weight, x_mean)
         if found is not None:
             return x_mean, y_mean, *found
-    else:  # to the last digit where a column is constant
-        same = (X[0] == X[-1])[columns]
-        if same.any():
-            same = np.flatnonzero(same)
-            same = same[(X[:, np.arange(X.shape[1])[columns][same]] == X[0, columns][same]).all(axis=0)]
-            x_mean[same] = X[0, columns][same]
+    elif len(same := np.flatnonzero(X[0] == X[-1])):  # to the last digit where a column is constant
+        same = same[(X[:, same] == X[0, same]).all(axis=0)]
+        x_mean[same] = X[0, same]
     p, k = len(x_mean), Y.shape[1]
     xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
     plain, step = (weight == 1).all(), max(CHUNK_NUMBERS // max(p, 1), 1)
     room = np.empty((min(step, X.shape[0]), p))
     for start in range(0, X.shape[0], step):
         rows = slice(start, start + step)
-        x, y = X[rows][:, columns], Y[rows] - y_mean
+        x, y = X[rows], Y[rows] - y_mean
         x = np.subtract(x.toarray() if sparse.issparse(x) else x, x_mean, out=room[: len(y)])
         if not plain:
             root = np.sqrt(weight[rows, None])
@@ -460,11 +434,11 @@ def moments(X, Y, weight, columns=slice(None)):
         xx += x.T @ x
         yx += y.T @ x
         yy += np.einsum("ik,ik->k", y, y)
-    return x_mean, y_mean, xx, yx.T, yy
+    return x_mean, y_mean, xx, yx, yy
 
 
 def _sparse_moments(X, Y, weight, x_mean):
-    """xx, xy and yy for centred Y; X would fill, so that its means are subtracted afterwards.
+    """xx, xy' and yy for centred Y; X would fill, so that its means are subtracted afterwards.
 
     None where that costs too many digits: columns with hardly a zero and a large offset.
     """
@@ -473,4 +447,4 @@ def _sparse_moments(X, Y, weight, x_mean):
     left = np.diag(xx) - offset
     if (left < 1e-6 * offset).any():
         return None
-    return xx - weight.sum() * np.outer(x_mean, x_mean), Xw.T @ Y, weight @ Y**2
+    return xx - weight.sum() * np.outer(x_mean, x_mean), (Xw.T @ Y).T, weight @ Y**2

@@ -523,6 +523,7 @@ def test_a_fit_copies_its_design_once_at_most(name, kind, order, rng):
     args = {"y": y, "tasks": np.sort(tasks) if kind == "sorted" else tasks}
     args = {"y": np.column_stack([y, 1 - y])} if kind == "shared" else args
     fitted = model(name).set_params(alpha=0.4, tol=0.1)
+    fitted.fit(X[::900], **{key: value[::900] for key, value in args.items()})  # loads Numba
     tracemalloc.start()
     fitted.fit(X, **args)
     peak = tracemalloc.get_traced_memory()[1]
@@ -532,6 +533,21 @@ def test_a_fit_copies_its_design_once_at_most(name, kind, order, rng):
 
 
 # --- predict ---
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+def test_sparse_columns_far_from_zero_are_those_of_dense_ones(loss, rng):
+    """Whether they have no zeros, or some that are hard to find."""
+    X, tasks = rng.normal(size=(200, 3)), np.repeat([0, 1], 100)
+    X[:, :2] += 1e3
+    X[[3, 40, 117], 0] = 0.0
+    y = X[:, 1] - X[:, 2] + 1e-3 * X[:, 0] + 0.1 * rng.normal(size=200)
+    model = MultiTaskRegressor(0.1, penalty=Entries(L1()), loss=loss, tol=1e-12)
+    dense = clone(model).fit(X, y, tasks=tasks)
+    for X in (sparse.csr_matrix(X), sparse.csc_array(X)):
+        model.fit(X, y, tasks=tasks)
+        np.testing.assert_allclose(model.objective_, dense.objective_, rtol=1e-8)
+        np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-5)
 
 
 def test_predict_rows(rng):
