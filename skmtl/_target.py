@@ -380,7 +380,14 @@ class NumbersMixin(TargetMixin, RegressorMixin):
 
 
 class ClassesMixin(TargetMixin, ClassifierMixin):
-    """Classification, with a parameter `loss`."""
+    """Classification, with a parameter `loss`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,) or list of ndarray
+        Class labels; one array per column where the columns of a 2-D y have different labels (and
+        more than two in all).
+    """
 
     def _known_target(self):
         return target_of(self.classes_, self.loss)
@@ -431,7 +438,13 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
 
 
 class KindsMixin(TargetMixin):
-    """Tasks of different kinds, with a parameter `losses`."""
+    """Tasks of different kinds, with a parameter `losses`.
+
+    Attributes
+    ----------
+    classes_ : dict of {task: ndarray}
+        Class labels of the classification tasks.
+    """
 
     def _known_target(self):
         each = [

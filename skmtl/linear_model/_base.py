@@ -1,11 +1,11 @@
 """Regressors and classifiers: their losses, and what they say of the rows."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from .._parameters import with_parameters
 from .._sklearn import StrOptions, fit_context
 from .._target import ClassesMixin, NumbersMixin
 from .._tasks import all_or_nothing
@@ -14,18 +14,21 @@ from ..statistics import TaskStatistics
 from ._fitting import Fitting
 from ._model import LinearModel, estimator
 
-__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "estimator"]
+__all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "NonnegativeRegressor", "estimator"]
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_parameters
 class LinearRegressor(NumbersMixin, LinearModel):
-    """Regression on a linear predictor."""
+    """Regression on a linear predictor.
 
-    loss: Any = "squared_error"
+    Parameters
+    ----------
+    loss : {"squared_error", "huber", "poisson", "root_squared_error"} or Loss, default="squared_error"
+        Loss of a row (of a task for the root), see `skmtl.losses`. With "poisson" the model predicts
+        ``exp(eta)``.
+    """
 
-    _parameter_constraints = {
-        "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
-    }
+    loss: Annotated[Any, StrOptions(set(REGRESSION_LOSSES)), Loss] = "squared_error"
 
     @property
     def _takes_statistics(self):
@@ -69,15 +72,30 @@ class LinearRegressor(NumbersMixin, LinearModel):
         return stats
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@with_parameters
+class NonnegativeRegressor(LinearRegressor):
+    """Regression with a penalty that can be one of nonnegative coefficients.
+
+    Parameters
+    ----------
+    positive : bool, default=False
+        Whether all coefficients must be >= 0 (not for a trace norm).
+    """
+
+    positive: Annotated[bool, "boolean"] = False
+
+
+@with_parameters
 class LinearClassifier(ClassesMixin, LinearModel):
-    """Classification on one linear predictor per task, or one per task and class."""
+    """Classification on one linear predictor per task, or one per task and class.
 
-    loss: str = "log_loss"
+    Parameters
+    ----------
+    loss : {"log_loss", "squared_hinge"}, default="log_loss"
+        Log-loss of two or more classes, or squared hinge of two (without probabilities).
+    """
 
-    _parameter_constraints = {
-        "loss": [StrOptions(set(CLASSIFICATION_LOSSES))],
-    }
+    loss: Annotated[str, StrOptions(set(CLASSIFICATION_LOSSES))] = "log_loss"
 
     def _warn_of_data(self, data):
         free = self.loss == "log_loss" and self.fit_intercept and not self.intercept_alpha

@@ -1,11 +1,12 @@
 """Tasks that form clusters."""
 
-from numbers import Integral, Real
-from typing import Any
+from numbers import Real
+from typing import Annotated, Any
 
 import numpy as np
 import sklearn
 
+from .._parameters import COUNT, STRENGTH
 from .._sklearn import Interval, StrOptions
 from ..penalties import Box, Clusters, Coupling, Spectrum
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
@@ -13,7 +14,7 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class Clustered(LinearModel):
-    """%(kind)s with tasks in clusters that are found from the data.
+    """%(Kind)s with tasks in clusters that are found from the data.
 
     Minimises, over W and b,
 
@@ -23,10 +24,9 @@ class Clustered(LinearModel):
         + \\frac{\\alpha}{2} \\Big[ \\sum_c \\sum_{t \\in c} \\| w_t - \\bar w_c \\|^2
         + \\beta \\sum_c T_c \\| \\bar w_c - \\bar w \\|^2 + \\mu T \\| \\bar w \\|^2 \\Big]
 
-    with s_i the sample weights divided by their sum over the task, wbar_c the mean over the T_c tasks of
-    cluster c and wbar that over all T tasks, beta the `between_ratio`, mu the `mean_ratio`, in the convex
-    relaxation over all partitions into k = `n_clusters` clusters: with sigma the singular values of the
-    centred W the first two terms become
+    with wbar_c the mean over the T_c tasks of cluster c and wbar that over all T tasks, beta the
+    `between_ratio`, mu the `mean_ratio`, in the convex relaxation over all partitions into k =
+    `n_clusters` clusters: with sigma the singular values of the centred W the first two terms become
 
     .. math::
 
@@ -35,11 +35,8 @@ class Clustered(LinearModel):
 
     One cluster is mean regularisation.
 
-    %(classes)s
-
     Parameters
     ----------
-    %(parameters)s
     n_clusters : int, default=2
         Number of clusters, at most the number of tasks.
     between_ratio : float in (0, 1], default=0.1
@@ -62,7 +59,6 @@ class Clustered(LinearModel):
     task_similarity_ : ndarray of shape (n_tasks, n_tasks)
         Relaxed projection on the clusters: for tasks that cluster cleanly about ``1/T_c`` within
         a cluster and 0 between clusters. Its trace is at most `n_clusters`.
-    %(attributes)s
 
     References
     ----------
@@ -71,23 +67,23 @@ class Clustered(LinearModel):
     Zhou, Chen & Ye (2011), Clustered multi-task learning via alternating structure optimization,
     NeurIPS 24;
     McDonald, Pontil & Stamos (2016), New perspectives on k-support and cluster norms, JMLR 17
+
+    Examples
+    --------
+    >>> from skmtl import Clustered%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)
+    >>> model = Clustered%(Model)s(alpha=0.05, n_clusters=3, random_state=0)
+    >>> model.fit(data.X, data.y, tasks=data.tasks).cluster_centers_.shape
+    (3, 20)
     """
 
-    n_clusters: int = 2
-    between_ratio: float = 0.1
-    mean_ratio: float = 0.0
-    relaxation: str = "convex"
-    n_init: int = 10
-    random_state: Any = None
-
-    _parameter_constraints = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "between_ratio": [Interval(Real, 0, 1, closed="right")],
-        "mean_ratio": [Interval(Real, 0, None, closed="left")],
-        "relaxation": [StrOptions({"convex", "kmeans"})],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-    }
+    n_clusters: Annotated[int, COUNT] = 2
+    between_ratio: Annotated[float, Interval(Real, 0, 1, closed="right")] = 0.1
+    mean_ratio: Annotated[float, STRENGTH] = 0.0
+    relaxation: Annotated[str, StrOptions({"convex", "kmeans"})] = "convex"
+    n_init: Annotated[int, COUNT] = 10
+    random_state: Annotated[Any, "random_state"] = None
 
     def _prepare(self, data):
         if self.n_clusters > data.n_tasks > 1:  # one task is one cluster
@@ -145,24 +141,8 @@ class Clustered(LinearModel):
 
 
 @estimator
-class ClusteredRegressor(Clustered, LinearRegressor):
-    """
-    >>> from skmtl import ClusteredRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)
-    >>> model = ClusteredRegressor(alpha=0.5, n_clusters=3, random_state=0)
-    >>> model.fit(data.X, data.y, tasks=data.tasks).cluster_centers_.shape
-    (3, 20)
-    """
+class ClusteredRegressor(Clustered, LinearRegressor): ...
 
 
 @estimator
-class ClusteredClassifier(Clustered, LinearClassifier):
-    """
-    >>> from skmtl import ClusteredClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=9, structure="clustered", n_clusters=3, random_state=0)
-    >>> model = ClusteredClassifier(alpha=0.05, n_clusters=3, random_state=0)
-    >>> model.fit(data.X, data.y, tasks=data.tasks).cluster_centers_.shape
-    (3, 20)
-    """
+class ClusteredClassifier(Clustered, LinearClassifier): ...

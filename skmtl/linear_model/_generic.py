@@ -1,6 +1,6 @@
 """The generic door: any penalty."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from ..penalties import L2, Features, InfConv, Penalty
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
@@ -8,7 +8,7 @@ from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 @estimator
 class Generic(LinearModel):
-    """%(kind)s with any penalty on the coefficients of all tasks.
+    """%(Kind)s with any penalty on the coefficients of all tasks.
 
     Minimises, over W and b,
 
@@ -16,13 +16,8 @@ class Generic(LinearModel):
 
         \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s + \\alpha \\Omega(W)
 
-    with s_i the sample weights divided by their sum over the task.
-
-    %(classes)s
-
     Parameters
     ----------
-    %(parameters)s
     penalty : Penalty, optional
         Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``.
 
@@ -30,18 +25,25 @@ class Generic(LinearModel):
     ----------
     part_coefs_ : list of ndarray of shape (n_tasks, n_features)
         The summands of W; only with an `InfConv` penalty.
-    %(attributes)s
 
     References
     ----------
     Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6;
     Bach, Jenatton, Mairal & Obozinski (2012), Optimization with sparsity-inducing penalties,
     Foundations and Trends in Machine Learning 4, https://doi.org/10.1561/2200000015
+
+    Examples
+    --------
+    >>> from skmtl import MultiTask%(Model)s
+    >>> from skmtl.penalties import L1, Coupling, Entries
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=5, n_samples=30, random_state=0)
+    >>> model = MultiTask%(Model)s(alpha=0.1, penalty=Entries(L1()) + Coupling(2.0))
+    >>> bool(model.fit(data.X, data.y, tasks=data.tasks).dual_gap_ >= 0)
+    True
     """
 
-    penalty: Any = None
-
-    _parameter_constraints = {"penalty": [None, Penalty]}
+    penalty: Annotated[Any, None, Penalty] = None
 
     def _penalty(self):
         penalty = Features(L2()) if self.penalty is None else self.penalty
@@ -53,26 +55,8 @@ class Generic(LinearModel):
 
 
 @estimator
-class MultiTaskRegressor(Generic, LinearRegressor):
-    """
-    >>> from skmtl import MultiTaskRegressor
-    >>> from skmtl.penalties import L1, Coupling, Entries
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=5, n_samples=30, random_state=0)
-    >>> model = MultiTaskRegressor(alpha=0.1, penalty=Entries(L1()) + Coupling(2.0))
-    >>> bool(model.fit(data.X, data.y, tasks=data.tasks).dual_gap_ >= 0)
-    True
-    """
+class MultiTaskRegressor(Generic, LinearRegressor): ...
 
 
 @estimator
-class MultiTaskClassifier(Generic, LinearClassifier):
-    """
-    >>> from skmtl import MultiTaskClassifier
-    >>> from skmtl.penalties import L1, Entries
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=5, n_samples=30, random_state=0)
-    >>> model = MultiTaskClassifier(alpha=0.05, penalty=Entries(L1()))
-    >>> model.fit(data.X, data.y, tasks=data.tasks).coef_.shape
-    (5, 20)
-    """
+class MultiTaskClassifier(Generic, LinearClassifier): ...

@@ -1,14 +1,14 @@
 """Tasks that use the same features: group-sparse models."""
 
-from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import sparse
 
-from .._sklearn import Interval, StrOptions
+from .._parameters import POSITIVE, RATIO
+from .._sklearn import StrOptions
 from ..penalties import L2, MCP, SCAD, CappedL1, Features, LInf, Ridge, SparseL2, SqrtL1, SquaredL1
-from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._base import LinearClassifier, LinearModel, LinearRegressor, NonnegativeRegressor, estimator
 
 NORMS = {
     "l2": L2, "linf": LInf, "sparse": SparseL2, "exclusive": SquaredL1, "mcp": MCP, "scad": SCAD,
@@ -18,7 +18,7 @@ NORMS = {
 
 @estimator
 class GroupSparse(LinearModel):
-    """%(kind)s in which each feature is used by all tasks or by none.
+    """%(Kind)s in which each feature is used by all tasks or by none.
 
     Minimises, over W and b,
 
@@ -27,13 +27,8 @@ class GroupSparse(LinearModel):
         \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
         + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
 
-    with s_i the sample weights divided by their sum over the task.
-
-    %(classes)s
-
     Parameters
     ----------
-    %(parameters)s
     norm : {"l2", "linf", "sparse", "exclusive", "mcp", "scad", "capped", "sqrt"}, default="l2"
         The function f of the coefficients v of one feature across tasks:
 
@@ -54,7 +49,6 @@ class GroupSparse(LinearModel):
     ----------
     support_ : ndarray of int
         Positions of the features in use (of the deviations, with `mean_alpha`).
-    %(attributes)s
 
     References
     ----------
@@ -71,17 +65,20 @@ class GroupSparse(LinearModel):
     https://doi.org/10.1007/s11222-013-9424-2 ("mcp", "scad");
     Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14 ("capped");
     Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML ("sqrt")
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparse%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=5, n_samples=30, n_features=20, random_state=0)
+    >>> model = GroupSparse%(Model)s(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.coef_.shape
+    (5, 20)
     """
 
-    norm: str = "l2"
-    l1_ratio: float = 0.5
-    gamma: float = 3.0
-
-    _parameter_constraints = {
-        "norm": [StrOptions(set(NORMS))],
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "gamma": [Interval(Real, 0, None, closed="neither")],
-    }
+    norm: Annotated[str, StrOptions(set(NORMS))] = "l2"
+    l1_ratio: Annotated[float, RATIO] = 0.5
+    gamma: Annotated[float, POSITIVE] = 3.0
 
     def _penalty(self):
         shape = {}
@@ -97,31 +94,11 @@ class GroupSparse(LinearModel):
 
 
 @estimator
-class GroupSparseRegressor(GroupSparse, LinearRegressor):
-    """
-    >>> from skmtl import GroupSparseRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=5, n_samples=30, n_features=20, random_state=0)
-    >>> model = GroupSparseRegressor(alpha=0.5).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.coef_.shape
-    (5, 20)
-    """
-
-    positive: bool = False
-
-    _parameter_constraints = {"positive": ["boolean"]}
+class GroupSparseRegressor(GroupSparse, NonnegativeRegressor): ...
 
 
 @estimator
-class GroupSparseClassifier(GroupSparse, LinearClassifier):
-    """
-    >>> from skmtl import GroupSparseClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=5, n_samples=30, n_features=20, random_state=0)
-    >>> model = GroupSparseClassifier(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.predict_proba(data.X, tasks=data.tasks).shape
-    (150, 2)
-    """
+class GroupSparseClassifier(GroupSparse, LinearClassifier): ...
 
 
 @estimator
@@ -138,17 +115,12 @@ class MultiTaskLasso(LinearRegressor):
 
     Parameters
     ----------
-    %(parameters)s
     copy_X : bool, default=True
         For compatibility; X is never overwritten.
     random_state : int, RandomState instance or None, default=None
         For compatibility; the solver is deterministic.
     selection : {"cyclic", "random"}, default="cyclic"
         For compatibility; the order of the updates does not change the solution.
-
-    Attributes
-    ----------
-    %(attributes)s
 
     References
     ----------
@@ -164,15 +136,9 @@ class MultiTaskLasso(LinearRegressor):
     array([[1., 1.]])
     """
 
-    copy_X: bool = True
-    random_state: Any = None
-    selection: str = "cyclic"
-
-    _parameter_constraints = {
-        "copy_X": ["boolean"],
-        "random_state": ["random_state"],
-        "selection": [StrOptions({"cyclic", "random"})],
-    }
+    copy_X: Annotated[bool, "boolean"] = True
+    random_state: Annotated[Any, "random_state"] = None
+    selection: Annotated[str, StrOptions({"cyclic", "random"})] = "cyclic"
 
     def _penalty(self):
         return Features(L2(alpha=self.alpha))
@@ -198,19 +164,8 @@ class MultiTaskElasticNet(MultiTaskLasso):
 
     Parameters
     ----------
-    %(parameters)s
-    copy_X : bool, default=True
-        For compatibility; X is never overwritten.
-    random_state : int, RandomState instance or None, default=None
-        For compatibility; the solver is deterministic.
-    selection : {"cyclic", "random"}, default="cyclic"
-        For compatibility; the order of the updates does not change the solution.
     l1_ratio : float in [0, 1], default=0.5
         rho; 1 is the multi-task Lasso, 0 ridge regression.
-
-    Attributes
-    ----------
-    %(attributes)s
 
     References
     ----------
@@ -225,11 +180,7 @@ class MultiTaskElasticNet(MultiTaskLasso):
     array([[1., 1.]])
     """
 
-    l1_ratio: float = 0.5
-
-    _parameter_constraints = {
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-    }
+    l1_ratio: Annotated[float, RATIO] = 0.5
 
     def _penalty(self):
         lasso = Features(L2(alpha=self.alpha * self.l1_ratio))

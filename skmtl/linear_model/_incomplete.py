@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from sklearn.utils import check_array
@@ -12,12 +12,12 @@ from .._inputs import as_target
 from .._sklearn import StrOptions
 from ..penalties import L2, Features
 from ..statistics import TaskStatistics
-from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._base import LinearClassifier, LinearModel, NonnegativeRegressor, estimator
 
 
 @estimator
 class IncompleteMultiSource(LinearModel):
-    """%(kind)s on several sources of features, of which rows lack some as a whole.
+    """%(Kind)s on several sources of features, of which rows lack some as a whole.
 
     Each pattern of available sources is a task t with a model of its own on the columns S_t of these
     sources; a feature is used by all patterns that have it or by none. Nothing is imputed. Minimises,
@@ -28,20 +28,16 @@ class IncompleteMultiSource(LinearModel):
         \\sum_t c_t \\sum_{i \\in N_t} s_{ti} %(row_loss)s
         + \\alpha \\sum_j \\| W_{:,j} \\|_2
 
-    with N_t the rows that have at least the sources of the pattern (see `rows`) and s_ti their sample
-    weights divided by the sum over N_t. X is an array or a data frame of numbers, with NaN in all
-    columns of a source that a row lacks.
+    with N_t the rows that have at least the sources of the pattern (see `rows`). X is an array or a
+    data frame of numbers, with NaN in all columns of a source that a row lacks.
 
     The patterns take the place of tasks: `tasks`, `task_column`, a 2-D y, `mean_alpha` (a column that
     a pattern lacks has no shared coefficient) and ``handle_unknown="average"`` are refused. A row is
     predicted by the pattern with the most sources among the fitted ones whose sources it all has (the
     first in `tasks_` of several): by its own if that was seen in fit.
 
-    %(classes)s
-
     Parameters
     ----------
-    %(parameters)s
     sources : list of blocks or mapping {name: block}, default=None
         The columns of each source by position or name, every column in one source. None: each
         column is a source.
@@ -56,7 +52,6 @@ class IncompleteMultiSource(LinearModel):
         "without pet", "without mri, pet", with the keys of `sources`, numbers, or names of columns.
     support_ : ndarray of int
         Positions of the features in use.
-    %(attributes)s
 
     Notes
     -----
@@ -70,19 +65,25 @@ class IncompleteMultiSource(LinearModel):
     Yuan, Wang, Thompson, Narayan & Ye (2012), Multi-source feature learning for joint analysis of
     incomplete multiple heterogeneous neuroimaging data, NeuroImage 61,
     https://doi.org/10.1016/j.neuroimage.2012.03.059
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import IncompleteMultiSource%(Model)s
+    >>> X = np.random.default_rng(0).normal(size=(60, 5))
+    >>> y = np.sign(X[:, 0] + X[:, 3])
+    >>> X[:20, 3:] = np.nan
+    >>> model = IncompleteMultiSource%(Model)s(0.05, sources={"mri": [0, 1, 2], "pet": [3, 4]}).fit(X, y)
+    >>> model.tasks_.tolist(), model.patterns_.tolist()
+    (['complete', 'without pet'], [[True, True], [True, False]])
     """
 
-    sources: Any = None
-    rows: str = "containing"
-
-    _parameter_constraints = {
-        "sources": [None, "array-like", Mapping],
-        "rows": [StrOptions({"containing", "equal"})],
-        # what patterns leave no room for
-        "task_column": [None],
-        "handle_unknown": [StrOptions({"error"})],
-        "mean_alpha": [None],
-    }
+    sources: Annotated[Any, None, "array-like", Mapping] = None
+    rows: Annotated[str, StrOptions({"containing", "equal"})] = "containing"
+    # what patterns leave no room for
+    task_column: Annotated[None, None] = None
+    handle_unknown: Annotated[str, StrOptions({"error"})] = "error"
+    mean_alpha: Annotated[None, None] = None
 
     _predicts_by_task = False  # of a task that is passed
     _takes_statistics = False
@@ -242,36 +243,8 @@ def read_sources(sources, n_columns, names):
 
 
 @estimator
-class IncompleteMultiSourceRegressor(IncompleteMultiSource, LinearRegressor):
-    """
-    >>> import numpy as np
-    >>> from skmtl import IncompleteMultiSourceRegressor
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(60, 5))
-    >>> y = X[:, 0] + X[:, 3]
-    >>> X[:20, 3:] = np.nan
-    >>> model = IncompleteMultiSourceRegressor(0.3, sources={"mri": [0, 1, 2], "pet": [3, 4]}).fit(X, y)
-    >>> model.tasks_.tolist(), model.patterns_.tolist()
-    (['complete', 'without pet'], [[True, True], [True, False]])
-    >>> model.support_
-    array([0, 3])
-    """
-
-    positive: bool = False
-
-    _parameter_constraints = {"positive": ["boolean"]}
+class IncompleteMultiSourceRegressor(IncompleteMultiSource, NonnegativeRegressor): ...
 
 
 @estimator
-class IncompleteMultiSourceClassifier(IncompleteMultiSource, LinearClassifier):
-    """
-    >>> import numpy as np
-    >>> from skmtl import IncompleteMultiSourceClassifier
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(60, 5))
-    >>> y = np.where(X[:, 0] + X[:, 3] > 0, "ill", "well")
-    >>> X[:20, 3:] = np.nan
-    >>> model = IncompleteMultiSourceClassifier(0.05, sources={"mri": [0, 1, 2], "pet": [3, 4]}).fit(X, y)
-    >>> model.predict_proba(X).shape, model.coef_.shape
-    ((60, 2), (2, 5))
-    """
+class IncompleteMultiSourceClassifier(IncompleteMultiSource, LinearClassifier): ...

@@ -1,7 +1,7 @@
 """Tasks of different kinds in one model."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from .._sklearn import StrOptions
 from .._target import LOSSES, KindsMixin
@@ -26,7 +26,6 @@ class MixedTaskModel(KindsMixin, Generic):
 
     Parameters
     ----------
-    %(parameters)s
     penalty : Penalty, optional
         Omega, an object of `skmtl.penalties` or your own. Default: ``Features(L2())``, the tasks share
         which features matter. A penalty that pulls coefficients of different tasks together
@@ -36,14 +35,6 @@ class MixedTaskModel(KindsMixin, Generic):
         Loss of every task: "squared_error", "huber", "poisson", "root_squared_error" (for all tasks or
         none) or a `Loss` for regression, "log_loss" (two or more classes) or "squared_hinge" (two) for
         classification. One name for all tasks. Default: "squared_error".
-
-    Attributes
-    ----------
-    classes_ : dict of {task: ndarray}
-        Class labels of the classification tasks.
-    part_coefs_ : list of ndarray of shape (n_tasks, n_features)
-        The summands of W; only with an `InfConv` penalty.
-    %(attributes)s
 
     References
     ----------
@@ -62,8 +53,4 @@ class MixedTaskModel(KindsMixin, Generic):
     ((40, 2), (40, 2))
     """
 
-    losses: Any = None
-
-    _parameter_constraints = {
-        "losses": [None, StrOptions(set(LOSSES)), Loss, Mapping],
-    }
+    losses: Annotated[Any, None, StrOptions(set(LOSSES)), Loss, Mapping] = None

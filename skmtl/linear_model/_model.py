@@ -4,10 +4,10 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from copy import copy
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import field
 from functools import cache
-from numbers import Integral, Real
-from typing import Any
+from numbers import Integral
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -15,14 +15,55 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .._data import predict_rows, task_data
 from .._inputs import check_numeric_target, refuse_size
-from .._sklearn import Interval, StrOptions, fit_context, validate_parameter_constraints
+from .._parameters import COUNT, STRENGTH, documented, with_parameters
+from .._sklearn import StrOptions, fit_context, validate_parameter_constraints
+from .._target import TargetMixin
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..penalties import Positive
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
 from ._fitting import Fitting
 
-COMMON_PARAMETERS = """alpha : float, default=1.0
+# what a docstring of a pair says differently of regression and of classification
+REGRESSION = {
+    "Kind": "Regression", "kind": "regression", "Model": "Regressor",
+    "row_loss": "\\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2",
+    "closing": """The sample weights s_i are divided by their sum over the task. Another `loss` takes the
+    place of the squared error.""",
+}  # fmt: skip
+CLASSIFICATION = {
+    "Kind": "Classification", "kind": "classification", "Model": "Classifier",
+    "row_loss": "\\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)",
+    "closing": """The sample weights s_i are divided by their sum over the task. Two classes have one vector
+    w_t, K classes K of them under the multinomial loss: one longer vector where the penalty is one of
+    the whole matrix.""",
+}  # fmt: skip
+
+
+def estimator(cls):
+    """Class decorator of estimators, and of what a pair of them shares; `alpha` may be given by position.
+
+    The default strength of classifiers is 0.01 unless stated: the gradient of the logistic loss is at
+    most 1/2 a row, so that on standardised features a strength of 1 leaves nothing of most models.
+    """
+    classifies = issubclass(cls, ClassifierMixin)
+    if classifies:
+        cls.__annotations__ = {"alpha": Annotated[float, STRENGTH], **inspect.get_annotations(cls)}
+        cls.alpha = field(default=vars(cls).get("alpha", 0.01), kw_only=False)
+    cls = with_parameters(cls)
+    if not issubclass(cls, TargetMixin):
+        cls._template, cls.__doc__ = cls.__doc__, None  # to be filled in for each of the two
+        return cls
+    return documented(cls, {"alpha": str(cls.alpha), **(CLASSIFICATION if classifies else REGRESSION)})
+
+
+@with_parameters
+class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
+    """Linear predictor per task; a subclass states its penalty in `_penalty`.
+
+    Parameters
+    ----------
+    alpha : float, default=%(alpha)s
         Strength of the whole penalty.
     ridge : float, default=0.0
         Adds ``ridge/2 ||W||_F^2``.
@@ -51,18 +92,11 @@ COMMON_PARAMETERS = """alpha : float, default=1.0
     warm_start : bool, default=False
         Start from the previous solution if it has the same shape.
     verbose : int, default=0
-        Print the gap while solving."""
+        Print the gap while solving.
 
-REGRESSION_LOSS = """
-    loss : {"squared_error", "huber", "poisson", "root_squared_error"} or Loss, default="squared_error"
-        Loss of a row (of a task for the root), see `skmtl.losses`. With "poisson" the model predicts
-        ``exp(eta)``."""
-
-CLASSIFICATION_LOSS = """
-    loss : {"log_loss", "squared_hinge"}, default="log_loss"
-        Log-loss of two or more classes, or squared hinge of two (without probabilities)."""
-
-COMMON_ATTRIBUTES = """coef_ : ndarray of shape (n_tasks, n_features)
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_tasks, n_features)
         W without the task column; (n_features,) for a regressor fitted on one task by a 1-D y.
         For more than two classes (n_tasks, n_classes, n_features), for one task by a 1-D y
         (n_classes, n_features).
@@ -87,95 +121,22 @@ COMMON_ATTRIBUTES = """coef_ : ndarray of shape (n_tasks, n_features)
     n_features_in_ : int
         Number of columns of X, task column included.
     feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if X has string names."""
-
-CLASSIFIER_ATTRIBUTES = """classes_ : ndarray of shape (n_classes,) or list of ndarray
-        Class labels; one array per column where the columns of a 2-D y have different labels (and
-        more than two in all).
+        Names of the columns of X, if X has string names.
     """
 
-
-POSITIVE = """
-    positive : bool, default=False
-        Whether all coefficients must be >= 0 (not for a trace norm)."""
-
-OTHER_LOSS = "Another `loss` takes the place of the squared error."
-CLASSES = """Two classes have one vector w_t, K classes K of them under the multinomial loss: one longer
-    vector where the penalty is one of the whole matrix."""
-
-
-def documented(cls):
-    """Fill in a class docstring; that of a pair stands in their base, its classes have the examples."""
-    fields = {name for base in cls.__mro__ for name in inspect.get_annotations(base)}
-    texts = {
-        "kind": "Regression", "row_loss": "\\tfrac12 (y_i - x_i \\cdot w_t - b_t)^2", "classes": OTHER_LOSS,
-        "parameters": COMMON_PARAMETERS + ("" if "losses" in fields else REGRESSION_LOSS),
-        "attributes": COMMON_ATTRIBUTES,
-    }  # fmt: skip
-    if issubclass(cls, ClassifierMixin):
-        parameters = COMMON_PARAMETERS.replace("default=1.0", f"default={cls.alpha}") + CLASSIFICATION_LOSS
-        texts = {
-            "kind": "Classification", "row_loss": "\\, \\mathrm{loss}(y_i, x_i \\cdot w_t + b_t)",
-            "classes": CLASSES, "parameters": parameters,
-            "attributes": CLASSIFIER_ATTRIBUTES + COMMON_ATTRIBUTES,
-        }  # fmt: skip
-    doc = cls.__doc__
-    if doc.lstrip().startswith(">>>"):
-        doc = f"{cls.__base__.__doc__.rstrip()}\n\n    Examples\n    --------{doc}"
-        end = "\n\n    Attributes\n"
-        doc = doc.replace(end, POSITIVE + end) if "positive" in fields else doc
-    elif "%(kind)s" in doc:  # of a pair
-        return cls
-    for name, text in texts.items():
-        doc = doc.replace(f"%({name})s", text)
-    cls.__doc__ = doc
-    return cls
-
-
-def estimator(cls):
-    """Class decorator of estimators: parameters are dataclass fields, keyword-only but for `alpha`.
-
-    The default strength of classifiers is 0.01 unless stated: the gradient of the logistic loss is at
-    most 1/2 a row, so that on standardised features a strength of 1 leaves nothing of most models.
-    """
-    if issubclass(cls, ClassifierMixin):
-        cls.__annotations__ = {"alpha": float, **inspect.get_annotations(cls)}
-        cls.alpha = field(default=vars(cls).get("alpha", 0.01), kw_only=False)
-    return documented(dataclass(eq=False, repr=False, kw_only=True)(cls))
-
-
-@dataclass(eq=False, repr=False)
-class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
-    """Linear predictor per task; a subclass states its penalty in `_penalty`."""
-
-    alpha: float = 1.0
-    _: KW_ONLY
-    ridge: float = 0.0
-    intercept_alpha: float = 0.0
-    mean_alpha: float | None = None
-    fit_intercept: bool = True
-    task_column: str | int | None = None
-    task_weight: Any = None
-    handle_unknown: str = "error"
-    solver: str = "auto"
-    max_iter: int = 10_000
-    tol: float = 1e-4
-    warm_start: bool = False
-    verbose: int = 0
-
-    _parameter_constraints = {
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "ridge": [Interval(Real, 0, None, closed="left")],
-        "intercept_alpha": [Interval(Real, 0, None, closed="left")],
-        "mean_alpha": [None, Interval(Real, 0, None, closed="left")],
-        "fit_intercept": ["boolean"],
-        "task_weight": [None, StrOptions({"samples"}), dict, "array-like"],
-        "solver": [StrOptions({"auto", *SOLVERS})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-    }
+    alpha: Annotated[float, STRENGTH] = field(default=1.0, kw_only=False)
+    ridge: Annotated[float, STRENGTH] = 0.0
+    intercept_alpha: Annotated[float, STRENGTH] = 0.0
+    mean_alpha: Annotated[float | None, None, STRENGTH] = None
+    fit_intercept: Annotated[bool, "boolean"] = True
+    task_column: Annotated[str | int | None, None, str, Integral] = None
+    task_weight: Annotated[Any, None, StrOptions({"samples"}), dict, "array-like"] = None
+    handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
+    solver: Annotated[str, StrOptions({"auto", *SOLVERS})] = "auto"
+    max_iter: Annotated[int, COUNT] = 10_000
+    tol: Annotated[float, STRENGTH] = 1e-4
+    warm_start: Annotated[bool, "boolean"] = False
+    verbose: Annotated[int, "verbose"] = 0
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

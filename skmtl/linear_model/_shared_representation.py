@@ -1,10 +1,10 @@
 """Tasks whose coefficients lie in a common low-dimensional space."""
 
-from numbers import Integral, Real
+from typing import Annotated
 
 import numpy as np
 
-from .._sklearn import Interval
+from .._parameters import COUNT, POSITIVE
 from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
@@ -16,7 +16,7 @@ def _directions(Vt, n_outputs):
 
 @estimator
 class TraceNorm(LinearModel):
-    """%(kind)s with coefficients of low rank: few directions in feature space serve all tasks.
+    """%(Kind)s with coefficients of low rank: few directions in feature space serve all tasks.
 
     Minimises, over W and b,
 
@@ -24,14 +24,7 @@ class TraceNorm(LinearModel):
 
         \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s + \\alpha \\| W \\|_*
 
-    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
-    singular values.
-
-    %(classes)s
-
-    Parameters
-    ----------
-    %(parameters)s
+    with the trace norm the sum of the singular values.
 
     Attributes
     ----------
@@ -41,7 +34,6 @@ class TraceNorm(LinearModel):
         Its singular values.
     components_ : ndarray of shape (rank, n_features)
         Its right singular vectors: the directions that the tasks share.
-    %(attributes)s
 
     References
     ----------
@@ -49,6 +41,15 @@ class TraceNorm(LinearModel):
     https://doi.org/10.1007/s10994-007-5040-8;
     Pong, Tseng, Ji & Ye (2010), Trace norm regularization, SIAM J. Optimization 20,
     https://doi.org/10.1137/090763184
+
+    Examples
+    --------
+    >>> from skmtl import TraceNorm%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
+    >>> model = TraceNorm%(Model)s(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.components_.shape[1]
+    20
     """
 
     def _penalty(self):
@@ -64,32 +65,16 @@ class TraceNorm(LinearModel):
 
 
 @estimator
-class TraceNormRegressor(TraceNorm, LinearRegressor):
-    """
-    >>> from skmtl import TraceNormRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
-    >>> model = TraceNormRegressor(alpha=1.0).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.components_.shape[1]
-    20
-    """
+class TraceNormRegressor(TraceNorm, LinearRegressor): ...
 
 
 @estimator
-class TraceNormClassifier(TraceNorm, LinearClassifier):
-    """
-    >>> from skmtl import TraceNormClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
-    >>> model = TraceNormClassifier(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.coef_.shape
-    (8, 20)
-    """
+class TraceNormClassifier(TraceNorm, LinearClassifier): ...
 
 
 @estimator
 class SharedSubspace(LinearModel):
-    """%(kind)s with coefficients that lie mostly in a subspace common to all tasks.
+    """%(Kind)s with coefficients that lie mostly in a subspace common to all tasks.
 
     Minimises, over W and b, with k the `n_components`,
 
@@ -99,15 +84,12 @@ class SharedSubspace(LinearModel):
         + \\frac{\\alpha (1 + \\eta)}{2} \\min_{0 \\preceq M \\preceq I, \\, \\mathrm{tr} M = k}
         \\mathrm{tr} \\big( W (\\eta I + M)^{-1} W^\\top \\big)
 
-    with s_i the sample weights divided by their sum over the task: the convex relaxation of alternating
-    structure optimisation. Directions inside the subspace cost ``alpha/2``, others ``1 + 1/eta`` times
-    as much. With ``n_components`` equal to the number of tasks it is one ridge regression per task.
-
-    %(classes)s
+    which is the convex relaxation of alternating structure optimisation. Directions inside the subspace
+    cost ``alpha/2``, others ``1 + 1/eta`` times as much. With ``n_components`` equal to the number of
+    tasks it is one ridge regression per task.
 
     Parameters
     ----------
-    %(parameters)s
     n_components : int, default=1
         k, the dimension of the subspace; at most the number of tasks and of features.
     eta : float, default=0.1
@@ -120,7 +102,6 @@ class SharedSubspace(LinearModel):
         deviations, with `mean_alpha`).
     singular_values_ : ndarray of shape (min(n_tasks, n_features),)
         Singular values of W.
-    %(attributes)s
 
     References
     ----------
@@ -128,15 +109,19 @@ class SharedSubspace(LinearModel):
     unlabeled data, JMLR 6;
     Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
     tasks, ICML, https://doi.org/10.1145/1553374.1553392
+
+    Examples
+    --------
+    >>> from skmtl import SharedSubspace%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
+    >>> model = SharedSubspace%(Model)s(alpha=0.1, n_components=2).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.components_.shape
+    (2, 20)
     """
 
-    n_components: int = 1
-    eta: float = 0.1
-
-    _parameter_constraints = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "eta": [Interval(Real, 0, None, closed="neither")],
-    }
+    n_components: Annotated[int, COUNT] = 1
+    eta: Annotated[float, POSITIVE] = 0.1
 
     def _prepare(self, data):
         limit = min(data.n_tasks, data.n_features)
@@ -157,32 +142,16 @@ class SharedSubspace(LinearModel):
 
 
 @estimator
-class SharedSubspaceRegressor(SharedSubspace, LinearRegressor):
-    """
-    >>> from skmtl import SharedSubspaceRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
-    >>> model = SharedSubspaceRegressor(alpha=0.1, n_components=2).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.components_.shape
-    (2, 20)
-    """
+class SharedSubspaceRegressor(SharedSubspace, LinearRegressor): ...
 
 
 @estimator
-class SharedSubspaceClassifier(SharedSubspace, LinearClassifier):
-    """
-    >>> from skmtl import SharedSubspaceClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=8, n_samples=50, structure="low_rank", random_state=0)
-    >>> model = SharedSubspaceClassifier(n_components=2).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.components_.shape
-    (2, 20)
-    """
+class SharedSubspaceClassifier(SharedSubspace, LinearClassifier): ...
 
 
 @estimator
 class TaskRelationship(LinearModel):
-    """%(kind)s that learns how the tasks are related: a covariance between them, positive or negative.
+    """%(Kind)s that learns how the tasks are related: a covariance between them, positive or negative.
 
     Minimises, over W, b and the covariance C (n_tasks, n_tasks),
 
@@ -193,14 +162,7 @@ class TaskRelationship(LinearModel):
         \\mathrm{tr} ( W^\\top C^{-1} W )
         \\qquad \\Big( = \\dots + \\frac{\\alpha}{2} \\| W \\|_*^2 \\Big)
 
-    with s_i the sample weights divided by their sum over the task and the trace norm the sum of the
-    singular values.
-
-    %(classes)s
-
-    Parameters
-    ----------
-    %(parameters)s
+    with the trace norm the sum of the singular values.
 
     Attributes
     ----------
@@ -208,7 +170,6 @@ class TaskRelationship(LinearModel):
         C, equal to ``(W W')^(1/2)`` over its trace (of the deviations, with `mean_alpha`).
     task_correlation_ : ndarray of shape (n_tasks, n_tasks)
         Its correlations; a task without coefficients has none with any other.
-    %(attributes)s
 
     References
     ----------
@@ -216,6 +177,15 @@ class TaskRelationship(LinearModel):
     learning, ACM Transactions on Knowledge Discovery from Data 8, https://doi.org/10.1145/2538028;
     Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
     https://doi.org/10.1007/s10994-007-5040-8
+
+    Examples
+    --------
+    >>> from skmtl import TaskRelationship%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=5, n_samples=50, structure="mean", random_state=0)
+    >>> model = TaskRelationship%(Model)s(alpha=0.01).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.task_correlation_.shape
+    (5, 5)
     """
 
     def _penalty(self):
@@ -233,24 +203,8 @@ class TaskRelationship(LinearModel):
 
 
 @estimator
-class TaskRelationshipRegressor(TaskRelationship, LinearRegressor):
-    """
-    >>> from skmtl import TaskRelationshipRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=5, n_samples=50, structure="mean", random_state=0)
-    >>> model = TaskRelationshipRegressor(alpha=0.01).fit(data.X, data.y, tasks=data.tasks)
-    >>> bool((model.task_correlation_ > 0).all())
-    True
-    """
+class TaskRelationshipRegressor(TaskRelationship, LinearRegressor): ...
 
 
 @estimator
-class TaskRelationshipClassifier(TaskRelationship, LinearClassifier):
-    """
-    >>> from skmtl import TaskRelationshipClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=5, n_samples=50, structure="mean", random_state=0)
-    >>> model = TaskRelationshipClassifier(alpha=0.001).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.task_correlation_.shape
-    (5, 5)
-    """
+class TaskRelationshipClassifier(TaskRelationship, LinearClassifier): ...

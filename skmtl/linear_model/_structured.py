@@ -1,21 +1,21 @@
 """Tasks with a known structure: a graph, an order, a tree."""
 
 from collections.abc import Iterable, Mapping
-from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from .._sklearn import Interval, StrOptions
+from .._parameters import RATIO
+from .._sklearn import StrOptions
 from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2, Tree
 from ..solvers import solve
-from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._base import LinearClassifier, LinearModel, LinearRegressor, NonnegativeRegressor, estimator
 from ._relations import chain, feature_variance, laplacian, linkage_tree, read_order, read_tree
 
 
 @estimator
 class GraphRegularized(LinearModel):
-    """%(kind)s with tasks on a graph: neighbours have similar coefficients.
+    """%(Kind)s with tasks on a graph: neighbours have similar coefficients.
 
     Minimises, over W and b,
 
@@ -25,14 +25,10 @@ class GraphRegularized(LinearModel):
         + \\alpha \\Big[ \\frac{1 - \\rho}{2} \\sum_{s < t} A_{st} \\| w_s - w_t \\|^2
         + \\rho \\| W \\|_1 \\Big]
 
-    with s_i the sample weights divided by their sum over the task, A the adjacency of the graph and
-    rho the `l1_ratio`.
-
-    %(classes)s
+    with A the adjacency of the graph and rho the `l1_ratio`.
 
     Parameters
     ----------
-    %(parameters)s
     graph : array-like, sparse matrix, mapping or iterable of tuples, default=None
         Adjacency A (n_tasks, n_tasks): symmetric nonnegative weights in the order of `tasks_` (a
         DataFrame labelled by the tasks, in any order); or edges by task label, ``(s, t)``,
@@ -45,20 +41,23 @@ class GraphRegularized(LinearModel):
     ----------
     laplacian_ : sparse array of shape (n_tasks, n_tasks)
         Laplacian of the graph.
-    %(attributes)s
 
     References
     ----------
     Evgeniou, Micchelli & Pontil (2005), Learning multiple tasks with kernel methods, JMLR 6
+
+    Examples
+    --------
+    >>> from skmtl import GraphRegularized%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=6, n_samples=50, random_state=0)
+    >>> model = GraphRegularized%(Model)s(alpha=0.1, graph=[(0, 1), (1, 2, 0.5)], ridge=0.01)
+    >>> model.fit(data.X, data.y, tasks=data.tasks).laplacian_.toarray()[1, :3]
+    array([-1. ,  1.5, -0.5])
     """
 
-    graph: Any = None
-    l1_ratio: float = 0.0
-
-    _parameter_constraints = {
-        "graph": [None, "array-like", "sparse matrix", Iterable],
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-    }
+    graph: Annotated[Any, None, "array-like", "sparse matrix", Iterable] = None
+    l1_ratio: Annotated[float, RATIO] = 0.0
 
     def _prepare(self, data):
         self.laplacian_ = laplacian(self.graph, self.tasks_)
@@ -69,33 +68,16 @@ class GraphRegularized(LinearModel):
 
 
 @estimator
-class GraphRegularizedRegressor(GraphRegularized, LinearRegressor):
-    """
-    >>> from skmtl import GraphRegularizedRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=6, n_samples=50, random_state=0)
-    >>> model = GraphRegularizedRegressor(graph=[(0, 1), (1, 2, 0.5)]).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.laplacian_.toarray()[1, :3]
-    array([-1. ,  1.5, -0.5])
-    """
+class GraphRegularizedRegressor(GraphRegularized, LinearRegressor): ...
 
 
 @estimator
-class GraphRegularizedClassifier(GraphRegularized, LinearClassifier):
-    """
-    >>> from skmtl import GraphRegularizedClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=6, n_samples=50, random_state=0)
-    >>> model = GraphRegularizedClassifier(graph=[(0, 1), (1, 2, 0.5)], ridge=0.01)
-    >>> model = model.fit(data.X, data.y, tasks=data.tasks)
-    >>> model.coef_.shape
-    (6, 20)
-    """
+class GraphRegularizedClassifier(GraphRegularized, LinearClassifier): ...
 
 
 @estimator
 class Temporal(LinearModel):
-    """%(kind)s with ordered tasks, such as points in time, that change in few steps.
+    """%(Kind)s with ordered tasks, such as points in time, that change in few steps.
 
     Minimises, over W and b,
 
@@ -105,15 +87,11 @@ class Temporal(LinearModel):
         + \\alpha \\Big[ (1 - \\rho - g) \\sum_j \\sum_{t > 1} | W_{t,j} - W_{t-1,j} |
         + \\rho \\| W \\|_1 + g \\sum_j \\| W_{:,j} \\|_2 \\Big]
 
-    with s_i the sample weights divided by their sum over the task, rho the `l1_ratio`, g the
-    `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2`` in place of the absolute
-    differences: gradual changes.
-
-    %(classes)s
+    with rho the `l1_ratio`, g the `group_ratio`; ``smooth="quadratic"`` has ``1/2 (W_tj - W_t-1,j)^2``
+    in place of the absolute differences: gradual changes.
 
     Parameters
     ----------
-    %(parameters)s
     order : array-like of shape (n_tasks,), default=None
         All task labels in their order. None: the sorted labels.
     l1_ratio : float in [0, 1], default=0.0
@@ -130,7 +108,6 @@ class Temporal(LinearModel):
         A strength chosen for prediction leaves small changes beside the true ones: compare the sizes.
     change_sizes_ : ndarray
         Euclidean length of each change.
-    %(attributes)s
 
     References
     ----------
@@ -138,19 +115,21 @@ class Temporal(LinearModel):
     KDD, https://doi.org/10.1145/2020408.2020549 (quadratic);
     Zhou, Liu, Narayan & Ye (2012), Modeling disease progression via fused sparse group lasso, KDD,
     https://doi.org/10.1145/2339530.2339702 (fused)
+
+    Examples
+    --------
+    >>> from skmtl import Temporal%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
+    >>> model = Temporal%(Model)s(alpha=0.1).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.change_points_.shape[0] < 6
+    True
     """
 
-    order: Any = None
-    l1_ratio: float = 0.0
-    group_ratio: float = 0.0
-    smooth: str = "fused"
-
-    _parameter_constraints = {
-        "order": [None, "array-like"],
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "group_ratio": [Interval(Real, 0, 1, closed="both")],
-        "smooth": [StrOptions({"fused", "quadratic"})],
-    }
+    order: Annotated[Any, None, "array-like"] = None
+    l1_ratio: Annotated[float, RATIO] = 0.0
+    group_ratio: Annotated[float, RATIO] = 0.0
+    smooth: Annotated[str, StrOptions({"fused", "quadratic"})] = "fused"
 
     def _prepare(self, data):
         if self.l1_ratio + self.group_ratio > 1 + 1e-12:
@@ -175,36 +154,16 @@ class Temporal(LinearModel):
 
 
 @estimator
-class TemporalRegressor(Temporal, LinearRegressor):
-    """
-    >>> from skmtl import TemporalRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
-    >>> model = TemporalRegressor(alpha=0.5).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.change_points_.shape[0] < 6
-    True
-    """
-
-    positive: bool = False
-
-    _parameter_constraints = {"positive": ["boolean"]}
+class TemporalRegressor(Temporal, NonnegativeRegressor): ...
 
 
 @estimator
-class TemporalClassifier(Temporal, LinearClassifier):
-    """
-    >>> from skmtl import TemporalClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=6, n_samples=50, structure="temporal", random_state=0)
-    >>> model = TemporalClassifier(alpha=0.1).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.coef_.shape
-    (6, 20)
-    """
+class TemporalClassifier(Temporal, LinearClassifier): ...
 
 
 @estimator
 class Hierarchical(LinearModel):
-    """%(kind)s with tasks on a tree: related tasks use the same features.
+    """%(Kind)s with tasks on a tree: related tasks use the same features.
 
     Minimises, over W and b,
 
@@ -213,14 +172,11 @@ class Hierarchical(LinearModel):
         \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
         + \\alpha \\sum_v \\omega_v \\sum_j \\| W_{L(v), j} \\|_2
 
-    with s_i the sample weights divided by their sum over the task, v the nodes of the tree, the tasks
-    among them, and L(v) the tasks below v (v itself if it is a task).
-
-    %(classes)s
+    with v the nodes of the tree, the tasks among them, and L(v) the tasks below v (v itself if it is a
+    task).
 
     Parameters
     ----------
-    %(parameters)s
     tree : "auto" or mapping, default="auto"
         ``{child: parent}`` by label. The tasks are the leaves, a node without a parent is a root, of
         which there may be several. "auto": average linkage of single-task fits, see Notes.
@@ -232,7 +188,6 @@ class Hierarchical(LinearModel):
     tree_ : list of TreeNode
         The nodes v, each after those below it, as (name, tasks, weight): the labels of the tasks below it
         and omega_v.
-    %(attributes)s
 
     Notes
     -----
@@ -247,15 +202,20 @@ class Hierarchical(LinearModel):
     Kim & Xing (2012), Tree-guided group lasso for multi-response regression with structured sparsity,
     Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
     Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding, JMLR 12
+
+    Examples
+    --------
+    >>> from skmtl import Hierarchical%(Model)s
+    >>> from skmtl.datasets import make_multitask_%(kind)s
+    >>> data = make_multitask_%(kind)s(n_tasks=6, n_samples=50, random_state=0)
+    >>> tree = {0: "a", 1: "a", 2: "a", 3: "b", 4: "b", 5: "b"}
+    >>> model = Hierarchical%(Model)s(alpha=0.05, tree=tree).fit(data.X, data.y, tasks=data.tasks)
+    >>> model.tree_[-1]
+    TreeNode(name='b', tasks=[3, 4, 5], weight=1.0)
     """
 
-    tree: Any = "auto"
-    node_weight: Any = None
-
-    _parameter_constraints = {
-        "tree": [StrOptions({"auto"}), Mapping],
-        "node_weight": [None, Mapping],
-    }
+    tree: Annotated[Any, StrOptions({"auto"}), Mapping] = "auto"
+    node_weight: Annotated[Any, None, Mapping] = None
 
     def _prepare(self, data):
         if not isinstance(self.tree, str):
@@ -277,29 +237,8 @@ class Hierarchical(LinearModel):
 
 
 @estimator
-class HierarchicalRegressor(Hierarchical, LinearRegressor):
-    """
-    >>> from skmtl import HierarchicalRegressor
-    >>> from skmtl.datasets import make_multitask_regression
-    >>> data = make_multitask_regression(n_tasks=6, n_samples=50, random_state=0)
-    >>> tree = {0: "a", 1: "a", 2: "a", 3: "b", 4: "b", 5: "b"}
-    >>> model = HierarchicalRegressor(alpha=0.3, tree=tree).fit(data.X, data.y, tasks=data.tasks)
-    >>> model.tree_[-1]
-    TreeNode(name='b', tasks=[3, 4, 5], weight=1.0)
-    """
-
-    positive: bool = False
-
-    _parameter_constraints = {"positive": ["boolean"]}
+class HierarchicalRegressor(Hierarchical, NonnegativeRegressor): ...
 
 
 @estimator
-class HierarchicalClassifier(Hierarchical, LinearClassifier):
-    """
-    >>> from skmtl import HierarchicalClassifier
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> data = make_multitask_classification(n_tasks=6, n_samples=50, random_state=0)
-    >>> model = HierarchicalClassifier(alpha=0.05).fit(data.X, data.y, tasks=data.tasks)
-    >>> len(model.tree_)
-    11
-    """
+class HierarchicalClassifier(Hierarchical, LinearClassifier): ...

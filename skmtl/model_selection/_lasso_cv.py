@@ -1,63 +1,54 @@
 """The multi-task Lasso and elastic net with a strength chosen by cross-validation."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from sklearn.metrics import mean_squared_error
 from sklearn.utils import indexable
 
+from .._parameters import COUNT, RATIO, with_parameters
 from .._sklearn import Interval, fit_context
 from .._tasks import all_or_nothing
 from ..linear_model._fitting import Fitting
 from ..linear_model._group_sparse import MultiTaskElasticNet, MultiTaskLasso
-from ..linear_model._model import COMMON_PARAMETERS, estimator
+from ..linear_model._model import estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
 
-CV_PARAMETERS = """alphas : int or array-like of shape (n_alphas,), default=100
+
+@with_parameters
+class CrossValidated(MultiTaskLasso, ABC):
+    """Chooses the strength along paths, then is the model at that strength.
+
+    Parameters
+    ----------
+    alphas : int or array-like of shape (n_alphas,), default=100
         Strengths, or how many of them from `alpha_max` down.
     eps : float, default=1e-3
         Least strength over the greatest, where `alphas` is a number.
     cv : int, splitter or iterable of splits, default=None
         By default 5 folds, shuffled ones of `TaskKFold` where rows have task labels or labels are missing.
     n_jobs : int, default=None
-        Number of processes."""
+        Number of processes.
 
-CV_ATTRIBUTES = """alpha_ : float
+    Attributes
+    ----------
+    alpha_ : float
         The strength of least mean squared error.
     alphas_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
         Strengths, falling.
     mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_l1_ratio, n_alphas, n_folds)
-        Mean squared error of each strength on each test set."""
-
-
-def documented(cls):
-    """Fill in what the classes share; the strength is not a parameter of theirs."""
-    strength = COMMON_PARAMETERS[: COMMON_PARAMETERS.index("ridge :")]
-    text = estimator(cls).__doc__.replace(strength, "").replace("%(cv)s", CV_PARAMETERS)
-    cls.__doc__ = text.replace("%(cv_attributes)s", CV_ATTRIBUTES)
-    return cls
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class CrossValidated(MultiTaskLasso, ABC):
-    """Chooses the strength along paths, then is the model at that strength."""
+        Mean squared error of each strength on each test set.
+    """
 
     alpha: float = field(init=False, default=1.0)
-    alphas: Any = 100
-    eps: float = 1e-3
-    cv: Any = None
-    n_jobs: int | None = None
-
-    _parameter_constraints = {
-        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "eps": [Interval(Real, 0, 1, closed="neither")],
-        "cv": ["cv_object"],
-        "n_jobs": [None, Integral],
-    }
+    alphas: Annotated[Any, COUNT, "array-like"] = 100
+    eps: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 1e-3
+    cv: Annotated[Any, "cv_object"] = None
+    n_jobs: Annotated[int | None, None, Integral] = None
 
     @abstractmethod
     def _model(self):
@@ -155,7 +146,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         return cls(**{key: params[key] for key in cls._get_param_names() if key in params})
 
 
-@documented
+@estimator
 class MultiTaskLassoCV(CrossValidated):
     """Multi-task Lasso whose strength is chosen by cross-validation; drop-in for scikit-learn's class.
 
@@ -166,22 +157,6 @@ class MultiTaskLassoCV(CrossValidated):
         \\frac{1}{K} \\sum_{k=1}^K \\frac{1}{N_k} \\sum_{i, t} (Y_{it} - \\hat Y_{it}^{(k)})^2
 
     over the N_k labels of the test sets.
-
-    Parameters
-    ----------
-    %(parameters)s
-    copy_X : bool, default=True
-        For compatibility; X is never overwritten.
-    random_state : int, RandomState instance or None, default=None
-        For compatibility; the solver is deterministic.
-    selection : {"cyclic", "random"}, default="cyclic"
-        For compatibility; the order of the updates does not change the solution.
-    %(cv)s
-
-    Attributes
-    ----------
-    %(cv_attributes)s
-    %(attributes)s
 
     References
     ----------
@@ -203,7 +178,7 @@ class MultiTaskLassoCV(CrossValidated):
         return self._common(MultiTaskLasso), None
 
 
-@documented
+@estimator
 class MultiTaskElasticNetCV(CrossValidated):
     """Multi-task elastic net whose strength, and ratio, are chosen by cross-validation.
 
@@ -218,14 +193,6 @@ class MultiTaskElasticNetCV(CrossValidated):
 
     Parameters
     ----------
-    %(parameters)s
-    copy_X : bool, default=True
-        For compatibility; X is never overwritten.
-    random_state : int, RandomState instance or None, default=None
-        For compatibility; the solver is deterministic.
-    selection : {"cyclic", "random"}, default="cyclic"
-        For compatibility; the order of the updates does not change the solution.
-    %(cv)s
     l1_ratio : float or list of float, default=0.5
         Share of the norm in the penalty; of a list the best one is chosen.
 
@@ -233,8 +200,6 @@ class MultiTaskElasticNetCV(CrossValidated):
     ----------
     l1_ratio_ : float
         The ratio of least mean squared error.
-    %(cv_attributes)s
-    %(attributes)s
 
     References
     ----------
@@ -251,12 +216,7 @@ class MultiTaskElasticNetCV(CrossValidated):
     ((2, 20, 5), True)
     """
 
-    l1_ratio: Any = 0.5
-
-    _parameter_constraints = {
-        **CrossValidated._parameter_constraints,
-        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
-    }
+    l1_ratio: Annotated[Any, RATIO, "array-like"] = 0.5
 
     def _model(self):
         ratios = list(dict.fromkeys(np.atleast_1d(self.l1_ratio).tolist()))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from .._columns import split_task_column
 from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import missing_labels
+from .._parameters import COUNT, POSITIVE, STRENGTH, documented, with_parameters
 from .._sklearn import Interval, Options, StrOptions, fit_context
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..losses import Multinomial
@@ -34,7 +35,23 @@ except ImportError:  # before 1.9
         call_on_fit_task_begin = call_on_fit_task_end = lambda self, **_: False
 
 
-PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
+AUTO = StrOptions({"auto"})
+
+
+def estimator(cls):
+    """Class decorator of the three: their parameters, documented."""
+    return documented(with_parameters(cls), {})
+
+
+@with_parameters
+class MLP(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
+):
+    """What the three share; a subclass encodes targets and states losses.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(64, 32)
         Widths of the layers of a trunk, at least one.
     activation : {"relu", "tanh", "logistic"}, default="relu"
         Activation of the layers.
@@ -87,28 +104,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int, default=(64, 32)
     random_state : int, RandomState instance or None, default=None
         Of the initial weights, the hold-out and the minibatches.
     verbose : int, default=0
-        Print the loss while training. Callbacks of scikit-learn (1.9 on) see every epoch, and may end it."""
-
-COUNT = Interval(Integral, 1, None, closed="left")
-STRENGTH = Interval(Real, 0, None, closed="left")
-AUTO = StrOptions({"auto"})
-
-
-def estimator(cls):
-    """Class decorator: parameters are keyword-only dataclass fields, the common ones documented."""
-    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)  # has a docstring with python -OO as well
-    cls._parameter_constraints = {one.name: list(one.type.__metadata__) for one in fields(cls)}
-    cls.__init__.__annotations__ |= {one.name: one.type.__origin__ for one in fields(cls)}
-    attributes = MLP.__doc__.partition("----------\n    ")[2].rstrip()
-    cls.__doc__ = cls.__doc__.replace("%(parameters)s", PARAMETERS).replace("%(attributes)s", attributes)
-    return cls
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class MLP(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
-):
-    """What the three share; a subclass encodes targets and states losses.
+        Print the loss while training. Callbacks of scikit-learn (1.9 on) see every epoch, and may end it.
 
     Attributes
     ----------
@@ -159,7 +155,7 @@ class MLP(
     task_weight: Annotated[Any, StrOptions({"size", "equal", "uncertainty", "dynamic"}), Mapping] = "size"
     solver: Annotated[str, StrOptions({"auto", "lbfgs", "adam"})] = "auto"
     batch_size: Annotated[Any, AUTO, COUNT] = "auto"
-    learning_rate_init: Annotated[float, Interval(Real, 0, None, closed="neither")] = 1e-3
+    learning_rate_init: Annotated[float, POSITIVE] = 1e-3
     max_iter: Annotated[int, COUNT] = 600
     tol: Annotated[float, STRENGTH] = 1e-4
     early_stopping: Annotated[Any, "boolean", AUTO] = "auto"

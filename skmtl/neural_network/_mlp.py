@@ -33,14 +33,9 @@ class MultiTaskMLPRegressor(NumbersMixin, MLP):
 
     Parameters
     ----------
-    %(parameters)s
     loss : {"squared_error", "huber", "poisson"} or Loss, default="squared_error"
         Loss of a row, see `skmtl.losses`. The delta of Huber's loss is in standard deviations of the
         targets. With "poisson" the network predicts ``exp`` of its output.
-
-    Attributes
-    ----------
-    %(attributes)s
 
     References
     ----------
@@ -80,17 +75,6 @@ class MultiTaskMLPClassifier(ClassesMixin, MLP):
     with the log-loss l of two or more classes, and the representation h_t as in `MultiTaskMLPRegressor`.
     Where the columns of a 2-D y have different labels, such as coarse and fine ones, each is a task with
     classes of its own.
-
-    Parameters
-    ----------
-    %(parameters)s
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,) or list of ndarray
-        Class labels; one array per column where the columns of a 2-D y have different labels (and
-        more than two in all).
-    %(attributes)s
 
     References
     ----------
@@ -161,17 +145,10 @@ class MultiTaskMLP(KindsMixin, MLP):
 
     Parameters
     ----------
-    %(parameters)s
     losses : mapping {task: loss} or str, optional
         Loss of every task: "squared_error", "huber", "poisson" or a `Loss` for regression, "log_loss" (two
         or more classes) or "squared_hinge" (two) for classification. One name for all tasks. Default:
         "squared_error".
-
-    Attributes
-    ----------
-    classes_ : dict of {task: ndarray}
-        Class labels of the classification tasks.
-    %(attributes)s
 
     References
     ----------

@@ -1,0 +1,68 @@
+"""Parameters of estimators: fields of dataclasses that state what they may be, documented where they stand.
+
+A field ``alpha: Annotated[float, STRENGTH] = 1.0`` is a keyword-only parameter, its type, its constraint and
+its default. A class documents its own parameters and attributes; those of its bases join them.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Annotated, get_origin
+
+from ._sklearn import Interval
+
+COUNT = Interval(Integral, 1, None, closed="left")
+STRENGTH = Interval(Real, 0, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+RATIO = Interval(Real, 0, 1, closed="both")
+
+SECTIONS = ("Parameters", "Attributes", "Notes", "References", "Examples")
+
+
+def with_parameters(cls):
+    """Class decorator: the constructor and the constraints of the fields, own ones and those of the bases."""
+    doc = cls.__doc__
+    cls = dataclass(eq=False, repr=False, kw_only=True)(cls)
+    cls.__doc__ = doc
+    stated = {one.name: one.type for one in fields(cls) if get_origin(one.type) is Annotated}
+    own = {name: list(kind.__metadata__) for name, kind in stated.items()}
+    cls._own_constraints = cls._parameter_constraints = {**cls._parameter_constraints, **own}
+    cls.__init__.__annotations__ |= {name: kind.__origin__ for name, kind in stated.items()}
+    return cls
+
+
+def documented(cls, texts):
+    """The class with a docstring in which stands what all its bases say of their fields and attributes.
+
+    Without one of its own it has the `_template` of its first base, and what `texts` call "closing" before
+    the first section. They also fill in the places ``%(name)s``.
+    """
+    template = _sections(getattr(cls.__bases__[0], "_template", None))
+    intro, sections = _sections(cls.__doc__) if cls.__doc__ else template
+    intro += "" if cls.__doc__ else f"\n    {texts.get('closing', '')}\n"
+    named, parameters, attributes = {one.name for one in fields(cls) if one.init}, {}, {}
+    for base in reversed(cls.__mro__):
+        own = _sections(vars(base).get("_template") or base.__doc__)[1]
+        parameters |= _entries(own.get("Parameters", ""))
+        attributes = _entries(own.get("Attributes", "")) | attributes
+    sections["Parameters"] = "".join(text for name, text in parameters.items() if name in named)
+    sections["Attributes"] = "".join(attributes.values())
+    text = intro + "".join(
+        f"\n    {name}\n    {'-' * len(name)}\n{sections[name]}" for name in SECTIONS if sections.get(name)
+    )
+    for name, filled in texts.items():
+        text = text.replace(f"%({name})s", filled)
+    cls.__doc__ = f"{text.rstrip()}\n    "
+    return cls
+
+
+def _sections(doc):
+    """What comes first in a docstring, and its sections by name."""
+    intro, *rest = re.split(r"\n    (\w+)\n    -{5,}\n", doc or "")
+    return intro, {name: f"{text.rstrip()}\n" for name, text in zip(rest[::2], rest[1::2], strict=True)}
+
+
+def _entries(section):
+    """The entries of a section of parameters by their names."""
+    found = re.split(r"^    (?=\S)", section, flags=re.MULTILINE)[1:]
+    return {entry.partition(" :")[0]: f"    {entry.rstrip()}\n" for entry in found}
