@@ -18,7 +18,84 @@ from .._tasks import task_labels
 __all__ = ["TaskKFold", "TaskShuffleSplit"]
 
 
-class TaskKFold(KFold):
+class _TaskSplitter:
+    """Splits rows of which it knows the tasks; a subclass draws the training sets."""
+
+    __metadata_request__split = {"tasks": True}
+
+    def split(self, X, y=None, groups=None, tasks=None):
+        """Generate the row numbers of the training and test sets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data; only its length and its task column matter.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Target; its classes matter with ``stratify=True``, to `TaskKFold` the missing labels of a 2-D
+            `y`, else its length only.
+        groups : object, default=None
+            Ignored, there for compatibility.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Yields
+        ------
+        train : ndarray of int
+            Rows of the training set.
+        test : ndarray of int
+            Rows of the test set.
+
+        Raises
+        ------
+        ValueError
+            If a task has too few rows for both sets, tasks are given in two ways, or ``stratify=True``
+            finds no classes.
+        """
+        if groups is not None:
+            warnings.warn(
+                f"The groups parameter is ignored by {type(self).__name__}: tasks are named by task_column= "
+                "or passed as tasks=; without them all rows are one task.",
+                UserWarning,
+                stacklevel=2,
+            )
+        names, codes = self._tasks(X, y, groups, tasks)
+        classes = _classes(y) if self.stratify else np.zeros_like(codes)
+        for training in self._training_sets(names, codes, classes, y):
+            yield np.flatnonzero(training), np.flatnonzero(~training)
+
+    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
+        """Return the number of splits; the arguments are ignored."""
+        return self.n_splits
+
+    def _tasks(self, X, y, groups, tasks):
+        """Names of the tasks, and the position of each row's task among them."""
+        n_samples, column, name = num_samples(X), self.task_column, type(self).__name__
+        if tasks is not None and column is not None:
+            raise ValueError(
+                f"tasks= and task_column={column!r} both say which task a row belongs to; use one."
+            )
+        if tasks is None and column is None and groups is None and np.ndim(y) < 2:
+            raise ValueError(
+                f"{name} does not know the task of each row. Give {name}(task_column=...) the column of X "
+                "that holds it, or pass tasks= to split, in cross-validation with "
+                "sklearn.set_config(enable_metadata_routing=True). Rows without tasks are split by KFold; "
+                "only a y with one column per task needs no labels."
+            )
+        if column is not None:
+            tasks = task_labels(X, column)
+        labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
+        if y is not None and num_samples(y) != n_samples:
+            raise ValueError(f"y has {num_samples(y)} labels but X has {n_samples} rows.")
+        return encode_tasks(labels)
+
+    def _keep(self, task_column, stratify):
+        """Parameters that all splitters have."""
+        if not isinstance(stratify, (bool, np.bool_)):
+            raise ValueError(f"stratify must be True or False; got {stratify!r}.")
+        self.task_column, self.stratify = task_column, stratify
+
+
+class TaskKFold(_TaskSplitter, KFold):
     """K-fold cross-validation in which every training and test fold holds every task.
 
     The rows of each task are spread evenly over the folds, whatever their targets. Rows sorted by task, the
@@ -71,8 +148,6 @@ class TaskKFold(KFold):
     [1 4 5] ['a' 'b' 'b']
     """
 
-    __metadata_request__split = {"tasks": True}
-
     def __init__(
         self,
         n_splits=5,
@@ -86,53 +161,25 @@ class TaskKFold(KFold):
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
         if small_tasks not in ("error", "train"):
             raise ValueError(f"small_tasks must be 'error' or 'train'; got {small_tasks!r}.")
-        self.task_column, self.small_tasks = task_column, small_tasks
-        self.stratify = _check_flag(stratify)
+        self.small_tasks = small_tasks
+        self._keep(task_column, stratify)
 
-    def split(self, X, y=None, groups=None, tasks=None):
-        """Generate the row numbers of the training and test sets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Data; only its length and its task column matter.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Target; 1-D: its length and, with ``stratify=True``, its classes matter; 2-D: its missing labels.
-        groups : object, default=None
-            Ignored, there for compatibility.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row.
-
-        Yields
-        ------
-        train : ndarray of int
-            Rows of the training set.
-        test : ndarray of int
-            Rows of the test set.
-
-        Raises
-        ------
-        ValueError
-            If a task has fewer rows than there are folds (one label in a 2-D `y`), tasks are given in
-            two ways, or ``stratify=True`` finds no classes.
-        """
-        names, codes, classes = _cells(self, X, y, groups, tasks)
-        present = _present(y)
-        if present is None or not (~present).any():
-            folds = self._folds_of_rows(names, codes, classes)
-        else:
-            folds = self._folds_of_labels(present)
-        rows = np.arange(len(codes))
-        for k in range(self.n_splits):
-            yield rows[folds != k], rows[folds == k]
+    def _training_sets(self, names, codes, classes, y):
+        """Masks of the rows of each training set."""
+        missing = missing_labels(as_target(y)) if np.ndim(y) == 2 else np.zeros(1, dtype=bool)
+        folds = (
+            self._folds_of_labels(~missing) if missing.any() else self._folds_of_rows(names, codes, classes)
+        )
+        return (folds != k for k in range(self.n_splits))
 
     def _folds_of_rows(self, names, codes, classes):
         """Fold of every row, -1 for those of small tasks that stay in training."""
-        small = (np.bincount(codes) < self.n_splits)[codes]
+        counts = np.bincount(codes)
+        small = (counts < self.n_splits)[codes]
         if self.small_tasks == "error" or small.all():
             _check_counts(
                 names,
-                codes,
+                counts,
                 self.n_splits,
                 f"n_splits={self.n_splits} needs at least as many rows of each task",
                 "lower n_splits, merge or leave out these tasks, use TaskShuffleSplit, or keep them in "
@@ -183,29 +230,8 @@ class TaskKFold(KFold):
         folds[order] = dealt
         return folds
 
-    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
-        """Return the number of folds.
 
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-        tasks : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        n_splits : int
-            Number of folds.
-        """
-        return self.n_splits
-
-
-class TaskShuffleSplit(BaseShuffleSplit):
+class TaskShuffleSplit(_TaskSplitter, BaseShuffleSplit):
     """Random splits with a given number or share of training rows from each task.
 
     Parameters
@@ -243,8 +269,6 @@ class TaskShuffleSplit(BaseShuffleSplit):
     ['a', 'b', 'b'] 9
     """
 
-    __metadata_request__split = {"tasks": True}
-
     def __init__(self, n_splits=10, *, train_size, task_column=None, random_state=None, stratify=False):
         super().__init__(n_splits, train_size=train_size, random_state=random_state)
         if not isinstance(n_splits, Integral) or n_splits < 1:
@@ -255,57 +279,23 @@ class TaskShuffleSplit(BaseShuffleSplit):
                 raise ValueError(
                     f"train_size must be a share in (0, 1) or a positive number of rows; got {size!r}."
                 )
-        self.task_column, self.stratify = task_column, _check_flag(stratify)
+        self._keep(task_column, stratify)
 
-    def split(self, X, y=None, groups=None, tasks=None):
-        """Generate the row numbers of the training and test sets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Data; only its length and its task column matter.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Target; only its length and, with ``stratify=True``, its classes matter.
-        groups : object, default=None
-            Ignored, there for compatibility.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row.
-
-        Yields
-        ------
-        train : ndarray of int
-            Rows of the training set.
-        test : ndarray of int
-            Rows of the test set.
-
-        Raises
-        ------
-        ValueError
-            If a task has too few rows for both sets, tasks are given in two ways, or ``stratify=True``
-            finds no classes.
-        """
-        names, codes, classes = _cells(self, X, y, groups, tasks)
-        counts, sizes = np.bincount(codes), self._sizes(names)
-        needed = np.array([size + 1 if isinstance(size, Integral) else 2 for size in sizes])
-        least = "more" if isinstance(self.train_size, Mapping) else f"at least {needed.max()}"
-        reason = f"train_size={self.train_size} and one test row need {least} rows of each task"
-        _check_counts(names, codes, needed, reason, "lower train_size, merge or leave out these tasks")
-        n_train = np.array(
-            [
-                size if isinstance(size, Integral) else int(n * size)
-                for n, size in zip(counts, sizes, strict=True)
-            ]
-        )
-        rng = check_random_state(self.random_state)
-        for _ in range(self.n_splits):
-            training = self._draw(codes, classes, counts, n_train.clip(1, counts - 1), rng)
-            yield np.flatnonzero(training), np.flatnonzero(~training)
-
-    def _sizes(self, names):
-        """The training size of every task."""
-        if not isinstance(self.train_size, Mapping):
-            return [self.train_size] * len(names)
-        return for_each_task(self.train_size, names, "train_size", "size")
+    def _training_sets(self, names, codes, classes, y):
+        """Masks of the rows of each training set."""
+        counts, size = np.bincount(codes), self.train_size
+        if isinstance(size, Mapping):
+            sizes = for_each_task(size, names, "train_size", "size")
+            least = "more"
+        else:
+            sizes = [size] * len(names)
+            least = f"at least {size + 1 if isinstance(size, Integral) else 2}"
+        drawn = [s if isinstance(s, Integral) else int(n * s) for s, n in zip(sizes, counts, strict=True)]
+        needed = [s + 1 if isinstance(s, Integral) else 2 for s in sizes]
+        reason = f"train_size={size} and one test row need {least} rows of each task"
+        _check_counts(names, counts, needed, reason, "lower train_size, merge or leave out these tasks")
+        n_train, rng = np.clip(drawn, 1, counts - 1), check_random_state(self.random_state)
+        return (self._draw(codes, classes, counts, n_train, rng) for _ in range(self.n_splits))
 
     def _draw(self, codes, classes, counts, n_train, rng):
         """Training rows as a mask: evenly spaced ones of each task, sorted by class in random order.
@@ -320,67 +310,15 @@ class TaskShuffleSplit(BaseShuffleSplit):
             training[order[start + ((np.arange(m) + offset) * n / m).astype(int)]] = True
         return training
 
-    def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
-        """Return the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-        tasks : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        n_splits : int
-            Number of splits.
-        """
-        return self.n_splits
-
 
 def wants_tasks(cv):
     """Whether a splitter takes the task of each row, and has no column of X to read it from."""
     return "tasks" in signature(cv.split).parameters and getattr(cv, "task_column", None) is None
 
 
-def _cells(splitter, X, y, groups, tasks):
-    """Task names, and the task and class of each row as integers: one class unless they are stratified."""
-    if groups is not None:
-        warnings.warn(
-            f"The groups parameter is ignored by {type(splitter).__name__}: tasks are named by task_column= "
-            "or passed as tasks=; without them all rows are one task.",
-            UserWarning,
-            stacklevel=3,
-        )
-    n_samples = num_samples(X)
-    if tasks is not None and splitter.task_column is not None:
-        raise ValueError(
-            f"tasks= and task_column={splitter.task_column!r} both say which task a row belongs to; use one."
-        )
-    if splitter.task_column is not None:
-        tasks = task_labels(X, splitter.task_column)
-    if tasks is None and groups is None and np.ndim(y) < 2:
-        name = type(splitter).__name__
-        raise ValueError(
-            f"{name} does not know the task of each row. Give {name}(task_column=...) the column of X that "
-            "holds it, or pass tasks= to split, in cross-validation with "
-            "sklearn.set_config(enable_metadata_routing=True). Rows without tasks are split by KFold; only "
-            "a y with one column per task needs no labels."
-        )
-    labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
-    names, codes = encode_tasks(labels)
-    if y is not None and num_samples(y) != n_samples:
-        raise ValueError(f"y has {num_samples(y)} labels but X has {n_samples} rows.")
-    return names, codes, _classes(y) if splitter.stratify else np.zeros(n_samples, dtype=int)
-
-
 def _classes(y):
     """The class of each row as an integer."""
-    if y is None or np.ndim(y) != 1 or not holds_classes(y):
+    if y is None or np.ndim(y) != 1 or not _holds_classes(y):
         found = "None" if y is None else f"a {np.ndim(y)}-D y without classes"
         raise ValueError(
             f"stratify=True needs a 1-D y of classes; got {found}. Leave stratify=False: folds are then "
@@ -389,30 +327,15 @@ def _classes(y):
     return np.unique(np.asarray(y), return_inverse=True)[1]
 
 
-def _check_flag(stratify):
-    """`stratify` if it is true or false."""
-    if not isinstance(stratify, (bool, np.bool_)):
-        raise ValueError(f"stratify must be True or False; got {stratify!r}.")
-    return stratify
-
-
-def _present(y):
-    """Where a 2-D y holds labels, None for any other y."""
-    if y is None or np.ndim(y) != 2:
-        return None
-    return ~missing_labels(as_target(y))
-
-
-def holds_classes(y):
+def _holds_classes(y):
     """Whether scikit-learn takes y for class labels; a target of whole numbers passes as well."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # many different whole numbers: no harm here
         return type_of_target(plain_labels(as_target(y))) in ("binary", "multiclass")
 
 
-def _check_counts(names, codes, needed, reason, advice):
+def _check_counts(names, counts, needed, reason, advice):
     """Raise if a task has fewer rows than needed."""
-    counts = np.bincount(codes)
     small = np.flatnonzero(counts < needed)
     if len(small):
         listed = ", ".join(
