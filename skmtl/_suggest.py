@@ -15,7 +15,7 @@ from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
 from ._labels import missing_labels, plain_labels
 from .comparison import compare
-from .metrics import _TaskScorer, task_scorer
+from .metrics import as_task_scorer
 from .model_selection import PathSearchCV, TaskKFold
 
 STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
@@ -142,10 +142,8 @@ def _models(X, y, tasks, kind, scoring, random_state):
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
             "with one column per task."
         )
-    if scoring is None:
-        scoring = None if kind == "Regressor" else task_scorer("neg_log_loss", average="pooled")
-    elif not isinstance(scoring, _TaskScorer):
-        scoring = task_scorer(scoring, average="pooled")
+    scoring = "neg_log_loss" if scoring is None and kind == "Classifier" else scoring
+    scoring = None if scoring is None else as_task_scorer(scoring)
     models = {}
     for name, (fixed, grid) in STRUCTURES.items():
         if name == "Clustered":

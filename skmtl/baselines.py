@@ -135,10 +135,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row.
+        X, tasks
+            As in `predict`.
 
         Returns
         -------
@@ -155,10 +153,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row.
+        X, tasks
+            As in `predict`.
 
         Returns
         -------
@@ -173,19 +169,13 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Targets. With one column per task the score is the mean over tasks, NaN left out.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row.
+        X, y, sample_weight, tasks
+            As in `fit`.
 
         Returns
         -------
         score : float
-            R^2 or accuracy of ``predict(X, tasks=tasks)``.
+            Of ``predict(X, tasks=tasks)``; with one column of `y` per task the mean over tasks, NaN left out.
         """
         metric = accuracy_score if is_classifier(self) else r2_score
         return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
@@ -290,8 +280,9 @@ class SingleTask(_Baseline):
             self.estimators_ = [self._fit_task(template, *part) for part in parts()]
 
     def _template(self, parts):
-        """The unfitted estimator of every task, given the (X, y, weight) of all tasks."""
-        return self.estimator
+        """The unfitted estimator of every task, which one may choose by the (X, y, weight) of all tasks."""
+        choose = getattr(self.estimator, "of_common_strength", None)
+        return self.estimator if choose is None else choose(parts)
 
     def _fit_task(self, template, X, y, weight):
         """A clone of the template fitted on one task, a constant if that has one class."""

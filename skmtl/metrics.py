@@ -1,6 +1,8 @@
 """Scores per task, their summaries, and a scorer that carries the tasks to `predict`."""
 
 import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import get_scorer
@@ -62,7 +64,7 @@ def per_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
     >>> per_task_score("accuracy", [0, 1, 1, 1], [0, 1, 0, 0], tasks=["a", "a", "b", "b"])
     {'a': 1.0, 'b': 0.0}
     """
-    function, sign, kwargs, _ = _resolve(metric)
+    function, sign, kwargs, _ = read_metric(metric)
     names, blocks = task_blocks(y_true, y_pred, tasks, sample_weight)
     values = block_scores(function, blocks, kwargs)
     return dict(zip(names, (sign * values).tolist(), strict=True))
@@ -75,27 +77,14 @@ def mean_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
 
     Parameters
     ----------
-    metric : callable or str
+    metric, y_true, y_pred, tasks, sample_weight
         As in `per_task_score`.
-    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        True targets, NaN in 2-D: missing.
-    y_pred : array-like of shape (n_samples,) or (n_samples, n_tasks), or with a further class axis
-        Predictions.
-    tasks : array-like of shape (n_samples,), default=None
-        Task of each row, for a 1-D `y_true`.
-    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-        Weights.
 
     Returns
     -------
     score : float
         Mean over the tasks where the metric is defined; an `UndefinedMetricWarning` says how many
         are left out. NaN if there is none.
-
-    Raises
-    ------
-    ValueError
-        As in `per_task_score`.
 
     Examples
     --------
@@ -113,22 +102,13 @@ def explained_variance_per_task(y_true, y_pred, tasks=None):
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        True targets, NaN in 2-D: missing.
-    y_pred : array-like of the same shape
-        Predictions.
-    tasks : array-like of shape (n_samples,), default=None
-        Task of each row, for a 1-D `y_true`.
+    y_true, y_pred, tasks
+        As in `per_task_score`, predictions in the shape of the targets.
 
     Returns
     -------
     scores : dict of {task: float}
         NaN for a task whose targets do not vary.
-
-    Raises
-    ------
-    ValueError
-        As in `per_task_score`.
 
     See Also
     --------
@@ -155,22 +135,13 @@ def explained_variance_within(y_true, y_pred, tasks=None):
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        True targets, NaN in 2-D: missing.
-    y_pred : array-like of the same shape
-        Predictions.
-    tasks : array-like of shape (n_samples,), default=None
-        Task of each row, for a 1-D `y_true`.
+    y_true, y_pred, tasks
+        As in `per_task_score`, predictions in the shape of the targets.
 
     Returns
     -------
     score : float
         NaN if the targets do not vary within any task.
-
-    Raises
-    ------
-    ValueError
-        As in `per_task_score`.
 
     References
     ----------
@@ -197,22 +168,13 @@ def normalized_mse(y_true, y_pred, tasks=None):
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        True targets, NaN in 2-D: missing.
-    y_pred : array-like of the same shape
-        Predictions.
-    tasks : array-like of shape (n_samples,), default=None
-        Task of each row, for a 1-D `y_true`.
+    y_true, y_pred, tasks
+        As in `per_task_score`, predictions in the shape of the targets.
 
     Returns
     -------
     error : float
         Tasks whose targets do not vary are left out with a warning; NaN if there is no other.
-
-    Raises
-    ------
-    ValueError
-        As in `per_task_score`.
 
     References
     ----------
@@ -239,24 +201,16 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        True targets, NaN in 2-D: missing.
-    y_pred : array-like of the same shape
-        Predictions.
-    tasks : array-like of shape (n_samples,), default=None
-        Task of each row, for a 1-D `y_true`.
+    y_true, y_pred, tasks
+        As in `per_task_score`, predictions in the shape of the targets.
     train_mean : array-like of shape (n_tasks,), default=None
-        m_t, in the order of the sorted tasks or of the columns. By default the mean of `y_true`.
+        m_t, one per task in the order of the sorted tasks or of the columns. By default the mean of
+        `y_true`.
 
     Returns
     -------
     error : float
         Tasks whose denominator is zero are left out with a warning; NaN if there is no other.
-
-    Raises
-    ------
-    ValueError
-        As in `per_task_score`, or if `train_mean` is not one number per task.
 
     References
     ----------
@@ -352,18 +306,22 @@ def task_scorer(
     """
     if average not in ("macro", "pooled", "worst"):
         raise ValueError(f"average must be 'macro', 'pooled' or 'worst'; got {average!r}.")
-    function, sign, kwargs, method = _resolve(metric)
+    function, sign, kwargs, method = read_metric(metric)
     if not isinstance(metric, str):
         sign, method = (1 if greater_is_better else -1), response_method
-    return _TaskScorer(function, average, sign, method, task_column, {**kwargs, **metric_kwargs})
+    return TaskScorer(function, average, sign, method, task_column, {**kwargs, **metric_kwargs})
 
 
-class _TaskScorer:
+@dataclass(repr=False, eq=False)
+class TaskScorer:
     """Callable made by `task_scorer`."""
 
-    def __init__(self, metric, average, sign, response_method, task_column, kwargs):
-        self.metric, self.average, self.sign = metric, average, sign
-        self.response_method, self.task_column, self.kwargs = response_method, task_column, kwargs
+    metric: Callable
+    average: str
+    sign: int
+    response_method: str | Sequence
+    task_column: str | int | None
+    kwargs: dict
 
     def __repr__(self):
         parts = [getattr(self.metric, "__name__", repr(self.metric)), f"average={self.average!r}"]
@@ -374,13 +332,7 @@ class _TaskScorer:
         return f"task_scorer({', '.join(parts)})"
 
     def get_metadata_routing(self):
-        """Get the metadata request: `tasks` for `score`.
-
-        Returns
-        -------
-        request : MetadataRequest
-            The request.
-        """
+        """The metadata request: `tasks` for `score`."""
         request = MetadataRequest(owner=self)
         request.score.add_request(param="tasks", alias=True)
         return request
@@ -436,20 +388,26 @@ class _TaskScorer:
         return task_labels(X, column)
 
 
+_TaskScorer = TaskScorer  # its name in what 0.1.0 saved
+
+
+def as_task_scorer(scoring):
+    """A `scoring` that is one as it is, any other one on all rows together."""
+    return scoring if isinstance(scoring, TaskScorer) else task_scorer(scoring, average="pooled")
+
+
 def response(estimator, X, labels, methods):
     """Output of the first of `methods` that exists, with tasks passed if the model asks for them."""
     model = getattr(estimator, "best_estimator_", estimator)  # a search's own predict takes no metadata
     call = check_response_method(model, methods)
-    wanted = (
-        labels is not None and final_task_column(model)[0] is None and _consumes_tasks(model, call.__name__)
-    )
-    values = call(X, **({"tasks": labels} if wanted else {}))
+    values = call(X, **tasks_for(model, call.__name__, labels))
     return (np.stack(values, axis=1) if isinstance(values, list) else np.asarray(values)), call.__name__
 
 
-def _consumes_tasks(estimator, method):
-    """Whether `tasks` reaches the model behind `method`."""
-    return "tasks" in get_routing_for_object(estimator).consumes(method, ["tasks"])
+def tasks_for(model, method, labels):
+    """The tasks of the rows as keyword arguments, where they reach the model behind a method."""
+    reach = "tasks" in get_routing_for_object(model).consumes(method, ["tasks"])
+    return {"tasks": labels} if labels is not None and final_task_column(model)[0] is None and reach else {}
 
 
 def _with_unseen(values, classes, y):
@@ -480,7 +438,7 @@ def _score_of_positive(values, method, classes, y_ndim, pos_label):
 # --- the pieces -----------------------------------------------------------------------------
 
 
-def _resolve(metric):
+def read_metric(metric):
     """Function, sign, keyword arguments and response method of a callable or a scorer name."""
     if not isinstance(metric, str):
         if not callable(metric):

@@ -23,10 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
-from skmtl._rivals import best_strength
 from skmtl._suggest import STRUCTURES, _kind
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import compare
+from skmtl.comparison._tuned import best_strength
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
 from skmtl.model_selection import TaskKFold, TaskShuffleSplit

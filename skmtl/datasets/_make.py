@@ -1,5 +1,6 @@
 """Generated multi-task problems of which the truth is known."""
 
+import inspect
 from numbers import Integral, Real
 
 import numpy as np
@@ -29,24 +30,61 @@ _PARAMETERS = {
 }
 
 
-@validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
-def make_multitask_regression(
-    n_tasks=10,
-    n_samples=100,
-    n_features=20,
-    *,
-    structure="shared_support",
-    n_informative=None,
-    rank=2,
-    n_clusters=3,
-    n_outliers=1,
-    n_changes=2,
-    task_spread=0.3,
-    intercept_spread=1.0,
-    noise=1.0,
-    layout="stacked",
-    missing=0.0,
-    random_state=None,
+# what differs in the docstring, which stands in `_make`
+_CLASSIFICATION = {
+    "a regression problem": "a binary classification problem",
+    r"x_i \cdot w_t + b_t + \sigma \varepsilon_i, \qquad \varepsilon_i \sim N(0, 1)": (
+        r"1 \text{ if } x_i \cdot w_t + b_t + \sigma \varepsilon_i > 0 \text{ else } 0,"
+        "\n   \\qquad \\varepsilon_i \\sim \\text{logistic}"
+    ),
+    "Standard deviation :math:": "Scale :math:",
+    "of the noise.": "of the noise: 1 is a logistic model with the true coefficients, 0 is separable.",
+    "Targets.": "Classes 0 and 1 (as floats if labels are missing). A small task may hold only one.",
+    "make_multitask_regression": "make_multitask_classification",
+    "classification : The same with classes 0 and 1.": "regression : The same with numbers as targets.",
+}
+
+
+def _maker(name, target, words):
+    """A public function that generates problems; `target` draws the targets around their predictors."""
+
+    def make(
+        n_tasks=10,
+        n_samples=100,
+        n_features=20,
+        *,
+        structure="shared_support",
+        n_informative=None,
+        rank=2,
+        n_clusters=3,
+        n_outliers=1,
+        n_changes=2,
+        task_spread=0.3,
+        intercept_spread=1.0,
+        noise=1.0,
+        layout="stacked",
+        missing=0.0,
+        random_state=None,
+    ):
+        return _make(target, **{key: value for key, value in locals().items() if key != "target"})
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = inspect.cleandoc(_make.__doc__)
+    for text, other in words.items():
+        make.__doc__ = make.__doc__.replace(text, other)
+    return validate_params(_PARAMETERS, prefer_skip_nested_validation=True)(make)
+
+
+def _add_noise(eta, noise, rng):
+    return eta + noise * rng.standard_normal(eta.shape)
+
+
+def _threshold(eta, noise, rng):
+    return (eta + noise * rng.logistic(size=eta.shape) > 0).astype(int)
+
+
+def _make(
+    target, *, n_tasks, n_samples, n_features, intercept_spread, noise, layout, missing, random_state, **shape
 ):
     r"""Generate a regression problem with related tasks.
 
@@ -144,140 +182,6 @@ def make_multitask_regression(
     >>> problem.X.shape, problem.y.shape, problem.labels.shape
     ((150, 20), (150,), (3,))
     """
-    return _make(_add_noise, **locals())
-
-
-@validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
-def make_multitask_classification(
-    n_tasks=10,
-    n_samples=100,
-    n_features=20,
-    *,
-    structure="shared_support",
-    n_informative=None,
-    rank=2,
-    n_clusters=3,
-    n_outliers=1,
-    n_changes=2,
-    task_spread=0.3,
-    intercept_spread=1.0,
-    noise=1.0,
-    layout="stacked",
-    missing=0.0,
-    random_state=None,
-):
-    r"""Generate a binary classification problem with related tasks.
-
-    .. math:: y_i = 1 \text{ if } x_i \cdot w_t + b_t + \sigma \varepsilon_i > 0 \text{ else } 0,
-       \qquad \varepsilon_i \sim \text{logistic}
-
-    Parameters
-    ----------
-    n_tasks : int, default=10
-        Number of tasks.
-    n_samples : int or array-like of shape (n_tasks,), default=100
-        Rows per task; one number for each task is allowed in the stacked layout.
-    n_features : int, default=20
-        Number of features.
-    structure : {"shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"}
-        What the tasks have in common, see Notes. Default: "shared_support".
-    n_informative : int, default=None
-        Number of features with non-zero coefficients, drawn at random. By default a quarter of the
-        features (at least one) for "shared_support" and "temporal", else all.
-    rank : int, default=2
-        Rank of the coefficients of "low_rank".
-    n_clusters : int, default=3
-        Number of clusters of "clustered".
-    n_outliers : int, default=1
-        Number of outlier tasks of "outliers".
-    n_changes : int, default=2
-        Number of change points of "temporal".
-    task_spread : float, default=0.3
-        Standard deviation of a task's coefficients about what it shares, for "clustered",
-        "outliers" and "mean".
-    intercept_spread : float, default=1.0
-        Standard deviation of the intercepts.
-    noise : float, default=1.0
-        Scale :math:`\sigma` of the noise: 1 is a logistic model with the true coefficients, 0 is separable.
-    layout : {"stacked", "shared"}, default="stacked"
-        Rows with task labels, or one design with one column of `y` per task.
-    missing : float, default=0.0
-        Share of the labels of each task that is missing (NaN) in the shared layout; one is kept.
-    random_state : int, RandomState instance or None, default=None
-        Seed; pass an int for the same data in every call.
-
-    Returns
-    -------
-    problem : :class:`~sklearn.utils.Bunch`
-        With the attributes:
-
-        X : ndarray of shape (n_rows, n_features)
-            Standard normal features; n_rows is the sum over tasks, or n_samples if shared.
-        y : ndarray of shape (n_rows,) or (n_samples, n_tasks)
-            Classes 0 and 1 (as floats if labels are missing). A small task may hold only one.
-        tasks : ndarray of shape (n_rows,) or None
-            Task of each row, 0, 1, 2, ...; None in the shared layout.
-        coef : ndarray of shape (n_tasks, n_features)
-            True coefficients.
-        intercept : ndarray of shape (n_tasks,)
-            True intercepts.
-        support : ndarray of bool of shape (n_features,)
-            The informative features.
-        rank : int
-            Rank of `coef` ("low_rank").
-        labels : ndarray of int of shape (n_tasks,)
-            Cluster of each task ("clustered").
-        centers : ndarray of shape (n_clusters, n_features)
-            Mean coefficients of the clusters ("clustered").
-        mean_coef : ndarray of shape (n_features,)
-            Coefficients that the tasks share ("mean", "outliers").
-        outlier_tasks : ndarray of int of shape (n_outliers,)
-            Tasks that share nothing ("outliers").
-        change_points : ndarray of int of shape (n_changes,)
-            Tasks whose coefficients differ from those of the task before ("temporal").
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range, or arguments contradict each other.
-
-    See Also
-    --------
-    make_multitask_regression : The same with numbers as targets.
-
-    Notes
-    -----
-    Draws below are standard normal, on the informative features.
-
-    * "shared_support": the same features matter in all tasks, with coefficients drawn for each task.
-    * "low_rank": combinations of `rank` directions, scaled to unit variance.
-    * "clustered": the centre of a cluster plus a deviation of size `task_spread`.
-    * "mean": one vector plus a deviation of size `task_spread`.
-    * "outliers": as "mean", but `n_outliers` tasks are drawn on their own, on all features.
-    * "temporal": tasks are ordered; all coefficients are drawn anew at `n_changes` change points.
-
-    Examples
-    --------
-    >>> from skmtl.datasets import make_multitask_classification
-    >>> problem = make_multitask_classification(3, 50, structure="clustered", n_clusters=2, random_state=0)
-    >>> problem.X.shape, problem.y.shape, problem.labels.shape
-    ((150, 20), (150,), (3,))
-    """
-    return _make(_threshold, **locals())
-
-
-def _add_noise(eta, noise, rng):
-    return eta + noise * rng.standard_normal(eta.shape)
-
-
-def _threshold(eta, noise, rng):
-    return (eta + noise * rng.logistic(size=eta.shape) > 0).astype(int)
-
-
-def _make(
-    target, *, n_tasks, n_samples, n_features, intercept_spread, noise, layout, missing, random_state, **shape
-):
-    """Coefficients by the structure in `shape`, then features and targets in the layout."""
     rng = check_random_state(random_state)
     sizes = _sizes(n_samples, n_tasks, layout, missing)
     coef, truth = _coefficients(rng, n_tasks, n_features, **shape)
@@ -388,3 +292,6 @@ _STRUCTURES = {
     "mean": _mean,
     "temporal": _temporal,
 }
+
+make_multitask_regression = _maker("make_multitask_regression", _add_noise, {})
+make_multitask_classification = _maker("make_multitask_classification", _threshold, _CLASSIFICATION)

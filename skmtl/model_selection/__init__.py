@@ -1,9 +1,10 @@
 """Splitters that know tasks, paths of strengths, and the searches along them."""
 
+from ._grid import MOST_DECADES, beyond
 from ._lasso_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._path import CoefficientPath, path
 from ._search import PathSearchCV
-from ._split import TaskKFold, TaskShuffleSplit
+from ._split import TaskKFold, TaskShuffleSplit, wants_tasks
 
 __all__ = [
     "CoefficientPath",

@@ -10,7 +10,7 @@ from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root
 from .._labels import find_tasks
 from .._sklearn import safe_indexing
 from ..linear_model._fitting import Fitting, takes_statistics
-from ..metrics import _resolve, _TaskScorer
+from ..metrics import TaskScorer, read_metric
 from ..objective import moments_pay
 from ..statistics import TaskStatistics
 
@@ -136,8 +136,8 @@ def moment_scores(scoring, moments, tasks_passed):
     if scoring is None:
         found = (r2_score, 1, "macro" if shared else "pooled")
     elif isinstance(scoring, str) and scoring in get_scorer_names() and not (missing or tasks_passed):
-        found = (*_resolve(scoring)[:2], "macro" if shared else "pooled")
-    elif type(scoring) is _TaskScorer and not scoring.kwargs and scoring.average != "worst":
+        found = (*read_metric(scoring)[:2], "macro" if shared else "pooled")
+    elif type(scoring) is TaskScorer and not scoring.kwargs and scoring.average != "worst":
         if scoring.response_method != "predict" or scoring.task_column is not None:
             return None
         found = (scoring.metric, scoring.sign, scoring.average)

@@ -5,10 +5,10 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_array
 
 from ..linear_model._fitting import Fitting
 from ..linear_model._model import LinearModel
+from ._grid import check_alphas
 
 
 @dataclass(repr=False)
@@ -105,18 +105,6 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
     if isinstance(alphas, Integral):
         alphas = fitting.alphas(alphas, eps)
     return _path(fitting, np.sort(alphas)[::-1], _stopping(stop_when, fitting.n_rows))
-
-
-def check_alphas(alphas, eps):
-    """A number of strengths, or the strengths (n_alphas,) as they were given."""
-    if isinstance(alphas, Integral) and not isinstance(alphas, bool):
-        if alphas < 1 or not 0 < eps < 1:
-            raise ValueError(f"alphas must be at least 1 and eps between 0 and 1; got {alphas} and {eps}.")
-        return alphas
-    alphas = check_array(alphas, ensure_2d=False, dtype=np.float64, input_name="alphas")
-    if alphas.ndim != 1 or (alphas < 0).any():
-        raise ValueError("alphas must be a number of strengths or a list of numbers >= 0.")
-    return alphas
 
 
 def _stopping(stop_when, n_rows):

@@ -1,7 +1,8 @@
 """Search of the strength, and of other parameters, along warm-started paths."""
 
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -30,24 +31,39 @@ from .._sklearn import (
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, task_labels
 from ..linear_model._model import LinearModel
-from ._path import check_alphas
+from ._grid import MOST_DECADES, check_alphas, rising_edge, warn_of_edge
 from ._path_run import PathRun
-from ._search_checks import (
-    MOST_DECADES,
-    refuse_names,
-    refuse_scores,
-    rising_edge,
-    warn_of_edge,
-    warn_of_free_mean,
-)
 from ._split import TaskKFold, wants_tasks
 
+RESPONSE = """{of} of the best estimator.
 
-def _delegates(method):
-    """Condition of a method that the estimator, once fitted the best one, must have."""
-    return lambda self: (
-        hasattr(getattr(self, "best_estimator_", self.estimator), method) and self._refitted(method)
-    )
+        Parameters
+        ----------
+        X : {{array-like, sparse matrix}} of shape (n_samples, n_features)
+            As in the estimator's `{method}`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+
+        Returns
+        -------
+        {found}
+        """
+
+
+def _of_the_best(method, of, found):
+    """A method of the best estimator as one of the search, which gives it the tasks."""
+
+    def exists(self):
+        return hasattr(getattr(self, "best_estimator_", self.estimator), method) and self._refitted(method)
+
+    def call(self, X, *, tasks=None):
+        check_is_fitted(self)
+        with _routing(tasks):
+            return getattr(self.best_estimator_, method)(X, **_given(tasks))
+
+    call.__name__, call.__qualname__ = method, f"PathSearchCV.{method}"
+    call.__doc__ = RESPONSE.format(of=of, method=method, found=found)
+    return available_if(exists)(call)
 
 
 class PathSearchCV(GridSearchCV):
@@ -211,10 +227,10 @@ class PathSearchCV(GridSearchCV):
         self
         """
         self._model()
-        params = params if tasks is None else {**params, "tasks": tasks}
+        params = {**params, **_given(tasks)}
         by_request = tasks is None or get_config()["enable_metadata_routing"]
         with _routing(tasks):
-            refuse_names(self.scoring, y, tasks)
+            _refuse_names(self.scoring, y, tasks)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
             params = check_method_params(X, params=params)
@@ -334,7 +350,7 @@ class PathSearchCV(GridSearchCV):
             clone(self.estimator), name, X, y, fit_params, score_params, scorer, self.error_score,
             self.return_train_score,
         )  # fmt: skip
-        warn_of_free_mean(model, self._grids(), X, y, splits, name.removesuffix("alpha"))
+        _warn_of_free_mean(model, self._grids(), X, y, splits, name.removesuffix("alpha"))
         run.look_for_moments(splits, self.scoring)
         candidates, paths = self._candidates(run, name)
         out = self._evaluate(run, candidates, paths, splits)
@@ -388,7 +404,7 @@ class PathSearchCV(GridSearchCV):
         if scores is not None and not np.isfinite(scores).any():
             model = clone(run.estimator).set_params(**candidates[0])
             model.fit(run.X, run.y, **run.fit_params)  # says what is wrong with the data, if that is it
-            refuse_scores(
+            _refuse_scores(
                 self.scoring, metric, [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
             )
         self._edge = None if scores is None else rising_edge(results["params"], scores, name)
@@ -429,26 +445,12 @@ class PathSearchCV(GridSearchCV):
             up = self._edge[1][-1] > self._edge[1][0]
             warn_of_edge(up, name, model[-1] if isinstance(model, Pipeline) else model)
 
-    def _run_search(self, evaluate_candidates):
-        """Not called: `fit` follows paths."""
-        raise AssertionError("PathSearchCV evaluates whole paths.")
-
     # --- use of the best estimator ---
-
-    @property
-    def n_features_in_(self):
-        """Number of columns of X."""
-        return super().n_features_in_
 
     def _refitted(self, method):
         if not self.refit:
             raise AttributeError(f"this PathSearchCV was made with refit=False; {method} needs a refit.")
         return True
-
-    def _call(self, method, X, tasks):
-        check_is_fitted(self)
-        with _routing(tasks):
-            return getattr(self.best_estimator_, method)(X, **({} if tasks is None else {"tasks": tasks}))
 
     def score(self, X, y=None, *, tasks=None, **params):
         """Score of the best estimator by the scorer of the search.
@@ -467,60 +469,17 @@ class PathSearchCV(GridSearchCV):
         score : float
         """
         with _routing(tasks):
-            return super().score(X, y, **(params if tasks is None else {**params, "tasks": tasks}))
+            return super().score(X, y, **params, **_given(tasks))
 
-    @available_if(_delegates("predict"))
-    def predict(self, X, *, tasks=None):
-        """Predictions of the best estimator.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            As in the estimator's `predict`.
-        tasks : array-like of shape (n_samples,), default=None
-            Task label of each row.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-        """
-        return self._call("predict", X, tasks)
-
-    @available_if(_delegates("predict_proba"))
-    def predict_proba(self, X, *, tasks=None):
-        """Probabilities of the classes by the best estimator.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            As in the estimator's `predict_proba`.
-        tasks : array-like of shape (n_samples,), default=None
-            Task label of each row.
-
-        Returns
-        -------
-        proba : ndarray
-            As the estimator gives it.
-        """
-        return self._call("predict_proba", X, tasks)
-
-    @available_if(_delegates("decision_function"))
-    def decision_function(self, X, *, tasks=None):
-        """Decision values of the best estimator.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            As in the estimator's `decision_function`.
-        tasks : array-like of shape (n_samples,), default=None
-            Task label of each row.
-
-        Returns
-        -------
-        decision : ndarray
-            As the estimator gives it.
-        """
-        return self._call("decision_function", X, tasks)
+    predict = _of_the_best(
+        "predict", "Predictions", "y : ndarray of shape (n_samples,) or (n_samples, n_tasks)"
+    )
+    predict_proba = _of_the_best(
+        "predict_proba", "Probabilities of the classes", "proba : ndarray, as the estimator gives it"
+    )
+    decision_function = _of_the_best(
+        "decision_function", "Decision values", "decision : ndarray, as the estimator gives it"
+    )
 
 
 def _routing(tasks):
@@ -528,3 +487,49 @@ def _routing(tasks):
     return config_context(
         enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]
     )
+
+
+def _given(tasks):
+    """The tasks as keyword arguments, where there are any."""
+    return {} if tasks is None else {"tasks": tasks}
+
+
+def _refuse_names(scoring, y, tasks):
+    """ValueError for scorers of scikit-learn where these lose tasks or fail at missing labels."""
+    one = list(scoring.values()) if isinstance(scoring, Mapping) else scoring
+    one = [one] if isinstance(one, str) else one
+    names = [name for name in one if isinstance(name, str)] if isinstance(one, Iterable) else []
+    y = as_target(y)
+    missing = y is not None and y.ndim == 2 and missing_labels(y).any()
+    if names and (tasks is not None or missing):
+        lost = "are not given tasks=" if tasks is not None else "take no missing labels"
+        raise ValueError(
+            f"scoring={scoring!r}: scikit-learn's scorers {lost}. Use skmtl.metrics.task_scorer, "
+            f"scoring=task_scorer({names[0]!r}, average='pooled'), or 'macro' for the mean over tasks."
+        )
+
+
+def _refuse_scores(scoring, metric, scores):
+    """ValueError where no candidate has a finite mean of its scores (n_splits, n_candidates)."""
+    name = scoring if scoring is None or metric == "score" else metric
+    undefined = (~np.isfinite(scores)).all(axis=1)
+    raise ValueError(
+        f"no candidate has a finite mean score by scoring={name!r}: on {undefined.sum()} of {len(undefined)} "
+        "test sets none has a finite one. Where these lack a class take fewer folds, or "
+        "cv=TaskKFold(..., stratify=True); error_score='raise' shows the error of a scorer that fails."
+    )
+
+
+def _warn_of_free_mean(model, grids, X, y, splits, prefix):
+    """Say that no strength helps where the model that all tasks share is free to fit every row."""
+    name = prefix + "mean_alpha"
+    free = model.get_params(deep=False).get("mean_alpha") == 0 and not any(name in grid for grid in grids)
+    n_rows = min((len(train) for train, _ in splits), default=np.inf)
+    if free and np.ndim(y) == 1 and len(np.shape(X)) == 2 and np.shape(X)[1] >= n_rows:
+        warnings.warn(
+            f"mean_alpha=0 does not penalise the model that all tasks share, and {np.shape(X)[1]} features "
+            f"fit all {n_rows} rows of a training set whatever the strength. Search it as well, "
+            f"param_grid={{{name!r}: [0.01, 0.1, 1.0]}}, or set mean_alpha.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -10,11 +10,10 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
 from threadpoolctl import threadpool_limits
 
-from ._labels import missing_labels
-from ._sklearn import safe_indexing
-from ._task_scores import squared_errors, standard_deviation
-from ._tasks import final_task_column
-from .metrics import _consumes_tasks, response
+from .._labels import missing_labels
+from .._sklearn import safe_indexing
+from .._task_scores import squared_errors, standard_deviation
+from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
 ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models
@@ -42,10 +41,10 @@ class FoldRun:
     def __call__(self, name, model, train, test):
         X_train, X_test = safe_indexing(self.X, train), safe_indexing(self.X, test)
         tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
-        wanted = self.pass_tasks and final_task_column(model)[0] is None and _consumes_tasks(model, "fit")
+        given = tasks_for(model, "fit", tasks[0] if self.pass_tasks else None)
         start = time.perf_counter()
         with threadpool_limits(1 if np.prod(X_train.shape) < SMALL_DATA else None, user_api="blas"):
-            fitted = clone(model).fit(X_train, self.y[train], **({"tasks": tasks[0]} if wanted else {}))
+            fitted = clone(model).fit(X_train, self.y[train], **given)
         if np.isnan(getattr(fitted, "best_score_", 0.0)):
             raise ValueError(
                 f"the search {name!r} found no finite score. Its scorer must carry tasks to predict and "

@@ -1,0 +1,255 @@
+"""Multi-task models against simple baselines, on the same folds."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral
+
+import numpy as np
+from scipy import sparse
+from sklearn import config_context, get_config
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._inputs import as_target
+from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
+from .._sklearn import num_samples
+from .._tasks import columns_of_labels, final_task_column, target_names, task_labels
+from ..metrics import as_task_scorer, task_scorer
+from ..model_selection import TaskKFold, wants_tasks
+from ._folds import FoldRun, FoldScores, error_measure
+from ._result import Comparison, _gains, _rows, _table, _verdict
+from ._tuned import BASELINES, baseline
+
+
+def compare(
+    estimators,
+    X,
+    y,
+    tasks=None,
+    *,
+    cv=None,
+    scoring=None,
+    baselines=BASELINES,
+    reference=None,
+    n_jobs=None,
+):
+    r"""Compare multi-task models with single-task and pooled baselines on the same folds.
+
+    Per task the gain of a model over the reference r is the share of the squared error that it saves,
+
+    .. math:: g_t = 1 - \frac{\sum_{i \in t} e_i}{\sum_{i \in t} e_i^{(r)}}
+
+    over the test rows of all folds (scores of a task on one fold are too noisy):
+    :math:`e_i = (y_i - \hat y_i)^2`, for classifiers the Brier score of the predicted probabilities,
+    or the 0/1 error if a model has no `predict_proba`.
+
+    Parameters
+    ----------
+    estimators : estimator, list of estimators, or dict of {str: estimator}
+        Multi-task models, also inside a Pipeline or a search.
+    X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        Features, with the task column if the estimators have `task_column`.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Targets; with one column per task NaN is a missing label.
+    tasks : array-like of shape (n_samples,), default=None
+        Task of each row, for a 1-D `y`; by default the estimators' task column. Metadata routing is
+        switched on inside to carry them.
+    cv : int, splitter or iterable of splits, default=None
+        By default, and for an int, `TaskKFold` with 5 or `cv` shuffled folds.
+    scoring : str, callable or `task_scorer`, default=None
+        Headline score: a scorer's name or ``metric(y_true, y_pred)``, evaluated on all rows of a
+        test fold together, or a `task_scorer`. By default R^2 on all rows of a fold (for a 2-D `y` the
+        mean over tasks), for two classes the area under the ROC curve, else accuracy.
+    baselines : sequence of str, or dict of {str: estimator}
+        Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean".
+    reference : str, default=None
+        Name of the model that gains and differences are measured against. By default "single", without it the
+        first baseline, without any the first estimator.
+    n_jobs : int, default=None
+        Number of processes over models and folds.
+
+    Returns
+    -------
+    comparison : Comparison
+        Print it, or use its `table`, `per_task`, `verdict` and `plot`.
+
+    Raises
+    ------
+    ValueError
+        If the tasks cannot be found, a name is unknown or used twice, or a search ends without a
+        finite score.
+
+    Notes
+    -----
+    Baselines, preceded by the preprocessing of the first estimator that is a Pipeline (also inside a
+    search) and tuned on the training rows:
+
+    * "single": `SingleTask` ridge or logistic regression with one common strength, the one with the
+      least error over all tasks (leave-one-out for ridge, 3 folds for logistic). A strength of its own
+      for each task is weaker, since few rows cannot choose it. The grids of all baselines grow while the
+      best strength is at their edge.
+    * "pooled": `Pooled` ridge or logistic regression.
+    * "intercepts": the same with shrunken task intercepts (``task_indicators=True``).
+    * "mean": each task's own training mean or class frequencies.
+
+    p-values are those of the corrected resampled t-test, which accounts for the overlap of training
+    sets: with J folds and differences :math:`d_j`,
+    :math:`t = \bar d / \sqrt{(1/J + n_\mathrm{test}/n_\mathrm{train}) \, s_d^2}`. Beside them p_tasks is
+    that of a sign test: could as many tasks gain (or lose) by chance? Models whose errors differ by less
+    than 0.1% are taken for alike, as solvers stop before their last digits: they have no p-value, and such a
+    gain of a task counts as none. Test sets on which the score is undefined, such as an area under the ROC
+    curve of one class, are left out with a warning.
+
+    References
+    ----------
+    C. Nadeau, Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003.
+    https://doi.org/10.1023/A:1024068626366
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl.baselines import Pooled
+    >>> from skmtl.comparison import compare
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> p = make_multitask_regression(8, 15, 5, structure="mean", task_spread=0.1, random_state=0)
+    >>> result = compare({"model": Pooled(Ridge(), task_indicators=True)}, p.X, p.y, p.tasks)
+    >>> sorted(result.table["model"])
+    ['intercepts', 'mean', 'model', 'pooled', 'single']
+    """
+    estimators = _named(estimators)
+    if not estimators:
+        raise ValueError("estimators is empty; expected at least one estimator.")
+    X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
+    labels, y, names = _labels(estimators, X, y, tasks, cv)
+    models = {**estimators, **_baselines(baselines, list(estimators.values()))}
+    if len(models) < len(estimators) + len(baselines):
+        raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(baselines)}.")
+    if reference is None:
+        reference = "single" if "single" in models else next(iter([*baselines, *estimators]))
+    if reference not in models:
+        raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
+    run = FoldRun(X, y, labels, tasks is not None, _scorer(scoring, models, y), error_measure(models))
+    splits = _splits(cv, X, y, labels)
+    with config_context(enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]):
+        outcomes = Parallel(n_jobs=n_jobs)(
+            delayed(run)(name, model, *split) for name, model in models.items() for split in splits
+        )
+    folds = FoldScores(models, splits, outcomes, reference)
+    codes = None if y.ndim == 2 else encode_tasks(labels)[1]
+    gains = [row for name in folds.ranked for row in _gains(folds, name, y.shape, codes, names)]
+    return Comparison(
+        table=_table(
+            _rows(folds, gains, run.measure),
+            f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds",
+        ),
+        per_task=_table(gains, "model task n_test error gain hurt clearly_hurt"),
+        verdict=_verdict(folds, gains, list(estimators)),
+        score=f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})",
+        reference=reference,
+        models=[name for name in folds.ranked if name in estimators],
+        estimators=estimators,
+    )
+
+
+def _named(estimators):
+    """Estimators by name: that of the class of the final model, numbered if it occurs twice."""
+    if isinstance(estimators, Mapping):
+        return dict(estimators)
+    named = {}
+    for estimator in estimators if isinstance(estimators, (list, tuple)) else [estimators]:
+        name = base = type(_final_step(estimator)[0]).__name__
+        while name in named:
+            name = f"{base} {sum(key.split()[0] == base for key in named) + 1}"
+        named[name] = estimator
+    return named
+
+
+def _final_step(estimator):
+    """The final model of a Pipeline, also inside a search, and the steps in front of it."""
+    steps = []
+    while isinstance(estimator, Pipeline) or hasattr(estimator, "cv"):
+        inner = getattr(estimator, "estimator", None)
+        if isinstance(estimator, Pipeline):
+            steps, estimator = steps + estimator.steps[:-1], estimator.steps[-1][1]
+        elif inner is not None:
+            estimator = inner
+        else:
+            break
+    return estimator, steps
+
+
+def _labels(estimators, X, y, tasks, cv):
+    """Task of each row (None for a 2-D y), y as an array, and the names of the tasks."""
+    columns, y = target_names(y), as_target(y)
+    if y.ndim == 2:
+        if tasks is not None:
+            raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
+        return None, y, np.arange(y.shape[1]) if columns is None else columns
+    column = getattr(cv, "task_column", None)
+    for estimator in estimators.values():
+        found, may_move = final_task_column(estimator)
+        if column is None and found is not None and not (may_move and isinstance(found, Integral)):
+            column = found
+    if tasks is None and column is None:
+        raise ValueError(
+            "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a "
+            "column of X, or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
+        )
+    labels = task_labels(X, column) if tasks is None else check_tasks(tasks, num_samples(X))
+    if len(y) != len(labels):
+        raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
+    if tasks is not None and (found := columns_of_labels(X, labels)):
+        warnings.warn(
+            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
+            "by task_column= in the place of tasks=.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return labels, y, encode_tasks(labels)[0]
+
+
+def _baselines(baselines, estimators):
+    """Baseline models by name, with the preprocessing and the task column of the estimators."""
+    if isinstance(baselines, Mapping):
+        return dict(baselines)
+    unknown = [name for name in baselines if name not in BASELINES]
+    if unknown:
+        raise ValueError(f"baselines must be among {BASELINES} or a dict of estimators; got {unknown}.")
+    steps = next((steps for steps in (_final_step(e)[1] for e in estimators) if steps), [])
+    columns = [final_task_column(estimator)[0] for estimator in estimators]
+    column = next((column for column in columns if column is not None), None)
+    models = {name: baseline(name, is_classifier(estimators[0]), column) for name in baselines}
+    if steps:
+        models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
+    return models
+
+
+def _scorer(scoring, models, y):
+    """The headline score as a task scorer."""
+    if scoring is not None:
+        return as_task_scorer(scoring)
+    if not is_classifier(next(iter(models.values()))):
+        return task_scorer("r2", average="pooled" if y.ndim == 1 else "macro")
+    ranks = all(hasattr(m, "predict_proba") or hasattr(m, "decision_function") for m in models.values())
+    observed = plain_labels(y[~missing_labels(y)])
+    metric = "roc_auc" if ranks and type_of_target(observed) == "binary" else "accuracy"
+    return task_scorer(metric, average="pooled")
+
+
+def _splits(cv, X, y, labels):
+    """List of (train, test) rows."""
+    if cv is None or isinstance(cv, Integral):
+        cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
+    cv = check_cv(cv)
+    if getattr(cv, "stratify", False):
+        warnings.warn(
+            "stratify=True gives the test rows of a task the class shares of its training rows: models with "
+            "an intercept per task look better than they are, even where tasks do not differ. Compare them "
+            "with others on folds of stratify=False.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) else {})))

@@ -1,0 +1,66 @@
+"""Grids of strengths: those that are asked for, and where better ones may lie beyond their edge."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_array
+
+STEP = 3.0  # factor in the strength over which scores are compared
+RISE, ROUNDING = 0.01, 1e-9  # of the range of the scores, of the best: a step that gains less is a plateau
+MOST_DECADES, PER_DECADE = 6, 3  # by which a grid grows, and strengths in each
+
+
+def check_alphas(alphas, eps):
+    """A number of strengths, or the strengths (n_alphas,) as they were given."""
+    if isinstance(alphas, Integral) and not isinstance(alphas, bool):
+        if alphas < 1 or not 0 < eps < 1:
+            raise ValueError(f"alphas must be at least 1 and eps between 0 and 1; got {alphas} and {eps}.")
+        return alphas
+    alphas = check_array(alphas, ensure_2d=False, dtype=np.float64, input_name="alphas")
+    if alphas.ndim != 1 or (alphas < 0).any():
+        raise ValueError("alphas must be a number of strengths or a list of numbers >= 0.")
+    return alphas
+
+
+def beyond(alphas, scores):
+    """The strengths of the decade beyond the best one, nearest first; None where that is no place to go.
+
+    It is where the best strength is the last one on a side and scores (the greater, the better) still rise.
+    """
+    order = np.argsort(alphas)
+    alphas, scores = np.asarray(alphas)[order], np.asarray(scores)[order]
+    at = int(np.argmax(scores))
+    if len(alphas) < 3 or at not in (0, len(alphas) - 1) or not alphas[at] > 0:
+        return None
+    away = np.flatnonzero(alphas >= STEP * alphas[0] if at == 0 else alphas <= alphas[-1] / STEP)
+    least = max(RISE * np.ptp(scores), ROUNDING * abs(scores[at]))
+    if not len(away) or not scores[at] - scores[away[0 if at == 0 else -1]] > least:
+        return None
+    return alphas[at] * 10.0 ** ((-1 if at == 0 else 1) * np.arange(1, PER_DECADE + 1) / PER_DECADE)
+
+
+def rising_edge(params, scores, name):
+    """Position of the best candidate, and the strengths beyond it; None where scores no longer rise there."""
+    if not np.isfinite(scores).any():
+        return None
+    best = params[np.nanargmax(scores)]
+    others = [key for key in best if key != name]
+    path = [at for at, one in enumerate(params) if all(one.get(key) is best[key] for key in others)]
+    path = [at for at in path if np.isfinite(scores[at])]
+    found = beyond([params[at][name] for at in path], scores[path])
+    return None if found is None else (path[np.argmax(scores[path])], found)
+
+
+def warn_of_edge(up, name, model):
+    """Say that better strengths may lie beyond the grid, unless the model there is zero already."""
+    coef = None if model is None else getattr(model, "coef_", None)
+    if up and coef is not None and not np.any(coef):
+        return
+    least, wider = ("greatest", "higher") if up else ("least", "lower")
+    warnings.warn(
+        f"the best {name} is the {least} of the strengths tried and scores still rise towards it: try "
+        f"{wider} ones (alphas=, or eps= where alphas is a number), or let the grid grow with grow=True.",
+        UserWarning,
+        stacklevel=4,
+    )
