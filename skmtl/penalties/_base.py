@@ -1,11 +1,12 @@
 """What every penalty can do, and sums of them; all but `value` and `prox` has a default that follows."""
 
+from copy import copy
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from ._frozen import Metric, Pulled, Scalars
 from ._quadratic import TaskQuadratic
@@ -137,14 +138,20 @@ class Penalty(BaseEstimator):
         """The penalty times a factor, as a new object."""
         if not hasattr(self, "alpha"):
             return _Scaled(self, factor)
-        other = clone(self)
-        return other.set_params(alpha=other.alpha * factor)
+        other = copy(self)
+        other.alpha *= factor
+        return other
+
+    def terms_of_sum(self):
+        """The terms of a sum, those of sums in it one by one; by default the penalty itself."""
+        yield self
 
     def __add__(self, other):
-        if not isinstance(other, Penalty):
-            return NotImplemented
-        parts = [part._flat() if isinstance(part, Sum) else [part] for part in (self, other)]
-        return Sum([term for terms in parts for term in terms])
+        return (
+            Sum([*self.terms_of_sum(), *other.terms_of_sum()])
+            if isinstance(other, Penalty)
+            else NotImplemented
+        )
 
     def __radd__(self, other):
         return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
@@ -155,15 +162,68 @@ class Penalty(BaseEstimator):
     __rmul__ = __mul__
 
 
-class _Scaled(Penalty):
+class Combination(Penalty):
+    """A penalty made of others, its members; most questions are passed on to them."""
+
+    # a subclass has _members(), and _of(members), the same of others
+
+    @property
+    def convex(self):
+        """Whether all members are convex."""
+        return all(member.convex for member in self._members())
+
+    def scaled(self, factor):
+        """The penalty times a factor, as a new object."""
+        return self._of([member.scaled(factor) for member in self._members()])
+
+    def surrogate(self):
+        """The same with convex surrogates of its members, None if one has none."""
+        found = [member if member.convex else member.surrogate() for member in self._members()]
+        return None if self.convex or None in found else self._of(found)
+
+    def for_classes(self, n_classes):
+        """The same of its members for several classes."""
+        return self._of([member.for_classes(n_classes) for member in self._members()])
+
+
+class Inside(Penalty):
+    """A penalty whose strength is that of what it holds, under the name `holds`."""
+
+    def _inner(self):
+        """What it holds, checked."""
+        raise NotImplementedError
+
+    @property
+    def alpha(self):
+        """Strength of what it holds."""
+        return self._inner().alpha
+
+    @alpha.setter
+    def alpha(self, value):
+        inner = copy(self._inner())  # the one that is held may belong to other penalties as well
+        inner.alpha = value
+        setattr(self, self.holds, inner)
+
+    def get_params(self, deep=True):
+        """Parameters; with ``deep=True`` also the ``alpha`` of what it holds."""
+        params = super().get_params(deep=deep)
+        return {**params, "alpha": self.alpha} if deep else params
+
+
+class _Scaled(Combination):
     """factor * penalty, for a penalty without a parameter `alpha`."""
 
     def __init__(self, penalty, factor):
         self.penalty, self.factor = penalty, factor
 
-    @property
-    def convex(self):
-        return self.penalty.convex
+    def _members(self):
+        return [self.penalty]
+
+    def _of(self, members):
+        return _Scaled(*members, self.factor)
+
+    def scaled(self, factor):
+        return _Scaled(self.penalty, factor * self.factor)
 
     def value(self, W):
         return self.factor * self.penalty.value(W)
@@ -171,22 +231,9 @@ class _Scaled(Penalty):
     def prox(self, W, step):
         return self.penalty.prox(W, self.factor * step)
 
-    def surrogate(self):
-        inner = self.penalty.surrogate()
-        return None if inner is None else _Scaled(inner, self.factor)
-
-    def for_classes(self, n_classes):
-        return _Scaled(self.penalty.for_classes(n_classes), self.factor)
-
-
-def surrogates(penalties):
-    """The penalties with those that are not convex replaced, or None if one has no replacement."""
-    found = [penalty if penalty.convex else penalty.surrogate() for penalty in penalties]
-    return None if None in found else found
-
 
 @dataclass(eq=False, repr=False)
-class Sum(Penalty):
+class Sum(Combination):
     """Sum of penalties, written ``a + b``: quadratic ones and at most one that is not.
 
     Parameters
@@ -202,13 +249,21 @@ class Sum(Penalty):
 
     terms: Any
 
-    def _flat(self):
+    def _members(self):
+        return self.terms
+
+    def _of(self, members):
+        return Sum(members)
+
+    def terms_of_sum(self):
+        """The terms, those of sums in it one by one."""
         for term in self.terms:
-            yield from term._flat() if isinstance(term, Sum) else (term,)
+            yield from term.terms_of_sum()
 
     def split(self):
         """The penalty as (its non-smooth term or None, list of its quadratic terms)."""
-        rough = [term for term in self._flat() if not term.smooth]
+        terms = [*self.terms_of_sum()]
+        rough = [term for term in terms if not term.smooth]
         if len(rough) > 1:
             names = " + ".join(type(term).__name__ for term in rough)
             raise ValueError(
@@ -217,17 +272,12 @@ class Sum(Penalty):
             )
         if rough and len(rough[0].parts()) > 1:
             raise ValueError("an InfConv cannot be a term of a sum; put the other terms into its parts.")
-        return (rough[0] if rough else None), [term for term in self._flat() if term.smooth]
+        return (rough[0] if rough else None), [term for term in terms if term.smooth]
 
     @property
     def smooth(self):
         """Whether all terms are quadratic."""
         return all(term.smooth for term in self.terms)
-
-    @property
-    def convex(self):
-        """Whether all terms are convex."""
-        return all(term.convex for term in self.terms)
 
     def each(self, change):
         """The sum with a change made to its term that is not smooth."""
@@ -252,19 +302,6 @@ class Sum(Penalty):
             return quadratic.prox(W, step)
         shrink = 1.0 + step * quadratic.mean
         return W / shrink if rough is None else rough.prox(W / shrink, step / shrink)
-
-    def scaled(self, factor):
-        """The penalty times a factor, as a new object."""
-        return Sum([term.scaled(factor) for term in self.terms])
-
-    def surrogate(self):
-        """The sum with convex surrogates of its terms."""
-        terms = None if self.convex else surrogates(self.terms)
-        return None if terms is None else Sum(terms)
-
-    def for_classes(self, n_classes):
-        """The sum of the terms for several classes."""
-        return Sum([term.for_classes(n_classes) for term in self.terms])
 
     def is_norm(self, shape):
         """A sum with a quadratic term is not a norm."""

@@ -1,18 +1,17 @@
 """Combinations: decompositions W = sum of parts, and constraints on the sign."""
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ._base import Penalty, surrogates
+from ._base import Combination, Inside, Penalty
 from ._base import Sum as Sum  # where files of version 0.1.0 look for it
 from ._frozen import Pulled
 
 
 @dataclass(eq=False, repr=False)
-class InfConv(Penalty):
+class InfConv(Combination):
     """Decomposition, ``Omega(W) = min { sum_k Omega_k(W_k) : sum_k W_k = W }``.
 
     Parameters
@@ -23,6 +22,12 @@ class InfConv(Penalty):
 
     components: Any
 
+    def _members(self):
+        return self.components
+
+    def _of(self, members):
+        return InfConv(members)
+
     def parts(self):
         """The penalties of the summands of W."""
         return list(self.components)
@@ -31,27 +36,9 @@ class InfConv(Penalty):
         """The decomposition with a change made to every part."""
         return InfConv([part.each(change) for part in self.components])
 
-    @property
-    def convex(self):
-        """Whether the penalties of all parts are convex."""
-        return all(part.convex for part in self.components)
-
     def value(self, W):
         """Not available: it is itself the optimum over all decompositions."""
         raise TypeError("InfConv has no value in W alone; the objective is reported by the solver.")
-
-    def scaled(self, factor):
-        """The penalty times a factor, as a new object."""
-        return InfConv([part.scaled(factor) for part in self.components])
-
-    def surrogate(self):
-        """The decomposition with convex surrogates of its parts."""
-        parts = None if self.convex else surrogates(self.components)
-        return None if parts is None else InfConv(parts)
-
-    def for_classes(self, n_classes):
-        """The decomposition with every part for several classes."""
-        return InfConv([part.for_classes(n_classes) for part in self.components])
 
     def prox(self, W, step):
         """Not available: each part has its own; the solvers work on the parts."""
@@ -67,7 +54,7 @@ class InfConv(Penalty):
 
 
 @dataclass(eq=False, repr=False)
-class Positive(Penalty):
+class Positive(Inside, Combination):
     """A penalty on coefficients without negative signs, ``Omega(W) if W >= 0 else inf``.
 
     Parameters
@@ -90,12 +77,18 @@ class Positive(Penalty):
 
     penalty: Penalty
 
-    constrains = True
+    constrains, holds = True, "penalty"
 
     @classmethod
     def of(cls, penalty):
         """A penalty with all parts of W nonnegative: decompositions part by part, sums at the rough term."""
         return penalty.each(cls)
+
+    def _members(self):
+        return [self._inner()]
+
+    def _of(self, members):
+        return Positive(*members)
 
     def _inner(self):
         if not getattr(self.penalty, "allows_positive", False):
@@ -104,27 +97,6 @@ class Positive(Penalty):
                 f"got {self.penalty!r}."
             )
         return self.penalty
-
-    @property
-    def alpha(self):
-        """Strength of the penalty."""
-        return self._inner().alpha
-
-    @alpha.setter
-    def alpha(self, value):
-        # not in place: the penalty may belong to somebody else
-        self.penalty = copy.copy(self._inner())
-        self.penalty.alpha = value
-
-    def get_params(self, deep=True):
-        """Parameters; with ``deep=True`` also the ``alpha`` of the penalty."""
-        params = super().get_params(deep=deep)
-        return {**params, "alpha": self.alpha} if deep else params
-
-    @property
-    def convex(self):
-        """Whether the penalty is convex."""
-        return self._inner().convex
 
     def value(self, W):
         """Omega(W), infinite if an entry is negative."""
@@ -154,16 +126,3 @@ class Positive(Penalty):
             return [Pulled(self)]
         own.positive = True
         return [own]
-
-    def scaled(self, factor):
-        """The penalty times a factor, as a new object."""
-        return Positive(self._inner().scaled(factor))
-
-    def surrogate(self):
-        """The convex surrogate of the penalty, with the same constraint."""
-        inner = self._inner().surrogate()
-        return None if inner is None else Positive(inner)
-
-    def for_classes(self, n_classes):
-        """The penalty for several classes, with the same constraint."""
-        return Positive(self._inner().for_classes(n_classes))

@@ -1,12 +1,11 @@
 """Placements: which vectors of W a vector function is applied to."""
 
-import copy
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
 
-from ._base import Penalty
+from ._base import Inside
 from ._frozen import Metric, Scalars
 from ._vector import L1, VectorFunction, _over, least_strength
 
@@ -14,33 +13,22 @@ SMALL = 25  # rows below which a singular value decomposition is faster than an 
 
 
 @dataclass(eq=False, repr=False)
-class Placement(Penalty):
+class Placement(Inside):
     """Sum of a vector function over a set of vectors of W."""
 
     function: VectorFunction
 
     # a subclass has _vectors(W), the vectors of W as rows, and _matrix(V, shape), W from its vectors
 
-    @property
-    def alpha(self):
-        """Strength of the function."""
+    holds = "function"
+
+    def _inner(self):
         if not isinstance(self.function, VectorFunction):
             raise TypeError(
                 f"{type(self).__name__}: function must be a VectorFunction such as L2(); "
                 f"got {self.function!r}."
             )
-        return self.function.alpha
-
-    @alpha.setter
-    def alpha(self, value):
-        # not in place: the function may belong to other penalties as well
-        parameters = self.function.get_params(deep=False)
-        self.function = type(self.function)(**{**parameters, "alpha": value})
-
-    def get_params(self, deep=True):
-        """Parameters; with ``deep=True`` also the ``alpha`` of the function."""
-        params = super().get_params(deep=deep)
-        return {**params, "alpha": self.alpha} if deep else params
+        return self.function
 
     @property
     def convex(self):
@@ -80,21 +68,11 @@ class Placement(Penalty):
         found = self.function.conjugate(self._vectors(G))
         return None if found is None else float(found.sum())
 
-    def scaled(self, factor):
-        """The penalty times a factor, as a new object."""
-        alpha = self.alpha  # says it if the function is none
-        return self._with(clone(self.function).set_params(alpha=alpha * factor))
-
     def surrogate(self):
         """The same placement of the function's convex surrogate, None if it is convex."""
-        function = self.function.surrogate()
-        return None if function is None else self._with(function)
-
-    def _with(self, function):
-        """A copy with another function."""
-        other = copy.copy(self)
-        other.function = function
-        return other
+        other = copy(self)
+        other.function = self.function.surrogate()
+        return None if other.function is None else other
 
     def _positive_prox(self, W, step):
         """The prox on W >= 0."""
@@ -140,7 +118,7 @@ class Features(Placement):
         """
         if n_classes == 1 or self.function.ordered:
             return self
-        other = copy.copy(self)
+        other = copy(self)
         other._n_classes = n_classes
         return other
 
@@ -148,7 +126,7 @@ class Features(Placement):
         """The penalty on a W with one row per task and class."""
         if self._n_classes == 1:
             return self
-        other = copy.copy(self)
+        other = copy(self)
         other._n_classes = 1
         return other
 
