@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._vector import L1, L2, VectorFunction, _falling, _soft
+from ._vector import L1, L2, Multiple, _falling, _soft
 
 
 def _positive(name, value, bound=0.0):
@@ -17,26 +17,33 @@ def _positive(name, value, bound=0.0):
     return float(value)
 
 
-class _Concave(VectorFunction):
-    """Functions that are not convex."""
+class _OfLength(Multiple):
+    """alpha times a concave function of ||v||_2 whose slope falls from 1 to 0 between its ``_knees()``."""
 
     convex = False
-    allows_positive = True
 
-
-class _OfLength(_Concave):
-    """alpha times a concave function of ||v||_2 with slope 1 at zero."""
-
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return self.alpha * self._height(np.linalg.norm(V, axis=1))
-
-    def prox(self, V, step):
-        """The vector, its length replaced by the minimiser over all lengths."""
+    def _height(self, V):
+        knee, flat = self._knees()
         size = np.linalg.norm(V, axis=1)
-        c = step * self.alpha
+        x = np.clip(size, knee, flat) - knee
+        return np.minimum(size, knee) + x - x**2 / (2 * (flat - knee))
+
+    def _prox(self, V, c):
+        # the vector, its length replaced by the minimiser over all lengths
+        size = np.linalg.norm(V, axis=1)
         new = self._shortened(size, c) if c > 0 else size
-        return V * np.where(size > 0, new / np.where(size > 0, size, 1.0), 0.0)[:, None]
+        return V * np.divide(new, size, out=np.zeros_like(size), where=size > 0)[:, None]
+
+    def _shortened(self, size, c):
+        knee, flat = self._knees()
+        width = flat - knee
+        soft = np.clip(size - c, 0.0, knee)
+        if c < width:  # the objective is convex: each size has one stationary point
+            middle = knee + (size - knee - c) * (width / (width - c))
+            return np.where(size > flat, size, np.where(size > knee + c, middle, soft))
+        # no minimum between the knees: either end of them, by value
+        keep = c * 0.5 * (knee + flat) < 0.5 * (size - soft) ** 2 + c * soft
+        return np.where((size >= flat) & keep, size, soft)
 
     def surrogate(self):
         """The L2 norm, which has the same slope at zero."""
@@ -79,20 +86,8 @@ class MCP(_OfLength):
     gamma: float = 3.0
     scale: float = 1.0
 
-    def _flat(self):
-        """Length from which the function is constant."""
-        return _positive("gamma", self.gamma, 1.0) * _positive("scale", self.scale)
-
-    def _height(self, size):
-        flat = self._flat()
-        size = np.minimum(size, flat)
-        return size - size**2 / (2 * flat)
-
-    def _shortened(self, size, c):
-        flat = self._flat()
-        if c >= flat:  # concave up to `flat`: the two ends cost size^2/2 and c flat/2
-            return np.where(size > np.sqrt(c) * np.sqrt(flat), size, 0.0)
-        return np.where(size > flat, size, np.maximum(size - c, 0.0) * (flat / (flat - c)))
+    def _knees(self):
+        return 0.0, _positive("gamma", self.gamma, 1.0) * _positive("scale", self.scale)
 
 
 @dataclass(eq=False, repr=False)
@@ -129,29 +124,12 @@ class SCAD(_OfLength):
     scale: float = 1.0
 
     def _knees(self):
-        """Lengths between which the slope falls from 1 to 0."""
         scale = _positive("scale", self.scale)
         return scale, _positive("gamma", self.gamma, 2.0) * scale
 
-    def _height(self, size):
-        knee, flat = self._knees()
-        x = np.clip(size, knee, flat) - knee
-        return np.minimum(size, knee) + x - x**2 / (2 * (flat - knee))
-
-    def _shortened(self, size, c):
-        knee, flat = self._knees()
-        width = flat - knee
-        soft = np.clip(size - c, 0.0, knee)
-        if c < width:  # the objective is convex: each size has one stationary point
-            middle = knee + (size - knee - c) * (width / (width - c))
-            return np.where(size > flat, size, np.where(size > knee + c, middle, soft))
-        # no minimum between the knees: either end of them, by value
-        keep = c * 0.5 * (knee + flat) < 0.5 * (size - soft) ** 2 + c * soft
-        return np.where((size >= flat) & keep, size, soft)
-
 
 @dataclass(eq=False, repr=False)
-class CappedL1(_Concave):
+class CappedL1(Multiple):
     """Sum of absolute values up to a cap, ``f(v) = alpha min(||v||_1, gamma scale)``.
 
     Parameters
@@ -177,16 +155,17 @@ class CappedL1(_Concave):
     gamma: float = 3.0
     scale: float = 1.0
 
+    convex = False
+
     def _cap(self):
         return _positive("gamma", self.gamma) * _positive("scale", self.scale)
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return self.alpha * np.minimum(np.abs(V).sum(axis=1), self._cap())
+    def _height(self, V):
+        return np.minimum(np.abs(V).sum(axis=1), self._cap())
 
-    def prox(self, V, step):
-        """The better of soft-thresholding and no change: f is the smaller of an L1 norm and a constant."""
-        c, cap = step * self.alpha, self._cap()
+    def _prox(self, V, c):
+        # the better of soft-thresholding and no change: f is the smaller of an L1 norm and a constant
+        cap = self._cap()
         soft = _soft(V, c)
         cost = 0.5 * ((V - soft) ** 2).sum(axis=1) + c * np.abs(soft).sum(axis=1)
         return np.where((c * cap < cost)[:, None], V, soft)
@@ -197,7 +176,7 @@ class CappedL1(_Concave):
 
 
 @dataclass(eq=False, repr=False)
-class SqrtL1(_Concave):
+class SqrtL1(Multiple):
     """Square root of the L1 norm, ``f(v) = alpha sqrt(||v||_1)``: sparse vectors, sparse inside.
 
     The multi-level Lasso, w_i = b u_i with a factor b per vector and an entry u_i, has this penalty
@@ -215,13 +194,13 @@ class SqrtL1(_Concave):
 
     alpha: float = 1.0
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return self.alpha * np.sqrt(np.abs(V).sum(axis=1))
+    convex = False
 
-    def prox(self, V, step):
-        """The best of zero and of soft-thresholding at the stationary level of each number of entries."""
-        c = step * self.alpha
+    def _height(self, V):
+        return np.sqrt(np.abs(V).sum(axis=1))
+
+    def _prox(self, V, c):
+        # the best of zero and of soft-thresholding at the stationary level of each number of entries
         if c == 0 or not V.size:
             return np.array(V, dtype=np.float64)
         top = np.abs(V).max(axis=1, keepdims=True)

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ._vector import VectorFunction, _inverse, _over, _shrunk, _soft, least_strength
+from ._vector import Multiple, _inverse, _over, _shrunk, _soft, least_strength
 
 
 @dataclass(eq=False, repr=False)
-class Fused(VectorFunction):
+class Fused(Multiple):
     """Total variation, L1 and L2 norm: few changes between neighbours, few entries, few vectors.
 
     ``f(v) = alpha [(1 - l1_ratio - group_ratio) sum_i |v_{i+1} - v_i| + l1_ratio ||v||_1
@@ -46,7 +46,6 @@ class Fused(VectorFunction):
 
     norm = True
     ordered = True
-    allows_positive = True
 
     def _ratios(self):
         """Shares of total variation, L1 and L2."""
@@ -72,17 +71,15 @@ class Fused(VectorFunction):
         """Whether constant vectors cost nothing."""
         return self._ratios()[1:] == (0, 0)
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
+    def _height(self, V):
         variation, rho, group = self._ratios()
         changes = np.abs(np.diff(V[:, self._positions(V.shape[1])], axis=1)).sum(axis=1)
         lengths = np.linalg.norm(V, axis=1)
-        return self.alpha * (variation * changes + rho * np.abs(V).sum(axis=1) + group * lengths)
+        return variation * changes + rho * np.abs(V).sum(axis=1) + group * lengths
 
-    def prox(self, V, step):
-        """Taut string, then soft-thresholding, then shrinkage of the length."""
+    def _prox(self, V, c):
+        # taut string, then soft-thresholding, then shrinkage of the length
         _, rho, group = self._ratios()
-        c = step * self.alpha
         return _shrunk(_soft(self._taut(V, c), c * rho), c * group)
 
     def _positive_prox(self, V, step):
@@ -160,7 +157,7 @@ def _interval_ratio(V, rho, variation):
 
 
 @dataclass(eq=False, repr=False)
-class Tree(VectorFunction):
+class Tree(Multiple):
     """L2 norms of nested groups of positions, ``f(v) = alpha sum_g weight_g ||v[g]||_2``.
 
     A group that is zero takes all groups inside it along. A norm if every position is in a group of
@@ -194,7 +191,6 @@ class Tree(VectorFunction):
     weights: Any = None
 
     ordered = True
-    allows_positive = True
 
     def _nodes(self, length):
         """Weight of every position on its own, (length,), and the larger groups as `tree_sweep` wants them.
@@ -234,15 +230,14 @@ class Tree(VectorFunction):
             parent.append(larger[around[0]])
         return own, (holder, np.array(parent, dtype=np.int64), weights[list(larger)[1:]])
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
+    def _height(self, V):
         own, groups = self._nodes(V.shape[1])
-        return self.alpha * (np.abs(V) @ own + _swept(V, *groups, 0.0)[1])
+        return np.abs(V) @ own + _swept(V, *groups, 0.0)[1]
 
-    def prox(self, V, step):
-        """Shrinkage of every group in turn, from the leaves of the tree to its root."""
+    def _prox(self, V, c):
+        # every group shrunken in turn, from the leaves of the tree to its root
         own, groups = self._nodes(V.shape[1])
-        return _swept(_soft(V, step * self.alpha * own), *groups, step * self.alpha)[0]
+        return _swept(_soft(V, c * own), *groups, c)[0]
 
 
 def _swept(V, holder, parent, weight, strength):

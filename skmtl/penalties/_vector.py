@@ -71,8 +71,64 @@ class VectorFunction(BaseEstimator):
         return self.dual_norm(np.maximum(V, 0.0))
 
 
+class Multiple(VectorFunction):
+    """alpha times a function h, given by ``_height(V)`` and by ``_prox(V, c)``, the prox of c h."""
+
+    allows_positive = True
+
+    def value(self, V):
+        """f of each row of V, shape (n_vectors,)."""
+        return self.alpha * self._height(V)
+
+    def prox(self, V, step):
+        """Row by row argmin_u 1/2 ||u - v||^2 + step f(u), a new array."""
+        return self._prox(V, step * self.alpha)
+
+
+class Norms(Multiple):
+    """``alpha (l1 ||v||_1 + l2 ||v||_2)``, l1 and l2 from ``_shares()``."""
+
+    norm = True
+
+    @property
+    def kernel(self):
+        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
+        l1, l2 = self._shares()
+        return self.alpha * l1, self.alpha * l2, 0.0
+
+    def _height(self, V):
+        l1, l2 = self._shares()
+        own = l2 * np.linalg.norm(V, axis=1) if l2 else 0.0
+        return own + l1 * np.abs(V).sum(axis=1) if l1 else own
+
+    def _prox(self, V, c):
+        # soft-thresholding, then shrinkage of the length
+        l1, l2 = self._shares()
+        V = _soft(V, c * l1) if l1 else V
+        return _shrunk(V, c * l2) if l2 else V
+
+    def dual_norm(self, V):
+        """Root c of ||soft(v, c l1)||_2 = c l2, over alpha, of each row."""
+        l1, l2 = self._shares()
+        if not l1:
+            return _over(np.linalg.norm(V, axis=1), self.alpha)
+        top = np.abs(V).max(axis=1, initial=0.0)
+        if not l2 or not V.size:
+            return _over(top, self.alpha)
+        top = np.where(top > 0, top, 1.0)
+        return _over(top * _sparse_root(_falling(V) / top[:, None], l1), self.alpha)
+
+    def frozen(self, V):
+        """The L1 norm as it is, for the other one a quadratic form."""
+        l1, l2 = self._shares()
+        if not l1:
+            return super().frozen(V)
+        h = self.alpha * l2 * _inverse(np.linalg.norm(V, axis=1), np.inf) if l2 else 0.0
+        return h, self.alpha * l1, 0.0, 0.0
+
+
 @dataclass(eq=False, repr=False)
-class L1(VectorFunction):
+class L1(Norms):
     """Sum of absolute values, ``f(v) = alpha ||v||_1``.
 
     Parameters
@@ -83,37 +139,16 @@ class L1(VectorFunction):
 
     alpha: float = 1.0
 
-    norm = True
-    allows_positive = True
-
-    @property
-    def kernel(self):
-        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
-        return float(self.alpha), 0.0, 0.0
-
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return self.alpha * np.abs(V).sum(axis=1)
-
-    def prox(self, V, step):
-        """Soft-thresholding at step * alpha."""
-        return _soft(V, step * self.alpha)
-
-    def dual_norm(self, V):
-        """Largest absolute value over alpha, of each row."""
-        return _over(np.abs(V).max(axis=1, initial=0.0), self.alpha)
+    def _shares(self):
+        return 1.0, 0.0
 
     def slopes(self, v):
         """alpha in every entry."""
         return np.full(len(v), float(self.alpha))
 
-    def frozen(self, V):
-        """Nothing is shared."""
-        return 0.0, self.alpha, 0.0, 0.0
-
 
 @dataclass(eq=False, repr=False)
-class L2(VectorFunction):
+class L2(Norms):
     """Euclidean norm, ``f(v) = alpha ||v||_2``: the vector is zero as a whole or not at all.
 
     Parameters
@@ -124,29 +159,12 @@ class L2(VectorFunction):
 
     alpha: float = 1.0
 
-    norm = True
-    allows_positive = True
-
-    @property
-    def kernel(self):
-        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
-        return 0.0, float(self.alpha), 0.0
-
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return self.alpha * np.linalg.norm(V, axis=1)
-
-    def prox(self, V, step):
-        """Shrinkage of the length by step * alpha."""
-        return _shrunk(V, step * self.alpha)
-
-    def dual_norm(self, V):
-        """Length over alpha, of each row."""
-        return _over(np.linalg.norm(V, axis=1), self.alpha)
+    def _shares(self):
+        return 0.0, 1.0
 
 
 @dataclass(eq=False, repr=False)
-class LInf(VectorFunction):
+class LInf(Multiple):
     """Largest absolute value, ``f(v) = alpha max_i |v_i|``: entries of a vector that is used reach it.
 
     Parameters
@@ -163,21 +181,19 @@ class LInf(VectorFunction):
     alpha: float = 1.0
 
     norm = True
-    allows_positive = True
 
     @property
     def kernel(self):
         """Strengths (l1, l2, linf) of the compiled prox of one vector."""
         return 0.0, 0.0, float(self.alpha)
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return self.alpha * np.abs(V).max(axis=1, initial=0.0)
+    def _height(self, V):
+        return np.abs(V).max(axis=1, initial=0.0)
 
-    def prox(self, V, step):
-        """V minus its projection on the l1 ball of radius step * alpha: large entries are cut off."""
+    def _prox(self, V, c):
+        # V minus its projection on the l1 ball of radius c: large entries are cut off
         total = np.cumsum(_falling(V), axis=1)
-        level = (total - step * self.alpha) / np.arange(1, V.shape[1] + 1)
+        level = (total - c) / np.arange(1, V.shape[1] + 1)
         level = level.max(axis=1, keepdims=True, initial=0.0)
         return np.clip(V, -level, level)
 
@@ -187,7 +203,7 @@ class LInf(VectorFunction):
 
 
 @dataclass(eq=False, repr=False)
-class SparseL2(VectorFunction):
+class SparseL2(Norms):
     """L2 and L1 norm, ``f(v) = alpha [(1 - l1_ratio) ||v||_2 + l1_ratio ||v||_1]``.
 
     Parameters
@@ -206,49 +222,10 @@ class SparseL2(VectorFunction):
     alpha: float = 1.0
     l1_ratio: float = 0.5
 
-    norm = True
-    allows_positive = True
-
-    @property
-    def kernel(self):
-        """Strengths (l1, l2, linf) of the compiled prox of one vector."""
-        rho = self._ratio()
-        return self.alpha * rho, self.alpha * (1 - rho), 0.0
-
-    def _ratio(self):
+    def _shares(self):
         if not 0 <= self.l1_ratio <= 1:
             raise ValueError(f"l1_ratio must be between 0 and 1; got {self.l1_ratio!r}.")
-        return float(self.l1_ratio)
-
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        rho = self._ratio()
-        return self.alpha * ((1 - rho) * np.linalg.norm(V, axis=1) + rho * np.abs(V).sum(axis=1))
-
-    def prox(self, V, step):
-        """Soft-thresholding, then shrinkage of the length."""
-        rho, c = self._ratio(), step * self.alpha
-        return _shrunk(_soft(V, c * rho), c * (1 - rho))
-
-    def dual_norm(self, V):
-        """Root c of ||soft(v, c l1_ratio)||_2 = c (1 - l1_ratio), over alpha, of each row."""
-        rho = self._ratio()
-        if not V.size:
-            return np.zeros(len(V))
-        size = _falling(V)
-        top = size.max(axis=1, initial=0.0)
-        if rho == 1:
-            return _over(top, self.alpha)
-        if rho == 0:
-            return _over(np.linalg.norm(V, axis=1), self.alpha)
-        top = np.where(top > 0, top, 1.0)
-        return _over(top * _sparse_root(size / top[:, None], rho), self.alpha)
-
-    def frozen(self, V):
-        """The L1 norm as it is, for the other one a quadratic form."""
-        rho = self._ratio()
-        h = self.alpha * (1 - rho) * _inverse(np.linalg.norm(V, axis=1), np.inf) if rho < 1 else 0.0
-        return h, self.alpha * rho, 0.0, 0.0
+        return float(self.l1_ratio), 1 - float(self.l1_ratio)
 
 
 def _sparse_root(x, rho):
@@ -272,7 +249,7 @@ def _sparse_root(x, rho):
 
 
 @dataclass(eq=False, repr=False)
-class SquaredL1(VectorFunction):
+class SquaredL1(Multiple):
     """Squared L1 norm, ``f(v) = alpha/2 ||v||_1^2``: the entries of a vector compete.
 
     On the singular values of W it is the squared trace norm: a learned covariance of the tasks.
@@ -292,15 +269,12 @@ class SquaredL1(VectorFunction):
     alpha: float = 1.0
 
     degree = 2
-    allows_positive = True
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
-        return 0.5 * self.alpha * np.abs(V).sum(axis=1) ** 2
+    def _height(self, V):
+        return 0.5 * np.abs(V).sum(axis=1) ** 2
 
-    def prox(self, V, step):
-        """Soft-thresholding at step * alpha times the L1 norm of the result."""
-        c = step * self.alpha
+    def _prox(self, V, c):
+        # soft-thresholding at c times the L1 norm of the result
         level = c * np.cumsum(_falling(V), axis=1) / (1 + c * np.arange(1, V.shape[1] + 1))
         return _soft(V, level.max(axis=1, keepdims=True, initial=0.0))
 
@@ -318,7 +292,7 @@ class SquaredL1(VectorFunction):
 
 
 @dataclass(eq=False, repr=False)
-class Box(VectorFunction):
+class Box(Multiple):
     """Squared box norm, a ridge whose weights are chosen within bounds.
 
     ``f(v) = alpha/2 min { sum_i v_i^2 / theta_i : low <= theta_i <= high, sum_i theta_i <= budget }``
@@ -354,7 +328,6 @@ class Box(VectorFunction):
     budget: float = 1.5
 
     degree = 2
-    allows_positive = True
 
     def _limits(self, length):
         """low, high and budget, high no larger than the budget lets a theta become."""
@@ -372,15 +345,13 @@ class Box(VectorFunction):
         """The optimal theta of each row of V, shape (n_vectors, length); `low` where an entry is zero."""
         return _box_weights(V, 0.0, *self._limits(V.shape[1]))
 
-    def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
+    def _height(self, V):
         theta = self.theta(V)
         terms = np.divide(np.square(V), theta, out=np.zeros(V.shape), where=theta > 0)
-        return 0.5 * self.alpha * terms.sum(axis=1)
+        return 0.5 * terms.sum(axis=1)
 
-    def prox(self, V, step):
-        """Shrinkage of each entry by theta / (theta + step * alpha), theta optimal for the result."""
-        c = step * self.alpha
+    def _prox(self, V, c):
+        # each entry shrunken by theta / (theta + c), theta optimal for the result
         if c == 0:
             return np.array(V, dtype=np.float64)
         theta = _box_weights(V, c, *self._limits(V.shape[1]))
