@@ -21,6 +21,7 @@ from .metrics import score_predictions
 
 __all__ = ["Pooled", "SingleTask"]
 
+LARGEST_WEIGHT = 1e100
 SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
 
 
@@ -82,6 +83,11 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         if weight is not None and not _takes_weights(self.estimator):
             name = type(self.estimator).__name__
             raise TypeError(f"sample_weight was given, but {name} does not support sample_weight in fit.")
+        if weight is not None and weight.max() > LARGEST_WEIGHT:
+            raise ValueError(
+                f"sample_weight is as large as {weight.max():.3g}, and estimators of scikit-learn take weights "
+                "as they are: their squares overflow. Divide sample_weight by its mean."
+            )
         usable = np.ones(y.shape, dtype=bool) if y.ndim == 1 else ~missing_labels(y)
         if weight is not None:
             usable &= (weight if weight.ndim == y.ndim else weight[:, None]) > 0

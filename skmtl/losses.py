@@ -26,6 +26,7 @@ class Loss:
     pointwise = True  # a sum over rows
     log_link = False  # `mean` is exp(eta)
     n_outputs = 1  # predictors that a row needs
+    per_class = False  # they have an axis of their own, even if there is one only
 
     def domain(self, y):
         """Least and greatest u with a finite conjugate."""
@@ -291,6 +292,7 @@ class Multinomial(Loss):
     """
 
     curvature = 0.5
+    per_class = True
 
     def __init__(self, n_classes=3):
         self.n_classes = n_classes

@@ -246,7 +246,8 @@ def make_columns(case, rng, n):
 def in_units(case, X):
     """Features in the units and with the offset of a case."""
     units = np.resize(UNITS[case.units], X.shape[1])
-    return (X + case.offset) * units
+    X = (X + case.offset) * units
+    return X.astype(np.float32).astype(float) if case.container == "float32" else X
 
 
 def make_target(case, rng, eta, t):

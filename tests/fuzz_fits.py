@@ -104,8 +104,11 @@ def row_losses(name, y, eta):
     return np.logaddexp(0, -sign * eta) if name == "log_loss" else 0.5 * np.maximum(0, 1 - sign * eta) ** 2
 
 
-def data_term(case, rows, eta):
-    """sum_t c_t sum_i s_i loss_i."""
+def data_term(case, rows, eta, classes=None):
+    """sum_t c_t sum_i s_i loss_i; tasks may have classes of their own."""
+    n_outputs = [eta.shape[1]] * rows.n_tasks
+    if isinstance(classes, list):
+        n_outputs = [min(len(own), eta.shape[1]) for own in classes]
     w = np.ones(len(rows.y)) if rows.w is None else rows.w / rows.w.max()
     mass = np.bincount(rows.t, w, minlength=rows.n_tasks)
     c = mass * (mass > 0).sum() / mass.sum() if case.task_weight == "samples" else np.ones(rows.n_tasks)
@@ -118,7 +121,7 @@ def data_term(case, rows, eta):
         if name == "root_squared_error":
             total += c[t] * np.sqrt(s @ (rows.y[at] - eta[at, 0]) ** 2)
         else:
-            own = eta[at][:, :1] if kind(case) == "mixed" else eta[at]
+            own = eta[at][:, :1] if kind(case) == "mixed" else eta[at][:, : n_outputs[t]]
             total += c[t] * (s @ row_losses(name, rows.y[at], own))
     return float(total)
 
@@ -136,6 +139,8 @@ def penalty_term(model):
     omega = model._omega().for_classes(model._n_outputs)
     if hasattr(omega, "value_of"):
         return total + omega.value_of(*parts)
+    if getattr(model, "relaxation", None) == "kmeans":
+        omega = omega.given(model.labels_)
     return total + sum(own.value(V) for own, V in zip(omega.parts(), parts, strict=True))
 
 
@@ -221,7 +226,7 @@ def second(function, *args, **kwargs):
     try:
         return function(*args, **kwargs)
     except (ValueError, TypeError) as error:
-        if is_raw(error):
+        if is_raw(error) or "numbers overflow" in str(error):  # coefficients in the new units do not exist
             raise
         raise Wrong(f"refused in another form: {error}") from error
 

@@ -30,7 +30,9 @@ from scipy.special import expit, softmax
 def objective(case):
     """`objective_` is the objective at `coef_` and `intercept_`."""
     fit = fitted(case)
-    own = data_term(case, fit.form.rows, fit.predictor()) + penalty_term(fit.model)
+    own = data_term(
+        case, fit.form.rows, fit.predictor(), getattr(fit.model, "classes_", None)
+    ) + penalty_term(fit.model)
     slack = TOL * max(null_scale(case, fit.form.rows), abs(own)) + 1e-300
     if not abs(own - fit.model.objective_) <= slack:
         return f"objective_ is {fit.model.objective_:.8g}, at coef_ and intercept_ it is {own:.8g}"
@@ -46,7 +48,7 @@ def gap(case):
     tight = fitted(case, form=fit.form, tol=1e-9, max_iter=2000, check=False)
     for one in (fit, fitted(case, form=fit.form, tol=0.3)):
         low, best = one.bounds[0], tight.model.objective_
-        slack = TOL * scale + 1e-12 * abs(low) + 1e-300
+        slack = TOL * scale + 1e-12 * abs(low) + 1e-15 * np.abs(fit.form.rows.y).max() ** 2 + 1e-300
         if one.model.dual_gap_ < 0 or low > best + slack:
             return f"objective_ - dual_gap_ is {low:.8g}, but {best:.8g} was found"
     if not fit.warned and fit.model.dual_gap_ > 1e-3 * max(scale, fit.model.objective_) + slack:
@@ -109,7 +111,7 @@ def refit(case):
     model = make_model(other, form.labels, **form.params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        second(model.fit, **form.fit)
+        model.fit(**form.fit)
         model.set_params(**make_model(case, fit.form.labels, **fit.form.params).get_params(deep=False))
         second(model.fit, **fit.form.fit)
     a, b = fit.predicted(), Fit(model, fit.form, []).predicted()
@@ -122,12 +124,18 @@ def refit(case):
 def untouched(case):
     """The arguments of fit and predict stay as they were."""
     form = make_form(case, make_rows(case))
-    before = joblib.hash(form.fit)
+    before = joblib.hash(numbers(form.fit))
     fit = fitted(case, form=form)
     again = pickle.loads(pickle.dumps(fit.model))
     if again.predict(**form.ask).tolist() != fit.model.predict(**form.ask).tolist():
         return "a copy by pickle predicts otherwise"
-    return None if joblib.hash(form.fit) == before else "fit or predict changed its arguments"
+    return None if joblib.hash(numbers(form.fit)) == before else "fit or predict changed its arguments"
+
+
+def numbers(arguments):
+    """What arguments hold, without what sparse matrices remember of themselves."""
+    parts = {key: value for key, value in arguments.items() if sparse.issparse(value)}
+    return {**arguments, **{key: (X.data, X.indices, X.indptr) for key, X in parts.items()}}
 
 
 def refused(case):
@@ -243,7 +251,7 @@ def repetition(case):
     rows = make_rows(replace(case, weights="whole"))
     times = rows.w.astype(int)
     if case.layout in ("shared", "missing"):
-        times = times[rows.item]  # rows of the design
+        times = np.resize(times, rows.item.max() + 1)[rows.item]  # rows of the design
         rows = replace(rows, w=times.astype(float))
     again = np.repeat(np.arange(len(times)), times)
     repeated = replace(rows.take(again), w=None)
@@ -260,7 +268,7 @@ def zero_weight(case):
         rows.w[np.flatnonzero(rows.t == t)[0]] = 1.0
     kept = rows.take(np.flatnonzero(rows.w > 0))
     a = fitted(case, kept)
-    return same_optimum(a, Fit(second(fitted, case, rows).model, a.form, []), case)
+    return same_optimum(a, Fit(second(fitted, case, rows, check=False).model, a.form, []), case)
 
 
 def split_weight(case):
@@ -359,7 +367,12 @@ def applies(case):
     simple = case.model in NETWORKS or case.model.endswith("CV") or case.model.startswith("Incomplete")
     if simple and oracle in (row_order, column_order, repetition, zero_weight):
         return False
-    if case.oracle == "x_units" and case.container == "float32":
+    if case.oracle == "layouts" and case.model.endswith("CV"):
+        return False  # their default folds differ
+    exact = not (case.oracle == "sparse_is_dense" or case.container == "float32")
+    if case.model in ("SingleTask-regressor", "Pooled-regressor") and not exact:
+        return False  # nor is Ridge of scikit-learn
+    if case.oracle in ("x_units", "offsets") and case.container == "float32":
         return False  # it does not hold such numbers
     if case.oracle == "y_units" and (kind(case) != "regressor" or loss_of(case) != "squared_error"):
         return False

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .._labels import label_keys, object_array, readable
 from ..penalties import Coupling
@@ -175,10 +176,9 @@ def feature_variance(data):
         return float((np.einsum("djj->dj", data.xx) / weight[:, None]).mean())
     found = []
     for X, weight, *_ in data.designs():
-        share = weight / weight.sum()
-        mean = share @ X
         if sparse.issparse(X):
-            found.append(np.mean(share @ X.multiply(X).tocsr() - mean**2))
+            found.append(np.mean(mean_variance_axis(X, axis=0, weights=weight)[1]))
         else:
-            found.append(np.mean(share @ (X - mean) ** 2))
+            share = weight / weight.sum()
+            found.append(np.mean(share @ (X - share @ X) ** 2))
     return float(np.mean(found))

@@ -366,8 +366,9 @@ class Network:
         add, dot = BLAS[self.dtype]
         total, pulls = 0.0, {"offsets": self.intercept_alpha}  # pulls to the mean over the tasks
         for at in [slice(self.n_shrunken)] + [self.slices["heads"]] * (not self.has_mean_head):
-            total += 0.5 * alpha * float(dot(P.flat[at], P.flat[at]))
-            add(P.flat[at], G.flat[at], a=alpha)
+            if P.flat[at].size:
+                total += 0.5 * alpha * float(dot(P.flat[at], P.flat[at]))
+                add(P.flat[at], G.flat[at], a=alpha)
         if self.has_mean_head:
             mean = np.add.reduce(P["heads"]) / self.n_tasks  # `mean` takes longer than all the rest
             total += 0.5 * alpha * float(np.vdot(mean, mean))

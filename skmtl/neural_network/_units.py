@@ -11,7 +11,7 @@ FAR = 5.0  # centre of the range over half of it, beyond which a column is shift
 
 @dataclass
 class Units:
-    """Columns as (X - center) / scale, a fixed layer below the network; sparse ones are scaled only."""
+    """Columns as (X - center) / scale, a fixed layer below the network."""
 
     center: np.ndarray
     scale: np.ndarray
@@ -26,7 +26,7 @@ class Units:
         low, high = np.vstack([end.toarray() if sparse.issparse(end) else end for end in ends]).astype(float)
         middle, half = low / 2 + high / 2, high / 2 - low / 2
         top = np.maximum(np.abs(low), np.abs(high))
-        far = (np.abs(middle) > FAR * half) & ((half > 0) | (top > LARGEST)) & (not sparse.issparse(X))
+        far = (np.abs(middle) > FAR * half) & ((half > 0) | (top > LARGEST))
         small = (top < SMALLEST) & (top > 0)
         large = (top > USUAL) & (top[~far] > LARGEST).any()  # one too large: columns stay in proportion
         if not (far | small | large).any():
@@ -37,7 +37,11 @@ class Units:
     def apply(self, X):
         """X in these units, in its own precision."""
         out = X.astype(np.float64)
-        if sparse.issparse(X):
+        if sparse.issparse(X):  # a column far from zero has no zeros: it stays as full as it is
+            far, n = np.flatnonzero(self.center), X.shape[0]
+            if len(far):
+                entries = np.tile(self.center[far], n), np.tile(far, n), len(far) * np.arange(n + 1)
+                out = (out - type(out)(entries, shape=X.shape)).tocsr()
             out.data /= self.scale[out.indices]
         else:
             out -= self.center

@@ -253,7 +253,7 @@ class PerTask(Loss):
         """Index of the predictors of a section."""
         if self.n_outputs == 1:
             return at
-        return (*at, 0 if loss.n_outputs == 1 else slice(loss.n_outputs))
+        return (*at, slice(loss.n_outputs) if loss.per_class else 0)
 
     def falls(self, y):
         """Sign of the direction of each predictor in which the loss falls forever, 0 where it does not."""

@@ -1,7 +1,7 @@
 """The front of all solvers: choice, stopping, history and the one warning."""
 
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -244,7 +244,19 @@ def alpha_range(term, penalty, ridge=0.0, mean_alpha=None, eps=1e-3):
     return mean / eps, mean * eps
 
 
+@contextmanager
+def _refusing_overflow():
+    """ValueError that says why decompositions of matrices fail, which they do for infinite entries only."""
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        if "converge" not in str(error):
+            raise
+        _require_finite("the solution", np.nan)
+
+
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # such steps are not taken
+@_refusing_overflow()
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
     """Solve a `Problem`, with rotated tasks where that pays."""
     name = choose_solver(problem, solver)
