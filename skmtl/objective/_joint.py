@@ -81,7 +81,10 @@ class OutputsTerm(RowsTerm):
                 return (np.linalg.pinv(lifted, rcond=1e-13, hermitian=True) @ -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
-        center = np.linalg.pinv(np.eye(K) - a * inverse.mean(axis=0), rcond=1e-13) @ own.mean(axis=0)
+        # I - a inverse without the digits that a large a would cancel, and off the constant, which is free
+        off = np.eye(K) - 1.0 / K
+        level = off @ np.matmul(inverse, H).mean(axis=0) @ off
+        center = np.linalg.pinv((level + level.T) / 2, rcond=1e-13, hermitian=True) @ (off @ own.mean(axis=0))
         return own + a * np.einsum("tkl,l->tk", inverse, center)
 
     def intercept(self, W, image, start):
