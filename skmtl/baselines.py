@@ -85,8 +85,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             raise TypeError(f"sample_weight was given, but {name} does not support sample_weight in fit.")
         if weight is not None and weight.max() > LARGEST_WEIGHT:
             raise ValueError(
-                f"sample_weight is as large as {weight.max():.3g}, and estimators of scikit-learn take weights "
-                "as they are: their squares overflow. Divide sample_weight by its mean."
+                f"sample_weight is as large as {weight.max():.3g}, and estimators of scikit-learn take it as "
+                "it is: squares overflow. Divide sample_weight by its mean."
             )
         usable = np.ones(y.shape, dtype=bool) if y.ndim == 1 else ~missing_labels(y)
         if weight is not None:

@@ -266,6 +266,13 @@ def test_rows_of_weight_zero_do_not_exist(wrap):
     )
 
 
+@pytest.mark.parametrize("wrap", [SingleTask, Pooled])
+def test_weights_whose_squares_overflow_are_refused(wrap):
+    weight = np.full(12, 1e250)
+    with pytest.raises(ValueError, match=r"sample_weight is as large as 1e\+250"):
+        wrap(Ridge()).fit(np.eye(12), np.arange(12.0), tasks=np.arange(12) % 2, sample_weight=weight)
+
+
 def test_weights_reach_only_estimators_that_take_them():
     X, y, tasks = make_data()
     SingleTask(KNeighborsRegressor()).fit(X, y, tasks=tasks)  # none given, none passed

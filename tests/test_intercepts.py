@@ -207,6 +207,22 @@ def test_the_scale_of_a_mixture_is_that_of_its_intercepts_alone():
     assert found == pytest.approx(-(share * np.log(share)).sum() + 0.5 * SCORE.var(), rel=1e-10)
 
 
+@pytest.mark.parametrize("pull", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("size", [0.0, 1.0, 10.0])
+def test_tied_intercepts_of_several_classes_are_found_in_a_few_steps(size, pull, monkeypatch):
+    """The common level of all classes is free: rounding must not make a direction of it."""
+    term = term_of(Multinomial(3), LACKING, intercept_alpha=pull)
+    image = term.image(size * np.random.default_rng(1).normal(size=term.shape))
+    steps, settle = [], type(term)._settle
+    monkeypatch.setattr(type(term), "_settle", lambda self, *args: steps.append(1) or settle(self, *args))
+    b, value = optimum(term, image)
+    assert len(steps) <= 40
+    slopes = term.data.task_sums(term.loss_gradient(term.predictor(image, b)))
+    assert_allclose(slopes + pull * (b - b.mean(axis=0)), 0.0, atol=1e-10 * max(1.0, pull * np.ptp(b)))
+    for _ in range(3):
+        assert term.value(None, image, b + 1e-3 * np.random.default_rng(2).normal(size=b.shape)) >= value
+
+
 @pytest.mark.parametrize("far", [10.0, 1e4, 1e6])
 def test_tied_intercepts_of_a_mixture_are_optimal(far):
     """With a penalty of the intercepts the constant matters; the search must arrive nevertheless."""

@@ -276,6 +276,15 @@ def test_sparse_equals_dense(sharing, solver):
     np.testing.assert_allclose(two.transform(sparse.csr_matrix(X)), one.transform(X), rtol=1e-6, atol=1e-6)
 
 
+def test_sparse_columns_far_from_zero_are_those_of_an_array():
+    X, Y = problem()
+    X[:, 0] += 1e3
+    X[:, 1:][np.random.default_rng(2).random(X[:, 1:].shape) < 0.5] = 0.0
+    one, two = model().fit(X, Y), model().fit(sparse.csr_array(X), Y)
+    ask = np.vstack([X, np.zeros((1, X.shape[1]))])  # a zero that no training row has
+    np.testing.assert_allclose(two.predict(sparse.csr_array(ask)), one.predict(ask), rtol=1e-6, atol=1e-6)
+
+
 def test_units_of_targets_do_not_matter():
     X, Y = problem()
     expected = model().fit(X, Y).predict(X)

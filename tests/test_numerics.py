@@ -18,6 +18,7 @@ from skmtl import (
     MeanRegularizedRegressor,
     MultiTaskLasso,
     MultiTaskRegressor,
+    SharedSubspaceRegressor,
     TaskRelationshipRegressor,
     TaskStatistics,
     TemporalRegressor,
@@ -157,6 +158,22 @@ def test_offsets_move_intercepts_only(model, container, offset, layout):
 
 def at(layout):
     return {"tasks": TASKS[:5]} if layout == "stacked" else {}
+
+
+def test_a_tree_by_linkage_does_not_depend_on_offsets_or_containers():
+    from scipy import sparse
+
+    grid = np.round(X * 2**10) / 2**10
+    trees = []
+    for design in (grid, sparse.csr_array(grid), grid + 1e8, sparse.csr_array(grid + 1e8)):
+        tree = HierarchicalRegressor(0.1).fit(design, Y, tasks=TASKS).tree_
+        trees.append([node.weight for node in tree])
+    assert_allclose(trees[1:], [trees[0]] * 3, rtol=1e-4)
+
+
+def test_what_overflows_inside_a_decomposition_is_refused():
+    with pytest.raises(ValueError, match="numbers overflow"):
+        SharedSubspaceRegressor(0.0).fit(X * [1e100, 1e-100, 1e100, 1.0], 1e100 * Y, tasks=TASKS)
 
 
 def test_a_constant_column_stays_out():

@@ -81,8 +81,8 @@ class OutputsTerm(RowsTerm):
                 return (np.linalg.pinv(lifted, rcond=1e-13, hermitian=True) @ -g[..., None])[..., 0]
         inverse = np.linalg.inv(H + a * np.eye(K))
         own = np.einsum("tkl,tl->tk", inverse, -g)
-        # I - a inverse without the digits that a large a would cancel, and off the constant, which is free
-        off = np.eye(K) - 1.0 / K
+        # I - a inverse without the digits that a large a would cancel; off the constant, if that is free
+        off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off
         center = np.linalg.pinv((level + level.T) / 2, rcond=1e-13, hermitian=True) @ (off @ own.mean(axis=0))
         return own + a * np.einsum("tkl,l->tk", inverse, center)
@@ -212,6 +212,7 @@ class PerTask(Loss):
         self.curvature = max(loss.curvature for loss in losses)
         kinds = {loss: [t for t, other in enumerate(losses) if other == loss] for loss in losses}
         self.sections = [(loss, data.where(tasks)) for loss, tasks in kinds.items()]
+        self.per_class = all(loss.per_class for loss, _ in self.sections)
 
     def _each(self, name, y, *arrays, out):
         """The method of every section's loss, written into `out`."""
