@@ -743,7 +743,11 @@ class UserL2(VectorFunction):
     def __init__(self, alpha=1.0):
         self.alpha = alpha
 
-    value, prox = L2.value, L2.prox
+    def value(self, V):
+        return L2(self.alpha).value(V)
+
+    def prox(self, V, step):
+        return L2(self.alpha).prox(V, step)
 
 
 class UserExclusive(UserGroup):
