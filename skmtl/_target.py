@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
@@ -26,10 +27,10 @@ LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
 
 
 class Target:
-    """What all have: a metric for the score, and whether one predictor tells two classes apart."""
+    """What all have: a metric for the score, and whether one predictor says all, so that its axis goes."""
 
     metric = staticmethod(accuracy_score)
-    binary = False
+    scalar = False
 
     def score(self, y, predicted, codes, sample_weight):
         """The metric, for a 2-D y the mean over its columns."""
@@ -39,14 +40,16 @@ class Target:
 class OneTarget(Target):
     """The same for all tasks, with one loss."""
 
-    @property
-    def n_outputs(self):
-        """Predictors that a row needs."""
-        return self.loss.n_outputs
+    n_outputs = property(lambda self: self.loss.n_outputs, doc="Predictors that a row needs.")
 
-    def losses(self, n_tasks):
-        """The loss of every task."""
-        return [self.loss] * n_tasks
+    def decision(self, eta, codes=None):
+        """The predictors: of each class, or of the second of two."""
+        return eta[..., 0] if self.scalar else eta
+
+    def probabilities(self, eta, codes=None):
+        """Those of all classes on a last axis; of the second of two alone where rows have all tasks."""
+        p = self.loss.probabilities(self.decision(eta))
+        return p[..., 1] if p is not None and self.scalar and eta.ndim == 3 else p
 
 
 @dataclass(eq=False)
@@ -55,6 +58,7 @@ class Numbers(OneTarget):
 
     loss: Loss
     classes = None
+    scalar = True
     metric = staticmethod(r2_score)
 
     def encode(self, y, used=None, of_task=None):
@@ -80,61 +84,39 @@ class Classes(OneTarget):
         K = len(classes)
         return cls(classes, get_loss(loss, CLASSIFICATION_LOSSES) if K == 2 else Multinomial(K))
 
-    @property
-    def binary(self):
-        """Whether one predictor tells two classes apart."""
-        return len(self.classes) == 2 and self.n_outputs == 1
+    scalar = property(lambda self: len(self.classes) == 2 and self.n_outputs == 1)
 
     def encode(self, y, used, of_task=None):
         """Positions of the labels in `classes`; where not used NaN in a 2-D y, else 0."""
         out = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
         labels = plain_labels(y[used])
-        at = np.searchsorted(self.classes, labels)
+        out[used] = at = np.searchsorted(self.classes, labels)
         unknown = np.take(self.classes, at, mode="clip") != labels
         if np.any(unknown):
             found = np.unique(labels[unknown]).tolist()
             raise ValueError(f"y holds the class(es) {found[:5]}, not among {self.classes.tolist()[:10]}.")
-        out[used] = at
         return out
-
-    def decision(self, eta, codes=None):
-        """The score of the second of two classes, or of each class on a last axis."""
-        return eta[..., 0] if self.binary else eta
 
     def predict(self, eta, codes=None):
         """The class with the greatest score."""
-        return self.classes[(eta[..., 0] > 0).astype(np.intp) if self.binary else eta.argmax(axis=-1)]
-
-    def probabilities(self, eta, codes=None):
-        """Those of all classes on a last axis; of the second of two alone where rows have all tasks."""
-        p = self.loss.probabilities(self.decision(eta))
-        return p[..., 1] if p is not None and self.binary and eta.ndim == 3 else p
+        return self.classes[(eta[..., 0] > 0).astype(np.intp) if self.scalar else eta.argmax(axis=-1)]
 
 
+@dataclass(eq=False)
 class OwnTargets(Target):
-    """A target of its own for every task; those with fewer predictors use the first ones."""
+    """A target of its own for every task, by its name; those with fewer predictors use the first ones."""
 
-    def __init__(self, each):
-        self.each = each
+    each: dict
 
-    @property
-    def loss(self):
-        """The loss of every task, in a list."""
-        return [one.loss for one in self.each]
-
-    @property
-    def n_outputs(self):
-        """Predictors that a row needs, the most of any task."""
-        return max(one.n_outputs for one in self.each)
-
-    def losses(self, n_tasks):
-        """The loss of every task."""
-        return self.loss
+    loss = property(lambda self: [one.loss for one in self.each.values()], doc="The loss of every task.")
+    n_outputs = property(
+        lambda self: max(one.n_outputs for one in self.each.values()), doc="The most of any."
+    )
 
     def encode(self, y, used, of_task):
         """Numbers for the labels, of the tasks at positions `of_task` (broadcast to y)."""
         out = np.full(y.shape, 0.0 if y.ndim == 1 else np.nan)
-        for t, one in enumerate(self.each):
+        for t, one in enumerate(self.each.values()):
             at = used & (of_task == t)
             labels = plain_labels(y[at])
             labels = labels.astype(np.float64) if one.classes is None else labels
@@ -142,34 +124,26 @@ class OwnTargets(Target):
         return out
 
     def _sections(self, eta, codes):
-        """(target, index of its entries in a prediction, its predictors) of every task."""
+        """(name, target, index of its entries in a prediction, its predictors) of every task."""
         if codes is not None and (codes < 0).any():
             raise ValueError("tasks with labels of their own have no average to predict unknown tasks with.")
-        for t, one in enumerate(self.each):
+        for t, (name, one) in enumerate(self.each.items()):
             own = slice(None) if codes is None else codes == t
             at = (own, t) if eta.ndim == 3 else (own,)
-            yield one, at, eta[at][:, : one.n_outputs]
+            yield name, one, at, eta[at][:, : one.n_outputs]
 
     def predict(self, eta, codes=None):
         """Of every task its own labels, in an array of the type that holds all."""
         out = np.empty(eta.shape[:-1], dtype=self._type())
-        for one, at, own in self._sections(eta, codes):
+        for _, one, at, own in self._sections(eta, codes):
             out[at] = one.predict(own)
         return out
 
 
 class OwnClasses(OwnTargets):
-    """Classes of its own in every column of y."""
+    """Classes of its own in every column of y, with a predictor for every class."""
 
-    @classmethod
-    def of(cls, classes):
-        """With a predictor for every class."""
-        return cls([Classes(own, Multinomial(len(own))) for own in classes])
-
-    @property
-    def classes(self):
-        """Those of every task, in a list."""
-        return [one.classes for one in self.each]
+    classes = property(lambda self: [one.classes for one in self.each.values()], doc="Those of every task.")
 
     def _type(self):
         one_kind = len({own.dtype.kind for own in self.classes}) == 1
@@ -178,69 +152,55 @@ class OwnClasses(OwnTargets):
     def decision(self, eta, codes=None):
         """The score of every class; minus infinity where a task does not know it."""
         out = np.full(eta.shape, -np.inf)
-        for one, at, own in self._sections(eta, codes):
+        for _, one, at, own in self._sections(eta, codes):
             out[(*at, slice(one.n_outputs))] = own
         return out
 
     def probabilities(self, eta, codes=None):
         """An array (n_samples, n_classes) for every task; of rows with tasks one, with zeros at the end."""
-        if eta.ndim == 3:
-            return [one.probabilities(own) for one, _, own in self._sections(eta, codes)]
-        out = np.zeros(eta.shape)
-        for one, at, own in self._sections(eta, codes):
-            out[(*at, slice(one.n_outputs))] = one.probabilities(own)
-        return out
+        p = softmax(self.decision(eta, codes), axis=-1)
+        return p if p.ndim == 2 else [p[:, t, : len(own)] for t, own in enumerate(self.classes)]
 
 
 class Kinds(OwnTargets):
-    """Numbers in some tasks, classes in others; `names` are the labels of the tasks."""
-
-    def __init__(self, each, names):
-        super().__init__(each)
-        self.names = names
+    """Numbers in some tasks, classes in others."""
 
     @classmethod
     def of(cls, y, used, of_task, losses):
         """Read from the labels, with the losses {name: name or object} of the tasks."""
-        each = [
-            _own_target(name, loss, plain_labels(y[used & (of_task == t)]))
-            for t, (name, loss) in enumerate(losses.items())
-        ]
-        return cls(each, list(losses))
+        labels = (plain_labels(y[used & (of_task == t)]) for t in range(len(losses)))
+        named = zip(losses.items(), labels, strict=True)
+        return cls({name: _own_target(name, loss, own) for (name, loss), own in named})
 
     @property
     def classes(self):
         """{name: classes} of the classification tasks."""
-        named = zip(self.names, self.each, strict=True)
-        return {name: one.classes for name, one in named if one.classes is not None}
+        return {name: one.classes for name, one in self.each.items() if one.classes is not None}
 
     def _type(self):
         return np.float64 if all(own.dtype.kind in "biuf" for own in self.classes.values()) else object
 
     def probabilities(self, eta, codes=None):
         """{name: (n_samples, n_classes)}; of rows of one task each one array, with zeros at the end."""
-        found, shared = {}, eta.ndim == 3
-        for name, (one, at, own) in zip(self.names, self._sections(eta, codes), strict=True):
-            p = None if one.classes is None else one.probabilities(own)
-            if p is not None and len(own):
-                found[name] = at, p
-            elif len(own) and not shared:
+        found, shared = [], eta.ndim == 3
+        for name, one, at, own in self._sections(eta, codes):
+            p = one.probabilities(own)
+            if p is None and len(own) and not shared:
                 raise ValueError(f"task {name!r} has no class probabilities: its loss is {one.loss!r}.")
+            found += [(name, at[0], p)] if p is not None and len(own) else []
         if shared:
-            return {name: p for name, (_, p) in found.items()}
-        out = np.zeros((len(eta), max(p.shape[1] for _, p in found.values())))
-        for at, p in found.values():
-            out[at[0], : p.shape[1]] = p
+            return {name: p for name, _, p in found}
+        out = np.zeros((len(eta), max(p.shape[1] for *_, p in found)))
+        for _, rows, p in found:
+            out[rows, : p.shape[1]] = p
         return out
 
     def score(self, y, predicted, codes, sample_weight):
         """Mean over tasks of R^2 (numbers) or accuracy (classes); missing labels are left out."""
-        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
-        scores = []
-        for t, one in enumerate(self.each):
-            rows = np.ones(len(y), dtype=bool) if codes is None else codes == t
+        weight, scores = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight), []
+        for t, one in enumerate(self.each.values()):
             true, guess = (y[:, t], predicted[:, t]) if y.ndim == 2 else (y, predicted)
-            rows &= ~missing_labels(true)
+            rows = ~missing_labels(true) & (True if codes is None else codes == t)
             if rows.any():
                 true, guess = plain_labels(true[rows]), plain_labels(guess[rows])
                 scores.append(one.metric(true, guess, sample_weight=weight[rows]))
@@ -253,9 +213,8 @@ def _own_target(name, loss, labels):
         try:
             labels.astype(np.float64)
         except (TypeError, ValueError):
-            raise ValueError(
-                f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
-            ) from None
+            problem = f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
+            raise ValueError(problem) from None
         return Numbers(get_loss(loss, REGRESSION_LOSSES))
     classes = np.unique(labels)
     if len(classes) < 2:
@@ -275,7 +234,7 @@ def used_labels(y, sample_weight):
 
 def find_classes(y, used, loss):
     """The classes of all tasks, or a list of those of every column of y where these differ and are many."""
-    own = [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)] if y.ndim == 2 else []
+    own = [] if y.ndim == 1 else [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
     classes = _union(own) if own else _classes(y[used])
     if len(classes) < 2:
         raise ValueError(f"y holds only one class, {classes.tolist()}; a classifier needs two.")
@@ -304,7 +263,9 @@ def _union(sets):
 
 def target_of(classes, loss):
     """The target of a classifier by its `classes_`."""
-    return OwnClasses.of(classes) if isinstance(classes, list) else Classes.of(classes, loss)
+    if not isinstance(classes, list):
+        return Classes.of(classes, loss)
+    return OwnClasses({t: Classes(own, Multinomial(len(own))) for t, own in enumerate(classes)})
 
 
 # --- how estimators answer ---
@@ -447,11 +408,8 @@ class KindsMixin(TargetMixin):
     """
 
     def _known_target(self):
-        each = [
-            Classes(self.classes_[name], loss) if name in self.classes_ else Numbers(loss)
-            for name, loss in zip(self.tasks_.tolist(), self._losses_, strict=True)
-        ]
-        return Kinds(each, self.tasks_.tolist())
+        known, named = self.classes_, zip(self.tasks_.tolist(), self._losses_, strict=True)
+        return Kinds({t: Classes(known[t], loss) if t in known else Numbers(loss) for t, loss in named})
 
     def _encode(self, y, codes, sample_weight):
         """Targets as numbers; sets what is known of them."""

@@ -196,11 +196,11 @@ class TaskInputMixin:
         elif not (unnamed and X.shape[1] == self.n_features_in_):
             validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
 
-    def _check_features(self, X, dtype):
+    def _check_features(self, X, dtype, **options):
         """X as a numeric array or CSR/CSC matrix."""
         if is_clean(X) and X.ndim == 2:
             return X
-        options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X"}
+        options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X", **options}
         try:
             numbers = check_array(told_apart(X), dtype="numeric", **options)
             if numbers.dtype == object:  # categories come through as such

@@ -115,12 +115,8 @@ class Clustered(LinearModel):
             found = kmeans.fit_predict(W)
         _, first, position = np.unique(found, return_index=True, return_inverse=True)
         self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
-        centers = np.array(
-            [result.coef[self.labels_ == c].mean(axis=0) for c in range(self.labels_.max() + 1)]
-        )
-        self.cluster_centers_ = (
-            centers if self._n_outputs == 1 else centers.reshape(len(centers), self._n_outputs, -1)
-        )
+        means = [result.coef[self.labels_ == c].mean(axis=0) for c in range(len(first))]
+        self.cluster_centers_ = self._by_class(np.array(means))
         self.task_similarity_ = self._similarity(W)
 
     def _similarity(self, W):

@@ -109,7 +109,7 @@ class Fitting:
 
     def shaped(self, result):
         """Coefficients and intercepts in the shapes of `coef_` and `intercept_`."""
-        return self.model._shaped(result.coef), self.model._shaped_intercept(result.intercept)
+        return self.model._shaped(result.coef), self.model._rows(result.intercept)
 
     def keep(self, result):
         """The model, fitted: its attributes are those of the solution."""

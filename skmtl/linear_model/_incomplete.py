@@ -5,9 +5,8 @@ from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
-from sklearn.utils import check_array
 
-from .._columns import column_names, find_column, refuse_text, told_apart
+from .._columns import column_names, find_column
 from .._inputs import as_target
 from .._sklearn import StrOptions
 from ..penalties import L2, Features
@@ -121,17 +120,14 @@ class IncompleteMultiSource(LinearModel):
     def _set_patterns(self, found):
         """The tasks, sorted by label, and which columns each of them has."""
         patterns = np.unique(found, axis=0)
-        labels = np.array([self._label(pattern) for pattern in patterns])
+        missing = [", ".join(self._missing(pattern)) for pattern in patterns]
+        labels = np.array([f"without {names}" if names else "complete" for names in missing])
         if len(set(labels)) < len(labels):
             raise ValueError(f"sources: the names {self._sources_[:10]} do not tell the patterns apart.")
         order = np.argsort(labels)
         self.tasks_, self.patterns_, self.n_tasks_ = labels[order], patterns[order], len(labels)
         self._owned_ = self.patterns_[:, self._source_of_]
         self._layout_ = "single" if len(labels) == 1 else "stacked"
-
-    def _label(self, pattern):
-        missing = self._missing(pattern)
-        return f"without {', '.join(missing)}" if missing else "complete"
 
     def _missing(self, pattern):
         """Names of the sources that a pattern lacks."""
@@ -169,20 +165,12 @@ class IncompleteMultiSource(LinearModel):
 
     def _numbers(self, X):
         """X as an array of floats, NaN where it is missing."""
-        try:
-            return check_array(
-                told_apart(X), dtype=np.float64, ensure_all_finite="allow-nan", estimator=self, input_name="X"
-            )
-        except (TypeError, ValueError) as error:
-            refuse_text(X, error)
-            raise
+        return self._check_features(X, np.float64, accept_sparse=False, ensure_all_finite="allow-nan")
 
     def _available(self, X):
         """Which sources a row has, (n_samples, n_sources); a ValueError for a part of one, or for none."""
-        order = np.argsort(self._source_of_, kind="stable")
         size = np.bincount(self._source_of_)
-        starts = np.cumsum(size) - size
-        n_missing = np.add.reduceat(np.isnan(X)[:, order], starts, axis=1, dtype=np.intp)
+        n_missing = (np.isnan(X).astype(np.float64) @ np.eye(len(size))[self._source_of_]).astype(np.intp)
         part = (n_missing > 0) & (n_missing < size)
         if part.any():
             i, s = np.argwhere(part)[0]
@@ -235,8 +223,8 @@ def read_sources(sources, n_columns, names):
             if source_of[j] >= 0:
                 raise ValueError(f"sources: column {key!r} appears twice; every column is in one source.")
             source_of[j] = s
-    if (source_of < 0).any():
-        rest = np.flatnonzero(source_of < 0).tolist()
+    rest = np.flatnonzero(source_of < 0).tolist()
+    if rest:
         rest = rest if names is None else [names[j] for j in rest]
         raise ValueError(f"sources: the column(s) {rest[:5]} of X are in no source.")
     return [str(label) for label in sources], source_of

@@ -64,8 +64,7 @@ class LatentBasis(LinearModel):
         return Factorized(self.alpha, self.n_components, self.sparsity, self.n_init, self.random_state)
 
     def _set_attributes(self, result):
-        self.codes_, L = result.parts[:2]
-        self.components_ = L.reshape(len(L), self._n_outputs, -1) if self._n_outputs > 1 else L
+        self.codes_, self.components_ = result.parts[0], self._by_class(result.parts[1])
 
 
 @estimator

@@ -293,8 +293,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         self._parts_, self.added_tasks_ = result.parts, {}
         mean = result.parts[-1][0] if self._shared_mean() is not None else W.mean(axis=0)
         self.coef_, self.deviation_coef_ = self._shaped(W), self._shaped(W - mean)
-        self.mean_coef_ = mean if self._n_outputs == 1 else mean.reshape(self._n_outputs, -1)
-        self.intercept_ = self._shaped_intercept(b)
+        self.mean_coef_ = self._by_class(mean[None])[0]
+        self.intercept_ = self._rows(b)
         self.mean_intercept_ = b.mean(axis=0) if b.ndim == 2 else float(b.mean())
         self.n_iter_, self.objective_, self.dual_gap_ = result.n_iter, result.objective, result.gap
         self._set_attributes(result)
@@ -302,20 +302,16 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
 
     def _shaped(self, V):
         """Coefficients V (n_tasks, n_outputs * n_features) in the shape of `coef_`."""
-        if self._n_outputs > 1:
-            V = V.reshape(len(V), self._n_outputs, -1)
-        return V[0] if self._has_one_row else V
+        return self._rows(self._by_class(V))
 
-    def _shaped_intercept(self, b):
-        """Intercepts (n_tasks,) or (n_tasks, n_outputs) in the shape of `intercept_`."""
-        if not self._has_one_row:
-            return b
-        return b[0] if self._n_outputs > 1 else float(b[0])
+    def _by_class(self, V):
+        """Rows (n, n_outputs * n_features), with an axis for the classes if there are more than two."""
+        return V if self._n_outputs == 1 else V.reshape(len(V), self._n_outputs, -1)
 
-    @property
-    def _has_one_row(self):
-        """Whether `coef_` has no axis of tasks, as scikit-learn has it: for one from a 1-D y."""
-        return self._layout_ == "single" and not (self._target_.binary and isinstance(self, ClassifierMixin))
+    def _rows(self, V):
+        """What has a row for every task, without that axis where scikit-learn has none: one from a 1-D y."""
+        alone = self._layout_ == "single" and not (self._target_.scalar and isinstance(self, ClassifierMixin))
+        return V[0] if alone else V
 
     # --- predict ---
 

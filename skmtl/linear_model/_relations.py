@@ -17,13 +17,16 @@ from ..statistics import TaskStatistics
 def positions(labels, tasks, name):
     """Position of each label among the tasks; ValueError that names the unknown ones."""
     known = {key: t for t, key in enumerate(label_keys(tasks))}
-    keys = label_keys(object_array(labels))
-    unknown = [label for label, key in zip(labels, keys, strict=True) if key not in known]
-    if unknown:
-        raise ValueError(
-            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {readable(tasks[:3])}."
-        )
-    return np.array([known[key] for key in keys], dtype=np.intp)
+    found = [known.get(key, -1) for key in label_keys(object_array(labels))]
+    unknown = [label for label, at in zip(labels, found, strict=True) if at < 0]
+    _refuse(unknown, f"{name} names unknown tasks: ", f"; the tasks look like {readable(tasks[:3])}")
+    return np.array(found, dtype=np.intp)
+
+
+def _refuse(labels, words, rest=""):
+    """ValueError where there are such labels."""
+    if labels:
+        raise ValueError(f"{words}{labels[:5]}{rest}.")
 
 
 # --- graph ----------------------------------------------------------------------------------
@@ -122,9 +125,7 @@ def read_tree(tree, tasks, node_weight=None):
     parent = {child: above for child, above in tree.items() if above is not None}
     below = {node: [] for node in [*tree, *parent.values()]}
     labels = tasks.tolist()
-    missing = [label for label in labels if label not in below]
-    if missing:
-        raise ValueError(f"tree has no place for the tasks {missing[:5]}.")
+    _refuse([label for label in labels if label not in below], "tree has no place for the tasks ")
     for label in labels:
         path = [label]
         while (node := parent.get(path[-1])) is not None:
@@ -133,16 +134,14 @@ def read_tree(tree, tasks, node_weight=None):
             path.append(node)
         for node in path:
             below[node].append(label)
-    empty = [node for node, found in below.items() if not found]
-    if empty:
-        raise ValueError(f"tree has nodes without a task below them: {empty[:5]}.")
+    _refuse(
+        [node for node, found in below.items() if not found], "tree has nodes without a task below them: "
+    )
     inner = [label for label in labels if below[label] != [label]]
-    if inner:
-        raise ValueError(f"tasks must be leaves of the tree; {inner[:5]} have nodes below them.")
-    node_weight = {} if node_weight is None else node_weight
+    _refuse(inner, "tasks must be leaves of the tree; ", " have nodes below them")
+    node_weight = node_weight or {}
     unknown = [node for node in node_weight if node not in below]
-    if unknown:
-        raise ValueError(f"node_weight names nodes that are not in the tree: {unknown[:5]}.")
+    _refuse(unknown, "node_weight names nodes that are not in the tree: ")
     nodes = [TreeNode(node, found, float(node_weight.get(node, 1.0))) for node, found in below.items()]
     return sorted(nodes, key=lambda node: len(node.tasks))
 

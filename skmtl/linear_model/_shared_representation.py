@@ -9,11 +9,6 @@ from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 
 
-def _directions(Vt, n_outputs):
-    """Right singular vectors with an axis for the classes if there are more than two."""
-    return Vt if n_outputs == 1 else Vt.reshape(len(Vt), n_outputs, Vt.shape[1] // n_outputs)
-
-
 @estimator
 class TraceNorm(LinearModel):
     """%(Kind)s with coefficients of low rank: few directions in feature space serve all tasks.
@@ -61,7 +56,7 @@ class TraceNorm(LinearModel):
         # the prox gives exact zeros, recomputing the singular values gives rounding
         used = s > max(penalised.shape) * np.finfo(float).eps * s.max(initial=0.0)
         self.rank_ = int(used.sum())
-        self.singular_values_, self.components_ = s[used], _directions(Vt[used], self._n_outputs)
+        self.singular_values_, self.components_ = s[used], self._by_class(Vt[used])
 
 
 @estimator
@@ -138,7 +133,7 @@ class SharedSubspace(LinearModel):
     def _set_attributes(self, result):
         _, s, Vt = np.linalg.svd(result.parts[0], full_matrices=False)
         self.singular_values_ = s
-        self.components_ = _directions(Vt[: self.n_components], self._n_outputs)
+        self.components_ = self._by_class(Vt[: self.n_components])
 
 
 @estimator

@@ -315,7 +315,8 @@ class MLP(
 
     def _losses(self):
         """The loss of every task; a column of one class alone has two."""
-        each = self._target_.losses(self.n_tasks_)
+        loss = self._target_.loss
+        each = loss if isinstance(loss, list) else [loss] * self.n_tasks_
         if not all(one.pointwise for one in each):
             raise ValueError("loss 'root_squared_error' is of all rows of a task; expected one of a row.")
         return [Multinomial(2) if one == Multinomial(1) else one for one in each]
