@@ -14,6 +14,7 @@ from skmtl import (
     GroupSparseClassifier,
     GroupSparseRegressor,
     HierarchicalRegressor,
+    LatentBasisRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MultiTaskLasso,
@@ -415,3 +416,16 @@ def test_deviations_that_nothing_holds_serve_the_mean(alpha, mean_alpha):
     model.fit(wide, Y[:15], tasks=np.repeat(range(3), 5))  # a warning is an error here
     assert model.objective_ <= 1e-8
     assert np.abs(model.mean_coef_).max() <= 1e-4 * np.abs(model.coef_).max()
+
+
+@pytest.mark.parametrize("mean_alpha", [1e-3, 1.0, 1e8])
+def test_a_latent_basis_beside_a_mean_of_any_strength_is_found_soon(mean_alpha):
+    model = LatentBasisRegressor(0.01, mean_alpha=mean_alpha, random_state=0, tol=1e-6)
+    model.fit(X, Y, tasks=TASKS)
+    assert model.n_iter_ <= 200
+    S, L = model._parts_[:2]
+    residual = Y - (X * (S @ L)[TASKS]).sum(axis=1) - model.intercept_[TASKS] - X @ model.mean_coef_
+    gradient = (
+        -X.T @ residual / 30 + mean_alpha * 3 * model.mean_coef_
+    )  # of m
+    assert np.abs(gradient).max() <= 1e-3 * (1 + mean_alpha * 3 * np.abs(model.mean_coef_).max())

@@ -4,6 +4,8 @@ The problems of this room have methods of `Problem`, as far as the loop that sto
 and `iterate`, their solver.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from ..objective import FactorTerm, Problem
@@ -161,7 +163,7 @@ class FactorProblem:
         k = self.penalty.n_components
         S = _stepped(*self._codes(parts))[:, :k]
         rows = _stepped(*self._rows([S, *parts[1:]]))
-        means = [np.tile(m, (self.shape[0], 1)) for m in rows[k:]]
+        means = [np.tile(self._mean_unit * m, (self.shape[0], 1)) for m in rows[k:]]
         return [*self.penalty.balanced(S, rows[:k]), *means]
 
     def _codes(self, parts):
@@ -172,13 +174,27 @@ class FactorProblem:
         penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, S.shape[1])
         return Problem(FactorTerm(self.term, self.ridge, right=right), penalty), V
 
+    @cached_property
+    def _mean_unit(self):
+        """Unit of m among the rows, in which a large `mean_alpha` is no steeper than the data."""
+        W = np.zeros(self.shape)
+        image = self.term.image(W)
+        b = self.term.intercept(W, image, None)
+        G = self.term.gradient(W, image, b)
+        eta = None if self.term.loss.quadratic else self.term.predictor(image, b)
+        curvature, size = self.term.second_order(G, self.term.image(G), eta), float(np.vdot(G, G))
+        return (
+            np.sqrt(curvature / (size * self.mean_alpha)) if 0 < curvature < size * self.mean_alpha else 1.0
+        )
+
     def _rows(self, parts):
-        """The problem in [L; m] for fixed codes, and its point."""
+        """The problem in [L; m] for fixed codes, and its point; m in a unit of its own."""
         S, L, *mean = parts
-        left = np.hstack([S, np.ones((len(S), len(mean)))])
-        V = np.vstack([L, *(M[:1] for M in mean)])
+        unit = self._mean_unit if mean else 1.0
+        left = np.hstack([S, np.full((len(S), len(mean)), unit)])
+        V = np.vstack([L, *(M[:1] / unit for M in mean)])
         strengths = [self.penalty.alpha * (1 - self.penalty.sparsity)] * len(L)
-        strengths += [self.mean_alpha * len(S) for _ in mean]
+        strengths += [self.mean_alpha * len(S) * unit**2 for _ in mean]
         return Problem(FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), V
 
 
