@@ -97,7 +97,7 @@ INSTANCES = [  # with the defaults and without routing: test_estimators.py
 def test_check_estimator_with_routing(estimator):
     with sklearn.config_context(enable_metadata_routing=True):
         results = check_estimator(estimator, on_fail=None, on_skip=None)
-    assert len(results) > (49 if isinstance(estimator, MixedTaskModel) else 50)  # it is of no one kind
+    assert len(results) > (48 if isinstance(estimator, MixedTaskModel) else 50)  # it is of no one kind
     assert [r for r in results if r["status"] != "passed"] == []
 
 
