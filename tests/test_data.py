@@ -544,8 +544,8 @@ def test_sparse_columns_far_from_zero_are_those_of_dense_ones(loss, rng):
     y = X[:, 1] - X[:, 2] + 1e-3 * X[:, 0] + 0.1 * rng.normal(size=200)
     model = MultiTaskRegressor(0.1, penalty=Entries(L1()), loss=loss, tol=1e-12)
     dense = clone(model).fit(X, y, tasks=tasks)
-    for X in (sparse.csr_matrix(X), sparse.csc_array(X)):
-        model.fit(X, y, tasks=tasks)
+    for rows in (sparse.csr_matrix(X), sparse.csc_array(X)):
+        model.fit(rows, y, tasks=tasks)
         np.testing.assert_allclose(model.objective_, dense.objective_, rtol=1e-8)
         np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-5)
 
