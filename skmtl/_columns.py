@@ -22,19 +22,13 @@ def told_apart(X):
     return X if len(set(names)) == len(names) else np.asarray(X)
 
 
-def text_columns(X):
-    """Names (positions where there are none) of the columns of X that cannot be read as numbers."""
-    names = column_names(X)
-    if names is None:
-        if not isinstance(X, np.ndarray) or X.dtype.kind not in "OUSmM" or X.ndim != 2:
-            return []
-        names = range(X.shape[1])
-    return [name for j, name in enumerate(names) if not _is_numeric(safe_indexing(X, j, axis=1))]
-
-
 def refuse_text(X, error=None):
     """Error of the same type that names the columns of X which are not numbers, where there are any."""
-    text = text_columns(X)
+    names = column_names(X)
+    if names is None:
+        some = isinstance(X, np.ndarray) and X.dtype.kind in "OUSmM" and X.ndim == 2
+        names = range(X.shape[1] if some else 0)
+    text = [name for j, name in enumerate(names) if not _is_numeric(safe_indexing(X, j, axis=1))]
     if text:
         raise type(error or ValueError())(
             f"{'' if error is None else f'{error}. '}The column(s) {text} of X are not numbers: encode them "
@@ -103,15 +97,13 @@ def split_task_column(X, task_column):
 def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
-        return X.tocsc()[:, [position]].toarray().ravel()
+        return X.tocsr()[:, [position]].toarray().ravel()
     return safe_indexing(X, position, axis=1)
 
 
 def _drop_column(X, position, n_columns):
-    if isinstance(X, np.ndarray):  # first and last column: a view, no copy
-        if position == 0:
-            return X[:, 1:]
-        if position == n_columns - 1:
-            return X[:, :-1]
+    ends = {0: slice(1, None), n_columns - 1: slice(-1)}
+    if isinstance(X, np.ndarray) and position in ends:  # a view, no copy
+        return X[:, ends[position]]
     keep = [j for j in range(n_columns) if j != position]
-    return X.tocsc()[:, keep] if sparse.issparse(X) else safe_indexing(X, keep, axis=1)
+    return X.tocsr()[:, keep] if sparse.issparse(X) else safe_indexing(X, keep, axis=1)

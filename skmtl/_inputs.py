@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import for_each_task, is_missing, plain_array
+from ._labels import for_each_task, missing_labels, plain_array
 
 SURELY_THERE = 2**24  # bytes that any machine has
 
@@ -35,7 +35,7 @@ def as_target(y):
         ) from error
     mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else np.zeros(values.shape, dtype=bool)
     if values.dtype == object:
-        mask = mask | np.array([is_missing(label) for label in values.ravel()], bool).reshape(mask.shape)
+        mask = mask | missing_labels(values)
     if not mask.any():
         return values
     return np.where(mask, np.nan if values.dtype.kind in "biuf" else None, values)
@@ -109,32 +109,32 @@ def resolve_task_weight(task_weight, tasks, mass):
     return weight
 
 
-def check_numeric_target(y):
-    """Float targets without infinities; NaN only where 2-D allows it."""
-    y = as_target(y)
-    _refuse_text(y)
-    y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y")
-    if y.ndim not in (1, 2):
-        raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y.ndim} dimensions.")
-    if y.ndim == 1 and np.isnan(y).any():
+def check_target(y, estimator=None):
+    """y as an array without infinities, 1-D without missing labels or 2-D."""
+    if is_clean(y):
+        return y
+    options = {"input_name": "y", "estimator": estimator}
+    y = check_array(as_target(y), ensure_2d=False, dtype=None, ensure_all_finite=False, **options)
+    if y.ndim == 1 and missing_labels(y).any():
         raise ValueError(
-            "Input y contains NaN. With one label per row drop the row; "
+            "Input y contains NaN (or None). With one label per row drop the row; "
             "missing labels are for a y of shape (n_samples, n_tasks)."
         )
-    return y
+    return check_array(y, ensure_2d=False, dtype=None, ensure_all_finite="allow-nan", **options)
 
 
-def _refuse_text(y):
-    """ValueError for an array of targets that are no numbers."""
-    kind = getattr(getattr(y, "dtype", None), "kind", "f")
-    if kind not in "OUSmM":
-        return
+def check_numeric_target(y):
+    """The same as floats."""
+    y = check_target(y)
+    if y.dtype == np.float64:
+        return y
     try:
-        if kind in "mM":
+        if y.dtype.kind in "mM":
             raise ValueError(f"found the type {y.dtype}")
-        y.astype(np.float64)
+        numbers = y.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"y must hold numbers ({error}). For class labels use a classifier (...Classifier in place of "
             "...Regressor)."
         ) from None
+    return check_target(numbers)

@@ -10,19 +10,18 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.pipeline import Pipeline
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._columns import column_names, one_column, refuse_text, split_task_column, told_apart
 from ._data import name_tasks
-from ._inputs import as_target, check_sample_weight, is_clean, refuse_masked
+from ._inputs import as_target, check_sample_weight, check_target, is_clean, refuse_masked
 from ._labels import (
     check_tasks,
     encode_tasks,
     find_tasks,
     is_missing,
     label_kind,
-    missing_labels,
     object_array,
     of_one_kind,
     plain_array,
@@ -75,6 +74,7 @@ class TaskInputMixin:
     "single" (1-D y, no tasks), "stacked" (1-D y, one label per row) or "shared" (2-D y).
     """
 
+    _predicts_by_task = True  # whether the prediction for a row depends on its task
     __metadata_request__fit = {"tasks": True}
     __metadata_request__predict = {"tasks": True}
     __metadata_request__predict_proba = {"tasks": True}
@@ -100,11 +100,6 @@ class TaskInputMixin:
         tags.target_tags.multi_output = self.task_column is None
         return tags
 
-    @property
-    def _predicts_by_task(self):
-        """Whether the prediction for a row depends on its task."""
-        return True
-
     def _fit_inputs(self, X, y, tasks, sample_weight):
         """Features, y, the position of each row's task (None unless stacked), weights (None unless given).
 
@@ -113,14 +108,10 @@ class TaskInputMixin:
         All rows are kept; rows of weight zero do not count for `tasks_` (-1: there is no such task).
         """
         self._forget()
-        self._check_columns(X, reset=True)
-        self._refuse_two_sources(tasks)
-        names = target_names(y)
-        y = self._check_target(y, has_rows_of_tasks=tasks is not None or self.task_column is not None)
+        X, tasks = self._split(X, tasks, reset=True)
+        names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
         check_consistent_length(X, y)
         sample_weight = check_sample_weight(sample_weight, y.shape)
-        if self.task_column is not None:
-            X, tasks = split_task_column(X, self.task_column)
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
@@ -139,10 +130,7 @@ class TaskInputMixin:
         None, when no task was given: one prediction per row, in the "shared" layout one per row and task.
         """
         check_is_fitted(self)
-        self._check_columns(X, reset=False)
-        self._refuse_two_sources(tasks)
-        if self.task_column is not None:
-            X, tasks = split_task_column(X, self.task_column)
+        X, tasks = self._split(X, tasks)
         if tasks is None:
             if self._layout_ == "stacked" and self._predicts_by_task:
                 refuse(
@@ -155,22 +143,21 @@ class TaskInputMixin:
                 f"tasks was given, but this {type(self).__name__} was fitted without tasks (1-D y and "
                 "neither tasks= nor task_column=)."
             )
-        labels = check_tasks(tasks, num_samples(X))
-        return X, self._find_tasks(labels)
+        return X, self._find_tasks(check_tasks(tasks, num_samples(X)))
 
     def _find_tasks(self, labels):
         """Position of each label in `tasks_`; -1 for an unknown one if those are allowed."""
         codes = find_tasks(labels, self.tasks_)
         unknown = labels[codes < 0]
-        if not len(unknown) or not self._predicts_by_task:
+        other_kind = len(unknown) == len(labels) and not of_one_kind(labels, self.tasks_)
+        averages = not other_kind and getattr(self, "handle_unknown", "error") == "average"
+        if not len(unknown) or not self._predicts_by_task or averages:
             return codes
-        if len(unknown) == len(labels) and not of_one_kind(labels, self.tasks_):
+        if other_kind:
             advice = (
                 f"The labels in fit were {label_kind(self.tasks_)} and these are {label_kind(labels)}: give "
                 "them as they were in fit."
             )
-        elif getattr(self, "handle_unknown", "error") == "average":
-            return codes
         else:
             advice = IN_CROSS_VALIDATION + (
                 "set handle_unknown='average' to predict them with the average over tasks."
@@ -183,8 +170,8 @@ class TaskInputMixin:
             f"{readable(self.tasks_[:3])}. {advice}"
         )
 
-    def _check_columns(self, X, reset):
-        """Set or check n_features_in_ and feature_names_in_ on the whole X."""
+    def _split(self, X, tasks=None, reset=False):
+        """Features, in the container of X, and task of each row or None; sets or checks the columns of X."""
         refuse_blocks(X, "X")
         refuse_masked(X, "X")
         if getattr(X, "ndim", 2) == 1:
@@ -195,8 +182,10 @@ class TaskInputMixin:
             self.n_features_in_ = X.shape[1]
         elif not (unnamed and X.shape[1] == self.n_features_in_):
             validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+        self._refuse_two_sources(tasks)
+        return (X, tasks) if self.task_column is None else split_task_column(X, self.task_column)
 
-    def _check_features(self, X, dtype, **options):
+    def _check_features(self, X, **options):
         """X as a numeric array or CSR/CSC matrix."""
         if is_clean(X) and X.ndim == 2:
             return X
@@ -210,7 +199,7 @@ class TaskInputMixin:
             raise
         if numbers.dtype.kind in "mM":
             refuse_text(X)
-        return numbers if dtype == "numeric" else numbers.astype(dtype, copy=False)
+        return numbers
 
     def _refuse_two_sources(self, tasks):
         if tasks is not None and self.task_column is not None:
@@ -226,34 +215,21 @@ class TaskInputMixin:
                 "Expected array-like (array or non-string sequence), got None"
             )
         refuse_blocks(y, "y")
-        clean = is_clean(y)
-        if not clean:
-            y = check_array(
-                as_target(y), ensure_2d=False, dtype=None, ensure_all_finite=False,
-                input_name="y", estimator=self,
-            )  # fmt: skip
-        if y.ndim == 2 and has_rows_of_tasks:
-            if y.shape[1] > 1:
-                raise ValueError(
-                    f"y of shape {y.shape} has one column per task and cannot be combined with tasks= or "
-                    "task_column=. Give one label per row (1-D y), or leave the tasks away."
-                )
-            warnings.warn(
-                "A column-vector y was passed when a 1d array was expected. "
-                "Please change the shape of y to (n_samples,), for example using ravel().",
-                DataConversionWarning,
-                stacklevel=4,
-            )
-            y = y.ravel()
-        if clean:
+        y = check_target(y, self)
+        if y.ndim == 1 or not has_rows_of_tasks:
             return y
-        if y.ndim == 1 and missing_labels(y).any():
+        if y.shape[1] > 1:
             raise ValueError(
-                "Input y contains NaN (or None). With one label per row drop the row; "
-                "missing labels are for a y of shape (n_samples, n_tasks)."
+                f"y of shape {y.shape} has one column per task and cannot be combined with tasks= or "
+                "task_column=. Give one label per row (1-D y), or leave the tasks away."
             )
-        assert_all_finite(y, allow_nan=y.ndim == 2, estimator_name=type(self).__name__, input_name="y")
-        return y
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. "
+            "Please change the shape of y to (n_samples,), for example using ravel().",
+            DataConversionWarning,
+            stacklevel=4,
+        )
+        return check_target(y.ravel(), self)
 
 
 def target_names(y):

@@ -478,6 +478,7 @@ def test_tasks_of_different_kinds():
     kinds = {0: "huber", 1: "log_loss", 2: "log_loss"}
     net = model(MultiTaskMLP, losses=kinds, alpha=1e-3, max_iter=100).fit(X, y)
     assert net.score(X, y) > 0.85 and set(net.classes_) == {1, 2}
+    assert [tasks for _, tasks in net._network_.kinds] == [[0], [1], [2]]  # the same sums in every process
     p = net.predict_proba(X)
     assert p[1].shape == (200, 2) and p[2].shape == (200, 3)
     np.testing.assert_allclose(p[2].sum(axis=1), 1.0)

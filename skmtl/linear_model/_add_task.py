@@ -8,7 +8,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import split_task_column
 from .._data import make_task_data
 from .._inputs import check_sample_weight
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
@@ -169,9 +168,8 @@ def insert_label(tasks, task):
 
 def _read_rows(model, X, y, task, sample_weight):
     """X, targets as numbers and weights of the new task."""
-    model._check_columns(X, reset=False)
-    if model.task_column is not None:
-        X, labels = split_task_column(X, model.task_column)
+    X, labels = model._split(X)
+    if labels is not None:
         labels = check_tasks(labels, len(labels), "the task column of X_new")
         own = find_tasks(labels, object_array([task])) == 0
         if not own.all():
@@ -189,7 +187,7 @@ def _read_rows(model, X, y, task, sample_weight):
     else:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
         model._loss().check(y)
-    return model._check_features(X, dtype="numeric"), y, weight
+    return model._check_features(X), y, weight
 
 
 def _class_codes(y, used, classes):

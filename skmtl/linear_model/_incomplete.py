@@ -165,7 +165,7 @@ class IncompleteMultiSource(LinearModel):
 
     def _numbers(self, X):
         """X as an array of floats, NaN where it is missing."""
-        return self._check_features(X, np.float64, accept_sparse=False, ensure_all_finite="allow-nan")
+        return self._check_features(X, accept_sparse=False, ensure_all_finite="allow-nan")
 
     def _available(self, X):
         """Which sources a row has, (n_samples, n_sources); a ValueError for a part of one, or for none."""

@@ -266,7 +266,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _read(self, X, y, tasks, sample_weight):
         """TaskData of the arguments of fit."""
         X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
-        X = self._check_features(X, dtype="numeric")
+        X = self._check_features(X)
         numbers = self._encode(y, codes, sample_weight)
         if numbers is not y or y.dtype != np.float64:  # else they are checked
             numbers = check_numeric_target(numbers)
@@ -318,7 +318,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _predictors(self, X, tasks):
         """x_i . w_t + b_t, as a `TargetMixin` asks for them, and the position of each row's task."""
         X, codes = self._predict_inputs(X, tasks)
-        X = self._check_features(X, dtype=np.float64)
+        X = self._check_features(X)
         K, p = self._n_outputs, self.mean_coef_.shape[-1]
         W, b = np.reshape(self.coef_, (-1, K, p)), np.reshape(self.intercept_, (-1, K))
         if codes is None:

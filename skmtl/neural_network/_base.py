@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import split_task_column
 from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import missing_labels
@@ -238,7 +237,7 @@ class MLP(
     def _read(self, X, y, tasks, sample_weight, rng, classes=None):
         """Rows for the network, with standardised targets; weights of tasks; whether offsets are pooled."""
         X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
-        X = as_floats(self._check_features(X, dtype="numeric"))
+        X = as_floats(self._check_features(X))
         refuse_size((X.shape[1],), "a weight for every column")
         if classes is None:
             numbers = self._encode(y, codes, sample_weight)
@@ -289,7 +288,7 @@ class MLP(
 
     def _inputs(self, X):
         """X in the units and the precision of the fitted network."""
-        X = as_floats(self._check_features(X, dtype="numeric"))
+        X = as_floats(self._check_features(X))
         return (X if self._units_ is None else self._units_.apply(X)).astype(self._network_.dtype, copy=False)
 
     def _standards(self, rows, mass):
@@ -424,6 +423,4 @@ class MLP(
         ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        self._check_columns(X, reset=False)
-        X = self._inputs(X if self.task_column is None else split_task_column(X, self.task_column)[0])
-        return self._network_.represent(self._theta_, X)
+        return self._network_.represent(self._theta_, self._inputs(self._split(X)[0]))
