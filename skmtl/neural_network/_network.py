@@ -175,7 +175,8 @@ class Network:
         self.has_mean_head = self.alike and sharing != "soft" and self.n_tasks > 1
         # pull of offsets, and of heads, to their means; None: as strong as alpha
         self.intercept_alpha, self.head_alpha = 0.0, None
-        self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in dict.fromkeys(losses)]
+        kinds = dict.fromkeys(losses)
+        self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in kinds]
 
     def views(self, theta):
         """The parameters by name, as views of the flat vector."""
