@@ -275,13 +275,18 @@ class TargetMixin:
     """Predictions and scores of an estimator in the terms of its target.
 
     A subclass has `_predictors(X, tasks)`: linear predictors in the shapes above, and the positions of the
-    tasks of the rows, or None. Its fit calls `_encode`, which sets the target.
+    tasks of the rows, or None: all tasks. Its fit calls `_encode`, which sets the target.
     """
 
     @cached_property
     def _target_(self):
         """What the labels of the fit were; made up here for models saved by version 0.1.0 only."""
         return self._known_target()
+
+    def _asked(self, X, tasks):
+        """Predictors, in a fit of one task without label those of that task, and positions of the tasks."""
+        eta, codes = self._predictors(X, tasks)
+        return (eta[:, 0] if codes is None and self._layout_ == "single" else eta), codes
 
     def predict(self, X, *, tasks=None):
         """Predict targets: numbers, or class labels.
@@ -304,7 +309,7 @@ class TargetMixin:
         ValueError
             If tasks are missing or unknown.
         """
-        eta, codes = self._predictors(X, tasks)
+        eta, codes = self._asked(X, tasks)
         return self._target_.predict(eta, codes)
 
     def score(self, X, y, sample_weight=None, *, tasks=None):
@@ -324,7 +329,7 @@ class TargetMixin:
         float
             For a 2-D y the plain mean over its columns; for tasks of different kinds over the tasks.
         """
-        eta, codes = self._predictors(X, tasks)
+        eta, codes = self._asked(X, tasks)
         return self._target_.score(as_target(y), self._target_.predict(eta, codes), codes, sample_weight)
 
 
@@ -374,7 +379,7 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
             With one more axis, over the classes, for more than two. A class that a task does not
             know scores minus infinity.
         """
-        eta, codes = self._predictors(X, tasks)
+        eta, codes = self._asked(X, tasks)
         return self._target_.decision(eta, codes)
 
     @available_if(lambda self: self.loss == "log_loss")
@@ -394,7 +399,7 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
             it for several binary outputs; where the columns have labels of their own a list with
             one array (n_samples, n_classes) for each.
         """
-        eta, codes = self._predictors(X, tasks)
+        eta, codes = self._asked(X, tasks)
         return self._target_.probabilities(eta, codes)
 
 
@@ -456,5 +461,5 @@ class KindsMixin(TargetMixin):
         ValueError
             If a row belongs to a regression task, or a task has no probabilities (squared hinge).
         """
-        eta, codes = self._predictors(X, tasks)
+        eta, codes = self._asked(X, tasks)
         return self._target_.probabilities(eta, codes)

@@ -425,7 +425,5 @@ def test_a_latent_basis_beside_a_mean_of_any_strength_is_found_soon(mean_alpha):
     assert model.n_iter_ <= 200
     S, L = model._parts_[:2]
     residual = Y - (X * (S @ L)[TASKS]).sum(axis=1) - model.intercept_[TASKS] - X @ model.mean_coef_
-    gradient = (
-        -X.T @ residual / 30 + mean_alpha * 3 * model.mean_coef_
-    )  # of m
+    gradient = -X.T @ residual / 30 + mean_alpha * 3 * model.mean_coef_  # of m
     assert np.abs(gradient).max() <= 1e-3 * (1 + mean_alpha * 3 * np.abs(model.mean_coef_).max())

@@ -129,7 +129,7 @@ def _refuse(model):
             f"this {name} was fitted on a single task without a label (1-D y and neither tasks= nor "
             "task_column=); there is nothing that a new task could share."
         )
-    if isinstance(model._loss(), list):
+    if isinstance(model._target_.loss, list):
         raise ValueError(
             f"the tasks of this {name} have losses or classes of their own, and those of a new task "
             "are not known; fit_task needs the same for all tasks."
@@ -186,7 +186,7 @@ def _read_rows(model, X, y, task, sample_weight):
         y = _class_codes(y, np.ones(len(y), bool) if weight is None else weight > 0, model.classes_)
     else:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
-        model._loss().check(y)
+        model._target_.loss.check(y)
     return model._check_features(X), y, weight
 
 
@@ -228,7 +228,7 @@ def _problems(model, X, y, weight):
 
     Intercepts that are pulled to their mean are coefficients as well, of a column of ones.
     """
-    (alternatives, rows), loss, K = model._frozen_, model._loss(), model._n_outputs
+    (alternatives, rows), loss, K = model._frozen_, model._target_.loss, model._n_outputs
     term = plain = make_term(make_task_data(X, y, sample_weight=weight), loss, model.fit_intercept)
     own, pull = np.ones(K * X.shape[1], dtype=bool), []
     if model.fit_intercept and model.intercept_alpha > 0:

@@ -53,8 +53,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
         ValueError
             If the loss is not the squared error.
         """
-        fitting = Fitting(self, self._read_statistics(stats))
-        return fitting.keep(fitting.at(self.alpha, self._start(stats)))
+        return Fitting(self, self._read_statistics(stats)).fit()
 
     def _read_statistics(self, stats):
         """Checked moments in the place of the data of fit."""

@@ -63,7 +63,7 @@ class Fitting:
         model, data = self.model, self.data
         options = model.fit_intercept, model.intercept_alpha
         if not isinstance(data, TaskStatistics):
-            return make_term(data, model._loss(), *options)
+            return make_term(data, model._target_.loss, *options)
         scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
         return MomentsTerm(data, scale, *options)
 
@@ -110,6 +110,11 @@ class Fitting:
     def shaped(self, result):
         """Coefficients and intercepts in the shapes of `coef_` and `intercept_`."""
         return self.model._shaped(result.coef), self.model._rows(result.intercept)
+
+    def fit(self):
+        """The model, fitted at its own strength; with `warm_start` from the fit before."""
+        model = self.model
+        return self.keep(self.at(model.alpha, model._start(self.data) if model.warm_start else None))
 
     def keep(self, result):
         """The model, fitted: its attributes are those of the solution."""

@@ -164,10 +164,6 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _set_attributes(self, result):
         """Fitted attributes beyond the common ones."""
 
-    def _loss(self):
-        """The loss of every task, or a list with one for each."""
-        return self._target_.loss
-
     # --- fit ---
 
     @classmethod
@@ -209,14 +205,12 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         """
         data = self._read(X, y, tasks, sample_weight)
         self._warn_of_data(data)
-        self._warn_of_forgotten_tasks(data)
-        fitting = Fitting(self, data)
-        return fitting.keep(fitting.at(self.alpha, self._start(data)))
+        if self._layout_ == "single" and self.alpha > 0:
+            self._warn_of_forgotten_tasks(data)
+        return Fitting(self, data).fit()
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
-        if self._layout_ != "single" or self.alpha == 0:
-            return
         stronger = copy(self)
         stronger.alpha = 2 * self.alpha
         W = np.arange(1.0, 1 + data.n_features * self._n_outputs)[None]
@@ -281,8 +275,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         return self._target_.n_outputs
 
     def _start(self, data):
-        """Parts to start from, or None."""
-        parts = getattr(self, "_parts_", None) if self.warm_start else None
+        """Parts of the fit before to start from, or None."""
+        parts = getattr(self, "_parts_", None)
         shape = (data.n_tasks, data.n_features * self._n_outputs)
         shapes = self._penalty().part_shapes(shape) + ([] if self._shared_mean() is None else [shape])
         return parts if parts and [V.shape for V in parts] == shapes else None
@@ -322,8 +316,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         K, p = self._n_outputs, self.mean_coef_.shape[-1]
         W, b = np.reshape(self.coef_, (-1, K, p)), np.reshape(self.intercept_, (-1, K))
         if codes is None:
-            eta = (X @ W.reshape(-1, p).T).reshape(-1, len(W), K) + b
-            return (eta[:, 0] if self._layout_ == "single" else eta), None
+            return (X @ W.reshape(-1, p).T).reshape(-1, len(W), K) + b, None
         # code -1, an unknown task, picks the last row
         W = np.concatenate([W, np.reshape(self.mean_coef_, (1, K, p))])
         b, X = np.vstack([b, np.reshape(self.mean_intercept_, (1, K))]), X.tocsr() if issparse(X) else X

@@ -401,7 +401,6 @@ class MLP(
 
         if codes is None:
             eta = predicted(X)
-            eta = eta[:, 0] if self._layout_ == "single" else eta
         else:
             eta, unknown = predicted(X, np.maximum(codes, 0)), codes < 0
             if unknown.any():
