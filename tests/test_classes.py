@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import task_estimators
+from conftest import estimators, task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import linprog
 from sklearn.base import clone
@@ -275,6 +275,9 @@ FLAG = (rng.random(N) < 0.2).astype(float)
 FLAGGED = np.column_stack([X, FLAG])  # the last feature is only ever 1 in rows of class 1, or without counts
 MISSING = np.where(np.arange(N)[:, None] % 4 == [0, 1], np.nan, np.column_stack([LINE > 0, LINE > 1]))
 THREE = np.digitize(LINE, [-1, 1])
+CLASSIFIERS = [
+    cls for name, cls in sorted(estimators().items()) if name.endswith("Classifier") and name[:3] != "Inc"
+]
 SEPARABLE = {
     "all rows": (MeanRegularizedClassifier(), X, LINE > 0),
     "some rows": (MeanRegularizedClassifier(), FLAGGED, np.where(FLAG > 0, 1, NOISY)),
@@ -287,6 +290,18 @@ SEPARABLE = {
     "missing": (MeanRegularizedClassifier(), X, MISSING),
     "counts": (MeanRegularizedRegressor(loss="poisson", tol=1e-9), FLAGGED, np.where(FLAG > 0, 0, 1 + NOISY)),
 }
+
+
+@pytest.mark.parametrize("cls", CLASSIFIERS, ids=lambda cls: cls.__name__)
+def test_a_model_of_several_classes_may_have_nothing_left(cls):
+    model = cls(1e6, tol=1e-2)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is separable where the strength is about tasks only
+        model.fit(X, THREE, tasks=TASKS)
+    assert model.coef_.shape == (model.n_tasks_, 3, X.shape[1])
+    assert_allclose(model.predict_proba(X, tasks=TASKS).sum(axis=1), 1.0)
 
 
 @pytest.mark.parametrize("name", SEPARABLE)

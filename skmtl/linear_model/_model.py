@@ -300,7 +300,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
 
     def _by_class(self, V):
         """Rows (n, n_outputs * n_features), with an axis for the classes if there are more than two."""
-        return V if self._n_outputs == 1 else V.reshape(len(V), self._n_outputs, -1)
+        K = self._n_outputs
+        return V if K == 1 else V.reshape(len(V), K, V.shape[1] // K)  # there may be no rows
 
     def _rows(self, V):
         """What has a row for every task, without that axis where scikit-learn has none: one from a 1-D y."""
