@@ -5,6 +5,7 @@ its default. A class documents its own parameters and attributes; those of its b
 """
 
 import re
+import sys
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Annotated, get_origin
@@ -32,10 +33,10 @@ def with_parameters(cls):
 
 
 def documented(cls, texts):
-    """The class with a docstring in which stands what all its bases say of their fields and attributes.
+    """A public class, with a docstring in which stands what all its bases say of their fields and attributes.
 
     Without one of its own it has the `_template` of its first base, and what `texts` call "closing" before
-    the first section. They also fill in the places ``%(name)s``.
+    the first section. They also fill in the places ``%(name)s``. Its module names it in ``__all__``.
     """
     template = _sections(getattr(cls.__bases__[0], "_template", None))
     intro, sections = _sections(cls.__doc__) if cls.__doc__ else template
@@ -53,6 +54,7 @@ def documented(cls, texts):
     for name, filled in texts.items():
         text = text.replace(f"%({name})s", filled)
     cls.__doc__ = f"{text.rstrip()}\n    "
+    vars(sys.modules[cls.__module__]).setdefault("__all__", []).append(cls.__name__)
     return cls
 
 
