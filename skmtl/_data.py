@@ -163,9 +163,14 @@ class TaskData:
 class StackedData(TaskData):
     """Rows sorted by task: X (n_rows, n_features) C-ordered or CSR, y and row_weight (n_rows,)."""
 
-    @property
+    @cached_property
     def _blocks(self):
         return [slice(*bounds) for bounds in pairwise(self.indptr)]
+
+    @cached_property
+    def task_rows(self):
+        """Number of rows of each task."""
+        return np.diff(self.indptr)
 
     @of_rows
     def _expanded(self):
@@ -195,7 +200,7 @@ class StackedData(TaskData):
 
     def spread(self, b):
         """The value of its task on the sample side."""
-        return np.repeat(b, np.diff(self.indptr), axis=0)
+        return b.repeat(self.task_rows, axis=0)
 
     spread_rows = spread
 
@@ -218,11 +223,6 @@ class StackedData(TaskData):
         """(X_t, row weights, targets, tasks) of every distinct weighted design."""
         for t, rows in enumerate(self._blocks):
             yield self.X[rows], self.row_weight[rows], self.y[rows, None], slice(t, t + 1)
-
-    @property
-    def task_rows(self):
-        """Number of rows of each task."""
-        return np.diff(self.indptr)
 
     @of_rows
     def kernels(self):
@@ -258,10 +258,6 @@ class StackedData(TaskData):
     @property
     def n_designs(self):
         return self.n_tasks
-
-    def pooled_design(self):
-        """X and the weight of each of its rows, summed over tasks."""
-        return self.X, self.weight
 
 
 class SharedData(TaskData):
@@ -329,10 +325,6 @@ class SharedData(TaskData):
     @property
     def n_designs(self):
         return self.row_weight.shape[1]
-
-    def pooled_design(self):
-        """X and the weight of each of its rows, summed over tasks."""
-        return self.X, self.weight.sum(axis=1)
 
 
 def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, names=None):

@@ -154,19 +154,22 @@ class TaskStatistics:
         return total
 
     @classmethod
-    def from_data(cls, data, columns=slice(None)):
+    def from_data(cls, data, columns=None):
         """Moments of a `TaskData` object under its row weights, of all or some of the features."""
         refuse_size((data.n_features,), "a row of X")
-        data = data.select(columns)
+        data = data if columns is None else data.select(columns)
         T, D, p = data.n_tasks, data.n_designs, data.n_features
         refuse_size((D, p, p), "the second moments of X")
         stats = cls._of_no_rows(data.tasks, D, p)
         if data.indptr is not None and loop_pays(T, p) and not sparse.issparse(data.X):
             stats._add_sorted_rows(data)
             return stats._without_noise()
+        plain = (data.row_weight == 1).all()
         for d, (X, weight, Y, at) in enumerate(data.designs()):
             stats.count[at], stats.weight[at] = np.count_nonzero(weight), weight.sum()
-            stats.x_mean[d], stats.y_mean[at], stats.xx[d], stats.xy[at], stats.yy[at] = moments(X, Y, weight)
+            stats.x_mean[d], stats.y_mean[at], stats.xx[d], stats.xy[at], stats.yy[at] = moments(
+                X, Y, weight, plain
+            )
         return stats._without_noise()
 
     @classmethod
@@ -192,7 +195,8 @@ class TaskStatistics:
             self.xx[d, j], self.xx[d, :, j] = 0.0, 0.0
             self.xy[d if self.n_tasks == D else slice(None), j] = 0.0
         noise = _root(self.yy) <= weight * np.abs(self.y_mean)
-        self.yy[noise], self.xy[noise] = 0.0, 0.0
+        if noise.any():
+            self.yy[noise], self.xy[noise] = 0.0, 0.0
         return self
 
     def _with(self, **changes):
@@ -409,8 +413,11 @@ def _read_only(A):
     return view
 
 
-def moments(X, Y, weight):
-    """Weighted means of X and Y, and their centred second moments xx, xy' and yy."""
+def moments(X, Y, weight, plain=False):
+    """Weighted means of X and Y, and their centred second moments xx, xy' and yy.
+
+    `plain`: all weights are one.
+    """
     total = max(weight.sum(), TINY)  # a loss that is flat everywhere weighs nothing
     x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
     if sparse.issparse(X):
@@ -422,7 +429,7 @@ def moments(X, Y, weight):
         x_mean[same] = X[0, same]
     p, k = len(x_mean), Y.shape[1]
     xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
-    plain, step = (weight == 1).all(), max(CHUNK_NUMBERS // max(p, 1), 1)
+    step = max(CHUNK_NUMBERS // max(p, 1), 1)
     room = np.empty((min(step, X.shape[0]), p))
     for start in range(0, X.shape[0], step):
         rows = slice(start, start + step)

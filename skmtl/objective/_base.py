@@ -114,11 +114,11 @@ class DualPoint:
 
 
 def shared_step(H, gradient, ridge, along=None):
-    """-H^-1 gradient for a direction that is the same for all tasks, and what it may leave, see `solved`."""
+    """-H^-1 gradient for a direction that is the same for all tasks, and what it leaves, see `solved`."""
     n_tasks = len(gradient)
 
     def every(v):
-        return np.tile(v, (n_tasks, 1))
+        return v[None].repeat(n_tasks, axis=0)
 
     H = H + ridge * n_tasks * np.eye(len(H))
     step, left = solved(H, -gradient.sum(axis=0), along and (lambda v: along(every(v))))
@@ -142,30 +142,38 @@ def iterated_step(curvature, gradient, free, along=None):
         step, left = solved(0.5 * (H + H.T), rhs, along and (lambda v: along(freely(v))))
         return freely(step), left
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
-    return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), 0.0
+    return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
+
+
+def nothing():
+    """Zero, as what is left."""
+    return 0.0
 
 
 def solved(H, rhs, along=None):
     """H^+ rhs, refined once, and how much 1/2 <x, H x> - <rhs, x> may fall along what H^+ leaves out.
 
-    There the entries of H hold rounding only, and `along(v)` says what the curvature is: of nearly
-    collinear features little, so that much is to be gained, of collinear ones none.
+    The latter is a function, to be called where it matters: there the entries of H hold rounding only, and
+    `along(v)` says what the curvature is: of nearly collinear features little, so that much is to be gained,
+    of collinear ones none.
     """
     if not np.isfinite(H).all():  # no curvature to speak of
-        return np.zeros_like(rhs), np.inf
+        return np.zeros_like(rhs), lambda: np.inf
     unit = units(H)
     H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
         step = lapack.dpotrs(factor, rhs)[0]
-        return unit * (step + lapack.dpotrs(factor, rhs - H @ step)[0]), 0.0
+        return unit * (step + lapack.dpotrs(factor, rhs - H @ step)[0]), nothing
     values, vectors = linalg.eigh(H)
     used = values > 1e-14 * values[-1]
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
-    step, left = vectors @ (inverse * (vectors.T @ rhs)), 0.0
-    for v in vectors.T[~used] if along else ():
-        curvature = along(unit * v)
-        left += 0.5 * float(v @ rhs) ** 2 / curvature if curvature > 0 else 0.0
+    step = vectors @ (inverse * (vectors.T @ rhs))
+
+    def left():
+        found = [(v @ rhs, along(unit * v)) for v in vectors.T[~used]] if along else []
+        return sum(0.5 * float(slope) ** 2 / curvature for slope, curvature in found if curvature > 0)
+
     return unit * (step + vectors @ (inverse * (vectors.T @ (rhs - H @ step)))), left
 
 

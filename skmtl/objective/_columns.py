@@ -17,7 +17,7 @@ def about_zero(stats):
 
 
 def fresh_gram(data, chosen, fit_intercept):
-    """Second moments (n_designs, m, m) of some columns, about the mean if there are intercepts."""
+    """Second moments (n_designs, m, m) of some columns or all, about the mean if there are intercepts."""
     stats = TaskStatistics.from_data(data, chosen)
     return stats.xx if fit_intercept else about_zero(stats)
 

@@ -13,6 +13,7 @@ from ._base import (
     DualPoint,
     iterated_step,
     mean_coupling,
+    nothing,
     pooled_intercepts,
     shared_step,
     solved,
@@ -143,7 +144,7 @@ class MomentsTerm(DataTerm):
 
     def dual_point(self, W, image, b, free, pull):
         """The slopes at the optimum over the free variables: for a quadratic, one Newton step."""
-        shift, left = np.zeros(self.shape), 0.0
+        shift, left = np.zeros(self.shape), nothing
         if free is not None:
             gradient = self.gradient(W, image, b) + pull.apply(W)
             shift, left = self._free_step(gradient, free, pull)
@@ -158,7 +159,7 @@ class MomentsTerm(DataTerm):
         point = DualPoint(
             self.gradient(W, image, b), gb, shift, lambda theta: -(theta**2) * fit - theta * along_y
         )
-        point.left, point.rounding = left, self._rounding(W)
+        point.left, point.rounding = left(), self._rounding(W)
         return point
 
     def _free_step(self, gradient, free, pull):
@@ -207,8 +208,8 @@ class MomentsTerm(DataTerm):
                 return self.along(V)
 
             step, left = solved(H, -column[tasks] @ gradient[tasks], along)
-            out[tasks], total = np.outer(column[tasks], step), total + left
-        return out, total
+            out[tasks], total = np.outer(column[tasks], step), total + left()
+        return out, lambda: total
 
     def _mean_block(self, tasks, weights):
         """Weighted sum of the curvatures of some tasks (n_features, n_features)."""

@@ -14,6 +14,7 @@ from ._base import (
     DataTerm,
     DualPoint,
     iterated_step,
+    nothing,
     pooled_intercepts,
     shared_step,
 )
@@ -138,7 +139,7 @@ class RowsTerm(DataTerm):
 
     def _weighted(self, values):
         """weight * values; where exp may overflow, a missing label still counts for nothing."""
-        if not np.isfinite(self.loss.curvature):
+        if self.loss.curvature == np.inf:
             values = np.where(self.weight > 0, values, 0.0)
         return self.weight * values
 
@@ -210,6 +211,7 @@ class RowsTerm(DataTerm):
         """
         low, high, unit = np.full(b.shape, -np.inf), np.full(b.shape, np.inf), self.unit
         reach, last, away = 2.0 * unit, np.full(b.shape, np.inf), self.endless != 0
+        endless = away.any()
         for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
             step = -g / np.maximum(h, TINY)
@@ -220,7 +222,7 @@ class RowsTerm(DataTerm):
                 step, reach = np.where(slow, -np.sign(g) * reach, step), np.where(slow, 2 * reach, reach)
                 inside = slow & np.isfinite(low) & np.isfinite(high)
                 step[inside] = 0.5 * (low[inside] + high[inside]) - b[inside]
-            if away.any():
+            if endless:
                 step = np.where(away, self._toward_infinity(g), step)
             b, last = b + step, np.abs(step)
             if (last <= 1e-12 * (unit + np.abs(b))).all():
@@ -352,7 +354,7 @@ class RowsTerm(DataTerm):
     def model_grams(self, weights):
         """Second moments (n_tasks n_outputs, m, m) under the weights, about the mean with intercepts."""
         models = [self.data.reweighted(self.y, np.ascontiguousarray(h)) for h in weights]
-        grams = [fresh_gram(model, slice(None), self.fit_intercept) for model in models]
+        grams = [fresh_gram(model, None, self.fit_intercept) for model in models]
         return grams[0] if len(grams) == 1 else np.concatenate(np.stack(grams, axis=1))
 
     def model_value(self, image, b, weights):
@@ -391,7 +393,7 @@ class RowsTerm(DataTerm):
 
     def _feasible(self, u, hessian, b, W, free, pull, n_rounds, straight):
         """Slopes, the shift of W they belong to, their gradient, what is left to gain; None: none found."""
-        shift, left = np.zeros(self.shape), 0.0
+        shift, left = np.zeros(self.shape), nothing
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
                 step, left = self._free_step(hessian, self.back(u) + pull.apply(W + shift), free, pull)
@@ -401,12 +403,12 @@ class RowsTerm(DataTerm):
                 gradient = self.back(u)
                 if straight and not self._vanishes(free.T @ (gradient + pull.apply(W + shift)), u, free):
                     return None
-                return u, shift, gradient, left
+                return u, shift, gradient, left()
         return None
 
     def _straight(self, hessian):
         """Whether the loss of some row is straight, so that Newton steps may end no gradient."""
-        flat = self.pointwise and np.isfinite(self.loss.curvature) and (hessian == 0) & (self.weight > 0)
+        flat = self.pointwise and self.loss.curvature < np.inf and (hessian == 0) & (self.weight > 0)
         return bool(np.any(flat))
 
     def _vanishes(self, left, u, free):
@@ -468,8 +470,7 @@ class RowsTerm(DataTerm):
         """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
         few = pull.matrix is None and self.n_features <= DENSE_FEATURES
         if self.pointwise and free.shape[1] == 1 and few:
-            model = self.data.reweighted(self.y, np.broadcast_to(hessian, self.y.shape))
-            return shared_step(self._shared_curvature(model), gradient, pull.mean, self._along(hessian))
+            return shared_step(self._shared_curvature(hessian), gradient, pull.mean, self._along(hessian))
         own = self._along(hessian)
         return iterated_step(lambda V: self._curvature(hessian, V) + pull.apply(V), gradient, free, own)
 
@@ -486,13 +487,11 @@ class RowsTerm(DataTerm):
     @property
     def shared_curvature(self):
         """Curvature of the squared loss along a vector shared by all tasks (n_features, n_features)."""
-        return self._shared_curvature(self.data)
+        return self._shared_curvature(self.weight)
 
-    def _shared_curvature(self, model):
-        X, w = model.pooled_design()
+    def _shared_curvature(self, weight):
+        """The same with other weights of the rows."""
+        weight = np.broadcast_to(weight, self.y.shape)
+        X, w, totals = self.data.X, weight if weight.ndim == 1 else weight.sum(axis=1), self.task_sums(weight)
         gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
-        return self.pooled_curvature(model.totals, self._means(model), gram)
-
-    def _means(self, model):
-        h = np.maximum(model.totals, TINY)
-        return model.adjoint(np.broadcast_to(model.weight, model.y.shape)) / h[:, None]
+        return self.pooled_curvature(totals, self.back(weight) / np.maximum(totals, TINY)[:, None], gram)

@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 
 from ._base import Penalty
 from ._frozen import Metric
-from ._quadratic import TaskQuadratic
+from ._quadratic import DENSE_TASKS, TaskQuadratic
 
 
 class SmoothPenalty(Penalty):
@@ -131,9 +131,12 @@ class Coupling(SmoothPenalty):
         )
         if wrong:
             raise ValueError(f"adjacency must be a symmetric matrix of nonnegative weights; got {wrong}.")
+        if not sparse.issparse(A):
+            A = np.where(np.eye(len(A)), 0.0, A)
+            return cls(alpha=alpha, M=sparse.csr_array(np.diag(A.sum(axis=1)) - A))
         A = sparse.csr_array(A)
         A = A - sparse.diags_array(A.diagonal())
-        return cls(alpha=alpha, M=sparse.diags_array(A.sum(axis=1)) - A)
+        return cls(alpha=alpha, M=sparse.csr_array(sparse.diags_array(A.sum(axis=1)) - A))
 
     def quadratic(self, n_tasks):
         """The penalty as a `TaskQuadratic`."""
@@ -149,10 +152,12 @@ class Coupling(SmoothPenalty):
             raise ValueError(
                 f"M has shape {M.shape} but the data hold {n_tasks} tasks; expected ({n_tasks}, {n_tasks})."
             )
-        size = abs(M).max()
-        if abs(M - M.T).max() > 1e-10 * size:
+        dense = sparse.issparse(M) and n_tasks <= DENSE_TASKS
+        values = M.toarray() if dense else M  # sooner checked
+        size = abs(values).max()
+        if abs(values - values.T).max() > 1e-10 * size:
             raise ValueError("M must be symmetric.")
-        if not _is_psd(M, size):
+        if not _is_psd(values, size):
             raise ValueError(
                 "M must be positive semidefinite (a graph enters by its Laplacian: Coupling.graph)."
             )

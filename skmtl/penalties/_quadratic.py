@@ -10,6 +10,7 @@ from scipy.sparse.linalg import splu
 DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
 MOST_EDGES = 100_000  # of which differences are taken one by one
 WEAK = 1e4  # strength up to which a product with a graph need not take differences first
+FEW_ENTRIES = 10_000  # of an array of differences, up to which it is dense
 SINGULAR = 1e-12  # eigenvalues below, relative to the largest, are zero
 
 
@@ -113,7 +114,7 @@ class TaskQuadratic:
             values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
             return values + ridge, vectors
         # what the graph leaves free is known exactly: it is lifted above the rest, and put in its place
-        null = self.laplacian.null.toarray()
+        null = self.laplacian.null_vectors()
         lift = 2.0 * np.abs(Q).sum(axis=1).max() or 1.0  # of the size of Q, whatever its unit
         values, vectors = np.linalg.eigh(Q + lift * null @ null.T)
         k = T - null.shape[1]
@@ -206,12 +207,27 @@ class Laplacian:
     """
 
     def __init__(self, M, sums):
-        self.M, self.sums, T = M, sums, len(sums)
-        n_components, component = connected_components(M, directed=False)
-        size, top = np.bincount(component), np.zeros(n_components)
-        np.maximum.at(top, component, sums)
-        self.components = sparse.csc_array((size[component] ** -0.5, (np.arange(T), component)))
-        self.null = self.components[:, top == 0]
+        self.M, self.sums = M, sums
+        n_components, self.component = connected_components(M, directed=False)
+        top = np.zeros(n_components)
+        np.maximum.at(top, self.component, sums)
+        self.flat = np.flatnonzero(top == 0)
+
+    @cached_property
+    def components(self):
+        """The columns, a sparse array."""
+        place = np.arange(len(self.sums)), self.component
+        return sparse.csc_array((np.bincount(self.component)[self.component] ** -0.5, place))
+
+    @cached_property
+    def null(self):
+        """Those along which the form vanishes."""
+        return self.components[:, self.flat]
+
+    def null_vectors(self):
+        """The same as an array."""
+        size = np.bincount(self.component)[self.component] ** -0.5
+        return np.where(self.component[:, None] == self.flat, size[:, None], 0.0)
 
     @classmethod
     def of(cls, M):
@@ -222,19 +238,24 @@ class Laplacian:
                 return None
         M = sparse.csc_array(M, copy=True)
         M.eliminate_zeros()
-        off = M - sparse.diags_array(M.diagonal())
-        sums, size = M.sum(axis=1), abs(M).sum(axis=1)
+        row, column = _places(M)
+        sums, size = (np.bincount(row, values, M.shape[0]) for values in (M.data, np.abs(M.data)))
         sums = np.where(np.abs(sums) <= 4 * np.finfo(float).eps * size, 0.0, sums)
-        return None if off.max() > 0 or sums.min() < 0 else cls(M, sums)
+        return None if (M.data[row != column] > 0).any() or sums.min() < 0 else cls(M, sums)
 
     @cached_property
     def edges(self):
-        """Differences of the tasks of every edge, a sparse array (n_edges, n_tasks), and its weight."""
-        edges = sparse.triu(sparse.coo_array(self.M), 1)
-        place, sign = np.arange(edges.nnz), np.repeat([1.0, -1.0], edges.nnz)
-        ends = np.tile(place, 2), np.concatenate([edges.row, edges.col])
-        shape = edges.nnz, len(self.sums)
-        return sparse.csr_array((sign, ends), shape=shape), -edges.data
+        """Differences of the tasks of every edge (n_edges, n_tasks), sparse unless small, and its weight."""
+        row, column = _places(self.M)
+        upper = row < column
+        n, weight = np.count_nonzero(upper), -self.M.data[upper]
+        place, sign = np.tile(np.arange(n), 2), np.repeat([1.0, -1.0], n)
+        place = place, np.append(row[upper], column[upper])
+        if n * len(self.sums) > FEW_ENTRIES:
+            return sparse.csr_array((sign, place), shape=(n, len(self.sums))), weight
+        differences = np.zeros((n, len(self.sums)))
+        differences[place] = sign
+        return differences, weight
 
     @cached_property
     def first(self):
@@ -258,6 +279,11 @@ class Laplacian:
             return float(np.vdot(away, self.M @ away))
         differences, weight = self.edges
         return float(weight @ ((differences @ W) ** 2).sum(axis=1) + self.sums @ (W**2).sum(axis=1))
+
+
+def _places(M):
+    """Row and column of every entry of a CSC array."""
+    return M.indices, np.arange(M.shape[1]).repeat(np.diff(M.indptr))
 
 
 class GraphQuadratic:

@@ -176,13 +176,16 @@ def certificate(placement, smooth, W, G):
 
 def _extrapolated(trails):
     """Anderson extrapolation of iterates W and of a state that is affine in them, or None."""
-    steps = np.diff(trails[0].reshape(len(trails[0]), -1), axis=0)
+    flat = trails[0].reshape(len(trails[0]), -1)
+    steps = flat[1:] - flat[:-1]
     gram = steps @ steps.T
+    gram.flat[:: len(gram) + 1] += 1e-12 * gram.trace()
     try:
-        weights = np.linalg.solve(gram + 1e-12 * np.trace(gram) * np.eye(len(gram)), np.ones(len(gram)))
+        weights = np.linalg.solve(gram, np.ones(len(gram)))
     except np.linalg.LinAlgError:
         return None
     total = weights.sum()
     if not np.isfinite(total) or total == 0:
         return None
-    return [np.tensordot(weights / total, trail[1:], 1) for trail in trails]
+    weights = (weights / total)[None]
+    return [np.dot(weights, V[1:].reshape(len(V) - 1, -1)).reshape(V.shape[1:]) for V in trails]

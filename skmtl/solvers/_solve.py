@@ -276,13 +276,15 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
 def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
     """Solution by the solver of that name, without the norms where they are below rounding."""
     start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
-    scale = problem.scale()
+    method = SOLVERS[name]
+    known = problem.gap(start) if problem.certified and not method.shows_start else None
+    at_zero = known is not None and init is None and not any(V.any() for V in start)
+    scale = known[0] if at_zero else problem.scale()
     _require_finite("the objective at W = 0", scale)
     target = max(tol * scale, rounding(problem))
-    method = SOLVERS[name]
     iterates = method.iterates(problem, start, max_iter, target)
     if problem.certified:
-        first = next(iterates) if method.shows_start else (0, start, problem.gap(start))
+        first = next(iterates) if method.shows_start else (0, start, known)
         if init is None and _faint(problem, *first[2]):
             found = _without_norms(problem, max_iter, tol, callback, verbose)
             if found.gap <= target:

@@ -203,12 +203,13 @@ def _schur_inverse(term, quadratic):
 
     def apply(R):
         V = _each(inverse, R)
-        shared = system @ np.append(share * V.sum(axis=0), [-np.vdot(along, V)] * pooled)
+        right = share * V.sum(axis=0)
+        shared = system @ (np.append(right, -np.vdot(along, V)) if pooled else right)
         m = shared[:p]
         if not strong:
             found = V + (inverse.reshape(-1, p) @ (d * m if mean_first else -m)).reshape(T, p)
             return found - reach * shared[p] if pooled else found
-        m = np.tile(m, (T, 1))  # all digits of what the tasks have in common
+        m = m[None].repeat(T, axis=0)  # all digits of what the tasks have in common
         left = R - (_own_curvature(term, m) if mean_first else m) - along * (shared[p] if pooled else 0.0)
         V = _each(inverse, left)
         return m + V if mean_first else V

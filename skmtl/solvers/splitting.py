@@ -236,6 +236,8 @@ def _penalty_prox(part, n_parts):
     ridge = part.quadratic.mean if n_parts > 1 else 0.0
 
     def prox(V, step):
+        if not ridge:
+            return part.prox(V, step)
         shrink = 1.0 + step * ridge
         return part.prox(V / shrink, step / shrink)
 
@@ -435,9 +437,10 @@ class _Anderson:
         """Least squares of r on the last changes of r."""
         m = min(self.count, MEMORY)
         K = self.products[:m, :m]
-        unit = np.sqrt(np.diag(K))
+        unit = np.sqrt(K.diagonal())
         unit[unit == 0] = 1.0
-        K = K / (unit[:, None] * unit) + REGULARIZATION * np.eye(m)
+        K = K / (unit[:, None] * unit)
+        K.flat[:: m + 1] += REGULARIZATION
         return np.linalg.solve(K, self.moves[:m] @ r / unit) / unit
 
     def _remember(self, move, image):
