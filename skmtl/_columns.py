@@ -85,7 +85,7 @@ def split_task_column(X, task_column):
     try:
         position = find_column(task_column, names, n_columns, "task_column=")
     except ValueError as error:
-        if names is None or task_column in names or not isinstance(task_column, str):
+        if not isinstance(task_column, str) or task_column in names:
             raise
         raise ValueError(
             f"{error} After a ColumnTransformer a passed-through column is called "

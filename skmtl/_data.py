@@ -417,7 +417,7 @@ def observed(y, used):
 
     A loss may have no value at a number of our own.
     """
-    least = y.min(axis=0, where=used, initial=np.inf)
+    least = np.where(used, y, np.inf).min(axis=0)
     return np.where(used, y, np.where(least < np.inf, least, least.min()))
 
 

@@ -287,11 +287,10 @@ def final_task_column(estimator):
             may_move |= any(step not in (None, "passthrough") for _, step in estimator.steps[:-1])
             estimator = estimator.steps[-1][1]
             continue
-        inner = [getattr(estimator, name, None) for name in ("best_estimator_", "estimator", "regressor")]
-        inner = [model for model in inner if model is not None]
-        if not inner:
+        inner = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator", "regressor"))
+        estimator = next((model for model in inner if model is not None), None)
+        if estimator is None:
             return None, may_move
-        estimator = inner[0]
     return estimator.task_column, may_move
 
 
@@ -345,41 +344,36 @@ def stack_tasks(blocks, names=None):
     if isinstance(blocks, Mapping):
         if names is not None:
             raise ValueError("names must be None when blocks is a mapping: its keys are the names.")
-        names, blocks = list(blocks), list(blocks.values())
+        names, blocks = blocks.keys(), blocks.values()
     blocks = list(blocks)
     if not blocks:
         raise ValueError("blocks is empty; expected at least one (X, y) pair.")
-    names = list(range(len(blocks))) if names is None else list(names)
+    names = list(range(len(blocks)) if names is None else names)
     if len(names) != len(blocks):
         raise ValueError(f"names has {len(names)} labels but blocks holds {len(blocks)} pairs.")
     if len(set(names)) < len(names):
         raise ValueError(f"names must differ from each other; got {names[:10]}.")
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in blocks):
         raise ValueError("blocks must hold (X, y) pairs, one per task.")
-    _check_same_columns(names, [column_names(X) for X, _ in blocks])
+    _check_same(names, [column_names(X) for X, _ in blocks], "the columns {}")
     for name, (X, _) in zip(names, blocks, strict=True):
         refuse_masked(X, f"X of task {name!r}")
     Xs = [check_array(X, accept_sparse="csr", dtype=None, ensure_all_finite=False) for X, _ in blocks]
     ys = [as_target(y) for _, y in blocks]
+    _check_same(names, [X.shape[1] for X in Xs], "{} features")
     for name, X, y in zip(names, Xs, ys, strict=True):
         if y.shape[:1] != X.shape[:1]:
             raise ValueError(f"task {name!r}: X has {X.shape[0]} rows but y has {len(y)}.")
-        if X.shape[1] != Xs[0].shape[1]:
-            raise ValueError(
-                f"task {name!r} has {X.shape[1]} features but task {names[0]!r} has {Xs[0].shape[1]}; "
-                "all tasks must have the same features."
-            )
-    stack = sparse.vstack if any(map(sparse.issparse, Xs)) else np.vstack
-    X = stack(Xs, **({"format": "csr"} if stack is sparse.vstack else {}))
+    X = sparse.vstack(Xs, format="csr") if any(map(sparse.issparse, Xs)) else np.vstack(Xs)
     return X, np.concatenate(ys), np.repeat(check_tasks(names, len(names), "names"), [len(y) for y in ys])
 
 
-def _check_same_columns(names, columns):
-    """ValueError where the frames of two tasks name their columns differently."""
-    named = [(name, found) for name, found in zip(names, columns, strict=True) if found is not None]
-    for name, found in named:
-        if found != named[0][1]:
+def _check_same(names, found, words):
+    """ValueError where two tasks differ in what was found of them; None was not found."""
+    known = [(name, own) for name, own in zip(names, found, strict=True) if own is not None]
+    for name, own in known:
+        if own != known[0][1]:
             raise ValueError(
-                f"task {name!r} has the columns {found} but task {named[0][0]!r} has {named[0][1]}; "
+                f"task {name!r} has {words.format(own)} but task {known[0][0]!r} has {known[0][1]}; "
                 "all tasks must have the same features in the same order."
             )

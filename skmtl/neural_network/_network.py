@@ -27,8 +27,9 @@ ACTIVATIONS = {
     "logistic": (lambda Z: expit(Z, out=Z), lambda D, A: np.multiply(D, A * (1.0 - A), out=D)),
 }
 
+PRECISIONS = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}  # as kernels are called
 # y += a x and the product of two vectors, in place and without a temporary
-BLAS = {np.dtype(dtype): get_blas_funcs(("axpy", "dot"), dtype=dtype) for dtype in ("float32", "float64")}
+BLAS = {dtype: get_blas_funcs(("axpy", "dot"), dtype=dtype) for dtype in PRECISIONS}
 
 
 @dataclass
@@ -214,7 +215,7 @@ class Network:
         if self.activation == "relu":
             from .. import _kernels  # Numba is imported by the first fit that needs it
 
-            kind = "single" if self.dtype == np.float32 else "double"
+            kind = PRECISIONS[self.dtype]
             out.kernels = [getattr(_kernels, f"{name}_{kind}") for name in ("relu", "relu_back")]
         return out
 

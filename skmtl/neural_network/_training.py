@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import polygamma
 
 from .._inputs import resolve_task_weight
+from ._network import PRECISIONS
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
 # strengths of the path, times the root of the number of tasks: the gradient of a representation that all
@@ -163,18 +164,18 @@ class Adam:
     """Adam on a flat vector, in place."""
 
     def __init__(self, size, dtype, rate):
-        self.rate, self.steps, self.dtype = rate, 0, np.dtype(dtype)
+        self.rate, self.steps = rate, 0
         self.first, self.second = np.zeros(size, dtype), np.zeros(size, dtype)
 
     def step(self, theta, gradient):
         """Move theta."""
-        from .._kernels import adam_double, adam_single  # Numba is imported by the first fit that needs it
+        from .. import _kernels  # Numba is imported by the first fit that needs it
 
         self.steps += 1
-        root, number = np.sqrt(1 - 0.999**self.steps), self.dtype.type
+        root = np.sqrt(1 - 0.999**self.steps)
         numbers = 0.1, 0.001, self.rate * root / (1 - 0.9**self.steps), 1e-8 * root
-        move = adam_single if self.dtype == np.float32 else adam_double
-        move(theta, gradient, self.first, self.second, *map(number, numbers))
+        move = getattr(_kernels, f"adam_{PRECISIONS[theta.dtype]}")
+        move(theta, gradient, self.first, self.second, *map(theta.dtype.type, numbers))
 
     def epoch(self, model, network, theta, rows, alpha, rng, number):
         """One pass over shuffled rows, theta in place; the mean objective over its batches."""
