@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .._inputs import resolve_task_weight
+from .._data import task_data
+from .._inputs import refuse_size, resolve_task_weight
 from ..objective import MomentsTerm, make_term
 from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, run
 from ..statistics import TaskStatistics
@@ -24,20 +25,44 @@ class Fitting:
     model : LinearModel
         Told by its reading what it knows of the data (`tasks_`, `classes_`, ...); `keep` fits it.
     data : TaskData or TaskStatistics
+    rows : tuple of (X, y, codes, sample_weight), optional
+        What the data are made of, checked.
     """
 
-    def __init__(self, model, data):
-        self.model, self.data = model, data
+    def __init__(self, model, data, rows=None):
+        self.model, self.data, self.rows = model, data, rows
 
     @classmethod
     def of(cls, model, X, y=None, tasks=None, sample_weight=None):
         """Of a model with checked parameters on the arguments of `fit`, or on `TaskStatistics` alone."""
         model._validate_params()
         if not isinstance(X, TaskStatistics):
-            return cls(model, model._read(X, y, tasks, sample_weight))
+            return cls.of_rows(model, X, y, tasks, sample_weight)
         if y is not None or tasks is not None or sample_weight is not None:
             raise ValueError("y, tasks and sample_weight must be None: TaskStatistics hold all data.")
         return cls(model, model._read_statistics(X))
+
+    @classmethod
+    def of_rows(cls, model, X, y, tasks, sample_weight):
+        """Of a model whose parameters are checked, on the arguments of `fit`."""
+        rows = model._read(X, y, tasks, sample_weight)
+        data = task_data(*rows, model.task_weight, model.tasks_)
+        refuse_size((data.n_tasks, model._n_outputs * data.n_features), "coef_")
+        model._prepare(data)
+        return cls(model, data, rows)
+
+    def moments(self, at):
+        """`TaskStatistics` of the rows at some positions; ValueError where these say too little."""
+        X, y, codes, weight = self.rows
+        at = at if weight is None or weight.ndim == 2 else at[weight[at] > 0]
+        tasks, codes = self.model.tasks_, None if codes is None else codes[at]
+        if codes is not None:
+            present, codes = np.unique(codes, return_inverse=True)
+            tasks = tasks[present]
+        if not len(at):
+            raise ValueError("no row has a positive weight.")
+        weight = None if weight is None else weight[at]
+        return TaskStatistics.of_rows(task_data(X[at], y[at], codes, weight, None, tasks))
 
     def moved(self, model, stats):
         """Another model on moments of some of the rows, which knows of X and y what this one does."""

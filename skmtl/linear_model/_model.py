@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from .._data import predict_rows, task_data
-from .._inputs import check_numeric_target, refuse_size
+from .._data import predict_rows
+from .._inputs import check_numeric_target
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
 from .._sklearn import StrOptions, fit_context, validate_parameter_constraints
 from .._target import TargetMixin
@@ -203,11 +203,11 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         ValueError, TypeError
             If an argument is malformed; the message names it.
         """
-        data = self._read(X, y, tasks, sample_weight)
-        self._warn_of_data(data)
+        fitting = Fitting.of_rows(self, X, y, tasks, sample_weight)
+        self._warn_of_data(fitting.data)
         if self._layout_ == "single" and self.alpha > 0:
-            self._warn_of_forgotten_tasks(data)
-        return Fitting(self, data).fit()
+            self._warn_of_forgotten_tasks(fitting.data)
+        return fitting.fit()
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
@@ -258,16 +258,13 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         return Positive.of(self._penalty())
 
     def _read(self, X, y, tasks, sample_weight):
-        """TaskData of the arguments of fit."""
+        """Features, targets as numbers, positions of tasks and weights of the arguments of fit, checked."""
         X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
         X = self._check_features(X)
         numbers = self._encode(y, codes, sample_weight)
         if numbers is not y or y.dtype != np.float64:  # else they are checked
             numbers = check_numeric_target(numbers)
-        data = task_data(X, numbers, codes, sample_weight, self.task_weight, self.tasks_)
-        refuse_size((data.n_tasks, self._n_outputs * data.n_features), "coef_")
-        self._prepare(data)
-        return data
+        return X, numbers, codes, sample_weight
 
     @property
     def _n_outputs(self):

@@ -8,7 +8,6 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 
 from .._labels import find_tasks
-from .._sklearn import safe_indexing
 from ..linear_model._fitting import Fitting, takes_statistics
 from ..metrics import TaskScorer, read_metric
 from ..objective import moments_pay
@@ -30,19 +29,13 @@ class FoldMoments:
         known = y is not None and set(fit_params) <= {"tasks", "sample_weight"}
         if not (known and takes_statistics(model) and _complementary(splits, len(y))):
             return None
-        given = {"tasks": None, "sample_weight": None, **fit_params}
-        reader = clone(model).set_params(alpha=1.0)
-
-        def read(rows, model):
-            parts = (None if part is None else safe_indexing(part, rows) for part in (X, y, *given.values()))
-            return Fitting.of(model, *parts).data
-
         try:
-            data = Fitting.of(reader, X, y, **given).data
+            reading = Fitting.of(clone(model).set_params(alpha=1.0), X, y, **fit_params)
+            data = reading.data
             too_many = data.n_designs * data.n_features**2 * len(splits) > MOST_NUMBERS
             if too_many or not moments_pay(data):
                 return None
-            tests = [TaskStatistics.of_rows(read(test, clone(reader))) for _, test in splits]
+            tests = [reading.moments(test) for _, test in splits]
             times = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))
             total = sum(tests[1:], start=tests[0]) if (times == 1).all() else TaskStatistics.of_rows(data)
             if any((part.count == total.count[find_tasks(part.tasks, total.tasks)]).any() for part in tests):
@@ -51,12 +44,12 @@ class FoldMoments:
                 trainings = sums_of_the_others(tests)
             else:
                 trainings = [
-                    _difference(total, test) or TaskStatistics.of_rows(read(train, clone(reader)))
+                    _difference(total, test) or reading.moments(train)
                     for test, (train, _) in zip(tests, splits, strict=True)
                 ]
         except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
             return None
-        return cls(Fitting(reader, total), trainings, tests)
+        return cls(Fitting(reading.model, total), trainings, tests)
 
     def training(self, k):
         """Moments of a training set; k = None is all rows."""
