@@ -423,6 +423,6 @@ def get_loss(loss, losses):
     return loss if isinstance(loss, Loss) else losses[loss]()
 
 
-__all__ = [
-    "Huber", "Logistic", "Loss", "Multinomial", "Poisson", "RootSquaredError", "SquaredError", "SquaredHinge",
-]  # fmt: skip
+__all__ = sorted(
+    name for name, item in globals().items() if isinstance(item, type) and issubclass(item, Loss)
+)

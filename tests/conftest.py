@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 import skmtl
-from skmtl import losses
+from skmtl import losses, penalties
 from skmtl.penalties import (
     L1,
     L2,
@@ -37,6 +37,7 @@ from skmtl.penalties import (
     Sum,
     Tasks,
     Tree,
+    VectorFunction,
 )
 
 BOX = Box(0.5, low=0.2, high=1.3, budget=2.1)
@@ -87,6 +88,28 @@ NORMS = (
     "positive-l2",
     "positive-fused",
 )
+
+
+def public_classes(module):
+    """Public classes of a module by name."""
+    return {name: item for name in module.__all__ if inspect.isclass(item := getattr(module, name))}
+
+
+def new_functions(known):
+    """Public vector functions that are not among some, by name, as they are by default."""
+    functions = {
+        name: cls() for name, cls in public_classes(penalties).items() if issubclass(cls, VectorFunction)
+    }
+    known = {VectorFunction, *map(type, known)}
+    return {name.lower(): function for name, function in functions.items() if type(function) not in known}
+
+
+FOUND = {
+    f"features-{name}": Features(function)
+    for name, function in new_functions(getattr(p, "function", None) for p in PENALTIES.values()).items()
+}
+PENALTIES |= FOUND
+NORMS = (*NORMS, *(name for name, penalty in FOUND.items() if penalty.function.norm))
 JOINT_LOSSES = {
     "Multinomial",
     "RootSquaredError",
@@ -107,11 +130,6 @@ def targets(loss, rng, size):
     if type(loss).__name__ == "Poisson":
         return rng.poisson(2.0, size=size).astype(float)
     return rng.integers(2, size=size).astype(float) if binary else 2 * rng.normal(size=size)
-
-
-def public_classes(module):
-    """Public classes of a module by name."""
-    return {name: item for name in module.__all__ if inspect.isclass(item := getattr(module, name))}
 
 
 class Layout:

@@ -72,6 +72,7 @@ SOLVED_BY = {
     "newton": MeanRegularizedRegressor(1.0, loss="huber", solver="newton"),
     "alternating": skmtl.LatentBasisRegressor(0.1, random_state=0, solver="alternating"),
 }
+SOLVED_BY |= {name: MultiTaskRegressor(0.1, solver=name) for name in SOLVERS if name not in SOLVED_BY}
 
 
 def test_every_solver_is_interrupted():

@@ -3,7 +3,7 @@
 import cvxpy as cp
 import numpy as np
 import pytest
-from conftest import LOSSES, kind_of_target, make_layout, public_classes
+from conftest import FOUND, LOSSES, kind_of_target, make_layout, public_classes
 from conftest import NORMS as NORMS_OF_ANY_SHAPE
 from conftest import PENALTIES as PENALTIES_OF_ANY_SHAPE
 from scipy import sparse
@@ -142,6 +142,7 @@ FORMULAS = {
     "sum": lambda W: 0.2 * columns(W) + 0.15 * cp.sum_squares(W),
 }
 CONCAVE = ("features-mcp", "tasks-scad", "features-capped", "features-sqrt")
+CONCAVE += tuple(name for name, penalty in FOUND.items() if not penalty.convex)
 SEMINORMS = ("features-tv",)
 SQUARED = (
     "features-squared", "features-box", "spectrum-squared", "spectrum-box", "spectrum-centered",
@@ -194,7 +195,7 @@ def test_every_public_penalty_is_tested():
     tested = set().union(*map(kinds, PENALTIES.values())) - {"NoneType"}
     # what a Factorized penalty costs is known for factors only: tests/test_nonconvex.py
     assert tested | {"Penalty", "VectorFunction", "Factorized"} == set(public_classes(penalties))
-    assert set(FORMULAS) | {"infconv", "sum-coupling", *CONCAVE} == set(PENALTIES)
+    assert set(FORMULAS) | {"infconv", "sum-coupling", *CONCAVE, *FOUND} == set(PENALTIES)
     assert {name for name, penalty in PENALTIES.items() if not penalty.convex} == set(CONCAVE)
 
 

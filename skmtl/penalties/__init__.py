@@ -14,8 +14,11 @@ from ._placement import Entries, Features, Spectrum, Tasks, singular_values
 from ._quadratic import TaskQuadratic, reciprocal
 from ._vector import L1, L2, Box, LInf, SparseL2, SquaredL1, VectorFunction
 
-__all__ = [
-    "L1", "L2", "MCP", "SCAD", "Box", "CappedL1", "Clusters", "Coupling", "Entries", "Factorized", "Features",
-    "Fused", "InfConv", "LInf", "Penalty", "Positive", "Ridge", "Shared", "SparseL2", "Spectrum", "SqrtL1",
-    "SquaredL1", "Sum", "Tasks", "Tree", "VectorFunction",
-]  # fmt: skip
+__all__ = sorted(
+    (
+        name
+        for name, item in globals().items()
+        if isinstance(item, type) and issubclass(item, (Penalty, VectorFunction))
+    ),
+    key=lambda name: (not name.isupper(), name),
+)
