@@ -6,7 +6,13 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import estimators, make_layout
+
+import skmtl
+from skmtl.linear_model._fitting import Fitting
+from skmtl.solvers import SOLVERS, choose_solver, make_problem_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,3 +43,61 @@ def test_main_job_prints_the_verdict_and_saves_the_picture(tmp_path):
     assert scores["mean-regularised"] > scores["pooled"] > scores["single"]
     # the honest part: shrunken intercepts alone bring most of it
     assert re.search(r"shrunken intercepts alone brings? \d+\s?% of its gain", done.stdout)
+
+
+# --- the solver column of the table of objectives ---
+
+CHAIN = {"graph": np.eye(4, k=1) + np.eye(4, k=-1)}
+NEEDED = {"GraphRegularized*": CHAIN, "Hierarchical*": {"tree": dict.fromkeys(range(4), "all")}}
+MISSING = {
+    "IncompleteMultiSource*": (np.arange(120) % 3 == 0)[:, None] & (np.arange(6) < 2)
+}  # what is missing
+
+
+def rows_of_the_table():
+    """(family, parameters, what the column says) of every row that names a solver."""
+    table = re.search(
+        r"^\| estimator \|(.*?)\n\n",
+        (ROOT / "docs" / "objectives.md").read_text(),
+        flags=re.MULTILINE | re.DOTALL,
+    )[1]
+    for row in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+        name, options = cells[0].split("`")[1], {}
+        if cells[0].startswith("…"):
+            options = eval(f"dict({name})")
+        else:
+            family = name
+        if cells[3].split(",")[0] in SOLVERS:
+            yield family, options | NEEDED.get(family, {}), cells[3]
+
+
+def taken(family, parameters, kind):
+    """Name of the solver that an estimator takes."""
+    layout, cls = make_layout(kind), getattr(skmtl, family.replace("*", "Regressor"))
+    X = np.where(MISSING.get(family, False), np.nan, layout.X)
+    fitting = Fitting.of(cls(0.2, **parameters), X, layout.y, None if family in MISSING else layout.tasks)
+    model = fitting.model
+    return choose_solver(make_problem_of(fitting.term, model._omega(), model.ridge, model._shared_mean()))
+
+
+ROWS = list(rows_of_the_table())
+
+
+@pytest.mark.parametrize("family, parameters, said", ROWS, ids=[str(row[:2])[:60] for row in ROWS])
+def test_the_table_names_the_solver_that_is_taken(family, parameters, said):
+    first, _, other = said.partition(", with ")
+    for kind in ["stacked"] if family in MISSING else ["stacked", "shared"]:
+        assert taken(family, parameters, kind) == first
+    if other:
+        stacked, shared = re.findall("fista|splitting", other)
+        ratios = ["l1_ratio", *(["group_ratio"] if " g > 0" in other else [])]
+        for ratio in ratios:
+            own = parameters | {ratio: 0.3}
+            assert [taken(family, own, kind) for kind in ("stacked", "shared")] == [stacked, shared]
+
+
+def test_the_table_has_the_families():
+    names = {family.replace("*", "Regressor") for family, *_ in ROWS}
+    generic = {"MultiTaskRegressor", "MixedTaskModel"}
+    assert names < set(estimators()) - generic and len(ROWS) >= 27
