@@ -309,6 +309,8 @@ def test_dual_norm_is_the_polar_of_the_value(name, rng):
             W = feasible(name, W)
             bound = penalty.dual_norm(G) * penalty.value(W)
             assert np.vdot(-G, W) <= bound * (1 + 20 * EPS)
+        if name in FOUND:  # there is no formula for a conic solver
+            continue
         V = cp.Variable(shape)  # and the bound is attained
         formula, constraints = stated(name, V)
         largest = cp.Problem(cp.Maximize(cp.sum(cp.multiply(-G, V))), [formula <= 1, *constraints])
