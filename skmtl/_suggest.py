@@ -34,16 +34,7 @@ NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best co
 
 
 def suggest(
-    X,
-    y,
-    tasks=None,
-    *,
-    task_column=None,
-    task_type=None,
-    cv=None,
-    scoring=None,
-    n_jobs=None,
-    random_state=0,
+    X, y, tasks=None, *, task_column=None, task_type=None, cv=None, scoring=None, n_jobs=None, random_state=0
 ):
     """Fit the main structures with one budget each, and say what they found.
 
@@ -134,9 +125,7 @@ def suggest(
 
 def _models(X, y, tasks, kind, scoring, random_state):
     """Tuned models by name, of the kind "Regressor" or "Classifier"."""
-    n_tasks = (
-        np.shape(y)[1] if np.ndim(y) == 2 else 1 if tasks is None else len(set(np.asarray(tasks).tolist()))
-    )
+    n_tasks = np.shape(y)[1] if np.ndim(y) == 2 else len(set(np.ravel(tasks).tolist()) - {None})
     if n_tasks < 2:
         raise ValueError(
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
@@ -150,15 +139,9 @@ def _models(X, y, tasks, kind, scoring, random_state):
             grid = {"n_clusters": [k for k in grid["n_clusters"] if k < n_tasks]}
             if n_tasks < 4:
                 continue
-        search = PathSearchCV(
-            getattr(linear_model, name + kind)(tol=1e-3, **fixed),
-            N_ALPHAS,
-            RANGE,
-            param_grid=grid,
-            cv=TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train"),
-            scoring=scoring,
-            grow=True,
-        )
+        model = getattr(linear_model, name + kind)(tol=1e-3, **fixed)
+        cv = TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train")
+        search = PathSearchCV(model, N_ALPHAS, RANGE, grid, cv, scoring, grow=True)
         scale = StandardScaler(with_mean=not sparse.issparse(X))
         models[name + kind] = Pipeline([("scale", scale), ("search", search)])
     return models
@@ -175,7 +158,6 @@ def _kind(y, task_type):
         warnings.warn(
             f"y holds the whole numbers {values[0]:.0f} to {values[-1]:.0f} and is taken for {len(values)} "
             "classes; if they are numbers pass task_type='regression'.",
-            UserWarning,
             stacklevel=3,
         )
     return "Classifier" if classes else "Regressor"
@@ -196,10 +178,8 @@ def _are_classes(y):
     values = _values(y)
     if values.dtype.kind in "OUSb" or len(values) == 2:
         return True
-    labels = np.arange(len(values))
-    return 2 < len(values) <= min(MOST_CLASSES, np.size(y) // 10) and any(
-        np.array_equal(values, labels + first) for first in (0, 1)
-    )
+    in_a_row = any(np.array_equal(values, np.arange(len(values)) + first) for first in (0, 1))
+    return in_a_row and 2 < len(values) <= min(MOST_CLASSES, np.size(y) // 10)
 
 
 # --- what a model found ---

@@ -32,31 +32,22 @@ def task_blocks(y_true, y_pred, tasks, sample_weight):
         y_true, y_pred = plain_labels(y_true), plain_labels(y_pred)
         labels = np.zeros(len(y_true), dtype=int) if tasks is None else check_tasks(tasks, len(y_true))
         names, codes = encode_tasks(labels)
-        order = np.argsort(codes, kind="stable")
-        rows = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-        blocks = [(y_true[r], y_pred[r], None if weight is None else weight[r]) for r in rows]
-        return names.tolist(), [_positive(block) for block in blocks]
-    if tasks is not None:
-        raise ValueError("tasks must be None for a 2-D y_true: its columns are the tasks.")
-    if y_pred.shape[:2] != y_true.shape:
-        raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
-    seen = ~missing_labels(y_true)
-    columns = range(y_true.shape[1])
-    weight = weight[:, None] if weight is not None and weight.ndim == 1 else weight
-    weight = None if weight is None else np.broadcast_to(weight, y_true.shape)
-    blocks = [
-        tuple(None if a is None else plain_labels(a[seen[:, t], t]) for a in (y_true, y_pred, weight))
-        for t in columns
-    ]
-    return names or list(columns), [_positive(block) for block in blocks]
-
-
-def _positive(block):
-    """The rows of a block with positive weight."""
-    if block[2] is None:
-        return block
-    keep = block[2] > 0
-    return tuple(part[keep] for part in block)
+        names = names.tolist()
+    else:
+        if tasks is not None:
+            raise ValueError("tasks must be None for a 2-D y_true: its columns are the tasks.")
+        if y_pred.shape[:2] != y_true.shape:
+            raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
+        if weight is not None:
+            weight = np.broadcast_to(weight if weight.ndim == 2 else weight[:, None], y_true.shape)
+        names = names or list(range(y_true.shape[1]))
+        codes, rows = np.nonzero(~missing_labels(y_true).T)
+        y_true, y_pred, weight = (None if a is None else a[rows, codes] for a in (y_true, y_pred, weight))
+    if weight is not None:
+        codes, y_true, y_pred, weight = (a[weight > 0] for a in (codes, y_true, y_pred, weight))
+    order, counts = np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(names))
+    parts, blocks = (y_true, y_pred, weight), np.split(order, counts.cumsum()[:-1])
+    return names, [tuple(None if a is None else plain_labels(a[at]) for a in parts) for at in blocks]
 
 
 def block_scores(function, blocks, kwargs):
@@ -133,8 +124,11 @@ def mean_of_tasks(scores):
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
 
 
-def residuals(y_true, y_pred, tasks, centers=None):
-    """Task names, and per task the errors and the deviations of targets from their mean or center."""
+def unexplained(y_true, y_pred, tasks, centers=None):
+    """Sum of squared errors over that of squared deviations from the mean or a center: {task: share}, of all.
+
+    NaN where targets do not vary.
+    """
     names, blocks = task_blocks(y_true, y_pred, tasks, None)
     if centers is None:
         centers = [None] * len(names)
@@ -142,16 +136,15 @@ def residuals(y_true, y_pred, tasks, centers=None):
         raise ValueError(
             f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
         )
-    return names, [(y - p, _deviations(y, m)) for (y, p, _), m in zip(blocks, centers, strict=True)]
+    parts = [(y - p, _deviations(y, m)) for (y, p, _), m in zip(blocks, centers, strict=True)]
+    shares = {name: _share(*part) for name, part in zip(names, parts, strict=True)}
+    return shares, _share(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def unexplained(errors, deviations):
-    """Sum of the squared errors over that of the squared deviations, NaN where there are none."""
+def _share(errors, deviations):
     size = np.abs(deviations).max(initial=0)
-    if not size > 0:
-        return np.nan
     errors, deviations = in_unit(size, errors, deviations)
-    return (errors**2).sum() / (deviations**2).sum()
+    return float((errors**2).sum() / (deviations**2).sum()) if size > 0 else np.nan
 
 
 def _deviations(y, center):

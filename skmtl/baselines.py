@@ -88,21 +88,29 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
                 f"sample_weight is as large as {weight.max():.3g}, and estimators of scikit-learn take it as "
                 "it is: squares overflow. Divide sample_weight by its mean."
             )
-        usable = np.ones(y.shape, dtype=bool) if y.ndim == 1 else ~missing_labels(y)
-        if weight is not None:
-            usable &= (weight if weight.ndim == y.ndim else weight[:, None]) > 0
-        if y.ndim == 2 and not usable.any(axis=0).all():
-            empty = self.tasks_[~usable.any(axis=0)].tolist()
-            raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")
+        labels = self._labels(y, codes, weight)
         if is_classifier(self):
-            self._check_classes(plain_labels(y[usable]))
+            self._check_classes(plain_labels(labels[1]))
         try:
-            self._fit_rows(_indexable(X), y, codes, weight, usable)
+            self._fit_labels(_indexable(X), *labels)
         except (TypeError, ValueError) as error:
             if any(words in str(error) for words in ("onvert", "promoted")):  # to numbers, as NumPy says it
                 refuse_text(X, error)
             raise
         return self
+
+    def _labels(self, y, codes, weight):
+        """Row, value, task and weight of every label in use."""
+        usable = ~missing_labels(y) if y.ndim == 2 else np.ones(len(y), dtype=bool)
+        if weight is not None:
+            weight = np.broadcast_to(weight if weight.ndim == y.ndim else weight[:, None], y.shape)
+            usable &= weight > 0
+        if y.ndim == 2 and not usable.any(axis=0).all():
+            empty = self.tasks_[~usable.any(axis=0)].tolist()
+            raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")
+        at = np.nonzero(usable.T)[::-1]  # tasks one after the other
+        codes = at[1] if y.ndim == 2 else None if codes is None else codes[at]
+        return at[0], y[at], codes, None if weight is None else weight[at]
 
     def _check_classes(self, y):
         """Set `classes_` from all labels that exist."""
@@ -267,20 +275,15 @@ class SingleTask(_Baseline):
         self.task_column = task_column
         self.handle_unknown = handle_unknown
 
-    def _fit_rows(self, X, y, codes, weight, usable):
-        """Fit one clone per task on its usable rows."""
-        if y.ndim == 2:
-            blocks = [(t, np.flatnonzero(column)) for t, column in enumerate(usable.T)]
-        else:
-            rows = np.flatnonzero(usable)
-            blocks = [(0, rows)] if codes is None else [(t, rows[block]) for t, block in _blocks(codes[rows])]
+    def _fit_labels(self, X, rows, y, codes, weight):
+        """Fit one clone per task on its labels."""
+        blocks = [at for _, at in _blocks(np.zeros(len(rows), np.intp) if codes is None else codes)]
 
         def parts():
-            for t, rows in blocks:
-                target, w = (a if a is None or a.ndim == 1 else a[:, t] for a in (y, weight))
-                yield _take(X, rows), plain_labels(target[rows]), None if w is None else w[rows]
+            for at in blocks:
+                yield _take(X, rows[at]), plain_labels(y[at]), None if weight is None else weight[at]
 
-        small = len(y) < SMALL_TASK * self.n_tasks_
+        small = num_samples(X) < SMALL_TASK * self.n_tasks_
         with threadpool_limits(1 if small else None, user_api="blas"):
             template = self._template(parts())
             self.estimators_ = [self._fit_task(template, *part) for part in parts()]
@@ -294,7 +297,7 @@ class SingleTask(_Baseline):
         """A clone of the template fitted on one task, a constant if that has one class."""
         one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
         estimator = DummyClassifier(strategy="prior") if one_class else clone(template)
-        return estimator.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
+        return estimator.fit(X, y, **_weights(weight))
 
     def _single_response(self, method, X):
         return getattr(self.estimators_[0], method)(X)
@@ -415,20 +418,10 @@ class Pooled(_Baseline):
     def _predicts_by_task(self):
         return self.task_indicators
 
-    def _fit_rows(self, X, y, codes, weight, usable):
-        """Fit one clone on every usable label."""
-        if y.ndim == 2:
-            codes, rows = np.nonzero(usable.T)
-            weight = weight if weight is None or weight.ndim == 1 else weight[rows, codes]
-            weight = weight if weight is None or len(weight) == len(rows) else weight[rows]
-            y = y[rows, codes]
-        else:
-            rows = np.flatnonzero(usable)
-            y, weight, codes = (None if a is None else a[rows] for a in (y, weight, codes))
-        X, y = self._with_indicators(_take(X, rows), codes), plain_labels(y)
-        self.estimator_ = clone(self.estimator).fit(
-            X, y, **({} if weight is None else {"sample_weight": weight})
-        )
+    def _fit_labels(self, X, rows, y, codes, weight):
+        """Fit one clone on every label."""
+        X, given = self._with_indicators(_take(X, rows), codes), _weights(weight)
+        self.estimator_ = clone(self.estimator).fit(X, plain_labels(y), **given)
 
     def _with_indicators(self, X, codes):
         """X with one 0/1 column per task if these are wanted."""
@@ -439,9 +432,9 @@ class Pooled(_Baseline):
         known = [np.arange(self.n_tasks_)]
         encoder = OneHotEncoder(categories=known, sparse_output=sparse.issparse(X), dtype=dtype)
         indicators = encoder.fit_transform(codes[:, None])
-        return (
-            sparse.hstack([X, indicators], format="csr") if sparse.issparse(X) else np.hstack([X, indicators])
-        )
+        if sparse.issparse(X):
+            return sparse.hstack([X, indicators], format="csr")
+        return np.hstack([X, indicators])
 
     def _single_response(self, method, X):
         return getattr(self.estimator_, method)(X)
@@ -470,6 +463,11 @@ def _blocks(codes):
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order])) + 1
     return [(codes[rows[0]], rows) for rows in np.split(order, starts)]
+
+
+def _weights(weight):
+    """Sample weights as keyword arguments, where there are any."""
+    return {} if weight is None else {"sample_weight": weight}
 
 
 def _takes_weights(estimator):

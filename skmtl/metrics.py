@@ -12,7 +12,7 @@ from ._columns import column_names
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
 from ._sklearn import check_response_method, num_samples, refuse, scorer_parts
-from ._task_scores import block_scores, evaluate, mean_of_tasks, residuals, task_blocks, unexplained
+from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, unexplained
 from ._tasks import final_task_column, task_labels
 
 __all__ = [
@@ -120,8 +120,7 @@ def explained_variance_per_task(y_true, y_pred, tasks=None):
     >>> explained_variance_per_task([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     {'a': 1.0, 'b': 0.75}
     """
-    names, blocks = residuals(y_true, y_pred, tasks)
-    return {name: float(1 - unexplained(*block)) for name, block in zip(names, blocks, strict=True)}
+    return {task: 1 - share for task, share in unexplained(y_true, y_pred, tasks)[0].items()}
 
 
 def explained_variance_within(y_true, y_pred, tasks=None):
@@ -154,8 +153,7 @@ def explained_variance_within(y_true, y_pred, tasks=None):
     >>> explained_variance_within([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.8
     """
-    _, blocks = residuals(y_true, y_pred, tasks)
-    return float(1 - unexplained(*map(np.concatenate, zip(*blocks, strict=True))))
+    return 1 - unexplained(y_true, y_pred, tasks)[1]
 
 
 def normalized_mse(y_true, y_pred, tasks=None):
@@ -187,8 +185,7 @@ def normalized_mse(y_true, y_pred, tasks=None):
     >>> normalized_mse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.125
     """
-    names, blocks = residuals(y_true, y_pred, tasks)
-    return mean_of_tasks({name: unexplained(*block) for name, block in zip(names, blocks, strict=True)})
+    return mean_of_tasks(unexplained(y_true, y_pred, tasks)[0])
 
 
 def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
@@ -223,8 +220,8 @@ def average_relative_rmse(y_true, y_pred, tasks=None, *, train_mean=None):
     >>> average_relative_rmse([0, 2, 0, 4], [0, 2, 1, 3], tasks=["a", "a", "b", "b"])
     0.25
     """
-    names, blocks = residuals(y_true, y_pred, tasks, train_mean)
-    return mean_of_tasks({n: np.sqrt(unexplained(*block)) for n, block in zip(names, blocks, strict=True)})
+    shares = unexplained(y_true, y_pred, tasks, train_mean)[0]
+    return mean_of_tasks({task: np.sqrt(share) for task, share in shares.items()})
 
 
 def score_predictions(metric, y_true, y_pred, sample_weight=None):
@@ -241,14 +238,9 @@ def score_predictions(metric, y_true, y_pred, sample_weight=None):
 
 
 def task_scorer(
-    metric,
-    *,
-    average="macro",
-    greater_is_better=True,
-    response_method="predict",
-    task_column=None,
+    metric, *, average="macro", greater_is_better=True, response_method="predict", task_column=None,
     **metric_kwargs,
-):
+):  # fmt: skip
     """Make a scorer that knows tasks, for `scoring=` in searches and cross-validation.
 
     Unlike scikit-learn's scorers it passes `tasks` on to the estimator's `predict`, leaves missing

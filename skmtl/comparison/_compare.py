@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from itertools import chain
 from numbers import Integral
 
 import numpy as np
@@ -25,16 +26,7 @@ from ._tuned import BASELINES, baseline
 
 
 def compare(
-    estimators,
-    X,
-    y,
-    tasks=None,
-    *,
-    cv=None,
-    scoring=None,
-    baselines=BASELINES,
-    reference=None,
-    n_jobs=None,
+    estimators, X, y, tasks=None, *, cv=None, scoring=None, baselines=BASELINES, reference=None, n_jobs=None
 ):
     r"""Compare multi-task models with single-task and pooled baselines on the same folds.
 
@@ -139,13 +131,11 @@ def compare(
         )
     folds = FoldScores(models, splits, outcomes, reference)
     codes = None if y.ndim == 2 else encode_tasks(labels)[1]
-    gains = [row for name in folds.ranked for row in _gains(folds, name, y.shape, codes, names)]
+    gains = {name: list(_gains(folds, name, y.shape, codes, names)) for name in folds.ranked}
+    header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
     return Comparison(
-        table=_table(
-            _rows(folds, gains, run.measure),
-            f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds",
-        ),
-        per_task=_table(gains, "model task n_test error gain hurt clearly_hurt"),
+        table=_table(_rows(folds, gains, run.measure), header),
+        per_task=_table(chain(*gains.values()), "model task n_test error gain hurt clearly_hurt"),
         verdict=_verdict(folds, gains, list(estimators)),
         score=f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})",
         reference=reference,
@@ -170,15 +160,13 @@ def _named(estimators):
 def _final_step(estimator):
     """The final model of a Pipeline, also inside a search, and the steps in front of it."""
     steps = []
-    while isinstance(estimator, Pipeline) or hasattr(estimator, "cv"):
-        inner = getattr(estimator, "estimator", None)
+    while True:
         if isinstance(estimator, Pipeline):
             steps, estimator = steps + estimator.steps[:-1], estimator.steps[-1][1]
-        elif inner is not None:
-            estimator = inner
+        elif hasattr(estimator, "cv") and getattr(estimator, "estimator", None) is not None:
+            estimator = estimator.estimator
         else:
-            break
-    return estimator, steps
+            return estimator, steps
 
 
 def _labels(estimators, X, y, tasks, cv):
@@ -188,11 +176,11 @@ def _labels(estimators, X, y, tasks, cv):
         if tasks is not None:
             raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
         return None, y, np.arange(y.shape[1]) if columns is None else columns
-    column = getattr(cv, "task_column", None)
-    for estimator in estimators.values():
-        found, may_move = final_task_column(estimator)
-        if column is None and found is not None and not (may_move and isinstance(found, Integral)):
-            column = found
+    found = [(getattr(cv, "task_column", None), False), *map(final_task_column, estimators.values())]
+    known = (
+        one for one, may_move in found if one is not None and not (may_move and isinstance(one, Integral))
+    )
+    column = next(known, None)
     if tasks is None and column is None:
         raise ValueError(
             "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a "
@@ -205,7 +193,6 @@ def _labels(estimators, X, y, tasks, cv):
         warnings.warn(
             f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
             "by task_column= in the place of tasks=.",
-            UserWarning,
             stacklevel=3,
         )
     return labels, y, encode_tasks(labels)[0]
@@ -218,13 +205,13 @@ def _baselines(baselines, estimators):
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         raise ValueError(f"baselines must be among {BASELINES} or a dict of estimators; got {unknown}.")
-    steps = next((steps for steps in (_final_step(e)[1] for e in estimators) if steps), [])
-    columns = [final_task_column(estimator)[0] for estimator in estimators]
+    steps = next(filter(None, (_final_step(estimator)[1] for estimator in estimators)), None)
+    columns = (final_task_column(estimator)[0] for estimator in estimators)
     column = next((column for column in columns if column is not None), None)
     models = {name: baseline(name, is_classifier(estimators[0]), column) for name in baselines}
-    if steps:
-        models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
-    return models
+    if steps is None:
+        return models
+    return {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
 
 
 def _scorer(scoring, models, y):
@@ -249,7 +236,6 @@ def _splits(cv, X, y, labels):
             "stratify=True gives the test rows of a task the class shares of its training rows: models with "
             "an intercept per task look better than they are, even where tasks do not differ. Compare them "
             "with others on folds of stratify=False.",
-            UserWarning,
             stacklevel=3,
         )
     return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) else {})))

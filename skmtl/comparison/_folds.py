@@ -56,17 +56,18 @@ class FoldRun:
 
     def _errors(self, model, X, y, labels):
         """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
+        missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
+        found = response(model, X, labels, method)[0]
         if self.measure == "rmse":
-            y = np.where(missing_labels(y), np.nan, y).astype(np.float64)
-            return squared_errors(y, response(model, X, labels, "predict")[0])
+            return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "error_rate":
-            return np.where(missing_labels(y), np.nan, y != response(model, X, labels, "predict")[0])
-        proba = response(model, X, labels, "predict_proba")[0]
+            return np.where(missing, np.nan, y != found)
+        proba = found
         if proba.ndim == y.ndim:  # two classes of a shared design: the probability of the second
             proba = np.stack([1 - proba, proba], axis=-1)
         truth = y[..., None] == model.classes_
         unseen = 1 - truth.sum(axis=-1)  # a class that the training rows lacked has probability 0
-        return np.where(missing_labels(y), np.nan, (((truth - proba) ** 2).sum(axis=-1) + unseen) / 2)
+        return np.where(missing, np.nan, (((truth - proba) ** 2).sum(axis=-1) + unseen) / 2)
 
 
 class FoldScores:

@@ -66,22 +66,27 @@ class Comparison:
     def _title(self):
         return f"{self.score} on the test folds; difference, gain and loss are against {self.reference!r}"
 
+    def _found(self, mark=""):
+        """What each model found, a line each."""
+        return [f"{mark}{name}: {sentence}." for name, sentence in self.findings.items()]
+
     def __str__(self):
         rows = self._cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        found = [f"{name}: {sentence}." for name, sentence in self.findings.items()]
+        found = self._found()
         return "\n".join([self._title, *lines, "", *found, *([""] if found else []), self.verdict])
 
     def _repr_html_(self):
-        head, *rows = ([html.escape(cell) for cell in row] for row in self._cells())
-        lines = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
-        lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
-        found = "".join(
-            f"<li>{html.escape(f'{name}: {sentence}.')}</li>" for name, sentence in self.findings.items()
-        )
-        words = (f"<ul>{found}</ul>" if found else "") + f"<p>{html.escape(self.verdict)}</p>"
-        return f"<table><caption>{html.escape(self._title)}</caption>{''.join(lines)}</table>{words}"
+        def tagged(tag, parts):
+            return "".join(f"<{tag}>{html.escape(part)}</{tag}>" for part in parts)
+
+        head, *rows = self._cells()
+        lines = [tagged("th", head), *(tagged("td", row) for row in rows)]
+        found = tagged("li", self._found())
+        words = (f"<ul>{found}</ul>" if found else "") + tagged("p", [self.verdict])
+        table = tagged("caption", [self._title]) + "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"<table>{table}</table>{words}"
 
     def to_markdown(self):
         """Return the table, what was found and the verdict in Markdown.
@@ -94,7 +99,7 @@ class Comparison:
         head, *rows = self._cells()
         rule = ["---", *["---:"] * (len(head) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
-        found = [f"* {name}: {sentence}." for name, sentence in self.findings.items()]
+        found = self._found("* ")
         return "\n".join([f"{self._title}:", "", *lines, "", *found, *([""] if found else []), self.verdict])
 
     def plot(self, ax=None, *, model=None):
@@ -128,17 +133,14 @@ class Comparison:
         if not chosen.any():
             raise ValueError(f"model={model!r} is not one of {sorted(set(self.per_task['model']))}.")
         gain, task = np.asarray(self.per_task["gain"])[chosen], np.asarray(self.per_task["task"])[chosen]
-        order = np.argsort(gain, kind="stable")
-        order = order[~np.isnan(gain[order])]
+        order = np.argsort(gain, kind="stable")[: np.count_nonzero(~np.isnan(gain))]  # NaN comes last
         gain, position = 100 * gain[order], np.arange(len(order))
         ax = plt.subplots(figsize=(7, 3.5), layout="constrained")[1] if ax is None else ax
         for mask, color, label in [(gain >= 0, "#3274a1", "better"), (gain < 0, "#e1812c", "worse")]:
             ax.bar(position[mask], gain[mask], 0.8, color=color, label=f"{label}: {mask.sum()} tasks")
         ax.axhline(0, color="black", linewidth=0.8)
-        if len(order) <= 30:
-            ax.set_xticks(position, task[order], rotation=90)
-        else:
-            ax.set_xticks([])
+        few = len(order) <= 30
+        ax.set_xticks(position if few else [], task[order] if few else [], rotation=90)
         ax.set(xlabel="tasks, sorted by gain", ylabel=f"test error saved (%)\nagainst {self.reference}")
         ax.set_title(model)
         ax.legend()
@@ -161,19 +163,11 @@ def _gains(folds, model, shape, codes, names):
 def _rows(folds, gains, measure):
     """The rows of `table`."""
     for name in folds.ranked:
-        tested = [(row[2], row[3]) for row in gains if row[0] == name and row[2]]
-        n, error = np.array(tested).T
+        n, error = np.array([row[2:4] for row in gains[name] if row[2]]).T
         error = np.sqrt(error).mean() if measure == "rmse" else n @ error / n.sum()
         sd = standard_deviation(folds.scores[name]) if len(folds.scores[name]) > 1 else np.nan
-        yield (
-            name,
-            folds.mean[name],
-            sd,
-            *folds.test(name, folds.reference),
-            *_sign_test([row[4] for row in gains if row[0] == name]),
-            error,
-            np.mean(folds.seconds[name]),
-        )
+        tests = *folds.test(name, folds.reference), *_sign_test([row[4] for row in gains[name]])
+        yield name, folds.mean[name], sd, *tests, error, np.mean(folds.seconds[name])
 
 
 def _sign_test(gains):
@@ -215,9 +209,10 @@ def _verdict(folds, gains, estimators):
             found = f"brings {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
         parts.append(f"Pooling with shrunken intercepts alone {found}.")
     if model != reference:
-        own = [row for row in gains if row[0] == model]
-        lost, clearly = sum(row[5] for row in own), sum(row[6] for row in own)
-        parts.append(f"{lost} of {len(own)} tasks lose, {clearly} of them by more than two standard errors.")
+        lost, clearly = (sum(row[part] for row in gains[model]) for part in (5, 6))
+        parts.append(
+            f"{lost} of {len(gains[model])} tasks lose, {clearly} of them by more than two standard errors."
+        )
     return " ".join([*parts, _advice(folds, model, estimators, gains)])
 
 
@@ -239,13 +234,11 @@ def _advice(folds, model, estimators, gains):
     if rival is None or folds.clearly_better(model, rival):
         return f"Use {model!r}."
     if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
-        own = [row[4] for row in gains if row[0] == model]
-        won, p = _sign_test(own)
-        if p < SIGNIFICANCE and won > len(own) / 2:
-            return f"Use {model!r}: {won} of {len(own)} tasks gain, more than by chance (p = {p:.2g})."
+        (won, p), n_tasks = _sign_test([row[4] for row in gains[model]]), len(gains[model])
+        if p < SIGNIFICANCE and won > n_tasks / 2:
+            return f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance (p = {p:.2g})."
     if rival == "single":
         return "Sharing does not clearly help here: use 'single'."
-    verb = (
-        "scores higher" if folds.ranked.index(rival) < folds.ranked.index(model) else "is not clearly worse"
-    )
+    higher = folds.ranked.index(rival) < folds.ranked.index(model)
+    verb = "scores higher" if higher else "is not clearly worse"
     return f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: prefer it for prediction."

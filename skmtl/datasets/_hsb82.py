@@ -7,34 +7,7 @@ from importlib import resources
 import numpy as np
 from sklearn.utils import Bunch
 
-DESCRIPTION = """\
-High School and Beyond 1982: mathematics achievement of pupils in 160 schools
-------------------------------------------------------------------------------
-
-7185 pupils; each school is one task with 14 to 67 pupils.
-
-minority
-    Whether the pupil belongs to a minority: "Yes" or "No" (1 or 0 in the array form).
-sex
-    "Female" or "Male" (1 or 0 in the array form).
-ses
-    Socio-economic status of the pupil's family, standardised.
-sector
-    Of the school: "Catholic" or "Public" (1 or 0 in the array form). Constant inside a school.
-school (the task)
-    Identifier of the school, a string.
-math_achievement (the target)
-    Score in a test of mathematics, -2.8 to 25.
-
-Origin: a subsample of the High School and Beyond survey, National Center for Education Statistics,
-US Department of Education, 1982; a work of the US federal government and in the public domain.
-It is the standing example of Raudenbush & Bryk and of most texts on multilevel models.
-
-References
-----------
-S. W. Raudenbush, A. S. Bryk, "Hierarchical Linear Models: Applications and Data Analysis Methods",
-2nd edition, Sage, 2002.
-"""
+DATA = resources.files(__package__) / "data"
 FEATURES = ("minority", "sex", "ses", "sector")
 ONE_IN_ARRAY = {"minority": "Yes", "sex": "Female", "sector": "Catholic"}
 TASK, TARGET = "school", "math_achievement"
@@ -108,14 +81,16 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
         feature_names=list(FEATURES),
         target_names=[TARGET],
         frame=frame,
-        DESCR=DESCRIPTION,
+        DESCR=(DATA / "hsb82.rst").read_text(encoding="utf-8"),
     )
 
 
 def _read_columns():
     """The columns of the file as lists of strings, by name."""
-    path = resources.files(__package__) / "data" / "hsb82.csv.gz"
-    with path.open("rb") as raw, gzip.open(raw, "rt", encoding="utf-8", newline="") as lines:
+    with (
+        (DATA / "hsb82.csv.gz").open("rb") as raw,
+        gzip.open(raw, "rt", encoding="utf-8", newline="") as lines,
+    ):
         header, *rows = csv.reader(lines)
     return dict(zip(header, zip(*rows, strict=True), strict=True))
 

@@ -49,23 +49,10 @@ def _maker(name, target, words):
     """A public function that generates problems; `target` draws the targets around their predictors."""
 
     def make(
-        n_tasks=10,
-        n_samples=100,
-        n_features=20,
-        *,
-        structure="shared_support",
-        n_informative=None,
-        rank=2,
-        n_clusters=3,
-        n_outliers=1,
-        n_changes=2,
-        task_spread=0.3,
-        intercept_spread=1.0,
-        noise=1.0,
-        layout="stacked",
-        missing=0.0,
-        random_state=None,
-    ):
+        n_tasks=10, n_samples=100, n_features=20, *, structure="shared_support", n_informative=None, rank=2,
+        n_clusters=3, n_outliers=1, n_changes=2, task_spread=0.3, intercept_spread=1.0, noise=1.0,
+        layout="stacked", missing=0.0, random_state=None,
+    ):  # fmt: skip
         return _make(target, **{key: value for key, value in locals().items() if key != "target"})
 
     make.__name__ = make.__qualname__ = name

@@ -40,27 +40,29 @@ def beyond(alphas, scores):
     return alphas[at] * 10.0 ** ((-1 if at == 0 else 1) * np.arange(1, PER_DECADE + 1) / PER_DECADE)
 
 
+def path_of(params, at, name):
+    """Positions of the candidates that differ from the one there in the strength alone, or not at all."""
+    rest = [(key, value) for key, value in params[at].items() if key != name]
+    return [k for k, other in enumerate(params) if all(other.get(key) is value for key, value in rest)]
+
+
 def rising_edge(params, scores, name):
     """Position of the best candidate, and the strengths beyond it; None where scores no longer rise there."""
     if not np.isfinite(scores).any():
         return None
-    best = params[np.nanargmax(scores)]
-    others = [key for key in best if key != name]
-    path = [at for at, one in enumerate(params) if all(one.get(key) is best[key] for key in others)]
-    path = [at for at in path if np.isfinite(scores[at])]
+    path = [at for at in path_of(params, np.nanargmax(scores), name) if np.isfinite(scores[at])]
     found = beyond([params[at][name] for at in path], scores[path])
     return None if found is None else (path[np.argmax(scores[path])], found)
 
 
-def warn_of_edge(up, name, model):
+def warn_of_edge(beyond_it, name, model):
     """Say that better strengths may lie beyond the grid, unless the model there is zero already."""
-    coef = None if model is None else getattr(model, "coef_", None)
+    up, coef = beyond_it[-1] > beyond_it[0], getattr(model, "coef_", None)
     if up and coef is not None and not np.any(coef):
         return
     least, wider = ("greatest", "higher") if up else ("least", "lower")
     warnings.warn(
         f"the best {name} is the {least} of the strengths tried and scores still rise towards it: try "
         f"{wider} ones (alphas=, or eps= where alphas is a number), or let the grid grow with grow=True.",
-        UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )

@@ -110,17 +110,12 @@ class CrossValidated(MultiTaskLasso, ABC):
         """The strengths and their errors on all test sets, for each ratio."""
         results, params = search.cv_results_, search.cv_results_["params"]
         errors = -np.stack([results[f"split{k}_test_score"] for k in range(search.n_splits_)], axis=-1)
-        rows = [
-            sorted(
-                (at for at, one in enumerate(params) if one.get("l1_ratio") == ratio),
-                key=lambda at: -params[at]["alpha"],
-            )
-            for ratio in ([None] if ratios is None else ratios)
-        ]
-        alphas = np.array([[params[at]["alpha"] for at in row] for row in rows])
-        one = len(rows) == 1
-        self.mse_path_ = errors[rows[0]] if one else errors[np.array(rows)]
-        self.alphas_ = alphas[0] if one or not isinstance(self.alphas, Integral) else alphas
+        alphas, own = np.array([one["alpha"] for one in params]), [one.get("l1_ratio") for one in params]
+        falling = np.argsort(-alphas, kind="stable")
+        rows = np.array([[at for at in falling if own[at] == ratio] for ratio in ratios or [None]])
+        rows = rows[0] if len(rows) == 1 else rows
+        self.mse_path_, alphas = errors[rows], alphas[rows]
+        self.alphas_ = alphas if isinstance(self.alphas, Integral) else alphas.reshape(-1, rows.shape[-1])[0]
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
         """Smallest strength at which the coefficients are all zero: the top of the grid.

@@ -47,8 +47,7 @@ class PathRun:
     def _ready(self, params, train, k):
         """What scorers are given, and the `Fitting` of the model in it on its training data."""
         estimator = clone(self.estimator).set_params(**clone(params, safe=False))
-        steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
-        name, model = steps[-1]
+        name, model = (estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)])[-1]
         model.alpha = 1.0  # for the time being
         fitting = None if self.moments is None else self.moments.fitting(model, k)
         if fitting is not None:
@@ -90,28 +89,25 @@ class PathRun:
         parts = {"test": (test, train)} | ({"train": (train, None)} if self.return_train_score else {})
         if self.scores is not None and isinstance(data, TaskStatistics):
             return dict.fromkeys(parts)
-        return {
-            part: (
-                *safe_split(fitted, self.X, self.y, *rows),
-                check_method_params(self.X, params=self.score_params, indices=rows[0]),
-            )
-            for part, rows in parts.items()
-        }
+
+        def part(rows, other):
+            given = check_method_params(self.X, params=self.score_params, indices=rows)
+            return *safe_split(fitted, self.X, self.y, rows, other), given
+
+        return {name: part(*rows) for name, rows in parts.items()}
 
     def _scored(self, fitted, fitting, result, k, parts):
         """Scores of one solution."""
-        if parts["test"] is None:
-            found = {
-                part: self.moments.scores(self.scores, result.coef, result.intercept, k, part)
-                for part in parts
-            }
-        else:
+        if parts["test"] is not None:
             fitting.keep(result)
-            found = {
-                part: score_fitted(fitted, X, y, self.scorer, given, self.error_score)
-                for part, (X, y, given) in parts.items()
-            }
-        return {"fit_error": None, **{f"{part}_scores": scores for part, scores in found.items()}}
+        found = {"fit_error": None}
+        for part, data in parts.items():
+            if data is None:
+                scores = self.moments.scores(self.scores, result.coef, result.intercept, k, part)
+            else:
+                scores = score_fitted(fitted, *data[:2], self.scorer, data[2], self.error_score)
+            found[f"{part}_scores"] = scores
+        return found
 
     def _failed(self, error, test, seconds):
         """The result of a fit that raised an error; its words come before the traceback."""

@@ -31,7 +31,7 @@ from .._sklearn import (
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, task_labels
 from ..linear_model._model import LinearModel
-from ._grid import MOST_DECADES, check_alphas, rising_edge, warn_of_edge
+from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
 from ._path_run import PathRun
 from ._split import TaskKFold, wants_tasks
 
@@ -183,22 +183,10 @@ class PathSearchCV(GridSearchCV):
     }
 
     def __init__(
-        self,
-        estimator,
-        alphas=100,
-        eps=1e-3,
-        param_grid=None,
-        cv=None,
-        scoring=None,
-        refit=True,
-        n_jobs=None,
-        *,
-        grow=False,
-        one_standard_error=False,
-        error_score=np.nan,
-        return_train_score=False,
-        verbose=0,
-    ):
+        self, estimator, alphas=100, eps=1e-3, param_grid=None, cv=None, scoring=None, refit=True,
+        n_jobs=None, *, grow=False, one_standard_error=False, error_score=np.nan,
+        return_train_score=False, verbose=0,
+    ):  # fmt: skip
         super().__init__(
             estimator, param_grid, cv=cv, scoring=scoring, refit=refit, n_jobs=n_jobs,
             error_score=error_score, return_train_score=return_train_score, verbose=verbose,
@@ -242,10 +230,21 @@ class PathSearchCV(GridSearchCV):
             splits = list(cv.split(X, y, **split_params))
             self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric)
             if self.refit:
-                self._refit(X, y, routed.estimator.fit)
-        self._warn_of_edge()
+                start = time.time()
+                self.best_estimator_ = self._with(self.best_params_).fit(X, y, **routed.estimator.fit)
+                self.refit_time_ = time.time() - start
+                if hasattr(self.best_estimator_, "feature_names_in_"):
+                    self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        if self._edge is not None:
+            model = getattr(self, "best_estimator_", None)
+            model = model[-1] if isinstance(model, Pipeline) else model
+            warn_of_edge(self._edge[1], self._model()[1], model)
         self.scorer_ = named_scorers(scorer) or scorer
         return self
+
+    def _with(self, params):
+        """The unfitted estimator with parameters, some of which may be estimators."""
+        return clone(self.estimator).set_params(**clone(params, safe=False))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -305,13 +304,10 @@ class PathSearchCV(GridSearchCV):
         candidates, paths = [], {}
         for i, grid in enumerate(self._grids()):
             if isinstance(alphas, Integral):
-                found = [
-                    {**combination, name: alpha}
-                    for combination in ParameterGrid(grid)
-                    for alpha in run.alpha_grid(combination, alphas, self.eps).tolist()
-                ]
+                grids = ((one, run.alpha_grid(one, alphas, self.eps).tolist()) for one in ParameterGrid(grid))
+                found = ({**one, name: alpha} for one, strengths in grids for alpha in strengths)
             else:
-                found = list(ParameterGrid({**grid, name: alphas.tolist()}))
+                found = ParameterGrid({**grid, name: alphas.tolist()})
             for candidate in found:  # values come from one list: the same object in every combination
                 rest = (i, *(id(value) for key, value in sorted(candidate.items()) if key != name))
                 paths.setdefault(rest, []).append(len(candidates))
@@ -355,9 +351,9 @@ class PathSearchCV(GridSearchCV):
         candidates, paths = self._candidates(run, name)
         out = self._evaluate(run, candidates, paths, splits)
         self._choose(run, candidates, splits, out, metric, name)
-        for _ in range(MOST_DECADES if self.grow else 0):
-            if self._edge is None:
-                break
+        decades = MOST_DECADES if self.grow else 0
+        while self._edge is not None and decades:
+            decades -= 1
             at, strengths = self._edge
             new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
             out += self._evaluate(run, new, [range(len(new))], splits)
@@ -402,11 +398,9 @@ class PathSearchCV(GridSearchCV):
             return
         scores = results.get(f"mean_test_{metric}")  # None: a callable chooses among several metrics
         if scores is not None and not np.isfinite(scores).any():
-            model = clone(run.estimator).set_params(**candidates[0])
-            model.fit(run.X, run.y, **run.fit_params)  # says what is wrong with the data, if that is it
-            _refuse_scores(
-                self.scoring, metric, [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
-            )
+            self._with(candidates[0]).fit(run.X, run.y, **run.fit_params)  # says if it is the data
+            of_splits = [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
+            _refuse_scores(self.scoring, metric, of_splits)
         self._edge = None if scores is None else rising_edge(results["params"], scores, name)
         self.best_index_ = self._select_best_index(self.refit, metric, results)
         if self.one_standard_error:
@@ -419,31 +413,11 @@ class PathSearchCV(GridSearchCV):
 
     def _simplest(self, results, metric, name):
         """Greatest strength within one standard error of the best score, all else equal."""
-        best, mean = results["params"][self.best_index_], results[f"mean_test_{metric}"]
-        scores = [results[f"split{k}_test_{metric}"][self.best_index_] for k in range(self.n_splits_)]
-        least = mean[self.best_index_] - standard_deviation(scores) / np.sqrt(self.n_splits_)
-        alike = [
-            at
-            for at, candidate in enumerate(results["params"])
-            if mean[at] >= least and all(candidate.get(key) is best[key] for key in best if key != name)
-        ]
-        return max(alike, key=lambda at: results["params"][at][name], default=self.best_index_)
-
-    def _refit(self, X, y, fit_params):
-        start = time.time()
-        self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
-        self.best_estimator_.fit(X, y, **fit_params)
-        self.refit_time_ = time.time() - start
-        if hasattr(self.best_estimator_, "feature_names_in_"):
-            self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-    def _warn_of_edge(self):
-        """Say where better strengths may lie beyond the grid."""
-        if self._edge is not None:
-            name = self._model()[1]
-            model = getattr(self, "best_estimator_", None)
-            up = self._edge[1][-1] > self._edge[1][0]
-            warn_of_edge(up, name, model[-1] if isinstance(model, Pipeline) else model)
+        best, params, mean = self.best_index_, results["params"], results[f"mean_test_{metric}"]
+        scores = [results[f"split{k}_test_{metric}"][best] for k in range(self.n_splits_)]
+        least = mean[best] - standard_deviation(scores) / np.sqrt(self.n_splits_)
+        good = [at for at in path_of(params, best, name) if mean[at] >= least]
+        return max(good, key=lambda at: params[at][name], default=best)
 
     # --- use of the best estimator ---
 
@@ -530,6 +504,5 @@ def _warn_of_free_mean(model, grids, X, y, splits, prefix):
             f"mean_alpha=0 does not penalise the model that all tasks share, and {np.shape(X)[1]} features "
             f"fit all {n_rows} rows of a training set whatever the strength. Search it as well, "
             f"param_grid={{{name!r}: [0.01, 0.1, 1.0]}}, or set mean_alpha.",
-            UserWarning,
             stacklevel=4,
         )

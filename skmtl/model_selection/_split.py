@@ -55,7 +55,6 @@ class _TaskSplitter:
             warnings.warn(
                 f"The groups parameter is ignored by {type(self).__name__}: tasks are named by task_column= "
                 "or passed as tasks=; without them all rows are one task.",
-                UserWarning,
                 stacklevel=2,
             )
         names, codes = self._tasks(X, y, groups, tasks)
@@ -149,15 +148,9 @@ class TaskKFold(_TaskSplitter, KFold):
     """
 
     def __init__(
-        self,
-        n_splits=5,
-        *,
-        task_column=None,
-        shuffle=False,
-        random_state=None,
-        small_tasks="error",
+        self, n_splits=5, *, task_column=None, shuffle=False, random_state=None, small_tasks="error",
         stratify=False,
-    ):
+    ):  # fmt: skip
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
         if small_tasks not in ("error", "train"):
             raise ValueError(f"small_tasks must be 'error' or 'train'; got {small_tasks!r}.")
