@@ -88,6 +88,8 @@ def evaluate(metric, y_true, y_pred, **kwargs):
 
 def in_unit(size, *parts):
     """Arrays over the power of two next to a size: the same digits, and squares that are numbers."""
+    if 1e-15 < size < 1e15:  # they are already, in single precision too
+        return parts
     return tuple(np.ldexp(part, -np.frexp(size)[1]) for part in parts)
 
 
