@@ -79,8 +79,7 @@ class TaskData:
 
     def select(self, columns):
         """The same rows with some of the features."""
-        every = isinstance(columns, slice) and columns == slice(None)
-        return self if every else self._with(X=self.X[:, columns])
+        return self._with(X=self.X[:, columns])
 
     def shifted(self, offset):
         """The same rows with targets y - offset, offset (n_tasks,)."""
@@ -202,7 +201,7 @@ class StackedData(TaskData):
         """The value of its task on the sample side."""
         return b.repeat(self.task_rows, axis=0)
 
-    spread_rows = spread
+    spread_rows = spread  # what belongs to every row, in `SharedData`
 
     def _sample(self):
         """Positions of some rows of each task, shape (n_tasks, k)."""
@@ -263,30 +262,27 @@ class StackedData(TaskData):
 class SharedData(TaskData):
     """One design for all tasks: X (n_samples, n_features), y (n_samples, n_tasks).
 
-    `row_weight` has shape (n_samples, 1) where all tasks weigh the rows alike (no missing label),
-    else (n_samples, n_tasks); a missing label has weight zero and the least target of its task.
+    Methods are those of `StackedData`. `row_weight` has shape (n_samples, 1) where all tasks weigh the
+    rows alike (no missing label), else (n_samples, n_tasks); a missing label has weight zero and the least
+    target of its task.
     """
 
     def forward(self, W):
-        """x_i . w_t on the sample side."""
         used = W.any(axis=0)
         if 4 * np.count_nonzero(used) < len(used):  # above that the copy costs more than it saves
             return self.X[:, used] @ W[:, used].T
         return self.X @ W.T
 
     def adjoint(self, R):
-        """X' r_t of every task, shape (n_tasks, n_features)."""
         return np.ascontiguousarray((self.X.T @ R).T if sparse.issparse(self.X) else R.T @ self.X)
 
     def _reduced(self, ufunc, R):
         return ufunc.reduce(R)
 
     def spread(self, b):
-        """The value of its task on the sample side."""
         return b[None, :]
 
     def spread_rows(self, b):
-        """What belongs to every row."""
         return b
 
     def _sample(self):
@@ -298,11 +294,9 @@ class SharedData(TaskData):
         return block[0] + (block - block[0]).mean(axis=0)
 
     def where(self, tasks):
-        """Index of the sample side of some tasks."""
         return slice(None), np.asarray(tasks)
 
     def designs(self):
-        """(X, row weights, targets, tasks) of every distinct weighted design."""
         if self.n_designs == 1:
             yield self.X, self.row_weight[:, 0], self.y, slice(0, self.n_tasks)
             return
@@ -311,7 +305,6 @@ class SharedData(TaskData):
 
     @property
     def task_rows(self):
-        """Number of rows of each task."""
         return np.full(self.n_tasks, self.X.shape[0])
 
     @of_rows
