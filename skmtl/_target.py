@@ -94,7 +94,8 @@ class Classes(OneTarget):
         unknown = np.take(self.classes, at, mode="clip") != labels
         if np.any(unknown):
             found = np.unique(labels[unknown]).tolist()
-            raise ValueError(f"y holds the class(es) {found[:5]}, not among {self.classes.tolist()[:10]}.")
+            known = self.classes.tolist()[:10]
+            raise ValueError(f"y holds classes not seen in fit: {found[:5]}; the classes are {known}.")
         return out
 
     def predict(self, eta, codes=None):

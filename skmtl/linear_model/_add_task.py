@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import ClassifierMixin
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
@@ -182,25 +181,10 @@ def _read_rows(model, X, y, task, sample_weight):
     y = model._check_target(y, has_rows_of_tasks=True)
     check_consistent_length(X, y)
     weight = check_sample_weight(sample_weight, y.shape)
-    if isinstance(model, ClassifierMixin):
-        y = _class_codes(y, np.ones(len(y), bool) if weight is None else weight > 0, model.classes_)
-    else:
+    if model._target_.classes is None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
-        model._target_.loss.check(y)
+    y = model._target_.encode(y, np.ones(len(y), dtype=bool) if weight is None else weight > 0)
     return model._check_features(X), y, weight
-
-
-def _class_codes(y, used, classes):
-    """Positions of the targets in `classes`; 0 for rows that are not used."""
-    position = {label: k for k, label in enumerate(classes.tolist())}
-    codes = np.array([position.get(label, -1) for label in y.tolist()])
-    unknown = used & (codes < 0)
-    if unknown.any():
-        raise ValueError(
-            f"y_new holds classes not seen in fit: {sorted(set(map(str, y[unknown])))[:5]}; "
-            f"the classes are {classes.tolist()[:10]}."
-        )
-    return np.where(used, codes, 0).astype(np.float64)
 
 
 # --- model ---
