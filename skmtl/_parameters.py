@@ -17,7 +17,7 @@ STRENGTH = Interval(Real, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 RATIO = Interval(Real, 0, 1, closed="both")
 
-SECTIONS = ("Parameters", "Attributes", "Notes", "References", "Examples")
+SECTIONS = ("Parameters", "Attributes", "Raises", "Notes", "References", "Examples")
 
 
 def with_parameters(cls):
@@ -46,7 +46,9 @@ def documented(cls, texts):
         own = _sections(vars(base).get("_template") or base.__doc__)[1]
         parameters |= _entries(own.get("Parameters", ""))
         attributes = _entries(own.get("Attributes", "")) | attributes
-    sections["Parameters"] = "".join(text for name, text in parameters.items() if name in named)
+    sections["Parameters"] = "".join(
+        text for name, text in parameters.items() if {*name.split(", ")} <= named
+    )
     sections["Attributes"] = "".join(attributes.values())
     text = intro + "".join(
         f"\n    {name}\n    {'-' * len(name)}\n{sections[name]}" for name in SECTIONS if sections.get(name)

@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._parameters import documented
 from ._frozen import Metric, Pulled, Scalars
 from ._quadratic import TaskQuadratic
 
 FACTOR, FARTHEST = 16.0, 1e150  # steps, and limit, of the search for a dual norm
+
+
+def public(cls):
+    """Class decorator: a dataclass in whose docstring stand the parameters of its bases as well."""
+    cls = dataclass(eq=False, repr=False)(cls)
+    cls.__doc__ += "" if "\n" in cls.__doc__ else "\n"
+    return documented(cls, {})
 
 
 class Penalty(BaseEstimator):

@@ -3,10 +3,9 @@
 Every prox is a global minimiser, whatever the step.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ._base import public
 from ._vector import L1, L2, Multiple, _falling, _soft
 
 
@@ -50,7 +49,7 @@ class _OfLength(Multiple):
         return L2(self.alpha)
 
 
-@dataclass(eq=False, repr=False)
+@public
 class MCP(_OfLength):
     """Minimax concave penalty of the length, with a slope that falls from 1 to 0 at gamma * scale.
 
@@ -61,8 +60,6 @@ class MCP(_OfLength):
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     gamma : float, default=3.0
         Larger than 1; the smaller, the more concave.
     scale : float, default=1.0
@@ -82,7 +79,6 @@ class MCP(_OfLength):
     https://doi.org/10.1007/s11222-013-9424-2
     """
 
-    alpha: float = 1.0
     gamma: float = 3.0
     scale: float = 1.0
 
@@ -90,7 +86,7 @@ class MCP(_OfLength):
         return 0.0, _positive("gamma", self.gamma, 1.0) * _positive("scale", self.scale)
 
 
-@dataclass(eq=False, repr=False)
+@public
 class SCAD(_OfLength):
     """Smoothly clipped absolute deviation of the length: slope 1 up to scale, 0 from gamma * scale.
 
@@ -101,8 +97,6 @@ class SCAD(_OfLength):
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     gamma : float, default=3.7
         Larger than 2; the smaller, the more concave.
     scale : float, default=1.0
@@ -119,7 +113,6 @@ class SCAD(_OfLength):
     J. American Statistical Association 96, https://doi.org/10.1198/016214501753382273
     """
 
-    alpha: float = 1.0
     gamma: float = 3.7
     scale: float = 1.0
 
@@ -128,14 +121,12 @@ class SCAD(_OfLength):
         return scale, _positive("gamma", self.gamma, 2.0) * scale
 
 
-@dataclass(eq=False, repr=False)
+@public
 class CappedL1(Multiple):
     """Sum of absolute values up to a cap, ``f(v) = alpha min(||v||_1, gamma scale)``.
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     gamma : float, default=3.0
         Cap in units of `scale`.
     scale : float, default=1.0
@@ -151,7 +142,6 @@ class CappedL1(Multiple):
     Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14.
     """
 
-    alpha: float = 1.0
     gamma: float = 3.0
     scale: float = 1.0
 
@@ -175,24 +165,17 @@ class CappedL1(Multiple):
         return L1(self.alpha)
 
 
-@dataclass(eq=False, repr=False)
+@public
 class SqrtL1(Multiple):
     """Square root of the L1 norm, ``f(v) = alpha sqrt(||v||_1)``: sparse vectors, sparse inside.
 
     The multi-level Lasso, w_i = b u_i with a factor b per vector and an entry u_i, has this penalty
     after the factors are optimised out.
 
-    Parameters
-    ----------
-    alpha : float, default=1.0
-        Strength.
-
     References
     ----------
     Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML.
     """
-
-    alpha: float = 1.0
 
     convex = False
 

@@ -7,13 +7,22 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._base import Penalty
+from ._base import Penalty, public
 from ._frozen import Metric
 from ._quadratic import DENSE_TASKS, TaskQuadratic
 
 
+@dataclass(eq=False, repr=False)
 class SmoothPenalty(Penalty):
-    """A quadratic penalty: part of the smooth objective, or solved directly."""
+    """A quadratic penalty: part of the smooth objective, or solved directly.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    """
+
+    alpha: float = 1.0
 
     smooth = True
 
@@ -50,17 +59,9 @@ class SmoothPenalty(Penalty):
         return [Metric(anchor, strength) for strength, anchor in self.pulls(V)]
 
 
-@dataclass(eq=False, repr=False)
+@public
 class Ridge(SmoothPenalty):
-    """Squared length of all coefficients, ``Omega(W) = alpha/2 ||W||_F^2``.
-
-    Parameters
-    ----------
-    alpha : float, default=1.0
-        Strength.
-    """
-
-    alpha: float = 1.0
+    """Squared length of all coefficients, ``Omega(W) = alpha/2 ||W||_F^2``."""
 
     def quadratic(self, n_tasks):
         """The penalty as a `TaskQuadratic`."""
@@ -71,14 +72,12 @@ class Ridge(SmoothPenalty):
         return W / (1.0 + step * self.alpha)
 
 
-@dataclass(eq=False, repr=False)
+@public
 class Coupling(SmoothPenalty):
     """Quadratic coupling of tasks, ``Omega(W) = alpha/2 tr(W' M W)``.
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     M : {"mean", "shared"} or {array-like, sparse matrix} of shape (n_tasks, n_tasks), default="mean"
         Symmetric positive semidefinite, in the order of the sorted task labels. ``"mean"`` is
         I - 11'/T: ``Omega(W) = alpha/2 sum_t ||w_t - mean(w)||^2``; ``"shared"`` is 11'/T:
@@ -105,7 +104,6 @@ class Coupling(SmoothPenalty):
     (1.0, 2.0)
     """
 
-    alpha: float = 1.0
     M: Any = "mean"
 
     @classmethod

@@ -7,13 +7,13 @@ import numpy as np
 import sklearn
 from sklearn.utils import check_random_state
 
-from ._base import Penalty
+from ._base import Penalty, public
 from ._coupling import SmoothPenalty
 from ._frozen import Metric, Scalars
 from ._quadratic import TaskQuadratic
 
 
-@dataclass(eq=False, repr=False)
+@public
 class Clusters(SmoothPenalty):
     """Tasks in clusters, each task near the centre of its own.
 
@@ -23,8 +23,6 @@ class Clusters(SmoothPenalty):
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     n_clusters : int, default=2
         Number of clusters.
     between_ratio : float, default=0.1
@@ -52,7 +50,6 @@ class Clusters(SmoothPenalty):
     1.0
     """
 
-    alpha: float = 1.0
     n_clusters: int = 2
     between_ratio: float = 0.1
     mean_ratio: float = 0.0

@@ -1,14 +1,14 @@
 """Vector functions for which the position of an entry matters: neighbours and groups of positions."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ._base import public
 from ._vector import Multiple, _inverse, _over, _shrunk, _soft, least_strength
 
 
-@dataclass(eq=False, repr=False)
+@public
 class Fused(Multiple):
     """Total variation, L1 and L2 norm: few changes between neighbours, few entries, few vectors.
 
@@ -19,8 +19,6 @@ class Fused(Multiple):
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     l1_ratio, group_ratio : float, default=0.0
         Shares of the L1 and of the L2 norm, together at most 1.
     order : array-like of int of shape (length,), optional
@@ -39,7 +37,6 @@ class Fused(Multiple):
     https://doi.org/10.1214/aos/996986501 (taut string).
     """
 
-    alpha: float = 1.0
     l1_ratio: float = 0.0
     group_ratio: float = 0.0
     order: Any = None
@@ -156,7 +153,7 @@ def _interval_ratio(V, rho, variation):
     return best
 
 
-@dataclass(eq=False, repr=False)
+@public
 class Tree(Multiple):
     """L2 norms of nested groups of positions, ``f(v) = alpha sum_g weight_g ||v[g]||_2``.
 
@@ -165,8 +162,6 @@ class Tree(Multiple):
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     groups : sequence of sequence of int
         Positions of each group; two groups are nested or disjoint.
     weights : array-like of float of shape (n_groups,), optional
@@ -186,7 +181,6 @@ class Tree(Multiple):
     JMLR 12 (prox).
     """
 
-    alpha: float = 1.0
     groups: Any = ()
     weights: Any = None
 

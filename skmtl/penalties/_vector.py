@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ._base import public
+
 
 class VectorFunction(BaseEstimator):
     """A penalty of one vector; a placement decides which vectors of W it is applied to.
@@ -71,8 +73,17 @@ class VectorFunction(BaseEstimator):
         return self.dual_norm(np.maximum(V, 0.0))
 
 
+@dataclass(eq=False, repr=False)
 class Multiple(VectorFunction):
-    """alpha times a function h, given by ``_height(V)`` and by ``_prox(V, c)``, the prox of c h."""
+    """alpha times a function h, given by ``_height(V)`` and by ``_prox(V, c)``, the prox of c h.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength.
+    """
+
+    alpha: float = 1.0
 
     allows_positive = True
 
@@ -127,17 +138,9 @@ class Norms(Multiple):
         return h, self.alpha * l1, 0.0, 0.0
 
 
-@dataclass(eq=False, repr=False)
+@public
 class L1(Norms):
-    """Sum of absolute values, ``f(v) = alpha ||v||_1``.
-
-    Parameters
-    ----------
-    alpha : float, default=1.0
-        Strength.
-    """
-
-    alpha: float = 1.0
+    """Sum of absolute values, ``f(v) = alpha ||v||_1``."""
 
     def _shares(self):
         return 1.0, 0.0
@@ -147,38 +150,23 @@ class L1(Norms):
         return np.full(len(v), float(self.alpha))
 
 
-@dataclass(eq=False, repr=False)
+@public
 class L2(Norms):
-    """Euclidean norm, ``f(v) = alpha ||v||_2``: the vector is zero as a whole or not at all.
-
-    Parameters
-    ----------
-    alpha : float, default=1.0
-        Strength.
-    """
-
-    alpha: float = 1.0
+    """Euclidean norm, ``f(v) = alpha ||v||_2``: the vector is zero as a whole or not at all."""
 
     def _shares(self):
         return 0.0, 1.0
 
 
-@dataclass(eq=False, repr=False)
+@public
 class LInf(Multiple):
     """Largest absolute value, ``f(v) = alpha max_i |v_i|``: entries of a vector that is used reach it.
-
-    Parameters
-    ----------
-    alpha : float, default=1.0
-        Strength.
 
     References
     ----------
     Quattoni, Carreras, Collins & Darrell (2009), An efficient projection for l1,infinity
     regularization, ICML, https://doi.org/10.1145/1553374.1553484
     """
-
-    alpha: float = 1.0
 
     norm = True
 
@@ -202,14 +190,12 @@ class LInf(Multiple):
         return _over(np.abs(V).sum(axis=1), self.alpha)
 
 
-@dataclass(eq=False, repr=False)
+@public
 class SparseL2(Norms):
     """L2 and L1 norm, ``f(v) = alpha [(1 - l1_ratio) ||v||_2 + l1_ratio ||v||_1]``.
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     l1_ratio : float, default=0.5
         Share of the L1 norm, between 0 and 1: zeros inside the vectors that are used.
 
@@ -219,7 +205,6 @@ class SparseL2(Norms):
     Graphical Statistics 22, https://doi.org/10.1080/10618600.2012.681250
     """
 
-    alpha: float = 1.0
     l1_ratio: float = 0.5
 
     def _shares(self):
@@ -248,16 +233,11 @@ def _sparse_root(x, rho):
     return c
 
 
-@dataclass(eq=False, repr=False)
+@public
 class SquaredL1(Multiple):
     """Squared L1 norm, ``f(v) = alpha/2 ||v||_1^2``: the entries of a vector compete.
 
     On the singular values of W it is the squared trace norm: a learned covariance of the tasks.
-
-    Parameters
-    ----------
-    alpha : float, default=1.0
-        Strength.
 
     References
     ----------
@@ -265,8 +245,6 @@ class SquaredL1(Multiple):
     Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
     https://doi.org/10.1007/s10994-007-5040-8 (singular values).
     """
-
-    alpha: float = 1.0
 
     degree = 2
 
@@ -291,7 +269,7 @@ class SquaredL1(Multiple):
         return self.alpha, self.alpha * np.abs(V).sum(axis=1), 0.0, 0.0
 
 
-@dataclass(eq=False, repr=False)
+@public
 class Box(Multiple):
     """Squared box norm, a ridge whose weights are chosen within bounds.
 
@@ -302,8 +280,6 @@ class Box(Multiple):
 
     Parameters
     ----------
-    alpha : float, default=1.0
-        Strength.
     low, high : float, default=0.1, 1.1
         Bounds of every theta_i, ``0 <= low <= high``.
     budget : float, default=1.5
@@ -322,7 +298,6 @@ class Box(Multiple):
     tasks, ICML, https://doi.org/10.1145/1553374.1553392
     """
 
-    alpha: float = 1.0
     low: float = 0.1
     high: float = 1.1
     budget: float = 1.5
