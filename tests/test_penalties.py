@@ -444,6 +444,16 @@ def test_placements_of_functions_they_do_not_fit():
                 call(Positive(inner))
 
 
+@pytest.mark.parametrize("placement", [Tasks, Entries])
+def test_constants_that_cost_nothing_along_the_features_leave_no_certificate(placement):
+    """Directions that a solver does not know of: of the deviations among features it would bound too much."""
+    penalty = placement(Fused(0.1))
+    assert not penalty.is_norm((4, 3)) and penalty.free_directions(4) is None
+    layout = make_layout("stacked")
+    model = MultiTaskRegressor(penalty=penalty, tol=1e-6).fit(layout.X, layout.y, tasks=layout.tasks)
+    assert np.isnan(model.dual_gap_)
+
+
 # --- several classes ---
 
 

@@ -46,6 +46,7 @@ from skmtl.penalties import (
     InfConv,
     Ridge,
     Shared,
+    SparseL2,
     Spectrum,
     Tasks,
 )
@@ -378,6 +379,14 @@ def test_a_sum_with_a_coupling_is_about_the_mean():
         return 0.5 * np.var(y - eta) + 0.1 * np.abs(v).sum() + 0.25 * ((v - m) ** 2).sum()
 
     assert all(objective(w) <= objective(w + step * d) + 1e-12 for d in far)
+
+
+def test_a_coupling_of_strength_zero_changes_nothing():
+    penalty = Features(SparseL2(0.3))
+    alone, coupled = (MultiTaskRegressor(penalty=p, tol=1e-3) for p in (penalty, penalty + Coupling(0.0)))
+    alone, coupled = (fitted(model, tight=False)[1] for model in (alone, coupled))
+    np.testing.assert_allclose(new_row(coupled)[0], new_row(alone)[0], rtol=1e-12)
+    assert coupled.added_tasks_["cedar"] == pytest.approx(alone.added_tasks_["cedar"], rel=1e-9)
 
 
 def test_alpha_zero_is_unpenalised_and_a_ridge_certifies_it():

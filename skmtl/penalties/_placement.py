@@ -116,18 +116,15 @@ class Features(Placement):
 
         An ordered function keeps one vector per feature and class.
         """
-        if n_classes == 1 or self.function.ordered:
-            return self
-        other = copy(self)
-        other._n_classes = n_classes
-        return other
+        return self if n_classes == 1 or self.function.ordered else self._of(n_classes)
 
     def by_vector(self):
         """The penalty on a W with one row per task and class."""
-        if self._n_classes == 1:
-            return self
+        return self._of(1)
+
+    def _of(self, n_classes):
         other = copy(self)
-        other._n_classes = 1
+        other._n_classes = n_classes
         return other
 
     def free_directions(self, n_tasks):
