@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,7 +15,7 @@ from ._inputs import as_target
 from ._labels import missing_labels, plain_labels
 from .comparison import compare
 from .metrics import as_task_scorer
-from .model_selection import PathSearchCV, TaskKFold
+from .model_selection import PathSearchCV, TaskKFold, routing
 
 STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
     "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
@@ -116,7 +115,7 @@ def suggest(
     models = _models(X, y, tasks, _kind(y, task_type), scoring, random_state)
     found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
     findings = {}
-    with config_context(enable_metadata_routing=tasks is not None):
+    with routing(tasks):
         for name in found.models:
             search = clone(models[name]).fit(X, y, **({} if tasks is None else {"tasks": tasks}))[-1]
             findings[name] = _sentence(search, names)

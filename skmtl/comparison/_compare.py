@@ -7,7 +7,6 @@ from numbers import Integral
 
 import numpy as np
 from scipy import sparse
-from sklearn import config_context, get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
@@ -19,7 +18,7 @@ from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._tasks import columns_of_labels, final_task_column, target_names, task_labels
 from ..metrics import as_task_scorer, task_scorer
-from ..model_selection import TaskKFold, wants_tasks
+from ..model_selection import TaskKFold, routing, wants_tasks
 from ._folds import FoldRun, FoldScores, error_measure
 from ._result import Comparison, _gains, _rows, _table, _verdict
 from ._tuned import BASELINES, baseline
@@ -125,7 +124,7 @@ def compare(
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
     run = FoldRun(X, y, labels, tasks is not None, _scorer(scoring, models, y), error_measure(models))
     splits = _splits(cv, X, y, labels)
-    with config_context(enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]):
+    with routing(tasks):
         outcomes = Parallel(n_jobs=n_jobs)(
             delayed(run)(name, model, *split) for name, model in models.items() for split in splits
         )

@@ -3,7 +3,7 @@
 from ._grid import MOST_DECADES, beyond
 from ._lasso_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._path import CoefficientPath, path
-from ._search import PathSearchCV
+from ._search import PathSearchCV, routing
 from ._split import TaskKFold, TaskShuffleSplit, wants_tasks
 
 __all__ = [

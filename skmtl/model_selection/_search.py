@@ -58,7 +58,7 @@ def _of_the_best(method, of, found):
 
     def call(self, X, *, tasks=None):
         check_is_fitted(self)
-        with _routing(tasks):
+        with routing(tasks):
             return getattr(self.best_estimator_, method)(X, **_given(tasks))
 
     call.__name__, call.__qualname__ = method, f"PathSearchCV.{method}"
@@ -217,7 +217,7 @@ class PathSearchCV(GridSearchCV):
         self._model()
         params = {**params, **_given(tasks)}
         by_request = tasks is None or get_config()["enable_metadata_routing"]
-        with _routing(tasks):
+        with routing(tasks):
             _refuse_names(self.scoring, y, tasks)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
@@ -442,7 +442,7 @@ class PathSearchCV(GridSearchCV):
         -------
         score : float
         """
-        with _routing(tasks):
+        with routing(tasks):
             return super().score(X, y, **params, **_given(tasks))
 
     predict = _of_the_best(
@@ -456,7 +456,7 @@ class PathSearchCV(GridSearchCV):
     )
 
 
-def _routing(tasks):
+def routing(tasks):
     """Metadata routing for tasks that were passed, in any case."""
     return config_context(
         enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]
