@@ -217,12 +217,7 @@ def _own_target(name, loss, labels):
             problem = f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
             raise ValueError(problem) from None
         return Numbers(get_loss(loss, REGRESSION_LOSSES))
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise ValueError(f"task {name!r} holds only one class, {classes.tolist()}; it needs two.")
-    if len(classes) > 2 and loss != "log_loss":
-        raise ValueError(f"task {name!r}: {loss!r} is for two classes; y has {len(classes)}.")
-    return Classes.of(classes, loss)
+    return Classes.of(_suited(np.unique(labels), loss, f"task {name!r}: "), loss)
 
 
 def used_labels(y, sample_weight):
@@ -236,16 +231,21 @@ def used_labels(y, sample_weight):
 def find_classes(y, used, loss):
     """The classes of all tasks, or a list of those of every column of y where these differ and are many."""
     own = [] if y.ndim == 1 else [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
-    classes = _union(own) if own else _classes(y[used])
-    if len(classes) < 2:
-        raise ValueError(f"y holds only one class, {classes.tolist()}; a classifier needs two.")
-    if len(classes) > 2 and loss != "log_loss":
-        raise ValueError(f"loss={loss!r} is for two classes; y has {len(classes)}.")
+    classes = _suited(_union(own) if own else _classes(y[used]), loss)
     if len(classes) == 2 or all(len(found) == len(classes) for found in own):
         return classes
     if max(map(len, own)) == 1:
         raise ValueError("every column of y holds only one class; a classifier needs two in some.")
     return own
+
+
+def _suited(classes, loss, where=""):
+    """The classes; ValueError where there is one alone, or too many for the loss."""
+    if len(classes) < 2:
+        raise ValueError(f"{where}y holds only one class, {classes.tolist()}; a classifier needs two.")
+    if len(classes) > 2 and loss != "log_loss":
+        raise ValueError(f"{where}loss={loss!r} is for two classes; y has {len(classes)}.")
+    return classes
 
 
 def _classes(labels):
@@ -264,9 +264,9 @@ def _union(sets):
 
 def target_of(classes, loss):
     """The target of a classifier by its `classes_`."""
-    if not isinstance(classes, list):
-        return Classes.of(classes, loss)
-    return OwnClasses({t: Classes(own, Multinomial(len(own))) for t, own in enumerate(classes)})
+    if isinstance(classes, list):
+        return OwnClasses({t: Classes(own, Multinomial(len(own))) for t, own in enumerate(classes)})
+    return Classes.of(classes, loss)
 
 
 # --- how estimators answer ---

@@ -134,9 +134,8 @@ def read_tree(tree, tasks, node_weight=None):
             path.append(node)
         for node in path:
             below[node].append(label)
-    _refuse(
-        [node for node, found in below.items() if not found], "tree has nodes without a task below them: "
-    )
+    empty = [node for node, found in below.items() if not found]
+    _refuse(empty, "tree has nodes without a task below them: ")
     inner = [label for label in labels if below[label] != [label]]
     _refuse(inner, "tasks must be leaves of the tree; ", " have nodes below them")
     node_weight = node_weight or {}
