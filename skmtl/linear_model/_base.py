@@ -10,6 +10,7 @@ from .._sklearn import StrOptions, fit_context
 from .._target import ClassesMixin, NumbersMixin
 from .._tasks import all_or_nothing
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss
+from ..penalties import Positive
 from ..statistics import TaskStatistics
 from ._fitting import Fitting
 from ._model import LinearModel, estimator
@@ -82,6 +83,13 @@ class NonnegativeRegressor(LinearRegressor):
     """
 
     positive: Annotated[bool, "boolean"] = False
+
+    def _omega(self):
+        if not self.positive:
+            return self._penalty()
+        if self._shared_mean() is not None:
+            raise ValueError("positive=True is about W and cannot be combined with mean_alpha.")
+        return Positive.of(self._penalty())
 
 
 @with_parameters

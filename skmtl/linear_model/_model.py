@@ -19,7 +19,6 @@ from .._parameters import COUNT, STRENGTH, documented, with_parameters
 from .._sklearn import StrOptions, fit_context, validate_parameter_constraints
 from .._target import TargetMixin
 from .._tasks import TaskInputMixin, all_or_nothing
-from ..penalties import Positive
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
 from ._fitting import Fitting
@@ -250,12 +249,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         return Fitting.of(model, X, y, tasks, sample_weight).alpha_max()
 
     def _omega(self):
-        """The penalty, on nonnegative coefficients where they are asked for."""
-        if not getattr(self, "positive", False):
-            return self._penalty()
-        if self._shared_mean() is not None:
-            raise ValueError("positive=True is about W and cannot be combined with mean_alpha.")
-        return Positive.of(self._penalty())
+        """The penalty, with what a parameter says of the coefficients."""
+        return self._penalty()
 
     def _read(self, X, y, tasks, sample_weight):
         """Features, targets as numbers, positions of tasks and weights of the arguments of fit, checked."""
