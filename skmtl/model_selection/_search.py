@@ -348,17 +348,16 @@ class PathSearchCV(GridSearchCV):
         )  # fmt: skip
         _warn_of_free_mean(model, self._grids(), X, y, splits, name.removesuffix("alpha"))
         run.look_for_moments(splits, self.scoring)
-        candidates, paths = self._candidates(run, name)
-        out = self._evaluate(run, candidates, paths, splits)
-        self._choose(run, candidates, splits, out, metric, name)
-        decades = MOST_DECADES if self.grow else 0
-        while self._edge is not None and decades:
-            decades -= 1
-            at, strengths = self._edge
-            new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
-            out += self._evaluate(run, new, [range(len(new))], splits)
+        new, paths, candidates, out = *self._candidates(run, name), [], []
+        for _ in range(1 + (MOST_DECADES if self.grow else 0)):
+            out += self._evaluate(run, new, paths, splits)
             candidates += new
             self._choose(run, candidates, splits, out, metric, name)
+            if self._edge is None:
+                break
+            at, strengths = self._edge
+            new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
+            paths = [range(len(new))]
 
     def _evaluate(self, run, candidates, paths, splits):
         """Results by candidate and split, in one list as `GridSearchCV` makes it."""
@@ -504,5 +503,5 @@ def _warn_of_free_mean(model, grids, X, y, splits, prefix):
             f"mean_alpha=0 does not penalise the model that all tasks share, and {np.shape(X)[1]} features "
             f"fit all {n_rows} rows of a training set whatever the strength. Search it as well, "
             f"param_grid={{{name!r}: [0.01, 0.1, 1.0]}}, or set mean_alpha.",
-            stacklevel=4,
+            stacklevel=6,
         )
