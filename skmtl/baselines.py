@@ -38,9 +38,7 @@ def _wrapped_has(method):
 class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     """Fit, predict and score of a wrapper around any scikit-learn estimator."""
 
-    _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"])],
-    }
+    _parameter_constraints: dict = {"estimator": [HasMethods(["fit", "predict"])]}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -198,10 +196,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""
         X, codes = self._predict_inputs(X, tasks)
         X = _indexable(X)
-        if codes is not None:
+        if codes is not None or self._layout_ != "shared":
             return self._rows_response(method, X, codes)
-        if self._layout_ != "shared":
-            return self._single_response(method, X)
         tasks = np.arange(self.n_tasks_)
         every_task = [self._rows_response(method, X, np.full(num_samples(X), t)) for t in tasks]
         out = np.stack(every_task, axis=1)
@@ -299,11 +295,10 @@ class SingleTask(_Baseline):
         estimator = DummyClassifier(strategy="prior") if one_class else clone(template)
         return estimator.fit(X, y, **_weights(weight))
 
-    def _single_response(self, method, X):
-        return getattr(self.estimators_[0], method)(X)
-
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
+        if codes is None:
+            return getattr(self.estimators_[0], method)(X)
         if not len(codes):
             return self._task_response(method, 0, X)  # the estimator says what it needs
         blocks = list(_blocks(codes))
@@ -435,9 +430,6 @@ class Pooled(_Baseline):
         if sparse.issparse(X):
             return sparse.hstack([X, indicators], format="csr")
         return np.hstack([X, indicators])
-
-    def _single_response(self, method, X):
-        return getattr(self.estimator_, method)(X)
 
     def _rows_response(self, method, X, codes):
         return getattr(self.estimator_, method)(self._with_indicators(X, codes))
