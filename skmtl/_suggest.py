@@ -152,8 +152,10 @@ def _kind(y, task_type):
         raise ValueError(
             f"task_type must be 'regression', 'classification' or None (by the look of y); got {task_type!r}."
         )
-    classes = _are_classes(y) if task_type is None else task_type == "classification"
-    if classes and task_type is None and len(values := _values(y)) > 2 and values.dtype.kind not in "OUS":
+    y = as_target(y)
+    values = np.unique(plain_labels(y[~missing_labels(y)]))
+    classes = _are_classes(values, y.size) if task_type is None else task_type == "classification"
+    if classes and task_type is None and len(values) > 2 and values.dtype.kind not in "OUS":
         warnings.warn(
             f"y holds the whole numbers {values[0]:.0f} to {values[-1]:.0f} and is taken for {len(values)} "
             "classes; if they are numbers pass task_type='regression'.",
@@ -162,23 +164,15 @@ def _kind(y, task_type):
     return "Classifier" if classes else "Regressor"
 
 
-def _values(y):
-    """The different targets that are not missing, sorted."""
-    y = as_target(y)
-    y = y[~missing_labels(y)]
-    return np.unique(plain_labels(y))
-
-
-def _are_classes(y):
-    """Whether the targets look like classes: text, truth values, two values, labels 0, 1, 2, ... or 1, 2, ...
+def _are_classes(values, n_labels):
+    """Whether different targets look like classes: text, truth values, two, labels 0, 1, 2, ... or 1, 2, ...
 
     Whole numbers with gaps or below zero are rather counts, grades or rounded measurements.
     """
-    values = _values(y)
     if values.dtype.kind in "OUSb" or len(values) == 2:
         return True
     in_a_row = any(np.array_equal(values, np.arange(len(values)) + first) for first in (0, 1))
-    return in_a_row and 2 < len(values) <= min(MOST_CLASSES, np.size(y) // 10)
+    return in_a_row and 2 < len(values) <= min(MOST_CLASSES, n_labels // 10)
 
 
 # --- what a model found ---

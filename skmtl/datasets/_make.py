@@ -56,7 +56,7 @@ def _maker(name, target, words):
         return _make(target, **{key: value for key, value in locals().items() if key != "target"})
 
     make.__name__ = make.__qualname__ = name
-    make.__doc__ = inspect.cleandoc(_make.__doc__)
+    make.__doc__ = inspect.cleandoc(_make.__doc__ or "")
     for text, other in words.items():
         make.__doc__ = make.__doc__.replace(text, other)
     return validate_params(_PARAMETERS, prefer_skip_nested_validation=True)(make)

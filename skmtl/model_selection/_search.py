@@ -35,20 +35,6 @@ from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edg
 from ._path_run import PathRun
 from ._split import TaskKFold, wants_tasks
 
-RESPONSE = """{of} of the best estimator.
-
-        Parameters
-        ----------
-        X : {{array-like, sparse matrix}} of shape (n_samples, n_features)
-            As in the estimator's `{method}`.
-        tasks : array-like of shape (n_samples,), default=None
-            Task label of each row.
-
-        Returns
-        -------
-        {found}
-        """
-
 
 def _of_the_best(method, of, found):
     """A method of the best estimator as one of the search, which gives it the tasks."""
@@ -57,12 +43,25 @@ def _of_the_best(method, of, found):
         return hasattr(getattr(self, "best_estimator_", self.estimator), method) and self._refitted(method)
 
     def call(self, X, *, tasks=None):
+        """%(of)s of the best estimator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            As in the estimator's `%(method)s`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task label of each row.
+
+        Returns
+        -------
+        %(found)s
+        """
         check_is_fitted(self)
         with routing(tasks):
             return getattr(self.best_estimator_, method)(X, **_given(tasks))
 
     call.__name__, call.__qualname__ = method, f"PathSearchCV.{method}"
-    call.__doc__ = RESPONSE.format(of=of, method=method, found=found)
+    call.__doc__ = call.__doc__ and call.__doc__ % {"of": of, "method": method, "found": found}
     return available_if(exists)(call)
 
 
