@@ -246,6 +246,10 @@ class RowPart:
     def shape(self):
         return 1, len(self.at)
 
+    def of(self, z, whole):
+        """What z holds there; `whole` says that it is all of z."""
+        return z if whole else z[:, self.at]
+
     def prox(self, V, step):
         return self.rough.prox(V, step)
 
@@ -262,6 +266,7 @@ class RowProblem(Problem):
         self.data_term, self.term = term, term if right is None else FactorTerm(term, 0.0, right=right)
         self.shape, self.parts, self.ridges, self.right = self.term.shape, parts, ridges, right
         self.ridge, self.size = float(np.max(ridges, initial=0.0)), 0.0  # the first for the length of steps
+        self.whole = all(part.shape == self.shape for part in parts)  # every part has all places
         self.convex = all(part.rough.convex for part in parts)
         self.is_open = any(part.rough.is_open for part in parts)
         answered = not self.is_open or (self.ridge > 0 and right is None)
@@ -283,6 +288,8 @@ class RowProblem(Problem):
 
     def total(self, parts):
         """w, or its code."""
+        if self.whole:
+            return super().total(parts)
         z = np.zeros(self.shape)
         for part, V in zip(self.parts, parts, strict=True):
             z[:, part.at] += V
@@ -304,7 +311,7 @@ class RowProblem(Problem):
     def smooth_gradients(self, parts, total, G):
         """Gradient of the smooth part of the objective in every part."""
         G = G + self._back(self.ridges * self.row(total))
-        return [G[:, part.at] for part in self.parts]
+        return [part.of(G, self.whole) for part in self.parts]
 
     def _back(self, Z):
         """The transpose of `row`."""
@@ -336,7 +343,7 @@ class RowProblem(Problem):
             z = np.where(self.ridges > 0, -dual.gradient, 0.0)
         G = dual.gradient + self._back(z)
         cost = 0.5 * float((z**2 / np.where(self.ridges > 0, self.ridges, np.inf)).sum())
-        own = [(part.rough, G[:, part.at]) for part in self.parts]
+        own = [(part.rough, part.of(G, self.whole)) for part in self.parts]
 
         def total(theta):
             return theta**2 * cost + sum(penalty.conjugate(theta * g) for penalty, g in own)
