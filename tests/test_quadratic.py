@@ -160,7 +160,7 @@ def test_strong_deviations_lose_no_digits_of_the_mean(monkeypatch):
     term = make_term(data, SquaredError())
     quadratic = TaskQuadratic(3, deviations=40.0, mean=0.1)
     inverse = direct._inverses(term, np.full(3, 40.0))
-    one, _ = direct._shared_system(term, quadratic, inverse)
+    one, *_ = direct._shared_system(term, quadratic, inverse)
     monkeypatch.setattr(direct, "CANCELLED", np.inf)
     monkeypatch.setattr(direct, "CHUNK_TASKS", 2)
     np.testing.assert_allclose(direct._shared_system(term, quadratic, inverse)[0], one, rtol=1e-11)

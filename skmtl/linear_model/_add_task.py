@@ -332,7 +332,7 @@ class RowProblem(Problem):
             self.size = max(self.size, 1e-8 * self.evaluate(self.zeros())[3])
         return self
 
-    def scale(self):
+    def scale(self, *known):
         """What the stopping measure is compared with."""
         return self.size
 

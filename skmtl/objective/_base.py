@@ -79,6 +79,11 @@ class DataTerm:
         b = self.intercept(W, image, None)
         return State(b, self.value(W, image, b), self.gradient(W, image, b))
 
+    def gradient_at(self, W):
+        """Gradient in W, intercepts searched from nothing."""
+        image = self.image(W)
+        return self.gradient(W, image, self.intercept(W, image, None))
+
     def spread_of_intercepts(self, b):
         """The intercepts' own penalty."""
         if not self.intercept_alpha:

@@ -37,14 +37,11 @@ class OutputsTerm(RowsTerm):
         """b = 0."""
         return np.zeros((self.n_tasks, self.n_outputs))
 
-    def loss_gradient(self, eta):
-        return self.weight[..., None] * self.loss.gradient(self.y, eta)
-
     def loss_hessian(self, eta):
         return self.loss.hessian(self.y, eta)
 
     def hessian_times(self, hessian, change):
-        return self.weight[..., None] * self.loss.times(hessian, change)
+        return self.weight_of(change) * self.loss.times(hessian, change)
 
     @cached_property
     def _used(self):
@@ -113,10 +110,6 @@ class OutputsTerm(RowsTerm):
         units = [np.broadcast_to(d, eta.shape) for d in np.eye(self.n_outputs)]
         return [2.0 * self.hessian_times(hessian, d)[..., k] for k, d in enumerate(units)]
 
-    def _unweighted(self, u):
-        weight = self.weight[..., None]
-        return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
-
     def _balanced(self, u, hessian, b):
         if self.fit_intercept:
             g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
@@ -124,12 +117,8 @@ class OutputsTerm(RowsTerm):
             u = u + self.hessian_times(hessian, np.broadcast_to(step, u.shape))
         slope = self._unweighted(u)
         inside = self.loss.project(self.y, slope)
-        moved = np.abs(self.weight[..., None] * (inside - slope)).max(initial=0.0)
+        moved = np.abs(self.weight_of(slope) * (inside - slope)).max(initial=0.0)
         return u, hessian, int(moved <= 1e-12 * np.abs(u).max(initial=1e-300))
-
-    def _conjugate(self, theta, u, slope):
-        losses = self.loss.conjugate(self.y, theta * slope)
-        return float(np.where(self.weight > 0, self.weight * losses, 0.0).sum())
 
 
 class RootTerm(RowsTerm):

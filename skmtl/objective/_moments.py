@@ -52,7 +52,7 @@ class MomentsTerm(DataTerm):
             stats = stats.shifted(0.0, self.y_offset)
         self.stats, self.scale, self.n_designs = stats, np.ascontiguousarray(scale), len(stats.xx)
         self.n_tasks, self.n_features, self.tasks = stats.n_tasks, stats.n_features, stats.tasks
-        self.totals = scale * stats.weight
+        self.totals, self.rows_per_task, self.shared = scale * stats.weight, stats.count, len(stats.xx) == 1
         self.xy, self.yy = stats.xy * scale[:, None], stats.yy * scale
 
     @property
@@ -65,16 +65,6 @@ class MomentsTerm(DataTerm):
         about_mean = np.einsum("djj->d", self.stats.xx) * np.ones(self.n_tasks)
         mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
         return float(self.scale @ about_mean + self.totals @ (mean**2).sum(axis=1))
-
-    @property
-    def rows_per_task(self):
-        """Numbers of rows (n_tasks,)."""
-        return self.stats.count
-
-    @property
-    def shared(self):
-        """Whether all tasks have one complete design."""
-        return self.n_designs == 1
 
     def second_moments(self):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""

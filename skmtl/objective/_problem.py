@@ -226,12 +226,15 @@ class Problem:
             slack += float((np.abs(left) * np.abs(free)).sum())  # one by one: features may have any units
         return slack
 
-    def scale(self):
-        """What the stopping measure is compared with, at W = 0: the objective or the size of the gradient."""
+    def scale(self, start=(), objective=None):
+        """What the stopping measure is compared with, at W = 0: the objective or the size of the gradient.
+
+        The objective at a start may be known.
+        """
         if self.certified:
-            return self.null_objective()
-        W, image, b, _ = self.evaluate(self.zeros())
-        return float(np.linalg.norm(self.term.gradient(W, image, b)))
+            known = objective is not None and not any(V.any() for V in start)
+            return objective if known else self.null_objective()
+        return float(np.linalg.norm(self.term.gradient_at(self.total(self.zeros()))))
 
     def stationarity(self, parts, start=None):
         """Size of the prox-gradient mapping relative to 1 + ||W||: the measure without a certificate.

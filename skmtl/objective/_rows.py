@@ -48,7 +48,8 @@ class RowsTerm(DataTerm):
         self.n_tasks, self.n_features = data.n_tasks, data.n_features
         self.tasks, self.y, self.totals, self.weight = data.tasks, data.y, data.totals, data.weight
         self.scale, self.n_designs, self.rows_per_task = data.scale, data.n_designs, data.task_rows
-        self.task_sums, self.spread = data.task_sums, data.spread
+        self.task_sums, self.spread, self.designs = data.task_sums, data.spread, data.designs
+        self.shared = data.n_designs == 1 and data.y.ndim == 2  # one complete design
 
     def _taken_over(self, data, loss):
         """What the intercepts take over from y before the fit: large targets lose no digits (n_tasks,).
@@ -76,18 +77,9 @@ class RowsTerm(DataTerm):
         )
 
     @property
-    def shared(self):
-        """Whether all tasks have one complete design."""
-        return self.n_designs == 1 and self.y.ndim == 2
-
-    @property
     def kernels(self):
         """Products of the rows of every task, see `TaskData`."""
         return self.data.kernels
-
-    def designs(self):
-        """(X, row weights, targets, tasks) of every distinct weighted design."""
-        return self.data.designs()
 
     @property
     def n_numbers(self):
@@ -137,11 +129,14 @@ class RowsTerm(DataTerm):
 
     # --- the loss, weighted ---
 
+    def weight_of(self, values):
+        """The weights, broadcast against values of rows or of their predictors."""
+        return self.weight if values.ndim == self.weight.ndim else self.weight[..., None]
+
     def _weighted(self, values):
         """weight * values; where exp may overflow, a missing label still counts for nothing."""
-        if self.loss.curvature == np.inf:
-            values = np.where(self.weight > 0, values, 0.0)
-        return self.weight * values
+        weight = self.weight_of(values)
+        return weight * (np.where(weight > 0, values, 0.0) if self.loss.curvature == np.inf else values)
 
     def _loss(self, eta):
         return float(self._weighted(self.loss.value(self.y, eta)).sum())
@@ -188,7 +183,7 @@ class RowsTerm(DataTerm):
         b, falls = self.no_intercepts(), self.loss.falls(self.y)
         if not (self.fit_intercept and falls.any()):
             return b
-        used = (self.weight > 0).reshape(self.weight.shape + (1,) * (falls.ndim - self.weight.ndim))
+        used = self.weight_of(falls) > 0
         for sign in (-1.0, 1.0):
             b[self.task_sums(used * (falls != sign)) == 0] = sign
         return np.where((b == b[:1]).all(axis=0), b, 0.0) if self.intercept_alpha else b
@@ -268,9 +263,8 @@ class RowsTerm(DataTerm):
 
     def _better_start(self, image, b):
         """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""
-        weight = self.weight.reshape(self.weight.shape + (1,) * (image.ndim - self.weight.ndim))
         totals = self.totals.reshape(-1, *[1] * (b.ndim - 1))
-        others = [self.no_intercepts(), -self.task_sums(weight * image) / totals]
+        others = [self.no_intercepts(), -self.task_sums(self.weight_of(image) * image) / totals]
         others = [other for other in others if (other != b).any()]
         best = min(others, key=lambda other: self.value(None, image, other), default=b)
         return best if self.value(None, image, best) < self.value(None, image, b) else None
@@ -440,7 +434,8 @@ class RowsTerm(DataTerm):
 
     def _unweighted(self, u):
         """u over the weights; a missing label is no constraint."""
-        return np.where(self.weight > 0, u / np.where(self.weight > 0, self.weight, 1.0), 0.0)
+        weight = self.weight_of(u)
+        return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
 
     def _balanced(self, u, hessian, b):
         """Weighted slopes in the domain with vanishing sums over tasks (pooled intercepts: in total).

@@ -212,8 +212,7 @@ def greatest_alpha(term, penalty, ridge=0.0, mean_alpha=None):
     if mean_alpha is not None or constant:
         rest = make_problem_of(problem.term, Shared(0.0 if constant else float(mean_alpha)), ridge)
         W = run(rest, "auto", None, 100_000, 1e-12, None, 0).coef
-    image = problem.term.image(W)
-    G = problem.term.gradient(W, image, problem.term.intercept(W, image, None)) + ridge * W
+    G = problem.term.gradient_at(W) + ridge * W
     return max(r.dual_norm(G) for r in rough)
 
 
@@ -236,11 +235,7 @@ def alpha_range(term, penalty, ridge=0.0, mean_alpha=None, eps=1e-3):
         return top, eps * top
     V = np.random.default_rng(0).choice([-1.0, 1.0], size=term.shape)  # <V, H V> is about the trace of H
     V *= 1e-3 / max(np.abs(term.image(V)).max(), np.finfo(float).tiny)
-    slopes = []
-    for W in (np.zeros(term.shape), V):
-        image = term.image(W)
-        slopes.append(term.gradient(W, image, term.intercept(W, image, None)))
-    mean = np.vdot(V, slopes[1] - slopes[0]) / np.vdot(V, V)
+    mean = np.vdot(V, term.gradient_at(V) - term.gradient_at(np.zeros(term.shape))) / np.vdot(V, V)
     return mean / eps, mean * eps
 
 
@@ -260,43 +255,46 @@ def _refusing_overflow():
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
     """Solve a `Problem`, with rotated tasks where that pays."""
     name = choose_solver(problem, solver)
-    if name != "bcd" or not TaskRotation.pays(problem):
-        found = _run(problem, name, init, max_iter, tol, callback, verbose)
-        warn_of_separation(problem, found.parts)
-        return found
+    way = _run_rotated if name == "bcd" and TaskRotation.pays(problem) else _run
+    found, missed = way(problem, name, init, max_iter, tol, callback, verbose)
+    if missed:
+        _warn(problem, name, found.history[-1], missed, tol, max_iter)
+    warn_of_separation(problem, found.parts)
+    return found
+
+
+def _run_rotated(problem, name, init, max_iter, tol, callback, verbose):
     rotation = TaskRotation(problem)
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, rotation.back(parts))
     init = None if init is None else rotation.forward(init)
-    found = _run(rotation.problem, name, init, max_iter, tol, shown, verbose)
+    found, missed = _run(rotation.problem, name, init, max_iter, tol, shown, verbose)
     parts = rotation.back(found.parts)
     coef = problem.total(parts)
-    return replace(found, coef=coef, intercept=rotation.intercept(coef, found.intercept), parts=parts)
+    b = rotation.intercept(coef, found.intercept)
+    return replace(found, coef=coef, intercept=b, parts=parts), missed
 
 
-def _run(problem, name, init, max_iter, tol, callback, verbose, quiet=False):
-    """Solution by the solver of that name, without the norms where they are below rounding."""
-    start = _start(problem) if init is None else [np.array(V, dtype=np.float64) for V in init]
-    method = SOLVERS[name]
+def _run(problem, name, init, max_iter, tol, callback, verbose):
+    """Solution by the solver of that name, without the norms where they are below rounding.
+
+    Also the target where it was missed, though nobody stopped the solver; else None.
+    """
+    method, start = SOLVERS[name], _start(problem, init)
     known = problem.gap(start) if problem.certified and not method.shows_start else None
-    at_zero = known is not None and init is None and not any(V.any() for V in start)
-    scale = known[0] if at_zero else problem.scale()
+    scale = problem.scale(start, known[0]) if known else problem.scale()
     _require_finite("the objective at W = 0", scale)
     target = max(tol * scale, rounding(problem))
     iterates = method.iterates(problem, start, max_iter, target)
     if problem.certified:
-        first = next(iterates) if method.shows_start else (0, start, known)
+        first = (0, start, known) if known else next(iterates)
         if init is None and _faint(problem, *first[2]):
             found = _without_norms(problem, max_iter, tol, callback, verbose)
             if found.gap <= target:
-                return found
-        if method.shows_start:
-            iterates = chain([first], iterates)
-        elif first[2][2] <= target:
-            iterates = [first]  # nothing to do
+                return found, None
+        if not known or known[2] <= target:  # in the latter case there is nothing to do
+            iterates = [first] if known else chain([first], iterates)
     found, stopped = _followed(problem, name, start, iterates, max_iter, target, callback, verbose)
-    if not (found.converged or stopped or quiet):
-        _warn(problem, name, found.history[-1][0], found.history[-1][2], target, tol, max_iter)
-    return found
+    return found, None if found.converged or stopped else target
 
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
@@ -391,12 +389,12 @@ def _faint(problem, objective, b, gap):
         return False
     if _norms(problem) is not None:
         return True
-    W = problem.zeros()[0]  # that dual objective may be below zero for others: what does a step cost?
+    W, *others = problem.zeros()  # that dual objective may be below zero for others: what does a step cost?
     image = term.image(W)
     G = term.gradient(W, image, b)
     curvature = term.second_order(G, term.image(G), None if term.loss.quadratic else term.predictor(image, b))
     step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0
-    return problem.penalty_value([-step * G, *problem.zeros()[1:]]) < np.sqrt(FAINT) * objective
+    return problem.penalty_value([-step * G, *others]) < np.sqrt(FAINT) * objective
 
 
 def _without_norms(problem, max_iter, tol, callback, verbose):
@@ -404,7 +402,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     rest = problem.without_norms()
     zeros = problem.zeros()[1:]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
-    found = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose, quiet=True)
+    found, _ = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
     return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
@@ -419,8 +417,10 @@ def _require_finite(what, *numbers):
         )
 
 
-def _start(problem):
+def _start(problem, init):
     """Parts to start from: zero, or for a problem that is not convex the solution of one that is."""
+    if init is not None:
+        return [np.array(V, dtype=np.float64) for V in init]
     if problem.solver is not None:
         return problem.start()
     surrogate = problem.surrogate()
@@ -428,14 +428,14 @@ def _start(problem):
         return run(surrogate).parts
     parts, last = problem.zeros(), problem.parts[-1]
     if len(parts) > 1 and last.one_vector and problem.term.on_moments:
-        W, image, b, _ = problem.evaluate(parts)  # the pooled model: one system, whatever the units
-        strength = problem.ridge + last.rough.alpha
-        gradient = problem.term.gradient(W, image, b)
-        parts[-1], _ = shared_step(problem.term.shared_curvature, gradient, strength)
+        term, strength = problem.term, problem.ridge + last.rough.alpha
+        # the pooled model: one system, whatever the units
+        parts[-1], _ = shared_step(term.shared_curvature, term.gradient_at(parts[0]), strength)
     return parts
 
 
-def _warn(problem, name, n_iter, reached, target, tol, max_iter):
+def _warn(problem, name, last, target, tol, max_iter):
+    n_iter, _, reached = last
     advice = "Increase max_iter, standardise"
     if n_iter < max_iter:
         advice = "At this pace max_iter iterations do not get there: standardise"
@@ -445,5 +445,5 @@ def _warn(problem, name, n_iter, reached, target, tol, max_iter):
         f"the target was {target:.3e} (tol={tol:g}). {advice} the features, "
         "raise the strength of the penalty, or accept a larger tol.",
         ConvergenceWarning,
-        stacklevel=5,
+        stacklevel=4,
     )

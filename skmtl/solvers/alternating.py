@@ -134,11 +134,9 @@ class FactorProblem:
         _, _, b, value = self.evaluate(parts, start)
         return value, b, np.nan
 
-    def scale(self):
+    def scale(self, *known):
         """Size of the gradient at W = 0: what the stationarity is compared with."""
-        W = np.zeros(self.shape)
-        image = self.term.image(W)
-        return float(np.linalg.norm(self.term.gradient(W, image, self.term.intercept(W, image, None))))
+        return float(np.linalg.norm(self.term.gradient_at(np.zeros(self.shape))))
 
     def stationarity(self, parts, start=None):
         """Size of the prox-gradient mapping in both factors."""

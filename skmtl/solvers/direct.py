@@ -193,8 +193,7 @@ def _schur_inverse(term, quadratic):
         return lambda R: _each(inverse, R)
     along = term.kept[:, None] * term.x_mean if pooled else np.zeros((T, p))
     mean_first = quadratic.mean < d
-    share = d if mean_first else 1.0 if quadratic.mean > d else 0.0
-    system, strong = _shared_system(term, quadratic, inverse)
+    system, share, strong = _shared_system(term, quadratic, inverse)
     if pooled:
         reach = _each(inverse, along)
         system = _bordered(system, share * reach.sum(axis=0), mean_first)
@@ -257,13 +256,16 @@ def _own_curvature(term, V):
 def _shared_system(term, quadratic, inverse):
     """System (p, p) of the mean of the tasks (of its multiplier where it costs more than the deviations).
 
-    Also whether deviations cost so much that there is hardly more than the mean.
+    Also what it is made of, times the sum of the tasks, and whether deviations cost so much that there is
+    hardly more than the mean.
     """
     T, p = term.shape
     d, mean = quadratic.deviations, quadratic.mean
     total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p)
-    if mean >= d:
-        return (total + T / (mean - d) * np.eye(p) if mean > d else np.eye(p)), False
+    if mean == d:
+        return np.eye(p), 0.0, False
+    if mean > d:
+        return total + T / (mean - d) * np.eye(p), 1.0, False
     left = np.eye(p) - d / T * total
     strong = not np.linalg.eigvalsh(left)[0] > CANCELLED
     if not strong:
@@ -274,7 +276,7 @@ def _shared_system(term, quadratic, inverse):
             tasks = np.arange(start, min(start + CHUNK_TASKS, T))
             left += (d * inverse[tasks]).reshape(-1, p).T @ _blocks(term, tasks).reshape(-1, p)
         left = 0.5 * (left + left.T)
-    return left + T * d * mean / (d - mean) * np.eye(p), strong
+    return left + T * d * mean / (d - mean) * np.eye(p), d, strong
 
 
 def _rotated_inverse(term, quadratic):

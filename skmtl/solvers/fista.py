@@ -15,22 +15,17 @@ def fista(problem, parts, max_iter, target):
     Beck & Teboulle (2009), https://doi.org/10.1137/080716542;
     O'Donoghue & Candes (2015), https://doi.org/10.1007/s10208-013-9150-3 (restart).
     """
-    term = problem.term
     X = [V.copy() for V in parts]
     W, image, b, lowest = problem.evaluate(X)
     step = _first_step(problem, X, W, image, b)
     Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
     for n_iter in range(1, max_iter + 1):
-        b = term.intercept(Wy, image_y, b)
-        G = term.gradient(Wy, image_y, b)
-        new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
+        b, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
         if not problem.convex:
             value = _objective(problem, new, W_new, image_new, b)
             if t > 1 and not value <= lowest:  # no momentum where it does not lead downhill
                 Y, Wy, image_y, t = X, W, image, 1.0
-                b = term.intercept(Wy, image_y, b)
-                G = term.gradient(Wy, image_y, b)
-                new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, G, step)
+                b, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
                 value = _objective(problem, new, W_new, image_new, b)
             lowest = value
         turned = sum(np.vdot(y - x, x - old) for y, x, old in zip(Y, new, X, strict=True)) > 0
@@ -69,8 +64,10 @@ def _first_step(problem, X, W, image, b):
     return 1.0 / curvature if curvature > 0 else 1.0
 
 
-def _prox_step(problem, Y, Wy, image_y, b, G, step):
-    """Next point by backtracking: parts, their sum, its image, the step, and curvature met * step."""
+def _prox_step(problem, Y, Wy, image_y, b, step):
+    """Next point by backtracking: intercepts, parts, their sum, its image, step, and curvature met * step."""
+    b = problem.term.intercept(Wy, image_y, b)
+    G = problem.term.gradient(Wy, image_y, b)
     gradients = problem.smooth_gradients(Y, Wy, G)
     while True:
         new = [part.prox(V - step * g, step) for part, V, g in zip(problem.parts, Y, gradients, strict=True)]
@@ -79,12 +76,12 @@ def _prox_step(problem, Y, Wy, image_y, b, G, step):
         moves = [x - y for x, y in zip(new, Y, strict=True)]
         length = float(sum(np.vdot(m, m) for m in moves))
         if length == 0:
-            return new, W, image, step, 1.0
+            return b, new, W, image, step, 1.0
         met = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
         met += 2 * problem.smooth_penalty_value(moves, W - Wy)
         ease = met * step / length
         if ease <= 1.0 or np.isnan(ease) or step < 1e-300:
-            return new, W, image, step, ease
+            return b, new, W, image, step, ease
         step *= max(0.5 if ease > 1.6 else 0.95 / ease, 0.1)
 
 

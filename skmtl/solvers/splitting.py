@@ -209,10 +209,8 @@ def _finite(problem, X, Y):
 
 def _gradients(problem, parts):
     """Gradients of the smooth part in the parts, (n_parts, n_tasks, n_features)."""
-    term, W = problem.term, problem.total(parts)
-    image = term.image(W)
-    G = term.gradient(W, image, term.intercept(W, image, None))
-    return np.array(problem.smooth_gradients(parts, W, G))
+    W = problem.total(parts)
+    return np.array(problem.smooth_gradients(parts, W, problem.term.gradient_at(W)))
 
 
 def _ratio(V, G):
