@@ -38,7 +38,8 @@ from skmtl.penalties import (
 )
 from skmtl.penalties._placement import singular_values
 from skmtl.penalties._quadratic import TaskQuadratic
-from skmtl.solvers import make_problem, make_task_data
+from skmtl.solvers import make_task_data
+from skmtl.solvers._solve import make_problem
 
 LEAVES = [[0, 1], [2], [3], [2, 3], [0, 1, 2, 3]]
 PENALTIES = {

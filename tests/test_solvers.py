@@ -23,18 +23,8 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, LInf, Ridge, SparseL2
-from skmtl.solvers import (
-    SOLVERS,
-    SolverResult,
-    _descent,
-    _solve,
-    alpha_max,
-    choose_solver,
-    make_problem,
-    make_task_data,
-    semismooth,
-    solve,
-)
+from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
+from skmtl.solvers._solve import SOLVERS, _Progress, choose_solver, make_problem
 
 REGRESSORS = {name: cls for name, cls in task_estimators().items() if not name.endswith("Classifier")}
 
@@ -614,7 +604,7 @@ def ended_at(measures, objectives=None, certified=True, max_iter=10_000):
     """Number of the look at which a solver with such measures ends for its pace, None if it does not."""
     problem = make_problem(make_data("stacked", SquaredError()), SquaredError(), PENALTIES["features-l2"])
     problem.certified = certified
-    progress, history = _solve._Progress(problem, 100, max_iter, target=1e-4), []
+    progress, history = _Progress(problem, 100, max_iter, target=1e-4), []
     for n, measure in enumerate(measures, start=1):
         history.append((n * 100, 1.0 if objectives is None else objectives[n - 1], measure))
         if progress.ended(history):

@@ -13,19 +13,6 @@ ASSEMBLED = 100  # up to here a matrix is built column by column
 TINY = np.finfo(float).tiny
 
 
-def pooled_intercepts(h, ha, strength):
-    """argmin_b sum_t h_t/2 (b_t - a_t)^2 + strength/2 sum_t (b_t - mean b)^2, given h and h * a."""
-    if strength == 0:
-        return ha / np.maximum(h, TINY)
-    center = (ha / (h + strength)).sum() / max((h / (h + strength)).sum(), TINY)
-    return (ha + strength * center) / (h + strength)
-
-
-def mean_coupling(h, strength):
-    """kappa: at optimal b the intercepts cost 1/2 sum kappa_t (a_t - (kappa-weighted mean of a))^2."""
-    return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
-
-
 @dataclass
 class State:
     """The data term at one W, with optimal intercepts."""
@@ -84,11 +71,31 @@ class DataTerm:
         image = self.image(W)
         return self.gradient(W, image, self.intercept(W, image, None))
 
+    def steepest(self, W):
+        """The same, and <G, H G> for this gradient G."""
+        image = self.image(W)
+        b = self.intercept(W, image, None)
+        G, eta = self.gradient(W, image, b), None if self.loss.quadratic else self.predictor(image, b)
+        return G, self.second_order(G, self.image(G), eta)
+
     def spread_of_intercepts(self, b):
         """The intercepts' own penalty."""
         if not self.intercept_alpha:
             return 0.0
         return 0.5 * self.intercept_alpha * float(((b - b.mean(axis=0)) ** 2).sum())
+
+    def pooled(self, h, ha):
+        """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""
+        strength = self.intercept_alpha
+        if strength == 0:
+            return ha / np.maximum(h, TINY)
+        center = (ha / (h + strength)).sum() / max((h / (h + strength)).sum(), TINY)
+        return (ha + strength * center) / (h + strength)
+
+    def kept_of(self, h):
+        """kappa: at optimal b the intercepts cost 1/2 sum kappa_t (a_t - (kappa-weighted mean of a))^2."""
+        strength = self.intercept_alpha
+        return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
 
     def pooled_curvature(self, h, x_mean, gram):
         """Curvature (n_features, n_features) along a vector shared by all tasks, b optimised out.
@@ -98,12 +105,29 @@ class DataTerm:
         """
         if not self.fit_intercept:
             return gram
-        kappa = mean_coupling(h, self.intercept_alpha)
-        H = gram - (x_mean * (h - kappa)[:, None]).T @ x_mean
-        if kappa.any():
-            center = kappa @ x_mean
-            H -= np.outer(center, center) / kappa.sum()
+        kappa = self.kept_of(h)
+        return without_center(gram - (x_mean * (h - kappa)[:, None]).T @ x_mean, kappa, x_mean)
+
+    def free_step(self, gradient, free, pull, curvature, along, shared):
+        """Newton step (n_tasks, n_features) along the columns of `free`, b optimised out, and what it leaves.
+
+        `shared()` is the curvature along a vector that all tasks share, `curvature` that of any direction.
+        """
+        if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
+            return shared_step(shared(), gradient, pull.mean, along)
+        return iterated_step(lambda V: curvature(V) + pull.apply(V), gradient, free, along)
+
+    def _few(self, pull):
+        """Whether a system of the features is solved by factorisation."""
+        return pull.matrix is None and self.n_features <= DENSE_FEATURES
+
+
+def without_center(H, kappa, x_mean):
+    """Curvature of which the common intercept takes its share."""
+    if not kappa.any():
         return H
+    center = kappa @ x_mean
+    return H - np.outer(center, center) / kappa.sum()
 
 
 class DualPoint:

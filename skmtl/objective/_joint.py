@@ -5,7 +5,6 @@ from functools import cached_property
 import numpy as np
 
 from ..losses import Loss
-from ._base import pooled_intercepts
 from ._rows import RowsTerm
 
 
@@ -43,6 +42,11 @@ class OutputsTerm(RowsTerm):
     def hessian_times(self, hessian, change):
         return self.weight_of(change) * self.loss.times(hessian, change)
 
+    def _columns(self, hessian):
+        """Those of the second derivatives in the K predictors of every row."""
+        shape = *self.y.shape, self.n_outputs
+        return [self.hessian_times(hessian, np.broadcast_to(d, shape)) for d in np.eye(self.n_outputs)]
+
     @cached_property
     def _used(self):
         """Whether the loss of a task has a predictor (n_tasks, K)."""
@@ -64,8 +68,7 @@ class OutputsTerm(RowsTerm):
         if not self.fit_intercept:
             return np.zeros_like(g)
         K, a = self.n_outputs, self.intercept_alpha
-        units = [np.broadcast_to(d, (*self.y.shape, K)) for d in np.eye(K)]
-        H = np.stack([self.task_sums(self.hessian_times(hessian, d)) for d in units], axis=1)
+        H = np.stack([self.task_sums(column) for column in self._columns(hessian)], axis=1)
         if not a:
             held, idle = self._held
             level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
@@ -99,22 +102,15 @@ class OutputsTerm(RowsTerm):
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""
         hessian, units = self.loss_hessian(eta), np.eye(self.n_outputs)
-        columns = [
-            self.loss.times(hessian, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)
-        ]
-        return self.data.reweighted(self.y, self.weight * np.mean(columns, axis=0))
+        own = [self.loss.times(hessian, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)]
+        return self.data.reweighted(self.y, self.weight * np.mean(own, axis=0))
 
     def _model_weights(self, eta):
-        hessian = self.loss_hessian(eta)
         # a Hessian diag(p) - p p' is at most twice its diagonal
-        units = [np.broadcast_to(d, eta.shape) for d in np.eye(self.n_outputs)]
-        return [2.0 * self.hessian_times(hessian, d)[..., k] for k, d in enumerate(units)]
+        return [2.0 * column[..., k] for k, column in enumerate(self._columns(self.loss_hessian(eta)))]
 
     def _balanced(self, u, hessian, b):
-        if self.fit_intercept:
-            g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
-            step = self.spread(self._settle(hessian, g))
-            u = u + self.hessian_times(hessian, np.broadcast_to(step, u.shape))
+        u = self._settled(u, hessian, b)
         slope = self._unweighted(u)
         inside = self.loss.project(self.y, slope)
         moved = np.abs(self.weight_of(slope) * (inside - slope)).max(initial=0.0)
@@ -157,7 +153,7 @@ class RootTerm(RowsTerm):
     def _settle(self, hessian, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
-        return pooled_intercepts(self._intercept_hessian(hessian), -g, self.intercept_alpha)
+        return self.pooled(self._intercept_hessian(hessian), -g)
 
     def _intercept_hessian(self, hessian):
         residual, per_sigma = hessian
@@ -171,10 +167,7 @@ class RootTerm(RowsTerm):
 
     def _balanced(self, u, hessian, b):
         """Centred slopes."""
-        if self.fit_intercept:
-            g = self.task_sums(u) + self.intercept_alpha * (b - b.mean())
-            u = u + self.hessian_times(hessian, self.spread(self._settle(hessian, g)))
-        return u, hessian, 1
+        return self._settled(u, hessian, b), hessian, 1
 
     def _dual_point(self, u, shift, gradient):
         point = super()._dual_point(u, shift, gradient)

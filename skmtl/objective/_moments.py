@@ -5,19 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from ..losses import SquaredError
-from ._base import (
-    DENSE_FEATURES,
-    PREDICTOR_ROUNDING,
-    TINY,
-    DataTerm,
-    DualPoint,
-    iterated_step,
-    mean_coupling,
-    nothing,
-    pooled_intercepts,
-    shared_step,
-    solved,
-)
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, solved, without_center
 from ._columns import about_zero
 
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
@@ -97,9 +85,7 @@ class MomentsTerm(DataTerm):
         """Optimal intercepts, shape (n_tasks,)."""
         if not self.fit_intercept:
             return np.zeros(self.n_tasks)
-        return pooled_intercepts(
-            self.totals, self.totals * (self.stats.y_mean - image[:, -1]), self.intercept_alpha
-        )
+        return self.pooled(self.totals, self.totals * (self.stats.y_mean - image[:, -1]))
 
     def _offset(self, image, b):
         """Mean residual of each task."""
@@ -129,7 +115,7 @@ class MomentsTerm(DataTerm):
     def _curvature(self, image):
         b = np.zeros(self.n_tasks)
         if self.fit_intercept:
-            b = pooled_intercepts(self.totals, -self.totals * image[:, -1], self.intercept_alpha)
+            b = self.pooled(self.totals, -self.totals * image[:, -1])
         return image[:, :-1] + (self.totals * (image[:, -1] + b))[:, None] * self.stats.x_mean
 
     def dual_point(self, W, image, b, free, pull):
@@ -153,13 +139,10 @@ class MomentsTerm(DataTerm):
         return point
 
     def _free_step(self, gradient, free, pull):
-        if pull.matrix is None and self.n_features <= DENSE_FEATURES:
-            if free.shape[1] == 1 and np.ptp(free) == 0:
-                return shared_step(self.shared_curvature, gradient, pull.mean, self.along)
-            pooled = self.tied_intercepts
-            if pull.is_ridge and not pooled and (np.count_nonzero(free, axis=1) <= 1).all():
-                return self._separate_steps(gradient, free, pull.mean)
-        return iterated_step(lambda V: self.curvature(V) + pull.apply(V), gradient, free, self.along)
+        separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0
+        if separate and pull.is_ridge and not self.tied_intercepts and self._few(pull):
+            return self._separate_steps(gradient, free, pull.mean)
+        return self.free_step(gradient, free, pull, self.curvature, self.along, lambda: self.shared_curvature)
 
     def along(self, V):
         """<V, H V> where its digits are lost in the moments: from the rows, else the least it can be."""
@@ -211,13 +194,10 @@ class MomentsTerm(DataTerm):
     @property
     def kept(self):
         """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
-        return mean_coupling(self.totals, self.intercept_alpha) if self.fit_intercept else self.totals
+        return self.kept_of(self.totals) if self.fit_intercept else self.totals
 
     @cached_property
     def shared_curvature(self):
         """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
-        total, kept = self._mean_block(slice(None), np.ones(self.n_tasks)), self.kept
-        if self.fit_intercept and kept.any():
-            center = kept @ self.x_mean
-            total = total - np.outer(center, center) / kept.sum()
-        return total
+        total = self._mean_block(slice(None), np.ones(self.n_tasks))
+        return without_center(total, self.kept, self.x_mean) if self.fit_intercept else total

@@ -1,23 +1,13 @@
 """The data term on rows, with a pointwise loss."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.sparse import issparse
 
 from .._data import SharedData
 from ..statistics import TaskStatistics
-from ._base import (
-    DENSE_FEATURES,
-    PREDICTOR_ROUNDING,
-    TINY,
-    DataTerm,
-    DualPoint,
-    iterated_step,
-    nothing,
-    pooled_intercepts,
-    shared_step,
-)
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing
 from ._columns import DesignPool, fresh_gram, make_pool
 from ._moments import MomentsTerm
 
@@ -155,7 +145,7 @@ class RowsTerm(DataTerm):
         """Newton step of the intercepts that answers the gradient g, of the shape of b."""
         if not self.fit_intercept:
             return np.zeros_like(g)
-        return pooled_intercepts(self.task_sums(hessian), -g, self.intercept_alpha)
+        return self.pooled(self.task_sums(hessian), -g)
 
     # --- evaluation ---
 
@@ -390,7 +380,10 @@ class RowsTerm(DataTerm):
         shift, left = np.zeros(self.shape), nothing
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
-                step, left = self._free_step(hessian, self.back(u) + pull.apply(W + shift), free, pull)
+                step, left = self.free_step(
+                    self.back(u) + pull.apply(W + shift), free, pull, partial(self._curvature, hessian),
+                    self._along(hessian), self.pointwise and partial(self._shared_curvature, hessian),
+                )  # fmt: skip
                 shift, u = shift + step, u + self.hessian_times(hessian, self.image(step))
             u, hessian, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
@@ -437,6 +430,14 @@ class RowsTerm(DataTerm):
         weight = self.weight_of(u)
         return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
 
+    def _settled(self, u, hessian, b):
+        """Slopes whose sums over tasks vanish, or are what the intercepts' own penalty answers."""
+        if not self.fit_intercept:
+            return u
+        g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+        step = np.broadcast_to(self.spread(self._settle(hessian, g)), u.shape)
+        return u + self.hessian_times(hessian, step)
+
     def _balanced(self, u, hessian, b):
         """Weighted slopes in the domain with vanishing sums over tasks (pooled intercepts: in total).
 
@@ -460,14 +461,6 @@ class RowsTerm(DataTerm):
     def _conjugate(self, theta, u, slope):
         """F* of theta times the weighted slopes."""
         return float((self.weight * self.loss.conjugate(self.y, theta * slope)).sum())
-
-    def _free_step(self, hessian, gradient, free, pull):
-        """Newton step (n_tasks, n_features) along the free directions, b optimised out."""
-        few = pull.matrix is None and self.n_features <= DENSE_FEATURES
-        if self.pointwise and free.shape[1] == 1 and few:
-            return shared_step(self._shared_curvature(hessian), gradient, pull.mean, self._along(hessian))
-        own = self._along(hessian)
-        return iterated_step(lambda V: self._curvature(hessian, V) + pull.apply(V), gradient, free, own)
 
     def _along(self, hessian):
         """<V, H V> as a function: where a Hessian holds its rounding only, by squares of predictors."""

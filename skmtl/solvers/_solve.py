@@ -287,7 +287,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     iterates = method.iterates(problem, start, max_iter, target)
     if problem.certified:
         first = (0, start, known) if known else next(iterates)
-        if init is None and _faint(problem, *first[2]):
+        if init is None and _faint(problem, *first[2][::2]):
             found = _without_norms(problem, max_iter, tol, callback, verbose)
             if found.gap <= target:
                 return found, None
@@ -375,14 +375,14 @@ class _Progress:
         return self.certified or not lowest < last[1] - self.least
 
 
-def _faint(problem, objective, b, gap):
+def _faint(problem, objective, gap):
     """Whether the norms of a problem are nothing, or little beside rounding, from the gap at W = 0.
 
     There the dual objective is that of the slopes over their dual norm, twice the objective over it.
     """
     if type(problem) is not Problem or problem.smooth:
         return False
-    first, term = problem.parts[0], problem.term
+    first = problem.parts[0]
     if first.rough is None and not first.quadratic:  # it costs nothing, so that the others are zero
         return True
     if not 0 <= objective - gap < FAINT * objective:
@@ -390,9 +390,7 @@ def _faint(problem, objective, b, gap):
     if _norms(problem) is not None:
         return True
     W, *others = problem.zeros()  # that dual objective may be below zero for others: what does a step cost?
-    image = term.image(W)
-    G = term.gradient(W, image, b)
-    curvature = term.second_order(G, term.image(G), None if term.loss.quadratic else term.predictor(image, b))
+    G, curvature = problem.term.steepest(W)
     step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0
     return problem.penalty_value([-step * G, *others]) < np.sqrt(FAINT) * objective
 

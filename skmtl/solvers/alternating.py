@@ -164,36 +164,32 @@ class FactorProblem:
         means = [np.tile(self._mean_unit * m, (self.shape[0], 1)) for m in rows[k:]]
         return [*self.penalty.balanced(S, rows[:k]), *means]
 
+    def _factors(self, parts, unit=1.0):
+        """[S, unit 1] and [L; m / unit]."""
+        S, L, *mean = parts
+        ones = np.full((len(S), len(mean)), unit)
+        return np.hstack([S, ones]), np.vstack([L, *(M[:1] / unit for M in mean)])
+
     def _codes(self, parts):
         """The problem in [S, 1] for fixed rows, and its point."""
-        S, L, *mean = parts
-        right = np.vstack([L, *(M[:1] for M in mean)])
-        V = np.hstack([S, np.ones((len(S), len(mean)))])
-        penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, S.shape[1])
-        return Problem(FactorTerm(self.term, self.ridge, right=right), penalty), V
+        left, right = self._factors(parts)
+        penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, parts[0].shape[1])
+        return Problem(FactorTerm(self.term, self.ridge, right=right), penalty), left
 
     @cached_property
     def _mean_unit(self):
         """Unit of m among the rows, in which a large `mean_alpha` is no steeper than the data."""
-        W = np.zeros(self.shape)
-        image = self.term.image(W)
-        b = self.term.intercept(W, image, None)
-        G = self.term.gradient(W, image, b)
-        eta = None if self.term.loss.quadratic else self.term.predictor(image, b)
-        curvature, size = self.term.second_order(G, self.term.image(G), eta), float(np.vdot(G, G))
-        return (
-            np.sqrt(curvature / (size * self.mean_alpha)) if 0 < curvature < size * self.mean_alpha else 1.0
-        )
+        G, curvature = self.term.steepest(np.zeros(self.shape))
+        steep = (self.mean_alpha or 0.0) * float(np.vdot(G, G))
+        return np.sqrt(curvature / steep) if 0 < curvature < steep else 1.0
 
     def _rows(self, parts):
         """The problem in [L; m] for fixed codes, and its point; m in a unit of its own."""
-        S, L, *mean = parts
-        unit = self._mean_unit if mean else 1.0
-        left = np.hstack([S, np.full((len(S), len(mean)), unit)])
-        V = np.vstack([L, *(M[:1] / unit for M in mean)])
-        strengths = [self.penalty.alpha * (1 - self.penalty.sparsity)] * len(L)
-        strengths += [self.mean_alpha * len(S) * unit**2 for _ in mean]
-        return Problem(FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), V
+        unit = self._mean_unit
+        left, right = self._factors(parts, unit)
+        strengths = np.full(len(right), self.penalty.alpha * (1 - self.penalty.sparsity))
+        strengths[len(parts[1]) :] = (self.mean_alpha or 0.0) * len(left) * unit**2
+        return Problem(FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), right
 
 
 def _stepped(half, V):

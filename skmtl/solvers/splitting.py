@@ -121,12 +121,9 @@ def _by_models(problem, parts, max_iter, target):
         for _, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
             if model.gap(found)[2] <= enough:
                 break
-        if found is None:  # overflow at once
-            yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
-            return
-        promised = model.evaluate(parts)[3] - model.evaluate(found)[3]
-        trial, step = found, 1.0
-        while not problem.evaluate(trial, b)[3] <= objective - 0.1 * step * promised and step > SHORTEST_STEP:
+        trial, step = found, 1.0 if found else 0.0  # None: overflow at once
+        least = 0.1 * (model.evaluate(parts)[3] - model.evaluate(found)[3]) if found else np.inf
+        while step > SHORTEST_STEP and not problem.evaluate(trial, b)[3] <= objective - step * least:
             step /= 2
             trial = [V + step * (F - V) for V, F in zip(parts, found, strict=True)]
         if step <= SHORTEST_STEP:
