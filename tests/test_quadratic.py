@@ -213,7 +213,7 @@ def test_separate_parts_of_a_graph_are_certified(monkeypatch):
             options = {"fit_intercept": fit_intercept, "tol": 1e-3}
             one = solve(data, SquaredError(), penalty, **options)
             with monkeypatch.context() as patch:
-                patch.setattr("skmtl.objective._moments.DENSE_FEATURES", 0)
+                patch.setattr("skmtl.objective._base.DENSE_FEATURES", 0)
                 other = solve(data, SquaredError(), penalty, **options)
             best = solve(data, SquaredError(), penalty, fit_intercept=fit_intercept, tol=1e-13).objective
             assert one.gap == pytest.approx(other.gap, rel=1e-6)
