@@ -18,7 +18,6 @@ from ..statistics import TaskStatistics
 from ._choice import METHODS, choose_solver, rounding
 from ._separation import warn_of_separation
 from .alternating import ALTERNATING, make_problem_of
-from .coordinate import TaskRotation
 
 SOLVERS = {**METHODS, "alternating": ALTERNATING}
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
@@ -253,25 +252,13 @@ def _refusing_overflow():
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # such steps are not taken
 @_refusing_overflow()
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
-    """Solve a `Problem`, with rotated tasks where that pays."""
+    """Solve a `Problem`."""
     name = choose_solver(problem, solver)
-    way = _run_rotated if name == "bcd" and TaskRotation.pays(problem) else _run
-    found, missed = way(problem, name, init, max_iter, tol, callback, verbose)
+    found, missed = _run(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
         _warn(problem, name, found.history[-1], missed, tol, max_iter)
     warn_of_separation(problem, found.parts)
     return found
-
-
-def _run_rotated(problem, name, init, max_iter, tol, callback, verbose):
-    rotation = TaskRotation(problem)
-    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, rotation.back(parts))
-    init = None if init is None else rotation.forward(init)
-    found, missed = _run(rotation.problem, name, init, max_iter, tol, shown, verbose)
-    parts = rotation.back(found.parts)
-    coef = problem.total(parts)
-    b = rotation.intercept(coef, found.intercept)
-    return replace(found, coef=coef, intercept=b, parts=parts), missed
 
 
 def _run(problem, name, init, max_iter, tol, callback, verbose):

@@ -23,6 +23,9 @@ def bcd(problem, parts, max_iter, target):
     The working set holds the features in use and those that violate optimality most; inside it an epoch
     touches only second moments, or the rows of the set where it has more columns than rows.
     """
+    if TaskRotation.pays(problem):
+        yield from TaskRotation(problem).iterates(parts, max_iter, target)
+        return
     term = problem.term
     placement, ridge = problem.parts[0].rough, problem.parts[0].quadratic.mean
     W, n_iter, chosen = parts[0], 0, None
@@ -85,7 +88,7 @@ class TaskRotation:
 
     def __init__(self, problem):
         term, self.basis, self.y_mean = problem.term.rotated
-        self.problem, self.term = Problem(term, problem.penalty, problem.own_ridge), problem.term
+        self.problem = Problem(term, problem.penalty, problem.own_ridge)
 
     @staticmethod
     def pays(problem):
@@ -98,21 +101,15 @@ class TaskRotation:
             and invariant(problem.parts[0].rough.kernel, term.scale)
         )
 
-    def forward(self, parts):
-        """Parts in the directions."""
-        return [self.basis.T @ V for V in parts]
-
-    def back(self, parts):
-        """Parts of the tasks."""
-        out = [np.zeros((len(self.basis), V.shape[1])) for V in parts]
-        for V, W in zip(parts, out, strict=True):
+    def iterates(self, parts, max_iter, target):
+        """Those of `bcd` in the directions, for the tasks."""
+        for n_iter, (V,), *known in bcd(self.problem, [self.basis.T @ parts[0]], max_iter, target):
+            W = np.zeros((len(self.basis), V.shape[1]))
             used = np.flatnonzero(V.any(axis=0))
             W[:, used] = self.basis @ V[:, used]
-        return out
-
-    def intercept(self, W, b):
-        """Intercepts of the tasks from those of the directions."""
-        return self.term.restored(W, self.basis @ b + self.y_mean)
+            restored = self.problem.term.restored
+            own = [(value, self.basis @ restored(V, b) + self.y_mean, gap) for value, b, gap in known]
+            yield n_iter, [W], *own
 
 
 def invariant(strengths, scale):
