@@ -113,7 +113,7 @@ def check_target(y, estimator=None):
     """y as an array without infinities, 1-D without missing labels or 2-D."""
     if is_clean(y):
         return y
-    options = {"input_name": "y", "estimator": estimator}
+    options = {"input_name": "y", "estimator": estimator, "ensure_min_samples": 0}  # X says if there are none
     y = check_array(as_target(y), ensure_2d=False, dtype=None, ensure_all_finite=False, **options)
     if y.ndim == 1 and missing_labels(y).any():
         raise ValueError(

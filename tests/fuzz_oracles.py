@@ -224,6 +224,8 @@ def layouts(case):
     shared = case.layout in ("shared", "missing")
     others = ("stacked", "column", *(("missing",) if shared else ()))
     other = [name for name in others if name != case.layout][case.seed % (len(others) - 1)]
+    if isinstance(getattr(a.model, "classes_", None), list):
+        return None  # columns have classes of their own, rows of tasks those of all tasks
     return same_optimum(a, second(fitted, case, form=make_form(case, rows, layout=other)), case)
 
 
