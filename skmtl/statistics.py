@@ -232,6 +232,15 @@ class TaskStatistics:
         """Moments of x - x_offset and y - y_offset."""
         return self._with(x_mean=self.x_mean - x_offset, y_mean=self.y_mean - y_offset)
 
+    def turned(self, R):
+        """Moments of the features X R, R (n_features, n_features) or a vector, its diagonal."""
+
+        def times(A):
+            return A * R if R.ndim == 1 else A @ R
+
+        xx = times(times(self.xx).swapaxes(1, 2))
+        return self._with(x_mean=times(self.x_mean), xx=xx, xy=times(self.xy), feature_names=None)
+
     def select(self, columns):
         """Moments of some of the features."""
         names = self.feature_names

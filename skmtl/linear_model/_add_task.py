@@ -1,6 +1,6 @@
 """One more task for a fitted model, with what the tasks share held fixed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -104,10 +104,11 @@ class TransferMixin:
         check_is_fitted(self)
         _refuse(self)
         tasks, position = insert_label(self.tasks_, task)
-        rows = _read_rows(self, X_new, y_new, task, sample_weight)
+        rows, model = _read_rows(self, X_new, y_new, task, sample_weight), self._in_numbers()
         if not self.added_tasks_:
-            self._frozen_ = _frozen(self)
-        W, b, gap = _fit_row(self, *rows)
+            self._frozen_ = _frozen(model)
+        model._frozen_ = self._frozen_
+        W, b, gap = _fit_row(model, *rows)
         W = W.reshape(self.coef_.shape[1:])
         self.coef_ = np.insert(self.coef_, position, W, axis=0)
         self.deviation_coef_ = np.insert(self.deviation_coef_, position, W - self.mean_coef_, axis=0)
@@ -115,7 +116,11 @@ class TransferMixin:
         self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
         self.tasks_, self.n_tasks_ = tasks, len(tasks)
         self.added_tasks_ = {**self.added_tasks_, task: gap}
+        self._remember_added(task, *rows)
         return self
+
+    def _remember_added(self, task, X, y, weight):
+        """Keep of the rows what is asked of the model later."""
 
 
 def _refuse(model):
@@ -200,25 +205,32 @@ def _frozen(model):
 
 def _fit_row(model, X, y, weight):
     """Coefficients, intercepts and gap of the new task: the best of the alternatives."""
-    own, problems = _problems(model, X, y, weight)
+    X, emphasis = model._scaled_rows(X, weight)
+    own, problems = _problems(model, X, y, weight, emphasis)
     results = [run(one, "fista", None, model.max_iter, model.tol, verbose=model.verbose) for one in problems]
     best = min(range(len(results)), key=lambda k: results[k].objective)
-    w, result = problems[best].row(results[best].coef), results[best]
-    return w[:, own], result.intercept if own.all() else w[:, ~own], float(result.gap)
+    result = results[best]
+    w = problems[best].row(result.coef)
+    return (
+        model._unscaled(replace(result, coef=w[:, own])).coef,
+        result.intercept if own.all() else w[:, ~own],
+        float(result.gap),
+    )
 
 
-def _problems(model, X, y, weight):
+def _problems(model, X, y, weight, emphasis):
     """Which entries of the new row w are coefficients, and its problems.
 
     Intercepts that are pulled to their mean are coefficients as well, of a column of ones.
     """
     (alternatives, rows), loss, K = model._frozen_, model._target_.loss, model._n_outputs
-    term = plain = make_term(make_task_data(X, y, sample_weight=weight), loss, model.fit_intercept)
+    given = {"sample_weight": weight, "task_weight": emphasis}
+    term = plain = make_term(make_task_data(X, y, **given), loss, model.fit_intercept)
     own, pull = np.ones(K * X.shape[1], dtype=bool), []
     if model.fit_intercept and model.intercept_alpha > 0:
         ones = np.ones((X.shape[0], 1))
         X = sparse.hstack([X, ones], format="csr") if sparse.issparse(X) else np.hstack([X, ones])
-        term = make_term(make_task_data(X, y, sample_weight=weight), loss, False)
+        term = make_term(make_task_data(X, y, **given), loss, False)
         own = np.tile(np.arange(X.shape[1]) < X.shape[1] - 1, K)
         pull = [Metric(np.reshape(model.mean_intercept_, (1, K)), model.intercept_alpha)]
     at, rest, right = np.flatnonzero(own), np.flatnonzero(~own), None

@@ -85,8 +85,10 @@ class Fitting:
     @cached_property
     def term(self):
         """The data term, which does not depend on the strength."""
-        model, data = self.model, self.data
-        options = model.fit_intercept, model.intercept_alpha
+        model = self.model
+        data = model._scaled(self.data)
+        pull = model.intercept_alpha  # still to be found where a range of strengths is asked for
+        options = model.fit_intercept, 0.0 if isinstance(pull, str) else pull
         if not isinstance(data, TaskStatistics):
             return make_term(data, model._target_.loss, *options)
         scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
@@ -118,16 +120,19 @@ class Fitting:
 
     def at(self, alpha, start=None):
         """SolverResult at a strength, which the model takes; from parts to start from or None."""
-        model = self.model
-        model.alpha = alpha
-        with blas_threads(self.data):
-            problem = make_problem_of(self.term, model._omega(), model.ridge, model._shared_mean())
-            return run(problem, model.solver, start, model.max_iter, model.tol, verbose=model.verbose)
+        self.model.alpha = alpha
+        own = self.model._in_numbers_on(self)
+        model = own.model
+        with blas_threads(own.data):
+            problem = make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
+            found = run(problem, model.solver, start, model.max_iter, model.tol, verbose=model.verbose)
+        return model._unscaled(found)
 
     def along(self, alphas, warm=True):
         """(alpha, SolverResult) at each of falling strengths, whose solution starts the next if `warm`."""
         parts = None
-        for alpha in map(float, alphas):
+        for alpha in alphas:
+            alpha = alpha if isinstance(alpha, str) else float(alpha)
             found = self.at(alpha, parts)
             parts = found.parts if warm else None
             yield alpha, found
@@ -139,7 +144,9 @@ class Fitting:
     def fit(self):
         """The model, fitted at its own strength; with `warm_start` from the fit before."""
         model = self.model
-        return self.keep(self.at(model.alpha, model._start(self.data) if model.warm_start else None))
+        found = self.at(model.alpha, model._start(self.data) if model.warm_start else None)
+        model._remember(self)
+        return self.keep(found)
 
     def keep(self, result):
         """The model, fitted: its attributes are those of the solution."""

@@ -1,10 +1,12 @@
 """Tasks that lie around a common model: mean regularisation."""
 
+from dataclasses import field
 from typing import Annotated
 
 from .._parameters import STRENGTH
 from ..penalties import Coupling
-from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._base import LinearClassifier, LinearModel, estimator
+from ._random_coefficients import Auto, RandomCoefficientsRegressor
 
 
 @estimator
@@ -52,7 +54,9 @@ class MeanRegularized(LinearModel):
 
 
 @estimator
-class MeanRegularizedRegressor(MeanRegularized, LinearRegressor): ...
+class MeanRegularizedRegressor(MeanRegularized, RandomCoefficientsRegressor):
+    alpha: Auto = field(default=1.0, kw_only=False)  # again: the first base has those of all models
+    intercept_alpha: Auto = 0.0
 
 
 @estimator

@@ -163,6 +163,29 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _set_attributes(self, result):
         """Fitted attributes beyond the common ones."""
 
+    def _in_numbers(self):
+        """The fitted model with numbers in the place of strengths that it has found."""
+        return self
+
+    def _in_numbers_on(self, fitting):
+        """The same before the fit: a `Fitting` with the numbers, found on its data."""
+        return fitting
+
+    def _scaled(self, data):
+        """The data, or moments of them, in the coordinates in which the penalty is what `_penalty` says."""
+        return data
+
+    def _scaled_rows(self, X, weight):
+        """Features of a new task in these coordinates, and its emphasis c_t as `task_weight`."""
+        return X, None
+
+    def _unscaled(self, result):
+        """A SolverResult with `coef` in the coordinates of the data."""
+        return result
+
+    def _remember(self, fitting):
+        """Keep of the data what is asked of the model later."""
+
     # --- fit ---
 
     @classmethod
@@ -204,23 +227,23 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         """
         fitting = Fitting.of_rows(self, X, y, tasks, sample_weight)
         self._warn_of_data(fitting.data)
-        if self._layout_ == "single" and self.alpha > 0:
+        if self._layout_ == "single" and self.alpha != 0:
             self._warn_of_forgotten_tasks(fitting.data)
         return fitting.fit()
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
-        stronger = copy(self)
-        stronger.alpha = 2 * self.alpha
+        weaker, stronger = copy(self), copy(self)
+        weaker.alpha, stronger.alpha = 1.0, 2.0
         W = np.arange(1.0, 1 + data.n_features * self._n_outputs)[None]
         try:
-            inert = self._penalty().value(W) == stronger._penalty().value(W)
+            inert = weaker._penalty().value(W) == stronger._penalty().value(W)
         except TypeError:  # W is decomposed
             return
         if inert:
             warnings.warn(
-                f"{type(self).__name__} was fitted without tasks: alpha={self.alpha} is about what they have "
-                "in common and has no effect. Pass tasks=, one label per row, name a column of X by "
+                f"{type(self).__name__} was fitted without tasks: alpha={self.alpha!r} is about what they "
+                "have in common and has no effect. Pass tasks=, one label per row, name a column of X by "
                 "task_column, or give a y with one column per task.",
                 UserWarning,
                 stacklevel=5,

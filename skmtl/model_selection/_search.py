@@ -300,6 +300,8 @@ class PathSearchCV(GridSearchCV):
         if any(name in grid for grid in self._grids()):
             raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
         alphas = check_alphas(self.alphas, self.eps)
+        if self._model()[0].alpha == "auto":  # found by each fit
+            alphas = np.array(["auto"])
         candidates, paths = [], {}
         for i, grid in enumerate(self._grids()):
             if isinstance(alphas, Integral):
@@ -311,6 +313,8 @@ class PathSearchCV(GridSearchCV):
                 rest = (i, *(id(value) for key, value in sorted(candidate.items()) if key != name))
                 paths.setdefault(rest, []).append(len(candidates))
                 candidates.append(candidate)
+        if isinstance(alphas, np.ndarray) and alphas.dtype.kind == "U":
+            return candidates, list(paths.values())
         return candidates, [sorted(path, key=lambda at: -candidates[at][name]) for path in paths.values()]
 
     def _splitter(self, X, y, tasks, split_params):

@@ -43,6 +43,10 @@ class MomentsTerm(DataTerm):
         self.totals, self.rows_per_task, self.shared = scale * stats.weight, stats.count, len(stats.xx) == 1
         self.xy, self.yy = stats.xy * scale[:, None], stats.yy * scale
 
+    def seen(self):
+        """The moments as they were given."""
+        return self.stats.shifted(0.0 if self.x_offset is None else -self.x_offset, -self.y_offset)
+
     @property
     def x_mean(self):
         """Means (n_tasks, n_features)."""

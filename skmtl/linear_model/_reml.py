@@ -1,0 +1,246 @@
+"""The search of variances by restricted maximum likelihood."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from scipy import linalg, optimize
+
+from ._variance_components import Moments, Posterior, triangular
+
+RANGE = 1e8  # times the information of a mean task: strengths beyond are those of no variance, or no prior
+NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
+FAR = 1e2  # times the same: from where no search starts, as the criterion is flat beyond
+GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
+ALIKE = 1e-12  # of the criterion: no difference
+MOST_TASKS = 50  # on which a search starts where there are many more
+MOST_STEPS = 100
+LONGEST = 3.0  # step in a logarithm
+SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+
+
+@dataclass
+class Search:
+    """Criterion of the logarithms of the strengths that are not given, with its gradient.
+
+    Parameters
+    ----------
+    moments : Moments
+    covariance : {"spherical", "diagonal", "full"}
+        Of the slopes, where these have a strength to be found.
+    root : ndarray or None
+        R, where it is given.
+    strength : float or None
+        That of the intercepts, where it is given.
+    """
+
+    moments: Moments
+    covariance: str = "spherical"
+    root: np.ndarray | None = None
+    strength: float | None = None
+
+    @property
+    def n_slopes(self):
+        """Unknowns of the covariance of the slopes."""
+        p = self.moments.xy.shape[1]
+        sizes = {"spherical": 1, "diagonal": p, "full": p * (p + 1) // 2}
+        return 0 if self.root is not None else sizes[self.covariance]
+
+    @property
+    def ties(self):
+        """Whether the strength of the intercepts is to be found."""
+        return self.moments.pooled and self.strength is None
+
+    @cached_property
+    def scales(self):
+        """Logarithms of strengths that weigh as much as the rows of a mean task, and limits."""
+        (own, all_rows), p = self.moments.information, self.moments.xy.shape[1]
+        some = own[own > 0] if (own > 0).any() else np.ones(1)
+        most = max(all_rows.max(initial=0.0), some.max())
+        if self.covariance == "spherical":
+            own, low, high = some.mean(keepdims=True), some.min(keepdims=True), np.full(1, most)
+        else:
+            own, high = np.where(own > 0, own, most), np.where(all_rows > 0, all_rows, most)
+            low = own
+        parts = [tuple(map(np.log, (own, low / RANGE, high * RANGE)))] * (self.root is None)
+        if self.root is None and self.covariance == "full":
+            below = p * (p - 1) // 2
+            parts.append(np.outer([0.0, -1.0, 1.0], np.full(below, RANGE**0.5)))
+        if self.ties:
+            n = np.log(self.moments.weight.mean(keepdims=True))
+            parts.append((n, n - np.log(RANGE), n + np.log(RANGE)))
+        return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+    def ratios(self, theta):
+        """R and the strength of the intercepts."""
+        k, p = self.n_slopes, self.moments.xy.shape[1]
+        root = self.root
+        if k:
+            full = self.covariance == "full"
+            root = self._lower(theta[:k]) if full else np.broadcast_to(np.exp(-0.5 * theta[:k]), (p,))
+        return root, float(np.exp(theta[-1])) if self.ties else self.strength
+
+    def _lower(self, theta):
+        """A triangular R, its diagonal exp(-theta/2) of the first entries, the rest in units of `scales`."""
+        p = self.moments.xy.shape[1]
+        R = np.zeros((p, p))
+        R[np.tril_indices(p, -1)] = theta[p:]
+        R *= np.exp(-0.5 * self.scales[0][:p])[:, None]
+        R[np.diag_indices(p)] = np.exp(-0.5 * theta[:p])
+        return R
+
+    def at(self, theta):
+        """The model there."""
+        return Posterior(self.moments, *self.ratios(theta))
+
+    def __call__(self, theta):
+        """Criterion and gradient."""
+        found = self.at(theta)
+        return found.criterion, self.gradient(found)
+
+    def gradient(self, found):
+        """Derivatives of the criterion at a `Posterior`."""
+        gradient = []
+        if self.n_slopes and self.covariance == "full":
+            R = found.root
+            G = -2 * linalg.solve_triangular(R, found.slope_gradient(full=True), lower=True, trans=1)
+            unit = np.exp(-0.5 * self.scales[0][: len(R)])[:, None]
+            gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]
+        elif self.n_slopes:
+            own = found.slope_gradient()
+            gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
+        if self.ties:
+            gradient.append([found.intercept_gradient()])
+        return np.concatenate(gradient)
+
+    # --- the search itself ---
+
+    def _spans(self):
+        """Positions of the unknown strengths of the slopes, and of that of the intercepts."""
+        k = self.moments.xy.shape[1] if self.covariance == "full" else self.n_slopes
+        return [np.arange(k)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
+
+    def _starts(self):
+        """Points of a coarse grid; those of a simpler covariance are among them."""
+        scale, spans = self.scales[0], self._spans()
+        starts = []
+        if self.covariance == "full" and self.root is None:
+            theta, p = replace(self, covariance="diagonal").best(), self.moments.xy.shape[1]
+            theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
+            return [np.minimum(theta, scale)]  # where nothing is flat
+        if self.covariance == "diagonal" and self.root is None:
+            theta = replace(self, covariance="spherical").best()
+            starts.append(np.concatenate([np.full(self.n_slopes, theta[0]), theta[1:]]))
+        for levels in product(np.log(GRID), repeat=len(spans)):
+            theta = scale.copy()
+            for span, level in zip(spans, levels, strict=True):
+                theta[span] += level
+            starts.append(theta)
+        return starts
+
+    def descended(self, theta, fixed=()):
+        """The minimum from a start, with some unknowns held: Newton's method with the average information.
+
+        A strength that rises without end is that of no variance.
+        """
+        scale, low, high = self.scales
+        free = np.isin(np.arange(len(theta)), fixed, invert=True)
+        theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), theta)
+        found = self.at(theta)
+        for _ in range(MOST_STEPS):
+            gradient = self.gradient(found)
+            held = np.where(gradient > 0, theta <= low, theta >= high)
+            at = np.flatnonzero(free & ~held)
+            step = np.zeros(len(theta))
+            step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
+            if -gradient @ step < ALIKE * (1 + 1e-3 * abs(found.criterion)):
+                break
+            least = found
+            for shorter in 0.5 ** np.arange(12):
+                other = np.clip(theta + shorter * step, low, high)
+                other = np.where(free & (other > scale + np.log(NONE)) & (step > 0), high, other)
+                found = self.at(other)
+                if found.criterion <= least.criterion + 1e-4 * gradient @ (other - theta):
+                    break
+            else:
+                break
+            theta = other
+        return theta
+
+    def _information(self, found):
+        """Second derivatives of the unknowns, about."""
+        H, p = found.information(), self.moments.xy.shape[1]
+        if self.root is not None:
+            return H[p:, p:]
+        H = H[: p + self.ties, : p + self.ties]
+        if self.covariance == "diagonal":
+            return H
+        own = linalg.block_diag(np.ones((1, p)), np.eye(int(self.ties)))
+        return own @ H @ own.T
+
+    def _descended_full(self, theta):
+        """The minimum of a free covariance, by a quasi-Newton method."""
+        _, low, high = self.scales
+        options = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-6, "maxcor": 30}
+        found = optimize.minimize(
+            self, theta, jac=True, method="L-BFGS-B", bounds=optimize.Bounds(low, high), options=options
+        )
+        return found.x
+
+    def best(self):
+        """The unknowns at the least criterion; those of a variance of zero are at their upper bounds."""
+        if not len(self.scales[0]):
+            return self.scales[0]
+        if self.covariance == "full" and self.root is None:
+            return self._descended_full(self._starts()[0])
+        first, step = self, self.moments.n_tasks // MOST_TASKS
+        if step > 1 and len(self.moments.xx) == self.moments.n_tasks:
+            first = replace(self, moments=self.moments.some(slice(None, None, step)))
+        theta = min(first._starts(), key=lambda theta: first.at(theta).criterion)
+        if first is not self:
+            theta = first.descended(theta)
+        return self._without_variance(self.descended(theta))
+
+    def _without_variance(self, theta):
+        """The same with no variance where nothing tells of it."""
+        silent, spans = np.zeros(len(theta), dtype=bool), self._spans()
+        if self.root is None and self.covariance != "spherical":
+            silent[spans[0]] = self.moments.information[1] == 0
+        if self.moments.n_tasks == 1:
+            silent[:] = True
+        return np.where(silent, self.scales[2], theta)
+
+    # --- a covariance between the diagonal and the free one ---
+
+    def shrinkage(self):
+        """How much of the correlations to leave out: what best predicts tasks left out in turn."""
+        T = self.moments.n_tasks
+        folds = min(5, T // 2)
+        if folds < 2 or self.moments.xy.shape[1] == 1:
+            return SHRINKAGES[-1]
+        errors, fold = np.zeros(len(SHRINKAGES)), np.arange(T) % folds
+        for k in range(folds):
+            part = replace(self, moments=self.moments.some(fold != k))
+            if part.moments.df < 1 or part.moments.basis.shape != self.moments.basis.shape:
+                return SHRINKAGES[-1]
+            root, strength = part.ratios(part.best())
+            for i, amount in enumerate(SHRINKAGES):
+                shrunk = without_correlation(root, amount)
+                errors[i] += Posterior(self.moments, shrunk, strength).criterion
+                errors[i] -= Posterior(part.moments, shrunk, strength).criterion
+        return SHRINKAGES[errors.argmin()]
+
+
+def without_correlation(root, amount):
+    """R of a covariance R R' with so much of its correlations left out."""
+    V = root @ root.T
+    return triangular((1 - amount) * V + amount * np.diag(V.diagonal()), 1 / RANGE**1.5)
+
+
+def _newton_step(H, gradient):
+    """-H^-1 gradient, with the size of its eigenvalues, damped so that hardly a step is above LONGEST."""
+    H = H + np.diag(np.abs(gradient) / LONGEST)
+    unit = 1 / np.sqrt(np.maximum(np.abs(H.diagonal()), np.finfo(float).tiny))
+    values, vectors = linalg.eigh(unit[:, None] * H * unit)
+    return -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))

@@ -1,0 +1,131 @@
+"""Likelihood-ratio tests of whether tasks differ at all: of variances that may be zero."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ._reml import RANGE, Search
+from ._variance_components import Moments
+
+N_SIMULATED = 10_000
+DENSE = 1000  # size up to which eigenvalues take the common effects into account
+GROUPS = 300  # of eigenvalues that are alike
+NO_RATIO = 1e-7  # rounding
+NO_SLOPES = 1e-9  # their standard deviation over that of the noise, in units of the information
+
+
+class LikelihoodRatio(NamedTuple):
+    """A restricted likelihood ratio, and the probability of a greater one where the variance is zero."""
+
+    statistic: float
+    p_value: float
+
+
+def sharing_tests(seen, precision, fit_intercept):
+    """Tests of the slopes, with one variance for all in units that rows tell alike, and of intercepts.
+
+    Parameters
+    ----------
+    seen : TaskStatistics
+    precision : ndarray of shape (n_tasks,)
+        Of the rows of each task, times their weight.
+    fit_intercept : bool
+    """
+    own = Moments.of(seen, precision, fit_intercept, False).information[0]
+    unit = np.where(own > 0, own, 1.0) ** -0.5
+    moments = Moments.of(seen.turned(unit), precision, fit_intercept, False)
+    p, found = len(unit), {}
+    least = _least(Search(moments))
+    null = Search(moments, root=np.full(p, NO_SLOPES))
+    strength = null.ratios(null.best())[1]
+    value = _least(null)
+    found["slopes"] = _test(value - least, _slope_eigenvalues(moments, strength), moments.df)
+    if fit_intercept:
+        null = Search(moments, strength=float(moments.weight.mean() * RANGE))
+        posterior = null.at(null.best())
+        found["intercepts"] = _test(
+            posterior.criterion - least, _intercept_eigenvalues(posterior), moments.df
+        )
+    return found
+
+
+def feature_tests(seen, precision, fit_intercept, free):
+    """A test of every slope with a diagonal covariance, the others' variances found anew (n_features,).
+
+    Their p-values are those of half a chi-square of one degree of freedom, a little too large.
+    """
+    moments = Moments.of(seen, precision, fit_intercept, free)
+    search, found = Search(moments, "diagonal"), []
+    theta = search.best()
+    least = search.at(theta).criterion
+    for j in range(len(moments.information[0])):
+        other = theta.copy()
+        other[j] = search.scales[2][j]
+        ratio = max(search.at(search.descended(other, fixed=[j])).criterion - least, 0.0)
+        found.append(
+            LikelihoodRatio(float(ratio), float(0.5 * stats.chi2.sf(ratio, 1)) if ratio > NO_RATIO else 1.0)
+        )
+    return found
+
+
+def _least(search):
+    return search.at(search.best()).criterion
+
+
+def _test(ratio, eigenvalues, df):
+    """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert)."""
+    ratio = max(float(ratio), 0.0)
+    if ratio < NO_RATIO:
+        return LikelihoodRatio(ratio, 1.0)
+    simulated = _null_ratios(eigenvalues, df)
+    return LikelihoodRatio(ratio, float((1 + np.count_nonzero(simulated >= ratio)) / (1 + N_SIMULATED)))
+
+
+def _null_ratios(eigenvalues, df):
+    """Restricted likelihood ratios of one variance that is zero, (N_SIMULATED,)."""
+    groups = np.array_split(np.sort(eigenvalues), min(len(eigenvalues), GROUPS))
+    mu, counts = np.array([own.mean() for own in groups]), np.array([len(own) for own in groups])
+    rng = np.random.default_rng(0)
+    squares = rng.chisquare(counts, (N_SIMULATED, len(mu)))
+    rest = df - len(eigenvalues)
+    rest = rng.chisquare(rest, N_SIMULATED) if rest > 0 else 0.0
+    grid = np.concatenate([[0.0], np.logspace(-6, 6, 121)]) / max(mu.mean(), np.finfo(float).tiny)
+    left = squares @ (1 / (1 + np.outer(mu, grid))) + np.reshape(rest, (-1, 1))
+    total = squares.sum(axis=1) + rest
+    ratios = df * np.log(total[:, None] / left) - counts @ np.log1p(np.outer(mu, grid))
+    return ratios.max(axis=1)
+
+
+def _slope_eigenvalues(moments, strength):
+    """Of what the rows tell of the deviations of the slopes, common effects projected out."""
+    T, p = moments.xy.shape
+    B = np.array(np.broadcast_to(moments.xx, (T, p, p)))
+    kappa = 0.0
+    if moments.pooled:
+        kappa = 1 / (1 / moments.weight + 1 / strength)
+        x_mean = np.broadcast_to(moments.x_mean, (T, p))
+        B += kappa[:, None, None] * x_mean[:, :, None] * x_mean[:, None, :]
+    if T * p > DENSE:
+        values = np.linalg.eigvalsh(B).ravel()
+    else:
+        whole, P = np.zeros((T, p, T, p)), B.reshape(T * p, p)
+        whole[np.arange(T), :, np.arange(T)] = B
+        M = B.sum(axis=0)
+        if moments.pooled:
+            along = kappa[:, None] * x_mean
+            P = np.column_stack([along.ravel(), P])
+            M = np.block([[kappa.sum(), along.sum(axis=0)], [along.sum(axis=0)[:, None], M]])
+        values = np.linalg.eigvalsh(whole.reshape(T * p, T * p) - P @ np.linalg.pinv(M, hermitian=True) @ P.T)
+    return values[values > 1e-10 * values.max(initial=0.0)]
+
+
+def _intercept_eigenvalues(posterior):
+    """The same of the intercepts."""
+    rho = posterior.rho
+    if len(rho) > DENSE:
+        return rho
+    along = posterior.away @ posterior.spread
+    shared = 1 / posterior.total + np.broadcast_to(along, (len(rho), along.shape[1])) @ along.T
+    values = np.linalg.eigvalsh(np.diag(rho) - rho[:, None] * np.broadcast_to(shared, (len(rho),) * 2) * rho)
+    return values[values > 1e-10 * values.max(initial=0.0)]

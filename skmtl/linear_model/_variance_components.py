@@ -1,0 +1,346 @@
+"""Restricted maximum likelihood of tasks that vary around a common model, from their second moments.
+
+Task t has y_t = b_t + X_t w_t + e_t, w_t ~ N(mu, s2 R R'), b_t ~ N(mu_b, s2 / strength) and e_t ~ N(0, s2):
+the model whose posterior mode is that of mean regularisation. All is computed in the coordinates R^-1 w, in
+which the prior precision of the slopes is the identity, and about the means of the tasks: what a task says of
+its slopes beyond that is one more row, its mean, of precision `rho`. All sums are of positive terms.
+"""
+
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+from ..objective import units
+from ..statistics import loop_pays
+
+RANK_TOLERANCE = 1e-11
+EPS = np.finfo(float).eps
+
+
+@dataclass
+class Moments:
+    """What the model needs to know of the rows, under their precisions; one xx serves all tasks of a design.
+
+    `x_mean` and `y_mean` are None where tasks have no intercept; then the others are about zero. With `free`
+    intercepts these are fixed effects.
+    """
+
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    weight: np.ndarray
+    x_mean: np.ndarray | None
+    y_mean: np.ndarray | None
+    count: np.ndarray
+    precision: np.ndarray
+    free: bool
+
+    @classmethod
+    def of(cls, stats, precision, fit_intercept, free):
+        """From `TaskStatistics`, the precision of the rows of each task (n_tasks,) times their weight."""
+        weight, x_mean, y_mean, given = stats.weight * precision, stats.x_mean, stats.y_mean, precision
+        if len(stats.xx) < stats.n_tasks and np.ptp(precision) == 0:
+            precision = precision[:1]
+        even = (precision == 1).all()
+        xx = stats.xx if even else stats.xx * precision[:, None, None]
+        xy, yy = stats.xy * precision[:, None], stats.yy * precision
+        if len(xx) > len(x_mean):
+            x_mean = np.broadcast_to(x_mean, xy.shape)
+        if fit_intercept:
+            y_mean = y_mean - weight @ y_mean / weight.sum()
+        else:
+            mass = weight[: len(xx), None]
+            xx = xx + (mass * x_mean)[:, :, None] * x_mean[:, None, :]
+            xy, yy = xy + (weight * y_mean)[:, None] * x_mean, yy + weight * y_mean**2
+            x_mean = y_mean = None
+        return cls(xx, xy, yy, weight, x_mean, y_mean, stats.count, given, fit_intercept and free)
+
+    @property
+    def n_tasks(self):
+        return len(self.xy)
+
+    @property
+    def pooled(self):
+        """Whether the intercepts have a variance."""
+        return self.x_mean is not None and not self.free
+
+    @cached_property
+    def information(self):
+        """What a mean task says of each slope (n_features,), and the same with its mean as one more row."""
+        own = np.einsum("djj->j", self.xx) / len(self.xx)
+        if not self.pooled:
+            return own, own
+        mean = (self.weight[:, None] * self.x_mean**2).mean(axis=0)
+        return np.where(own > 0, own, mean), own + mean
+
+    @cached_property
+    def basis(self):
+        """Columns (n_features, rank) of the combinations of common slopes that the rows tell of."""
+        K = self.xx.sum(axis=0) * (self.n_tasks / len(self.xx))
+        if self.pooled:
+            center = self.weight @ np.broadcast_to(self.x_mean, self.xy.shape) / self.weight.sum()
+            away = self.x_mean - center
+            K = K + (self.weight[:, None] * away).T @ np.broadcast_to(away, self.xy.shape)
+        unit = units(K)
+        values, vectors = linalg.eigh(unit[:, None] * K * unit)
+        used = values > RANK_TOLERANCE * len(K) * values[-1:]
+        return np.eye(len(K)) if used.all() else unit[:, None] * vectors[:, used]
+
+    @cached_property
+    def df(self):
+        """Rows less fixed effects."""
+        return int(self.count.sum()) - self.basis.shape[1] - (self.n_tasks if self.free else int(self.pooled))
+
+    @cached_property
+    def least(self):
+        """Sum of squares below which there is rounding only."""
+        total = self.yy.sum() + (0.0 if self.y_mean is None else self.weight @ self.y_mean**2)
+        return max(EPS * total, np.finfo(float).tiny)
+
+    def some(self, tasks):
+        """Those of some tasks."""
+        own = (
+            self.xx, self.xy, self.yy, self.weight, self.x_mean, self.y_mean, self.count, self.precision,
+        )  # fmt: skip
+        own = (A if A is None or len(A) < self.n_tasks else A[tasks] for A in own)
+        return Moments(*own, self.free)
+
+
+def times(root, A):
+    """Last axis of A times R; a diagonal R is a vector."""
+    return A * root if root.ndim == 1 else A @ root
+
+
+def triangular(V, least):
+    """Lower triangular R with R R' = V, eigenvalues of V no smaller than `least` of the mean variance."""
+    values, vectors = linalg.eigh(V)
+    root = vectors * np.sqrt(np.maximum(values, least * V.diagonal().mean()))
+    return linalg.qr(root.T, mode="r")[0].T
+
+
+def back(root, A):
+    """R times the first axis of A."""
+    return root[:, None] * A if root.ndim == 1 else root @ A
+
+
+def _inverses(xx):
+    """Of xx_t + I (n, p, p), and their log-determinants."""
+    n, p, _ = xx.shape
+    H = xx + np.eye(p)
+    log_determinant = 2 * np.log(np.einsum("tjj->tj", np.linalg.cholesky(H))).sum(axis=1)
+    if not loop_pays(n, p):
+        return np.linalg.inv(H), log_determinant
+    from .._kernels import task_inverses
+
+    out, zeros = np.empty_like(H), np.zeros(n)
+    H = np.require(H, requirements="CW")
+    task_inverses(H, np.ones(n), zeros, np.zeros((n, p)), zeros, out, np.empty(n))
+    return out, log_determinant
+
+
+class Posterior:
+    """The model at one set of variances: its criterion, and what it says of the coefficients.
+
+    Parameters
+    ----------
+    moments : Moments
+    root : ndarray of shape (n_features,) or (n_features, n_features)
+        R, diagonal or lower triangular, with R R' the covariance of the slopes over the noise variance.
+    strength : float
+        Noise variance over that of the intercepts, if these have one.
+    """
+
+    def __init__(self, moments, root, strength):
+        self.moments, self.root, self.strength = moments, root, strength
+        T, n = moments.n_tasks, moments.weight
+        self.xy = times(root, moments.xy)
+        xx, log_determinant = self._read(moments)
+        p, repeats = xx.shape[-1], T / len(xx)
+        self.own = self._each(self.xy)  # slopes of each task without what is common
+        self.used = repeats * (xx.reshape(-1, p).T @ self.inverse.reshape(-1, p))  # sum of I - inverse
+        value = repeats * log_determinant.sum() + (0.0 if moments.x_mean is None else np.log(n).sum())
+        system, rhs = self.used, self.own.sum(axis=0)
+        squares = moments.yy.sum() - np.vdot(self.xy, self.own)
+        if moments.pooled:
+            self.total = self.rho.sum()
+            self.center = self.rho @ np.broadcast_to(self.reach, self.xy.shape) / self.total
+            self.away = self.reach - self.center
+            z = moments.y_mean - (self.reach * self.xy).sum(axis=1)
+            self.level = self.rho @ z / self.total
+            z = z - self.level
+            weighted = self.rho[:, None] * self.away
+            system = system + weighted.T @ np.broadcast_to(self.away, self.xy.shape)
+            rhs, squares = rhs + z @ weighted, squares + self.rho @ z**2
+            value += np.log(self.total) - np.log(self.rho).sum()
+        value += self._solve(0.5 * (system + system.T), rhs)
+        squares = max(squares - self.mean @ rhs, moments.least)
+        self.noise = squares / max(moments.df, 1)
+        if moments.pooled:
+            self.residual = z - self.away @ self.mean
+        self.criterion = float(moments.df * np.log(self.noise) + value)
+
+    def _read(self, moments):
+        """Set what concerns single tasks; their moments and log-determinants in the coordinates of R."""
+        xx = times(self.root, times(self.root, moments.xx).swapaxes(1, 2))
+        self.inverse, log_determinant = _inverses(xx)
+        if moments.pooled:
+            x_mean = times(self.root, moments.x_mean)
+            self.reach = self._each(x_mean)
+            own = 1.0 / moments.weight + 1.0 / self.strength
+            self.rho = 1.0 / (own + (x_mean * self.reach).sum(axis=1))
+        return xx, log_determinant
+
+    def of(self, moments):
+        """What it says of other tasks, with what is common as it is."""
+        other = copy(self)
+        other.moments = moments
+        other.__dict__.pop("_errors", None)
+        other._read(moments)
+        if moments.pooled:
+            other.away = other.reach - other.center
+        return other
+
+    def _each(self, V):
+        """inverse_t v_t of every task."""
+        return (
+            V @ self.inverse[0] if len(self.inverse) == 1 else np.matmul(self.inverse, V[:, :, None])[..., 0]
+        )
+
+    def _solve(self, system, rhs):
+        """Set the common slopes and a root of their covariance; the log-determinant of their precision."""
+        basis = self.moments.basis
+        B = (
+            basis / self.root[:, None]
+            if self.root.ndim == 1
+            else linalg.solve_triangular(self.root, basis, lower=True)
+        )
+        H = B.T @ system @ B
+        unit = units(H)
+        unit = np.where(unit > 0, unit, 1.0)
+        values, vectors = linalg.eigh(unit[:, None] * H * unit)
+        values = np.maximum(values, EPS)
+        self.spread = B @ (unit[:, None] * vectors * values**-0.5)
+        self.mean = self.spread @ (rhs @ self.spread)
+        return np.log(values).sum() - 2 * np.log(unit).sum()
+
+    @property
+    def log_likelihood(self):
+        """Restricted log-likelihood."""
+        return -0.5 * (self.criterion + self.moments.df * (1 + np.log(2 * np.pi)))
+
+    @cached_property
+    def _errors(self):
+        """How the slopes of each task less the common ones follow these, times `spread` (n, p, rank)."""
+        p = len(self.spread)
+        return self.spread - (self.inverse.reshape(-1, p) @ self.spread).reshape(len(self.inverse), p, -1)
+
+    def deviations(self):
+        """Slopes of the tasks less the common ones, in the coordinates of R."""
+        u = self.own - (self.mean - self._each(self.mean[None]))
+        return u + (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else u
+
+    def slope_gradient(self, full=False):
+        """Derivative of the criterion in the prior precision of the slopes at I, or the diagonal of it."""
+        u, Y, T = self.deviations(), self._errors, self.moments.n_tasks
+        pooled = self.moments.pooled
+        if pooled:
+            along = self.away @ self.spread
+            Y = Y + (self.rho[:, None] * self.reach)[:, :, None] * along[:, None, :]
+            lost = self.rho * (1 - self.rho / self.total)
+        repeats = T / len(Y)
+        if full:
+            Y = Y.swapaxes(0, 1).reshape(len(self.spread), -1)
+            gradient = u.T @ u / self.noise - self.used + repeats * Y @ Y.T
+            return (
+                gradient - (lost[:, None] * self.reach).T @ np.broadcast_to(self.reach, u.shape)
+                if pooled
+                else gradient
+            )
+        gradient = (
+            (u**2).sum(axis=0) / self.noise - self.used.diagonal() + repeats * np.einsum("tjk,tjk->j", Y, Y)
+        )
+        return gradient - lost @ np.broadcast_to(self.reach**2, u.shape) if pooled else gradient
+
+    def intercept_gradient(self):
+        """Derivative of the criterion in the logarithm of `strength`."""
+        apart = 1 / self.total + ((self.away @ self.spread) ** 2).sum(axis=1)
+        return float(self.rho / self.strength @ (self.rho * (self.residual**2 / self.noise + apart) - 1))
+
+    def information(self):
+        """Average information, about the second derivatives in the logarithms of the precisions.
+
+        Of the slopes and, if the intercepts vary, of `strength`: products of what each deviation adds to the
+        targets, as targets of the same model.
+        """
+        u, pooled = self.deviations(), self.moments.pooled
+        E = np.eye(len(self.spread)) - self.inverse
+        products = np.einsum("tj,tjk,tk->jk", u, np.broadcast_to(E, (len(u), *E.shape[1:])), u, optimize=True)
+        rhs = u.sum(axis=0)[:, None] * E[0] if len(E) == 1 else np.einsum("tjk,tj->jk", E, u)
+        sizes = (u**2).sum(axis=0)
+        if pooled:
+            z = np.column_stack([u * self.reach, self.rho / self.strength * self.residual])
+            sizes = np.append(sizes, self.strength * (z[:, -1] ** 2).sum())
+            z -= self.rho @ z / self.total
+            weighted = self.rho[:, None] * z
+            products = np.pad(products, (0, 1)) + weighted.T @ z
+            rhs = np.pad(rhs, ((0, 1), (0, 0))) + weighted.T @ np.broadcast_to(self.away, u.shape)
+        along, sizes = rhs @ self.spread, sizes / self.noise
+        return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / self.moments.df
+
+    # --- variances over that of the noise ---
+
+    def mean_variance(self):
+        """Of the common slopes (n_features,)."""
+        return (back(self.root, self.spread) ** 2).sum(axis=1)
+
+    def slope_variances(self):
+        """Of the slopes of every task (n_tasks, n_features)."""
+        G, R = self.inverse, np.diag(self.root) if self.root.ndim == 1 else self.root
+        errors = self.spread - self._errors
+        out = np.einsum("ji,tik,jk->tj", R, G, R, optimize=True)
+        if self.moments.pooled:
+            kept = self.rho[:, None] * self.reach
+            errors = errors - kept[:, :, None] * (self.away @ self.spread)[:, None, :]
+            out = out - (kept @ R.T) * (self.reach @ R.T) + (kept @ R.T) ** 2 / self.total
+        out = out + (np.einsum("ji,tik->tjk", R, errors, optimize=True) ** 2).sum(axis=2)
+        return np.broadcast_to(np.maximum(out, 0.0), self.moments.xy.shape)
+
+    def predictor_variances(self, X, codes):
+        """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
+        moments, at = self.moments, codes if len(self.inverse) > 1 else np.zeros_like(codes)
+        v, own, pooled = times(self.root, X), np.zeros(len(X)), moments.pooled
+        if moments.x_mean is not None:
+            n = moments.weight[codes]
+            own = 1 / (n + self.strength) if pooled else 1 / n
+            v = v - (n * own)[:, None] * times(self.root, moments.x_mean)[at]
+        along = np.matmul(self.inverse[at], v[:, :, None])[..., 0]
+        out = own + (v * along).sum(axis=1)
+        if pooled:
+            reach = (v * self.reach[at]).sum(axis=1)
+            rho = self.rho[codes]
+            kept = self.strength * own - rho * reach
+            out = out - rho * reach**2 + kept**2 / self.total
+            along = along - (rho * reach)[:, None] * self.reach[at] - kept[:, None] * self.center
+        return np.maximum(out, 0.0) + ((along @ self.spread) ** 2).sum(axis=1)
+
+    def new_variances(self, X):
+        """Of b + x . w of a task that is not among those of the fit.
+
+        Free intercepts vary as those of the fit do, where these have the mean of all rows.
+        """
+        moments, v = self.moments, times(self.root, X)
+        out, level = (v**2).sum(axis=1), 0.0
+        if moments.pooled:
+            level, center = 1 / self.strength + 1 / self.total, self.center
+        elif moments.free:
+            x_mean, T = times(self.root, moments.x_mean), moments.n_tasks
+            center = moments.weight @ np.broadcast_to(x_mean, self.xy.shape) / moments.weight.sum()
+            levels = moments.y_mean - ((x_mean - center) * (self.mean + self.deviations())).sum(axis=1)
+            level = levels.var(ddof=1) * (1 + 1 / T) / self.noise if T > 1 else np.inf
+            out = ((v - center) ** 2).sum(axis=1)
+        if moments.x_mean is not None:
+            v = v - center
+        return out + level + ((v @ self.spread) ** 2).sum(axis=1)

@@ -1,0 +1,534 @@
+"""Strengths by restricted maximum likelihood, and standard errors."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from conftest import LAYOUTS, make_layout
+from numpy.testing import assert_allclose
+from scipy import optimize, sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+
+from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskStatistics, compare
+from skmtl.datasets import load_hsb82
+from skmtl.linear_model._reml import Search
+from skmtl.linear_model._sharing import sharing_tests
+from skmtl.linear_model._variance_components import Moments, Posterior
+
+AUTO = {"alpha": "auto", "intercept_alpha": "auto"}
+COVARIANCES = ("spherical", "diagonal", "full")
+
+
+def mixed_problem(seed, n_tasks=12, n_rows=8, p=2, sd=0.7, sd_intercept=0.8, offset=0.0):
+    """Rows of tasks around a common model, of unequal numbers; coefficients and intercepts."""
+    rng = np.random.default_rng(seed)
+    tasks = np.repeat(np.arange(n_tasks), rng.integers(max(n_rows // 2, 1), 2 * n_rows, n_tasks))
+    X = rng.normal(size=(len(tasks), p)) + offset
+    W = rng.normal(size=p) + sd * rng.normal(size=(n_tasks, p))
+    b = 2 + sd_intercept * rng.normal(size=n_tasks)
+    y = b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=len(tasks))
+    return X, y, tasks, W, b
+
+
+def dense(X, y, tasks, V, intercepts, weight=None):
+    """-2 log restricted likelihood, noise variance, fixed effects and their covariance.
+
+    V (p, p) and `intercepts` are variances over that of the noise: "free" intercepts, None for none.
+    """
+    n, same = len(y), tasks[:, None] == tasks
+    K = np.diag(1 / (np.ones(n) if weight is None else weight)) + same * (X @ V @ X.T)
+    if isinstance(intercepts, str):
+        F = np.column_stack([tasks[:, None] == np.unique(tasks), X]).astype(float)
+    elif intercepts is None:
+        F = X
+    else:
+        F, K = np.column_stack([np.ones(n), X]), K + intercepts * same
+    inverse = np.linalg.inv(K)
+    M = F.T @ inverse @ F
+    mu = np.linalg.solve(M, F.T @ inverse @ y)
+    r, df = y - F @ mu, n - F.shape[1]
+    noise = r @ inverse @ r / df
+    value = df * np.log(noise) + np.linalg.slogdet(K)[1] + np.linalg.slogdet(M)[1]
+    value += df * (1 + np.log(2 * np.pi)) + (0.0 if weight is None else np.log(weight).sum())
+    return value, noise, mu, noise * np.linalg.inv(M)
+
+
+def fitted(X, y, tasks, **options):
+    return MeanRegularizedRegressor(**{**AUTO, **options}).fit(X, y, tasks=tasks)
+
+
+# --- the criterion ---
+
+
+@pytest.mark.parametrize("root", ["diagonal", "full"])
+@pytest.mark.parametrize("intercepts", [0.8, "free", None])
+def test_the_criterion_is_that_of_the_dense_model(intercepts, root, rng):
+    X, y, tasks, *_ = mixed_problem(0)
+    R = rng.uniform(0.3, 1.5, 2) if root == "diagonal" else np.tril(rng.normal(size=(2, 2))) + np.eye(2)
+    V = np.diag(R**2) if R.ndim == 1 else R @ R.T
+    weight = rng.uniform(0.5, 2, len(y))
+    stats = TaskStatistics.from_arrays(X, y, tasks, sample_weight=weight)
+    moments = Moments.of(stats, np.ones(12), intercepts is not None, intercepts == "free")
+    strength = 1 / intercepts if moments.pooled else None
+    found, (value, noise, mu, covariance) = (
+        Posterior(moments, R, strength), dense(X, y, tasks, V, intercepts, weight),
+    )  # fmt: skip
+    assert_allclose(-2 * found.log_likelihood, value, rtol=1e-11)
+    assert_allclose(found.noise, noise, rtol=1e-11)
+    assert_allclose(found.mean @ (np.diag(R) if R.ndim == 1 else R).T, mu[-2:], rtol=1e-9)
+    assert_allclose(noise * found.mean_variance(), covariance.diagonal()[-2:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("layout", LAYOUTS[:-1])
+@pytest.mark.parametrize("kind", ["pooled", "free", "none"])
+def test_the_gradient_equals_differences(kind, layout, covariance, rng):
+    data = make_layout(layout)
+    stats = TaskStatistics.from_arrays(data.X, data.y, data.tasks, sample_weight=data.sample_weight)
+    moments = Moments.of(stats, np.ones(4), kind != "none", kind == "free")
+    search = Search(moments, covariance)
+    theta = search.scales[0] + 0.3 * rng.normal(size=len(search.scales[0]))
+    steps = 1e-5 * np.eye(len(theta))
+    differences = [(search(theta + step)[0] - search(theta - step)[0]) / 2e-5 for step in steps]
+    assert_allclose(search(theta)[1], differences, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("intercepts", ["pooled", "free", None])
+def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covariance):
+    for seed in range(3):
+        X, y, tasks, *_ = mixed_problem(seed, n_tasks=10, n_rows=6)
+        stats = TaskStatistics.from_arrays(X, y, tasks)
+        search = Search(
+            Moments.of(stats, np.ones(10), intercepts is not None, intercepts == "free"), covariance
+        )
+        found = search.at(search.best()).log_likelihood
+
+        def value(z):
+            own = np.exp(z[-1]) if intercepts == "pooled" else intercepts
+            if covariance == "full":
+                L = np.array([[np.exp(z[0]), 0], [z[2], np.exp(z[1])]])
+                return dense(X, y, tasks, L @ L.T, own)[0]
+            z = z[:1].repeat(2) if covariance == "spherical" else z[:2]
+            return dense(X, y, tasks, np.diag(np.exp(z)), own)[0]
+
+        size = {"spherical": 1, "diagonal": 2, "full": 3}[covariance] + (intercepts == "pooled")
+        starts = [np.full(size, level) for level in (0.0, -2.0)]
+        starts = [np.where(np.arange(size) == 2, 0.0, one) if covariance == "full" else one for one in starts]
+        best = min(optimize.minimize(value, one, method="BFGS", options={"gtol": 1e-7}).fun for one in starts)
+        assert -2 * found <= best + 1e-6
+        if covariance != "full":  # at a singular covariance the other search stops early
+            assert_allclose(-2 * found, best, rtol=0, atol=1e-4)
+
+
+# --- against statsmodels ---
+
+
+def statsmodels_fit(X, y, tasks):
+    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
+
+    Z = np.column_stack([np.ones(len(y)), X])
+    k = Z.shape[1]
+    free = MixedLMParams.from_components(fe_params=np.ones(k), cov_re=np.eye(k))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return MixedLM(y, Z, tasks, exog_re=Z).fit(reml=True, free=free, method=["lbfgs", "bfgs"], gtol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_diagonal_covariance_equals_that_of_statsmodels(seed):
+    p = 1 + seed % 3
+    X, y, tasks, *_ = mixed_problem(seed, n_tasks=25, n_rows=10, p=p, sd=[1.0, 0.3][seed % 2])
+    model, other = fitted(X, y, tasks), statsmodels_fit(X, y, tasks)
+    assert model.log_marginal_likelihood_ >= other.llf - 1e-6
+    variances = np.append(model.intercept_variance_, model.deviation_variance_)
+    if not other.converged or (variances < 1e-3).any() or model.log_marginal_likelihood_ > other.llf + 1e-7:
+        return  # it has stopped before the maximum
+    assert_allclose(model.log_marginal_likelihood_, other.llf, rtol=1e-7)
+    compare_with(model, other, X, 3e-3)
+
+
+def compare_with(model, other, X, rtol):
+    """Variances, fixed effects, their standard errors and coefficients; at the maximum errors are squared."""
+    assert_allclose(model.noise_variance_, other.scale, rtol=rtol)
+    variances = np.append(model.intercept_variance_, model.deviation_variance_)
+    assert_allclose(variances, np.diag(other.cov_re), rtol=rtol, atol=rtol)
+    assert_allclose(np.append(model.mean_intercept_, model.mean_coef_), other.fe_params, rtol=rtol, atol=rtol)
+    effects = np.array([np.ravel(other.random_effects[t]) for t in model.tasks_])
+    ours = np.column_stack([model.intercept_ - model.mean_intercept_, model.deviation_coef_])
+    assert_allclose(ours, effects, rtol=rtol, atol=rtol)
+
+
+def test_hsb82_equals_statsmodels_at_its_variances():
+    """statsmodels stops at a gradient of 1e-3; at its own variances all the rest agrees to 1e-5."""
+    data = load_hsb82()
+    X, y, tasks = np.asarray(data.data, float)[:, [2]], np.asarray(data.target, float), np.asarray(data.tasks)
+    model, other = fitted(X, y, tasks), statsmodels_fit(X, y, tasks)
+    assert model.log_marginal_likelihood_ >= other.llf
+    assert_allclose(model.log_marginal_likelihood_, other.llf, rtol=1e-9)
+    compare_with(model, other, X, 1e-3)
+    ratio = other.scale / np.diag(other.cov_re) * len(np.unique(tasks)) / len(y)
+    given = MeanRegularizedRegressor(ratio[1], intercept_alpha=ratio[0], task_weight="samples", tol=1e-12)
+    given.fit(X, y, tasks=tasks)
+    assert_allclose(np.append(given.mean_intercept_, given.mean_coef_), other.fe_params, rtol=1e-5)
+    effects = np.array([np.ravel(other.random_effects[t]) for t in given.tasks_])
+    ours = np.column_stack([given.intercept_ - given.mean_intercept_, given.deviation_coef_])
+    assert_allclose(ours, effects, rtol=1e-5, atol=1e-6)
+    slope = np.sqrt(np.linalg.inv(-other.model.hessian(other.params_object)[0][:2, :2])[1, 1])
+    assert_allclose(given.mean_coef_std_, slope, rtol=1e-5)
+    covariance = other.random_effects_cov  # of the deviations, the common ones held: a lower bound
+    assert (
+        given.coef_std_[:, 0] >= 0.999 * np.sqrt([np.asarray(covariance[t])[1, 1] for t in given.tasks_])
+    ).all()
+
+
+# --- standard errors ---
+
+
+@pytest.mark.parametrize("intercepts", ["pooled", "free", None])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rng):
+    """Inverse of the matrix of the mixed model equations, in the parameters of every task."""
+    X, y, tasks, *_ = mixed_problem(3, n_tasks=6, n_rows=6)
+    options = {"pooled": {}, "free": {"intercept_alpha": 0.0}, None: {"fit_intercept": False}}[intercepts]
+    model = fitted(X, y, tasks, covariance=covariance, **options)
+    V = np.atleast_2d(model.deviation_variance_ * (np.eye(2) if covariance == "spherical" else 1.0))
+    V = np.diag(V[0]) if covariance == "diagonal" else V
+    V = V + 1e-11 * np.eye(2)
+    n_own = 2 if intercepts is None else 3
+    Z = np.column_stack([np.ones(len(y)), X])[:, -n_own:]
+    P = np.linalg.inv(V)
+    if intercepts is not None:
+        own = 0.0 if intercepts == "free" else 1 / max(model.intercept_variance_, 1e-11)
+        P = np.block([[own, np.zeros((1, 2))], [np.zeros((2, 1)), P]])
+    H = np.zeros((7 * n_own, 7 * n_own))  # the common coefficients come first
+    for t in range(6):
+        at = slice((t + 1) * n_own, (t + 2) * n_own)
+        rows = Z[tasks == t]
+        H[at, at] = rows.T @ rows / model.noise_variance_ + P
+        H[at, :n_own], H[:n_own, at] = -P, -P
+        H[:n_own, :n_own] += P
+    if intercepts == "free":
+        H[0, 0] += 1.0  # the common intercept is of no use
+    covariances = np.linalg.inv(H)
+    x = rng.normal(size=(6, 2))
+    _, std = model.predict(x, tasks=np.arange(6), return_std=True)
+    for t in range(6):
+        at = slice((t + 1) * n_own, (t + 2) * n_own)
+        C = covariances[at, at]
+        z = np.append(1.0, x[t])[-n_own:]
+        assert_allclose(model.coef_std_[t], np.sqrt(C.diagonal()[-2:]), rtol=1e-5)
+        assert_allclose(std[t], np.sqrt(z @ C @ z + model.noise_variance_), rtol=1e-6)
+        if intercepts is not None:
+            assert_allclose(model.intercept_std_[t], np.sqrt(C[0, 0]), rtol=1e-5)
+    assert_allclose(model.mean_coef_std_, np.sqrt(covariances.diagonal()[n_own - 2 : n_own]), rtol=2e-5)
+
+
+@pytest.mark.parametrize("sd", [0.7, 0.05])
+def test_intervals_cover(sd):
+    inside, coefs, intercepts, common, new = [], [], [], [], []
+    for seed in range(25):
+        X, y, tasks, W, b = mixed_problem(seed, n_tasks=41, n_rows=12, p=3, sd=sd, sd_intercept=sd)
+        rows = np.arange(len(y)) % 2 == 0
+        last = tasks == 40
+        fit = rows & ~last
+        model = fitted(X[fit], y[fit], tasks[fit], handle_unknown="average")
+        lower, upper = model.prediction_interval(X[~rows & ~last], tasks=tasks[~rows & ~last])
+        inside.append((lower <= y[~rows & ~last]) & (y[~rows & ~last] <= upper))
+        lower, upper = model.prediction_interval(X[last], tasks=tasks[last])
+        new.append((lower <= y[last]) & (y[last] <= upper))
+        coefs.append(np.abs(model.coef_ - W[:40]) <= 1.96 * model.coef_std_)
+        intercepts.append(np.abs(model.intercept_ - b[:40]) <= 1.96 * model.intercept_std_)
+        common.append(model.mean_coef_std_)
+    assert 0.93 <= np.concatenate(inside).mean() <= 0.97
+    assert 0.92 <= np.mean(coefs) <= 0.98
+    assert 0.92 <= np.mean(intercepts) <= 0.98
+    assert 0.85 <= np.concatenate(new).mean() <= 1.0
+
+
+@pytest.mark.parametrize("task_weight", [None, "samples"])
+def test_intervals_of_fits_with_numbers_cover(task_weight):
+    """As well where tasks of different sizes count the same."""
+    inside = []
+    for seed in range(15):
+        X, y, tasks, *_ = mixed_problem(seed, n_tasks=40, n_rows=12, p=3)
+        rows = np.arange(len(y)) % 2 == 0
+        unit = 40 / rows.sum()
+        options = {"alpha": 2.0 * unit, "intercept_alpha": 1.5 * unit, "task_weight": task_weight}
+        model = fitted(X[rows], y[rows], tasks[rows], **options)
+        lower, upper = model.prediction_interval(X[~rows], tasks=tasks[~rows], level=0.9)
+        inside.append((lower <= y[~rows]) & (y[~rows] <= upper))
+    assert 0.87 <= np.concatenate(inside).mean() <= 0.93
+
+
+def test_the_tests_of_sharing_hold_their_level():
+    rejected = []
+    for seed in range(40):
+        X, y, tasks, *_ = mixed_problem(seed, n_tasks=10, n_rows=6, sd=0.0, sd_intercept=0.0)
+        found = sharing_tests(TaskStatistics.from_arrays(X, y, tasks), np.ones(10), True)
+        rejected.append([found[name].p_value <= 0.05 for name in ("slopes", "intercepts")])
+    assert (np.mean(rejected, axis=0) <= 0.12).all()
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=20)
+    found = fitted(X, y, tasks).test_sharing()
+    assert list(found) == ["slopes", "intercepts", 0, 1]
+    assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
+
+
+# --- all forms of data ---
+
+
+def means_of(model):
+    return [model.coef_, model.intercept_, model.noise_variance_, model.deviation_variance_, model.alpha_]
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_statistics_and_numbers_give_the_same_fit(layout, covariance):
+    data = make_layout(layout, n=80, p=3)
+    model = MeanRegularizedRegressor(**AUTO, covariance=covariance, tol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a fit without tasks
+        model.fit(**data.fit_args())
+    assert model.dual_gap_ <= 1e-10 and np.isfinite(model.coef_).all()
+    stats = TaskStatistics.from_arrays(data.X, data.y, data.tasks, sample_weight=data.sample_weight)
+    other = clone(model).fit_statistics(stats)
+    for ours, theirs in zip(means_of(model), means_of(other), strict=True):
+        assert_allclose(np.ravel(theirs), np.ravel(ours), rtol=1e-7, atol=1e-10)
+    assert_allclose(np.ravel(other.coef_std_), np.ravel(model.coef_std_), rtol=1e-6)
+    numbers = MeanRegularizedRegressor(
+        model.alpha_, intercept_alpha=model.intercept_alpha_, task_weight="samples", tol=1e-12,
+        covariance=None if covariance == "spherical" else model.deviation_variance_,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        numbers.fit(**data.fit_args())
+    assert_allclose(numbers.coef_, model.coef_, rtol=1e-6, atol=1e-9)
+    assert_allclose(numbers.objective_, model.objective_, rtol=1e-7)
+    assert_allclose(numbers.coef_std_, model.coef_std_, rtol=1e-4, atol=1e-6)
+    X = data.X[:5]
+    given = {} if data.tasks is None else {"tasks": data.tasks[:5]}
+    y, std = model.predict(X, return_std=True, **given)
+    assert y.shape == std.shape and (std >= np.sqrt(model.noise_variance_)).all()
+    assert model.prediction_interval(X, **given).shape == (2, *y.shape)
+
+
+def test_a_task_column_is_the_same_as_tasks():
+    X, y, tasks, *_ = mixed_problem(0)
+    model = fitted(X, y, tasks)
+    Z = np.column_stack([X, tasks])
+    other = MeanRegularizedRegressor(**AUTO, task_column=2).fit(Z, y)
+    assert_allclose(other.coef_, model.coef_)
+    assert_allclose(
+        other.predict(Z[:9], return_std=True)[1], model.predict(X[:9], tasks=tasks[:9], return_std=True)[1]
+    )
+    assert list(other.test_sharing()) == ["slopes", "intercepts", 0, 1]
+
+
+def test_weights_are_precisions_and_columns_of_y_tasks():
+    X, y, tasks, *_ = mixed_problem(1)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    model = MeanRegularizedRegressor(**AUTO).fit(X, y, tasks=tasks, sample_weight=weight)
+    _, noise, *_ = dense(
+        X, y, tasks, np.diag(model.deviation_variance_) / model.noise_variance_,
+        model.intercept_variance_ / model.noise_variance_, weight,
+    )  # fmt: skip
+    assert_allclose(noise, model.noise_variance_, rtol=1e-9)
+    other = MeanRegularizedRegressor(**AUTO).fit(X, y, tasks=tasks, sample_weight=3 * weight)
+    assert_allclose(other.coef_, model.coef_, rtol=1e-6)
+    assert_allclose(other.alpha_, model.alpha_, rtol=1e-5)
+    assert_allclose(other.noise_variance_, 3 * model.noise_variance_, rtol=1e-6)
+
+
+def test_one_strength_may_be_given():
+    X, y, tasks, *_ = mixed_problem(0)
+    model = fitted(X, y, tasks, covariance="spherical", tol=1e-12)
+    slopes = fitted(X, y, tasks, covariance="spherical", intercept_alpha=model.intercept_alpha_, tol=1e-12)
+    assert_allclose(slopes.alpha_, model.alpha_, rtol=1e-4)
+    intercepts = fitted(X, y, tasks, alpha=model.alpha_, tol=1e-12)
+    assert_allclose(intercepts.intercept_alpha_, model.intercept_alpha_, rtol=1e-4)
+    assert_allclose(intercepts.coef_, model.coef_, rtol=1e-4)
+    turned = fitted(X, y, tasks, covariance=[1.0, 1.0], tol=1e-12)
+    assert_allclose(turned.alpha_, model.alpha_, rtol=1e-6)
+    assert_allclose(turned.deviation_variance_, model.deviation_variance_, rtol=1e-6)
+
+
+def test_an_array_as_covariance_is_the_metric_of_the_penalty(rng):
+    X, y, tasks, *_ = mixed_problem(0, p=3)
+    A = rng.normal(size=(3, 3))
+    V = A @ A.T + 0.1 * np.eye(3)
+    model = MeanRegularizedRegressor(0.5, intercept_alpha=0.3, covariance=7 * V, tol=1e-13).fit(
+        X, y, tasks=tasks
+    )
+    P = np.linalg.inv(V / V.diagonal().mean())
+    residual = y - (X * model.coef_[tasks]).sum(axis=1) - model.intercept_[tasks]
+    for t in range(12):
+        rows = tasks == t
+        pull = 0.5 * P @ (model.coef_[t] - model.coef_.mean(axis=0))
+        assert_allclose(X[rows].T @ residual[rows] / rows.sum(), pull, atol=1e-8)
+
+
+def test_searches_and_comparisons_take_estimated_strengths():
+    X, y, tasks, *_ = mixed_problem(0, n_rows=15)
+    auto = MeanRegularizedRegressor(**AUTO)
+    search = PathSearchCV(auto, cv=3).fit(X, y, tasks=tasks)
+    assert search.best_params_ == {"alpha": "auto"} and np.isfinite(search.best_score_)
+    assert_allclose(search.best_estimator_.coef_, fitted(X, y, tasks).coef_)
+    grid = {"covariance": ["spherical", "diagonal"]}
+    assert len(PathSearchCV(auto, cv=3, param_grid=grid).fit(X, y, tasks=tasks).cv_results_["params"]) == 2
+    half = PathSearchCV(MeanRegularizedRegressor(intercept_alpha="auto"), [0.1, 1.0], cv=3).fit(
+        X, y, tasks=tasks
+    )
+    assert half.best_estimator_.intercept_alpha_ > 0
+    Z = np.column_stack([X, tasks])
+    other = GridSearchCV(auto.set_params(task_column=2), grid, cv=TaskKFold(3, task_column=2)).fit(Z, y)
+    assert np.isfinite(other.best_score_)
+    assert np.isfinite(
+        compare({"auto": MeanRegularizedRegressor(**AUTO)}, X, y, tasks, cv=3).table["mean"]
+    ).all()
+
+
+def test_fitted_models_are_copied_saved_and_changed():
+    X, y, tasks, *_ = mixed_problem(0)
+    for options in (AUTO, {"alpha": 0.3}):
+        model = MeanRegularizedRegressor(**options).fit(X, y, tasks=tasks)
+        std = model.coef_std_
+        for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            assert_allclose(other.coef_std_, std)
+        assert clone(model).get_params() == model.get_params()
+        assert model.alpha == options["alpha"]
+    model.set_params(**AUTO).fit(X, y, tasks=tasks)
+    assert_allclose(model.coef_, fitted(X, y, tasks).coef_)
+
+
+# --- new tasks ---
+
+
+def test_a_new_task_is_fitted_under_the_estimated_covariance():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=15, p=2)
+    old = tasks < 14
+    for covariance in COVARIANCES:
+        model = fitted(X[old], y[old], tasks[old], covariance=covariance, tol=1e-12)
+        before = model.coef_std_
+        model.fit_task(X[~old], y[~old], 14)
+        V = model.deviation_variance_ * (np.eye(2) if np.ndim(model.deviation_variance_) == 0 else 1.0)
+        V = np.diag(V) if V.ndim == 1 else V
+        prior = np.zeros((3, 3))
+        prior[0, 0], prior[1:, 1:] = model.intercept_variance_, V
+        Z = np.column_stack([np.ones((~old).sum()), X[~old]])
+        mean = np.append(model.mean_intercept_, model.mean_coef_)
+        gain = prior @ Z.T @ np.linalg.inv(Z @ prior @ Z.T + model.noise_variance_ * np.eye(len(Z)))
+        expected = mean + gain @ (y[~old] - Z @ mean)
+        assert_allclose(np.append(model.intercept_[-1], model.coef_[-1]), expected, rtol=1e-3, atol=1e-4)
+        assert model.coef_std_.shape == (15, 2)
+        assert_allclose(model.coef_std_[:14], before)
+        assert (model.coef_std_[-1] > 0).all()
+
+
+def test_unknown_tasks_have_wider_intervals():
+    X, y, tasks, *_ = mixed_problem(0)
+    for options in ({}, {"intercept_alpha": 0.0}, {"fit_intercept": False}, {"alpha": 0.3}):
+        model = fitted(X, y, tasks, handle_unknown="average", **options)
+        std = model.predict(X, tasks=tasks, return_std=True)[1]
+        new = model.predict(X, tasks=np.full(len(y), 99), return_std=True)[1]
+        assert np.isfinite(new).all() and (new > std).mean() > 0.95
+
+
+# --- what is hard ---
+
+
+def hard_problems():
+    X, y, tasks, *_ = mixed_problem(0, sd=0.0, sd_intercept=0.0)
+    yield "zero variances", X, y, tasks
+    yield "one task", X, y, np.zeros(len(y))
+    yield "constant column", np.column_stack([X, np.ones(len(y))]), y, tasks
+    yield "column of tasks", np.column_stack([X, tasks]), y, tasks
+    yield "collinear columns", np.column_stack([X, X[:, 0] - 2 * X[:, 1]]), y, tasks
+    yield "constant target", X, np.full(len(y), 3.0), tasks
+    yield "no noise", X, X @ [1.0, 2.0], tasks
+    yield "large offset of y", X, y + 1e8, tasks
+    yield "large offset of X", X + 1e8, y, tasks
+    yield "tiny unit", 1e-9 * X, 1e-9 * y, tasks
+    yield "units apart", X * [1e-6, 1e6], y, tasks
+    rng = np.random.default_rng(0)
+    yield "one row a task", rng.normal(size=(30, 2)), rng.normal(size=30), np.arange(30)
+    yield "more features than rows", rng.normal(size=(60, 20)), rng.normal(size=60), np.arange(60) % 12
+    yield "more than all rows", rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 5
+
+
+@pytest.mark.parametrize(
+    ("covariance", "options"),
+    [
+        ("spherical", {}), ("diagonal", {}), ("full", {}), ("diagonal", {"intercept_alpha": 0.0}),
+        ("full", {"intercept_alpha": 0.0}), ("diagonal", {"fit_intercept": False}), (None, {"alpha": 0.1}),
+    ],
+)  # fmt: skip
+def test_hard_problems_have_an_answer_or_a_clear_error(covariance, options):
+    for name, X, y, tasks in hard_problems():
+        if covariance == "full" and X.shape[1] > 3:
+            continue
+        try:
+            with warnings.catch_warnings():
+                if name == "large offset of X":  # whose pooled intercepts, far away, leave no digits
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                model = fitted(X, y, tasks, covariance=covariance, max_iter=100, **options)
+        except ValueError as error:
+            assert "more rows than fixed effects" in str(error), name
+            assert "row" in name or "feature" in name
+            continue
+        for value in (model.coef_, model.intercept_, model.noise_variance_, model.alpha_, model.coef_std_):
+            assert np.isfinite(value).all(), name
+        assert np.isfinite(model.predict(X, tasks=tasks, return_std=True)[1]).all(), name
+        assert not np.isnan([*np.ravel(model.deviation_variance_), model.intercept_variance_]).any(), name
+        assert np.isfinite(model.log_marginal_likelihood_), name
+
+
+def test_offsets_cost_no_digits():
+    X, y, tasks, *_ = mixed_problem(2)
+    model = fitted(X, y, tasks)
+    far = fitted(X, y + 1e8, tasks)
+    assert_allclose(far.deviation_variance_, model.deviation_variance_, rtol=1e-5)
+    assert_allclose(far.noise_variance_, model.noise_variance_, rtol=1e-6)
+    model = fitted(X, y, tasks, intercept_alpha=0.0)
+    far = fitted(X + 1e8, y, tasks, intercept_alpha=0.0)
+    assert_allclose(far.deviation_variance_, model.deviation_variance_, rtol=1e-4)
+
+
+def test_zero_variances_are_found():
+    X, y, tasks, *_ = mixed_problem(4, sd=0.0, sd_intercept=0.0, n_tasks=40)
+    model = fitted(X, y, tasks, covariance="spherical")
+    assert model.deviation_variance_ == 0.0 and np.isfinite(model.alpha_)
+    assert np.abs(model.deviation_coef_).max() < 1e-6
+    apart = fitted(np.column_stack([X, np.sin(tasks)]), y, tasks, intercept_alpha=0.0)
+    assert apart.deviation_variance_[2] == 0.0
+
+
+def test_wrong_arguments_are_named():
+    X, y, tasks, *_ = mixed_problem(0)
+    for options, word in [
+        ({"mean_alpha": 0.1}, "mean_alpha"), ({"ridge": 0.1}, "ridge"), ({"loss": "huber"}, "loss"),
+        ({"alpha": 0.1, "covariance": "diagonal"}, "covariance"), ({"covariance": [1.0]}, "covariance"),
+        ({"covariance": [[1.0, 2.0], [0.0, 1.0]]}, "covariance"), ({"covariance": "round"}, "covariance"),
+        ({"covariance": [-1.0, 1.0]}, "covariance"), ({"covariance": [[1.0, 2.0], [2.0, 1.0]]}, "covariance"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=word):
+            fitted(X, y, tasks, **options)
+    with pytest.raises(ValueError, match="mean_alpha"):
+        MeanRegularizedRegressor(mean_alpha=1.0).fit(X, y, tasks=tasks).predict(
+            X, tasks=tasks, return_std=True
+        )
+    with pytest.raises(ValueError, match="level"):
+        fitted(X, y, tasks).prediction_interval(X, tasks=tasks, level=95)
+
+
+def test_sparse_rows_and_many_tasks():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=700, n_rows=4)
+    model = fitted(X, y, tasks)
+    other = fitted(sparse.csr_matrix(X), y, tasks)
+    assert_allclose(other.coef_, model.coef_, rtol=1e-5, atol=1e-7)
+    std = other.predict(sparse.csr_matrix(X), tasks=tasks, return_std=True)[1]
+    assert_allclose(std, model.predict(X, tasks=tasks, return_std=True)[1], rtol=1e-5)
+    assert_allclose(model.deviation_variance_, 0.49, atol=0.15)
