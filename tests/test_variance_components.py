@@ -12,6 +12,7 @@ from scipy import optimize, sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import check_estimator
 
 from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskStatistics, compare
 from skmtl.datasets import load_hsb82
@@ -108,13 +109,13 @@ def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covari
         )
         found = search.at(search.best()).log_likelihood
 
-        def value(z):
+        def value(z, rows=(X, y, tasks)):
             own = np.exp(z[-1]) if intercepts == "pooled" else intercepts
             if covariance == "full":
                 L = np.array([[np.exp(z[0]), 0], [z[2], np.exp(z[1])]])
-                return dense(X, y, tasks, L @ L.T, own)[0]
+                return dense(*rows, L @ L.T, own)[0]
             z = z[:1].repeat(2) if covariance == "spherical" else z[:2]
-            return dense(X, y, tasks, np.diag(np.exp(z)), own)[0]
+            return dense(*rows, np.diag(np.exp(z)), own)[0]
 
         size = {"spherical": 1, "diagonal": 2, "full": 3}[covariance] + (intercepts == "pooled")
         starts = [np.full(size, level) for level in (0.0, -2.0)]
@@ -389,6 +390,12 @@ def test_searches_and_comparisons_take_estimated_strengths():
     assert np.isfinite(
         compare({"auto": MeanRegularizedRegressor(**AUTO)}, X, y, tasks, cv=3).table["mean"]
     ).all()
+
+
+def test_estimated_strengths_pass_the_checks_of_scikit_learn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(MeanRegularizedRegressor(**AUTO))
 
 
 def test_fitted_models_are_copied_saved_and_changed():

@@ -123,12 +123,12 @@ class RandomCoefficientsRegressor(LinearRegressor):
         self._estimate(seen)
         return Fitting(self._in_numbers(), seen)
 
-    def _moments(self, seen, free):
+    def _moments(self, seen, free, noise_needed=True):
         """`Moments` of the rows; ValueError where they leave nothing of which the noise could be told."""
         precision, self._unit_ = self._precision(seen)
         moments = Moments.of(seen, precision, self.fit_intercept, free)
-        if moments.df < 1:
-            n_rows = moments.count.sum()
+        if moments.df < 1 and noise_needed:
+            n_rows = int(moments.count.sum())
             raise ValueError(
                 "variances need more rows than fixed effects, the common coefficients and free intercepts: "
                 f"got {n_rows} sample(s) for {n_rows - moments.df}. Pool the intercepts "
@@ -142,7 +142,8 @@ class RandomCoefficientsRegressor(LinearRegressor):
         given = self._root(seen.n_features)
         turned = given is not None and isinstance(self.alpha, str)
         free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
-        moments = self._moments(seen.turned(given) if turned else seen, free)
+        several = seen.n_tasks > 1  # of one there is no variance to be found
+        moments = self._moments(seen.turned(given) if turned else seen, free, several)
         kind = "spherical" if given is not None else self.covariance or "diagonal"
         search = Search(moments, kind, self._given_root(moments), self._given_strength())
         theta = search.best()

@@ -288,7 +288,7 @@ class Posterior:
             products = np.pad(products, (0, 1)) + weighted.T @ z
             rhs = np.pad(rhs, ((0, 1), (0, 0))) + weighted.T @ np.broadcast_to(self.away, u.shape)
         along, sizes = rhs @ self.spread, sizes / self.noise
-        return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / self.moments.df
+        return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / max(self.moments.df, 1)
 
     # --- variances over that of the noise ---
 
