@@ -147,16 +147,16 @@ class RandomCoefficientsRegressor(LinearRegressor):
         kind = "spherical" if given is not None else self.covariance or "diagonal"
         search = Search(moments, kind, self._given_root(moments), self._given_strength())
         theta = search.best()
-        root, strength = search.ratios(theta)
+        found = search.at(theta)
         if search.n_slopes and kind == "full":
             self.covariance_shrinkage_ = float(search.shrinkage())
-            root = without_correlation(root, self.covariance_shrinkage_)
-        found = Posterior(moments, root, strength)
+            root = without_correlation(found.root, self.covariance_shrinkage_)
+            found = Posterior(moments, root, found.strength)
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
-        self._set_slopes(root, zero, search)
-        self._set_intercepts(strength, search.ties and zero[-1])
+        self._set_slopes(found.root, zero, search)
+        self._set_intercepts(found.strength, search.ties and zero[-1])
 
     def _set_slopes(self, root, zero, search):
         """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""

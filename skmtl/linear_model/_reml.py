@@ -13,8 +13,8 @@ RANGE = 1e8  # times the information of a mean task: strengths beyond are those 
 NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
 FAR = 1e2  # times the same: from where no search starts, as the criterion is flat beyond
 GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
-ALIKE = 1e-12  # of the criterion: no difference
-MOST_TASKS = 50  # on which a search starts where there are many more
+ALIKE = 1e-11  # of the criterion, for each task: no difference
+MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 LONGEST = 3.0  # step in a logarithm
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
@@ -39,6 +39,7 @@ class Search:
     covariance: str = "spherical"
     root: np.ndarray | None = None
     strength: float | None = None
+    last: tuple | None = None
 
     @property
     def n_slopes(self):
@@ -91,8 +92,10 @@ class Search:
         return R
 
     def at(self, theta):
-        """The model there."""
-        return Posterior(self.moments, *self.ratios(theta))
+        """The model there; the last one is kept."""
+        if self.last is None or not np.array_equal(self.last[0], theta):
+            self.last = theta.copy(), Posterior(self.moments, *self.ratios(theta))
+        return self.last[1]
 
     def __call__(self, theta):
         """Criterion and gradient."""
@@ -104,11 +107,11 @@ class Search:
         gradient = []
         if self.n_slopes and self.covariance == "full":
             R = found.root
-            G = -2 * linalg.solve_triangular(R, found.slope_gradient(full=True), lower=True, trans=1)
+            G = -2 * linalg.solve_triangular(R, found.slope_gradient(), lower=True, trans=1)
             unit = np.exp(-0.5 * self.scales[0][: len(R)])[:, None]
             gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]
         elif self.n_slopes:
-            own = found.slope_gradient()
+            own = found.slope_gradient().diagonal()
             gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
         if self.ties:
             gradient.append([found.intercept_gradient()])
@@ -126,11 +129,11 @@ class Search:
         scale, spans = self.scales[0], self._spans()
         starts = []
         if self.covariance == "full" and self.root is None:
-            theta, p = replace(self, covariance="diagonal").best(), self.moments.xy.shape[1]
+            theta, p = replace(self, covariance="diagonal", last=None).best(), self.moments.xy.shape[1]
             theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
             return [np.minimum(theta, scale)]  # where nothing is flat
         if self.covariance == "diagonal" and self.root is None:
-            theta = replace(self, covariance="spherical").best()
+            theta = replace(self, covariance="spherical", last=None).best()
             starts.append(np.concatenate([np.full(self.n_slopes, theta[0]), theta[1:]]))
         for levels in product(np.log(GRID), repeat=len(spans)):
             theta = scale.copy()
@@ -154,7 +157,7 @@ class Search:
             at = np.flatnonzero(free & ~held)
             step = np.zeros(len(theta))
             step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
-            if -gradient @ step < ALIKE * (1 + 1e-3 * abs(found.criterion)):
+            if -gradient @ step < ALIKE * self.moments.n_tasks:
                 break
             least = found
             for shorter in 0.5 ** np.arange(12):
@@ -194,13 +197,19 @@ class Search:
             return self.scales[0]
         if self.covariance == "full" and self.root is None:
             return self._descended_full(self._starts()[0])
-        first, step = self, self.moments.n_tasks // MOST_TASKS
-        if step > 1 and len(self.moments.xx) == self.moments.n_tasks:
-            first = replace(self, moments=self.moments.some(slice(None, None, step)))
-        theta = min(first._starts(), key=lambda theta: first.at(theta).criterion)
-        if first is not self:
-            theta = first.descended(theta)
+        theta = None
+        for n_tasks in MOST_TASKS:
+            step = self.moments.n_tasks // n_tasks if len(self.moments.xx) > 1 else 0
+            few = self.of(slice(None, None, step)) if step > 1 else self
+            if theta is None:
+                theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
+            if few is not self:
+                theta = few.descended(theta)
         return self._without_variance(self.descended(theta))
+
+    def of(self, tasks):
+        """The same of some of the tasks."""
+        return replace(self, moments=self.moments.some(tasks), last=None)
 
     def _without_variance(self, theta):
         """The same with no variance where nothing tells of it."""
@@ -221,7 +230,7 @@ class Search:
             return SHRINKAGES[-1]
         errors, fold = np.zeros(len(SHRINKAGES)), np.arange(T) % folds
         for k in range(folds):
-            part = replace(self, moments=self.moments.some(fold != k))
+            part = self.of(fold != k)
             if part.moments.df < 1 or part.moments.basis.shape != self.moments.basis.shape:
                 return SHRINKAGES[-1]
             root, strength = part.ratios(part.best())

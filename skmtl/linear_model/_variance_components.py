@@ -17,6 +17,7 @@ from ..objective import units
 from ..statistics import loop_pays
 
 RANK_TOLERANCE = 1e-11
+CHUNK_NUMBERS = 2**17  # in the matrices of some tasks at a time: they stay in the cache
 EPS = np.finfo(float).eps
 
 
@@ -126,19 +127,23 @@ def back(root, A):
     return root[:, None] * A if root.ndim == 1 else root @ A
 
 
-def _inverses(xx):
-    """Of xx_t + I (n, p, p), and their log-determinants."""
-    n, p, _ = xx.shape
-    H = xx + np.eye(p)
-    log_determinant = 2 * np.log(np.einsum("tjj->tj", np.linalg.cholesky(H))).sum(axis=1)
-    if not loop_pays(n, p):
-        return np.linalg.inv(H), log_determinant
-    from .._kernels import task_inverses
+def chunks(n, size):
+    """Slices of n matrices of a size, those of which stay in the cache."""
+    step = max(CHUNK_NUMBERS // max(size, 1), 1)
+    return [slice(start, start + step) for start in range(0, n, step)]
 
-    out, zeros = np.empty_like(H), np.zeros(n)
-    H = np.require(H, requirements="CW")
-    task_inverses(H, np.ones(n), zeros, np.zeros((n, p)), zeros, out, np.empty(n))
-    return out, log_determinant
+
+def _inverted(H, out, compiled):
+    """Inverses of positive definite H (n, p, p) into `out`; the sum of their log-determinants."""
+    if compiled:
+        from .._kernels import task_inverses
+
+        n, p, _ = H.shape
+        zeros = np.zeros(n)
+        task_inverses(H, np.ones(n), zeros, np.zeros((n, p)), zeros, out, np.empty(n))
+    else:
+        out[:] = np.linalg.inv(H)
+    return 2 * np.log(np.einsum("tjj->tj", np.linalg.cholesky(H))).sum()
 
 
 class Posterior:
@@ -157,11 +162,9 @@ class Posterior:
         self.moments, self.root, self.strength = moments, root, strength
         T, n = moments.n_tasks, moments.weight
         self.xy = times(root, moments.xy)
-        xx, log_determinant = self._read(moments)
-        p, repeats = xx.shape[-1], T / len(xx)
+        repeats, log_determinant = T / len(moments.xx), self._read(moments)
         self.own = self._each(self.xy)  # slopes of each task without what is common
-        self.used = repeats * (xx.reshape(-1, p).T @ self.inverse.reshape(-1, p))  # sum of I - inverse
-        value = repeats * log_determinant.sum() + (0.0 if moments.x_mean is None else np.log(n).sum())
+        value = repeats * log_determinant + (0.0 if moments.x_mean is None else np.log(n).sum())
         system, rhs = self.used, self.own.sum(axis=0)
         squares = moments.yy.sum() - np.vdot(self.xy, self.own)
         if moments.pooled:
@@ -183,21 +186,26 @@ class Posterior:
         self.criterion = float(moments.df * np.log(self.noise) + value)
 
     def _read(self, moments):
-        """Set what concerns single tasks; their moments and log-determinants in the coordinates of R."""
-        xx = times(self.root, times(self.root, moments.xx).swapaxes(1, 2))
-        self.inverse, log_determinant = _inverses(xx)
+        """Set what concerns single tasks: `used`, the sum of I - inverse; sum of the log-determinants."""
+        root, p = self.root, len(self.root)
+        self.inverse, used, log_determinant = np.empty(moments.xx.shape), 0.0, 0.0
+        for at in chunks(len(moments.xx), p * p):
+            xx, out = moments.xx[at], self.inverse[at]
+            xx = xx * np.outer(root, root) if root.ndim == 1 else root.T @ xx @ root
+            log_determinant += _inverted(xx + np.eye(p), out, loop_pays(len(self.inverse), p))
+            used = used + xx.reshape(-1, p).T @ out.reshape(-1, p)
+        self.used = used * (moments.n_tasks / len(moments.xx))
         if moments.pooled:
             x_mean = times(self.root, moments.x_mean)
             self.reach = self._each(x_mean)
             own = 1.0 / moments.weight + 1.0 / self.strength
             self.rho = 1.0 / (own + (x_mean * self.reach).sum(axis=1))
-        return xx, log_determinant
+        return log_determinant
 
     def of(self, moments):
         """What it says of other tasks, with what is common as it is."""
         other = copy(self)
         other.moments = moments
-        other.__dict__.pop("_errors", None)
         other._read(moments)
         if moments.pooled:
             other.away = other.reach - other.center
@@ -231,38 +239,32 @@ class Posterior:
         """Restricted log-likelihood."""
         return -0.5 * (self.criterion + self.moments.df * (1 + np.log(2 * np.pi)))
 
-    @cached_property
-    def _errors(self):
-        """How the slopes of each task less the common ones follow these, times `spread` (n, p, rank)."""
-        p = len(self.spread)
-        return self.spread - (self.inverse.reshape(-1, p) @ self.spread).reshape(len(self.inverse), p, -1)
+    def _errors(self, at):
+        """How slopes of some tasks less the common ones follow these, times `spread` (n, p, rank)."""
+        G, p = self.inverse[at], len(self.spread)
+        Y = self.spread - (G.reshape(-1, p) @ self.spread).reshape(len(G), p, -1)
+        if not self.moments.pooled:
+            return Y
+        along, rho = self.away[at] @ self.spread, self.rho[: len(self.reach)]  # the same in one design
+        return Y + (rho[at, None] * self.reach[at])[:, :, None] * along[:, None, :]
 
     def deviations(self):
         """Slopes of the tasks less the common ones, in the coordinates of R."""
         u = self.own - (self.mean - self._each(self.mean[None]))
         return u + (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else u
 
-    def slope_gradient(self, full=False):
-        """Derivative of the criterion in the prior precision of the slopes at I, or the diagonal of it."""
-        u, Y, T = self.deviations(), self._errors, self.moments.n_tasks
-        pooled = self.moments.pooled
+    def slope_gradient(self):
+        """Derivative of the criterion in the prior precision of the slopes at I (n_features, n_features)."""
+        u, pooled = self.deviations(), self.moments.pooled
+        gradient = u.T @ u / self.noise - self.used
         if pooled:
-            along = self.away @ self.spread
-            Y = Y + (self.rho[:, None] * self.reach)[:, :, None] * along[:, None, :]
-            lost = self.rho * (1 - self.rho / self.total)
-        repeats = T / len(Y)
-        if full:
-            Y = Y.swapaxes(0, 1).reshape(len(self.spread), -1)
-            gradient = u.T @ u / self.noise - self.used + repeats * Y @ Y.T
-            return (
-                gradient - (lost[:, None] * self.reach).T @ np.broadcast_to(self.reach, u.shape)
-                if pooled
-                else gradient
-            )
-        gradient = (
-            (u**2).sum(axis=0) / self.noise - self.used.diagonal() + repeats * np.einsum("tjk,tjk->j", Y, Y)
-        )
-        return gradient - lost @ np.broadcast_to(self.reach**2, u.shape) if pooled else gradient
+            lost, reach = self.rho * (1 - self.rho / self.total), np.broadcast_to(self.reach, u.shape)
+            gradient -= (lost[:, None] * reach).T @ reach
+        repeats = len(u) / len(self.inverse)
+        for at in chunks(len(self.inverse), self.spread.size):
+            Y = self._errors(at).swapaxes(0, 1).reshape(len(self.spread), -1)
+            gradient += repeats * Y @ Y.T
+        return gradient
 
     def intercept_gradient(self):
         """Derivative of the criterion in the logarithm of `strength`."""
@@ -276,9 +278,13 @@ class Posterior:
         targets, as targets of the same model.
         """
         u, pooled = self.deviations(), self.moments.pooled
-        E = np.eye(len(self.spread)) - self.inverse
-        products = np.einsum("tj,tjk,tk->jk", u, np.broadcast_to(E, (len(u), *E.shape[1:])), u, optimize=True)
-        rhs = u.sum(axis=0)[:, None] * E[0] if len(E) == 1 else np.einsum("tjk,tj->jk", E, u)
+        one, p = len(self.inverse) == 1, u.shape[1]
+        products, rhs = np.zeros((2, p, p))
+        for at in chunks(len(self.inverse), p * p):
+            E = np.eye(p) - self.inverse[at]
+            V = E * u.sum(axis=0)[:, None] if one else E * u[at, :, None]
+            rhs += V.sum(axis=0)
+            products += E[0] * (u.T @ u) if one else (V * u[at, None, :]).sum(axis=0)
         sizes = (u**2).sum(axis=0)
         if pooled:
             z = np.column_stack([u * self.reach, self.rho / self.strength * self.residual])
@@ -298,15 +304,17 @@ class Posterior:
 
     def slope_variances(self):
         """Of the slopes of every task (n_tasks, n_features)."""
-        G, R = self.inverse, np.diag(self.root) if self.root.ndim == 1 else self.root
-        errors = self.spread - self._errors
-        out = np.einsum("ji,tik,jk->tj", R, G, R, optimize=True)
-        if self.moments.pooled:
-            kept = self.rho[:, None] * self.reach
-            errors = errors - kept[:, :, None] * (self.away @ self.spread)[:, None, :]
-            out = out - (kept @ R.T) * (self.reach @ R.T) + (kept @ R.T) ** 2 / self.total
-        out = out + (np.einsum("ji,tik->tjk", R, errors, optimize=True) ** 2).sum(axis=2)
-        return np.broadcast_to(np.maximum(out, 0.0), self.moments.xy.shape)
+        R = np.diag(self.root) if self.root.ndim == 1 else self.root
+        out = np.empty(self.moments.xy.shape)
+        for at in chunks(len(out), R.size):
+            some = at if len(self.inverse) > 1 else slice(None)
+            own = ((R @ self.inverse[some]) * R).sum(axis=2)
+            errors = self.spread - self._errors(some)
+            if self.moments.pooled:
+                kept, reach = (self.rho[at, None] * self.reach[some]) @ R.T, self.reach[some] @ R.T
+                own = own - kept * reach + kept**2 / self.total
+            out[at] = own + ((R @ errors) ** 2).sum(axis=2)
+        return np.maximum(out, 0.0)
 
     def predictor_variances(self, X, codes):
         """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
