@@ -12,7 +12,8 @@ from conftest import estimators, make_layout
 
 import skmtl
 from skmtl.linear_model._fitting import Fitting
-from skmtl.solvers import SOLVERS, choose_solver, make_problem_of
+from skmtl.solvers import SOLVERS, make_problem_of
+from skmtl.solvers._choice import choose_solver
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

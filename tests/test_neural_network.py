@@ -434,7 +434,7 @@ def test_partial_fit_knows_classes_that_come_later():
     few = three < 2  # the third class is not in the first rows
     both = np.column_stack([three, Y[:, 1]])
     net = model(MultiTaskMLP, losses={0: "log_loss", 1: "squared_error"}).partial_fit(X[few], both[few])
-    with pytest.raises(ValueError, match=r"class\(es\) \[2.0\]"):
+    with pytest.raises(ValueError, match=r"not seen in fit: \[2.0\]"):
         net.partial_fit(X, both)
     labels = np.column_stack([three, Y[:, 1] > 5])
     net = model(MultiTaskMLPClassifier).partial_fit(X[few], labels[few], [[0, 1, 2], [0, 1]])
@@ -457,7 +457,7 @@ def test_partial_fit_learns():
     for _ in range(40):
         net.partial_fit(Xs[names != "b"], ys[names != "b"], tasks=names[names != "b"])
     assert net.classes_.tolist() == [0, 1, 2] and net.score(Xs, ys, tasks=names) > 0.6
-    with pytest.raises(ValueError, match=r"class\(es\) \[7"):
+    with pytest.raises(ValueError, match=r"not seen in fit: \[7"):
         net.partial_fit(Xs[:1], [7], tasks=names[:1])
     with pytest.raises(ValueError, match="not seen in fit"):
         net.partial_fit(Xs[:1], [1], tasks=["d"])

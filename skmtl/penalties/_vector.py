@@ -105,7 +105,7 @@ class Norms(Multiple):
     def kernel(self):
         """Strengths (l1, l2, linf) of the compiled prox of one vector."""
         l1, l2 = self._shares()
-        return self.alpha * l1, self.alpha * l2, 0.0
+        return float(self.alpha) * l1, float(self.alpha) * l2, 0.0
 
     def _height(self, V):
         l1, l2 = self._shares()
