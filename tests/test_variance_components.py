@@ -194,7 +194,7 @@ def test_hsb82_equals_statsmodels_at_its_variances():
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rng):
     """Inverse of the matrix of the mixed model equations, in the parameters of every task."""
-    X, y, tasks, *_ = mixed_problem(3, n_tasks=6, n_rows=6)
+    X, y, tasks, *_ = mixed_problem(3, n_tasks=60, n_rows=15, sd=1.0, sd_intercept=1.0)
     options = {"pooled": {}, "free": {"intercept_alpha": 0.0}, None: {"fit_intercept": False}}[intercepts]
     model = fitted(X, y, tasks, covariance=covariance, **options)
     V = np.atleast_2d(model.deviation_variance_ * (np.eye(2) if covariance == "spherical" else 1.0))
@@ -206,8 +206,8 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
     if intercepts is not None:
         own = 0.0 if intercepts == "free" else 1 / max(model.intercept_variance_, 1e-11)
         P = np.block([[own, np.zeros((1, 2))], [np.zeros((2, 1)), P]])
-    H = np.zeros((7 * n_own, 7 * n_own))  # the common coefficients come first
-    for t in range(6):
+    H = np.zeros((61 * n_own, 61 * n_own))  # the common coefficients come first
+    for t in range(60):
         at = slice((t + 1) * n_own, (t + 2) * n_own)
         rows = Z[tasks == t]
         H[at, at] = rows.T @ rows / model.noise_variance_ + P
@@ -216,9 +216,9 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
     if intercepts == "free":
         H[0, 0] += 1.0  # the common intercept is of no use
     covariances = np.linalg.inv(H)
-    x = rng.normal(size=(6, 2))
-    _, std = model.predict(x, tasks=np.arange(6), return_std=True)
-    for t in range(6):
+    x = rng.normal(size=(60, 2))
+    _, std = model.predict(x, tasks=np.arange(60), return_std=True)
+    for t in range(60):
         at = slice((t + 1) * n_own, (t + 2) * n_own)
         C = covariances[at, at]
         z = np.append(1.0, x[t])[-n_own:]
@@ -229,7 +229,7 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
     assert_allclose(model.mean_coef_std_, np.sqrt(covariances.diagonal()[n_own - 2 : n_own]), rtol=2e-5)
 
 
-@pytest.mark.parametrize("sd", [0.7, 0.05])
+@pytest.mark.parametrize("sd", [0.7, 0.2, 0.05])
 def test_intervals_cover(sd):
     inside, coefs, intercepts, common, new = [], [], [], [], []
     for seed in range(25):
@@ -246,8 +246,9 @@ def test_intervals_cover(sd):
         intercepts.append(np.abs(model.intercept_ - b[:40]) <= 1.96 * model.intercept_std_)
         common.append(model.mean_coef_std_)
     assert 0.93 <= np.concatenate(inside).mean() <= 0.97
-    assert 0.92 <= np.mean(coefs) <= 0.98
-    assert 0.92 <= np.mean(intercepts) <= 0.98
+    most = 0.97 if sd == 0.7 else 1.0  # near zero wide ones, as the rows do not tell that it is
+    assert 0.915 <= np.mean(coefs) <= most
+    assert 0.915 <= np.mean(intercepts) <= most
     assert 0.85 <= np.concatenate(new).mean() <= 1.0
 
 
@@ -309,7 +310,8 @@ def test_statistics_and_numbers_give_the_same_fit(layout, covariance):
         numbers.fit(**data.fit_args())
     assert_allclose(numbers.coef_, model.coef_, rtol=1e-6, atol=1e-9)
     assert_allclose(numbers.objective_, model.objective_, rtol=1e-7)
-    assert_allclose(numbers.coef_std_, model.coef_std_, rtol=1e-4, atol=1e-6)
+    assert_allclose(numbers.mean_coef_std_, model.mean_coef_std_, rtol=1e-4, atol=1e-6)
+    assert (model.coef_std_ >= 0.999 * numbers.coef_std_).all()  # whose variances are taken as they are
     X = data.X[:5]
     given = {} if data.tasks is None else {"tasks": data.tasks[:5]}
     y, std = model.predict(X, return_std=True, **given)

@@ -5,7 +5,7 @@ from dataclasses import field, replace
 from typing import Annotated, Any
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -137,16 +137,21 @@ class RandomCoefficientsRegressor(LinearRegressor):
             )
         return moments
 
-    def _estimate(self, seen):
-        """Set the strengths, and the variances that go with them."""
+    def _search(self, seen):
+        """`Search` of what is to be estimated; in the coordinates of a covariance that is given."""
         given = self._root(seen.n_features)
         turned = given is not None and isinstance(self.alpha, str)
         free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
         several = seen.n_tasks > 1  # of one there is no variance to be found
         moments = self._moments(seen.turned(given) if turned else seen, free, several)
         kind = "spherical" if given is not None else self.covariance or "diagonal"
-        search = Search(moments, kind, self._given_root(moments), self._given_strength())
-        theta = search.best()
+        return Search(moments, kind, self._given_root(moments), self._given_strength())
+
+    def _estimate(self, seen):
+        """Set the strengths, and the variances that go with them."""
+        search = self._search(seen)
+        moments, kind = search.moments, search.covariance
+        theta = self._theta_ = search.best()
         found = search.at(theta)
         if search.n_slopes and kind == "full":
             self.covariance_shrinkage_ = float(search.shrinkage())
@@ -268,7 +273,7 @@ class RandomCoefficientsRegressor(LinearRegressor):
     # --- how sure ---
 
     def _known_posterior(self):
-        """`Posterior` of the tasks of the fit."""
+        """`Posterior` of the tasks of the fit, at variances that are found as they are expected to be."""
         check_is_fitted(self)
         if self._posterior_ is None:
             self._refuse_other_models("uncertainty")
@@ -278,12 +283,21 @@ class RandomCoefficientsRegressor(LinearRegressor):
                     f"this {type(self).__name__} holds no second moments of its data, as after a fit on few "
                     "rows of many features that was saved: fit it again for standard errors."
                 )
-            numbers = self._in_numbers()
-            seen = seen if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
-            moments = self._moments(seen, numbers.intercept_alpha == 0)
-            numbers._unit_ = self._unit_
-            self._posterior_ = Posterior(moments, numbers._given_root(moments), numbers._given_strength())
+            seen = self._seen_ if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
+            self._posterior_ = self._at_estimate(seen)
+            if self._estimates and not (isinstance(self.covariance, str) and self.covariance == "full"):
+                root, strength = self._search(seen).expected(self._theta_)
+                given = self._root() if isinstance(self.alpha, str) else None
+                root = root if given is None else root[0] * given
+                self._posterior_ = Posterior(self._posterior_.moments, root, strength)
         return self._posterior_
+
+    def _at_estimate(self, seen):
+        """The same at the strengths of the fit."""
+        numbers = self._in_numbers()
+        moments = self._moments(seen, numbers.intercept_alpha == 0)
+        numbers._unit_ = self._unit_
+        return Posterior(moments, numbers._given_root(moments), numbers._given_strength())
 
     def _of_tasks(self):
         """(Posterior, positions in `tasks_` of its tasks): those of the fit, then each that was added."""
@@ -393,12 +407,16 @@ class RandomCoefficientsRegressor(LinearRegressor):
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1; got {level!r}.")
         y, std = self.predict(X, tasks=tasks, return_std=True)
-        width = stats.t.ppf(0.5 + 0.5 * level, self._known_posterior().moments.df) * std
+        width = special.stdtrit(self._known_posterior().moments.df, 0.5 + 0.5 * level) * std
         return np.stack([y - width, y + width])
 
     @property
     def coef_std_(self):
-        """Standard errors of `coef_`, in its shape."""
+        """Standard errors of `coef_`, in its shape.
+
+        Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
+        zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
+        """
         out = np.empty((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
         for posterior, positions in self._of_tasks():
             out[positions] = posterior.slope_variances() * self._levels(posterior)[0][:, None]
@@ -415,7 +433,10 @@ class RandomCoefficientsRegressor(LinearRegressor):
     @property
     def mean_coef_std_(self):
         """Standard errors of `mean_coef_` (n_features,)."""
-        return np.sqrt(self._known_posterior().mean_variance() * self._noise())
+        self._known_posterior()  # says why there may be none
+        seen = self._seen_
+        seen = seen if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
+        return np.sqrt(self._at_estimate(seen).mean_variance() * self._noise())
 
     def test_sharing(self):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.

@@ -5,7 +5,7 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-from scipy import linalg, optimize
+from scipy import linalg, optimize, special
 
 from ._variance_components import Moments, Posterior, triangular
 
@@ -16,6 +16,8 @@ GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
 ALIKE = 1e-11  # of the criterion, for each task: no difference
 MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
+UNTOLD = 1e-9  # information about a logarithm, below which there is none
+CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 3.0  # step in a logarithm
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
@@ -201,11 +203,35 @@ class Search:
         for n_tasks in MOST_TASKS:
             step = self.moments.n_tasks // n_tasks if len(self.moments.xx) > 1 else 0
             few = self.of(slice(None, None, step)) if step > 1 else self
+            if few.moments.df < 0.5 * few.moments.count.sum():
+                few = self
             if theta is None:
                 theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
             if few is not self:
                 theta = few.descended(theta)
         return self._without_variance(self.descended(theta))
+
+    def expected(self, theta):
+        """R and strength at the expected variances given the rows, which are the greater the less these tell.
+
+        A variance has about a normal distribution above zero, with the average information as precision;
+        standard errors at an estimate of zero would be too small. One far from zero stays as it is.
+        """
+        if not len(theta) or (self.covariance == "full" and self.root is None):
+            return self.ratios(theta)
+        at = np.minimum(theta, self.scales[0] + np.log(FAR))
+        found = self.at(at)
+        H = self._information(found)
+        told = np.flatnonzero(H.diagonal() > UNTOLD)
+        unit = H.diagonal()[told] ** -0.5
+        covariance = 2 * np.outer(unit, unit) * np.linalg.pinv(H[np.ix_(told, told)] * np.outer(unit, unit))
+        mode = 1 + 0.5 * covariance @ self.gradient(found)[told]  # times the variance there
+        spread = np.sqrt(covariance.diagonal())
+        z = mode / spread
+        mean = spread * np.maximum(z + np.exp(-0.5 * z**2 - special.log_ndtr(z)) / np.sqrt(2 * np.pi), 0.1)
+        theta = theta.copy()
+        theta[told] = np.where(z > CERTAIN, theta[told], at[told] - np.log(mean))
+        return self.ratios(theta)
 
     def of(self, tasks):
         """The same of some of the tasks."""
@@ -248,7 +274,7 @@ def without_correlation(root, amount):
 
 
 def _newton_step(H, gradient):
-    """-H^-1 gradient, with the size of its eigenvalues, damped so that hardly a step is above LONGEST."""
+    """-H^-1 gradient, with the size of its eigenvalues, damped: hardly a step is above LONGEST."""
     H = H + np.diag(np.abs(gradient) / LONGEST)
     unit = 1 / np.sqrt(np.maximum(np.abs(H.diagonal()), np.finfo(float).tiny))
     values, vectors = linalg.eigh(unit[:, None] * H * unit)

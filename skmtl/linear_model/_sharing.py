@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ._reml import RANGE, Search
 from ._variance_components import Moments
@@ -64,7 +64,9 @@ def feature_tests(seen, precision, fit_intercept, free):
         other[j] = search.scales[2][j]
         ratio = max(search.at(search.descended(other, fixed=[j])).criterion - least, 0.0)
         found.append(
-            LikelihoodRatio(float(ratio), float(0.5 * stats.chi2.sf(ratio, 1)) if ratio > NO_RATIO else 1.0)
+            LikelihoodRatio(
+                float(ratio), float(0.5 * special.erfc(np.sqrt(0.5 * ratio))) if ratio > NO_RATIO else 1.0
+            )
         )
     return found
 
