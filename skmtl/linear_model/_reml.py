@@ -128,15 +128,17 @@ class Search:
 
     def _starts(self):
         """Points of a coarse grid; those of a simpler covariance are among them."""
-        scale, spans = self.scales[0], self._spans()
-        starts = []
+        scale, spans, starts = self.scales[0], self._spans(), []
         if self.covariance == "full" and self.root is None:
             theta, p = replace(self, covariance="diagonal", last=None).best(), self.moments.xy.shape[1]
             theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
             return [np.minimum(theta, scale)]  # where nothing is flat
         if self.covariance == "diagonal" and self.root is None:
-            theta = replace(self, covariance="spherical", last=None).best()
-            starts.append(np.concatenate([np.full(self.n_slopes, theta[0]), theta[1:]]))
+            simpler = replace(self, covariance="spherical", last=None)
+            theta = simpler.best()
+            alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
+            own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
+            return [alike, own]  # one variance for all, in units as they are or as the rows tell them
         for levels in product(np.log(GRID), repeat=len(spans)):
             theta = scale.copy()
             for span, level in zip(spans, levels, strict=True):

@@ -63,11 +63,8 @@ def feature_tests(seen, precision, fit_intercept, free):
         other = theta.copy()
         other[j] = search.scales[2][j]
         ratio = max(search.at(search.descended(other, fixed=[j])).criterion - least, 0.0)
-        found.append(
-            LikelihoodRatio(
-                float(ratio), float(0.5 * special.erfc(np.sqrt(0.5 * ratio))) if ratio > NO_RATIO else 1.0
-            )
-        )
+        p_value = 0.5 * special.erfc(np.sqrt(0.5 * ratio)) if ratio > NO_RATIO else 1.0
+        found.append(LikelihoodRatio(float(ratio), float(p_value)))
     return found
 
 
