@@ -541,3 +541,15 @@ def test_sparse_rows_and_many_tasks():
     std = other.predict(sparse.csr_matrix(X), tasks=tasks, return_std=True)[1]
     assert_allclose(std, model.predict(X, tasks=tasks, return_std=True)[1], rtol=1e-5)
     assert_allclose(model.deviation_variance_, 0.49, atol=0.15)
+
+
+def test_a_free_covariance_starts_where_a_diagonal_one_ends():
+    """Its search must not leave for strengths where rounding decides, also beside variances of zero."""
+    schools = load_hsb82()
+    arguments = {"X": schools.data, "y": schools.target, "tasks": schools.tasks}
+    options = {"alpha": "auto", "intercept_alpha": "auto", "task_weight": "samples"}
+    diagonal, full = (
+        MeanRegularizedRegressor(covariance=name, **options).fit(**arguments) for name in ("diagonal", "full")
+    )
+    assert full.log_marginal_likelihood_ > diagonal.log_marginal_likelihood_ - 1
+    assert_allclose(full.noise_variance_, diagonal.noise_variance_, rtol=0.01)

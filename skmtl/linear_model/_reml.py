@@ -132,7 +132,7 @@ class Search:
         if self.covariance == "full" and self.root is None:
             theta, p = replace(self, covariance="diagonal", last=None).best(), self.moments.xy.shape[1]
             theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
-            return [np.minimum(theta, scale)]  # where nothing is flat
+            return [np.minimum(theta, scale + np.log(level)) for level in (1.0, FAR)]  # where little is flat
         if self.covariance == "diagonal" and self.root is None:
             simpler = replace(self, covariance="spherical", last=None)
             theta = simpler.best()
@@ -187,11 +187,17 @@ class Search:
         return own @ H @ own.T
 
     def _descended_full(self, theta):
-        """The minimum of a free covariance, by a quasi-Newton method."""
+        """The minimum of a free covariance, by a quasi-Newton method that keeps off what rounding decides."""
         _, low, high = self.scales
+        worst = self.at(theta)
+        worst = None if worst.exhausted else (worst.criterion + 1.0, np.zeros(len(theta)))
+
+        def value(theta):
+            return worst if worst is not None and self.at(theta).exhausted else self(theta)
+
         options = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-6, "maxcor": 30}
         found = optimize.minimize(
-            self, theta, jac=True, method="L-BFGS-B", bounds=optimize.Bounds(low, high), options=options
+            value, theta, jac=True, method="L-BFGS-B", bounds=optimize.Bounds(low, high), options=options
         )
         return found.x
 
@@ -200,7 +206,8 @@ class Search:
         if not len(self.scales[0]):
             return self.scales[0]
         if self.covariance == "full" and self.root is None:
-            return self._descended_full(self._starts()[0])
+            found = [self._descended_full(theta) for theta in self._starts()]
+            return min(found, key=lambda theta: self.at(theta).criterion)
         theta = None
         for n_tasks in MOST_TASKS:
             step = self.moments.n_tasks // n_tasks if len(self.moments.xx) > 1 else 0

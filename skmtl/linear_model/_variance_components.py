@@ -179,7 +179,9 @@ class Posterior:
             rhs, squares = rhs + z @ weighted, squares + self.rho @ z**2
             value += np.log(self.total) - np.log(self.rho).sum()
         value += self._solve(0.5 * (system + system.T), rhs)
-        squares = max(squares - self.mean @ rhs, moments.least)
+        squares = squares - self.mean @ rhs
+        self.exhausted = not squares > moments.least  # a perfect fit, or digits lost where R is near singular
+        squares = max(squares, moments.least)
         self.noise = squares / max(moments.df, 1)
         if moments.pooled:
             self.residual = z - self.away @ self.mean
