@@ -13,6 +13,7 @@ from .._data import make_task_data
 from .._inputs import resolve_task_weight
 from .._parameters import STRENGTH, with_parameters
 from .._sklearn import StrOptions
+from ..solvers import blas_threads
 from ..statistics import TaskStatistics
 from ._base import LinearRegressor
 from ._fitting import Fitting
@@ -120,7 +121,8 @@ class RandomCoefficientsRegressor(LinearRegressor):
         if not self._estimates:
             self._root(seen.n_features)
             return Fitting(self, seen)
-        self._estimate(seen)
+        with blas_threads(seen):
+            self._estimate(seen)
         return Fitting(self._in_numbers(), seen)
 
     def _moments(self, seen, free, noise_needed=True):
@@ -284,13 +286,18 @@ class RandomCoefficientsRegressor(LinearRegressor):
                     "rows of many features that was saved: fit it again for standard errors."
                 )
             seen = self._seen_ if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
-            self._posterior_ = self._at_estimate(seen)
-            if self._estimates and not (isinstance(self.covariance, str) and self.covariance == "full"):
-                root, strength = self._search(seen).expected(self._theta_)
-                given = self._root() if isinstance(self.alpha, str) else None
-                root = root if given is None else root[0] * given
-                self._posterior_ = Posterior(self._posterior_.moments, root, strength)
+            with blas_threads(seen):
+                self._posterior_ = self._expected(seen)
         return self._posterior_
+
+    def _expected(self, seen):
+        """The same anew."""
+        found = self._at_estimate(seen)
+        if not self._estimates or (isinstance(self.covariance, str) and self.covariance == "full"):
+            return found
+        root, strength = self._search(seen).expected(self._theta_)
+        given = self._root() if isinstance(self.alpha, str) else None
+        return Posterior(found.moments, root if given is None else root[0] * given, strength)
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
@@ -460,12 +467,14 @@ class RandomCoefficientsRegressor(LinearRegressor):
         posterior, seen = self._known_posterior(), self._seen_
         seen = seen if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
         given = seen, self._precision(seen)[0], self.fit_intercept
-        found = sharing_tests(*given)
+        with blas_threads(seen):
+            found = sharing_tests(*given)
         if isinstance(self.alpha, str) and self.covariance in (None, "diagonal"):
             names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
             if self.task_column is not None:
                 names.remove(self.task_column)
-            found |= dict(zip(names, feature_tests(*given, posterior.moments.free), strict=True))
+            with blas_threads(seen):
+                found |= dict(zip(names, feature_tests(*given, posterior.moments.free), strict=True))
         return found
 
 
