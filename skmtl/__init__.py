@@ -2,6 +2,7 @@
 
 import sys
 
+from . import linear_model
 from ._suggest import suggest
 from ._tasks import stack_tasks
 from ._warm_up import warm_up
@@ -16,6 +17,11 @@ from .statistics import TaskStatistics
 __version__ = "0.1.0"
 
 sys.modules["skmtl.linear_model._search"] = _search  # where models saved by 0.1.0 look for it
+for _name in (
+    "MultiTaskElasticNetCV",
+    "MultiTaskLassoCV",
+):  # searches; scikit-learn has them beside the models
+    setattr(linear_model, _name, globals()[_name])
 
 __all__ = sorted(
     name for name, item in globals().items() if getattr(item, "__module__", "").startswith(__name__)

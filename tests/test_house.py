@@ -337,6 +337,12 @@ def test_estimators_under_test_are_all_there_are():
     assert concrete | WRAPPERS <= set(skmtl.__all__)
 
 
+def test_searches_of_the_lasso_are_found_where_scikit_learn_has_them():
+    from skmtl.linear_model import MultiTaskElasticNetCV, MultiTaskLassoCV
+
+    assert (MultiTaskElasticNetCV, MultiTaskLassoCV) == (skmtl.MultiTaskElasticNetCV, skmtl.MultiTaskLassoCV)
+
+
 def test_default_parameters_are_valid():
     """Fits check only the others."""
     for name, cls in estimators().items():
