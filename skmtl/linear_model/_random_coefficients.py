@@ -50,8 +50,9 @@ class RandomCoefficientsRegressor(LinearRegressor):
     Attributes
     ----------
     alpha_, intercept_alpha_ : float
-        Strengths, where one is "auto". With ``task_weight="samples"`` and ``covariance=deviation_variance_``
-        they give the same fit. Where the variance is zero, a strength at which it is none to 8 digits.
+        Strengths, where one is "auto". With ``task_weight="samples"`` and (unless it is spherical)
+        ``covariance=deviation_variance_`` they give the same fit. Where the variance is zero, a strength at
+        which it is none to 8 digits.
     noise_variance_ : float
         Variance of a row (of weight 1), where a strength is "auto".
     intercept_variance_ : float
