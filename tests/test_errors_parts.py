@@ -36,11 +36,13 @@ LINEAR = [cls for cls in task_estimators().values() if "solver" in cls().get_par
 
 # --- parameters ---------------------------------------------------------------------------------
 
-NOT_NEGATIVE = r"must be (None or )?a float in the range \[0\.0, inf\)\. Got -0\.5 instead"
+NOT_NEGATIVE = (
+    r"must be (None or )?a float in the range \[0\.0, inf\)( or a str among \{'auto'\})?\. Got -0\.5 instead"
+)
 PARAMETERS = [
     ("alpha", -0.5, NOT_NEGATIVE),
-    ("alpha", np.nan, r"must be a float in the range \[0\.0, inf\)\. Got nan"),
-    ("alpha", np.inf, r"must be a float in the range \[0\.0, inf\)\. Got inf"),
+    ("alpha", np.nan, r"must be a float in the range \[0\.0, inf\)( or a str among \{'auto'\})?\. Got nan"),
+    ("alpha", np.inf, r"must be a float in the range \[0\.0, inf\)( or a str among \{'auto'\})?\. Got inf"),
     ("alpha", "1", r"must be a float in the range .* Got '1'"),
     ("alpha", None, r"must be a float in the range .* Got None"),
     ("ridge", -0.5, NOT_NEGATIVE),

@@ -51,6 +51,7 @@ def house(tmp_path_factory):
 
     def run(*arguments):
         environment = {**os.environ, "PYTHONPATH": str(copy)}
+        environment.pop("PYTEST_ADDOPTS", None)  # such as coverage, which is that of all tests
         done = subprocess.run(
             [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True
         )

@@ -406,12 +406,7 @@ def test_fitted_models_are_copied_saved_and_changed():
         model = MeanRegularizedRegressor(**options).fit(X, y, tasks=tasks)
         std = model.coef_std_
         for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-            if options is AUTO:
-                assert_allclose(other.coef_std_, std)
-                continue
-            with pytest.raises(ValueError, match="not saved"):  # moments are many times the coefficients
-                other.predict(X, tasks=tasks, return_std=True)
-            assert_allclose(other.predict(X, tasks=tasks), model.predict(X, tasks=tasks))
+            assert_allclose(other.coef_std_, std)
         assert clone(model).get_params() == model.get_params()
         assert model.alpha == options["alpha"]
     model.set_params(**AUTO).fit(X, y, tasks=tasks)

@@ -268,7 +268,7 @@ class RandomCoefficientsRegressor(LinearRegressor):
 
     def __getstate__(self):
         state = super().__getstate__()
-        if not (self._estimates and isinstance(self._seen_, TaskStatistics)):  # files stay small
+        if not isinstance(state.get("_seen_"), TaskStatistics):
             state.pop("_seen_", None)
         state.pop("_posterior_", None)
         return state
@@ -283,8 +283,8 @@ class RandomCoefficientsRegressor(LinearRegressor):
             seen = self._seen_
             if seen is None:
                 raise ValueError(
-                    f"this {type(self).__name__} holds no second moments of its data: those of fits with "
-                    "strengths in numbers are not saved. Fit it again for standard errors."
+                    f"this {type(self).__name__} holds no second moments of its data, as after a fit on few "
+                    "rows of many features that was saved: fit it again for standard errors."
                 )
             seen = self._seen_ if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
             with blas_threads(seen):
