@@ -17,10 +17,7 @@ from .statistics import TaskStatistics
 __version__ = "0.1.0"
 
 sys.modules["skmtl.linear_model._search"] = _search  # where models saved by 0.1.0 look for it
-for _name in (
-    "MultiTaskElasticNetCV",
-    "MultiTaskLassoCV",
-):  # searches; scikit-learn has them beside the models
+for _name in ("MultiTaskElasticNetCV", "MultiTaskLassoCV"):  # scikit-learn has them beside the models
     setattr(linear_model, _name, globals()[_name])
 
 __all__ = sorted(

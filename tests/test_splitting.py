@@ -97,7 +97,7 @@ def test_quadratic_models_lead_to_the_same_optimum(loss, name, kind):
     assert choose_solver(problem, "splitting") == "splitting"
     found = solve(data, loss, penalty, solver="splitting", tol=1e-9, **options)
     other = solve(data, loss, penalty, solver="fista", tol=1e-9, max_iter=100_000, **options)
-    assert found.n_iter <= 30
+    assert found.n_iter < 30
     assert abs(found.objective - other.objective) <= 1e-9 * problem.scale()
     np.testing.assert_allclose(found.coef, other.coef, atol=1e-3)
 

@@ -197,9 +197,7 @@ class Combination(Penalty):
 class Inside(Penalty):
     """A penalty whose strength is that of what it holds, under the name `holds`."""
 
-    def _inner(self):
-        """What it holds, checked."""
-        raise NotImplementedError
+    # a subclass has _inner(), what it holds, checked
 
     @property
     def alpha(self):
