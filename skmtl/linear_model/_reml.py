@@ -96,8 +96,12 @@ class Search:
     def at(self, theta):
         """The model there; the last one is kept."""
         if self.last is None or not np.array_equal(self.last[0], theta):
-            self.last = theta.copy(), Posterior(self.moments, *self.ratios(theta))
+            self.last = theta.copy(), self.model(*self.ratios(theta))
         return self.last[1]
+
+    def model(self, root, strength):
+        """`Posterior` at R and a strength of the intercepts."""
+        return Posterior(self.moments, root, strength)
 
     def __call__(self, theta):
         """Criterion and gradient."""
@@ -271,8 +275,7 @@ class Search:
             root, strength = part.ratios(part.best())
             for i, amount in enumerate(SHRINKAGES):
                 shrunk = without_correlation(root, amount)
-                errors[i] += Posterior(self.moments, shrunk, strength).criterion
-                errors[i] -= Posterior(part.moments, shrunk, strength).criterion
+                errors[i] += self.model(shrunk, strength).criterion - part.model(shrunk, strength).criterion
         return SHRINKAGES[errors.argmin()]
 
 

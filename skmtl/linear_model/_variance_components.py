@@ -160,32 +160,52 @@ class Posterior:
 
     def __init__(self, moments, root, strength):
         self.moments, self.root, self.strength = moments, root, strength
-        T, n = moments.n_tasks, moments.weight
-        self.xy = times(root, moments.xy)
-        repeats, log_determinant = T / len(moments.xx), self._read(moments)
-        self.own = self._each(self.xy)  # slopes of each task without what is common
-        value = repeats * log_determinant + (0.0 if moments.x_mean is None else np.log(n).sum())
-        system, rhs = self.used, self.own.sum(axis=0)
-        squares = moments.yy.sum() - np.vdot(self.xy, self.own)
+        value = moments.n_tasks / len(moments.xx) * self._read(moments)
+        value += 0.0 if moments.x_mean is None else np.log(moments.weight).sum()
+        system = self.used
         if moments.pooled:
             self.total = self.rho.sum()
-            self.center = self.rho @ np.broadcast_to(self.reach, self.xy.shape) / self.total
+            self.center = self.rho @ np.broadcast_to(self.reach, moments.xy.shape) / self.total
             self.away = self.reach - self.center
-            z = moments.y_mean - (self.reach * self.xy).sum(axis=1)
+            system = system + (self.rho[:, None] * self.away).T @ np.broadcast_to(self.away, moments.xy.shape)
+            value += np.log(self.total) - np.log(self.rho).sum()
+        self.log_determinant = value + self._factor(0.5 * (system + system.T))
+        self.squares = self._answer(times(root, moments.xy), moments.y_mean)
+        self._weigh()
+
+    def _answer(self, xy, y_mean):
+        """Set what these moments with targets say of the coefficients; what these explain of the targets.
+
+        The sum of squares less that of the targets of each task about their mean.
+        """
+        self.own = self._each(xy)  # slopes of each task without what is common
+        rhs, squares = self.own.sum(axis=0), -np.vdot(xy, self.own)
+        if self.moments.pooled:
+            z = y_mean - (self.reach * xy).sum(axis=1)
             self.level = self.rho @ z / self.total
             z = z - self.level
-            weighted = self.rho[:, None] * self.away
-            system = system + weighted.T @ np.broadcast_to(self.away, self.xy.shape)
-            rhs, squares = rhs + z @ weighted, squares + self.rho @ z**2
-            value += np.log(self.total) - np.log(self.rho).sum()
-        value += self._solve(0.5 * (system + system.T), rhs)
-        squares = squares - self.mean @ rhs
-        self.exhausted = not squares > moments.least  # a perfect fit, or digits lost where R is near singular
-        squares = max(squares, moments.least)
-        self.noise = squares / max(moments.df, 1)
-        if moments.pooled:
+            rhs, squares = (
+                rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape),
+                squares + self.rho @ z**2,
+            )
+        self.mean = self.spread @ (rhs @ self.spread)
+        if self.moments.pooled:
             self.residual = z - self.away @ self.mean
-        self.criterion = float(moments.df * np.log(self.noise) + value)
+        return squares - self.mean @ rhs
+
+    def answering(self, xy, y_mean):
+        """The same of other targets, by moments with the features (n_tasks, n_features) and means."""
+        other = copy(self)
+        other._answer(times(self.root, xy), y_mean)
+        return other
+
+    def _weigh(self):
+        """Set the noise variance, the criterion, and what the former costs in rows (`df`)."""
+        moments = self.moments
+        squares, self.df = self.squares + moments.yy.sum(), max(moments.df, 1)
+        self.exhausted = not squares > moments.least  # a perfect fit, or digits lost where R is near singular
+        self.noise = max(squares, moments.least) / self.df
+        self.criterion = float(moments.df * np.log(self.noise) + self.log_determinant)
 
     def _read(self, moments):
         """Set what concerns single tasks: `used`, the sum of I - inverse; sum of the log-determinants."""
@@ -219,8 +239,8 @@ class Posterior:
             V @ self.inverse[0] if len(self.inverse) == 1 else np.matmul(self.inverse, V[:, :, None])[..., 0]
         )
 
-    def _solve(self, system, rhs):
-        """Set the common slopes and a root of their covariance; the log-determinant of their precision."""
+    def _factor(self, system):
+        """Set a root of the covariance of the common slopes; the log-determinant of their precision."""
         basis = self.moments.basis
         B = (
             basis / self.root[:, None]
@@ -233,7 +253,6 @@ class Posterior:
         values, vectors = linalg.eigh(unit[:, None] * H * unit)
         values = np.maximum(values, EPS)
         self.spread = B @ (unit[:, None] * vectors * values**-0.5)
-        self.mean = self.spread @ (rhs @ self.spread)
         return np.log(values).sum() - 2 * np.log(unit).sum()
 
     @property
@@ -296,7 +315,7 @@ class Posterior:
             products = np.pad(products, (0, 1)) + weighted.T @ z
             rhs = np.pad(rhs, ((0, 1), (0, 0))) + weighted.T @ np.broadcast_to(self.away, u.shape)
         along, sizes = rhs @ self.spread, sizes / self.noise
-        return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / max(self.moments.df, 1)
+        return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / self.df
 
     # --- variances over that of the noise ---
 
@@ -347,7 +366,7 @@ class Posterior:
             level, center = 1 / self.strength + 1 / self.total, self.center
         elif moments.free:
             x_mean, T = times(self.root, moments.x_mean), moments.n_tasks
-            center = moments.weight @ np.broadcast_to(x_mean, self.xy.shape) / moments.weight.sum()
+            center = moments.weight @ np.broadcast_to(x_mean, moments.xy.shape) / moments.weight.sum()
             levels = moments.y_mean - ((x_mean - center) * (self.mean + self.deviations())).sum(axis=1)
             level = levels.var(ddof=1) * (1 + 1 / T) / self.noise if T > 1 else np.inf
             out = ((v - center) ** 2).sum(axis=1)
