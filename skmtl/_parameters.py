@@ -4,10 +4,13 @@ A field ``alpha: Annotated[float, STRENGTH] = 1.0`` is a keyword-only parameter,
 its default. A class documents its own parameters and attributes; those of its bases join them.
 """
 
+import inspect
 import re
 import sys
+from bisect import insort
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Annotated, get_origin
 
 from ._sklearn import Interval
@@ -17,7 +20,7 @@ STRENGTH = Interval(Real, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 RATIO = Interval(Real, 0, 1, closed="both")
 
-SECTIONS = ("Parameters", "Attributes", "Raises", "Notes", "References", "Examples")
+SECTIONS = ("Parameters", "Attributes", "Raises", "See Also", "Notes", "References", "Examples")
 
 
 def with_parameters(cls):
@@ -27,12 +30,12 @@ def with_parameters(cls):
     cls.__doc__ = doc
     stated = {one.name: one.type for one in fields(cls) if get_origin(one.type) is Annotated}
     own = {name: list(kind.__metadata__) for name, kind in stated.items()}
-    cls._own_constraints = cls._parameter_constraints = {**cls._parameter_constraints, **own}
+    cls._parameter_constraints = own
     cls.__init__.__annotations__ |= {name: kind.__origin__ for name, kind in stated.items()}
     return cls
 
 
-def documented(cls, texts):
+def documented(cls, texts=MappingProxyType({})):
     """A public class, with a docstring in which stands what all its bases say of their fields and attributes.
 
     Without one of its own it has the `_template` of its first base, and what `texts` call "closing" before
@@ -41,7 +44,7 @@ def documented(cls, texts):
     template = _sections(getattr(cls.__bases__[0], "_template", None))
     intro, sections = _sections(cls.__doc__) if cls.__doc__ else template
     intro += "" if cls.__doc__ else f"\n    {texts.get('closing', '')}\n"
-    named, parameters, attributes = {one.name for one in fields(cls) if one.init}, {}, {}
+    named, parameters, attributes = {*inspect.signature(cls).parameters}, {}, {}
     for base in reversed(cls.__mro__):
         own = _sections(vars(base).get("_template") or base.__doc__)[1]
         parameters |= _entries(own.get("Parameters", ""))
@@ -56,13 +59,13 @@ def documented(cls, texts):
     for name, filled in texts.items():
         text = text.replace(f"%({name})s", filled)
     cls.__doc__ = f"{text.rstrip()}\n    "
-    vars(sys.modules[cls.__module__]).setdefault("__all__", []).append(cls.__name__)
+    insort(vars(sys.modules[cls.__module__]).setdefault("__all__", []), cls.__name__)
     return cls
 
 
 def _sections(doc):
     """What comes first in a docstring, and its sections by name."""
-    intro, *rest = re.split(r"\n    (\w+)\n    -{5,}\n", doc or "")
+    intro, *rest = re.split(r"\n    ([A-Z][\w ]+)\n    -{5,}\n", doc or "")
     return intro, {name: f"{text.rstrip()}\n" for name, text in zip(rest[::2], rest[1::2], strict=True)}
 
 

@@ -4,7 +4,6 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from functools import wraps
-from numbers import Integral
 
 import numpy as np
 from scipy import sparse
@@ -27,7 +26,7 @@ from ._labels import (
     plain_array,
     readable,
 )
-from ._sklearn import StrOptions, num_samples, refuse
+from ._sklearn import num_samples, refuse
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -69,9 +68,19 @@ class TaskInputMixin:
     """Reads tasks from `tasks=`, from a column of X or from the columns of y.
 
     A subclass has the constructor parameter `task_column` and, if it can predict for tasks that it
-    has not seen, `handle_unknown`. After `_fit_inputs` it has `tasks_`, `n_tasks_`,
-    `n_features_in_`, `feature_names_in_` (both with the task column) and `_layout_`:
-    "single" (1-D y, no tasks), "stacked" (1-D y, one label per row) or "shared" (2-D y).
+    has not seen, `handle_unknown`. `_fit_inputs` sets the attributes and `_layout_`: "single" (1-D y, no
+    tasks), "stacked" (1-D y, one label per row) or "shared" (2-D y).
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Task labels, sorted; for a 2-D y the names of its columns or 0, 1, 2, ...
+    n_tasks_ : int
+        Number of tasks.
+    n_features_in_ : int
+        Number of columns of X, the task column included.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Names of the columns of X, if these are strings.
     """
 
     _predicts_by_task = True  # whether the prediction for a row depends on its task
@@ -80,19 +89,6 @@ class TaskInputMixin:
     __metadata_request__predict_proba = {"tasks": True}
     __metadata_request__decision_function = {"tasks": True}
     __metadata_request__score = {"tasks": True}
-
-    _parameter_constraints: dict = {
-        "task_column": [None, str, Integral],
-        "handle_unknown": [StrOptions({"error", "average"})],
-    }
-
-    def __init_subclass__(cls, **kwargs):
-        """Every class states the constraints of its own parameters; those of its bases join them."""
-        super().__init_subclass__(**kwargs)
-        cls._own_constraints, merged = vars(cls).get("_parameter_constraints", {}), {}
-        for base in reversed(cls.__mro__):
-            merged |= vars(base).get("_own_constraints", vars(base).get("_parameter_constraints", {}))
-        cls._parameter_constraints = merged
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,6 +1,9 @@
 """What a multi-task model has to beat: one model per task, and one model for all."""
 
 import inspect
+from dataclasses import field
+from numbers import Integral
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import sparse
@@ -15,11 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from ._columns import refuse_text, told_apart
 from ._labels import missing_labels, plain_labels
-from ._sklearn import HasMethods, fit_context, num_samples, safe_indexing
+from ._parameters import documented, with_parameters
+from ._sklearn import HasMethods, StrOptions, fit_context, num_samples, safe_indexing
 from ._tasks import TaskInputMixin, all_or_nothing
 from .metrics import score_predictions
-
-__all__ = ["Pooled", "SingleTask"]
 
 LARGEST_WEIGHT = 1e100
 SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
@@ -35,10 +37,25 @@ def _wrapped_has(method):
     return check
 
 
+@with_parameters
 class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
-    """Fit, predict and score of a wrapper around any scikit-learn estimator."""
+    """Fit, predict and score of a wrapper around any scikit-learn estimator.
 
-    _parameter_constraints: dict = {"estimator": [HasMethods(["fit", "predict"])]}
+    Parameters
+    ----------
+    estimator : estimator object
+        Any scikit-learn regressor or classifier; it is cloned, never fitted itself.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row. The wrapped estimator does not see it.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels over all tasks (classifiers only).
+    """
+
+    estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
+    task_column: Annotated[str | int | None, None, str, Integral] = None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -204,6 +221,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return out[:, :, 1] if method == "predict_proba" and out.shape[2] == 2 else out
 
 
+@documented
+@with_parameters
 class SingleTask(_Baseline):
     r"""One independent copy of an estimator per task.
 
@@ -216,10 +235,6 @@ class SingleTask(_Baseline):
 
     Parameters
     ----------
-    estimator : estimator object
-        Any scikit-learn regressor or classifier; it is cloned, never fitted itself.
-    task_column : str or int, default=None
-        Column of X (name or position) that holds the task of each row.
     handle_unknown : {"error", "average"}, default="error"
         Rows of a task not seen in `fit`: refuse them, or predict with the average of the tasks'
         predictions (of probabilities, or else of decision values, for classifiers).
@@ -228,16 +243,6 @@ class SingleTask(_Baseline):
     ----------
     estimators_ : list of estimators
         The fitted copies, in the order of `tasks_`.
-    tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted; for a 2-D `y` its column names or 0, 1, 2, ...
-    n_tasks_ : int
-        Number of tasks.
-    classes_ : ndarray of shape (n_classes,)
-        Class labels over all tasks (classifiers only).
-    n_features_in_ : int
-        Number of columns of X, the task column included.
-    feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if it has names.
 
     See Also
     --------
@@ -266,10 +271,7 @@ class SingleTask(_Baseline):
     array([6., 0.])
     """
 
-    def __init__(self, estimator, *, task_column=None, handle_unknown="error"):
-        self.estimator = estimator
-        self.task_column = task_column
-        self.handle_unknown = handle_unknown
+    handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
 
     def _fit_labels(self, X, rows, y, codes, weight):
         """Fit one clone per task on its labels."""
@@ -280,14 +282,10 @@ class SingleTask(_Baseline):
                 yield _take(X, rows[at]), plain_labels(y[at]), None if weight is None else weight[at]
 
         small = num_samples(X) < SMALL_TASK * self.n_tasks_
+        choose = getattr(self.estimator, "of_common_strength", lambda parts: self.estimator)
         with threadpool_limits(1 if small else None, user_api="blas"):
-            template = self._template(parts())
+            template = choose(parts())
             self.estimators_ = [self._fit_task(template, *part) for part in parts()]
-
-    def _template(self, parts):
-        """The unfitted estimator of every task, which one may choose by the (X, y, weight) of all tasks."""
-        choose = getattr(self.estimator, "of_common_strength", None)
-        return self.estimator if choose is None else choose(parts)
 
     def _fit_task(self, template, X, y, weight):
         """A clone of the template fitted on one task, a constant if that has one class."""
@@ -342,6 +340,8 @@ class SingleTask(_Baseline):
         return _columns_of(values, seen, self.classes_, np.finfo(values.dtype).min)
 
 
+@documented
+@with_parameters
 class Pooled(_Baseline):
     r"""One estimator for all tasks, fitted on all rows together.
 
@@ -353,28 +353,13 @@ class Pooled(_Baseline):
 
     Parameters
     ----------
-    estimator : estimator object
-        Any scikit-learn regressor or classifier; it is cloned, never fitted itself.
     task_indicators : bool, default=False
         Append one 0/1 column per task to X, which is then converted to a numeric array.
-    task_column : str or int, default=None
-        Column of X (name or position) that holds the task of each row. The wrapped estimator does
-        not see it.
 
     Attributes
     ----------
     estimator_ : estimator
         The fitted estimator.
-    tasks_ : ndarray of shape (n_tasks,)
-        Task labels, sorted; for a 2-D `y` its column names or 0, 1, 2, ...
-    n_tasks_ : int
-        Number of tasks.
-    classes_ : ndarray of shape (n_classes,)
-        Class labels (classifiers only).
-    n_features_in_ : int
-        Number of columns of X, the task column included.
-    feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if it has names.
 
     See Also
     --------
@@ -402,12 +387,7 @@ class Pooled(_Baseline):
     array([2., 4.])
     """
 
-    _parameter_constraints: dict = {"task_indicators": ["boolean"]}
-
-    def __init__(self, estimator, *, task_indicators=False, task_column=None):
-        self.estimator = estimator
-        self.task_indicators = task_indicators
-        self.task_column = task_column
+    task_indicators: Annotated[bool, "boolean"] = False
 
     @property
     def _predicts_by_task(self):

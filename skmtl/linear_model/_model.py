@@ -96,7 +96,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     Attributes
     ----------
     coef_ : ndarray of shape (n_tasks, n_features)
-        W without the task column; (n_features,) for a regressor fitted on one task by a 1-D y.
+        W, its rows in the order of `tasks_`, without the task column; (n_features,) for a regressor fitted on
+        one task by a 1-D y.
         For more than two classes (n_tasks, n_classes, n_features), for one task by a 1-D y
         (n_classes, n_features).
     intercept_ : ndarray of shape (n_tasks,) or float
@@ -105,10 +106,6 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         The shared model m (with `mean_alpha`) or the average over tasks.
     deviation_coef_ : ndarray of shape (n_tasks, n_features)
         ``coef_ - mean_coef_``.
-    tasks_ : ndarray of shape (n_tasks,)
-        Sorted task labels (names of the columns of a 2-D y): the order of the rows of `coef_`.
-    n_tasks_ : int
-        Number of tasks.
     n_iter_ : int
         Iterations of the solver.
     objective_ : float
@@ -117,10 +114,6 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         Duality gap, an upper bound of ``objective_`` minus the optimum; NaN: no certificate.
     added_tasks_ : dict of {label: float}
         Tasks added by `fit_task` since the last fit, with the duality gap of each.
-    n_features_in_ : int
-        Number of columns of X, task column included.
-    feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if X has string names.
     """
 
     alpha: Annotated[float, STRENGTH] = field(default=1.0, kw_only=False)

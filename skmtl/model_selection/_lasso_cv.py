@@ -18,6 +18,10 @@ from ..linear_model._model import estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
 
+CHOICE = """Choose the strength of least mean squared error on the test sets, and fit with it.
+
+        Weights are those of the squared errors as well."""
+
 
 @with_parameters
 class CrossValidated(MultiTaskLasso, ABC):
@@ -64,28 +68,6 @@ class CrossValidated(MultiTaskLasso, ABC):
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Choose the strength of least mean squared error on the test sets, and fit with it.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row of a 1-D `y`.
-        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
-            Nonnegative weights, in the squared errors as well.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is malformed; the message names it.
-        """
         model, ratios = self._model()
         model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight}
         Fitting.of(model, X, y, **given)  # malformed data are refused in words about them, not about folds
@@ -106,6 +88,8 @@ class CrossValidated(MultiTaskLasso, ABC):
         self._set_path(search, ratios)
         return self
 
+    fit.__doc__ = MultiTaskLasso.fit.__doc__.replace("Fit the model.", CHOICE)
+
     def _set_path(self, search, ratios):
         """The strengths and their errors on all test sets, for each ratio."""
         results, params = search.cv_results_, search.cv_results_["params"]
@@ -118,18 +102,9 @@ class CrossValidated(MultiTaskLasso, ABC):
         self.alphas_ = alphas if isinstance(self.alphas, Integral) else alphas.reshape(-1, rows.shape[-1])[0]
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
-        """Smallest strength at which the coefficients are all zero: the top of the grid.
-
-        Parameters
-        ----------
-        X, y, tasks, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        float
-        """
         return self._model()[0].alpha_max(X, y, tasks=tasks, sample_weight=sample_weight)
+
+    alpha_max.__doc__ = MultiTaskLasso.alpha_max.__doc__
 
     @property
     def fit_statistics(self):

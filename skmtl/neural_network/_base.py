@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import missing_labels
-from .._parameters import COUNT, POSITIVE, STRENGTH, documented, with_parameters
+from .._parameters import COUNT, POSITIVE, STRENGTH, with_parameters
 from .._sklearn import Interval, Options, StrOptions, fit_context
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..losses import Multinomial
@@ -35,11 +35,6 @@ except ImportError:  # before 1.9
 
 
 AUTO = StrOptions({"auto"})
-
-
-def estimator(cls):
-    """Class decorator of the three: their parameters, documented."""
-    return documented(with_parameters(cls), {})
 
 
 @with_parameters
@@ -113,10 +108,6 @@ class MLP(
         and for attention ``gates`` (n_tasks, n_experts).
         They act on columns of X that are scaled where absolute values go beyond 100 or stay below 1/30,
         and shifted where they are far from zero compared with their range.
-    tasks_ : ndarray of shape (n_tasks,)
-        Sorted task labels (names of the columns of a 2-D y).
-    n_tasks_ : int
-        Number of tasks.
     alpha_ : float
         Strength used.
     head_alpha_ : float
@@ -137,10 +128,6 @@ class MLP(
         Objective after every epoch or iteration of the last training.
     validation_scores_ : list of float
         Minus the held-out loss in the same places; empty where nothing was held out.
-    n_features_in_ : int
-        Number of columns of X, task column included.
-    feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if X has string names.
     """
 
     hidden_layer_sizes: Annotated[Any, "array-like", COUNT] = (64, 32)

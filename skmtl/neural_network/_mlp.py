@@ -5,13 +5,15 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from .._parameters import documented, with_parameters
 from .._sklearn import StrOptions
 from .._target import LOSSES, ClassesMixin, KindsMixin, NumbersMixin
 from ..losses import Loss
-from ._base import MLP, estimator
+from ._base import MLP
 
 
-@estimator
+@documented
+@with_parameters
 class MultiTaskMLPRegressor(NumbersMixin, MLP):
     """Multi-layer network for several regression tasks that share a nonlinear representation.
 
@@ -59,7 +61,8 @@ class MultiTaskMLPRegressor(NumbersMixin, MLP):
     loss: Annotated[Any, StrOptions({"squared_error", "huber", "poisson"}), Loss] = "squared_error"
 
 
-@estimator
+@documented
+@with_parameters
 class MultiTaskMLPClassifier(ClassesMixin, MLP):
     """Multi-layer network for several classification tasks that share a nonlinear representation.
 
@@ -128,7 +131,8 @@ class MultiTaskMLPClassifier(ClassesMixin, MLP):
         self._target_ = self._known_target()
 
 
-@estimator
+@documented
+@with_parameters
 class MultiTaskMLP(KindsMixin, MLP):
     """Multi-layer network for regression and classification tasks on the same representation.
 

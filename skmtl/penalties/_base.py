@@ -19,7 +19,7 @@ def public(cls):
     """Class decorator: a dataclass in whose docstring stand the parameters of its bases as well."""
     cls = dataclass(eq=False, repr=False)(cls)
     cls.__doc__ += "" if "\n" in cls.__doc__ else "\n"
-    return documented(cls, {})
+    return documented(cls)
 
 
 class Penalty(BaseEstimator):
