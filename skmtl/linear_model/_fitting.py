@@ -27,10 +27,12 @@ class Fitting:
     data : TaskData or TaskStatistics
     rows : tuple of (X, y, codes, sample_weight), optional
         What the data are made of, checked.
+    start : list of ndarray, optional
+        Parts that are about the solution, where they are known.
     """
 
-    def __init__(self, model, data, rows=None):
-        self.model, self.data, self.rows = model, data, rows
+    def __init__(self, model, data, rows=None, start=None):
+        self.model, self.data, self.rows, self.start = model, data, rows, start
 
     @classmethod
     def of(cls, model, X, y=None, tasks=None, sample_weight=None):
@@ -125,6 +127,7 @@ class Fitting:
         model = own.model
         with blas_threads(own.data):
             problem = make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
+            start = own.start if start is None else start
             found = run(problem, model.solver, start, model.max_iter, model.tol, verbose=model.verbose)
         return model._unscaled(found)
 

@@ -19,7 +19,7 @@ from ._base import LinearRegressor
 from ._fitting import Fitting
 from ._reml import Search, without_correlation
 from ._sharing import feature_tests, sharing_tests
-from ._variance_components import Moments, Posterior, triangular
+from ._variance_components import Moments, triangular
 
 COVARIANCES = {"spherical", "diagonal", "full"}
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
@@ -29,46 +29,37 @@ Auto = Annotated[float | str, STRENGTH, StrOptions({"auto"})]
 
 
 @with_parameters
-class RandomCoefficientsRegressor(LinearRegressor):
-    """Regression whose objective is the posterior of a mixed model, in which tasks vary around their mean.
+class EmpiricalBayesRegressor(LinearRegressor):
+    """Regression whose objective is the posterior of a model in which the coefficients of tasks are random.
 
     Parameters
     ----------
     alpha : float or "auto", default=%(alpha)s
-        Strength of the penalty on the deviations. "auto": by restricted maximum likelihood (REML), with
-        ``mean_alpha=0`` and ``ridge=0``; then `task_weight` None is "samples", as the noise is that of a row.
+        Strength of the penalty on what tasks do not have in common. "auto": by restricted maximum likelihood
+        (REML), without any other penalty (`mean_alpha`, `ridge`, ...); then `task_weight` None is "samples",
+        as the noise is that of a row.
     intercept_alpha : float or "auto", default=0.0
         Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``. "auto": by
         REML; 0: intercepts are free.
-    covariance : {"spherical", "diagonal", "full"} or array-like, default=None
-        How the coefficients of tasks vary. With ``alpha="auto"``: all alike ("spherical"); each feature with
-        a variance of its own ("diagonal", the default then); with correlations as well ("full", for few
-        features), shrunk to the diagonal as much as predicts left-out tasks best. Or variances (n_features,)
-        or a covariance V (n_features, n_features), of which only the ratios count: the penalty is
-        ``alpha/2 sum_t (w_t - wbar)' V^-1 (w_t - wbar)`` with V divided by its mean variance.
 
     Attributes
     ----------
     alpha_, intercept_alpha_ : float
-        Strengths, where one is "auto". With ``task_weight="samples"`` and (unless it is spherical)
-        ``covariance=deviation_variance_`` they give the same fit. Where the variance is zero, a strength at
-        which it is none to 8 digits.
+        Strengths, where one is "auto". With ``task_weight="samples"`` (and what else is estimated) they give
+        the same fit. Where the variance is zero, a strength at which it is none to 8 digits.
     noise_variance_ : float
         Variance of a row (of weight 1), where a strength is "auto".
     intercept_variance_ : float
         Variance of the intercepts, where a strength is "auto"; infinite where these are free.
-    deviation_variance_ : float, or ndarray of shape (n_features,) or (n_features, n_features)
-        Variance of the coefficients between tasks, where a strength is "auto".
-    covariance_shrinkage_ : float
-        Share of the correlations that is left out, with ``covariance="full"``.
     log_marginal_likelihood_ : float
         Restricted log-likelihood at the strengths, where one is "auto", but for a constant of the weights.
     """
 
     alpha: Auto = field(default=1.0, kw_only=False)
     intercept_alpha: Auto = 0.0
-    covariance: Annotated[Any, None, StrOptions(COVARIANCES), "array-like"] = None
 
+    covariance = None  # within a task, where a class has it as a parameter
+    _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
 
@@ -80,10 +71,10 @@ class RandomCoefficientsRegressor(LinearRegressor):
 
     def _refuse_other_models(self, what):
         """ValueError where the objective is not the posterior of a mixed model."""
-        for name in ("mean_alpha", "ridge"):
+        for name in self._beside:
             if getattr(self, name):
                 raise ValueError(
-                    f"{what} is about a free mean: {name} must be 0; got {getattr(self, name)!r}."
+                    f"{what} is about this penalty alone: {name} must be 0; got {getattr(self, name)!r}."
                 )
         if not self._target_.loss.quadratic:
             raise ValueError(f"{what} needs loss='squared_error'; got loss={self.loss!r}.")
@@ -129,7 +120,7 @@ class RandomCoefficientsRegressor(LinearRegressor):
     def _moments(self, seen, free, noise_needed=True):
         """`Moments` of the rows; ValueError where they leave nothing of which the noise could be told."""
         precision, self._unit_ = self._precision(seen)
-        moments = Moments.of(seen, precision, self.fit_intercept, free)
+        moments = self._moments_of(seen, precision, free)
         if moments.df < 1 and noise_needed:
             n_rows = int(moments.count.sum())
             raise ValueError(
@@ -139,6 +130,10 @@ class RandomCoefficientsRegressor(LinearRegressor):
                 "mean_alpha > 0 among them."
             )
         return moments
+
+    def _moments_of(self, seen, precision, free):
+        """What the model needs to know of the rows."""
+        return Moments.of(seen, precision, self.fit_intercept, free)
 
     def _search(self, seen):
         """`Search` of what is to be estimated; in the coordinates of a covariance that is given."""
@@ -159,7 +154,7 @@ class RandomCoefficientsRegressor(LinearRegressor):
         if search.n_slopes and kind == "full":
             self.covariance_shrinkage_ = float(search.shrinkage())
             root = without_correlation(found.root, self.covariance_shrinkage_)
-            found = Posterior(moments, root, found.strength)
+            found = moments.posterior(root, found.strength)
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
@@ -256,7 +251,7 @@ class RandomCoefficientsRegressor(LinearRegressor):
     # --- what is kept of the data ---
 
     def _remember(self, fitting):
-        if self._seen_ is None and not self.mean_alpha and not self.ridge:
+        if self._seen_ is None and not any(getattr(self, name) for name in self._beside):
             data, term = fitting.data, fitting.term
             plain = isinstance(data, TaskStatistics) or (data.unit == 1).all()
             self._seen_ = term.seen() if term.on_moments and plain else data
@@ -298,14 +293,14 @@ class RandomCoefficientsRegressor(LinearRegressor):
             return found
         root, strength = self._search(seen).expected(self._theta_)
         given = self._root() if isinstance(self.alpha, str) else None
-        return Posterior(found.moments, root if given is None else root[0] * given, strength)
+        return found.moments.posterior(root if given is None else root[0] * given, strength)
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
         numbers = self._in_numbers()
         moments = self._moments(seen, numbers.intercept_alpha == 0)
         numbers._unit_ = self._unit_
-        return Posterior(moments, numbers._given_root(moments), numbers._given_strength())
+        return moments.posterior(numbers._given_root(moments), numbers._given_strength())
 
     def _of_tasks(self):
         """(Posterior, positions in `tasks_` of its tasks): those of the fit, then each that was added."""
@@ -445,6 +440,31 @@ class RandomCoefficientsRegressor(LinearRegressor):
         seen = self._seen_
         seen = seen if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
         return np.sqrt(self._at_estimate(seen).mean_variance() * self._noise())
+
+
+@with_parameters
+class RandomCoefficientsRegressor(EmpiricalBayesRegressor):
+    """Regression whose objective is the posterior of a mixed model, in which tasks vary around their mean.
+
+    Parameters
+    ----------
+    covariance : {"spherical", "diagonal", "full"} or array-like, default=None
+        How the coefficients of tasks vary. With ``alpha="auto"``: all alike ("spherical"); each feature with
+        a variance of its own ("diagonal", the default then); with correlations as well ("full", for few
+        features), shrunk to the diagonal as much as predicts left-out tasks best. Or variances (n_features,)
+        or a covariance V (n_features, n_features), of which only the ratios count: the penalty is
+        ``alpha/2 sum_t (w_t - wbar)' V^-1 (w_t - wbar)`` with V divided by its mean variance.
+
+    Attributes
+    ----------
+    deviation_variance_ : float, or ndarray of shape (n_features,) or (n_features, n_features)
+        Variance of the coefficients between tasks, where a strength is "auto". Unless it is spherical, it is
+        the `covariance` that goes with `alpha_`.
+    covariance_shrinkage_ : float
+        Share of the correlations that is left out, with ``covariance="full"``.
+    """
+
+    covariance: Annotated[Any, None, StrOptions(COVARIANCES), "array-like"] = None
 
     def test_sharing(self):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.

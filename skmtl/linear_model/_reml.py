@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from scipy import linalg, optimize, special
 
-from ._variance_components import Moments, Posterior, triangular
+from ._variance_components import Moments, triangular
 
 RANGE = 1e8  # times the information of a mean task: strengths beyond are those of no variance, or no prior
 NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
@@ -101,7 +101,7 @@ class Search:
 
     def model(self, root, strength):
         """`Posterior` at R and a strength of the intercepts."""
-        return Posterior(self.moments, root, strength)
+        return self.moments.posterior(root, strength)
 
     def __call__(self, theta):
         """Criterion and gradient."""

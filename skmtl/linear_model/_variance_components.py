@@ -101,6 +101,10 @@ class Moments:
         total = self.yy.sum() + (0.0 if self.y_mean is None else self.weight @ self.y_mean**2)
         return max(EPS * total, np.finfo(float).tiny)
 
+    def posterior(self, root, strength):
+        """The model at one set of variances."""
+        return Posterior(self, root, strength)
+
     def some(self, tasks):
         """Those of some tasks."""
         own = (
