@@ -81,6 +81,18 @@ class TaskData:
         """The same rows with some of the features."""
         return self._with(X=self.X[:, columns])
 
+    def turned(self, R):
+        """The same rows with features X R, R (n_features, n_features) or a vector, its diagonal."""
+        if R.ndim == 1:
+            return self._with(X=self.X @ sparse.diags_array(R) if sparse.issparse(self.X) else self.X * R)
+        return self._with(X=self.X @ R)
+
+    def emphasised(self, task_weight):
+        """The same rows with another emphasis of the tasks."""
+        mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))
+        unit = self.unit / self.unit.max()
+        return self._with(scale=resolve_task_weight(task_weight, self.tasks, mass * unit) / mass)
+
     def shifted(self, offset):
         """The same rows with targets y - offset, offset (n_tasks,)."""
         return self._with(y=self.y - self.spread(offset))
@@ -107,8 +119,7 @@ class TaskData:
         if (unit != 1).any():
             self.row_weight = self.row_weight / self.spread(unit)
         self.unit = np.broadcast_to(unit, (self.n_tasks,))
-        mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))
-        self.scale = resolve_task_weight(task_weight, self.tasks, mass * (unit / unit.max())) / mass
+        self.scale = self.emphasised(task_weight).scale
 
     def task_sums(self, R):
         """Sum over the rows of each task, shape (n_tasks,)."""
@@ -218,6 +229,14 @@ class StackedData(TaskData):
         """Index of the sample side of some tasks."""
         return (np.concatenate([np.arange(*self.indptr[t : t + 2]) for t in tasks]),)
 
+    def of_tasks(self, tasks):
+        """The rows of some tasks, a slice or a mask."""
+        rows, counts = self.spread(_mask(tasks, self.n_tasks)), self.task_rows[tasks]
+        return StackedData(
+            self.X[rows], self.y[rows], self.row_weight[rows], self.scale[tasks], self.tasks[tasks],
+            np.concatenate([[0], np.cumsum(counts)]),
+        )  # fmt: skip
+
     def designs(self):
         """(X_t, row weights, targets, tasks) of every distinct weighted design."""
         for t, rows in enumerate(self._blocks):
@@ -295,6 +314,10 @@ class SharedData(TaskData):
 
     def where(self, tasks):
         return slice(None), np.asarray(tasks)
+
+    def of_tasks(self, tasks):
+        weight = self.row_weight if self.n_designs == 1 else self.row_weight[:, tasks]
+        return SharedData(self.X, self.y[:, tasks], weight, self.scale[tasks], self.tasks[tasks])
 
     def designs(self):
         if self.n_designs == 1:
@@ -412,6 +435,13 @@ def observed(y, used):
     """
     least = np.where(used, y, np.inf).min(axis=0)
     return np.where(used, y, np.where(least < np.inf, least, least.min()))
+
+
+def _mask(tasks, n_tasks):
+    """Positions of tasks, a slice or a mask, as a mask."""
+    out = np.zeros(n_tasks, dtype=bool)
+    out[tasks] = True
+    return out
 
 
 def _unit(largest):

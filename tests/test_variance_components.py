@@ -271,7 +271,9 @@ def test_the_tests_of_sharing_hold_their_level():
     rejected = []
     for seed in range(40):
         X, y, tasks, *_ = mixed_problem(seed, n_tasks=10, n_rows=6, sd=0.0, sd_intercept=0.0)
-        found = sharing_tests(TaskStatistics.from_arrays(X, y, tasks), np.ones(10), True)
+        found = sharing_tests(
+            TaskStatistics.from_arrays(X, y, tasks), lambda own: Moments.of(own, np.ones(10), True, False)
+        )
         rejected.append([found[name].p_value <= 0.05 for name in ("slopes", "intercepts")])
     assert (np.mean(rejected, axis=0) <= 0.12).all()
     X, y, tasks, *_ = mixed_problem(0, n_tasks=20)

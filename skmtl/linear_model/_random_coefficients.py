@@ -15,7 +15,7 @@ from .._parameters import STRENGTH, with_parameters
 from .._sklearn import StrOptions
 from ..solvers import blas_threads
 from ..statistics import TaskStatistics
-from ._base import LinearRegressor
+from ._base import LinearModel, LinearRegressor
 from ._fitting import Fitting
 from ._reml import Search, without_correlation
 from ._sharing import feature_tests, sharing_tests
@@ -29,8 +29,8 @@ Auto = Annotated[float | str, STRENGTH, StrOptions({"auto"})]
 
 
 @with_parameters
-class EmpiricalBayesRegressor(LinearRegressor):
-    """Regression whose objective is the posterior of a model in which the coefficients of tasks are random.
+class EmpiricalBayes(LinearModel):
+    """Linear model whose objective is the posterior of a model in which the coefficients of tasks are random.
 
     Parameters
     ----------
@@ -76,8 +76,16 @@ class EmpiricalBayesRegressor(LinearRegressor):
                 raise ValueError(
                     f"{what} is about this penalty alone: {name} must be 0; got {getattr(self, name)!r}."
                 )
+        self._refuse_other_losses(what)
+
+    def _refuse_other_losses(self, what):
+        """ValueError where the loss is of no model of the rows that is known here."""
         if not self._target_.loss.quadratic:
             raise ValueError(f"{what} needs loss='squared_error'; got loss={self.loss!r}.")
+
+    def _seen_of(self, data):
+        """What the model sees of the data: second moments, where these are all it needs."""
+        return data if isinstance(data, TaskStatistics) else TaskStatistics.of_rows(data)
 
     def _precision(self, moments, emphasis=None):
         """Factor of the weights of the rows of each task, and what turns alpha into a ratio of variances."""
@@ -109,13 +117,17 @@ class EmpiricalBayesRegressor(LinearRegressor):
             return fitting
         self._refuse_other_models("alpha='auto'" if self._estimates else "covariance")
         data = fitting.data
-        seen = self._seen_ = data if isinstance(data, TaskStatistics) else TaskStatistics.of_rows(data)
+        seen = self._seen_ = self._seen_of(data)
         if not self._estimates:
             self._root(seen.n_features)
-            return Fitting(self, seen)
+            return self._fitting_on(seen)
         with blas_threads(seen):
-            self._estimate(seen)
-        return Fitting(self._in_numbers(), seen)
+            found = self._estimate(seen)
+        return self._in_numbers()._fitting_on(seen, found)
+
+    def _fitting_on(self, seen, found=None):
+        """`Fitting` on what was seen, at strengths in numbers; found at a `Posterior`."""
+        return Fitting(self, seen)
 
     def _moments(self, seen, free, noise_needed=True):
         """`Moments` of the rows; ValueError where they leave nothing of which the noise could be told."""
@@ -146,7 +158,7 @@ class EmpiricalBayesRegressor(LinearRegressor):
         return Search(moments, kind, self._given_root(moments), self._given_strength())
 
     def _estimate(self, seen):
-        """Set the strengths, and the variances that go with them."""
+        """Set the strengths, and the variances that go with them; the `Posterior` there."""
         search = self._search(seen)
         moments, kind = search.moments, search.covariance
         theta = self._theta_ = search.best()
@@ -160,6 +172,7 @@ class EmpiricalBayesRegressor(LinearRegressor):
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         self._set_slopes(found.root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
+        return found
 
     def _set_slopes(self, root, zero, search):
         """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""
@@ -234,8 +247,7 @@ class EmpiricalBayesRegressor(LinearRegressor):
         root = self._root()
         if root is None:
             return data
-        data = data if isinstance(data, TaskStatistics) else TaskStatistics.of_rows(data)
-        return data.turned(root)
+        return (self._seen_of(data) if self._target_.loss.quadratic else data).turned(root)
 
     def _scaled_rows(self, X, weight):
         root, mass = self._root(), X.shape[0] if weight is None else weight.sum()
@@ -258,7 +270,7 @@ class EmpiricalBayesRegressor(LinearRegressor):
 
     def _remember_added(self, task, X, y, weight):
         if self._seen_ is not None:
-            added = TaskStatistics.of_rows(make_task_data(X, y, sample_weight=weight))
+            added = self._seen_of(make_task_data(X, y, sample_weight=weight))
             self._added_ = {**self._added_, task: added}
 
     def __getstate__(self):
@@ -281,7 +293,7 @@ class EmpiricalBayesRegressor(LinearRegressor):
                     f"this {type(self).__name__} holds no second moments of its data, as after a fit on few "
                     "rows of many features that was saved: fit it again for standard errors."
                 )
-            seen = self._seen_ if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
+            seen = self._seen_of(seen)
             with blas_threads(seen):
                 self._posterior_ = self._expected(seen)
         return self._posterior_
@@ -312,8 +324,12 @@ class EmpiricalBayesRegressor(LinearRegressor):
         for label in self.added_tasks_:
             seen = self._added_[label]
             precision = np.ones(1) if self._estimates else self._unit_ / seen.weight
-            moments = Moments.of(seen, precision, self.fit_intercept, posterior.moments.free)
-            yield posterior.of(moments), np.array([labels.index(label)])
+            at = np.array([labels.index(label)])
+            yield posterior.of(self._own_moments(seen, precision, posterior.moments.free, at)), at
+
+    def _own_moments(self, seen, precision, free, at):
+        """Moments of the rows of a task that was added, at these positions."""
+        return self._moments_of(seen, precision, free)
 
     def _noise(self):
         return self.noise_variance_ if self._estimates else self._known_posterior().noise
@@ -351,6 +367,38 @@ class EmpiricalBayesRegressor(LinearRegressor):
                     deviation[task] * posterior.predictor_variances(rows[at], task) + of_rows * row[task]
                 )
         return self._noise() * out
+
+    @property
+    def coef_std_(self):
+        """Standard errors of `coef_`, in its shape.
+
+        Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
+        zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
+        """
+        out = np.empty((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
+        for posterior, positions in self._of_tasks():
+            out[positions] = posterior.slope_variances() * self._levels(posterior)[0][:, None]
+        return self._rows(np.sqrt(self._noise() * out))
+
+    @property
+    def intercept_std_(self):
+        """Standard errors of `intercept_`, in its shape."""
+        if not self.fit_intercept:
+            return self._rows(np.zeros(self.n_tasks_))
+        X = np.zeros((self.n_tasks_, len(self.mean_coef_)))
+        return self._rows(np.sqrt(self._variances(X, np.arange(self.n_tasks_), False)))
+
+    @property
+    def mean_coef_std_(self):
+        """Standard errors of `mean_coef_` (n_features,)."""
+        self._known_posterior()  # says why there may be none
+        seen = self._seen_of(self._seen_)
+        return np.sqrt(self._at_estimate(seen).mean_variance() * self._noise())
+
+
+@with_parameters
+class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
+    """The same of regressors, with standard deviations of targets."""
 
     def _standard_deviations(self, X, tasks):
         """Of the targets of rows, in the shape of predictions."""
@@ -413,38 +461,10 @@ class EmpiricalBayesRegressor(LinearRegressor):
         width = special.stdtrit(self._known_posterior().moments.df, 0.5 + 0.5 * level) * std
         return np.stack([y - width, y + width])
 
-    @property
-    def coef_std_(self):
-        """Standard errors of `coef_`, in its shape.
-
-        Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
-        zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
-        """
-        out = np.empty((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
-        for posterior, positions in self._of_tasks():
-            out[positions] = posterior.slope_variances() * self._levels(posterior)[0][:, None]
-        return self._rows(np.sqrt(self._noise() * out))
-
-    @property
-    def intercept_std_(self):
-        """Standard errors of `intercept_`, in its shape."""
-        if not self.fit_intercept:
-            return self._rows(np.zeros(self.n_tasks_))
-        X = np.zeros((self.n_tasks_, len(self.mean_coef_)))
-        return self._rows(np.sqrt(self._variances(X, np.arange(self.n_tasks_), False)))
-
-    @property
-    def mean_coef_std_(self):
-        """Standard errors of `mean_coef_` (n_features,)."""
-        self._known_posterior()  # says why there may be none
-        seen = self._seen_
-        seen = seen if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
-        return np.sqrt(self._at_estimate(seen).mean_variance() * self._noise())
-
 
 @with_parameters
-class RandomCoefficientsRegressor(EmpiricalBayesRegressor):
-    """Regression whose objective is the posterior of a mixed model, in which tasks vary around their mean.
+class RandomCoefficients(EmpiricalBayes):
+    """Linear model whose objective is the posterior of a mixed model, in which tasks vary around their mean.
 
     Parameters
     ----------
@@ -485,18 +505,23 @@ class RandomCoefficientsRegressor(EmpiricalBayesRegressor):
         Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance
         component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x
         """
-        posterior, seen = self._known_posterior(), self._seen_
-        seen = seen if isinstance(seen, TaskStatistics) else TaskStatistics.of_rows(seen)
-        given = seen, self._precision(seen)[0], self.fit_intercept
+        posterior, seen = self._known_posterior(), self._seen_of(self._seen_)
+        precision = self._precision(seen)[0]
         with blas_threads(seen):
-            found = sharing_tests(*given)
+            found = sharing_tests(seen, lambda own: self._moments_of(own, precision, False))
         if isinstance(self.alpha, str) and self.covariance in (None, "diagonal"):
             names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
             if self.task_column is not None:
                 names.remove(self.task_column)
             with blas_threads(seen):
-                found |= dict(zip(names, feature_tests(*given, posterior.moments.free), strict=True))
+                own = feature_tests(self._moments_of(seen, precision, posterior.moments.free))
+            found |= dict(zip(names, own, strict=True))
         return found
+
+
+@with_parameters
+class RandomCoefficientsRegressor(RandomCoefficients, EmpiricalBayesRegressor):
+    """Regression whose objective is the posterior of a mixed model."""
 
 
 def _matrix(root):

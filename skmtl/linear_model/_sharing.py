@@ -6,7 +6,6 @@ import numpy as np
 from scipy import special
 
 from ._reml import RANGE, Search
-from ._variance_components import Moments
 
 N_SIMULATED = 10_000
 DENSE = 1000  # size up to which eigenvalues take the common effects into account
@@ -22,40 +21,36 @@ class LikelihoodRatio(NamedTuple):
     p_value: float
 
 
-def sharing_tests(seen, precision, fit_intercept):
+def sharing_tests(seen, moments_of):
     """Tests of the slopes, with one variance for all in units that rows tell alike, and of intercepts.
 
     Parameters
     ----------
-    seen : TaskStatistics
-    precision : ndarray of shape (n_tasks,)
-        Of the rows of each task, times their weight.
-    fit_intercept : bool
+    seen : object
+        What the model knows of the rows, with features that can be `turned`.
+    moments_of : callable
+        `Moments` of such an object, with intercepts that vary if there are any.
     """
-    own = Moments.of(seen, precision, fit_intercept, False).information[0]
+    own = moments_of(seen).information[0]
     unit = np.where(own > 0, own, 1.0) ** -0.5
-    moments = Moments.of(seen.turned(unit), precision, fit_intercept, False)
+    moments = moments_of(seen.turned(unit))
     p, found = len(unit), {}
     least = _least(Search(moments))
     null = Search(moments, root=np.full(p, NO_SLOPES))
-    strength = null.ratios(null.best())[1]
-    value = _least(null)
-    found["slopes"] = _test(value - least, _slope_eigenvalues(moments, strength), moments.df)
-    if fit_intercept:
+    posterior = null.at(null.best())
+    found["slopes"] = _test(posterior, least, _slope_eigenvalues(posterior.moments, posterior.strength))
+    if moments.pooled:
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        found["intercepts"] = _test(
-            posterior.criterion - least, _intercept_eigenvalues(posterior), moments.df
-        )
+        found["intercepts"] = _test(posterior, least, _intercept_eigenvalues(posterior))
     return found
 
 
-def feature_tests(seen, precision, fit_intercept, free):
+def feature_tests(moments):
     """A test of every slope with a diagonal covariance, the others' variances found anew (n_features,).
 
     Their p-values are those of half a chi-square of one degree of freedom, a little too large.
     """
-    moments = Moments.of(seen, precision, fit_intercept, free)
     search, found = Search(moments, "diagonal"), []
     theta = search.best()
     least = search.at(theta).criterion
@@ -72,9 +67,9 @@ def _least(search):
     return search.at(search.best()).criterion
 
 
-def _test(ratio, eigenvalues, df):
+def _test(null, least, eigenvalues):
     """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert)."""
-    ratio = max(float(ratio), 0.0)
+    ratio, df = max(float(null.criterion - least), 0.0), null.df
     if ratio < NO_RATIO:
         return LikelihoodRatio(ratio, 1.0)
     simulated = _null_ratios(eigenvalues, df)
@@ -88,11 +83,12 @@ def _null_ratios(eigenvalues, df):
     rng = np.random.default_rng(0)
     squares = rng.chisquare(counts, (N_SIMULATED, len(mu)))
     rest = df - len(eigenvalues)
-    rest = rng.chisquare(rest, N_SIMULATED) if rest > 0 else 0.0
+    rest = rng.chisquare(rest, N_SIMULATED) if 0 < rest < np.inf else 0.0
     grid = np.concatenate([[0.0], np.logspace(-6, 6, 121)]) / max(mu.mean(), np.finfo(float).tiny)
     left = squares @ (1 / (1 + np.outer(mu, grid))) + np.reshape(rest, (-1, 1))
-    total = squares.sum(axis=1) + rest
-    ratios = df * np.log(total[:, None] / left) - counts @ np.log1p(np.outer(mu, grid))
+    total = (squares.sum(axis=1) + rest)[:, None]
+    gained = df * np.log(total / left) if df < np.inf else total - left  # the noise is known
+    ratios = gained - counts @ np.log1p(np.outer(mu, grid))
     return ratios.max(axis=1)
 
 
