@@ -13,7 +13,7 @@ from . import linear_model
 from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
 from ._labels import missing_labels, plain_labels
-from .comparison import compare
+from .comparison import SIGNIFICANCE, compare
 from .metrics import as_task_scorer
 from .model_selection import PathSearchCV, TaskKFold, routing
 
@@ -25,9 +25,12 @@ STRUCTURES = {  # fixed parameters, and those that are searched beside the stren
     "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
     "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
+    "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
 }
 N_ALPHAS, RANGE, N_FOLDS = 10, 1e-2, 3
 MOST_CLASSES = 20
+LABELS_PER_FEATURE = 4  # for strengths by marginal likelihood, in half of the rows too
+MOST_VARIANCES = 50  # of features, one each
 LISTED = 6  # names shown in a sentence
 NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
@@ -40,7 +43,8 @@ def suggest(
     Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
     tasks, clusters, correlated tasks) compete with the baselines of `compare` on the same folds. Each
     model chooses among the same number of combinations by cross-validation inside each training set,
-    features standardised there.
+    features standardised there. The common model competes a second time with strengths estimated by
+    marginal likelihood in place of a search, and tests whether the tasks differ at all.
 
     Parameters
     ----------
@@ -68,10 +72,11 @@ def suggest(
     Returns
     -------
     comparison : Comparison
-        Models ordered by score; `findings` has a sentence on what each one finds in all rows, and
-        `estimators` the searches behind a scaler, unfitted: Pipelines for the features (without the task
-        column), with the steps "scale" and "search". They take ``fit(X, y, search__tasks=tasks)`` (under
-        metadata routing ``tasks=tasks``) and ``predict(X, tasks=tasks)``.
+        Models ordered by score; `sharing` says whether the tasks differ at all, `findings` what each model
+        finds in all rows, and `estimators` the searches behind a scaler, unfitted: Pipelines for the
+        features (without the task column), with the steps "scale" and "search". They take
+        ``fit(X, y, search__tasks=tasks)`` (under metadata routing ``tasks=tasks``) and
+        ``predict(X, tasks=tasks)``.
 
     Raises
     ------
@@ -114,12 +119,15 @@ def suggest(
     names = column_names(X)
     models = _models(X, y, tasks, _kind(y, task_type), scoring, random_state)
     found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
-    findings = {}
+    given, sharing, findings = {} if tasks is None else {"tasks": tasks}, "", {}
     with routing(tasks):
         for name in found.models:
-            search = clone(models[name]).fit(X, y, **({} if tasks is None else {"tasks": tasks}))[-1]
+            scale, search = clone(models[name]).fit(X, y, **given)
             findings[name] = _sentence(search, names)
-    return replace(found, findings=findings, estimators=models)
+            if name.endswith(")"):
+                model = clone(search.estimator).set_params(covariance="spherical")
+                sharing = _sharing(model.fit(scale.transform(X), y, **given).test_sharing())
+    return replace(found, sharing=sharing, findings=findings, estimators=models)
 
 
 def _models(X, y, tasks, kind, scoring, random_state):
@@ -132,17 +140,23 @@ def _models(X, y, tasks, kind, scoring, random_state):
         )
     scoring = "neg_log_loss" if scoring is None and kind == "Classifier" else scoring
     scoring = None if scoring is None else as_task_scorer(scoring)
+    n_labels, n_features = np.count_nonzero(~missing_labels(as_target(y))), np.shape(X)[1]
     models = {}
-    for name, (fixed, grid) in STRUCTURES.items():
+    for structure, (fixed, grid) in STRUCTURES.items():
+        name, *by = structure.partition("(")
         if name == "Clustered":
             grid = {"n_clusters": [k for k in grid["n_clusters"] if k < n_tasks]}
             if n_tasks < 4:
                 continue
+        if any(by):
+            if kind == "Classifier" or n_labels < LABELS_PER_FEATURE * n_features:
+                continue
+            fixed = fixed | {"covariance": "diagonal" if n_features <= MOST_VARIANCES else "spherical"}
         model = getattr(linear_model, name + kind)(tol=1e-3, **fixed)
         cv = TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train")
         search = PathSearchCV(model, N_ALPHAS, RANGE, grid, cv, scoring, grow=True)
         scale = StandardScaler(with_mean=not sparse.issparse(X))
-        models[name + kind] = Pipeline([("scale", scale), ("search", search)])
+        models["".join([name, kind, *by])] = Pipeline([("scale", scale), ("search", search)])
     return models
 
 
@@ -182,8 +196,11 @@ def _sentence(search, names):
     """What the best model of a search says about the tasks and the features."""
     model = search.best_estimator_
     name = type(model).__name__.removesuffix("Regressor").removesuffix("Classifier")
-    chosen = ", ".join(f"{key}={_short(value)}" for key, value in search.best_params_.items())
-    return f"{FINDINGS[name](model, names)} ({chosen})"
+    chosen = search.best_params_
+    if chosen["alpha"] == "auto":
+        chosen = {"alpha": model.alpha_, "intercept_alpha": model.intercept_alpha_}
+    listed = ", ".join(f"{key}={_short(value)}" for key, value in chosen.items())
+    return f"{FINDINGS[name](model, names)} ({listed})"
 
 
 def _short(value):
@@ -205,7 +222,24 @@ def _features(found, coef, names):
 
 def _common(model, names):
     share = np.sum(np.square(model.deviation_coef_)) / max(np.sum(np.square(model.coef_)), 1e-300)
-    return f"Tasks deviate from a common model: {share:.0%} of the squared coefficients are their own"
+    text = f"Tasks deviate from a common model: {share:.0%} of the squared coefficients are their own"
+    if not isinstance(model.alpha, str):
+        return text
+    variance = np.broadcast_to(model.deviation_variance_, model.n_features_in_)
+    differing = np.flatnonzero(variance > 0)
+    if np.ndim(model.deviation_variance_) == 0 or not len(differing):
+        return text if len(differing) else "Tasks have the same slopes"
+    listed = _features(differing, np.sqrt(variance), names)
+    return f"{text}, in {len(differing)} of {len(variance)} features, {listed}"
+
+
+def _sharing(tests):
+    """Whether slopes and intercepts differ between tasks, in a sentence."""
+    words = {True: "differ", False: "do not clearly differ"}
+    return "; ".join(
+        f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks (p = {test.p_value:.2g})"
+        for name, test in tests.items()
+    ).capitalize()
 
 
 def _support(model, names):

@@ -407,11 +407,32 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0, **options)
     found = suggest(p.X, p.y, p.tasks, cv=2)
     assert found.models[0].removesuffix("Regressor") in best
-    assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 7
+    assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 8
     says_the_truth(p, {name.removesuffix("Regressor"): found.findings[name] for name in found.models})
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
     assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
+    estimated = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance="spherical")
+    tests = estimated.fit(StandardScaler().fit_transform(p.X), p.y, tasks=p.tasks).test_sharing()
+    assert all(
+        f"{name} differ between tasks (p = {tests[name].p_value:.2g})" in found.sharing.lower()
+        for name in tests
+    )
+    assert str(found).index(found.sharing) < str(found).index(found.findings[found.models[0]])
+
+
+def test_suggest_estimates_strengths_only_where_rows_tell_them():
+    p = make_multitask_regression(3, 10, 12, structure="mean", random_state=0)
+    found = suggest(p.X, p.y, p.tasks, cv=2)
+    assert not found.sharing and not any("auto" in name for name in found.models)
+
+
+def test_suggest_says_that_equal_tasks_do_not_differ():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.standard_normal((120, 3)), np.arange(120) % 4
+    found = suggest(X, X.sum(axis=1) + rng.standard_normal(120), tasks, cv=2)
+    assert found.sharing.startswith("Slopes do not clearly differ between tasks (p = ")
+    assert "; intercepts do not clearly differ between tasks (p = " in found.sharing
 
 
 @pytest.mark.parametrize(
@@ -450,7 +471,7 @@ def test_suggest_takes_whole_numbers_for_numbers_if_told():
     p = make_multitask_regression(3, 30, 2, structure="mean", random_state=0)
     y = np.clip(np.round(p.y / p.y.std()), -1, 1).astype(int) + 1
     found = suggest(p.X, y, p.tasks, task_type="regression", cv=2)
-    assert all(name.endswith("Regressor") for name in found.models)
+    assert all("Regressor" in name for name in found.models)
 
 
 @pytest.mark.parametrize(("classes", "factor"), [(False, 1e-3), (False, 1e3), (True, 0.03)])

@@ -34,6 +34,8 @@ class Comparison:
         The model that gains and differences are measured against.
     models : list of str
         The models that were compared with the baselines, best first.
+    sharing : str
+        Whether the tasks differ at all, by the test of the mixed model (`suggest` only).
     findings : dict of {str: str}
         What each model found, in a sentence (`suggest` only).
     estimators : dict of {str: estimator}
@@ -54,6 +56,7 @@ class Comparison:
     score: str
     reference: str
     models: list
+    sharing: str = ""
     findings: dict = field(default_factory=dict)
     estimators: dict = field(default_factory=dict)
 
@@ -67,8 +70,9 @@ class Comparison:
         return f"{self.score} on the test folds; difference, gain and loss are against {self.reference!r}"
 
     def _found(self, mark=""):
-        """What each model found, a line each."""
-        return [f"{mark}{name}: {sentence}." for name, sentence in self.findings.items()]
+        """Whether tasks differ, and what each model found, a line each."""
+        first = [f"{mark}{self.sharing}."] if self.sharing else []
+        return first + [f"{mark}{name}: {sentence}." for name, sentence in self.findings.items()]
 
     def __str__(self):
         rows = self._cells()
