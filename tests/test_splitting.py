@@ -6,7 +6,7 @@ from conftest import PENALTIES, kind_of_target, make_layout
 
 from skmtl import DirtyRegressor, MixedTaskModel, TraceNormRegressor
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectrum, Tasks
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Shared, Spectrum, Tasks
 from skmtl.solvers import make_task_data, solve, splitting
 from skmtl.solvers._solve import choose_solver, make_problem
 
@@ -223,6 +223,20 @@ def test_scales_and_correlation_hardly_change_the_pace():
         model.set_params(alpha=0.01 * model.alpha_max(X, y, tasks=tasks)).fit(X, y, tasks=tasks)
         steps[solver] = model.n_iter_
     assert steps["auto"] < 300 < 5 * steps["auto"] < steps["fista"]
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_one_vector_alone(graded, at_once):
+    """A common model and nothing else, also where the curvatures of features differ much."""
+    layout = make_layout("stacked")
+    X = layout.X * np.append(1e3, np.ones(layout.X.shape[1] - 1)) if graded else layout.X
+    data = make_task_data(X, layout.y, layout.tasks)
+    zeros = [np.zeros((data.n_tasks, data.n_features))]
+    started = solve(data, LOSS, Shared(0.1), init=zeros, solver="splitting", tol=1e-10)
+    found = solve(data, LOSS, Shared(0.1), tol=1e-10)
+    assert started.converged and started.n_iter > found.n_iter == 1  # that is one system
+    assert np.ptp(started.coef, axis=0).max() == 0
+    np.testing.assert_allclose(started.coef, found.coef, rtol=1e-3, atol=1e-6)
 
 
 def test_a_gradient_method_comes_first_where_rows_are_few():

@@ -412,7 +412,7 @@ def _start(problem, init):
     if surrogate is not None:
         return run(surrogate).parts
     parts, last = problem.zeros(), problem.parts[-1]
-    if len(parts) > 1 and last.one_vector and problem.term.on_moments:
+    if last.one_vector and problem.term.on_moments:
         term, strength = problem.term, problem.ridge + last.rough.alpha
         # the pooled model: one system, whatever the units
         parts[-1], _ = shared_step(term.shared_curvature, term.gradient_at(parts[0]), strength)

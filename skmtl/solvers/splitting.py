@@ -201,7 +201,7 @@ def _finite(problem, X, Y):
     """
     if not problem.parts[-1].one_vector:
         return list(X)
-    return [X[0] + X[-1] - Y[-1], *X[1:-1], Y[-1]]
+    return [*Y] if len(Y) == 1 else [X[0] + X[-1] - Y[-1], *X[1:-1], Y[-1]]
 
 
 def _gradients(problem, parts):
