@@ -5,7 +5,7 @@ Usage::
     python examples/benchmarks/speed.py [rows] [--quick] [--rounds 3] [--markdown docs/speed.md]
 
 Rows are names or patterns (`a/10`, `"b/*"`); `--list` shows all. By default the whole table is run, with
-`--quick` what is done in a minute; `cold`, `limit` and `scaling` are run when named. Libraries that are not
+`--quick` what is done in a minute; `cold`, `limit`, `scaling` and `mixed` are run when named. Libraries that are not
 installed are left out with a line that says so. The rows on School need `--school path/to/school.npz` (X, y
 and task: exam scores of the Inner London Education Authority).
 
@@ -426,6 +426,26 @@ def scaling(options):
     return lines
 
 
+def mixed(options):
+    """A random intercept and slope of 125,066 tasks; the other program has their correlation as well."""
+    T, n, rng = 125_066, 500_362, np.random.default_rng(0)
+    tasks = np.concatenate([np.arange(T), np.arange(T), rng.integers(0, T, n - 2 * T)])
+    x, own = rng.standard_normal(n), rng.standard_normal((2, T))
+    y = 0.7 * own[0, tasks] + (1 + 0.5 * own[1, tasks]) * x + rng.standard_normal(n)
+    model = skmtl.MeanRegularizedRegressor("auto", intercept_alpha="auto")
+    runs = {"skmtl": lambda: model.fit(x[:, None], y, tasks=tasks).log_marginal_likelihood_}
+    try:
+        from mixedlm_rs import MixedLM
+
+        Z = np.column_stack([np.ones(n), x])
+        runs["mixedlm-rs"] = lambda: MixedLM(y, Z, tasks, exog_re=Z).fit(reml=True).llf
+    except ImportError:
+        print("  mixedlm-rs left out: not installed")
+    medians = interleaved(runs, options)
+    lines = [f"| {n:,} rows of {T:,} tasks | time | REML log-likelihood |", "|---|---|---|"]
+    return lines + [f"| {name} | {shown(medians[name])} | {run():.1f} |" for name, run in runs.items()]
+
+
 def draw(found, file):
     """Whether there is matplotlib to draw the curves of `scaling`, which it does."""
     try:
@@ -445,7 +465,7 @@ def draw(found, file):
     return True
 
 
-EXTRAS = {"cold": cold, "limit": limit, "scaling": scaling}
+EXTRAS = {"cold": cold, "limit": limit, "scaling": scaling, "mixed": mixed}
 
 
 def arguments():

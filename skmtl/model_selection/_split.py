@@ -170,14 +170,11 @@ class TaskKFold(_TaskSplitter, KFold):
         counts = np.bincount(codes)
         small = (counts < self.n_splits)[codes]
         if self.small_tasks == "error" or small.all():
-            _check_counts(
-                names,
-                counts,
-                self.n_splits,
-                f"n_splits={self.n_splits} needs at least as many rows of each task",
-                "lower n_splits, merge or leave out these tasks, use TaskShuffleSplit, or keep them in "
-                "training with small_tasks='train'",
-            )
+            advice = "lower n_splits, merge or leave out these tasks, or use TaskShuffleSplit"
+            if not small.all():
+                advice += "; small_tasks='train' keeps them in training"
+            reason = f"n_splits={self.n_splits} needs at least as many rows of each task"
+            _check_counts(names, counts, self.n_splits, reason, advice)
         folds = np.full(len(codes), -1, dtype=np.intp)
         folds[~small] = self._folds(codes[~small], classes[~small])
         return folds
