@@ -62,10 +62,6 @@ class MomentsTerm(DataTerm):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
         return self.stats.xx
 
-    def select(self, columns):
-        """The term restricted to some features."""
-        return MomentsTerm(self.stats.select(columns), self.scale, self.fit_intercept, self.intercept_alpha)
-
     @cached_property
     def pool(self):
         """What coordinate descent asks for second moments of columns."""
