@@ -55,23 +55,11 @@ class TaskData:
         self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
         self.indptr, self.known = indptr, {}
 
-    @property
-    def n_features(self):
-        return self.X.shape[1]
+    n_features = property(lambda self: self.X.shape[1])
+    n_tasks = property(lambda self: len(self.tasks))
 
-    @property
-    def n_tasks(self):
-        return len(self.tasks)
-
-    @cached_property
-    def weight(self):
-        """c_t * s_i on the sample side."""
-        return self.row_weight * self.spread(self.scale)
-
-    @cached_property
-    def totals(self):
-        """Sum of the weights of each task, shape (n_tasks,)."""
-        return self.task_sums(self.weight)
+    weight = cached_property(lambda self: self.row_weight * self.spread(self.scale))  # c_t * s_i
+    totals = cached_property(lambda self: self.task_sums(self.weight))  # (n_tasks,)
 
     def reweighted(self, y, weight):
         """The same rows with other targets and weights: a quadratic model of another loss."""
@@ -173,14 +161,9 @@ class TaskData:
 class StackedData(TaskData):
     """Rows sorted by task: X (n_rows, n_features) C-ordered or CSR, y and row_weight (n_rows,)."""
 
-    @cached_property
-    def _blocks(self):
-        return [slice(*bounds) for bounds in pairwise(self.indptr)]
-
-    @cached_property
-    def task_rows(self):
-        """Number of rows of each task."""
-        return np.diff(self.indptr)
+    n_designs = property(lambda self: self.n_tasks)
+    task_rows = cached_property(lambda self: np.diff(self.indptr))  # number of rows of each task
+    _blocks = cached_property(lambda self: [slice(*bounds) for bounds in pairwise(self.indptr)])
 
     @of_rows
     def _expanded(self):
@@ -273,10 +256,6 @@ class StackedData(TaskData):
             np.matmul(block, block.transpose(0, 2, 1), out=out[start : start + at_once])
         return out
 
-    @property
-    def n_designs(self):
-        return self.n_tasks
-
 
 class SharedData(TaskData):
     """One design for all tasks: X (n_samples, n_features), y (n_samples, n_tasks).
@@ -285,6 +264,9 @@ class SharedData(TaskData):
     rows alike (no missing label), else (n_samples, n_tasks); a missing label has weight zero and the least
     target of its task.
     """
+
+    n_designs = property(lambda self: self.row_weight.shape[1])
+    task_rows = property(lambda self: np.full(self.n_tasks, self.X.shape[0]))
 
     def forward(self, W):
         used = W.any(axis=0)
@@ -326,10 +308,6 @@ class SharedData(TaskData):
         for t in range(self.n_tasks):
             yield self.X, self.row_weight[:, t], self.y[:, [t]], slice(t, t + 1)
 
-    @property
-    def task_rows(self):
-        return np.full(self.n_tasks, self.X.shape[0])
-
     @of_rows
     def kernels(self):
         """Products of the rows, in the form of `StackedData.kernels`; the same for all tasks, (1, n, n)."""
@@ -337,10 +315,6 @@ class SharedData(TaskData):
         rows = np.arange(n) * T + np.arange(T)[:, None]
         K = _dense(self.X @ self.X.T)
         return [(np.arange(T), rows, np.ones((T, n), dtype=bool), K[None])]
-
-    @property
-    def n_designs(self):
-        return self.row_weight.shape[1]
 
 
 def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, names=None):
@@ -482,10 +456,13 @@ def expanded(X, codes, n_tasks):
 def predict_rows(X, codes, W, b):
     """x_i . w_t(i) + b_t(i) for rows in any order, shape (n_samples,)."""
     out = np.empty(X.shape[0])
-    order = np.argsort(codes, kind="stable")
-    bounds = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
-    for start, stop in pairwise(bounds):
-        rows = order[start:stop]
-        t = codes[rows[0]]
+    for t, rows in blocks(codes):
         out[rows] = X[rows] @ W[t] + b[t]
     return out
+
+
+def blocks(codes):
+    """(code, its rows in order) for every code that occurs, sorted by code."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return [(codes[rows[0]], rows) for rows in np.split(order, starts) if len(rows)]

@@ -21,15 +21,11 @@ def check_tasks(tasks, n_samples, name="tasks"):
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.ravel()
     if labels.ndim != 1:
-        advice = (
-            f". If {tasks!r} is the column of X that holds the tasks, set task_column={tasks!r} in the "
-            "constructor"
-            if isinstance(tasks, str)
-            else ""
-        )
-        raise ValueError(
-            f"{name} must be one label per row, shape (n_samples,); got shape {labels.shape}{advice}."
-        )
+        found = f"got shape {labels.shape}"
+        if isinstance(tasks, str):
+            found += f". If {tasks!r} is the column of X that holds the tasks, set task_column={tasks!r} in"
+            found += " the constructor"
+        raise ValueError(f"{name} must be one label per row, shape (n_samples,); {found}.")
     if len(labels) != n_samples:
         raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
     missing = missing_labels(labels)
@@ -160,10 +156,8 @@ def _moments(labels):
     """Kind and number of attoseconds (months for spans of months) of dates or spans of time."""
     kind, (unit, step) = labels.dtype.kind, np.datetime_data(labels.dtype)
     if unit in "YM" and kind == "m":
-        return [
-            ("months", count)
-            for count in (labels.view(np.int64) * step * (12 if unit == "Y" else 1)).tolist()
-        ]
+        counts = labels.view(np.int64) * step * (12 if unit == "Y" else 1)
+        return [("months", count) for count in counts.tolist()]
     if unit in "YM":
         labels, unit, step = labels.astype("M8[D]"), "D", 1
     ticks = TICKS.get(unit, 1) * step

@@ -199,12 +199,8 @@ def _sentence(search, names):
     chosen = search.best_params_
     if chosen["alpha"] == "auto":
         chosen = {"alpha": model.alpha_, "intercept_alpha": model.intercept_alpha_}
-    listed = ", ".join(f"{key}={_short(value)}" for key, value in chosen.items())
-    return f"{FINDINGS[name](model, names)} ({listed})"
-
-
-def _short(value):
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    short = {key: f"{v:.3g}" if isinstance(v, float) else str(v) for key, v in chosen.items()}
+    return f"{FINDINGS[name](model, names)} ({', '.join(map('='.join, short.items()))})"
 
 
 def _listed(items):
@@ -289,19 +285,12 @@ def _clusters(model, names):
 def _relations(model, names):
     C = model.task_correlation_ - 2 * np.eye(model.n_tasks_)
     s, t = np.unravel_index(np.argmax(C), C.shape)
-    upper = model.task_correlation_[np.triu_indices(model.n_tasks_, 1)]
-    return (
-        f"Coefficients of two tasks correlate by {np.median(upper):.2f} in the median, most those of "
-        f"{model.tasks_[s]} and {model.tasks_[t]} ({C[s, t]:.2f})"
-    )
+    middle = np.median(model.task_correlation_[np.triu_indices(model.n_tasks_, 1)])
+    most = f"{model.tasks_[s]} and {model.tasks_[t]} ({C[s, t]:.2f})"
+    return f"Coefficients of two tasks correlate by {middle:.2f} in the median, most those of {most}"
 
 
 FINDINGS = {
-    "MeanRegularized": _common,
-    "GroupSparse": _support,
-    "TraceNorm": _rank,
-    "Dirty": _parts,
-    "Robust": _outliers,
-    "Clustered": _clusters,
-    "TaskRelationship": _relations,
-}
+    "MeanRegularized": _common, "GroupSparse": _support, "TraceNorm": _rank, "Dirty": _parts,
+    "Robust": _outliers, "Clustered": _clusters, "TaskRelationship": _relations,
+}  # fmt: skip

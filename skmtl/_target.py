@@ -110,9 +110,7 @@ class OwnTargets(Target):
     each: dict
 
     loss = property(lambda self: [one.loss for one in self.each.values()], doc="The loss of every task.")
-    n_outputs = property(
-        lambda self: max(one.n_outputs for one in self.each.values()), doc="The most of any."
-    )
+    n_outputs = property(lambda self: max(one.n_outputs for one in self.each.values()), doc="The most.")
 
     def encode(self, y, used, of_task):
         """Numbers for the labels, of the tasks at positions `of_task` (broadcast to y)."""
@@ -164,7 +162,9 @@ class OwnClasses(OwnTargets):
 
 
 class Kinds(OwnTargets):
-    """Numbers in some tasks, classes in others."""
+    """Numbers in some tasks, classes in others; `classes` {name: classes} of the latter."""
+
+    classes = property(lambda self: {t: x.classes for t, x in self.each.items() if x.classes is not None})
 
     @classmethod
     def of(cls, y, used, of_task, losses):
@@ -172,11 +172,6 @@ class Kinds(OwnTargets):
         labels = (plain_labels(y[used & (of_task == t)]) for t in range(len(losses)))
         named = zip(losses.items(), labels, strict=True)
         return cls({name: _own_target(name, loss, own) for (name, loss), own in named})
-
-    @property
-    def classes(self):
-        """{name: classes} of the classification tasks."""
-        return {name: one.classes for name, one in self.each.items() if one.classes is not None}
 
     def _type(self):
         return np.float64 if all(own.dtype.kind in "biuf" for own in self.classes.values()) else object
@@ -260,13 +255,6 @@ def _union(sets):
     if len({labels.dtype.kind for labels in sets}) == 1:
         return np.unique(np.concatenate(sets))
     return np.array(list(dict.fromkeys(label for labels in sets for label in labels.tolist())), dtype=object)
-
-
-def target_of(classes, loss):
-    """The target of a classifier by its `classes_`."""
-    if isinstance(classes, list):
-        return OwnClasses({t: Classes(own, Multinomial(len(own))) for t, own in enumerate(classes)})
-    return Classes.of(classes, loss)
 
 
 # --- how estimators answer ---
@@ -357,7 +345,9 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
     """
 
     def _known_target(self):
-        return target_of(self.classes_, self.loss)
+        if isinstance(self.classes_, list):
+            return OwnClasses({t: Classes(own, Multinomial(len(own))) for t, own in enumerate(self.classes_)})
+        return Classes.of(self.classes_, self.loss)
 
     def _encode(self, y, codes, sample_weight):
         """Targets as numbers; sets what is known of them."""

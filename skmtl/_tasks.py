@@ -26,7 +26,7 @@ from ._labels import (
     plain_array,
     readable,
 )
-from ._sklearn import num_samples, refuse
+from ._sklearn import fit_context, num_samples, refuse
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -67,7 +67,7 @@ def all_or_nothing(method):
 class TaskInputMixin:
     """Reads tasks from `tasks=`, from a column of X or from the columns of y.
 
-    A subclass has the constructor parameter `task_column` and, if it can predict for tasks that it
+    A subclass has `_fit`, the constructor parameter `task_column` and, if it can predict for tasks that it
     has not seen, `handle_unknown`. `_fit_inputs` sets the attributes and `_layout_`: "single" (1-D y, no
     tasks), "stacked" (1-D y, one label per row) or "shared" (2-D y).
 
@@ -95,6 +95,34 @@ class TaskInputMixin:
         tags.target_tags.required = True
         tags.target_tags.multi_output = self.task_column is None
         return tags
+
+    @all_or_nothing
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
+        tasks : array-like of shape (n_samples,), optional
+            Task label of every row of a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+            Nonnegative weights; a row of weight zero does not exist.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is malformed; the message names it.
+        """
+        self._fit(X, y, tasks, sample_weight)
+        return self
 
     def _fit_inputs(self, X, y, tasks, sample_weight):
         """Features, y, the position of each row's task (None unless stacked), weights (None unless given).

@@ -17,10 +17,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
 from ._columns import refuse_text, told_apart
+from ._data import blocks
 from ._labels import missing_labels, plain_labels
 from ._parameters import documented, with_parameters
-from ._sklearn import HasMethods, StrOptions, fit_context, num_samples, safe_indexing
-from ._tasks import TaskInputMixin, all_or_nothing
+from ._sklearn import HasMethods, StrOptions, num_samples, safe_indexing
+from ._target import TargetMixin
+from ._tasks import TaskInputMixin
 from .metrics import score_predictions
 
 LARGEST_WEIGHT = 1e100
@@ -28,13 +30,8 @@ SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more ti
 
 
 def _wrapped_has(method):
-    """Whether the wrapped estimator offers `method` (for `available_if`)."""
-
-    def check(self):
-        getattr(self.estimator, method)
-        return True
-
-    return check
+    """Whether the wrapped estimator offers `method`, for `available_if`; its own error where it does not."""
+    return lambda self: callable(getattr(self.estimator, method))
 
 
 @with_parameters
@@ -44,7 +41,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator object
-        Any scikit-learn regressor or classifier; it is cloned, never fitted itself.
+        Any scikit-learn regressor or classifier; it is cloned, never fitted itself. Its fit is given
+        `sample_weight` only if there is one.
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row. The wrapped estimator does not see it.
 
@@ -68,32 +66,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
         return tags
 
-    @all_or_nothing
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Fit the wrapped estimator.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Targets. With one column per task, NaN is a missing label.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row, for a 1-D `y`.
-        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Rows of weight zero are left out. Passed on to the wrapped estimator only if given.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If tasks are given in two ways, a task has no label, or the lengths differ.
-        """
+    def _fit(self, X, y, tasks, sample_weight):
         X, y, codes, weight = self._fit_inputs(X, y, tasks, sample_weight)
         if weight is not None and not _takes_weights(self.estimator):
             name = type(self.estimator).__name__
@@ -105,14 +78,18 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             )
         labels = self._labels(y, codes, weight)
         if is_classifier(self):
-            self._check_classes(plain_labels(labels[1]))
+            check_classification_targets(plain_labels(labels[1]))
+            self.classes_ = known = np.unique(plain_labels(labels[1]))
+            if len(known) < 2 and self._layout_ != "single":
+                raise ValueError(
+                    f"y holds only one class, {known.tolist()}; at least two classes are needed."
+                )
         try:
             self._fit_labels(_indexable(X), *labels)
         except (TypeError, ValueError) as error:
             if any(words in str(error) for words in ("onvert", "promoted")):  # to numbers, as NumPy says it
                 refuse_text(X, error)
             raise
-        return self
 
     def _labels(self, y, codes, weight):
         """Row, value, task and weight of every label in use."""
@@ -127,36 +104,10 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         codes = at[1] if y.ndim == 2 else None if codes is None else codes[at]
         return at[0], y[at], codes, None if weight is None else weight[at]
 
-    def _check_classes(self, y):
-        """Set `classes_` from all labels that exist."""
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) < 2 and self._layout_ != "single":
-            raise ValueError(
-                f"y holds only one class, {self.classes_.tolist()}; at least two classes are needed."
-            )
-
     def predict(self, X, *, tasks=None):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row. A model fitted on a 2-D `y` needs none and then predicts every task.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            Predictions, 2-D for a model fitted on a 2-D `y` when `tasks` is not given.
-
-        Raises
-        ------
-        ValueError
-            If the task of the rows is needed and missing, or not known from `fit`.
-        """
         return self._respond("predict", X, tasks)
+
+    predict.__doc__ = TargetMixin.predict.__doc__
 
     @available_if(_wrapped_has("predict_proba"))
     def predict_proba(self, X, *, tasks=None):
@@ -194,20 +145,10 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return self._respond("decision_function", X, tasks)
 
     def score(self, X, y, sample_weight=None, *, tasks=None):
-        """Score the predictions: R^2 for a regressor, accuracy for a classifier.
-
-        Parameters
-        ----------
-        X, y, sample_weight, tasks
-            As in `fit`.
-
-        Returns
-        -------
-        score : float
-            Of ``predict(X, tasks=tasks)``; with one column of `y` per task the mean over tasks, NaN left out.
-        """
         metric = accuracy_score if is_classifier(self) else r2_score
         return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
+
+    score.__doc__ = TargetMixin.score.__doc__
 
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""
@@ -275,10 +216,10 @@ class SingleTask(_Baseline):
 
     def _fit_labels(self, X, rows, y, codes, weight):
         """Fit one clone per task on its labels."""
-        blocks = [at for _, at in _blocks(np.zeros(len(rows), np.intp) if codes is None else codes)]
+        of_tasks = blocks(np.zeros(len(rows), np.intp) if codes is None else codes)
 
         def parts():
-            for at in blocks:
+            for _, at in of_tasks:
                 yield _take(X, rows[at]), plain_labels(y[at]), None if weight is None else weight[at]
 
         small = num_samples(X) < SMALL_TASK * self.n_tasks_
@@ -299,10 +240,10 @@ class SingleTask(_Baseline):
             return getattr(self.estimators_[0], method)(X)
         if not len(codes):
             return self._task_response(method, 0, X)  # the estimator says what it needs
-        blocks = list(_blocks(codes))
-        answers = np.concatenate([self._task_response(method, t, _take(X, rows)) for t, rows in blocks])
+        of_tasks = blocks(codes)
+        answers = np.concatenate([self._task_response(method, t, _take(X, rows)) for t, rows in of_tasks])
         out = np.empty_like(answers)
-        out[np.concatenate([rows for _, rows in blocks])] = answers
+        out[np.concatenate([rows for _, rows in of_tasks])] = answers
         return out
 
     def _task_response(self, method, t, X):
@@ -389,9 +330,7 @@ class Pooled(_Baseline):
 
     task_indicators: Annotated[bool, "boolean"] = False
 
-    @property
-    def _predicts_by_task(self):
-        return self.task_indicators
+    _predicts_by_task = property(lambda self: self.task_indicators)
 
     def _fit_labels(self, X, rows, y, codes, weight):
         """Fit one clone on every label."""
@@ -428,13 +367,6 @@ def _take(X, rows):
     if len(rows) == n_samples and (rows == np.arange(n_samples)).all():
         return X
     return X[rows] if sparse.issparse(X) else safe_indexing(X, rows)
-
-
-def _blocks(codes):
-    """(code, its rows in order) for every code that occurs, sorted by code."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.diff(codes[order])) + 1
-    return [(codes[rows[0]], rows) for rows in np.split(order, starts)]
 
 
 def _weights(weight):

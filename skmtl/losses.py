@@ -407,12 +407,8 @@ class RootSquaredError(Loss):
         return float(u @ y) if len(y) * (u @ u) <= 1 + 1e-12 else np.inf
 
 
-REGRESSION_LOSSES = {
-    "squared_error": SquaredError,
-    "huber": Huber,
-    "poisson": Poisson,
-    "root_squared_error": RootSquaredError,
-}
+REGRESSION_LOSSES = {"squared_error": SquaredError, "huber": Huber, "poisson": Poisson}
+REGRESSION_LOSSES["root_squared_error"] = RootSquaredError
 CLASSIFICATION_LOSSES = {"log_loss": Logistic, "squared_hinge": SquaredHinge}
 
 

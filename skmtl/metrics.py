@@ -16,14 +16,9 @@ from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, un
 from ._tasks import final_task_column, task_labels
 
 __all__ = [
-    "average_relative_rmse",
-    "explained_variance_per_task",
-    "explained_variance_within",
-    "mean_task_score",
-    "normalized_mse",
-    "per_task_score",
-    "task_scorer",
-]
+    "average_relative_rmse", "explained_variance_per_task", "explained_variance_within", "mean_task_score",
+    "normalized_mse", "per_task_score", "task_scorer",
+]  # fmt: skip
 
 
 # --- scores of predictions ------------------------------------------------------------------
@@ -348,10 +343,8 @@ class TaskScorer:
             return self.sign * float(self.metric(y, values, tasks=labels, **kwargs))
         names, blocks = task_blocks(y, values, labels, sample_weight)
         if self.average == "pooled":
-            blocks = [
-                tuple(None if part[0] is None else np.concatenate(part) for part in zip(*blocks, strict=True))
-            ]
-            return self.sign * float(block_scores(self.metric, blocks, kwargs)[0])
+            whole = (None if part[0] is None else np.concatenate(part) for part in zip(*blocks, strict=True))
+            return self.sign * float(block_scores(self.metric, [tuple(whole)], kwargs)[0])
         scores = self.sign * block_scores(self.metric, blocks, kwargs)
         if self.average == "worst":
             return float(np.nanmin(scores)) if not np.isnan(scores).all() else np.nan

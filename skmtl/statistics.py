@@ -81,10 +81,8 @@ class TaskStatistics:
         self.feature_names = feature_names
 
     def __repr__(self):
-        return (
-            f"TaskStatistics(n_tasks={self.n_tasks}, n_features={self.n_features}, "
-            f"n_samples={int(self.count.sum())})"
-        )
+        rows = int(self.count.sum())
+        return f"TaskStatistics(n_tasks={self.n_tasks}, n_features={self.n_features}, n_samples={rows})"
 
     @property
     def n_tasks(self):
@@ -167,9 +165,8 @@ class TaskStatistics:
         plain = (data.row_weight == 1).all()
         for d, (X, weight, Y, at) in enumerate(data.designs()):
             stats.count[at], stats.weight[at] = np.count_nonzero(weight), weight.sum()
-            stats.x_mean[d], stats.y_mean[at], stats.xx[d], stats.xy[at], stats.yy[at] = moments(
-                X, Y, weight, plain
-            )
+            found = moments(X, Y, weight, plain)
+            stats.x_mean[d], stats.y_mean[at], stats.xx[d], stats.xy[at], stats.yy[at] = found
         return stats._without_noise()
 
     @classmethod
@@ -367,9 +364,7 @@ def _check_same_names(what, one, other):
 
 def _rounding_of_means(a, b):
     """Differences of the means of features and targets, and how large rounding may be, (n_tasks, p + 1)."""
-    one, other = (
-        np.column_stack([np.broadcast_to(stats.x_mean, stats.xy.shape), stats.y_mean]) for stats in (a, b)
-    )
+    one, other = (np.column_stack([np.broadcast_to(s.x_mean, s.xy.shape), s.y_mean]) for s in (a, b))
     return np.abs(one - other), ROUNDING * np.maximum(np.abs(one), np.abs(other))
 
 

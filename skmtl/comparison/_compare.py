@@ -23,6 +23,8 @@ from ._folds import FoldRun, FoldScores, error_measure
 from ._result import Comparison, _gains, _rows, _table, _verdict
 from ._tuned import BASELINES, baseline
 
+PER_TASK = "model task n_test error gain hurt clearly_hurt"
+
 
 def compare(
     estimators, X, y, tasks=None, *, cv=None, scoring=None, baselines=BASELINES, reference=None, n_jobs=None
@@ -132,15 +134,11 @@ def compare(
     codes = None if y.ndim == 2 else encode_tasks(labels)[1]
     gains = {name: list(_gains(folds, name, y.shape, codes, names)) for name in folds.ranked}
     header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
-    return Comparison(
-        table=_table(_rows(folds, gains, run.measure), header),
-        per_task=_table(chain(*gains.values()), "model task n_test error gain hurt clearly_hurt"),
-        verdict=_verdict(folds, gains, list(estimators)),
-        score=f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})",
-        reference=reference,
-        models=[name for name in folds.ranked if name in estimators],
-        estimators=estimators,
-    )
+    tables = _table(_rows(folds, gains, run.measure), header), _table(chain(*gains.values()), PER_TASK)
+    score = f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})"
+    best_first = [name for name in folds.ranked if name in estimators]
+    verdict = _verdict(folds, gains, list(estimators))
+    return Comparison(*tables, verdict, score, reference, best_first, estimators=estimators)
 
 
 def _named(estimators):
@@ -176,9 +174,7 @@ def _labels(estimators, X, y, tasks, cv):
             raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
         return None, y, np.arange(y.shape[1]) if columns is None else columns
     found = [(getattr(cv, "task_column", None), False), *map(final_task_column, estimators.values())]
-    known = (
-        one for one, may_move in found if one is not None and not (may_move and isinstance(one, Integral))
-    )
+    known = (one for one, may_move in found if not (one is None or (may_move and isinstance(one, Integral))))
     column = next(known, None)
     if tasks is None and column is None:
         raise ValueError(

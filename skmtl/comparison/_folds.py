@@ -76,9 +76,8 @@ class FoldScores:
     def __init__(self, models, splits, outcomes, reference):
         self.splits, self.reference = splits, reference
         runs = {name: outcomes[k * len(splits) : (k + 1) * len(splits)] for k, name in enumerate(models)}
-        self.scores, self.seconds, self.errors = (
-            {name: [outcome[part] for outcome in run] for name, run in runs.items()} for part in (0, 2, 1)
-        )
+        parts = ({name: [outcome[k] for outcome in run] for name, run in runs.items()} for k in range(3))
+        self.scores, self.errors, self.seconds = parts
         self._leave_out_undefined()
         self.mean = {name: np.mean(scores) for name, scores in self.scores.items()}
         self.ranked = sorted(self.mean, key=lambda name: -np.nan_to_num(self.mean[name], nan=-np.inf))

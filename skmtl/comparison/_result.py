@@ -74,12 +74,16 @@ class Comparison:
         first = [f"{mark}{self.sharing}."] if self.sharing else []
         return first + [f"{mark}{name}: {sentence}." for name, sentence in self.findings.items()]
 
+    def _words(self, mark=""):
+        """The same and the verdict, in one text."""
+        found = self._found(mark)
+        return "\n".join([*found, "", self.verdict] if found else [self.verdict])
+
     def __str__(self):
         rows = self._cells()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        found = self._found()
-        return "\n".join([self._title, *lines, "", *found, *([""] if found else []), self.verdict])
+        return "\n".join([self._title, *lines, "", self._words()])
 
     def _repr_html_(self):
         def tagged(tag, parts):
@@ -103,8 +107,7 @@ class Comparison:
         head, *rows = self._cells()
         rule = ["---", *["---:"] * (len(head) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
-        found = self._found("* ")
-        return "\n".join([f"{self._title}:", "", *lines, "", *found, *([""] if found else []), self.verdict])
+        return "\n".join([f"{self._title}:", "", *lines, "", self._words("* ")])
 
     def plot(self, ax=None, *, model=None):
         """Draw the gain of each task over the reference, sorted.

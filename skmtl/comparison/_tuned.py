@@ -90,9 +90,8 @@ class Tuned(BaseEstimator):
 
     def _best(self, parts):
         """The model with the strength of least error over all parts (X, y) of the rows."""
-        model, errors_of, grid = (
-            (logistic, held_out, LOGISTIC_ALPHAS) if self.classification else (ridge, leave_one_out, ALPHAS)
-        )
+        kinds = (ridge, leave_one_out, ALPHAS), (logistic, held_out, LOGISTIC_ALPHAS)
+        model, errors_of, grid = kinds[self.classification]
 
         def errors(grid):
             return sum((errors_of(X, y, grid) for X, y in parts), start=np.zeros(len(grid)))

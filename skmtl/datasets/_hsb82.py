@@ -75,14 +75,9 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
     if return_X_y:
         return data, target
     return Bunch(
-        data=data,
-        target=target,
-        tasks=tasks,
-        feature_names=list(FEATURES),
-        target_names=[TARGET],
-        frame=frame,
-        DESCR=(DATA / "hsb82.rst").read_text(encoding="utf-8"),
-    )
+        data=data, target=target, tasks=tasks, feature_names=list(FEATURES), target_names=[TARGET],
+        frame=frame, DESCR=(DATA / "hsb82.rst").read_text(encoding="utf-8"),
+    )  # fmt: skip
 
 
 def _read_columns():

@@ -6,24 +6,16 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from .._parameters import COUNT, STRENGTH
 from .._sklearn import Interval, StrOptions, validate_params
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-_COUNT_OR_ZERO = Interval(Integral, 0, None, closed="left")
-_SIZE = Interval(Real, 0, None, closed="left")
 _PARAMETERS = {
-    "n_tasks": [_COUNT],
-    "n_samples": [_COUNT, "array-like"],
-    "n_features": [_COUNT],
+    **{name: [COUNT] for name in ("n_tasks", "n_features", "rank", "n_clusters")},
+    **{name: [Interval(Integral, 0, None, closed="left")] for name in ("n_outliers", "n_changes")},
+    **{name: [STRENGTH] for name in ("task_spread", "intercept_spread", "noise")},
+    "n_samples": [COUNT, "array-like"],
     "structure": [StrOptions({"shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"})],
-    "n_informative": [None, _COUNT],
-    "rank": [_COUNT],
-    "n_clusters": [_COUNT],
-    "n_outliers": [_COUNT_OR_ZERO],
-    "n_changes": [_COUNT_OR_ZERO],
-    "task_spread": [_SIZE],
-    "intercept_spread": [_SIZE],
-    "noise": [_SIZE],
+    "n_informative": [None, COUNT],
     "layout": [StrOptions({"stacked", "shared"})],
     "missing": [Interval(Real, 0, 1, closed="left")],
     "random_state": ["random_state"],
@@ -272,13 +264,9 @@ def _around(rng, centers, support, options):
 
 
 _STRUCTURES = {
-    "shared_support": _shared_support,
-    "low_rank": _low_rank,
-    "clustered": _clustered,
-    "outliers": _outliers,
-    "mean": _mean,
-    "temporal": _temporal,
-}
+    "shared_support": _shared_support, "low_rank": _low_rank, "clustered": _clustered, "outliers": _outliers,
+    "mean": _mean, "temporal": _temporal,
+}  # fmt: skip
 
 make_multitask_regression = _maker("make_multitask_regression", _add_noise, {})
 make_multitask_classification = _maker("make_multitask_classification", _threshold, _CLASSIFICATION)

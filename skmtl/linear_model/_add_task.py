@@ -105,8 +105,13 @@ class TransferMixin:
         _refuse(self)
         tasks, position = insert_label(self.tasks_, task)
         rows, model = _read_rows(self, X_new, y_new, task, sample_weight), self._in_numbers()
-        if not self.added_tasks_:
-            self._frozen_ = _frozen(model)
+        if (
+            not self.added_tasks_
+        ):  # alternative penalties of a new row, and the rows that it is made of or None
+            penalty = model._omega()
+            if penalty.learned == "clusters" and hasattr(model, "labels_"):
+                penalty = penalty.given(model.labels_)
+            self._frozen_ = penalty.for_classes(model._n_outputs).frozen_parts(model._parts_)
         model._frozen_ = self._frozen_
         W, b, gap = _fit_row(model, *rows)
         W = W.reshape(self.coef_.shape[1:])
@@ -145,10 +150,8 @@ def _refuse(model):
 
 def insert_label(tasks, task):
     """The labels with one more, sorted if they were, and its position."""
-    refused = ValueError(
-        f"task={task!r} cannot be sorted with the tasks of fit, which look like {tasks[:3].tolist()}; "
-        "give a label of their type."
-    )
+    seen = f"the tasks of fit, which look like {tasks[:3].tolist()}"
+    refused = ValueError(f"task={task!r} cannot be sorted with {seen}; give a label of their type.")
     new = object_array([task])
     check_tasks(new, 1, "task")
     if tasks.dtype != object:
@@ -195,14 +198,6 @@ def _read_rows(model, X, y, task, sample_weight):
 # --- model ---
 
 
-def _frozen(model):
-    """Alternative lists of penalties of a new row, and the rows that its coefficients are made of or None."""
-    penalty = model._omega()
-    if penalty.learned == "clusters" and hasattr(model, "labels_"):
-        penalty = penalty.given(model.labels_)
-    return penalty.for_classes(model._n_outputs).frozen_parts(model._parts_)
-
-
 def _fit_row(model, X, y, weight):
     """Coefficients, intercepts and gap of the new task: the best of the alternatives."""
     X, emphasis = model._scaled_rows(X, weight)
@@ -211,11 +206,8 @@ def _fit_row(model, X, y, weight):
     best = min(range(len(results)), key=lambda k: results[k].objective)
     result = results[best]
     w = problems[best].row(result.coef)
-    return (
-        model._unscaled(replace(result, coef=w[:, own])).coef,
-        result.intercept if own.all() else w[:, ~own],
-        float(result.gap),
-    )
+    b = result.intercept if own.all() else w[:, ~own]
+    return model._unscaled(replace(result, coef=w[:, own])).coef, b, float(result.gap)
 
 
 def _problems(model, X, y, weight, emphasis):
@@ -254,9 +246,7 @@ class RowPart:
 
     quadratic = TaskQuadratic(1)
 
-    @property
-    def shape(self):
-        return 1, len(self.at)
+    shape = property(lambda self: (1, len(self.at)))
 
     def of(self, z, whole):
         """What z holds there; `whole` says that it is all of z."""

@@ -31,9 +31,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
 
     loss: Annotated[Any, StrOptions(set(REGRESSION_LOSSES)), Loss] = "squared_error"
 
-    @property
-    def _takes_statistics(self):
-        return self._known_target().loss.quadratic
+    _takes_statistics = property(lambda self: self._known_target().loss.quadratic)
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=True)
@@ -122,5 +120,5 @@ def _warn_of_absent(data, classes):
             "minus infinity, in place of which one is used that gives it no probability on these rows. With "
             "intercept_alpha > 0 such a task learns from the others how rare the class is.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

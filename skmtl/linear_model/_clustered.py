@@ -93,10 +93,8 @@ class Clustered(LinearModel):
 
     def _penalty(self):
         if self.relaxation == "kmeans":
-            return Clusters(
-                alpha=self.alpha, n_clusters=self.n_clusters, between_ratio=self.between_ratio,
-                mean_ratio=self.mean_ratio, n_init=self.n_init, random_state=self.random_state,
-            )  # fmt: skip
+            names = "alpha", "n_clusters", "between_ratio", "mean_ratio", "n_init", "random_state"
+            return Clusters(**{name: getattr(self, name) for name in names})
         if self.n_tasks_ == 1:
             return Coupling(self.alpha * self.mean_ratio, M="shared")
         return Spectrum(self._box(), centered=True, mean_ratio=self.mean_ratio)

@@ -74,10 +74,7 @@ class Fitting:
                 setattr(model, name, getattr(self.model, name))
         return found
 
-    @property
-    def shared(self):
-        """Whether the tasks are the columns of y."""
-        return self.model._layout_ == "shared"
+    shared = property(lambda self: self.model._layout_ == "shared")  # the tasks are the columns of y
 
     @property
     def n_rows(self):

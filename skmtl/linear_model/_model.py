@@ -16,9 +16,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from .._data import predict_rows
 from .._inputs import check_numeric_target
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
-from .._sklearn import StrOptions, fit_context, validate_parameter_constraints
+from .._sklearn import StrOptions, validate_parameter_constraints
 from .._target import TargetMixin
-from .._tasks import TaskInputMixin, all_or_nothing
+from .._tasks import TaskInputMixin
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
 from ._fitting import Fitting
@@ -193,36 +193,12 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         given = {key: value for key, value in params.items() if value is not getattr(type(self), key, self)}
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
-    @all_or_nothing
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row of a 1-D `y`.
-        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
-            Nonnegative weights; a row of weight zero does not exist.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is malformed; the message names it.
-        """
+    def _fit(self, X, y, tasks, sample_weight):
         fitting = Fitting.of_rows(self, X, y, tasks, sample_weight)
         self._warn_of_data(fitting.data)
         if self._layout_ == "single" and self.alpha != 0:
             self._warn_of_forgotten_tasks(fitting.data)
-        return fitting.fit()
+        fitting.fit()
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
@@ -239,7 +215,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
                 "have in common and has no effect. Pass tasks=, one label per row, name a column of X by "
                 "task_column, or give a y with one column per task.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
@@ -277,10 +253,7 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             numbers = check_numeric_target(numbers)
         return X, numbers, codes, sample_weight
 
-    @property
-    def _n_outputs(self):
-        """Coefficient vectors per task."""
-        return self._target_.n_outputs
+    _n_outputs = property(lambda self: self._target_.n_outputs)  # coefficient vectors per task
 
     def _start(self, data):
         """Parts of the fit before to start from, or None."""

@@ -7,11 +7,6 @@ from ._search import PathSearchCV, routing
 from ._split import TaskKFold, TaskShuffleSplit, wants_tasks
 
 __all__ = [
-    "CoefficientPath",
-    "MultiTaskElasticNetCV",
-    "MultiTaskLassoCV",
-    "PathSearchCV",
-    "TaskKFold",
-    "TaskShuffleSplit",
-    "path",
-]
+    "CoefficientPath", "MultiTaskElasticNetCV", "MultiTaskLassoCV", "PathSearchCV", "TaskKFold",
+    "TaskShuffleSplit", "path",
+]  # fmt: skip

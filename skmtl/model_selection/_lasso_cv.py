@@ -6,26 +6,22 @@ from numbers import Integral, Real
 from typing import Annotated, Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.metrics import mean_squared_error
 from sklearn.utils import indexable
 
 from .._parameters import COUNT, RATIO, with_parameters
-from .._sklearn import Interval, fit_context
-from .._tasks import all_or_nothing
+from .._sklearn import Interval
 from ..linear_model._fitting import Fitting
 from ..linear_model._group_sparse import MultiTaskElasticNet, MultiTaskLasso
 from ..linear_model._model import estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
 
-CHOICE = """Choose the strength of least mean squared error on the test sets, and fit with it.
-
-        Weights are those of the squared errors as well."""
-
 
 @with_parameters
 class CrossValidated(MultiTaskLasso, ABC):
-    """Chooses the strength along paths, then is the model at that strength.
+    """Chooses the strength along paths, then is the model at that strength; weights count in errors as well.
 
     Parameters
     ----------
@@ -56,23 +52,18 @@ class CrossValidated(MultiTaskLasso, ABC):
 
     @abstractmethod
     def _model(self):
-        """The model whose strength is chosen, and the other parameters to search."""
+        """The model whose strength is chosen, and the grid of other parameters to search."""
 
     def _penalty(self):
-        model, ratios = self._model()
-        model.alpha = self.alpha_
-        if ratios is not None:
-            model.l1_ratio = self.l1_ratio_
-        return model._penalty()
+        model, grid = self._model()
+        return model.set_params(**{name: getattr(self, f"{name}_") for name in ("alpha", *grid)})._penalty()
 
-    @all_or_nothing
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, *, tasks=None, sample_weight=None):
-        model, ratios = self._model()
+    @config_context(skip_parameter_validation=True)
+    def _fit(self, X, y, tasks, sample_weight):
+        model, grid = self._model()
         model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight}
         Fitting.of(model, X, y, **given)  # malformed data are refused in words about them, not about folds
         given = {key: np.asarray(value) for key, value in given.items() if value is not None}
-        grid = {} if ratios is None else {"l1_ratio": ratios}
         scorer = task_scorer(mean_squared_error, average="pooled", greater_is_better=False)
         search = PathSearchCV(
             model, self.alphas, self.eps, grid, self.cv, scorer, n_jobs=self.n_jobs, error_score="raise"
@@ -82,13 +73,8 @@ class CrossValidated(MultiTaskLasso, ABC):
         search._search(X, y, list(cv.split(X, y, **split_params)), given, given, scorer, "score")
         model.set_params(**search.best_params_).fit(X, y, **given)
         vars(self).update((key, value) for key, value in vars(model).items() if key.endswith("_"))
-        self.alpha_ = model.alpha
-        if ratios is not None:
-            self.l1_ratio_ = model.l1_ratio
-        self._set_path(search, ratios)
-        return self
-
-    fit.__doc__ = MultiTaskLasso.fit.__doc__.replace("Fit the model.", CHOICE)
+        vars(self).update((f"{name}_", getattr(model, name)) for name in ("alpha", *grid))
+        self._set_path(search, grid.get("l1_ratio", [None]))
 
     def _set_path(self, search, ratios):
         """The strengths and their errors on all test sets, for each ratio."""
@@ -96,7 +82,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         errors = -np.stack([results[f"split{k}_test_score"] for k in range(search.n_splits_)], axis=-1)
         alphas, own = np.array([one["alpha"] for one in params]), [one.get("l1_ratio") for one in params]
         falling = np.argsort(-alphas, kind="stable")
-        rows = np.array([[at for at in falling if own[at] == ratio] for ratio in ratios or [None]])
+        rows = np.array([[at for at in falling if own[at] == ratio] for ratio in ratios])
         rows = rows[0] if len(rows) == 1 else rows
         self.mse_path_, alphas = errors[rows], alphas[rows]
         self.alphas_ = alphas if isinstance(self.alphas, Integral) else alphas.reshape(-1, rows.shape[-1])[0]
@@ -145,7 +131,7 @@ class MultiTaskLassoCV(CrossValidated):
     """
 
     def _model(self):
-        return self._common(MultiTaskLasso), None
+        return self._common(MultiTaskLasso), {}
 
 
 @estimator
@@ -190,5 +176,4 @@ class MultiTaskElasticNetCV(CrossValidated):
 
     def _model(self):
         ratios = list(dict.fromkeys(np.atleast_1d(self.l1_ratio).tolist()))
-        model = self._common(MultiTaskElasticNet).set_params(l1_ratio=ratios[0])
-        return model, ratios
+        return self._common(MultiTaskElasticNet).set_params(l1_ratio=ratios[0]), {"l1_ratio": ratios}

@@ -43,10 +43,8 @@ class FoldMoments:
             if (times == 1).all():
                 trainings = sums_of_the_others(tests)
             else:
-                trainings = [
-                    _difference(total, test) or reading.moments(train)
-                    for test, (train, _) in zip(tests, splits, strict=True)
-                ]
+                pairs = zip(tests, splits, strict=True)
+                trainings = [_difference(total, test) or reading.moments(train) for test, (train, _) in pairs]
         except ValueError:  # the rows tell what is wrong; a test set may also lack labels of a task
             return None
         return cls(Fitting(reading.model, total), trainings, tests)
@@ -69,8 +67,10 @@ class FoldMoments:
     def scores(self, wanted, W, b, k, part):
         """Scores of coefficients on the test or the training set of a split."""
         stats = self.tests[k] if part == "test" else self.training(k)
-        at = find_tasks(stats.tasks, self.total.tasks)
-        errors = squared_errors(stats, W[at], b[at])
+        if len(stats.tasks) < len(W):
+            at = find_tasks(stats.tasks, self.total.tasks)
+            W, b = W[at], b[at]
+        errors = squared_errors(stats, W, b)
         if isinstance(wanted, tuple):
             return _score(*wanted, stats, errors)
         return {name: _score(*one, stats, errors) for name, one in wanted.items()}
@@ -96,10 +96,8 @@ def _difference(total, part):
 
 def _complementary(splits, n):
     """Whether training and test set of each split are all n rows."""
-    return all(
-        len(train) + len(test) == n and len(test) and np.bincount(np.concatenate([train, test])).max() == 1
-        for train, test in splits
-    )
+    sizes = all(len(train) + len(test) == n and len(test) for train, test in splits)
+    return sizes and all(np.bincount(np.concatenate(pair)).max() == 1 for pair in splits)
 
 
 def squared_errors(stats, W, b):

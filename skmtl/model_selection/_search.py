@@ -40,7 +40,10 @@ def _of_the_best(method, of, found):
     """A method of the best estimator as one of the search, which gives it the tasks."""
 
     def exists(self):
-        return hasattr(getattr(self, "best_estimator_", self.estimator), method) and self._refitted(method)
+        there = hasattr(getattr(self, "best_estimator_", self.estimator), method)
+        if there and not self.refit:
+            raise AttributeError(f"this PathSearchCV was made with refit=False; {method} needs a refit.")
+        return there
 
     def call(self, X, *, tasks=None):
         """%(of)s of the best estimator.
@@ -114,26 +117,10 @@ class PathSearchCV(GridSearchCV):
     ----------
     cv_results_ : dict of ndarray
         As in `GridSearchCV`, with the time of each step of a path as `fit_time`.
-    best_estimator_ : estimator
-        Refitted on all rows at the best parameters.
-    best_params_ : dict
-        The best parameters, among them the strength.
-    best_score_ : float
-        Their mean score.
-    best_index_ : int
-        Their position in `cv_results_`.
-    scorer_ : callable or dict
-        The scorer.
-    n_splits_ : int
-        Number of splits.
-    refit_time_ : float
-        Seconds for refitting.
-    multimetric_ : bool
-        Whether there are several scores.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of X, if it has names.
+    best_estimator_, best_params_, best_score_, best_index_ : estimator, dict, float, int
+        The estimator refitted on all rows at the best parameters, these, their mean score and position.
+    scorer_, n_splits_, refit_time_, multimetric_, n_features_in_, feature_names_in_ : object
+        As in `GridSearchCV`.
 
     Raises
     ------
@@ -288,34 +275,30 @@ class PathSearchCV(GridSearchCV):
             )
         return model, prefix + "alpha"
 
-    def _grids(self):
-        grids = self.param_grid or {}
-        return [grids] if isinstance(grids, Mapping) else grids
-
-    def _candidates(self, run, name):
+    def _candidates(self, run, grids, name):
         """All combinations of parameters in the order of `GridSearchCV`, and which of them make a path.
 
         A path is a list of positions in falling order of the strength.
         """
-        if any(name in grid for grid in self._grids()):
+        if any(name in grid for grid in grids):
             raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
         alphas = check_alphas(self.alphas, self.eps)
         if self._model()[0].alpha == "auto":  # found by each fit
             alphas = np.array(["auto"])
         candidates, paths = [], {}
-        for i, grid in enumerate(self._grids()):
+        for i, grid in enumerate(grids):
             if isinstance(alphas, Integral):
-                grids = ((one, run.alpha_grid(one, alphas, self.eps).tolist()) for one in ParameterGrid(grid))
-                found = ({**one, name: alpha} for one, strengths in grids for alpha in strengths)
+                each = ((one, run.alpha_grid(one, alphas, self.eps).tolist()) for one in ParameterGrid(grid))
+                found = ({**one, name: alpha} for one, strengths in each for alpha in strengths)
             else:
                 found = ParameterGrid({**grid, name: alphas.tolist()})
             for candidate in found:  # values come from one list: the same object in every combination
                 rest = (i, *(id(value) for key, value in sorted(candidate.items()) if key != name))
                 paths.setdefault(rest, []).append(len(candidates))
                 candidates.append(candidate)
-        if isinstance(alphas, np.ndarray) and alphas.dtype.kind == "U":
-            return candidates, list(paths.values())
-        return candidates, [sorted(path, key=lambda at: -candidates[at][name]) for path in paths.values()]
+        if isinstance(alphas, Integral) or alphas.dtype.kind != "U":
+            paths = {key: sorted(path, key=lambda at: -candidates[at][name]) for key, path in paths.items()}
+        return candidates, list(paths.values())
 
     def _splitter(self, X, y, tasks, split_params):
         """The splitter and the arguments of its `split`."""
@@ -344,14 +327,15 @@ class PathSearchCV(GridSearchCV):
 
     def _search(self, X, y, splits, fit_params, score_params, scorer, metric):
         """Results of all candidates on all splits, and the best one."""
-        model, name = self._model()
+        (model, name), grids = self._model(), self.param_grid or {}
+        grids = [grids] if isinstance(grids, Mapping) else grids
         run = PathRun(
             clone(self.estimator), name, X, y, fit_params, score_params, scorer, self.error_score,
             self.return_train_score,
         )  # fmt: skip
-        _warn_of_free_mean(model, self._grids(), X, y, splits, name.removesuffix("alpha"))
+        _warn_of_free_mean(model, grids, X, y, splits, name.removesuffix("alpha"))
         run.look_for_moments(splits, self.scoring)
-        new, paths, candidates, out = *self._candidates(run, name), [], []
+        new, paths, candidates, out = *self._candidates(run, grids, name), [], []
         for _ in range(1 + (MOST_DECADES if self.grow else 0)):
             out += self._evaluate(run, new, paths, splits)
             candidates += new
@@ -423,11 +407,6 @@ class PathSearchCV(GridSearchCV):
 
     # --- use of the best estimator ---
 
-    def _refitted(self, method):
-        if not self.refit:
-            raise AttributeError(f"this PathSearchCV was made with refit=False; {method} needs a refit.")
-        return True
-
     def score(self, X, y=None, *, tasks=None, **params):
         """Score of the best estimator by the scorer of the search.
 
@@ -460,9 +439,8 @@ class PathSearchCV(GridSearchCV):
 
 def routing(tasks):
     """Metadata routing for tasks that were passed, in any case."""
-    return config_context(
-        enable_metadata_routing=tasks is not None or get_config()["enable_metadata_routing"]
-    )
+    known = tasks is not None or get_config()["enable_metadata_routing"]
+    return config_context(enable_metadata_routing=known)
 
 
 def _given(tasks):

@@ -160,9 +160,8 @@ class TaskKFold(_TaskSplitter, KFold):
     def _training_sets(self, names, codes, classes, y):
         """Masks of the rows of each training set."""
         missing = missing_labels(as_target(y)) if np.ndim(y) == 2 else np.zeros(1, dtype=bool)
-        folds = (
-            self._folds_of_labels(~missing) if missing.any() else self._folds_of_rows(names, codes, classes)
-        )
+        rows = names, codes, classes
+        folds = self._folds_of_labels(~missing) if missing.any() else self._folds_of_rows(*rows)
         return (folds != k for k in range(self.n_splits))
 
     def _folds_of_rows(self, names, codes, classes):
@@ -328,10 +327,8 @@ def _check_counts(names, counts, needed, reason, advice):
     """Raise if a task has fewer rows than needed."""
     small = np.flatnonzero(counts < needed)
     if len(small):
-        listed = ", ".join(
-            f"{name!r}: {n}"
-            for name, n in zip(names[small[:5]].tolist(), counts[small[:5]].tolist(), strict=True)
-        )
+        shown = zip(names[small[:5]].tolist(), counts[small[:5]].tolist(), strict=True)
+        listed = ", ".join(f"{name!r}: {n}" for name, n in shown)
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         raise ValueError(
             f"{reason}, but there are fewer in {len(small)} task(s) ({listed}{more} rows); {advice}."

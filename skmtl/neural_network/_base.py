@@ -16,7 +16,7 @@ from .._data import observed, task_data
 from .._inputs import check_numeric_target, check_sample_weight, refuse_size
 from .._labels import missing_labels
 from .._parameters import COUNT, POSITIVE, STRENGTH, with_parameters
-from .._sklearn import Interval, Options, StrOptions, fit_context
+from .._sklearn import Interval, Options, StrOptions
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..losses import Multinomial
 from ._network import ACTIVATIONS, Network, Rows
@@ -46,7 +46,7 @@ class MLP(
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default=(64, 32)
-        Widths of the layers of a trunk, at least one.
+        Widths of the layers of a trunk, at least one; they train in single precision where X is float32.
     activation : {"relu", "tanh", "logistic"}, default="relu"
         Activation of the layers.
     sharing : {"hard", "attention", "soft"}, default="hard"
@@ -163,32 +163,8 @@ class MLP(
 
     # --- fit ---
 
-    @all_or_nothing
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Fit the network.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set; float32 trains in float32.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Targets. 2-D: one task per column on a shared X, NaN for a missing label.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row of a 1-D `y`.
-        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
-            Nonnegative weights; a row of weight zero does not exist.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is malformed, or the training leaves the finite numbers; the message names the
-            argument, or the epoch, the task and the learning rate.
-        """
+    def _fit(self, X, y, tasks, sample_weight):
+        """Trained parameters; callbacks of scikit-learn see every epoch."""
         inputs = {"X": X, "y": y, "metadata": {"tasks": tasks, "sample_weight": sample_weight}}
         inputs["metadata"] = {name: value for name, value in inputs["metadata"].items() if value is not None}
         context = self._init_callback_context(max_subtasks=None)
@@ -215,7 +191,6 @@ class MLP(
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
         self._store(theta)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
-        return self
 
     def _generators(self):
         """For parameters and training, and for the order of rows: the same start whatever the layout."""

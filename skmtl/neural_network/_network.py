@@ -233,11 +233,6 @@ class Network:
                 ACTIVATIONS[self.activation][0](np.add(layers[-1], b, out=layers[-1]))
         return layers
 
-    def _mixed_heads(self, P):
-        """What a task multiplies the values of each group with, (n_tasks, n_outputs, n_groups, width)."""
-        heads = P["heads"][:, :, None]
-        return softmax(P["gates"], axis=1)[:, None, :, None] * heads if "gates" in P else heads
-
     def _forward(self, P, X, codes):
         """Linear predictors, and what the way back needs."""
         source = _Input(X, codes if self.sharing == "soft" else None, self.groups)
@@ -246,7 +241,9 @@ class Network:
         if self.sharing == "soft":
             eta = np.matmul(A, P["heads"].transpose(0, 2, 1)) + P["offsets"][:, None]
             return (eta.transpose(1, 0, 2) if codes is None else eta[source.at]), (source, layers, None)
-        H = self._mixed_heads(P)
+        # what a task multiplies the values of each group with, (n_tasks, n_outputs, n_groups, width)
+        H = P["heads"][:, :, None]
+        H = softmax(P["gates"], axis=1)[:, None, :, None] * H if "gates" in P else H
         if codes is None:
             each = np.matmul(A, H.reshape(-1, *H.shape[2:]).transpose(1, 2, 0))
             eta = each[0] if self.groups == 1 else each.sum(axis=0)

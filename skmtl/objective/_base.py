@@ -1,5 +1,6 @@
 """What all data terms share: the intercepts and the free directions of the certificate."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +36,10 @@ class DataTerm:
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
 
-    @property
-    def free_intercepts(self):
-        """Whether each task has an intercept that nothing penalises."""
-        return self.fit_intercept and not self.intercept_alpha
-
-    @property
-    def tied_intercepts(self):
-        """Whether the intercepts have a penalty of their own."""
-        return self.fit_intercept and self.intercept_alpha > 0
+    # whether each task has an intercept that nothing penalises, and whether they have a penalty of their own
+    free_intercepts = property(lambda self: self.fit_intercept and not self.intercept_alpha)
+    tied_intercepts = property(lambda self: self.fit_intercept and self.intercept_alpha > 0)
+    shape = property(lambda self: (self.n_tasks, self.n_features))  # of W
 
     def restored(self, W, b):
         """Intercepts of the rows as they were given, from those of the rows less their offsets."""
@@ -54,11 +50,6 @@ class DataTerm:
             return b
         W = W.reshape(len(W), self.n_outputs, -1)
         return b - np.einsum("tkj,tj->tk", W, np.broadcast_to(self.x_offset, W[:, 0].shape)).reshape(b.shape)
-
-    @property
-    def shape(self):
-        """Shape of W, (n_tasks, n_features)."""
-        return self.n_tasks, self.n_features
 
     def state(self, W):
         """All of an evaluation at W."""
@@ -97,17 +88,6 @@ class DataTerm:
         strength = self.intercept_alpha
         return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
 
-    def pooled_curvature(self, h, x_mean, gram):
-        """Curvature (n_features, n_features) along a vector shared by all tasks, b optimised out.
-
-        `gram` is the uncentred weighted second moment of all rows, h (n_tasks,) the weights and
-        x_mean (n_tasks, n_features) the means of the tasks.
-        """
-        if not self.fit_intercept:
-            return gram
-        kappa = self.kept_of(h)
-        return without_center(gram - (x_mean * (h - kappa)[:, None]).T @ x_mean, kappa, x_mean)
-
     def free_step(self, gradient, free, pull, curvature, along, shared):
         """Newton step (n_tasks, n_features) along the columns of `free`, b optimised out, and what it leaves.
 
@@ -130,16 +110,17 @@ def without_center(H, kappa, x_mean):
     return H - np.outer(center, center) / kappa.sum()
 
 
+@dataclass
 class DualPoint:
     """A dual point: gradients (in W, b) that a feasible sample-side vector u gives, and -F*(theta u)."""
 
-    limit = np.inf  # greatest factor theta that leaves it feasible for the loss
-    left = 0.0  # how much less the objective may be along free directions that curvature says nothing of
-    rounding = 0.0  # of the objective itself, where it is more than the last digits
-
-    def __init__(self, gradient, intercept_gradient, shift, negative_conjugate):
-        self.gradient, self.intercept_gradient = gradient, intercept_gradient
-        self.shift, self.negative_conjugate = shift, negative_conjugate
+    gradient: np.ndarray
+    intercept_gradient: np.ndarray
+    shift: np.ndarray
+    negative_conjugate: Callable
+    left: float = 0.0  # how much less the objective may be along directions that curvature says nothing of
+    rounding: float = 0.0  # of the objective itself, where it is more than the last digits
+    limit: float = np.inf  # greatest factor theta that leaves it feasible for the loss
 
 
 def shared_step(H, gradient, ridge, along=None):

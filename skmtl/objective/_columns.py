@@ -77,11 +77,9 @@ class ColumnPool:
     def rows(self, chosen, dtype=np.float64):
         """Z (m, n_rows) of some columns, a copy."""
         places = self.gather(chosen)
-        return self.Z.take(places, axis=0) if dtype == np.float64 else self._converted(places, dtype)
-
-    def _converted(self, places, dtype):
-        """The same in another precision, without a copy in between."""
-        out = np.empty((len(places), self.Z.shape[1]), dtype)
+        if dtype == np.float64:
+            return self.Z.take(places, axis=0)
+        out = np.empty((len(places), self.Z.shape[1]), dtype)  # without a copy in between
         for row, at in zip(out, places, strict=True):
             row[:] = self.Z[at]
         return out
@@ -128,10 +126,9 @@ class DesignPool(ColumnPool):
         value = 0.5 * float(self.scale @ np.einsum("it,it->t", residual, residual))
         b = self.y_mean - W[:, used] @ self.means[0, used]
         U = self.weighted(residual) * -self.scale
-        return State(b, value, (self.X.T @ U).T if issparse(self.X) else U.T @ self.X, self._kept(residual))
-
-    def _kept(self, residual):
-        return residual
+        if issparse(self.X):  # no dense rows to go with the residual
+            return State(b, value, (self.X.T @ U).T)
+        return State(b, value, U.T @ self.X, residual)
 
     def residual(self, W, used):
         """Weighted residuals (n_samples, n_tasks) of W, zero outside the columns `used`."""
@@ -145,9 +142,6 @@ class SparseDesignPool(DesignPool):
         super().__init__(data, fit_intercept)
         self.data, self.fit_intercept = data, fit_intercept
         self.by_column, self.means = self.X.tocsc(), (self.share @ self.X)[None]
-
-    def _kept(self, residual):
-        return None  # no dense rows to go with it
 
     def residual(self, W, used):
         if not len(used):

@@ -18,7 +18,9 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
         return MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
     if isinstance(loss, list):
         loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
-    if loss.quadratic and (moments_pay(data) or _in_other_units(data)):
+    few = data.n_designs * data.n_features**2 <= 1e7
+    # features may differ so much in their units that products of rows would lose the small ones
+    if loss.quadratic and (moments_pay(data) or (few and data.graded)):
         stats = TaskStatistics.from_data(data)
         return MomentsTerm(stats, data.scale, fit_intercept, intercept_alpha, data)
     form = OutputsTerm if loss.n_outputs > 1 else RowsTerm if loss.pointwise else RootTerm
@@ -29,11 +31,6 @@ def squared_model(term, eta, above=False):
     """The data term of a squared loss with about the curvature of another at eta, or with one above it."""
     rows = term.majorant_model(eta) if above else term.quadratic_model(eta)
     return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha)
-
-
-def _in_other_units(data):
-    """Whether features differ so much in their units that products of rows would lose the small ones."""
-    return data.n_designs * data.n_features**2 <= 1e7 and data.graded
 
 
 def moments_pay(data):

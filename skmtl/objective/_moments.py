@@ -47,16 +47,16 @@ class MomentsTerm(DataTerm):
         """The moments as they were given."""
         return self.stats.shifted(0.0 if self.x_offset is None else -self.x_offset, -self.y_offset)
 
-    @property
-    def x_mean(self):
-        """Means (n_tasks, n_features)."""
-        return np.broadcast_to(self.stats.x_mean, self.shape)
+    x_mean = property(lambda self: np.broadcast_to(self.stats.x_mean, self.shape))
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
         about_mean = np.einsum("djj->d", self.stats.xx) * np.ones(self.n_tasks)
-        mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
-        return float(self.scale @ about_mean + self.totals @ (mean**2).sum(axis=1))
+        return float(self.scale @ about_mean + self.totals @ (self._means() ** 2).sum(axis=1))
+
+    def _means(self):
+        """Those of the features as they were given."""
+        return self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
 
     def second_moments(self):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
@@ -113,9 +113,7 @@ class MomentsTerm(DataTerm):
         return self._curvature(self.image(V))
 
     def _curvature(self, image):
-        b = np.zeros(self.n_tasks)
-        if self.fit_intercept:
-            b = self.pooled(self.totals, -self.totals * image[:, -1])
+        b = self.pooled(self.totals, -self.totals * image[:, -1]) if self.fit_intercept else 0.0
         return image[:, :-1] + (self.totals * (image[:, -1] + b))[:, None] * self.stats.x_mean
 
     def dual_point(self, W, image, b, free, pull):
@@ -132,11 +130,12 @@ class MomentsTerm(DataTerm):
         along_y = float(np.vdot(W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
         if self.tied_intercepts:
             fit += float(gb @ gb) / (2 * self.intercept_alpha)
-        point = DualPoint(
-            self.gradient(W, image, b), gb, shift, lambda theta: -(theta**2) * fit - theta * along_y
-        )
-        point.left, point.rounding = left(), self._rounding(W)
-        return point
+
+        def negative_conjugate(theta):
+            return -(theta**2) * fit - theta * along_y
+
+        slopes = self.gradient(W, image, b)
+        return DualPoint(slopes, gb, shift, negative_conjugate, left(), self._rounding(W))
 
     def _free_step(self, gradient, free, pull):
         separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0
@@ -146,8 +145,7 @@ class MomentsTerm(DataTerm):
 
     def along(self, V):
         """<V, H V> where its digits are lost in the moments: from the rows, else the least it can be."""
-        mean = self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
-        sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * mean**2)
+        sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * self._means() ** 2)
         most = float(self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2)
         rounding = PREDICTOR_ROUNDING**2 * most
         if self.data is None:

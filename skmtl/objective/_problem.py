@@ -21,10 +21,7 @@ class Part:
             self.rough = None  # strength zero: unpenalised, not a norm with an infinite dual
         self.quadratic = TaskQuadratic.of(smooth, n_tasks)
 
-    @property
-    def one_vector(self):
-        """Whether it is one vector for all tasks."""
-        return self.rough is not None and self.rough.one_vector
+    one_vector = property(lambda self: self.rough is not None and self.rough.one_vector)  # for all tasks
 
     def prox(self, V, step):
         """That of its non-smooth penalty."""
@@ -88,10 +85,8 @@ class Problem:
         other.__dict__.update(self.__dict__, term=term, shape=term.shape)
         return other
 
-    @property
-    def smooth(self):
-        """Whether the whole objective is smooth and W has one part."""
-        return len(self.parts) == 1 and self.parts[0].rough is None
+    # whether all of it is, and W has one part
+    smooth = property(lambda self: len(self.parts) == 1 and self.parts[0].rough is None)
 
     @cached_property
     def pulls_part(self):
@@ -115,15 +110,12 @@ class Problem:
     def _has_certificate(self, part):
         if part.rough is None or part.rough.one_vector:
             return True
-        if not part.rough.convex or getattr(part.rough, "alpha", 1.0) == 0:  # a bare constraint
+        if getattr(part.rough, "alpha", 1.0) == 0:  # a bare constraint
             return False
-        if (
-            len(self.parts) > 1
-            and part.quadratic
-            and part.rough.free_directions(self.term.n_tasks) is not None
-        ):
+        beside_others = len(self.parts) > 1 and part.quadratic
+        if beside_others and part.rough.free_directions(self.term.n_tasks) is not None:
             return False  # its quadratic term would act on a direction that the other parts leave free
-        return part.rough.is_norm(self.shape) or part.rough.conjugate(np.zeros(self.shape)) is not None
+        return part.rough.certified(self.shape)
 
     def zeros(self):
         """All parts zero."""
@@ -156,10 +148,8 @@ class Problem:
     def smooth_gradients(self, parts, total, G):
         """Gradient of the smooth part of the objective in every part, from the data term's G."""
         G = G + self.ridge * total if self.ridge else G
-        return [
-            G + part.quadratic.apply(V) if part.quadratic else G
-            for part, V in zip(self.parts, parts, strict=True)
-        ]
+        pairs = zip(self.parts, parts, strict=True)
+        return [G + part.quadratic.apply(V) if part.quadratic else G for part, V in pairs]
 
     def evaluate(self, parts, start=None):
         """W, its image, optimal intercepts and objective."""
@@ -176,6 +166,7 @@ class Problem:
         """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate."""
         return self.certify(parts, start)[:3]
 
+    @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # such bounds are infinite
     def certify(self, parts, start=None):
         """The same, and the gradient of the data term that it comes from.
 
@@ -183,11 +174,6 @@ class Problem:
         one scaling theta makes (u, Q V) feasible for the dual norm:
         D(theta) = -F*(theta u) - theta^2 (q(V) + conjugates).
         """
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # such bounds are infinite
-            return self._gap(parts, start)
-
-    def _gap(self, parts, start):
-        """The same."""
         W, image, b, primal = self.evaluate(parts, start)
         if not self.certified:
             return primal, b, np.nan, None
@@ -245,10 +231,8 @@ class Problem:
         W, image, b, _ = self.evaluate(parts, start)
         step = 0.5 / (len(self.parts) * self._curvature(image, b))
         gradients = self.smooth_gradients(parts, W, self.term.gradient(W, image, b))
-        moves = [
-            g if part.rough is None else (V - part.rough.prox(V - step * g, step)) / step
-            for part, V, g in zip(self.parts, parts, gradients, strict=True)
-        ]
+        each = [(part.rough, V, g) for part, V, g in zip(self.parts, parts, gradients, strict=True)]
+        moves = (g if p is None else (V - p.prox(V - step * g, step)) / step for p, V, g in each)
         size = float(np.sqrt(sum((m**2).sum() for m in moves)) / (1.0 + np.linalg.norm(W)))
         return size if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
 

@@ -7,7 +7,7 @@ from scipy.sparse import issparse
 
 from .._data import SharedData
 from ..statistics import TaskStatistics
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, without_center
 from ._columns import DesignPool, fresh_gram, make_pool
 from ._moments import MomentsTerm
 
@@ -62,19 +62,11 @@ class RowsTerm(DataTerm):
         if self.intercept_alpha:  # those that are tied move together
             size = np.where(moves.all(), size.max(), 1.0)
         own = np.where(moves & (size > 0), size, 1.0)
-        return np.broadcast_to(
-            own.reshape(-1, *[1] * (self.no_intercepts().ndim - 1)), self.no_intercepts().shape
-        )
+        shape = self.no_intercepts().shape
+        return np.broadcast_to(own.reshape(-1, *[1] * (len(shape) - 1)), shape)
 
-    @property
-    def kernels(self):
-        """Products of the rows of every task, see `TaskData`."""
-        return self.data.kernels
-
-    @property
-    def n_numbers(self):
-        """Numbers in X."""
-        return self.data.X.nnz if issparse(self.data.X) else self.data.X.size
+    kernels = property(lambda self: self.data.kernels)  # products of the rows of every task, see `TaskData`
+    n_numbers = property(lambda self: self.data.X.size)  # in X, those stored
 
     def image(self, W):
         """x_i . w_t."""
@@ -94,10 +86,7 @@ class RowsTerm(DataTerm):
 
     # --- the squared loss on few columns, for coordinate descent ---
 
-    @cached_property
-    def pool(self):
-        """The columns used so far."""
-        return make_pool(self.data, self.fit_intercept)
+    pool = cached_property(lambda self: make_pool(self.data, self.fit_intercept))  # the columns used so far
 
     def state(self, W):
         """All of an evaluation at W."""
@@ -220,12 +209,8 @@ class RowsTerm(DataTerm):
         Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
         from one to the next while they do not become shorter by themselves.
         """
-        reach, last, away, unit = (
-            np.full(b.shape, 0.5),
-            np.full(b.shape, np.inf),
-            self.endless != 0,
-            self.unit,
-        )
+        reach, last = np.full(b.shape, 0.5), np.full(b.shape, np.inf)
+        away, unit = self.endless != 0, self.unit
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
@@ -319,9 +304,8 @@ class RowsTerm(DataTerm):
         weights, eta = self.model_weights(image, b, floor)[0], self.predictor(image, b)
         targets = eta - self.loss_gradient(eta) / np.where(weights > 0, weights, 1.0)
         rows = self.data.reweighted(targets, np.ascontiguousarray(weights))
-        return MomentsTerm(
-            TaskStatistics.from_data(rows), rows.scale, self.fit_intercept, self.intercept_alpha
-        )
+        stats = TaskStatistics.from_data(rows)
+        return MomentsTerm(stats, rows.scale, self.fit_intercept, self.intercept_alpha)
 
     def restricted(self, columns):
         """The same term on some of the columns of X."""
@@ -363,7 +347,9 @@ class RowsTerm(DataTerm):
         """
         eta = self.predictor(image, b)
         slopes, hessian = self.loss_gradient(eta), self.loss_hessian(eta)
-        straight = free is not None and self._straight(hessian)
+        # where the loss of some row is, Newton steps may end no gradient
+        straight = free is not None and self.pointwise and self.loss.curvature < np.inf
+        straight = straight and bool(np.any((hessian == 0) & (self.weight > 0)))
         found = self._feasible(slopes, hessian, b, W, free, pull, self.rounds, straight)
         if found is None and straight:  # nothing moves the slopes of such rows but a parabola above the loss
             above = self.weight * self.loss.majorant(self.y, eta)
@@ -392,11 +378,6 @@ class RowsTerm(DataTerm):
                     return None
                 return u, shift, gradient, left()
         return None
-
-    def _straight(self, hessian):
-        """Whether the loss of some row is straight, so that Newton steps may end no gradient."""
-        flat = self.pointwise and self.loss.curvature < np.inf and (hessian == 0) & (self.weight > 0)
-        return bool(np.any(flat))
 
     def _vanishes(self, left, u, free):
         """Whether gradients along free directions are rounding."""
@@ -472,14 +453,14 @@ class RowsTerm(DataTerm):
 
         return along
 
-    @property
-    def shared_curvature(self):
-        """Curvature of the squared loss along a vector shared by all tasks (n_features, n_features)."""
-        return self._shared_curvature(self.weight)
+    shared_curvature = property(lambda self: self._shared_curvature(self.weight))  # of the squared loss
 
     def _shared_curvature(self, weight):
-        """The same with other weights of the rows."""
+        """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
         weight = np.broadcast_to(weight, self.y.shape)
         X, w, totals = self.data.X, weight if weight.ndim == 1 else weight.sum(axis=1), self.task_sums(weight)
         gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
-        return self.pooled_curvature(totals, self.back(weight) / np.maximum(totals, TINY)[:, None], gram)
+        if not self.fit_intercept:
+            return gram
+        kappa, x_mean = self.kept_of(totals), self.back(weight) / np.maximum(totals, TINY)[:, None]
+        return without_center(gram - (x_mean * (totals - kappa)[:, None]).T @ x_mean, kappa, x_mean)

@@ -14,11 +14,6 @@ from ._placement import Entries, Features, Spectrum, Tasks, singular_values
 from ._quadratic import TaskQuadratic, reciprocal
 from ._vector import L1, L2, Box, LInf, SparseL2, SquaredL1, VectorFunction
 
-__all__ = sorted(
-    (
-        name
-        for name, item in globals().items()
-        if isinstance(item, type) and issubclass(item, (Penalty, VectorFunction))
-    ),
-    key=lambda name: (not name.isupper(), name),
-)
+_CLASSES = {name: item for name, item in globals().items() if isinstance(item, type)}
+__all__ = [name for name, item in _CLASSES.items() if issubclass(item, (Penalty, VectorFunction))]
+__all__.sort(key=lambda name: (not name.isupper(), name))

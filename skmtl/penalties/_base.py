@@ -72,14 +72,10 @@ class Penalty(BaseEstimator):
 
         Only then does the duality gap follow from the prox.
         """
-        rng = np.random.default_rng(0)
-        W = rng.standard_normal(shape)
-        value = self.value(W)
-        return bool(
-            self.value(np.zeros(shape)) == 0
-            and all(np.isclose(self.value(c * W), abs(c) * value, rtol=1e-9) for c in (-1.0, 3.7, 1e-3))
-            and np.isfinite(self.dual_norm(W))
-        )
+        W = np.random.default_rng(0).standard_normal(shape)
+        value, zero = self.value(W), self.value(np.zeros(shape))
+        even = all(np.isclose(self.value(c * W), abs(c) * value, rtol=1e-9) for c in (-1.0, 3.7, 1e-3))
+        return bool(zero == 0 and even and np.isfinite(self.dual_norm(W)))
 
     def conjugate(self, G):
         """sup_W <-G, W> - Omega(W) where it is finite without a dual-norm constraint, else None."""
@@ -155,11 +151,9 @@ class Penalty(BaseEstimator):
         yield self
 
     def __add__(self, other):
-        return (
-            Sum([*self.terms_of_sum(), *other.terms_of_sum()])
-            if isinstance(other, Penalty)
-            else NotImplemented
-        )
+        if not isinstance(other, Penalty):
+            return NotImplemented
+        return Sum([*self.terms_of_sum(), *other.terms_of_sum()])
 
     def __radd__(self, other):
         return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
@@ -175,10 +169,7 @@ class Combination(Penalty):
 
     # a subclass has _members(), and _of(members), the same of others
 
-    @property
-    def convex(self):
-        """Whether all members are convex."""
-        return all(member.convex for member in self._members())
+    convex = property(lambda self: all(member.convex for member in self._members()))
 
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""

@@ -118,15 +118,9 @@ class Coupling(SmoothPenalty):
             Strength.
         """
         A = check_array(adjacency, accept_sparse="csr", dtype=np.float64, input_name="adjacency")
-        wrong = (
-            f"shape {A.shape}"
-            if A.shape[0] != A.shape[1]
-            else "one that is not symmetric"
-            if abs(A - A.T).max() > 0
-            else f"the negative weight {A.min():g}"
-            if A.min() < 0
-            else None
-        )
+        wrong = f"shape {A.shape}" if A.shape[0] != A.shape[1] else ""
+        wrong = wrong or ("one that is not symmetric" if abs(A - A.T).max() > 0 else "")
+        wrong = wrong or (f"the negative weight {A.min():g}" if A.min() < 0 else "")
         if wrong:
             raise ValueError(f"adjacency must be a symmetric matrix of nonnegative weights; got {wrong}.")
         if not sparse.issparse(A):

@@ -153,15 +153,8 @@ class Pulled(RowPenalty):
     def __init__(self, penalty, strength=0.0, anchor=0.0):
         self.penalty, self.strength, self.anchor = penalty, strength, anchor
 
-    @property
-    def convex(self):
-        """Whether the penalty is convex."""
-        return self.penalty.convex
-
-    @property
-    def is_open(self):
-        """Whether the penalty is, and nothing is added to it."""
-        return self.strength == 0 and self.penalty.is_open
+    convex = property(lambda self: self.penalty.convex)
+    is_open = property(lambda self: self.strength == 0 and self.penalty.is_open)
 
     def certified(self, shape):
         """Whether the conjugate is known."""

@@ -78,12 +78,8 @@ class Clusters(SmoothPenalty):
             )
         member = np.eye(labels.max() + 1)[labels]
         within = np.eye(n_tasks) - (member / member.sum(axis=0)) @ member.T
-        return TaskQuadratic(
-            n_tasks,
-            deviations=self.alpha * self.between_ratio,
-            mean=self.alpha * self.mean_ratio,
-            matrix=self.alpha * (1 - self.between_ratio) * within,
-        )
+        numbers = self.alpha * self.between_ratio, self.alpha * self.mean_ratio
+        return TaskQuadratic(n_tasks, *numbers, matrix=self.alpha * (1 - self.between_ratio) * within)
 
     def given(self, labels):
         """The convex penalty for known clusters."""

@@ -106,10 +106,8 @@ class Fused(Multiple):
             return least_strength(self.prox, V)
         V = V[:, self._positions(V.shape[1])]
         if rho > 0:
-            return _over(
-                np.maximum(_interval_ratio(V, rho, variation), _interval_ratio(-V, rho, variation)),
-                self.alpha,
-            )
+            ratios = (_interval_ratio(S, rho, variation) for S in (V, -V))
+            return _over(np.maximum(*ratios), self.alpha)
         V = V - V.mean(axis=1, keepdims=True)
         return _over(np.abs(np.cumsum(V, axis=1)[:, :-1]).max(axis=1, initial=0.0), self.alpha)
 

@@ -30,15 +30,8 @@ class Placement(Inside):
             )
         return self.function
 
-    @property
-    def convex(self):
-        """Whether the function is convex."""
-        return self.function.convex
-
-    @property
-    def allows_positive(self):
-        """Whether the function has a prox on vectors without negative entries."""
-        return self.function.allows_positive
+    convex = property(lambda self: self.function.convex)
+    allows_positive = property(lambda self: self.function.allows_positive)
 
     def value(self, W):
         """Omega(W)."""

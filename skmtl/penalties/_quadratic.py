@@ -45,10 +45,8 @@ class TaskQuadratic:
         """Whether Q is a multiple of the identity."""
         return self.matrix is None and (self.deviations == self.mean or self.n_tasks == 1)
 
-    @property
-    def level(self):
-        """Largest eigenvalue of the first two terms."""
-        return self.mean if self.n_tasks == 1 else max(self.deviations, self.mean)
+    # largest eigenvalue of the first two terms
+    level = property(lambda self: self.mean if self.n_tasks == 1 else max(self.deviations, self.mean))
 
     @cached_property
     def norm(self):
@@ -135,13 +133,9 @@ class TaskQuadratic:
     def graph(self):
         """Q as a `GraphQuadratic` where it is large and sparse, else None."""
         large = self.n_tasks > DENSE_TASKS and sparse.issparse(self.matrix) and self.laplacian is not None
-        if (
-            not large
-            or self.deviations != self.mean
-            or self.matrix.nnz - self.n_tasks > 0.1 * self.n_tasks**2
-        ):
-            return None
-        return GraphQuadratic(self.laplacian, self.mean)
+        if large and self.deviations == self.mean and self.matrix.nnz - self.n_tasks <= 0.1 * self.n_tasks**2:
+            return GraphQuadratic(self.laplacian, self.mean)
+        return None
 
     def null_space(self):
         """Orthonormal columns N (n_tasks, k) with Q N = 0, or None."""
@@ -219,10 +213,7 @@ class Laplacian:
         place = np.arange(len(self.sums)), self.component
         return sparse.csc_array((np.bincount(self.component)[self.component] ** -0.5, place))
 
-    @cached_property
-    def null(self):
-        """Those along which the form vanishes."""
-        return self.components[:, self.flat]
+    null = cached_property(lambda self: self.components[:, self.flat])  # along which the form vanishes
 
     def null_vectors(self):
         """The same as an array."""
@@ -295,10 +286,7 @@ class GraphQuadratic:
         self.flat, self.ridge = laplacian.null, ridge
         self.null = self.flat if ridge == 0 else self.flat[:, :0]
 
-    @property
-    def fill(self):
-        """Numbers in a factor."""
-        return self._factor(0.0).nnz
+    fill = property(lambda self: self._factor(0.0).nnz)  # numbers in a factor
 
     def _factor(self, level):
         """Factor of Q + level I; where that is singular a task of each flat component is tied down."""

@@ -1,6 +1,7 @@
 """Classes that directions which nothing penalises separate: the loss falls there without end."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy import linalg
@@ -51,12 +52,9 @@ def runs_off(problem, parts):
     point = np.concatenate([(free.T @ W * unit).ravel(), own * b.ravel()])
     for held in HELD:
         holds = (used & (slopes > held)).reshape(used.shape + (1,) * (b.ndim - 1))
-        on_rows = LinearOperator(
-            (image.size, len(point)),
-            matvec=lambda v, holds=holds: (holds * forward(v)[1]).ravel(),
-            rmatvec=lambda R, holds=holds: back(holds * R.reshape(image.shape)),
-            dtype=np.float64,
-        )
+        there = partial(lambda holds, v: (holds * forward(v)[1]).ravel(), holds)
+        home = partial(lambda holds, R: back(holds * R.reshape(image.shape)), holds)
+        on_rows = LinearOperator((image.size, len(point)), there, home, dtype=np.float64)
         kept = lsmr(on_rows, on_rows @ point, atol=1e-12, btol=1e-12, maxiter=MOST_STEPS)[0]
         moved, eta = forward(point - kept)
         if np.abs(moved[used]).max() > FAR and not _opposed(term.loss, y, eta, used):

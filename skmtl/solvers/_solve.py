@@ -62,21 +62,9 @@ class SolverResult:
 
 
 def solve(
-    data,
-    loss,
-    penalty,
-    *,
-    fit_intercept=True,
-    ridge=0.0,
-    intercept_alpha=0.0,
-    mean_alpha=None,
-    solver="auto",
-    init=None,
-    max_iter=10_000,
-    tol=1e-4,
-    callback=None,
-    verbose=0,
-):
+    data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None,
+    solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0,
+):  # fmt: skip
     """Minimise data term + penalty.
 
     ``sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + Omega(W) + ridge/2 ||W||_F^2

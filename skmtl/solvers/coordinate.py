@@ -57,14 +57,10 @@ def bcd(problem, parts, max_iter, target):
 
 def by_feature(problem):
     """Whether the penalty is one of every feature alone, and the intercepts are free."""
-    part, term = problem.parts[0], problem.term
-    return (
-        len(problem.parts) == 1
-        and part.rough is not None
-        and part.rough.kernel is not None
-        and part.quadratic.is_ridge
-        and not term.tied_intercepts
-    )
+    part, *others = problem.parts
+    if others or part.rough is None or part.rough.kernel is None:
+        return False
+    return part.quadratic.is_ridge and not problem.term.tied_intercepts
 
 
 BY_FEATURE = (
@@ -72,11 +68,9 @@ BY_FEATURE = (
     "neither intercept_alpha nor mean_alpha"
 )
 BCD = Method(
-    bcd,
-    lambda problem: problem.term.loss.quadratic and by_feature(problem),
-    f"the squared loss, {BY_FEATURE}",
-    shows_start=True,
-)
+    bcd, lambda problem: problem.term.loss.quadratic and by_feature(problem),
+    f"the squared loss, {BY_FEATURE}", shows_start=True,
+)  # fmt: skip
 
 
 class TaskRotation:
@@ -94,12 +88,8 @@ class TaskRotation:
     def pays(problem):
         """Whether it applies and makes the problem much smaller."""
         term = problem.term
-        return (
-            term.y is not None
-            and term.shared
-            and term.rows_per_task[0] < ROTATED * term.n_tasks
-            and invariant(problem.parts[0].rough.kernel, term.scale)
-        )
+        wide = term.y is not None and term.shared and term.rows_per_task[0] < ROTATED * term.n_tasks
+        return wide and invariant(problem.parts[0].rough.kernel, term.scale)
 
     def iterates(self, parts, max_iter, target):
         """Those of `bcd` in the directions, for the tasks."""

@@ -1,5 +1,6 @@
 """Quadratic problems: a factorisation where one solves the system, conjugate gradients around it."""
 
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -52,10 +53,9 @@ def direct(problem, parts, max_iter, target):
 
 
 DIRECT = Method(
-    direct,
-    lambda problem: problem.smooth and problem.term.loss.quadratic,
+    direct, lambda problem: problem.smooth and problem.term.loss.quadratic,
     "the squared loss and quadratic penalties only (Ridge, Coupling)",
-)
+)  # fmt: skip
 
 
 def conjugate_gradients(operator, precondition, rhs):
@@ -83,7 +83,9 @@ def conjugate_gradients(operator, precondition, rhs):
 
 def make_preconditioner(term, quadratic):
     """An inverse, exact or approximate, of the Hessian as a function of a gradient."""
-    shift, rotates = quadratic.diagonal(), _rotates(term, quadratic)
+    shift = quadratic.diagonal()
+    cheap = quadratic.matrix is None or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
+    rotates = cheap and term.shared and np.ptp(term.scale) == 0  # all tasks have one design
     if term.on_moments:
         if rotates:
             return _rotated_inverse(term, quadratic)
@@ -103,12 +105,6 @@ def make_preconditioner(term, quadratic):
     return _coupled_inverse(term, quadratic, own)
 
 
-def _rotates(term, quadratic):
-    """Whether all tasks have one design and the eigenvectors of their coupling are cheap."""
-    cheap = quadratic.matrix is None or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
-    return term.shared and np.ptp(term.scale) == 0 and cheap
-
-
 def _blocks(term, tasks=slice(None)):
     """Hessian block C_t + kappa_t x_t x_t' (n_tasks, p, p) of some tasks without penalty."""
     xx = term.second_moments()
@@ -126,17 +122,16 @@ def _inverses(term, shift):
     `size` is about the condition number of each, in units of the features that give it a diagonal of ones.
     """
     T, p = term.shape
-    if loop_pays(T, p):
-        from .._kernels import task_inverses
-
-        inverse, size = np.empty((T, p, p)), np.empty(T)
-        found = term.second_moments(), term.x_mean
-        xx, x_mean = (np.require(A, requirements="CW") for A in found)  # one type
-        task_inverses(xx, term.scale, term.kept, x_mean, shift, inverse, size)
-    else:
+    if not loop_pays(T, p):
         B, each = _blocks(term), np.arange(p)
         B[:, each, each] += shift[:, None]
         return inverses(B)
+    from .._kernels import task_inverses
+
+    inverse, size = np.empty((T, p, p)), np.empty(T)
+    found = term.second_moments(), term.x_mean
+    xx, x_mean = (np.require(A, requirements="CW") for A in found)  # one type
+    task_inverses(xx, term.scale, term.kept, x_mean, shift, inverse, size)
     singular = np.flatnonzero(~(size < 1 / (RANK_TOLERANCE * p)))
     if len(singular):
         inverse[singular] = pseudo_inverses(_blocks(term, singular) + shift[singular, None, None] * np.eye(p))
@@ -164,9 +159,8 @@ def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
     unit = units(B)
     values, vectors = np.linalg.eigh(unit[..., :, None] * B * unit[..., None, :])
     used = values > tolerance * B.shape[-1] * values[..., -1:]
-    inverse = (vectors * np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)[..., None, :]) @ np.swapaxes(
-        vectors, -1, -2
-    )
+    own = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)[..., None, :]
+    inverse = (vectors * own) @ np.swapaxes(vectors, -1, -2)
     inverse = unit[..., :, None] * inverse * unit[..., None, :]
     alike = unit.max(initial=0.0) <= GRADED**0.5 * unit.min(initial=np.inf, where=unit > 0)
     if used.all() or not alike:
@@ -185,8 +179,7 @@ def _schur_inverse(term, quadratic):
     Where the mean costs more than the deviations w_t = v_t, and the multiplier of the mean takes the place
     of m.
     """
-    T, p = term.shape
-    quadratic = _held(term, quadratic)
+    (T, p), quadratic = term.shape, _held(term, quadratic)
     d, pooled = quadratic.deviations, term.tied_intercepts
     inverse = _inverses(term, np.full(T, d))
     if quadratic.is_ridge and not pooled:
@@ -196,7 +189,9 @@ def _schur_inverse(term, quadratic):
     system, share, strong = _shared_system(term, quadratic, inverse)
     if pooled:
         reach = _each(inverse, along)
-        system = _bordered(system, share * reach.sum(axis=0), mean_first)
+        system = np.pad(system, (0, 1))
+        system[:p, p] = cross = share * reach.sum(axis=0)
+        system[p, :p] = cross if mean_first else -cross
         system[p, p] = (term.kept - (along * reach).sum(axis=1)).sum()
     system = pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
 
@@ -231,13 +226,6 @@ def _held(term, quadratic):
 def _each(A, V):
     """A_t v_t of every task."""
     return np.matmul(A, V[:, :, None])[:, :, 0]
-
-
-def _bordered(system, cross, symmetric):
-    """The system with one more row and column, of the opposite sign unless it is symmetric."""
-    system = np.pad(system, (0, 1))
-    system[:-1, -1], system[-1, :-1] = cross, cross if symmetric else -cross
-    return system
 
 
 def _inverted(system):
@@ -283,9 +271,8 @@ def _rotated_inverse(term, quadratic):
     """Exact inverse on one design: eigenvectors of the coupling times those of the moments."""
     H = term.scale[0] * term.pool.xx[0]
     if quadratic.matrix is None:
-        away, along = inverses(
-            H + np.array([quadratic.deviations, quadratic.mean])[:, None, None] * np.eye(len(H))
-        )
+        numbers = np.array([quadratic.deviations, quadratic.mean])
+        away, along = inverses(H + numbers[:, None, None] * np.eye(len(H)))
         return lambda R: (R - (center := R.mean(axis=0))) @ away + center @ along
     size = H.diagonal()[H.diagonal() > 0]
     if len(size) and size.max() > GRADED * size.min() and quadratic.graph is None:
@@ -303,12 +290,8 @@ def _assembled_inverse(term, quadratic):
     T, p = term.shape
     levels, tasks = quadratic.eigenvectors()
     pairs = (tasks[:, :, None] * tasks[:, None, :]).reshape(T, -1)
-    H = (
-        (pairs.T @ _blocks(term).reshape(T, -1))
-        .reshape(T, T, p, p)
-        .transpose(0, 2, 1, 3)
-        .reshape(T * p, T * p)
-    )
+    H = (pairs.T @ _blocks(term).reshape(T, -1)).reshape(T, T, p, p)
+    H = H.transpose(0, 2, 1, 3).reshape(T * p, T * p)
     H[np.diag_indices(T * p)] += np.repeat(levels, p)
     if term.kept.any() and term.fit_intercept:
         center = (tasks.T @ (term.kept[:, None] * term.x_mean)).ravel()
@@ -404,9 +387,8 @@ def _kernel_solutions(K, shift, size):
         for matrix, level in zip(K, shift, strict=True):
             matrix.flat[:: len(matrix) + 1] += level
         factors = [linalg.cho_factor(matrix, overwrite_a=True, check_finite=False) for matrix in K]
-        return lambda v: np.array(
-            [linalg.cho_solve(f, own, check_finite=False) for f, own in zip(factors, v, strict=True)]
-        )
+        solve = partial(linalg.cho_solve, check_finite=False)
+        return lambda v: np.array([solve(f, own) for f, own in zip(factors, v, strict=True)])
     return lambda v: _each(inverse, v)
 
 

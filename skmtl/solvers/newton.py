@@ -53,11 +53,9 @@ def newton(problem, parts, max_iter, target):
 
 
 NEWTON = Method(
-    newton,
-    lambda problem: problem.smooth and not problem.term.loss.quadratic,
-    "a loss that is not quadratic and quadratic penalties only",
-    patience=lambda problem: 25,
-)
+    newton, lambda problem: problem.smooth and not problem.term.loss.quadratic,
+    "a loss that is not quadratic and quadratic penalties only", patience=lambda problem: 25,
+)  # fmt: skip
 
 
 class _Directions:
@@ -79,15 +77,12 @@ class _Directions:
         if above:
             self.precondition, model = None, squared_model(term, eta, above=True)
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
-            steps = conjugate_gradients(
-                self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V)), inverse, -gradient
-            )
+            hessian = self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V))
+            steps = conjugate_gradients(hessian, inverse, -gradient)
             return gradient, _truncated(steps, share, INNER_ITERATIONS)[0]
-        if self.precondition is None:
-            self.precondition = self._preconditioner(eta)
-        steps = conjugate_gradients(
-            lambda V: term.curvature(V, eta) + self.quadratic.apply(V), self.precondition, -gradient
-        )
+        self.precondition = self.precondition or self._preconditioner(eta)
+        own = self.quadratic.apply
+        steps = conjugate_gradients(lambda V: term.curvature(V, eta) + own(V), self.precondition, -gradient)
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
         direction, count = _truncated(steps, share if self.left else EXACT, self.left or INNER_ITERATIONS)
         if self.left:
@@ -99,13 +94,10 @@ class _Directions:
     def _preconditioner(self, eta):
         """The inverse for a squared loss of about the same curvature, predictor by predictor."""
         model = squared_model(self.term, eta)
-        if model.on_moments or not _costly(model):
+        if not self.left or model.on_moments or not _costly(model):
             self.left = 0
-        if self.left:
-            inverse = diagonal_inverse(model, self.quadratic.diagonal())
-        else:
-            inverse = make_preconditioner(model, self.quadratic)
-        return self._by_predictor(inverse)
+            return self._by_predictor(make_preconditioner(model, self.quadratic))
+        return self._by_predictor(diagonal_inverse(model, self.quadratic.diagonal()))
 
     def _by_predictor(self, operator):
         """An operator for one predictor of each task, for all of them."""

@@ -49,17 +49,14 @@ def prox_newton(problem, parts, max_iter, target):
 
 
 def _applies(problem):
-    term = problem.term
-    return not term.loss.quadratic and term.loss.pointwise and by_feature(problem)
+    loss = problem.term.loss
+    return not loss.quadratic and loss.pointwise and by_feature(problem)
 
 
 PROX_NEWTON = Method(
-    prox_newton,
-    _applies,
-    f"a loss of every row that is not quadratic, {BY_FEATURE}",
-    shows_start=True,
+    prox_newton, _applies, f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True,
     patience=lambda problem: 50,
-)
+)  # fmt: skip
 
 
 def _newton(problem, W, b, enough, max_steps):

@@ -109,19 +109,18 @@ def _direction(quadratic, placement, V, away, step):
     right = own / a - (1 - a) / a * u * (u * own).sum(axis=0)
     right -= step * quadratic.times(out)[:, used] * entries
     inverses = list(_inverses(quadratic, used, entries, a, step))
-    if len(inverses) == 1:
-        S = right @ inverses[0]
-        coupling = inverses[0] * (u.T @ u)
-    else:
-        S = np.array([r @ inverse for r, inverse in zip(right, inverses, strict=True)])
-        coupling = sum(inverse * np.outer(v, v) for inverse, v in zip(inverses, u, strict=True))
+    alike = len(inverses) == 1
+
+    def solved(V):
+        return V @ inverses[0] if alike else np.array([v @ A for v, A in zip(V, inverses, strict=True)])
+
+    S = solved(right)
     if l2 > 0:
+        each = zip(inverses, u, strict=not alike)
+        coupling = inverses[0] * (u.T @ u) if alike else sum(A * np.outer(v, v) for A, v in each)
         K = np.eye(len(used)) - np.outer(root, root) * coupling
         x = root * np.linalg.solve(K, root * (u * S).sum(axis=0))
-        S = S + (
-            (u * x) @ inverses[0] if len(inverses) == 1
-            else np.array([(v * x) @ inverse for v, inverse in zip(u, inverses, strict=True)])
-        )  # fmt: skip
+        S = S + solved(u * x)
     out[:, used] += S * entries
     return out
 
