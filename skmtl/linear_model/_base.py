@@ -120,5 +120,5 @@ def _warn_of_absent(data, classes):
             "minus infinity, in place of which one is used that gives it no probability on these rows. With "
             "intercept_alpha > 0 such a task learns from the others how rare the class is.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )

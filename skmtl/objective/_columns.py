@@ -158,21 +158,8 @@ class SparseDesignPool(DesignPool):
         return (A - weight.sum() * np.outer(means, means))[None]
 
 
-class NoPool:
-    """Designs whose rows have several weights, and sparse ones of their own: Gram matrices made anew."""
-
-    def __init__(self, data, fit_intercept):
-        self.data, self.fit_intercept = data, fit_intercept
-
-    def gram(self, chosen):
-        """Second moments (n_designs, m, m) of some columns."""
-        return fresh_gram(self.data, chosen, self.fit_intercept)
-
-
 def make_pool(data, fit_intercept):
-    """The pool in the form that fits the data."""
+    """The pool in the form that fits the data; None where rows have several weights, or X_t are sparse."""
     if isinstance(data, SharedData) and data.n_designs == 1:
-        form = SparseDesignPool if issparse(data.X) else DesignPool
-    else:
-        form = NoPool if isinstance(data, SharedData) or issparse(data.X) else ColumnPool
-    return form(data, fit_intercept)
+        return (SparseDesignPool if issparse(data.X) else DesignPool)(data, fit_intercept)
+    return None if isinstance(data, SharedData) or issparse(data.X) else ColumnPool(data, fit_intercept)

@@ -11,17 +11,6 @@ from ._columns import about_zero
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
 
 
-class MomentPool:
-    """Second moments xx (n_designs, n_features, n_features) of all columns, about zero without intercepts."""
-
-    def __init__(self, xx):
-        self.xx = xx
-
-    def gram(self, chosen):
-        """Those of some columns."""
-        return self.xx if len(chosen) == self.xx.shape[1] else self.xx[:, chosen[:, None], chosen]
-
-
 class MomentsTerm(DataTerm):
     """Data term of the squared loss on second moments. An image is [C_t w_t, mean_t . w_t]."""
 
@@ -62,10 +51,13 @@ class MomentsTerm(DataTerm):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
         return self.stats.xx
 
-    @cached_property
-    def pool(self):
-        """What coordinate descent asks for second moments of columns."""
-        return MomentPool(self.stats.xx if self.fit_intercept else about_zero(self.stats))
+    # second moments of all columns (n_designs, n_features, n_features), about zero without intercepts
+    _gram = cached_property(lambda self: self.stats.xx if self.fit_intercept else about_zero(self.stats))
+
+    def gram(self, chosen=None):
+        """Second moments of some columns or all, as `RowsTerm` finds them."""
+        every = chosen is None or len(chosen) == self.n_features
+        return self._gram if every else self._gram[:, chosen[:, None], chosen]
 
     def image(self, W):
         """[C_t w_t, mean_t . w_t], shape (n_tasks, n_features + 1)."""

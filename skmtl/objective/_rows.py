@@ -88,6 +88,11 @@ class RowsTerm(DataTerm):
 
     pool = cached_property(lambda self: make_pool(self.data, self.fit_intercept))  # the columns used so far
 
+    def gram(self, chosen):
+        """Second moments (n_designs, m, m) of some columns, about the mean with intercepts."""
+        pool = self.pool
+        return fresh_gram(self.data, chosen, self.fit_intercept) if pool is None else pool.gram(chosen)
+
     def state(self, W):
         """All of an evaluation at W."""
         return self.pool.state(W) if isinstance(self.pool, DesignPool) else super().state(W)

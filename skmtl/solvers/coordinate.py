@@ -23,8 +23,8 @@ def bcd(problem, parts, max_iter, target):
     The working set holds the features in use and those that violate optimality most; inside it an epoch
     touches only second moments, or the rows of the set where it has more columns than rows.
     """
-    if TaskRotation.pays(problem):
-        yield from TaskRotation(problem).iterates(parts, max_iter, target)
+    if rotation_pays(problem):
+        yield from rotated(problem, parts, max_iter, target)
         return
     term = problem.term
     placement, ridge = problem.parts[0].rough, problem.parts[0].quadratic.mean
@@ -73,33 +73,27 @@ BCD = Method(
 )  # fmt: skip
 
 
-class TaskRotation:
-    """A problem with more tasks than rows in as many directions of the tasks as there are rows.
+def rotated(problem, parts, max_iter, target):
+    """The iterates of `bcd`, found in as many directions of the tasks as there are rows.
 
     One complete design, alike in all tasks, and the L2 norm do not change under rotations of the tasks, and
     the solution lies in the span of the targets.
     """
+    term, basis, y_mean = problem.term.rotated
+    inner = Problem(term, problem.penalty, problem.own_ridge)
+    for n_iter, (V,), *known in bcd(inner, [basis.T @ parts[0]], max_iter, target):
+        W = np.zeros((len(basis), V.shape[1]))
+        used = np.flatnonzero(V.any(axis=0))
+        W[:, used] = basis @ V[:, used]
+        own = [(value, basis @ term.restored(V, b) + y_mean, gap) for value, b, gap in known]
+        yield n_iter, [W], *own
 
-    def __init__(self, problem):
-        term, self.basis, self.y_mean = problem.term.rotated
-        self.problem = Problem(term, problem.penalty, problem.own_ridge)
 
-    @staticmethod
-    def pays(problem):
-        """Whether it applies and makes the problem much smaller."""
-        term = problem.term
-        wide = term.y is not None and term.shared and term.rows_per_task[0] < ROTATED * term.n_tasks
-        return wide and invariant(problem.parts[0].rough.kernel, term.scale)
-
-    def iterates(self, parts, max_iter, target):
-        """Those of `bcd` in the directions, for the tasks."""
-        for n_iter, (V,), *known in bcd(self.problem, [self.basis.T @ parts[0]], max_iter, target):
-            W = np.zeros((len(self.basis), V.shape[1]))
-            used = np.flatnonzero(V.any(axis=0))
-            W[:, used] = self.basis @ V[:, used]
-            restored = self.problem.term.restored
-            own = [(value, self.basis @ restored(V, b) + self.y_mean, gap) for value, b, gap in known]
-            yield n_iter, [W], *own
+def rotation_pays(problem):
+    """Whether it applies and makes the problem much smaller."""
+    term = problem.term
+    wide = term.y is not None and term.shared and term.rows_per_task[0] < ROTATED * term.n_tasks
+    return wide and invariant(problem.parts[0].rough.kernel, term.scale)
 
 
 def invariant(strengths, scale):
@@ -120,7 +114,7 @@ def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epoc
     With fewer columns than tasks these are rotated: a solution lies in the span of the columns' moments
     with the targets.
     """
-    A, scale, strengths = term.pool.gram(chosen), term.scale, placement.kernel
+    A, scale, strengths = term.gram(chosen), term.scale, placement.kernel
     if len(A) > 1 or len(chosen) > ROTATED * len(W) or not invariant(strengths, scale):
         sweep = GramSweep(A, scale, ridge, strengths, len(W))
         return descend(sweep, placement, W, Q, smooth, enough, max_epochs)

@@ -269,7 +269,7 @@ def _shared_system(term, quadratic, inverse):
 
 def _rotated_inverse(term, quadratic):
     """Exact inverse on one design: eigenvectors of the coupling times those of the moments."""
-    H = term.scale[0] * term.pool.xx[0]
+    H = term.scale[0] * term.gram()[0]
     if quadratic.matrix is None:
         numbers = np.array([quadratic.deviations, quadratic.mean])
         away, along = inverses(H + numbers[:, None, None] * np.eye(len(H)))

@@ -48,14 +48,10 @@ def prox_newton(problem, parts, max_iter, target):
         W, n_iter = V.reshape(W.shape), n_iter + steps
 
 
-def _applies(problem):
-    loss = problem.term.loss
-    return not loss.quadratic and loss.pointwise and by_feature(problem)
-
-
 PROX_NEWTON = Method(
-    prox_newton, _applies, f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True,
-    patience=lambda problem: 50,
+    prox_newton,
+    lambda problem: not problem.term.loss.quadratic and problem.term.loss.pointwise and by_feature(problem),
+    f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True, patience=lambda problem: 50,
 )  # fmt: skip
 
 

@@ -377,7 +377,7 @@ def _eigenvectors(term):
     All of them from moments, those that the rows span from rows.
     """
     if term.on_moments:
-        return np.linalg.eigh(term.pool.xx[0])
+        return np.linalg.eigh(term.gram()[0])
     X, weight, *_ = next(term.designs())
     mean = weight @ X / weight.sum() if term.fit_intercept else 0.0
     Q, R = np.linalg.qr((np.sqrt(weight)[:, None] * (X - mean)).T)
