@@ -93,6 +93,16 @@ def test_files_import_each_other_in_no_circle():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(names)
 
 
+def test_rooms_are_entered_by_their_door():
+    """What a folder offers is imported from its `__init__`, not from a private file inside."""
+    folders = {path.parent.name for path in FILES if path.parent != SOURCE}
+    for path, name, tree in trees():
+        for target in imported(name, path, tree):
+            top, room, inside, *_ = [*target.split("."), "", ""]
+            private = top == "skmtl" and room in folders and inside.startswith("_")
+            assert not private or name.split(".")[1] in (room, "__init__"), (name, target)
+
+
 def test_only_what_is_slow_or_optional_is_imported_late():
     allowed = {"skmtl._kernels", "pandas", "matplotlib.pyplot"}
     for path, name, tree in trees():

@@ -12,9 +12,7 @@ from sklearn.utils import indexable
 
 from .._parameters import COUNT, RATIO, with_parameters
 from .._sklearn import Interval
-from ..linear_model._fitting import Fitting
-from ..linear_model._group_sparse import MultiTaskElasticNet, MultiTaskLasso
-from ..linear_model._model import estimator
+from ..linear_model import Fitting, MultiTaskElasticNet, MultiTaskLasso, estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
 

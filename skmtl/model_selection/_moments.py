@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 
 from .._labels import find_tasks
-from ..linear_model._fitting import Fitting, takes_statistics
+from ..linear_model import Fitting, takes_statistics
 from ..metrics import TaskScorer, read_metric
 from ..objective import moments_pay
 from ..statistics import TaskStatistics

@@ -6,8 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import clone
 
-from ..linear_model._fitting import Fitting
-from ..linear_model._model import LinearModel
+from ..linear_model import Fitting, LinearModel
 from ._grid import check_alphas
 
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from .._sklearn import check_method_params, named_scorers, safe_split, score_fitted
-from ..linear_model._fitting import Fitting
+from ..linear_model import Fitting
 from ..statistics import TaskStatistics
 from ._moments import FoldMoments, moment_scores
 

@@ -30,7 +30,7 @@ from .._sklearn import (
 )
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, task_labels
-from ..linear_model._model import LinearModel
+from ..linear_model import LinearModel
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
 from ._path_run import PathRun
 from ._split import TaskKFold, wants_tasks

@@ -76,7 +76,7 @@ class MLP(
     batch_size : int or "auto", default="auto"
         Rows of a minibatch of Adam; "auto": 200.
     learning_rate_init : float, default=0.001
-        Step of Adam.
+        Step of Adam. Training that leaves the finite numbers is a ValueError with the epoch and the task.
     max_iter : int, default=600
         Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any.
     tol : float, default=1e-4
