@@ -259,7 +259,9 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         """Parts of the fit before to start from, or None."""
         parts = getattr(self, "_parts_", None)
         shape = (data.n_tasks, data.n_features * self._n_outputs)
-        shapes = self._penalty().part_shapes(shape) + ([] if self._shared_mean() is None else [shape])
+        model = copy(self)
+        model.alpha = 1.0  # for the time being
+        shapes = model._penalty().part_shapes(shape) + ([] if self._shared_mean() is None else [shape])
         return parts if parts and [V.shape for V in parts] == shapes else None
 
     def _store(self, result):

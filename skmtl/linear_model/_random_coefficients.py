@@ -59,6 +59,7 @@ class EmpiricalBayes(LinearModel):
     intercept_alpha: Auto = 0.0
 
     covariance = None  # within a task, where a class has it as a parameter
+    _covariance_of_auto = "spherical"  # that of None, where it is estimated
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
@@ -154,7 +155,7 @@ class EmpiricalBayes(LinearModel):
         free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
         several = seen.n_tasks > 1  # of one there is no variance to be found
         moments = self._moments(seen.turned(given) if turned else seen, free, several)
-        kind = "spherical" if given is not None else self.covariance or "diagonal"
+        kind = "spherical" if given is not None else self.covariance or self._covariance_of_auto
         return Search(moments, kind, self._given_root(moments), self._given_strength())
 
     def _estimate(self, seen):
@@ -485,6 +486,8 @@ class RandomCoefficients(EmpiricalBayes):
     """
 
     covariance: Annotated[Any, None, StrOptions(COVARIANCES), "array-like"] = None
+
+    _covariance_of_auto = "diagonal"
 
     def test_sharing(self):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.

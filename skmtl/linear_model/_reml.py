@@ -17,6 +17,7 @@ ALIKE = 1e-11  # of the criterion, for each task: no difference
 MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
+DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 3.0  # step in a logarithm
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
@@ -181,14 +182,14 @@ class Search:
 
     def _information(self, found):
         """Second derivatives of the unknowns, about."""
+        if self.covariance == "spherical":
+            first = int(self.root is not None)
+            own = slice(first, first + len(self.scales[0]))
+            return found.information_alike()[own, own]
         H, p = found.information(), self.moments.xy.shape[1]
         if self.root is not None:
             return H[p:, p:]
-        H = H[: p + self.ties, : p + self.ties]
-        if self.covariance == "diagonal":
-            return H
-        own = linalg.block_diag(np.ones((1, p)), np.eye(int(self.ties)))
-        return own @ H @ own.T
+        return H[: p + self.ties, : p + self.ties]
 
     def _descended_full(self, theta):
         """The minimum of a free covariance, by a quasi-Newton method that keeps off what rounding decides."""
@@ -234,21 +235,15 @@ class Search:
             return self.ratios(theta)
         at = np.minimum(theta, self.scales[0] + np.log(FAR))
         found = self.at(at)
-        H = self._information(found)
-        told = np.flatnonzero(H.diagonal() > UNTOLD)
-        unit = H.diagonal()[told] ** -0.5
-        covariance = 2 * np.outer(unit, unit) * np.linalg.pinv(H[np.ix_(told, told)] * np.outer(unit, unit))
-        mode = 1 + 0.5 * covariance @ self.gradient(found)[told]  # times the variance there
-        spread = np.sqrt(covariance.diagonal())
-        z = mode / spread
-        mean = spread * np.maximum(z + np.exp(-0.5 * z**2 - special.log_ndtr(z)) / np.sqrt(2 * np.pi), 0.1)
+        told, certain, mean = expected_variances(self._information(found), self.gradient(found))
         theta = theta.copy()
-        theta[told] = np.where(z > CERTAIN, theta[told], at[told] - np.log(mean))
+        theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
         return self.ratios(theta)
 
     def of(self, tasks):
         """The same of some of the tasks."""
-        return replace(self, moments=self.moments.some(tasks), last=None)
+        moments = self.moments.some(tasks)
+        return self if moments is self.moments else replace(self, moments=moments, last=None)
 
     def _without_variance(self, theta):
         """The same with no variance where nothing tells of it."""
@@ -277,6 +272,23 @@ class Search:
                 shrunk = without_correlation(root, amount)
                 errors[i] += self.model(shrunk, strength).criterion - part.model(shrunk, strength).criterion
         return SHRINKAGES[errors.argmin()]
+
+
+def expected_variances(H, gradient):
+    """Expected variances over those at which a criterion has this information and gradient.
+
+    In the logarithms of the precisions. Which ones the rows tell of, and of these which are far from zero and
+    what is expected of them.
+    """
+    told = np.flatnonzero(H.diagonal() > UNTOLD)
+    unit = H.diagonal()[told] ** -0.5
+    values, vectors = np.linalg.eigh(H[np.ix_(told, told)] * np.outer(unit, unit))
+    half = unit[:, None] * vectors[:, values > DEFINITE] * np.sqrt(2 / values[values > DEFINITE])
+    mode = 1 + 0.5 * half @ (gradient[told] @ half)
+    spread = np.sqrt(np.maximum((half**2).sum(axis=1), np.finfo(float).tiny))
+    z = mode / spread
+    mean = spread * np.maximum(z + np.exp(-0.5 * z**2 - special.log_ndtr(z)) / np.sqrt(2 * np.pi), 0.1)
+    return told, z > CERTAIN, mean
 
 
 def without_correlation(root, amount):

@@ -1,5 +1,6 @@
 """Tasks whose coefficients lie in a common low-dimensional space."""
 
+from dataclasses import field
 from typing import Annotated
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from .._parameters import COUNT, POSITIVE
 from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._coupled_tasks import RelatedTasksRegressor
+from ._random_coefficients import Auto
 
 
 @estimator
@@ -187,18 +190,27 @@ class TaskRelationship(LinearModel):
         return Spectrum(SquaredL1(self.alpha))
 
     def _set_attributes(self, result):
-        U, s, _ = np.linalg.svd(result.parts[0], full_matrices=False)
-        T, total = self.n_tasks_, s.sum()
-        C = (U * (s / total)) @ U.T if total > 0 else np.eye(T) / T
+        C = self._covariance_of(result.parts[0])
         size = np.sqrt(np.diag(C))
-        scale = np.divide(1.0, size, where=size > 0, out=np.zeros(T))
+        scale = np.divide(1.0, size, where=size > 0, out=np.zeros(len(C)))
         self.task_covariance_ = C
         self.task_correlation_ = np.clip(C * np.outer(scale, scale), -1.0, 1.0)
         np.fill_diagonal(self.task_correlation_, 1.0)
 
+    def _covariance_of(self, W):
+        """C of the least penalty."""
+        U, s, _ = np.linalg.svd(W, full_matrices=False)
+        total = s.sum()
+        return (U * (s / total)) @ U.T if total > 0 else np.eye(len(W)) / len(W)
+
 
 @estimator
-class TaskRelationshipRegressor(TaskRelationship, LinearRegressor): ...
+class TaskRelationshipRegressor(TaskRelationship, RelatedTasksRegressor):
+    alpha: Auto = field(default=1.0, kw_only=False)  # again: the first base has those of all models
+    intercept_alpha: Auto = 0.0
+
+    def _covariance_of(self, W):
+        return self._prior_.covariance() if isinstance(self.alpha, str) else super()._covariance_of(W)
 
 
 @estimator

@@ -1,5 +1,6 @@
 """Likelihood-ratio tests of whether tasks differ at all: of variances that may be zero."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,26 @@ def feature_tests(moments):
         p_value = 0.5 * special.erfc(np.sqrt(0.5 * ratio)) if ratio > NO_RATIO else 1.0
         found.append(LikelihoodRatio(float(ratio), float(p_value)))
     return found
+
+
+def coupling_test(search):
+    """Test of the slopes of `CoupledMoments`: whether they differ along a graph.
+
+    Parameters
+    ----------
+    search : Search
+    """
+    moments = search.moments
+    null = replace(search, root=np.exp(-0.5 * search.scales[2][:1]).repeat(moments.xy.shape[1]), last=None)
+    theta = null.best() if null.ties else np.zeros(0)
+    posterior, least = null.at(theta), _least(search)
+    eigenvalues = moments.eigenvalues(posterior.strength, DENSE)
+    if eigenvalues is not None:
+        return _test(posterior, least, eigenvalues)
+    ratio = max(float(posterior.criterion - least), 0.0)
+    return LikelihoodRatio(
+        ratio, float(0.5 * special.erfc(np.sqrt(0.5 * ratio))) if ratio > NO_RATIO else 1.0
+    )
 
 
 def _least(search):

@@ -1,6 +1,7 @@
 """Tasks with a known structure: a graph, an order, a tree."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from .._parameters import RATIO
 from .._sklearn import StrOptions
 from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2, Tree
 from ..solvers import solve
-from ._base import LinearClassifier, LinearModel, LinearRegressor, NonnegativeRegressor, estimator
+from ._base import LinearClassifier, LinearModel, NonnegativeRegressor, estimator
+from ._coupled_tasks import GraphCoupledRegressor
+from ._random_coefficients import Auto
 from ._relations import chain, feature_variance, laplacian, linkage_tree, read_order, read_tree
 
 
@@ -68,7 +71,14 @@ class GraphRegularized(LinearModel):
 
 
 @estimator
-class GraphRegularizedRegressor(GraphRegularized, LinearRegressor): ...
+class GraphRegularizedRegressor(GraphRegularized, GraphCoupledRegressor):
+    alpha: Auto = field(default=1.0, kw_only=False)  # again: the first base has those of all models
+    intercept_alpha: Auto = 0.0
+
+    _beside = "mean_alpha", "ridge", "l1_ratio"
+
+    def _laplacian_of_tasks(self):
+        return None if self.graph is None else self.laplacian_
 
 
 @estimator
@@ -154,7 +164,23 @@ class Temporal(LinearModel):
 
 
 @estimator
-class TemporalRegressor(Temporal, NonnegativeRegressor): ...
+class TemporalRegressor(Temporal, NonnegativeRegressor, GraphCoupledRegressor):
+    alpha: Auto = field(default=1.0, kw_only=False)  # again: the first base has those of all models
+    intercept_alpha: Auto = 0.0
+
+    _beside = "mean_alpha", "ridge", "l1_ratio", "group_ratio", "positive"
+
+    def _laplacian_of_tasks(self):
+        return Coupling.graph(chain(self._order_)).M
+
+    def _refuse_other_models(self, what):
+        super()._refuse_other_models(what)
+        if self.smooth != "quadratic":
+            raise ValueError(f"{what} needs smooth='quadratic'; got smooth={self.smooth!r}.")
+
+    def _remember(self, fitting):
+        if self.smooth == "quadratic":
+            super()._remember(fitting)
 
 
 @estimator

@@ -321,6 +321,12 @@ class Posterior:
         along, sizes = rhs @ self.spread, sizes / self.noise
         return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / self.df
 
+    def information_alike(self):
+        """The same with one precision for all slopes."""
+        H, p = self.information(), len(self.spread)
+        own = linalg.block_diag(np.ones((1, p)), np.eye(len(H) - p))
+        return own @ H @ own.T
+
     # --- variances over that of the noise ---
 
     def mean_variance(self):

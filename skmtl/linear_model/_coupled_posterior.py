@@ -1,0 +1,341 @@
+"""Restricted maximum likelihood of tasks coupled by a graph or a covariance, from their second moments.
+
+As `Posterior`, with a prior over the tasks in the place of independent deviations from a common model:
+y_t = b_t + X_t w_t + e_t, where w_j, a coefficient of all tasks, has the precision Q of a prior in the
+coordinates R^-1 w. Intercepts that vary are eliminated first: S_t is the centred xx and rho_t times the
+square of the mean, rho_t = 1 / (1/n_t + 1/strength); their common level, if the rows tell of it, comes last.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from ..objective import units
+from ._variance_components import EPS, RANK_TOLERANCE, Moments, Posterior, chunks, times
+
+
+@dataclass
+class CoupledMoments(Moments):
+    """The same, and the prior over the tasks."""
+
+    prior: Any
+
+    @classmethod
+    def joined(cls, moments, prior):
+        """`Moments` with a prior."""
+        return cls(**{one.name: getattr(moments, one.name) for one in fields(moments)}, prior=prior)
+
+    def posterior(self, root, strength):
+        """The model at one set of variances; ValueError where rounding has left none."""
+        try:
+            return CoupledPosterior(self, root, strength)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "alpha='auto': the second moments of X leave no digits, as where columns are far from zero "
+                "beside how they vary and intercepts have a variance, or there are none: centre the features."
+            ) from error
+
+    def some(self, tasks):
+        """All of them: they hang together."""
+        return self
+
+    @cached_property
+    def information(self):
+        """That of `Moments` in units of the deviations of the prior."""
+        own, all_rows = super().information
+        return own * self.prior.variance, all_rows * self.prior.variance
+
+    @cached_property
+    def common(self):
+        """Directions of the slopes of which the rows of a component tell, (n_common, n_features, n_features).
+
+        Basis vectors as columns, zero beyond their number; which they are (n_common, n_features); and those
+        beyond, likewise.
+        """
+        K = self._total(self.xx)
+        if self.pooled:
+            x_mean = np.broadcast_to(self.x_mean, self.xy.shape)
+            K = K + np.array([(w[:, None] * x).T @ x for w, x in self._parts(self.weight, x_mean)])
+        unit = units(K)
+        values, vectors = np.linalg.eigh(unit[:, :, None] * K * unit[:, None, :])
+        used = values > RANK_TOLERANCE * K.shape[1] * values[:, -1:]
+        vectors, all_used = unit[:, :, None] * vectors, used.all(axis=1)[:, None, None]
+        basis = np.where(used[:, None], np.where(all_used, np.eye(K.shape[1]), vectors), 0.0)
+        return basis, used, np.where(used[:, None], 0.0, vectors)
+
+    @cached_property
+    def levelled(self):
+        """Whether the rows tell the level of intercepts that vary from the common slopes."""
+        if not self.pooled:
+            return False
+        if not self.prior.n_common:
+            return True
+        x_mean, left = np.broadcast_to(self.x_mean, self.xy.shape), self.weight.sum()
+        parts = self._parts(self.weight, x_mean)
+        for B, K, (w, x) in zip(self.common[0], self._total(self.xx), parts, strict=True):
+            m = B.T @ (w @ x)
+            H = B.T @ (K + (w[:, None] * x).T @ x) @ B
+            left -= m @ linalg.pinvh(H) @ m
+        return bool(left > RANK_TOLERANCE * self.n_tasks * self.weight.sum())
+
+    @cached_property
+    def df(self):
+        """Rows less fixed effects."""
+        fixed = self.common[1].sum() if self.prior.n_common else 0
+        return int(self.count.sum() - fixed - (self.n_tasks if self.free else self.levelled))
+
+    def eigenvalues(self, strength, most):
+        """Of what the rows tell of the deviations under their prior, what is free projected out, or None.
+
+        Not where tasks with rows of their own have more than `most` coefficients.
+        """
+        (T, p), prior = self.xy.shape, self.prior
+        S, along = self.xx, np.zeros((T, p))
+        if self.pooled:
+            rho = 1 / (1 / self.weight + 1 / strength)
+            along = rho[:, None] * self.x_mean
+            S = S + (along[: len(S), :, None] * self.x_mean[: len(S), None, :])
+        if prior.rotates:
+            found = np.outer(prior.variances, linalg.eigvalsh(S[0])).ravel()
+        elif T * p > most:
+            return None
+        else:
+            whole = np.zeros((T, p, T, p))
+            whole[np.arange(T), :, np.arange(T)] = S
+            whole, common = whole.reshape(T * p, T * p), np.kron(prior.members.toarray().T, np.eye(p))
+            F, M = whole @ common, common.T @ whole @ common
+            if self.levelled:
+                ahead = common.T @ along.ravel()
+                F = np.column_stack([F, along.ravel()])
+                M = np.block([[M, ahead[:, None]], [ahead, rho.sum()]])
+            half = np.kron(prior.root_of_covariance, np.eye(p))
+            found = np.linalg.eigvalsh(half.T @ (whole - F @ np.linalg.pinv(M, hermitian=True) @ F.T) @ half)
+        return found[found > 1e-10 * found.max(initial=0.0)]
+
+    def _total(self, A):
+        """Sums over the tasks of the components; one A serves all tasks of a design."""
+        prior = self.prior
+        if len(A) == 1:
+            return prior.sizes[:, None, None] * A
+        return (prior.members @ A.reshape(len(A), -1)).reshape(prior.n_common, *A.shape[1:])
+
+    def _parts(self, *arrays):
+        """The arrays of the tasks of each component."""
+        order = np.argsort(self.prior.component, kind="stable")
+        cuts = np.cumsum(self.prior.sizes)[:-1]
+        return zip(*(np.split(A[order], cuts) for A in arrays), strict=True)
+
+
+class CoupledPosterior(Posterior):
+    """The model at one set of variances: its criterion, and what it says of the coefficients.
+
+    Parameters
+    ----------
+    moments : CoupledMoments
+    root : ndarray of shape (n_features,)
+        R, diagonal, with R R' (x) Q^-1 the covariance of the slopes over the noise variance.
+    strength : float
+        Noise variance over that of the intercepts, if these have one.
+    """
+
+    def __init__(self, moments, root, strength):
+        self.moments, self.root, self.strength = moments, root, strength
+        S, value = moments.xx * np.outer(root, root), 0.0
+        if moments.x_mean is not None:
+            value = np.log(moments.weight).sum()
+            self.x_mean = np.broadcast_to(times(root, moments.x_mean), moments.xy.shape)
+        if moments.pooled:
+            self.rho = 1.0 / (1.0 / moments.weight + 1.0 / strength)
+            x_mean = self.x_mean[: len(S)]
+            S = S + (self.rho[: len(S), None] * x_mean)[:, :, None] * x_mean[:, None, :]
+            value -= np.log(self.rho).sum()
+        self.information_of_tasks, self.lost = S, 0.0
+        self.factor = moments.prior.factor(S)
+        value += self.factor.log_determinant + self._close()
+        self.reach, self.total = np.zeros((1, len(root))), np.inf
+        if moments.levelled:
+            self.reach = self._times(self.rho[:, None] * self.x_mean)
+            along = 1 - (self.x_mean * self.reach).sum(axis=1)
+            self.total = max(self.rho @ along, EPS * self.rho.sum())
+            value += np.log(self.total)
+        self.log_determinant = float(value)
+        self.squares = self._answer(times(root, moments.xy), moments.y_mean)
+        self._weigh()
+
+    def _close(self):
+        """Give the factor the covariance of what is common; the log-determinant of its precision."""
+        if not self.moments.prior.n_common:
+            return 0.0
+        basis, used, beyond = self.moments.common
+        B = basis / self.root[:, None]
+        H = B.swapaxes(1, 2) @ self.factor.common @ B + ~used[:, :, None] * np.eye(len(self.root))
+        unit = units(H)
+        unit = np.where(unit > 0, unit, 1.0)
+        values, vectors = np.linalg.eigh(unit[:, :, None] * H * unit[:, None, :])
+        values = np.maximum(values, EPS)
+        half = B @ (unit[:, :, None] * vectors * values[:, None, :] ** -0.5)
+        inverse = half @ half.swapaxes(1, 2)
+        for c in np.flatnonzero(~used.all(axis=1)):  # what no row tells of varies as it does along an edge
+            free = linalg.qr(beyond[c][:, ~used[c]] / self.root[:, None], mode="economic")[0]
+            inverse[c] += free @ free.T
+            self.lost = self.lost + free @ free.T
+        self.factor.close(inverse)
+        return float(np.log(values).sum() - 2 * np.log(unit).sum())
+
+    def _times(self, V):
+        """G V."""
+        return self.factor.solve(np.ascontiguousarray(V)[:, :, None])[:, :, 0]
+
+    def _answer(self, xy, y_mean):
+        rhs, squares = xy, 0.0
+        if self.moments.pooled:
+            weighted = self.rho * y_mean
+            rhs, squares = xy + weighted[:, None] * self.x_mean, weighted @ y_mean
+        self.slopes, level = self._times(rhs), 0.0
+        squares = squares - np.vdot(rhs, self.slopes)
+        if self.moments.levelled:
+            left = self.rho @ (y_mean - (self.x_mean * self.slopes).sum(axis=1))
+            level = left / self.total
+            self.slopes = self.slopes - level * self.reach
+            squares -= left * level
+        if self.moments.pooled:
+            self.residual = y_mean - (self.x_mean * self.slopes).sum(axis=1) - level
+        self.mean = self.slopes.mean(axis=0)
+        return squares
+
+    # --- derivatives ---
+
+    def _blocks(self, at):
+        """Variances of the slopes of some tasks (n, n_features, n_features)."""
+        along = np.broadcast_to(self.reach, self.slopes.shape)[at]
+        return self.factor.blocks(at) + along[:, :, None] * along[:, None, :] / self.total
+
+    def slope_gradient(self):
+        """Derivative of the criterion in the prior precision R^-2 at I (n_features, n_features)."""
+        u, S, p = self.deviations(), self.information_of_tasks, len(self.root)
+        told = np.zeros((p, p))
+        for at in chunks(len(u), p * p):
+            told += np.matmul(S[at if len(S) > 1 else slice(None)], self._blocks(at)).sum(axis=0)
+        if self.moments.levelled:
+            told -= (self.rho[:, None] * self.x_mean).T @ self.reach / self.total
+        known = self.moments.prior.n_common * np.eye(p) - self.lost
+        return u.T @ self.moments.prior.times(u) / self.noise + known - 0.5 * (told + told.T)
+
+    def deviations(self):
+        """Slopes of the tasks less the common ones, in the coordinates of R."""
+        return self.moments.prior.deviations(self.slopes)
+
+    def intercept_gradient(self):
+        """Derivative of the criterion in the logarithm of `strength`."""
+        apart, v = np.empty(len(self.rho)), self.x_mean
+        for at in chunks(len(v), v.shape[1] ** 2):
+            apart[at] = (np.matmul(self.factor.blocks(at), v[at, :, None])[:, :, 0] * v[at]).sum(axis=1)
+        apart += (1 - (v * self.reach).sum(axis=1)) ** 2 / self.total
+        return float(self.rho / self.strength @ (self.rho * (self.residual**2 / self.noise + apart) - 1))
+
+    def information_alike(self):
+        """Average information in the logarithms of the precisions of the prior, and of `strength`."""
+        parts, sizes = self.moments.prior.parts(self.slopes, self._told())  # (n_tasks, n_features, n_parts)
+        rhs = np.matmul(self.information_of_tasks, parts)
+        products, totals = np.tensordot(parts, rhs, ((0, 1), (0, 1))), np.zeros(len(sizes))
+        if self.moments.pooled:
+            z, along = self.rho / self.strength * self.residual, np.einsum("tj,tjk->tk", self.x_mean, parts)
+            weighted = self.rho * z
+            rhs = np.concatenate([rhs, (weighted[:, None] * self.x_mean)[:, :, None]], axis=2)
+            across = (weighted @ along)[:, None]
+            products = np.block([[products, across], [across.T, weighted @ z]])
+            sizes = np.append(sizes, self.strength * (z @ z))
+            totals = np.append(self.rho @ along, weighted.sum())
+        found = self.factor.solve(rhs)
+        products = products - np.tensordot(rhs, found, ((0, 1), (0, 1)))
+        if self.moments.levelled:
+            totals -= np.tensordot(self.rho[:, None] * self.x_mean, found, 2)
+            products -= np.outer(totals, totals) / self.total
+        sizes = sizes / self.noise
+        return products / self.noise - np.outer(sizes, sizes) / self.df
+
+    def _told(self):
+        """What the residuals say of the slopes, Z' P y (n_tasks, n_features)."""
+        S, w = self.information_of_tasks, self.slopes
+        left = times(self.root, self.moments.xy) - np.matmul(S, w[:, :, None])[:, :, 0]
+        if self.moments.pooled:
+            left += (self.rho * (self.residual + (self.x_mean * w).sum(axis=1)))[:, None] * self.x_mean
+        return left
+
+    def covariance_gradient(self):
+        """Derivatives of the criterion in the level and the root of a `CovariancePrior`."""
+        root = self.moments.prior.root
+        told, trace = self.factor.told_along(root)
+        S, left = self.information_of_tasks, self._told()
+        if self.moments.levelled:
+            k = self.rho[:, None] * self.x_mean - np.matmul(S, self.reach[:, :, None])[:, :, 0]
+            told, trace = told - k @ (k.T @ root) / self.total, trace - np.vdot(k, k) / self.total
+        level = trace - np.vdot(left, left) / self.noise
+        return float(level), 2 * (told - left @ (left.T @ root) / self.noise)
+
+    # --- variances over that of the noise ---
+
+    @cached_property
+    def _mean_covariance(self):
+        """Of the common slopes, in the coordinates of R (n_features, n_features)."""
+        (T, p), along = self.slopes.shape, self.reach.mean(axis=0)
+        V = self.factor.solve(np.tile(np.eye(p) / T, (T, 1, 1))).mean(axis=0)
+        return 0.5 * (V + V.T) + np.outer(along, along) / self.total
+
+    def mean_variance(self):
+        """Of the common slopes (n_features,)."""
+        return self._mean_covariance.diagonal() * self.root**2
+
+    def slope_variances(self):
+        """Of the slopes of every task (n_tasks, n_features)."""
+        out = np.empty(self.slopes.shape)
+        for at in chunks(len(out), out.shape[1] ** 2):
+            out[at] = np.einsum("tjj->tj", self._blocks(at)) * self.root**2
+        return np.maximum(out, 0.0)
+
+    def predictor_variances(self, X, codes):
+        """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
+        moments, v, own, kept = self.moments, times(self.root, X), 0.0, 0.0
+        if moments.x_mean is not None:
+            n = moments.weight[codes]
+            own = 1 / (n + self.strength) if moments.pooled else 1 / n
+            v = v - (n * own)[:, None] * self.x_mean[codes]
+            kept = own * self.strength if moments.pooled else 0.0
+        tasks, place = np.unique(codes, return_inverse=True)
+        out = (np.matmul(self.factor.blocks(tasks)[place], v[:, :, None])[:, :, 0] * v).sum(axis=1)
+        along = (v * np.broadcast_to(self.reach, self.slopes.shape)[codes]).sum(axis=1)
+        return own + np.maximum(out, 0.0) + (along - kept) ** 2 / self.total
+
+    def new_variances(self, X):
+        """Of b + x . w of a task that is not in the fit and varies about the mean of those as they do."""
+        moments, v, away = self.moments, times(self.root, X), self.slopes - self.mean
+        V, T, level = away.T @ away / self.noise, len(away), 0.0
+        for at in chunks(T, V.size):
+            V = V + self._blocks(at).sum(axis=0)
+        if moments.pooled:
+            level = 1 / self.strength + 1 / self.total
+        elif moments.free:
+            center = moments.weight @ self.x_mean / moments.weight.sum()
+            levels = moments.y_mean - ((self.x_mean - center) * self.slopes).sum(axis=1)
+            level = levels.var(ddof=1) * (1 + 1 / T) / self.noise if T > 1 else np.inf
+            v = v - center
+        return ((v @ V) * v).sum(axis=1) / T + level
+
+    def of(self, moments):
+        """What it says of other tasks, which hang on the mean of the others as these do on average."""
+        prior, found = self.moments.prior, Posterior.__new__(Posterior)
+        level = prior.mean_precision
+        found.moments, found.strength = moments, self.strength
+        found.root = self.root / np.sqrt(level)
+        V = level * self._mean_covariance
+        found.spread = linalg.cholesky(V + EPS * np.diag(V.diagonal() + np.finfo(float).tiny), lower=True)
+        found._read(moments)
+        if moments.pooled:
+            along = self.reach.mean(axis=0) * np.sqrt(level) / self.total
+            found.center = linalg.pinvh(V) @ along
+            found.total = 1 / max(1 / self.total - along @ found.center, EPS / self.rho.sum())
+            found.away = found.reach - found.center
+        return found

@@ -1,0 +1,134 @@
+"""The search of a covariance over the tasks by restricted maximum likelihood."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from scipy import linalg, optimize
+
+from ._coupled_posterior import CoupledMoments
+from ._reml import FAR, GRID, RANGE, expected_variances
+from ._task_priors import CovariancePrior
+
+MOST_UNKNOWNS = 5000  # of a dense system of factors times features
+SHARES = 0.1, 0.3, 1.0  # of the standard deviation of a coefficient: factors with which a search starts
+OPTIONS = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-11, "gtol": 1e-5, "maxcor": 30}
+FIRST = {"maxiter": 10, "maxcor": 20}
+HOPELESS = 0.5  # of what a factor must gain: with less after the first steps it is given up
+
+
+@dataclass
+class CovarianceSearch:
+    """The search of a covariance level I + common 11' + F F', F (n_tasks, n_factors).
+
+    Parameters
+    ----------
+    moments : CoupledMoments
+    strength : float or None
+        That of the intercepts, where it is given.
+    """
+
+    moments: CoupledMoments
+    strength: float | None = None
+
+    @property
+    def ties(self):
+        """Whether the strength of the intercepts is to be found."""
+        return self.moments.pooled and self.strength is None
+
+    @cached_property
+    def units(self):
+        """Variance of a coefficient of which a mean task tells as much, and such a strength of intercepts."""
+        own = self.moments.information[0]
+        return float(1 / (own[own > 0].mean() if (own > 0).any() else 1.0)), float(self.moments.weight.mean())
+
+    @property
+    def n_numbers(self):
+        """Unknowns beside F: the logarithms of level and common, and of the strength, in these units."""
+        return 2 + self.ties
+
+    def at(self, theta):
+        """The model there."""
+        (unit, weight), n, T = self.units, self.n_numbers, self.moments.n_tasks
+        level, common = unit * np.exp(theta[:2])
+        F = np.sqrt(unit) * theta[n:].reshape(T, -1)
+        prior = CovariancePrior(level, np.column_stack([np.full(T, np.sqrt(common)), F]))
+        strength = weight * np.exp(theta[2]) if self.ties else self.strength
+        return replace(self.moments, prior=prior).posterior(np.ones(self.moments.xy.shape[1]), strength)
+
+    def none(self, theta):
+        """Which of level, common and variance of the intercepts are none, where there are no factors."""
+        bound = np.log(RANGE)
+        return np.append(theta[:2] <= -bound, theta[2 : self.n_numbers] >= bound) & (
+            len(theta) == self.n_numbers
+        )
+
+    def __call__(self, theta):
+        """Criterion and gradient."""
+        found = self.at(theta)
+        prior, (level, root) = found.moments.prior, found.covariance_gradient()
+        ties = [found.intercept_gradient()] if self.ties else []
+        numbers = [prior.level * level, 0.5 * prior.root[0, 0] * root[:, 0].sum(), *ties]
+        return found.criterion, np.append(numbers, np.sqrt(self.units[0]) * root[:, 1:])
+
+    def descended(self, theta, options=OPTIONS):
+        """The minimum from a start, or some steps towards it."""
+        bound, n = np.log(RANGE), self.n_numbers
+        bounds = [(-bound, bound)] * n + [(None, None)] * (len(theta) - n)
+        return optimize.minimize(self, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+
+    def _best_of(self, starts):
+        return min(starts, key=lambda theta: self.at(theta).criterion)
+
+    def _alike(self):
+        """The minimum without factors, from a grid: no variance is stationary for any data."""
+        tie, levels = [1.0] * self.ties, [1 / RANGE, *(1 / level for level in GRID)]
+        theta = self._best_of(np.log([*pair, *tie]) for pair in product(levels, repeat=2))
+        if self.ties:
+            theta = self._best_of(np.append(theta[:2], np.log(level)) for level in GRID)
+        return self.descended(theta)
+
+    def _with_factor(self, theta):
+        """A point with one factor more, along what the tasks do not have in common."""
+        found, n, T = self.at(theta), self.n_numbers, self.moments.n_tasks
+        away = linalg.svd(found.slopes - found.mean, full_matrices=False)[0][:, 0]
+        size = np.sqrt(np.trace(found.moments.prior.covariance()) / self.units[0])
+        F = theta[n:].reshape(T, -1)
+        return self._best_of(
+            np.append(theta[:n], np.column_stack([F, share * size * away])) for share in SHARES
+        )
+
+    def expected(self, theta):
+        """The model at the expected variances given the rows, as in `Search`, and factors as they are."""
+        at, n = theta.copy(), self.n_numbers
+        at[:2], at[2:n] = np.maximum(at[:2], -np.log(FAR)), np.minimum(at[2:n], np.log(FAR))
+        sign = np.append([-1.0, -1.0], np.ones(n - 2))  # of the logarithms of variances
+        H = self.at(at).information_alike()[:n, :n]
+        told, certain, mean = expected_variances(H, sign * self(at)[1][:n])
+        theta = theta.copy()
+        theta[told] = np.where(certain, theta[told], at[told] - sign[told] * np.log(mean))
+        return self.at(theta)
+
+    def _cost(self, n_factors):
+        """What the numbers of a covariance must gain (Akaike; Hurvich & Tsai for few coefficients)."""
+        T, p = self.moments.xy.shape
+        n, k = min(T * p, self.moments.df), 2 + n_factors * T - n_factors * (n_factors - 1) / 2
+        return 2 * k * n / (n - k - 1) if k < n - 1 else np.inf
+
+    def best(self):
+        """The unknowns at the least criterion plus the cost of their number."""
+        theta, (T, p) = self._alike(), self.moments.xy.shape
+        for k in range(1, min(T, p)):
+            too_large = len(self.moments.xx) > 1 and (k + 1) * p > MOST_UNKNOWNS
+            more = self._cost(k) - self._cost(k - 1)
+            if too_large or not np.isfinite(more):
+                break
+            reached, other = self.at(theta).criterion, self.descended(self._with_factor(theta), FIRST)
+            if self.at(other).criterion > reached - HOPELESS * more:
+                break
+            other = self.descended(other)
+            if self.at(other).criterion > reached - more:
+                break
+            theta = other
+        return theta

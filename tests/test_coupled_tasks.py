@@ -1,0 +1,577 @@
+"""Strengths by restricted maximum likelihood where tasks are coupled by a graph, an order or a covariance."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from conftest import LAYOUTS, make_layout
+from numpy.testing import assert_allclose
+from scipy import optimize, sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import check_estimator
+
+from skmtl import (
+    GraphRegularizedRegressor,
+    MeanRegularizedRegressor,
+    MultiTaskRegressor,
+    PathSearchCV,
+    TaskKFold,
+    TaskRelationshipRegressor,
+    TaskStatistics,
+    TemporalRegressor,
+    compare,
+)  # fmt: skip
+from skmtl.linear_model._coupled_posterior import CoupledMoments
+from skmtl.linear_model._covariance_search import CovarianceSearch
+from skmtl.linear_model._elimination import Elimination, Sweep
+from skmtl.linear_model._reml import Search
+from skmtl.linear_model._task_priors import CovariancePrior, GraphPrior
+from skmtl.linear_model._variance_components import Moments
+from skmtl.penalties import Coupling
+
+GRADUAL = TemporalRegressor("auto", smooth="quadratic")
+KINDS = ("free", "pooled", "none")  # intercepts
+OPTIONS = {"free": {}, "pooled": {"intercept_alpha": "auto"}, "none": {"fit_intercept": False}}
+
+
+def graph_of(name, T=9):
+    """Laplacian of a graph; "parts" has a task on its own, and tasks of a part far from each other."""
+    rng, A = np.random.default_rng(0), np.zeros((T, T))
+    if name == "chain":
+        A[np.arange(T - 1), np.arange(1, T)] = 1
+    elif name == "random":
+        A = np.triu(rng.random((T, T)) * (rng.random((T, T)) < 0.5), 1)
+    elif name == "parts":
+        A[0, T - 1] = A[1, 2] = A[2, 4] = A[1, 4] = A[3, T - 1] = A[5, 6] = A[5, 0] = 0.7
+    elif name == "complete":
+        A = np.triu(np.full((T, T), 1 / T), 1)
+    A = A + A.T
+    return sparse.csr_array(np.diag(A.sum(axis=1)) - A)
+
+
+def gradual(seed, n_tasks=12, n_rows=8, p=2, sd=0.5, sd_intercept=1.0):
+    """Rows of tasks in an order whose coefficients change by steps; coefficients and intercepts."""
+    rng = np.random.default_rng(seed)
+    tasks = np.repeat(np.arange(n_tasks), rng.integers(max(n_rows // 2, 1), 2 * n_rows, n_tasks))
+    X = rng.normal(size=(len(tasks), p))
+    W = rng.normal(size=p) + np.cumsum(sd * rng.normal(size=(n_tasks, p)), axis=0)
+    b = 2 + sd_intercept * rng.normal(size=n_tasks)
+    return X, b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=len(tasks)), tasks, W, b
+
+
+def dense(X, y, tasks, K, F, kind, strength, weight):
+    """-2 log restricted likelihood and noise variance: slopes have covariance K, and a free part F."""
+    n = len(y)
+    V = np.diag(1 / weight) + K[np.ix_(tasks, tasks)] * (X @ X.T)
+    fixed = [F[tasks][:, [c]] * X for c in range(F.shape[1])]
+    if kind == "pooled":
+        V += (tasks[:, None] == tasks) / strength
+        fixed.append(np.ones((n, 1)))
+    elif kind == "free":
+        fixed.append((tasks[:, None] == np.arange(len(K))).astype(float))
+    Z, inverse = np.hstack([np.zeros((n, 0)), *fixed]), np.linalg.inv(V)
+    M = Z.T @ inverse @ Z
+    r = y - Z @ np.linalg.solve(M, Z.T @ inverse @ y)
+    df = n - Z.shape[1]
+    noise = r @ inverse @ r / df
+    value = df * np.log(noise) + np.linalg.slogdet(V)[1] + np.linalg.slogdet(M)[1]
+    return value + df * (1 + np.log(2 * np.pi)) + np.log(weight).sum(), noise
+
+
+def rows_and_moments(shared, kind, T=9, p=3, seed=0):
+    """Rows with weights, and their `Moments`."""
+    rng = np.random.default_rng(seed)
+    if shared:
+        X, own = rng.normal(size=(12, p)), rng.uniform(0.5, 2, 12)
+        Y = X @ rng.normal(size=(p, T)) + rng.normal(size=T) + rng.normal(size=(12, T))
+        stats = TaskStatistics.from_arrays(X, Y, sample_weight=own)
+        rows = np.tile(X, (T, 1)), Y.T.ravel(), np.repeat(np.arange(T), 12), np.tile(own, T)
+    else:
+        X, y, tasks, *_ = gradual(seed, T, 10, p)
+        weight = rng.uniform(0.5, 2, len(y))
+        stats, rows = TaskStatistics.from_arrays(X, y, tasks, sample_weight=weight), (X, y, tasks, weight)
+    return rows, Moments.of(stats, np.ones(T), kind != "none", kind == "free")
+
+
+def differences(value, theta):
+    return [(value(theta + step) - value(theta - step)) / 2e-5 for step in 1e-5 * np.eye(len(theta))]
+
+
+# --- the criterion ---
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["rows", "shared"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["chain", "random", "parts", "complete"])
+def test_the_criterion_of_a_graph_is_that_of_the_dense_model(name, kind, shared, rng):
+    (X, y, tasks, weight), moments = rows_and_moments(shared, kind)
+    M = graph_of(name)
+    joined = CoupledMoments.joined(moments, GraphPrior(M, 3, shared))
+    found = joined.posterior(np.full(3, 1.7**-0.5), 0.6 if kind == "pooled" else None)
+    F, K = joined.prior.members.T.toarray(), np.linalg.pinv(M.toarray())
+    value, noise = dense(X, y, tasks, K / 1.7, F, kind, 0.6, weight)
+    assert_allclose(-2 * found.log_likelihood, value, rtol=1e-11)
+    assert_allclose(found.noise, noise, rtol=1e-10)
+    assert_allclose(joined.prior.variance, np.trace(K) / 9, rtol=1e-12)
+    search = Search(joined)
+    theta = search.scales[0] + 0.3 * rng.normal(size=len(search.scales[0]))
+    assert_allclose(search(theta)[1], differences(lambda z: search(z)[0], theta), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_complete_graph_is_a_common_model(kind, rng):
+    (X, *_), moments = rows_and_moments(False, kind)
+    joined = CoupledMoments.joined(moments, GraphPrior(graph_of("complete"), 3, False))
+    root, strength = np.full(3, 0.8), 0.6 if kind == "pooled" else None
+    ours, theirs = joined.posterior(root, strength), moments.posterior(root, strength)
+    codes = rng.integers(9, size=20)
+    assert_allclose(ours.criterion, theirs.criterion)
+    assert_allclose(ours.slope_variances(), theirs.slope_variances())
+    assert_allclose(ours.predictor_variances(X[:20], codes), theirs.predictor_variances(X[:20], codes))
+    assert_allclose(ours.information_alike(), theirs.information_alike())
+    assert_allclose(ours.slope_gradient(), theirs.slope_gradient(), atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["rows", "shared"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_criterion_of_a_covariance_is_that_of_the_dense_model(kind, shared, rng):
+    (X, y, tasks, weight), moments = rows_and_moments(shared, kind)
+    search = CovarianceSearch(CoupledMoments.joined(moments, CovariancePrior(1.0, np.zeros((9, 1)))))
+    for n_factors in (0, 2):
+        theta = 0.5 * rng.normal(size=search.n_numbers + 9 * n_factors)
+        found = search.at(theta)
+        K = found.moments.prior.covariance()
+        value, noise = dense(X, y, tasks, K, np.zeros((9, 0)), kind, found.strength, weight)
+        assert_allclose(-2 * found.log_likelihood, value, rtol=1e-11)
+        assert_allclose(found.noise, noise, rtol=1e-10)
+        assert_allclose(search(theta)[1], differences(lambda z: search(z)[0], theta), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_searches_find_the_maximum_of_the_dense_likelihood(kind):
+    for seed in range(2):
+        rows, moments = rows_and_moments(False, kind, T=7, p=2, seed=seed)
+        X, y, tasks, weight = rows
+        M = graph_of("chain", 7)
+        search = Search(CoupledMoments.joined(moments, GraphPrior(M, 2, False)))
+        K, flat = np.linalg.pinv(M.toarray()), np.ones((7, 1))
+
+        def chain(z, rows=(X, y, tasks), weight=weight, K=K, flat=flat):
+            return dense(*rows, K * np.exp(z[0]), flat, kind, np.exp(z[-1]), weight)[0]
+
+        starts = [np.full(1 + search.ties, level) for level in (0.0, -2.0)]
+        best = min(optimize.minimize(chain, one, method="BFGS", options={"gtol": 1e-7}).fun for one in starts)
+        assert abs(-2 * search.at(search.best()).log_likelihood - best) < 1e-6
+        search = CovarianceSearch(CoupledMoments.joined(moments, CovariancePrior(1.0, np.zeros((7, 1)))))
+        theta = search.best()
+        for n_factors in {0, (len(theta) - search.n_numbers) // 7}:
+
+            def alike(z, rows=(X, y, tasks), weight=weight, n=n_factors):
+                F = z[2 : 2 + 7 * n].reshape(7, n)
+                K = np.exp(z[0]) * np.eye(7) + np.exp(z[1]) + F @ F.T
+                return dense(*rows, K, np.zeros((7, 0)), kind, np.exp(z[-1]), weight)[0]
+
+            theta = search.best() if n_factors else search.descended(np.zeros(search.n_numbers))
+            prior = search.at(theta).moments.prior
+            numbers = np.log([prior.level, prior.root[0, 0] ** 2])
+            start = [*numbers, *prior.root[:, 1:].ravel(), *([0.0] * search.ties)]
+            own = optimize.minimize(alike, start, method="BFGS", options={"gtol": 1e-7}).fun
+            assert -2 * search.at(theta).log_likelihood < own + 1e-6
+
+
+def test_blocks_of_sparse_inverses_lose_no_digits_at_any_strength(rng):
+    T, p = 40, 3
+    A = sparse.random_array((T, T), density=0.04, rng=rng)
+    A = A + A.T
+    M = sparse.csr_array(sparse.diags_array(A.sum(axis=1)) - A)
+    S = rng.normal(size=(T, p, p + 2))
+    S = S @ S.swapaxes(1, 2)
+    prior = GraphPrior(M, p, False)
+    R = rng.normal(size=(T, p, 2))
+    for strength in (1e-6, 1.0, 1e10):
+        found = Sweep(prior.order, S / strength)
+        found.close(np.linalg.inv(found.common))
+        whole = np.zeros((T, p, T, p))
+        whole[np.arange(T), :, np.arange(T)] = S / strength
+        whole = whole.reshape(T * p, T * p)
+        if strength < 1e10:
+            inverse = np.linalg.inv(whole + np.kron(M.toarray(), np.eye(p)))
+            blocks = inverse.reshape(T, p, T, p)[np.arange(T), :, np.arange(T)]
+            assert_allclose(found.blocks(slice(None)), blocks, rtol=1e-6, atol=1e-10 * np.abs(blocks).max())
+            assert_allclose(
+                found.solve(R).ravel(), (inverse @ R.reshape(T * p, 2)).ravel(), rtol=1e-6, atol=1e-7
+            )
+        total = (prior.members @ (S / strength).reshape(T, -1)).reshape(-1, p, p)
+        assert (np.abs(found.common) <= 1.001 * np.abs(total).max()).all()
+        if strength == 1e10:  # what all tasks of a component have in common is all that there is
+            assert_allclose(found.common, total, rtol=1e-6, atol=1e-12 * total.max())
+
+
+def test_graphs_that_fill_up_are_refused():
+    with pytest.raises(ValueError, match="300 tasks of 60 features on a graph of 44850 edges"):
+        Elimination(sparse.csr_array(300 * np.eye(300) - 1), 60)
+
+
+# --- standard errors ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["chain", "covariance"])
+def test_standard_errors_are_those_of_the_joint_model(name, kind, rng):
+    X, y, tasks, *_ = gradual(3, n_tasks=40, n_rows=15, sd=1.0)
+    T, p, n_own = 40, 2, 2 if kind == "none" else 3
+    model = clone(GRADUAL) if name == "chain" else TaskRelationshipRegressor("auto")
+    model.set_params(**OPTIONS[kind], tol=1e-12).fit(X, y, tasks=tasks)
+    M = graph_of("chain", T).toarray() / model.deviation_variance_
+    if name == "covariance":  # what few features tell of their common variance is taken to be uncertain
+        model._posterior_ = model._at_estimate(model._seen_)
+        M = np.linalg.inv(model.deviation_variance_ * model.task_covariance_)
+    Z = np.column_stack([np.ones(len(y)), X])[:, -n_own:]
+    H = np.zeros((T, n_own, T, n_own))
+    for t in range(T):
+        H[t, :, t] = Z[tasks == t].T @ Z[tasks == t] / model.noise_variance_
+    for j in range(n_own - p, n_own):
+        H[:, j, :, j] += M
+    if kind == "pooled":
+        H[:, 0, :, 0] += (np.eye(T) - 1 / T) / model.intercept_variance_
+    C = np.linalg.inv(H.reshape(T * n_own, -1)).reshape(H.shape)
+    x = rng.normal(size=(T, p))
+    _, std = model.predict(x, tasks=np.arange(T), return_std=True)
+    for t in range(T):
+        z = np.append(1.0, x[t])[-n_own:]
+        posterior = model._known_posterior()
+        own = posterior.slope_variances()[t] * posterior.noise
+        assert_allclose(own, C[t, :, t].diagonal()[-p:], rtol=1e-6)
+        assert_allclose(std[t] ** 2, z @ C[t, :, t] @ z + model.noise_variance_, rtol=1e-6)
+        if kind != "none":
+            assert_allclose(model.intercept_std_[t] ** 2, C[t, 0, t, 0], rtol=1e-6)
+    mean = C.mean(axis=(0, 2)).diagonal()[-p:]
+    assert_allclose(model.mean_coef_std_**2, mean, rtol=1e-6)
+    coefficients = np.linalg.solve(
+        H.reshape(T * n_own, -1),
+        np.array([Z[tasks == t].T @ y[tasks == t] for t in range(T)]).ravel() / model.noise_variance_,
+    ).reshape(T, n_own)
+    assert_allclose(model.coef_, coefficients[:, -p:], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["graph", "covariance"])
+def test_intervals_cover(name):
+    inside, coefs = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, y, tasks, W, b = gradual(seed, n_tasks=60, n_rows=14, p=3, sd=[0.1, 0.5][seed % 2])
+        model = clone(GRADUAL)
+        if name == "covariance":  # alike
+            model, p = TaskRelationshipRegressor("auto", intercept_alpha="auto"), 3
+            W = 0.5 * rng.normal(size=p) + [0.2, 0.6][seed % 2] * rng.normal(size=W.shape)
+            y = b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=len(y))
+        model.fit(X, y, tasks=tasks)
+        new, at = rng.normal(size=(200, 3)), rng.integers(60, size=200)
+        target = b[at] + (new * W[at]).sum(axis=1) + rng.normal(size=200)
+        low, high = model.prediction_interval(new, tasks=at)
+        inside.append((low <= target) & (target <= high))
+        coefs.append(np.abs(model.coef_ - W) <= 1.96 * model.coef_std_)
+    assert 0.93 <= np.mean(inside) <= 0.97
+    assert 0.92 <= np.mean(coefs) <= 0.98
+
+
+def test_the_test_of_deviations_holds_its_level():
+    rejected = []
+    for seed in range(30):
+        X, y, tasks, *_ = gradual(seed, n_tasks=8, n_rows=6, p=1, sd=0.0)
+        rejected.append(clone(GRADUAL).fit(X, y, tasks=tasks).test_sharing()["slopes"].p_value < 0.2)
+    assert 0.05 <= np.mean(rejected) <= 0.4
+    X, y, tasks, *_ = gradual(0)
+    for model in (
+        GRADUAL,
+        GraphRegularizedRegressor("auto"),
+        GraphRegularizedRegressor(0.1, graph=[(0, 1), (1, 2)]),
+    ):
+        found = clone(model).fit(X, y, tasks=tasks).test_sharing()["slopes"]
+        assert found.statistic > 0 and 0 < found.p_value <= 1
+    assert clone(GRADUAL).fit(X, y, tasks=tasks).test_sharing()["slopes"].p_value < 0.01
+    assert not hasattr(TaskRelationshipRegressor(), "test_sharing")
+
+
+# --- all forms of data ---
+
+
+def models():
+    pairs = [(0, 1), (1, 2, 0.5), (0, 3)]
+    yield "graph", lambda **given: GraphRegularizedRegressor(**{"alpha": "auto", "graph": pairs, **given})
+    yield "order", lambda **given: clone(GRADUAL).set_params(**given)
+    yield "covariance", lambda **given: TaskRelationshipRegressor(**{"alpha": "auto", **given})
+
+
+MODELS = dict(models())
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        *(("order", layout) for layout in LAYOUTS), ("graph", "stacked"), ("graph", "missing"),
+        ("covariance", "stacked"), ("covariance", "shared"), ("covariance", "missing"),
+        ("covariance", "single"),
+    ],
+)  # fmt: skip
+def test_statistics_and_numbers_give_the_same_fit(layout, name):
+    data = make_layout(layout, n=80, p=3)
+    model = MODELS[name](intercept_alpha="auto", tol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a fit without tasks
+        if name == "graph":
+            labels = model.set_params(graph=None).fit(**data.fit_args()).tasks_.tolist()
+            model.set_params(
+                graph=[(labels[0], labels[1]), (labels[1], labels[2], 0.5), (labels[0], labels[3])]
+            )
+        model.fit(**data.fit_args())
+        assert model.dual_gap_ <= 1e-9 and np.isfinite(model.coef_).all()
+        stats = TaskStatistics.from_arrays(data.X, data.y, data.tasks, sample_weight=data.sample_weight)
+        other = clone(model).fit_statistics(stats)
+        for ours, theirs in zip(means_of(model), means_of(other), strict=True):
+            assert_allclose(np.ravel(theirs), np.ravel(ours), rtol=1e-6, atol=1e-9)
+        numbers = clone(model).set_params(
+            alpha=model.alpha_, intercept_alpha=model.intercept_alpha_, task_weight="samples"
+        )
+        if name == "covariance":
+            M = np.linalg.inv(model.task_covariance_)
+            M = 0.5 * (M + M.T)
+            numbers = MultiTaskRegressor(
+                model.alpha_, penalty=Coupling(M=M), intercept_alpha=model.intercept_alpha_,
+                task_weight="samples", tol=1e-12,
+            )  # fmt: skip
+        numbers.fit(**data.fit_args())
+    assert_allclose(numbers.coef_, model.coef_, rtol=1e-5, atol=1e-7)
+    assert_allclose(numbers.objective_, model.objective_, rtol=1e-7)
+    given = {} if data.tasks is None else {"tasks": data.tasks[:5]}
+    y, std = model.predict(data.X[:5], return_std=True, **given)
+    assert y.shape == std.shape and (std >= np.sqrt(model.noise_variance_)).all()
+    assert model.prediction_interval(data.X[:5], **given).shape == (2, *y.shape)
+    assert model.coef_std_.shape == model.coef_.shape and np.shape(model.intercept_std_) == np.shape(
+        model.intercept_
+    )
+
+
+def means_of(model):
+    return [model.coef_, model.intercept_, model.noise_variance_, model.deviation_variance_, model.alpha_]
+
+
+def test_without_a_graph_it_is_the_common_model():
+    X, y, tasks, *_ = gradual(0)
+    ours = GraphRegularizedRegressor("auto", intercept_alpha="auto").fit(X, y, tasks=tasks)
+    theirs = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance="spherical").fit(
+        X, y, tasks=tasks
+    )
+    for one, other in zip(means_of(ours), means_of(theirs), strict=True):
+        assert_allclose(one, other)
+    assert_allclose(ours.coef_std_, theirs.coef_std_)
+
+
+def test_an_order_is_a_chain_and_long_ones_are_cheap():
+    X, y, tasks, *_ = gradual(0, n_tasks=1000, n_rows=5)
+    model = clone(GRADUAL).set_params(intercept_alpha="auto").fit(X, y, tasks=tasks)
+    assert_allclose(model.deviation_variance_, 0.25, rtol=0.15)
+    assert_allclose(model.noise_variance_, 1.0, rtol=0.05)
+    assert_allclose(model.intercept_variance_, 1.0, rtol=0.15)
+    few = tasks < 60
+    order = np.arange(60)[::-1]
+    chain = GraphRegularizedRegressor("auto", graph=[(t, t + 1) for t in range(59)])
+    ours = clone(GRADUAL).set_params(order=order).fit(X[few], y[few], tasks=tasks[few])
+    assert_allclose(ours.coef_, chain.fit(X[few], y[few], tasks=tasks[few]).coef_, atol=1e-4)
+
+
+def test_one_strength_may_be_given():
+    X, y, tasks, *_ = gradual(0)
+    for make in MODELS.values():
+        model = make(intercept_alpha="auto", tol=1e-12).fit(X, y, tasks=tasks)
+        slopes = make(intercept_alpha=model.intercept_alpha_, tol=1e-12).fit(X, y, tasks=tasks)
+        assert_allclose(slopes.alpha_, model.alpha_, rtol=1e-3)
+        assert_allclose(slopes.coef_, model.coef_, rtol=1e-3, atol=1e-4)
+    model = MODELS["order"](intercept_alpha="auto", tol=1e-12).fit(X, y, tasks=tasks)
+    intercepts = MODELS["order"](alpha=model.alpha_, intercept_alpha="auto", tol=1e-12).fit(X, y, tasks=tasks)
+    assert_allclose(intercepts.intercept_alpha_, model.intercept_alpha_, rtol=1e-4)
+
+
+def test_factors_are_found_where_tasks_have_them(rng):
+    sign = np.repeat([1.0, -1.0], 5)
+    W = np.outer(sign, rng.normal(size=8)) + 0.1 * rng.normal(size=(10, 8))
+    tasks = np.arange(400) % 10
+    X = rng.normal(size=(400, 8))
+    y = (X * W[tasks]).sum(axis=1) + rng.normal(size=400)
+    model = TaskRelationshipRegressor("auto").fit(X, y, tasks=tasks)
+    assert model.n_factors_ >= 1
+    assert (np.sign(model.task_correlation_) == np.outer(sign, sign)).all()
+    assert_allclose(np.trace(model.task_covariance_), 1.0)
+    size = model.noise_variance_ / (model.alpha_ * len(y) / 10)
+    assert_allclose(model.deviation_variance_, size)
+    plain = TaskRelationshipRegressor(0.1).fit(X, y, tasks=tasks)
+    assert not hasattr(plain, "n_factors_")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_searches_and_comparisons_take_estimated_strengths(name):
+    X, y, tasks, *_ = gradual(0, n_rows=15)
+    model = MODELS[name]()
+    search = PathSearchCV(model, cv=3).fit(X, y, tasks=tasks)
+    assert search.best_params_ == {"alpha": "auto"} and np.isfinite(search.best_score_)
+    assert_allclose(search.best_estimator_.coef_, clone(model).fit(X, y, tasks=tasks).coef_)
+    Z = np.column_stack([X, tasks])
+    grid = {"fit_intercept": [False, True]}
+    other = GridSearchCV(clone(model).set_params(task_column=2), grid, cv=TaskKFold(3, task_column=2)).fit(
+        Z, y
+    )
+    assert np.isfinite(other.best_score_) and other.best_estimator_.coef_std_.shape == (12, 2)
+    assert np.isfinite(compare({"auto": model}, X, y, tasks, cv=3).table["mean"]).all()
+
+
+@pytest.mark.parametrize("name", ["order", "covariance"])
+def test_estimated_strengths_pass_the_checks_of_scikit_learn(name):
+    """A row of weight 2 is less than two rows where a variance is told from the coefficients of one task."""
+    repeated = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        own = dict.fromkeys(repeated if name == "covariance" else [], "weights are precisions")
+        check_estimator(MODELS[name](), expected_failed_checks=own)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fitted_models_are_copied_saved_and_changed(name):
+    X, y, tasks, *_ = gradual(0)
+    model = MODELS[name](warm_start=True).fit(X, y, tasks=tasks)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert_allclose(other.coef_std_, model.coef_std_)
+    coef = model.coef_
+    assert_allclose(model.fit(X, y, tasks=tasks).coef_, coef, atol=1e-6)
+    model.set_params(alpha=0.1).fit(X, y, tasks=tasks)
+    plain = MODELS[name](alpha=0.1).fit(X, y, tasks=tasks)
+    assert_allclose(model.coef_, plain.coef_, atol=0.02)
+    model.set_params(alpha="auto").fit(X, y, tasks=tasks)
+    assert_allclose(model.coef_, coef, atol=1e-6)
+
+
+# --- new tasks ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_task_hangs_on_the_mean_of_the_others(kind):
+    X, y, tasks, *_ = gradual(0, n_tasks=15, n_rows=12)
+    old = tasks < 14
+    model = clone(GRADUAL).set_params(**OPTIONS[kind], tol=1e-12).fit(X[old], y[old], tasks=tasks[old])
+    before = model.coef_std_
+    model.fit_task(X[~old], y[~old], 14)
+    assert_allclose(model.coef_std_[:14], before)
+    prior = model.deviation_variance_ / (2 - 2 / 14) + model.mean_coef_std_**2  # the least it can tell
+    assert (model.coef_std_[-1] > 0).all() and (model.coef_std_[-1] ** 2 < prior).all()
+    assert np.isfinite(model.predict(X, tasks=tasks, return_std=True)[1]).all()
+    alone = np.diag(np.linalg.inv(np.cov(X[~old].T) * ((~old).sum() - 1))) * model.noise_variance_
+    assert (model.coef_std_[-1] ** 2 < 1.05 * alone).all()
+    model = (
+        TaskRelationshipRegressor("auto").fit(X[old], y[old], tasks=tasks[old]).fit_task(X[~old], y[~old], 14)
+    )
+    assert model.coef_.shape == (15, 2)
+    with pytest.raises(ValueError, match="fit_task"):
+        _ = model.coef_std_
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_tasks_have_wider_intervals(kind, name):
+    X, y, tasks, *_ = gradual(0)
+    model = MODELS[name](handle_unknown="average", **OPTIONS[kind]).fit(X, y, tasks=tasks)
+    std = model.predict(X, tasks=tasks, return_std=True)[1]
+    new = model.predict(X, tasks=np.full(len(y), 99), return_std=True)[1]
+    assert np.isfinite(new).all() and (new > std).mean() > 0.9
+
+
+# --- what is hard ---
+
+
+def hard_problems():
+    X, y, tasks, *_ = gradual(0, sd=0.0, sd_intercept=0.0)
+    yield "zero variances", X, y, tasks
+    yield "one task", X, y, np.zeros(len(y))
+    yield "constant column", np.column_stack([X, np.ones(len(y))]), y, tasks
+    yield "column of tasks", np.column_stack([X, tasks]), y, tasks
+    yield "collinear columns", np.column_stack([X, X[:, 0] - 2 * X[:, 1]]), y, tasks
+    yield "constant target", X, np.full(len(y), 3.0), tasks
+    yield "no noise", X, X @ [1.0, 2.0], tasks
+    yield "large offset of y", X, y + 1e8, tasks
+    yield "large offset of X", X + 1e8, y, tasks
+    yield "tiny unit", 1e-9 * X, 1e-9 * y, tasks
+    yield "units apart", X * [1e-6, 1e6], y, tasks
+    rng = np.random.default_rng(0)
+    yield "one row a task", rng.normal(size=(30, 2)), rng.normal(size=30), np.arange(30)
+    yield "more features than rows", rng.normal(size=(60, 20)), rng.normal(size=60), np.arange(60) % 12
+    yield "more than all rows", rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("graph", "free"), ("order", "pooled"), ("order", "none"), ("covariance", "free"),
+        ("covariance", "pooled"),
+    ],
+)  # fmt: skip
+def test_hard_problems_have_an_answer_or_a_clear_error(name, kind):
+    for problem, X, y, tasks in hard_problems():
+        given = (
+            {"graph": [(0, 1), (1, 2), (3, 4)] if len(np.unique(tasks)) > 4 else []}
+            if name == "graph"
+            else {}
+        )
+        model = MODELS[name](max_iter=200, **OPTIONS[kind], **given)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(X, y, tasks=tasks)
+        except ValueError as error:
+            if "centre the features" in str(error):
+                assert problem == "large offset of X" and kind != "free"
+                continue
+            assert "more rows than fixed effects" in str(error), problem
+            assert "row" in problem or "feature" in problem
+            continue
+        for value in (model.coef_, model.intercept_, model.noise_variance_, model.alpha_, model.coef_std_):
+            assert np.isfinite(value).all(), problem
+        assert np.isfinite(model.predict(X, tasks=tasks, return_std=True)[1]).all(), problem
+        assert not np.isnan([model.deviation_variance_, model.intercept_variance_]).any(), problem
+        assert np.isfinite(model.log_marginal_likelihood_), problem
+
+
+def test_offsets_cost_no_digits_and_zero_variances_are_found():
+    X, y, tasks, *_ = gradual(2)
+    for make in MODELS.values():
+        model, far = make().fit(X, y, tasks=tasks), make().fit(X, y + 1e8, tasks=tasks)
+        assert_allclose(far.deviation_variance_, model.deviation_variance_, rtol=1e-4)
+        far = make().fit(X + 1e8, y, tasks=tasks)
+        assert_allclose(far.deviation_variance_, model.deviation_variance_, rtol=1e-3)
+    X, y, tasks, *_ = gradual(2, sd=0.0, n_tasks=40)
+    model = clone(GRADUAL).fit(X, y, tasks=tasks)
+    assert model.deviation_variance_ == 0.0 and np.isfinite(model.alpha_)
+    assert np.abs(model.deviation_coef_).max() < 1e-4
+    assert_allclose(model.test_sharing()["slopes"], (0.0, 1.0), atol=1e-6)
+
+
+def test_wrong_arguments_are_named():
+    X, y, tasks, *_ = gradual(0)
+    for model, word in [
+        (GraphRegularizedRegressor("auto", l1_ratio=0.1), "l1_ratio"),
+        (GraphRegularizedRegressor("auto", ridge=0.1), "ridge"),
+        (GraphRegularizedRegressor("auto", mean_alpha=0.1), "mean_alpha"),
+        (GraphRegularizedRegressor("auto", loss="huber"), "loss"),
+        (GraphRegularizedRegressor("soon"), "alpha"),
+        (TemporalRegressor("auto"), "smooth"),
+        (TemporalRegressor("auto", smooth="quadratic", group_ratio=0.1), "group_ratio"),
+        (TemporalRegressor("auto", smooth="quadratic", positive=True), "positive"),
+        (TaskRelationshipRegressor("auto", mean_alpha=0.0), "mean_alpha"),
+        (TaskRelationshipRegressor(0.1, intercept_alpha="auto"), "alpha='auto'"),
+    ]:
+        with pytest.raises(ValueError, match=word):
+            model.fit(X, y, tasks=tasks)
+    for model, word in [(TemporalRegressor(), "smooth"), (TaskRelationshipRegressor(), "alpha='auto'")]:
+        with pytest.raises(ValueError, match=word):
+            model.fit(X, y, tasks=tasks).predict(X, tasks=tasks, return_std=True)
