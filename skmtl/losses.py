@@ -44,6 +44,10 @@ class Loss:
         """What `hessian` returned, times a change d of eta."""
         return hessian * d
 
+    def put_back(self, y, hessian, slope, inside):
+        """What `hessian` returned, without the rows whose slope was put back inside the domain."""
+        return np.where(inside == slope, hessian, 0.0)
+
     def majorant(self, y, eta):
         """Curvature of parabolas that touch the loss at eta and lie above it, where it has a greatest one."""
         return np.full(np.shape(eta), self.curvature)
@@ -339,6 +343,11 @@ class Multinomial(Loss):
     def times(self, hessian, d):
         """Second derivative times a change d of eta."""
         return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
+
+    def put_back(self, y, hessian, slope, inside):
+        """Probabilities, those of the slopes that were put back where one of them was zero."""
+        own, moved = self._indicator(y), (inside != slope).any(axis=-1, keepdims=True)
+        return np.where(moved, inside + own, hessian)
 
     def falls(self, y):
         """Sign of the direction of each predictor in which the loss falls forever, of the shape of eta."""

@@ -622,3 +622,35 @@ def test_intercepts_where_rounding_leaves_a_curvature_singular(monkeypatch):
     found, p = term._settle(far, g)[0], 1 / (1 + np.exp(0.5))
     assert found[0] - found[1] == pytest.approx(-0.1 / (p * (1 - p) * data.totals[0]), rel=1e-8)
     assert abs(found[2]) < 1e-8
+
+
+def nearly_separable(n_tasks=3, n_rows=15, n_features=6, n_classes=5):
+    """Rows of which some directions, shared by the tasks, separate some classes."""
+    rng = np.random.default_rng(0)
+    t = np.repeat(np.arange(n_tasks), n_rows)
+    X = rng.normal(size=(len(t), n_features))
+    W = rng.normal(size=(n_classes, n_features)) + 0.5 * rng.normal(size=(n_tasks, n_classes, n_features))
+    eta = np.einsum("ij,ikj->ik", X, W[t]) + rng.normal(size=(n_tasks, n_classes))[t]
+    return make_task_data(X, (eta + rng.gumbel(size=eta.shape)).argmax(axis=1), t)
+
+
+def test_the_intercepts_of_one_hessian_have_one_system(monkeypatch):
+    term = make_term(nearly_separable(), Multinomial(5), intercept_alpha=0.1)
+    made, tied = [], OutputsTerm._tied
+    monkeypatch.setattr(OutputsTerm, "_tied", lambda self, H: made.append(H) or tied(self, H))
+    rng = np.random.default_rng(0)
+    times = term.curvature_at(rng.normal(size=(*term.y.shape, 5)))
+    for V in rng.normal(size=(4, *term.shape)):
+        times(V)
+    assert len(made) == 1
+
+
+def test_classes_that_are_nearly_separable_are_certified():
+    """Along the free mean slopes leave their domain, and go back; Newton's directions are exact."""
+    data = nearly_separable()
+    result = solve(data, Multinomial(5), Coupling(0.05), intercept_alpha=0.1)
+    optimum = solve(data, Multinomial(5), Coupling(0.05), intercept_alpha=0.1, tol=1e-6).objective
+    assert result.converged
+    assert result.objective > 0.5
+    assert result.n_iter <= 15
+    assert result.objective - result.gap <= optimum <= result.objective

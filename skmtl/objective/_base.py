@@ -57,6 +57,10 @@ class DataTerm:
         b = self.intercept(W, image, None)
         return State(b, self.value(W, image, b), self.gradient(W, image, b))
 
+    def curvature(self, V, eta=None):
+        """H V, at eta where the loss is not quadratic."""
+        return self.curvature_at(eta)(V)
+
     def gradient_at(self, W):
         """Gradient in W, intercepts searched from nothing."""
         image = self.image(W)

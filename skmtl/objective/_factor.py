@@ -48,9 +48,15 @@ class FactorTerm(DataTerm):
         W = self._full(V)
         return self.term.second_order(W, image, eta) + self.ridge * float(np.vdot(W, W))
 
-    def curvature(self, V, eta=None):
-        W = self._full(V)
-        return self._own(self.term.curvature(W, eta) + self.ridge * W)
+    def curvature_at(self, eta=None):
+        """H V as a function of V, at eta where the loss is not quadratic."""
+        inner = self.term.curvature_at(eta)
+
+        def curvature(V):
+            W = self._full(V)
+            return self._own(inner(W) + self.ridge * W)
+
+        return curvature
 
     def dual_point(self, V, image, b, free, pull):
         """That of the data term, its gradient in the factor."""

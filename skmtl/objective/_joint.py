@@ -8,6 +8,14 @@ from ..losses import Loss
 from ._rows import RowsTerm
 
 
+class _Hessian:
+    """Second derivatives of the loss in the predictors of every row, and how intercepts answer a gradient."""
+
+    def __init__(self, values):
+        self.values = values  # as the loss has them
+        self.settle = None  # a function of the gradient, made when it is first asked for
+
+
 class OutputsTerm(RowsTerm):
     """Data term of a loss with K predictors per row, one after another in the rows of W.
 
@@ -22,7 +30,7 @@ class OutputsTerm(RowsTerm):
         others = np.zeros((self.n_tasks, self.n_outputs - 1))
         self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
-    rounds, pointwise = 1, False
+    edge, pointwise = 1e-12, False
 
     def image(self, W):
         """x_i . w_tk."""
@@ -37,10 +45,10 @@ class OutputsTerm(RowsTerm):
         return np.zeros((self.n_tasks, self.n_outputs))
 
     def loss_hessian(self, eta):
-        return self.loss.hessian(self.y, eta)
+        return _Hessian(self.loss.hessian(self.y, eta))
 
     def hessian_times(self, hessian, change):
-        return self.weight_of(change) * self.loss.times(hessian, change)
+        return self.weight_of(change) * self.loss.times(hessian.values, change)
 
     def _columns(self, hessian):
         """Those of the second derivatives in the K predictors of every row."""
@@ -67,25 +75,41 @@ class OutputsTerm(RowsTerm):
     def _settle(self, hessian, g):
         if not self.fit_intercept:
             return np.zeros_like(g)
-        K, a = self.n_outputs, self.intercept_alpha
-        H = np.stack([self.task_sums(column) for column in self._columns(hessian)], axis=1)
-        if not a:
-            held, idle = self._held
-            level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
-            lifted = H / level[..., None] * (held[:, :, None] & held[:, None, :]) + idle + 1e-14 * np.eye(K)
+        if hessian.settle is None:
+            H = np.stack([self.task_sums(column) for column in self._columns(hessian)], axis=1)
+            hessian.settle = self._tied(H) if self.intercept_alpha else self._free(H)
+        return hessian.settle(g)
+
+    def _free(self, H):
+        """The answer of intercepts that are free to a gradient, from the curvature (n_tasks, K, K)."""
+        K, (held, idle) = self.n_outputs, self._held
+        level = np.trace(H, axis1=1, axis2=2)[:, None] / K + 1e-290  # it may underflow
+        lifted = H / level[..., None] * (held[:, :, None] & held[:, None, :]) + idle + 1e-14 * np.eye(K)
+
+        def settle(g):
             g = np.where(held, g, 0.0)
             g = (g - np.einsum("tkl,tl->tk", idle, g)) / level
             try:
                 return np.linalg.solve(lifted, -g[..., None])[..., 0]
             except np.linalg.LinAlgError:  # no row holds some class any more
                 return (np.linalg.pinv(lifted, rcond=1e-13, hermitian=True) @ -g[..., None])[..., 0]
+
+        return settle
+
+    def _tied(self, H):
+        """The same of intercepts with a penalty."""
+        K, a = self.n_outputs, self.intercept_alpha
         inverse = np.linalg.inv(H + a * np.eye(K))
-        own = np.einsum("tkl,tl->tk", inverse, -g)
         # I - a inverse without the digits that a large a would cancel; off the constant, if that is free
         off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off
-        center = np.linalg.pinv((level + level.T) / 2, rcond=1e-13, hermitian=True) @ (off @ own.mean(axis=0))
-        return own + a * np.einsum("tkl,l->tk", inverse, center)
+        reach = np.linalg.pinv((level + level.T) / 2, rcond=1e-13, hermitian=True) @ off
+
+        def settle(g):
+            own = np.einsum("tkl,tl->tk", inverse, -g)
+            return own + a * np.einsum("tkl,l->tk", inverse, reach @ own.mean(axis=0))
+
+        return settle
 
     def intercept(self, W, image, start):
         """Optimal intercepts by Newton steps from `start`, shape (n_tasks, K)."""
@@ -101,7 +125,7 @@ class OutputsTerm(RowsTerm):
 
     def quadratic_model(self, eta):
         """Rows with the mean curvature of the predictors."""
-        hessian, units = self.loss_hessian(eta), np.eye(self.n_outputs)
+        hessian, units = self.loss.hessian(self.y, eta), np.eye(self.n_outputs)
         own = [self.loss.times(hessian, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)]
         return self.data.reweighted(self.y, self.weight * np.mean(own, axis=0))
 
@@ -109,12 +133,8 @@ class OutputsTerm(RowsTerm):
         # a Hessian diag(p) - p p' is at most twice its diagonal
         return [2.0 * column[..., k] for k, column in enumerate(self._columns(self.loss_hessian(eta)))]
 
-    def _balanced(self, u, hessian, b):
-        u = self._settled(u, hessian, b)
-        slope = self._unweighted(u)
-        inside = self.loss.project(self.y, slope)
-        moved = np.abs(self.weight_of(slope) * (inside - slope)).max(initial=0.0)
-        return u, hessian, int(moved <= 1e-12 * np.abs(u).max(initial=1e-300))
+    def _put_back(self, hessian, slope, inside):
+        return _Hessian(self.loss.put_back(self.y, hessian.values, slope, inside))
 
 
 class RootTerm(RowsTerm):
@@ -195,6 +215,14 @@ class PerTask(Loss):
         kinds = {loss: [t for t, other in enumerate(losses) if other == loss] for loss in losses}
         self.sections = [(loss, data.where(tasks)) for loss, tasks in kinds.items()]
         self.per_class = all(loss.per_class for loss, _ in self.sections)
+
+    def put_back(self, y, hessian, slope, inside):
+        """Second derivatives without the predictors whose slopes were put back inside the domain."""
+        out = []
+        for (loss, at), own in zip(self.sections, hessian, strict=True):
+            k = self._own(loss, at)
+            out.append(loss.put_back(y[at], own, slope[k], inside[k]))
+        return out
 
     def _each(self, name, y, *arrays, out):
         """The method of every section's loss, written into `out`."""

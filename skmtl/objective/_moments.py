@@ -100,9 +100,9 @@ class MomentsTerm(DataTerm):
         """<V, H V> with H the second derivative (b optimised out), from V and its image."""
         return float(np.vdot(V, self._curvature(image)))
 
-    def curvature(self, V, eta=None):
-        """H V."""
-        return self._curvature(self.image(V))
+    def curvature_at(self, eta=None):
+        """H V as a function of V, at eta where the loss is not quadratic."""
+        return lambda V: self._curvature(self.image(V))
 
     def _curvature(self, image):
         b = self.pooled(self.totals, -self.totals * image[:, -1]) if self.fit_intercept else 0.0

@@ -246,11 +246,11 @@ class Problem:
     def _data_curvature(self, image, b):
         """That of the data term, by power iterations."""
         term = self.term
-        eta = None if term.loss.quadratic else term.predictor(image, b)
+        times = term.curvature_at(None if term.loss.quadratic else term.predictor(image, b))
         V, size = np.ones(self.shape) + 0.1 * np.random.default_rng(0).standard_normal(self.shape), 1.0
         for _ in range(10):
             V = V / np.linalg.norm(V)
-            HV = term.curvature(V, eta)
+            HV = times(V)
             size = np.linalg.norm(HV)
             if size == 0:
                 break

@@ -23,6 +23,7 @@ class RowsTerm(DataTerm):
     `hessian` stands for the weighted second derivatives at a predictor, here an array on the sample side.
     """
 
+    edge = 1e-15  # of slopes: by so little rounding takes them out of their domain
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
 
@@ -288,9 +289,9 @@ class RowsTerm(DataTerm):
         change, b = self._followed(hessian, image)
         return self._squared(hessian, change) + 2 * self.spread_of_intercepts(b)
 
-    def curvature(self, V, eta=None):
-        """H V, at eta where the loss is not quadratic."""
-        return self._curvature(self.loss_hessian(self.y if eta is None else eta), V)
+    def curvature_at(self, eta=None):
+        """H V as a function of V, at eta where the loss is not quadratic."""
+        return partial(self._curvature, self.loss_hessian(self.y if eta is None else eta))
 
     def _curvature(self, hessian, V):
         return self.back(self.hessian_times(hessian, self._followed(hessian, self.image(V))[0]))
@@ -433,16 +434,21 @@ class RowsTerm(DataTerm):
         for n_round in range(1, 21):
             if self.fit_intercept:
                 # pooled: the part of the gradient that the intercepts' own penalty answers may stay
-                g = self.task_sums(u) + self.intercept_alpha * (b - b.mean())
+                g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
                 step = self._settle(hessian, g)
-                b, u = b + step, u + hessian * self.spread(step)
+                along = np.broadcast_to(self.spread(step), u.shape)
+                b, u = b + step, u + self.hessian_times(hessian, along)
             slope = self._unweighted(u)
-            inside = np.where(self.weight > 0, self.loss.project(self.y, slope), 0.0)
-            u, hessian = self.weight * inside, np.where(inside == slope, hessian, 0.0)
-            moved = (self.weight * np.abs(inside - slope)).max(initial=0.0)
-            if moved <= 1e-15 * np.abs(u).max(initial=TINY):
+            inside = np.where(self.weight_of(u) > 0, self.loss.project(self.y, slope), 0.0)
+            u, hessian = self.weight_of(u) * inside, self._put_back(hessian, slope, inside)
+            moved = (self.weight_of(u) * np.abs(inside - slope)).max(initial=0.0)
+            if moved <= self.edge * np.abs(u).max(initial=TINY):
                 return u, hessian, n_round
         return u, hessian, 0
+
+    def _put_back(self, hessian, slope, inside):
+        """Second derivatives where slopes that left the domain are put back inside."""
+        return np.where(inside == slope, hessian, 0.0)
 
     def _conjugate(self, theta, u, slope):
         """F* of theta times the weighted slopes."""

@@ -285,6 +285,14 @@ def _rotated_inverse(term, quadratic):
     return lambda R: solve(R @ features) @ features.T
 
 
+def assembled_inverse(operator, shape):
+    """Inverse of a positive semidefinite operator on few coefficients, built column by column."""
+    n = shape[0] * shape[1]
+    H = np.array([operator(unit.reshape(shape)).ravel() for unit in np.eye(n)])
+    inverse = inverses(0.5 * (H + H.T)[None])[0]
+    return lambda R: (inverse @ R.ravel()).reshape(shape)
+
+
 def _assembled_inverse(term, quadratic):
     """Exact inverse of few tasks and features: one matrix, in the directions of the coupling."""
     T, p = term.shape

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..objective import squared_model
 from ._method import Method
-from .direct import conjugate_gradients, diagonal_inverse, make_preconditioner
+from .direct import ASSEMBLED, assembled_inverse, conjugate_gradients, diagonal_inverse, make_preconditioner
 
 SHORTEST_STEP = 1e-8
 INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
@@ -64,6 +64,7 @@ class _Directions:
     def __init__(self, term, quadratic):
         self.term, self.quadratic = term, quadratic
         self.precondition, self.left = None, MANY  # conjugate gradient steps with the cheapest
+        self.slow = False  # whether the inverse for a squared loss does not serve
 
     def find(self, W, b, share, above):
         """The gradient, and -H^-1 gradient up to a share of the decrease that it promises.
@@ -80,15 +81,22 @@ class _Directions:
             hessian = self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V))
             steps = conjugate_gradients(hessian, inverse, -gradient)
             return gradient, _truncated(steps, share, INNER_ITERATIONS)[0]
-        self.precondition = self.precondition or self._preconditioner(eta)
-        own = self.quadratic.apply
-        steps = conjugate_gradients(lambda V: term.curvature(V, eta) + own(V), self.precondition, -gradient)
+        own = term.curvature_at(eta)
+
+        def times(V):
+            return own(V) + self.quadratic.apply(V)
+
+        fresh = self.precondition is None
+        if fresh:
+            few = self.slow and W.size <= ASSEMBLED
+            self.precondition = assembled_inverse(times, W.shape) if few else self._preconditioner(eta)
+        steps = conjugate_gradients(times, self.precondition, -gradient)
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
         direction, count = _truncated(steps, share if self.left else EXACT, self.left or INNER_ITERATIONS)
         if self.left:
             self.left -= count
         if not self.left and count > FEW:
-            self.precondition = None
+            self.precondition, self.slow = None, self.slow or fresh
         return gradient, direction
 
     def _preconditioner(self, eta):
