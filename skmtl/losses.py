@@ -345,9 +345,11 @@ class Multinomial(Loss):
         return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
 
     def put_back(self, y, hessian, slope, inside):
-        """Probabilities, those of the slopes that were put back where one of them was zero."""
-        own, moved = self._indicator(y), (inside != slope).any(axis=-1, keepdims=True)
-        return np.where(moved, inside + own, hessian)
+        """Probabilities of the classes that are left."""
+        p = inside + self._indicator(y)
+        left = np.where(p > 0, hessian, 0.0)
+        total = left.sum(axis=-1, keepdims=True)
+        return np.where(total > 0, left / np.where(total > 0, total, 1.0), p)
 
     def falls(self, y):
         """Sign of the direction of each predictor in which the loss falls forever, of the shape of eta."""
