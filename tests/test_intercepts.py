@@ -18,7 +18,7 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
-from skmtl.objective import Problem, make_term
+from skmtl.objective import Problem, RowsTerm, make_term
 from skmtl.penalties import L2, Coupling, Features
 from skmtl.solvers import make_task_data, solve
 
@@ -254,3 +254,17 @@ def test_numbers_that_overflow_are_refused():
             model.fit(X, y * 1e200, tasks=TASKS)
     with pytest.raises(ValueError, match=r"targets y <= 1e\+120; found .*e\+17"):
         TraceNormRegressor(0.1, loss="poisson").fit(X, y * np.exp(400), tasks=TASKS)
+
+
+def test_tied_intercepts_where_no_row_has_a_curvature(monkeypatch):
+    """Far out all slopes are constant: steps of a limited length lead back."""
+    rng, t = np.random.default_rng(0), np.repeat([0, 1, 2], 4)
+    data = make_task_data(np.ones((12, 1)), np.arange(12) % 2, t)
+    term, looks, hessian = make_term(data, Logistic(), intercept_alpha=0.1), [], RowsTerm.loss_hessian
+    monkeypatch.setattr(RowsTerm, "loss_hessian", lambda self, eta: looks.append(eta) or hessian(self, eta))
+    image = rng.choice([-1e3, 1e3], size=12) + rng.normal(size=12)
+    with np.errstate(over="ignore"):  # as in all fits
+        b = term.intercept(None, image, np.full(3, 5000.0))
+    slope = term.task_sums(term.loss_gradient(term.predictor(image, b))) + 0.1 * (b - b.mean())
+    assert_allclose(slope, 0.0, atol=1e-8)
+    assert len(looks) < 60

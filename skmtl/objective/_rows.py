@@ -221,9 +221,8 @@ class RowsTerm(DataTerm):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
             step = self._settle(self.loss_hessian(eta), g)
-            if (
-                np.isnan(step).any() or not np.isfinite(g).all()
-            ):  # exp overflows: down with the predictors it does so for
+            if np.isnan(step).any() or not np.isfinite(g).all():
+                # exp overflows: down with the predictors it does so for
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
             small = np.abs(step) <= 1e-7 * (unit + np.abs(b))  # the error left is its square
