@@ -259,7 +259,9 @@ def test_numbers_that_overflow_are_refused():
 def test_tied_intercepts_where_no_row_has_a_curvature(monkeypatch):
     """Far out all slopes are constant: steps of a limited length lead back."""
     rng, t = np.random.default_rng(0), np.repeat([0, 1, 2], 4)
-    data = make_task_data(np.ones((12, 1)), np.arange(12) % 2, t)
+    y = (rng.random(12) < 0.5).astype(float)
+    y[[0, 4, 8]], y[[1, 5, 9]] = 0.0, 1.0
+    data = make_task_data(np.ones((12, 1)), y, t)
     term, looks, hessian = make_term(data, Logistic(), intercept_alpha=0.1), [], RowsTerm.loss_hessian
     monkeypatch.setattr(RowsTerm, "loss_hessian", lambda self, eta: looks.append(eta) or hessian(self, eta))
     image = rng.choice([-1e3, 1e3], size=12) + rng.normal(size=12)
