@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from conftest import PENALTIES, kind_of_target, make_layout
+from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import DirtyRegressor, MixedTaskModel, TraceNormRegressor
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Shared, Spectrum, Tasks
+from skmtl.penalties import L1, L2, Box, Coupling, Entries, Features, InfConv, Shared, Spectrum, Tasks
 from skmtl.solvers import make_task_data, solve, splitting
 from skmtl.solvers._solve import choose_solver, make_problem
 
@@ -307,3 +308,21 @@ def test_extrapolation_of_a_solution_stays_there():
 def test_missing_numbers_stay_visible():
     z, _ = iterate(lambda z: np.full(3, np.nan), np.ones(3), 5)
     assert np.isnan(z).all()
+
+
+def test_models_whose_gap_stops_falling_end(monkeypatch):
+    """Where units differ by more than double precision holds, and the fit says that it does not converge."""
+    rng, spent, split = np.random.default_rng(0), [], splitting._split
+
+    def counted(*args):
+        for found in split(*args):
+            spent.append(found[0])
+            yield found
+
+    monkeypatch.setattr(splitting, "_split", counted)
+    X = rng.normal(size=(60, 2))
+    y = (X.sum(axis=1) + rng.logistic(size=60) > 0).astype(float)
+    data = make_task_data(X * [1e100, 1.0], y, np.repeat([0, 1, 2], 20))
+    with pytest.warns(ConvergenceWarning):
+        solve(data, Logistic(), Spectrum(Box(0.1, 1.0, 10.0, 11.0)), solver="splitting")
+    assert len(spent) < 1000  # those shown, one in five

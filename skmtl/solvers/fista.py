@@ -4,6 +4,7 @@ import numpy as np
 
 from ._method import Method
 
+PROBE = 1e-3  # way along the gradient whose curvature gives the first step, relative to 1 + ||W||
 CHECK_EVERY = 10  # iterations between certificates: one costs about as much as an iteration
 
 
@@ -56,8 +57,12 @@ def _first_step(problem, X, W, image, b):
     size = np.linalg.norm(G)
     if size == 0:
         return 1.0
-    V = G * ((1.0 + np.linalg.norm(W)) * 1e-3 / size)
-    other = image - term.image(V)
+    V = G * ((1.0 + np.linalg.norm(W)) * PROBE / size)
+    moved = term.image(V)
+    if not term.loss.quadratic:  # in large units so long a way ends where the loss is straight
+        far = np.abs(moved).max(initial=0.0)
+        V, moved = (M / max(far, 1.0) for M in (V, moved))
+    other = image - moved
     change = G - term.gradient(W - V, other, term.intercept(W - V, other, b))
     curvature = float(np.vdot(change, V) / np.vdot(V, V)) * len(X)
     curvature += max(part.quadratic.level for part in problem.parts) + problem.ridge

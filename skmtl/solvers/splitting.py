@@ -19,6 +19,8 @@ FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
 MODEL_ITERATIONS, MODEL_GAP = 1000, 0.1  # on one quadratic model: limit, and share of the gap to reach
+FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; share that is no fall
+MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
 FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest
 SHORTEST_STEP = 1e-6
 LOW_RANK = 0.3  # share of the directions up to which a start of low rank pays
@@ -113,14 +115,11 @@ SPLITTING = Method(
 
 def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
-    objective, b, gap = problem.gap(parts)
+    (objective, b, gap), n_stalled = problem.gap(parts), 0
     for n_iter in range(1, max_iter + 1):
         image = problem.term.image(problem.total(parts))
         model = problem.with_term(problem.term.least_squares(image, b, FLOOR))
-        enough, found = max(0.3 * target, MODEL_GAP * gap), None
-        for _, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
-            if model.gap(found)[2] <= enough:
-                break
+        found, stalled = _solved(model, parts, max(0.3 * target, MODEL_GAP * gap))
         trial, step = found, 1.0 if found else 0.0  # None: overflow at once
         least = 0.1 * (model.evaluate(parts)[3] - model.evaluate(found)[3]) if found else np.inf
         while step > SHORTEST_STEP and not problem.evaluate(trial, b)[3] <= objective - step * least:
@@ -132,6 +131,28 @@ def _by_models(problem, parts, max_iter, target):
         parts = trial
         objective, b, gap = known = problem.gap(parts, b)
         yield n_iter, parts, known
+        n_stalled += stalled
+        if n_stalled >= MOST_STALLED:
+            yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
+            return
+
+
+def _solved(model, parts, enough):
+    """Parts with a gap that is small enough, if that is reached, and whether it has stopped falling.
+
+    Where units differ by more than double precision holds the splitting does not get anywhere.
+    """
+    found, look, least, before = None, FIRST_LOOK, np.inf, np.inf
+    for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
+        gap = model.gap(found)[2]
+        least = min(least, gap)
+        if gap <= enough:
+            break
+        if n_iter >= look:
+            if least > FALLEN * before:
+                return found, True
+            look, before = 2 * n_iter, least
+    return found, False
 
 
 def _pays_at_once(problem):
