@@ -327,6 +327,7 @@ def test_dual_norm_of_a_decomposition_is_the_largest_of_its_parts(rng):
 def test_is_norm(name):
     shape, certified = shapes(name)[0], name in (*NORMS, *SEMINORMS)
     assert PENALTIES[name].is_norm(shape) == certified
+    assert not (name in CONCAVE and PENALTIES[name].certified(shape))
     if name in FORMULAS and name != "shared" and "positive" not in name:  # as a user's penalty would find out
         assert Penalty.is_norm(PENALTIES[name], shape) == certified
 
@@ -443,6 +444,19 @@ def test_placements_of_functions_they_do_not_fit():
         for inner in (Spectrum(L1()), Ridge(), Coupling(), PENALTIES["infconv"], Features(UserL2())):
             with pytest.raises(ValueError, match=r"Positive needs Features, Tasks or Entries .* got"):
                 call(Positive(inner))
+
+
+@pytest.mark.parametrize(
+    "function", [Fused(0.4, l1_ratio=0.3), Fused(0.4, order=[2, 0, 3, 1]), SquaredL1(0.4), L1(0.3)], ids=repr
+)
+def test_one_more_task_costs_what_it_adds(function, rng):
+    """Where the function of a longer vector is that of the shorter one and something of the new entry."""
+    V, w = rng.normal(size=(4, 3)), rng.normal(size=(1, 3))
+    penalty = longer = Features(function)
+    if getattr(function, "order", None) is not None:
+        longer = Features(Fused(0.4, order=[2, 0, 3, 1, 4]))
+    (own,) = penalty.frozen(V)
+    np.testing.assert_allclose(own.value(w), longer.value(np.vstack([V, w])) - penalty.value(V))
 
 
 @pytest.mark.parametrize("placement", [Tasks, Entries])
@@ -674,7 +688,7 @@ def test_graph_is_the_sum_over_edges(container, rng):
         (lambda: Coupling(M=-np.eye(4)), "M must be positive semidefinite"),
         (lambda: Coupling(M="chain"), "M must be 'mean', 'shared' or a matrix; got 'chain'"),
         (lambda: Coupling(M=np.full((4, 4), np.nan)), "M contains NaN"),
-        (lambda: Coupling.graph(np.triu(CHAIN)), "adjacency must be a symmetric matrix"),
+        (lambda: Coupling.graph(np.triu(CHAIN)), "adjacency must be .*; got one that is not symmetric"),
         (lambda: Coupling.graph(-CHAIN), "adjacency must be a symmetric matrix of nonnegative"),
         (lambda: Coupling.graph(np.ones((4, 3))), r"adjacency must be .* got shape \(4, 3\)"),
     ],
@@ -831,7 +845,7 @@ def test_user_penalty_that_is_no_norm_converges_by_stationarity():
         objective += cp.sum(cp.multiply(s, cp.square(y - X @ V[t] - b[t]))) / 2
     optimum = cp.Problem(cp.Minimize(objective)).solve(solver="CLARABEL")
     model = MultiTaskRegressor(0.5, penalty=UserExclusive(), tol=1e-8).fit(**layout.fit_args())
-    assert np.isnan(model.dual_gap_)
+    assert np.isnan(model.dual_gap_) and not UserExclusive().certified((4, 6))
     assert model.objective_ == pytest.approx(optimum, rel=1e-7)
     with pytest.raises(ValueError, match="alpha_max exists only for penalties with a norm"):
         model.alpha_max(**layout.fit_args())
