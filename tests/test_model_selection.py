@@ -238,7 +238,9 @@ def test_small_tasks_can_stay_in_training():
         assert 0 in train and 0 not in test
     with pytest.raises(ValueError, match=r"one label only for the task\(s\) in column\(s\) \[0\]"):
         list(TaskKFold(4).split(np.zeros((20, 1)), Y))
-    with pytest.raises(ValueError, match=r"n_splits=24 .* fewer in 4 task\(s\).*Shuffle\w+\.$"):  # nothing left to test
+    with pytest.raises(
+        ValueError, match=r"n_splits=24 .* fewer in 4 task\(s\).*Shuffle\w+\.$"
+    ):  # nothing left to test
         list(TaskKFold(24, small_tasks="train").split(X, tasks=TASKS))
     with pytest.raises(ValueError, match="small_tasks must be 'error' or 'train'; got 'drop'"):
         TaskKFold(3, small_tasks="drop")

@@ -5,9 +5,9 @@ Usage::
     python examples/benchmarks/speed.py [rows] [--quick] [--rounds 3] [--markdown docs/speed.md]
 
 Rows are names or patterns (`a/10`, `"b/*"`); `--list` shows all. By default the whole table is run, with
-`--quick` what is done in a minute; `cold`, `limit`, `scaling` and `mixed` are run when named. Libraries that are not
-installed are left out with a line that says so. The rows on School need `--school path/to/school.npz` (X, y
-and task: exam scores of the Inner London Education Authority).
+`--quick` what is done in a minute; `cold`, `limit`, `scaling` and `mixed` are run when named. Libraries that
+are not installed are left out with a line that says so. The rows on School need `--school
+path/to/school.npz` (X, y and task: exam scores of the Inner London Education Authority).
 
 All programs run in one process on the same number of threads (OMP_NUM_THREADS, 1 unless set), interleaved;
 the figures are medians over the rounds of CPU seconds (`--clock wall` for the other). Each peer runs at the

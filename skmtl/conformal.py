@@ -1,0 +1,516 @@
+"""Prediction intervals and sets around any model, with quantiles per task that borrow from all tasks."""
+
+from dataclasses import field
+from numbers import Integral, Real
+from typing import Annotated, Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+)
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
+from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from ._data import name_tasks
+from ._inputs import as_target, check_sample_weight
+from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
+from ._parameters import documented, with_parameters
+from ._sklearn import HasMethods, Interval, fit_context, num_samples, safe_indexing
+from ._tasks import TaskInputMixin, all_or_nothing, final_task_column, target_names, task_labels
+from .metrics import response, score_predictions, tasks_for
+from .model_selection import TaskKFold, routing, wants_tasks
+
+N_FOLDS = 5
+NONE_LIKE_IT = 1e6  # rows of all tasks that a task borrows where tasks do not differ
+
+
+class Scores:
+    """How far off predictions were, and the quantiles of that in each task.
+
+    The distribution of the scores s of task t is taken to be the posterior mean of a Dirichlet process about
+    that of all tasks,
+
+        F_t(s) = (n_t F_t^own(s) + nu F(s / c_t)) / (n_t + nu),
+
+    with nu by the method of moments from how many scores of each task exceed the quantile of all. F is that
+    of scores over their scale c_t, the mean of the task shrunk towards that of all in logarithms.
+
+    Parameters
+    ----------
+    scores, weight : ndarray of shape (n_labels,)
+    codes : ndarray of shape (n_labels,)
+        Position of the task of each.
+    n_tasks : int
+    level : float
+    scaled : bool
+        Whether tasks may differ in scale; otherwise c_t = 1.
+    """
+
+    def __init__(self, scores, weight, codes, n_tasks, level, scaled):
+        self.scale = np.ones(n_tasks)
+        if scaled:
+            self.scale, of_others = _scales(scores, weight, codes, n_tasks)
+            scores = scores / of_others
+        order = np.argsort(scores, kind="stable")
+        self.scores, self.weight, self.codes = scores[order], weight[order], codes[order]
+        self.count = np.bincount(codes, weight, n_tasks)
+        self.level = level
+        n = self.count.sum()
+        if level * (n + 1) > n:
+            raise ValueError(
+                f"level={level} needs at least {int(np.ceil(level / (1 - level)))} labels that a model has "
+                f"not seen; got {n:.4g}. Lower level, or give more rows."
+            )
+        self.all = np.cumsum(self.weight) / (n + 1)
+        self.common = self._quantile(self.all)
+        self.borrowed = self._borrowed()
+
+    def _quantile(self, distribution, level=None):
+        """The least score with so much of the distribution at or below it, infinite if there is none."""
+        at = np.searchsorted(distribution, (self.level if level is None else level) * (1 - 1e-12))
+        return float(self.scores[at]) if at < len(self.scores) else np.inf
+
+    def _borrowed(self):
+        """nu: from the excess of the differences between tasks over those by chance."""
+        seen = self.count > 0
+        n = self.count[seen]
+        above = np.bincount(self.codes, self.weight * (self.scores > self.common), len(self.count))[seen]
+        share = above.sum() / n.sum()
+        if len(n) < 2 or share == 0 or (n <= 1).all():
+            return NONE_LIKE_IT
+        excess = ((above - n * share) ** 2 / (n * share * (1 - share))).sum() - (len(n) - 1)
+        correlation = excess / np.maximum(n - 1, 0).sum()
+        return 1 / np.clip(correlation, 1 / NONE_LIKE_IT, 0.5) - 1
+
+    def per_task(self):
+        """Quantile of every task (n_tasks,)."""
+        out = np.full(len(self.count), self.common)
+        if self.borrowed >= NONE_LIKE_IT - 1:
+            return out * self.scale
+        for t in np.flatnonzero(self.count):
+            own = np.cumsum(self.weight * (self.codes == t))
+            out[t] = self._quantile((own + (self.borrowed + 1) * self.all) / (own[-1] + self.borrowed + 1))
+        return out * self.scale
+
+    def of_a_new_task(self):
+        """Quantile where each task counts the same, as if one row of each were drawn again and again."""
+        n_tasks = np.count_nonzero(self.count)
+        return self._quantile(np.cumsum(self.weight / self.count[self.codes]) / (n_tasks + 1))
+
+
+def _scales(scores, weight, codes, n_tasks):
+    """How large the scores of each task are, relative to all (n_tasks,), and to each by its other rows.
+
+    So the quantiles of scores over the latter know how well a task knows its scale.
+    """
+    count, total = (np.bincount(codes, w, n_tasks) for w in (weight, weight * scores))
+    mean = total / np.where(count > 0, count, 1.0)
+    seen, own = mean > 0, mean[codes] > 0
+    if np.count_nonzero(seen) < 2:
+        return np.ones(n_tasks), 1.0
+    relative = weight[own] @ (scores[own] / mean[codes[own]] - 1) ** 2
+    relative /= max(count[seen].sum() - np.count_nonzero(seen), 1)
+    middle = count[seen] @ np.log(mean[seen]) / count[seen].sum()
+    between = max(np.mean((np.log(mean[seen]) - middle) ** 2 - relative / count[seen]), 0.0)
+
+    def shrunk(total, count):
+        told = (total > 0) & (count > 0)
+        size = np.log(np.where(told, total, 1.0) / np.where(told, count, 1.0)) - middle
+        return np.exp(np.where(told, size * between / (between + relative / np.where(told, count, 1.0)), 0.0))
+
+    return shrunk(total, count), shrunk(total[codes] - weight * scores, count[codes] - weight)
+
+
+@with_parameters
+class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+    """A model and how far off it was on rows that it had not seen.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        Any model, with or without tasks, also in a Pipeline or a search; it is cloned. With metadata routing
+        off, tasks that are passed reach it if it is an estimator of this library. A model with a
+        `task_column` needs no `tasks`.
+    level : float, default=0.9
+        Share of the targets that shall be covered, between 0 and 1.
+    cv : int, splitter or iterable of splits, default=None
+        Splits into rows that a model is fitted on, and rows that say how far off it is. By default, and for
+        an int, `TaskKFold` with 5 or `cv` shuffled folds; the model that predicts is then fitted on all rows.
+        A single split is split conformal: the model of its training rows predicts.
+    new_tasks : bool, default=False
+        Whether tasks that are not in `fit` can be predicted: five more fits on some of the tasks say how far
+        off the model is on others. The estimator must predict for such tasks.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the default folds.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted model.
+    quantiles_ : ndarray of shape (n_tasks,)
+        Of the scores, by task.
+    borrowed_ : float
+        How many rows of all tasks together count as much as one row of the task itself, times the rows of the
+        task: the more, the less tasks differ.
+    new_task_quantile_ : float
+        For tasks that are not in `fit`, with ``new_tasks=True``.
+    """
+
+    estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
+    level: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.9
+    cv: Annotated[
+        Any, Interval(Integral, 2, None, closed="left"), HasMethods(["split"]), "array-like", None
+    ] = None
+    new_tasks: Annotated[bool, "boolean"] = False
+    random_state: Annotated[Any, "random_state"] = 0
+
+    task_column = None  # that of the estimator: it is given X as it is
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags, tags.non_deterministic = inner.input_tags, inner.non_deterministic
+        tags.target_tags.multi_output = inner.target_tags.multi_output
+        return tags
+
+    @all_or_nothing
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, tasks=None, sample_weight=None):
+        """Fit the model, and measure how far off it is on rows that it has not seen.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if the estimator has `task_column`.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. With one column per task, NaN is a missing label.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row, for a 1-D `y`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Passed on if given; scores of rows count by it.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there are too few labels for the level, or tasks are missing or given in two ways.
+        """
+        self._forget()
+        X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
+        usable = ~missing_labels(y) & (True if weight is None else (weight > 0).reshape(len(y), -1)[:, 0])
+        given = {} if weight is None else {"sample_weight": weight}
+        scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
+        with routing(tasks):
+            splits = self._splits(X, y, labels)
+            for train, test in splits:
+                self.estimator_ = self._fitted(X, y, labels, given, train)
+                scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test)
+                tested[test] = True
+            if len(splits) > 1:
+                self.estimator_ = self._fitted(X, y, labels, given, np.arange(len(y)))
+            found = self._quantiles(scores, tested & usable, codes, weight)
+            self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
+            if self.new_tasks:
+                self._fit_new_tasks(X, y, codes, labels, given, usable)
+        return self
+
+    def _read(self, X, y, tasks, sample_weight):
+        """Checked X, y, position of the task of each row, weights, and what names the tasks."""
+        column = final_task_column(self.estimator)[0]
+        if tasks is not None and column is not None:
+            raise ValueError(
+                f"tasks= and task_column={column!r} of the estimator both say which task a row belongs to."
+            )
+        names, X = target_names(y), self._split(X, reset=True)[0]
+        X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
+        labels = tasks if column is None else task_labels(X, column)
+        one = labels is not None or (y is not None and as_target(y).shape[1:] == (1,))
+        y = self._check_target(y, has_rows_of_tasks=one)
+        check_consistent_length(X, y)
+        weight = check_sample_weight(sample_weight, (len(y),))
+        self.tasks_, codes = name_tasks(y, labels, weight, names)
+        self.n_tasks_ = len(self.tasks_)
+        self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
+        return X, y, codes, weight, None if labels is None else check_tasks(labels, len(y))
+
+    def _splits(self, X, y, labels):
+        cv = 5 if self.cv is None else self.cv
+        if isinstance(cv, Integral) and self._layout_ == "single":
+            kind = StratifiedKFold if is_classifier(self) else KFold
+            cv = kind(cv, shuffle=True, random_state=self.random_state)
+        elif isinstance(cv, Integral):
+            cv = TaskKFold(cv, shuffle=True, random_state=self.random_state, small_tasks="train")
+        cv = check_cv(cv)
+        return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) and labels is not None else {})))
+
+    def _fitted(self, X, y, labels, given, rows):
+        model, given = clone(self.estimator), {name: value[rows] for name, value in given.items()}
+        own = tasks_for(model, "fit", None if labels is None else labels[rows])
+        return model.fit(safe_indexing(X, rows), y[rows], **own, **given)
+
+    def _quantiles(self, scores, used, codes, weight, scaled=True):
+        """`Scores` of the labels in use."""
+        at = np.nonzero(used)
+        own = at[1] if scores.ndim == 2 else np.zeros(len(at[0]), np.intp) if codes is None else codes[at]
+        weight = np.ones(len(at[0])) if weight is None else weight[at[0]]
+        return Scores(scores[at], weight, own, self.n_tasks_, self.level, scaled and not is_classifier(self))
+
+    def _fit_new_tasks(self, X, y, codes, labels, given, usable):
+        """How far off a model is on tasks that it has not seen."""
+        if codes is None:
+            raise ValueError(
+                "new_tasks=True needs rows with tasks: tasks=, or task_column= of the estimator."
+            )
+        scores = np.zeros(len(y))
+        for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(X, y, codes):
+            model = self._fitted(X, y, labels, given, train)
+            scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test, model)
+        found = self._quantiles(scores, usable, codes, given.get("sample_weight"), scaled=False)
+        self.new_task_quantile_ = found.of_a_new_task()
+
+    def _asked(self, X, tasks):
+        """X, the tasks to pass on, and the quantile of each row, or of each task of a shared design."""
+        check_is_fitted(self)
+        X = self._split(X)[0]
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        column = final_task_column(self.estimator_)[0]
+        labels = tasks if column is None or self._layout_ != "stacked" else task_labels(X, column)
+        if self._layout_ == "shared" and labels is None:
+            return X, tasks, self.quantiles_
+        if self._layout_ == "single":
+            return X, tasks, self.quantiles_[0]
+        if labels is None:
+            raise ValueError(f"the quantiles are those of tasks: pass tasks= to {type(self).__name__}.")
+        codes = find_tasks(check_tasks(labels, num_samples(X)), self.tasks_)
+        unknown = getattr(self, "new_task_quantile_", None)
+        if (codes < 0).any() and unknown is None:
+            new = encode_tasks(np.asarray(labels)[codes < 0])[0]
+            raise ValueError(
+                f"tasks has {len(new)} label(s) not seen in fit: {readable(new[:5])}. With new_tasks=True, "
+                "and an estimator that predicts for such tasks, they get intervals of their own."
+            )
+        return X, tasks, np.where(codes >= 0, self.quantiles_[codes], np.nan if unknown is None else unknown)
+
+    def predict(self, X, *, tasks=None):
+        """Predict as the model does.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+            Features, with the task column if the estimator has `task_column`.
+        tasks : array-like of shape (n_samples,), default=None
+            Task of each row.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        """
+        check_is_fitted(self)
+        return self._respond("predict", self._split(X)[0], tasks)
+
+    def _respond(self, method, X, tasks, model=None):
+        with routing(tasks):
+            return response(self.estimator_ if model is None else model, X, tasks, method)[0]
+
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        """Score the predictions: R^2 for a regressor, accuracy for a classifier.
+
+        Parameters
+        ----------
+        X, y, sample_weight, tasks
+            As in `fit`.
+
+        Returns
+        -------
+        score : float
+            With one column of `y` per task the mean over tasks.
+        """
+        metric = accuracy_score if is_classifier(self) else r2_score
+        return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
+
+
+@documented
+@with_parameters
+class TaskConformalRegressor(RegressorMixin, _TaskConformal):
+    r"""Prediction intervals for a multi-task regressor without assumptions on its errors.
+
+    With scores :math:`s_i = |y_i - \hat y_i|` of rows that a model has not seen, and :math:`q_t` their
+    quantile in task t,
+
+    .. math:: \hat y \pm q_t, \qquad \hat F_t(q_t) = level, \qquad
+       \hat F_t(s) = \frac{n_t F_t(s) + \nu F(s)}{n_t + \nu}
+
+    where :math:`F_t` is the share of the scores of the task at or below s and F that of all tasks.
+    :math:`\nu` is estimated from how much the tasks differ: where they do not, all have the quantile of all
+    rows. With a single split and tasks that do not differ targets of new rows of the same tasks are covered
+    with at least the probability `level`, on average over tasks (Lei et al. 2018); folds, and quantiles by
+    task, make this hold about. Quantiles of a task that has many rows cover it by itself.
+
+    With ``new_tasks=True`` rows of a task that was not in `fit` have the quantile of scores of tasks left
+    out, each of which counts the same.
+
+    Parameters
+    ----------
+
+    See Also
+    --------
+    MeanRegularizedRegressor.prediction_interval : Shorter ones, if errors are normal.
+
+    References
+    ----------
+    Lei, G'Sell, Rinaldo, Tibshirani & Wasserman (2018), Distribution-free predictive inference for
+    regression, JASA 113, https://doi.org/10.1080/01621459.2017.1307116;
+    Dunn, Wasserman & Ramdas (2018), Distribution-free prediction sets for two-layer hierarchical models,
+    JASA 118, https://doi.org/10.1080/01621459.2022.2060112 (new tasks).
+
+    Examples
+    --------
+    >>> from skmtl import MeanRegularizedRegressor, TaskConformalRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> p = make_multitask_regression(5, 60, 4, structure="mean", random_state=0)
+    >>> model = TaskConformalRegressor(MeanRegularizedRegressor(0.1)).fit(p.X, p.y, tasks=p.tasks)
+    >>> lower, upper = model.predict_interval(p.X, tasks=p.tasks)
+    >>> bool(0.85 < ((lower <= p.y) & (p.y <= upper)).mean() <= 1)
+    True
+    """
+
+    def _scores(self, X, y, labels, rows, model=None):
+        found = self._respond("predict", X, None if labels is None else labels[rows], model)
+        return np.where(missing_labels(y), 0.0, np.abs(y - found))
+
+    def predict_interval(self, X, *, tasks=None):
+        """Predict intervals of the targets.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        interval : ndarray of shape (2, n_samples) or (2, n_samples, n_tasks)
+            Lower and upper ends.
+
+        Raises
+        ------
+        ValueError
+            If a task is not known from `fit`, and ``new_tasks=False``.
+        """
+        X, tasks, width = self._asked(X, tasks)
+        y = self._respond("predict", X, tasks)
+        return np.stack([y - width, y + width])
+
+
+@documented
+@with_parameters
+class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
+    r"""Sets of classes of a multi-task classifier that hold the true one with a given probability.
+
+    With scores :math:`s_i = 1 - \hat p_i(y_i)` of rows that a model has not seen and :math:`q_t` their
+    quantile in task t, the set of a row of task t is
+
+    .. math:: \{c : 1 - \hat p(c) \le q_t\}
+
+    and the most probable class. Quantiles borrow from all tasks as in `TaskConformalRegressor`.
+
+    Parameters
+    ----------
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+
+    See Also
+    --------
+    TaskConformalRegressor : Intervals of numbers, and what holds for them.
+
+    References
+    ----------
+    Sadinle, Lei & Wasserman (2019), Least ambiguous set-valued classifiers with bounded error levels,
+    JASA 114, https://doi.org/10.1080/01621459.2017.1395341
+
+    Examples
+    --------
+    >>> from skmtl import MeanRegularizedClassifier, TaskConformalClassifier
+    >>> from skmtl.datasets import make_multitask_classification
+    >>> p = make_multitask_classification(5, 60, 4, structure="mean", random_state=0)
+    >>> model = TaskConformalClassifier(MeanRegularizedClassifier(0.1)).fit(p.X, p.y, tasks=p.tasks)
+    >>> model.predict_set(p.X, tasks=p.tasks).shape
+    (300, 2)
+    """
+
+    def _read(self, X, y, tasks, sample_weight):
+        X, y, codes, weight, labels = super()._read(X, y, tasks, sample_weight)
+        y = plain_labels(y) if y.ndim == 1 else y
+        observed = plain_labels(y[~missing_labels(y)])
+        check_classification_targets(observed)
+        self.classes_ = np.unique(observed)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y holds only one class, {self.classes_.tolist()}; a classifier needs two.")
+        return X, y, codes, weight, labels
+
+    def _proba(self, X, tasks, model):
+        """Probabilities (n_samples, [n_tasks,] n_classes) of `classes_`."""
+        found, seen = self._respond("predict_proba", X, tasks, model), model.classes_
+        if found.ndim == 2 and self._layout_ == "shared" and tasks is None:  # of the second class
+            found = np.stack([1 - found, found], axis=-1)
+        if len(seen) == len(self.classes_):
+            return found
+        out = np.zeros((*found.shape[:-1], len(self.classes_)))
+        out[..., np.searchsorted(self.classes_, seen)] = found
+        return out
+
+    def _scores(self, X, y, labels, rows, model=None):
+        proba = self._proba(X, None if labels is None else labels[rows], model or self.estimator_)
+        return 1 - (proba * (y[..., None] == self.classes_)).sum(axis=-1)
+
+    def predict_proba(self, X, *, tasks=None):
+        """Predict class probabilities as the model does.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        proba : ndarray
+        """
+        check_is_fitted(self)
+        return self._respond("predict_proba", self._split(X)[0], tasks)
+
+    def predict_set(self, X, *, tasks=None):
+        """Predict sets of classes.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        sets : ndarray of bool of shape (n_samples, n_classes) or (n_samples, n_tasks, n_classes)
+            Which of `classes_` are in the set of each row.
+
+        Raises
+        ------
+        ValueError
+            If a task is not known from `fit`, and ``new_tasks=False``.
+        """
+        X, tasks, quantile = self._asked(X, tasks)
+        proba = self._proba(X, tasks, self.estimator_)
+        least = 1 - np.broadcast_to(quantile, proba.shape[:-1])[..., None]
+        return (proba >= least - 1e-12) | (proba == proba.max(axis=-1, keepdims=True))
