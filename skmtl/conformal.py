@@ -30,6 +30,7 @@ from .metrics import response, score_predictions, tasks_for
 from .model_selection import TaskKFold, routing, wants_tasks
 
 N_FOLDS = 5
+ROUNDING = 1e-12  # of probabilities
 NONE_LIKE_IT = 1e6  # rows of all tasks that a task borrows where tasks do not differ
 
 
@@ -423,7 +424,8 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
 
     .. math:: \{c : 1 - \hat p(c) \le q_t\}
 
-    and the most probable class. Quantiles borrow from all tasks as in `TaskConformalRegressor`.
+    It is empty where no class is as probable as true ones are otherwise. Quantiles borrow from all tasks as
+    in `TaskConformalRegressor`.
 
     Parameters
     ----------
@@ -512,5 +514,4 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
         """
         X, tasks, quantile = self._asked(X, tasks)
         proba = self._proba(X, tasks, self.estimator_)
-        least = 1 - np.broadcast_to(quantile, proba.shape[:-1])[..., None]
-        return (proba >= least - 1e-12) | (proba == proba.max(axis=-1, keepdims=True))
+        return 1 - proba <= np.broadcast_to(quantile, proba.shape[:-1])[..., None] + ROUNDING

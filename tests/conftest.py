@@ -195,7 +195,13 @@ def rng():
     return np.random.default_rng(0)
 
 
-WRAPPERS = {"SingleTask", "Pooled", "PathSearchCV"}  # of other estimators, with tests of their own
+WRAPPERS = {
+    "SingleTask",
+    "Pooled",
+    "PathSearchCV",
+    "TaskConformalClassifier",
+    "TaskConformalRegressor",
+}  # of other estimators, with tests of their own
 NETWORKS = {"MultiTaskMLP", "MultiTaskMLPClassifier", "MultiTaskMLPRegressor"}  # test_neural_network.py
 
 

@@ -6,9 +6,16 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else o
 
 import pytest
 from conftest import estimators
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 
-from skmtl import GroupSparseClassifier, MultiTaskLasso, PathSearchCV
+from skmtl import (
+    GroupSparseClassifier,
+    MultiTaskLasso,
+    PathSearchCV,
+    TaskConformalClassifier,
+    TaskConformalRegressor,
+)
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 QUICK = {  # what changes none of the code that a check runs, but how often
@@ -24,6 +31,8 @@ ALL = [
 ALL += [
     PathSearchCV(MultiTaskLasso(), [0.01, 0.1], cv=2),
     PathSearchCV(GroupSparseClassifier(tol=1e-2), [0.05], cv=2),
+    TaskConformalRegressor(MultiTaskLasso(0.01), level=0.5, cv=2),
+    TaskConformalClassifier(LogisticRegression(), level=0.5, cv=2),
 ]
 
 

@@ -1,0 +1,185 @@
+"""Intervals and sets around any model: what they cover where the truth is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from by_hand import CODES, NAMES, TASKS, THREE, Y, frame
+from by_hand import X as ROWS
+from by_hand import y as TARGET
+from numpy.testing import assert_allclose
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skmtl import (
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    SingleTask,
+    TaskConformalClassifier,
+    TaskConformalRegressor,
+    TaskShuffleSplit,
+)
+
+MODEL = MeanRegularizedRegressor(0.1)
+
+
+def simulated(seed, n_tasks, n_rows, spread):
+    """Rows for fit, and many more of the same tasks, whose noise differs by a factor of about exp(spread)."""
+    rng = np.random.default_rng(seed)
+    n = n_rows + 400
+    tasks = np.repeat(np.arange(n_tasks), n)
+    W, noise = 1 + 0.5 * rng.standard_normal((n_tasks, 3)), np.exp(spread * rng.standard_normal(n_tasks))
+    X = rng.standard_normal((n_tasks * n, 3))
+    y = (X * W[tasks]).sum(axis=1) + noise[tasks] * rng.standard_t(5, n_tasks * n)
+    return X, y, tasks, np.arange(len(y)) % n < n_rows
+
+
+def coverage(model, X, y, tasks, fit):
+    model.fit(X[fit], y[fit], tasks=tasks[fit])
+    lower, upper = model.predict_interval(X[~fit], tasks=tasks[~fit])
+    inside = (lower <= y[~fit]) & (y[~fit] <= upper)
+    return np.array([inside[tasks[~fit] == t].mean() for t in np.unique(tasks[~fit])])
+
+
+@pytest.mark.parametrize(("spread", "n_tasks", "n_rows"), [(0, 20, 60), (0.5, 20, 60), (0.5, 30, 12)])
+def test_targets_are_covered_in_the_mean_and_by_task(spread, n_tasks, n_rows):
+    found = np.array([
+        coverage(TaskConformalRegressor(MODEL), *simulated(seed, n_tasks, n_rows, spread))
+        for seed in range(12)
+    ])  # fmt: skip
+    assert abs(found.mean() - 0.9) < 0.01
+    if n_rows >= 50:  # what 60 rows of a task say of its own quantile is uncertain by 4 points
+        assert np.mean(found < 0.85) < (0.15 if spread else 0.02)
+    own = [coverage(TaskConformalRegressor(MODEL), *simulated(0, 4, 2000, 1.0))]
+    assert (np.abs(np.array(own) - 0.9) < 0.045).all()  # 400 test rows of each
+
+
+def test_rows_without_tasks_have_the_quantile_of_split_conformal(rng):
+    X, y = rng.standard_normal((60, 2)), rng.standard_normal(60)
+    split = ShuffleSplit(1, test_size=25, random_state=0)
+    model = TaskConformalRegressor(Ridge(), level=0.8, cv=split).fit(X, y)
+    train, test = next(split.split(X))
+    ridge = Ridge().fit(X[train], y[train])
+    wanted = np.sort(np.abs(y[test] - ridge.predict(X[test])))[int(np.ceil(0.8 * 26)) - 1]
+    assert_allclose(model.quantiles_, [wanted])
+    assert_allclose(model.predict_interval(X), ridge.predict(X) + wanted * np.array([[-1], [1]]))
+    assert model.borrowed_ > 1e5
+
+
+def test_new_tasks_are_covered():
+    found = []
+    model = MeanRegularizedRegressor(0.3, intercept_alpha=0.3, handle_unknown="average")
+    for seed in range(12):
+        X, y, tasks, fit = simulated(seed, 60, 10, 0.5)
+        fit &= tasks < 40
+        rest = fit | (tasks >= 40)
+        own = TaskConformalRegressor(model, new_tasks=True)
+        found.append(coverage(own, X[rest], y[rest], tasks[rest], fit[rest]).mean())
+    assert 0.88 <= np.mean(found) <= 0.95
+
+
+def test_all_ways_to_name_tasks_give_the_same():
+    wanted = TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS)
+    intervals = wanted.predict_interval(ROWS, tasks=TASKS)
+    assert wanted.tasks_.tolist() == NAMES.tolist() and wanted.quantiles_.shape == (5,)
+    column = TaskConformalRegressor(MeanRegularizedRegressor(0.1, task_column="school")).fit(frame(), TARGET)
+    assert_allclose(column.predict_interval(frame()), intervals)
+    steps = make_pipeline(StandardScaler(), MODEL)
+    scaled = MODEL.__class__(0.1)
+    piped = TaskConformalRegressor(steps).fit(ROWS, TARGET, tasks=TASKS)
+    lower, upper = piped.predict_interval(ROWS, tasks=TASKS)
+    assert_allclose((lower + upper) / 2, piped.predict(ROWS, tasks=TASKS))
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS)
+    assert_allclose(routed.predict_interval(ROWS, tasks=TASKS), intervals)
+    whole = StandardScaler().fit_transform(ROWS)
+    assert_allclose(
+        piped.predict(ROWS, tasks=TASKS), scaled.fit(whole, TARGET, tasks=TASKS).predict(whole, tasks=TASKS)
+    )
+
+
+def test_one_design_with_missing_labels():
+    model = TaskConformalRegressor(MODEL, level=0.8).fit(ROWS, Y)
+    lower, upper = model.predict_interval(ROWS)
+    assert lower.shape == Y.shape and model.quantiles_.shape == (5,)
+    seen = ~np.isnan(Y)
+    assert 0.75 < ((lower <= Y) & (upper >= Y))[seen].mean() < 0.95
+    one = model.predict_interval(ROWS, tasks=np.full(len(ROWS), 2))
+    assert_allclose(one, [lower[:, 2], upper[:, 2]])
+
+
+def test_rows_of_weight_zero_count_for_nothing():
+    used = np.arange(len(TARGET)) % 5 > 0
+    y = np.where(used, TARGET, 1e3)
+    folds = [(np.flatnonzero(CODES >= 0)[k::2], np.arange(len(y))[1 - k :: 2]) for k in range(2)]
+    found = TaskConformalRegressor(MODEL, cv=folds).fit(ROWS, y, tasks=TASKS, sample_weight=used * 1.0)
+    place = np.cumsum(used) - 1
+    fewer = [tuple(place[part][used[part]] for part in fold) for fold in folds]
+    wanted = TaskConformalRegressor(MODEL, cv=fewer).fit(ROWS[used], TARGET[used], tasks=TASKS[used])
+    assert_allclose(found.quantiles_, wanted.quantiles_, rtol=1e-3)
+
+
+def test_sets_hold_the_class():
+    found = []
+    for seed in range(10):
+        rng, tasks = np.random.default_rng(seed), np.arange(3000) % 6
+        X = rng.standard_normal((3000, 2))
+        eta = X @ rng.standard_normal((2, 3)) + rng.standard_normal((6, 3))[tasks]
+        y = np.array(["low", "mid", "top"])[(eta + rng.gumbel(size=eta.shape)).argmax(axis=1)]
+        fit = np.arange(3000) < 600
+        model = TaskConformalClassifier(SingleTask(LogisticRegression()), level=0.8)
+        sets = model.fit(X[fit], y[fit], tasks=tasks[fit]).predict_set(X[~fit], tasks=tasks[~fit])
+        held = (sets & (y[~fit, None] == model.classes_)).any(axis=1)
+        found.append(np.bincount(tasks[~fit], held) / 400)
+        proba = model.predict_proba(X[~fit], tasks=tasks[~fit])
+        assert (sets == (1 - proba <= model.quantiles_[tasks[~fit], None] + 1e-9)).all()
+    assert abs(np.mean(found) - 0.8) < 0.02 and np.min(np.mean(found, axis=0)) > 0.76
+
+
+def test_sets_of_one_design():
+    classes = np.where(np.isnan(Y), np.nan, np.nanmedian(Y, axis=0) < Y)
+    model = TaskConformalClassifier(MeanRegularizedClassifier(0.1)).fit(ROWS, classes)
+    assert model.predict_set(ROWS).shape == (*Y.shape, 2)
+    three = TaskConformalClassifier(MeanRegularizedClassifier(0.1)).fit(ROWS, THREE, tasks=TASKS)
+    assert three.predict_set(ROWS, tasks=TASKS).shape == (len(ROWS), 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({"level": 0.999}, {}, "level=0.999 needs at least 999 labels that a model has not seen; got 120"),
+        ({"level": 1.0}, {}, "The 'level' parameter"),
+        ({"new_tasks": True}, {"tasks": None}, "new_tasks=True needs rows with tasks"),
+        ({"estimator": MeanRegularizedRegressor(task_column=0)}, {}, "both say which task"),
+    ],
+)
+def test_what_cannot_be_is_said(options, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TaskConformalRegressor(**{"estimator": MODEL} | options).fit(
+            ROWS, TARGET, **{"tasks": TASKS} | arguments
+        )
+
+
+def test_tasks_are_asked_for():
+    model = TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS)
+    with pytest.raises(
+        ValueError, match=r"tasks has 1 label\(s\) not seen in fit: \['fir'\]. With new_tasks=True"
+    ):
+        model.predict_interval(ROWS[:1], tasks=["fir"])
+    with pytest.raises(ValueError, match="pass tasks= to TaskConformalRegressor"):
+        model.predict_interval(ROWS[:1])
+    one = TaskConformalClassifier(LogisticRegression())
+    with pytest.raises(ValueError, match="y holds only one class"):
+        one.fit(ROWS, pd.Series(["a"] * len(ROWS)))
+
+
+def test_folds_of_the_user_are_taken():
+    cv = TaskShuffleSplit(1, train_size=0.5, random_state=0)
+    model = TaskConformalRegressor(MODEL, cv=cv).fit(ROWS, TARGET, tasks=TASKS)
+    train, _ = next(cv.split(ROWS, TARGET, tasks=TASKS))
+    assert_allclose(
+        model.estimator_.coef_,
+        MeanRegularizedRegressor(0.1).fit(ROWS[train], TARGET[train], tasks=TASKS[train]).coef_,
+    )
