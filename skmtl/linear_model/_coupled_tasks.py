@@ -20,6 +20,13 @@ SINGULAR = 1e-9  # of the largest eigenvalue of a covariance: what stands for ze
 class GraphCoupledRegressor(EmpiricalBayesRegressor):
     """Regression whose objective is the posterior of coefficients that vary along the edges of a graph.
 
+    Parameters
+    ----------
+    alpha : float or "auto", default=%(alpha)s
+        Strength of the whole penalty. "auto": by restricted maximum likelihood (REML), where the penalty
+        is that of squared differences alone (no L1 or group norm, `mean_alpha`, `ridge`); then `task_weight`
+        None is "samples", as the noise is that of a row.
+
     Attributes
     ----------
     deviation_variance_ : float
@@ -77,23 +84,26 @@ class GraphCoupledRegressor(EmpiricalBayesRegressor):
 class RelatedTasksRegressor(EmpiricalBayesRegressor):
     """Regression whose objective is the posterior of coefficients with a covariance over the tasks.
 
+    Parameters
+    ----------
+    alpha : float or "auto", default=%(alpha)s
+        Strength of the whole penalty. "auto": the covariance of the coefficients over the tasks, and with it
+        C and alpha, by restricted maximum likelihood (REML), without any other penalty (`mean_alpha`,
+        `ridge`); then `task_weight` None is "samples". Coefficients are those under
+        ``alpha/2 tr(W' C^-1 W)`` with this C. It is that of tasks that are alike, ``level I + common 11'``,
+        plus ``F F'`` with as many factors F (n_tasks, n_factors) as Akaike's criterion, in Hurvich & Tsai's
+        form for few coefficients, finds worth their numbers: a C without structure would have the rank of the
+        features and fit them as they come.
+
     Attributes
     ----------
     deviation_variance_ : float
         With ``alpha="auto"``: the covariance of a coefficient over the tasks is
-        ``deviation_variance_ * task_covariance_``, and ``alpha_`` is ``noise_variance_`` over
-        ``deviation_variance_`` and the mean weight of a task.
+        ``deviation_variance_ * task_covariance_``, and `alpha_` is `noise_variance_` over
+        `deviation_variance_` and the mean weight of a task (its number of rows).
     n_factors_ : int
-        With ``alpha="auto"``: factors of the covariance, see Notes.
-
-    Notes
-    -----
-    With ``alpha="auto"`` the covariance of a coefficient over the tasks, and with it C and alpha, is found by
-    restricted maximum likelihood, and the coefficients are those under ``alpha/2 tr(W' C^-1 W)`` with this C.
-    It is a covariance of tasks that are alike, ``level I + common 11'``, plus ``F F'`` with as many factors F
-    (n_tasks, n_factors) as Akaike's criterion (Hurvich & Tsai's for few coefficients) finds worth the n_tasks
-    numbers of each. Without such a structure the likelihood makes one of the rank of the features, which fits
-    the coefficients as they come.
+        With ``alpha="auto"``: factors of the covariance. Standard errors take these as they are, and are too
+        small by as much as they are uncertain.
     """
 
     _prior_ = _given_ = None  # C, and its inverse in a model in numbers

@@ -13,9 +13,9 @@ from ._task_priors import CovariancePrior
 
 MOST_UNKNOWNS = 5000  # of a dense system of factors times features
 SHARES = 0.1, 0.3, 1.0  # of the standard deviation of a coefficient: factors with which a search starts
-OPTIONS = {"maxiter": 1000, "maxfun": 2000, "ftol": 1e-11, "gtol": 1e-5, "maxcor": 30}
-FIRST = {"maxiter": 10, "maxcor": 20}
-HOPELESS = 0.5  # of what a factor must gain: with less after the first steps it is given up
+OPTIONS = {"ftol": 1e-9, "gtol": 1e-5, "maxcor": 30}
+BUDGETS = (10, 0.5), (40, 0.9), (1000, 1.0)  # steps, and how much of what a factor must gain they must reach
+LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to have as much
 
 
 @dataclass
@@ -31,6 +31,7 @@ class CovarianceSearch:
 
     moments: CoupledMoments
     strength: float | None = None
+    last: tuple | None = None
 
     @property
     def ties(self):
@@ -43,19 +44,30 @@ class CovarianceSearch:
         own = self.moments.information[0]
         return float(1 / (own[own > 0].mean() if (own > 0).any() else 1.0)), float(self.moments.weight.mean())
 
+    @cached_property
+    def rows(self):
+        """Sizes of the rows of F in which the tasks tell alike of them (n_tasks,)."""
+        own = np.einsum("djj->d", self.moments.xx) / self.moments.xx.shape[1] * self.units[0]
+        told = np.broadcast_to(own / (1 + own), self.moments.n_tasks)
+        return np.sqrt(self.units[0] / np.maximum(told, LEAST))
+
     @property
     def n_numbers(self):
         """Unknowns beside F: the logarithms of level and common, and of the strength, in these units."""
         return 2 + self.ties
 
     def at(self, theta):
-        """The model there."""
+        """The model there; the last one is kept."""
+        if self.last is not None and np.array_equal(self.last[0], theta):
+            return self.last[1]
         (unit, weight), n, T = self.units, self.n_numbers, self.moments.n_tasks
         level, common = unit * np.exp(theta[:2])
-        F = np.sqrt(unit) * theta[n:].reshape(T, -1)
+        F = self.rows[:, None] * theta[n:].reshape(T, -1)
         prior = CovariancePrior(level, np.column_stack([np.full(T, np.sqrt(common)), F]))
         strength = weight * np.exp(theta[2]) if self.ties else self.strength
-        return replace(self.moments, prior=prior).posterior(np.ones(self.moments.xy.shape[1]), strength)
+        found = replace(self.moments, prior=prior).posterior(np.ones(self.moments.xy.shape[1]), strength)
+        self.last = np.array(theta), found
+        return found
 
     def none(self, theta):
         """Which of level, common and variance of the intercepts are none, where there are no factors."""
@@ -70,12 +82,13 @@ class CovarianceSearch:
         prior, (level, root) = found.moments.prior, found.covariance_gradient()
         ties = [found.intercept_gradient()] if self.ties else []
         numbers = [prior.level * level, 0.5 * prior.root[0, 0] * root[:, 0].sum(), *ties]
-        return found.criterion, np.append(numbers, np.sqrt(self.units[0]) * root[:, 1:])
+        return found.criterion, np.append(numbers, self.rows[:, None] * root[:, 1:])
 
-    def descended(self, theta, options=OPTIONS):
+    def descended(self, theta, n_steps=1000):
         """The minimum from a start, or some steps towards it."""
         bound, n = np.log(RANGE), self.n_numbers
         bounds = [(-bound, bound)] * n + [(None, None)] * (len(theta) - n)
+        options = {**OPTIONS, "maxiter": n_steps}
         return optimize.minimize(self, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
     def _best_of(self, starts):
@@ -92,12 +105,11 @@ class CovarianceSearch:
     def _with_factor(self, theta):
         """A point with one factor more, along what the tasks do not have in common."""
         found, n, T = self.at(theta), self.n_numbers, self.moments.n_tasks
-        away = linalg.svd(found.slopes - found.mean, full_matrices=False)[0][:, 0]
-        size = np.sqrt(np.trace(found.moments.prior.covariance()) / self.units[0])
-        F = theta[n:].reshape(T, -1)
-        return self._best_of(
-            np.append(theta[:n], np.column_stack([F, share * size * away])) for share in SHARES
-        )
+        F, root = theta[n:].reshape(T, -1), found.moments.prior.root
+        left = found.slopes - root @ linalg.lstsq(root, found.slopes)[0]
+        away = linalg.svd(left, full_matrices=False)[0][:, 0]
+        away *= np.sqrt(np.trace(found.moments.prior.covariance())) / self.rows
+        return self._best_of(np.append(theta[:n], np.column_stack([F, share * away])) for share in SHARES)
 
     def expected(self, theta):
         """The model at the expected variances given the rows, as in `Search`, and factors as they are."""
@@ -124,11 +136,11 @@ class CovarianceSearch:
             more = self._cost(k) - self._cost(k - 1)
             if too_large or not np.isfinite(more):
                 break
-            reached, other = self.at(theta).criterion, self.descended(self._with_factor(theta), FIRST)
-            if self.at(other).criterion > reached - HOPELESS * more:
-                break
-            other = self.descended(other)
-            if self.at(other).criterion > reached - more:
-                break
+            reached, other = self.at(theta).criterion, theta
+            for n_steps, share in BUDGETS:
+                start = self._with_factor(theta) if other is theta else other
+                other = self.descended(start, n_steps)
+                if self.at(other).criterion > reached - share * more:
+                    return theta
             theta = other
         return theta

@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 MOST_PRODUCTS = 2e10  # multiplications in a factor
+FULL = 0.4  # of the tasks left of a component: with as many neighbours each, they are eliminated as one
 FEW = 2  # neighbours up to which tasks are eliminated in the same round
 
 
@@ -33,9 +34,22 @@ class Group(NamedTuple):
     back: np.ndarray
     among: np.ndarray
     into: np.ndarray
-    joined: sparse.csr_array
+    joined: sparse.csr_array | None
     into_near: np.ndarray
-    joined_near: sparse.csr_array
+    joined_near: sparse.csr_array | None
+
+
+class Clique(NamedTuple):
+    """Tasks (m,) and a root, all that is left of a component, about all neighbours of each other.
+
+    `to` (m, m + 1) are the places of the blocks of each with the root, which is the first, and with all of
+    them, `back` (m,) of those of the root with each.
+    """
+
+    tasks: np.ndarray
+    root: int
+    to: np.ndarray
+    back: np.ndarray
 
 
 class Elimination:
@@ -50,13 +64,18 @@ class Elimination:
     """
 
     def __init__(self, laplacian, n_features):
-        self.n_tasks = laplacian.shape[0]
-        self.n_features = n_features
-        rounds = self._rounds(laplacian)
-        keys = [self._keys(tasks[:, None], near).ravel() for tasks, near in rounds]
-        keys += [self._keys(near, tasks[:, None]).ravel() for tasks, near in rounds]
+        self.n_tasks, self.n_features = laplacian.shape[0], n_features
+        self.laplacian, self.component = laplacian, connected_components(laplacian, directed=False)[1]
+        rounds, cliques = self._rounds()
+        pairs = [(tasks[:, None], near) for tasks, near in rounds]
+        pairs += [(clique[:, None], clique) for clique in cliques]
+        keys = [np.union1d(self._keys(a, b), self._keys(b, a)) for a, b in pairs]
         self.keys = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.int64)
         self.groups = [self._group(tasks, near) for tasks, near in rounds]
+        self.cliques = [
+            Clique(own[1:], own[0], self._place(own[1:, None], own), self._place(own[:1], own[1:]))
+            for own in cliques
+        ]
         own = laplacian.tocoo()
         apart = own.row != own.col
         self.weights = np.zeros(self.n_tasks + len(self.keys))
@@ -69,40 +88,57 @@ class Elimination:
         """Places of the blocks between tasks; those of a task itself come first."""
         return np.where(a == b, a, self.n_tasks + np.searchsorted(self.keys, self._keys(a, b)))
 
-    def _rounds(self, laplacian):
-        """(tasks, neighbours) that are eliminated at once, in turn; sets `roots`, one of each component."""
-        M = laplacian.tocsr()
+    def _rounds(self):
+        """(tasks, neighbours) that are eliminated at once, in turn, and cliques, which are left in the end.
+
+        Sets `roots`, one of each component.
+        """
+        M, left, self.products = self.laplacian.tocsr(), set(range(self.n_tasks)), 0.0
         near = [{*row} - {t} for t, row in enumerate(np.split(M.indices, M.indptr[1:-1]))]
-        left, rounds, roots, products = set(range(self.n_tasks)), [], [], 0.0
+        rounds, cliques, roots = [], [], []
         while left:
-            order = sorted(left, key=lambda t: (len(near[t]), t))
-            least = len(near[order[0]])
-            chosen, held = {}, set()
-            for t in order:
-                d = len(near[t])
-                if d > max(least, FEW):
-                    break
-                if t in held:
-                    continue
-                left.remove(t)
-                if d == 0:
-                    roots.append(t)
-                    continue
-                chosen.setdefault(d, []).append(t)
-                held |= near[t]
+            chosen, found = self._independent(near, left)
+            for own in found:
+                left -= {*own}
+                self._count((len(own) * self.n_features) ** 3 / 4)
+            cliques += [np.array(own, np.intp) for own in found if len(own) > 1]
+            roots += [own[0] for own in found]
             for d, tasks in chosen.items():
-                products += len(tasks) * (d + 1.0) ** 2 * self.n_features**3
-                if products > MOST_PRODUCTS:
-                    self._refuse(laplacian)
+                left -= {*tasks}
+                self._count(len(tasks) * (d + 1.0) ** 2 * self.n_features**3)
                 around = np.array([sorted(near[t]) for t in tasks], np.intp).reshape(-1, d)
                 rounds.append((np.array(tasks, np.intp), around))
                 for t in tasks:
                     for a in near[t]:
                         near[a] |= near[t]
                         near[a] -= {t, a}
-        component = connected_components(M, directed=False)[1]
-        self.roots = np.array(sorted(roots, key=lambda t: component[t]), np.intp)
-        return rounds
+        self.roots = np.array(sorted(roots, key=lambda t: self.component[t]), np.intp)
+        return rounds, cliques
+
+    def _independent(self, near, left):
+        """Tasks to be eliminated next by the number of their neighbours, and dense rests of components."""
+        order = sorted(left, key=lambda t: (len(near[t]), t))
+        most, counts = max(len(near[order[0]]), FEW), np.bincount(self.component[order])
+        chosen, cliques, held, met = {}, [], set(), set()
+        for t in order:
+            d, c = len(near[t]), self.component[t]
+            if d > most:
+                break
+            if t in held:
+                continue
+            if d == 0 or (d > FEW and c not in met and d >= FULL * counts[c]):  # no task has fewer
+                cliques.append([a for a in order if self.component[a] == c] if d else [t])
+                held.update(cliques[-1])
+                continue
+            met.add(c)
+            chosen.setdefault(d, []).append(t)
+            held |= near[t]
+        return chosen, cliques
+
+    def _count(self, products):
+        self.products += products
+        if self.products > MOST_PRODUCTS:
+            self._refuse(self.laplacian)
 
     def _refuse(self, laplacian):
         edges = (laplacian.nnz - self.n_tasks) // 2
@@ -119,14 +155,18 @@ class Elimination:
 
 
 def _sums(places):
-    """Distinct places, and a matrix that adds up what belongs to each."""
+    """Distinct places, and a matrix that adds up what belongs to each, None where all are distinct."""
     into, at = np.unique(places, return_inverse=True)
     n = len(places)
+    if len(into) == n:
+        return places, None
     return into, sparse.csr_array((np.ones(n), (at.ravel(), np.arange(n))), shape=(len(into), n))
 
 
 def _add(out, into, joined, values):
-    out[into] += (joined @ values.reshape(joined.shape[1], -1)).reshape(len(into), *out.shape[1:])
+    if joined is not None:
+        values = joined @ values.reshape(joined.shape[1], -1)
+    out[into] += values.reshape(len(into), *out.shape[1:])
 
 
 class Sweep:
@@ -159,8 +199,24 @@ class Sweep:
             reached = (C.swapaxes(1, 2) @ B[group.tasks]).reshape(m, d, p, p)
             found[:, np.arange(d), np.arange(d)] = reached
             _add(B, group.into, group.joined, np.ascontiguousarray(found))
+        self.dense = [self._joined(B, clique) for clique in order.cliques]
         self.common = B[order.roots]
         self.common = 0.5 * (self.common + self.common.swapaxes(1, 2))
+
+    def _joined(self, B, clique):
+        """Inverse of the blocks of a clique, and what its tasks have of the root (m p, m p) and (m p, p)."""
+        m, p = len(clique.tasks), B.shape[1]
+        each, W = np.arange(m), B[clique.to]  # (m, m + 1, p, p)
+        W[each, each + 1] = 0.0
+        D = np.concatenate([-W[:, 1:]]).transpose(0, 2, 1, 3)
+        D[each, :, each] += W.sum(axis=1) + B[clique.tasks]
+        D = D.reshape(m * p, m * p)
+        D = 0.5 * (D + D.T)
+        self.log_determinant += 2 * np.log(np.linalg.cholesky(D).diagonal()).sum()
+        inverse, W = np.linalg.inv(D), W[:, 0].reshape(m * p, p)
+        C = inverse @ W
+        B[clique.root] += C.T @ B[clique.tasks].reshape(m * p, p)
+        return inverse, C
 
     def close(self, inverse):
         """Take the covariances of the common parts (n_roots, n_features, n_features)."""
@@ -171,7 +227,13 @@ class Sweep:
         V = R.copy()
         for group, (_, C) in zip(self.order.groups, self.steps, strict=True):
             _add(V, group.into_near, group.joined_near, C.swapaxes(1, 2) @ V[group.tasks])
+        (_, p, k), cliques = R.shape, list(zip(self.order.cliques, self.dense, strict=True))
+        for clique, (_, C) in cliques:
+            V[clique.root] += C.T @ V[clique.tasks].reshape(-1, k)
         V[self.order.roots] = self.closed @ V[self.order.roots]
+        for clique, (inverse, C) in cliques:
+            own = inverse @ V[clique.tasks].reshape(-1, k) + C @ V[clique.root]
+            V[clique.tasks] = own.reshape(-1, p, k)
         for group, (inverse, C) in zip(self.order.groups[::-1], self.steps[::-1], strict=True):
             around = V[group.near].reshape(len(C), -1, R.shape[2])
             V[group.tasks] = inverse @ V[group.tasks] + C @ around
@@ -186,6 +248,11 @@ class Sweep:
         order, p = self.order, self.closed.shape[1]
         G = np.zeros((len(order.weights), p, p))
         G[order.roots] = self.closed
+        for clique, (inverse, C) in zip(order.cliques, self.dense, strict=True):
+            m, along = len(clique.tasks), C @ G[clique.root]
+            own = np.hstack([along, inverse + along @ C.T]).reshape(m, p, m + 1, p).transpose(0, 2, 1, 3)
+            G[clique.to] = own
+            G[clique.back] = own[:, 0].swapaxes(1, 2)
         for group, (inverse, C) in zip(order.groups[::-1], self.steps[::-1], strict=True):
             m, d = group.near.shape
             around = G[group.among].transpose(0, 1, 3, 2, 4).reshape(m, d * p, d * p)

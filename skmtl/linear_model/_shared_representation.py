@@ -165,7 +165,8 @@ class TaskRelationship(LinearModel):
     Attributes
     ----------
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        C, equal to ``(W W')^(1/2)`` over its trace (of the deviations, with `mean_alpha`).
+        C, equal to ``(W W')^(1/2)`` over its trace (of the deviations, with `mean_alpha`), unless it is
+        estimated apart from W.
     task_correlation_ : ndarray of shape (n_tasks, n_tasks)
         Its correlations; a task without coefficients has none with any other.
 
