@@ -424,10 +424,8 @@ _SINGLE, _S, _SINGLES = float32[::1], float32, float32[:, :, ::1]
 SIGNATURES = {
     "adam_single": (_SINGLE, _SINGLE, _SINGLE, _SINGLE, _S, _S, _S, _S),
     "adam_double": (_VECTOR, _VECTOR, _VECTOR, _VECTOR, _F, _F, _F, _F),
-    "relu_single": (_SINGLES, _SINGLES),
-    "relu_double": (_CUBE, _CUBE),
-    "relu_back_single": (_SINGLES, _SINGLES),
-    "relu_back_double": (_CUBE, _CUBE),
+    **dict.fromkeys(("relu_single", "relu_back_single"), (_SINGLES, _SINGLES)),
+    **dict.fromkeys(("relu_double", "relu_back_double"), (_CUBE, _CUBE)),
     "descend_shared": (_MATRIX, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
     "descend_separate": (_CUBE, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
     "taut_string": (_MATRIX, _F, _MATRIX),

@@ -103,7 +103,13 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
     alphas = check_alphas(alphas, eps)
     if isinstance(alphas, Integral):
         alphas = fitting.alphas(alphas, eps)
-    return _path(fitting, np.sort(alphas)[::-1], _stopping(stop_when, fitting.n_rows))
+    stop, rows = _stopping(stop_when, fitting.n_rows), []
+    for alpha, found in fitting.along(np.sort(alphas)[::-1]):
+        W, b = fitting.shaped(found)
+        rows.append((alpha, W, b, found.objective, found.gap, found.n_iter, found.converged))
+        if stop(alpha, W, b):
+            break
+    return CoefficientPath(*map(np.array, zip(*rows, strict=True)), tasks=fitting.model.tasks_)
 
 
 def _stopping(stop_when, n_rows):
@@ -113,14 +119,3 @@ def _stopping(stop_when, n_rows):
     if stop_when != "saturated":
         raise ValueError(f"stop_when must be None, 'saturated' or a callable; got {stop_when!r}.")
     return lambda alpha, coef, intercept: np.count_nonzero(np.atleast_2d(coef).any(axis=0)) > n_rows
-
-
-def _path(fitting, strengths, stop):
-    """The `CoefficientPath` of a model on its data."""
-    rows = []
-    for alpha, found in fitting.along(strengths):
-        W, b = fitting.shaped(found)
-        rows.append((alpha, W, b, found.objective, found.gap, found.n_iter, found.converged))
-        if stop(alpha, W, b):
-            break
-    return CoefficientPath(*map(np.array, zip(*rows, strict=True)), tasks=fitting.model.tasks_)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._columns import column_names
 from .._inputs import as_target
 from .._labels import missing_labels
+from .._parameters import COUNT
 from .._sklearn import (
     Interval,
     check_method_params,
@@ -159,14 +160,10 @@ class PathSearchCV(GridSearchCV):
 
     grow = False  # in searches saved before there was this parameter
 
-    _parameter_constraints = {
-        **GridSearchCV._parameter_constraints,
-        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "eps": [Interval(Real, 0, 1, closed="neither")],
-        "param_grid": [None, dict, list],
-        "grow": ["boolean"],
-        "one_standard_error": ["boolean"],
-    }
+    _parameter_constraints = GridSearchCV._parameter_constraints | {
+        "alphas": [COUNT, "array-like"], "eps": [Interval(Real, 0, 1, closed="neither")],
+        "param_grid": [None, dict, list], "grow": ["boolean"], "one_standard_error": ["boolean"],
+    }  # fmt: skip
 
     def __init__(
         self, estimator, alphas=100, eps=1e-3, param_grid=None, cv=None, scoring=None, refit=True,
