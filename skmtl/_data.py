@@ -75,6 +75,10 @@ class TaskData:
             return self._with(X=self.X @ sparse.diags_array(R) if sparse.issparse(self.X) else self.X * R)
         return self._with(X=self.X @ R)
 
+    def dense(self):
+        """The same rows, not sparse."""
+        return self._with(X=self.X.toarray())
+
     def emphasised(self, task_weight):
         """The same rows with another emphasis of the tasks."""
         mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))

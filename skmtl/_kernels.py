@@ -347,6 +347,32 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
 
 
 @njit(**_OPTIONS)
+def pulls_of_variances(X, indptr, x_mean, e, f, Q, third, xy, sums):
+    """Moments of the features with third derivatives times variances of predictors, into xy and sums.
+
+    X (n, p) rows sorted by task and their third (n,) derivatives; rows x less x_mean (T, p) of task t have
+    the variance e_t + 2 f_t.x + x'Q_t x; xy (T, p) and sums (T,) come as zeros.
+    """
+    p = X.shape[1]
+    x = np.empty(p)
+    for t in range(len(indptr) - 1):
+        for i in range(indptr[t], indptr[t + 1]):
+            own = e[t]
+            for j in range(p):
+                x[j] = X[i, j] - x_mean[t, j]
+                own += 2.0 * f[t, j] * x[j]
+            for j in range(p):
+                part = 0.0
+                for k in range(p):
+                    part += Q[t, j, k] * x[k]
+                own += part * x[j]
+            own *= third[i]
+            sums[t] += own
+            for j in range(p):
+                xy[t, j] += own * x[j]
+
+
+@njit(**_OPTIONS)
 def tree_sweep(V, holder, parent, weight, strength, out, total):
     """Prox of strength sum_g weight_g ||v[g]||_2 over nested groups for each row v of V, into `out`.
 
@@ -419,6 +445,7 @@ relu_back_single = njit(**_OPTIONS)(_plain(relu_back_double))
 # the kernels that Python calls and the types it passes, for `skmtl.warm_up`
 _F, _VECTOR, _MATRIX, _CUBE = float64, float64[::1], float64[:, ::1], float64[:, :, ::1]
 _ROWS, _ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
+_CUBES = types.Array(float64, 3, "C", readonly=True)
 _BOUNDS, _PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]
 _SINGLE, _S, _SINGLES = float32[::1], float32, float32[:, :, ::1]
 SIGNATURES = {
@@ -431,5 +458,6 @@ SIGNATURES = {
     "taut_string": (_MATRIX, _F, _MATRIX),
     "task_moments": (_ROWS, _ROW, _ROW, _BOUNDS, _MATRIX, _VECTOR, _CUBE, _MATRIX, _VECTOR),
     "task_inverses": (_CUBE, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _CUBE, _VECTOR),
+    "pulls_of_variances": (_ROWS, _BOUNDS, _ROWS, _ROW, _ROWS, _CUBES, _ROW, _MATRIX, _VECTOR),
     "tree_sweep": (_MATRIX, _PLACES, _PLACES, _VECTOR, _F, _MATRIX, _VECTOR),
 }

@@ -1,7 +1,7 @@
 """Losses: functions of (y, eta) that never see the design."""
 
 import numpy as np
-from scipy.special import expit, softmax, xlogy
+from scipy.special import expit, gammaln, softmax, xlogy
 
 LARGEST_COUNT = 1e120
 
@@ -73,6 +73,13 @@ class Loss:
 
     def probabilities(self, eta):
         """Probabilities of the classes, on a last axis; None where the loss has none."""
+        return None
+
+    def normalizer(self, y):
+        """What a row lacks of minus a log-likelihood without dispersion; None where the loss is of none.
+
+        Losses that are one have `third_derivative` as well.
+        """
         return None
 
     def __repr__(self):
@@ -175,6 +182,19 @@ class Poisson(Loss):
         with np.errstate(over="ignore"):
             return np.exp(eta)
 
+    def third_derivative(self, y, eta):
+        """Third derivative in eta."""
+        return self.hessian(y, eta)
+
+    def target_variance(self, eta, variance):
+        """Mean squared error of exp(eta) as a prediction, for predictors with a variance about eta."""
+        mean = np.exp(eta + 0.5 * variance)
+        return mean + np.exp(2 * eta) * (np.exp(2 * variance) - 2 * np.exp(0.5 * variance) + 1)
+
+    def normalizer(self, y):
+        """log y! less what the deviance takes off."""
+        return gammaln(y + 1.0) - (xlogy(y, y) - y)
+
     def domain(self, y):
         """Least and greatest u with a finite conjugate."""
         return -y, np.inf
@@ -230,6 +250,14 @@ class Logistic(Loss):
     def hessian(self, y, eta):
         """Second derivative in eta."""
         return expit(eta) * expit(-eta)
+
+    def third_derivative(self, y, eta):
+        """Third derivative in eta."""
+        return self.hessian(y, eta) * (expit(-eta) - expit(eta))
+
+    def normalizer(self, y):
+        """Zero: it is minus a log-likelihood."""
+        return np.zeros_like(y)
 
     def falls(self, y):
         """Sign of the direction in which the loss falls forever."""

@@ -180,7 +180,7 @@ class TaskStatistics:
 
         self.count[:] = data.task_sums((data.row_weight != 0).astype(float))
         self.weight[:] = data.task_sums(data.row_weight)
-        rows = map(_read_only, (data.X, data.y, data.row_weight, data.indptr))
+        rows = map(read_only, (data.X, data.y, data.row_weight, data.indptr))
         task_moments(*rows, self.x_mean, self.y_mean, self.xx, self.xy, self.yy)
 
     def _without_noise(self):
@@ -410,7 +410,7 @@ def _merge(a, b, weight, cross, sign):
         )
 
 
-def _read_only(A):
+def read_only(A):
     """A contiguous view that cannot be written to: what the user passed may be such, and it is a type."""
     view = np.ascontiguousarray(A).view(np.ndarray)
     view.flags.writeable = False

@@ -113,7 +113,18 @@ def layer_args(rng, dtype, rows):
     return rng.normal(size=(2, 5, 7)).astype(dtype), rng.normal(size=(2, rows, 7)).astype(dtype)
 
 
+def pulls_args(rng, p=4):
+    """Rows of three tasks, forms of the variances of their predictors, and room for sums."""
+    X, bounds, Q = rng.normal(size=(12, p)), np.array([0, 5, 6, 12]), rng.normal(size=(3, p, p))
+    known = X, bounds, rng.normal(size=(3, p)), rng.normal(size=3), rng.normal(size=(3, p)), Q
+    known = [*known, rng.normal(size=12)]
+    for A in known:
+        A.flags.writeable = False
+    return *known, np.zeros((3, p)), np.zeros(3)
+
+
 ARGS = {
+    "pulls_of_variances": lambda rng, penalty: pulls_args(rng),
     "relu_double": lambda rng, penalty: layer_args(rng, np.float64, 1),
     "relu_single": lambda rng, penalty: layer_args(rng, np.float32, 1),
     "relu_back_double": lambda rng, penalty: layer_args(rng, np.float64, 5),
@@ -269,6 +280,16 @@ def test_task_inverses_and_what_has_none(p, rng):
     shared, kappa[:] = xx[:1], 0.0
     _kernels.task_inverses(shared, scale, kappa, means, shift + 0.1, out, size)
     np.testing.assert_allclose(out[1], np.linalg.inv(scale[1] * xx[0] + 0.5 * np.eye(p)), atol=1e-10)
+
+
+def test_pulls_of_variances_equal_their_formulas(rng):
+    X, bounds, means, e, f, Q, third, xy, sums = pulls_args(rng)
+    _kernels.pulls_of_variances(X, bounds, means, e, f, Q, third, xy, sums)
+    for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        x = X[rows] - means[t]
+        own = third[rows] * (e[t] + 2 * x @ f[t] + np.einsum("ij,jk,ik->i", x, Q[t], x))
+        np.testing.assert_allclose(xy[t], own @ x, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(sums[t], own.sum(), rtol=1e-12, atol=1e-12)
 
 
 def test_taut_string_is_certified_by_its_string(rng):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from conftest import JOINT_LOSSES, LOSSES, public_classes, targets
+from scipy import special, stats
 from scipy.optimize import minimize_scalar
 
 from skmtl import losses
@@ -36,6 +37,22 @@ def test_derivatives_equal_central_differences(loss, rng):
     bend = (loss.gradient(y, eta + h) - loss.gradient(y, eta - h)) / (2 * h)
     np.testing.assert_allclose(loss.gradient(y, eta), slope, rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(loss.hessian(y, eta), bend, rtol=1e-7, atol=1e-8)
+
+
+@losses_
+def test_losses_with_a_normalizer_are_minus_a_log_likelihood(loss, rng):
+    y, eta = sample(loss, rng)
+    if loss.normalizer(y) is None:
+        assert type(loss) not in (losses.Logistic, losses.Poisson)
+        return
+    law = {losses.Logistic: stats.bernoulli, losses.Poisson: stats.poisson}[type(loss)]
+    mean = {losses.Logistic: special.expit, losses.Poisson: np.exp}[type(loss)](eta)
+    y = np.round(y)
+    found = loss.value(y, eta) + loss.normalizer(y)
+    np.testing.assert_allclose(found, -law.logpmf(y, mean), rtol=1e-7, atol=1e-10)
+    h = 1e-5
+    bend = (loss.hessian(y, eta + h) - loss.hessian(y, eta - h)) / (2 * h)
+    np.testing.assert_allclose(loss.third_derivative(y, eta), bend, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

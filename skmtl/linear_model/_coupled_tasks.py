@@ -7,8 +7,8 @@ from .._parameters import with_parameters
 from ..penalties import Coupling
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
+from ._empirical_bayes import EmpiricalBayesRegressor
 from ._fitting import Fitting
-from ._random_coefficients import EmpiricalBayesRegressor
 from ._reml import Search
 from ._sharing import coupling_test, sharing_tests
 from ._task_priors import CovariancePrior, GraphPrior

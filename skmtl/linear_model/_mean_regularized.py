@@ -6,7 +6,8 @@ from typing import Annotated
 from .._parameters import STRENGTH
 from ..penalties import Coupling
 from ._base import LinearClassifier, LinearModel, estimator
-from ._random_coefficients import Auto, RandomCoefficientsRegressor
+from ._empirical_bayes import Auto
+from ._random_coefficients import RandomCoefficients, RandomCoefficientsRegressor
 
 
 @estimator
@@ -60,4 +61,11 @@ class MeanRegularizedRegressor(MeanRegularized, RandomCoefficientsRegressor):
 
 
 @estimator
-class MeanRegularizedClassifier(MeanRegularized, LinearClassifier): ...
+class MeanRegularizedClassifier(MeanRegularized, RandomCoefficients, LinearClassifier):
+    alpha: Auto = 0.01
+    intercept_alpha: Auto = 0.0
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = not self._estimates
+        return tags

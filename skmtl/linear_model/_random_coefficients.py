@@ -1,466 +1,20 @@
-"""Strengths that are estimated, and how sure a model of tasks around a common one is of its coefficients."""
+"""Tasks that vary around a common model: variances of coefficients, found or given, under several losses."""
 
-from copy import copy
-from dataclasses import field, replace
+import warnings
 from typing import Annotated, Any
 
 import numpy as np
-from scipy import sparse, special
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
 
-from .._data import make_task_data
-from .._inputs import resolve_task_weight
-from .._parameters import STRENGTH, with_parameters
+from .._parameters import with_parameters
 from .._sklearn import StrOptions
 from ..solvers import blas_threads
-from ..statistics import TaskStatistics
-from ._base import LinearModel, LinearRegressor
+from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor
 from ._fitting import Fitting
-from ._reml import Search, without_correlation
+from ._laplace import LOST, ModeMoments, SeenRows
 from ._sharing import feature_tests, sharing_tests
-from ._variance_components import Moments, triangular
+from ._variance_components import NoModeError, matrix
 
 COVARIANCES = {"spherical", "diagonal", "full"}
-NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
-CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
-
-Auto = Annotated[float | str, STRENGTH, StrOptions({"auto"})]
-
-
-@with_parameters
-class EmpiricalBayes(LinearModel):
-    """Linear model whose objective is the posterior of a model in which the coefficients of tasks are random.
-
-    Parameters
-    ----------
-    alpha : float or "auto", default=%(alpha)s
-        Strength of the penalty on what tasks do not have in common. "auto": by restricted maximum likelihood
-        (REML), without any other penalty (`mean_alpha`, `ridge`, ...); then `task_weight` None is "samples",
-        as the noise is that of a row.
-    intercept_alpha : float or "auto", default=0.0
-        Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``. "auto": by
-        REML; 0: intercepts are free.
-
-    Attributes
-    ----------
-    alpha_, intercept_alpha_ : float
-        Strengths, where one is "auto". With ``task_weight="samples"`` (and what else is estimated) they give
-        the same fit. Where the variance is zero, a strength at which it is none to 8 digits.
-    noise_variance_ : float
-        Variance of a row (of weight 1), where a strength is "auto".
-    intercept_variance_ : float
-        Variance of the intercepts, where a strength is "auto"; infinite where these are free.
-    log_marginal_likelihood_ : float
-        Restricted log-likelihood at the strengths, where one is "auto", but for a constant of the weights.
-    """
-
-    alpha: Auto = field(default=1.0, kw_only=False)
-    intercept_alpha: Auto = 0.0
-
-    covariance = None  # within a task, where a class has it as a parameter
-    _covariance_of_auto = "spherical"  # that of None, where it is estimated
-    _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
-    _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
-    _added_ = {}  # moments of tasks that were added; never changed in place
-
-    # --- strengths ---
-
-    @property
-    def _estimates(self):
-        return isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str)
-
-    def _refuse_other_models(self, what):
-        """ValueError where the objective is not the posterior of a mixed model."""
-        for name in self._beside:
-            if getattr(self, name):
-                raise ValueError(
-                    f"{what} is about this penalty alone: {name} must be 0; got {getattr(self, name)!r}."
-                )
-        self._refuse_other_losses(what)
-
-    def _refuse_other_losses(self, what):
-        """ValueError where the loss is of no model of the rows that is known here."""
-        if not self._target_.loss.quadratic:
-            raise ValueError(f"{what} needs loss='squared_error'; got loss={self.loss!r}.")
-
-    def _seen_of(self, data):
-        """What the model sees of the data: second moments, where these are all it needs."""
-        return data if isinstance(data, TaskStatistics) else TaskStatistics.of_rows(data)
-
-    def _precision(self, moments, emphasis=None):
-        """Factor of the weights of the rows of each task, and what turns alpha into a ratio of variances."""
-        task_weight = self.task_weight if emphasis is None else emphasis
-        mass = moments.weight
-        unit = mass.sum() / len(mass)
-        if (task_weight is None and self._estimates) or isinstance(task_weight, str):
-            return np.ones(len(mass)), unit
-        return resolve_task_weight(task_weight, moments.tasks, mass) * (unit / mass), unit
-
-    def _in_numbers(self):
-        numbers = copy(self)
-        if self._estimates:
-            numbers.alpha, numbers.intercept_alpha = self.alpha_, self.intercept_alpha_
-            numbers.task_weight = "samples" if self.task_weight is None else self.task_weight
-            if np.ndim(self.deviation_variance_):
-                numbers.covariance = self.deviation_variance_
-        return numbers
-
-    def _in_numbers_on(self, fitting):
-        self._seen_, self._posterior_, self._added_ = None, None, {}
-        found = isinstance(self.covariance, str) and self.covariance != "spherical"
-        if found and not isinstance(self.alpha, str):
-            raise ValueError(
-                f"covariance={self.covariance!r} is found with alpha='auto' only; got alpha={self.alpha!r}. "
-                "With a number give the covariance as an array."
-            )
-        if not self._estimates and self._root() is None:
-            return fitting
-        self._refuse_other_models("alpha='auto'" if self._estimates else "covariance")
-        data = fitting.data
-        seen = self._seen_ = self._seen_of(data)
-        if not self._estimates:
-            self._root(seen.n_features)
-            return self._fitting_on(seen)
-        with blas_threads(seen):
-            found = self._estimate(seen)
-        return self._in_numbers()._fitting_on(seen, found)
-
-    def _fitting_on(self, seen, found=None):
-        """`Fitting` on what was seen, at strengths in numbers; found at a `Posterior`."""
-        return Fitting(self, seen)
-
-    def _moments(self, seen, free, noise_needed=True):
-        """`Moments` of the rows; ValueError where they leave nothing of which the noise could be told."""
-        precision, self._unit_ = self._precision(seen)
-        moments = self._moments_of(seen, precision, free)
-        if moments.df < 1 and noise_needed:
-            n_rows = int(moments.count.sum())
-            raise ValueError(
-                "variances need more rows than fixed effects, the common coefficients and free intercepts: "
-                f"got {n_rows} sample(s) for {n_rows - moments.df}. Pool the intercepts "
-                "(intercept_alpha='auto'); with more features than rows give numbers as strengths, "
-                "mean_alpha > 0 among them."
-            )
-        return moments
-
-    def _moments_of(self, seen, precision, free):
-        """What the model needs to know of the rows."""
-        return Moments.of(seen, precision, self.fit_intercept, free)
-
-    def _search(self, seen):
-        """`Search` of what is to be estimated; in the coordinates of a covariance that is given."""
-        given = self._root(seen.n_features)
-        turned = given is not None and isinstance(self.alpha, str)
-        free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
-        several = seen.n_tasks > 1  # of one there is no variance to be found
-        moments = self._moments(seen.turned(given) if turned else seen, free, several)
-        kind = "spherical" if given is not None else self.covariance or self._covariance_of_auto
-        return Search(moments, kind, self._given_root(moments), self._given_strength())
-
-    def _estimate(self, seen):
-        """Set the strengths, and the variances that go with them; the `Posterior` there."""
-        search = self._search(seen)
-        moments, kind = search.moments, search.covariance
-        theta = self._theta_ = search.best()
-        found = search.at(theta)
-        if search.n_slopes and kind == "full":
-            self.covariance_shrinkage_ = float(search.shrinkage())
-            root = without_correlation(found.root, self.covariance_shrinkage_)
-            found = moments.posterior(root, found.strength)
-        self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
-        self.log_marginal_likelihood_ = float(found.log_likelihood)
-        zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
-        self._set_slopes(found.root, zero, search)
-        self._set_intercepts(found.strength, search.ties and zero[-1])
-        return found
-
-    def _set_slopes(self, root, zero, search):
-        """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""
-        given = 1.0 if self._root() is None else self._normed(self.covariance)
-        if not search.n_slopes:
-            self.alpha_ = float(self.alpha)
-            self.deviation_variance_ = self._over(self.noise_variance_, self.alpha_) * given
-            return
-        V = root @ root.T if root.ndim == 2 else np.where(zero[: search.n_slopes], 0.0, root**2)
-        level = np.mean(V.diagonal() if V.ndim == 2 else V) if V.any() else root[0] ** 2
-        self.alpha_ = float(1 / (level * self._unit_))
-        self.deviation_variance_ = self.noise_variance_ * (
-            V if search.covariance != "spherical" else V[0] * given
-        )
-
-    def _set_intercepts(self, strength, zero):
-        """Set `intercept_alpha_` and `intercept_variance_`; whether the latter is zero."""
-        if not isinstance(self.intercept_alpha, str):
-            self.intercept_alpha_ = float(self.intercept_alpha)
-        else:
-            self.intercept_alpha_ = float(strength / self._unit_) if self.fit_intercept else 0.0
-        none = zero or not self.fit_intercept
-        self.intercept_variance_ = 0.0 if none else self._over(self.noise_variance_, self.intercept_alpha_)
-
-    def _over(self, noise, alpha):
-        """The variance of a strength."""
-        return float(noise / (alpha * self._unit_)) if alpha else np.inf
-
-    # --- covariances that are given ---
-
-    def _normed(self, covariance):
-        """Variances or a covariance as floats with a mean variance of one; ValueError if it is none."""
-        V = check_array(covariance, ensure_2d=False, dtype=np.float64, input_name="covariance")
-        variances = V.diagonal() if V.ndim == 2 else V
-        symmetric = V.ndim == 1 or (V.shape[0] == V.shape[1] and np.allclose(V, V.T))
-        if V.ndim > 2 or not symmetric or (variances < 0).any():
-            raise ValueError(
-                "covariance must hold nonnegative variances (n_features,) or a symmetric positive "
-                f"semidefinite matrix (n_features, n_features); got shape {V.shape}."
-            )
-        return V / variances.mean() if variances.any() else np.ones(len(V))
-
-    def _root(self, n_features=None):
-        """R with R R' the covariance that is given, or None."""
-        if self.covariance is None or isinstance(self.covariance, str):
-            return None
-        V = self._normed(self.covariance)
-        if n_features is not None and len(V) != n_features:
-            raise ValueError(f"covariance is of {len(V)} features; X has {n_features}.")
-        if V.ndim == 1:
-            return np.sqrt(np.maximum(V, NO_VARIANCE))
-        values = np.linalg.eigvalsh(V)
-        if values[0] < -1e-8 * values[-1]:
-            raise ValueError("covariance must be positive semidefinite.")
-        return triangular(V, NO_VARIANCE)
-
-    def _given_root(self, moments):
-        """R over the noise, where alpha is a number."""
-        if isinstance(self.alpha, str):
-            return None
-        p = moments.xy.shape[1]
-        root, most = self._root(p), moments.information[1].max(initial=0.0) or 1.0
-        return (np.ones(p) if root is None else root) / np.sqrt(
-            max(self.alpha * self._unit_, NO_VARIANCE * most)
-        )
-
-    def _given_strength(self):
-        """Noise variance over that of the intercepts, where this is a number."""
-        return None if isinstance(self.intercept_alpha, str) else self.intercept_alpha * self._unit_
-
-    def _scaled(self, data):
-        root = self._root()
-        if root is None:
-            return data
-        return (self._seen_of(data) if self._target_.loss.quadratic else data).turned(root)
-
-    def _scaled_rows(self, X, weight):
-        root, mass = self._root(), X.shape[0] if weight is None else weight.sum()
-        if root is not None:
-            X = X @ (sparse.diags_array(root) if sparse.issparse(X) and root.ndim == 1 else _matrix(root))
-        # as in the fit: each row counts the same, where strengths were found under that rule
-        return X, np.array([mass / self._unit_]) if "alpha_" in vars(self) else None
-
-    def _unscaled(self, result):
-        root = self._root()
-        return result if root is None else replace(result, coef=result.coef @ _matrix(root).T)
-
-    # --- what is kept of the data ---
-
-    def _remember(self, fitting):
-        if self._seen_ is None and not any(getattr(self, name) for name in self._beside):
-            data, term = fitting.data, fitting.term
-            plain = isinstance(data, TaskStatistics) or (data.unit == 1).all()
-            self._seen_ = term.seen() if term.on_moments and plain else data
-
-    def _remember_added(self, task, X, y, weight):
-        if self._seen_ is not None:
-            added = self._seen_of(make_task_data(X, y, sample_weight=weight))
-            self._added_ = {**self._added_, task: added}
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if not isinstance(state.get("_seen_"), TaskStatistics):
-            state.pop("_seen_", None)
-        state.pop("_posterior_", None)
-        return state
-
-    # --- how sure ---
-
-    def _known_posterior(self):
-        """`Posterior` of the tasks of the fit, at variances that are found as they are expected to be."""
-        check_is_fitted(self)
-        if self._posterior_ is None:
-            self._refuse_other_models("uncertainty")
-            seen = self._seen_
-            if seen is None:
-                raise ValueError(
-                    f"this {type(self).__name__} holds no second moments of its data, as after a fit on few "
-                    "rows of many features that was saved: fit it again for standard errors."
-                )
-            seen = self._seen_of(seen)
-            with blas_threads(seen):
-                self._posterior_ = self._expected(seen)
-        return self._posterior_
-
-    def _expected(self, seen):
-        """The same anew."""
-        found = self._at_estimate(seen)
-        if not self._estimates or (isinstance(self.covariance, str) and self.covariance == "full"):
-            return found
-        root, strength = self._search(seen).expected(self._theta_)
-        given = self._root() if isinstance(self.alpha, str) else None
-        return found.moments.posterior(root if given is None else root[0] * given, strength)
-
-    def _at_estimate(self, seen):
-        """The same at the strengths of the fit."""
-        numbers = self._in_numbers()
-        moments = self._moments(seen, numbers.intercept_alpha == 0)
-        numbers._unit_ = self._unit_
-        return moments.posterior(numbers._given_root(moments), numbers._given_strength())
-
-    def _of_tasks(self):
-        """(Posterior, positions in `tasks_` of its tasks): those of the fit, then each that was added."""
-        posterior, labels = self._known_posterior(), self.tasks_.tolist()
-        yield (
-            posterior,
-            np.array([j for j, one in enumerate(labels) if one not in self.added_tasks_], np.intp),
-        )
-        for label in self.added_tasks_:
-            seen = self._added_[label]
-            precision = np.ones(1) if self._estimates else self._unit_ / seen.weight
-            at = np.array([labels.index(label)])
-            yield posterior.of(self._own_moments(seen, precision, posterior.moments.free, at)), at
-
-    def _own_moments(self, seen, precision, free, at):
-        """Moments of the rows of a task that was added, at these positions."""
-        return self._moments_of(seen, precision, free)
-
-    def _noise(self):
-        return self.noise_variance_ if self._estimates else self._known_posterior().noise
-
-    def _levels(self, posterior):
-        """Variances of deviations and of a row, times those of the model, (n_tasks,) each.
-
-        The noise of rows is taken to be the same, where a number as strength and an emphasis of the tasks are
-        not meant as its variance.
-        """
-        precision = posterior.moments.precision
-        return (
-            (np.ones(len(precision)), 1 / precision)
-            if self._estimates
-            else (precision, np.ones(len(precision)))
-        )
-
-    def _variances(self, X, codes, of_rows):
-        """Of predictors, or of targets, of rows of the tasks at these positions, -1 for unknown ones."""
-        out, step = np.empty(len(codes)), max(CHUNK_NUMBERS // max(X.shape[1], 1) ** 2, 1)
-        models = list(self._of_tasks())
-        for start in range(0, len(codes), step):
-            rows, own = X[start : start + step], codes[start : start + step]
-            rows, found = rows.toarray() if sparse.issparse(rows) else rows, out[start : start + step]
-            unknown = own < 0
-            if unknown.any():
-                found[unknown] = models[0][0].new_variances(rows[unknown]) + of_rows
-            for posterior, positions in models:
-                place = np.full(self.n_tasks_ + 1, -1)
-                place[positions] = np.arange(len(positions))
-                at = np.flatnonzero(place[own] >= 0)
-                task = place[own[at]]
-                deviation, row = self._levels(posterior)
-                found[at] = (
-                    deviation[task] * posterior.predictor_variances(rows[at], task) + of_rows * row[task]
-                )
-        return self._noise() * out
-
-    @property
-    def coef_std_(self):
-        """Standard errors of `coef_`, in its shape.
-
-        Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
-        zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
-        """
-        out = np.empty((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
-        for posterior, positions in self._of_tasks():
-            out[positions] = posterior.slope_variances() * self._levels(posterior)[0][:, None]
-        return self._rows(np.sqrt(self._noise() * out))
-
-    @property
-    def intercept_std_(self):
-        """Standard errors of `intercept_`, in its shape."""
-        if not self.fit_intercept:
-            return self._rows(np.zeros(self.n_tasks_))
-        X = np.zeros((self.n_tasks_, len(self.mean_coef_)))
-        return self._rows(np.sqrt(self._variances(X, np.arange(self.n_tasks_), False)))
-
-    @property
-    def mean_coef_std_(self):
-        """Standard errors of `mean_coef_` (n_features,)."""
-        self._known_posterior()  # says why there may be none
-        seen = self._seen_of(self._seen_)
-        return np.sqrt(self._at_estimate(seen).mean_variance() * self._noise())
-
-
-@with_parameters
-class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
-    """The same of regressors, with standard deviations of targets."""
-
-    def _standard_deviations(self, X, tasks):
-        """Of the targets of rows, in the shape of predictions."""
-        X, codes = self._predict_inputs(X, tasks)
-        X = self._check_features(X)
-        X = X.tocsr() if sparse.issparse(X) else X
-        if codes is None:
-            every = [self._variances(X, np.full(X.shape[0], t), True) for t in range(self.n_tasks_)]
-            return np.sqrt(every[0] if self._layout_ == "single" else np.column_stack(every))
-        return np.sqrt(self._variances(X, codes, True))
-
-    def predict(self, X, *, tasks=None, return_std=False):
-        """Predict targets, and how far off they may be.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, with the task column if `task_column` is set.
-        tasks : array-like of shape (n_samples,), optional
-            Task label of every row; required after a fit with `tasks`.
-        return_std : bool, default=False
-            Whether to return standard deviations of targets about predictions as well: of the noise of a
-            row of weight 1, of the coefficients of its task, and of the common ones; of a task that is
-            unknown (``handle_unknown="average"``) all that its coefficients may be.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            Predictions; 2-D after a fit on a 2-D y (unless `tasks` is given).
-        std : ndarray of the same shape
-            Standard deviations, with `return_std`.
-
-        Raises
-        ------
-        ValueError
-            If tasks are missing or unknown, or the model gives no standard deviations: with another loss,
-            ``mean_alpha`` or ``ridge``.
-        """
-        y = super().predict(X, tasks=tasks)
-        return (y, self._standard_deviations(X, tasks)) if return_std else y
-
-    def prediction_interval(self, X, *, tasks=None, level=0.95):
-        """Intervals that hold the target of a row with a probability.
-
-        Parameters
-        ----------
-        X, tasks
-            As in `predict`.
-        level : float in (0, 1), default=0.95
-            Probability.
-
-        Returns
-        -------
-        ndarray of shape (2, n_samples) or (2, n_samples, n_tasks)
-            Lower and upper ends.
-        """
-        if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1; got {level!r}.")
-        y, std = self.predict(X, tasks=tasks, return_std=True)
-        width = special.stdtrit(self._known_posterior().moments.df, 0.5 + 0.5 * level) * std
-        return np.stack([y - width, y + width])
 
 
 @with_parameters
@@ -488,6 +42,62 @@ class RandomCoefficients(EmpiricalBayes):
     covariance: Annotated[Any, None, StrOptions(COVARIANCES), "array-like"] = None
 
     _covariance_of_auto = "diagonal"
+
+    # --- losses that are not the squared one ---
+
+    def _refuse_other_losses(self, what):
+        loss = self._target_.loss
+        known = not isinstance(loss, list) and (loss.quadratic or loss.normalizer(np.empty(0)) is not None)
+        if not known:
+            several = isinstance(loss, list) or loss.n_outputs > 1
+            raise ValueError(
+                f"Only binary classification is supported by {what}; got more than two classes."
+                if several
+                else f"{what} needs a loss that is minus a log-likelihood, 'squared_error', 'poisson' or "
+                f"'log_loss'; got loss={self.loss!r}."
+            )
+
+    def _seen_of(self, data):
+        if self._target_.loss.quadratic:
+            return super()._seen_of(data)
+        return data if isinstance(data, SeenRows) else SeenRows(data, self._target_.loss)
+
+    def _moments_of(self, seen, precision, free):
+        if self._target_.loss.quadratic:
+            return super()._moments_of(seen, precision, free)
+        return ModeMoments.on(seen.likelihood(precision, self.fit_intercept, free))
+
+    def _best(self, search):
+        error = search.without_mode()
+        if error is None:
+            try:
+                return super()._best(search)
+            except NoModeError as error:  # it is there, but lost in rounding
+                raise ValueError(f"{LOST} Or {error}") from error
+        warnings.warn(
+            f"{error} The rows say nothing of the variances, which are taken to be zero. Give numbers as "
+            "strengths, mean_alpha > 0 among them.",
+            UserWarning,
+            stacklevel=4,
+        )
+        theta = search.none
+        search.last = theta, error.found.under(*search.ratios(theta))
+        return theta
+
+    def _own_moments(self, seen, precision, free, at):
+        if self._target_.loss.quadratic:
+            return super()._own_moments(seen, precision, free, at)
+        rows = seen.likelihood(precision, self.fit_intercept, False)
+        return rows.moments(seen.data.forward(self.coef_[at]) + self.intercept_[at])[0]
+
+    def _fitting_on(self, seen, found=None):
+        if self._target_.loss.quadratic:
+            return super()._fitting_on(seen, found)
+        start, root = None, self._root()
+        if found is not None and found.settled:
+            W = found.slopes
+            start = [W if root is None else np.linalg.solve(matrix(root), W.T).T]
+        return Fitting(self, seen.data.emphasised(self.task_weight), start=start)
 
     def test_sharing(self):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.
@@ -525,7 +135,3 @@ class RandomCoefficients(EmpiricalBayes):
 @with_parameters
 class RandomCoefficientsRegressor(RandomCoefficients, EmpiricalBayesRegressor):
     """Regression whose objective is the posterior of a mixed model."""
-
-
-def _matrix(root):
-    return np.diag(root) if root.ndim == 1 else root

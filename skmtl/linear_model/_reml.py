@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from scipy import linalg, optimize, special
 
-from ._variance_components import Moments, triangular
+from ._variance_components import Moments, NoModeError, triangular
 
 RANGE = 1e8  # times the information of a mean task: strengths beyond are those of no variance, or no prior
 NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
@@ -67,14 +67,27 @@ class Search:
         else:
             own, high = np.where(own > 0, own, most), np.where(all_rows > 0, all_rows, most)
             low = own
-        parts = [tuple(map(np.log, (own, low / RANGE, high * RANGE)))] * (self.root is None)
+        slopes, intercepts = self.moments.least_strengths
+        slopes = slopes.mean() if self.covariance == "spherical" else slopes
+        low = np.maximum(low / RANGE, slopes)
+        parts = [np.zeros((3, 0))]
+        parts += [tuple(map(np.log, (own, low, high * RANGE)))] * (self.root is None)
         if self.root is None and self.covariance == "full":
             below = p * (p - 1) // 2
             parts.append(np.outer([0.0, -1.0, 1.0], np.full(below, RANGE**0.5)))
         if self.ties:
             n = np.log(self.moments.weight.mean(keepdims=True))
-            parts.append((n, n - np.log(RANGE), n + np.log(RANGE)))
+            low = np.maximum(n - np.log(RANGE), np.log(intercepts)) if intercepts else n - np.log(RANGE)
+            parts.append((n, low, n + np.log(RANGE)))
         return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+    @property
+    def none(self):
+        """The unknowns without any variance."""
+        theta, p = self.scales[2].copy(), self.moments.xy.shape[1]
+        if self.covariance == "full":
+            theta[p : self.n_slopes] = 0.0
+        return theta
 
     def ratios(self, theta):
         """R and the strength of the intercepts."""
@@ -103,6 +116,14 @@ class Search:
     def model(self, root, strength):
         """`Posterior` at R and a strength of the intercepts."""
         return self.moments.posterior(root, strength)
+
+    def without_mode(self):
+        """`NoModeError` where common coefficients have none, at any strengths; else None."""
+        try:
+            self.at(self.scales[0])
+        except NoModeError as error:
+            return error
+        return None
 
     def __call__(self, theta):
         """Criterion and gradient."""
@@ -200,7 +221,8 @@ class Search:
         def value(theta):
             return worst if worst is not None and self.at(theta).exhausted else self(theta)
 
-        options = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-6, "maxcor": 30}
+        digits = self.moments.rounding
+        options = {"maxiter": 1000, "ftol": digits, "gtol": max(1e-6, digits**0.5), "maxcor": 30}
         found = optimize.minimize(
             value, theta, jac=True, method="L-BFGS-B", bounds=optimize.Bounds(low, high), options=options
         )
@@ -217,7 +239,7 @@ class Search:
         for n_tasks in MOST_TASKS:
             step = self.moments.n_tasks // n_tasks if len(self.moments.xx) > 1 else 0
             few = self.of(slice(None, None, step)) if step > 1 else self
-            if few.moments.df < 0.5 * few.moments.count.sum():
+            if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode():
                 few = self
             if theta is None:
                 theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
@@ -266,6 +288,8 @@ class Search:
         for k in range(folds):
             part = self.of(fold != k)
             if part.moments.df < 1 or part.moments.basis.shape != self.moments.basis.shape:
+                return SHRINKAGES[-1]
+            if part.without_mode():
                 return SHRINKAGES[-1]
             root, strength = part.ratios(part.best())
             for i, amount in enumerate(SHRINKAGES):

@@ -9,7 +9,7 @@ from .._parameters import COUNT, POSITIVE
 from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._coupled_tasks import RelatedTasksRegressor
-from ._random_coefficients import Auto
+from ._empirical_bayes import Auto
 
 
 @estimator

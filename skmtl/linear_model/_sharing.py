@@ -39,11 +39,11 @@ def sharing_tests(seen, moments_of):
     least = _least(Search(moments))
     null = Search(moments, root=np.full(p, NO_SLOPES))
     posterior = null.at(null.best())
-    found["slopes"] = _test(posterior, least, _slope_eigenvalues(posterior.moments, posterior.strength))
+    found["slopes"] = _test(posterior, least, *_slope_eigenvalues(posterior.moments, posterior.strength))
     if moments.pooled:
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        found["intercepts"] = _test(posterior, least, _intercept_eigenvalues(posterior))
+        found["intercepts"] = _test(posterior, least, *_intercept_eigenvalues(posterior))
     return found
 
 
@@ -88,17 +88,20 @@ def _least(search):
     return search.at(search.best()).criterion
 
 
-def _test(null, least, eigenvalues):
-    """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert)."""
+def _test(null, least, eigenvalues, whole=None):
+    """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert).
+
+    Where the noise is known common effects are not integrated out: determinants have the `whole` eigenvalues.
+    """
     ratio, df = max(float(null.criterion - least), 0.0), null.df
     if ratio < NO_RATIO:
         return LikelihoodRatio(ratio, 1.0)
-    simulated = _null_ratios(eigenvalues, df)
+    simulated = _null_ratios(eigenvalues, df, whole)
     return LikelihoodRatio(ratio, float((1 + np.count_nonzero(simulated >= ratio)) / (1 + N_SIMULATED)))
 
 
-def _null_ratios(eigenvalues, df):
-    """Restricted likelihood ratios of one variance that is zero, (N_SIMULATED,)."""
+def _null_ratios(eigenvalues, df, whole):
+    """Likelihood ratios of one variance that is zero, (N_SIMULATED,)."""
     groups = np.array_split(np.sort(eigenvalues), min(len(eigenvalues), GROUPS))
     mu, counts = np.array([own.mean() for own in groups]), np.array([len(own) for own in groups])
     rng = np.random.default_rng(0)
@@ -108,13 +111,15 @@ def _null_ratios(eigenvalues, df):
     grid = np.concatenate([[0.0], np.logspace(-6, 6, 121)]) / max(mu.mean(), np.finfo(float).tiny)
     left = squares @ (1 / (1 + np.outer(mu, grid))) + np.reshape(rest, (-1, 1))
     total = (squares.sum(axis=1) + rest)[:, None]
-    gained = df * np.log(total / left) if df < np.inf else total - left  # the noise is known
-    ratios = gained - counts @ np.log1p(np.outer(mu, grid))
+    if df < np.inf:
+        ratios = df * np.log(total / left) - counts @ np.log1p(np.outer(mu, grid))
+    else:
+        ratios = total - left - np.log1p(np.outer(whole, grid)).sum(axis=0)
     return ratios.max(axis=1)
 
 
 def _slope_eigenvalues(moments, strength):
-    """Of what the rows tell of the deviations of the slopes, common effects projected out."""
+    """Of what the rows tell of the deviations of the slopes, common effects projected out, and with these."""
     T, p = moments.xy.shape
     B = np.array(np.broadcast_to(moments.xx, (T, p, p)))
     kappa = 0.0
@@ -122,9 +127,8 @@ def _slope_eigenvalues(moments, strength):
         kappa = 1 / (1 / moments.weight + 1 / strength)
         x_mean = np.broadcast_to(moments.x_mean, (T, p))
         B += kappa[:, None, None] * x_mean[:, :, None] * x_mean[:, None, :]
-    if T * p > DENSE:
-        values = np.linalg.eigvalsh(B).ravel()
-    else:
+    own = values = np.linalg.eigvalsh(B).ravel()
+    if T * p <= DENSE:
         whole, P = np.zeros((T, p, T, p)), B.reshape(T * p, p)
         whole[np.arange(T), :, np.arange(T)] = B
         M = B.sum(axis=0)
@@ -133,6 +137,11 @@ def _slope_eigenvalues(moments, strength):
             P = np.column_stack([along.ravel(), P])
             M = np.block([[kappa.sum(), along.sum(axis=0)], [along.sum(axis=0)[:, None], M]])
         values = np.linalg.eigvalsh(whole.reshape(T * p, T * p) - P @ np.linalg.pinv(M, hermitian=True) @ P.T)
+    return _positive(values), _positive(own)
+
+
+def _positive(values):
+    """Those that are not rounding."""
     return values[values > 1e-10 * values.max(initial=0.0)]
 
 
@@ -140,8 +149,8 @@ def _intercept_eigenvalues(posterior):
     """The same of the intercepts."""
     rho = posterior.rho
     if len(rho) > DENSE:
-        return rho
+        return rho, rho
     along = posterior.away @ posterior.spread
     shared = 1 / posterior.total + np.broadcast_to(along, (len(rho), along.shape[1])) @ along.T
     values = np.linalg.eigvalsh(np.diag(rho) - rho[:, None] * np.broadcast_to(shared, (len(rho),) * 2) * rho)
-    return values[values > 1e-10 * values.max(initial=0.0)]
+    return _positive(values), rho

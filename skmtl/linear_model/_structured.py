@@ -12,7 +12,7 @@ from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2,
 from ..solvers import solve
 from ._base import LinearClassifier, LinearModel, NonnegativeRegressor, estimator
 from ._coupled_tasks import GraphCoupledRegressor
-from ._random_coefficients import Auto
+from ._empirical_bayes import Auto
 from ._relations import chain, feature_variance, laplacian, linkage_tree, read_order, read_tree
 
 

@@ -21,6 +21,17 @@ CHUNK_NUMBERS = 2**17  # in the matrices of some tasks at a time: they stay in t
 EPS = np.finfo(float).eps
 
 
+class NoModeError(ValueError):
+    """No coefficients are most probable: those in common go on without end; `found` is a model far out."""
+
+    def __init__(self, found):
+        super().__init__(
+            "the classes (or counts of zero) are separable along coefficients that all tasks have in common, "
+            "which nothing penalises."
+        )
+        self.found = found
+
+
 @dataclass
 class Moments:
     """What the model needs to know of the rows, under their precisions; one xx serves all tasks of a design.
@@ -38,6 +49,8 @@ class Moments:
     count: np.ndarray
     precision: np.ndarray
     free: bool
+
+    rounding = 1e-15  # of the criterion
 
     @classmethod
     def of(cls, stats, precision, fit_intercept, free):
@@ -76,6 +89,11 @@ class Moments:
             return own, own
         mean = (self.weight[:, None] * self.x_mean**2).mean(axis=0)
         return np.where(own > 0, own, mean), own + mean
+
+    @property
+    def least_strengths(self):
+        """Of the slopes (n_features,) and of the intercepts."""
+        return np.zeros(self.xy.shape[1]), 0.0
 
     @cached_property
     def basis(self):
@@ -131,6 +149,11 @@ def back(root, A):
     return root[:, None] * A if root.ndim == 1 else root @ A
 
 
+def matrix(root):
+    """R as a matrix."""
+    return np.diag(root) if root.ndim == 1 else root
+
+
 def chunks(n, size):
     """Slices of n matrices of a size, those of which stay in the cache."""
     step = max(CHUNK_NUMBERS // max(size, 1), 1)
@@ -164,16 +187,18 @@ class Posterior:
 
     def __init__(self, moments, root, strength):
         self.moments, self.root, self.strength = moments, root, strength
-        value = moments.n_tasks / len(moments.xx) * self._read(moments)
-        value += 0.0 if moments.x_mean is None else np.log(moments.weight).sum()
+        own, common = moments.n_tasks / len(moments.xx) * self._read(moments), 0.0
         system = self.used
         if moments.pooled:
             self.total = self.rho.sum()
             self.center = self.rho @ np.broadcast_to(self.reach, moments.xy.shape) / self.total
             self.away = self.reach - self.center
             system = system + (self.rho[:, None] * self.away).T @ np.broadcast_to(self.away, moments.xy.shape)
-            value += np.log(self.total) - np.log(self.rho).sum()
-        self.log_determinant = value + self._factor(0.5 * (system + system.T))
+            own, common = own + (np.log(moments.weight) - np.log(self.rho)).sum(), np.log(self.total)
+        elif moments.free:
+            common = np.log(moments.weight).sum()
+        self.own_determinant = own  # of what varies; fixed effects add theirs
+        self.log_determinant = own + common + self._factor(0.5 * (system + system.T))
         self.squares = self._answer(times(root, moments.xy), moments.y_mean)
         self._weigh()
 

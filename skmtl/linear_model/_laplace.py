@@ -1,0 +1,392 @@
+"""Marginal likelihood of tasks that vary around a common model under other losses, by Laplace's method.
+
+The loss of a row is minus a log-likelihood. At the mode of the coefficients given the variances, second
+derivatives of the loss are weights of the rows and its slopes make working targets: there the model is one of
+second moments, as that of the squared loss with a noise variance of one. What varies between tasks is
+integrated out. Common coefficients, and free intercepts, are at the mode: an integral over these as well, as
+in restricted maximum likelihood, has no bound where the classes of every task are separable, for then it
+grows with any variance.
+"""
+
+from dataclasses import fields
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, sparse
+
+from ..objective import make_term
+from ..statistics import TINY, TaskStatistics, loop_pays, read_only
+from ._variance_components import Moments, NoModeError, Posterior, back, times
+
+MOST_STEPS = 60  # of Newton's method to a mode
+SETTLED = 1e-10  # change of the predictors that ends it: what is left is about its square
+UNSETTLED = 1e-3  # change that does not come from rounding
+ROUNDING = 1e-13  # of sums over rows
+FLAT = 1e-12  # of the greatest second derivative: least weight of a row
+SHORTEST_STEP = 1e-6
+PERFECT = 1e-9  # of the loss without slopes: what is left where nothing is to be told of variances
+# greatest standard deviations between tasks, of what a feature adds to predictors and of the intercepts:
+# where tasks are separable, the approximation takes any larger ones as well
+MOST_DEVIATION, MOST_LEVEL = 3.0, 10.0
+MOST_DENSE = 2**26  # numbers of a sparse X that is made dense
+LOST = (
+    "no mode of the coefficients is found to the last digits: features are far from zero next to their "
+    "spread. Centre them."
+)
+POOLED = 1.0  # strength of the intercepts at the start, in rows
+
+
+class Point(NamedTuple):
+    """Coefficients (n_tasks, n_features), intercepts (n_tasks,) and predictors on the sample side."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    eta: np.ndarray
+
+
+class SeenRows:
+    """Rows and a loss that is minus a log-likelihood, where second moments stand for the squared loss.
+
+    Parameters
+    ----------
+    data : TaskData
+    loss : Loss
+    """
+
+    root = None  # the features are X R
+
+    def __init__(self, data, loss):
+        self.data, self.loss, self.tasks = data, loss, data.tasks
+        self.n_tasks, self.n_features = self.n_designs, _ = data.n_tasks, data.n_features
+        self.weight = data.task_sums(np.broadcast_to(data.row_weight, data.y.shape)) * data.unit
+
+    def turned(self, R):
+        """The same of features X R."""
+        found = SeenRows(self.data.turned(R), self.loss)
+        found.root = R
+        return found
+
+    def likelihood(self, precision, fit_intercept, free):
+        """That of the rows under their weights times a precision of each task (n_tasks,)."""
+        data = self.data
+        data = data.reweighted(data.y, data.row_weight * data.spread(data.unit * precision))
+        if sparse.issparse(data.X) and np.prod(data.X.shape) <= MOST_DENSE:  # moments are dense anyway
+            data = data.dense()
+        found = Likelihood(data, self.loss, precision, fit_intercept, fit_intercept and free)
+        found.root = self.root
+        return found
+
+
+class Likelihood:
+    """Weighted losses of rows, for which `Moments` stand about a predictor.
+
+    Parameters
+    ----------
+    data : TaskData
+        With the weights that rows have.
+    loss : Loss
+    precision : ndarray of shape (n_tasks,)
+        What they hold of that.
+    fit_intercept, free : bool
+        Whether tasks have intercepts, and whether these are fixed effects. Tasks whose free intercepts are at
+        infinity say nothing of the rest.
+    """
+
+    root = None  # the features are X R
+
+    def __init__(self, data, loss, precision, fit_intercept, free):
+        self.loss, self.precision, self.fit_intercept, self.free = loss, precision, fit_intercept, free
+        self.given = data
+        self.offset, self.data = data.near_zero() if free else (None, data)
+        falls, used = loss.falls(data.y), np.broadcast_to(data.row_weight > 0, data.y.shape)
+        endless = [data.task_sums(used & (falls != sign)) == 0 for sign in (-1.0, 1.0)]
+        every, some = (endless[0].all() or endless[1].all()), endless[0] | endless[1]
+        if some.all() if free else every and fit_intercept:
+            raise ValueError(
+                f"strengths cannot be estimated: {'in every task ' if free else ''}all targets are of one "
+                "class (or counts of zero), so that nothing bounds the intercepts."
+            )
+        self.silent, self.basis = some & free, None
+
+    @cached_property
+    def weight(self):
+        """Of the rows; none where a task says nothing."""
+        return self.data.row_weight * self.data.spread(1.0 - self.silent)
+
+    def some(self, tasks):
+        """That of some tasks, a slice or a mask."""
+        return Likelihood(
+            self.given.of_tasks(tasks), self.loss, self.precision[tasks], self.fit_intercept, self.free
+        )
+
+    def value(self, eta):
+        """Sum of the losses."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(
+                np.where(self.weight > 0, self.weight * self.loss.value(self.data.y, eta), 0.0).sum()
+            )
+
+    @cached_property
+    def constant(self):
+        """What they lack of minus the log-likelihood."""
+        return float((self.weight * self.loss.normalizer(self.data.y)).sum())
+
+    @cached_property
+    def start(self):
+        """Point without slopes, with intercepts that are somewhat pooled."""
+        data, W = self.data, np.zeros((self.data.n_tasks, self.data.n_features))
+        term = make_term(data, self.loss, self.fit_intercept, POOLED)
+        image = term.image(W)
+        b = term.intercept(W, image, None)
+        return Point(W, b, image + data.spread(b))
+
+    def working(self, eta):
+        """Second derivatives at eta as weights of the rows, and targets whose squared loss has the slopes."""
+        y, weight = self.data.y, self.weight
+        with np.errstate(over="ignore"):
+            hessian = self.loss.hessian(y, eta)
+        hessian = np.maximum(hessian, FLAT * hessian.max(where=weight > 0, initial=0.0))
+        return weight * hessian, np.where(weight > 0, eta - self.loss.gradient(y, eta) / hessian, 0.0)
+
+    def moments(self, eta):
+        """`Moments` of these, and what was taken off their targets."""
+        weight, target = self.working(eta)
+        stats = self._statistics(weight, target)
+        found = WorkingMoments.of(stats, np.ones(stats.n_tasks), self.fit_intercept, self.free)
+        found.precision = self.precision
+        found.weight = np.where(self.silent, 1.0, found.weight)  # in the place of zero, to add nothing
+        if self.basis is None:
+            self.basis = found.basis
+        found.basis = self.basis  # the same under any weights
+        return found, stats.weight @ stats.y_mean / stats.weight.sum() if self.fit_intercept else 0.0
+
+    def _statistics(self, weight, target):
+        """`TaskStatistics` of the rows with weights and targets."""
+        data = self.data.reweighted(target, weight)
+        if sparse.issparse(data.X) or self.looped:
+            return TaskStatistics.from_data(data)
+        center, about = self.about
+        n = data.task_sums(weight)
+        total = np.maximum(n, TINY)[:, None]
+        x_mean, y_mean = about.adjoint(weight) / total, data.task_sums(weight * target) / total[:, 0]
+        xx = np.stack([(X * own[:, None]).T @ X for X, own, *_ in about.reweighted(target, weight).designs()])
+        size = np.einsum("tjj->tj", xx).copy()
+        xx -= (n[:, None] * x_mean)[:, :, None] * x_mean[:, None, :]
+        left = weight * (target - data.spread(y_mean))
+        xy, yy = about.adjoint(left), data.task_sums(left * target)
+        flat = np.einsum("tjj->tj", xx) <= ROUNDING * size  # constant in a task
+        xx[flat], xx.swapaxes(1, 2)[flat], xy[flat] = 0.0, 0.0, 0.0
+        return TaskStatistics(self.data.tasks, self.count, n, x_mean + center, y_mean, xx, xy, yy)
+
+    @property
+    def looped(self):
+        """Whether compiled loops serve the tasks."""
+        data = self.data
+        return (
+            data.indptr is not None
+            and loop_pays(data.n_tasks, data.n_features)
+            and not sparse.issparse(data.X)
+        )
+
+    @cached_property
+    def count(self):
+        """Rows of each task."""
+        return self.data.task_sums(np.broadcast_to(self.weight > 0, self.data.y.shape))
+
+    @cached_property
+    def about(self):
+        """Means of the features, whatever the weights, and the rows less these."""
+        data = self.data
+        if data.y.ndim == 2:
+            center = data.X[:1] + (data.X - data.X[:1]).mean(axis=0)
+        else:  # exact where a column is constant
+            first = data.X[data.indptr[:-1]]
+            sums = np.add.reduceat(data.X - data.spread(first), data.indptr[:-1])
+            center = first + sums / data.task_rows[:, None]
+        return center, data._with(X=data.X - data.spread_rows(center))
+
+    def mode(self, root, strength, point):
+        """`Mode` at R and a strength of the intercepts, searched from a point by Newton's method."""
+        value, last = _objective(self, point, root, strength), np.inf
+        for _ in range(MOST_STEPS):
+            found = Mode(self, point.eta, root, strength)
+            new, at, size = found.point, np.inf, 2.0
+            change = np.abs(new.eta - point.eta).max(where=self.weight > 0, initial=0.0)
+            while not at <= value + ROUNDING * (abs(value) + self.scale) and size > SHORTEST_STEP:
+                size /= 2
+                new = found.point if size == 1 else _between(point, new)
+                at = _objective(self, new, root, strength)
+            if change <= SETTLED or (change > 0.5 * last and not at < value):  # no digits are left
+                break
+            value, point, last = at, new, change
+            if at <= PERFECT * self.scale:
+                raise NoModeError(found.reached(new, at))
+        else:
+            raise NoModeError(found.reached(new, at))
+        if change > UNSETTLED:
+            raise ValueError(LOST)
+        found.settled = True
+        return found.reached(new, at)
+
+    @cached_property
+    def scale(self):
+        """Size of the loss."""
+        return abs(self.value(self.start.eta))
+
+
+def _between(one, other):
+    """Half the way."""
+    return Point(*(0.5 * (a + b) for a, b in zip(one, other, strict=True)))
+
+
+def _objective(rows, point, root, strength):
+    """Loss and penalties at a point."""
+    V = (point.coef - point.coef.mean(axis=0)).T
+    V = V / root[:, None] if root.ndim == 1 else linalg.solve_triangular(root, V, lower=True)
+    value = rows.value(point.eta) + 0.5 * np.vdot(V, V)
+    if strength and rows.fit_intercept and not rows.free:
+        value += 0.5 * strength * ((point.intercept - point.intercept.mean()) ** 2).sum()
+    return float(value)
+
+
+class KnownNoise(Posterior):
+    """The model where the noise variance is one."""
+
+    def _weigh(self):
+        self.noise, self.df, self.exhausted = 1.0, np.inf, False
+
+
+class WorkingMoments(Moments):
+    """`Moments` of working targets, whose noise variance is one."""
+
+    def posterior(self, root, strength):
+        """The model at one set of variances."""
+        return KnownNoise(self, root, strength)
+
+
+class Mode(KnownNoise):
+    """The model about a predictor, which is that of its mode; the criterion with its derivatives there."""
+
+    settled = False  # whether it is
+
+    def __init__(self, rows, eta, root, strength):
+        self.rows, self.eta = rows, eta
+        moments, self.shift = rows.moments(eta)
+        self.x_mean = moments.x_mean  # less the offset that the likelihood takes off
+        if rows.offset is not None:
+            moments.x_mean = moments.x_mean + rows.offset
+        super().__init__(moments, root, strength)
+
+    @property
+    def point(self):
+        """The solution of the working model."""
+        moments, rows = self.moments, self.rows
+        W = back(self.root, (self.mean + self.deviations()).T).T
+        if moments.pooled:
+            b = self.shift + self.level - self.center @ self.mean + self.rho / self.strength * self.residual
+        elif rows.free:
+            b = self.shift + moments.y_mean - (self.x_mean * W).sum(axis=1)
+        else:
+            b = np.zeros(len(W))
+        return Point(W, b, rows.data.forward(W) + rows.data.spread(b))
+
+    def reached(self, point, value):
+        """Itself, with the criterion, from the least objective."""
+        self.found, self.value, self.criterion = point, value, 2 * value + self.own_determinant
+        return self
+
+    @property
+    def slopes(self):
+        """Of the tasks, for features that are not turned."""
+        W, R = self.found.coef, self.rows.root
+        return W if R is None else back(R, W.T).T
+
+    def under(self, root, strength):
+        """The same predictors under other variances."""
+        return Mode(self.rows, self.eta, root, strength).reached(self.found, self.value)
+
+    @property
+    def log_likelihood(self):
+        """Laplace approximation of the marginal log-likelihood at the common coefficients of the mode."""
+        return -0.5 * self.criterion - self.rows.constant
+
+    def _forms(self):
+        """(e, f, Q) of every task: given what is common, predictors vary by e + 2 f.x + x'Qx.
+
+        x is about its mean; free intercepts are those at the mean, which slopes leave alone.
+        """
+        moments, inverse = self.moments, self.inverse
+        if not moments.pooled:
+            return np.zeros(len(inverse)), np.zeros(inverse.shape[:2]), self._unrooted(inverse)
+        rho, reach, kept = self.rho, self.reach, self.strength / (moments.weight + self.strength)
+        v = kept[:, None] * times(self.root, moments.x_mean)
+        along, over = self._each(v), rho * (v * reach).sum(axis=1)
+        Q = inverse - (rho[:, None] * reach)[:, :, None] * reach[:, None, :]
+        e = kept / self.strength + (v * along).sum(axis=1) - over**2 / rho
+        return e, back(self.root, (along - over[:, None] * reach).T).T, self._unrooted(Q)
+
+    def _unrooted(self, Q):
+        R = self.root
+        return Q * np.outer(R, R) if R.ndim == 1 else R @ Q @ R.T
+
+    @cached_property
+    def pull(self):
+        """The model with what a change of the mode adds to the log-determinant as targets."""
+        data, moments, (e, f, Q) = self.rows.data, self.moments, self._forms()
+        third = self.rows.weight * self.rows.loss.third_derivative(data.y, self.eta)
+        x_mean = np.zeros(f.shape) if self.x_mean is None else self.x_mean
+        xy, sums = np.zeros(f.shape), np.zeros(len(f))
+        if self.rows.looped:
+            from .._kernels import pulls_of_variances
+
+            known = map(read_only, (data.X, data.indptr, x_mean, e, f, Q, third))
+            pulls_of_variances(*known, xy, sums)
+            return self.answering(xy, sums / moments.weight)
+        for t, (X, third_of_rows, *_) in enumerate(data.reweighted(data.y, third).designs()):
+            X = (X.toarray() if sparse.issparse(X) else X) - x_mean[t]
+            own = third_of_rows * (e[t] + 2 * X @ f[t] + ((X @ Q[t]) * X).sum(axis=1))
+            xy[t], sums[t] = own @ X, own.sum()
+        return self.answering(xy, sums / moments.weight)
+
+    def slope_gradient(self):
+        """Derivative of the criterion in the prior precision of the slopes at I (n_features, n_features)."""
+        u = self.deviations()
+        cross = self.pull.deviations().T @ u
+        found = u.T @ u - self.used - 0.5 * (cross + cross.T)
+        return found - (self.rho[:, None] * self.reach).T @ self.reach if self.moments.pooled else found
+
+    def intercept_gradient(self):
+        """Derivative of the criterion in the logarithm of `strength`."""
+        moved = self.residual * (self.residual - self.pull.residual)
+        return float(self.rho / self.strength @ (self.rho * moved - 1))
+
+
+class ModeMoments(Moments):
+    """`Moments` at a start, whose model at any variances is that about its mode."""
+
+    rounding = 1e-9
+
+    @property
+    def least_strengths(self):
+        """Those of the greatest deviations that a feature may make of the predictors of a task."""
+        spread = np.einsum("tjj->j", self.xx) / self.weight.sum()
+        return spread / MOST_DEVIATION**2, MOST_LEVEL**-2
+
+    @classmethod
+    def on(cls, rows):
+        """From a `Likelihood`."""
+        start = rows.moments(rows.start.eta)[0]
+        found = cls(*(getattr(start, one.name) for one in fields(Moments)))
+        found.rows, found.last = rows, rows.start
+        return found
+
+    def posterior(self, root, strength):
+        """The model about the mode at one set of variances, searched from the last one."""
+        found = self.rows.mode(root, strength, self.last)
+        self.last = found.found
+        return found
+
+    def some(self, tasks):
+        """Those of some tasks."""
+        return ModeMoments.on(self.rows.some(tasks))

@@ -1,0 +1,511 @@
+"""Strengths of classifiers and of counts by Laplace's method."""
+
+import copy
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+from conftest import LAYOUTS, make_layout
+from numpy.testing import assert_allclose
+from scipy import optimize, sparse, special
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import check_estimator
+
+from skmtl import (
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    PathSearchCV,
+    TaskKFold,
+    compare,
+)
+from skmtl._data import make_task_data
+from skmtl.linear_model._laplace import ModeMoments, SeenRows
+from skmtl.linear_model._reml import Search
+from skmtl.losses import Logistic, Poisson
+
+AUTO = {"alpha": "auto", "intercept_alpha": "auto"}
+COVARIANCES = ("spherical", "diagonal", "full")
+LOSSES = Logistic(), Poisson()
+
+
+def problem(seed, loss, n_tasks=12, n_rows=12, p=2, sd=0.7, sd_intercept=0.8):
+    """Rows of tasks around a common model, of unequal numbers; coefficients and intercepts."""
+    rng = np.random.default_rng(seed)
+    tasks = np.repeat(np.arange(n_tasks), rng.integers(max(n_rows // 2, 1), 2 * n_rows, n_tasks))
+    X = rng.normal(size=(len(tasks), p))
+    W = 0.7 * rng.normal(size=p) + sd * rng.normal(size=(n_tasks, p))
+    b = 0.4 + sd_intercept * rng.normal(size=n_tasks)
+    eta = b[tasks] + (X * W[tasks]).sum(axis=1)
+    y = rng.random(len(eta)) < special.expit(eta) if loss == Logistic() else rng.poisson(np.exp(eta))
+    return X, y.astype(float), tasks, W, b
+
+
+def targets(y, loss):
+    """Classes or counts that go with numbers, of which some may be missing."""
+    u = np.random.default_rng(0).random(y.shape)
+    found = u < special.expit(y) if loss == Logistic() else np.floor(u + np.exp(0.5 * y))
+    return np.where(np.isnan(y), np.nan, found)
+
+
+def search_on(X, y, tasks, loss, intercepts="pooled", covariance="spherical", weight=None):
+    data = make_task_data(X, y, tasks, sample_weight=weight)
+    seen = SeenRows(data, loss)
+    given = np.ones(seen.n_tasks), intercepts is not None, intercepts == "free"
+    return Search(ModeMoments.on(seen.likelihood(*given)), covariance)
+
+
+def fitted(X, y, tasks, loss=LOSSES[0], **options):
+    options = {**AUTO, **options}
+    if loss == Logistic():
+        return MeanRegularizedClassifier(**options).fit(X, y, tasks=tasks)
+    return MeanRegularizedRegressor(loss="poisson", **options).fit(X, y, tasks=tasks)
+
+
+class Dense:
+    """The joint density of rows, coefficients z and their prior as one big model, by Newton's method.
+
+    z: common intercept and slopes, then for each task the deviation of its intercept (or a free one) and
+    slopes. The random effects are all that have a variance.
+    """
+
+    def __init__(self, X, y, tasks, loss, V, intercepts):
+        T, p = tasks.max() + 1, X.shape[1]
+        self.y, self.loss = y, loss
+        own = np.zeros((len(y), T, 1 + p))
+        own[np.arange(len(y)), tasks] = np.column_stack([np.ones(len(y)), X])
+        common = np.column_stack([np.ones(len(y)), X])
+        prior = np.zeros((T, 1 + p, 1 + p))
+        prior[:, 1:, 1:] = np.linalg.inv(V)
+        random = np.ones((T, 1 + p), dtype=bool)
+        if not isinstance(intercepts, str) and intercepts is not None:
+            prior[:, 0, 0] = 1 / intercepts
+        else:
+            random[:, 0], common[:, 0] = False, 0.0
+            own[:, :, 0] *= intercepts == "free"
+        self.Z = np.column_stack([common, own.reshape(len(y), -1)])
+        self.P = np.zeros((self.Z.shape[1],) * 2)
+        for t in range(T):
+            at = slice((1 + p) * (t + 1), (1 + p) * (t + 2))
+            self.P[at, at] = prior[t]
+        self.random = np.concatenate([np.zeros(1 + p, dtype=bool), random.ravel()])
+        self.free = np.concatenate([np.zeros(1 + p, dtype=bool), ~random.ravel()]) * (intercepts == "free")
+        self.V, self.intercepts, self.T = V, intercepts, T
+
+    def value(self, z):
+        eta = self.Z @ z
+        return (self.loss.value(self.y, eta) + self.loss.normalizer(self.y)).sum() + 0.5 * z @ self.P @ z
+
+    def hessian(self, z):
+        return (self.Z.T * self.loss.hessian(self.y, self.Z @ z)) @ self.Z + self.P
+
+    def mode(self):
+        z = np.zeros(self.Z.shape[1])
+        for _ in range(60):
+            g = self.Z.T @ self.loss.gradient(self.y, self.Z @ z) + self.P @ z
+            step = -np.linalg.pinv(self.hessian(z), hermitian=True, rcond=1e-12) @ g
+            while self.value(z + step) > self.value(z) + 1e-9:
+                step /= 2
+            z = z + step
+        return z
+
+    def criterion(self, hessian=None):
+        """-2 times the log-likelihood; free intercepts are those at the means, of the weighted rows."""
+        z = self.mode()
+        H = self.hessian(z) if hessian is None else hessian(z)
+        used = self.random | self.free
+        logdet = np.linalg.slogdet(H[np.ix_(used, used)])[1]
+        if self.free.any():
+            logdet -= np.linalg.slogdet(H[np.ix_(self.free, self.free)])[1]
+        prior = self.T * np.linalg.slogdet(self.V)[1]
+        if not isinstance(self.intercepts, str) and self.intercepts is not None:
+            prior += self.T * np.log(self.intercepts)
+        return 2 * self.value(z) + logdet + prior
+
+
+# --- the criterion ---
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("intercepts", [0.8, "free", None])
+def test_the_criterion_is_that_of_the_dense_model(intercepts, loss, rng):
+    X, y, tasks, *_ = problem(1, loss)
+    for R in (rng.uniform(0.3, 1.5, 2), np.tril(rng.normal(size=(2, 2))) + np.eye(2)):
+        V = np.diag(R**2) if R.ndim == 1 else R @ R.T
+        kind = "pooled" if intercepts == 0.8 else intercepts
+        found = search_on(X, y, tasks, loss, kind).moments.posterior(R, 1 / 0.8)
+        assert_allclose(
+            -2 * found.log_likelihood, Dense(X, y, tasks, loss, V, intercepts).criterion(), rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_criterion_is_that_of_a_numerical_hessian(loss):
+    """Of the joint density alone: second differences of its values."""
+    X, y, tasks, *_ = problem(0, loss, n_tasks=4, n_rows=8)
+    dense, step = Dense(X, y, tasks, loss, 0.5 * np.eye(2), 0.8), 1e-3
+
+    def hessian(z):
+        at, E = np.flatnonzero(dense.random), step * np.eye(len(z))
+        H = np.zeros((len(z),) * 2)
+        for i in at:
+            for j in at:
+                signs = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+                H[i, j] = sum(a * b * dense.value(z + a * E[i] + b * E[j]) for a, b in signs) / (4 * step**2)
+        return H
+
+    found = search_on(X, y, tasks, loss).moments.posterior(np.full(2, 0.5**0.5), 1 / 0.8)
+    assert_allclose(-2 * found.log_likelihood, dense.criterion(hessian), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("layout", LAYOUTS[:-1])
+@pytest.mark.parametrize("kind", ["pooled", "free", None])
+def test_the_gradient_equals_differences(kind, layout, loss, rng):
+    data = make_layout(layout)
+    y = targets(data.y, loss)
+    for covariance in COVARIANCES:
+        search = search_on(data.X, y, data.tasks, loss, kind, covariance, data.sample_weight)
+        theta = search.scales[0] + 0.3 * rng.normal(size=len(search.scales[0]))
+        steps = 1e-4 * np.eye(len(theta))
+        differences = [(search(theta + step)[0] - search(theta - step)[0]) / 2e-4 for step in steps]
+        assert_allclose(search(theta)[1], differences, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("intercepts", ["pooled", "free", None])
+def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covariance):
+    X, y, tasks, *_ = problem(2, LOSSES[0], n_tasks=8, n_rows=20, sd=1.0)
+    search = search_on(X, y, tasks, LOSSES[0], intercepts, covariance)
+    found = -2 * search.at(search.best()).log_likelihood
+
+    def value(z):
+        own = np.exp(z[-1]) if intercepts == "pooled" else intercepts
+        if covariance == "full":
+            L = np.array([[np.exp(z[0]), 0], [z[2], np.exp(z[1])]])
+            return Dense(X, y, tasks, LOSSES[0], L @ L.T + 1e-9 * np.eye(2), own).criterion()
+        z = z[:1].repeat(2) if covariance == "spherical" else z[:2]
+        return Dense(X, y, tasks, LOSSES[0], np.diag(np.exp(z)), own).criterion()
+
+    size = {"spherical": 1, "diagonal": 2, "full": 3}[covariance] + (intercepts == "pooled")
+    start = np.where(np.arange(size) == 2, 0.0, -0.5) if covariance == "full" else np.full(size, -0.5)
+    best = optimize.minimize(value, start, method="BFGS", options={"gtol": 1e-4, "maxiter": 30}).fun
+    assert found <= best + 1e-5
+    if covariance != "full":
+        assert_allclose(found, best, rtol=0, atol=1e-3)
+
+
+def test_many_rows_leave_little_of_the_error_of_the_approximation():
+    """Against quadrature of random intercepts: the error of a task falls as that of its rows grow."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    errors = []
+    for n_rows in (12, 48, 192):
+        X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=40, n_rows=n_rows, sd=0.0)
+        search = search_on(X, y, tasks, LOSSES[0])
+        found = search.moments.posterior(np.full(2, 1e-6), 1 / 0.64)
+        b = np.mean(found.found.intercept)
+        eta = b + X @ found.found.coef.mean(axis=0)
+        exact = 0.0
+        for t in range(40):  # adaptive: about the mode, at its curvature
+            rows = tasks == t
+            at = found.found.intercept[t] - b
+            width = (LOSSES[0].hessian(y[rows], eta[rows] + at).sum() + 1 / 0.64) ** -0.5
+            u = at + width * nodes
+            log_joint = -LOSSES[0].value(y[rows, None], eta[rows, None] + u).sum(axis=0) - 0.5 * u**2 / 0.64
+            log_joint += 0.5 * nodes**2 + np.log(width / 0.8)
+            exact += np.log(weights @ np.exp(log_joint) / np.sqrt(2 * np.pi))
+        errors.append(abs(found.log_likelihood - exact) / 40)
+    assert errors[0] < 0.02 and errors[1] < 0.005 and errors[2] < 0.001
+    assert errors[0] > errors[1] > errors[2]
+
+
+# --- estimators ---
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_numbers_give_the_same_fit(covariance, loss):
+    X, y, tasks, *_ = problem(0, loss)
+    model = fitted(X, y, tasks, loss, covariance=covariance, tol=1e-12)
+    numbers = clone(model).set_params(
+        alpha=model.alpha_, intercept_alpha=model.intercept_alpha_, task_weight="samples",
+        covariance=None if covariance == "spherical" else model.deviation_variance_,
+    ).fit(X, y, tasks=tasks)  # fmt: skip
+    assert_allclose(numbers.coef_, model.coef_, rtol=1e-6, atol=1e-8)
+    assert_allclose(numbers.mean_coef_std_, model.mean_coef_std_, rtol=1e-4, atol=1e-6)
+    assert (model.coef_std_ >= 0.999 * numbers.coef_std_).all()
+    assert model.noise_variance_ == 1.0 and model.dual_gap_ <= 1e-9
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_forms_of_data_have_an_answer(layout):
+    data = make_layout(layout, n=80, p=3)
+    given = data.fit_args()
+    given["y"] = targets(data.y, LOSSES[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a fit without tasks
+        model = MeanRegularizedClassifier(**AUTO, tol=1e-10).fit(**given)
+    assert np.isfinite(model.coef_).all() and model.dual_gap_ <= 1e-7
+    assert model.coef_std_.shape == np.shape(model.coef_) and (model.coef_std_ > 0).all()
+    assert np.isfinite(model.log_marginal_likelihood_)
+
+
+def test_forms_of_the_same_data_give_the_same():
+    X, y, tasks, *_ = problem(3, LOSSES[0])
+    model = fitted(X, y, tasks, tol=1e-10)
+    order = np.random.default_rng(0).permutation(len(y))
+    others = [
+        fitted(X[order], y[order], tasks[order], tol=1e-10),
+        fitted(sparse.csr_matrix(X), y, tasks, tol=1e-10),
+        MeanRegularizedClassifier(**AUTO, task_column=2, tol=1e-10).fit(np.column_stack([X, tasks]), y),
+    ]
+    Y = np.where(tasks[:, None] == np.arange(12), y[:, None], np.nan)
+    others.append(MeanRegularizedClassifier(**AUTO, tol=1e-10).fit(X, Y))
+    for other in others:
+        assert_allclose(other.deviation_variance_, model.deviation_variance_, rtol=1e-4, atol=1e-7)
+        assert_allclose(other.coef_, model.coef_, rtol=1e-4, atol=1e-5)
+        assert_allclose(other.log_marginal_likelihood_, model.log_marginal_likelihood_, rtol=1e-8)
+        assert_allclose(other.coef_std_, model.coef_std_, rtol=1e-3)
+
+
+def test_weights_are_numbers_of_rows():
+    X, y, tasks, *_ = problem(3, LOSSES[1])
+    weight = np.random.default_rng(0).integers(1, 4, len(y))
+    options = {**AUTO, "loss": "poisson", "tol": 1e-10}
+    model = MeanRegularizedRegressor(**options).fit(X, y, tasks=tasks, sample_weight=weight)
+    X, y, tasks = (np.repeat(A, weight, axis=0) for A in (X, y, tasks))
+    other = MeanRegularizedRegressor(**options).fit(X, y, tasks=tasks)
+    assert_allclose(other.deviation_variance_, model.deviation_variance_, rtol=1e-5)
+    assert_allclose(other.coef_, model.coef_, rtol=1e-5, atol=1e-6)
+    assert_allclose(other.log_marginal_likelihood_, model.log_marginal_likelihood_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("intercepts", ["pooled", "free", None])
+def test_standard_errors_are_those_of_the_joint_model(intercepts):
+    X, y, tasks, *_ = problem(5, LOSSES[1], n_tasks=30)
+    options = {"pooled": {}, "free": {"intercept_alpha": 0.0}, None: {"fit_intercept": False}}[intercepts]
+    model = fitted(X, y, tasks, LOSSES[1], tol=1e-13, **options)
+    own = model.intercept_variance_ if intercepts == "pooled" else intercepts
+    dense = Dense(X, y, tasks, LOSSES[1], np.diag(model.deviation_variance_), own)
+    z = dense.mode()
+    C = np.linalg.pinv(dense.hessian(z), hermitian=True, rcond=1e-12)
+    assert_allclose(z[1:3], model.mean_coef_, rtol=1e-5, atol=1e-6)
+    assert_allclose(model.mean_coef_std_, np.sqrt(C.diagonal()[1:3]), rtol=1e-4)
+    for t in range(30):
+        at = 3 * t + 4
+        covariance = C[1:3, 1:3] + C[at : at + 2, at : at + 2] + C[1:3, at : at + 2] + C[at : at + 2, 1:3]
+        assert_allclose(model.coef_std_[t], np.sqrt(covariance.diagonal()), rtol=1e-4)
+        if intercepts is not None:
+            i = at - 1
+            assert_allclose(model.intercept_std_[t] ** 2, C[0, 0] + C[i, i] + 2 * C[0, i], rtol=1e-4)
+
+
+def test_standard_deviations_of_counts():
+    X, y, tasks, *_ = problem(5, LOSSES[1], n_tasks=30)
+    model = fitted(X, y, tasks, LOSSES[1], handle_unknown="average")
+    predicted, std = model.predict(X, tasks=tasks, return_std=True)
+    assert predicted.shape == std.shape and (std**2 >= predicted).all()
+    rng, v = np.random.default_rng(0), model._variances(X[:3], tasks[:3], False)
+    draws = rng.poisson(np.exp(np.log(predicted[:3]) + np.sqrt(v) * rng.normal(size=(400_000, 3))))
+    assert_allclose(np.sqrt(((draws - predicted[:3]) ** 2).mean(axis=0)), std[:3], rtol=0.02)
+    new = model.predict(X, tasks=np.full(len(y), 99), return_std=True)[1]
+    assert np.isfinite(new).all()
+    with pytest.raises(ValueError, match="prediction_interval"):
+        model.prediction_interval(X, tasks=tasks)
+
+
+def test_a_new_task_is_fitted_under_the_estimated_covariance():
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=15)
+    old = tasks < 14
+    model = fitted(X[old], y[old], tasks[old], tol=1e-12)
+    before = model.coef_std_
+    model.fit_task(X[~old], y[~old], 14)
+    Z = np.column_stack([np.ones((~old).sum()), X[~old]])
+    prior = np.append(model.intercept_variance_, model.deviation_variance_)
+    mean = np.append(model.mean_intercept_, model.mean_coef_)
+
+    def value(w):
+        return Logistic().value(y[~old], Z @ w).sum() + 0.5 * ((w - mean) ** 2 / prior).sum()
+
+    expected = optimize.minimize(value, mean, method="BFGS", options={"gtol": 1e-9}).x
+    assert_allclose(np.append(model.intercept_[-1], model.coef_[-1]), expected, rtol=1e-3, atol=1e-4)
+    assert_allclose(model.coef_std_[:14], before)
+    assert (model.coef_std_[-1] > 0).all() and (model.coef_std_[-1] < np.sqrt(prior[1:]) + 1).all()
+
+
+def test_tests_of_sharing_see_what_differs():
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=20, n_rows=30, sd=1.0)
+    found = fitted(X, y, tasks).test_sharing()
+    assert list(found) == ["slopes", "intercepts", 0, 1]
+    assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
+    X, y, tasks, *_ = problem(1, LOSSES[0], n_tasks=20, n_rows=30, sd=0.0, sd_intercept=0.0)
+    assert all(one.p_value > 0.05 for one in fitted(X, y, tasks).test_sharing().values())
+
+
+def test_variances_are_about_the_truth_where_rows_are_many():
+    for loss, atol in zip(LOSSES, (0.35, 0.25), strict=True):
+        X, y, tasks, *_ = problem(3, loss, n_tasks=100, n_rows=60, sd=0.7)
+        model = fitted(X, y, tasks, loss)
+        assert_allclose(model.deviation_variance_, 0.49, rtol=atol)
+        assert_allclose(model.intercept_variance_, 0.64, rtol=atol)
+
+
+def test_searches_and_comparisons_take_estimated_strengths():
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=5, n_rows=20)
+    auto = MeanRegularizedClassifier(**AUTO, covariance="spherical")
+    search = PathSearchCV(auto, cv=2).fit(X, y, tasks=tasks)
+    assert search.best_params_ == {"alpha": "auto"} and np.isfinite(search.best_score_)
+    assert_allclose(search.best_estimator_.coef_, fitted(X, y, tasks, covariance="spherical").coef_)
+    half = PathSearchCV(MeanRegularizedClassifier(intercept_alpha="auto"), [0.01, 0.1], cv=2)
+    assert half.fit(X, y, tasks=tasks).best_estimator_.intercept_alpha_ > 0
+    assert np.isfinite(compare({"auto": auto}, X, y, tasks, cv=2, baselines=()).table["mean"]).all()
+    Z, grid = np.column_stack([X, tasks]), {"covariance": ["spherical", "diagonal"]}
+    other = GridSearchCV(clone(auto).set_params(task_column=2), grid, cv=TaskKFold(2, task_column=2)).fit(
+        Z, y
+    )
+    assert np.isfinite(other.best_score_)
+
+
+def test_estimated_strengths_pass_the_checks_of_scikit_learn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(MeanRegularizedClassifier(**AUTO))
+
+
+def test_fitted_models_are_copied_saved_and_changed():
+    X, y, tasks, *_ = problem(0, LOSSES[0])
+    model = fitted(X, y, tasks)
+    std = model.coef_std_
+    assert_allclose(copy.deepcopy(model).coef_, model.coef_)
+    other = pickle.loads(pickle.dumps(model))
+    assert_allclose(other.predict_proba(X, tasks=tasks), model.predict_proba(X, tasks=tasks))
+    with pytest.raises(ValueError, match="fit it again"):
+        other.coef_std_  # noqa: B018
+    assert_allclose(model.coef_std_, std)  # saving has left the rows where they were
+    model.set_params(alpha=0.3, intercept_alpha=0.1).fit(X, y, tasks=tasks)
+    assert "alpha_" not in vars(model)
+
+
+# --- what is hard ---
+
+
+def hard_problems():
+    few = {"n_tasks": 8, "n_rows": 8}
+    X, y, tasks, *_ = problem(0, LOSSES[1], **few, sd=0.0, sd_intercept=0.0)
+    rng = np.random.default_rng(0)
+    yield "zero variances", X, y, tasks
+    X, y, tasks, *_ = problem(0, LOSSES[1], **few)
+    yield "one task", X, y, np.zeros(len(y))
+    yield "one class in a task", X, np.where(tasks == 0, y + 50, y), tasks
+    yield "constant column", np.column_stack([X, np.ones(len(y))]), y, tasks
+    yield "column of tasks", np.column_stack([X, tasks]), y, tasks
+    yield "collinear columns", np.column_stack([X, X[:, 0] - 2 * X[:, 1]]), y, tasks
+    yield "large offset of X", X + 1e8, y, tasks
+    yield "units apart", X * [1e-6, 1e6], y, tasks
+    yield "separable tasks", X, np.where(tasks < 3, 2.0 + 2 * (X[:, 0] > 0), y), tasks
+    yield "separable", X, 4.0 * (X[:, 0] > 0), tasks
+    yield "one row a task", rng.normal(size=(40, 2)), 1.0 * rng.poisson(2.0, size=40), np.arange(40)
+    yield "more features than rows", rng.normal(size=(80, 12)), 1.0 * rng.poisson(2.0, 80), np.arange(80) % 8
+    yield "more than all rows", rng.normal(size=(30, 40)), 1.0 * rng.poisson(2.0, size=30), np.arange(30) % 5
+    yield "one class", X, 3.0 * np.ones(len(y)), tasks
+
+
+REFUSED = "separable along|more rows than fixed|nothing bounds|only one class|Centre them"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("covariance", "options"),
+    [
+        ("diagonal", {}), ("spherical", {"intercept_alpha": 0.0}), ("spherical", {"fit_intercept": False}),
+        (None, {"alpha": 0.1}),
+    ],
+)  # fmt: skip
+def test_hard_problems_have_an_answer_or_a_clear_error(covariance, options, loss):
+    answered = set()
+    for name, X, y, tasks in hard_problems():
+        y = y if loss == Poisson() else (y > 1).astype(float)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = fitted(X, y, tasks, loss, covariance=covariance, **options)
+            found = [model.coef_, model.intercept_, model.alpha_, model.log_marginal_likelihood_]
+            found += [model.coef_std_, model.mean_coef_std_]
+        except ValueError as error:
+            assert re.search(REFUSED, str(error)), (name, error)
+            continue
+        answered.add(name)
+        assert all(np.isfinite(value).all() for value in found), name
+        assert not np.isnan([*np.ravel(model.deviation_variance_), model.intercept_variance_]).any(), name
+    assert answered >= {
+        "zero variances", "one class in a task", "constant column", "column of tasks", "collinear columns",
+        "units apart",
+    }  # fmt: skip
+
+
+def test_one_strength_may_be_given():
+    X, y, tasks, *_ = problem(0, LOSSES[0])
+    options = {"covariance": "spherical", "tol": 1e-12}
+    model = fitted(X, y, tasks, **options)
+    slopes = fitted(X, y, tasks, intercept_alpha=model.intercept_alpha_, **options)
+    assert_allclose(slopes.alpha_, model.alpha_, rtol=1e-4)
+    intercepts = fitted(X, y, tasks, alpha=model.alpha_, tol=1e-12)
+    assert_allclose(intercepts.intercept_alpha_, model.intercept_alpha_, rtol=1e-4)
+    assert_allclose(intercepts.coef_, model.coef_, rtol=1e-4, atol=1e-6)
+    turned = fitted(X, y, tasks, covariance=[1.0, 1.0], tol=1e-12)
+    assert_allclose(turned.alpha_, model.alpha_, rtol=1e-5)
+    none = fitted(X, y, tasks, alpha=0.1, fit_intercept=False)
+    assert none.alpha_ == 0.1 and none.intercept_variance_ == 0.0
+
+
+def test_zero_variances_are_found():
+    X, y, tasks, *_ = problem(4, LOSSES[0], sd=0.0, sd_intercept=0.0, n_tasks=40)
+    X = np.column_stack([X, np.sin(tasks)])
+    model = fitted(X, y, tasks, intercept_alpha=0.0)
+    assert model.deviation_variance_[2] == 0.0
+    assert np.abs(model.deviation_coef_[:, 2]).max() < 1e-6
+
+
+def test_offsets_of_features_do_not_matter_to_free_intercepts():
+    X, y, tasks, *_ = problem(2, LOSSES[1])
+    model, far = (fitted(A, y, tasks, LOSSES[1], intercept_alpha=0.0) for A in (X, X + 1e6))
+    assert_allclose(far.deviation_variance_, model.deviation_variance_, rtol=1e-4)
+    assert_allclose(far.coef_std_, model.coef_std_, rtol=1e-4)
+
+
+def test_many_small_tasks_are_handled_by_compiled_loops():
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=600, n_rows=4, p=1)
+    model = fitted(X, y, tasks)
+    few = fitted(X[tasks < 400], y[tasks < 400], tasks[tasks < 400])
+    assert_allclose(model.deviation_variance_, few.deviation_variance_, rtol=0.5)
+    sparse_rows = fitted(sparse.csr_matrix(X), y, tasks)
+    assert_allclose(sparse_rows.deviation_variance_, model.deviation_variance_, rtol=1e-4)
+
+
+def test_wrong_arguments_are_named():
+    X, y, tasks, *_ = problem(0, LOSSES[0])
+    for options, word in [
+        ({"mean_alpha": 0.1}, "mean_alpha"), ({"ridge": 0.1}, "ridge"),
+        ({"alpha": 0.1, "covariance": "diagonal"}, "covariance"), ({"covariance": [1.0]}, "covariance"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=word):
+            fitted(X, y, tasks, **options)
+    with pytest.raises(ValueError, match="Only binary"):
+        fitted(X, np.arange(len(y)) % 3, tasks)
+    with pytest.raises(ValueError, match="squared_hinge"):
+        MeanRegularizedClassifier(**AUTO, loss="squared_hinge").fit(X, y, tasks=tasks)
+    with pytest.raises(ValueError, match="huber"):
+        MeanRegularizedRegressor(**AUTO, loss="huber").fit(X, y, tasks=tasks)
+
+
+def test_separable_classes_are_fitted_without_variances_and_a_warning():
+    X, _, tasks, *_ = problem(0, LOSSES[0])
+    for covariance in COVARIANCES:
+        with pytest.warns(UserWarning, match="separable along coefficients that all tasks"):
+            model = fitted(X, X[:, 0] > 0, tasks, covariance=covariance)
+        assert np.max(model.deviation_variance_) < 1e-6 and model.intercept_variance_ < 1e-6
+        assert model.score(X, X[:, 0] > 0, tasks=tasks) == 1
+        with pytest.raises(ValueError, match="separable"):
+            model.coef_std_  # noqa: B018
