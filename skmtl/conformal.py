@@ -14,7 +14,6 @@ from sklearn.base import (
     clone,
     is_classifier,
 )
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.multiclass import check_classification_targets
@@ -24,9 +23,10 @@ from ._data import name_tasks
 from ._inputs import as_target, check_sample_weight
 from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
 from ._parameters import documented, with_parameters
-from ._sklearn import HasMethods, Interval, fit_context, num_samples, safe_indexing
-from ._tasks import TaskInputMixin, all_or_nothing, final_task_column, target_names, task_labels
-from .metrics import response, score_predictions, tasks_for
+from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
+from ._tasks import TaskInputMixin, final_task_column, target_names, task_labels
+from .baselines import SingleTask
+from .metrics import response, tasks_for
 from .model_selection import TaskKFold, routing, wants_tasks
 
 N_FOLDS = 5
@@ -140,7 +140,8 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     estimator : estimator object
         Any model, with or without tasks, also in a Pipeline or a search; it is cloned. With metadata routing
         off, tasks that are passed reach it if it is an estimator of this library. A model with a
-        `task_column` needs no `tasks`.
+        `task_column` needs no `tasks`. A `sample_weight`, one per row, is passed on if given; scores of rows
+        count by it.
     level : float, default=0.9
         Share of the targets that shall be covered, between 0 and 1.
     cv : int, splitter or iterable of splits, default=None
@@ -183,31 +184,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags.multi_output = inner.target_tags.multi_output
         return tags
 
-    @all_or_nothing
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, tasks=None, sample_weight=None):
-        """Fit the model, and measure how far off it is on rows that it has not seen.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if the estimator has `task_column`.
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Targets. With one column per task, NaN is a missing label.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row, for a 1-D `y`.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Passed on if given; scores of rows count by it.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If there are too few labels for the level, or tasks are missing or given in two ways.
-        """
+    def _fit(self, X, y, tasks, sample_weight):
         self._forget()
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
         usable = ~missing_labels(y) & (True if weight is None else (weight > 0).reshape(len(y), -1)[:, 0])
@@ -225,7 +202,6 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
             if self.new_tasks:
                 self._fit_new_tasks(X, y, codes, labels, given, usable)
-        return self
 
     def _read(self, X, y, tasks, sample_weight):
         """Checked X, y, position of the task of each row, weights, and what names the tasks."""
@@ -305,41 +281,14 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return X, tasks, np.where(codes >= 0, self.quantiles_[codes], np.nan if unknown is None else unknown)
 
     def predict(self, X, *, tasks=None):
-        """Predict as the model does.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-            Features, with the task column if the estimator has `task_column`.
-        tasks : array-like of shape (n_samples,), default=None
-            Task of each row.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-        """
         check_is_fitted(self)
         return self._respond("predict", self._split(X)[0], tasks)
+
+    predict.__doc__, score = SingleTask.predict.__doc__, SingleTask.score
 
     def _respond(self, method, X, tasks, model=None):
         with routing(tasks):
             return response(self.estimator_ if model is None else model, X, tasks, method)[0]
-
-    def score(self, X, y, sample_weight=None, *, tasks=None):
-        """Score the predictions: R^2 for a regressor, accuracy for a classifier.
-
-        Parameters
-        ----------
-        X, y, sample_weight, tasks
-            As in `fit`.
-
-        Returns
-        -------
-        score : float
-            With one column of `y` per task the mean over tasks.
-        """
-        metric = accuracy_score if is_classifier(self) else r2_score
-        return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
 
 
 @documented
