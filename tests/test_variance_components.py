@@ -5,6 +5,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import LAYOUTS, make_layout
 from numpy.testing import assert_allclose
@@ -272,7 +273,8 @@ def test_the_tests_of_sharing_hold_their_level():
     for seed in range(40):
         X, y, tasks, *_ = mixed_problem(seed, n_tasks=10, n_rows=6, sd=0.0, sd_intercept=0.0)
         found = sharing_tests(
-            TaskStatistics.from_arrays(X, y, tasks), lambda own: Moments.of(own, np.ones(10), True, False)
+            TaskStatistics.from_arrays(X, y, tasks),
+            lambda own, free: Moments.of(own, np.ones(10), True, free),
         )
         rejected.append([found[name].p_value <= 0.05 for name in ("slopes", "intercepts")])
     assert (np.mean(rejected, axis=0) <= 0.12).all()
@@ -555,3 +557,47 @@ def test_a_free_covariance_starts_where_a_diagonal_one_ends():
     )
     assert full.log_marginal_likelihood_ > diagonal.log_marginal_likelihood_ - 1
     assert_allclose(full.noise_variance_, diagonal.noise_variance_, rtol=0.01)
+
+
+# --- at the edges ---
+
+
+def test_features_far_from_zero_are_named():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=12)
+    frame = pd.DataFrame(X + np.array([0.0, 1e4]), columns=["age", "year"]).assign(school=tasks)
+    with pytest.warns(
+        UserWarning, match=r"50 standard deviations and more from the mean of feature\(s\) \['year'\]"
+    ):
+        MeanRegularizedRegressor(**AUTO, task_column="school").fit(frame, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MeanRegularizedRegressor("auto", task_column=2).fit(frame, y)  # free intercepts do not mind
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_tests_of_free_intercepts_do_not_mind_where_zero_is(offset):
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=20)
+    found = MeanRegularizedRegressor("auto").fit(X + offset, y, tasks=tasks).test_sharing()
+    wanted = MeanRegularizedRegressor("auto").fit(X, y, tasks=tasks).test_sharing()
+    for name in ("slopes", "intercepts"):
+        assert wanted[name].p_value < 0.01
+        assert_allclose(found[name].statistic, wanted[name].statistic, rtol=1e-5)
+
+
+def test_the_test_of_slopes_without_intercepts():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=20, sd_intercept=0.0)
+    found = MeanRegularizedRegressor(**AUTO, fit_intercept=False).fit(X, y, tasks=tasks).test_sharing()
+    assert list(found) == ["slopes", 0, 1] and found["slopes"].p_value < 0.01
+
+
+@pytest.mark.parametrize("sd", [0.7, 0.0])  # in the latter some variances are none
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_units_of_features_change_nothing(covariance, sd):
+    X, y, tasks, *_ = mixed_problem(3, n_tasks=20, sd=np.array([sd, 0.7]))
+    unit = np.array([1e8, 1e-8])
+    model = MeanRegularizedRegressor(**AUTO, covariance=covariance)
+    wanted, found = (clone(model).fit(X * u, y, tasks=tasks) for u in (np.ones(2), unit))
+    assert_allclose(found.coef_ * unit, wanted.coef_, rtol=1e-3, atol=1e-6)
+    assert_allclose(
+        found.log_marginal_likelihood_ + np.log(unit).sum(), wanted.log_marginal_likelihood_, rtol=1e-6
+    )

@@ -74,9 +74,8 @@ class GraphCoupledRegressor(EmpiricalBayesRegressor):
         moments, seen = self._known_posterior().moments, self._seen_of(self._seen_)
         if not isinstance(moments, CoupledMoments):
             precision = self._precision(seen)[0]
-            return {
-                "slopes": sharing_tests(seen, lambda own: self._moments_of(own, precision, False))["slopes"]
-            }
+            found = sharing_tests(seen, lambda own, free: self._moments_of(own, precision, free))
+            return {"slopes": found["slopes"]}
         return {"slopes": coupling_test(Search(moments, strength=self._given_strength()))}
 
 

@@ -1,7 +1,9 @@
 """Strengths that are estimated, and how sure a model of tasks around a common one is of its coefficients."""
 
+import warnings
 from copy import copy
 from dataclasses import field, replace
+from numbers import Integral
 from typing import Annotated
 
 import numpy as np
@@ -18,7 +20,7 @@ from ..statistics import TaskStatistics
 from ._base import LinearModel, LinearRegressor
 from ._fitting import Fitting
 from ._reml import Search, without_correlation
-from ._variance_components import Moments, matrix, triangular
+from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
@@ -59,6 +61,7 @@ class EmpiricalBayes(LinearModel):
     covariance = None  # within a task, where a class has it as a parameter
     _covariance_of_auto = "spherical"  # that of None, where it is estimated
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
+    _covariance_ = None  # V, where it was found, positive also where the variance is none
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
 
@@ -101,7 +104,8 @@ class EmpiricalBayes(LinearModel):
             numbers.alpha, numbers.intercept_alpha = self.alpha_, self.intercept_alpha_
             numbers.task_weight = "samples" if self.task_weight is None else self.task_weight
             if np.ndim(self.deviation_variance_):
-                numbers.covariance = self.deviation_variance_
+                V = numbers.covariance = self._covariance_
+                numbers.alpha = float(1 / (np.mean(V.diagonal() if V.ndim == 2 else V) * self._unit_))
         return numbers
 
     def _in_numbers_on(self, fitting):
@@ -160,6 +164,15 @@ class EmpiricalBayes(LinearModel):
         """Set the strengths, and the variances that go with them; the `Posterior` there."""
         search = self._search(seen)
         moments, kind = search.moments, search.covariance
+        if isinstance(self.intercept_alpha, str) and len(moments.far):
+            far = [self._names()[j] for j in moments.far[:5]]
+            warnings.warn(
+                f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
+                f"deviations and more from the mean of feature(s) {far}: their variance there says little. "
+                "Centre the features.",
+                UserWarning,
+                stacklevel=2,
+            )
         theta = self._theta_ = self._best(search)
         found = search.at(theta)
         if search.n_slopes and kind == "full":
@@ -178,6 +191,14 @@ class EmpiricalBayes(LinearModel):
         """The unknowns at the least criterion."""
         return search.best()
 
+    def _names(self):
+        """Names, or positions, of the features without the task column."""
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
+        if self.task_column is not None:
+            column = self.task_column
+            names.remove(names[column] if isinstance(column, Integral) else column)
+        return names
+
     def _set_slopes(self, root, zero, search):
         """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""
         given = 1.0 if self._root() is None else self._normed(self.covariance)
@@ -185,7 +206,9 @@ class EmpiricalBayes(LinearModel):
             self.alpha_ = float(self.alpha)
             self.deviation_variance_ = self._over(self.noise_variance_, self.alpha_) * given
             return
-        V = root @ root.T if root.ndim == 2 else np.where(zero[: search.n_slopes], 0.0, root**2)
+        V = self._covariance_ = root @ root.T if root.ndim == 2 else root**2  # zeros in the units of features
+        if root.ndim == 1:
+            V = np.where(zero[: search.n_slopes], 0.0, V)
         level = np.mean(V.diagonal() if V.ndim == 2 else V) if V.any() else root[0] ** 2
         self.alpha_ = float(1 / (level * self._unit_))
         self.deviation_variance_ = self.noise_variance_ * (
@@ -227,7 +250,7 @@ class EmpiricalBayes(LinearModel):
         if n_features is not None and len(V) != n_features:
             raise ValueError(f"covariance is of {len(V)} features; X has {n_features}.")
         if V.ndim == 1:
-            return np.sqrt(np.maximum(V, NO_VARIANCE))
+            return np.sqrt(np.where(V > 0, V, NO_VARIANCE * V[V > 0].min()))
         values = np.linalg.eigvalsh(V)
         if values[0] < -1e-8 * values[-1]:
             raise ValueError("covariance must be positive semidefinite.")

@@ -387,6 +387,10 @@ class ModeMoments(Moments):
         self.last = found.found
         return found
 
+    def centered(self):
+        """Themselves: rows have their features as they are."""
+        return self
+
     def some(self, tasks):
         """Those of some tasks."""
         return ModeMoments.on(self.rows.some(tasks))

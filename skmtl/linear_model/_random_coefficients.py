@@ -121,14 +121,12 @@ class RandomCoefficients(EmpiricalBayes):
         posterior, seen = self._known_posterior(), self._seen_of(self._seen_)
         precision = self._precision(seen)[0]
         with blas_threads(seen):
-            found = sharing_tests(seen, lambda own: self._moments_of(own, precision, False))
+            free = posterior.moments.free
+            found = sharing_tests(seen, lambda own, free: self._moments_of(own, precision, free), free)
         if isinstance(self.alpha, str) and self.covariance in (None, "diagonal"):
-            names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
-            if self.task_column is not None:
-                names.remove(self.task_column)
             with blas_threads(seen):
                 own = feature_tests(self._moments_of(seen, precision, posterior.moments.free))
-            found |= dict(zip(names, own, strict=True))
+            found |= dict(zip(self._names(), own, strict=True))
         return found
 
 

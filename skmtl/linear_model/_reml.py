@@ -14,6 +14,7 @@ NONE = 1e6  # times the same: from here on a strength that rises is that of no v
 FAR = 1e2  # times the same: from where no search starts, as the criterion is flat beyond
 GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
 ALIKE = 1e-11  # of the criterion, for each task: no difference
+NEAR = 1e-3  # the same: enough for a start
 MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
@@ -79,7 +80,7 @@ class Search:
             n = np.log(self.moments.weight.mean(keepdims=True))
             low = np.maximum(n - np.log(RANGE), np.log(intercepts)) if intercepts else n - np.log(RANGE)
             parts.append((n, low, n + np.log(RANGE)))
-        return [np.concatenate(one) for one in zip(*parts, strict=True)]
+        return [np.concatenate(one) for one in zip(*parts, strict=True)] or [np.zeros(0)] * 3
 
     @property
     def none(self):
@@ -161,7 +162,7 @@ class Search:
             return [np.minimum(theta, scale + np.log(level)) for level in (1.0, FAR)]  # where little is flat
         if self.covariance == "diagonal" and self.root is None:
             simpler = replace(self, covariance="spherical", last=None)
-            theta = simpler.best()
+            theta = simpler.best(NEAR)
             alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
             own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
             return [alike, own]  # one variance for all, in units as they are or as the rows tell them
@@ -172,7 +173,7 @@ class Search:
             starts.append(theta)
         return starts
 
-    def descended(self, theta, fixed=()):
+    def descended(self, theta, fixed=(), enough=ALIKE):
         """The minimum from a start, with some unknowns held: Newton's method with the average information.
 
         A strength that rises without end is that of no variance.
@@ -187,7 +188,7 @@ class Search:
             at = np.flatnonzero(free & ~held)
             step = np.zeros(len(theta))
             step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
-            if -gradient @ step < ALIKE * self.moments.n_tasks:
+            if -gradient @ step < enough * self.moments.n_tasks:
                 break
             least = found
             for shorter in 0.5 ** np.arange(12):
@@ -228,7 +229,7 @@ class Search:
         )
         return found.x
 
-    def best(self):
+    def best(self, enough=ALIKE):
         """The unknowns at the least criterion; those of a variance of zero are at their upper bounds."""
         if not len(self.scales[0]):
             return self.scales[0]
@@ -244,8 +245,8 @@ class Search:
             if theta is None:
                 theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
             if few is not self:
-                theta = few.descended(theta)
-        return self._without_variance(self.descended(theta))
+                theta = few.descended(theta, enough=NEAR)
+        return self._without_variance(self.descended(theta, enough=enough))
 
     def expected(self, theta):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.

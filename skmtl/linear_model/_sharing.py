@@ -22,7 +22,7 @@ class LikelihoodRatio(NamedTuple):
     p_value: float
 
 
-def sharing_tests(seen, moments_of):
+def sharing_tests(seen, moments_of, free=False):
     """Tests of the slopes, with one variance for all in units that rows tell alike, and of intercepts.
 
     Parameters
@@ -30,20 +30,23 @@ def sharing_tests(seen, moments_of):
     seen : object
         What the model knows of the rows, with features that can be `turned`.
     moments_of : callable
-        `Moments` of such an object, with intercepts that vary if there are any.
+        `Moments` of such an object; its second argument says whether intercepts are free.
+    free : bool
+        Whether they are in the test of the slopes. Then the intercepts that are tested are those at the mean
+        of the features, otherwise those of the model, at zero.
     """
-    own = moments_of(seen).information[0]
+    own = moments_of(seen, free).information[0]
     unit = np.where(own > 0, own, 1.0) ** -0.5
-    moments = moments_of(seen.turned(unit))
-    p, found = len(unit), {}
-    least = _least(Search(moments))
-    null = Search(moments, root=np.full(p, NO_SLOPES))
+    moments = moments_of(seen.turned(unit), free)
+    null = Search(moments, root=np.full(len(unit), NO_SLOPES))
     posterior = null.at(null.best())
-    found["slopes"] = _test(posterior, least, *_slope_eigenvalues(posterior.moments, posterior.strength))
-    if moments.pooled:
+    eigenvalues = _slope_eigenvalues(posterior.moments, posterior.strength)
+    found = {"slopes": _test(posterior, _least(Search(moments)), *eigenvalues)}
+    if moments.x_mean is not None:
+        moments = moments_of(seen.turned(unit), False).centered() if free else moments
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        found["intercepts"] = _test(posterior, least, *_intercept_eigenvalues(posterior))
+        found["intercepts"] = _test(posterior, _least(Search(moments)), *_intercept_eigenvalues(posterior))
     return found
 
 

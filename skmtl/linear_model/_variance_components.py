@@ -7,7 +7,7 @@ its slopes beyond that is one more row, its mean, of precision `rho`. All sums a
 """
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..statistics import loop_pays
 RANK_TOLERANCE = 1e-11
 CHUNK_NUMBERS = 2**17  # in the matrices of some tasks at a time: they stay in the cache
 EPS = np.finfo(float).eps
+FAR_FROM_ZERO = 50.0  # standard deviations
 
 
 class NoModeError(ValueError):
@@ -95,13 +96,31 @@ class Moments:
         """Of the slopes (n_features,) and of the intercepts."""
         return np.zeros(self.xy.shape[1]), 0.0
 
+    @property
+    def _center(self):
+        """Mean of the features."""
+        return self.weight @ np.broadcast_to(self.x_mean, self.xy.shape) / self.weight.sum()
+
+    @property
+    def far(self):
+        """Positions of features whose mean is far from zero beside how they vary, where intercepts do."""
+        if not self.pooled:
+            return np.zeros(0, dtype=np.intp)
+        own = np.einsum("djj->j", self.xx) * (self.n_tasks / len(self.xx))
+        away = np.broadcast_to(self.x_mean - self._center, self.xy.shape)
+        variance = (own + self.weight @ away**2) / self.weight.sum()
+        return np.flatnonzero((variance > 0) & (self._center**2 > FAR_FROM_ZERO**2 * variance))
+
+    def centered(self):
+        """Those of features less their mean."""
+        return replace(self, x_mean=self.x_mean - self._center)
+
     @cached_property
     def basis(self):
         """Columns (n_features, rank) of the combinations of common slopes that the rows tell of."""
         K = self.xx.sum(axis=0) * (self.n_tasks / len(self.xx))
         if self.pooled:
-            center = self.weight @ np.broadcast_to(self.x_mean, self.xy.shape) / self.weight.sum()
-            away = self.x_mean - center
+            away = self.x_mean - self._center
             K = K + (self.weight[:, None] * away).T @ np.broadcast_to(away, self.xy.shape)
         unit = units(K)
         values, vectors = linalg.eigh(unit[:, None] * K * unit)
@@ -138,9 +157,10 @@ def times(root, A):
 
 
 def triangular(V, least):
-    """Lower triangular R with R R' = V, eigenvalues of V no smaller than `least` of the mean variance."""
-    values, vectors = linalg.eigh(V)
-    root = vectors * np.sqrt(np.maximum(values, least * V.diagonal().mean()))
+    """Lower triangular R with R R' = V, eigenvalues of the correlations in V no smaller than `least`."""
+    unit = np.sqrt(np.where(V.diagonal() > 0, V.diagonal(), 1.0))
+    values, vectors = linalg.eigh(V / unit / unit[:, None])
+    root = unit[:, None] * vectors * np.sqrt(np.maximum(values, least))
     return linalg.qr(root.T, mode="r")[0].T
 
 
