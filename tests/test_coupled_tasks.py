@@ -294,6 +294,12 @@ def test_the_test_of_deviations_holds_its_level():
         found = clone(model).fit(X, y, tasks=tasks).test_sharing()["slopes"]
         assert found.statistic > 0 and 0 < found.p_value <= 1
     assert clone(GRADUAL).fit(X, y, tasks=tasks).test_sharing()["slopes"].p_value < 0.01
+    for model in (
+        GraphRegularizedRegressor("auto", graph=[]),
+        GraphRegularizedRegressor("auto", fit_intercept=False),
+    ):
+        found = model.fit(X, y, tasks=tasks).test_sharing()["slopes"]
+        assert found.p_value == 1 if model.graph == [] else found.p_value < 0.01
     assert not hasattr(TaskRelationshipRegressor(), "test_sharing")
 
 

@@ -13,7 +13,7 @@ from ._reml import Search
 from ._sharing import coupling_test, sharing_tests
 from ._task_priors import CovariancePrior, GraphPrior
 
-SINGULAR = 1e-9  # of the largest eigenvalue of a covariance: what stands for zero
+SINGULAR = 1e-8  # of the largest eigenvalue of a covariance: what stands for zero
 
 
 @with_parameters

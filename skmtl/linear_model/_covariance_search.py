@@ -14,7 +14,7 @@ from ._task_priors import CovariancePrior
 MOST_UNKNOWNS = 5000  # of a dense system of factors times features
 SHARES = 0.1, 0.3, 1.0  # of the standard deviation of a coefficient: factors with which a search starts
 OPTIONS = {"ftol": 1e-9, "gtol": 1e-5, "maxcor": 30}
-BUDGETS = (10, 0.5), (40, 0.9), (1000, 1.0)  # steps, and how much of what a factor must gain they must reach
+BUDGETS = (10, 0.5), (40, 0.97), (1000, 1.0)  # steps, and how much of what a factor must gain they must reach
 LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to have as much
 
 
@@ -140,7 +140,10 @@ class CovarianceSearch:
             for n_steps, share in BUDGETS:
                 start = self._with_factor(theta) if other is theta else other
                 other = self.descended(start, n_steps)
-                if self.at(other).criterion > reached - share * more:
-                    return theta
+                gain = reached - self.at(other).criterion
+                if gain < share * more:
+                    return self.descended(theta)
+                if gain >= more:
+                    break
             theta = other
-        return theta
+        return self.descended(theta)

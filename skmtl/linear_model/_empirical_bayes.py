@@ -393,7 +393,7 @@ class EmpiricalBayes(LinearModel):
                 found[at] = (
                     deviation[task] * posterior.predictor_variances(rows[at], task) + of_rows * row[task]
                 )
-        return self._noise() * out
+        return max(self._noise(), np.finfo(float).tiny) * out  # infinite ones as well
 
     @property
     def coef_std_(self):

@@ -76,8 +76,7 @@ def coupling_test(search):
     """
     moments = search.moments
     null = replace(search, root=np.exp(-0.5 * search.scales[2][:1]).repeat(moments.xy.shape[1]), last=None)
-    theta = null.best() if null.ties else np.zeros(0)
-    posterior, least = null.at(theta), _least(search)
+    posterior, least = null.at(null.best()), _least(search)
     eigenvalues = moments.eigenvalues(posterior.strength, DENSE)
     if eigenvalues is not None:
         return _test(posterior, least, eigenvalues)
@@ -97,7 +96,7 @@ def _test(null, least, eigenvalues, whole=None):
     Where the noise is known common effects are not integrated out: determinants have the `whole` eigenvalues.
     """
     ratio, df = max(float(null.criterion - least), 0.0), null.df
-    if ratio < NO_RATIO:
+    if ratio < NO_RATIO or not len(eigenvalues):
         return LikelihoodRatio(ratio, 1.0)
     simulated = _null_ratios(eigenvalues, df, whole)
     return LikelihoodRatio(ratio, float((1 + np.count_nonzero(simulated >= ratio)) / (1 + N_SIMULATED)))
