@@ -601,3 +601,21 @@ def test_units_of_features_change_nothing(covariance, sd):
     assert_allclose(
         found.log_marginal_likelihood_ + np.log(unit).sum(), wanted.log_marginal_likelihood_, rtol=1e-6
     )
+
+
+def test_errors_are_those_of_the_fit_whatever_parameters_are_now():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=12)
+    model = MeanRegularizedRegressor(**AUTO).fit(X, y, tasks=tasks)
+    wanted = model.coef_std_, model.intercept_std_, model.prediction_interval(X, tasks=tasks)
+    tests, added = model.test_sharing(), copy.copy(model).fit_task(X[:3], y[:3], task=99).coef_[-1]
+    model.set_params(alpha=3.0, intercept_alpha=0.5, covariance=[1.0, 2.0])
+    model._posterior_ = None
+    for one, other in zip(wanted, (model.coef_std_, model.intercept_std_), strict=False):
+        assert_allclose(other, one)
+    assert_allclose(model.prediction_interval(X, tasks=tasks), wanted[2])
+    assert model.test_sharing() == tests
+    assert_allclose(copy.copy(model).fit_task(X[:3], y[:3], task=99).coef_[-1], added)
+    with pytest.raises(ValueError, match="alpha"):
+        model.set_params(alpha="best").fit(X, y, tasks=tasks)
+    assert_allclose(model.coef_std_, wanted[0])
+    assert np.abs(model.set_params(alpha=3.0).fit(X, y, tasks=tasks).coef_std_ - wanted[0]).max() > 0.01

@@ -7,7 +7,7 @@ from .._parameters import with_parameters
 from ..penalties import Coupling
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
-from ._empirical_bayes import EmpiricalBayesRegressor
+from ._empirical_bayes import EmpiricalBayesRegressor, as_fitted
 from ._fitting import Fitting
 from ._reml import Search
 from ._sharing import coupling_test, sharing_tests
@@ -52,6 +52,7 @@ class GraphCoupledRegressor(EmpiricalBayesRegressor):
         coupled = found is not None and isinstance(found.moments, CoupledMoments)
         return Fitting(self, seen, start=[found.slopes * found.root] if coupled else None)
 
+    @as_fitted
     def test_sharing(self):
         """Test whether the coefficients differ along the edges of the graph at all.
 

@@ -3,7 +3,9 @@
 import warnings
 from copy import copy
 from dataclasses import field, replace
+from functools import wraps
 from numbers import Integral
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
@@ -23,9 +25,26 @@ from ._reml import Search, without_correlation
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
+AT_PREDICT = {"handle_unknown"}  # parameters that act there
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
 
 Auto = Annotated[float | str, STRENGTH, StrOptions({"auto"})]
+
+
+def as_fitted(method):
+    """A method that answers by the parameters of the fit, whatever these are now."""
+
+    @wraps(method)
+    def answered(self, *args, **kwargs):
+        asked = self._asked_
+        if all(vars(self)[name] is value for name, value in asked.items()):
+            return method(self, *args, **kwargs)
+        other = copy(self)
+        vars(other).update(asked)
+        found, self._posterior_ = method(other, *args, **kwargs), other._posterior_
+        return found
+
+    return answered
 
 
 @with_parameters
@@ -62,6 +81,7 @@ class EmpiricalBayes(LinearModel):
     _covariance_of_auto = "spherical"  # that of None, where it is estimated
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
     _covariance_ = None  # V, where it was found, positive also where the variance is none
+    _asked_ = MappingProxyType({})  # parameters of the fit
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
 
@@ -98,6 +118,7 @@ class EmpiricalBayes(LinearModel):
             return np.ones(len(mass)), unit
         return resolve_task_weight(task_weight, moments.tasks, mass) * (unit / mass), unit
 
+    @as_fitted
     def _in_numbers(self):
         numbers = copy(self)
         if self._estimates:
@@ -110,6 +131,7 @@ class EmpiricalBayes(LinearModel):
 
     def _in_numbers_on(self, fitting):
         self._seen_, self._posterior_, self._added_ = None, None, {}
+        self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - AT_PREDICT}
         found = isinstance(self.covariance, str) and self.covariance != "spherical"
         if found and not isinstance(self.alpha, str):
             raise ValueError(
@@ -309,6 +331,7 @@ class EmpiricalBayes(LinearModel):
 
     # --- how sure ---
 
+    @as_fitted
     def _known_posterior(self):
         """`Posterior` of the tasks of the fit, at variances that are found as they are expected to be."""
         check_is_fitted(self)
@@ -396,6 +419,7 @@ class EmpiricalBayes(LinearModel):
         return max(self._noise(), np.finfo(float).tiny) * out  # infinite ones as well
 
     @property
+    @as_fitted
     def coef_std_(self):
         """Standard errors of `coef_`, in its shape.
 
@@ -408,6 +432,7 @@ class EmpiricalBayes(LinearModel):
         return self._rows(np.sqrt(self._noise() * out))
 
     @property
+    @as_fitted
     def intercept_std_(self):
         """Standard errors of `intercept_`, in its shape."""
         if not self.fit_intercept:
@@ -416,6 +441,7 @@ class EmpiricalBayes(LinearModel):
         return self._rows(np.sqrt(self._variances(X, np.arange(self.n_tasks_), False)))
 
     @property
+    @as_fitted
     def mean_coef_std_(self):
         """Standard errors of `mean_coef_` (n_features,)."""
         self._known_posterior()  # says why there may be none
@@ -427,6 +453,7 @@ class EmpiricalBayes(LinearModel):
 class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
     """The same of regressors, with standard deviations of targets."""
 
+    @as_fitted
     def _standard_deviations(self, X, tasks):
         """Of the targets of rows, in the shape of predictions."""
         loss, eta = (

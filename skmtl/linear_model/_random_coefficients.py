@@ -8,7 +8,7 @@ import numpy as np
 from .._parameters import with_parameters
 from .._sklearn import StrOptions
 from ..solvers import blas_threads
-from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor
+from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor, as_fitted
 from ._fitting import Fitting
 from ._laplace import LOST, ModeMoments, SeenRows
 from ._sharing import feature_tests, sharing_tests
@@ -99,6 +99,7 @@ class RandomCoefficients(EmpiricalBayes):
             start = [W if root is None else np.linalg.solve(matrix(root), W.T).T]
         return Fitting(self, seen.data.emphasised(self.task_weight), start=start)
 
+    @as_fitted
     def test_sharing(self):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.
 
