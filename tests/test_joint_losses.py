@@ -177,11 +177,12 @@ def test_multinomial_stays_finite_far_out():
     np.testing.assert_allclose(sure, np.exp(-40.0) * np.array([[-2.0, 1.0, 1.0]]), rtol=1e-14)
 
 
-def test_root_derivatives_equal_central_differences(rng):
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_root_derivatives_equal_central_differences(unit, rng):
     loss, h = RootSquaredError(), 1e-5
-    y, eta = rng.normal(size=(2, 30))
+    y, eta = unit * rng.normal(size=(2, 30))
     assert loss.value(y, eta) == pytest.approx(np.sqrt(2 * SquaredError().value(y, eta).mean()), rel=1e-14)
-    for d in rng.normal(size=(5, 30)):
+    for d in unit * rng.normal(size=(5, 30)):
         slope = (loss.value(y, eta + h * d) - loss.value(y, eta - h * d)) / (2 * h)
         bend = (loss.gradient(y, eta + h * d) - loss.gradient(y, eta - h * d)) / (2 * h)
         assert loss.gradient(y, eta) @ d == pytest.approx(slope, rel=1e-7)
