@@ -59,6 +59,8 @@ def search_on(X, y, tasks, loss, intercepts="pooled", covariance="spherical", we
 
 def fitted(X, y, tasks, loss=LOSSES[0], **options):
     options = {**AUTO, **options}
+    if options["alpha"] == "auto":
+        options.setdefault("covariance", "diagonal")
     if loss == Logistic():
         return MeanRegularizedClassifier(**options).fit(X, y, tasks=tasks)
     return MeanRegularizedRegressor(loss="poisson", **options).fit(X, y, tasks=tasks)
@@ -259,10 +261,12 @@ def test_forms_of_the_same_data_give_the_same():
     others = [
         fitted(X[order], y[order], tasks[order], tol=1e-10),
         fitted(sparse.csr_matrix(X), y, tasks, tol=1e-10),
-        MeanRegularizedClassifier(**AUTO, task_column=2, tol=1e-10).fit(np.column_stack([X, tasks]), y),
+        MeanRegularizedClassifier(**AUTO, covariance="diagonal", task_column=2, tol=1e-10).fit(
+            np.column_stack([X, tasks]), y
+        ),
     ]
     Y = np.where(tasks[:, None] == np.arange(12), y[:, None], np.nan)
-    others.append(MeanRegularizedClassifier(**AUTO, tol=1e-10).fit(X, Y))
+    others.append(MeanRegularizedClassifier(**AUTO, covariance="diagonal", tol=1e-10).fit(X, Y))
     for other in others:
         assert_allclose(other.deviation_variance_, model.deviation_variance_, rtol=1e-4, atol=1e-7)
         assert_allclose(other.coef_, model.coef_, rtol=1e-4, atol=1e-5)
@@ -384,7 +388,7 @@ def test_fitted_models_are_copied_saved_and_changed():
     with pytest.raises(ValueError, match="fit it again"):
         other.coef_std_  # noqa: B018
     assert_allclose(model.coef_std_, std)  # saving has left the rows where they were
-    model.set_params(alpha=0.3, intercept_alpha=0.1).fit(X, y, tasks=tasks)
+    model.set_params(alpha=0.3, intercept_alpha=0.1, covariance=None).fit(X, y, tasks=tasks)
     assert "alpha_" not in vars(model)
 
 
@@ -458,6 +462,18 @@ def test_one_strength_may_be_given():
     assert_allclose(turned.alpha_, model.alpha_, rtol=1e-5)
     none = fitted(X, y, tasks, alpha=0.1, fit_intercept=False)
     assert none.alpha_ == 0.1 and none.intercept_variance_ == 0.0
+
+
+def test_one_variance_for_all_unless_the_rows_tell_of_several():
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=20, n_rows=20, p=4, sd=0.5)
+    model = fitted(X, y, tasks, covariance=None)
+    assert np.ndim(model.deviation_variance_) == 0
+    assert_allclose(model.coef_, fitted(X, y, tasks, covariance="spherical").coef_, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(model.coef_std_).all()
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=20, n_rows=60, p=4, sd=np.array([2.0, 0, 0, 0]))
+    model = fitted(X, y, tasks, covariance=None)
+    assert_allclose(model.deviation_variance_, fitted(X, y, tasks).deviation_variance_)
+    assert model.deviation_variance_[0] > 1 > 10 * model.deviation_variance_[1:].max()
 
 
 def test_zero_variances_are_found():

@@ -67,11 +67,12 @@ class EmpiricalBayes(LinearModel):
         Strengths, where one is "auto". With ``task_weight="samples"`` (and what else is estimated) they give
         the same fit. Where the variance is zero, a strength at which it is none to 8 digits.
     noise_variance_ : float
-        Variance of a row (of weight 1), where a strength is "auto".
+        Variance of a row (of weight 1), where a strength is "auto"; 1 with "log_loss" and "poisson".
     intercept_variance_ : float
         Variance of the intercepts, where a strength is "auto"; infinite where these are free.
     log_marginal_likelihood_ : float
-        Restricted log-likelihood at the strengths, where one is "auto", but for a constant of the weights.
+        Restricted log-likelihood at the strengths, where one is "auto", but for a constant of the weights;
+        with "log_loss" and "poisson" the log-likelihood, by Laplace's approximation.
     """
 
     alpha: Auto = field(default=1.0, kw_only=False)
@@ -185,9 +186,8 @@ class EmpiricalBayes(LinearModel):
     def _estimate(self, seen):
         """Set the strengths, and the variances that go with them; the `Posterior` there."""
         search = self._search(seen)
-        moments, kind = search.moments, search.covariance
-        if isinstance(self.intercept_alpha, str) and len(moments.far):
-            far = [self._names()[j] for j in moments.far[:5]]
+        if isinstance(self.intercept_alpha, str) and len(search.moments.far):
+            far = [self._names()[j] for j in search.moments.far[:5]]
             warnings.warn(
                 f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
                 f"deviations and more from the mean of feature(s) {far}: their variance there says little. "
@@ -195,7 +195,8 @@ class EmpiricalBayes(LinearModel):
                 UserWarning,
                 stacklevel=2,
             )
-        theta = self._theta_ = self._best(search)
+        search, self._theta_ = self._best(search)
+        moments, kind, theta = search.moments, search.covariance, self._theta_
         found = search.at(theta)
         if search.n_slopes and kind == "full":
             several = not np.array_equal(theta, search.none)
@@ -210,8 +211,8 @@ class EmpiricalBayes(LinearModel):
         return found
 
     def _best(self, search):
-        """The unknowns at the least criterion."""
-        return search.best()
+        """The search, or a simpler one, and the unknowns at its least criterion."""
+        return search, search.best()
 
     def _names(self):
         """Names, or positions, of the features without the task column."""

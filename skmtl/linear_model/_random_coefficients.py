@@ -25,9 +25,10 @@ class RandomCoefficients(EmpiricalBayes):
     ----------
     covariance : {"spherical", "diagonal", "full"} or array-like, default=None
         How the coefficients of tasks vary. With ``alpha="auto"``: all alike ("spherical"); each feature with
-        a variance of its own ("diagonal", the default then); with correlations as well ("full", for few
-        features), shrunk to the diagonal as much as predicts left-out tasks best. Or variances (n_features,)
-        or a covariance V (n_features, n_features), of which only the ratios count: the penalty is
+        a variance of its own ("diagonal", the default then; with "log_loss" and "poisson" where Akaike's
+        criterion finds it better than "spherical"); with correlations as well ("full", for few features),
+        shrunk to the diagonal as much as predicts left-out tasks best. Or variances (n_features,) or a
+        covariance V (n_features, n_features), of which only the ratios count: the penalty is
         ``alpha/2 sum_t (w_t - wbar)' V^-1 (w_t - wbar)`` with V divided by its mean variance.
 
     Attributes
@@ -67,11 +68,15 @@ class RandomCoefficients(EmpiricalBayes):
             return super()._moments_of(seen, precision, free)
         return ModeMoments.on(seen.likelihood(precision, self.fit_intercept, free))
 
+    def _estimate(self, seen):
+        vars(self).pop("_covariance_of_auto", None)
+        return super()._estimate(seen)
+
     def _best(self, search):
         error = search.without_mode()
         if error is None:
             try:
-                return super()._best(search)
+                return self._simplest(*super()._best(search))
             except NoModeError as error:  # it is there, but lost in rounding
                 raise ValueError(f"{LOST} Or {error}") from error
         warnings.warn(
@@ -82,7 +87,15 @@ class RandomCoefficients(EmpiricalBayes):
         )
         theta = search.none
         search.last = theta, error.found.under(*search.ratios(theta))
-        return theta
+        return search, theta
+
+    def _simplest(self, search, theta):
+        """The same, or one variance for all where the rows are not known to tell of several."""
+        if self._target_.loss.quadratic or self.covariance is not None or search.n_slopes < 2:
+            return search, theta
+        search, theta = search.simplest(theta)
+        self._covariance_of_auto = search.covariance
+        return search, theta
 
     def _own_moments(self, seen, precision, free, at):
         if self._target_.loss.quadratic:

@@ -44,6 +44,7 @@ class Search:
     root: np.ndarray | None = None
     strength: float | None = None
     last: tuple | None = None
+    spherical: np.ndarray | None = None  # about the unknowns of one variance, known after a search of several
 
     @property
     def n_slopes(self):
@@ -162,7 +163,7 @@ class Search:
             return [np.minimum(theta, scale + np.log(level)) for level in (1.0, FAR)]  # where little is flat
         if self.covariance == "diagonal" and self.root is None:
             simpler = replace(self, covariance="spherical", last=None)
-            theta = simpler.best(NEAR)
+            theta = self.spherical = simpler.best(NEAR)
             alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
             own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
             return [alike, own]  # one variance for all, in units as they are or as the rows tell them
@@ -172,6 +173,16 @@ class Search:
                 theta[span] += level
             starts.append(theta)
         return starts
+
+    def simplest(self, theta):
+        """The search that ended at theta, or that of one variance for all slopes, and the end of it.
+
+        By Akaike's criterion.
+        """
+        other = replace(self, covariance="spherical", last=None)
+        end = other._without_variance(other.descended(self.spherical))
+        gain = other.at(end).criterion - self.at(theta).criterion
+        return (self, theta) if gain > 2 * (self.n_slopes - other.n_slopes) else (other, end)
 
     def descended(self, theta, fixed=(), enough=ALIKE):
         """The minimum from a start, with some unknowns held: Newton's method with the average information.
@@ -244,6 +255,7 @@ class Search:
                 few = self
             if theta is None:
                 theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
+                self.spherical = few.spherical
             if few is not self:
                 theta = few.descended(theta, enough=NEAR)
         return self._without_variance(self.descended(theta, enough=enough))
