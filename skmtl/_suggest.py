@@ -251,7 +251,10 @@ def _rank(model, names):
     most, held = min(model.n_tasks_, model.coef_.shape[-1]), np.cumsum(model.singular_values_**2)
     text = f"The tasks' coefficients span {model.rank_} of {most} directions{_beyond(model)}"
     needed = np.count_nonzero(held < NEARLY_ALL * held[-1:]) + 1
-    return f"{text}, {needed} of them hold {NEARLY_ALL:.0%} of the squares" if needed < model.rank_ else text
+    if needed >= model.rank_:
+        return text
+    hold = "holds" if needed == 1 else "hold"
+    return f"{text}, {needed} of them {hold} {NEARLY_ALL:.0%} of the squares"
 
 
 def _parts(model, names):

@@ -161,8 +161,8 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     quantiles_ : ndarray of shape (n_tasks,)
         Of the scores, by task.
     borrowed_ : float
-        How many rows of all tasks together count as much as one row of the task itself, times the rows of the
-        task: the more, the less tasks differ.
+        As how many rows the scores of all tasks count in the quantile of a task, beside its own rows; about a
+        million where tasks do not differ.
     new_task_quantile_ : float
         For tasks that are not in `fit`, with ``new_tasks=True``.
     """
@@ -185,6 +185,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
     def _fit(self, X, y, tasks, sample_weight):
+        self._check_estimator()
         self._forget()
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
         usable = ~missing_labels(y) & (True if weight is None else (weight > 0).reshape(len(y), -1)[:, 0])
@@ -202,6 +203,13 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
             if self.new_tasks:
                 self._fit_new_tasks(X, y, codes, labels, given, usable)
+
+    def _check_estimator(self):
+        """Whether the model predicts what its scores are of."""
+        sets = is_classifier(self)
+        if not (hasattr(self.estimator, "predict_proba") if sets else not is_classifier(self.estimator)):
+            needed, name = "a classifier with predict_proba" if sets else "a regressor", type(self).__name__
+            raise TypeError(f"{name} needs {needed} as estimator; got {self.estimator!r:.200}.")
 
     def _read(self, X, y, tasks, sample_weight):
         """Checked X, y, position of the task of each row, weights, and what names the tasks."""

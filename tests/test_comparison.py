@@ -253,6 +253,15 @@ def test_text_is_aligned_and_complete():
     assert text[-1] == result.verdict
 
 
+def test_small_numbers_are_not_shown_as_zero():
+    result = compare({"m": Pooled(Ridge())}, RELATED.X, RELATED.y, RELATED.tasks, cv=3)
+    at = list(result.table.columns).index("p_value")
+    for p, text in [(3.21e-7, "3e-07"), (4.96e-5, "5e-05"), (1e-4, "0.0001"), (0.0, "0.0000")]:
+        result.table["p_value"] = p
+        assert {row[at] for row in result._cells()[1:]} == {text}
+    assert f"of {RELATED.tasks.max() + 1} tasks" in str(result).partition("\n")[0]
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 1e6, 1e-80])
 def test_a_constant_target_makes_no_difference(level):
     """Errors are rounding at most: no p-value, no gain, the same words for every level."""
@@ -603,11 +612,13 @@ def test_plot_shows_the_gains_sorted():
         ({"y": np.zeros((96, 2))}, "tasks must be None for a 2-D y"),
         ({"y": [1.0]}, "y has 1 rows but X has 96"),
         ({"X": RELATED.X[:, 0]}, "Reshape your data"),
+        ({"estimators": "mean"}, r"estimators must be estimators with a fit method; got 'mean'"),
+        ({"estimators": [Ridge(), 1.0]}, r"estimators must be .*; got 1\.0"),
     ],
 )
 def test_bad_input(args, message):
     p = RELATED
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         compare(**{**{"estimators": {"m": Pooled(Ridge())}, "X": p.X, "y": p.y, "tasks": p.tasks}, **args})
 
 

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from skmtl import (
     MeanRegularizedClassifier,
@@ -160,6 +161,20 @@ def test_what_cannot_be_is_said(options, arguments, message):
         TaskConformalRegressor(**{"estimator": MODEL} | options).fit(
             ROWS, TARGET, **{"tasks": TASKS} | arguments
         )
+
+
+@pytest.mark.parametrize(
+    ("conformal", "model", "needed"),
+    [
+        (TaskConformalRegressor, MeanRegularizedClassifier(), "a regressor"),
+        (TaskConformalRegressor, make_pipeline(StandardScaler(), LogisticRegression()), "a regressor"),
+        (TaskConformalClassifier, MODEL, "a classifier with predict_proba"),
+        (TaskConformalClassifier, LinearSVC(), "a classifier with predict_proba"),
+    ],
+)
+def test_numbers_have_intervals_and_classes_have_sets(conformal, model, needed):
+    with pytest.raises(TypeError, match=rf"{conformal.__name__} needs {needed} as estimator; got "):
+        conformal(model).fit(ROWS, (TARGET.mean() < TARGET).astype(int), tasks=TASKS)
 
 
 def test_tasks_are_asked_for():

@@ -115,6 +115,8 @@ def compare(
     estimators = _named(estimators)
     if not estimators:
         raise ValueError("estimators is empty; expected at least one estimator.")
+    if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
+        raise TypeError(f"estimators must be estimators with a fit method; got {wrong[0]!r:.100}.")
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
     labels, y, names = _labels(estimators, X, y, tasks, cv)
     models = {**estimators, **_baselines(baselines, list(estimators.values()))}

@@ -67,16 +67,18 @@ class Comparison:
 
     @property
     def _title(self):
-        return f"{self.score} on the test folds; difference, gain and loss are against {self.reference!r}"
+        n_tasks = len(self.per_task) // len(self.table)
+        folds = f"on the test folds of {n_tasks} tasks"
+        return f"{self.score} {folds}; difference, gain and loss are against {self.reference!r}"
 
-    def _found(self, mark=""):
+    def _found(self):
         """Whether tasks differ, and what each model found, a line each."""
-        first = [f"{mark}{self.sharing}."] if self.sharing else []
-        return first + [f"{mark}{name}: {sentence}." for name, sentence in self.findings.items()]
+        first = [f"{self.sharing}."] if self.sharing else []
+        return first + [f"{name}: {sentence}." for name, sentence in self.findings.items()]
 
-    def _words(self, mark=""):
+    def _words(self):
         """The same and the verdict, in one text."""
-        found = self._found(mark)
+        found = [f"* {line}" for line in self._found()]
         return "\n".join([*found, "", self.verdict] if found else [self.verdict])
 
     def __str__(self):
@@ -107,7 +109,7 @@ class Comparison:
         head, *rows = self._cells()
         rule = ["---", *["---:"] * (len(head) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
-        return "\n".join([f"{self._title}:", "", *lines, "", self._words("* ")])
+        return "\n".join([f"{self._title}:", "", *lines, "", self._words()])
 
     def plot(self, ax=None, *, model=None):
         """Draw the gain of each task over the reference, sorted.
@@ -196,7 +198,11 @@ def _table(rows, header):
 def _cell(value):
     if not isinstance(value, (float, np.floating)):
         return str(value)
-    return "-" if np.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    if np.isnan(value):
+        return "-"
+    if 0 < abs(value) < 5e-5:  # not 0.0000
+        return f"{value:.0e}"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
 
 
 def _verdict(folds, gains, estimators):

@@ -281,6 +281,12 @@ class PathSearchCV(GridSearchCV):
             raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
         alphas = check_alphas(self.alphas, self.eps)
         if self._model()[0].alpha == "auto":  # found by each fit
+            if not isinstance(alphas, Integral):
+                warnings.warn(
+                    f"{name}='auto' of the estimator is estimated by each fit: alphas has no effect. Give "
+                    "it a number to search them.",
+                    stacklevel=5,
+                )
             alphas = np.array(["auto"])
         candidates, paths = [], {}
         for i, grid in enumerate(grids):

@@ -76,7 +76,8 @@ class _TaskSplitter:
         if tasks is None and column is None and groups is None and np.ndim(y) < 2:
             raise ValueError(
                 f"{name} does not know the task of each row. Give {name}(task_column=...) the column of X "
-                "that holds it, or pass tasks= to split, in cross-validation with "
+                "that holds it, or pass tasks= to split: PathSearchCV takes fit(X, y, tasks=...), as a step "
+                "of a Pipeline fit(X, y, step__tasks=...), other cross-validation needs "
                 "sklearn.set_config(enable_metadata_routing=True). Rows without tasks are split by KFold; "
                 "only a y with one column per task needs no labels."
             )
