@@ -13,6 +13,7 @@ from . import linear_model
 from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
 from ._labels import missing_labels, plain_labels
+from ._task_scores import standard_deviation
 from .comparison import SIGNIFICANCE, compare
 from .metrics import as_task_scorer
 from .model_selection import PathSearchCV, TaskKFold, routing
@@ -31,6 +32,7 @@ N_ALPHAS, RANGE, N_FOLDS = 10, 1e-2, 3
 MOST_CLASSES = 20
 LABELS_PER_FEATURE = 4  # for strengths by marginal likelihood, in half of the rows too
 MOST_VARIANCES = 50  # of features, one each
+UNITS = 3  # ratio of standard deviations of columns of y
 LISTED = 6  # names shown in a sentence
 NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
@@ -51,7 +53,7 @@ def suggest(
     X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
         Features, numbers only.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Targets, see `task_type`.
+        Targets, see `task_type`. Columns of numbers in different units want the same spread first.
     tasks : array-like of shape (n_samples,), default=None
         Task of each row, for a 1-D `y`.
     task_column : str or int, default=None
@@ -116,8 +118,10 @@ def suggest(
             raise ValueError(f"tasks= and task_column={task_column!r} both say which task a row belongs to.")
         X, tasks = split_task_column(X, task_column)
     refuse_text(X)
-    names = column_names(X)
-    models = _models(X, y, tasks, _kind(y, task_type), scoring, random_state)
+    names, kind = column_names(X), _kind(y, task_type)
+    if kind == "Regressor" and np.ndim(y) == 2:
+        _warn_of_units(as_target(y))
+    models = _models(X, y, tasks, kind, scoring, random_state)
     found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
     given, sharing, findings = {} if tasks is None else {"tasks": tasks}, "", {}
     with routing(tasks):
@@ -176,6 +180,19 @@ def _kind(y, task_type):
             stacklevel=3,
         )
     return "Classifier" if classes else "Regressor"
+
+
+def _warn_of_units(y):
+    """Say that columns of y are in different units: one strength and one noise are for all of them."""
+    known = ~missing_labels(y)
+    columns = [y[known[:, t], t].astype(float) for t in range(y.shape[1])]
+    spread = [standard_deviation(column) for column in columns if len(np.unique(column)) > 1]
+    if spread and max(spread) > UNITS * min(spread):
+        warnings.warn(
+            f"the standard deviations of the columns of y reach from {min(spread):.3g} to {max(spread):.3g} "
+            "but models have one strength and one variance of the noise for all: divide each by its own.",
+            stacklevel=3,
+        )
 
 
 def _are_classes(values, n_labels):

@@ -523,7 +523,8 @@ def test_suggest_in_other_layouts():
     X = pd.DataFrame(rng.normal(size=(60, 4)) * [1, 10, 100, 1], columns=list("abcd"))
     Y = X[["a", "b"]].to_numpy() @ rng.normal(size=(2, 3)) + 0.1 * rng.normal(size=(60, 3))
     Y[rng.random(Y.shape) < 0.2] = np.nan
-    found = suggest(X, Y, cv=2)
+    with pytest.warns(UserWarning, match="divide each by its own"):
+        found = suggest(X, Y, cv=2)
     assert not any(name.startswith("Clustered") for name in found.models)  # three tasks
     assert "strongest first: b, a" in found.findings["GroupSparseRegressor"]  # b varies ten times as much
     p = CLASSES
@@ -531,6 +532,19 @@ def test_suggest_in_other_layouts():
     assert found.score.startswith("roc_auc") and all(name.endswith("Classifier") for name in found.models)
     with pytest.raises(ValueError, match="at least two tasks"):
         suggest(p.X, p.y)
+
+
+def test_suggest_says_that_columns_have_different_units(monkeypatch, rng):
+    monkeypatch.setattr("skmtl._suggest.STRUCTURES", {"GroupSparse": ({}, {"mean_alpha": [None]})})
+    X = rng.standard_normal((60, 2))
+    Y = X @ rng.standard_normal((2, 3)) + rng.standard_normal((60, 3))
+    Y = (Y - Y.mean(axis=0)) / Y.std(axis=0, ddof=1)
+    Y[rng.random(Y.shape) < 0.1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        suggest(X, Y * [1, 2, 2], cv=2)
+    with pytest.warns(UserWarning, match=r"columns of y reach from [\d.]+ to 1[\d.]+ but .*divide each"):
+        suggest(X, Y * [1, 2, 12], cv=2)
 
 
 def test_suggest_takes_a_task_column_and_gives_models_that_fit(monkeypatch):
