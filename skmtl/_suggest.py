@@ -144,8 +144,7 @@ def _models(X, y, tasks, kind, scoring, random_state):
         )
     scoring = "neg_log_loss" if scoring is None and kind == "Classifier" else scoring
     scoring = None if scoring is None else as_task_scorer(scoring)
-    n_labels, n_features = np.count_nonzero(~missing_labels(as_target(y))), np.shape(X)[1]
-    models = {}
+    n_features, models = np.shape(X)[1], {}
     for structure, (fixed, grid) in STRUCTURES.items():
         name, *by = structure.partition("(")
         if name == "Clustered":
@@ -153,7 +152,7 @@ def _models(X, y, tasks, kind, scoring, random_state):
             if n_tasks < 4:
                 continue
         if any(by):
-            if kind == "Classifier" or n_labels < LABELS_PER_FEATURE * n_features:
+            if not _tell_variances(y, kind, n_features):
                 continue
             fixed = fixed | {"covariance": "diagonal" if n_features <= MOST_VARIANCES else "spherical"}
         model = getattr(linear_model, name + kind)(tol=1e-3, **fixed)
@@ -162,6 +161,14 @@ def _models(X, y, tasks, kind, scoring, random_state):
         scale = StandardScaler(with_mean=not sparse.issparse(X))
         models["".join([name, kind, *by])] = Pipeline([("scale", scale), ("search", search)])
     return models
+
+
+def _tell_variances(y, kind, n_features):
+    """Whether there is a model of the variances of coefficients for such labels, and these are enough."""
+    observed = as_target(y)
+    observed = observed[~missing_labels(observed)]
+    modelled = kind == "Regressor" or len(np.unique(plain_labels(observed))) == 2
+    return modelled and len(observed) >= LABELS_PER_FEATURE * n_features
 
 
 def _kind(y, task_type):

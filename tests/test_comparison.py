@@ -529,7 +529,8 @@ def test_suggest_in_other_layouts():
     assert "strongest first: b, a" in found.findings["GroupSparseRegressor"]  # b varies ten times as much
     p = CLASSES
     found = suggest(p.X, p.y, p.tasks, cv=2, scoring="roc_auc")
-    assert found.score.startswith("roc_auc") and all(name.endswith("Classifier") for name in found.models)
+    assert found.score.startswith("roc_auc") and all("Classifier" in name for name in found.models)
+    assert found.sharing.startswith("Slopes ") and "MeanRegularizedClassifier(alpha='auto')" in found.models
     with pytest.raises(ValueError, match="at least two tasks"):
         suggest(p.X, p.y)
 
