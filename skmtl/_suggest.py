@@ -154,7 +154,7 @@ def _models(X, y, tasks, kind, scoring, random_state):
         if any(by):
             if not _tell_variances(y, kind, n_features):
                 continue
-            fixed = fixed | {"covariance": "diagonal" if n_features <= MOST_VARIANCES else "spherical"}
+            fixed = fixed | {"covariance": None if n_features <= MOST_VARIANCES else "spherical"}
         model = getattr(linear_model, name + kind)(tol=1e-3, **fixed)
         cv = TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train")
         search = PathSearchCV(model, N_ALPHAS, RANGE, grid, cv, scoring, grow=True)
