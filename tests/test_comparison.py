@@ -115,6 +115,10 @@ def test_clear_winner_is_recommended():
     )
     assert "clearly better" in result.verdict
     assert result.verdict.endswith("Use 'good'.")
+    rivals = {"bad": DummyRegressor(), "shrunken": SingleTask(Ridge(100.0))}
+    result = compare({"good": SingleTask(Ridge())}, p.X, p.y, p.tasks, baselines=rivals, reference="bad")
+    found = r"Use 'good': it is clearly better \(p = [\d.e-]+\) than 'shrunken'\.$"
+    assert re.search(found, result.verdict)
 
 
 def test_task_column_equals_tasks():

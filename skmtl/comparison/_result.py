@@ -245,7 +245,8 @@ def _advice(folds, model, estimators, gains):
     """Which model to use: a baseline unless the best multi-task model clearly beats them all."""
     rival = next((name for name in folds.ranked if name not in estimators), None)
     if rival is None or folds.clearly_better(model, rival):
-        return f"Use {model!r}."
+        told = rival in (None, folds.reference, "pooled")
+        return f"Use {model!r}" + ("." if told else f": it is {_standing(folds, model, rival)} {rival!r}.")
     if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
         (won, p), n_tasks = _sign_test([row[4] for row in gains[model]]), len(gains[model])
         if p < SIGNIFICANCE and won > n_tasks / 2:

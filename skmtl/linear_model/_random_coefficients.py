@@ -124,8 +124,8 @@ class RandomCoefficients(EmpiricalBayes):
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance="diagonal"``, the default of ``alpha="auto"``, also
             one of every feature, by its name or position. Each has a `statistic` and a `p_value`: for the
-            first two by simulation of the null distribution, the other variance held at its estimate, for
-            features that of half a chi-square with one degree of freedom.
+            first two by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
+            variance held at its estimate, for features that of half a chi-square with one degree of freedom.
 
         References
         ----------
