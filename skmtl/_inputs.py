@@ -33,6 +33,8 @@ def as_target(y):
             f"y must have shape (n_samples,) or (n_samples, n_tasks); {error}. Tasks with rows of their own "
             "are stacked by skmtl.stack_tasks."
         ) from error
+    if values.ndim == 0 and y is not None:
+        raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y!r:.100}.")
     mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else np.zeros(values.shape, dtype=bool)
     if values.dtype == object:
         mask = mask | missing_labels(values)

@@ -630,6 +630,7 @@ def test_plot_shows_the_gains_sorted():
         ({"tasks": [1, 2]}, "tasks has 2 labels but X has 96 rows"),
         ({"y": np.zeros((96, 2))}, "tasks must be None for a 2-D y"),
         ({"y": [1.0]}, "y has 1 rows but X has 96"),
+        ({"y": "height"}, r"y must have shape .*; got 'height'"),
         ({"X": RELATED.X[:, 0]}, "Reshape your data"),
         ({"estimators": "mean"}, r"estimators must be estimators with a fit method; got 'mean'"),
         ({"estimators": [Ridge(), 1.0]}, r"estimators must be .*; got 1\.0"),

@@ -202,6 +202,11 @@ ANY_FIT = {
     ),
     "y: not given": ({"y": None}, ValueError, "requires y to be passed, but the target y is None"),
     "y: too short": ({"y": TWO[:-1]}, ValueError, r"inconsistent numbers of samples: \[60, 59\]"),
+    "y: a name": (
+        {"y": "height"},
+        ValueError,
+        r"y must have shape \(n_samples,\) or \(n_samples, n_tasks\); got 'height'",
+    ),
     "y: of no rows": ({"y": TWO[:0]}, ValueError, r"0 sample\(s\) \(shape=\(0,\)\) in y"),
     "y: three dimensions": ({"y": np.zeros((N, 2, 2))}, ValueError, "Found array with dim 3, while dim <= 2"),
     "sample_weight: too short": (
