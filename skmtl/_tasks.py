@@ -318,6 +318,17 @@ def final_task_column(estimator):
     return estimator.task_column, may_move
 
 
+def final_task_labels(estimator, X, way_out):
+    """The labels in the `task_column` of the model inside an estimator, unless columns have moved."""
+    column, may_move = final_task_column(estimator)
+    if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
+        raise ValueError(
+            f"task_column={column!r} of the final estimator is among the columns that earlier steps of its "
+            f"Pipeline put out, and not known in X. {way_out}"
+        )
+    return task_labels(X, column)
+
+
 def task_labels(X, task_column):
     """The labels in the task column of X, shape (n_samples,)."""
     return check_tasks(split_task_column(X, task_column)[1], num_samples(X))

@@ -24,13 +24,17 @@ from ._inputs import as_target, check_sample_weight
 from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
 from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
-from ._tasks import TaskInputMixin, final_task_column, target_names, task_labels
+from ._target import used_labels
+from ._tasks import TaskInputMixin, final_task_column, final_task_labels, target_names
 from .baselines import SingleTask
 from .metrics import response, tasks_for
 from .model_selection import TaskKFold, routing, wants_tasks
 
 N_FOLDS = 5
 ROUNDING = 1e-12  # of probabilities
+NAME_THE_COLUMN = (
+    "Name it: set_output(transform='pandas') on these steps, and task_column= a name that X has as well."
+)
 NONE_LIKE_IT = 1e6  # rows of all tasks that a task borrows where tasks do not differ
 
 
@@ -66,9 +70,9 @@ class Scores:
         self.count = np.bincount(codes, weight, n_tasks)
         self.level = level
         n = self.count.sum()
-        if level * (n + 1) > n:
+        if n < fewest(level):
             raise ValueError(
-                f"level={level} needs at least {int(np.ceil(level / (1 - level)))} labels that a model has "
+                f"level={level} needs at least {fewest(level):.0f} labels that a model has "
                 f"not seen; got {n:.4g}. Lower level, or give more rows."
             )
         self.all = np.cumsum(self.weight) / (n + 1)
@@ -108,6 +112,11 @@ class Scores:
         return self._quantile(np.cumsum(self.weight / self.count[self.codes]) / (n_tasks + 1))
 
 
+def fewest(level):
+    """How many scores there must be for a quantile of this level of one more."""
+    return np.ceil(level / (1 - level) * (1 - 1e-12)) * (1 - 1e-12)
+
+
 def _scales(scores, weight, codes, n_tasks):
     """How large the scores of each task are, relative to all (n_tasks,), and to each by its other rows.
 
@@ -141,7 +150,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         Any model, with or without tasks, also in a Pipeline or a search; it is cloned. With metadata routing
         off, tasks that are passed reach it if it is an estimator of this library. A model with a
         `task_column` needs no `tasks`. A `sample_weight`, one per row, is passed on if given; scores of rows
-        count by it.
+        count by it, all together as their effective number ``(sum w)^2 / sum w^2``.
     level : float, default=0.9
         Share of the targets that shall be covered, between 0 and 1.
     cv : int, splitter or iterable of splits, default=None
@@ -169,9 +178,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
     level: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.9
-    cv: Annotated[
-        Any, Interval(Integral, 2, None, closed="left"), HasMethods(["split"]), "array-like", None
-    ] = None
+    cv: Annotated[Any, "cv_object"] = None
     new_tasks: Annotated[bool, "boolean"] = False
     random_state: Annotated[Any, "random_state"] = 0
 
@@ -188,7 +195,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         self._check_estimator()
         self._forget()
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
-        usable = ~missing_labels(y) & (True if weight is None else (weight > 0).reshape(len(y), -1)[:, 0])
+        usable = used_labels(y, weight)
         given = {} if weight is None else {"sample_weight": weight}
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         with routing(tasks):
@@ -206,8 +213,8 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _check_estimator(self):
         """Whether the model predicts what its scores are of."""
-        sets = is_classifier(self)
-        if not (hasattr(self.estimator, "predict_proba") if sets else not is_classifier(self.estimator)):
+        sets, classes = is_classifier(self), is_classifier(self.estimator)
+        if classes != sets or (sets and not hasattr(self.estimator, "predict_proba")):
             needed, name = "a classifier with predict_proba" if sets else "a regressor", type(self).__name__
             raise TypeError(f"{name} needs {needed} as estimator; got {self.estimator!r:.200}.")
 
@@ -220,7 +227,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             )
         names, X = target_names(y), self._split(X, reset=True)[0]
         X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
-        labels = tasks if column is None else task_labels(X, column)
+        labels = tasks if column is None else final_task_labels(self.estimator, X, NAME_THE_COLUMN)
         one = labels is not None or (y is not None and as_target(y).shape[1:] == (1,))
         y = self._check_target(y, has_rows_of_tasks=one)
         check_consistent_length(X, y)
@@ -249,7 +256,8 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """`Scores` of the labels in use."""
         at = np.nonzero(used)
         own = at[1] if scores.ndim == 2 else np.zeros(len(at[0]), np.intp) if codes is None else codes[at]
-        weight = np.ones(len(at[0])) if weight is None else weight[at[0]]
+        weight = np.ones(len(at[0])) if weight is None else weight[at[0]] / weight[at[0]].max(initial=0.0)
+        weight = weight * (weight.sum() / max(weight @ weight, 1.0))
         return Scores(scores[at], weight, own, self.n_tasks_, self.level, scaled and not is_classifier(self))
 
     def _fit_new_tasks(self, X, y, codes, labels, given, usable):
@@ -257,6 +265,11 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         if codes is None:
             raise ValueError(
                 "new_tasks=True needs rows with tasks: tasks=, or task_column= of the estimator."
+            )
+        if self.n_tasks_ < (least := max(fewest(self.level), 2)):
+            raise ValueError(
+                f"new_tasks=True with level={self.level} needs at least {least:.0f} tasks; got "
+                f"{self.n_tasks_}. Lower level, or leave new_tasks=False."
             )
         scores = np.zeros(len(y))
         for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(X, y, codes):
@@ -271,7 +284,12 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         X = self._split(X)[0]
         X = X if hasattr(X, "shape") else np.asarray(X)
         column = final_task_column(self.estimator_)[0]
-        labels = tasks if column is None or self._layout_ != "stacked" else task_labels(X, column)
+        if tasks is not None and (column is not None or self._layout_ == "single"):
+            raise ValueError(
+                f"tasks was given, but this {type(self).__name__} was fitted without it"
+                + ("." if column is None else f": task_column={column!r} says which task a row belongs to.")
+            )
+        labels = tasks if column is None else final_task_labels(self.estimator_, X, NAME_THE_COLUMN)
         if self._layout_ == "shared" and labels is None:
             return X, tasks, self.quantiles_
         if self._layout_ == "single":
@@ -295,8 +313,15 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     predict.__doc__, score = SingleTask.predict.__doc__, SingleTask.score
 
     def _respond(self, method, X, tasks, model=None):
+        model = self.estimator_ if model is None else model
         with routing(tasks):
-            return response(self.estimator_ if model is None else model, X, tasks, method)[0]
+            if self._layout_ == "shared" and tasks is not None and not tasks_for(model, method, tasks):
+                return self._of_own_task(response(model, X, None, method)[0], tasks)
+            return response(model, X, tasks, method)[0]
+
+    def _of_own_task(self, values, tasks):
+        """What was found for the task of each row, of what was found for all tasks."""
+        return values[np.arange(len(values)), self._find_tasks(check_tasks(tasks, len(values)))]
 
 
 @documented
@@ -343,6 +368,8 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
     >>> bool(0.85 < ((lower <= p.y) & (p.y <= upper)).mean() <= 1)
     True
     """
+
+    score = _TaskConformal.score  # not that of RegressorMixin, which takes no tasks
 
     def _scores(self, X, y, labels, rows, model=None):
         found = self._respond("predict", X, None if labels is None else labels[rows], model)
@@ -411,10 +438,12 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
     (300, 2)
     """
 
+    score = _TaskConformal.score
+
     def _read(self, X, y, tasks, sample_weight):
         X, y, codes, weight, labels = super()._read(X, y, tasks, sample_weight)
         y = plain_labels(y) if y.ndim == 1 else y
-        observed = plain_labels(y[~missing_labels(y)])
+        observed = plain_labels(y[used_labels(y, weight)])
         check_classification_targets(observed)
         self.classes_ = np.unique(observed)
         if len(self.classes_) < 2:
@@ -423,14 +452,16 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
 
     def _proba(self, X, tasks, model):
         """Probabilities (n_samples, [n_tasks,] n_classes) of `classes_`."""
-        found, seen = self._respond("predict_proba", X, tasks, model), model.classes_
-        if found.ndim == 2 and self._layout_ == "shared" and tasks is None:  # of the second class
+        shared = self._layout_ == "shared"
+        with routing(tasks):
+            found, _, seen = response(model, X, None if shared else tasks, "predict_proba")
+        if found.ndim == 2 and shared:  # of the second class
             found = np.stack([1 - found, found], axis=-1)
-        if len(seen) == len(self.classes_):
-            return found
-        out = np.zeros((*found.shape[:-1], len(self.classes_)))
-        out[..., np.searchsorted(self.classes_, seen)] = found
-        return out
+        if len(seen) < len(self.classes_):
+            out = np.zeros((*found.shape[:-1], len(self.classes_)))
+            out[..., np.searchsorted(self.classes_, seen)] = found
+            found = out
+        return self._of_own_task(found, tasks) if shared and tasks is not None else found
 
     def _scores(self, X, y, labels, rows, model=None):
         proba = self._proba(X, None if labels is None else labels[rows], model or self.estimator_)

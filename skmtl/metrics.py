@@ -8,12 +8,11 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
-from ._columns import column_names
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
 from ._sklearn import check_response_method, num_samples, refuse, scorer_parts
 from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, unexplained
-from ._tasks import final_task_column, task_labels
+from ._tasks import final_task_column, final_task_labels, task_labels
 
 __all__ = [
     "average_relative_rmse", "explained_variance_per_task", "explained_variance_within", "mean_task_score",
@@ -330,9 +329,8 @@ class TaskScorer:
 
     def __call__(self, estimator, X, y, tasks=None, sample_weight=None):
         labels = self._labels(estimator, X, y, tasks)
-        values, method = response(estimator, X, labels, self.response_method)
+        values, method, classes = response(estimator, X, labels, self.response_method)
         kwargs = dict(self.kwargs)
-        classes = getattr(estimator, "classes_", None)
         if classes is not None and method == "predict_proba":
             values, classes = _with_unseen(values, classes, np.asarray(y))
         if classes is not None and method != "predict":
@@ -356,7 +354,7 @@ class TaskScorer:
             return check_tasks(tasks, num_samples(y))
         if self.task_column is not None:
             return task_labels(X, self.task_column)
-        column, may_move = final_task_column(estimator)
+        column = final_task_column(estimator)[0]
         if self.average == "pooled" or (column is None and np.ndim(y) == 2):
             return None
         way_out = (
@@ -365,12 +363,7 @@ class TaskScorer:
         )
         if column is None:
             refuse(f"average={self.average!r} needs the task of each row, which was not given. {way_out}")
-        if may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
-            raise ValueError(
-                f"task_column={column!r} of the final estimator is among the columns that earlier steps of "
-                f"its Pipeline put out, and not known in the X given to the scorer. {way_out}"
-            )
-        return task_labels(X, column)
+        return final_task_labels(estimator, X, way_out)
 
 
 _TaskScorer = TaskScorer  # its name in what 0.1.0 saved
@@ -382,11 +375,23 @@ def as_task_scorer(scoring):
 
 
 def response(estimator, X, labels, methods):
-    """Output of the first of `methods` that exists, with tasks passed if the model asks for them."""
+    """Output of the first of `methods` that exists, given tasks if it asks for them; its name; the classes.
+
+    A list of probabilities, one array for each task, becomes one array with the classes of all tasks.
+    """
     model = getattr(estimator, "best_estimator_", estimator)  # a search's own predict takes no metadata
     call = check_response_method(model, methods)
     values = call(X, **tasks_for(model, call.__name__, labels))
-    return (np.stack(values, axis=1) if isinstance(values, list) else np.asarray(values)), call.__name__
+    classes, name = getattr(model, "classes_", None), call.__name__
+    if not isinstance(values, list):
+        return np.asarray(values), name, classes
+    if name != "predict_proba" or not np.ndim(classes[0]):
+        return np.stack(values, axis=1), name, classes
+    every = np.unique(np.concatenate(classes))
+    out = np.zeros((len(values[0]), len(values), len(every)))
+    for t, own in enumerate(classes):
+        out[:, t, np.searchsorted(every, own)] = values[t]
+    return out, name, every
 
 
 def tasks_for(model, method, labels):

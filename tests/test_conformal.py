@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from by_hand import CODES, NAMES, TASKS, THREE, Y, frame
+from by_hand import CODES, NAMES, TASKS, THREE, TWO, Y, frame
 from by_hand import X as ROWS
 from by_hand import y as TARGET
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import ShuffleSplit
+from sklearn.model_selection import ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -17,9 +20,11 @@ from sklearn.svm import LinearSVC
 from skmtl import (
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
+    MixedTaskModel,
     SingleTask,
     TaskConformalClassifier,
     TaskConformalRegressor,
+    TaskKFold,
     TaskShuffleSplit,
 )
 
@@ -154,6 +159,9 @@ def test_sets_of_one_design():
         ({"level": 1.0}, {}, "The 'level' parameter"),
         ({"new_tasks": True}, {"tasks": None}, "new_tasks=True needs rows with tasks"),
         ({"estimator": MeanRegularizedRegressor(task_column=0)}, {}, "both say which task"),
+        ({"new_tasks": True}, {}, "new_tasks=True with level=0.9 needs at least 9 tasks; got 5"),
+        ({"new_tasks": True, "level": 0.3}, {"tasks": np.zeros(120)}, "needs at least 2 tasks; got 1"),
+        ({"cv": "five"}, {}, "The 'cv' parameter"),
     ],
 )
 def test_what_cannot_be_is_said(options, arguments, message):
@@ -170,11 +178,78 @@ def test_what_cannot_be_is_said(options, arguments, message):
         (TaskConformalRegressor, make_pipeline(StandardScaler(), LogisticRegression()), "a regressor"),
         (TaskConformalClassifier, MODEL, "a classifier with predict_proba"),
         (TaskConformalClassifier, LinearSVC(), "a classifier with predict_proba"),
+        (TaskConformalClassifier, MixedTaskModel(losses={}), "a classifier with predict_proba"),
     ],
 )
 def test_numbers_have_intervals_and_classes_have_sets(conformal, model, needed):
     with pytest.raises(TypeError, match=rf"{conformal.__name__} needs {needed} as estimator; got "):
         conformal(model).fit(ROWS, (TARGET.mean() < TARGET).astype(int), tasks=TASKS)
+
+
+def test_scores_take_tasks():
+    for model, y in [
+        (TaskConformalRegressor(MODEL), TARGET),
+        (TaskConformalClassifier(MeanRegularizedClassifier(0.1, intercept_alpha=0.1)), TWO),
+    ]:
+        model.fit(ROWS, y, tasks=TASKS)
+        wanted = clone(model.estimator).fit(ROWS, y, tasks=TASKS).score(ROWS, y, tasks=TASKS)
+        assert model.score(ROWS, y, tasks=TASKS) == pytest.approx(wanted)
+        with sklearn.config_context(enable_metadata_routing=True):
+            scores = cross_val_score(
+                model, ROWS, y, cv=TaskKFold(3), params={"tasks": TASKS}, error_score="raise"
+            )
+        assert np.isfinite(scores).all()
+
+
+def test_tasks_of_a_design_with_classes_of_their_own():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 2))
+    classes = np.digitize(X[:, [0]] + 0.1 * rng.standard_normal((90, 4)), [-0.4, 0.4]).astype(float)
+    classes[classes[:, 0] == 1, 0] = 2.0
+    codes = np.arange(90) % 4
+    for estimator in (MeanRegularizedClassifier(0.1), RandomForestClassifier(5, random_state=0)):
+        model = TaskConformalClassifier(estimator, level=0.8).fit(X, classes)
+        sets = model.predict_set(X)
+        assert sets.shape == (90, 4, 3) and not sets[:, 0, 1].any() and sets[:, 1:].any(axis=(0, 1)).all()
+        held = (sets & (classes[..., None] == model.classes_)).any(axis=-1)
+        assert held.mean() > 0.75
+        assert_array_equal(model.predict_set(X, tasks=codes), sets[np.arange(90), codes])
+        assert_array_equal(model.predict(X, tasks=codes), model.predict(X)[np.arange(90), codes])
+    several = TaskConformalRegressor(Ridge()).fit(X, classes[:, :3])
+    whole = several.predict_interval(X)
+    assert_allclose(several.predict_interval(X, tasks=codes % 3), whole[:, np.arange(90), codes % 3])
+
+
+def test_only_the_ratios_of_weights_count():
+    weight = np.random.default_rng(0).integers(1, 4, len(TARGET))
+    wanted = TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS, sample_weight=weight)
+    for size in (1e-5, 1e5):
+        found = TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS, sample_weight=size * weight)
+        assert_allclose(found.quantiles_, wanted.quantiles_, rtol=1e-4)
+        assert found.borrowed_ == pytest.approx(wanted.borrowed_)
+    even = TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS, sample_weight=np.full(len(TARGET), 7))
+    assert_allclose(even.quantiles_, TaskConformalRegressor(MODEL).fit(ROWS, TARGET, tasks=TASKS).quantiles_)
+
+
+def test_classes_of_weight_zero_do_not_exist():
+    used = THREE != "top"
+    model = TaskConformalClassifier(MeanRegularizedClassifier(0.1))
+    model.fit(ROWS, THREE, tasks=TASKS, sample_weight=used * 1.0)
+    assert model.predict_set(ROWS, tasks=TASKS).shape == (len(ROWS), 2) and len(model.classes_) == 2
+
+
+def test_columns_that_a_pipeline_moves_are_not_taken_for_tasks():
+    X = frame()[["school", *frame().columns.drop("school")]]
+    moved = make_column_transformer(("passthrough", X.columns.drop("school")), remainder="passthrough")
+    model = TaskConformalRegressor(make_pipeline(moved, MeanRegularizedRegressor(0.1, task_column=-1)))
+    with pytest.raises(ValueError, match="task_column=-1 of the final estimator is among the columns"):
+        model.fit(X, TARGET)
+
+
+def test_tasks_that_fit_did_not_have_are_refused():
+    model = TaskConformalRegressor(Ridge()).fit(ROWS, TARGET)
+    with pytest.raises(ValueError, match="tasks was given, but this TaskConformalRegressor"):
+        model.predict_interval(ROWS, tasks=TASKS)
 
 
 def test_tasks_are_asked_for():

@@ -9,6 +9,7 @@ import sklearn
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import (
@@ -26,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl.baselines import Pooled, SingleTask
+from skmtl.comparison._folds import FoldRun
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import (
     average_relative_rmse,
@@ -421,3 +423,17 @@ def test_repr_and_pickle():
     assert pickle.loads(pickle.dumps(plain))(model, p.X, p.y, tasks=p.tasks) == plain(
         model, p.X, p.y, tasks=p.tasks
     )
+
+
+def test_columns_with_classes_of_their_own_are_scored_over_all_classes():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 2))
+    Y = np.digitize(X[:, [0]] + 0.5 * rng.standard_normal((90, 3)), [-0.4, 0.4]).astype(float)
+    Y[Y[:, 0] == 1, 0] = 2.0
+    model = RandomForestClassifier(20, min_samples_leaf=5, random_state=0).fit(X, Y)
+    proba = model.predict_proba(X)
+    wanted = [-log_loss(Y[:, t], proba[t], labels=model.classes_[t]) for t in range(3)]
+    assert_allclose(task_scorer("neg_log_loss")(model, X, Y), np.mean(wanted))
+    brier = [np.sum(((Y[:, [t]] == own) - proba[t]) ** 2, axis=1) / 2 for t, own in enumerate(model.classes_)]
+    run, rows = FoldRun(X, Y, None, False, task_scorer("neg_log_loss"), "brier"), np.arange(90)
+    assert_allclose(run("forest", model, rows, rows)[1], np.transpose(brier))

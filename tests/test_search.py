@@ -440,7 +440,7 @@ def test_folds_of_a_task_column_that_moves():
     X = np.column_stack([layout.X, layout.tasks])
     model = make_pipeline("passthrough", StandardScaler(), MultiTaskLasso(task_column=6))
     for cv in (None, TaskKFold(3)):
-        with pytest.raises(ValueError, match=r"task_column=6 is a column that earlier steps.*cv=TaskKFold"):
+        with pytest.raises(ValueError, match=r"task_column=6 of the final estimator.*cv=TaskKFold"):
             PathSearchCV(model, ALPHAS, cv=cv).fit(X, layout.y)
 
 

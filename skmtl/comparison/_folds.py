@@ -57,7 +57,7 @@ class FoldRun:
     def _errors(self, model, X, y, labels):
         """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
         missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
-        found = response(model, X, labels, method)[0]
+        found, _, classes = response(model, X, labels, method)
         if self.measure == "rmse":
             return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "error_rate":
@@ -65,7 +65,7 @@ class FoldRun:
         proba = found
         if proba.ndim == y.ndim:  # two classes of a shared design: the probability of the second
             proba = np.stack([1 - proba, proba], axis=-1)
-        truth = y[..., None] == model.classes_
+        truth = y[..., None] == classes
         unseen = 1 - truth.sum(axis=-1)  # a class that the training rows lacked has probability 0
         return np.where(missing, np.nan, (((truth - proba) ** 2).sum(axis=-1) + unseen) / 2)
 

@@ -16,7 +16,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from .._columns import column_names
 from .._inputs import as_target
 from .._labels import missing_labels
 from .._parameters import COUNT
@@ -30,7 +29,7 @@ from .._sklearn import (
     warn_or_raise_about_fit_failures,
 )
 from .._task_scores import standard_deviation
-from .._tasks import all_or_nothing, final_task_column, task_labels
+from .._tasks import all_or_nothing, final_task_column, final_task_labels
 from ..linear_model import LinearModel
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
 from ._path_run import PathRun
@@ -305,7 +304,7 @@ class PathSearchCV(GridSearchCV):
 
     def _splitter(self, X, y, tasks, split_params):
         """The splitter and the arguments of its `split`."""
-        column, may_move = final_task_column(self.estimator)
+        column = final_task_column(self.estimator)[0]
         by_task = tasks is not None or column is not None
         several = np.ndim(y) == 2 and not by_task
         if not (self.cv is None or isinstance(self.cv, Integral)):
@@ -319,12 +318,10 @@ class PathSearchCV(GridSearchCV):
                 cv = check_cv(n_splits, y, classifier=is_classifier(self.estimator) and not several)
         if not (by_task and wants_tasks(cv)):
             return cv, split_params
-        if tasks is None and may_move and not (isinstance(column, str) and column in (column_names(X) or [])):
-            raise ValueError(
-                f"task_column={column!r} is a column that earlier steps of the Pipeline put out; give "
-                "cv=TaskKFold(task_column=...) the column of X that holds the tasks."
-            )
-        return cv, {**split_params, "tasks": task_labels(X, column) if tasks is None else tasks}
+        if tasks is None:
+            way_out = "Give cv=TaskKFold(task_column=...) the column of X that holds the tasks."
+            tasks = final_task_labels(self.estimator, X, way_out)
+        return cv, {**split_params, "tasks": tasks}
 
     # --- the search ---
 
