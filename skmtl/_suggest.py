@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from . import linear_model
 from ._columns import column_names, refuse_text, split_task_column
 from ._inputs import as_target
-from ._labels import missing_labels, plain_labels
+from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
 from .comparison import SIGNIFICANCE, compare
 from .metrics import as_task_scorer
@@ -136,7 +136,11 @@ def suggest(
 
 def _models(X, y, tasks, kind, scoring, random_state):
     """Tuned models by name, of the kind "Regressor" or "Classifier"."""
-    n_tasks = np.shape(y)[1] if np.ndim(y) == 2 else len(set(np.ravel(tasks).tolist()) - {None})
+    y = as_target(y)
+    if tasks is None:
+        n_tasks = y.shape[1] if y.ndim == 2 else 1
+    else:
+        n_tasks = len(encode_tasks(check_tasks(tasks, np.shape(X)[0]))[0])
     if n_tasks < 2:
         raise ValueError(
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "

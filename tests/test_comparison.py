@@ -537,6 +537,10 @@ def test_suggest_in_other_layouts():
     assert found.sharing.startswith("Slopes ") and "MeanRegularizedClassifier(alpha='auto')" in found.models
     with pytest.raises(ValueError, match="at least two tasks"):
         suggest(p.X, p.y)
+    with pytest.raises(ValueError, match="at least two tasks"):
+        suggest(p.X, p.y, [("one", "task")] * len(p.y))
+    with pytest.raises(ValueError, match="tasks must be None for a 2-D y"):
+        suggest(p.X, p.y[:, None], p.tasks)
 
 
 def test_suggest_says_that_columns_have_different_units(monkeypatch, rng):
