@@ -621,3 +621,27 @@ def test_errors_are_those_of_the_fit_whatever_parameters_are_now():
         model.set_params(alpha="best").fit(X, y, tasks=tasks)
     assert_allclose(model.coef_std_, wanted[0])
     assert np.abs(model.set_params(alpha=3.0).fit(X, y, tasks=tasks).coef_std_ - wanted[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("covariance", [[1.0, 3.0], [1.0, 1e-6], [[1.0, 0.5], [0.5, 2.0]]])
+def test_the_likelihood_of_a_covariance_that_is_given(covariance):
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=15)
+    model = MeanRegularizedRegressor(**AUTO, covariance=covariance).fit(X, y, tasks=tasks)
+    V = model.deviation_variance_ / model.noise_variance_
+    value = dense(
+        X, y, tasks, np.diag(V) if V.ndim == 1 else V, model.intercept_variance_ / model.noise_variance_
+    )[0]
+    assert_allclose(model.log_marginal_likelihood_, -0.5 * value, rtol=1e-8)
+
+
+def test_a_covariance_without_correlations_is_the_diagonal_one():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=8)
+    full, diagonal = (
+        MeanRegularizedRegressor(**AUTO, covariance=kind).fit(X, y, tasks=tasks)
+        for kind in ("full", "diagonal")
+    )
+    assert full.covariance_shrinkage_ == 1.0
+    assert_allclose(full.deviation_variance_, np.diag(diagonal.deviation_variance_))
+    assert_allclose(full.coef_, diagonal.coef_)
+    with pytest.raises(ValueError, match="not all zero"):
+        MeanRegularizedRegressor(**AUTO, covariance=[0, 0]).fit(X, y, tasks=tasks)

@@ -54,12 +54,13 @@ class EmpiricalBayes(LinearModel):
     Parameters
     ----------
     alpha : float or "auto", default=%(alpha)s
-        Strength of the penalty on what tasks do not have in common. "auto": by restricted maximum likelihood
-        (REML), without any other penalty (`mean_alpha`, `ridge`, ...); then `task_weight` None is "samples",
-        as the noise is that of a row.
+        Strength of the penalty on what tasks do not have in common. "auto": by marginal likelihood,
+        restricted (REML) for the squared error and by Laplace's method for other losses, without any other
+        penalty (`mean_alpha`, `ridge`, ...); then `task_weight` None is "samples", as the noise is that of a
+        row.
     intercept_alpha : float or "auto", default=0.0
-        Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``. "auto": by
-        REML; 0: intercepts are free.
+        Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``. "auto": as
+        for `alpha`; 0: intercepts are free.
 
     Attributes
     ----------
@@ -200,15 +201,26 @@ class EmpiricalBayes(LinearModel):
         found = search.at(theta)
         if search.n_slopes and kind == "full":
             several = not np.array_equal(theta, search.none)
-            self.covariance_shrinkage_ = float(search.shrinkage()) if several else 1.0
-            root = without_correlation(found.root, self.covariance_shrinkage_)
-            found = moments.posterior(root, found.strength) if several else found
+            amount = self.covariance_shrinkage_ = float(search.shrinkage()) if several else 1.0
+            root, strength = without_correlation(found.root, amount), found.strength
+            if several and amount == 1:
+                search = replace(search, covariance="diagonal", last=None)
+                theta = search.best()
+                root, strength = search.ratios(theta)
+            found = moments.posterior(matrix(root), strength) if several else found
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
-        self.log_marginal_likelihood_ = float(found.log_likelihood)
+        self.log_marginal_likelihood_ = float(found.log_likelihood) + self._log_unit(search)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         self._set_slopes(found.root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
+
+    def _log_unit(self, search):
+        """What the restricted likelihood owes to the coordinates of a covariance that is given."""
+        given = self._root() if search.n_slopes and self._target_.loss.quadratic else None
+        if given is None or search.moments.basis.shape[1] < len(given):
+            return 0.0
+        return float(np.log(given if given.ndim == 1 else given.diagonal()).sum())
 
     def _best(self, search):
         """The search, or a simpler one, and the unknowns at its least criterion."""
@@ -258,10 +270,12 @@ class EmpiricalBayes(LinearModel):
         V = check_array(covariance, ensure_2d=False, dtype=np.float64, input_name="covariance")
         variances = V.diagonal() if V.ndim == 2 else V
         symmetric = V.ndim == 1 or (V.shape[0] == V.shape[1] and np.allclose(V, V.T))
-        if V.ndim > 2 or not symmetric or (variances < 0).any():
+        none = isinstance(self.alpha, str) and not variances.any()  # there is nothing to be estimated
+        if V.ndim > 2 or not symmetric or (variances < 0).any() or none:
             raise ValueError(
-                "covariance must hold nonnegative variances (n_features,) or a symmetric positive "
-                f"semidefinite matrix (n_features, n_features); got shape {V.shape}."
+                "covariance must hold nonnegative variances (n_features,), not all zero, or a symmetric "
+                f"positive semidefinite matrix (n_features, n_features); got shape {V.shape} with variances "
+                f"from {variances.min(initial=0.0):g} to {variances.max(initial=0.0):g}."
             )
         return V / variances.mean() if variances.any() else np.ones(len(V))
 
