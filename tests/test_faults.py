@@ -203,7 +203,8 @@ y = X @ [1.0, -1.0, 0.5] + 0.1 * rng.normal(size=30)
 found = {}
 models = [MultiTaskLasso(0.1), MeanRegularizedRegressor(1.0, intercept_alpha=0.5), TraceNormRegressor(0.1)]
 models += [TemporalRegressor(0.1), GroupSparseClassifier(0.05), HierarchicalRegressor(0.1)]
-names = [name for name in skmtl.__all__ if name.endswith("Regressor") and not name.startswith("Incomplete")]
+others = "Incomplete", "TaskConformal"
+names = [name for name in skmtl.__all__ if name.endswith("Regressor") and not name.startswith(others)]
 models += [getattr(skmtl, name)(max_iter=3) for name in ("MeanRegularizedClassifier", "MultiTaskMLP", *names)]
 for model in models:
     goal = y > 0 if "Classifier" in type(model).__name__ else y

@@ -15,7 +15,14 @@ from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import skmtl
-from skmtl import PathSearchCV, Pooled, SingleTask, TaskStatistics
+from skmtl import (
+    PathSearchCV,
+    Pooled,
+    SingleTask,
+    TaskConformalClassifier,
+    TaskConformalRegressor,
+    TaskStatistics,
+)
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -36,6 +43,10 @@ def make(cls):
 
 ALL = {name: make(getattr(skmtl, name)) for name in [*estimators(), *sorted(NETWORKS), "PathSearchCV"]}
 ALL |= {"SingleTask": SingleTask(Ridge()), "Pooled": Pooled(LogisticRegression(), task_indicators=True)}
+ALL |= {
+    "TaskConformalRegressor": TaskConformalRegressor(Pooled(Ridge()), cv=2),
+    "TaskConformalClassifier": TaskConformalClassifier(Pooled(LogisticRegression()), cv=2),
+}
 
 
 def arguments(model, seed):

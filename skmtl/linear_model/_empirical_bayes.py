@@ -25,7 +25,7 @@ from ._reml import Search, without_correlation
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
-AT_PREDICT = {"handle_unknown"}  # parameters that act there
+LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}  # no parameters of a model
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
 
 Auto = Annotated[float | str, STRENGTH, StrOptions({"auto"})]
@@ -133,7 +133,7 @@ class EmpiricalBayes(LinearModel):
 
     def _in_numbers_on(self, fitting):
         self._seen_, self._posterior_, self._added_ = None, None, {}
-        self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - AT_PREDICT}
+        self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - LATER}
         found = isinstance(self.covariance, str) and self.covariance != "spherical"
         if found and not isinstance(self.alpha, str):
             raise ValueError(
