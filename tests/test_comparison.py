@@ -185,6 +185,7 @@ def test_shared_design(make, missing):
     assert result.score == ("r2_score (macro)" if estimator.__class__ is Ridge else "roc_auc_score (pooled)")
 
 
+@pytest.mark.no_cover
 def test_classification_by_probability_and_without():
     p = CLASSES
     folds = TaskKFold(4, shuffle=True, random_state=0)
@@ -399,6 +400,7 @@ def says_the_outlier(p, found):
     assert found["Robust"].startswith(f"1 of 8 tasks stand apart: {outlier} (")
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("structure", "options", "best", "says_the_truth"),
     [
@@ -434,13 +436,18 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     assert str(found).index(found.sharing) < str(found).index(found.findings[found.models[0]])
 
 
-def test_suggest_estimates_strengths_only_where_rows_tell_them():
+COMMON = {name: STRUCTURES[name] for name in STRUCTURES if name.startswith("Mean")}
+
+
+def test_suggest_estimates_strengths_only_where_rows_tell_them(monkeypatch):
+    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
     p = make_multitask_regression(3, 10, 12, structure="mean", random_state=0)
     found = suggest(p.X, p.y, p.tasks, cv=2)
     assert not found.sharing and not any("auto" in name for name in found.models)
 
 
-def test_suggest_says_that_equal_tasks_do_not_differ():
+def test_suggest_says_that_equal_tasks_do_not_differ(monkeypatch):
+    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
     rng = np.random.default_rng(0)
     X, tasks = rng.standard_normal((120, 3)), np.arange(120) % 4
     found = suggest(X, X.sum(axis=1) + rng.standard_normal(120), tasks, cv=2)
@@ -487,6 +494,7 @@ def test_suggest_takes_whole_numbers_for_numbers_if_told():
     assert all("Regressor" in name for name in found.models)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("classes", "factor"), [(False, 1e-3), (False, 1e3), (True, 0.03)])
 def test_grids_of_the_baselines_grow(factor, classes):
     """In any units of the features they choose what fits best as far as scikit-learn solves it."""
@@ -515,6 +523,7 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
     assert len(tried) == 1
 
 
+@pytest.mark.no_cover
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
     found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, cv=3)
     assert found.verdict.endswith("Sharing does not clearly help here: use 'single'.")
@@ -531,8 +540,8 @@ def test_suggest_in_other_layouts(monkeypatch):
         found = suggest(X, Y, cv=2)
     assert not any(name.startswith("Clustered") for name in found.models)  # three tasks
     assert "strongest first: b, a" in found.findings["GroupSparseRegressor"]  # b varies ten times as much
-    p, some = CLASSES, {name: STRUCTURES[name] for name in STRUCTURES if name.startswith(("Mean", "Trace"))}
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", some)
+    p = CLASSES
+    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
     found = suggest(p.X, p.y, p.tasks, cv=2, scoring="roc_auc")
     assert found.score.startswith("roc_auc") and all("Classifier" in name for name in found.models)
     assert found.sharing.startswith("Slopes ") and "MeanRegularizedClassifier(alpha='auto')" in found.models

@@ -151,6 +151,7 @@ def test_the_criterion_of_a_covariance_is_that_of_the_dense_model(kind, shared, 
         assert_allclose(search(theta)[1], differences(lambda z: search(z)[0], theta), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", KINDS)
 def test_searches_find_the_maximum_of_the_dense_likelihood(kind):
     for seed in range(2):
@@ -258,6 +259,7 @@ def test_standard_errors_are_those_of_the_joint_model(name, kind, rng):
     assert_allclose(model.coef_, coefficients[:, -p:], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["graph", "covariance"])
 def test_intervals_cover(name):
     inside, coefs = [], []
@@ -279,6 +281,7 @@ def test_intervals_cover(name):
     assert 0.92 <= np.mean(coefs) <= 0.98
 
 
+@pytest.mark.no_cover
 def test_the_test_of_deviations_holds_its_level():
     rejected = []
     for seed in range(30):
@@ -434,6 +437,7 @@ def test_searches_and_comparisons_take_estimated_strengths(name):
     assert np.isfinite(compare({"auto": model}, X, y, tasks, cv=3).table["mean"]).all()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["order", "covariance"])
 def test_estimated_strengths_pass_the_checks_of_scikit_learn(name):
     """A row of weight 2 is less than two rows where a variance is told from the coefficients of one task."""
@@ -515,6 +519,7 @@ def hard_problems():
     yield "more than all rows", rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 5
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -176,6 +176,7 @@ def test_the_gradient_equals_differences(kind, layout, loss, rng):
         assert_allclose(search(theta)[1], differences, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("intercepts", ["pooled", "free", None])
 def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covariance):
@@ -199,6 +200,7 @@ def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covari
         assert_allclose(found, best, rtol=0, atol=1e-3)
 
 
+@pytest.mark.no_cover
 def test_many_rows_leave_little_of_the_error_of_the_approximation():
     """Against quadrature of random intercepts: the error of a task falls as that of its rows grow."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
@@ -348,6 +350,7 @@ def test_tests_of_sharing_see_what_differs():
     assert all(one.p_value > 0.05 for one in fitted(X, y, tasks).test_sharing().values())
 
 
+@pytest.mark.no_cover
 def test_variances_are_about_the_truth_where_rows_are_many():
     for loss, atol in zip(LOSSES, (0.35, 0.25), strict=True):
         X, y, tasks, *_ = problem(3, loss, n_tasks=100, n_rows=60, sd=0.7)
@@ -372,6 +375,7 @@ def test_searches_and_comparisons_take_estimated_strengths():
     assert np.isfinite(other.best_score_)
 
 
+@pytest.mark.no_cover
 def test_estimated_strengths_pass_the_checks_of_scikit_learn():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -419,6 +423,7 @@ def hard_problems():
 REFUSED = "separable along|more rows than fixed|nothing bounds|only one class|Centre them"
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     ("covariance", "options"),

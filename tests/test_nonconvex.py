@@ -228,6 +228,7 @@ def test_objective_is_the_formula(name, kind, layout, variant, fitted):
     assert model.coef_.any()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
 def test_the_end_is_stationary(name, kind, layout, variant, fitted):
     model, data = fitted(name, kind, layout, variant)
@@ -250,6 +251,7 @@ def test_the_end_is_stationary(name, kind, layout, variant, fitted):
         assert off.max() <= 1e-5 * scale
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
 def test_the_end_is_better_than_the_convex_start(name, kind, layout, variant, fitted):
     model, data = fitted(name, kind, layout, variant)

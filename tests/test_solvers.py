@@ -86,6 +86,7 @@ def test_working_sets_find_all_features(solver):
     assert len(again.history) == 1  # what is in use is in the first set
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("loss", [Logistic(), Huber(0.5), Poisson(), SquaredHinge()], ids=repr)
 @pytest.mark.parametrize("penalty", [L2(), L1(), LInf(), SparseL2()], ids=repr)
 @pytest.mark.parametrize("kind", ["stacked", "shared", "sparse"])
@@ -381,6 +382,7 @@ def test_a_vanishing_strength_leaves_least_squares_for_each_task(name):
         assert model.intercept_[t] == pytest.approx(w[-1], abs=1e-2)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", task_estimators())
 def test_sparse_rows_and_missing_labels_change_no_model(name):
     """A CSR design is the dense one, a missing label a row left out; with every common term."""

@@ -230,6 +230,7 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
     assert_allclose(model.mean_coef_std_, np.sqrt(covariances.diagonal()[n_own - 2 : n_own]), rtol=2e-5)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("sd", [0.7, 0.2, 0.05])
 def test_intervals_cover(sd):
     inside, coefs, intercepts, common, new = [], [], [], [], []
@@ -253,6 +254,7 @@ def test_intervals_cover(sd):
     assert 0.85 <= np.concatenate(new).mean() <= 1.0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("task_weight", [None, "samples"])
 def test_intervals_of_fits_with_numbers_cover(task_weight):
     """As well where tasks of different sizes count the same."""
@@ -268,6 +270,7 @@ def test_intervals_of_fits_with_numbers_cover(task_weight):
     assert 0.87 <= np.concatenate(inside).mean() <= 0.93
 
 
+@pytest.mark.no_cover
 def test_the_tests_of_sharing_hold_their_level():
     rejected = []
     for seed in range(40):
@@ -400,6 +403,7 @@ def test_searches_and_comparisons_take_estimated_strengths():
     ).all()
 
 
+@pytest.mark.no_cover
 def test_estimated_strengths_pass_the_checks_of_scikit_learn():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -474,6 +478,7 @@ def hard_problems():
     yield "more than all rows", rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 5
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("covariance", "options"),
     [
