@@ -195,6 +195,25 @@ def rng():
     return np.random.default_rng(0)
 
 
+def hard_problems(X, y, tasks):
+    """Rows of two features on which estimated variances are none, or hardly told; by name."""
+    yield "zero variances", X, y, tasks
+    yield "one task", X, y, np.zeros(len(y))
+    yield "constant column", np.column_stack([X, np.ones(len(y))]), y, tasks
+    yield "column of tasks", np.column_stack([X, tasks]), y, tasks
+    yield "collinear columns", np.column_stack([X, X[:, 0] - 2 * X[:, 1]]), y, tasks
+    yield "constant target", X, np.full(len(y), 3.0), tasks
+    yield "no noise", X, X @ [1.0, 2.0], tasks
+    yield "large offset of y", X, y + 1e8, tasks
+    yield "large offset of X", X + 1e8, y, tasks
+    yield "tiny unit", 1e-9 * X, 1e-9 * y, tasks
+    yield "units apart", X * [1e-6, 1e6], y, tasks
+    rng = np.random.default_rng(0)
+    yield "one row a task", rng.normal(size=(30, 2)), rng.normal(size=30), np.arange(30)
+    yield "more features than rows", rng.normal(size=(60, 20)), rng.normal(size=60), np.arange(60) % 12
+    yield "more than all rows", rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 5
+
+
 WRAPPERS = {
     "SingleTask",
     "Pooled",

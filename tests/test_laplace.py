@@ -390,7 +390,7 @@ def test_fitted_models_are_copied_saved_and_changed():
     other = pickle.loads(pickle.dumps(model))
     assert_allclose(other.predict_proba(X, tasks=tasks), model.predict_proba(X, tasks=tasks))
     with pytest.raises(ValueError, match="fit it again"):
-        other.coef_std_  # noqa: B018
+        _ = other.coef_std_
     assert_allclose(model.coef_std_, std)  # saving has left the rows where they were
     model.set_params(alpha=0.3, intercept_alpha=0.1, covariance=None).fit(X, y, tasks=tasks)
     assert "alpha_" not in vars(model)
@@ -529,4 +529,4 @@ def test_separable_classes_are_fitted_without_variances_and_a_warning():
         assert np.max(model.deviation_variance_) < 1e-6 and model.intercept_variance_ < 1e-6
         assert model.score(X, X[:, 0] > 0, tasks=tasks) == 1
         with pytest.raises(ValueError, match="separable"):
-            model.coef_std_  # noqa: B018
+            _ = model.coef_std_

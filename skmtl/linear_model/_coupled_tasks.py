@@ -35,9 +35,7 @@ class GraphCoupledRegressor(EmpiricalBayesRegressor):
         connected component have in common is free.
     """
 
-    def _laplacian_of_tasks(self):
-        """The Laplacian, None for that of all pairs with weight 1/T."""
-        raise NotImplementedError
+    # a subclass has _laplacian_of_tasks(), the Laplacian, None for that of all pairs with weight 1/T
 
     def _moments_of(self, seen, precision, free):
         moments, M = super()._moments_of(seen, precision, free), self._laplacian_of_tasks()
