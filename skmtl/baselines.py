@@ -10,7 +10,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
@@ -26,6 +27,8 @@ from ._tasks import TaskInputMixin
 from .metrics import score_predictions
 
 LARGEST_WEIGHT = 1e100
+CATEGORIES = {"categorical_features": np.float64, "categorical_feature": np.float64, "cat_features": object}
+ENCODING_FOLDS = 5
 SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
 
 
@@ -281,21 +284,130 @@ class SingleTask(_Baseline):
         return _columns_of(values, seen, self.classes_, np.finfo(values.dtype).min)
 
 
+# --- how a model of all rows is told their tasks ---
+
+
+class _Columns:
+    """Columns that tell the task; a subclass has those of any rows."""
+
+    def learn(self, codes, y):
+        """The columns of the rows of a fit."""
+        return self.columns(codes)
+
+    def tell(self, estimator, position):
+        """The estimator, and what else its fit is given, to take the column of X there for what it is."""
+        return estimator, {}
+
+
+class _Indicators(_Columns):
+    """One 0/1 column per task; none is set for a task that is not known."""
+
+    def __init__(self, n_tasks, size=1.0):
+        known = [np.arange(n_tasks)]
+        self.encoder = OneHotEncoder(categories=known, handle_unknown="ignore").fit(known[0][:, None])
+        self.size = size
+
+    def columns(self, codes):
+        """Those of rows of tasks at these positions, -1 for one that is not known."""
+        return self.size * self.encoder.transform(codes[:, None])
+
+
+class _Encoded(_Columns):
+    """The mean target of the task, shrunk to that of all, of rows in a fit as the other folds have it.
+
+    For classes their shares, but for the first of two.
+    """
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    def learn(self, codes, y):
+        """The columns of the rows of a fit."""
+        targets = y[:, None] if self.classes is None else y[:, None] == self.classes
+        targets = targets[:, 1:] if np.shape(self.classes) == (2,) else targets
+        folds = KFold(min(ENCODING_FOLDS, len(y)), shuffle=True, random_state=0)
+        targets, out = targets.astype(np.float64), np.empty(targets.shape)
+        for train, test in folds.split(codes):
+            self.encoders = _encoders(codes[train], targets[train])
+            out[test] = self.columns(codes[test])
+        self.encoders = _encoders(codes, targets)
+        return out
+
+    def columns(self, codes):
+        """Those of other rows."""
+        return np.hstack([encoder.transform(codes[:, None]) for encoder in self.encoders])
+
+
+def _encoders(codes, targets):
+    """One fitted for each column of targets (n_rows, k)."""
+    return [TargetEncoder(target_type="continuous").fit(codes[:, None], target) for target in targets.T]
+
+
+class _Category(_Columns):
+    """The number of the task, in a column that is said to hold categories; -1 for one that is not known."""
+
+    def __init__(self, parameter):
+        self.parameter = parameter
+
+    def columns(self, codes):
+        """That of rows of tasks at these positions."""
+        return codes[:, None].astype(CATEGORIES[self.parameter])
+
+    def tell(self, estimator, position):
+        own = estimator.get_params().get(self.parameter)
+        own = [] if own is None or isinstance(own, str) else np.asarray(own)
+        listed = [*(np.flatnonzero(own) if np.asarray(own).dtype == bool else own), position]
+        if self.parameter in inspect.signature(type(estimator)).parameters:
+            return estimator.set_params(**{self.parameter: listed}), {}
+        return estimator, {self.parameter: listed}
+
+
+def _category_parameter(estimator):
+    """The parameter of an estimator, or of its fit, that lists columns of categories; None without one."""
+    known = {*inspect.signature(type(estimator)).parameters, *inspect.signature(estimator.fit).parameters}
+    return next((name for name in CATEGORIES if name in known), None)
+
+
+def _holds_numbers(X):
+    try:
+        _numbers(X)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _numbers(X):
+    """X as a numeric array; what is missing is left to the estimator."""
+    return check_array(X, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
+
+
 @documented
 @with_parameters
 class Pooled(_Baseline):
     r"""One estimator for all tasks, fitted on all rows together.
 
     .. math:: \hat f = \arg\min_f \; L(f; \{(\tilde x_i, y_i)\}), \qquad
-       \tilde x_i = x_i \text{ or, with task indicators, } (x_i, e_{t(i)})
+       \tilde x_i = x_i \text{ or, told the task, } (x_i, z_{t(i)})
 
-    with :math:`e_t` the unit vector of task t. With a penalised linear model the indicators are one
-    shrunken intercept per task: usually the strongest cheap baseline.
+    with :math:`z_t` the unit vector of task t, its number as a category, or its mean target. With a penalised
+    linear model unit vectors are one shrunken intercept per task: usually the strongest cheap baseline.
 
     Parameters
     ----------
-    task_indicators : bool, default=False
-        Append one 0/1 column per task to X, which is then converted to a numeric array.
+    task_indicators : bool or {"category", "encoded", "auto"}, default=False
+        How X, which is then converted to a numeric array, tells the task of a row:
+
+        * True: by one 0/1 column per task.
+        * "category": by a column of categories, for estimators that know them, which are those with a
+          parameter `categorical_features` (gradient boosting of scikit-learn), `categorical_feature`
+          (LightGBM) or `cat_features` (CatBoost). Where there are more tasks than `max_bins`: "encoded".
+        * "encoded": by the mean target of its task (the shares of classes), for trees: one cut then parts
+          many tasks. Rows of the fit have it as other folds do (`sklearn.preprocessing.TargetEncoder`).
+        * "auto": both of these for an estimator that knows categories (alone they tell little of tasks of few
+          rows: gradient boosting of scikit-learn needs ten), else True, and False if X holds text.
+    handle_unknown : {"error", "average"}, default="error"
+        Rows of a task not seen in `fit`: refuse them, or predict with no indicator set, a category that
+        is missing, or the mean target of all.
 
     Attributes
     ----------
@@ -328,30 +440,53 @@ class Pooled(_Baseline):
     array([2., 4.])
     """
 
-    task_indicators: Annotated[bool, "boolean"] = False
+    task_indicators: Annotated[bool | str, "boolean", StrOptions({"category", "encoded", "auto"})] = False
+    handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
 
-    _predicts_by_task = property(lambda self: self.task_indicators)
+    _size = 1.0  # of an indicator that is set: the greater, the less its coefficient is shrunk
+    _predicts_by_task = property(lambda self: bool(self._told_))
 
     def _fit_labels(self, X, rows, y, codes, weight):
         """Fit one clone on every label."""
-        X, given = self._with_indicators(_take(X, rows), codes), _weights(weight)
-        self.estimator_ = clone(self.estimator).fit(X, plain_labels(y), **given)
+        X, y, given, estimator = _take(X, rows), plain_labels(y), _weights(weight), clone(self.estimator)
+        self._told_ = [] if codes is None else self._ways_to_tell(X)
+        if self._told_:
+            X = self._with_columns(X, [way.learn(codes, y) for way in self._told_])
+            estimator, more = self._told_[-1].tell(estimator, X.shape[1] - 1)
+            given |= more
+        self.estimator_ = estimator.fit(X, y, **given)
 
-    def _with_indicators(self, X, codes):
-        """X with one 0/1 column per task if these are wanted."""
-        if not self.task_indicators or codes is None:
-            return X
-        X = check_array(X, accept_sparse="csr", dtype="numeric")
-        dtype = np.float32 if X.dtype == np.float32 else np.float64
-        known = [np.arange(self.n_tasks_)]
-        encoder = OneHotEncoder(categories=known, sparse_output=sparse.issparse(X), dtype=dtype)
-        indicators = encoder.fit_transform(codes[:, None])
+    def _ways_to_tell(self, X):
+        """What makes columns of tasks, that of categories last; none where the estimator is not told."""
+        form, parameter = self.task_indicators, _category_parameter(self.estimator)
+        if form == "category" and parameter is None:
+            name = type(self.estimator).__name__
+            raise ValueError(
+                f"task_indicators='category' is for estimators that are told by one of {[*CATEGORIES]} "
+                f"which columns hold categories; {name} has none of these. True and 'encoded' are for any."
+            )
+        if form == "auto" and parameter is None:
+            form = _holds_numbers(X)
+        if not isinstance(form, str):
+            return [_Indicators(self.n_tasks_, self._size)] if form else []
+        encoded = _Encoded(self.classes_ if is_classifier(self) else None)
+        if form == "encoded" or self.n_tasks_ > getattr(self.estimator, "max_bins", np.inf):
+            return [encoded]
+        return [encoded, _Category(parameter)] if form == "auto" else [_Category(parameter)]
+
+    def _with_columns(self, X, columns):
+        """X, as numbers, with columns of the tasks."""
+        X = _numbers(X)
         if sparse.issparse(X):
-            return sparse.hstack([X, indicators], format="csr")
-        return np.hstack([X, indicators])
+            return sparse.hstack([X, *map(sparse.csr_array, columns)], format="csr", dtype=X.dtype)
+        columns = [own.toarray() if sparse.issparse(own) else own for own in columns]
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        return np.hstack([X, *(own if own.dtype == object else own.astype(dtype) for own in columns)])
 
     def _rows_response(self, method, X, codes):
-        return getattr(self.estimator_, method)(self._with_indicators(X, codes))
+        if self._told_ and codes is not None:
+            X = self._with_columns(X, [way.columns(codes) for way in self._told_])
+        return getattr(self.estimator_, method)(X)
 
 
 def _indexable(X):

@@ -14,14 +14,16 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.base import clone, is_classifier
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
@@ -336,8 +338,105 @@ def test_unknown_tasks(estimator):
 def test_indicators_refuse_unknown_tasks():
     X, y, tasks = make_data()
     model = Pooled(Ridge(), task_indicators=True).fit(X, y, tasks=tasks)
-    with pytest.raises(ValueError, match=r"not seen in fit: \['z'\].*nothing to say about them"):
+    with pytest.raises(ValueError, match=r"not seen in fit: \['z'\].*handle_unknown='average'"):
         model.predict(X[:1], tasks=["z"])
+
+
+class Told(RegressorMixin, BaseEstimator):
+    """Keeps what it is told; `listed` is what its fit says of categories."""
+
+    def fit(self, X, y, categorical_feature=None):
+        self.X_, self.listed_ = X, categorical_feature
+        return self
+
+    def predict(self, X):
+        return X[:, -1]
+
+
+class ToldOfObjects(Told):
+    """The same, as CatBoost has it."""
+
+    def fit(self, X, y, cat_features=None):
+        return super().fit(X, y, cat_features)
+
+
+@pytest.mark.parametrize("form", [True, "encoded", "category", "auto"])
+def test_rows_of_unknown_tasks_are_told_as_of_none(form):
+    X, y, tasks = make_data()
+    model = Pooled(Told() if form != True else Ridge(), task_indicators=form, handle_unknown="average")  # noqa: E712
+    model.fit(X, y, tasks=tasks)
+    found = model.predict(X[:1], tasks=["z"])
+    if form is True:
+        assert_allclose(found, X[:1] @ model.estimator_.coef_[:4] + model.estimator_.intercept_)
+    else:
+        assert_allclose(found, y.mean() if form == "encoded" else -1.0)
+
+
+def test_a_category_is_the_number_of_the_task_where_the_estimator_looks_for_it():
+    X, y, tasks = make_data()
+    codes = np.searchsorted(["a", "b", "c"], tasks)
+    X[:, 0] = codes[::-1]
+    table = np.column_stack([X, codes])
+    boosting = HistGradientBoostingRegressor(max_iter=5)
+    for own in ([0], [True, False, False, False], None):
+        listed = [4] if own is None else [0, 4]
+        wanted = clone(boosting).set_params(categorical_features=listed).fit(table, y).predict(table)
+        model = Pooled(clone(boosting).set_params(categorical_features=own), task_indicators="category")
+        assert_array_equal(model.fit(X, y, tasks=tasks).predict(X, tasks=tasks), wanted)
+    for estimator, kind in [(Told(), np.float64), (ToldOfObjects(), object)]:
+        model = Pooled(estimator, task_indicators="category").fit(X, y, tasks=tasks)
+        assert model.estimator_.listed_ == [4] and model.estimator_.X_.dtype == kind
+        assert_array_equal(model.estimator_.X_[:, 4].astype(int), codes)
+    with pytest.raises(ValueError, match=r"task_indicators='category' is for estimators.*Ridge has none"):
+        Pooled(Ridge(), task_indicators="category").fit(X, y, tasks=tasks)
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
+def test_the_mean_target_of_a_task_is_that_of_other_rows(kind):
+    """A row is not told its own target, nor those of its fold; new rows are told that of all."""
+    X, y, tasks = make_data(kind)
+    estimator = Told() if kind == "regression" else DecisionTreeClassifier(max_depth=2)
+    model = Pooled(estimator, task_indicators="encoded").fit(X, y, tasks=tasks)
+    classes = [None] if kind == "regression" else model.classes_[1:] if kind == "binary" else model.classes_
+    targets = [y if c is None else (y == c).astype(float) for c in classes]
+    columns = model._told_[0].columns(np.arange(3))
+    assert columns.shape == (3, len(targets))
+    for target, found in zip(targets, columns.T, strict=True):
+        own = np.array([target[tasks == task].mean() for task in "abc"])
+        between = (found - target.mean()) / (own - target.mean())
+        assert ((between > 0.2) & (between <= 1)).all()  # shrunk
+    if kind == "regression":
+        told, other = model.estimator_.X_[:, 4], y.copy()
+        other[7] += 100
+        again = Pooled(estimator, task_indicators="encoded").fit(X, other, tasks=tasks).estimator_.X_[:, 4]
+        same = told == again
+        assert same[7] and same.sum() == 120 // 5 and len(np.unique(told)) == 15
+
+
+def test_more_tasks_than_bins_are_told_by_their_mean_target():
+    rng = np.random.default_rng(0)
+    tasks, level = np.repeat(np.arange(300), 6), rng.normal(size=300)
+    X, y = rng.normal(size=(1800, 2)), level[tasks] + 0.1 * rng.normal(size=1800)
+    for form in ("category", "auto"):
+        model = Pooled(HistGradientBoostingRegressor(max_iter=50), task_indicators=form)
+        model.fit(X, y, tasks=tasks)
+        assert not model.estimator_.is_categorical_ and model.estimator_.n_features_in_ == 3
+        assert model.score(X, y, tasks=tasks) > 0.9
+
+
+def test_auto_tells_the_task_as_the_estimator_can_take_it():
+    X, y, tasks = make_data()
+    frame = pd.DataFrame(X, columns=list("vwxz")).assign(town=np.where(X[:, 0] > 0, "here", "there"))
+    encoder = make_column_transformer((OneHotEncoder(), ["town"]), remainder="passthrough")
+    untold = Pooled(make_pipeline(encoder, Ridge()), task_indicators="auto").fit(frame, y, tasks=tasks)
+    assert_allclose(untold.predict(frame), make_pipeline(encoder, Ridge()).fit(frame, y).predict(frame))
+    told = Pooled(Ridge(), task_indicators="auto").fit(X, y, tasks=tasks)
+    wanted = Pooled(Ridge(), task_indicators=True).fit(X, y, tasks=tasks)
+    assert_array_equal(told.predict(X, tasks=tasks), wanted.predict(X, tasks=tasks))
+    both = Pooled(HistGradientBoostingRegressor(max_iter=3), task_indicators="auto").fit(X, y, tasks=tasks)
+    assert both.estimator_.is_categorical_.tolist() == [False] * 5 + [True]
+    gaps = np.where(X > 1.5, np.nan, X)  # what is missing is left to the estimator
+    assert np.isfinite(clone(both).fit(gaps, y, tasks=tasks).predict(gaps, tasks=tasks)).all()
 
 
 # --- refusals ---

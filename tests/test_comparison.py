@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 import warnings
+from itertools import product
+from types import ModuleType
 
 import matplotlib
 import numpy as np
@@ -12,21 +14,23 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse, stats
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import make_column_transformer
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, RidgeClassifier
+from sklearn.metrics import mean_absolute_error, mean_poisson_deviance, r2_score, roc_auc_score
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
 from skmtl._suggest import STRUCTURES, _kind
 from skmtl.baselines import Pooled, SingleTask
-from skmtl.comparison import compare
-from skmtl.comparison._tuned import best_strength
+from skmtl.comparison import _rivals, compare
+from skmtl.comparison._tuned import Tuned, best_strength, deviances
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
 from skmtl.model_selection import TaskKFold, TaskShuffleSplit
@@ -357,6 +361,157 @@ def test_searches_are_tuned_inside_each_training_set():
         fitted = search.fit(p.X[train], p.y[train], tasks=p.tasks[train])
         scores.append(r2_score(p.y[test], fitted.predict(p.X[test], tasks=p.tasks[test])))
     assert_allclose(row(result, "m")["mean"], np.mean(scores))
+
+
+# --- rivals ---
+
+
+def make_rows(kind):
+    """Few rows of tasks with names, or one column of y per task with missing labels."""
+    if kind == "shared":
+        p = make_multitask_regression(
+            2, 24, 3, layout="shared", missing=0.2, structure="mean", random_state=0
+        )
+        return p.X, p.y, None
+    p = make_multitask_regression(3, 20, 3, structure="mean", random_state=0)
+    tasks, z = np.array(["ash", "birch", "cedar"])[p.tasks], (p.y - p.y.mean()) / p.y.std()
+    if kind == "counts":
+        return p.X, np.random.default_rng(0).poisson(np.exp(z / 2)), tasks
+    if kind == "numbers":
+        return p.X, p.y, tasks
+    return (
+        p.X,
+        np.array(["low", "mid", "top"])[np.digitize(z, [0.0] if kind == "two" else [-0.4, 0.4])],
+        tasks,
+    )
+
+
+@pytest.mark.parametrize("kind", ["numbers", "shared", "counts", "two", "three"])
+def test_rivals_by_name(kind, monkeypatch):
+    monkeypatch.setattr(_rivals, "MOST_ROUNDS", 5)
+    monkeypatch.setattr(_rivals, "N_TREES", 20)
+    X, y, tasks = make_rows(kind)
+    classes = kind in ("two", "three")
+    model = Pooled(LogisticRegression()) if classes else Pooled(Ridge())
+    if kind == "counts":
+        model = MeanRegularizedRegressor(1.0, loss="poisson")
+    names = ["dummies", "trees", "forest"] + ["mixed"] * (kind != "three") + ["pooled"] * (kind == "counts")
+    found = compare({"m": model}, X, y, tasks, cv=2, baselines=[*names, "mean"])
+    assert sorted(found.table["model"]) == sorted([*names, "m", "mean"])
+    assert np.isfinite(found.table[["mean", "difference"]]).all(axis=None)
+    assert found.reference == "dummies"
+
+
+def test_boosted_trees_have_the_rounds_and_leaves_of_least_error(monkeypatch):
+    monkeypatch.setattr(_rivals, "MOST_ROUNDS", 4)
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 2))
+    y, folds = X[:, 0] + 0.3 * rng.normal(size=60), KFold(3, shuffle=True, random_state=0)
+    for classes in (False, True):
+        kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+        target = (y > 0).astype(int) if classes else y
+        folds = StratifiedKFold(3, shuffle=True, random_state=0) if classes else folds
+        error = {}
+        for leaf, rounds in product(_rivals.LEAVES, range(1, 5)):
+            model = kind(min_samples_leaf=leaf, max_iter=rounds, early_stopping=False, random_state=0)
+            method = "predict_proba" if classes else "predict"
+            unseen = cross_val_predict(model, X, target, cv=folds, method=method)
+            error[leaf, rounds] = np.sum((target - (unseen[:, 1] if classes else unseen)) ** 2)
+        model = _rivals.Boosted("classes" if classes else "numbers").fit(X, target).model_
+        assert (model.min_samples_leaf, model.max_iter) == min(error, key=error.get)
+    rare = _rivals.Boosted("classes").fit(X, np.arange(60) < 2)  # too few of a class for folds
+    assert rare.predict_proba(X).shape == (60, 2)
+    monkeypatch.setattr(_rivals, "MANY_ROWS", 50)
+    stopped = _rivals.Boosted("numbers").fit(X, y).model_
+    assert stopped.early_stopping and stopped.n_iter_ <= 40
+
+
+def test_a_forest_has_the_leaves_of_least_error_on_rows_that_trees_have_not_seen():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 2))
+    for y, leaf in [(np.sign(X[:, 0]) + X[:, 1], 1), (rng.normal(size=50), 5)]:
+        assert _rivals.Forest("numbers").fit(X, y).model_.min_samples_leaf == leaf
+
+
+def test_dummies_have_free_levels():
+    """As ridge regression on what deviates from the means of the tasks, up to a hundredth of the strength."""
+    p = make_multitask_regression(5, 30, 3, intercept_spread=20, structure="mean", random_state=0)
+
+    def within(A):
+        return A - np.stack([A[p.tasks == t].mean(axis=0) for t in range(5)])[p.tasks]
+
+    model = _rivals.Dummies(Ridge(10.0), task_indicators=True).fit(p.X, p.y, tasks=p.tasks)
+    wanted = Ridge(10.0, fit_intercept=False).fit(within(p.X), within(p.y)).coef_
+    assert_allclose(model.estimator_.coef_[:3], wanted, rtol=0.02)
+    shrunk = Pooled(Ridge(10.0), task_indicators=True).fit(p.X, p.y, tasks=p.tasks)
+    assert np.abs(shrunk.estimator_.coef_[:3] / wanted - 1).max() > 0.02
+
+
+def test_poisson_regressions_of_the_baselines():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(90, 2)), np.repeat([0, 1, 2], 30)
+    y = rng.poisson(np.exp(0.5 * X[:, 0] + 1)) * (tasks < 2)  # nothing is counted in the last task
+    folds, alphas = KFold(3, shuffle=True, random_state=0), np.logspace(-4, 1, 6)
+    loss = [
+        mean_poisson_deviance(y, cross_val_predict(PoissonRegressor(alpha=a), X, y, cv=folds)) for a in alphas
+    ]
+    assert_allclose(deviances(X, y, alphas), 90 * np.array(loss), rtol=1e-4)
+    model = SingleTask(Tuned("counts")).fit(X, y, tasks=tasks)
+    assert (model.predict(X[tasks == 2], tasks=tasks[tasks == 2]) == 0).all()
+    assert len({one.alpha for one in model.estimators_}) == 1
+
+
+@pytest.mark.parametrize(("name", "package"), [("lightgbm", "LightGBM"), ("catboost", "CatBoost")])
+def test_packages_that_are_not_there_are_named(name, package, monkeypatch):
+    p, module = RELATED, ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=rf"the baseline '{name}' needs {package}: pip install {name}"):
+        compare(Pooled(Ridge()), p.X, p.y, p.tasks, baselines=[name])
+
+    class Stub(HistGradientBoostingRegressor):
+        def __init__(self, categorical_features=None, **options):
+            super().__init__(categorical_features=categorical_features, max_iter=3)
+
+        get_params = BaseEstimator.get_params
+
+    made = []
+    module.LGBMRegressor = module.CatBoostRegressor = lambda **options: made.append(options) or Stub()
+    monkeypatch.setitem(sys.modules, name, module)
+    found = compare(Pooled(Ridge()), p.X, p.y, p.tasks, cv=2, baselines=[name, "mean"])
+    assert row(found, name)["mean"] > row(found, "mean")["mean"] and len(made) == 1
+
+
+def test_any_estimator_is_a_rival():
+    """Told the tasks as it can take them; on a shared design one for each output, unless it takes several."""
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=np.array(list("abcdef"))[p.tasks])
+    trees, scaled = HistGradientBoostingRegressor(max_iter=5), make_pipeline(StandardScaler(), Ridge())
+    found = compare(
+        {"m": Pooled(Ridge(), task_column="school"), "bare": trees}, frame, p.y, cv=2,
+        baselines=[Ridge(), "mean", Ridge(10.0)],
+    )  # fmt: skip
+    assert {*found.table["model"]} == {"m", "bare", "Ridge", "Ridge 2", "mean"}
+    assert repr(found.estimators["bare"].estimator) == repr(trees)
+    wanted = compare(
+        {"bare": Pooled(trees, task_indicators="auto"), "Ridge": Pooled(Ridge(), task_indicators=True)},
+        p.X, p.y, p.tasks, cv=2, baselines=(),
+    )  # fmt: skip
+    for name in ("bare", "Ridge"):
+        assert_allclose(row(found, name)["mean"], row(wanted, name)["mean"])
+    routed = compare({"m": scaled}, p.X, p.y, p.tasks, cv=2, baselines=["single"])
+    assert routed.estimators["m"].task_indicators == "auto"
+    one_hot = make_column_transformer((OneHotEncoder(), ["school"]), remainder="passthrough")
+    seen = compare(
+        {"m": make_pipeline(one_hot, Ridge())}, frame, p.y, baselines=[],
+        cv=TaskKFold(2, task_column="school", shuffle=True, random_state=0),
+    )  # fmt: skip
+    assert_allclose(row(seen, "m")["mean"], row(found, "Ridge")["mean"])
+    q = make_multitask_regression(2, 30, 3, layout="shared", random_state=0)
+    several = compare([Ridge(), trees], q.X, q.y, cv=2, baselines={"two": PLSRegression(2)})
+    assert isinstance(several.estimators["Ridge"], Ridge)
+    assert isinstance(several.estimators["HistGradientBoostingRegressor"], SingleTask)
+    gaps = np.where(q.y > 2, np.nan, q.y)
+    assert isinstance(compare(Ridge(), q.X, gaps, cv=2, baselines=()).estimators["Ridge"], SingleTask)
 
 
 # --- suggestions ---

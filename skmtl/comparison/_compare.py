@@ -10,6 +10,8 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -17,11 +19,12 @@ from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._tasks import columns_of_labels, final_task_column, target_names, task_labels
+from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
 from ..model_selection import TaskKFold, routing, wants_tasks
 from ._folds import FoldRun, FoldScores, error_measure
 from ._result import Comparison, _gains, _rows, _table, _verdict
-from ._tuned import BASELINES, baseline
+from ._rivals import BASELINES, RIVALS, kind_of, rival
 
 PER_TASK = "model task n_test error gain hurt clearly_hurt"
 
@@ -56,8 +59,8 @@ def compare(
         Headline score: a scorer's name or ``metric(y_true, y_pred)``, evaluated on all rows of a
         test fold together, or a `task_scorer`. By default R^2 on all rows of a fold (for a 2-D `y` the
         mean over tasks), for two classes the area under the ROC curve, else accuracy.
-    baselines : sequence of str, or dict of {str: estimator}
-        Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean".
+    baselines : sequence of str and estimators, or dict of {str: estimator}
+        Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean", which are quick.
     reference : str, default=None
         Name of the model that gains and differences are measured against. By default "single", without it the
         first baseline, without any the first estimator.
@@ -87,6 +90,18 @@ def compare(
     * "pooled": `Pooled` ridge or logistic regression.
     * "intercepts": the same with shrunken task intercepts (``task_indicators=True``).
     * "mean": each task's own training mean or class frequencies.
+    * "dummies": as "intercepts", but the level of a task is hardly shrunk.
+    * "mixed": random intercepts and slopes with variances by marginal likelihood,
+      `MeanRegularizedRegressor` with alpha and intercept_alpha "auto", each row counting the same.
+    * "trees": gradient boosting of scikit-learn with the task as a category and by its mean target in other
+      folds (`Pooled` with ``task_indicators="auto"``), on a shared design one for each output.
+    * "forest": likewise a random forest, with the mean target alone.
+    * "lightgbm", "catboost": as "trees", if these packages are installed.
+
+    They are Poisson regressions and the like where the first estimator has ``loss="poisson"``. An estimator
+    that knows no tasks is told them as it can: as a category, by indicators (`Pooled` with
+    ``task_indicators="auto"``), or not at all if X holds text. With a 2-D `y` it is fitted for each output,
+    unless it takes several. Behind a Pipeline on an X with a task column it is left as it is.
 
     p-values are those of the corrected resampled t-test, which accounts for the overlap of training
     sets: with J folds and differences :math:`d_j`,
@@ -118,12 +133,14 @@ def compare(
     if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
         raise TypeError(f"estimators must be estimators with a fit method; got {wrong[0]!r:.100}.")
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
-    labels, y, names = _labels(estimators, X, y, tasks, cv)
-    models = {**estimators, **_baselines(baselines, list(estimators.values()))}
-    if len(models) < len(estimators) + len(baselines):
-        raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(baselines)}.")
+    labels, y, names, column = _labels(estimators, X, y, tasks, cv)
+    rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
+    models = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
+    estimators = {name: models[name] for name in estimators}
+    if len(models) < len(estimators) + len(rivals):
+        raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(rivals)}.")
     if reference is None:
-        reference = "single" if "single" in models else next(iter([*baselines, *estimators]))
+        reference = "single" if "single" in models else next(iter([*rivals, *estimators]))
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
     run = FoldRun(X, y, labels, tasks is not None, _scorer(scoring, models, y), error_measure(models))
@@ -169,12 +186,12 @@ def _final_step(estimator):
 
 
 def _labels(estimators, X, y, tasks, cv):
-    """Task of each row (None for a 2-D y), y as an array, and the names of the tasks."""
+    """Task of each row (None for a 2-D y), y as an array, names of the tasks, the column of X with them."""
     columns, y = target_names(y), as_target(y)
     if y.ndim == 2:
         if tasks is not None:
             raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
-        return None, y, np.arange(y.shape[1]) if columns is None else columns
+        return None, y, np.arange(y.shape[1]) if columns is None else columns, None
     found = [(getattr(cv, "task_column", None), False), *map(final_task_column, estimators.values())]
     known = (one for one, may_move in found if not (one is None or (may_move and isinstance(one, Integral))))
     column = next(known, None)
@@ -192,23 +209,41 @@ def _labels(estimators, X, y, tasks, cv):
             "by task_column= in the place of tasks=.",
             stacklevel=3,
         )
-    return labels, y, encode_tasks(labels)[0]
+    return labels, y, encode_tasks(labels)[0], column if tasks is None else None
 
 
-def _baselines(baselines, estimators):
-    """Baseline models by name, with the preprocessing and the task column of the estimators."""
+def _rivals(baselines, estimators, shared):
+    """Models to beat by name, those that are asked for by name with the preprocessing of the estimators."""
     if isinstance(baselines, Mapping):
         return dict(baselines)
-    unknown = [name for name in baselines if name not in BASELINES]
+    asked = [one for one in baselines if isinstance(one, str)]
+    unknown = [
+        one for one in baselines if not (one in RIVALS if isinstance(one, str) else hasattr(one, "fit"))
+    ]
     if unknown:
-        raise ValueError(f"baselines must be among {BASELINES} or a dict of estimators; got {unknown}.")
+        raise ValueError(
+            f"baselines must be among {[*RIVALS]} or estimators, or a dict of estimators; got {unknown}."
+        )
     steps = next(filter(None, (_final_step(estimator)[1] for estimator in estimators)), None)
     columns = (final_task_column(estimator)[0] for estimator in estimators)
     column = next((column for column in columns if column is not None), None)
-    models = {name: baseline(name, is_classifier(estimators[0]), column) for name in baselines}
-    if steps is None:
-        return models
-    return {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
+    kind = kind_of(_final_step(estimators[0])[0])
+    models = {name: rival(name, kind, shared, column) for name in asked}
+    if steps is not None:
+        models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
+    return models | _named([one for one in baselines if not isinstance(one, str)])
+
+
+def _told(model, y, tasks, column):
+    """The model; around one that knows no tasks what tells it these, or makes it one of each output."""
+    if "tasks" in get_routing_for_object(model).consumes("fit", ["tasks"]):
+        return model
+    if y.ndim == 2:
+        as_it_is = get_tags(model).target_tags.multi_output and not missing_labels(y).any()
+        return model if as_it_is else SingleTask(model)
+    if tasks is None and _final_step(model)[1]:  # its first steps see the column
+        return model
+    return Pooled(model, task_indicators="auto", task_column=column)
 
 
 def _scorer(scoring, models, y):

@@ -1,30 +1,20 @@
-"""The baselines of `compare`: one strength each, tuned on the training rows over a grid that grows."""
+"""Linear models for `compare`: one strength each, tuned on the training rows over a grid that grows."""
 
 import numpy as np
 import sklearn
+from scipy.special import xlogy
 from sklearn.base import BaseEstimator
-from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
-from ..baselines import Pooled, SingleTask
 from ..model_selection import MOST_DECADES, beyond
 
 ALPHAS = np.logspace(-2, 5, 15)
 LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)
-BASELINES = ("single", "pooled", "intercepts", "mean")
-
-
-def baseline(name, classification, column):
-    """The unfitted baseline of that name."""
-    if name == "mean":
-        dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor()
-        return SingleTask(dummy, task_column=column)
-    if name == "single":
-        return SingleTask(Tuned(classification), task_column=column)
-    return Pooled(Tuned(classification), task_indicators=name == "intercepts", task_column=column)
+COUNT_ALPHAS = np.logspace(-4, 1, 6)
 
 
 def best_strength(errors_of, grid):
@@ -65,18 +55,45 @@ def ridge(alpha):
     return sklearn.linear_model.Ridge(alpha)
 
 
-class Tuned(BaseEstimator):
-    """Logistic regression of least log-loss in 3 folds, or ridge regression of least leave-one-out error."""
+class Counts(BaseEstimator):
+    """Poisson regression of that strength; zero where nothing was counted."""
 
-    def __init__(self, classification):
-        self.classification = classification
+    def __init__(self, alpha):
+        self.alpha = alpha
 
     def __sklearn_tags__(self):
-        return get_tags((logistic if self.classification else ridge)(1.0))
+        return get_tags(ridge(1.0))
+
+    def fit(self, X, y):
+        poisson = sklearn.linear_model.PoissonRegressor(alpha=self.alpha, max_iter=1000)
+        self.model_ = (poisson if np.any(y) else DummyRegressor()).fit(X, y)
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+
+def deviances(X, y, grid):
+    """Sum of the deviances of Poisson regression in 3 folds at each strength."""
+    folds, least = KFold(3, shuffle=True, random_state=0), np.finfo(float).tiny
+    means = (cross_val_predict(Counts(alpha), X, y, cv=folds).clip(least) for alpha in grid)
+    return np.array([2 * np.sum(xlogy(y, y / mean) - y + mean) for mean in means])
+
+
+class Tuned(BaseEstimator):
+    """Ridge regression of least leave-one-out error, or for "classes" logistic and for "counts" Poisson
+    regression of least loss in 3 folds.
+    """
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __sklearn_tags__(self):
+        return get_tags((logistic if self.kind == "classes" else ridge)(1.0))
 
     def fit(self, X, y):
         self.model_ = self._best([(X, y)]).fit(X, y)
-        if self.classification:
+        if self.kind == "classes":
             self.classes_ = self.model_.classes_
         return self
 
@@ -86,12 +103,13 @@ class Tuned(BaseEstimator):
 
     def _can_be_split(self, y):
         counts = np.unique(y, return_counts=True)[1]
-        return len(counts) > 1 and min(counts) >= 3 if self.classification else len(y) > 1
+        return (
+            len(counts) > 1 and min(counts) >= 3 if self.kind == "classes" else len(y) >= KINDS[self.kind][3]
+        )
 
     def _best(self, parts):
         """The model with the strength of least error over all parts (X, y) of the rows."""
-        kinds = (ridge, leave_one_out, ALPHAS), (logistic, held_out, LOGISTIC_ALPHAS)
-        model, errors_of, grid = kinds[self.classification]
+        model, errors_of, grid, _ = KINDS[self.kind]
 
         def errors(grid):
             return sum((errors_of(X, y, grid) for X, y in parts), start=np.zeros(len(grid)))
@@ -101,10 +119,17 @@ class Tuned(BaseEstimator):
     def predict(self, X):
         return self.model_.predict(X)
 
-    @available_if(lambda self: self.classification)
+    @available_if(lambda self: self.kind == "classes")
     def predict_proba(self, X):
         return self.model_.predict_proba(X)
 
-    @available_if(lambda self: self.classification)
+    @available_if(lambda self: self.kind == "classes")
     def decision_function(self, X):
         return self.model_.decision_function(X)
+
+
+KINDS = {  # of targets: the model, its errors, strengths, and the least rows that tell them
+    "numbers": (ridge, leave_one_out, ALPHAS, 2),
+    "counts": (Counts, deviances, COUNT_ALPHAS, 3),
+    "classes": (logistic, held_out, LOGISTIC_ALPHAS, 3),
+}

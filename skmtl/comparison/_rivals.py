@@ -1,0 +1,196 @@
+"""Models to beat, by name: what a practitioner would use instead, tuned on the training rows."""
+
+import numpy as np
+import sklearn
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+
+from ..baselines import Pooled, SingleTask
+from ..linear_model import MeanRegularizedClassifier, MeanRegularizedRegressor
+from ..losses import Poisson
+from ._tuned import Tuned
+
+BASELINES = ("single", "pooled", "intercepts", "mean")
+LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
+FOREST_LEAVES, N_TREES = (1, 5), 100
+MOST_ROUNDS, MANY_ROWS = 100, 5000  # of boosting, chosen in folds; of many rows a tenth tells when to stop
+FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hundredth of the strength
+
+
+def kind_of(model):
+    """What the targets of a model are: "classes", "counts" or "numbers"."""
+    loss = getattr(model, "loss", None)
+    counts = isinstance(loss, Poisson) or (isinstance(loss, str) and loss == "poisson")
+    return "classes" if is_classifier(model) else "counts" if counts else "numbers"
+
+
+def rival(name, kind, shared, column):
+    """The unfitted model of that name, for one column of y per task where `shared`."""
+    return RIVALS[name](kind, shared, task_column=column)
+
+
+class Dummies(Pooled):
+    """With a free level for every task."""
+
+    _size = FREE
+
+
+def _single(kind, shared, **column):
+    return SingleTask(Tuned(kind), **column)
+
+
+def _mean(kind, shared, **column):
+    return SingleTask(DummyClassifier(strategy="prior") if kind == "classes" else DummyRegressor(), **column)
+
+
+def _pooled(kind, shared, **column):
+    return Pooled(Tuned(kind), **column)
+
+
+def _intercepts(kind, shared, **column):
+    return Pooled(Tuned(kind), task_indicators=True, **column)
+
+
+def _dummies(kind, shared, **column):
+    return Dummies(Tuned(kind), task_indicators=True, **column)
+
+
+def _mixed(kind, shared, **column):
+    options = {"alpha": "auto", "intercept_alpha": "auto", "task_weight": "samples", **column}
+    if kind == "classes":
+        return MeanRegularizedClassifier(**options)
+    return MeanRegularizedRegressor(loss="poisson" if kind == "counts" else "squared_error", **options)
+
+
+def _of_trees(make, told):
+    """Trees that are told the task in that way, on a shared design one model per output."""
+
+    def rival(kind, shared, **column):
+        return (
+            SingleTask(make(kind), **column) if shared else Pooled(make(kind), task_indicators=told, **column)
+        )
+
+    return rival
+
+
+def _lightgbm(kind):
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise ValueError("the baseline 'lightgbm' needs LightGBM: pip install lightgbm.") from error
+    options = {"min_child_samples": 5, "learning_rate": 0.05, "verbose": -1, "random_state": 0, "n_jobs": 1}
+    if kind == "classes":
+        return lightgbm.LGBMClassifier(**options)
+    return lightgbm.LGBMRegressor(objective="poisson" if kind == "counts" else "regression", **options)
+
+
+def _catboost(kind):
+    try:
+        import catboost
+    except ImportError as error:
+        raise ValueError("the baseline 'catboost' needs CatBoost: pip install catboost.") from error
+    options = {"iterations": 300, "verbose": 0, "random_seed": 0, "thread_count": 1}
+    options |= {"allow_writing_files": False}
+    if kind == "classes":
+        return catboost.CatBoostClassifier(**options)
+    return catboost.CatBoostRegressor(loss_function="Poisson" if kind == "counts" else "RMSE", **options)
+
+
+class _Trees(BaseEstimator):
+    """Trees whose leaves, and rounds, have the least squared error (or Brier score) on rows unseen."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __sklearn_tags__(self):
+        return get_tags(DummyClassifier() if self.kind == "classes" else DummyRegressor())
+
+    def fit(self, X, y):
+        self.model_ = self._chosen(X, y)
+        if self.kind == "classes":
+            self.classes_ = self.model_.classes_
+        return self
+
+    def _error(self, model, y, found):
+        """Sum of the squared errors."""
+        known = ~np.isnan(found.reshape(len(y), -1)[:, 0])
+        target = y[:, None] == model.classes_ if self.kind == "classes" else y
+        return np.sum((target[known] - found[known]) ** 2)
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+    @available_if(lambda self: self.kind == "classes")
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X)
+
+
+class Boosted(_Trees):
+    """Boosted trees. Rounds and leaves are chosen in 3 folds; of many rows a tenth tells when to stop."""
+
+    def __init__(self, kind, categorical_features=None):
+        super().__init__(kind)
+        self.categorical_features = categorical_features
+
+    max_bins = 255  # as many categories as scikit-learn's have
+
+    def _model(self, leaf, **options):
+        options["categorical_features"] = self.categorical_features
+        options = {"random_state": 0, "early_stopping": False, "min_samples_leaf": leaf, **options}
+        if self.kind == "classes":
+            return sklearn.ensemble.HistGradientBoostingClassifier(**options)
+        loss = "poisson" if self.kind == "counts" else "squared_error"
+        return sklearn.ensemble.HistGradientBoostingRegressor(loss, **options)
+
+    def _chosen(self, X, y):
+        if len(y) >= MANY_ROWS:
+            return self._model(LEAVES[-1], early_stopping=True, max_iter=10 * MOST_ROUNDS).fit(X, y)
+        rare = np.unique(y, return_counts=True)[1].min() if self.kind == "classes" else len(y)
+        if rare < 3:
+            return self._model(LEAVES[-1]).fit(X, y)
+        models = [self._model(leaf, max_iter=MOST_ROUNDS) for leaf in LEAVES]
+        errors = [self._errors(model, X, y) for model in models]
+        best, rounds = np.unravel_index(np.argmin(errors), np.shape(errors))
+        return models[best].set_params(max_iter=int(rounds) + 1).fit(X, y)
+
+    def _errors(self, model, X, y):
+        """Squared error on held-out rows after every round."""
+        total, classes = 0.0, self.kind == "classes"
+        for train, test in (StratifiedKFold if classes else KFold)(3, shuffle=True, random_state=0).split(
+            X, y
+        ):
+            fitted = clone(model).fit(X[train], y[train])
+            stages = fitted.staged_predict_proba(X[test]) if classes else fitted.staged_predict(X[test])
+            total = total + np.array([self._error(fitted, y[test], found) for found in stages])
+        return total
+
+
+class Forest(_Trees):
+    """A random forest. Leaves are chosen by the rows that its trees have not seen."""
+
+    def _chosen(self, X, y):
+        kind = "RandomForestClassifier" if self.kind == "classes" else "RandomForestRegressor"
+        options = {"n_estimators": N_TREES, "max_features": 0.5, "oob_score": True, "random_state": 0}
+        models = [
+            getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y)
+            for leaf in FOREST_LEAVES
+        ]
+        unseen = "oob_decision_function_" if self.kind == "classes" else "oob_prediction_"
+        return min(models, key=lambda model: self._error(model, y, getattr(model, unseen)))
+
+
+RIVALS = {
+    "single": _single,
+    "pooled": _pooled,
+    "intercepts": _intercepts,
+    "mean": _mean,
+    "dummies": _dummies,
+    "mixed": _mixed,
+    "trees": _of_trees(Boosted, "auto"),
+    "forest": _of_trees(Forest, "encoded"),
+    "lightgbm": _of_trees(_lightgbm, "auto"),
+    "catboost": _of_trees(_catboost, "auto"),
+}
