@@ -72,10 +72,22 @@ def find_column(key, names, n_columns, argument):
 
 def split_task_column(X, task_column):
     """Feature columns of X (same container) and the labels in its task column, shape (n_samples,)."""
+    X, position, n_columns = _placed(X, task_column, "task_column=")
+    return _drop_column(X, position, n_columns), one_column(X, position)
+
+
+def values_of_column(X, key, argument):
+    """The values in a column, shape (n_samples,); errors begin with `argument`."""
+    X, position, _ = _placed(X, key, argument)
+    return np.asarray(one_column(X, position))
+
+
+def _placed(X, key, argument):
+    """X as something with columns, the position of one of them, and how many there are."""
     names = column_names(X)
-    if isinstance(task_column, str) and names is None:
+    if isinstance(key, str) and names is None:
         raise ValueError(
-            f"task_column={task_column!r} names a column, but X is a {type(X).__name__} without "
+            f"{argument}{key!r} names a column, but X is a {type(X).__name__} without "
             "column names. Pass a data frame (in a Pipeline: `.set_output(transform='pandas')` "
             "on the preceding steps) or give the position of the column as an integer."
         )
@@ -83,15 +95,15 @@ def split_task_column(X, task_column):
         X = np.asarray(X)
     n_columns = len(names) if names is not None else X.shape[1] if len(X.shape) == 2 else 0
     try:
-        position = find_column(task_column, names, n_columns, "task_column=")
+        position = find_column(key, names, n_columns, argument)
     except ValueError as error:
-        if not isinstance(task_column, str) or task_column in names:
+        if not isinstance(key, str) or key in names:
             raise
         raise ValueError(
             f"{error} After a ColumnTransformer a passed-through column is called "
-            f"'remainder__{task_column}' unless verbose_feature_names_out=False."
+            f"'remainder__{key}' unless verbose_feature_names_out=False."
         ) from None
-    return _drop_column(X, position, n_columns), one_column(X, position)
+    return X, position, n_columns
 
 
 def one_column(X, position):

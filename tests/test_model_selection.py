@@ -2,18 +2,22 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, stats
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, TimeSeriesSplit, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer
 
+from skmtl import MeanRegularizedRegressor, compare
 from skmtl.baselines import SingleTask
 from skmtl.metrics import task_scorer
-from skmtl.model_selection import TaskKFold, TaskShuffleSplit
+from skmtl.model_selection import PathSearchCV, TaskKFold, TaskShuffleSplit, TaskTimeSplit
 
 SIZES = {"a": 5, "b": 7, "c": 23, "d": 11}
 TASKS = np.repeat(list(SIZES), list(SIZES.values()))
@@ -262,6 +266,116 @@ def test_training_size_of_every_task():
         TaskShuffleSplit(train_size={**sizes, "a": 1.5})
 
 
+# --- forward in time ---
+
+
+def assert_same(splits, others):
+    for (train, test), (before, after) in zip(splits, others, strict=True):
+        assert_array_equal(train, before)
+        assert_array_equal(test, after)
+
+
+def test_each_task_is_split_forward_in_time_as_scikit_learn_does():
+    tasks = np.random.default_rng(0).permutation(TASKS)
+    for n_splits in (2, 4):
+        splits = list(TaskTimeSplit(n_splits).split(X, tasks=tasks))
+        assert len(splits) == n_splits == TaskTimeSplit(n_splits).get_n_splits()
+        for task in SIZES:
+            own = np.flatnonzero(tasks == task)
+            wanted = TimeSeriesSplit(n_splits).split(own)
+            for (train, test), (before, after) in zip(splits, wanted, strict=True):
+                assert_array_equal(np.intersect1d(train, own), own[before])
+                assert_array_equal(np.intersect1d(test, own), own[after])
+    ((train, test),) = TaskTimeSplit(1).split(X, tasks=tasks)
+    assert len(train) + len(test) == len(TASKS) and set(tasks[test]) == set(SIZES)
+
+
+@pytest.mark.parametrize("kind", ["number", "date", "text", "polars", "objects"])
+def test_rows_at_the_same_time_are_on_one_side(kind):
+    """Whatever the order of the rows is, and what times are."""
+    rng = np.random.default_rng(0)
+    year, tasks = rng.integers(2000, 2012, size=300), rng.choice(list("abc"), size=300)
+    dates = np.array([f"{y}-01-01" for y in year], dtype="M8[D]")
+    forms = {"number": year, "date": dates, "text": year.astype(str), "polars": dates}
+    frame = pd.DataFrame({"x": rng.normal(size=300), "when": forms.get(kind, dates.astype(object))})
+    frame = pl.DataFrame({"x": frame["x"].to_numpy(), "when": dates}) if kind == "polars" else frame
+    splits = list(TaskTimeSplit(3, time_column="when").split(frame, tasks=tasks))
+    for train, test in splits:
+        for task in "abc":
+            before, after = (year[rows[tasks[rows] == task]] for rows in (train, test))
+            assert before.max() < after.min() and len({*after}) == 3
+    assert year[splits[-1][1]].max() == 2011 and len(np.concatenate(splits[-1])) == 300
+    column = np.column_stack([rng.normal(size=300), year, np.searchsorted(list("abc"), tasks)])
+    again = TaskTimeSplit(3, task_column=2, time_column=1).split(column)
+    assert_same(splits, again)
+
+
+def test_small_tasks_are_tested_in_the_last_splits():
+    tasks = np.repeat(["large", "three", "two", "one"], [8, 3, 2, 1])
+    with pytest.warns(UserWarning, match=r"3 of 4 tasks have fewer times than n_splits \+ 1 = 4 \(\['one'"):
+        splits = list(TaskTimeSplit(3).split(np.zeros((14, 1)), tasks=tasks))
+    assert all(set(tasks[train]) == {*tasks} for train, _ in splits)
+    assert [sorted({*tasks[test]} - {"large"}) for _, test in splits] == [[], ["three"], ["three", "two"]]
+    with pytest.raises(ValueError, match="n_splits=3 needs a task with at least 4 times; the most are 3"):
+        list(TaskTimeSplit(3).split(np.zeros((6, 1)), tasks=tasks[8:]))
+
+
+def test_columns_of_y_are_split_forward_in_time():
+    Y = np.arange(24.0).reshape(12, 2)
+    for form in (Y, np.where(Y == 23, np.nan, Y)):
+        splits = TaskTimeSplit(3).split(Y, form)
+        wanted = TimeSeriesSplit(3).split(Y)
+        assert_same(splits, wanted)
+    late = np.where(np.arange(12)[:, None] < [0, 5], np.nan, Y)
+    with pytest.raises(
+        ValueError, match=r"no label for the task\(s\) in column\(s\) \[1\] in the first 3 rows"
+    ):
+        list(TaskTimeSplit(3).split(Y, late))
+
+
+def test_times_that_are_none_are_refused():
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "when": [1.0, np.nan, 2.0, 3.0]})
+    for column, error, message in [
+        ("when", ValueError, "time_column='when' holds no time in row 1"),
+        ("year", ValueError, "time_column='year' is not a column of X"),
+        (7, ValueError, "time_column=7 is out of range"),
+    ]:
+        with pytest.raises(error, match=message):
+            list(TaskTimeSplit(2, time_column=column).split(frame, tasks=[0, 0, 0, 0]))
+    with pytest.raises(TypeError, match="time_column='when' holds times without an order"):
+        frame = frame.assign(when=[1, "b", 2, 3])
+        list(TaskTimeSplit(2, time_column="when").split(frame, tasks=[0, 0, 0, 0]))
+    with pytest.raises(ValueError, match="n_splits must be a positive integer; got 0"):
+        TaskTimeSplit(0)
+
+
+def test_random_folds_flatter_a_model_of_a_panel_that_drifts():
+    """Tasks are random walks: a model of their levels knows the rows between others, not those to come."""
+    rng = np.random.default_rng(0)
+    tasks, time = np.repeat(np.arange(10), 40), np.tile(np.arange(40.0), 10)
+    y = rng.normal(size=(10, 40)).cumsum(axis=1).ravel()
+    model = SingleTask(make_pipeline(SplineTransformer(8), Ridge(1e-3)))
+    mean = {}
+    for name, cv in [("random", TaskKFold(4, shuffle=True, random_state=0)), ("time", TaskTimeSplit(4))]:
+        found = compare({"model": model}, time[:, None], y, tasks, cv=cv, baselines=["mean"])
+        mean[name] = dict(zip(found.table["model"], found.table["mean"], strict=True))
+    assert 1 - mean["time"]["model"] > 4 * (1 - mean["random"]["model"])
+    X = np.column_stack([time, y + rng.normal(size=400)])
+    search = PathSearchCV(MeanRegularizedRegressor(), [0.1, 1.0], cv=TaskTimeSplit(3)).fit(X, y, tasks=tasks)
+    score = task_scorer("r2", average="pooled")
+    with sklearn.config_context(enable_metadata_routing=True):
+        grid = {"alpha": [0.1, 1.0]}
+        other = GridSearchCV(MeanRegularizedRegressor(), grid, cv=TaskTimeSplit(3), scoring=score)
+        other.fit(X, y, tasks=tasks)
+    wanted = other.cv_results_["mean_test_score"]
+    assert_allclose(sorted(search.cv_results_["mean_test_score"]), sorted(wanted), rtol=1e-6)
+    column = np.column_stack([X, tasks])
+    named = GridSearchCV(
+        MeanRegularizedRegressor(task_column=2), grid, cv=TaskTimeSplit(3, task_column=2, time_column=0)
+    ).fit(column, y)
+    assert_allclose(named.cv_results_["mean_test_score"], wanted, rtol=1e-6)
+
+
 def test_routed_in_search_and_cross_validation():
     y = np.random.default_rng(0).normal(size=len(TASKS))
     with sklearn.config_context(enable_metadata_routing=True):
@@ -290,7 +404,8 @@ def test_task_column_needs_no_routing():
 
 @pytest.mark.parametrize("splitter", splitters(), ids=repr)
 def test_repr_and_copy_keep_the_arguments(splitter):
-    again = eval(repr(splitter), {"TaskKFold": TaskKFold, "TaskShuffleSplit": TaskShuffleSplit})
+    known = {"TaskKFold": TaskKFold, "TaskShuffleSplit": TaskShuffleSplit, "TaskTimeSplit": TaskTimeSplit}
+    again = eval(repr(splitter), known)
     for ours, theirs in zip(
         again.split(X, tasks=TASKS), clone(splitter, safe=False).split(X, tasks=TASKS), strict=True
     ):

@@ -6,20 +6,21 @@ from inspect import signature
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.model_selection import BaseShuffleSplit, KFold
+from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, KFold
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
+from .._columns import values_of_column
 from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._tasks import task_labels
 
-__all__ = ["TaskKFold", "TaskShuffleSplit"]
+__all__ = ["TaskKFold", "TaskShuffleSplit", "TaskTimeSplit"]
 
 
 class _TaskSplitter:
-    """Splits rows of which it knows the tasks; a subclass draws the training sets."""
+    """Splits rows of which it knows the tasks; a subclass has the `_sets`."""
 
     __metadata_request__split = {"tasks": True}
 
@@ -58,9 +59,8 @@ class _TaskSplitter:
                 stacklevel=2,
             )
         names, codes = self._tasks(X, y, groups, tasks)
-        classes = _classes(y) if self.stratify else np.zeros_like(codes)
-        for training in self._training_sets(names, codes, classes, y):
-            yield np.flatnonzero(training), np.flatnonzero(~training)
+        for training, test in self._sets(X, y, names, codes):
+            yield np.flatnonzero(training), np.flatnonzero(test)
 
     def get_n_splits(self, X=None, y=None, groups=None, tasks=None):
         """Return the number of splits; the arguments are ignored."""
@@ -88,14 +88,23 @@ class _TaskSplitter:
             raise ValueError(f"y has {num_samples(y)} labels but X has {n_samples} rows.")
         return encode_tasks(labels)
 
+
+class _RandomSplitter(_TaskSplitter):
+    """Trains on some rows of every task and tests on the others; a subclass draws the training sets."""
+
+    def _sets(self, X, y, names, codes):
+        """Masks of the rows of each training set and test set."""
+        classes = _classes(y) if self.stratify else np.zeros_like(codes)
+        return ((training, ~training) for training in self._training_sets(names, codes, classes, y))
+
     def _keep(self, task_column, stratify):
-        """Parameters that all splitters have."""
+        """Parameters that these splitters have."""
         if not isinstance(stratify, (bool, np.bool_)):
             raise ValueError(f"stratify must be True or False; got {stratify!r}.")
         self.task_column, self.stratify = task_column, stratify
 
 
-class TaskKFold(_TaskSplitter, KFold):
+class TaskKFold(_RandomSplitter, KFold):
     """K-fold cross-validation in which every training and test fold holds every task.
 
     The rows of each task are spread evenly over the folds, whatever their targets. Rows sorted by task, the
@@ -221,7 +230,7 @@ class TaskKFold(_TaskSplitter, KFold):
         return folds
 
 
-class TaskShuffleSplit(_TaskSplitter, BaseShuffleSplit):
+class TaskShuffleSplit(_RandomSplitter, BaseShuffleSplit):
     """Random splits with a given number or share of training rows from each task.
 
     Parameters
@@ -299,6 +308,124 @@ class TaskShuffleSplit(_TaskSplitter, BaseShuffleSplit):
         for start, n, m, offset in zip(starts, counts, n_train, rng.uniform(size=len(counts)), strict=True):
             training[order[start + ((np.arange(m) + offset) * n / m).astype(int)]] = True
         return training
+
+
+class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
+    """Splits forward in time: train on the past of every task, test on what comes next in each.
+
+    The times of each task are cut into ``n_splits + 1`` blocks of about the same number of times, the first
+    with what is left over. Split k trains on the first k blocks of every task and tests on the next one, as
+    `sklearn.model_selection.TimeSeriesSplit` does with one task.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of splits.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row.
+    time_column : str or int, default=None
+        Column of X (name or position) that holds the time of each row: numbers, dates, or text in an order.
+        Rows of a task at the same time are on the same side of every split. By default the rows of each task
+        are in the order of time. It stays in X: a model that is not to see it must drop it.
+
+    See Also
+    --------
+    TaskKFold : Random folds, for rows in no order.
+
+    Notes
+    -----
+    Tasks are found as in `TaskKFold`. A task of ``n_splits`` times or fewer is tested in the last splits, on
+    each of its times but the first; one of a single time never. The first is in every training set, so that
+    this holds every task. A warning names such tasks.
+
+    Random folds test a model between rows of the same task that it has seen. Where errors of neighbouring
+    times are alike, or tasks drift, that is easier than to predict: scores are too good, and strengths and
+    models are chosen that forecast badly.
+
+    With a 2-D `y` rows are times for all tasks, each of which needs a label in the first block.
+
+    References
+    ----------
+    Roberts et al. (2017), Cross-validation strategies for data with temporal, spatial, hierarchical, or
+    phylogenetic structure, Ecography 40, https://doi.org/10.1111/ecog.02881
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.model_selection import TaskTimeSplit
+    >>> tasks, year = np.array(list("aaaabbbb")), [[1], [2], [3], [4], [4], [3], [2], [1]]
+    >>> for train, test in TaskTimeSplit(3, time_column=0).split(np.array(year), tasks=tasks):
+    ...     print(train, test)
+    [0 7] [1 6]
+    [0 1 6 7] [2 5]
+    [0 1 2 5 6 7] [3 4]
+    """
+
+    def __init__(self, n_splits=5, task_column=None, time_column=None):
+        if not isinstance(n_splits, Integral) or n_splits < 1:
+            raise ValueError(f"n_splits must be a positive integer; got {n_splits!r}.")
+        self.n_splits, self.task_column, self.time_column = n_splits, task_column, time_column
+
+    def _sets(self, X, y, names, codes):
+        """Masks of the rows of each training set and test set."""
+        block = self._blocks(X, names, codes)
+        if np.ndim(y) == 2:
+            first = ~missing_labels(as_target(y))[block == 0]
+            if not first.any(axis=0).all():
+                columns = np.flatnonzero(~first.any(axis=0)).tolist()
+                raise ValueError(
+                    f"y has no label for the task(s) in column(s) {columns[:5]} in the first {len(first)} "
+                    f"rows in time, on which the first of n_splits={self.n_splits} trains; lower n_splits, "
+                    "leave them out, or stack the rows of each task."
+                )
+        return ((block < k, block == k) for k in range(1, self.n_splits + 1))
+
+    def _blocks(self, X, names, codes):
+        """The first split that tests each row, 0 for those that are always in training."""
+        time = np.arange(len(codes)) if self.time_column is None else self._times(X)
+        order = np.lexsort((time, codes))
+        new_task = np.diff(codes[order], prepend=-1) > 0
+        rank = np.cumsum((np.diff(time[order], prepend=-1) != 0) | new_task) - 1
+        rank -= np.maximum.accumulate(np.where(new_task, rank, 0))  # of the time among those of the task
+        n_times = np.zeros(len(names), dtype=np.intp)
+        np.maximum.at(n_times, codes[order], rank + 1)
+        self._say_small(names, n_times)
+        of_row = n_times[codes[order]]
+        size = np.maximum(of_row // (self.n_splits + 1), 1)
+        block = np.empty(len(codes), dtype=np.intp)
+        block[order] = np.where(rank == 0, 0, np.maximum(self.n_splits - (of_row - 1 - rank) // size, 0))
+        return block
+
+    def _times(self, X):
+        """The time of each row as an integer."""
+        values = values_of_column(X, self.time_column, "time_column=")
+        if missing_labels(values).any():
+            row = int(np.argmax(missing_labels(values)))
+            raise ValueError(
+                f"time_column={self.time_column!r} holds no time in row {row}; every row needs one."
+            )
+        try:
+            return np.unique(plain_labels(values), return_inverse=True)[1]
+        except TypeError as error:
+            raise TypeError(
+                f"time_column={self.time_column!r} holds times without an order: {error}."
+            ) from None
+
+    def _say_small(self, names, n_times):
+        """Warn of tasks that not all splits test; ValueError where none is large enough for the first."""
+        small = np.flatnonzero(n_times <= self.n_splits)
+        if len(small) == len(names):
+            raise ValueError(
+                f"n_splits={self.n_splits} needs a task with at least {self.n_splits + 1} times; the most "
+                f"are {n_times.max()}. Lower n_splits."
+            )
+        if len(small):
+            warnings.warn(
+                f"{len(small)} of {len(names)} tasks have fewer times than n_splits + 1 = "
+                f"{self.n_splits + 1} ({names[small[:5]].tolist()}): they are tested in the last splits "
+                "only, or not at all.",
+                stacklevel=4,
+            )
 
 
 def wants_tasks(cv):
