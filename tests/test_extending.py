@@ -42,8 +42,8 @@ def insert(path, added):
 def house(tmp_path_factory):
     """A copy of the library and its tests with the blocks of the page, and how to run Python in it."""
     copy = tmp_path_factory.mktemp("house")
-    for folder in ("skmtl", "tests", "docs"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "_build"))
+    for folder in ("skmtl", "tests", "docs"):  # with the loops that are compiled already
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("_build"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     for code in blocks().values():
         for file, lines in code:

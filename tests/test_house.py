@@ -163,9 +163,9 @@ def test_kernels_are_loops_over_numbers():
 # --- processes ---
 
 
-def run_python(code, cache, **environment):
-    """What the code prints, word by word, in a process of its own with a cache for compiled loops."""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
+def run_python(code, **environment):
+    """What the code prints, word by word, in a process of its own."""
+    environment = {**os.environ, **environment}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
 
@@ -181,22 +181,23 @@ kernels = [getattr(_kernels, name) for name in _kernels.SIGNATURES]
 """
 
 
-def test_warm_up_leaves_nothing_to_compile(tmp_path):
+def test_warm_up_leaves_nothing_to_compile():
     """Neither in its own process nor, with its cache, in others."""
     counts = "print(*(len(kernel.signatures) for kernel in kernels))"
-    assert set(run_python(f"import skmtl; skmtl.warm_up()\n{FITS}{counts}", tmp_path)) == {"1"}
+    assert set(run_python(f"import skmtl; skmtl.warm_up()\n{FITS}{counts}")) == {"1"}
     counts = "print(*(len(kernel.stats.cache_misses) for kernel in kernels if kernel.signatures))"
-    missed = run_python(FITS + counts, tmp_path)
+    missed = run_python(FITS + counts)
     assert set(missed) == {"0"} and len(missed) >= 3
 
 
-def test_fits_without_a_place_for_compiled_code(tmp_path):
+def test_fits_without_a_place_for_compiled_code():
     """Where no directory can be written to, as in some containers."""
     code = "import numpy as np, skmtl; print(skmtl.MultiTaskLasso(0.01).fit(np.eye(4), np.eye(4)).n_tasks_)"
-    assert run_python(code, "", NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator") == ["4"]
+    nowhere = {"NUMBA_CACHE_DIR": "", "NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}
+    assert run_python(code, **nowhere) == ["4"]
 
 
-def test_fits_in_several_threads_leave_blas_as_it_was(tmp_path):
+def test_fits_in_several_threads_leave_blas_as_it_was():
     """In whatever order they end; one thread as long as any of them runs."""
     code = """
 import numpy as np
@@ -229,7 +230,7 @@ for k in range(2):
     fits[k].join(60)
 print(threads())
 """
-    before, both, one, after = run_python(code, tmp_path, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
+    before, both, one, after = run_python(code, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
     assert both == one == "1" and before == after
 
 
