@@ -104,62 +104,79 @@ def _block_prox_linf(z, h, strength, out):
 
 
 @njit(**_OPTIONS)
-def descend_shared(A, scale, ridge, l1, l2, linf, Q, W):
+def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     """Epochs of block coordinate descent over features, all tasks on one Gram matrix.
 
-    A (m, m) Gram; scale (T,) factor of A per task; l1, l2, linf strengths of the penalty; Q (E + 1, m, T)
-    negative gradients and W (E + 1, m, T) coefficients: the first of each is the start, epoch e fills e + 1.
+    A (m, m) Gram, diagonal inside the blocks of features between `bounds`; scale (T,) factor of A per
+    task; l1, l2, linf strengths of the penalty, times the `weights` of the blocks; Q (E + 1, m, T) negative
+    gradients and W (E + 1, m, T) coefficients: the first of each is the start, epoch e fills e + 1.
     """
-    m, n_tasks = W.shape[1:]
-    z, h, new, move = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
+    n_tasks, longest = W.shape[2], 0
+    for b in range(weights.shape[0]):
+        longest = max(longest, bounds[b + 1] - bounds[b])
+    z, h, new = np.empty(longest * n_tasks), np.empty(longest * n_tasks), np.empty(longest * n_tasks)
+    move = np.empty(n_tasks)
     for e in range(1, W.shape[0]):
         q, w = Q[e], W[e]
         for i in range(w.shape[0]):
             for k in range(w.shape[1]):
                 q[i, k], w[i, k] = Q[e - 1, i, k], W[e - 1, i, k]
-        for j in range(m):
-            for t in range(n_tasks):
-                h[t] = scale[t] * A[j, j] + ridge
-                z[t] = q[j, t] + h[t] * w[j, t]
-            _block_prox(z, h, l1, l2, linf, new)
-            moved = False
-            for t in range(n_tasks):
-                delta = new[t] - w[j, t]
-                moved |= delta != 0.0
-                w[j, t] = new[t]
-                move[t] = scale[t] * delta
-                q[j, t] -= ridge * delta
-            if moved:
-                for i in range(m):
-                    a = A[j, i]
-                    for t in range(n_tasks):
-                        q[i, t] -= a * move[t]
+        for b in range(weights.shape[0]):
+            first, n = bounds[b], (bounds[b + 1] - bounds[b]) * n_tasks
+            for j in range(first, bounds[b + 1]):
+                at = (j - first) * n_tasks
+                for t in range(n_tasks):
+                    h[at + t] = scale[t] * A[j, j] + ridge
+                    z[at + t] = q[j, t] + h[at + t] * w[j, t]
+            c = weights[b]
+            _block_prox(z[:n], h[:n], c * l1, c * l2, c * linf, new[:n])
+            for j in range(first, bounds[b + 1]):
+                at, moved = (j - first) * n_tasks, False
+                for t in range(n_tasks):
+                    delta = new[at + t] - w[j, t]
+                    moved |= delta != 0.0
+                    w[j, t] = new[at + t]
+                    move[t] = scale[t] * delta
+                    q[j, t] -= ridge * delta
+                if moved:
+                    for i in range(w.shape[0]):
+                        a = A[j, i]
+                        for t in range(n_tasks):
+                            q[i, t] -= a * move[t]
 
 
 @njit(**_OPTIONS)
-def descend_separate(A, scale, ridge, l1, l2, linf, Q, W):
+def descend_separate(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     """The same task by task in memory: A (T, m, m) or (1, m, m), Q and W (E + 1, T, m)."""
-    n_tasks, m = W.shape[1:]
-    z, h, new = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
+    n_tasks, longest = W.shape[1], 0
+    for b in range(weights.shape[0]):
+        longest = max(longest, bounds[b + 1] - bounds[b])
+    z, h, new = np.empty(longest * n_tasks), np.empty(longest * n_tasks), np.empty(longest * n_tasks)
     step = 0 if A.shape[0] == 1 else 1
     for e in range(1, W.shape[0]):
         q, w = Q[e], W[e]
         for i in range(w.shape[0]):
             for k in range(w.shape[1]):
                 q[i, k], w[i, k] = Q[e - 1, i, k], W[e - 1, i, k]
-        for j in range(m):
-            for t in range(n_tasks):
-                h[t] = scale[t] * A[step * t, j, j] + ridge
-                z[t] = q[t, j] + h[t] * w[t, j]
-            _block_prox(z, h, l1, l2, linf, new)
-            for t in range(n_tasks):
-                delta = new[t] - w[t, j]
-                if delta != 0.0:
-                    w[t, j] = new[t]
-                    q[t, j] -= ridge * delta
-                    move = scale[t] * delta
-                    for i in range(m):
-                        q[t, i] -= A[step * t, j, i] * move
+        for b in range(weights.shape[0]):
+            first, n = bounds[b], (bounds[b + 1] - bounds[b]) * n_tasks
+            for j in range(first, bounds[b + 1]):
+                at = (j - first) * n_tasks
+                for t in range(n_tasks):
+                    h[at + t] = scale[t] * A[step * t, j, j] + ridge
+                    z[at + t] = q[t, j] + h[at + t] * w[t, j]
+            c = weights[b]
+            _block_prox(z[:n], h[:n], c * l1, c * l2, c * linf, new[:n])
+            for j in range(first, bounds[b + 1]):
+                at = (j - first) * n_tasks
+                for t in range(n_tasks):
+                    delta = new[at + t] - w[t, j]
+                    if delta != 0.0:
+                        w[t, j] = new[at + t]
+                        q[t, j] -= ridge * delta
+                        move = scale[t] * delta
+                        for i in range(w.shape[1]):
+                            q[t, i] -= A[step * t, j, i] * move
 
 
 @njit(**_OPTIONS)
@@ -453,8 +470,8 @@ SIGNATURES = {
     "adam_double": (_VECTOR, _VECTOR, _VECTOR, _VECTOR, _F, _F, _F, _F),
     **dict.fromkeys(("relu_single", "relu_back_single"), (_SINGLES, _SINGLES)),
     **dict.fromkeys(("relu_double", "relu_back_double"), (_CUBE, _CUBE)),
-    "descend_shared": (_MATRIX, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
-    "descend_separate": (_CUBE, _VECTOR, _F, _F, _F, _F, _CUBE, _CUBE),
+    "descend_shared": (_MATRIX, _VECTOR, _F, _PLACES, _VECTOR, _F, _F, _F, _CUBE, _CUBE),
+    "descend_separate": (_CUBE, _VECTOR, _F, _PLACES, _VECTOR, _F, _F, _F, _CUBE, _CUBE),
     "taut_string": (_MATRIX, _F, _MATRIX),
     "task_moments": (_ROWS, _ROW, _ROW, _BOUNDS, _MATRIX, _VECTOR, _CUBE, _MATRIX, _VECTOR),
     "task_inverses": (_CUBE, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _CUBE, _VECTOR),

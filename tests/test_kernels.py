@@ -14,7 +14,8 @@ from skmtl import (
     _kernels,
     warm_up,
 )
-from skmtl.penalties import L1, L2, Entries, Features, LInf, Ridge, SparseL2
+from skmtl.penalties import L1, L2, Entries, Features, Groups, LInf, Ridge, SparseL2
+from skmtl.solvers._descent import Turn
 
 PENALTIES = {
     "l1": Features(L1()), "l2": Features(L2()), "linf": Features(LInf()), "entries": Entries(L1()),
@@ -22,6 +23,11 @@ PENALTIES = {
 }  # fmt: skip
 KERNELS = {name: item for name, item in vars(_kernels).items() if hasattr(item, "py_func")}
 penalties = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
+GROUPS = {
+    "groups": Groups(L2(), [0, 0, 1, 2, 2, 2, 3]),
+    "weights": Groups(SparseL2(), range(7), np.arange(1.0, 8) / 4),
+}
+on_blocks = pytest.mark.parametrize("penalty", {**PENALTIES, **GROUPS}.values(), ids=[*PENALTIES, *GROUPS])
 
 
 def prox_args(rng, penalty, n_tasks):
@@ -36,16 +42,21 @@ def gram(rng, m, deficient):
 
 
 def descent_args(rng, penalty, shared, n_epochs=3):
-    """Gram, scale, ridge, strengths, trails of the negative gradient Q and W, in the shape of each kernel."""
+    """Gram, scale, ridge, blocks, strengths, trails of the negative gradient Q and W, as kernels take them.
+
+    The Gram matrices are diagonal inside the blocks.
+    """
     m, n_tasks = 7, 3
-    A = gram(rng, m, True) if shared else np.array([gram(rng, m, t == 0) for t in range(n_tasks)])
+    A = np.array([gram(rng, m, t == 0) for t in range(1 if shared else n_tasks)])
+    A = Turn.of(A, penalty.blocks(m)[0]).gram(A)
+    A = A[0] if shared else A
     W, scale, ridge = rng.normal(size=(n_tasks, m)), rng.uniform(0.5, 2.0, size=n_tasks), 0.1
     xy = np.array([(A if shared else A[t]) @ rng.normal(size=m) for t in range(n_tasks)])
     Q = negative_gradient(A, scale, ridge, xy, W)
     trails = [np.full((n_epochs + 1, *(V.T if shared else V).shape), np.nan) for V in (Q, W)]
     for trail, V in zip(trails, (Q, W), strict=True):
         trail[0] = V.T if shared else V
-    return [A, scale, ridge, *(0.3 * penalty).kernel, *trails], xy
+    return [A, scale, ridge, *penalty.blocks(m), *(0.3 * penalty).kernel, *trails], xy
 
 
 def negative_gradient(A, scale, ridge, xy, W):
@@ -209,7 +220,7 @@ def test_block_prox_at_the_edges(penalty):
         np.testing.assert_allclose(out, expected, rtol=1e-10)
 
 
-@penalties
+@on_blocks
 @pytest.mark.parametrize("shared", [True, False])
 def test_epochs_descend_to_the_optimum_with_an_exact_gradient(penalty, shared, rng):
     args, xy = descent_args(rng, penalty, shared, n_epochs=600)
@@ -227,7 +238,7 @@ def test_epochs_descend_to_the_optimum_with_an_exact_gradient(penalty, shared, r
     np.testing.assert_allclose(penalty.prox(w + q, 0.3), w, atol=1e-6)
 
 
-@penalties
+@on_blocks
 def test_both_orders_in_memory_give_the_same_epochs(penalty, rng):
     (A, *rest, Q, W), _ = descent_args(rng, penalty, True)
     Q_by_task, W_by_task = (np.ascontiguousarray(V.transpose(0, 2, 1)) for V in (Q, W))

@@ -45,6 +45,7 @@ CHAIN = np.eye(4, k=1) + np.eye(4, k=-1)
 EDGES = [(0, 1, 0.5), (1, 3), (0, 2, 2.0)]
 TREE = {0: "a", 1: "b", 2: "a", 3: "b", "a": "root", "b": "root"}
 NODE_WEIGHT = {0: 0.2, "a": 0.5, "root": 0.8, 3: 0.0}
+BLOCKS = ["b", "a", "b", "c", "a", "b"]
 
 
 # --- the formulas: functions of W (4, 6), with constraints in a list where auxiliary variables need them ---
@@ -56,6 +57,17 @@ def l1(W):
 
 def group(W):
     return cp.sum(cp.norm(W, 2, axis=0))
+
+
+def blocks(formula, weight=None):
+    """A formula of the blocks of columns with one label, as vectors."""
+
+    def summed(W):
+        places = {label: [j for j, own in enumerate(BLOCKS) if own == label] for label in "abc"}
+        weights = {label: len(own) ** 0.5 for label, own in places.items()} | (weight or {})
+        return sum(weights[label] * formula(cp.vec(W[:, own], order="C")) for label, own in places.items())
+
+    return summed
 
 
 def largest(W):
@@ -170,6 +182,20 @@ MODELS = {
         lambda W: 0.6 * group(W) + 0.4 * l1(W),
     ),
     "exclusive": ("GroupSparse", {"alpha": 0.1, "norm": "exclusive"}, exclusive),
+    "blocks": ("GroupSparse", {"alpha": 0.08, "feature_groups": BLOCKS}, blocks(cp.norm)),
+    "blocks-sparse": (
+        "GroupSparse",
+        {
+            "alpha": 0.08, "norm": "sparse", "l1_ratio": 0.4, "feature_groups": BLOCKS,
+            "feature_weight": {"a": 0.7, "b": 1.2},
+        },
+        blocks(lambda v: 0.6 * cp.norm(v) + 0.4 * cp.norm(v, 1), {"a": 0.7, "b": 1.2}),
+    ),
+    "weighted": (
+        "GroupSparse",
+        {"alpha": 0.08, "feature_weight": [1.0, 0.5, 2.0, 1.0, 1.0, 0.3]},
+        lambda W: cp.norm(W, 2, axis=0) @ [1.0, 0.5, 2.0, 1.0, 1.0, 0.3],
+    ),
     "lasso": ("MultiTaskLasso", {"alpha": 0.3}, group),
     "elastic": (
         "MultiTaskElasticNet",
@@ -296,8 +322,8 @@ VARIANTS = {
     "emphasis": {"task_weight": "samples"},
 }
 VARIED = (
-    "group", "trace", "mean", "graph-sparse", "graph-ridge", "entries", "linf", "dirty", "robust-subspace",
-    "fused", "variation", "tree", "clustered", "clustered-mean", "subspace", "relation",
+    "group", "blocks", "trace", "mean", "graph-sparse", "graph-ridge", "entries", "linf", "dirty",
+    "robust-subspace", "fused", "variation", "tree", "clustered", "clustered-mean", "subspace", "relation",
 )  # fmt: skip
 
 

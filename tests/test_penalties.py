@@ -22,6 +22,7 @@ from skmtl.penalties import (
     Entries,
     Features,
     Fused,
+    Groups,
     InfConv,
     LInf,
     Penalty,
@@ -42,12 +43,19 @@ from skmtl.solvers import make_task_data
 from skmtl.solvers._solve import make_problem
 
 LEAVES = [[0, 1], [2], [3], [2, 3], [0, 1, 2, 3]]
+LABELS = ["b", "a", "c", "b", "a", "b"]
 PENALTIES = {
     **PENALTIES_OF_ANY_SHAPE,
     "features-tree": Features(Tree(0.3, LEAVES)),  # four tasks
     "tasks-tree": Tasks(Tree(0.2, [[0, 1], [2, 3, 4], range(6)], [1.0, 0.5, 0.7])),  # six features
+    "groups-l2": Groups(L2(0.3), LABELS),
+    "groups-sparse": Groups(SparseL2(0.3, l1_ratio=0.4), LABELS, [0.5, 1.0, 3.0]),
+    "groups-squared": Groups(SquaredL1(0.4), LABELS, [0.5, 1.0, 3.0]),
+    "positive-groups": Positive(Groups(L2(0.3), LABELS, [0.5, 1.0, 3.0])),
 }
-NORMS = (*NORMS_OF_ANY_SHAPE, "features-tree", "tasks-tree")
+NORMS = (
+    *NORMS_OF_ANY_SHAPE, "features-tree", "tasks-tree", "groups-l2", "groups-sparse", "positive-groups",
+)  # fmt: skip
 CHAIN = np.eye(4, k=1) + np.eye(4, k=-1)
 EPS = np.finfo(float).eps
 
@@ -102,6 +110,12 @@ def equal_rows(W):
     return [W[1:] == W[:-1]] if W.shape[0] > 1 else []
 
 
+def groups(W, formula, weights):
+    """Sum over the groups of a formula of their blocks as vectors."""
+    blocks = [W[:, [j for j, own in enumerate(LABELS) if own == label]] for label in "abc"]
+    return sum(w * formula(cp.vec(B, order="C")) for w, B in zip(weights, blocks, strict=True))
+
+
 def tree(W):
     nodes = ([0, 1], 1.0), ([2, 3, 4], 0.5), (range(6), 0.7)
     return sum(weight * cp.sum(cp.norm(W[:, list(group)], 2, axis=1)) for group, weight in nodes)
@@ -122,6 +136,10 @@ FORMULAS = {
     "entries-tree": lambda W: 0.2 * entries(W),
     "features-tree": lambda W: 0.3 * sum(columns(W[group]) for group in LEAVES),
     "tasks-tree": lambda W: 0.2 * tree(W),
+    "groups-l2": lambda W: 0.3 * groups(W, cp.norm, np.sqrt([2, 3, 1])),
+    "groups-sparse": lambda W: groups(W, lambda v: 0.18 * cp.norm(v) + 0.12 * cp.norm(v, 1), [0.5, 1.0, 3.0]),
+    "groups-squared": lambda W: groups(W, lambda v: 0.2 * cp.square(cp.norm(v, 1)), [0.5, 1.0, 3.0]),
+    "positive-groups": lambda W: (0.3 * groups(W, cp.norm, [0.5, 1.0, 3.0]), [W >= 0]),
     "features-squared": lambda W: 0.2 * squared_columns(W),
     "features-box": boxed,
     "spectrum-squared": lambda W: 0.2 * cp.square(cp.normNuc(W)),
@@ -147,7 +165,7 @@ CONCAVE += tuple(name for name, penalty in FOUND.items() if not penalty.convex)
 SEMINORMS = ("features-tv",)
 SQUARED = (
     "features-squared", "features-box", "spectrum-squared", "spectrum-box", "spectrum-centered",
-    "positive-box",
+    "positive-box", "groups-squared",
 )  # fmt: skip
 with_prox = pytest.mark.parametrize("name", FORMULAS)
 norms = pytest.mark.parametrize("name", NORMS)
@@ -163,6 +181,8 @@ def stated(name, W):
 def shapes(name):
     """Shapes of W that a penalty is tried on; some are made for four tasks or six features."""
     four = [(4, 3), (4, 1), (4, 7)]
+    if "groups" in name:
+        return [(4, 6), (1, 6)]
     special = {"graph": four, "graph-clusters": four, "features-tree": four, "tasks-tree": [(4, 6), (1, 6)]}
     return special.get(name, [(4, 3), (1, 5), (6, 1), (3, 8)])
 

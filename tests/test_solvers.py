@@ -22,7 +22,7 @@ from skmtl import (
     TaskStatistics,
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, LInf, Ridge, SparseL2
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, Groups, LInf, Ridge, SparseL2
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers._solve import SOLVERS, _Progress, choose_solver, make_problem
 
@@ -135,13 +135,56 @@ def test_rotated_tasks_and_panels_change_nothing(rows, fit_intercept):
     assert found.intercept.shape == (T,) and found.coef.any(axis=0).sum() > 5
 
 
+GROUPED = {
+    "tasks with rows of their own": ((4, 150, 160), {}),
+    "one design": ((4, 250, 160), {}),
+    "many tasks": ((12, 250, 160), {}),
+    "rotated rows": ((60, 25, 90), {}),
+    "rotated columns": ((60, 200, 30), {}),
+    "panels": ((12, 50, 400), {"ridge": 0.1}),
+    "no intercepts": ((4, 150, 160), {"fit_intercept": False}),
+    "logistic": ((3, 200, 160), {}),
+}
+
+
+@pytest.mark.parametrize("case", GROUPED)
+def test_descent_on_blocks_finds_what_proximal_gradients_find(case):
+    """Of features that are no neighbours, more of them in use than the first working set holds."""
+    ((T, n, p), options), rng = GROUPED[case], np.random.default_rng(4)
+    labels, shared = (
+        rng.permutation(np.arange(p) // 5),
+        case not in ("tasks with rows of their own", "logistic"),
+    )
+    X, W = rng.normal(size=(n, p)) + 1.0, rng.normal(size=(T, p)) * (labels % 2 == 0)
+    tasks = None if shared else np.arange(n) % T
+    eta = X @ W.T + rng.normal(size=(n, T)) if shared else (X * W[tasks]).sum(axis=1)
+    loss = Logistic() if case == "logistic" else SquaredError()
+    data = make_task_data(X, (eta > 0) * 1.0 if case == "logistic" else eta, tasks)
+    penalty = Groups(L2(), labels)
+    penalty = 0.1 * alpha_max(data, loss, penalty, **options) * penalty
+    found = solve(data, loss, penalty, tol=1e-10, **options)
+    expected = solve(data, loss, penalty, tol=1e-10, solver="fista", **options)
+    assert choose_solver(make_problem(data, loss, penalty, **options)) == (
+        "prox_newton" if case == "logistic" else "bcd"
+    )
+    assert found.objective == pytest.approx(expected.objective, rel=3e-10)
+    np.testing.assert_allclose(found.coef, expected.coef, atol=1e-3)
+    used = found.coef.any(axis=0)
+    assert (used == np.isin(labels, labels[used])).all() and 0 < used.sum() < p
+    assert used.sum() > 64 or p < 100 or case == "panels"
+
+
 @pytest.mark.parametrize("scale", [np.ones(4), np.arange(1.0, 5.0)], ids=["alike", "unequal scales"])
 @pytest.mark.parametrize("n_designs", [1, 4])
-@pytest.mark.parametrize("penalty", [L2(0.3), L1(0.3), SparseL2(0.3, l1_ratio=0.4)], ids=repr)
+@pytest.mark.parametrize(
+    "penalty",
+    [*map(Features, (L2(0.3), L1(0.3), SparseL2(0.3, l1_ratio=0.4))), Groups(L2(0.3), [0, 0, 1, 2, 2, 2])],
+    ids=repr,
+)
 def test_newton_direction_solves_the_system_of_the_prox(penalty, n_designs, scale):
     """d + step P H d = away with P H d the derivative of the prox along H d, by central differences."""
     rng = np.random.default_rng(0)
-    X, penalty, step = rng.normal(size=(n_designs, 20, 6)), Features(penalty), 2.0
+    X, step = rng.normal(size=(n_designs, 20, 6)), 2.0
     quadratic = semismooth.Quadratic(np.einsum("dij,dik->djk", X, X) / 20, scale, 0.1)
     W = rng.normal(size=(4, 6))
     z = W + step * (rng.normal(size=(4, 6)) - quadratic.times(W))
@@ -154,7 +197,11 @@ def test_newton_direction_solves_the_system_of_the_prox(penalty, n_designs, scal
 
 
 @pytest.mark.parametrize("kind", ["shared", "stacked", "unequal scales"])
-@pytest.mark.parametrize("penalty", [L2(), L1(), SparseL2(l1_ratio=0.3)], ids=repr)
+@pytest.mark.parametrize(
+    "penalty",
+    [*map(Features, (L2(), L1(), SparseL2(l1_ratio=0.3))), Groups(L2(), np.arange(30) % 8)],
+    ids=["l2", "l1", "sparse", "groups"],
+)
 def test_newton_steps_finish_what_coordinate_descent_does_not(penalty, kind, monkeypatch):
     """Nearly collinear features: with Newton steps few iterations, without them none would do."""
     rng = np.random.default_rng(3)
@@ -165,7 +212,6 @@ def test_newton_steps_finish_what_coordinate_descent_does_not(penalty, kind, mon
         data = make_task_data(X, Y[np.arange(120), tasks], tasks)
     else:
         data = make_task_data(X, Y, task_weight=None if kind == "shared" else [1, 2, 3, 4])
-    penalty = Features(penalty)
     penalty = 1e-4 * alpha_max(data, SquaredError(), penalty) * penalty
     found = solve(data, SquaredError(), penalty, tol=1e-9)
     gap = make_problem(data, SquaredError(), penalty).gap(found.parts)[2]

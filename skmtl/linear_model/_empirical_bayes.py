@@ -4,7 +4,6 @@ import warnings
 from copy import copy
 from dataclasses import field, replace
 from functools import wraps
-from numbers import Integral
 from types import MappingProxyType
 from typing import Annotated
 
@@ -225,14 +224,6 @@ class EmpiricalBayes(LinearModel):
     def _best(self, search):
         """The search, or a simpler one, and the unknowns at its least criterion."""
         return search, search.best()
-
-    def _names(self):
-        """Names, or positions, of the features without the task column."""
-        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
-        if self.task_column is not None:
-            column = self.task_column
-            names.remove(names[column] if isinstance(column, Integral) else column)
-        return names
 
     def _set_slopes(self, root, zero, search):
         """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""

@@ -1,5 +1,6 @@
 """Tasks that use the same features: group-sparse models."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from scipy import sparse
 
 from .._parameters import POSITIVE, RATIO
 from .._sklearn import StrOptions
-from ..penalties import L2, MCP, SCAD, CappedL1, Features, LInf, Ridge, SparseL2, SqrtL1, SquaredL1
+from ..penalties import L2, MCP, SCAD, CappedL1, Features, Groups, LInf, Ridge, SparseL2, SqrtL1, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, NonnegativeRegressor, estimator
 
 NORMS = {
@@ -18,14 +19,17 @@ NORMS = {
 
 @estimator
 class GroupSparse(LinearModel):
-    """%(Kind)s in which each feature is used by all tasks or by none.
+    """%(Kind)s in which each feature, or group of features, is used by all tasks or by none.
 
     Minimises, over W and b,
 
     .. math::
 
         \\sum_t c_t \\sum_{i \\in t} s_i %(row_loss)s
-        + \\alpha \\sum_j f(W_{:,j}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
+        + \\alpha \\sum_g v_g f(W_{:,g}), \\qquad f = \\| \\cdot \\|_2 \\text{ or another norm}
+
+    where g runs over the features, with v_g = 1, or over groups of them: then W_{:,g} is the block of all
+    tasks and all columns of the group.
 
     Parameters
     ----------
@@ -44,11 +48,24 @@ class GroupSparse(LinearModel):
     gamma : float, default=3.0
         Concavity of "mcp" (> 1), "scad" (> 2) and "capped" (> 0), the smaller the more concave; other
         norms ignore it.
+    feature_groups : array-like of shape (n_features,) or callable, optional
+        Label of the group of every feature, such as `skmtl.feature_groups` finds them for the columns that
+        splines or indicators make of one feature; there may be one for the task column as well. A callable
+        is given the names of the features and returns the labels: at the end of a Pipeline
+        ``feature_groups(names)``, with the names of the features that go into it.
+    feature_weight : array-like of shape (n_features,) or (n_groups,), or mapping, optional
+        Weight v_g of every feature, alike within a group, or of every group in the order of the sorted
+        labels; or {label or name: weight} for some of them. 0: not penalised, and then without a duality
+        gap. Default: 1, and for groups the root of the number of their features.
 
     Attributes
     ----------
     support_ : ndarray of int
         Positions of the features in use (of the deviations, with `mean_alpha`).
+    feature_groups_ : ndarray of shape (n_features,)
+        Label of the group of every feature; without groups its name, or position.
+    support_groups_ : ndarray
+        Labels of the groups in use, in the order of their first features.
 
     References
     ----------
@@ -63,6 +80,8 @@ class GroupSparse(LinearModel):
     Breheny & Huang (2015), Group descent algorithms for nonconvex penalized linear and logistic
     regression models with grouped predictors, Statistics and Computing 25,
     https://doi.org/10.1007/s11222-013-9424-2 ("mcp", "scad");
+    Yuan & Lin (2006), Model selection and estimation in regression with grouped variables, JRSS B 68,
+    https://doi.org/10.1111/j.1467-9868.2005.00532.x (groups);
     Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14 ("capped");
     Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML ("sqrt")
 
@@ -79,6 +98,24 @@ class GroupSparse(LinearModel):
     norm: Annotated[str, StrOptions(set(NORMS))] = "l2"
     l1_ratio: Annotated[float, RATIO] = 0.5
     gamma: Annotated[float, POSITIVE] = 3.0
+    feature_groups: Annotated[Any, None, callable, "array-like"] = None
+    feature_weight: Annotated[Any, None, Mapping, "array-like"] = None
+
+    _grouping_ = None  # labels and weights of the fit, where features are not penalised one by one
+
+    @property
+    def _takes_statistics(self):
+        """Whether moments of rows serve, which have no names."""
+        by_name = callable(self.feature_groups) or isinstance(self.feature_weight, Mapping)
+        return super()._takes_statistics and not by_name
+
+    def _prepare(self, data):
+        labels = group_labels(self.feature_groups, self._names(), self._place_of_tasks())
+        grouped = self.feature_groups is not None or self.feature_weight is not None
+        self._grouping_ = None
+        if grouped:
+            self._grouping_ = labels, group_weights(self.feature_weight, labels)
+        self.feature_groups_ = labels
 
     def _penalty(self):
         shape = {}
@@ -86,11 +123,62 @@ class GroupSparse(LinearModel):
             shape = {"l1_ratio": self.l1_ratio}
         elif self.norm in ("mcp", "scad", "capped"):
             shape = {"gamma": self.gamma, "scale": self.alpha or 1.0}  # at alpha = 0 any
-        return Features(NORMS[self.norm](self.alpha, **shape))
+        function = NORMS[self.norm](self.alpha, **shape)
+        return Features(function) if self._grouping_ is None else Groups(function, *self._grouping_)
 
     def _set_attributes(self, result):
         penalised = result.parts[0].reshape(-1, np.shape(self.coef_)[-1])
         self.support_ = np.flatnonzero(penalised.any(axis=0))
+        used, first = np.unique(self.feature_groups_[self.support_], return_index=True)
+        self.support_groups_ = used[np.argsort(first)]
+
+
+def group_labels(groups, names, place_of_tasks=None):
+    """Labels (n_features,) of the groups of features of these names: names where there are no groups.
+
+    `groups` are labels, maybe one for the task column at its place as well, or a function of the names.
+    """
+    if groups is None:
+        return np.array(names)
+    if callable(groups):
+        groups = groups(np.array([f"x{name}" if isinstance(name, int) else name for name in names]))
+    labels = np.asarray(groups)
+    if place_of_tasks is not None and labels.shape == (len(names) + 1,):
+        labels = np.delete(labels, place_of_tasks)
+    if labels.shape != (len(names),):
+        raise ValueError(
+            f"feature_groups must hold one label for each of {len(names)} features; got an array of shape "
+            f"{labels.shape}."
+        )
+    return labels
+
+
+def group_weights(weight, labels):
+    """Weights of the groups, in the order of the sorted labels; None: the default ones of `Groups`."""
+    groups, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    alone = len(groups) == len(labels)
+    if weight is None:
+        return None
+    if isinstance(weight, Mapping):
+        own = dict(zip(groups.tolist(), np.sqrt(counts), strict=True))
+        unknown = [key for key in weight if key not in own]
+        if unknown:
+            raise ValueError(
+                f"feature_weight: {unknown[:5]} are no groups, or features; there are {list(own)[:5]}."
+            )
+        weight = list({**own, **weight}.values())
+    weight = np.asarray(weight, dtype=np.float64)
+    if weight.shape == of.shape and (alone or len(groups) != len(labels)):
+        each, weight = weight, np.zeros(len(groups))
+        weight[of] = each
+        if not np.array_equal(weight[of], each):
+            raise ValueError("feature_weight must be the same for all features of a group.")
+    if weight.shape != groups.shape or not (np.isfinite(weight) & (weight >= 0)).all():
+        raise ValueError(
+            f"feature_weight must hold one finite number >= 0 for each of {len(labels)} features or "
+            f"{len(groups)} groups; got {weight!r}."
+        )
+    return weight
 
 
 @estimator

@@ -277,6 +277,24 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         self._set_attributes(result)
         return self
 
+    def _all_names(self):
+        """Names, or positions, of all columns."""
+        return getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
+
+    def _place_of_tasks(self):
+        """Position of the task column, None where there is none or moments are all that is known."""
+        names, column = self._all_names(), self.task_column
+        if isinstance(column, Integral):
+            return int(column) % len(names)
+        return names.index(column) if column in names else None
+
+    def _names(self):
+        """Names, or positions, of the features without the task column."""
+        names, at = self._all_names(), self._place_of_tasks()
+        if self.task_column is not None:
+            del names[-1 if at is None else at]
+        return names
+
     def _shaped(self, V):
         """Coefficients V (n_tasks, n_outputs * n_features) in the shape of `coef_`."""
         return self._rows(self._by_class(V))

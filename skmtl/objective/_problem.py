@@ -1,5 +1,6 @@
 """The objective: data term + penalty, with its certificate."""
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -83,6 +84,13 @@ class Problem:
         """The same penalty on another data term over the same tasks."""
         other = object.__new__(Problem)
         other.__dict__.update(self.__dict__, term=term, shape=term.shape)
+        return other
+
+    def restricted(self, columns):
+        """The problem of some columns of X alone, of one part with a penalty that is not smooth."""
+        other, part = self.with_term(self.term.restricted(columns)), copy(self.parts[0])
+        part.rough = part.rough.restricted(columns)
+        other.parts = [part]
         return other
 
     # whether all of it is, and W has one part

@@ -67,6 +67,24 @@ class Placement(Inside):
         other.function = self.function.surrogate()
         return None if other.function is None else other
 
+    # coordinate descent asks what is penalised together, of placements with a kernel
+
+    def blocks(self, n_features):
+        """Bounds of runs of features that are penalised together, and the factor of the strength of each."""
+        return np.arange(n_features + 1), np.ones(n_features)
+
+    def sizes(self, G):
+        """Dual norm of what the penalty sees along with every feature, (n_features,)."""
+        return self.function.dual_norm(G.T)
+
+    def columns(self, some):
+        """Positions of the features of a mask and of what is penalised with them, as `blocks` have them."""
+        return np.flatnonzero(some)
+
+    def restricted(self, columns):
+        """The penalty of these features alone, given as `columns` gives them."""
+        return self
+
     def _positive_prox(self, W, step):
         """The prox on W >= 0."""
         return self._matrix(self.function._positive_prox(self._vectors(W), step), W.shape)

@@ -1,5 +1,7 @@
 """The problem on a working set: coordinate descent, with extrapolation and a second-order finish."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from .semismooth import Quadratic, semismooth
@@ -12,19 +14,64 @@ ROWS_KEPT = 3e7  # numbers (240 MB) up to which the rows of a working set are la
 PANEL = 48  # features between two passes over the rows
 
 
+class Turn:
+    """Coordinates in which Gram matrices (n_designs, m, m) are diagonal inside each block of features.
+
+    A norm of a block that no rotation of the features of a task changes has an exact prox there. Blocks of
+    one feature stay as they are.
+    """
+
+    def __init__(self, own):
+        self.own = own  # a slice and rotations (n_designs, size, size) of each block
+
+    @classmethod
+    def of(cls, A, bounds):
+        """Those of some Gram matrices."""
+        blocks = [slice(a, b) for a, b in pairwise(bounds) if b - a > 1]
+        return cls([(at, np.linalg.eigh(A[:, at, at])[1]) for at in blocks])
+
+    def into(self, V):
+        """V (n_tasks, m) in these coordinates."""
+        return self._times(V, self.own)
+
+    def back(self, V):
+        """The inverse of `into`."""
+        return self._times(V, [(at, U.transpose(0, 2, 1)) for at, U in self.own])
+
+    def _times(self, V, factors):
+        V = V.copy() if factors else V
+        for at, U in factors:
+            V[:, at] = V[:, at] @ U[0] if len(U) == 1 else np.matmul(V[:, None, at], U)[:, 0]
+        return V
+
+    def gram(self, A):
+        """A in these coordinates."""
+        A = A.copy() if self.own else A
+        for at, U in self.own:
+            A[:, :, at] = A[:, :, at] @ U
+        for at, U in self.own:
+            A[:, at] = U.transpose(0, 2, 1) @ A[:, at]
+        return A
+
+
 class GramSweep:
     """Epochs on Gram matrices, which keep the negative gradient Q up to date: the state beside W is Q."""
 
-    def __init__(self, A, scale, ridge, strengths, n_tasks):
+    def __init__(self, A, scale, ridge, placement, n_tasks):
         from .. import _kernels  # Numba is imported by the first fit that needs it
 
-        self.by_feature, self.strengths = len(A) == 1 and n_tasks > FEW_TASKS, strengths
+        bounds, weights = placement.blocks(A.shape[1])
+        self.turn = Turn.of(A, bounds)
+        A = self.turn.gram(A)
+        self.by_feature, self.strengths = len(A) == 1 and n_tasks > FEW_TASKS, placement.kernel
         self.matrices, self.alike = (A, scale, ridge), len(A) == 1 and np.ptp(scale) == 0
         self.kernel = _kernels.descend_shared if self.by_feature else _kernels.descend_separate
-        self.arguments = np.ascontiguousarray(A[0] if self.by_feature else A), scale, ridge, *strengths
+        A = np.ascontiguousarray(A[0] if self.by_feature else A)
+        self.arguments = A, scale, ridge, bounds, weights, *self.strengths
 
     def start(self, W, Q, smooth):
         """W and the state in the layout of the kernel; the smooth part has the value `smooth` at W."""
+        W, Q = self.turn.into(W), self.turn.into(Q)
         self.origin = (W.T, Q.T, smooth) if self.by_feature else (W, Q, smooth)
         return self.origin[:2]
 
@@ -56,42 +103,52 @@ class PanelSweep:
 
     by_feature = True
 
-    def __init__(self, pool, chosen, residual, scale, ridge, strengths, dtype):
+    def __init__(self, pool, chosen, residual, scale, ridge, placement, dtype):
         from .. import _kernels
 
-        self.kernel, self.scale, self.ridge, self.strengths = _kernels.descend_shared, scale, ridge, strengths
-        self.alike = np.ptp(scale) == 0
+        self.kernel, self.scale, self.ridge = _kernels.descend_shared, scale, ridge
+        self.strengths, self.alike = placement.kernel, np.ptp(scale) == 0
         self.pool, self.chosen, self.dtype = pool, chosen, dtype
         self.residual, m = residual.astype(dtype, copy=False), len(chosen)
-        size = -(-m // -(-m // PANEL))  # panels of about the same size
-        kept = m * len(residual) <= ROWS_KEPT
-        Z = pool.rows(chosen, dtype) if kept else None
-        self.panels = []
-        for at in (slice(a, a + size) for a in range(0, m, size)):
+        self.bounds, self.weights = placement.blocks(m)
+        blocks = self._in_panels(m)
+        self.kept, self.panels = m * len(residual) <= ROWS_KEPT, []
+        self.turn = Turn([])
+        for first, last in pairwise(blocks):
+            begin, end = self.bounds[[first, last]]
+            at, bounds = slice(begin, end), self.bounds[first : last + 1] - begin
             own = pool.rows(chosen[at])
-            self.panels.append((at, Z[at] if kept else None, own @ own.T))
+            turn = Turn.of((own @ own.T)[None], bounds)
+            own = turn.into(own.T).T
+            self.turn.own += [(slice(begin + block.start, begin + block.stop), U) for block, U in turn.own]
+            Z = own.astype(dtype) if self.kept else None
+            self.panels.append((at, turn, Z, (own @ own.T, scale, ridge, bounds, self.weights[first:last])))
+
+    def _in_panels(self, m):
+        """First blocks of panels of about the same size, and the end."""
+        ends = np.linspace(0, m, -(-m // PANEL) + 1)
+        return np.unique(np.searchsorted(self.bounds, ends))
 
     def start(self, W, Q, smooth):
-        return W.T, self.residual
+        return self.turn.into(W).T, self.residual
 
     def run(self, W, S):
-        small = np.empty((2, 2, len(self.panels[0][2]), W.shape[2]))  # start and end of Q and of W
         for e in range(1, len(W)):
             w, residual = W[e], S[e]
             w[:], residual[:] = W[e - 1], S[e - 1]
-            for at, Z, block in self.panels:
-                Z = self._rows(at) if Z is None else Z
-                Q, V = small if len(Z) == small.shape[2] else np.empty((2, 2, len(Z), W.shape[2]))
+            for at, turn, Z, known in self.panels:
+                Z = self._rows(at, turn) if Z is None else Z
+                Q, V = np.empty((2, 2, len(Z), W.shape[2]))  # start and end of both
                 V[0] = w[at]
                 Q[0] = self._slope(Z, V[0], residual)
-                self.kernel(block, self.scale, self.ridge, *self.strengths, Q, V)
+                self.kernel(*known, *self.strengths, Q, V)
                 move = V[1] - V[0]
                 if move.any():
                     w[at] = V[1]
                     residual -= Z.T @ move.astype(Z.dtype, copy=False)
 
-    def _rows(self, at):
-        return self.pool.rows(self.chosen[at], self.dtype)
+    def _rows(self, at, turn):
+        return turn.into(self.pool.rows(self.chosen[at], self.dtype).T).T
 
     def _slope(self, Z, W, residual):
         Q = (Z @ residual) * self.scale
@@ -103,19 +160,20 @@ class PanelSweep:
 
     def negative_gradient(self, W, S):
         Q = np.empty(W.shape)
-        for at, Z, _ in self.panels:
-            Q[at] = self._slope(self._rows(at) if Z is None else Z, W[at], S)
+        for at, turn, Z, _ in self.panels:
+            Q[at] = self._slope(self._rows(at, turn) if Z is None else Z, W[at], S)
         return Q
 
     def quadratic(self):
-        Z = self.pool.rows(self.chosen)
-        return Quadratic((Z @ Z.T)[None], self.scale, self.ridge)
+        Z = self.turn.into(self.pool.rows(self.chosen).T)
+        return Quadratic((Z.T @ Z)[None], self.scale, self.ridge)
 
 
 def descend(sweep, placement, W, Q, smooth, enough, max_epochs):
     """W (n_tasks, m) with a duality gap of at most `enough` on the working set, and the epochs spent.
 
-    Q is the negative gradient of the smooth part at W and `smooth` its value.
+    Q is the negative gradient of the smooth part at W and `smooth` its value; `placement` is the penalty of
+    the working set.
     """
     start = sweep.start(W, Q, smooth)
     trails = [np.empty((EPOCHS + 1, *V.shape), V.dtype) for V in start]
@@ -131,10 +189,10 @@ def descend(sweep, placement, W, Q, smooth, enough, max_epochs):
         W, Q, value = turned(last[0]), turned(sweep.negative_gradient(*last)), sweep.smooth(*last)
         objective, gap = certificate(placement, value, W, -Q)
         if gap <= enough or epochs >= max_epochs:
-            return W, epochs
+            return sweep.turn.back(W), epochs
         if epochs >= STALLED and _newton_pays(W, sweep):
             W, steps = _finished(sweep.quadratic(), placement, W, Q, value, enough, max_epochs - epochs)
-            return W, epochs + steps
+            return sweep.turn.back(W), epochs + steps
         guess = _extrapolated(trails)
         if guess is None or not sweep.smooth(*guess) + placement.value(turned(guess[0])) < objective:
             guess = last

@@ -37,16 +37,16 @@ def bcd(problem, parts, max_iter, target):
         yield n_iter, [W], (objective, state.intercept, gap)
         if n_iter >= max_iter:
             return
-        chosen = working_set(W, placement.function.dual_norm(G.T), chosen)
-        start = W[:, chosen], -G[:, chosen], smooth
+        chosen = working_set(placement, W, G, chosen)
+        own, start = placement.restricted(chosen), (W[:, chosen], -G[:, chosen], smooth)
         whole = len(chosen) == W.shape[1]  # then its gap is the gap
         enough, epochs_left = max(LAST * target, 0.0 if whole else LOOSE * gap), max_iter - n_iter
         if state.residual is not None and len(chosen) > WIDE * len(state.residual):
             dtype = np.float32 if enough > SINGLE * smooth else np.float64
-            sweep = PanelSweep(term.pool, chosen, state.residual, term.scale, ridge, placement.kernel, dtype)
-            W_set, epochs = descend(sweep, placement, *start, enough, epochs_left)
+            sweep = PanelSweep(term.pool, chosen, state.residual, term.scale, ridge, own, dtype)
+            W_set, epochs = descend(sweep, own, *start, enough, epochs_left)
         elif term.n_designs * len(chosen) ** 2 <= GRAM_ENTRIES:
-            W_set, epochs = _descend_gram(term, chosen, placement, ridge, *start, enough, epochs_left)
+            W_set, epochs = _descend_gram(term, chosen, own, ridge, *start, enough, epochs_left)
         else:
             yield from checked(fista(problem, [W], epochs_left, target), n_iter, max_iter)
             return
@@ -114,30 +114,29 @@ def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epoc
     With fewer columns than tasks these are rotated: a solution lies in the span of the columns' moments
     with the targets.
     """
-    A, scale, strengths = term.gram(chosen), term.scale, placement.kernel
-    if len(A) > 1 or len(chosen) > ROTATED * len(W) or not invariant(strengths, scale):
-        sweep = GramSweep(A, scale, ridge, strengths, len(W))
+    A, scale = term.gram(chosen), term.scale
+    if len(A) > 1 or len(chosen) > ROTATED * len(W) or not invariant(placement.kernel, scale):
+        sweep = GramSweep(A, scale, ridge, placement, len(W))
         return descend(sweep, placement, W, Q, smooth, enough, max_epochs)
     basis = np.linalg.qr(Q + scale[0] * (W @ A[0]) + ridge * W)[0]
     V, P = basis.T @ W, basis.T @ Q
     V0, P0 = basis @ V, basis @ P  # what the start has outside of the span is dropped
     smooth = smooth - 0.5 * float(np.vdot(P0 + Q, V0 - W))
-    sweep = GramSweep(A, scale[: len(V)], ridge, strengths, len(V))
+    sweep = GramSweep(A, scale[: len(V)], ridge, placement, len(V))
     V, epochs = descend(sweep, placement, V, P, smooth, enough, max_epochs)
     return basis @ V, epochs
 
 
-def working_set(W, size, last):
-    """Positions, in order, of the features in use and of those that violate optimality most.
+def working_set(placement, W, G, last):
+    """Positions of the features in use and of those that violate optimality most, blocks of them as a whole.
 
-    `size` is the dual norm of the gradient in each feature; the first set (`last` is None) also takes in
-    features that may violate it soon. A set that is mostly in use is trebled, any other grows by at most
-    as many features as are in use.
+    G is the gradient; the first set (`last` is None) also takes in features that may violate it soon. A set
+    that is mostly in use is trebled, any other grows by at most as many features as are in use.
     """
-    if W.shape[1] <= FIRST_SET:
-        return np.arange(W.shape[1])
     used = W.any(axis=0)
-    n_used = int(used.sum())
+    if W.shape[1] <= FIRST_SET:
+        return placement.columns(np.ones_like(used))
+    size, n_used = placement.sizes(G), int(used.sum())
     n_new = max(n_used, FIRST_SET)
     rank = np.where(used, -np.inf, size)
     if last is None and n_used:
@@ -151,4 +150,4 @@ def working_set(W, size, last):
     n_new = min(n_new, int((rank > -np.inf).sum()))
     if n_new:
         used[np.argpartition(-rank, n_new - 1)[:n_new]] = True
-    return np.flatnonzero(used)
+    return placement.columns(used)

@@ -34,8 +34,8 @@ def prox_newton(problem, parts, max_iter, target):
         if n_iter >= max_iter:
             return
         V, G = W.reshape(n_vectors, -1), (G + ridge * W).reshape(n_vectors, -1)
-        chosen = working_set(V, placement.function.dual_norm(G.T), chosen)
-        inner = problem.with_term(term.restricted(chosen))
+        chosen = working_set(placement, V, G, chosen)
+        inner = problem.restricted(chosen)
         enough, found = max(0.3 * target, LOOSE * gap), None
         if n_vectors * len(chosen) ** 2 <= GRAM_ENTRIES:
             V_set = V[:, chosen].reshape(len(W), -1)
@@ -65,7 +65,7 @@ def _newton(problem, W, b, enough, max_steps):
         V, G = (M.reshape(term.n_tasks * term.n_outputs, -1) for M in (W, term.gradient(W, image, b)))
         if gap > KEPT * before:  # the last model did not lead far: a new one
             weights = term.model_weights(image, b, FLOOR)
-            sweep = GramSweep(term.model_grams(weights), np.ones(len(V)), ridge, placement.kernel, len(V))
+            sweep = GramSweep(term.model_grams(weights), np.ones(len(V)), ridge, placement, len(V))
         before = gap
         value = term.model_value(image, b, weights) + 0.5 * ridge * float(np.vdot(W, W))
         new, _ = descend(sweep, placement, V, -G - ridge * V, value, MODEL_GAP * gap, MODEL_EPOCHS)

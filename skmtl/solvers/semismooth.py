@@ -37,7 +37,7 @@ def semismooth(quadratic, placement, W, Q, finished, max_steps):
     """W (n_tasks, m) of quadratic + placement by proximal points, each found by Newton's method on its dual.
 
     Q is the negative gradient of the quadratic at W; `finished(W, Q)` ends it. The penalty is L1, L2 or
-    their sum on every feature. Also returns the number of Newton steps.
+    their sum on every feature, or L2 on blocks. Also returns the number of Newton steps.
 
     References
     ----------
@@ -92,21 +92,29 @@ def _phi(E, HE, V, step):
 def _direction(quadratic, placement, V, away, step):
     """d with d + step P (H d) = away, P the derivative of the prox at z.
 
-    P of a feature in use is a I + (1 - a) u u' on the tasks that use it, with u the direction of its
+    P of a block of features in use is a I + (1 - a) u u' on the entries in use, with u the direction of its
     coefficients and a = 1 - shrinkage: on these entries the system is that of each task plus one matrix
-    of rank one per feature.
+    of rank one per block.
     """
-    l2 = placement.kernel[1]
+    bounds, weights = placement.blocks(V.shape[1])
     used = np.flatnonzero(V.any(axis=0))
     entries = V[:, used] != 0
     out = np.where(V != 0, 0.0, away)
     if not len(used):
         return out
-    size = np.linalg.norm(V[:, used], axis=0)
-    a = size / (size + step * l2)  # the length before it was shrunken is the sum
-    u, root = V[:, used] / size, np.sqrt((1 - a) / a)
+    block, first, of = np.unique(
+        np.searchsorted(bounds, used, "right") - 1, return_index=True, return_inverse=True
+    )
+    l2 = placement.kernel[1] * weights[block]
+
+    def total(values):
+        return np.add.reduceat(values, first)
+
+    size = np.sqrt(total((V[:, used] ** 2).sum(axis=0)))
+    shrunk = size / (size + step * l2)  # the length before it was shrunken is the sum
+    u, root, a = V[:, used] / size[of], np.sqrt((1 - shrunk) / shrunk), shrunk[of]
     own = away[:, used] * entries
-    right = own / a - (1 - a) / a * u * (u * own).sum(axis=0)
+    right = own / a - (1 - a) / a * u * total((u * own).sum(axis=0))[of]
     right -= step * quadratic.times(out)[:, used] * entries
     inverses = list(_inverses(quadratic, used, entries, a, step))
     alike = len(inverses) == 1
@@ -115,12 +123,13 @@ def _direction(quadratic, placement, V, away, step):
         return V @ inverses[0] if alike else np.array([v @ A for v, A in zip(V, inverses, strict=True)])
 
     S = solved(right)
-    if l2 > 0:
+    if l2.any():
         each = zip(inverses, u, strict=not alike)
         coupling = inverses[0] * (u.T @ u) if alike else sum(A * np.outer(v, v) for A, v in each)
-        K = np.eye(len(used)) - np.outer(root, root) * coupling
-        x = root * np.linalg.solve(K, root * (u * S).sum(axis=0))
-        S = S + solved(u * x)
+        coupling = np.add.reduceat(np.add.reduceat(coupling, first, axis=0), first, axis=1)
+        K = np.eye(len(block)) - np.outer(root, root) * coupling
+        x = root * np.linalg.solve(K, root * total((u * S).sum(axis=0)))
+        S = S + solved(u * x[of])
     out[:, used] += S * entries
     return out
 
