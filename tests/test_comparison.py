@@ -25,6 +25,7 @@ from sklearn.metrics import mean_absolute_error, mean_poisson_deviance, r2_score
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
 from skmtl._suggest import STRUCTURES, _kind
@@ -479,6 +480,24 @@ def test_packages_that_are_not_there_are_named(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, name, module)
     found = compare(Pooled(Ridge()), p.X, p.y, p.tasks, cv=2, baselines=[name, "mean"])
     assert row(found, name)["mean"] > row(found, "mean")["mean"] and len(made) == 1
+
+
+class Threads(Ridge):
+    """Keeps how many threads its fits may have at most."""
+
+    seen = []
+
+    def fit(self, X, y):
+        self.seen.append(max(library["num_threads"] for library in threadpool_info()))
+        return super().fit(X, y)
+
+
+def test_small_models_have_one_thread_each():
+    """Of BLAS and of OpenMP: boosted trees of few rows took fifty times as long on a busy machine."""
+    p = RELATED
+    with threadpool_limits(2):
+        compare(Pooled(Threads()), p.X, p.y, p.tasks, cv=2, baselines=["mean"])
+    assert Threads.seen == [1, 1]
 
 
 def test_any_estimator_is_a_rival():

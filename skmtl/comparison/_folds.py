@@ -17,7 +17,7 @@ from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
 ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models
-SMALL_DATA = 1_000_000  # numbers in X below which threads in BLAS cost more time than they save
+SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
 
 
 def error_measure(models):
@@ -42,17 +42,21 @@ class FoldRun:
         X_train, X_test = safe_indexing(self.X, train), safe_indexing(self.X, test)
         tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
         given = tasks_for(model, "fit", tasks[0] if self.pass_tasks else None)
-        start = time.perf_counter()
-        with threadpool_limits(1 if np.prod(X_train.shape) < SMALL_DATA else None, user_api="blas"):
+        with threadpool_limits(1 if np.prod(X_train.shape) < SMALL_DATA else None):
+            start = time.perf_counter()
             fitted = clone(model).fit(X_train, self.y[train], **given)
+            seconds = time.perf_counter() - start
+            self._check_search(name, fitted)
+            errors = self._errors(fitted, X_test, self.y[test], tasks[1])
+            return self.scorer(fitted, X_test, self.y[test], tasks=tasks[1]), errors, seconds
+
+    def _check_search(self, name, fitted):
+        """ValueError where a search has no score to choose by."""
         if np.isnan(getattr(fitted, "best_score_", 0.0)):
             raise ValueError(
                 f"the search {name!r} found no finite score. Its scorer must carry tasks to predict and "
                 "leave missing labels out: use scoring=task_scorer(...), or error_score='raise' to see more."
             )
-        seconds = time.perf_counter() - start
-        errors = self._errors(fitted, X_test, self.y[test], tasks[1])
-        return self.scorer(fitted, X_test, self.y[test], tasks=tasks[1]), errors, seconds
 
     def _errors(self, model, X, y, labels):
         """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
