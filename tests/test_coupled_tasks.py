@@ -3,6 +3,8 @@
 import copy
 import pickle
 import warnings
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -144,7 +146,7 @@ def test_the_criterion_of_a_covariance_is_that_of_the_dense_model(kind, shared, 
     for n_factors in (0, 2):
         theta = 0.5 * rng.normal(size=search.n_numbers + 9 * n_factors)
         found = search.at(theta)
-        K = found.moments.prior.covariance()
+        K = search.units[0] * found.moments.prior.covariance()
         value, noise = dense(X, y, tasks, K, np.zeros((9, 0)), kind, found.strength, weight)
         assert_allclose(-2 * found.log_likelihood, value, rtol=1e-11)
         assert_allclose(found.noise, noise, rtol=1e-10)
@@ -178,8 +180,8 @@ def test_searches_find_the_maximum_of_the_dense_likelihood(kind):
 
             theta = search.best() if n_factors else search.descended(np.zeros(search.n_numbers))
             prior = search.at(theta).moments.prior
-            numbers = np.log([prior.level, prior.root[0, 0] ** 2])
-            start = [*numbers, *prior.root[:, 1:].ravel(), *([0.0] * search.ties)]
+            numbers = np.log(search.units[0] * np.array([prior.level, prior.root[0, 0] ** 2]))
+            start = [*numbers, *(search.units[0] ** 0.5 * prior.root[:, 1:].ravel()), *([0.0] * search.ties)]
             own = optimize.minimize(alike, start, method="BFGS", options={"gtol": 1e-7}).fun
             assert -2 * search.at(theta).log_likelihood < own + 1e-6
 
@@ -252,6 +254,11 @@ def test_standard_errors_are_those_of_the_joint_model(name, kind, rng):
             assert_allclose(model.intercept_std_[t] ** 2, C[t, 0, t, 0], rtol=1e-6)
     mean = C.mean(axis=(0, 2)).diagonal()[-p:]
     assert_allclose(model.mean_coef_std_**2, mean, rtol=1e-6)
+    level = (
+        model.intercept_variance_ / T if kind == "pooled" else 0.0
+    )  # the mean of these about the common one
+    level = 0.0 if kind == "none" else C[:, 0, :, 0].mean() + level
+    assert_allclose(model.mean_intercept_std_**2, level, rtol=1e-6)
     coefficients = np.linalg.solve(
         H.reshape(T * n_own, -1),
         np.array([Z[tasks == t].T @ y[tasks == t] for t in range(T)]).ravel() / model.noise_variance_,
@@ -303,7 +310,6 @@ def test_the_test_of_deviations_holds_its_level():
     ):
         found = model.fit(X, y, tasks=tasks).test_sharing()["slopes"]
         assert found.p_value == 1 if model.graph == [] else found.p_value < 0.01
-    assert not hasattr(TaskRelationshipRegressor(), "test_sharing")
 
 
 # --- all forms of data ---
@@ -348,7 +354,7 @@ def test_statistics_and_numbers_give_the_same_fit(layout, name):
         )
         if name == "covariance":
             M = np.linalg.inv(model.task_covariance_)
-            M = 0.5 * (M + M.T)
+            M = 0.5 * (M + M.T) if len(M) > 1 else np.zeros((1, 1))  # one task has free coefficients
             numbers = MultiTaskRegressor(
                 model.alpha_, penalty=Coupling(M=M), intercept_alpha=model.intercept_alpha_,
                 task_weight="samples", tol=1e-12,
@@ -440,12 +446,9 @@ def test_searches_and_comparisons_take_estimated_strengths(name):
 @pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["order", "covariance"])
 def test_estimated_strengths_pass_the_checks_of_scikit_learn(name):
-    """A row of weight 2 is less than two rows where a variance is told from the coefficients of one task."""
-    repeated = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        own = dict.fromkeys(repeated if name == "covariance" else [], "weights are precisions")
-        check_estimator(MODELS[name](), expected_failed_checks=own)
+        check_estimator(MODELS[name]())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -479,12 +482,73 @@ def test_a_new_task_hangs_on_the_mean_of_the_others(kind):
     assert np.isfinite(model.predict(X, tasks=tasks, return_std=True)[1]).all()
     alone = np.diag(np.linalg.inv(np.cov(X[~old].T) * ((~old).sum() - 1))) * model.noise_variance_
     assert (model.coef_std_[-1] ** 2 < 1.05 * alone).all()
-    model = (
-        TaskRelationshipRegressor("auto").fit(X[old], y[old], tasks=tasks[old]).fit_task(X[~old], y[~old], 14)
-    )
-    assert model.coef_.shape == (15, 2)
-    with pytest.raises(ValueError, match="fit_task"):
-        _ = model.coef_std_
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_task_varies_about_the_mean_as_the_related_ones_do(kind, rng):
+    """Its estimate is that under the covariance of the estimates of the others and of their errors."""
+    T, p, signs = 30, 4, np.repeat([1.0, -1.0], 15)
+    W = np.outer(signs, rng.normal(size=p)) + 0.3 * rng.normal(size=(T, p))
+    tasks = np.repeat(np.arange(T), 20)
+    X = rng.normal(size=(len(tasks), p))
+    y = (X * W[tasks]).sum(axis=1) + 0.5 * rng.normal(size=len(tasks))
+    old, rows = tasks < 29, np.arange(580, 586)
+    model = TaskRelationshipRegressor("auto", **OPTIONS[kind], tol=1e-12, max_iter=100_000)
+    model.fit(X[old], y[old], tasks=tasks[old])
+    assert model.n_factors_ == 1
+    posterior = model._posterior_ = model._at_estimate(model._seen_)
+    before = model.coef_std_
+    V = posterior.new_root @ posterior.new_root.T * model.noise_variance_
+    errors = (before**2).mean(axis=0) - model.mean_coef_std_**2  # but for those of the mean
+    assert_allclose(V.diagonal(), (model.coef_.var(axis=0) + errors) * 30 / 28, rtol=1e-3)
+    model.fit_task(X[rows], y[rows], 29)
+    Z, target = X[rows], y[rows] - X[rows] @ model.mean_coef_
+    if kind == "free":
+        Z, target = Z - Z.mean(axis=0), target - target.mean()
+    if kind != "pooled":
+        gain = V @ Z.T @ np.linalg.inv(Z @ V @ Z.T + model.noise_variance_ * np.eye(6))
+        assert_allclose(model.coef_[-1], model.mean_coef_ + gain @ target, rtol=1e-3)
+        left, R = np.eye(p) - gain @ Z, posterior.root
+        C = left @ V + left @ (np.outer(R, R) * posterior._mean_covariance * posterior.noise) @ left.T
+        assert_allclose(model.coef_std_[-1] ** 2, C.diagonal(), rtol=1e-3)
+    assert_allclose(model.coef_std_[:29], before)
+    assert (model.coef_std_[-1] > before.max(axis=0)).all()
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("kind", ["alike", "signs"])
+def test_intervals_of_new_tasks_cover(kind):
+    inside = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        signs = np.ones(20) if kind == "alike" else rng.choice([-1.0, 1.0], 20)
+        W = np.outer(signs, rng.normal(size=4)) + 0.3 * rng.normal(size=(20, 4))
+        tasks = np.repeat(np.arange(20), 12)
+        X, b = rng.normal(size=(len(tasks), 4)), rng.normal(size=20)
+        y = b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=len(tasks))
+        old = tasks < 19
+        model = TaskRelationshipRegressor("auto", intercept_alpha="auto").fit(
+            X[old], y[old], tasks=tasks[old]
+        )
+        model.fit_task(X[-12:-6], y[-12:-6], 19)
+        new = rng.normal(size=(200, 4))
+        target = b[-1] + new @ W[-1] + rng.normal(size=200)
+        low, high = model.prediction_interval(new, tasks=np.full(200, 19))
+        inside.append((low <= target) & (target <= high))
+    assert 0.9 <= np.mean(inside) <= 0.98
+
+
+def test_one_task_has_free_coefficients():
+    X, y, *_ = gradual(0, p=3)
+    weight = np.random.default_rng(0).integers(1, 4, len(y))
+    model = TaskRelationshipRegressor("auto").fit(X, y, tasks=np.zeros(len(y)), sample_weight=weight)
+    Z = np.column_stack([X, np.ones(len(y))])
+    wanted = np.linalg.lstsq(np.sqrt(weight)[:, None] * Z, np.sqrt(weight) * y)[0]
+    assert_allclose(np.append(model.coef_[0], model.intercept_), wanted, rtol=1e-6)
+    covariance = np.linalg.inv(Z.T @ (weight[:, None] * Z)) * model.noise_variance_
+    assert_allclose(model.coef_std_[0], np.sqrt(covariance.diagonal()[:3]), rtol=1e-6)
+    assert model.task_covariance_ == 1.0 and model.n_factors_ == 0
+    assert np.isfinite(model.fit_task(X[:5], y[:5], 1.0).coef_std_).all()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -546,6 +610,33 @@ def test_offsets_cost_no_digits_and_zero_variances_are_found():
     assert model.deviation_variance_ == 0.0 and np.isfinite(model.alpha_)
     assert np.abs(model.deviation_coef_).max() < 1e-4
     assert_allclose(model.test_sharing()["slopes"], (0.0, 1.0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "mean"])
+def test_units_of_all_features_and_of_targets_change_nothing(name):
+    X, y, tasks, *_ = gradual(2, p=3)
+    make = MODELS.get(name) or partial(MeanRegularizedRegressor, "auto")
+
+    def answers(x_unit, y_unit):
+        model = make(intercept_alpha="auto").fit(X * x_unit, y * y_unit, tasks=tasks)
+        assert model.dual_gap_ <= 1e-4 * model.objective_
+        std = model.predict(X * x_unit, tasks=tasks, return_std=True)[1]
+        slopes = np.stack([model.coef_, model.coef_std_]) * x_unit / y_unit
+        likelihood = model.log_marginal_likelihood_ + model._posterior_.df * np.log(y_unit)
+        tests = [one.statistic for one in model.test_sharing().values()]
+        free = {"graph": 9, "covariance": 0}.get(name, 1) * 3  # coefficients in common
+        return (
+            slopes, [model.mean_coef_std_ * x_unit / y_unit, model.mean_coef_ * x_unit / y_unit],
+            [model.intercept_ / y_unit, model.intercept_std_ / y_unit], std / y_unit,
+            [likelihood + free * np.log(x_unit), *tests],
+        )  # fmt: skip
+
+    wanted = answers(1.0, 1.0)
+    for units in product([1e-100, 1.0, 1e100], repeat=2):
+        with np.errstate(over="ignore"):  # a variance of 1e400, the square of a coefficient, is no number
+            answer = answers(*units)
+        for found, own in zip(answer, wanted, strict=True):
+            assert_allclose(found, own, rtol=1e-5)
 
 
 def test_wrong_arguments_are_named():

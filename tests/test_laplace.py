@@ -313,8 +313,8 @@ def test_standard_deviations_of_counts():
     model = fitted(X, y, tasks, LOSSES[1], handle_unknown="average")
     predicted, std = model.predict(X, tasks=tasks, return_std=True)
     assert predicted.shape == std.shape and (std**2 >= predicted).all()
-    rng, v = np.random.default_rng(0), model._variances(X[:3], tasks[:3], False)
-    draws = rng.poisson(np.exp(np.log(predicted[:3]) + np.sqrt(v) * rng.normal(size=(400_000, 3))))
+    rng, error = np.random.default_rng(0), model._errors(X[:3], tasks[:3], False)
+    draws = rng.poisson(np.exp(np.log(predicted[:3]) + error * rng.normal(size=(400_000, 3))))
     assert_allclose(np.sqrt(((draws - predicted[:3]) ** 2).mean(axis=0)), std[:3], rtol=0.02)
     new = model.predict(X, tasks=np.full(len(y), 99), return_std=True)[1]
     assert np.isfinite(new).all()

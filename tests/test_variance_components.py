@@ -228,6 +228,9 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
         if intercepts is not None:
             assert_allclose(model.intercept_std_[t], np.sqrt(C[0, 0]), rtol=1e-5)
     assert_allclose(model.mean_coef_std_, np.sqrt(covariances.diagonal()[n_own - 2 : n_own]), rtol=2e-5)
+    each = covariances.reshape(61, n_own, 61, n_own)[:, 0, :, 0]
+    level = {"pooled": each[0, 0], "free": each[1:, 1:].mean(), None: 0.0}[intercepts]
+    assert_allclose(model.mean_intercept_std_, np.sqrt(level), rtol=2e-5)
 
 
 @pytest.mark.no_cover

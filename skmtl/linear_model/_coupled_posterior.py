@@ -14,7 +14,9 @@ import numpy as np
 from scipy import linalg
 
 from ..objective import units
-from ._variance_components import EPS, RANK_TOLERANCE, Moments, Posterior, chunks, times
+from ._variance_components import EPS, RANK_TOLERANCE, Moments, Posterior, back, chunks, times, triangular
+
+NEAR_SINGULAR = 1e-10  # eigenvalue of correlations that stands for zero
 
 
 @dataclass
@@ -86,34 +88,6 @@ class CoupledMoments(Moments):
         """Rows less fixed effects."""
         fixed = self.common[1].sum() if self.prior.n_common else 0
         return int(self.count.sum() - fixed - (self.n_tasks if self.free else self.levelled))
-
-    def eigenvalues(self, strength, most):
-        """Of what the rows tell of the deviations under their prior, what is free projected out, or None.
-
-        Not where tasks with rows of their own have more than `most` coefficients.
-        """
-        (T, p), prior = self.xy.shape, self.prior
-        S, along = self.xx, np.zeros((T, p))
-        if self.pooled:
-            rho = 1 / (1 / self.weight + 1 / strength)
-            along = rho[:, None] * self.x_mean
-            S = S + (along[: len(S), :, None] * self.x_mean[: len(S), None, :])
-        if prior.rotates:
-            found = np.outer(prior.variances, linalg.eigvalsh(S[0])).ravel()
-        elif T * p > most:
-            return None
-        else:
-            whole = np.zeros((T, p, T, p))
-            whole[np.arange(T), :, np.arange(T)] = S
-            whole, common = whole.reshape(T * p, T * p), np.kron(prior.members.toarray().T, np.eye(p))
-            F, M = whole @ common, common.T @ whole @ common
-            if self.levelled:
-                ahead = common.T @ along.ravel()
-                F = np.column_stack([F, along.ravel()])
-                M = np.block([[M, ahead[:, None]], [ahead, rho.sum()]])
-            half = np.kron(prior.root_of_covariance, np.eye(p))
-            found = np.linalg.eigvalsh(half.T @ (whole - F @ np.linalg.pinv(M, hermitian=True) @ F.T) @ half)
-        return found[found > 1e-10 * found.max(initial=0.0)]
 
     def _total(self, A):
         """Sums over the tasks of the components; one A serves all tasks of a design."""
@@ -276,7 +250,22 @@ class CoupledPosterior(Posterior):
         level = trace - np.vdot(left, left) / self.noise
         return float(level), 2 * (told - left @ (left.T @ root) / self.noise)
 
+    def told_of_intercepts(self):
+        T, along = len(self.rho), self.rho[:, None] * self.x_mean
+        rhs = np.zeros((*along.shape, T))
+        rhs[np.arange(T), :, np.arange(T)] = along
+        left = self.rho - (along * self.reach).sum(axis=1)
+        told = np.diag(self.rho) - np.einsum("tj,tjs->ts", along, self.factor.solve(rhs))
+        return told - np.outer(left, left) / self.total
+
     # --- variances over that of the noise ---
+
+    def mean_intercept_variance(self):
+        moments, T = self.moments, len(self.slopes)
+        if moments.x_mean is None or moments.pooled:
+            return float(1 / self.total) if moments.pooled else 0.0
+        v = self.x_mean[:, :, None] / T
+        return float((1 / moments.weight).sum() / T**2 + np.vdot(v, self.factor.solve(v)))
 
     @cached_property
     def _mean_covariance(self):
@@ -309,33 +298,54 @@ class CoupledPosterior(Posterior):
         along = (v * np.broadcast_to(self.reach, self.slopes.shape)[codes]).sum(axis=1)
         return own + np.maximum(out, 0.0) + (along - kept) ** 2 / self.total
 
-    def new_variances(self, X):
-        """Of b + x . w of a task that is not in the fit and varies about the mean of those as they do."""
-        moments, v, away = self.moments, times(self.root, X), self.slopes - self.mean
-        V, T, level = away.T @ away / self.noise, len(away), 0.0
+    @cached_property
+    def _spread_of_tasks(self):
+        """Covariance of the slopes of a task that is not in the fit, about the mean of those that are.
+
+        Where it varies as they do, in the coordinates of R (n_features, n_features).
+        """
+        away = self.slopes - self.mean
+        V, T = away.T @ away / self.noise, len(away)
         for at in chunks(T, V.size):
             V = V + self._blocks(at).sum(axis=0)
+        return (V / T - self._mean_covariance) * (T + 1) / max(T - 1, 1)
+
+    @cached_property
+    def _own_root(self):
+        """A root of the covariance of a new task in the coordinates of R, as it is fitted."""
+        prior = self.moments.prior
+        if prior.n_common:  # it hangs on the mean of the others as these do on their neighbours
+            return np.eye(len(self.root)) / np.sqrt(prior.mean_precision)
+        return triangular(self._spread_of_tasks, NEAR_SINGULAR)
+
+    @property
+    def new_root(self):
+        return back(self.root, self._own_root)
+
+    def new_variances(self, X):
+        """Of b + x . w of a task that is not in the fit and varies about the mean of those as they do."""
+        moments, v, level = self.moments, times(self.root, X), 0.0
         if moments.pooled:
             level = 1 / self.strength + 1 / self.total
         elif moments.free:
-            center = moments.weight @ self.x_mean / moments.weight.sum()
+            T, center = moments.n_tasks, moments.weight @ self.x_mean / moments.weight.sum()
             levels = moments.y_mean - ((self.x_mean - center) * self.slopes).sum(axis=1)
             level = levels.var(ddof=1) * (1 + 1 / T) / self.noise if T > 1 else np.inf
             v = v - center
-        return ((v @ V) * v).sum(axis=1) / T + level
+        V = self._spread_of_tasks + self._mean_covariance
+        return np.maximum(((v @ V) * v).sum(axis=1), 0.0) + level
 
     def of(self, moments):
-        """What it says of other tasks, which hang on the mean of the others as these do on average."""
-        prior, found = self.moments.prior, Posterior.__new__(Posterior)
-        level = prior.mean_precision
-        found.moments, found.strength = moments, self.strength
-        found.root = self.root / np.sqrt(level)
-        V = level * self._mean_covariance
-        found.spread = linalg.cholesky(V + EPS * np.diag(V.diagonal() + np.finfo(float).tiny), lower=True)
+        """What it says of other tasks, which vary about the mean of these."""
+        found, own = Posterior.__new__(Posterior), self._own_root
+        found.moments, found.strength, found.root = moments, self.strength, self.new_root
+        V = self._mean_covariance
+        half = linalg.cholesky(V + EPS * np.diag(V.diagonal() + np.finfo(float).tiny), lower=True)
+        found.spread = linalg.solve_triangular(own, half, lower=True)
         found._read(moments)
         if moments.pooled:
-            along = self.reach.mean(axis=0) * np.sqrt(level) / self.total
-            found.center = linalg.pinvh(V) @ along
+            along = linalg.solve_triangular(own, self.reach.mean(axis=0), lower=True) / self.total
+            found.center = linalg.pinvh(found.spread @ found.spread.T) @ along
             found.total = 1 / max(1 / self.total - along @ found.center, EPS / self.rho.sum())
             found.away = found.reach - found.center
         return found

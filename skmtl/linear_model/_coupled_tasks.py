@@ -1,19 +1,31 @@
 """Strengths of models whose tasks are coupled, by a graph that is given or by a covariance that is found."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from scipy import linalg
 
 from .._parameters import with_parameters
-from ..penalties import Coupling
+from ..penalties import Coupling, Metric
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
 from ._empirical_bayes import EmpiricalBayesRegressor, as_fitted
 from ._fitting import Fitting
-from ._reml import Search
-from ._sharing import coupling_test, sharing_tests
 from ._task_priors import CovariancePrior, GraphPrior
 
 SINGULAR = 1e-8  # of the largest eigenvalue of a covariance: what stands for zero
+
+
+@dataclass(eq=False, repr=False)
+class Related(Coupling):
+    """The same, and what a new task is pulled to: `pull`, of the mean of the tasks."""
+
+    pull: Any = None
+
+    def frozen(self, V):
+        """Its penalty."""
+        return [self.pull(V.mean(axis=0))]
 
 
 @with_parameters
@@ -50,33 +62,6 @@ class GraphCoupledRegressor(EmpiricalBayesRegressor):
         coupled = found is not None and isinstance(found.moments, CoupledMoments)
         return Fitting(self, seen, start=[found.slopes * found.root] if coupled else None)
 
-    @as_fitted
-    def test_sharing(self):
-        """Test whether the coefficients differ along the edges of the graph at all.
-
-        The restricted likelihood ratio between the model and that of coefficients which are the same in all
-        tasks of a connected component.
-
-        Returns
-        -------
-        dict of {str: LikelihoodRatio}
-            "slopes", with a `statistic` and a `p_value`: by simulation of the null distribution, the variance
-            of the intercepts held at its estimate. Where this takes too long (more than 1000 coefficients, of
-            tasks with rows of their own) it is that of half a chi-square with one degree of freedom, which is
-            a little too large.
-
-        References
-        ----------
-        Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance
-        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x
-        """
-        moments, seen = self._known_posterior().moments, self._seen_of(self._seen_)
-        if not isinstance(moments, CoupledMoments):
-            precision = self._precision(seen)[0]
-            found = sharing_tests(seen, lambda own, free: self._moments_of(own, precision, free))
-            return {"slopes": found["slopes"]}
-        return {"slopes": coupling_test(Search(moments, strength=self._given_strength()))}
-
 
 @with_parameters
 class RelatedTasksRegressor(EmpiricalBayesRegressor):
@@ -104,7 +89,8 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         small by as much as they are uncertain.
     """
 
-    _prior_ = _given_ = None  # C, and its inverse in a model in numbers
+    _prior_ = None  # C
+    _coupling_ = None  # of a model in numbers
 
     def _refuse_other_models(self, what):
         super()._refuse_other_models(what)
@@ -120,20 +106,37 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
             super()._remember(fitting)
 
     def _moments_of(self, seen, precision, free):
-        prior = self._prior_ or CovariancePrior(0.0, np.zeros((seen.n_tasks, 1)))
-        return CoupledMoments.joined(super()._moments_of(seen, precision, free), prior)
+        moments = self._tested_moments(seen, precision, free)
+        if seen.n_tasks == 1:  # which shares nothing: its coefficients are free
+            return moments
+        return CoupledMoments.joined(
+            moments, self._prior_ or CovariancePrior(0.0, np.zeros((seen.n_tasks, 1)))
+        )
+
+    def _tested_moments(self, seen, precision, free):
+        return super()._moments_of(seen, precision, free)
+
+    def _own_moments(self, seen, precision, free, at):
+        return self._tested_moments(seen, precision, free)
 
     def _search(self, seen):
+        if seen.n_tasks == 1:
+            return super()._search(seen)
         free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
         return CovarianceSearch(self._moments(seen, free), self._given_strength())
 
     def _estimate(self, seen):
-        self._prior_, search = None, self._search(seen)
+        self._prior_ = None
+        if seen.n_tasks == 1:
+            self._prior_, self.n_factors_ = CovariancePrior(1.0, np.zeros((1, 1))), 0
+            return super()._estimate(seen)
+        search = self._search(seen)
         moments, theta = search.moments, search.best()
         found, self._theta_ = search.at(theta), theta
         prior, none = found.moments.prior, search.none(theta)
-        self.n_factors_, size = prior.root.shape[1] - 1, float(np.trace(prior.covariance()))
+        self.n_factors_, size = prior.root.shape[1] - 1, np.trace(prior.covariance())
         self._prior_ = CovariancePrior(prior.level / size, prior.root / np.sqrt(size))
+        size = float(size * found.root[0] ** 2)
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
         self.alpha_ = 1 / (size * self._unit_)
@@ -141,21 +144,29 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         self._set_intercepts(found.strength, none[2:].any())
         return found
 
+    @as_fitted
+    def _in_numbers(self):
+        numbers = super()._in_numbers()
+        if isinstance(self.alpha, str):
+            values, vectors = linalg.eigh(self._prior_.covariance())
+            M = (vectors / np.maximum(values, SINGULAR * values[-1])) @ vectors.T
+            M = M if len(M) > 1 else np.zeros((1, 1))
+            numbers._coupling_ = Related(numbers.alpha, M, self._pull_of_new)
+        return numbers
+
+    def _pull_of_new(self, center):
+        """Penalty of a task that varies about the mean of the others as these do."""
+        root = self._at_estimate(self._seen_).new_root
+        values, vectors = linalg.eigh(root @ root.T)
+        return Metric(center, 1 / (values * self._unit_), vectors.T)
+
     def _fitting_on(self, seen, found=None):
-        values, vectors = linalg.eigh(self._prior_.covariance())
-        self._given_ = (vectors / np.maximum(values, SINGULAR * values[-1])) @ vectors.T
-        return Fitting(self, seen, start=[found.slopes])
+        return Fitting(self, seen, start=[found.slopes * found.root] if seen.n_tasks > 1 else None)
 
     def _omega(self):
-        return super()._omega() if self._given_ is None else Coupling(self.alpha, M=self._given_)
+        return self._coupling_ or super()._omega()
 
     def _expected(self, seen):
+        if seen.n_tasks == 1:
+            return super()._expected(seen)
         return self._search(seen).expected(self._theta_)
-
-    def _of_tasks(self):
-        if self.added_tasks_:
-            raise ValueError(
-                f"{type(self).__name__} gives no standard errors once fit_task has added tasks: how these "
-                "vary with the others is not known."
-            )
-        return super()._of_tasks()

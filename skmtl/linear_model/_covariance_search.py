@@ -22,6 +22,8 @@ LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to
 class CovarianceSearch:
     """The search of a covariance level I + common 11' + F F', F (n_tasks, n_factors).
 
+    In units of a coefficient of which a mean task tells as much.
+
     Parameters
     ----------
     moments : CoupledMoments
@@ -49,23 +51,28 @@ class CovarianceSearch:
         """Sizes of the rows of F in which the tasks tell alike of them (n_tasks,)."""
         own = np.einsum("djj->d", self.moments.xx) / self.moments.xx.shape[1] * self.units[0]
         told = np.broadcast_to(own / (1 + own), self.moments.n_tasks)
-        return np.sqrt(self.units[0] / np.maximum(told, LEAST))
+        return np.maximum(told, LEAST) ** -0.5
 
     @property
     def n_numbers(self):
         """Unknowns beside F: the logarithms of level and common, and of the strength, in these units."""
         return 2 + self.ties
 
+    @cached_property
+    def zero(self):
+        """What the criterion owes to the unit of the targets, which is no matter of the search."""
+        return float(self.moments.df * np.log(self.moments.least))
+
     def at(self, theta):
         """The model there; the last one is kept."""
         if self.last is not None and np.array_equal(self.last[0], theta):
             return self.last[1]
-        (unit, weight), n, T = self.units, self.n_numbers, self.moments.n_tasks
-        level, common = unit * np.exp(theta[:2])
+        (unit, weight), n, (T, p) = self.units, self.n_numbers, self.moments.xy.shape
+        level, common = np.exp(theta[:2])
         F = self.rows[:, None] * theta[n:].reshape(T, -1)
         prior = CovariancePrior(level, np.column_stack([np.full(T, np.sqrt(common)), F]))
         strength = weight * np.exp(theta[2]) if self.ties else self.strength
-        found = replace(self.moments, prior=prior).posterior(np.ones(self.moments.xy.shape[1]), strength)
+        found = replace(self.moments, prior=prior).posterior(np.full(p, unit**0.5), strength)
         self.last = np.array(theta), found
         return found
 
@@ -82,7 +89,7 @@ class CovarianceSearch:
         prior, (level, root) = found.moments.prior, found.covariance_gradient()
         ties = [found.intercept_gradient()] if self.ties else []
         numbers = [prior.level * level, 0.5 * prior.root[0, 0] * root[:, 0].sum(), *ties]
-        return found.criterion, np.append(numbers, self.rows[:, None] * root[:, 1:])
+        return found.criterion - self.zero, np.append(numbers, self.rows[:, None] * root[:, 1:])
 
     def descended(self, theta, n_steps=1000):
         """The minimum from a start, or some steps towards it."""

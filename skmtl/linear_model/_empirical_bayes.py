@@ -21,6 +21,7 @@ from ..statistics import TaskStatistics
 from ._base import LinearModel, LinearRegressor
 from ._fitting import Fitting
 from ._reml import Search, without_correlation
+from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
@@ -403,8 +404,8 @@ class EmpiricalBayes(LinearModel):
             else (precision, np.ones(len(precision)))
         )
 
-    def _variances(self, X, codes, of_rows):
-        """Of predictors, or of targets, of rows of the tasks at these positions, -1 for unknown ones."""
+    def _errors(self, X, codes, of_rows):
+        """Standard errors of predictors, or of targets, of rows of the tasks at these positions, or -1."""
         out, step = np.empty(len(codes)), max(CHUNK_NUMBERS // max(X.shape[1], 1) ** 2, 1)
         models = list(self._of_tasks())
         for start in range(0, len(codes), step):
@@ -422,7 +423,11 @@ class EmpiricalBayes(LinearModel):
                 found[at] = (
                     deviation[task] * posterior.predictor_variances(rows[at], task) + of_rows * row[task]
                 )
-        return max(self._noise(), np.finfo(float).tiny) * out  # infinite ones as well
+        return self._in_units(out, np.finfo(float).tiny)  # infinite ones as well
+
+    def _in_units(self, variances, least=0.0):
+        """Standard errors of variances over that of the noise; their product may be no number."""
+        return max(self._noise(), least) ** 0.5 * np.sqrt(variances)
 
     @property
     @as_fitted
@@ -435,7 +440,7 @@ class EmpiricalBayes(LinearModel):
         out = np.empty((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
         for posterior, positions in self._of_tasks():
             out[positions] = posterior.slope_variances() * self._levels(posterior)[0][:, None]
-        return self._rows(np.sqrt(self._noise() * out))
+        return self._rows(self._in_units(out))
 
     @property
     @as_fitted
@@ -444,7 +449,7 @@ class EmpiricalBayes(LinearModel):
         if not self.fit_intercept:
             return self._rows(np.zeros(self.n_tasks_))
         X = np.zeros((self.n_tasks_, len(self.mean_coef_)))
-        return self._rows(np.sqrt(self._variances(X, np.arange(self.n_tasks_), False)))
+        return self._rows(self._errors(X, np.arange(self.n_tasks_), False))
 
     @property
     @as_fitted
@@ -452,7 +457,55 @@ class EmpiricalBayes(LinearModel):
         """Standard errors of `mean_coef_` (n_features,)."""
         self._known_posterior()  # says why there may be none
         seen = self._seen_of(self._seen_)
-        return np.sqrt(self._at_estimate(seen).mean_variance() * self._noise())
+        return self._in_units(self._at_estimate(seen).mean_variance())
+
+    @property
+    @as_fitted
+    def mean_intercept_std_(self):
+        """Standard error of `mean_intercept_`.
+
+        About the common intercept; about the mean of the intercepts of these tasks where they are free.
+        """
+        self._known_posterior()
+        return float(self._in_units(self._at_estimate(self._seen_of(self._seen_)).mean_intercept_variance()))
+
+    # --- whether tasks differ ---
+
+    @as_fitted
+    def test_sharing(self):
+        """Test whether the coefficients, and the intercepts, of the tasks differ at all.
+
+        Restricted likelihood ratios between the mixed model and the same one without the variance that is
+        tested, which is found anew with one variance for all slopes in units of what the rows tell of them.
+
+        Returns
+        -------
+        dict of {str: LikelihoodRatio}
+            "slopes" and "intercepts"; with ``covariance="diagonal"``, the default of ``alpha="auto"``, also
+            one of every feature, by its name or position. Each has a `statistic` and a `p_value`: for the
+            first two by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
+            variance held at its estimate, for features that of half a chi-square with one degree of freedom.
+            Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
+            chi-square as well where tasks with rows of their own have more than 1000 coefficients; of a
+            covariance between tasks they are those about a common model, whatever the covariance.
+
+        References
+        ----------
+        Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance
+        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x
+        """
+        free, seen = self._known_posterior().moments.free, self._seen_of(self._seen_)
+        with blas_threads(seen):
+            return self._tests(seen, free)
+
+    def _tests(self, seen, free):
+        """Those of `test_sharing`."""
+        precision = self._precision(seen)[0]
+        return sharing_tests(seen, lambda own, free: self._tested_moments(own, precision, free), free)
+
+    def _tested_moments(self, seen, precision, free):
+        """`Moments` of a model whose slopes and intercepts may differ."""
+        return self._moments_of(seen, precision, free)
 
 
 @with_parameters
@@ -470,11 +523,11 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
         X = self._check_features(X)
         X = X.tocsr() if sparse.issparse(X) else X
         if codes is None:
-            every = [self._variances(X, np.full(X.shape[0], t), eta is None) for t in range(self.n_tasks_)]
+            every = [self._errors(X, np.full(X.shape[0], t), eta is None) for t in range(self.n_tasks_)]
             found = every[0] if self._layout_ == "single" else np.column_stack(every)
         else:
-            found = self._variances(X, codes, eta is None)
-        return np.sqrt(found if eta is None else loss.target_variance(eta.reshape(found.shape), found))
+            found = self._errors(X, codes, eta is None)
+        return found if eta is None else np.sqrt(loss.target_variance(eta.reshape(found.shape), found**2))
 
     def predict(self, X, *, tasks=None, return_std=False):
         """Predict targets, and how far off they may be.

@@ -7,11 +7,10 @@ import numpy as np
 
 from .._parameters import with_parameters
 from .._sklearn import StrOptions
-from ..solvers import blas_threads
-from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor, as_fitted
+from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor
 from ._fitting import Fitting
 from ._laplace import LOST, ModeMoments, SeenRows
-from ._sharing import feature_tests, sharing_tests
+from ._sharing import feature_tests
 from ._variance_components import NoModeError, matrix
 
 COVARIANCES = {"spherical", "diagonal", "full"}
@@ -112,34 +111,10 @@ class RandomCoefficients(EmpiricalBayes):
             start = [W if root is None else np.linalg.solve(matrix(root), W.T).T]
         return Fitting(self, seen.data.emphasised(self.task_weight), start=start)
 
-    @as_fitted
-    def test_sharing(self):
-        """Test whether the coefficients, and the intercepts, of the tasks differ at all.
-
-        Restricted likelihood ratios between the mixed model and the same one without the variance that is
-        tested, which is found anew with one variance for all slopes in units of what the rows tell of them.
-
-        Returns
-        -------
-        dict of {str: LikelihoodRatio}
-            "slopes" and "intercepts"; with ``covariance="diagonal"``, the default of ``alpha="auto"``, also
-            one of every feature, by its name or position. Each has a `statistic` and a `p_value`: for the
-            first two by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
-            variance held at its estimate, for features that of half a chi-square with one degree of freedom.
-
-        References
-        ----------
-        Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance
-        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x
-        """
-        posterior, seen = self._known_posterior(), self._seen_of(self._seen_)
-        precision = self._precision(seen)[0]
-        with blas_threads(seen):
-            free = posterior.moments.free
-            found = sharing_tests(seen, lambda own, free: self._moments_of(own, precision, free), free)
+    def _tests(self, seen, free):
+        found = super()._tests(seen, free)
         if isinstance(self.alpha, str) and self.covariance in (None, "diagonal"):
-            with blas_threads(seen):
-                own = feature_tests(self._moments_of(seen, precision, posterior.moments.free))
+            own = feature_tests(self._moments_of(seen, self._precision(seen)[0], free))
             found |= dict(zip(self._names(), own, strict=True))
         return found
 

@@ -1,10 +1,9 @@
 """Likelihood-ratio tests of whether tasks differ at all: of variances that may be zero."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
+from scipy import linalg, special
 
 from ._reml import RANGE, Search
 
@@ -41,12 +40,12 @@ def sharing_tests(seen, moments_of, free=False):
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
     posterior = null.at(null.best())
     eigenvalues = _slope_eigenvalues(posterior.moments, posterior.strength)
-    found = {"slopes": _test(posterior, _least(Search(moments)), *eigenvalues)}
+    found = {"slopes": _test(posterior, _least(Search(moments)), eigenvalues)}
     if moments.x_mean is not None:
         moments = moments_of(seen.turned(unit), False).centered() if free else moments
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        found["intercepts"] = _test(posterior, _least(Search(moments)), *_intercept_eigenvalues(posterior))
+        found["intercepts"] = _test(posterior, _least(Search(moments)), _intercept_eigenvalues(posterior))
     return found
 
 
@@ -61,49 +60,40 @@ def feature_tests(moments):
     for j in range(len(moments.information[0])):
         other = theta.copy()
         other[j] = search.scales[2][j]
-        ratio = max(search.at(search.descended(other, fixed=[j])).criterion - least, 0.0)
-        p_value = 0.5 * special.erfc(np.sqrt(0.5 * ratio)) if ratio > NO_RATIO else 1.0
-        found.append(LikelihoodRatio(float(ratio), float(p_value)))
+        ratio = search.at(search.descended(other, fixed=[j])).criterion - least
+        found.append(_half_chi_square(max(float(ratio), 0.0)))
     return found
-
-
-def coupling_test(search):
-    """Test of the slopes of `CoupledMoments`: whether they differ along a graph.
-
-    Parameters
-    ----------
-    search : Search
-    """
-    moments = search.moments
-    null = replace(search, root=np.exp(-0.5 * search.scales[2][:1]).repeat(moments.xy.shape[1]), last=None)
-    posterior, least = null.at(null.best()), _least(search)
-    eigenvalues = moments.eigenvalues(posterior.strength, DENSE)
-    if eigenvalues is not None:
-        return _test(posterior, least, eigenvalues)
-    ratio = max(float(posterior.criterion - least), 0.0)
-    return LikelihoodRatio(
-        ratio, float(0.5 * special.erfc(np.sqrt(0.5 * ratio))) if ratio > NO_RATIO else 1.0
-    )
 
 
 def _least(search):
     return search.at(search.best()).criterion
 
 
-def _test(null, least, eigenvalues, whole=None):
+def _test(null, least, eigenvalues):
     """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert).
 
-    Where the noise is known common effects are not integrated out: determinants have the `whole` eigenvalues.
+    Without eigenvalues it is that of half a chi-square.
     """
-    ratio, df = max(float(null.criterion - least), 0.0), null.df
-    if ratio < NO_RATIO or not len(eigenvalues):
+    ratio = max(float(null.criterion - least), 0.0)
+    if eigenvalues is None:
+        return _half_chi_square(ratio)
+    if ratio < NO_RATIO or not len(eigenvalues[0]):
         return LikelihoodRatio(ratio, 1.0)
-    simulated = _null_ratios(eigenvalues, df, whole)
+    simulated = _null_ratios(*eigenvalues, null.df)
     return LikelihoodRatio(ratio, float((1 + np.count_nonzero(simulated >= ratio)) / (1 + N_SIMULATED)))
 
 
-def _null_ratios(eigenvalues, df, whole):
-    """Likelihood ratios of one variance that is zero, (N_SIMULATED,)."""
+def _half_chi_square(ratio):
+    return LikelihoodRatio(
+        ratio, float(0.5 * special.erfc(np.sqrt(0.5 * ratio))) if ratio > NO_RATIO else 1.0
+    )
+
+
+def _null_ratios(eigenvalues, whole, df):
+    """Likelihood ratios of one variance that is zero, (N_SIMULATED,).
+
+    Where the noise is known common effects are not integrated out: determinants have the `whole` eigenvalues.
+    """
     groups = np.array_split(np.sort(eigenvalues), min(len(eigenvalues), GROUPS))
     mu, counts = np.array([own.mean() for own in groups]), np.array([len(own) for own in groups])
     rng = np.random.default_rng(0)
@@ -121,25 +111,34 @@ def _null_ratios(eigenvalues, df, whole):
 
 
 def _slope_eigenvalues(moments, strength):
-    """Of what the rows tell of the deviations of the slopes, common effects projected out, and with these."""
-    T, p = moments.xy.shape
-    B = np.array(np.broadcast_to(moments.xx, (T, p, p)))
-    kappa = 0.0
+    """Of what the rows tell of the deviations of the slopes, common effects projected out, and with these.
+
+    None where tasks that are coupled, with rows of their own, have too many coefficients.
+    """
+    (T, p), prior = moments.xy.shape, moments.prior
+    S, along = moments.xx, np.zeros((T, p))
     if moments.pooled:
-        kappa = 1 / (1 / moments.weight + 1 / strength)
-        x_mean = np.broadcast_to(moments.x_mean, (T, p))
-        B += kappa[:, None, None] * x_mean[:, :, None] * x_mean[:, None, :]
-    own = values = np.linalg.eigvalsh(B).ravel()
+        rho = 1 / (1 / moments.weight + 1 / strength)
+        along = rho[:, None] * moments.x_mean
+        S = S + (along[: len(S), :, None] * moments.x_mean[: len(S), None, :])
+    if prior is not None and prior.rotates:
+        values = np.outer(prior.variances, linalg.eigvalsh(S[0])).ravel()
+        return _positive(values), values
+    S = np.broadcast_to(S, (T, p, p))
+    own = values = np.linalg.eigvalsh(S).ravel() if prior is None else None
     if T * p <= DENSE:
-        whole, P = np.zeros((T, p, T, p)), B.reshape(T * p, p)
-        whole[np.arange(T), :, np.arange(T)] = B
-        M = B.sum(axis=0)
-        if moments.pooled:
-            along = kappa[:, None] * x_mean
-            P = np.column_stack([along.ravel(), P])
-            M = np.block([[kappa.sum(), along.sum(axis=0)], [along.sum(axis=0)[:, None], M]])
-        values = np.linalg.eigvalsh(whole.reshape(T * p, T * p) - P @ np.linalg.pinv(M, hermitian=True) @ P.T)
-    return _positive(values), _positive(own)
+        whole, members = np.zeros((T, p, T, p)), np.ones((1, T)) if prior is None else prior.members.toarray()
+        whole[np.arange(T), :, np.arange(T)] = S
+        whole, common = whole.reshape(T * p, T * p), np.kron(members.T, np.eye(p))
+        F, M = whole @ common, common.T @ whole @ common
+        if moments.levelled:
+            ahead = common.T @ along.ravel()
+            F = np.column_stack([F, along.ravel()])
+            M = np.block([[M, ahead[:, None]], [ahead, rho.sum()]])
+        half = np.eye(T * p) if prior is None else np.kron(prior.root_of_covariance, np.eye(p))
+        values = np.linalg.eigvalsh(half.T @ (whole - F @ np.linalg.pinv(M, hermitian=True) @ F.T) @ half)
+        own = values if own is None else own
+    return None if values is None else (_positive(values), _positive(own))
 
 
 def _positive(values):
@@ -149,10 +148,6 @@ def _positive(values):
 
 def _intercept_eigenvalues(posterior):
     """The same of the intercepts."""
-    rho = posterior.rho
-    if len(rho) > DENSE:
-        return rho, rho
-    along = posterior.away @ posterior.spread
-    shared = 1 / posterior.total + np.broadcast_to(along, (len(rho), along.shape[1])) @ along.T
-    values = np.linalg.eigvalsh(np.diag(rho) - rho[:, None] * np.broadcast_to(shared, (len(rho),) * 2) * rho)
-    return _positive(values), rho
+    if len(posterior.rho) > DENSE:
+        return posterior.rho, posterior.rho
+    return _positive(np.linalg.eigvalsh(posterior.told_of_intercepts())), posterior.rho

@@ -158,7 +158,7 @@ class Temporal(LinearModel):
 
     def _set_attributes(self, result):
         W = result.parts[0][self._order_]
-        jumps = np.linalg.norm(W[1:] - W[:-1], axis=1)
+        jumps = np.hypot.reduce(W[1:] - W[:-1], axis=1)
         self.change_points_ = self.tasks_[self._order_[1:][jumps > 0]]
         self.change_sizes_ = jumps[jumps > 0]
 

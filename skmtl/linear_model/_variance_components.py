@@ -52,6 +52,7 @@ class Moments:
     free: bool
 
     rounding = 1e-15  # of the criterion
+    prior = None  # over the tasks, where these are coupled otherwise than by what they have in common
 
     @classmethod
     def of(cls, stats, precision, fit_intercept, free):
@@ -81,6 +82,8 @@ class Moments:
     def pooled(self):
         """Whether the intercepts have a variance."""
         return self.x_mean is not None and not self.free
+
+    levelled = pooled  # whether the rows tell their level from the common slopes
 
     @cached_property
     def information(self):
@@ -273,6 +276,11 @@ class Posterior:
             self.rho = 1.0 / (own + (x_mean * self.reach).sum(axis=1))
         return log_determinant
 
+    @property
+    def new_root(self):
+        """R of a task that is not in the fit (n_features, n_features)."""
+        return matrix(self.root)
+
     def of(self, moments):
         """What it says of other tasks, with what is common as it is."""
         other = copy(self)
@@ -340,6 +348,24 @@ class Posterior:
         """Derivative of the criterion in the logarithm of `strength`."""
         apart = 1 / self.total + ((self.away @ self.spread) ** 2).sum(axis=1)
         return float(self.rho / self.strength @ (self.rho * (self.residual**2 / self.noise + apart) - 1))
+
+    def told_of_intercepts(self):
+        """What the rows tell of the intercepts, fixed effects projected out (n_tasks, n_tasks)."""
+        rho = self.rho
+        along = np.broadcast_to(self.away @ self.spread, (len(rho), self.spread.shape[1]))
+        return np.diag(rho) - rho[:, None] * (1 / self.total + along @ along.T) * rho
+
+    def mean_intercept_variance(self):
+        """Of the mean of the intercepts; about that of the intercepts of these tasks where they are free."""
+        moments = self.moments
+        if moments.x_mean is None:
+            return 0.0
+        if moments.pooled:
+            return float(1 / self.total + ((self.center @ self.spread) ** 2).sum())
+        v = np.broadcast_to(times(self.root, moments.x_mean), moments.xy.shape)
+        along = self._each(v)
+        own = (1 / moments.weight + (v * along).sum(axis=1)).sum() / len(v) ** 2
+        return float(own + ((along.mean(axis=0) @ self.spread) ** 2).sum())
 
     def information(self):
         """Average information, about the second derivatives in the logarithms of the precisions.

@@ -70,13 +70,13 @@ class TaskQuadratic:
     def value(self, W):
         """1/2 tr(W' Q W)."""
         if self.is_ridge:
-            return 0.5 * self.mean * float(np.vdot(W, W))
+            return 0.5 * square(self.mean**0.5 * W)
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
-        center, total = W.mean(axis=0), 0.0
+        total = 0.0
         if self.deviations:
-            total += self.deviations * float((deviations(W) ** 2).sum())
+            total += square(self.deviations**0.5 * deviations(W))
         if self.mean:
-            total += self.mean * self.n_tasks * float(center @ center)
+            total += self.n_tasks * square(self.mean**0.5 * W.mean(axis=0))
         if self.matrix is None:
             return 0.5 * total
         if self.laplacian is None:
@@ -169,15 +169,19 @@ class TaskQuadratic:
             return 0.5 * float(np.vdot(G, self.graph.solve(G, np.zeros(G.shape[1]))))
         if self.matrix is not None:
             values, vectors = self.eigenvectors()
-            sizes = ((vectors.T @ G) ** 2).sum(axis=1)
-            return 0.5 * float((sizes[values > 0] / values[values > 0]).sum())
-        center = G.mean(axis=0)
-        total = 0.0
+            along = vectors[:, values > 0].T @ G
+            return 0.5 * square(along / values[values > 0, None] ** 0.5)
+        center, total = G.mean(axis=0), 0.0
         if self.mean > 0:
-            total += 0.5 * self.n_tasks * float(center @ center) / self.mean
+            total += self.n_tasks * square(center / self.mean**0.5)
         if self.deviations > 0:
-            total += 0.5 * float(((G - center) ** 2).sum()) / self.deviations
-        return total
+            total += square((G - center) / self.deviations**0.5)
+        return 0.5 * total
+
+
+def square(A):
+    """Sum of squares; of what has the root of a strength in it, so that units are no matter."""
+    return float(np.vdot(A, A))
 
 
 def reciprocal(values):
@@ -269,7 +273,8 @@ class Laplacian:
             away = W - W[self.first]
             return float(np.vdot(away, self.M @ away))
         differences, weight = self.edges
-        return float(weight @ ((differences @ W) ** 2).sum(axis=1) + self.sums @ (W**2).sum(axis=1))
+        along, own = (differences @ W) * weight[:, None] ** 0.5, W * self.sums[:, None] ** 0.5
+        return square(along) + square(own)
 
 
 def _places(M):
