@@ -31,6 +31,8 @@ from skmtl.losses import Huber, RootSquaredError
 from skmtl.metrics import per_task_score
 from skmtl.penalties import Coupling, Features, Fused, Ridge
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 CLASSIFIERS = [cls for name, cls in task_estimators().items() if name.endswith("Classifier")]
 rng = np.random.default_rng(0)
 N, NAMES = 150, np.array(["high", "low", "mid"])

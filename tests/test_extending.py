@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "extending.md"
 FILES = {"A penalty with its estimators": 4, "A loss": 1, "A solver": 2}

@@ -26,6 +26,8 @@ from skmtl import MeanRegularizedRegressor, MultiTaskLasso, MultiTaskRegressor, 
 from skmtl.penalties import L1, L2, Entries, Features, InfConv
 from skmtl.solvers import SOLVERS
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 STACKED = make_layout("stacked", n_tasks=3, n=60, p=4)
 CLASSES = make_layout("stacked", n_tasks=3, n=60, p=4, classification=True)
 OTHER = {

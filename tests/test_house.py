@@ -21,6 +21,8 @@ import skmtl
 from skmtl._target import ClassesMixin, KindsMixin, TargetMixin
 from skmtl.linear_model._base import LinearModel, LinearRegressor
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own

@@ -22,6 +22,8 @@ from skmtl.objective import Problem, RowsTerm, make_term
 from skmtl.penalties import L2, Coupling, Features
 from skmtl.solvers import make_task_data, solve
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 4))
 TASKS = np.array(["ash", "birch", "cedar"])[np.arange(120) % 3]

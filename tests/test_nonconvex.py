@@ -28,6 +28,8 @@ from skmtl import (
 from skmtl.datasets import make_multitask_regression
 from skmtl.penalties import L1, L2, Clusters, Entries, Features, Ridge
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 TIGHT = {"tol": 1e-7, "max_iter": 20_000}
 TIGHTER = {"tol": 1e-10, "max_iter": 20_000}
 GAMMA = 3.0
@@ -228,7 +230,6 @@ def test_objective_is_the_formula(name, kind, layout, variant, fitted):
     assert model.coef_.any()
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
 def test_the_end_is_stationary(name, kind, layout, variant, fitted):
     model, data = fitted(name, kind, layout, variant)
@@ -251,7 +252,6 @@ def test_the_end_is_stationary(name, kind, layout, variant, fitted):
         assert off.max() <= 1e-5 * scale
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
 def test_the_end_is_better_than_the_convex_start(name, kind, layout, variant, fitted):
     model, data = fitted(name, kind, layout, variant)

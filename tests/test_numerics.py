@@ -32,6 +32,8 @@ from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data
 from skmtl.solvers.direct import make_preconditioner
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 
 def problem(n_rows=30, n_tasks=3, n_features=4, seed=0):
     rng = np.random.default_rng(seed)

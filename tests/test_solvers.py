@@ -26,6 +26,8 @@ from skmtl.penalties import L1, L2, Coupling, Entries, Features, Groups, LInf, R
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers._solve import SOLVERS, _Progress, choose_solver, make_problem
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 REGRESSORS = {name: cls for name, cls in task_estimators().items() if not name.endswith("Classifier")}
 
 
@@ -86,7 +88,6 @@ def test_working_sets_find_all_features(solver):
     assert len(again.history) == 1  # what is in use is in the first set
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("loss", [Logistic(), Huber(0.5), Poisson(), SquaredHinge()], ids=repr)
 @pytest.mark.parametrize("penalty", [L2(), L1(), LInf(), SparseL2()], ids=repr)
 @pytest.mark.parametrize("kind", ["stacked", "shared", "sparse"])
@@ -428,7 +429,6 @@ def test_a_vanishing_strength_leaves_least_squares_for_each_task(name):
         assert model.intercept_[t] == pytest.approx(w[-1], abs=1e-2)
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", task_estimators())
 def test_sparse_rows_and_missing_labels_change_no_model(name):
     """A CSR design is the dense one, a missing label a row left out; with every common term."""
