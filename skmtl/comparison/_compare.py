@@ -96,7 +96,7 @@ def compare(
     * "trees": gradient boosting of scikit-learn with the task as a category and by its mean target in other
       folds (`Pooled` with ``task_indicators="auto"``), on a shared design one for each output.
     * "forest": likewise a random forest, with the mean target alone.
-    * "lightgbm", "catboost": as "trees", if these packages are installed.
+    * "lightgbm", "catboost": as "trees", with fixed settings, if these packages are installed.
 
     They are Poisson regressions and the like where the first estimator has ``loss="poisson"``. An estimator
     that knows no tasks is told them as it can: as a category, by indicators (`Pooled` with

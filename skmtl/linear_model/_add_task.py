@@ -73,7 +73,8 @@ class TransferMixin:
           ``alpha sum_j (||W_j||_1 |w_j| + w_j^2 / 2)``, by which the penalty grows;
         * ``alpha/2 w D^-1 w'`` for models of the singular values, D with the right singular vectors of W
           and d_i = sigma_i (trace norm), sigma_i / sum sigma (task relationship), the optimal theta_i
-          (subspace, clusters: about the mean of the tasks);
+          (subspace, clusters: about the mean of the tasks); task relationships with ``alpha="auto"`` have
+          the estimated covariance of coefficients about their mean in its place;
         * ``alpha/2 ||w - mean(w)||^2`` for mean regularisation, and for a graph with its mean degree in
           place of 1: it says nothing of a new task, which hangs on all alike;
         * ``alpha sum_j |w_j - w_jT|`` for ordered tasks, after the last one T, with the other norms;
