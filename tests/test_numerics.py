@@ -174,9 +174,13 @@ def test_a_tree_by_linkage_does_not_depend_on_offsets_or_containers():
     assert_allclose(trees[1:], [trees[0]] * 3, rtol=1e-4)
 
 
-def test_what_overflows_inside_a_decomposition_is_refused():
-    with pytest.raises(ValueError, match="numbers overflow"):
-        SharedSubspaceRegressor(0.0).fit(X * [1e100, 1e-100, 1e100, 1.0], 1e100 * Y, tasks=TASKS)
+def test_units_of_features_and_targets_together_do_not_overflow():
+    """Inside a decomposition their squares would, with a strength between them."""
+    units = np.array([1e100, 1e-100, 1e100, 1.0])
+    wanted = SharedSubspaceRegressor(0.0).fit(X, Y, tasks=TASKS)
+    found = SharedSubspaceRegressor(0.0).fit(X * units, 1e100 * Y, tasks=TASKS)
+    assert_allclose(found.coef_ * units / 1e100, wanted.coef_, rtol=1e-9, atol=1e-12)
+    assert found.dual_gap_ <= 1e-9 * found.objective_
 
 
 def test_a_constant_column_stays_out():
