@@ -363,7 +363,7 @@ class ToldOfObjects(Told):
 @pytest.mark.parametrize("form", [True, "encoded", "category", "auto"])
 def test_rows_of_unknown_tasks_are_told_as_of_none(form):
     X, y, tasks = make_data()
-    model = Pooled(Told() if form != True else Ridge(), task_indicators=form, handle_unknown="average")  # noqa: E712
+    model = Pooled(Ridge() if form is True else Told(), task_indicators=form, handle_unknown="average")
     model.fit(X, y, tasks=tasks)
     found = model.predict(X[:1], tasks=["z"])
     if form is True:

@@ -574,9 +574,6 @@ def says_the_outlier(p, found):
     assert found["Robust"].startswith(f"1 of 8 tasks stand apart: {outlier} (")
 
 
-SLOW = ("Dirty", "Robust")  # half of the time; tried where they are the answer, or look like it
-
-
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("structure", "options", "best", "says_the_truth"),
@@ -595,15 +592,11 @@ SLOW = ("Dirty", "Robust")  # half of the time; tried where they are the answer,
         ),
     ],
 )
-def test_suggest_finds_the_structure(structure, options, best, says_the_truth, monkeypatch):
-    slow = {"shared_support": (), "outliers": ("Dirty",)}.get(structure, SLOW)
-    structures = {name: STRUCTURES[name] for name in STRUCTURES if name not in slow}
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", structures)
+def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0, **options)
     found = suggest(p.X, p.y, p.tasks, cv=2)
     assert found.models[0].removesuffix("Regressor") in best
-    assert set(found.findings) == set(found.models) == set(found.estimators)
-    assert len(found.models) == len(structures)
+    assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 8
     says_the_truth(p, {name.removesuffix("Regressor"): found.findings[name] for name in found.models})
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
     assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
@@ -706,9 +699,7 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
 
 
 @pytest.mark.no_cover
-def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart(monkeypatch):
-    quick = {name: STRUCTURES[name] for name in STRUCTURES if name not in SLOW}
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", quick)
+def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
     found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, cv=3)
     assert found.verdict.endswith("Sharing does not clearly help here: use 'single'.")
     best = row(found, found.models[0])
