@@ -27,18 +27,17 @@ _OPTIONS = {"cache": _cacheable(), "nogil": True, "fastmath": _MATH}
 
 
 @njit(**_OPTIONS)
-def _block_prox(z, h, l1, l2, linf, out):
+def _block_prox(z, h, n, l1, l2, linf, out):
     """argmin_w sum_t h_t/2 w_t^2 - z_t w_t + l1 ||w||_1 + l2 ||w||_2 + linf ||w||_inf, into `out`.
 
-    linf only without the others.
+    linf only without the others. Of each array the first n entries: a slice would count references.
     """
-    n_tasks = z.shape[0]
     if linf > 0.0:
-        _block_prox_linf(z, h, linf, out)
+        _block_prox_linf(z, h, n, linf, out)
         return
     size2 = 0.0
     top = 0.0
-    for t in range(n_tasks):
+    for t in range(n):
         size = abs(z[t]) - l1
         if size > 0.0:
             out[t] = size if z[t] > 0.0 else -size
@@ -47,7 +46,7 @@ def _block_prox(z, h, l1, l2, linf, out):
             out[t] = 0.0 if size == size else np.nan  # a comparison with NaN would silently give zero
         top = max(top, h[t])
     if l2 == 0.0:
-        for t in range(n_tasks):
+        for t in range(n):
             if h[t] > 0.0:
                 out[t] /= h[t]
             elif out[t] == out[t]:
@@ -55,7 +54,7 @@ def _block_prox(z, h, l1, l2, linf, out):
         return
     size = np.sqrt(size2)
     if size <= l2 or top == 0.0:
-        for t in range(n_tasks):
+        for t in range(n):
             if out[t] == out[t]:
                 out[t] = 0.0
         return
@@ -65,7 +64,7 @@ def _block_prox(z, h, l1, l2, linf, out):
     for _ in range(100):
         value = -1.0
         slope = 0.0
-        for t in range(n_tasks):
+        for t in range(n):
             d = h[t] * r + l2
             q = out[t] / d
             value += q * q
@@ -73,15 +72,15 @@ def _block_prox(z, h, l1, l2, linf, out):
         if value <= 1e-15 or slope == 0.0 or value != value:
             break
         r -= value / slope
-    for t in range(n_tasks):
+    for t in range(n):
         out[t] *= r / (h[t] * r + l2)
 
 
 @njit(**_OPTIONS)
-def _block_prox_linf(z, h, strength, out):
+def _block_prox_linf(z, h, n, strength, out):
     """The same for the largest absolute value: entries above a level c = |w_t| are cut off."""
     total = 0.0
-    for t in range(z.shape[0]):
+    for t in range(n):
         total += abs(z[t])
     c = 0.0 if total > strength else -1.0
     # sum_t max(|z_t| - h_t c, 0) = strength: convex and decreasing in c, piecewise linear, so
@@ -89,14 +88,14 @@ def _block_prox_linf(z, h, strength, out):
     while c >= 0.0:
         left = -strength
         curvature = 0.0
-        for t in range(z.shape[0]):
+        for t in range(n):
             if abs(z[t]) > h[t] * c:
                 left += abs(z[t])
                 curvature += h[t]
         if curvature == 0.0 or left <= curvature * c * (1.0 + 1e-15):
             break
         c = left / curvature
-    for t in range(z.shape[0]):
+    for t in range(n):
         out[t] = 0.0 if total == total else np.nan
         if c > 0.0:
             size = c if abs(z[t]) > h[t] * c else abs(z[t]) / h[t] if h[t] > 0.0 else 0.0
@@ -129,7 +128,7 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
                     h[at + t] = scale[t] * A[j, j] + ridge
                     z[at + t] = q[j, t] + h[at + t] * w[j, t]
             c = weights[b]
-            _block_prox(z[:n], h[:n], c * l1, c * l2, c * linf, new[:n])
+            _block_prox(z, h, n, c * l1, c * l2, c * linf, new)
             for j in range(first, bounds[b + 1]):
                 at, moved = (j - first) * n_tasks, False
                 for t in range(n_tasks):
@@ -166,7 +165,7 @@ def descend_separate(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
                     h[at + t] = scale[t] * A[step * t, j, j] + ridge
                     z[at + t] = q[t, j] + h[at + t] * w[t, j]
             c = weights[b]
-            _block_prox(z[:n], h[:n], c * l1, c * l2, c * linf, new[:n])
+            _block_prox(z, h, n, c * l1, c * l2, c * linf, new)
             for j in range(first, bounds[b + 1]):
                 at = (j - first) * n_tasks
                 for t in range(n_tasks):

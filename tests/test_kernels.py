@@ -32,7 +32,7 @@ on_blocks = pytest.mark.parametrize("penalty", {**PENALTIES, **GROUPS}.values(),
 
 def prox_args(rng, penalty, n_tasks):
     z, h = 2 * rng.normal(size=n_tasks), rng.uniform(0.1, 3.0, size=n_tasks)
-    return z, h, *(float(rng.uniform(0.0, 2.0)) * penalty).kernel, np.full(n_tasks, np.nan)
+    return z, h, n_tasks, *(float(rng.uniform(0.0, 2.0)) * penalty).kernel, np.full(n_tasks, np.nan)
 
 
 def gram(rng, m, deficient):
@@ -143,7 +143,7 @@ ARGS = {
     "adam_double": lambda rng, penalty: adam_args(rng, np.float64),
     "adam_single": lambda rng, penalty: adam_args(rng, np.float32),
     "_block_prox": lambda rng, penalty: prox_args(rng, penalty, 5),
-    "_block_prox_linf": lambda rng, penalty: (*prox_args(rng, penalty, 5)[:2], 1.0, np.full(5, np.nan)),
+    "_block_prox_linf": lambda rng, penalty: (*prox_args(rng, penalty, 5)[:3], 1.0, np.full(5, np.nan)),
     "descend_shared": lambda rng, penalty: descent_args(rng, penalty, True)[0],
     "descend_separate": lambda rng, penalty: descent_args(rng, penalty, False)[0],
     "taut_string": lambda rng, penalty: string_args(rng)[0],
@@ -182,8 +182,8 @@ def test_kernel_equals_its_source(name, penalty, rng):
 def test_block_prox_minimises(penalty, n_tasks, rng):
     """Strongly convex: the excess at any point bounds the distance. With equal h it is the NumPy prox."""
     for _ in range(50):
-        z, h, *strengths, out = prox_args(rng, penalty, n_tasks)
-        _kernels._block_prox(z, h, *strengths, out)
+        z, h, n, *strengths, out = prox_args(rng, penalty, n_tasks)
+        _kernels._block_prox(z, h, n, *strengths, out)
         strength = sum(strengths)
 
         def objective(w, z=z, h=h, strength=strength):
@@ -197,7 +197,7 @@ def test_block_prox_minimises(penalty, n_tasks, rng):
             strength * penalty.value(out[:, None]), rel=1e-11, abs=1e-13
         )
         even = np.full(n_tasks, h[0])
-        _kernels._block_prox(z, even, *strengths, out)
+        _kernels._block_prox(z, even, n, *strengths, out)
         expected = penalty.prox(z[:, None] / h[0], strength / h[0])[:, 0]
         np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-14)
 
@@ -216,7 +216,7 @@ def test_block_prox_at_the_edges(penalty):
         (np.nan * one, one, 1.0, np.nan * one),  # visible, not taken for zero
     ]
     for z, h, strength, expected in cases:
-        _kernels._block_prox(z, h, *(strength * penalty).kernel, out)
+        _kernels._block_prox(z, h, 3, *(strength * penalty).kernel, out)
         np.testing.assert_allclose(out, expected, rtol=1e-10)
 
 

@@ -27,26 +27,30 @@ class Turn:
     @classmethod
     def of(cls, A, bounds):
         """Those of some Gram matrices."""
+        if len(bounds) > A.shape[-1]:  # features one by one
+            return cls([])
         blocks = [slice(a, b) for a, b in pairwise(bounds) if b - a > 1]
         return cls([(at, np.linalg.eigh(A[:, at, at])[1]) for at in blocks])
 
     def into(self, V):
         """V (n_tasks, m) in these coordinates."""
-        return self._times(V, self.own)
+        return self._times(V, self.own) if self.own else V
 
     def back(self, V):
         """The inverse of `into`."""
-        return self._times(V, [(at, U.transpose(0, 2, 1)) for at, U in self.own])
+        return self._times(V, [(at, U.transpose(0, 2, 1)) for at, U in self.own]) if self.own else V
 
     def _times(self, V, factors):
-        V = V.copy() if factors else V
+        V = V.copy()
         for at, U in factors:
             V[:, at] = V[:, at] @ U[0] if len(U) == 1 else np.matmul(V[:, None, at], U)[:, 0]
         return V
 
     def gram(self, A):
         """A in these coordinates."""
-        A = A.copy() if self.own else A
+        if not self.own:
+            return A
+        A = A.copy()
         for at, U in self.own:
             A[:, :, at] = A[:, :, at] @ U
         for at, U in self.own:

@@ -133,10 +133,10 @@ def working_set(placement, W, G, last):
     G is the gradient; the first set (`last` is None) also takes in features that may violate it soon. A set
     that is mostly in use is trebled, any other grows by at most as many features as are in use.
     """
-    used = W.any(axis=0)
     if W.shape[1] <= FIRST_SET:
-        return placement.columns(np.ones_like(used))
-    size, n_used = placement.sizes(G), int(used.sum())
+        return placement.columns(np.ones(W.shape[1], dtype=bool))
+    used, size = W.any(axis=0), placement.sizes(G)
+    n_used = int(used.sum())
     n_new = max(n_used, FIRST_SET)
     rank = np.where(used, -np.inf, size)
     if last is None and n_used:
