@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from conftest import estimators
 from numpy.testing import assert_allclose
+from scipy.optimize import nnls
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
@@ -27,7 +29,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, SquaredError
 from skmtl.objective import Problem, make_term
-from skmtl.penalties import L2, Features, Ridge
+from skmtl.penalties import L1, L2, Entries, Features, Positive, Ridge
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data
 from skmtl.solvers.direct import make_preconditioner
@@ -433,3 +435,44 @@ def test_a_latent_basis_beside_a_mean_of_any_strength_is_found_soon(mean_alpha):
     residual = Y - (X * (S @ L)[TASKS]).sum(axis=1) - model.intercept_[TASKS] - X @ model.mean_coef_
     gradient = -X.T @ residual / 30 + mean_alpha * 3 * model.mean_coef_  # of m
     assert np.abs(gradient).max() <= 1e-3 * (1 + mean_alpha * 3 * np.abs(model.mean_coef_).max())
+
+
+def nonnegative(X, y, tasks):
+    """Objective of nonnegative least squares with intercepts, task by task."""
+    total = 0.0
+    for t in np.unique(tasks):
+        own, target = X[tasks == t], y[tasks == t]
+        total += 0.5 * nnls(own - own.mean(axis=0), target - target.mean())[1] ** 2 / len(target)
+    return total
+
+
+@pytest.mark.parametrize("mean_alpha", [None, 0.0])
+@pytest.mark.parametrize("unit", [1.0, 1e-8, np.array([1e8, 1e-3, 1, 1]), VAST], ids=str)
+@pytest.mark.parametrize("size", [1.0, 1e-100, 1e100])
+def test_a_bare_constraint_does_not_depend_on_units(unit, size, mean_alpha):
+    """Neither the solution does nor when the solver stops; beside a free mean the latter is all."""
+    y = size * (Y - X @ [0, 2, 0, 0])  # some coefficients are at the constraint
+    model = MultiTaskRegressor(0.0, penalty=Positive(Entries(L1())), mean_alpha=mean_alpha, tol=1e-6)
+    found = clone(model).fit(X * unit, y, tasks=TASKS)
+    plain = clone(model).fit(X, y, tasks=TASKS)
+    expected = plain.objective_ if mean_alpha == 0 else nonnegative(X, y, TASKS)
+    assert found.objective_ == pytest.approx(expected, rel=1e-9)
+    assert_allclose(found.coef_ * unit, plain.coef_, rtol=1e-7, atol=1e-12 * size)
+    assert_allclose(found.intercept_, plain.intercept_, rtol=1e-7, atol=1e-10 * size)
+
+
+@pytest.mark.parametrize("norm, power", [("mcp", 1), ("scad", 1), ("capped", 1), ("sqrt", 1.5)])
+@pytest.mark.parametrize("size", [1e-100, 1e-5, 1e5, 1e100])
+def test_size_of_the_targets_of_models_without_a_certificate(norm, power, size):
+    one = GroupSparseRegressor(0.1, norm=norm).fit(X, Y, tasks=TASKS)
+    other = GroupSparseRegressor(0.1 * size**power, norm=norm).fit(X, size * Y, tasks=TASKS)
+    assert other.objective_ == pytest.approx(size**2 * one.objective_, rel=1e-6)
+    assert_allclose(other.coef_, size * one.coef_, rtol=1e-3, atol=1e-6 * size)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e-8])
+def test_a_point_outside_of_a_constraint_is_no_solution(unit):
+    """Whatever the units, it is not the smooth part that is shown."""
+    model = MultiTaskRegressor(0.0, penalty=Positive(Entries(L1())), mean_alpha=0.5, solver="splitting")
+    model.fit(X * [unit, 1, 1, 1], Y, tasks=TASKS)
+    assert (model.deviation_coef_ >= 0).all() and np.isfinite(model.objective_)

@@ -73,6 +73,17 @@ class DataTerm:
         G, eta = self.gradient(W, image, b), None if self.loss.quadratic else self.predictor(image, b)
         return G, self.second_order(G, self.image(G), eta)
 
+    @property
+    def kept(self):
+        """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
+        return self.kept_of(self.totals) if self.fit_intercept else self.totals
+
+    def in_units(self, unit):
+        """The term of features in other units, those here times `unit` (n_features,), from its offsets on."""
+        other = self._turned(unit)
+        other.y_size = self.y_size  # as rounding of what was given goes by it
+        return other
+
     def spread_of_intercepts(self, b):
         """The intercepts' own penalty."""
         if not self.intercept_alpha:

@@ -47,6 +47,16 @@ class MomentsTerm(DataTerm):
         """Those of the features as they were given."""
         return self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
 
+    def curvatures(self):
+        """Sum of the curvatures of all tasks along each feature, shape (n_features,)."""
+        about_mean = np.broadcast_to(self.spreads**2, self.shape)
+        return self.scale @ about_mean + self.kept @ self.x_mean**2
+
+    def _turned(self, unit):
+        data = self.data and self.data.turned(unit)
+        stats = self.stats.turned(unit)
+        return MomentsTerm(stats, self.scale, self.fit_intercept, self.intercept_alpha, data)
+
     def second_moments(self):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
         return self.stats.xx
@@ -180,11 +190,6 @@ class MomentsTerm(DataTerm):
         total = scale.sum() * xx[0] if len(xx) == 1 else np.tensordot(scale, xx[tasks], 1)
         kept = self.kept[tasks] * weights
         return total + (kept[:, None] * x_mean).T @ x_mean if kept.any() else total
-
-    @property
-    def kept(self):
-        """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
-        return self.kept_of(self.totals) if self.fit_intercept else self.totals
 
     @cached_property
     def shared_curvature(self):

@@ -9,6 +9,8 @@ from scipy import linalg
 from ..penalties import Ridge, Shared, TaskQuadratic
 from ._certificate import duality_gap
 
+EPS = np.finfo(float).eps
+
 
 class Part:
     """One summand of W: its non-smooth penalty (or None) and its quadratic one."""
@@ -23,6 +25,15 @@ class Part:
         self.quadratic = TaskQuadratic.of(smooth, n_tasks)
 
     one_vector = property(lambda self: self.rough is not None and self.rough.one_vector)  # for all tasks
+
+    # whether its penalty is finite everywhere, or where all rows are equal
+    finite = property(lambda self: self.rough is None or self.one_vector or not self.rough.constrains)
+
+    @property
+    def unitless(self):
+        """Whether it costs nothing where it is finite, in all units of the features."""
+        bare = self.rough is None or (self.rough.unitless and self.rough.alpha == 0)
+        return bare and not self.quadratic
 
     def prox(self, V, step):
         """That of its non-smooth penalty."""
@@ -138,6 +149,16 @@ class Problem:
         penalty = None if self.convex else self.penalty.surrogate()
         return None if penalty is None else Problem(self.term, penalty, self.own_ridge, self.mean_alpha)
 
+    def fitting_units(self):
+        """Units (n_features of X,) in which features vary alike; None where they matter.
+
+        With constraints alone they do not, but a measure without a certificate would depend on them.
+        """
+        if self.certified or self.ridge or not all(part.unitless for part in self.parts):
+            return None
+        curvature = self.term.curvatures() / self.term.totals.sum()
+        return 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+
     def without_norms(self):
         """The problem of the first part with its quadratic terms alone."""
         smooth = self.penalty.for_classes(self.term.n_outputs).parts()[0].split()[1]
@@ -231,7 +252,7 @@ class Problem:
         return float(np.linalg.norm(self.term.gradient_at(self.total(self.zeros()))))
 
     def stationarity(self, parts, start=None):
-        """Size of the prox-gradient mapping relative to 1 + ||W||: the measure without a certificate.
+        """Size of the prox-gradient mapping: the measure without a certificate.
 
         Its step is below that of any solver: where the penalty is not convex, what is stationary at
         one step is so at all shorter ones, but not at longer ones.
@@ -241,8 +262,9 @@ class Problem:
         gradients = self.smooth_gradients(parts, W, self.term.gradient(W, image, b))
         each = [(part.rough, V, g) for part, V, g in zip(self.parts, parts, gradients, strict=True)]
         moves = (g if p is None else (V - p.prox(V - step * g, step)) / step for p, V, g in each)
-        size = float(np.sqrt(sum((m**2).sum() for m in moves)) / (1.0 + np.linalg.norm(W)))
-        return size if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
+        size = float(np.sqrt(sum(np.vdot(m, m) for m in moves)))
+        lost = EPS / step * float(np.sqrt(sum(np.vdot(V, V) for V in parts)))  # of a move, in rounding
+        return max(size, lost) if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
 
     def _curvature(self, image, b):
         """About the largest curvature of the smooth part; with a quadratic loss it is everywhere the same."""
@@ -257,10 +279,10 @@ class Problem:
         times = term.curvature_at(None if term.loss.quadratic else term.predictor(image, b))
         V, size = np.ones(self.shape) + 0.1 * np.random.default_rng(0).standard_normal(self.shape), 1.0
         for _ in range(10):
-            V = V / np.linalg.norm(V)
-            HV = times(V)
-            size = np.linalg.norm(HV)
-            if size == 0:
-                break
-            V = HV
+            HV = times(V / np.linalg.norm(V))
+            largest = np.abs(HV).max()
+            if largest == 0:
+                return 0.0
+            V = HV / largest  # its squares are numbers
+            size = largest * np.linalg.norm(V)
         return size

@@ -85,6 +85,15 @@ class RowsTerm(DataTerm):
         """Sum of squares of all features under the weights of the rows of all tasks."""
         return self.n_outputs * float(self.squares.sum())
 
+    def curvatures(self):
+        """Sum of the curvatures of all tasks along each feature of X, those of a squared loss."""
+        left, weight = self.totals - self.kept, np.broadcast_to(self.weight, self.y.shape)
+        mean = self.data.adjoint(weight) / self.totals[:, None]
+        return np.maximum((self.squares - left[:, None] * mean**2).sum(axis=0), 0.0)
+
+    def _turned(self, unit):
+        return type(self)(self.data.turned(unit), self.loss, self.fit_intercept, self.intercept_alpha)
+
     # --- the squared loss on few columns, for coordinate descent ---
 
     pool = cached_property(lambda self: make_pool(self.data, self.fit_intercept))  # the columns used so far

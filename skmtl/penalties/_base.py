@@ -36,6 +36,7 @@ class Penalty(BaseEstimator):
     allows_positive = False  # `Positive` can add W >= 0
     one_vector = False  # finite only where all rows of W are equal
     constrains = False  # not every W is allowed, whatever the strength
+    unitless = False  # which W are is the same in all units of the features
     turns = False  # a rotation of the features changes nothing
     is_open = False  # W may move somewhere at no cost that is not told
     learned = None  # "clusters" or "factors" where a structure is found along with W

@@ -77,7 +77,8 @@ class Positive(Inside, Combination):
 
     penalty: Penalty
 
-    constrains, holds = True, "penalty"
+    constrains = unitless = True
+    holds = "penalty"
 
     @classmethod
     def of(cls, penalty):

@@ -181,7 +181,7 @@ class Shared(Penalty):
 
     alpha: float = 1.0
 
-    one_vector = constrains = True
+    one_vector = constrains = unitless = True
 
     def value(self, W):
         """Omega(W)."""

@@ -3,7 +3,7 @@
 import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from math import isfinite
 from threading import Lock
@@ -95,7 +95,7 @@ def solve(
     max_iter : int, default=10_000
     tol : float, default=1e-4
         Stop when the duality gap is at most tol times the objective at W = 0. Without a certificate:
-        when the prox-gradient mapping, over 1 + ||W||, is at most tol times the gradient at W = 0.
+        when the prox-gradient mapping is at most tol times the gradient at W = 0.
     callback : callable, optional
         Called with (n_iter, parts) after every iterate; a true return value stops.
     verbose : int, default=0
@@ -242,7 +242,9 @@ def _refusing_overflow():
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
     """Solve a `Problem`."""
     name = choose_solver(problem, solver)
-    found, missed = _run(problem, name, init, max_iter, tol, callback, verbose)
+    units = None if problem.solver else problem.fitting_units()
+    solved = _run if units is None else partial(_in_units, units)
+    found, missed = solved(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
         _warn(problem, name, found.history[-1], missed, tol, max_iter)
     warn_of_separation(problem, found.parts)
@@ -272,6 +274,17 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     return found, None if found.converged or stopped else target
 
 
+def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
+    """The solution found with features in other units, those here times `unit`."""
+    inner, unit = problem.with_term(problem.term.in_units(unit)), np.tile(unit, problem.term.n_outputs)
+    init = None if init is None else [V / unit for V in init]
+    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [V * unit for V in parts])
+    found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
+    coef = found.coef * unit
+    b = problem.term.restored(coef, found.intercept)
+    return replace(found, coef=coef, intercept=b, parts=[V * unit for V in found.parts]), missed
+
+
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
     history, best = [], None
@@ -285,7 +298,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
         if point.measure <= target or stop or progress.ended(history):
             break
     _require_finite("the solution", point.objective, point.intercept, *point.parts)
-    if problem.certified and not (point.measure <= target or stop):
+    if problem.solver is None and not (point.measure <= target or stop):
         point = _least(problem, point, best)
         history[-1] = n_iter, point.objective, point.measure
     coef = problem.total(point.parts)

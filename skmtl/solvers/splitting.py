@@ -184,7 +184,7 @@ def _split(problem, parts, first, max_iter, target):
     V, G = np.array(parts), _gradients(problem, parts)
     step = smooth.set_step(SHARE * _ratio(V, G) if V.any() else _first_step(problem.term, penalties, G))
     Z, pace, review = smooth.into(V + step * G), None, first + FIRST_REVIEW
-    graded = _graded(problem.term)
+    graded = _graded(problem.term) and all(part.finite for part in problem.parts)
     for n_iter in range(first + 1, max_iter + 1):
         X = smooth(Z)
         V = 2 * X - Z
