@@ -318,9 +318,10 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
     """Inverses of scale_t xx_t + kappa_t x_t x_t' + shift_t I, x_t the rows of x_mean, into `out`.
 
     Gauss-Jordan elimination, two pivots at a time and none looked for. `size` is then about the
-    condition number, infinite for a matrix that is not positive definite to rounding.
+    condition number, infinite for a matrix that is not positive definite to rounding. Returns the sum of the
+    log-determinants, NaN if there is such a matrix.
     """
-    p = x_mean.shape[1]
+    p, log_determinant = x_mean.shape[1], 0.0
     q = (p + 1) // 2 * 2
     A, r = np.empty((q, q)), np.empty((2, q))
     for t in range(len(scale)):
@@ -340,7 +341,9 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
             volume = d * f - e * e
             if not (d > 0.0 and volume > 0.0):
                 definite = False
+                log_determinant = np.nan
                 break
+            log_determinant += np.log(volume)
             d, e, f = d / volume, e / volume, f / volume
             for j in range(q):
                 r[0, j] = f * A[b, j] - e * A[b + 1, j]
@@ -360,6 +363,124 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
             for j in range(p):
                 out[t, i, j] = A[i, j]
         size[t] = low if definite else np.inf
+    return log_determinant
+
+
+@njit(**_OPTIONS)
+def thin_roots(xx, bounds, out):
+    """Rows F_t, those of `out` between the bounds of task t, with F_t'F_t = xx_t; `out` comes as zeros.
+
+    Pivoted Cholesky, in units that give xx_t a diagonal of ones; rows beyond its rank stay zero. Returns how
+    much of a variance is left out at most, as a share of it.
+    """
+    p, worst = xx.shape[1], 0.0
+    unit, left = np.empty(p), np.empty(p)
+    for t in range(len(bounds) - 1):
+        for j in range(p):
+            left[j] = xx[t, j, j]
+            unit[j] = 1.0 / left[j] if left[j] > 0.0 else 0.0
+        for k in range(bounds[t], bounds[t + 1] + 1):
+            pivot = 0
+            for j in range(1, p):
+                if left[j] * unit[j] > left[pivot] * unit[pivot]:
+                    pivot = j
+            share = left[pivot] * unit[pivot]
+            if k == bounds[t + 1] or not share > 1e-14:
+                worst = max(worst, share)
+                break
+            for j in range(p):
+                out[k, j] = xx[t, pivot, j]
+            for i in range(bounds[t], k):
+                known = out[i, pivot]
+                for j in range(p):
+                    out[k, j] -= known * out[i, j]
+            scale = 1.0 / np.sqrt(left[pivot])
+            for j in range(p):
+                out[k, j] *= scale
+                left[j] -= out[k, j] * out[k, j]
+    return worst
+
+
+@njit(**_OPTIONS)
+def thin_gains(rows, bounds):
+    """Rows B_t with (I + G_t'G_t)^-1 = I - B_t'B_t in the place of rows G_t; sum of log |I + G_t'G_t|.
+
+    Those of task t lie between its bounds. By one row after the other, which is Cholesky of I + G_t G_t'.
+    """
+    p, log_determinant = rows.shape[1], 0.0
+    along = np.empty(rows.shape[0])
+    for t in range(len(bounds) - 1):
+        for i in range(bounds[t], bounds[t + 1]):
+            size = 1.0
+            for j in range(p):
+                size += rows[i, j] * rows[i, j]
+            for k in range(bounds[t], i):
+                part = 0.0
+                for j in range(p):
+                    part += rows[k, j] * rows[i, j]
+                along[k] = part
+                size -= part * part
+            for k in range(bounds[t], i):
+                part = along[k]
+                for j in range(p):
+                    rows[i, j] -= part * rows[k, j]
+            size = max(size, 1.0)  # but for rounding
+            log_determinant += np.log(size)
+            scale = 1.0 / np.sqrt(size)
+            for j in range(p):
+                rows[i, j] *= scale
+    return log_determinant
+
+
+@njit(**_OPTIONS)
+def thin_times(rows, bounds, places, V, out):
+    """v_i - B_t'B_t v_i for the rows of V, t = places_i, into `out`; B_t are the rows between bounds of t."""
+    p = rows.shape[1]
+    for i in range(len(places)):
+        for j in range(p):
+            out[i, j] = V[i, j]
+        for k in range(bounds[places[i]], bounds[places[i] + 1]):
+            part = 0.0
+            for j in range(p):
+                part += rows[k, j] * V[i, j]
+            for j in range(p):
+                out[i, j] -= part * rows[k, j]
+
+
+@njit(**_OPTIONS)
+def thin_products(rows, images, bounds, last_rows, last_images, out, last_out):
+    """P_t P_t'B_t for rows B_t and their images P_t of every task, those between its bounds, into `out`.
+
+    A last row of each task with its image stands apart, unless there are none of these.
+    """
+    p, q = rows.shape[1], images.shape[1]
+    for t in range(len(bounds) - 1):
+        if len(last_rows):
+            size = 0.0
+            for j in range(q):
+                size += last_images[t, j] * last_images[t, j]
+            for j in range(p):
+                last_out[t, j] = size * last_rows[t, j]
+        for i in range(bounds[t], bounds[t + 1]):
+            part = 0.0
+            if len(last_rows):
+                for j in range(q):
+                    part += images[i, j] * last_images[t, j]
+                for j in range(p):
+                    out[i, j] = part * last_rows[t, j]
+                    last_out[t, j] += part * rows[i, j]
+            else:
+                for j in range(p):
+                    out[i, j] = 0.0
+            for k in range(bounds[t], i + 1):
+                part = 0.0
+                for j in range(q):
+                    part += images[i, j] * images[k, j]
+                for j in range(p):
+                    out[i, j] += part * rows[k, j]
+                if k < i:
+                    for j in range(p):
+                        out[k, j] += part * rows[i, j]
 
 
 @njit(**_OPTIONS)
@@ -474,6 +595,10 @@ SIGNATURES = {
     "taut_string": (_MATRIX, _F, _MATRIX),
     "task_moments": (_ROWS, _ROW, _ROW, _BOUNDS, _MATRIX, _VECTOR, _CUBE, _MATRIX, _VECTOR),
     "task_inverses": (_CUBE, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _CUBE, _VECTOR),
+    "thin_roots": (_CUBES, _BOUNDS, _MATRIX),
+    "thin_gains": (_MATRIX, _BOUNDS),
+    "thin_times": (_MATRIX, _BOUNDS, _BOUNDS, _ROWS, _MATRIX),
+    "thin_products": (_MATRIX, _MATRIX, _BOUNDS, _MATRIX, _MATRIX, _MATRIX, _MATRIX),
     "pulls_of_variances": (_ROWS, _BOUNDS, _ROWS, _ROW, _ROWS, _CUBES, _ROW, _MATRIX, _VECTOR),
     "tree_sweep": (_MATRIX, _PLACES, _PLACES, _VECTOR, _F, _MATRIX, _VECTOR),
 }

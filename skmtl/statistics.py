@@ -235,7 +235,7 @@ class TaskStatistics:
         def times(A):
             return A * R if R.ndim == 1 else A @ R
 
-        xx = times(times(self.xx).swapaxes(1, 2))
+        xx = self.xx * R[:, None] * R if R.ndim == 1 else R.T @ self.xx @ R
         return self._with(x_mean=times(self.x_mean), xx=xx, xy=times(self.xy), feature_names=None)
 
     def select(self, columns):

@@ -134,7 +134,44 @@ def pulls_args(rng, p=4):
     return *known, np.zeros((3, p)), np.zeros(3)
 
 
+def thin_args(rng, p=6):
+    """Rows of four tasks, of one without any and of one with a row twice, and their second moments."""
+    rows, bounds = rng.normal(size=(9, p)), np.array([0, 3, 3, 5, 9])
+    rows[8] = rows[7]
+    bounds.flags.writeable = False
+    xx = np.array([own.T @ own for own in np.split(rows, bounds[1:-1])])
+    return rows, bounds, xx
+
+
+def products_args(rng, last=True):
+    """Thin rows and their images, a last one of each task or none of these, and room for products."""
+    rows, bounds, _ = thin_args(rng)
+    last_rows, last_images = (rng.normal(size=(4 * last, k)) for k in (6, 3))
+    room = np.full(rows.shape, np.nan), np.full(last_rows.shape, np.nan)
+    return rows, rng.normal(size=(9, 3)), bounds, last_rows, last_images, *room
+
+
+def times_args(rng):
+    """Thin rows, the tasks of five vectors, these, and room for what is left of them."""
+    rows, bounds, _ = thin_args(rng)
+    known = np.array([3, 0, 1, 2, 3]), rng.normal(size=(5, 6))
+    for A in known:
+        A.flags.writeable = False
+    return rows, bounds, *known, np.full((5, 6), np.nan)
+
+
+def roots_args(rng):
+    """Second moments of thin rows, where each task has its rows, and room for these."""
+    _, bounds, xx = thin_args(rng)
+    xx.flags.writeable = False
+    return xx, bounds, np.zeros((9, 6))
+
+
 ARGS = {
+    "thin_roots": lambda rng, penalty: roots_args(rng),
+    "thin_gains": lambda rng, penalty: thin_args(rng)[:2],
+    "thin_times": lambda rng, penalty: times_args(rng),
+    "thin_products": lambda rng, penalty: products_args(rng),
     "pulls_of_variances": lambda rng, penalty: pulls_args(rng),
     "relu_double": lambda rng, penalty: layer_args(rng, np.float64, 1),
     "relu_single": lambda rng, penalty: layer_args(rng, np.float32, 1),
@@ -284,6 +321,7 @@ def test_task_inverses_and_what_has_none(p, rng):
     xx[2], kappa[2], shift[2] = np.diag(np.arange(p) - 0.5), 0.0, 0.0  # not definite
     _kernels.task_inverses(xx, scale, kappa, means, shift, out, size)
     assert np.isinf(size[2]) and np.isfinite(size[:2]).all()
+    assert np.isnan(_kernels.task_inverses(xx, scale, kappa, means, shift, out, size))
     for t in range(2):
         block = scale[t] * xx[t] + kappa[t] * np.outer(means[t], means[t]) + shift[t] * np.eye(p)
         np.testing.assert_allclose(out[t] @ block, np.eye(p), atol=1e-10)
@@ -291,6 +329,42 @@ def test_task_inverses_and_what_has_none(p, rng):
     shared, kappa[:] = xx[:1], 0.0
     _kernels.task_inverses(shared, scale, kappa, means, shift + 0.1, out, size)
     np.testing.assert_allclose(out[1], np.linalg.inv(scale[1] * xx[0] + 0.5 * np.eye(p)), atol=1e-10)
+    blocks = scale[:, None, None] * xx[:1] + (shift[:, None, None] + 0.1) * np.eye(p)
+    determinant = _kernels.task_inverses(blocks, np.ones(3), kappa, means, np.zeros(3), out, size)
+    assert determinant == pytest.approx(np.linalg.slogdet(blocks)[1].sum(), rel=1e-12)
+
+
+def test_thin_inverses_equal_their_formulas(rng):
+    xx, bounds, roots = roots_args(rng)
+    assert _kernels.thin_roots(xx, bounds, roots) < 1e-14
+    rows, size = roots.copy(), 0.0
+    determinant = _kernels.thin_gains(rows, bounds)
+    for t, own in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        np.testing.assert_allclose(roots[own].T @ roots[own], xx[t], rtol=1e-12, atol=1e-12)
+        inverse = np.linalg.inv(np.eye(6) + xx[t])
+        np.testing.assert_allclose(np.eye(6) - rows[own].T @ rows[own], inverse, rtol=1e-11, atol=1e-12)
+        size += np.linalg.slogdet(np.eye(6) + xx[t])[1]
+    assert determinant == pytest.approx(size, rel=1e-12)
+    short = np.array([0, 2, 2, 4, 7])  # a row of each task too few
+    short.flags.writeable = False
+    assert _kernels.thin_roots(xx, short, np.zeros((7, 6))) > 1e-3
+    _, _, places, V, out = times_args(rng)
+    _kernels.thin_times(rows, bounds, places, V, out)
+    for v, place, found in zip(V, places, out, strict=True):
+        np.testing.assert_allclose((np.eye(6) + xx[place]) @ found, v, atol=1e-11)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_thin_products_equal_their_formulas(last, rng):
+    rows, images, bounds, last_rows, last_images, out, last_out = products_args(rng, last)
+    _kernels.thin_products(rows, images, bounds, last_rows, last_images, out, last_out)
+    for t, own in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        B, P = (
+            np.concatenate([A[own], more[t : t + 1]])
+            for A, more in ((rows, last_rows), (images, last_images))
+        )
+        found = np.concatenate([out[own], last_out[t : t + 1]])
+        np.testing.assert_allclose(found, P @ P.T @ B, rtol=1e-12, atol=1e-12)
 
 
 def test_pulls_of_variances_equal_their_formulas(rng):

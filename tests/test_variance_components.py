@@ -1,6 +1,7 @@
 """Strengths by restricted maximum likelihood, and standard errors."""
 
 import copy
+import dataclasses
 import pickle
 import warnings
 
@@ -19,6 +20,7 @@ from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskStatist
 from skmtl.datasets import load_hsb82
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._sharing import sharing_tests
+from skmtl.linear_model._task_inverses import Inverses, ThinInverses
 from skmtl.linear_model._variance_components import Moments, Posterior
 
 AUTO = {"alpha": "auto", "intercept_alpha": "auto"}
@@ -83,6 +85,28 @@ def test_the_criterion_is_that_of_the_dense_model(intercepts, root, rng):
     assert_allclose(found.noise, noise, rtol=1e-11)
     assert_allclose(found.mean @ (np.diag(R) if R.ndim == 1 else R).T, mu[-2:], rtol=1e-9)
     assert_allclose(noise * found.mean_variance(), covariance.diagonal()[-2:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("root", ["diagonal", "full"])
+@pytest.mark.parametrize("intercepts", [0.8, "free", None])
+def test_few_rows_of_many_features_are_handled_as_rows(intercepts, root, rng, monkeypatch):
+    """The same as with a matrix of each task, and as in the dense model."""
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=500, n_rows=2, p=6)
+    R = rng.uniform(0.3, 1.5, 6) if root == "diagonal" else np.tril(rng.normal(size=(6, 6))) + np.eye(6)
+    stats = TaskStatistics.from_arrays(X, y, tasks)
+    moments = Moments.of(stats, np.ones(500), intercepts is not None, intercepts == "free")
+    strength = 1 / intercepts if moments.pooled else None
+    found = Posterior(moments, R, strength)
+    assert isinstance(found.inverses, ThinInverses)
+    value = dense(X, y, tasks, np.diag(R**2) if R.ndim == 1 else R @ R.T, intercepts)[0]
+    assert_allclose(-2 * found.log_likelihood, value, rtol=1e-11)
+    monkeypatch.setattr(Moments, "_roots", None)
+    other, at = Posterior(dataclasses.replace(moments), R, strength), tasks[::7]
+    assert isinstance(other.inverses, Inverses)
+    for name in ("deviations", "slope_gradient", "information", "mean_variance", "slope_variances"):
+        assert_allclose(getattr(found, name)(), getattr(other, name)(), rtol=1e-9, atol=1e-9, err_msg=name)
+    for one, same in ((found, other), (found.of(found.moments), other.of(other.moments))):
+        assert_allclose(one.predictor_variances(X[::7], at), same.predictor_variances(X[::7], at), rtol=1e-9)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)

@@ -180,6 +180,11 @@ class CoupledPosterior(Posterior):
         self.mean = self.slopes.mean(axis=0)
         return squares
 
+    @property
+    def coef(self):
+        """Slopes of the tasks (n_tasks, n_features)."""
+        return self.slopes * self.root
+
     # --- derivatives ---
 
     def _blocks(self, at):
@@ -188,7 +193,7 @@ class CoupledPosterior(Posterior):
         return self.factor.blocks(at) + along[:, :, None] * along[:, None, :] / self.total
 
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precision R^-2 at I (n_features, n_features)."""
+        """Derivative of the criterion in the prior precisions R^-2 at I (n_features,)."""
         u, S, p = self.deviations(), self.information_of_tasks, len(self.root)
         told = np.zeros((p, p))
         for at in chunks(len(u), p * p):
@@ -196,7 +201,7 @@ class CoupledPosterior(Posterior):
         if self.moments.levelled:
             told -= (self.rho[:, None] * self.x_mean).T @ self.reach / self.total
         known = self.moments.prior.n_common * np.eye(p) - self.lost
-        return u.T @ self.moments.prior.times(u) / self.noise + known - 0.5 * (told + told.T)
+        return (u.T @ self.moments.prior.times(u) / self.noise + known - told).diagonal()
 
     def deviations(self):
         """Slopes of the tasks less the common ones, in the coordinates of R."""

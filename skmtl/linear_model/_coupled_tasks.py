@@ -11,7 +11,6 @@ from ..penalties import Coupling, Metric
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
 from ._empirical_bayes import EmpiricalBayesRegressor, as_fitted
-from ._fitting import Fitting
 from ._task_priors import CovariancePrior, GraphPrior
 
 SINGULAR = 1e-8  # of the largest eigenvalue of a covariance: what stands for zero
@@ -57,10 +56,6 @@ class GraphCoupledRegressor(EmpiricalBayesRegressor):
 
     def _own_moments(self, seen, precision, free, at):
         return super()._moments_of(seen, precision, free)
-
-    def _fitting_on(self, seen, found=None):
-        coupled = found is not None and isinstance(found.moments, CoupledMoments)
-        return Fitting(self, seen, start=[found.slopes * found.root] if coupled else None)
 
 
 @with_parameters
@@ -159,9 +154,6 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         root = self._at_estimate(self._seen_).new_root
         values, vectors = linalg.eigh(root @ root.T)
         return Metric(center, 1 / (values * self._unit_), vectors.T)
-
-    def _fitting_on(self, seen, found=None):
-        return Fitting(self, seen, start=[found.slopes * found.root] if seen.n_tasks > 1 else None)
 
     def _omega(self):
         return self._coupling_ or super()._omega()

@@ -154,7 +154,12 @@ class EmpiricalBayes(LinearModel):
 
     def _fitting_on(self, seen, found=None):
         """`Fitting` on what was seen, at strengths in numbers, which were found at a `Posterior`."""
-        return Fitting(self, seen)
+        return Fitting(self, seen, start=None if found is None else [self._in_scale(found.coef)])
+
+    def _in_scale(self, W):
+        """Slopes (n_tasks, n_features) for the features of `_scaled`."""
+        root = self._root()
+        return W if root is None else np.linalg.solve(matrix(root), W.T).T
 
     def _moments(self, seen, free, noise_needed=True):
         """`Moments` of the rows; ValueError where they leave nothing of which the noise could be told."""

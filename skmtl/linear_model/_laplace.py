@@ -282,7 +282,7 @@ class Mode(KnownNoise):
     def point(self):
         """The solution of the working model."""
         moments, rows = self.moments, self.rows
-        W = back(self.root, (self.mean + self.deviations()).T).T
+        W = self.coef
         if moments.pooled:
             b = self.shift + self.level - self.center @ self.mean + self.rho / self.strength * self.residual
         elif rows.free:
@@ -316,12 +316,12 @@ class Mode(KnownNoise):
 
         x is about its mean; free intercepts are those at the mean, which slopes leave alone.
         """
-        moments, inverse = self.moments, self.inverse
+        moments, inverse = self.moments, self.inverses.of(slice(None))
         if not moments.pooled:
             return np.zeros(len(inverse)), np.zeros(inverse.shape[:2]), self._unrooted(inverse)
         rho, reach, kept = self.rho, self.reach, self.strength / (moments.weight + self.strength)
         v = kept[:, None] * times(self.root, moments.x_mean)
-        along, over = self._each(v), rho * (v * reach).sum(axis=1)
+        along, over = self.inverses.times(v), rho * (v * reach).sum(axis=1)
         Q = inverse - (rho[:, None] * reach)[:, :, None] * reach[:, None, :]
         e = kept / self.strength + (v * along).sum(axis=1) - over**2 / rho
         return e, back(self.root, (along - over[:, None] * reach).T).T, self._unrooted(Q)
@@ -350,11 +350,13 @@ class Mode(KnownNoise):
         return self.answering(xy, sums / moments.weight)
 
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precision of the slopes at I (n_features, n_features)."""
+        """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""
         u = self.deviations()
         cross = self.pull.deviations().T @ u
         found = u.T @ u - self.used - 0.5 * (cross + cross.T)
-        return found - (self.rho[:, None] * self.reach).T @ self.reach if self.moments.pooled else found
+        if self.moments.pooled:
+            found -= (self.rho[:, None] * self.reach).T @ self.reach
+        return found.diagonal() if self.root.ndim == 1 else found
 
     def intercept_gradient(self):
         """Derivative of the criterion in the logarithm of `strength`."""
@@ -366,6 +368,7 @@ class ModeMoments(Moments):
     """`Moments` at a start, whose model at any variances is that about its mode."""
 
     rounding = 1e-9
+    has_mode = False  # not known
 
     @property
     def least_strengths(self):

@@ -11,7 +11,7 @@ from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor
 from ._fitting import Fitting
 from ._laplace import LOST, ModeMoments, SeenRows
 from ._sharing import feature_tests
-from ._variance_components import NoModeError, matrix
+from ._variance_components import NoModeError
 
 COVARIANCES = {"spherical", "diagonal", "full"}
 
@@ -105,10 +105,7 @@ class RandomCoefficients(EmpiricalBayes):
     def _fitting_on(self, seen, found=None):
         if self._target_.loss.quadratic:
             return super()._fitting_on(seen, found)
-        start, root = None, self._root()
-        if found is not None and found.settled:
-            W = found.slopes
-            start = [W if root is None else np.linalg.solve(matrix(root), W.T).T]
+        start = [self._in_scale(found.slopes)] if found is not None and found.settled else None
         return Fitting(self, seen.data.emphasised(self.task_weight), start=start)
 
     def _tests(self, seen, free):

@@ -121,6 +121,8 @@ class Search:
 
     def without_mode(self):
         """`NoModeError` where common coefficients have none, at any strengths; else None."""
+        if self.moments.has_mode:
+            return None
         try:
             self.at(self.scales[0])
         except NoModeError as error:
@@ -141,7 +143,7 @@ class Search:
             unit = np.exp(-0.5 * self.scales[0][: len(R)])[:, None]
             gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]
         elif self.n_slopes:
-            own = found.slope_gradient().diagonal()
+            own = found.slope_gradient()
             gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
         if self.ties:
             gradient.append([found.intercept_gradient()])
@@ -192,16 +194,17 @@ class Search:
         scale, low, high = self.scales
         free = np.isin(np.arange(len(theta)), fixed, invert=True)
         theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), theta)
-        found = self.at(theta)
+        found, before = self.at(theta), 0.0
         for _ in range(MOST_STEPS):
             gradient = self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
             step = np.zeros(len(theta))
             step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
-            if -gradient @ step < enough * self.moments.n_tasks:
+            gain = -gradient @ step
+            if gain < enough * self.moments.n_tasks:
                 break
-            least = found
+            least, whole = found, theta + step
             for shorter in 0.5 ** np.arange(12):
                 other = np.clip(theta + shorter * step, low, high)
                 other = np.where(free & (other > scale + np.log(NONE)) & (step > 0), high, other)
@@ -211,6 +214,9 @@ class Search:
             else:
                 break
             theta = other
+            if gain**2 < enough * self.moments.n_tasks * before and np.array_equal(theta, whole):
+                break  # the next step would gain as much less than this one as this less than the last
+            before = gain
         return theta
 
     def _information(self, found):

@@ -14,10 +14,9 @@ import numpy as np
 from scipy import linalg
 
 from ..objective import units
-from ..statistics import loop_pays
+from ._task_inverses import Inverses, Roots, ThinInverses, chunks, times
 
 RANK_TOLERANCE = 1e-11
-CHUNK_NUMBERS = 2**17  # in the matrices of some tasks at a time: they stay in the cache
 EPS = np.finfo(float).eps
 FAR_FROM_ZERO = 50.0  # standard deviations
 
@@ -53,6 +52,7 @@ class Moments:
 
     rounding = 1e-15  # of the criterion
     prior = None  # over the tasks, where these are coupled otherwise than by what they have in common
+    has_mode = True  # whether common coefficients have one at any variances
 
     @classmethod
     def of(cls, stats, precision, fit_intercept, free):
@@ -141,6 +141,16 @@ class Moments:
         total = self.yy.sum() + (0.0 if self.y_mean is None else self.weight @ self.y_mean**2)
         return max(EPS * total, np.finfo(float).tiny)
 
+    @cached_property
+    def _roots(self):
+        """Of xx, where tasks have few rows beside features."""
+        ranks = self.count - (self.x_mean is not None)
+        return Roots.of(self.xx, ranks) if len(self.xx) == self.n_tasks else None
+
+    def inverses(self, root):
+        """Those of I + R' xx R."""
+        return Inverses(self.xx, root) if self._roots is None else ThinInverses(self._roots, root)
+
     def posterior(self, root, strength):
         """The model at one set of variances."""
         return Posterior(self, root, strength)
@@ -152,11 +162,6 @@ class Moments:
         )  # fmt: skip
         own = (A if A is None or len(A) < self.n_tasks else A[tasks] for A in own)
         return Moments(*own, self.free)
-
-
-def times(root, A):
-    """Last axis of A times R; a diagonal R is a vector."""
-    return A * root if root.ndim == 1 else A @ root
 
 
 def triangular(V, least):
@@ -175,25 +180,6 @@ def back(root, A):
 def matrix(root):
     """R as a matrix."""
     return np.diag(root) if root.ndim == 1 else root
-
-
-def chunks(n, size):
-    """Slices of n matrices of a size, those of which stay in the cache."""
-    step = max(CHUNK_NUMBERS // max(size, 1), 1)
-    return [slice(start, start + step) for start in range(0, n, step)]
-
-
-def _inverted(H, out, compiled):
-    """Inverses of positive definite H (n, p, p) into `out`; the sum of their log-determinants."""
-    if compiled:
-        from .._kernels import task_inverses
-
-        n, p, _ = H.shape
-        zeros = np.zeros(n)
-        task_inverses(H, np.ones(n), zeros, np.zeros((n, p)), zeros, out, np.empty(n))
-    else:
-        out[:] = np.linalg.inv(H)
-    return 2 * np.log(np.einsum("tjj->tj", np.linalg.cholesky(H))).sum()
 
 
 class Posterior:
@@ -230,7 +216,7 @@ class Posterior:
 
         The sum of squares less that of the targets of each task about their mean.
         """
-        self.own = self._each(xy)  # slopes of each task without what is common
+        self.own = self.inverses.times(xy)  # slopes of each task without what is common
         rhs, squares = self.own.sum(axis=0), -np.vdot(xy, self.own)
         if self.moments.pooled:
             z = y_mean - (self.reach * xy).sum(axis=1)
@@ -261,20 +247,14 @@ class Posterior:
 
     def _read(self, moments):
         """Set what concerns single tasks: `used`, the sum of I - inverse; sum of the log-determinants."""
-        root, p = self.root, len(self.root)
-        self.inverse, used, log_determinant = np.empty(moments.xx.shape), 0.0, 0.0
-        for at in chunks(len(moments.xx), p * p):
-            xx, out = moments.xx[at], self.inverse[at]
-            xx = xx * np.outer(root, root) if root.ndim == 1 else root.T @ xx @ root
-            log_determinant += _inverted(xx + np.eye(p), out, loop_pays(len(self.inverse), p))
-            used = used + xx.reshape(-1, p).T @ out.reshape(-1, p)
-        self.used = used * (moments.n_tasks / len(moments.xx))
+        self.inverses = moments.inverses(self.root)
+        self.used = self.inverses.told * (moments.n_tasks / len(moments.xx))
         if moments.pooled:
             x_mean = times(self.root, moments.x_mean)
-            self.reach = self._each(x_mean)
+            self.reach = self.inverses.times(x_mean)
             own = 1.0 / moments.weight + 1.0 / self.strength
             self.rho = 1.0 / (own + (x_mean * self.reach).sum(axis=1))
-        return log_determinant
+        return self.inverses.log_determinant
 
     @property
     def new_root(self):
@@ -289,12 +269,6 @@ class Posterior:
         if moments.pooled:
             other.away = other.reach - other.center
         return other
-
-    def _each(self, V):
-        """inverse_t v_t of every task."""
-        return (
-            V @ self.inverse[0] if len(self.inverse) == 1 else np.matmul(self.inverse, V[:, :, None])[..., 0]
-        )
 
     def _factor(self, system):
         """Set a root of the covariance of the common slopes; the log-determinant of their precision."""
@@ -317,32 +291,27 @@ class Posterior:
         """Restricted log-likelihood."""
         return -0.5 * (self.criterion + self.moments.df * (1 + np.log(2 * np.pi)))
 
-    def _errors(self, at):
-        """How slopes of some tasks less the common ones follow these, times `spread` (n, p, rank)."""
-        G, p = self.inverse[at], len(self.spread)
-        Y = self.spread - (G.reshape(-1, p) @ self.spread).reshape(len(G), p, -1)
-        if not self.moments.pooled:
-            return Y
-        along, rho = self.away[at] @ self.spread, self.rho[: len(self.reach)]  # the same in one design
-        return Y + (rho[at, None] * self.reach[at])[:, :, None] * along[:, None, :]
-
     def deviations(self):
         """Slopes of the tasks less the common ones, in the coordinates of R."""
-        u = self.own - (self.mean - self._each(self.mean[None]))
+        u = self.own - (self.mean - self.inverses.times(self.mean[None]))
         return u + (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else u
 
+    @property
+    def coef(self):
+        """Slopes of the tasks (n_tasks, n_features)."""
+        return back(self.root, (self.mean + self.deviations()).T).T
+
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precision of the slopes at I (n_features, n_features)."""
-        u, pooled = self.deviations(), self.moments.pooled
+        """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""
+        u, none = self.deviations(), np.zeros((0, len(self.spread)))
         gradient = u.T @ u / self.noise - self.used
-        if pooled:
-            lost, reach = self.rho * (1 - self.rho / self.total), np.broadcast_to(self.reach, u.shape)
-            gradient -= (lost[:, None] * reach).T @ reach
-        repeats = len(u) / len(self.inverse)
-        for at in chunks(len(self.inverse), self.spread.size):
-            Y = self._errors(at).swapaxes(0, 1).reshape(len(self.spread), -1)
-            gradient += repeats * Y @ Y.T
-        return gradient
+        reach, along = none, none @ self.spread
+        if self.moments.pooled:
+            every = np.broadcast_to(self.reach, u.shape)
+            gradient -= ((self.rho * (1 - self.rho / self.total))[:, None] * every).T @ every
+            reach, along = self.rho[: len(self.reach), None] * self.reach, self.away @ self.spread
+        gradient = gradient.diagonal() if self.root.ndim == 1 else gradient
+        return gradient + len(u) / len(self.inverses) * self.inverses.squares(self.spread, reach, along)
 
     def intercept_gradient(self):
         """Derivative of the criterion in the logarithm of `strength`."""
@@ -363,7 +332,7 @@ class Posterior:
         if moments.pooled:
             return float(1 / self.total + ((self.center @ self.spread) ** 2).sum())
         v = np.broadcast_to(times(self.root, moments.x_mean), moments.xy.shape)
-        along = self._each(v)
+        along = self.inverses.times(v)
         own = (1 / moments.weight + (v * along).sum(axis=1)).sum() / len(v) ** 2
         return float(own + ((along.mean(axis=0) @ self.spread) ** 2).sum())
 
@@ -374,13 +343,7 @@ class Posterior:
         targets, as targets of the same model.
         """
         u, pooled = self.deviations(), self.moments.pooled
-        one, p = len(self.inverse) == 1, u.shape[1]
-        products, rhs = np.zeros((2, p, p))
-        for at in chunks(len(self.inverse), p * p):
-            E = np.eye(p) - self.inverse[at]
-            V = E * u.sum(axis=0)[:, None] if one else E * u[at, :, None]
-            rhs += V.sum(axis=0)
-            products += E[0] * (u.T @ u) if one else (V * u[at, None, :]).sum(axis=0)
+        products, rhs = self.inverses.products(u)
         sizes = (u**2).sum(axis=0)
         if pooled:
             z = np.column_stack([u * self.reach, self.rho / self.strength * self.residual])
@@ -406,27 +369,29 @@ class Posterior:
 
     def slope_variances(self):
         """Of the slopes of every task (n_tasks, n_features)."""
-        R = np.diag(self.root) if self.root.ndim == 1 else self.root
+        R, spread = matrix(self.root), self.spread
         out = np.empty(self.moments.xy.shape)
         for at in chunks(len(out), R.size):
-            some = at if len(self.inverse) > 1 else slice(None)
-            own = ((R @ self.inverse[some]) * R).sum(axis=2)
-            errors = self.spread - self._errors(some)
+            some = at if len(self.inverses) > 1 else slice(None)
+            inverse = self.inverses.of(some)
+            own, errors = ((R @ inverse) * R).sum(axis=2), inverse @ spread
             if self.moments.pooled:
-                kept, reach = (self.rho[at, None] * self.reach[some]) @ R.T, self.reach[some] @ R.T
+                kept, reach = self.rho[at, None] * self.reach[some], self.reach[some] @ R.T
+                errors = errors - kept[:, :, None] * (self.away[some] @ spread)[:, None, :]
+                kept = kept @ R.T
                 own = own - kept * reach + kept**2 / self.total
             out[at] = own + ((R @ errors) ** 2).sum(axis=2)
         return np.maximum(out, 0.0)
 
     def predictor_variances(self, X, codes):
         """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
-        moments, at = self.moments, codes if len(self.inverse) > 1 else np.zeros_like(codes)
+        moments, at = self.moments, codes if len(self.inverses) > 1 else np.zeros_like(codes)
         v, own, pooled = times(self.root, X), np.zeros(len(X)), moments.pooled
         if moments.x_mean is not None:
             n = moments.weight[codes]
             own = 1 / (n + self.strength) if pooled else 1 / n
             v = v - (n * own)[:, None] * times(self.root, moments.x_mean)[at]
-        along = np.matmul(self.inverse[at], v[:, :, None])[..., 0]
+        along = self.inverses.times(v, at)
         out = own + (v * along).sum(axis=1)
         if pooled:
             reach = (v * self.reach[at]).sum(axis=1)

@@ -12,5 +12,5 @@ class Method:
     applies: Callable
     needs: str = ""
     every: int = 1  # iterations between looks at what is not known
-    shows_start: bool = False  # as its first iterate, with its certificate
+    shows_start: bool = False  # as its first iterate, with its certificate, if it may be the solution
     patience: Callable = lambda problem: 500  # iterations before the measure of convergence is asked to fall

@@ -1,0 +1,218 @@
+"""What the rows of each task leave of its prior: inverses of I + R' xx_t R, as matrices or as little more.
+
+A task with fewer rows than features changes its prior in as few directions: then (I + G'G)^-1 = I - B'B with
+matrices G and B of a row for each of these, and there is no matrix of all features for each task.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from ..statistics import loop_pays, read_only
+
+CHUNK_NUMBERS = 2**17  # in the matrices of some tasks at a time: they stay in the cache
+THIN, THIN_WIDE = 0.5, 0.05  # cost of rows over that of matrices up to which they pay, and where BLAS is good
+# rows of one times those of the other, summed: the matrix or its diagonal, by the number of axes of R
+SUMMED = {1: partial(np.einsum, "ij,ij->j"), 2: lambda A, B: A.T @ B}
+LEFT_OUT = 1e-10  # of a variance: more is no rounding
+
+
+def times(root, A):
+    """Last axis of A times R; a diagonal R is a vector."""
+    return A * root if root.ndim == 1 else A @ root
+
+
+def chunks(n, size):
+    """Slices of n matrices of a size, those of which stay in the cache."""
+    step = max(CHUNK_NUMBERS // max(size, 1), 1)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+class Roots:
+    """Rows F_t with F_t'F_t = xx_t.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+    bounds : ndarray of shape (n_tasks + 1,)
+        Those of task t lie between bounds[t] and bounds[t + 1].
+    """
+
+    def __init__(self, rows, bounds):
+        self.rows, self.bounds = rows, bounds
+
+    @classmethod
+    def of(cls, xx, ranks):
+        """From second moments (n_tasks, n_features, n_features) of ranks that are known, where that pays.
+
+        None where it does not: in the presence of many rows, or few tasks.
+        """
+        T, p, _ = xx.shape
+        ranks = np.clip(ranks, 0, p).astype(np.int64)
+        cost = float(ranks @ ranks) / max(T * p**2, 1)
+        if not loop_pays(T, 1) or cost > (THIN if loop_pays(T, p) else THIN_WIDE):
+            return None
+        from .._kernels import thin_roots
+
+        bounds = read_only(np.append(0, np.cumsum(ranks)))
+        rows = np.zeros((int(bounds[-1]), p))
+        left_out = thin_roots(read_only(xx), bounds, rows)
+        return cls(rows, bounds) if left_out < LEFT_OUT else None
+
+    def chunks(self):
+        """Slices of tasks, and of their rows, that stay in the cache."""
+        size = self.rows.size // max(len(self.bounds) - 1, 1)
+        for at in chunks(len(self.bounds) - 1, size):
+            yield at, slice(*self.bounds[[at.start, at.stop]])
+
+
+class Inverses:
+    """The inverses of I + R' xx_t R as matrices.
+
+    Parameters
+    ----------
+    xx : ndarray of shape (n_designs, n_features, n_features)
+    root : ndarray of shape (n_features,) or (n_features, n_features)
+        R, diagonal or as a matrix.
+
+    Attributes
+    ----------
+    told : ndarray of shape (n_features, n_features)
+        Sum of I less the inverses.
+    log_determinant : float
+        Sum of those of the matrices that are inverted.
+    """
+
+    def __init__(self, xx, root):
+        p = len(root)
+        self.matrices, self.told, self.log_determinant = np.empty(xx.shape), np.zeros((p, p)), 0.0
+        self._summed = SUMMED[root.ndim]
+        for at in chunks(len(xx), p * p):
+            own, out = xx[at], self.matrices[at]
+            own = own * np.outer(root, root) if root.ndim == 1 else root.T @ own @ root
+            self.log_determinant += _inverted(own + np.eye(p), out, loop_pays(len(xx), p))
+            self.told += own.reshape(-1, p).T @ out.reshape(-1, p)
+
+    def __len__(self):
+        return len(self.matrices)
+
+    def of(self, at):
+        """Those of a slice (n, n_features, n_features)."""
+        return self.matrices[at]
+
+    def times(self, V, at=slice(None)):
+        """Each v after the inverse of its task, of all or of those at these positions (n, n_features)."""
+        if len(self) == 1:
+            return V @ self.matrices[0]
+        return np.matmul(self.matrices[at], V[:, :, None])[..., 0]
+
+    def squares(self, C, reach, along):
+        """Sum of Y Y' with Y = (I - inverse) C + reach along', or its diagonal if R is so.
+
+        reach and along have a row of every design, or none at all.
+        """
+        p, found = len(C), 0.0
+        for at in chunks(len(self), C.size):
+            G = self.matrices[at]
+            Y = C - (G.reshape(-1, p) @ C).reshape(len(G), p, -1)
+            if len(reach):
+                Y += reach[at, :, None] * along[at, None, :]
+            Y = Y.swapaxes(1, 2).reshape(-1, p)
+            found = found + self._summed(Y, Y)
+        return found
+
+    def products(self, U):
+        """Sums over the tasks of u u' * (I - inverse), and of u_j times row j of I - inverse."""
+        T, p = U.shape
+        if len(self) == 1:
+            E = np.eye(p) - self.matrices[0]
+            return E * (U.T @ U), E * U.sum(axis=0)[:, None]
+        products, sums = np.zeros((2, p, p))
+        for at in chunks(T, p * p):
+            V = (np.eye(p) - self.matrices[at]) * U[at, :, None]
+            sums += V.sum(axis=0)
+            products += (V * U[at, None, :]).sum(axis=0)
+        return products, sums
+
+
+class ThinInverses:
+    """The same of tasks with few rows each.
+
+    Parameters
+    ----------
+    roots : Roots
+        Of xx.
+    root : ndarray of shape (n_features,) or (n_features, n_features)
+        R, diagonal or as a matrix.
+    """
+
+    def __init__(self, roots, root):
+        from .._kernels import thin_gains
+
+        self.roots, self.rows, self._summed = roots, np.empty(roots.rows.shape), SUMMED[root.ndim]
+        self.told, self.log_determinant = np.zeros((len(root),) * 2), 0.0
+        for at, own in roots.chunks():
+            B = self.rows[own]
+            B[:] = times(root, roots.rows[own])
+            self.log_determinant += thin_gains(B, self._bounds(at))
+            self.told += B.T @ B
+
+    def _bounds(self, at):
+        """Those of the rows of a slice of tasks among themselves."""
+        bounds = self.roots.bounds[at.start : at.stop + 1]
+        return read_only(bounds - bounds[0])
+
+    def __len__(self):
+        return len(self.roots.bounds) - 1
+
+    def of(self, at):
+        """Those of a slice (n, n_features, n_features)."""
+        own = np.split(self.rows, self.roots.bounds[1:-1])[at]
+        return np.eye(self.rows.shape[1]) - np.array([B.T @ B for B in own])
+
+    def times(self, V, at=slice(None)):
+        """Each v after the inverse of its task, of all or of those at these positions (n, n_features)."""
+        from .._kernels import thin_times
+
+        places = read_only(np.arange(len(self))[at])
+        V = np.broadcast_to(V, (len(places), V.shape[1]))
+        out = np.empty(V.shape)
+        thin_times(self.rows, self.roots.bounds, places, read_only(V), out)
+        return out
+
+    def squares(self, C, reach, along):
+        """Sum of Y Y' with Y = (I - inverse) C + reach along', or its diagonal if R is so.
+
+        reach and along have a row of every task, or none at all.
+        """
+        from .._kernels import thin_products
+
+        found = 0.0
+        for at, own in self.roots.chunks():
+            B, V, A = self.rows[own], reach[at], along[at]
+            out, last = np.empty(B.shape), np.empty(V.shape)
+            thin_products(B, B @ C, self._bounds(at), V, A, out, last)
+            found = found + self._summed(B, out) + self._summed(V, last)
+        return found
+
+    def products(self, U):
+        """Sums over the tasks of u u' * (I - inverse), and of u_j times row j of I - inverse."""
+        products, sums = np.zeros((2, U.shape[1], U.shape[1]))
+        for at, own in self.roots.chunks():
+            B = self.rows[own]
+            V = B * np.repeat(U[at], np.diff(self.roots.bounds[at.start : at.stop + 1]), axis=0)
+            products += V.T @ V
+            sums += V.T @ B
+        return products, sums
+
+
+def _inverted(H, out, compiled):
+    """Inverses of positive definite H (n, p, p) into `out`; the sum of their log-determinants."""
+    if compiled:
+        from .._kernels import task_inverses
+
+        n, p, _ = H.shape
+        zeros = np.zeros(n)
+        return task_inverses(H, np.ones(n), zeros, np.zeros((n, p)), zeros, out, np.empty(n))
+    out[:] = np.linalg.inv(H)
+    return 2 * np.log(np.einsum("tjj->tj", np.linalg.cholesky(H))).sum()
