@@ -448,30 +448,13 @@ def thin_times(rows, bounds, places, V, out):
 
 
 @njit(**_OPTIONS)
-def thin_products(rows, images, bounds, last_rows, last_images, out, last_out):
-    """P_t P_t'B_t for rows B_t and their images P_t of every task, those between its bounds, into `out`.
-
-    A last row of each task with its image stands apart, unless there are none of these.
-    """
+def thin_products(rows, images, bounds, out):
+    """P_t P_t'B_t for rows B_t and their images P_t of every task, those between its bounds, into `out`."""
     p, q = rows.shape[1], images.shape[1]
     for t in range(len(bounds) - 1):
-        if len(last_rows):
-            size = 0.0
-            for j in range(q):
-                size += last_images[t, j] * last_images[t, j]
-            for j in range(p):
-                last_out[t, j] = size * last_rows[t, j]
         for i in range(bounds[t], bounds[t + 1]):
-            part = 0.0
-            if len(last_rows):
-                for j in range(q):
-                    part += images[i, j] * last_images[t, j]
-                for j in range(p):
-                    out[i, j] = part * last_rows[t, j]
-                    last_out[t, j] += part * rows[i, j]
-            else:
-                for j in range(p):
-                    out[i, j] = 0.0
+            for j in range(p):
+                out[i, j] = 0.0
             for k in range(bounds[t], i + 1):
                 part = 0.0
                 for j in range(q):
@@ -598,7 +581,7 @@ SIGNATURES = {
     "thin_roots": (_CUBES, _BOUNDS, _MATRIX),
     "thin_gains": (_MATRIX, _BOUNDS),
     "thin_times": (_MATRIX, _BOUNDS, _BOUNDS, _ROWS, _MATRIX),
-    "thin_products": (_MATRIX, _MATRIX, _BOUNDS, _MATRIX, _MATRIX, _MATRIX, _MATRIX),
+    "thin_products": (_MATRIX, _MATRIX, _BOUNDS, _MATRIX),
     "pulls_of_variances": (_ROWS, _BOUNDS, _ROWS, _ROW, _ROWS, _CUBES, _ROW, _MATRIX, _VECTOR),
     "tree_sweep": (_MATRIX, _PLACES, _PLACES, _VECTOR, _F, _MATRIX, _VECTOR),
 }

@@ -143,12 +143,10 @@ def thin_args(rng, p=6):
     return rows, bounds, xx
 
 
-def products_args(rng, last=True):
-    """Thin rows and their images, a last one of each task or none of these, and room for products."""
+def products_args(rng):
+    """Thin rows and their images, and room for products."""
     rows, bounds, _ = thin_args(rng)
-    last_rows, last_images = (rng.normal(size=(4 * last, k)) for k in (6, 3))
-    room = np.full(rows.shape, np.nan), np.full(last_rows.shape, np.nan)
-    return rows, rng.normal(size=(9, 3)), bounds, last_rows, last_images, *room
+    return rows, rng.normal(size=(9, 3)), bounds, np.full(rows.shape, np.nan)
 
 
 def times_args(rng):
@@ -354,17 +352,12 @@ def test_thin_inverses_equal_their_formulas(rng):
         np.testing.assert_allclose((np.eye(6) + xx[place]) @ found, v, atol=1e-11)
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_thin_products_equal_their_formulas(last, rng):
-    rows, images, bounds, last_rows, last_images, out, last_out = products_args(rng, last)
-    _kernels.thin_products(rows, images, bounds, last_rows, last_images, out, last_out)
-    for t, own in enumerate(map(slice, bounds[:-1], bounds[1:])):
-        B, P = (
-            np.concatenate([A[own], more[t : t + 1]])
-            for A, more in ((rows, last_rows), (images, last_images))
-        )
-        found = np.concatenate([out[own], last_out[t : t + 1]])
-        np.testing.assert_allclose(found, P @ P.T @ B, rtol=1e-12, atol=1e-12)
+def test_thin_products_equal_their_formulas(rng):
+    rows, images, bounds, out = products_args(rng)
+    _kernels.thin_products(rows, images, bounds, out)
+    for own in map(slice, bounds[:-1], bounds[1:]):
+        B, P = rows[own], images[own]
+        np.testing.assert_allclose(out[own], P @ P.T @ B, rtol=1e-12, atol=1e-12)
 
 
 def test_pulls_of_variances_equal_their_formulas(rng):

@@ -566,6 +566,17 @@ def test_start_at_the_solution_stays_there(solver):
     np.testing.assert_array_equal(before, first.parts)
 
 
+def test_the_direct_solver_takes_a_start_for_the_solution_if_it_is_exact(monkeypatch):
+    loss, penalty = HARD["direct"]
+    data = make_data("stacked", loss)
+    first = solve(data, loss, penalty, solver="direct", tol=1e-14)
+    again = solve(data, loss, penalty, solver="direct", tol=1e-2, init=[1.00001 * V for V in first.parts])
+    np.testing.assert_allclose(again.coef, first.coef, rtol=1e-9)
+    monkeypatch.setattr("skmtl.solvers.direct.make_preconditioner", None)
+    again = solve(data, loss, penalty, solver="direct", tol=1e-8, init=first.parts)
+    np.testing.assert_array_equal(again.coef, first.coef)
+
+
 @pytest.mark.parametrize("name", task_estimators())
 def test_warm_start(name):
     layout = make_layout("stacked", name.endswith("Classifier"))

@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskStatistics, compare
 from skmtl.datasets import load_hsb82
+from skmtl.linear_model import _task_inverses
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._sharing import sharing_tests
 from skmtl.linear_model._task_inverses import Inverses, ThinInverses
@@ -91,19 +92,28 @@ def test_the_criterion_is_that_of_the_dense_model(intercepts, root, rng):
 @pytest.mark.parametrize("intercepts", [0.8, "free", None])
 def test_few_rows_of_many_features_are_handled_as_rows(intercepts, root, rng, monkeypatch):
     """The same as with a matrix of each task, and as in the dense model."""
-    X, y, tasks, *_ = mixed_problem(0, n_tasks=500, n_rows=2, p=6)
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=500, n_rows=3, p=6)
+    monkeypatch.setattr(_task_inverses, "CHUNK_NUMBERS", 2000)  # so that there are several
+    kept = rng.random(len(y)) < np.where(np.diff(tasks, prepend=-1) > 0, 1.0, 0.5)  # one to three of a task
+    X, y, tasks = X[kept], y[kept], tasks[kept]
     R = rng.uniform(0.3, 1.5, 6) if root == "diagonal" else np.tril(rng.normal(size=(6, 6))) + np.eye(6)
     stats = TaskStatistics.from_arrays(X, y, tasks)
-    moments = Moments.of(stats, np.ones(500), intercepts is not None, intercepts == "free")
+    args = np.ones(500), intercepts is not None, intercepts == "free"
+    moments = Moments.of(stats, *args)
     strength = 1 / intercepts if moments.pooled else None
     found = Posterior(moments, R, strength)
     assert isinstance(found.inverses, ThinInverses)
     value = dense(X, y, tasks, np.diag(R**2) if R.ndim == 1 else R @ R.T, intercepts)[0]
     assert_allclose(-2 * found.log_likelihood, value, rtol=1e-11)
+    far = TaskStatistics.from_arrays(1e100 * X, 1e-100 * y, tasks)
+    far = Posterior(Moments.of(far, *args), 1e-100 * R, strength)
+    assert isinstance(far.inverses, ThinInverses)
+    assert_allclose(far.deviations(), 1e-100 * found.deviations(), rtol=1e-9, atol=1e-109)
+    assert_allclose(far.slope_variances(), 1e-200 * found.slope_variances(), rtol=1e-9)
     monkeypatch.setattr(Moments, "_roots", None)
     other, at = Posterior(dataclasses.replace(moments), R, strength), tasks[::7]
     assert isinstance(other.inverses, Inverses)
-    for name in ("deviations", "slope_gradient", "information", "mean_variance", "slope_variances"):
+    for name in ("deviations", "slope_gradient", "information", "slope_variances", "mean_intercept_variance"):
         assert_allclose(getattr(found, name)(), getattr(other, name)(), rtol=1e-9, atol=1e-9, err_msg=name)
     for one, same in ((found, other), (found.of(found.moments), other.of(other.moments))):
         assert_allclose(one.predictor_variances(X[::7], at), same.predictor_variances(X[::7], at), rtol=1e-9)
@@ -605,6 +615,14 @@ def test_the_test_of_slopes_without_intercepts():
     assert list(found) == ["slopes", 0, 1] and found["slopes"].p_value < 0.01
 
 
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_the_solution_of_the_search_is_not_solved_for_again(covariance, monkeypatch):
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=20)
+    monkeypatch.setattr("skmtl.solvers.direct.make_preconditioner", None)
+    model = MeanRegularizedRegressor(**AUTO, covariance=covariance, tol=1e-10).fit(X, y, tasks=tasks)
+    assert model.dual_gap_ < 1e-10
+
+
 @pytest.mark.parametrize("sd", [0.7, 0.0])  # in the latter some variances are none
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
 def test_units_of_features_change_nothing(covariance, sd):
@@ -613,6 +631,9 @@ def test_units_of_features_change_nothing(covariance, sd):
     model = MeanRegularizedRegressor(**AUTO, covariance=covariance)
     wanted, found = (clone(model).fit(X * u, y, tasks=tasks) for u in (np.ones(2), unit))
     assert_allclose(found.coef_ * unit, wanted.coef_, rtol=1e-3, atol=1e-6)
+    for name in ("coef_std_", "mean_coef_std_"):
+        assert_allclose(getattr(found, name) * unit, getattr(wanted, name), rtol=1e-3, err_msg=name)
+    assert_allclose(found.mean_intercept_std_, wanted.mean_intercept_std_, rtol=1e-3)
     assert_allclose(
         found.log_marginal_likelihood_ + np.log(unit).sum(), wanted.log_marginal_likelihood_, rtol=1e-6
     )

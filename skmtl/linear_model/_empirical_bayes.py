@@ -294,11 +294,11 @@ class EmpiricalBayes(LinearModel):
         """R over the noise, where alpha is a number."""
         if isinstance(self.alpha, str):
             return None
-        p = moments.xy.shape[1]
-        root, most = self._root(p), moments.information[1].max(initial=0.0) or 1.0
-        return (np.ones(p) if root is None else root) / np.sqrt(
-            max(self.alpha * self._unit_, NO_VARIANCE * most)
-        )
+        root = self._root(moments.xy.shape[1])
+        root = np.ones(moments.xy.shape[1]) if root is None else root
+        variances = (matrix(root) ** 2).sum(axis=1)
+        most = (variances * moments.information[1]).max(initial=0.0) or 1.0
+        return root / np.sqrt(max(self.alpha * self._unit_, NO_VARIANCE * most))
 
     def _given_strength(self):
         """Noise variance over that of the intercepts, where this is a number."""

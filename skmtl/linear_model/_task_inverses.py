@@ -167,8 +167,10 @@ class ThinInverses:
 
     def of(self, at):
         """Those of a slice (n, n_features, n_features)."""
-        own = np.split(self.rows, self.roots.bounds[1:-1])[at]
-        return np.eye(self.rows.shape[1]) - np.array([B.T @ B for B in own])
+        at = slice(*at.indices(len(self))[:2])
+        rows = self.rows[slice(*self.roots.bounds[[at.start, at.stop]])]
+        own = np.split(rows, self._bounds(at)[1:-1])
+        return np.eye(rows.shape[1]) - np.array([B.T @ B for B in own])
 
     def times(self, V, at=slice(None)):
         """Each v after the inverse of its task, of all or of those at these positions (n, n_features)."""
@@ -189,10 +191,14 @@ class ThinInverses:
 
         found = 0.0
         for at, own in self.roots.chunks():
-            B, V, A = self.rows[own], reach[at], along[at]
-            out, last = np.empty(B.shape), np.empty(V.shape)
-            thin_products(B, B @ C, self._bounds(at), V, A, out, last)
-            found = found + self._summed(B, out) + self._summed(V, last)
+            B, bounds = self.rows[own], self._bounds(at)
+            P = B @ C
+            if len(reach):  # one more row of each task
+                B, P = (np.insert(A, bounds[1:], last[at], axis=0) for A, last in ((B, reach), (P, along)))
+                bounds = read_only(bounds + np.arange(len(bounds)))
+            out = np.empty(B.shape)
+            thin_products(B, P, bounds, out)
+            found = found + self._summed(B, out)
         return found
 
     def products(self, U):

@@ -19,7 +19,7 @@ CHUNK_TASKS = 256  # tasks handled at a time where all would take the memory of 
 LEAST = 1e-10  # times the curvature: what deviations cost at least where rows leave them free
 ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
 GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
-SOLVED = 1e-11  # of the gradient of the loss: what is left of that of the objective at a solution
+SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the objective feels its square
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
 ROTATED_ROWS = 2000  # up to here one over the rows of a design
@@ -34,7 +34,7 @@ def direct(problem, parts, max_iter, target):
     Schur complement on the mean; any coupling on a complete shared design by its eigenvectors):
     then the first iterate is the solution and the next one refines it. Iterates are shown when their
     gap should have come down to the target: like the decrease of the objective in a step, it is
-    quadratic in the error. A start is shown if it is the solution to the last digits.
+    quadratic in the error. A start is shown if it is the solution to the last digits of the objective.
     """
     term, quadratic = problem.term, problem.parts[0].quadratic
     apply, start, n_iter, due = None, parts[0], 0, np.inf
