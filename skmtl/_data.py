@@ -16,7 +16,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array, check_consistent_length
 
-from ._inputs import check_numeric_target, check_sample_weight, resolve_task_weight
+from ._inputs import (
+    check_numeric_target,
+    check_offset,
+    check_sample_weight,
+    resolve_task_weight,
+    shaped_offset,
+)
 from ._labels import check_tasks, encode_tasks
 
 FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
@@ -47,13 +53,15 @@ class TaskData:
     task divided by the sum of its row weights. Their product `weight` is c_t * s_i of the
     objective, so that the data term is ``sum(weight * loss(y, eta))``. Extreme row weights of a task
     are divided by its `unit`. `indptr` holds the bounds of the rows of each task, where they have their own.
+    `offset` is a part of the linear predictors that is known, None or of their shape: that of y, with a last
+    axis where a row has several.
     """
 
     unit = None
 
-    def __init__(self, X, y, row_weight, scale, tasks, indptr=None):
+    def __init__(self, X, y, row_weight, scale, tasks, indptr=None, offset=None):
         self.X, self.y, self.row_weight, self.scale, self.tasks = X, y, row_weight, scale, tasks
-        self.indptr, self.known = indptr, {}
+        self.indptr, self.offset, self.known = indptr, offset, {}
 
     n_features = property(lambda self: self.X.shape[1])
     n_tasks = property(lambda self: len(self.tasks))
@@ -61,9 +69,22 @@ class TaskData:
     weight = cached_property(lambda self: self.row_weight * self.spread(self.scale))  # c_t * s_i
     totals = cached_property(lambda self: self.task_sums(self.weight))  # (n_tasks,)
 
+    def predictor(self, image, b):
+        """x_i . w_t + b_t, and the offset."""
+        eta = image + self.spread(b)
+        return eta if self.offset is None else eta + self.offset
+
+    def without_offset(self, moves=True):
+        """The same rows with targets less the offset, in tasks whose loss sees only y - eta (n_tasks,)."""
+        if self.offset is None:
+            return self
+        moves = self.spread(np.broadcast_to(moves, (self.n_tasks,)))
+        y, offset = less_offset(self.y, self.offset, moves)
+        return self._with(y=y, offset=offset)
+
     def reweighted(self, y, weight):
-        """The same rows with other targets and weights: a quadratic model of another loss."""
-        return self._with(y=y, row_weight=weight, scale=np.ones(self.n_tasks))
+        """The same rows with other targets and weights, without offset: a quadratic model of another loss."""
+        return self._with(y=y, row_weight=weight, scale=np.ones(self.n_tasks), offset=None)
 
     def select(self, columns):
         """The same rows with some of the features."""
@@ -92,9 +113,10 @@ class TaskData:
     def refuse_extremes(self):
         """ValueError where squares of X (judged by some rows) or y would vanish or overflow."""
         rows = abs(self.X[:: -(-self.X.shape[0] // FEW_ROWS)])
-        ends = np.maximum.reduce(self.y, axis=None), np.minimum.reduce(self.y, axis=None)
-        sizes = rows.data if sparse.issparse(rows) else np.maximum.reduce(rows), abs(np.array(ends))
-        for name, size in zip("Xy", sizes, strict=True):
+        sizes = {"X": rows.data if sparse.issparse(rows) else np.maximum.reduce(rows), "y": _ends(self.y)}
+        if self.offset is not None:
+            sizes["offset"] = _ends(self.offset)
+        for name, size in sizes.items():
             far = np.flatnonzero((size > LARGEST) | ((size < SMALLEST) & (size > 0)))
             if len(far):
                 raise ValueError(
@@ -221,7 +243,7 @@ class StackedData(TaskData):
         rows, counts = self.spread(_mask(tasks, self.n_tasks)), self.task_rows[tasks]
         return StackedData(
             self.X[rows], self.y[rows], self.row_weight[rows], self.scale[tasks], self.tasks[tasks],
-            np.concatenate([[0], np.cumsum(counts)]),
+            np.concatenate([[0], np.cumsum(counts)]), None if self.offset is None else self.offset[rows],
         )  # fmt: skip
 
     def designs(self):
@@ -303,7 +325,10 @@ class SharedData(TaskData):
 
     def of_tasks(self, tasks):
         weight = self.row_weight if self.n_designs == 1 else self.row_weight[:, tasks]
-        return SharedData(self.X, self.y[:, tasks], weight, self.scale[tasks], self.tasks[tasks])
+        offset = None if self.offset is None else self.offset[:, tasks]
+        return SharedData(
+            self.X, self.y[:, tasks], weight, self.scale[tasks], self.tasks[tasks], offset=offset
+        )
 
     def designs(self):
         if self.n_designs == 1:
@@ -321,7 +346,7 @@ class SharedData(TaskData):
         return [(np.arange(T), rows, np.ones((T, n), dtype=bool), K[None])]
 
 
-def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, names=None):
+def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_weight=None, names=None):
     """Validated data of all tasks in the layout that fits the arguments.
 
     Parameters
@@ -332,6 +357,8 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, na
     tasks : array-like of shape (n_samples,), optional
         Task labels for a 1-D `y`. Without them a 1-D `y` is one task.
     sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+    offset : array-like of the shape of `y`, optional
+        Added to the linear predictors; with a last axis for a loss of several predictors.
     task_weight : {None, "samples"}, mapping or array-like of shape (n_tasks,), default=None
     names : ndarray of shape (n_tasks,), optional
         Labels of the columns of a 2-D `y`. Default: 0, 1, 2, ...
@@ -351,8 +378,11 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, task_weight=None, na
     sample_weight = check_sample_weight(sample_weight, y.shape)
     if y.ndim == 2 and tasks is not None:
         raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
+    offset = check_offset(offset, len(y))
+    if offset is not None:
+        offset = shaped_offset(offset, y.shape, 1 if offset.ndim <= y.ndim else offset.shape[-1])
     names, codes = name_tasks(y, tasks, sample_weight, names)
-    return task_data(X, y, codes, sample_weight, task_weight, names)
+    return task_data(X, y, codes, sample_weight, offset, task_weight, names)
 
 
 def name_tasks(y, labels, sample_weight, names=None):
@@ -373,26 +403,27 @@ def name_tasks(y, labels, sample_weight, names=None):
     return tasks, codes
 
 
-def task_data(X, y, codes, sample_weight, task_weight, tasks):
+def task_data(X, y, codes, sample_weight, offset, task_weight, tasks):
     """TaskData of checked arguments: X and y are numbers, `tasks` and `codes` as of `name_tasks`."""
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     if y.ndim == 2:
-        data = _shared(X, y, weight.reshape(len(y), -1), tasks)
+        data = _shared(X, y, weight.reshape(len(y), -1), offset, tasks)
     else:
-        data = _stacked(X, y, np.zeros(len(y), np.intp) if codes is None else codes, weight, tasks)
+        data = _stacked(X, y, np.zeros(len(y), np.intp) if codes is None else codes, weight, offset, tasks)
     data.weigh(task_weight, even=sample_weight is None)
     data.refuse_extremes()
     return data
 
 
-def _stacked(X, y, codes, weight, tasks):
+def _stacked(X, y, codes, weight, offset, tasks):
     order = np.argsort(codes, kind="stable")
     order = order if weight.all() else order[weight[order] > 0]
     indptr = codes[order].searchsorted(np.arange(len(tasks) + 1))
-    return StackedData(_take_rows(X, order), y[order], weight[order], None, tasks, indptr)
+    offset = None if offset is None else offset[order]
+    return StackedData(_take_rows(X, order), y[order], weight[order], None, tasks, indptr, offset)
 
 
-def _shared(X, y, weight, tasks):
+def _shared(X, y, weight, offset, tasks):
     missing = np.isnan(y)
     weight = np.where(missing, 0.0, weight) if missing.any() else weight
     if not weight.all():
@@ -403,7 +434,20 @@ def _shared(X, y, weight, tasks):
                 f"{tasks[~used.any(axis=0)].tolist()[:5]}."
             )
         y = observed(y, used)
-    return SharedData(X.astype(np.float64, copy=False), y, weight, None, tasks)
+        if offset is not None:
+            offset = np.where(used.reshape(used.shape + (1,) * (offset.ndim - 2)), offset, 0.0)
+    return SharedData(X.astype(np.float64, copy=False), y, weight, None, tasks, offset=offset)
+
+
+def less_offset(y, offset, moves):
+    """Targets less the offset where `moves` says that only y - eta counts, and what is left of it or None."""
+    if np.all(moves):
+        return y - offset.reshape(*y.shape, -1)[..., 0], None
+    if not np.any(moves):
+        return y, offset
+    taken = np.where(moves, offset.reshape(*y.shape, -1)[..., 0], 0.0)
+    moves = np.broadcast_to(moves, y.shape).reshape(y.shape + (1,) * (offset.ndim - y.ndim))
+    return y - taken, np.where(moves, 0.0, offset)
 
 
 def observed(y, used):
@@ -413,6 +457,11 @@ def observed(y, used):
     """
     least = np.where(used, y, np.inf).min(axis=0)
     return np.where(used, y, np.where(least < np.inf, least, least.min()))
+
+
+def _ends(A):
+    """Sizes of the greatest and the least number."""
+    return abs(np.array([np.maximum.reduce(A, axis=None), np.minimum.reduce(A, axis=None)]))
 
 
 def _mask(tasks, n_tasks):

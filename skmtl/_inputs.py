@@ -87,6 +87,35 @@ def check_sample_weight(sample_weight, shape):
     return weight
 
 
+def check_offset(offset, n_samples):
+    """Finite float offsets with a row for each sample; one number serves all rows. None stays None."""
+    if offset is None:
+        return None
+    refuse_masked(offset, "offset")
+    if isinstance(offset, Real):
+        offset = np.full(n_samples, offset, dtype=np.float64)
+    offset = check_array(offset, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="offset")
+    if len(offset) != n_samples:
+        raise ValueError(f"offset must hold one row per sample, {n_samples}; got shape {offset.shape}.")
+    return offset
+
+
+def shaped_offset(offset, shape, n_outputs=1):
+    """The offset in the shape of the predictors: that of y, with an axis for several outputs.
+
+    An offset of rows is that of all columns of a 2-D y.
+    """
+    if offset is None:
+        return None
+    expected, every = shape if n_outputs == 1 else (*shape, n_outputs), len(shape) == 2 and n_outputs == 1
+    if every and offset.ndim == 1:
+        return np.broadcast_to(offset[:, None], expected)
+    if offset.shape != expected:
+        also = f"({shape[0]},) or " if every else ""
+        raise ValueError(f"offset must have shape {also}{expected}; got {offset.shape}.")
+    return offset
+
+
 def resolve_task_weight(task_weight, tasks, mass):
     """Emphasis c_t of each task, shape (n_tasks,); `mass` is the sum of sample weights per task."""
     n_tasks = len(tasks)

@@ -90,8 +90,19 @@ def refuse(message):
 
 def _scoring():
     """The frame in which scikit-learn waits for a score and would go on without it, or None."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not score_fitted.__code__:
-        frame = frame.f_back
+    frame = _caller(lambda frame: frame.f_code is score_fitted.__code__)
     waits = frame is not None and frame.f_locals.get("error_score", "raise") != "raise"
     return frame if waits else None
+
+
+def in_cross_validation():
+    """Whether scikit-learn's cross-validation or a search of it waits for what is computed."""
+    return _caller(lambda frame: frame.f_globals is vars(_validation)) is not None
+
+
+def _caller(wanted):
+    """The nearest frame for which `wanted` is true, or None."""
+    frame = inspect.currentframe().f_back
+    while frame is not None and not wanted(frame):
+        frame = frame.f_back
+    return frame

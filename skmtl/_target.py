@@ -15,11 +15,17 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._inputs import as_target
+from ._inputs import as_target, check_offset, shaped_offset
 from ._labels import for_each_task, missing_labels, plain_labels
+from ._sklearn import in_cross_validation, refuse
 from .losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from .metrics import score_predictions
 
+HOW_TO_PASS_OFFSETS = (
+    "Inside a search or cross-validation switch routing on with "
+    "sklearn.set_config(enable_metadata_routing=True), pass offset= to fit, and score with the estimator's "
+    "own score or scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose an offset."
+)
 LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
 
 
@@ -267,17 +273,38 @@ class TargetMixin:
     tasks of the rows, or None: all tasks. Its fit calls `_encode`, which sets the target.
     """
 
+    _takes_offset = True
+    __metadata_request__fit = {"offset": True}
+    __metadata_request__predict = {"offset": True}
+    __metadata_request__predict_proba = {"offset": True}
+    __metadata_request__decision_function = {"offset": True}
+    __metadata_request__score = {"offset": True}
+
     @cached_property
     def _target_(self):
         """What the labels of the fit were; made up here for models saved by version 0.1.0 only."""
         return self._known_target()
 
-    def _asked(self, X, tasks):
+    def _asked(self, X, tasks, offset):
         """Predictors, in a fit of one task without label those of that task, and positions of the tasks."""
         eta, codes = self._predictors(X, tasks)
-        return (eta[:, 0] if codes is None and self._layout_ == "single" else eta), codes
+        eta = eta[:, 0] if codes is None and self._layout_ == "single" else eta
+        if offset is None:
+            if self._had_offset_ and in_cross_validation():
+                self._refuse_without_offset()
+            return eta, codes
+        K = eta.shape[-1]
+        offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], K)
+        return eta + offset.reshape(*eta.shape[:-1], -1), codes
 
-    def predict(self, X, *, tasks=None):
+    def _refuse_without_offset(self):
+        """ValueError where predictions are compared with targets that had an offset."""
+        refuse(
+            f"this {type(self).__name__} was fitted with an offset, and is scored without: pass offset= of "
+            f"these rows (0 for none). {HOW_TO_PASS_OFFSETS}"
+        )
+
+    def predict(self, X, *, tasks=None, offset=None):
         """Predict targets: numbers, or class labels.
 
         Parameters
@@ -286,6 +313,9 @@ class TargetMixin:
             Features, with the task column if `task_column` is set.
         tasks : array-like of shape (n_samples,), optional
             Task label of every row; required after a fit with `tasks`.
+        offset : array-like, optional
+            Added to the linear predictors, as in `fit`. None is zero: a rate, where that of `fit` was the
+            logarithm of an exposure.
 
         Returns
         -------
@@ -298,10 +328,10 @@ class TargetMixin:
         ValueError
             If tasks are missing or unknown.
         """
-        eta, codes = self._asked(X, tasks)
+        eta, codes = self._asked(X, tasks, offset)
         return self._target_.predict(eta, codes)
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
+    def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
         """R^2 of numbers, accuracy of classes; missing labels (NaN in a 2-D y) are left out.
 
         Parameters
@@ -312,13 +342,17 @@ class TargetMixin:
             Weights of the rows.
         tasks : array-like of shape (n_samples,), optional
             Task label of every row; required after a fit with `tasks`.
+        offset : array-like, optional
+            As in `predict`; required after a fit with one.
 
         Returns
         -------
         float
             For a 2-D y the plain mean over its columns; for tasks of different kinds over the tasks.
         """
-        eta, codes = self._asked(X, tasks)
+        if offset is None and self._had_offset_:
+            self._refuse_without_offset()
+        eta, codes = self._asked(X, tasks, offset)
         return self._target_.score(as_target(y), self._target_.predict(eta, codes), codes, sample_weight)
 
 
@@ -356,12 +390,12 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
         self._target_ = self._known_target()
         return self._target_.encode(y, used, np.arange(self.n_tasks_))
 
-    def decision_function(self, X, *, tasks=None):
+    def decision_function(self, X, *, tasks=None, offset=None):
         """Log-odds of ``classes_[1]``, or one score per class.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
 
         Returns
@@ -370,16 +404,16 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
             With one more axis, over the classes, for more than two. A class that a task does not
             know scores minus infinity.
         """
-        eta, codes = self._asked(X, tasks)
+        eta, codes = self._asked(X, tasks, offset)
         return self._target_.decision(eta, codes)
 
     @available_if(lambda self: self.loss == "log_loss")
-    def predict_proba(self, X, *, tasks=None):
+    def predict_proba(self, X, *, tasks=None, offset=None):
         """Probabilities of the classes, in the order of `classes_`.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
 
         Returns
@@ -390,7 +424,7 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
             it for several binary outputs; where the columns have labels of their own a list with
             one array (n_samples, n_classes) for each.
         """
-        eta, codes = self._asked(X, tasks)
+        eta, codes = self._asked(X, tasks, offset)
         return self._target_.probabilities(eta, codes)
 
 
@@ -433,12 +467,12 @@ class KindsMixin(TargetMixin):
         return any(isinstance(loss, str) and loss in CLASSIFICATION_LOSSES for loss in losses)
 
     @available_if(lambda self: self._has_classes())
-    def predict_proba(self, X, *, tasks=None):
+    def predict_proba(self, X, *, tasks=None, offset=None):
         """Probabilities of the classes of the classification tasks.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
 
         Returns
@@ -452,5 +486,5 @@ class KindsMixin(TargetMixin):
         ValueError
             If a row belongs to a regression task, or a task has no probabilities (squared hinge).
         """
-        eta, codes = self._asked(X, tasks)
+        eta, codes = self._asked(X, tasks, offset)
         return self._target_.probabilities(eta, codes)

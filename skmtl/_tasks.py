@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._columns import column_names, one_column, refuse_text, split_task_column, told_apart
 from ._data import name_tasks
-from ._inputs import as_target, check_sample_weight, check_target, is_clean, refuse_masked
+from ._inputs import as_target, check_offset, check_sample_weight, check_target, is_clean, refuse_masked
 from ._labels import (
     check_tasks,
     encode_tasks,
@@ -84,6 +84,8 @@ class TaskInputMixin:
     """
 
     _predicts_by_task = True  # whether the prediction for a row depends on its task
+    _takes_offset = False  # whether its linear predictors take an offset
+    _had_offset_ = False  # whether there was one in fit
     __metadata_request__fit = {"tasks": True}
     __metadata_request__predict = {"tasks": True}
     __metadata_request__predict_proba = {"tasks": True}
@@ -98,7 +100,7 @@ class TaskInputMixin:
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, tasks=None, sample_weight=None):
+    def fit(self, X, y, *, tasks=None, sample_weight=None, offset=None):
         """Fit the model.
 
         Parameters
@@ -111,6 +113,10 @@ class TaskInputMixin:
             Task label of every row of a 1-D `y`.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
             Nonnegative weights; a row of weight zero does not exist.
+        offset : array-like of shape (n_samples,), optional
+            Part of the linear predictor that is known, ``eta_i = x_i . w_t + b_t + offset_i``, such as the
+            logarithm of an exposure for counts; of shape (n_samples, n_tasks) where tasks differ in it on a
+            shared X, with a last axis for the scores of more than two classes. Not every model takes one.
 
         Returns
         -------
@@ -121,27 +127,34 @@ class TaskInputMixin:
         ValueError, TypeError
             If an argument is malformed; the message names it.
         """
-        self._fit(X, y, tasks, sample_weight)
+        if offset is not None and not self._takes_offset:
+            raise TypeError(
+                f"offset was given, but {type(self).__name__} takes none: the model in it would not see it. "
+                "With the squared error fit y - offset, and add the offset to predictions."
+            )
+        self._fit(X, y, tasks, sample_weight, offset)
         return self
 
-    def _fit_inputs(self, X, y, tasks, sample_weight):
-        """Features, y, the position of each row's task (None unless stacked), weights (None unless given).
+    def _fit_inputs(self, X, y, tasks, sample_weight, offset=None):
+        """Features, y, the position of each row's task (None unless stacked), weights and offset or None.
 
         Features are X without its task column, in the container of X and not numerically checked.
-        y is an array (n_samples,) without NaN, or (n_samples, n_tasks) where NaN is a missing label.
+        y is an array (n_samples,) without NaN, or (n_samples, n_tasks) where NaN is a missing label. An
+        offset has a row for each sample, its shape is not checked further.
         All rows are kept; rows of weight zero do not count for `tasks_` (-1: there is no such task).
         """
         self._forget()
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
         check_consistent_length(X, y)
-        sample_weight = check_sample_weight(sample_weight, y.shape)
+        sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
+        self._had_offset_ = offset is not None
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         if codes is not None:
             check_names(self.tasks_, np.count_nonzero(codes >= 0), self.task_column)
-        return X, y, codes, sample_weight
+        return X, y, codes, sample_weight, offset
 
     def _forget(self):
         """Drop the public attributes of the fit before: not all are set by every fit."""

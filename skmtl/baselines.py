@@ -69,8 +69,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
         return tags
 
-    def _fit(self, X, y, tasks, sample_weight):
-        X, y, codes, weight = self._fit_inputs(X, y, tasks, sample_weight)
+    def _fit(self, X, y, tasks, sample_weight, offset):
+        X, y, codes, weight, _ = self._fit_inputs(X, y, tasks, sample_weight)
         if weight is not None and not _takes_weights(self.estimator):
             name = type(self.estimator).__name__
             raise TypeError(f"sample_weight was given, but {name} does not support sample_weight in fit.")

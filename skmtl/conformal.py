@@ -191,7 +191,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags.multi_output = inner.target_tags.multi_output
         return tags
 
-    def _fit(self, X, y, tasks, sample_weight):
+    def _fit(self, X, y, tasks, sample_weight, offset):
         self._check_estimator()
         self._forget()
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)

@@ -237,8 +237,8 @@ def task_scorer(
 ):  # fmt: skip
     """Make a scorer that knows tasks, for `scoring=` in searches and cross-validation.
 
-    Unlike scikit-learn's scorers it passes `tasks` on to the estimator's `predict`, leaves missing
-    labels of a 2-D `y` out, and can average over tasks. `tasks` is requested by default, so that
+    Unlike scikit-learn's scorers it passes `tasks` and `offset` on to the estimator's `predict`, leaves
+    missing labels of a 2-D `y` out, and can average over tasks. Both are requested by default, so that
     with metadata routing switched on ``GridSearchCV(...).fit(X, y, tasks=tasks)`` is all there is
     to do. For estimators with `task_column` it reads the labels from X and needs no routing.
 
@@ -264,7 +264,8 @@ def task_scorer(
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y, tasks=None, sample_weight=None)`` returns a float, greater is better.
+        ``scorer(estimator, X, y, tasks=None, sample_weight=None, offset=None)`` returns a float, greater is
+        better.
 
     Raises
     ------
@@ -318,18 +319,19 @@ class TaskScorer:
         return f"task_scorer({', '.join(parts)})"
 
     def get_metadata_routing(self):
-        """The metadata request: `tasks` for `score`."""
+        """The metadata request: `tasks` and `offset` for `score`."""
         request = MetadataRequest(owner=self)
-        request.score.add_request(param="tasks", alias=True)
+        for name in ("tasks", "offset"):
+            request.score.add_request(param=name, alias=True)
         return request
 
     def _accept_sample_weight(self):
         """Asked by scikit-learn's searches."""
         return "sample_weight" in inspect.signature(self.metric).parameters
 
-    def __call__(self, estimator, X, y, tasks=None, sample_weight=None):
+    def __call__(self, estimator, X, y, tasks=None, sample_weight=None, offset=None):
         labels = self._labels(estimator, X, y, tasks)
-        values, method, classes = response(estimator, X, labels, self.response_method)
+        values, method, classes = response(estimator, X, labels, self.response_method, offset)
         kwargs = dict(self.kwargs)
         if classes is not None and method == "predict_proba":
             values, classes = _with_unseen(values, classes, np.asarray(y))
@@ -374,14 +376,17 @@ def as_task_scorer(scoring):
     return scoring if isinstance(scoring, TaskScorer) else task_scorer(scoring, average="pooled")
 
 
-def response(estimator, X, labels, methods):
+def response(estimator, X, labels, methods, offset=None):
     """Output of the first of `methods` that exists, given tasks if it asks for them; its name; the classes.
+
+    An offset, if there is one, it has to take.
 
     A list of probabilities, one array for each task, becomes one array with the classes of all tasks.
     """
     model = getattr(estimator, "best_estimator_", estimator)  # a search's own predict takes no metadata
     call = check_response_method(model, methods)
-    values = call(X, **tasks_for(model, call.__name__, labels))
+    given = {} if offset is None else {"offset": offset}
+    values = call(X, **tasks_for(model, call.__name__, labels), **given)
     classes, name = getattr(model, "classes_", None), call.__name__
     if not isinstance(values, list):
         return np.asarray(values), name, classes

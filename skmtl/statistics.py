@@ -153,9 +153,12 @@ class TaskStatistics:
 
     @classmethod
     def from_data(cls, data, columns=None):
-        """Moments of a `TaskData` object under its row weights, of all or some of the features."""
+        """Moments of a `TaskData` object under its row weights, of all or some of the features.
+
+        Of targets less the offset, if there is one: the squared loss sees nothing else.
+        """
         refuse_size((data.n_features,), "a row of X")
-        data = data if columns is None else data.select(columns)
+        data = (data if columns is None else data.select(columns)).without_offset()
         T, D, p = data.n_tasks, data.n_designs, data.n_features
         refuse_size((D, p, p), "the second moments of X")
         stats = cls._of_no_rows(data.tasks, D, p)

@@ -8,7 +8,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._data import make_task_data
-from .._inputs import check_sample_weight
+from .._inputs import check_offset, check_sample_weight, shaped_offset
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
 from .._tasks import all_or_nothing
 from ..objective import FactorTerm, Problem, duality_gap, make_term
@@ -20,7 +20,7 @@ class TransferMixin:
     """`fit_task` of linear models."""
 
     @all_or_nothing
-    def fit_task(self, X_new, y_new, task="new", *, sample_weight=None):
+    def fit_task(self, X_new, y_new, task="new", *, sample_weight=None, offset=None):
         """Add one task to the fitted model, with what its tasks share held fixed.
 
         For a task with a few rows that appears after the fit. The coefficients of the other tasks do
@@ -37,6 +37,8 @@ class TransferMixin:
             Label of the task, of the type of those in `tasks_`.
         sample_weight : array-like of shape (n_samples,), optional
             Nonnegative weights; a row of weight zero does not exist.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As in `fit`.
 
         Returns
         -------
@@ -105,7 +107,8 @@ class TransferMixin:
         check_is_fitted(self)
         _refuse(self)
         tasks, position = insert_label(self.tasks_, task)
-        rows, model = _read_rows(self, X_new, y_new, task, sample_weight), self._in_numbers()
+        X, y, given = _read_rows(self, X_new, y_new, task, sample_weight, offset)
+        model = self._in_numbers()
         if (
             not self.added_tasks_
         ):  # alternative penalties of a new row, and the rows that it is made of or None
@@ -114,7 +117,7 @@ class TransferMixin:
                 penalty = penalty.given(model.labels_)
             self._frozen_ = penalty.for_classes(model._n_outputs).frozen_parts(model._parts_)
         model._frozen_ = self._frozen_
-        W, b, gap = _fit_row(model, *rows)
+        W, b, gap = _fit_row(model, X, y, given)
         W = W.reshape(self.coef_.shape[1:])
         self.coef_ = np.insert(self.coef_, position, W, axis=0)
         self.deviation_coef_ = np.insert(self.deviation_coef_, position, W - self.mean_coef_, axis=0)
@@ -122,10 +125,10 @@ class TransferMixin:
         self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
         self.tasks_, self.n_tasks_ = tasks, len(tasks)
         self.added_tasks_ = {**self.added_tasks_, task: gap}
-        self._remember_added(task, *rows)
+        self._remember_added(task, X, y, given)
         return self
 
-    def _remember_added(self, task, X, y, weight):
+    def _remember_added(self, task, X, y, given):
         """Keep of the rows what is asked of the model later."""
 
 
@@ -174,8 +177,8 @@ def insert_label(tasks, task):
     return np.concatenate([joined[:position], joined[-1:], joined[position:-1]]), position
 
 
-def _read_rows(model, X, y, task, sample_weight):
-    """X, targets as numbers and weights of the new task."""
+def _read_rows(model, X, y, task, sample_weight, offset):
+    """X, targets as numbers, and weights and offset, by name, of the new task."""
     X, labels = model._split(X)
     if labels is not None:
         labels = check_tasks(labels, len(labels), "the task column of X_new")
@@ -193,16 +196,17 @@ def _read_rows(model, X, y, task, sample_weight):
     if model._target_.classes is None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
     y = model._target_.encode(y, np.ones(len(y), dtype=bool) if weight is None else weight > 0)
-    return model._check_features(X), y, weight
+    offset = shaped_offset(check_offset(offset, len(y)), y.shape, model._n_outputs)
+    return model._check_features(X), y, {"sample_weight": weight, "offset": offset}
 
 
 # --- model ---
 
 
-def _fit_row(model, X, y, weight):
+def _fit_row(model, X, y, given):
     """Coefficients, intercepts and gap of the new task: the best of the alternatives."""
-    X, emphasis = model._scaled_rows(X, weight)
-    own, problems = _problems(model, X, y, weight, emphasis)
+    X, emphasis = model._scaled_rows(X, given["sample_weight"])
+    own, problems = _problems(model, X, y, {**given, "task_weight": emphasis})
     results = [run(one, "fista", None, model.max_iter, model.tol, verbose=model.verbose) for one in problems]
     best = min(range(len(results)), key=lambda k: results[k].objective)
     result = results[best]
@@ -211,13 +215,12 @@ def _fit_row(model, X, y, weight):
     return model._unscaled(replace(result, coef=w[:, own])).coef, b, float(result.gap)
 
 
-def _problems(model, X, y, weight, emphasis):
+def _problems(model, X, y, given):
     """Which entries of the new row w are coefficients, and its problems.
 
     Intercepts that are pulled to their mean are coefficients as well, of a column of ones.
     """
     (alternatives, rows), loss, K = model._frozen_, model._target_.loss, model._n_outputs
-    given = {"sample_weight": weight, "task_weight": emphasis}
     term = plain = make_term(make_task_data(X, y, **given), loss, model.fit_intercept)
     own, pull = np.ones(K * X.shape[1], dtype=bool), []
     if model.fit_intercept and model.intercept_alpha > 0:

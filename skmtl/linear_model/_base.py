@@ -41,7 +41,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
         Parameters
         ----------
         stats : TaskStatistics
-            Moments of the rows of X without a task column.
+            Moments of the rows of X without a task column, of targets less an offset if there is one.
 
         Returns
         -------
@@ -62,6 +62,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
             raise ValueError(f"loss={self.loss!r} needs the rows; statistics serve the squared error only.")
         self._forget()
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
+        self._had_offset_ = False  # moments are those of targets less theirs
         self._target_ = self._known_target()
         self.n_features_in_ = stats.n_features + (self.task_column is not None)
         if stats.feature_names is not None and self.task_column is None:

@@ -329,9 +329,9 @@ class EmpiricalBayes(LinearModel):
             plain = isinstance(data, TaskStatistics) or (data.unit == 1).all()
             self._seen_ = term.seen() if term.on_moments and plain else data
 
-    def _remember_added(self, task, X, y, weight):
+    def _remember_added(self, task, X, y, given):
         if self._seen_ is not None:
-            added = self._seen_of(make_task_data(X, y, sample_weight=weight))
+            added = self._seen_of(make_task_data(X, y, **given))
             self._added_ = {**self._added_, task: added}
 
     def __getstate__(self):
@@ -518,12 +518,10 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
     """The same of regressors, with standard deviations of targets."""
 
     @as_fitted
-    def _standard_deviations(self, X, tasks):
+    def _standard_deviations(self, X, tasks, offset):
         """Of the targets of rows, in the shape of predictions."""
-        loss, eta = (
-            self._target_.loss,
-            None if self._target_.loss.quadratic else self._predictors(X, tasks)[0],
-        )
+        loss = self._target_.loss
+        eta = None if loss.quadratic else self._asked(X, tasks, offset)[0]
         X, codes = self._predict_inputs(X, tasks)
         X = self._check_features(X)
         X = X.tocsr() if sparse.issparse(X) else X
@@ -534,7 +532,7 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
             found = self._errors(X, codes, eta is None)
         return found if eta is None else np.sqrt(loss.target_variance(eta.reshape(found.shape), found**2))
 
-    def predict(self, X, *, tasks=None, return_std=False):
+    def predict(self, X, *, tasks=None, offset=None, return_std=False):
         """Predict targets, and how far off they may be.
 
         Parameters
@@ -543,6 +541,8 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
             Features, with the task column if `task_column` is set.
         tasks : array-like of shape (n_samples,), optional
             Task label of every row; required after a fit with `tasks`.
+        offset : array-like, optional
+            Added to the linear predictors, as in `fit`; None is zero.
         return_std : bool, default=False
             Whether to return standard deviations of targets about predictions as well: of the noise of a
             row of weight 1, of the coefficients of its task, and of the common ones; of a task that is
@@ -561,15 +561,15 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
             If tasks are missing or unknown, or the model gives no standard deviations: with another loss,
             ``mean_alpha`` or ``ridge``.
         """
-        y = super().predict(X, tasks=tasks)
-        return (y, self._standard_deviations(X, tasks)) if return_std else y
+        y = super().predict(X, tasks=tasks, offset=offset)
+        return (y, self._standard_deviations(X, tasks, offset)) if return_std else y
 
-    def prediction_interval(self, X, *, tasks=None, level=0.95):
+    def prediction_interval(self, X, *, tasks=None, offset=None, level=0.95):
         """Intervals that hold the target of a row with a probability.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
         level : float in (0, 1), default=0.95
             Probability.
@@ -583,6 +583,6 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
             raise ValueError(f"level must be between 0 and 1; got {level!r}.")
         if not self._target_.loss.quadratic:
             raise ValueError(f"prediction_interval needs loss='squared_error'; got loss={self.loss!r}.")
-        y, std = self.predict(X, tasks=tasks, return_std=True)
+        y, std = self.predict(X, tasks=tasks, offset=offset, return_std=True)
         width = special.stdtrit(self._known_posterior().moments.df, 0.5 + 0.5 * level) * std
         return np.stack([y - width, y + width])

@@ -25,7 +25,7 @@ class Fitting:
     model : LinearModel
         Told by its reading what it knows of the data (`tasks_`, `classes_`, ...); `keep` fits it.
     data : TaskData or TaskStatistics
-    rows : tuple of (X, y, codes, sample_weight), optional
+    rows : tuple of (X, y, codes, sample_weight, offset), optional
         What the data are made of, checked.
     start : list of ndarray, optional
         Parts that are about the solution, where they are known.
@@ -35,19 +35,19 @@ class Fitting:
         self.model, self.data, self.rows, self.start = model, data, rows, start
 
     @classmethod
-    def of(cls, model, X, y=None, tasks=None, sample_weight=None):
+    def of(cls, model, X, y=None, tasks=None, sample_weight=None, offset=None):
         """Of a model with checked parameters on the arguments of `fit`, or on `TaskStatistics` alone."""
         model._validate_params()
         if not isinstance(X, TaskStatistics):
-            return cls.of_rows(model, X, y, tasks, sample_weight)
-        if y is not None or tasks is not None or sample_weight is not None:
-            raise ValueError("y, tasks and sample_weight must be None: TaskStatistics hold all data.")
+            return cls.of_rows(model, X, y, tasks, sample_weight, offset)
+        if any(given is not None for given in (y, tasks, sample_weight, offset)):
+            raise ValueError("y, tasks, sample_weight and offset must be None: TaskStatistics hold all data.")
         return cls(model, model._read_statistics(X))
 
     @classmethod
-    def of_rows(cls, model, X, y, tasks, sample_weight):
+    def of_rows(cls, model, X, y, tasks, sample_weight, offset=None):
         """Of a model whose parameters are checked, on the arguments of `fit`."""
-        rows = model._read(X, y, tasks, sample_weight)
+        rows = model._read(X, y, tasks, sample_weight, offset)
         data = task_data(*rows, model.task_weight, model.tasks_)
         refuse_size((data.n_tasks, model._n_outputs * data.n_features), "coef_")
         model._prepare(data)
@@ -55,7 +55,7 @@ class Fitting:
 
     def moments(self, at):
         """`TaskStatistics` of the rows at some positions; ValueError where these say too little."""
-        X, y, codes, weight = self.rows
+        X, y, codes, weight, offset = self.rows
         at = at if weight is None or weight.ndim == 2 else at[weight[at] > 0]
         tasks, codes = self.model.tasks_, None if codes is None else codes[at]
         if codes is not None:
@@ -63,8 +63,8 @@ class Fitting:
             tasks = tasks[present]
         if not len(at):
             raise ValueError("no row has a positive weight.")
-        weight = None if weight is None else weight[at]
-        return TaskStatistics.of_rows(task_data(X[at], y[at], codes, weight, None, tasks))
+        weight, offset = (None if own is None else own[at] for own in (weight, offset))
+        return TaskStatistics.of_rows(task_data(X[at], y[at], codes, weight, offset, None, tasks))
 
     def moved(self, model, stats):
         """Another model on moments of some of the rows, which knows of X and y what this one does."""

@@ -103,9 +103,9 @@ class IncompleteMultiSource(LinearModel):
 
     # --- fit ---
 
-    def _fit_inputs(self, X, y, tasks, sample_weight):
-        """Features, y, patterns and weights; a row stands there once for every pattern that it trains."""
-        X, y, _, sample_weight = super()._fit_inputs(X, y, tasks, sample_weight)
+    def _fit_inputs(self, X, y, tasks, sample_weight, offset=None):
+        """Features, y, patterns, weights, offset; a row is there once for every pattern that it trains."""
+        X, y, _, sample_weight, offset = super()._fit_inputs(X, y, tasks, sample_weight, offset)
         self._sources_, self._source_of_ = read_sources(self.sources, self.n_features_in_, column_names(X))
         X = self._numbers(X)
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
@@ -115,7 +115,8 @@ class IncompleteMultiSource(LinearModel):
         if self.rows == "equal":
             trains &= found.sum(axis=1)[:, None] == self.patterns_.sum(axis=1)
         codes, rows = np.nonzero(trains.T)
-        return np.where(self._owned_[codes], X[rows], 0.0), y[rows], codes, weight[rows]
+        offset = None if offset is None else offset[rows]
+        return np.where(self._owned_[codes], X[rows], 0.0), y[rows], codes, weight[rows], offset
 
     def _set_patterns(self, found):
         """The tasks, sorted by label, and which columns each of them has."""

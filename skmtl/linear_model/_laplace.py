@@ -70,7 +70,8 @@ class SeenRows:
     def likelihood(self, precision, fit_intercept, free):
         """That of the rows under their weights times a precision of each task (n_tasks,)."""
         data = self.data
-        data = data.reweighted(data.y, data.row_weight * data.spread(data.unit * precision))
+        weight = data.row_weight * data.spread(data.unit * precision)
+        data = data._with(row_weight=weight, scale=np.ones(data.n_tasks))
         if sparse.issparse(data.X) and np.prod(data.X.shape) <= MOST_DENSE:  # moments are dense anyway
             data = data.dense()
         found = Likelihood(data, self.loss, precision, fit_intercept, fit_intercept and free)
@@ -139,15 +140,19 @@ class Likelihood:
         term = make_term(data, self.loss, self.fit_intercept, POOLED)
         image = term.image(W)
         b = term.intercept(W, image, None)
-        return Point(W, b, image + data.spread(b))
+        return Point(W, b, data.predictor(image, b))
 
     def working(self, eta):
-        """Second derivatives at eta as weights of the rows, and targets whose squared loss has the slopes."""
+        """Second derivatives at eta as weights of the rows, and targets whose squared loss has the slopes.
+
+        Less the offset.
+        """
         y, weight = self.data.y, self.weight
         with np.errstate(over="ignore"):
             hessian = self.loss.hessian(y, eta)
         hessian = np.maximum(hessian, FLAT * hessian.max(where=weight > 0, initial=0.0))
-        return weight * hessian, np.where(weight > 0, eta - self.loss.gradient(y, eta) / hessian, 0.0)
+        linear = eta if self.data.offset is None else eta - self.data.offset
+        return weight * hessian, np.where(weight > 0, linear - self.loss.gradient(y, eta) / hessian, 0.0)
 
     def moments(self, eta):
         """`Moments` of these, and what was taken off their targets."""
@@ -289,7 +294,7 @@ class Mode(KnownNoise):
             b = self.shift + moments.y_mean - (self.x_mean * W).sum(axis=1)
         else:
             b = np.zeros(len(W))
-        return Point(W, b, rows.data.forward(W) + rows.data.spread(b))
+        return Point(W, b, rows.data.predictor(rows.data.forward(W), b))
 
     def reached(self, point, value):
         """Itself, with the criterion, from the least objective."""

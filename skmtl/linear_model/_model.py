@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .._data import predict_rows
-from .._inputs import check_numeric_target
+from .._inputs import check_numeric_target, shaped_offset
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
 from .._sklearn import StrOptions, validate_parameter_constraints
 from .._target import TargetMixin
@@ -193,8 +193,8 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         given = {key: value for key, value in params.items() if value is not getattr(type(self), key, self)}
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
-    def _fit(self, X, y, tasks, sample_weight):
-        fitting = Fitting.of_rows(self, X, y, tasks, sample_weight)
+    def _fit(self, X, y, tasks, sample_weight, offset):
+        fitting = Fitting.of_rows(self, X, y, tasks, sample_weight, offset)
         self._warn_of_data(fitting.data)
         if self._layout_ == "single" and self.alpha != 0:
             self._warn_of_forgotten_tasks(fitting.data)
@@ -218,14 +218,14 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
                 stacklevel=6,
             )
 
-    def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
+    def alpha_max(self, X, y, *, tasks=None, sample_weight=None, offset=None):
         """Smallest `alpha` at which the penalised coefficients are all zero.
 
         The top of a sensible grid: ``np.geomspace(1e-3, 1, 30) * model.alpha_max(X, y)``.
 
         Parameters
         ----------
-        X, y, tasks, sample_weight
+        X, y, tasks, sample_weight, offset
             As in `fit`.
 
         Returns
@@ -238,20 +238,20 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
             If the penalty has no norm (quadratic penalties never give exact zeros).
         """
         model = type(self)(**{**self.get_params(deep=False), "alpha": 1.0})
-        return Fitting.of(model, X, y, tasks, sample_weight).alpha_max()
+        return Fitting.of(model, X, y, tasks, sample_weight, offset).alpha_max()
 
     def _omega(self):
         """The penalty, with what a parameter says of the coefficients."""
         return self._penalty()
 
-    def _read(self, X, y, tasks, sample_weight):
-        """Features, targets as numbers, positions of tasks and weights of the arguments of fit, checked."""
-        X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
+    def _read(self, X, y, tasks, sample_weight, offset):
+        """Features, targets as numbers, positions of tasks, weights and offset of a fit, checked."""
+        X, y, codes, sample_weight, offset = self._fit_inputs(X, y, tasks, sample_weight, offset)
         X = self._check_features(X)
         numbers = self._encode(y, codes, sample_weight)
         if numbers is not y or y.dtype != np.float64:  # else they are checked
             numbers = check_numeric_target(numbers)
-        return X, numbers, codes, sample_weight
+        return X, numbers, codes, sample_weight, shaped_offset(offset, y.shape, self._n_outputs)
 
     _n_outputs = property(lambda self: self._target_.n_outputs)  # coefficient vectors per task
 

@@ -100,7 +100,7 @@ class RandomCoefficients(EmpiricalBayes):
         if self._target_.loss.quadratic:
             return super()._own_moments(seen, precision, free, at)
         rows = seen.likelihood(precision, self.fit_intercept, False)
-        return rows.moments(seen.data.forward(self.coef_[at]) + self.intercept_[at])[0]
+        return rows.moments(seen.data.predictor(seen.data.forward(self.coef_[at]), self.intercept_[at]))[0]
 
     def _fitting_on(self, seen, found=None):
         if self._target_.loss.quadratic:

@@ -10,8 +10,9 @@ from sklearn import config_context
 from sklearn.metrics import mean_squared_error
 from sklearn.utils import indexable
 
+from .._inputs import check_offset
 from .._parameters import COUNT, RATIO, with_parameters
-from .._sklearn import Interval
+from .._sklearn import Interval, num_samples
 from ..linear_model import Fitting, MultiTaskElasticNet, MultiTaskLasso, estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
@@ -57,10 +58,11 @@ class CrossValidated(MultiTaskLasso, ABC):
         return model.set_params(**{name: getattr(self, f"{name}_") for name in ("alpha", *grid)})._penalty()
 
     @config_context(skip_parameter_validation=True)
-    def _fit(self, X, y, tasks, sample_weight):
+    def _fit(self, X, y, tasks, sample_weight, offset):
         model, grid = self._model()
-        model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight}
+        model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
         Fitting.of(model, X, y, **given)  # malformed data are refused in words about them, not about folds
+        given["offset"] = check_offset(offset, num_samples(X))
         given = {key: np.asarray(value) for key, value in given.items() if value is not None}
         scorer = task_scorer(mean_squared_error, average="pooled", greater_is_better=False)
         search = PathSearchCV(
@@ -85,8 +87,8 @@ class CrossValidated(MultiTaskLasso, ABC):
         self.mse_path_, alphas = errors[rows], alphas[rows]
         self.alphas_ = alphas if isinstance(self.alphas, Integral) else alphas.reshape(-1, rows.shape[-1])[0]
 
-    def alpha_max(self, X, y, *, tasks=None, sample_weight=None):
-        return self._model()[0].alpha_max(X, y, tasks=tasks, sample_weight=sample_weight)
+    def alpha_max(self, X, y, *, tasks=None, sample_weight=None, offset=None):
+        return self._model()[0].alpha_max(X, y, tasks=tasks, sample_weight=sample_weight, offset=offset)
 
     alpha_max.__doc__ = MultiTaskLasso.alpha_max.__doc__
 

@@ -26,7 +26,7 @@ class FoldMoments:
     @classmethod
     def of(cls, model, X, y, fit_params, splits):
         """Moments of the test sets, None where the rows are needed or serve as well."""
-        known = y is not None and set(fit_params) <= {"tasks", "sample_weight"}
+        known = y is not None and set(fit_params) <= {"tasks", "sample_weight", "offset"}
         if not (known and takes_statistics(model) and _complementary(splits, len(y))):
             return None
         try:

@@ -46,7 +46,9 @@ class CoefficientPath:
         return f"CoefficientPath({len(self.alphas)} strengths from {top:.4g} to {bottom:.4g})"
 
 
-def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weight=None, stop_when=None):
+def path(
+    estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weight=None, offset=None, stop_when=None
+):  # fmt: skip
     """Solutions of a linear estimator along a falling sequence of strengths.
 
     Every solution is the start of the next, and what was computed of the data serves all of them.
@@ -67,7 +69,7 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
         that gives no zeros (quadratic ones) from 1/eps to eps times the mean second derivative of the loss.
     eps : float, default=1e-3
         Least strength over the greatest, where `alphas` is a number.
-    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
+    sample_weight, offset : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
         As in `fit`.
     stop_when : {None, "saturated"} or callable, default=None
         Ends the path early: "saturated" once more features are in use than there are rows; a callable is
@@ -99,7 +101,7 @@ def path(estimator, X, y=None, tasks=None, alphas=100, eps=1e-3, *, sample_weigh
     """
     if not isinstance(estimator, LinearModel):
         raise TypeError(f"path needs a linear estimator of skmtl; got {type(estimator).__name__}.")
-    fitting = Fitting.of(clone(estimator).set_params(alpha=1.0), X, y, tasks, sample_weight)
+    fitting = Fitting.of(clone(estimator).set_params(alpha=1.0), X, y, tasks, sample_weight, offset)
     alphas = check_alphas(alphas, eps)
     if isinstance(alphas, Integral):
         alphas = fitting.alphas(alphas, eps)

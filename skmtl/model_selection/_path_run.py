@@ -35,8 +35,9 @@ class PathRun:
     def look_for_moments(self, splits, scoring):
         """Second moments in the place of the rows, for fits and for scores, where they are enough."""
         self.moments = FoldMoments.of(self.estimator, self.X, self.y, self.fit_params, splits)
-        weighted = {**self.fit_params, **self.score_params}.get("sample_weight") is not None
-        if self.moments is not None and not weighted:
+        given = {**self.fit_params, **self.score_params}
+        plain = all(given.get(name) is None for name in ("sample_weight", "offset"))
+        if self.moments is not None and plain:
             tasks_passed = self.fit_params.get("tasks") is not None
             self.scores = moment_scores(scoring, self.moments, tasks_passed)
 

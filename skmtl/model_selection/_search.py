@@ -45,7 +45,7 @@ def _of_the_best(method, of, found):
             raise AttributeError(f"this PathSearchCV was made with refit=False; {method} needs a refit.")
         return there
 
-    def call(self, X, *, tasks=None):
+    def call(self, X, *, tasks=None, offset=None):
         """%(of)s of the best estimator.
 
         Parameters
@@ -54,14 +54,16 @@ def _of_the_best(method, of, found):
             As in the estimator's `%(method)s`.
         tasks : array-like of shape (n_samples,), default=None
             Task label of each row.
+        offset : array-like, default=None
+            As in the estimator's `%(method)s`.
 
         Returns
         -------
         %(found)s
         """
         check_is_fitted(self)
-        with routing(tasks):
-            return getattr(self.best_estimator_, method)(X, **_given(tasks))
+        with routing(tasks, offset):
+            return getattr(self.best_estimator_, method)(X, **_given(tasks, offset))
 
     call.__name__, call.__qualname__ = method, f"PathSearchCV.{method}"
     call.__doc__ = call.__doc__ and call.__doc__ % {"of": of, "method": method, "found": found}
@@ -137,8 +139,8 @@ class PathSearchCV(GridSearchCV):
     Notes
     -----
     Models that are not convex start anew at each strength: they find what a fit finds. Transformers of a
-    Pipeline are fitted once per fold and combination. `fit` takes `tasks` with and without metadata
-    routing.
+    Pipeline are fitted once per fold and combination. `fit` takes `tasks` and `offset` with and without
+    metadata routing.
 
     References
     ----------
@@ -178,7 +180,7 @@ class PathSearchCV(GridSearchCV):
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, *, tasks=None, **params):
+    def fit(self, X, y=None, *, tasks=None, offset=None, **params):
         """Search, and refit with the best parameters.
 
         Parameters
@@ -189,6 +191,8 @@ class PathSearchCV(GridSearchCV):
             Targets, as in the model's `fit`.
         tasks : array-like of shape (n_samples,), default=None
             Task label of each row.
+        offset : array-like, default=None
+            As in the model's `fit`; predictions of held-out rows have that of these rows.
         **params : dict
             Further metadata (`sample_weight`, `groups`, ...), as in `GridSearchCV`.
 
@@ -197,10 +201,11 @@ class PathSearchCV(GridSearchCV):
         self
         """
         self._model()
-        params = {**params, **_given(tasks)}
-        by_request = tasks is None or get_config()["enable_metadata_routing"]
-        with routing(tasks):
-            _refuse_names(self.scoring, y, tasks)
+        given = _given(tasks, offset)
+        params = {**params, **given}
+        by_request = not given or get_config()["enable_metadata_routing"]
+        with routing(*given.values()):
+            _refuse_names(self.scoring, y, given)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
             params = check_method_params(X, params=params)
@@ -407,7 +412,7 @@ class PathSearchCV(GridSearchCV):
 
     # --- use of the best estimator ---
 
-    def score(self, X, y=None, *, tasks=None, **params):
+    def score(self, X, y=None, *, tasks=None, offset=None, **params):
         """Score of the best estimator by the scorer of the search.
 
         Parameters
@@ -416,6 +421,8 @@ class PathSearchCV(GridSearchCV):
             As in `fit`.
         tasks : array-like of shape (n_samples,), default=None
             Task label of each row.
+        offset : array-like, default=None
+            As in the estimator's `predict`.
         **params : dict
             Further metadata of the scorer, under metadata routing.
 
@@ -423,8 +430,8 @@ class PathSearchCV(GridSearchCV):
         -------
         score : float
         """
-        with routing(tasks):
-            return super().score(X, y, **params, **_given(tasks))
+        with routing(tasks, offset):
+            return super().score(X, y, **params, **_given(tasks, offset))
 
     predict = _of_the_best(
         "predict", "Predictions", "y : ndarray of shape (n_samples,) or (n_samples, n_tasks)"
@@ -437,26 +444,26 @@ class PathSearchCV(GridSearchCV):
     )
 
 
-def routing(tasks):
-    """Metadata routing for tasks that were passed, in any case."""
-    known = tasks is not None or get_config()["enable_metadata_routing"]
+def routing(*given):
+    """Metadata routing for tasks, or an offset, that were passed, in any case."""
+    known = any(one is not None for one in given) or get_config()["enable_metadata_routing"]
     return config_context(enable_metadata_routing=known)
 
 
-def _given(tasks):
-    """The tasks as keyword arguments, where there are any."""
-    return {} if tasks is None else {"tasks": tasks}
+def _given(tasks, offset):
+    """Both as keyword arguments, where there are any."""
+    return {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
 
 
-def _refuse_names(scoring, y, tasks):
-    """ValueError for scorers of scikit-learn where these lose tasks or fail at missing labels."""
+def _refuse_names(scoring, y, given):
+    """ValueError for scorers of scikit-learn where these lose tasks, an offset, or fail at missing labels."""
     one = list(scoring.values()) if isinstance(scoring, Mapping) else scoring
     one = [one] if isinstance(one, str) else one
     names = [name for name in one if isinstance(name, str)] if isinstance(one, Iterable) else []
     y = as_target(y)
     missing = y is not None and y.ndim == 2 and missing_labels(y).any()
-    if names and (tasks is not None or missing):
-        lost = "are not given tasks=" if tasks is not None else "take no missing labels"
+    if names and (given or missing):
+        lost = f"are not given {next(iter(given))}=" if given else "take no missing labels"
         raise ValueError(
             f"scoring={scoring!r}: scikit-learn's scorers {lost}. Use skmtl.metrics.task_scorer, "
             f"scoring=task_scorer({names[0]!r}, average='pooled'), or 'macro' for the mean over tasks."

@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._data import observed, task_data
-from .._inputs import check_numeric_target, check_sample_weight, refuse_size
+from .._data import less_offset, observed, task_data
+from .._inputs import check_numeric_target, check_offset, check_sample_weight, refuse_size, shaped_offset
 from .._labels import missing_labels
 from .._parameters import COUNT, POSITIVE, STRENGTH, with_parameters
 from .._sklearn import Interval, Options, StrOptions
@@ -163,10 +163,11 @@ class MLP(
 
     # --- fit ---
 
-    def _fit(self, X, y, tasks, sample_weight):
+    def _fit(self, X, y, tasks, sample_weight, offset):
         """Trained parameters; callbacks of scikit-learn see every epoch."""
-        inputs = {"X": X, "y": y, "metadata": {"tasks": tasks, "sample_weight": sample_weight}}
-        inputs["metadata"] = {name: value for name, value in inputs["metadata"].items() if value is not None}
+        metadata = {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
+        metadata = {name: value for name, value in metadata.items() if value is not None}
+        inputs = {"X": X, "y": y, "metadata": metadata}
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, **inputs)
 
@@ -177,7 +178,7 @@ class MLP(
             return epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
 
         rng, row_rng = self._generators()
-        rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng)
+        rows, mass, pools = self._read(X, y, tasks, sample_weight, offset, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
         self._network_ = self._make_network(rows.X)
         training = Training(self, rows, mass, rng, pools, after)
@@ -196,9 +197,9 @@ class MLP(
         """For parameters and training, and for the order of rows: the same start whatever the layout."""
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
-    def _read(self, X, y, tasks, sample_weight, rng, classes=None):
+    def _read(self, X, y, tasks, sample_weight, offset, rng, classes=None):
         """Rows for the network, with standardised targets; weights of tasks; whether offsets are pooled."""
-        X, y, codes, sample_weight = self._fit_inputs(X, y, tasks, sample_weight)
+        X, y, codes, sample_weight, offset = self._fit_inputs(X, y, tasks, sample_weight, offset)
         X = as_floats(self._check_features(X))
         refuse_size((X.shape[1],), "a weight for every column")
         if classes is None:
@@ -206,12 +207,17 @@ class MLP(
         else:
             self._take_classes(classes)
             numbers = self._recode(y, codes)
-        numbers = numbers[:, None] if self._layout_ == "single" else numbers
+        offset = shaped_offset(offset, y.shape, self._n_outputs)
+        if self._layout_ == "single":
+            numbers, offset = numbers[:, None], None if offset is None else offset[:, None]
         place = np.arange(len(y), dtype=np.float64)[:, None]
-        data = task_data(place, check_numeric_target(numbers), codes, sample_weight, None, self.tasks_)
+        numbers = check_numeric_target(numbers)
+        data = task_data(place, numbers, codes, sample_weight, offset, None, self.tasks_)
+        data = data.without_offset(self._moves)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
         codes = None if codes is None else data.spread(np.arange(self.n_tasks_))
-        rows = Rows(X[data.X[:, 0].astype(np.intp)], data.y, weight, codes, self.n_tasks_)
+        rows, offset = X[data.X[:, 0].astype(np.intp)], self._of_outputs(data.offset)
+        rows = Rows(rows, data.y, weight, codes, self.n_tasks_, offset)
         rows = rows.take(np.flatnonzero(weight.reshape(len(rows), -1).any(axis=1)))
         self._units_ = Units.of(rows.X)
         rows = rows if self._units_ is None else replace(rows, X=self._units_.apply(rows.X))
@@ -220,7 +226,11 @@ class MLP(
         self._center_, self._scale_, common = self._standards(rows, mass)
         return self._standardised(rows), mass, common and self.intercept_alpha == "auto"
 
-    def _read_more(self, X, y, tasks, sample_weight):
+    def _of_outputs(self, offset):
+        """The offset with an axis of the predictors of a row."""
+        return offset if offset is None or self._n_outputs > 1 else offset[..., None]
+
+    def _read_more(self, X, y, tasks, sample_weight, offset):
         """Rows for the network fitted before."""
         X, codes = self._predict_inputs(X, tasks)
         y = self._check_target(y, has_rows_of_tasks=codes is not None)
@@ -231,17 +241,25 @@ class MLP(
         weight = np.ones(len(y)) if weight is None else weight
         numbers = check_numeric_target(self._recode(y, codes))
         weight = np.where(missing_labels(y), 0.0, weight if weight.ndim == y.ndim else weight[:, None])
+        offset = shaped_offset(check_offset(offset, len(y)), y.shape, self._n_outputs)
         if codes is None:
             weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
-        rows = Rows(self._inputs(X), observed(numbers, weight > 0), weight, codes, self.n_tasks_)
+            offset = offset if offset is None else offset.reshape(*numbers.shape, *offset.shape[y.ndim :])
+        numbers = observed(numbers, weight > 0)
+        if offset is not None:
+            moves = self._moves if codes is None else self._moves[codes]
+            numbers, offset = less_offset(numbers, offset, moves)
+        offset = self._of_outputs(offset)
+        rows = Rows(self._inputs(X), numbers, weight, codes, self.n_tasks_, offset)
         rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
         return self._standardised(rows.normalised())
 
     def _standardised(self, rows):
         """The rows with targets in the units of the network, in its precision."""
         y = (rows.y - rows.spread(self._center_)) / rows.spread(self._scale_)
-        dtype = rows.X.dtype
-        return replace(rows, y=y.astype(dtype), weight=rows.weight.astype(dtype))
+        dtype, offset = rows.X.dtype, rows.offset
+        offset = None if offset is None else offset.astype(dtype)
+        return replace(rows, y=y.astype(dtype), weight=rows.weight.astype(dtype), offset=offset)
 
     def _recode(self, y, codes):
         """Targets as numbers by the known classes; NaN where missing."""
@@ -258,7 +276,7 @@ class MLP(
 
         0 and 1 unless the loss translates; common if offsets are to be compared.
         """
-        moves = np.array([loss.translates for loss in self._losses()])
+        moves = self._moves
         center, variance = rows.task_moments(rows.y)
         pooled = comparable(variance, mass) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
         common = bool(moves.all() and pooled)
@@ -268,10 +286,14 @@ class MLP(
         return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
     def _start(self, rows, rng, solver):
-        """Random parameters; the offset of counts is the log of their mean."""
+        """Random parameters; the offset of counts is the log of their mean, over that of the exposures."""
         counts = np.array([loss.log_link for loss in self._losses()])
         offsets = np.zeros((self.n_tasks_, self._n_outputs))
         offsets[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
+        if rows.offset is not None:
+            top = rows.offset.max()
+            exposures = rows.task_sums(np.exp(rows.offset[..., 0] - top))[counts]
+            offsets[counts, 0] -= top + np.log(exposures)
         return self._network_.start(rng, offsets, solver)
 
     def _losses(self):
@@ -282,6 +304,8 @@ class MLP(
             raise ValueError("loss 'root_squared_error' is of all rows of a task; expected one of a row.")
         return [Multinomial(2) if one == Multinomial(1) else one for one in each]
 
+    # whether the loss of a task sees only y - eta
+    _moves = property(lambda self: np.array([loss.translates for loss in self._losses()]))
     # predictors per task
     _n_outputs = property(lambda self: max(loss.n_outputs for loss in self._losses()))
 
@@ -306,7 +330,7 @@ class MLP(
             self._n_features_out *= self.n_experts
             self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
-    def partial_fit(self, X, y, *, tasks=None, sample_weight=None):
+    def partial_fit(self, X, y, *, tasks=None, sample_weight=None, offset=None):
         """Train one more epoch of Adam on some rows.
 
         The first call must hold every task and class; it sets the location and scale of the targets. With
@@ -314,23 +338,23 @@ class MLP(
 
         Parameters
         ----------
-        X, y, tasks, sample_weight
+        X, y, tasks, sample_weight, offset
             As in `fit`.
 
         Returns
         -------
         self
         """
-        return self._partial_fit(X, y, tasks, sample_weight)
+        return self._partial_fit(X, y, tasks, sample_weight, offset)
 
     @all_or_nothing
     @np.errstate(over="ignore", invalid="ignore")
-    def _partial_fit(self, X, y, tasks, sample_weight, classes=None):
+    def _partial_fit(self, X, y, tasks, sample_weight, offset, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
         self._validate_params()
         rng, row_rng = self._generators()
         if not hasattr(self, "_theta_"):
-            rows, mass, pools = self._read(X, y, tasks, sample_weight, row_rng, classes)
+            rows, mass, pools = self._read(X, y, tasks, sample_weight, offset, row_rng, classes)
             network = self._network_ = self._make_network(rows.X)
             theta = self._start(rows, rng, "adam")
             if pools:
@@ -339,7 +363,7 @@ class MLP(
             self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
         else:
-            rows, network = self._read_more(X, y, tasks, sample_weight), self._network_
+            rows, network = self._read_more(X, y, tasks, sample_weight, offset), self._network_
             theta = self._theta_.copy()
         adam = getattr(self, "_adam_", None)  # a copy until the epoch has ended
         adam = Adam(len(theta), theta.dtype, self.learning_rate_init) if adam is None else deepcopy(adam)

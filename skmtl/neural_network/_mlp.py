@@ -96,7 +96,7 @@ class MultiTaskMLPClassifier(ClassesMixin, MLP):
 
     loss = "log_loss"  # the one there is; no parameter
 
-    def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None, offset=None):
         """Train one more epoch of Adam on some rows.
 
         The first call must hold every task. With ``alpha="auto"`` the strength is that of a fit before,
@@ -109,14 +109,14 @@ class MultiTaskMLPClassifier(ClassesMixin, MLP):
         classes : array-like of shape (n_classes,) or list of array-like, optional
             All class labels, in the first call; by default those in its `y`. One array per column where
             columns have different labels.
-        tasks, sample_weight
+        tasks, sample_weight, offset
             As in `fit`.
 
         Returns
         -------
         self
         """
-        return self._partial_fit(X, y, tasks, sample_weight, classes)
+        return self._partial_fit(X, y, tasks, sample_weight, offset, classes)
 
     def _take_classes(self, classes):
         each = all(np.ndim(one) == 1 for one in classes)

@@ -37,7 +37,7 @@ class Rows:
     """Rows with targets and weights; `codes` is None where every row belongs to all tasks.
 
     X (n, p) dense or CSR; y and weight (n, n_tasks), or (n,) with `codes` (n,) sorted, of any size and
-    precision; a missing label has weight zero.
+    precision; a missing label has weight zero. An offset has the shape of the predictors.
     """
 
     X: object
@@ -45,6 +45,7 @@ class Rows:
     weight: np.ndarray
     codes: np.ndarray | None = None
     n_tasks: int | None = None  # with codes
+    offset: np.ndarray | None = None
 
     def __len__(self):
         return self.X.shape[0]
@@ -52,8 +53,8 @@ class Rows:
     def take(self, rows):
         """The rows at sorted positions."""
         X = self.X[rows] if sparse.issparse(self.X) else self.X.take(rows, axis=0)
-        codes = None if self.codes is None else self.codes.take(rows)
-        return Rows(X, self.y.take(rows, axis=0), self.weight.take(rows, axis=0), codes, self.n_tasks)
+        codes, offset = (None if a is None else a.take(rows, axis=0) for a in (self.codes, self.offset))
+        return Rows(X, self.y.take(rows, axis=0), self.weight.take(rows, axis=0), codes, self.n_tasks, offset)
 
     def spread(self, values):
         """The value of its task, of values (n_tasks,), on the sample side."""
@@ -62,6 +63,10 @@ class Rows:
     def weighted(self, emphasis):
         """The same rows with weights multiplied by the emphasis of their task."""
         return replace(self, weight=(self.weight * self.spread(emphasis)).astype(self.y.dtype))
+
+    def moved(self, eta):
+        """Predictors with the offset."""
+        return eta if self.offset is None else eta + self.offset
 
     def normalised(self):
         """The same rows with weights that sum to one over every task that has some."""
@@ -300,7 +305,7 @@ class Network:
 
     def task_losses(self, theta, rows):
         """Weighted mean loss of each task, shape (n_tasks,); zero for a task without rows."""
-        eta, values = self.predict(theta, rows.X, rows.codes), np.empty(rows.y.shape)
+        eta, values = rows.moved(self.predict(theta, rows.X, rows.codes)), np.empty(rows.y.shape)
         for loss, at, own in self._each_loss(rows.codes):
             values[at] = loss.value(rows.y[at], eta[own])
         return rows.task_sums(values)
@@ -320,7 +325,7 @@ class Network:
     def gradient(self, P, rows, alpha, G, scale=1.0):
         """Objective with the data term times `scale`; fills the views G with its gradient."""
         eta, (source, layers, H) = self._forward(P, rows.X, rows.codes)
-        total, R = self._loss_and_residual(rows, eta, self.dtype.type(scale))
+        total, R = self._loss_and_residual(rows, rows.moved(eta), self.dtype.type(scale))
         D = np.ascontiguousarray(self._heads_back(P, R, rows.codes, source, layers[-1], H, G))
         back = (self.kernels or ACTIVATIONS[self.activation])[1]
         ones = np.ones((1, D.shape[1]), dtype=self.dtype)

@@ -56,6 +56,7 @@ def merged(rows, rng):
     y, codes, keys = rows.y, rows.codes, [*project(rows.X).T]
     there = rows.weight > 0
     keys += [y, codes] if codes is not None else [*project(there * y).T, *project(there).T]
+    keys[:0] = [] if rows.offset is None else [*project(rows.offset.reshape(len(rows), -1)).T]
     keys = np.array(keys[::-1]).T  # sorted by task
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     out = rows.take(first)

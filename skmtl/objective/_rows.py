@@ -29,6 +29,7 @@ class RowsTerm(DataTerm):
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
         super().__init__(fit_intercept, intercept_alpha)
+        data = data.without_offset(loss.translates)
         self.y_size = float(np.abs(data.y).max())
         if self.free_intercepts:
             self.x_offset, data = data.near_zero()
@@ -40,6 +41,7 @@ class RowsTerm(DataTerm):
         self.tasks, self.y, self.totals, self.weight = data.tasks, data.y, data.totals, data.weight
         self.scale, self.n_designs, self.rows_per_task = data.scale, data.n_designs, data.task_rows
         self.task_sums, self.spread, self.designs = data.task_sums, data.spread, data.designs
+        self.predictor = data.predictor  # x_i . w_t + b_t from an image and b, and the offset
         self.shared = data.n_designs == 1 and data.y.ndim == 2  # one complete design
 
     def _taken_over(self, data, loss):
@@ -76,10 +78,6 @@ class RowsTerm(DataTerm):
     def back(self, R):
         """The transpose of `image`: sample side to (n_tasks, n_features)."""
         return self.data.adjoint(R)
-
-    def predictor(self, image, b):
-        """x_i . w_t + b_t."""
-        return image + self.spread(b)
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
@@ -254,8 +252,9 @@ class RowsTerm(DataTerm):
 
     def _better_start(self, image, b):
         """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""
-        totals = self.totals.reshape(-1, *[1] * (b.ndim - 1))
-        others = [self.no_intercepts(), -self.task_sums(self.weight_of(image) * image) / totals]
+        totals, zero = self.totals.reshape(-1, *[1] * (b.ndim - 1)), self.no_intercepts()
+        eta = self.predictor(image, zero)
+        others = [zero, -self.task_sums(self.weight_of(eta) * eta) / totals]
         others = [other for other in others if (other != b).any()]
         best = min(others, key=lambda other: self.value(None, image, other), default=b)
         return best if self.value(None, image, best) < self.value(None, image, b) else None
@@ -317,8 +316,8 @@ class RowsTerm(DataTerm):
 
     def least_squares(self, image, b, floor):
         """Data term of least squares with the slopes and about the curvature of the loss at (image, b)."""
-        weights, eta = self.model_weights(image, b, floor)[0], self.predictor(image, b)
-        targets = eta - self.loss_gradient(eta) / np.where(weights > 0, weights, 1.0)
+        weights, slopes = self.model_weights(image, b, floor)[0], self.loss_gradient(self.predictor(image, b))
+        targets = image + self.spread(b) - slopes / np.where(weights > 0, weights, 1.0)
         rows = self.data.reweighted(targets, np.ascontiguousarray(weights))
         stats = TaskStatistics.from_data(rows)
         return MomentsTerm(stats, rows.scale, self.fit_intercept, self.intercept_alpha)
@@ -462,7 +461,8 @@ class RowsTerm(DataTerm):
 
     def _conjugate(self, theta, u, slope):
         """F* of theta times the weighted slopes."""
-        return float((self.weight * self.loss.conjugate(self.y, theta * slope)).sum())
+        found = float((self.weight * self.loss.conjugate(self.y, theta * slope)).sum())
+        return found if self.data.offset is None else found - theta * float(np.vdot(u, self.data.offset))
 
     def _along(self, hessian):
         """<V, H V> as a function: where a Hessian holds its rounding only, by squares of predictors."""

@@ -44,7 +44,7 @@ def runs_off(problem, parts):
 
     def forward(v):
         image = term.image(free @ (v[:n].reshape(-1, len(unit)) / unit))
-        return image, term.predictor(image, own * v[n:].reshape(b.shape))
+        return image, image + term.spread(own * v[n:].reshape(b.shape))
 
     def back(R):
         return np.concatenate([(free.T @ term.back(R) / unit).ravel(), own * term.task_sums(R).ravel()])
