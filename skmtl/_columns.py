@@ -1,5 +1,6 @@
 """Columns of X by name or position: a text is a name and an integer a position, always."""
 
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
@@ -71,9 +72,67 @@ def find_column(key, names, n_columns, argument):
 
 
 def split_task_column(X, task_column):
-    """Feature columns of X (same container) and the labels in its task column, shape (n_samples,)."""
+    """Take the column with the task of each row out of X.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features + 1)
+        Features and the tasks.
+    task_column : str or int
+        Name, or position, of the column that holds the tasks.
+
+    Returns
+    -------
+    X : same container of shape (n_samples, n_features)
+        The other columns.
+    tasks : array of shape (n_samples,)
+        The task of each row.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or more than one of that name.
+
+    See Also
+    --------
+    stack_tasks : The other way, from one array per task.
+
+    Examples
+    --------
+    >>> from skmtl import split_task_column
+    >>> X, tasks = split_task_column([[7, 0.1, 0.2], [8, 0.3, 0.4]], 0)
+    >>> X.shape, tasks
+    ((2, 2), array([7., 8.]))
+    """
     X, position, n_columns = _placed(X, task_column, "task_column=")
     return _drop_column(X, position, n_columns), one_column(X, position)
+
+
+@dataclass
+class ManyValues:
+    """Selector of columns with many different values, for a ColumnTransformer.
+
+    Splines of a column need it to have as many values as there are knots, and more.
+
+    Parameters
+    ----------
+    least : int, default=10
+        Number of different values that a column has at least.
+
+    Examples
+    --------
+    >>> from sklearn.compose import make_column_transformer
+    >>> from sklearn.preprocessing import SplineTransformer
+    >>> from skmtl import ManyValues
+    >>> splines = make_column_transformer((SplineTransformer(), ManyValues()), remainder="passthrough")
+    """
+
+    least: int = 10
+
+    def __call__(self, X):
+        """Positions of the columns of X, a list of int."""
+        columns = (np.asarray(safe_indexing(X, j, axis=1)) for j in range(X.shape[1]))
+        return [j for j, column in enumerate(columns) if len(np.unique(column)) >= self.least]
 
 
 def values_of_column(X, key, argument):

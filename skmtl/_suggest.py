@@ -1,57 +1,46 @@
-"""Which structure do these tasks share? The main models, tuned alike, against the baselines."""
+"""Which model for these tasks: structures, representations and rivals in a race on the same folds."""
 
 import warnings
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
-from scipy import sparse
+from sklearn import get_config
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
 
-from . import linear_model
+from ._candidates import SIMPLE, TREES, all_candidates
 from ._columns import column_names, refuse_text, split_task_column
+from ._findings import finding, sharing
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
-from .comparison import SIGNIFICANCE, compare
+from .comparison import race
 from .metrics import as_task_scorer
-from .model_selection import PathSearchCV, TaskKFold, routing
+from .model_selection import TaskKFold, routing
 
-STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
-    "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
-    "GroupSparse": ({}, {"mean_alpha": [None, 0.01]}),
-    "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
-    "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
-    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
-    "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 4]}),
-    "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
-    "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
-}
-N_ALPHAS, RANGE, N_FOLDS = 10, 1e-2, 3
+N_FOLDS = 5
 MOST_CLASSES = 20
-LABELS_PER_FEATURE = 4  # for strengths by marginal likelihood, in half of the rows too
-MOST_VARIANCES = 50  # of features, one each
 UNITS = 3  # ratio of standard deviations of columns of y
-LISTED = 6  # names shown in a sentence
-NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
 
 def suggest(
-    X, y, tasks=None, *, task_column=None, task_type=None, cv=None, scoring=None, n_jobs=None, random_state=0
-):
-    """Fit the main structures with one budget each, and say what they found.
+    X, y, tasks=None, *, task_column=None, task_type=None, candidates=None, preprocessor=None,
+    time_budget=None, cv=None, scoring=None, n_jobs=None, random_state=0, verbose=0,
+):  # fmt: skip
+    """Find the best model for these tasks: structures, representations and rivals in a race.
 
     Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
-    tasks, clusters, correlated tasks) compete with the baselines of `compare` on the same folds. Each
-    model chooses among the same number of combinations by cross-validation inside each training set,
-    features standardised there. The common model competes a second time with strengths estimated by
-    marginal likelihood in place of a search, and tests whether the tasks differ at all.
+    tasks, clusters, correlated tasks), the common model with strengths by marginal likelihood, linear models
+    of splines and of random features, and a network with shared layers compete on the same folds with what
+    one would use instead: the baselines of `compare` and trees. What is clearly worse on the first folds
+    drops out. Then it says whether sharing helps, what to use, with the code that makes it, and how sure
+    that is.
 
     Parameters
     ----------
     X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
-        Features, numbers only.
+        Features, numbers only unless there is a `preprocessor`.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
         Targets, see `task_type`. Columns of numbers in different units want the same spread first.
     tasks : array-like of shape (n_samples,), default=None
@@ -62,22 +51,36 @@ def suggest(
     task_type : {"regression", "classification"}, default=None
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
         numbers from 0 or 1 up without a gap; a warning says so where these are more than two.
+    candidates : sequence of str, default=None
+        Names of the models to try, as they stand in the table, by default all that the data allow.
+    preprocessor : transformer, default=None
+        First step of all models, fitted on the training rows of each fold. By default a `StandardScaler`;
+        sparse features are left as they are.
+    time_budget : float, default=None
+        Seconds, in which no model begins that is expected to end later; the verdict names those. By default
+        all are tried.
     cv : int, splitter or iterable of splits, default=None
-        As in `compare`.
+        By default, and for an int, `TaskKFold` with 5 (or as many as most tasks have rows) or `cv` shuffled
+        folds; tasks with fewer rows are for training only. Rows in the order of time want folds that go
+        forward in time: on random ones models look better than they are in future.
     scoring : str, callable or `task_scorer`, default=None
         As in `compare`; it also chooses the strengths (R^2 by default, for classes the log-loss).
     n_jobs : int, default=None
-        Number of processes over models and folds.
+        Number of processes over models.
     random_state : int, RandomState instance or None, default=0
-        Seed of the inner folds.
+        Seed of random features, networks and trees.
+    verbose : int, default=0
+        Whether to print a line for each model when it has run.
 
     Returns
     -------
     comparison : Comparison
-        Models ordered by score; `sharing` says whether the tasks differ at all, `findings` what each model
-        finds in all rows, and `estimators` the searches behind a scaler, unfitted: Pipelines for the
-        features (without the task column), with the steps "scale" and "search". They take
-        ``fit(X, y, search__tasks=tasks)`` (under metadata routing ``tasks=tasks``) and
+        Models that ran in all folds, by score. `best` is the name of the one to use, `code` makes it, and
+        `expected` holds its score on folds that did not choose it, with a standard error; `sharing` says
+        whether the tasks differ at all, `findings` what each structure finds in all rows, and `estimators`
+        all models, those that dropped out as well, at their best strengths, unfitted: Pipelines for the
+        features (without the task column), their last step "model". They take
+        ``fit(X, y, model__tasks=tasks)`` (under metadata routing ``tasks=tasks``) and
         ``predict(X, tasks=tasks)``.
 
     Raises
@@ -87,16 +90,25 @@ def suggest(
 
     See Also
     --------
-    compare : The same for models of your own.
+    compare : Models of your own on the same folds, every search inside its training sets.
 
     Notes
     -----
-    Each model has 20 combinations, 10 strengths over two decades and 2 values of another parameter, compared
-    in 3 folds, and further strengths while the best is at the edge of these. Take what is found as a start: a
-    model that wins here deserves a finer grid. Clusters need
-    four tasks. The strength that predicts best leaves in more features and directions than matter, with
-    small coefficients: features are named by size, and a rank goes with how many directions hold 99% of the
-    squared coefficients.
+    Strengths are searched on the folds themselves: 10 over two decades for each of two values of another
+    parameter (and for a common model of tasks of different sizes with and without ``task_weight="samples"``),
+    and further ones while the best is at the edge of these. On each fold a model is scored at the
+    strength that is best over the *other* folds, and `expected` is the mean score of the models that are best
+    over the other folds, so that neither is chosen by the rows that score it (training sets overlap: the
+    standard error is that of Nadeau & Bengio). In the first two folds all models run. One drops out if its
+    score is lower in each of them, and its errors are greater by more than 1% and 2.5 standard errors of the
+    difference; the six best and the baselines go on. A baseline is taken, the simplest first, if its error is
+    above the least by at most 3% and two standard errors of the difference, else the first of the models (in
+    the order of the paragraph at the top) whose error is by at most 1% and one standard error.
+
+    Splines are made of features with ten values and more, thirty features at most, random features of a
+    Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves
+    in more features and directions than matter, with small coefficients: features are named by size, and a
+    rank goes with how many directions hold 99% of the squared coefficients.
 
     References
     ----------
@@ -108,71 +120,103 @@ def suggest(
     >>> from skmtl import suggest
     >>> from skmtl.datasets import make_multitask_regression
     >>> p = make_multitask_regression(4, 30, 6, structure="mean", task_spread=0.2, random_state=0)
-    >>> found = suggest(p.X, p.y, p.tasks, cv=3)
-    >>> len(found.findings) == len(found.models)
-    True
+    >>> found = suggest(p.X, p.y, p.tasks, cv=2)
+    >>> found.best
+    'MeanRegularizedRegressor(alpha='auto')'
     """
     X = X if hasattr(X, "shape") else np.asarray(X)
     if task_column is not None:
         if tasks is not None:
             raise ValueError(f"tasks= and task_column={task_column!r} both say which task a row belongs to.")
         X, tasks = split_task_column(X, task_column)
-    refuse_text(X)
-    names, kind = column_names(X), _kind(y, task_type)
-    if kind == "Regressor" and np.ndim(y) == 2:
-        _warn_of_units(as_target(y))
-    models = _models(X, y, tasks, kind, scoring, random_state)
-    found = compare(models, X, y, tasks, cv=cv, scoring=scoring, n_jobs=n_jobs)
-    given, sharing, findings = {} if tasks is None else {"tasks": tasks}, "", {}
-    with routing(tasks):
-        for name in found.models:
-            scale, search = clone(models[name]).fit(X, y, **given)
-            findings[name] = _sentence(search, names)
-            if name.endswith(")"):
-                model = clone(search.estimator).set_params(covariance="spherical")
-                sharing = _sharing(model.fit(scale.transform(X), y, **given).test_sharing())
-    return replace(found, sharing=sharing, findings=findings, estimators=models)
-
-
-def _models(X, y, tasks, kind, scoring, random_state):
-    """Tuned models by name, of the kind "Regressor" or "Classifier"."""
-    y = as_target(y)
-    if tasks is None:
-        n_tasks = y.shape[1] if y.ndim == 2 else 1
-    else:
-        n_tasks = len(encode_tasks(check_tasks(tasks, np.shape(X)[0]))[0])
-    if n_tasks < 2:
+    if preprocessor is None:
+        refuse_text(X)
+    y_, kind = as_target(y), _kind(y, task_type)
+    rows = _rows_of_tasks(X, y_, tasks)
+    if len(rows) < 2:
         raise ValueError(
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
             "with one column per task."
         )
-    scoring = "neg_log_loss" if scoring is None and kind == "Classifier" else scoring
-    scoring = None if scoring is None else as_task_scorer(scoring)
-    n_features, models = np.shape(X)[1], {}
-    for structure, (fixed, grid) in STRUCTURES.items():
-        name, *by = structure.partition("(")
-        if name == "Clustered":
-            grid = {"n_clusters": [k for k in grid["n_clusters"] if k < n_tasks]}
-            if n_tasks < 4:
-                continue
-        if any(by):
-            if not _tell_variances(y, kind, n_features):
-                continue
-            fixed = fixed | {"covariance": None if n_features <= MOST_VARIANCES else "spherical"}
-        model = getattr(linear_model, name + kind)(tol=1e-3, **fixed)
-        cv = TaskKFold(N_FOLDS, shuffle=True, random_state=random_state, small_tasks="train")
-        search = PathSearchCV(model, N_ALPHAS, RANGE, grid, cv, scoring, grow=True)
-        scale = StandardScaler(with_mean=not sparse.issparse(X))
-        models["".join([name, kind, *by])] = Pipeline([("scale", scale), ("search", search)])
-    return models
+    if kind == "Regressor" and y_.ndim == 2:
+        _warn_of_units(y_)
+    if cv is None or isinstance(cv, Integral):
+        n_folds = int(np.clip(np.median(rows), 2, N_FOLDS)) if cv is None else cv
+        cv = TaskKFold(n_folds, shuffle=True, random_state=0, small_tasks="train")
+    by = "neg_log_loss" if scoring is None and kind == "Classifier" else scoring
+    by = None if by is None else as_task_scorer(by)
+    if not isinstance(random_state, Integral):
+        random_state = int(check_random_state(random_state).randint(2**31))
+    tried = all_candidates(X, y_, rows, kind, preprocessor, random_state)
+    if candidates is not None:
+        if isinstance(candidates, str):
+            raise ValueError(f"candidates must be a sequence of names; got the string {candidates!r}.")
+        unknown = [name for name in candidates if name not in tried]
+        if unknown or not len(candidates):
+            raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
+        tried = {name: tried[name] for name in candidates}
+    found = race(tried, X, y, tasks, cv, scoring, by, n_jobs, time_budget, verbose)
+    found = replace(found, **_findings(found, tried, X, y, tasks))
+    return replace(found, code=_code(found, kind, tasks is not None, task_column, preprocessor))
 
 
-def _tell_variances(y, kind, n_features):
-    """Whether there is a model of the variances of coefficients for such labels, and these are enough."""
-    observed = as_target(y)
-    observed = observed[~missing_labels(observed)]
-    modelled = kind == "Regressor" or len(np.unique(plain_labels(observed))) == 2
-    return modelled and len(observed) >= LABELS_PER_FEATURE * n_features
+def _findings(found, tried, X, y, tasks):
+    """What each structure finds in all rows, and whether the tasks differ at all."""
+    given, said = {} if tasks is None else {"tasks": tasks}, {"findings": {}}
+    with routing(tasks):
+        for name, model in found.estimators.items():
+            if not tried[name].structure:
+                continue
+            fitted = clone(model).fit(X, y, **given)
+            steps, names = fitted[:-1], column_names(X)
+            if hasattr(steps, "get_feature_names_out") and names is not None:
+                names = steps.get_feature_names_out()
+            said["findings"][name] = finding(fitted[-1], found.params[name], names)
+            if fitted[-1].alpha == "auto":
+                one = clone(fitted[-1]).set_params(covariance="spherical")
+                said["sharing"] = sharing(one.fit(steps.transform(X), y, **given).test_sharing())
+    return said
+
+
+def _code(found, kind, by_rows, column, preprocessor):
+    """Python code that makes the best model and fits it."""
+    model, name = found.estimators[found.best], found.best
+    steps, imports = [], {"from sklearn.pipeline import Pipeline"}
+    for key, step in model.steps:
+        if key == "scale" and (preprocessor is not None or isinstance(step, str)):
+            steps.append(f"({key!r}, {step!r})" if isinstance(step, str) else f"({key!r}, preprocessor)")
+            continue
+        if key == "model" and name in (*SIMPLE, *TREES):
+            targets = "classes" if kind == "Classifier" else "numbers"
+            imports.add("from skmtl.comparison import rival")
+            steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={not by_rows}))")
+            continue
+        text = "".join(line.strip() for line in step.__repr__(N_CHAR_MAX=10**6).splitlines())
+        steps.append(f"({key!r}, {text.replace(',', ', ').replace(',  ', ', ')})")
+        used = [step, *step.get_params().values()]
+        imports |= {_import(type(one)) for one in used if hasattr(one, "get_params")}
+        imports |= {_import(type(selector)) for *_, selector in getattr(step, "transformers", ())}
+    split = []
+    if column is not None:
+        imports.add("from skmtl import split_task_column")
+        split.append(f"X, tasks = split_task_column(X, {column!r})")
+    lines = [*sorted(imports), "", f"model = Pipeline([{', '.join(steps)}])", *split]
+    fit = "tasks=tasks" if get_config()["enable_metadata_routing"] else "model__tasks=tasks"
+    given = (fit, "tasks=tasks") if by_rows else ("", "")
+    arguments = [", ".join(filter(None, one)) for one in (("X", "y", given[0]), ("X", given[1]))]
+    return "\n".join([*lines, f"model.fit({arguments[0]})", f"model.predict({arguments[1]})"])
+
+
+def _import(cls):
+    module = cls.__module__.partition("._")[0]
+    return f"from {module} import {cls.__name__}"
+
+
+def _rows_of_tasks(X, y, tasks):
+    """Number of observed labels of each task."""
+    if tasks is None:
+        return (~missing_labels(y)).reshape(len(y), -1).sum(axis=0)
+    return np.bincount(encode_tasks(check_tasks(tasks, np.shape(X)[0]))[1])
 
 
 def _kind(y, task_type):
@@ -215,113 +259,3 @@ def _are_classes(values, n_labels):
         return True
     in_a_row = any(np.array_equal(values, np.arange(len(values)) + first) for first in (0, 1))
     return in_a_row and 2 < len(values) <= min(MOST_CLASSES, n_labels // 10)
-
-
-# --- what a model found ---
-
-
-def _sentence(search, names):
-    """What the best model of a search says about the tasks and the features."""
-    model = search.best_estimator_
-    name = type(model).__name__.removesuffix("Regressor").removesuffix("Classifier")
-    chosen = search.best_params_
-    if chosen["alpha"] == "auto":
-        chosen = {"alpha": model.alpha_, "intercept_alpha": model.intercept_alpha_}
-    short = {key: f"{v:.3g}" if isinstance(v, float) else str(v) for key, v in chosen.items()}
-    return f"{FINDINGS[name](model, names)} ({', '.join(map('='.join, short.items()))})"
-
-
-def _listed(items):
-    """The first few of a list in words."""
-    items = [str(item) for item in items]
-    return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")
-
-
-def _features(found, coef, names):
-    """Some features by the size of their coefficients, so that none is left out for a weaker one."""
-    size = np.linalg.norm(_flat(coef)[:, found], axis=0)
-    order = found[np.argsort(-size, kind="stable")]
-    return "strongest first: " + _listed(f"x{j}" if names is None else names[j] for j in order)
-
-
-def _common(model, names):
-    share = np.sum(np.square(model.deviation_coef_)) / max(np.sum(np.square(model.coef_)), 1e-300)
-    text = f"Tasks deviate from a common model: {share:.0%} of the squared coefficients are their own"
-    if not isinstance(model.alpha, str):
-        return text
-    variance = np.broadcast_to(model.deviation_variance_, model.n_features_in_)
-    differing = np.flatnonzero(variance > 0)
-    if np.ndim(model.deviation_variance_) == 0 or not len(differing):
-        return text if len(differing) else "Tasks have the same slopes"
-    listed = _features(differing, np.sqrt(variance), names)
-    return f"{text}, in {len(differing)} of {len(variance)} features, {listed}"
-
-
-def _sharing(tests):
-    """Whether slopes and intercepts differ between tasks, in a sentence."""
-    words = {True: "differ", False: "do not clearly differ"}
-    return "; ".join(
-        f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks (p = {test.p_value:.2g})"
-        for name, test in tests.items()
-    ).capitalize()
-
-
-def _support(model, names):
-    n, p, in_use = len(model.support_), model.coef_.shape[-1], f"in use{_beyond(model)}"
-    if n in (0, p):
-        return f"All {p} features are {in_use}" if n else f"No feature is {in_use}"
-    coef = model.coef_ if model.mean_alpha is None else model.deviation_coef_
-    listed = _features(model.support_, coef, names)
-    return f"{n} of {p} features are {in_use}, the same for all tasks, {listed}"
-
-
-def _rank(model, names):
-    most, held = min(model.n_tasks_, model.coef_.shape[-1]), np.cumsum(model.singular_values_**2)
-    text = f"The tasks' coefficients span {model.rank_} of {most} directions{_beyond(model)}"
-    needed = np.count_nonzero(held < NEARLY_ALL * held[-1:]) + 1
-    if needed >= model.rank_:
-        return text
-    hold = "holds" if needed == 1 else "hold"
-    return f"{text}, {needed} of them {hold} {NEARLY_ALL:.0%} of the squares"
-
-
-def _parts(model, names):
-    shared = np.flatnonzero(_flat(model.shared_coef_).any(axis=0))
-    private = np.count_nonzero(_flat(model.private_coef_))
-    listed = f" ({_features(shared, model.shared_coef_, names)})" if len(shared) else ""
-    return f"{len(shared)} features are shared{listed}, {private} coefficients are private"
-
-
-def _flat(coef):
-    return np.reshape(coef, (-1, np.shape(coef)[-1]))
-
-
-def _beyond(model):
-    """What a support or a rank leaves out, in words."""
-    return "" if model.mean_alpha is None else " beyond the common model"
-
-
-def _outliers(model, names):
-    found = model.outlier_tasks_.tolist()
-    if not found:
-        return "No task stands apart"
-    return f"{len(found)} of {model.n_tasks_} tasks stand apart: {_listed(found)}"
-
-
-def _clusters(model, names):
-    groups = [model.tasks_[model.labels_ == c].tolist() for c in range(model.labels_.max() + 1)]
-    return f"{len(groups)} clusters of tasks: " + "; ".join(f"[{_listed(group)}]" for group in groups)
-
-
-def _relations(model, names):
-    C = model.task_correlation_ - 2 * np.eye(model.n_tasks_)
-    s, t = np.unravel_index(np.argmax(C), C.shape)
-    middle = np.median(model.task_correlation_[np.triu_indices(model.n_tasks_, 1)])
-    most = f"{model.tasks_[s]} and {model.tasks_[t]} ({C[s, t]:.2f})"
-    return f"Coefficients of two tasks correlate by {middle:.2f} in the median, most those of {most}"
-
-
-FINDINGS = {
-    "MeanRegularized": _common, "GroupSparse": _support, "TraceNorm": _rank, "Dirty": _parts,
-    "Robust": _outliers, "Clustered": _clusters, "TaskRelationship": _relations,
-}  # fmt: skip

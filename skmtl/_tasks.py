@@ -353,7 +353,7 @@ def columns_of_labels(X, labels):
     names = column_names(X) or range(X.shape[1] if len(X.shape) == 2 else 0)
 
     def same(column, n_rows):
-        values = column[:n_rows].tolist()
+        values = np.asarray(column[:n_rows]).tolist()
         return not any(map(is_missing, values)) and values == labels[:n_rows]
 
     columns = ((name, one_column(X, j)) for j, name in enumerate(names))

@@ -10,6 +10,7 @@ from types import ModuleType
 import matplotlib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose
@@ -20,6 +21,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, RidgeClassifier
 from sklearn.metrics import mean_absolute_error, mean_poisson_deviance, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
@@ -28,9 +30,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
-from skmtl._suggest import STRUCTURES, _kind
+from skmtl._candidates import SIMPLE, all_candidates
+from skmtl._findings import FINDINGS
+from skmtl._suggest import _kind
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import _rivals, compare
+from skmtl.comparison._race import honest
 from skmtl.comparison._tuned import Tuned, best_strength, deviances
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
@@ -594,12 +599,21 @@ def says_the_outlier(p, found):
 )
 def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0, **options)
-    found = suggest(p.X, p.y, p.tasks, cv=2)
-    assert found.models[0].removesuffix("Regressor") in best
-    assert set(found.findings) == set(found.models) == set(found.estimators) and len(found.models) == 8
-    says_the_truth(p, {name.removesuffix("Regressor"): found.findings[name] for name in found.models})
+    linear = [f"{name}Regressor" for name in FINDINGS] + ["MeanRegularizedRegressor(alpha='auto')"]
+    found = suggest(p.X, p.y, p.tasks, candidates=[*linear, *SIMPLE], cv=3)
+    assert 1 - row(found, found.best)["mean"] < 1.015 * (1 - row(found, found.models[0])["mean"])
+    assert structure != "shared_support" or found.best != "RobustRegressor"  # the same, but for outliers
+    least = row(found, found.best)["mean"] - 0.02
+    assert {
+        name.partition("Regressor")[0]
+        for name in linear
+        if name in found.models and row(found, name)["mean"] > least
+    } & best
+    assert set(found.findings) == set(linear) and set(found.estimators) == {*linear, *SIMPLE}
+    says_the_truth(p, {name.removesuffix("Regressor"): text for name, text in found.findings.items()})
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
-    assert row(found, found.models[0])["mean"] >= row(found, "single")["mean"]
+    said = f"Sharing (helps:|may help, not clearly:) {re.escape(repr(found.best))} is above 'single'"
+    assert re.match(said, found.verdict)
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
     estimated = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance="spherical")
     tests = estimated.fit(StandardScaler().fit_transform(p.X), p.y, tasks=p.tasks).test_sharing()
@@ -607,24 +621,25 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
         f"{name} differ between tasks (p = {tests[name].p_value:.2g})" in found.sharing.lower()
         for name in tests
     )
-    assert str(found).index(found.sharing) < str(found).index(found.findings[found.models[0]])
+    assert str(found).index(found.sharing) < str(found).index(found.findings[linear[0]])
 
 
-COMMON = {name: STRUCTURES[name] for name in STRUCTURES if name.startswith("Mean")}
+COMMON = ["MeanRegularizedRegressor", "MeanRegularizedRegressor(alpha='auto')", *SIMPLE]
 
 
-def test_suggest_estimates_strengths_only_where_rows_tell_them(monkeypatch):
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
+def test_suggest_estimates_strengths_only_where_rows_tell_them():
     p = make_multitask_regression(3, 10, 12, structure="mean", random_state=0)
-    found = suggest(p.X, p.y, p.tasks, cv=2)
-    assert not found.sharing and not any("auto" in name for name in found.models)
+    with pytest.raises(ValueError, match=r"candidates must be some of .*got \[.*alpha='auto'\)\"\]"):
+        suggest(p.X, p.y, p.tasks, candidates=COMMON, cv=2)
+    found = suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "single"], cv=2)
+    assert not found.sharing and set(found.models) == {COMMON[0], "single"}
 
 
-def test_suggest_says_that_equal_tasks_do_not_differ(monkeypatch):
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
+def test_suggest_says_that_equal_tasks_do_not_differ():
     rng = np.random.default_rng(0)
-    X, tasks = rng.standard_normal((120, 3)), np.arange(120) % 4
-    found = suggest(X, X.sum(axis=1) + rng.standard_normal(120), tasks, cv=2)
+    X, tasks = rng.standard_normal((400, 3)), np.arange(400) % 4
+    found = suggest(X, X.sum(axis=1) + rng.standard_normal(400), tasks, candidates=COMMON, cv=2)
+    assert found.best == "pooled" and found.verdict.startswith("Tasks do not differ in a way that helps")
     assert found.sharing.startswith("Slopes do not clearly differ between tasks (p = ")
     assert "; intercepts do not clearly differ between tasks (p = " in found.sharing
 
@@ -661,12 +676,11 @@ def test_what_the_targets_are_is_stated_or_plain(y, kind, says):
         suggest(RELATED.X, RELATED.y, RELATED.tasks, task_type="multiclass")
 
 
-def test_suggest_takes_whole_numbers_for_numbers_if_told(monkeypatch):
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
+def test_suggest_takes_whole_numbers_for_numbers_if_told():
     p = make_multitask_regression(3, 30, 2, structure="mean", random_state=0)
     y = np.clip(np.round(p.y / p.y.std()), -1, 1).astype(int) + 1
-    found = suggest(p.X, y, p.tasks, task_type="regression", cv=2)
-    assert all("Regressor" in name for name in found.models)
+    found = suggest(p.X, y, p.tasks, task_type="regression", candidates=COMMON[:1], cv=2)
+    assert found.best == COMMON[0] and found.score.startswith("r2_score")
 
 
 @pytest.mark.no_cover
@@ -700,28 +714,26 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
 
 @pytest.mark.no_cover
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
-    found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, cv=3)
-    assert found.verdict.endswith("Sharing does not clearly help here: use 'single'.")
-    best = row(found, found.models[0])
-    assert best["mean"] > row(found, "single")["mean"] - best["sd"]
+    linear = [f"{name}Regressor" for name in FINDINGS]
+    found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, candidates=[*linear, *SIMPLE], cv=3)
+    assert found.best == "single" and found.verdict.startswith("Sharing does not help here")
 
 
-def test_suggest_in_other_layouts(monkeypatch):
+def test_suggest_in_other_layouts():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(60, 4)) * [1, 10, 100, 1], columns=list("abcd"))
     Y = X[["a", "b"]].to_numpy() @ rng.normal(size=(2, 3)) + 0.1 * rng.normal(size=(60, 3))
     Y[rng.random(Y.shape) < 0.2] = np.nan
-    few = {name: STRUCTURES[name] for name in ("GroupSparse", "Clustered")}
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", few)
     with pytest.warns(UserWarning, match="divide each by its own"):
-        found = suggest(X, Y, cv=2)
-    assert found.models == ["GroupSparseRegressor"]  # three tasks are too few for clusters
+        found = suggest(X, Y, candidates=["GroupSparseRegressor", "single"], cv=2)
+    with pytest.raises(ValueError, match="got \\['pooled', 'ClusteredRegressor'\\]"):  # units; three tasks
+        suggest(X, Y, candidates=["pooled", "ClusteredRegressor"])
     assert "strongest first: b, a" in found.findings["GroupSparseRegressor"]  # b varies ten times as much
     p = CLASSES
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", COMMON)
-    found = suggest(p.X, p.y, p.tasks, cv=2, scoring="roc_auc")
-    assert found.score.startswith("roc_auc") and all("Classifier" in name for name in found.models)
-    assert found.sharing.startswith("Slopes ") and "MeanRegularizedClassifier(alpha='auto')" in found.models
+    names = [name.replace("Regressor", "Classifier") for name in COMMON]
+    found = suggest(p.X, p.y, p.tasks, candidates=names, cv=2, scoring="roc_auc")
+    assert found.score.startswith("roc_auc") and set(found.models) == set(names)
+    assert found.sharing.startswith("Slopes ")
     with pytest.raises(ValueError, match="at least two tasks"):
         suggest(p.X, p.y)
     with pytest.raises(ValueError, match="at least two tasks"):
@@ -730,30 +742,129 @@ def test_suggest_in_other_layouts(monkeypatch):
         suggest(p.X, p.y[:, None], p.tasks)
 
 
-def test_suggest_says_that_columns_have_different_units(monkeypatch, rng):
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", {"GroupSparse": ({}, {"mean_alpha": [None]})})
+def test_suggest_says_that_columns_have_different_units(rng):
     X = rng.standard_normal((60, 2))
     Y = X @ rng.standard_normal((2, 3)) + rng.standard_normal((60, 3))
     Y = (Y - Y.mean(axis=0)) / Y.std(axis=0, ddof=1)
     Y[rng.random(Y.shape) < 0.1] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        suggest(X, Y * [1, 2, 2], cv=2)
+        suggest(X, Y * [1, 2, 2], candidates=["GroupSparseRegressor"], cv=2)
     with pytest.warns(UserWarning, match=r"columns of y reach from [\d.]+ to 1[\d.]+ but .*divide each"):
-        suggest(X, Y * [1, 2, 12], cv=2)
+        suggest(X, Y * [1, 2, 12], candidates=["single"], cv=2)
 
 
-def test_suggest_takes_a_task_column_and_gives_models_that_fit(monkeypatch):
-    monkeypatch.setattr("skmtl._suggest.STRUCTURES", {"MeanRegularized": STRUCTURES["MeanRegularized"]})
+def test_nothing_is_judged_by_rows_that_chose_it():
+    """The strength of a fold is the best one over the other folds."""
+    p = RELATED
+    found = suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "single"], cv=3)
+    folds = list(TaskKFold(3, shuffle=True, random_state=0).split(p.X, tasks=p.tasks))
+    model = clone(found.estimators[COMMON[0]])
+    scores = []
+    for k, (train, test) in enumerate(folds):
+        others = [fold for j, fold in enumerate(folds) if j != k]
+        best = max(
+            (
+                PathSearchCV(model.set_params(model__intercept_alpha=b), 10, 1e-2, cv=others, grow=True)
+                for b in (0.0, 0.3)
+            ),
+            key=lambda search: search.fit(p.X, p.y, tasks=p.tasks).best_score_,
+        ).best_estimator_
+        fitted = clone(best).fit(p.X[train], p.y[train], model__tasks=p.tasks[train])
+        scores.append(r2_score(p.y[test], fitted.predict(p.X[test], tasks=p.tasks[test])))
+    assert_allclose(row(found, COMMON[0])["mean"], np.mean(scores), rtol=1e-4)
+
+
+def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
+    """Models alike, whose scores are noise: the best mean is above the truth, what is told is not."""
+    told, luckiest = [], []
+    for _ in range(200):
+        scores = rng.standard_normal((20, 5))
+        told.append(honest(scores)[0])
+        luckiest.append(scores.mean(axis=1).max())
+    assert abs(np.mean(told)) < 3 * np.std(told) / np.sqrt(200) < 0.15 < np.mean(luckiest)
+
+
+def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
+    p = make_multitask_regression(12, 20, 6, structure="mean", task_spread=0.2, random_state=0)
+    names = [*COMMON, "TraceNormRegressor", "trees"]
+    found = suggest(p.X, p.y, p.tasks, candidates=names, verbose=1)
+    left = re.search(r"Clearly worse on the first folds: (.*)\.$", found.verdict).group(1)
+    assert "'trees' (-" in left and "trees" not in found.models and "trees" in found.estimators
+    assert set(SIMPLE) < set(found.models) and found.best in COMMON[:2]
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("on 2 folds" in line for line in lines) == len(names)
+    assert sum("on 5 folds" in line for line in lines) == len(found.models)
+    hurried = suggest(p.X, p.y, p.tasks, candidates=names, time_budget=1e-4)
+    assert "Not tried to the end for lack of time: " in hurried.verdict
+    with pytest.raises(ValueError, match="time_budget must be a positive number of seconds; got -1"):
+        suggest(p.X, p.y, p.tasks, time_budget=-1)
+
+
+def test_code_of_a_suggestion_runs_as_printed():
+    p = RELATED
+    frame, schools = pd.DataFrame(p.X, columns=list("vwxyz")), np.array(list("abcdef"))[p.tasks]
+    with_column = frame.assign(school=schools)
+    own = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["kind"]),
+        (make_pipeline(SimpleImputer(), StandardScaler()), ["w", "v"]),
+    )
+    gaps = frame.assign(kind=np.where(p.tasks % 2, "p", None))
+    gaps.loc[3, "v"] = np.nan
+    for data, candidates in [
+        ({"X": frame, "tasks": p.tasks}, COMMON[:1]),
+        ({"X": frame, "tasks": p.tasks}, ["MeanRegularizedRegressor of splines"]),
+        ({"X": with_column, "task_column": "school"}, ["trees"]),
+        ({"X": np.c_[p.tasks, p.X], "task_column": 0}, ["MeanRegularizedRegressor of random features"]),
+        ({"X": pl.from_pandas(with_column), "task_column": -1}, ["intercepts"]),
+        ({"X": sparse.csr_matrix(p.X), "tasks": p.tasks}, ["TraceNormRegressor"]),
+        ({"X": gaps, "tasks": schools, "preprocessor": own}, ["MeanRegularizedRegressor of splines"]),
+        ({"X": gaps, "tasks": schools, "preprocessor": own}, ["MultiTaskMLPRegressor"]),
+    ]:
+        found = suggest(y=p.y, candidates=candidates, cv=2, random_state=np.random.RandomState(0), **data)
+        names = {"y": p.y, "tasks": None, **data}
+        exec(found.code, names)
+        features = {} if "task_column" not in data else {"X": p.X}
+        X, tasks = features.get("X", data["X"]), names["tasks"]
+        fitted = clone(found.estimators[found.best]).fit(X, p.y, model__tasks=tasks)
+        assert_allclose(names["model"].predict(names["X"], tasks=tasks), fitted.predict(X, tasks=tasks))
+
+
+def test_representations_are_of_what_the_preprocessor_makes():
+    """Not of columns of X at the same positions: here the first two are made of text."""
+    p = make_multitask_regression(4, 30, 2, random_state=0)
+    X = pd.DataFrame(p.X, columns=list("vw")).assign(kind=np.where(p.tasks % 2, "p", "q"))
+    X["same"] = np.where(np.arange(len(X)) < 10, p.X[:, 0], 0.0)  # most distances are zero
+    own = make_column_transformer(
+        (OneHotEncoder(sparse_output=False), ["kind"]), (StandardScaler(), list("vw"))
+    )
+    tried = all_candidates(X, p.y, [30] * 4, "Regressor", own)
+    model = tried["MeanRegularizedRegressor of splines"].model.fit(X, p.y, model__tasks=p.tasks)
+    assert model["splines"].transformers_[0][2] == [2, 3]
+    own = make_column_transformer((StandardScaler(), ["same"]), ("passthrough", [2]))
+    model = all_candidates(X.drop(columns="kind").assign(a=0.0), p.y, [30] * 4, "Regressor", own)
+    assert np.isfinite(model["MeanRegularizedRegressor of random features"].model["kernel"].gamma)
+    dense = all_candidates(X[["v", "w"]], p.y, [30] * 4, "Regressor")
+    made_sparse = all_candidates(X[["kind"]], p.y, [30] * 4, "Regressor", OneHotEncoder())
+    assert set(dense) - set(made_sparse) == {
+        "MeanRegularizedRegressor of splines", "MeanRegularizedRegressor of random features",
+        "MultiTaskMLPRegressor", "trees",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="candidates must be a sequence of names; got the string 'pooled'"):
+        suggest(p.X, p.y, p.tasks, candidates="pooled")
+
+
+def test_suggest_takes_a_task_column_and_gives_models_that_fit():
     p = make_multitask_regression(3, 8, 2, structure="mean", random_state=0)
     frame = pd.DataFrame(p.X, columns=list("vw"))
     frame.insert(1, "school", np.array(list("abc"))[p.tasks])
-    wanted = suggest(p.X, p.y, p.tasks, cv=2)
+    options = {"candidates": COMMON[:1], "cv": 2}
+    wanted = suggest(p.X, p.y, p.tasks, **options)
     for X, column in [(frame, "school"), (np.insert(p.X, 1, p.tasks, axis=1), 1)]:
-        found = suggest(X, p.y, task_column=column, cv=2)
+        found = suggest(X, p.y, task_column=column, **options)
         assert_allclose(found.table["mean"], wanted.table["mean"])
-    model = found.estimators[found.models[0]]
-    fitted = clone(model).fit(p.X, p.y, search__tasks=p.tasks)
+    model = found.estimators[found.best]
+    fitted = clone(model).fit(p.X, p.y, model__tasks=p.tasks)
     with sklearn.config_context(enable_metadata_routing=True):
         routed = clone(model).fit(p.X, p.y, tasks=p.tasks).predict(p.X, tasks=p.tasks)
     assert_allclose(fitted.predict(p.X, tasks=p.tasks), routed)

@@ -1,4 +1,4 @@
-"""Which structure do the tasks share? `skmtl.suggest` on five data sets of the field.
+"""Which model for these tasks? `skmtl.suggest` on five data sets of the field.
 
 Usage::
 
@@ -6,8 +6,8 @@ Usage::
         [--markdown docs/choosing.md]
 
 HSB82 is bundled; the others are read from the directory given: school.npz and landmine.npz with X, y and
-task, jura.npz and atp1d.npz with X and Y (one column per task). Every score is that of five outer folds,
-all strengths chosen inside their training sets.
+task, jura.npz and atp1d.npz with X and Y (one column per task). Every score is that of five folds,
+strengths chosen on the other ones.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from _measure import write
 from skmtl import suggest
 from skmtl.datasets import load_hsb82
 
+BASELINES = ("single", "pooled", "intercepts", "mean")
 NAMES = ("hsb82", "school", "landmine", "jura", "atp1d")
 
 
@@ -37,15 +38,15 @@ def load(name, folder):
 def line(name, data, found, seconds):
     """A row of the table."""
     table = found.table.set_index("model")
-    model, rival = found.models[0], next(other for other in table.index if other not in found.models)
-    best, simple = table.loc[model], table.loc[rival]
-    scores = [f"{one.name} {one['mean']:.3f} ({one['sd']:.3f})" for one in (best, simple)]
+    simple = next(name for name in table.index if name in BASELINES and name != found.best)
+    best, rival = table.loc[found.best], table.loc[simple]
+    scores = [f"{one.name} {one['mean']:.3f} ({one['sd']:.3f})" for one in (best, rival)]
     n_tasks = found.per_task["task"].nunique()
-    advice = found.verdict.split(". ")[-1].rstrip(".")
+    expected = "{:.3f} ({:.3f})".format(*found.expected)
     return (
         f"| {name} | {len(data['X'])} | {n_tasks} | {found.score} "
-        f"| {' | '.join(scores)} | {best['mean'] - simple['mean']:+.3f} "
-        f"| {best['tasks_gaining']:.0f} | {advice} | {seconds:.0f} s |"
+        f"| {' | '.join(scores)} | {best['mean'] - rival['mean']:+.3f} "
+        f"| {expected} | {best['tasks_gaining']:.0f} | {seconds:.0f} s |"
     )
 
 
@@ -58,8 +59,8 @@ def main():
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     rows = [
-        "| data | rows | tasks | score | best model (sd of folds) | best baseline | difference "
-        "| tasks that gain over single | verdict ends | time |",
+        "| data | rows | tasks | score | model to use (sd of folds) | best baseline | difference "
+        "| on folds that did not choose it (standard error) | tasks that gain over single | time |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     print(*rows, sep="\n")

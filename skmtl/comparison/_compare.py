@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from itertools import chain
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -23,10 +23,8 @@ from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
 from ..model_selection import TaskKFold, routing, wants_tasks
 from ._folds import FoldRun, FoldScores, error_measure
-from ._result import Comparison, _gains, _rows, _table, _verdict
+from ._result import _verdict, tabulated
 from ._rivals import BASELINES, RIVALS, kind_of, rival
-
-PER_TASK = "model task n_test error gain hurt clearly_hurt"
 
 
 def compare(
@@ -133,7 +131,7 @@ def compare(
     if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
         raise TypeError(f"estimators must be estimators with a fit method; got {wrong[0]!r:.100}.")
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
-    labels, y, names, column = _labels(estimators, X, y, tasks, cv)
+    labels, y, names, column = labelled(estimators, X, y, tasks, cv)
     rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
     models = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
     estimators = {name: models[name] for name in estimators}
@@ -143,21 +141,17 @@ def compare(
         reference = "single" if "single" in models else next(iter([*rivals, *estimators]))
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
-    run = FoldRun(X, y, labels, tasks is not None, _scorer(scoring, models, y), error_measure(models))
-    splits = _splits(cv, X, y, labels)
+    run = FoldRun(X, y, labels, tasks is not None, headline(scoring, models, y), error_measure(models))
+    splits = splits_of(cv, X, y, labels)
     with routing(tasks):
         outcomes = Parallel(n_jobs=n_jobs)(
             delayed(run)(name, model, *split) for name, model in models.items() for split in splits
         )
     folds = FoldScores(models, splits, outcomes, reference)
-    codes = None if y.ndim == 2 else encode_tasks(labels)[1]
-    gains = {name: list(_gains(folds, name, y.shape, codes, names)) for name in folds.ranked}
-    header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
-    tables = _table(_rows(folds, gains, run.measure), header), _table(chain(*gains.values()), PER_TASK)
-    score = f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})"
+    found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
-    verdict = _verdict(folds, gains, list(estimators))
-    return Comparison(*tables, verdict, score, reference, best_first, estimators=estimators)
+    words = _verdict(folds, gains, list(estimators))
+    return replace(found, verdict=words, models=best_first, estimators=estimators)
 
 
 def _named(estimators):
@@ -185,7 +179,7 @@ def _final_step(estimator):
             return estimator, steps
 
 
-def _labels(estimators, X, y, tasks, cv):
+def labelled(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, names of the tasks, the column of X with them."""
     columns, y = target_names(y), as_target(y)
     if y.ndim == 2:
@@ -246,7 +240,7 @@ def _told(model, y, tasks, column):
     return Pooled(model, task_indicators="auto", task_column=column)
 
 
-def _scorer(scoring, models, y):
+def headline(scoring, models, y):
     """The headline score as a task scorer."""
     if scoring is not None:
         return as_task_scorer(scoring)
@@ -258,7 +252,7 @@ def _scorer(scoring, models, y):
     return task_scorer(metric, average="pooled")
 
 
-def _splits(cv, X, y, labels):
+def splits_of(cv, X, y, labels):
     """List of (train, test) rows."""
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)

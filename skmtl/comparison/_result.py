@@ -2,13 +2,16 @@
 
 import html
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from scipy import stats
 
-from .._labels import plain_array
+from .._labels import encode_tasks, plain_array
 from .._task_scores import standard_deviation
 from ._folds import ALIKE, SIGNIFICANCE
+
+PER_TASK = "model task n_test error gain hurt clearly_hurt"
 
 
 @dataclass
@@ -34,6 +37,12 @@ class Comparison:
         The model that gains and differences are measured against.
     models : list of str
         The models that were compared with the baselines, best first.
+    best, code : str
+        The model to use, and Python code that makes it and fits it (`suggest` only).
+    expected : tuple of float
+        Its score on folds that did not choose it, and the standard error (`suggest` only).
+    params : dict of {str: dict}
+        The parameters chosen for each model (`suggest` only).
     sharing : str
         Whether the tasks differ at all, by the test of the mixed model (`suggest` only).
     findings : dict of {str: str}
@@ -56,6 +65,10 @@ class Comparison:
     score: str
     reference: str
     models: list
+    best: str = ""
+    code: str = ""
+    expected: tuple = ()
+    params: dict = field(default_factory=dict)
     sharing: str = ""
     findings: dict = field(default_factory=dict)
     estimators: dict = field(default_factory=dict)
@@ -156,6 +169,16 @@ class Comparison:
         return ax
 
 
+def tabulated(folds, run, names):
+    """A comparison without words, and the rows of `per_task` by model."""
+    codes = None if run.labels is None else encode_tasks(run.labels)[1]
+    gains = {name: list(_gains(folds, name, run.y.shape, codes, names)) for name in folds.ranked}
+    header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
+    tables = _table(_rows(folds, gains, run.measure), header), _table(chain(*gains.values()), PER_TASK)
+    score = f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})"
+    return Comparison(*tables, "", score, folds.reference, folds.ranked), gains
+
+
 def _gains(folds, model, shape, codes, names):
     """The rows of `per_task` for one model."""
     errors, reference = folds.label_errors(model, shape), folds.label_errors(folds.reference, shape)
@@ -175,11 +198,11 @@ def _rows(folds, gains, measure):
         n, error = np.array([row[2:4] for row in gains[name] if row[2]]).T
         error = np.sqrt(error).mean() if measure == "rmse" else n @ error / n.sum()
         sd = standard_deviation(folds.scores[name]) if len(folds.scores[name]) > 1 else np.nan
-        tests = *folds.test(name, folds.reference), *_sign_test([row[4] for row in gains[name]])
+        tests = *folds.test(name, folds.reference), *sign_test([row[4] for row in gains[name]])
         yield name, folds.mean[name], sd, *tests, error, np.mean(folds.seconds[name])
 
 
-def _sign_test(gains):
+def sign_test(gains):
     """Number of tasks that gain, and the two-sided p-value of as many by chance."""
     won, lost = (sum(gain * sign > ALIKE for gain in gains) for sign in (1, -1))
     return won, stats.binomtest(won, won + lost).pvalue if won + lost else np.nan
@@ -248,7 +271,7 @@ def _advice(folds, model, estimators, gains):
         told = rival in (None, folds.reference, "pooled")
         return f"Use {model!r}" + ("." if told else f": it is {_standing(folds, model, rival)} {rival!r}.")
     if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
-        (won, p), n_tasks = _sign_test([row[4] for row in gains[model]]), len(gains[model])
+        (won, p), n_tasks = sign_test([row[4] for row in gains[model]]), len(gains[model])
         if p < SIGNIFICANCE and won > n_tasks / 2:
             return f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance (p = {p:.2g})."
     if rival == "single":

@@ -1,5 +1,7 @@
 """Models to beat, by name: what a practitioner would use instead, tuned on the training rows."""
 
+from importlib import import_module
+
 import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator, clone, is_classifier
@@ -15,7 +17,7 @@ from ._tuned import Tuned
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
-FOREST_LEAVES, N_TREES = (1, 5), 100
+FOREST_LEAVES, N_TREES, MOST_FEATURES = (1, 5), 100, 40  # a third of the features at a split, at most these
 MOST_ROUNDS, MANY_ROWS = 100, 5000  # of boosting, chosen in folds; of many rows a tenth tells when to stop
 FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hundredth of the strength
 
@@ -27,8 +29,25 @@ def kind_of(model):
     return "classes" if is_classifier(model) else "counts" if counts else "numbers"
 
 
-def rival(name, kind, shared, column):
-    """The unfitted model of that name, for one column of y per task where `shared`."""
+def rival(name, kind, shared=False, column=None):
+    """The unfitted model of that name, for one column of y per task where `shared`.
+
+    Parameters
+    ----------
+    name : str
+        A baseline of `compare`.
+    kind : {"numbers", "counts", "classes"}
+        What the targets are.
+    shared : bool, default=False
+        Whether y has a column for each task.
+    column : str or int, default=None
+        Column of X that holds the task of each row.
+
+    Returns
+    -------
+    model : estimator
+        Unfitted.
+    """
     return RIVALS[name](kind, shared, task_column=column)
 
 
@@ -68,35 +87,36 @@ def _mixed(kind, shared, **column):
 def _of_trees(make, told):
     """Trees that are told the task in that way, on a shared design one model per output."""
 
-    def rival(kind, shared, **column):
+    def made(kind, shared, **column):
         return (
             SingleTask(make(kind), **column) if shared else Pooled(make(kind), task_indicators=told, **column)
         )
 
-    return rival
+    return made
+
+
+def _package(name, title):
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ValueError(f"the baseline {name!r} needs {title}: pip install {name}.") from error
 
 
 def _lightgbm(kind):
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise ValueError("the baseline 'lightgbm' needs LightGBM: pip install lightgbm.") from error
+    package = _package("lightgbm", "LightGBM")
     options = {"min_child_samples": 5, "learning_rate": 0.05, "verbose": -1, "random_state": 0, "n_jobs": 1}
     if kind == "classes":
-        return lightgbm.LGBMClassifier(**options)
-    return lightgbm.LGBMRegressor(objective="poisson" if kind == "counts" else "regression", **options)
+        return package.LGBMClassifier(**options)
+    return package.LGBMRegressor(objective="poisson" if kind == "counts" else "regression", **options)
 
 
 def _catboost(kind):
-    try:
-        import catboost
-    except ImportError as error:
-        raise ValueError("the baseline 'catboost' needs CatBoost: pip install catboost.") from error
+    package = _package("catboost", "CatBoost")
     options = {"iterations": 300, "verbose": 0, "random_seed": 0, "thread_count": 1}
     options |= {"allow_writing_files": False}
     if kind == "classes":
-        return catboost.CatBoostClassifier(**options)
-    return catboost.CatBoostRegressor(loss_function="Poisson" if kind == "counts" else "RMSE", **options)
+        return package.CatBoostClassifier(**options)
+    return package.CatBoostRegressor(loss_function="Poisson" if kind == "counts" else "RMSE", **options)
 
 
 class _Trees(BaseEstimator):
@@ -173,7 +193,8 @@ class Forest(_Trees):
 
     def _chosen(self, X, y):
         kind = "RandomForestClassifier" if self.kind == "classes" else "RandomForestRegressor"
-        options = {"n_estimators": N_TREES, "max_features": 0.5, "oob_score": True, "random_state": 0}
+        tried = min(-(-X.shape[1] // 3), MOST_FEATURES)
+        options = {"n_estimators": N_TREES, "max_features": tried, "oob_score": True, "random_state": 0}
         models = [
             getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y)
             for leaf in FOREST_LEAVES

@@ -1,0 +1,111 @@
+"""Models that may be the best one for some tasks: structures times representations, and rivals."""
+
+import numpy as np
+import sklearn
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.kernel_approximation import Nystroem
+from sklearn.metrics import pairwise_distances
+from sklearn.model_selection import ParameterGrid
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import SplineTransformer, StandardScaler
+from sklearn.utils import check_random_state
+
+from . import linear_model, neural_network
+from ._columns import ManyValues
+from ._labels import missing_labels, plain_labels
+from .comparison import Candidate, rival
+
+STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
+    "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
+    "GroupSparse": ({}, {"mean_alpha": [None, 0.01]}),
+    "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
+    "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
+    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
+    "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 4]}),
+    "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
+    "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
+}
+NONLINEAR = {"intercept_alpha": [0.0, 0.3], "mean_alpha": [0.001, 0.03]}
+SIMPLE = ("mean", "pooled", "single", "intercepts")  # from the simplest on
+TREES = ("trees", "forest")  # for rows of tasks; for a column of y per task, each with trees of its own
+APART = ("mean", "single")  # a model for each task by itself
+UNIT = ("pooled", "intercepts")  # which mean nothing for columns of different units
+UNEQUAL = 1.2  # ratio of numbers of rows from which tasks may count by their rows as well
+TOL = 1e-3
+LABELS_PER_FEATURE = 4  # for strengths by marginal likelihood, in half of the rows too
+MOST_VARIANCES = 50  # of features, one each
+MOST_SPLINES = 30  # features of which there are splines
+MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
+
+
+def all_candidates(X, y, rows, kind, preprocessor=None, random_state=0):
+    """Candidates by name, of the kind "Regressor" or "Classifier", for tasks of so many rows."""
+    if preprocessor is None:
+        preprocessor = "passthrough" if sparse.issparse(X) else StandardScaler()
+    steps, Z = [("scale", preprocessor)], X
+    if preprocessor != "passthrough":
+        Z = clone(preprocessor).fit_transform(X, y if y.ndim == 1 else None)
+    found, weights = {}, {"task_weight": [None, "samples"]} if max(rows) > UNEQUAL * min(rows) else {}
+    for structure, (fixed, grid) in STRUCTURES.items():
+        name, *by = structure.partition("(")
+        if name == "Clustered":
+            grid = {"n_clusters": [k for k in grid["n_clusters"] if k < len(rows)]}
+            if len(rows) < 4:
+                continue
+        if name == "MeanRegularized":
+            grid = grid | weights
+        if any(by):
+            if not _tell_variances(y, kind, Z.shape[1]):
+                continue
+            fixed = fixed | {"covariance": None if Z.shape[1] <= MOST_VARIANCES else "spherical"}
+        found["".join([name, kind, *by])] = _linear(steps, name + kind, fixed, grid, True)
+    for words, step in _representations(Z, random_state).items():
+        steps_ = [*steps, step, ("centre", StandardScaler())]
+        grid = NONLINEAR | (weights if words == "splines" else {})
+        made = _linear(steps_, f"MeanRegularized{kind}", {}, grid)
+        found[f"MeanRegularized{kind} of {words}"] = made
+    if not sparse.issparse(Z):
+        network = getattr(neural_network, f"MultiTaskMLP{kind}")(random_state=random_state)
+        found[f"MultiTaskMLP{kind}"] = Candidate(Pipeline([*steps, ("model", network)]))
+    targets, shared = "classes" if kind == "Classifier" else "numbers", y.ndim == 2
+    apart = (*APART, *TREES) if shared else APART
+    for name in (*SIMPLE, *(() if sparse.issparse(Z) else TREES[shared : shared + 1])):
+        if not (name in UNIT and shared and kind == "Regressor"):
+            model = Pipeline([*steps, ("model", rival(name, targets, shared))])
+            found[name] = Candidate(model, simple=name in SIMPLE, shares=name not in apart)
+    return found
+
+
+def _linear(steps, name, fixed, grid, structure=False):
+    model = getattr(linear_model, name)(tol=TOL, **fixed)
+    variants = [{f"model__{key}": value for key, value in one.items()} for one in ParameterGrid(grid)]
+    variants = () if model.alpha == "auto" else tuple(variants)
+    return Candidate(Pipeline([*steps, ("model", model)]), variants, structure=structure)
+
+
+def _representations(Z, random_state):
+    """Steps by name, behind what makes Z of the features, that make further ones."""
+    n_samples, found = Z.shape[0], {}
+    many = [] if sparse.issparse(Z) or n_samples < 2 else ManyValues()(Z)
+    if 0 < len(many) <= MOST_SPLINES:
+        splines = SplineTransformer(extrapolation="linear", include_bias=False)
+        step = sklearn.compose.make_column_transformer((splines, ManyValues()), remainder="passthrough")
+        found["splines"] = "splines", step
+    if Z.shape[1] > 1 and many:
+        rows = np.asarray(Z)[check_random_state(random_state).permutation(n_samples)[:SAMPLE]]
+        distances = pairwise_distances(rows)[np.triu_indices(len(rows), 1)]
+        width = np.median(distances[distances > 0])
+        kernel = Nystroem(
+            gamma=float(f"{0.5 / width**2:.4g}"), random_state=random_state,
+            n_components=min(MOST_COMPONENTS, n_samples // 4),
+        )  # fmt: skip
+        found["random features"] = "kernel", kernel
+    return found
+
+
+def _tell_variances(y, kind, n_features):
+    """Whether there is a model of the variances of coefficients for such labels, and these are enough."""
+    observed = y[~missing_labels(y)]
+    modelled = kind == "Regressor" or len(np.unique(plain_labels(observed))) == 2
+    return modelled and len(observed) >= LABELS_PER_FEATURE * n_features

@@ -1,0 +1,344 @@
+"""A race of models on the same folds: what is clearly worse on the first ones drops out.
+
+Strengths are compared on these folds too, not on further ones inside each. Nothing is judged by rows that
+chose it: the strength on a fold is the best one over the others, and so is the model whose score is told.
+"""
+
+import time
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._labels import missing_labels
+from .._task_scores import standard_deviation
+from ..model_selection import PathSearchCV, routing
+from ._compare import headline, labelled, splits_of
+from ._folds import SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._result import sign_test, tabulated
+
+STRENGTH = "model__alpha"
+N_ALPHAS, RANGE = 10, 1e-2  # strengths, and the least over the greatest, before the grid grows
+SCREEN = 2  # folds in which all models run
+NEAR = 10.0  # factor from the best strength of the screen within which the further folds look
+CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
+WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
+MOST = 6  # models that are in all folds, beside the simple ones
+SCREEN_TIME = 0.5  # of the time that there is
+
+
+@dataclass
+class Candidate:
+    """A model in a race.
+
+    Parameters
+    ----------
+    model : estimator
+        Unfitted. If strengths are searched, a Pipeline that `PathSearchCV` takes, its last step "model".
+    variants : sequence of dict
+        Other parameters of the searched model, a path of strengths for each; none where nothing is searched.
+    simple : bool
+        Whether it runs in all folds, and is taken where others are not better.
+    structure : bool
+        Whether it is a linear model that says what the tasks share.
+    shares : bool
+        Whether tasks learn from each other.
+    """
+
+    model: Any
+    variants: tuple = ()
+    simple: bool = False
+    structure: bool = False
+    shares: bool = True
+
+
+@dataclass
+class Entrant:
+    """A candidate and what its folds have shown so far."""
+
+    candidate: Candidate
+    tried: dict = field(default_factory=dict)  # {(variant, strength): {fold: score}}
+    outcomes: dict = field(default_factory=dict)  # {fold: (score, errors, seconds)}
+    used: dict = field(default_factory=dict)  # {fold: parameters}
+    params: dict = field(default_factory=dict)  # the best ones over all its folds
+    seconds: float = 0.0  # of a fold
+    behind: float = 0.0  # the best one, where it drops out
+
+    def score(self, folds):
+        return np.mean([self.outcomes[k][0] for k in folds])
+
+    def on(self, folds, name, field_):
+        """This after further folds."""
+        start = time.perf_counter()
+        if self.candidate.variants:
+            self._search(folds, field_)
+        done = [*self.outcomes, *folds]
+        for k in done:
+            params = self._best([other for other in done if other != k] or done)
+            if self.used.get(k) != params or k not in self.outcomes:
+                model = clone(self.candidate.model).set_params(**params)
+                self.outcomes[k], self.used[k] = field_.run(name, model, *field_.splits[k]), params
+        self.params, self.seconds = self._best(done), (time.perf_counter() - start) / len(folds)
+        return self
+
+    def _search(self, folds, field_):
+        """Scores of the strengths on further folds: of all variants, later of the best one near its best."""
+        variants, alphas = dict(enumerate(self.candidate.variants)), N_ALPHAS
+        if self.tried:
+            v, best = self._place(list(self.outcomes))
+            variants = {v: variants[v]}
+            alphas = [alpha for w, alpha in self.tried if w == v and best / NEAR <= alpha <= best * NEAR]
+        for v, variant in variants.items():
+            search = PathSearchCV(
+                clone(self.candidate.model).set_params(**variant), alphas, RANGE, scoring=field_.scoring,
+                cv=[field_.splits[k] for k in folds], refit=False, grow=not self.tried,
+            )  # fmt: skip
+            with warnings.catch_warnings():  # further folds look near the best strength on purpose
+                warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
+                found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
+            for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
+                scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
+                self.tried.setdefault((v, alpha), {}).update(scores)
+
+    def _place(self, folds):
+        """Variant and strength of the best mean score over folds."""
+        means = {
+            place: np.mean([scores[k] for k in folds])
+            for place, scores in self.tried.items()
+            if set(folds) <= set(scores)
+        }
+        return max(means, key=lambda place: np.nan_to_num(means[place], nan=-np.inf))
+
+    def _best(self, folds):
+        """The parameters that are best over folds."""
+        if not self.tried:
+            return {}
+        v, alpha = self._place(folds)
+        return {**self.candidate.variants[v], STRENGTH: alpha}
+
+
+@dataclass
+class Race:
+    """Candidates by name on the folds of a comparison.
+
+    Parameters
+    ----------
+    run : FoldRun
+        Fits and scores a model on a fold.
+    splits : list of (train, test)
+        The folds.
+    scoring : task_scorer or None
+        What strengths are chosen by.
+    given : dict
+        The tasks, for `fit`.
+    n_jobs : int or None
+        Number of processes over models.
+    time_budget : float or None
+        Seconds, in which no model begins that is expected to end later.
+    verbose : int
+        Whether each model says its score.
+    """
+
+    run: FoldRun
+    splits: list
+    scoring: Any
+    given: dict
+    n_jobs: Any = None
+    time_budget: float | None = None
+    verbose: int = 0
+
+    def __post_init__(self):
+        self.start, self.late, self.behind = time.perf_counter(), [], {}
+
+    def __call__(self, candidates):
+        """The entrants that ran in all folds, by name; `behind` and `late` hold the others."""
+        n = len(self.splits)
+        screen = range(min(SCREEN, n))
+        entrants = {name: Entrant(candidate) for name, candidate in candidates.items()}
+        entrants = self._leg(entrants, screen, 1.0 if n == len(screen) else SCREEN_TIME)
+        if n == len(screen):
+            return entrants
+        entrants = self._ahead(entrants, screen)
+        in_all = self._leg(entrants, range(len(screen), n), 1.0)
+        return in_all or entrants
+
+    def _leg(self, entrants, folds, share):
+        """The entrants after some folds, without those for which there is no time left."""
+        after, names = {}, sorted(entrants, key=lambda name: not entrants[name].candidate.simple)
+        while names:
+            n_batch = len(names) if self.time_budget is None else effective_n_jobs(self.n_jobs)
+            batch = []
+            while names and len(batch) < n_batch:
+                name = names.pop(0)
+                ends = time.perf_counter() - self.start + entrants[name].seconds * len(folds)
+                late = self.time_budget is not None and ends > share * self.time_budget
+                late = late and not (folds[0] == 0 and len(after) + len(batch) == 0)  # one runs at least
+                (self.late if late else batch).append(name)
+            found = Parallel(n_jobs=self.n_jobs)(
+                delayed(entrants[name].on)(folds, name, self) for name in batch
+            )
+            after.update(zip(batch, found, strict=True))
+            self._report(after, batch)
+        return {name: after[name] for name in entrants if name in after}
+
+    def _report(self, entrants, batch):
+        for name in batch if self.verbose else ():
+            folds = list(entrants[name].outcomes)
+            seconds = time.perf_counter() - self.start
+            print(f"[{seconds:.1f} s] {name}: {entrants[name].score(folds):.4f} on {len(folds)} folds")
+
+    def _ahead(self, entrants, folds):
+        """Those that are not clearly worse than the best one, and the simple ones."""
+        best = max(entrants, key=lambda name: np.nan_to_num(entrants[name].score(folds), nan=-np.inf))
+        ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
+        racing = [name for name in ranked if not entrants[name].candidate.simple]
+        for place, name in enumerate(racing):
+            if place >= MOST or self._clearly_worse(entrants[name], entrants[best], folds):
+                entrants[name].behind = entrants[name].score(folds) - entrants[best].score(folds)
+                self.behind[name] = entrants[name]
+        return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
+
+    def _clearly_worse(self, entrant, best, folds):
+        """Whether the score is lower in each fold, and errors of single labels are clearly greater."""
+        one, other = ([of.outcomes[k] for k in folds] for of in (entrant, best))
+        if not all(a[0] < b[0] for a, b in zip(one, other, strict=True)):
+            return False
+        more, errors = self.excess([a[1] for a in one], [b[1] for b in other])
+        return more > WORSE and errors > CLEARLY
+
+    def excess(self, errors, others):
+        """By how much errors of labels are above others: as a share of these, and in standard errors.
+
+        Those of a column of numbers count in units of its variance.
+        """
+        unit = 1.0
+        if self.run.measure == "rmse" and self.run.y.ndim == 2:
+            unit = np.array([standard_deviation(one[~missing_labels(one)]) ** 2 for one in self.run.y.T])
+        errors, others = (
+            np.concatenate([(part / unit).ravel() for part in each]) for each in (errors, others)
+        )
+        d, level = (errors - others)[~np.isnan(errors)], np.nanmean(others)
+        deviation = standard_deviation(d) / np.sqrt(len(d))
+        return d.mean() / level if level > 0 else 0.0, d.mean() / deviation if deviation > 0 else 0.0
+
+
+def race(candidates, X, y, tasks, cv, scoring, strengths_by, n_jobs=None, time_budget=None, verbose=0):
+    """Comparison of candidates by name, with what to use.
+
+    Parameters
+    ----------
+    candidates : dict of {str: Candidate}
+        Models that take ``fit(X, y, tasks=tasks)`` under metadata routing.
+    X, y, tasks, cv, scoring : object
+        As in `compare`.
+    strengths_by : task_scorer or None
+        What strengths are chosen by, the score of the models if None.
+    n_jobs, time_budget, verbose : object
+        See `Race`.
+
+    Returns
+    -------
+    comparison : Comparison
+        Of those that ran in all folds; `params` and `estimators` are of all.
+    """
+    if time_budget is not None and not time_budget > 0:
+        raise ValueError(f"time_budget must be a positive number of seconds; got {time_budget!r}.")
+    models = {name: candidate.model for name, candidate in candidates.items()}
+    X = X.tocsr() if sparse.issparse(X) else X
+    labels, y, names, _ = labelled(models, X, y, tasks, cv)
+    run = FoldRun(X, y, labels, tasks is not None, headline(scoring, models, y), error_measure(models))
+    given = {} if tasks is None else {"tasks": tasks}
+    one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
+    with routing(tasks):
+        entrants = one(candidates)
+    done = list(next(iter(entrants.values())).outcomes)
+    outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]
+    reference = next(name for name in ("single", *entrants) if name in entrants)
+    folds = FoldScores(entrants, [one.splits[k] for k in done], outcomes, reference)
+    found, gains = tabulated(folds, run, names)
+    known = {name: entrants[name] for name in folds.ranked} | one.behind
+    found.params = {name: entrant.params for name, entrant in known.items()}
+    found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
+    return replace(found, **_advice(folds, gains, candidates, one))
+
+
+def honest(scores):
+    """Mean score of the model that is best over the other folds, and its standard error.
+
+    `scores` has a row for each model and a column for each fold, whose training sets overlap.
+    """
+    others = scores.sum(axis=1, keepdims=True) - scores
+    found = scores[others.argmax(axis=0), np.arange(scores.shape[1])]
+    n = len(found)
+    return found.mean(), standard_deviation(found) * np.sqrt(1 / n + 1 / (n - 1)) if n > 1 else np.nan
+
+
+def _advice(folds, gains, candidates, one):
+    """What to use, how good it is on other rows, and the words."""
+    ranked, best = folds.ranked, folds.ranked[0]
+    simple = [name for name in candidates if candidates[name].simple and name in ranked]
+    above = {name: one.excess(folds.errors[name], folds.errors[best]) for name in ranked}
+    as_good = [name for name in simple if above[name][0] <= LITTLE and above[name][1] <= SURELY]
+    alike = [
+        name for name in candidates if name in ranked and above[name][0] <= WORSE and above[name][1] <= 1
+    ]
+    use = (as_good or alike)[0]
+    expected = honest(np.array([folds.scores[name] for name in ranked]))
+    shares = candidates[use].shares
+    words = [
+        _whether_to_share(folds, gains, use, shares),
+        f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
+    ]
+    score, sd = expected
+    sure = f"On rows that chose neither model nor strength the score is {score:.3f}"
+    sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
+    words.append(f"{sure}; that of {best!r}, which is best on these folds, is {folds.mean[best]:.3f}.")
+    if use != folds.reference:
+        lost, clearly = (sum(row[part] for row in gains[use]) for part in (5, 6))
+        words.append(
+            f"{lost} of {len(gains[use])} tasks lose against {folds.reference!r}, {clearly} of them by more "
+            "than two standard errors."
+        )
+    if one.behind:
+        left = ", ".join(f"{name!r} ({entrant.behind:+.3f})" for name, entrant in one.behind.items())
+        words.append(f"Clearly worse on the first folds: {left}.")
+    if one.late:
+        words.append(f"Not tried to the end for lack of time: {', '.join(map(repr, one.late))}.")
+    return {"best": use, "expected": expected, "verdict": " ".join(words)}
+
+
+def _whether_to_share(folds, gains, use, shares):
+    """Whether the tasks are better off together, in a sentence."""
+    if use == "mean":
+        return "No model beats the mean of each task."
+    if not shares:
+        return "Sharing does not help here: a model for each task by itself is as good."
+    if use == "pooled":
+        return "Tasks do not differ in a way that helps to predict: one model for all rows is as good."
+    tests = {name: folds.test(use, name) for name in ("single", "pooled") if name in folds.mean}
+    won, by_tasks = sign_test([row[4] for row in gains[use]])
+    words = " and ".join(f"{name!r} by {gap:.3f} (p = {p:.2g})" for name, (gap, p) in tests.items())
+    clear = [bool(gap > 0 and p < SIGNIFICANCE) for gap, p in tests.values()]
+    if folds.reference == "single" and not clear[0] and by_tasks < SIGNIFICANCE and won > len(gains[use]) / 2:
+        clear[0], words = True, f"{words}; {won} of {len(gains[use])} tasks gain (p = {by_tasks:.2g})"
+    return f"Sharing {'helps' if all(clear) else 'may help, not clearly'}: {use!r} is above {words}."
+
+
+def _at_what_cost(folds, use, simple, one):
+    """What the best simpler model, or the best other one, would cost, and which ones are as good."""
+    more = {
+        name: one.excess(folds.errors[name], folds.errors[use])[0] for name in folds.ranked if name != use
+    }
+    other = next((name for name in more if (name in simple) != (use in simple)), None)
+    if other is None:
+        return ""
+    if use in simple:
+        return f": the best other one, {other!r}, changes the error by {more[other]:+.1%}"
+    alike = [repr(name) for name in more if more[name] < WORSE and name not in simple]
+    words = f" (or {', '.join(alike)}, within {WORSE:.0%} of its error)" if alike else ""
+    return f"{words}: the simpler {other!r} has {more[other]:+.1%} error"
