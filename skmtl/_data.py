@@ -139,18 +139,20 @@ class TaskData:
         """Sum over the rows of each task, shape (n_tasks,)."""
         return self._reduced(np.add, R)
 
-    def near_zero(self):
+    def near_zero(self, common=False):
         """An offset of the features and the rows less it; None and the same rows where all are near zero.
 
-        What is far from zero next to its spread loses in every sum the digits that tell rows apart.
+        What is far from zero next to its spread loses in every sum the digits that tell rows apart. Every
+        design has an offset of its own, or with `common` all have one, (n_features,).
         """
         columns = self._far_columns()
         if not len(columns):
             return None, self
         X, block = self.X.copy(), _dense(self.X[:, columns])
         means = self._means_of(block)
+        means = means.reshape(-1, len(columns)).mean(axis=0) if common else means
         offset = np.zeros((*means.shape[:-1], self.n_features))
-        offset[..., columns], X[:, columns] = means, block - self.spread_rows(means)
+        offset[..., columns], X[:, columns] = means, block - (means if common else self.spread_rows(means))
         return offset, self._with(X=X)
 
     @of_rows

@@ -19,6 +19,7 @@ from skmtl import (
     LatentBasisRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
+    MultiTaskClassifier,
     MultiTaskLasso,
     MultiTaskRegressor,
     SharedSubspaceRegressor,
@@ -29,7 +30,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, SquaredError
 from skmtl.objective import Problem, make_term
-from skmtl.penalties import L1, L2, Entries, Features, Positive, Ridge
+from skmtl.penalties import L1, L2, Entries, Features, Positive, Ridge, Shared
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data
 from skmtl.solvers.direct import make_preconditioner
@@ -476,3 +477,41 @@ def test_a_point_outside_of_a_constraint_is_no_solution(unit):
     model = MultiTaskRegressor(0.0, penalty=Positive(Entries(L1())), mean_alpha=0.5, solver="splitting")
     model.fit(X * [unit, 1, 1, 1], Y, tasks=TASKS)
     assert (model.deviation_coef_ >= 0).all() and np.isfinite(model.objective_)
+
+
+def few_rows(seed, classes):
+    """Four to eight rows of two or three tasks, exact numbers; classes that no task lacks, or numbers."""
+    rng = np.random.default_rng(seed)
+    n_tasks, n_rows = 2 + seed % 2, 4 + seed % 5
+    tasks = np.repeat(np.arange(n_tasks), n_rows)
+    X = np.round(rng.normal(size=(len(tasks), 1 + seed % 2)) * 2**18) / 2**18
+    y = X[:, 0] + rng.normal(size=len(tasks))
+    if classes:
+        y = (y > 0).astype(float)
+        y[::n_rows], y[n_rows - 1 :: n_rows] = 0.0, 1.0
+    return X, y, tasks
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("intercept_alpha", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "squared_hinge", "log_loss"])
+def test_certificates_of_tied_intercepts_hold_at_any_offset(loss, intercept_alpha):
+    """What common slopes reach is the same at all offsets, and no optimum is above it."""
+    classes = loss in ("squared_hinge", "log_loss")
+    model = (MultiTaskClassifier if classes else MultiTaskRegressor)(loss=loss, max_iter=50)
+    model.set_params(intercept_alpha=intercept_alpha)
+    pooled = clone(model).set_params(penalty=Shared(0.0), tol=1e-9, max_iter=1000)
+    for seed in range(3):
+        X, y, tasks = few_rows(seed, classes)
+        reached = clone(pooled).fit(X, y, tasks=tasks).objective_
+        for offset in (1e4, 1e6, 1e8):
+            found = clone(model).set_params(alpha=0.0, mean_alpha=0.0).fit(X + offset, y, tasks=tasks)
+            assert found.objective_ - found.dual_gap_ <= reached * (1 + 1e-9) + 1e-9
+
+
+@pytest.mark.parametrize("cls", [GroupSparseRegressor, GroupSparseClassifier, MeanRegularizedRegressor])
+def test_an_only_intercept_is_not_tied(cls):
+    y = Y > 0 if cls is GroupSparseClassifier else Y
+    free, tied = (cls(0.01, intercept_alpha=a).fit(X + 1e8, y[:, None]) for a in (0.0, 1e6))
+    assert_allclose(tied.coef_, free.coef_, rtol=0)
+    assert tied.objective_ == free.objective_

@@ -30,8 +30,9 @@ class DataTerm:
     n_outputs = 1  # predictors per row, one after another in the rows of W
     on_moments = False  # of the squared loss, in the place of rows
     y = None  # targets on the sample side, of a term on rows
-    # taken off X and y, where they would cost digits: the intercepts answer it
-    x_offset, y_offset = None, 0.0
+    # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the
+    # same number for all tasks, the offset times the mean of W; so predictors keep what W deviates by
+    x_offset, y_offset, x_common = None, 0.0, None
 
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
@@ -46,9 +47,11 @@ class DataTerm:
         if not self.fit_intercept:
             return b
         b = b + self.y_offset
+        W = W.reshape(len(W), self.n_outputs, -1)
+        if self.x_common is not None:
+            b = b - (W.mean(axis=0) @ self.x_common).reshape(b.shape[1:])
         if self.x_offset is None:
             return b
-        W = W.reshape(len(W), self.n_outputs, -1)
         return b - np.einsum("tkj,tj->tk", W, np.broadcast_to(self.x_offset, W[:, 0].shape)).reshape(b.shape)
 
     def state(self, W):
@@ -78,11 +81,25 @@ class DataTerm:
         """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
         return self.kept_of(self.totals) if self.fit_intercept else self.totals
 
+    def common_image(self, W):
+        """What the common offset adds to the predictors of each task, (n_tasks,)."""
+        return (W - W.mean(axis=0)) @ self.x_common
+
+    def common_back(self, sums):
+        """The transpose of `common_image`."""
+        return np.outer(sums - sums.mean(), self.x_common)
+
     def in_units(self, unit):
-        """The term of features in other units, those here times `unit` (n_features,), from its offsets on."""
+        """The term of features in other units, those here times `unit` (n_features,)."""
         other = self._turned(unit)
-        other.y_size = self.y_size  # as rounding of what was given goes by it
+        other.y_size, other.y_offset = self.y_size, self.y_offset + other.y_offset
+        if self.x_offset is not None:
+            other.x_offset = self.x_offset * unit + (0.0 if other.x_offset is None else other.x_offset)
         return other
+
+    def unanswered(self, gradient):
+        """What the intercepts' own penalty leaves of their gradient."""
+        return np.broadcast_to(gradient.mean(axis=0), gradient.shape) if self.tied_intercepts else gradient
 
     def spread_of_intercepts(self, b):
         """The intercepts' own penalty."""
@@ -106,6 +123,7 @@ class DataTerm:
     def free_step(self, gradient, free, pull, curvature, along, shared):
         """Newton step (n_tasks, n_features) along the columns of `free`, b optimised out, and what it leaves.
 
+        The latter is a function of the gradients in W and b after the step, see `solved`.
         `shared()` is the curvature along a vector that all tasks share, `curvature` that of any direction.
         """
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
@@ -133,7 +151,7 @@ class DualPoint:
     intercept_gradient: np.ndarray
     shift: np.ndarray
     negative_conjugate: Callable
-    left: float = 0.0  # how much less the objective may be along directions that curvature says nothing of
+    left: float = 0.0  # how much less the objective may be along the free directions all the same
     rounding: float = 0.0  # of the objective itself, where it is more than the last digits
     limit: float = np.inf  # greatest factor theta that leaves it feasible for the loss
 
@@ -147,7 +165,7 @@ def shared_step(H, gradient, ridge, along=None):
 
     H = H + ridge * n_tasks * np.eye(len(H))
     step, left = solved(H, -gradient.sum(axis=0), along and (lambda v: along(every(v))))
-    return every(step), left
+    return every(step), lambda gradient, in_b: left(gradient.sum(axis=0), in_b)
 
 
 def iterated_step(curvature, gradient, free, along=None):
@@ -165,41 +183,60 @@ def iterated_step(curvature, gradient, free, along=None):
     if k * p <= ASSEMBLED:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
         step, left = solved(0.5 * (H + H.T), rhs, along and (lambda v: along(freely(v))))
-        return freely(step), left
+        return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
 
 
-def nothing():
+def nothing(gradient, in_b):
     """Zero, as what is left."""
     return 0.0
 
 
 def solved(H, rhs, along=None):
-    """H^+ rhs, refined once, and how much 1/2 <x, H x> - <rhs, x> may fall along what H^+ leaves out.
+    """H^+ rhs, refined once, and how much 1/2 <x, H x> - <slope, x> may still fall from there.
 
-    The latter is a function, to be called where it matters: there the entries of H hold rounding only, and
-    `along(v)` says what the curvature is: of nearly collinear features little, so that much is to be gained,
-    of collinear ones none.
+    The latter is a function of the slopes found there, in x and in the intercepts: large predictors may leave
+    few digits of them. Along what H^+ leaves out the entries of H hold rounding only, and `along(v)` says
+    what the curvature is, and how the intercepts follow: of nearly collinear features it is little, so that
+    much is to be gained, of collinear ones none.
     """
     if not np.isfinite(H).all():  # no curvature to speak of
-        return np.zeros_like(rhs), lambda: np.inf
+        return np.zeros_like(rhs), lambda slope, in_b: np.inf
     unit = units(H)
     H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
-        step = lapack.dpotrs(factor, rhs)[0]
-        return unit * (step + lapack.dpotrs(factor, rhs - H @ step)[0]), nothing
+        found = _refined(H, rhs, lambda r: lapack.dpotrs(factor, r)[0])
+        return unit * found, lambda slope, _: _gain(unit * slope, lapack.dpotrs(factor, unit * slope)[0])
     values, vectors = linalg.eigh(H)
     used = values > 1e-14 * values[-1]
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
-    step = vectors @ (inverse * (vectors.T @ rhs))
 
-    def left():
-        found = [(v @ rhs, along(unit * v)) for v in vectors.T[~used]] if along else []
-        return sum(0.5 * float(slope) ** 2 / curvature for slope, curvature in found if curvature > 0)
+    def times(r):
+        return vectors @ (inverse * (vectors.T @ r))
 
-    return unit * (step + vectors @ (inverse * (vectors.T @ (rhs - H @ step)))), left
+    def left(slope, in_b):
+        total = _gain(unit * slope, times(unit * slope))
+        # rounding may leave nothing of the curvature along an axis
+        for v in [*(unit * vectors.T[~used]), *np.eye(len(unit))[unit == 0]] if along else ():
+            curvature, b = along(v)
+            if curvature > 0:
+                total += 0.5 * (v @ slope + np.vdot(in_b, b)) ** 2 / curvature
+        return float(total)
+
+    return unit * _refined(H, rhs, times), left
+
+
+def _refined(H, rhs, inverse):
+    """About H^-1 rhs, one step better than by an inverse with rounding."""
+    x = inverse(rhs)
+    return x + inverse(rhs - H @ x)
+
+
+def _gain(slope, step):
+    """What a Newton step gains."""
+    return 0.5 * max(float(slope @ step), 0.0)
 
 
 def units(H):

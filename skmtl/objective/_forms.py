@@ -7,30 +7,33 @@ from ._moments import MomentsTerm
 from ._rows import RowsTerm
 
 
-def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0):
+def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
     """The data term in its cheapest form; `loss` may be a list with one loss per task.
 
-    `data` is TaskData, or TaskStatistics for the squared loss, every task counting the same.
+    `data` is TaskData, or TaskStatistics for the squared loss, every task counting the same; `x_common` has
+    been taken off its features for all tasks with intercepts that are tied.
     """
+    if data.n_tasks == 1:
+        intercept_alpha = 0.0  # an only intercept is the mean that it is pulled to
     if isinstance(data, TaskStatistics):
         if isinstance(loss, list) or not loss.quadratic:
             raise ValueError(f"statistics are enough for the squared loss only, not for {loss!r}.")
-        return MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha)
+        return MomentsTerm(data, 1.0 / data.weight, fit_intercept, intercept_alpha, x_common=x_common)
     if isinstance(loss, list):
         loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
     few = data.n_designs * data.n_features**2 <= 1e7
     # features may differ so much in their units that products of rows would lose the small ones
     if loss.quadratic and (moments_pay(data) or (few and data.graded)):
         stats = TaskStatistics.from_data(data)
-        return MomentsTerm(stats, data.scale, fit_intercept, intercept_alpha, data)
+        return MomentsTerm(stats, data.scale, fit_intercept, intercept_alpha, data, x_common)
     form = OutputsTerm if loss.n_outputs > 1 else RowsTerm if loss.pointwise else RootTerm
-    return form(data, loss, fit_intercept, intercept_alpha)
+    return form(data, loss, fit_intercept, intercept_alpha, x_common)
 
 
 def squared_model(term, eta, above=False):
     """The data term of a squared loss with about the curvature of another at eta, or with one above it."""
     rows = term.majorant_model(eta) if above else term.quadratic_model(eta)
-    return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha)
+    return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common)
 
 
 def moments_pay(data):

@@ -23,8 +23,8 @@ class OutputsTerm(RowsTerm):
     length K.
     """
 
-    def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
-        super().__init__(data, loss, fit_intercept, intercept_alpha)
+    def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
+        super().__init__(data, loss, fit_intercept, intercept_alpha, x_common)
         self.n_outputs = loss.n_outputs
         self.n_features = data.n_features * self.n_outputs
         others = np.zeros((self.n_tasks, self.n_outputs - 1))
@@ -34,11 +34,13 @@ class OutputsTerm(RowsTerm):
 
     def image(self, W):
         """x_i . w_tk."""
-        return np.stack([self.data.forward(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+        one = super().image
+        return np.stack([one(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
 
     def back(self, R):
         """The transpose of `image`."""
-        return np.hstack([self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)])
+        one = super().back
+        return np.hstack([one(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)])
 
     def no_intercepts(self):
         """b = 0."""

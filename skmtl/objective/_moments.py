@@ -5,7 +5,8 @@ from functools import cached_property
 import numpy as np
 
 from ..losses import SquaredError
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, solved, without_center
+from ..statistics import ROUNDING
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, solved, without_center
 from ._columns import about_zero
 
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
@@ -16,7 +17,7 @@ class MomentsTerm(DataTerm):
 
     loss, on_moments = SquaredError(), True
 
-    def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0, data=None):
+    def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0, data=None, x_common=None):
         super().__init__(fit_intercept, intercept_alpha)
         self.data = data  # the rows, where they are known: they tell what the moments have rounded away
         self.y_size = float((np.abs(stats.y_mean) + np.sqrt(stats.yy / np.maximum(stats.weight, TINY))).max())
@@ -26,7 +27,10 @@ class MomentsTerm(DataTerm):
         elif fit_intercept:
             share = scale * stats.weight
             self.y_offset = float(share @ stats.y_mean / share.sum())
-            stats = stats.shifted(0.0, self.y_offset)
+            center = stats.x_mean.mean(axis=0)
+            self.x_common = center if x_common is None else center + x_common
+            apart = np.abs(stats.x_mean - center) > ROUNDING * np.abs(center)  # else only rounding is
+            stats = stats.shifted(np.where(apart, center, stats.x_mean), self.y_offset)
         self.stats, self.scale, self.n_designs = stats, np.ascontiguousarray(scale), len(stats.xx)
         self.n_tasks, self.n_features, self.tasks = stats.n_tasks, stats.n_features, stats.tasks
         self.totals, self.rows_per_task, self.shared = scale * stats.weight, stats.count, len(stats.xx) == 1
@@ -34,28 +38,34 @@ class MomentsTerm(DataTerm):
 
     def seen(self):
         """The moments as they were given."""
-        return self.stats.shifted(0.0 if self.x_offset is None else -self.x_offset, -self.y_offset)
+        return self.stats.shifted(self.stats.x_mean - self._means(), -self.y_offset)
 
-    x_mean = property(lambda self: np.broadcast_to(self.stats.x_mean, self.shape))
+    @property
+    def x_mean(self):
+        """Means of the features that intercepts do not answer, (n_tasks, n_features)."""
+        return np.broadcast_to(self.stats.x_mean if self.x_common is None else self._means(), self.shape)
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
         about_mean = np.einsum("djj->d", self.stats.xx) * np.ones(self.n_tasks)
-        return float(self.scale @ about_mean + self.totals @ (self._means() ** 2).sum(axis=1))
+        of_means = np.broadcast_to((self._means() ** 2).sum(axis=1), self.n_tasks)
+        return float(self.scale @ about_mean + self.totals @ of_means)
 
     def _means(self):
-        """Those of the features as they were given."""
-        return self.x_mean if self.x_offset is None else np.broadcast_to(self.x_offset, self.shape)
+        """Those of the features as they were given, of every design."""
+        if self.x_common is not None:
+            return self.stats.x_mean + self.x_common
+        return self.stats.x_mean if self.x_offset is None else self.x_offset
 
     def curvatures(self):
         """Sum of the curvatures of all tasks along each feature, shape (n_features,)."""
         about_mean = np.broadcast_to(self.spreads**2, self.shape)
-        return self.scale @ about_mean + self.kept @ self.x_mean**2
+        return self.scale @ about_mean + self.kept @ np.broadcast_to(self.stats.x_mean**2, self.shape)
 
     def _turned(self, unit):
         data = self.data and self.data.turned(unit)
-        stats = self.stats.turned(unit)
-        return MomentsTerm(stats, self.scale, self.fit_intercept, self.intercept_alpha, data)
+        stats, x_common = self.stats.turned(unit), None if self.x_common is None else self.x_common * unit
+        return MomentsTerm(stats, self.scale, self.fit_intercept, self.intercept_alpha, data, x_common)
 
     def second_moments(self):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
@@ -81,6 +91,8 @@ class MomentsTerm(DataTerm):
             out[:, :-1] = np.matmul(self.stats.xx, W[:, :, None])[:, :, 0]
             out[:, -1] = 0.0 if self.free_intercepts else np.einsum("tj,tj->t", W, self.stats.x_mean)
         out[:, :-1] *= self.scale[:, None]
+        if self.x_common is not None:
+            out[:, -1] += self.common_image(W)
         return out  # its last column is zero where intercepts are free: the moments are about the means
 
     def intercept(self, W, image, start=None):
@@ -103,8 +115,14 @@ class MomentsTerm(DataTerm):
         """Gradient in W at optimal b, shape (n_tasks, n_features)."""
         G = image[:, :-1] - self.xy
         if not self.free_intercepts:
-            G += (self.totals * self._offset(image, b))[:, None] * self.stats.x_mean
+            G += self._through_means(self._offset(image, b))
         return G
+
+    def _through_means(self, offset):
+        """Gradient in W of half the squares of the means of residuals, with these values."""
+        sums = self.totals * offset
+        G = sums[:, None] * self.stats.x_mean
+        return G if self.x_common is None else G + self.common_back(sums)
 
     def second_order(self, V, image, eta=None):
         """<V, H V> with H the second derivative (b optimised out), from V and its image."""
@@ -114,13 +132,19 @@ class MomentsTerm(DataTerm):
         """H V as a function of V, at eta where the loss is not quadratic."""
         return lambda V: self._curvature(self.image(V))
 
+    def _following(self, image):
+        """How the intercepts follow a change of W with this image."""
+        if not self.fit_intercept:
+            return np.zeros(self.n_tasks)
+        return self.pooled(self.totals, -self.totals * image[:, -1])
+
     def _curvature(self, image):
-        b = self.pooled(self.totals, -self.totals * image[:, -1]) if self.fit_intercept else 0.0
-        return image[:, :-1] + (self.totals * (image[:, -1] + b))[:, None] * self.stats.x_mean
+        b = self._following(image)
+        return image[:, :-1] + self._through_means(image[:, -1] + b)
 
     def dual_point(self, W, image, b, free, pull):
         """The slopes at the optimum over the free variables: for a quadratic, one Newton step."""
-        shift, left = np.zeros(self.shape), nothing
+        shift = np.zeros(self.shape)
         if free is not None:
             gradient = self.gradient(W, image, b) + pull.apply(W)
             shift, left = self._free_step(gradient, free, pull)
@@ -137,7 +161,8 @@ class MomentsTerm(DataTerm):
             return -(theta**2) * fit - theta * along_y
 
         slopes = self.gradient(W, image, b)
-        return DualPoint(slopes, gb, shift, negative_conjugate, left(), self._rounding(W))
+        gain = left(slopes + pull.apply(W), self.unanswered(gb)) if free is not None else 0.0
+        return DualPoint(slopes, gb, shift, negative_conjugate, gain, self._rounding(W))
 
     def _free_step(self, gradient, free, pull):
         separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0
@@ -146,17 +171,21 @@ class MomentsTerm(DataTerm):
         return self.free_step(gradient, free, pull, self.curvature, self.along, lambda: self.shared_curvature)
 
     def along(self, V):
-        """<V, H V> where its digits are lost in the moments: from the rows, else the least it can be."""
+        """<V, H V> where its digits are lost in the moments, from rows if there are some, and the intercepts.
+
+        Else the least that it can be.
+        """
+        b = self._following(self.image(V))
         sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * self._means() ** 2)
         most = float(self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2)
         rounding = PREDICTOR_ROUNDING**2 * most
         if self.data is None:
-            return PREDICTOR_ROUNDING * most
+            return PREDICTOR_ROUNDING * most, b
         image, weight = self.data.forward(V), np.broadcast_to(self.data.weight, self.data.y.shape)
         if self.fit_intercept:
             image = image - self.data.spread(self.data.task_sums(weight * image) / self.totals)
         curvature = float((weight * image**2).sum())
-        return curvature if curvature > rounding else 0.0
+        return (curvature if curvature > rounding else 0.0), b
 
     @cached_property
     def spreads(self):
@@ -170,7 +199,7 @@ class MomentsTerm(DataTerm):
 
     def _separate_steps(self, gradient, free, ridge):
         """The same where no two directions share a task: a system for each."""
-        out, total = np.zeros(self.shape), 0.0
+        out, parts = np.zeros(self.shape), []
         for column in free.T:
             tasks = np.flatnonzero(column)
             H = self._mean_block(tasks, column[tasks] ** 2) + ridge * np.eye(self.n_features)
@@ -181,12 +210,14 @@ class MomentsTerm(DataTerm):
                 return self.along(V)
 
             step, left = solved(H, -column[tasks] @ gradient[tasks], along)
-            out[tasks], total = np.outer(column[tasks], step), total + left()
-        return out, lambda: total
+            out[tasks] = np.outer(column[tasks], step)
+            parts.append((column, left))
+        return out, lambda gradient, in_b: sum(left(column @ gradient, in_b) for column, left in parts)
 
     def _mean_block(self, tasks, weights):
         """Weighted sum of the curvatures of some tasks (n_features, n_features)."""
-        xx, scale, x_mean = self.stats.xx, weights * self.scale[tasks], self.x_mean[tasks]
+        xx, scale = self.stats.xx, weights * self.scale[tasks]
+        x_mean = np.broadcast_to(self.stats.x_mean, self.shape)[tasks]
         total = scale.sum() * xx[0] if len(xx) == 1 else np.tensordot(scale, xx[tasks], 1)
         kept = self.kept[tasks] * weights
         return total + (kept[:, None] * x_mean).T @ x_mean if kept.any() else total
@@ -195,4 +226,5 @@ class MomentsTerm(DataTerm):
     def shared_curvature(self):
         """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
         total = self._mean_block(slice(None), np.ones(self.n_tasks))
-        return without_center(total, self.kept, self.x_mean) if self.fit_intercept else total
+        x_mean = np.broadcast_to(self.stats.x_mean, self.shape)
+        return without_center(total, self.kept, x_mean) if self.fit_intercept else total

@@ -27,12 +27,16 @@ class RowsTerm(DataTerm):
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
 
-    def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0):
+    def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
         super().__init__(fit_intercept, intercept_alpha)
         data = data.without_offset(loss.translates)
         self.y_size = float(np.abs(data.y).max())
         if self.free_intercepts:
             self.x_offset, data = data.near_zero()
+        elif self.tied_intercepts:
+            center, data = data.near_zero(common=True)
+            both = [offset for offset in (center, x_common) if offset is not None]
+            self.x_common = sum(both) if both else None
         self.y_offset = self._taken_over(data, loss)
         if self.y_offset.any():
             data = data.shifted(self.y_offset)
@@ -73,11 +77,13 @@ class RowsTerm(DataTerm):
 
     def image(self, W):
         """x_i . w_t."""
-        return self.data.forward(W)
+        image = self.data.forward(W)
+        return image if self.x_common is None else image + self.spread(self.common_image(W))
 
     def back(self, R):
         """The transpose of `image`: sample side to (n_tasks, n_features)."""
-        return self.data.adjoint(R)
+        G = self.data.adjoint(R)
+        return G if self.x_common is None else G + self.common_back(self.task_sums(R))
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""
@@ -90,7 +96,9 @@ class RowsTerm(DataTerm):
         return np.maximum((self.squares - left[:, None] * mean**2).sum(axis=0), 0.0)
 
     def _turned(self, unit):
-        return type(self)(self.data.turned(unit), self.loss, self.fit_intercept, self.intercept_alpha)
+        x_common = None if self.x_common is None else self.x_common * unit
+        options = self.fit_intercept, self.intercept_alpha, x_common
+        return type(self)(self.data.turned(unit), self.loss, *options)
 
     # --- the squared loss on few columns, for coordinate descent ---
 
@@ -320,7 +328,8 @@ class RowsTerm(DataTerm):
         targets = image + self.spread(b) - slopes / np.where(weights > 0, weights, 1.0)
         rows = self.data.reweighted(targets, np.ascontiguousarray(weights))
         stats = TaskStatistics.from_data(rows)
-        return MomentsTerm(stats, rows.scale, self.fit_intercept, self.intercept_alpha)
+        options = self.fit_intercept, self.intercept_alpha, None, self.x_common
+        return MomentsTerm(stats, rows.scale, *options)
 
     def restricted(self, columns):
         """The same term on some of the columns of X."""
@@ -389,9 +398,10 @@ class RowsTerm(DataTerm):
             u, hessian, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
-                if straight and not self._vanishes(free.T @ (gradient + pull.apply(W + shift)), u, free):
+                after = None if free is None else gradient + pull.apply(W + shift)
+                if straight and not self._vanishes(free.T @ after, u, free):
                     return None
-                return u, shift, gradient, left()
+                return u, shift, gradient, left(after, self.unanswered(self.task_sums(u)))
         return None
 
     def _vanishes(self, left, u, free):
@@ -465,12 +475,13 @@ class RowsTerm(DataTerm):
         return found if self.data.offset is None else found - theta * float(np.vdot(u, self.data.offset))
 
     def _along(self, hessian):
-        """<V, H V> as a function: where a Hessian holds its rounding only, by squares of predictors."""
+        """<V, H V> as a function, with the intercepts: by squares where a Hessian holds its rounding only."""
 
         def along(V):
-            found = self._squared(hessian, self._followed(hessian, self.image(V))[0])
+            change, b = self._followed(hessian, self.image(V))
+            found = self._squared(hessian, change)
             most = (np.abs(V) * np.tile(np.sqrt(self.squares), self.n_outputs)).sum(axis=1)
-            return found if found > (PREDICTOR_ROUNDING * most.max()) ** 2 else 0.0
+            return (found if found > (PREDICTOR_ROUNDING * most.max()) ** 2 else 0.0), b
 
         return along
 
@@ -483,5 +494,5 @@ class RowsTerm(DataTerm):
         gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
         if not self.fit_intercept:
             return gram
-        kappa, x_mean = self.kept_of(totals), self.back(weight) / np.maximum(totals, TINY)[:, None]
+        kappa, x_mean = self.kept_of(totals), self.data.adjoint(weight) / np.maximum(totals, TINY)[:, None]
         return without_center(gram - (x_mean * (totals - kappa)[:, None]).T @ x_mean, kappa, x_mean)

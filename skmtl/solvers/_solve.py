@@ -280,9 +280,7 @@ def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
     init = None if init is None else [V / unit for V in init]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [V * unit for V in parts])
     found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
-    coef = found.coef * unit
-    b = problem.term.restored(coef, found.intercept)
-    return replace(found, coef=coef, intercept=b, parts=[V * unit for V in found.parts]), missed
+    return replace(found, coef=found.coef * unit, parts=[V * unit for V in found.parts]), missed
 
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
