@@ -33,16 +33,17 @@ def suggest(
     Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
     tasks, clusters, correlated tasks), the common model with strengths by marginal likelihood, linear models
     of splines and of random features, and a network with shared layers compete on the same folds with what
-    one would use instead: the baselines of `compare` and trees. What is clearly worse on the first folds
-    drops out. Then it says whether sharing helps, what to use, with the code that makes it, and how sure
-    that is.
+    one would use instead: the baselines of `compare` and trees (forests for a `y` of one column per task).
+    On the first folds those drop out that are clearly worse, or behind six others. Then it says whether
+    sharing helps, what to use, with the code that makes it, and how sure that is.
 
     Parameters
     ----------
     X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
         Features, numbers only unless there is a `preprocessor`.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Targets, see `task_type`. Columns of numbers in different units want the same spread first.
+        Targets, see `task_type`; NaN in a 2-D y is a missing label. Columns of numbers in different units are
+        to be divided by their standard deviations first.
     tasks : array-like of shape (n_samples,), default=None
         Task of each row, for a 1-D `y`.
     task_column : str or int, default=None
@@ -52,19 +53,24 @@ def suggest(
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
         numbers from 0 or 1 up without a gap; a warning says so where these are more than two.
     candidates : sequence of str, default=None
-        Names of the models to try, as they stand in the table, by default all that the data allow.
+        Names of the models to try, such as "TraceNormRegressor", "MultiTaskMLPClassifier", "single" (an
+        unknown one ends in an error that lists all), by default all that the data allow: splines, random
+        features, the network and trees want features that are not sparse, strengths by marginal likelihood
+        numbers or two classes, and four labels for each feature, clusters four tasks.
     preprocessor : transformer, default=None
-        First step of all models, fitted on the training rows of each fold. By default a `StandardScaler`;
-        sparse features are left as they are.
+        First step of all models, for X without its task column, fitted on the training rows of each fold. By
+        default a `StandardScaler`, so that another one has to scale as well; sparse features are left as they
+        are.
     time_budget : float, default=None
-        Seconds, in which no model begins that is expected to end later; the verdict names those. By default
-        all are tried.
+        Seconds, in which no model begins that is expected, by its time on the first folds, to end later; the
+        verdict names those. One runs in any case. By default all are tried.
     cv : int, splitter or iterable of splits, default=None
         By default, and for an int, `TaskKFold` with 5 (or as many as most tasks have rows) or `cv` shuffled
-        folds; tasks with fewer rows are for training only. Rows in the order of time want folds that go
-        forward in time: on random ones models look better than they are in future.
+        folds; tasks with fewer rows are for training only, so that scores are of the others. Rows in the
+        order of time want `TaskTimeSplit`: on random folds models look better than they are in future.
     scoring : str, callable or `task_scorer`, default=None
-        As in `compare`; it also chooses the strengths (R^2 by default, for classes the log-loss).
+        The score of the models, as in `compare` (by default R^2, for two classes the area under the ROC
+        curve). It also chooses the strengths, but for classes by default the log-loss does.
     n_jobs : int, default=None
         Number of processes over models.
     random_state : int, RandomState instance or None, default=0
@@ -75,13 +81,14 @@ def suggest(
     Returns
     -------
     comparison : Comparison
-        Models that ran in all folds, by score. `best` is the name of the one to use, `code` makes it, and
-        `expected` holds its score on folds that did not choose it, with a standard error; `sharing` says
+        `table` and `per_task` (which tasks are hurt) of the models that ran in all folds; `dropped` names the
+        others. `best` is the name of the one to use, `code` makes it, and `expected` holds the mean score,
+        and a standard error, of the models that the same rule takes by the other folds. `sharing` says
         whether the tasks differ at all, `findings` what each structure finds in all rows, and `estimators`
-        all models, those that dropped out as well, at their best strengths, unfitted: Pipelines for the
+        holds all models, those that dropped out as well, at their best strengths, unfitted: Pipelines for the
         features (without the task column), their last step "model". They take
-        ``fit(X, y, model__tasks=tasks)`` (under metadata routing ``tasks=tasks``) and
-        ``predict(X, tasks=tasks)``.
+        ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
+        ``tasks=tasks``) and ``predict(X, tasks=tasks)``.
 
     Raises
     ------
@@ -96,19 +103,20 @@ def suggest(
     -----
     Strengths are searched on the folds themselves: 10 over two decades for each of two values of another
     parameter (and for a common model of tasks of different sizes with and without ``task_weight="samples"``),
-    and further ones while the best is at the edge of these. On each fold a model is scored at the
-    strength that is best over the *other* folds, and `expected` is the mean score of the models that are best
-    over the other folds, so that neither is chosen by the rows that score it (training sets overlap: the
-    standard error is that of Nadeau & Bengio). In the first two folds all models run. One drops out if its
-    score is lower in each of them, and its errors are greater by more than 1% and 2.5 standard errors of the
-    difference; the six best and the baselines go on. A baseline is taken, the simplest first, if its error is
-    above the least by at most 3% and two standard errors of the difference, else the first of the models (in
-    the order of the paragraph at the top) whose error is by at most 1% and one standard error.
+    and further ones while the best is at the edge of these. On each fold a model is scored at the strength
+    that is best over the *other* folds, and `expected` is the mean score of the models to use by the other
+    folds: scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the
+    standard error is that of Nadeau & Bengio. In the first two folds all models run. One drops out if its
+    score is lower than that of the best one in both, and its errors are greater by more than 1% and by more
+    than 2.5 standard errors of the difference; of the rest the six best and the baselines go on. A baseline
+    is used, the simplest first, if its error is above the least by at most 3% and at most two standard errors
+    of the difference, else the first of the models (in the order of the paragraph at the top) whose error is
+    above it by at most 1% and at most one standard error.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves
-    in more features and directions than matter, with small coefficients: features are named by size, and a
-    rank goes with how many directions hold 99% of the squared coefficients.
+    in more features and directions than matter, with small coefficients: features are named by size, and
+    beside a rank stands how many directions hold 99% of the squared coefficients.
 
     References
     ----------

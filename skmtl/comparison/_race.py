@@ -7,6 +7,7 @@ chose it: the strength on a fold is the best one over the others, and so is the 
 import time
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one 
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
 MOST = 6  # models that are in all folds, beside the simple ones
 SCREEN_TIME = 0.5  # of the time that there is
+CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
+BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
 
 
 @dataclass
@@ -67,7 +70,6 @@ class Entrant:
     used: dict = field(default_factory=dict)  # {fold: parameters}
     params: dict = field(default_factory=dict)  # the best ones over all its folds
     seconds: float = 0.0  # of a fold
-    behind: float = 0.0  # the best one, where it drops out
 
     def score(self, folds):
         return np.mean([self.outcomes[k][0] for k in folds])
@@ -153,7 +155,7 @@ class Race:
     verbose: int = 0
 
     def __post_init__(self):
-        self.start, self.late, self.behind = time.perf_counter(), [], {}
+        self.start, self.late, self.behind, self.dropped = time.perf_counter(), [], {}, {}
 
     def __call__(self, candidates):
         """The entrants that ran in all folds, by name; `behind` and `late` hold the others."""
@@ -198,8 +200,10 @@ class Race:
         ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
         racing = [name for name in ranked if not entrants[name].candidate.simple]
         for place, name in enumerate(racing):
-            if place >= MOST or self._clearly_worse(entrants[name], entrants[best], folds):
-                entrants[name].behind = entrants[name].score(folds) - entrants[best].score(folds)
+            worse = self._clearly_worse(entrants[name], entrants[best], folds)
+            if worse or place >= MOST:
+                by = f"{entrants[name].score(folds) - entrants[best].score(folds):+.3f}"
+                self.dropped[name] = (CLEARLY_WORSE if worse else BEHIND_OTHERS), by
                 self.behind[name] = entrants[name]
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
@@ -267,49 +271,56 @@ def race(candidates, X, y, tasks, cv, scoring, strengths_by, n_jobs=None, time_b
     return replace(found, **_advice(folds, gains, candidates, one))
 
 
-def honest(scores):
-    """Mean score of the model that is best over the other folds, and its standard error.
+def honest(scores, choose):
+    """Mean score over folds of what `choose` takes by the other ones, and its standard error.
 
-    `scores` has a row for each model and a column for each fold, whose training sets overlap.
+    `scores` are those of the folds by name; training sets overlap.
     """
-    others = scores.sum(axis=1, keepdims=True) - scores
-    found = scores[others.argmax(axis=0), np.arange(scores.shape[1])]
-    n = len(found)
+    n = len(next(iter(scores.values())))
+    others = [[j for j in range(n) if j != k] or [k] for k in range(n)]
+    found = np.array([scores[choose(others[k])][k] for k in range(n)])
     return found.mean(), standard_deviation(found) * np.sqrt(1 / n + 1 / (n - 1)) if n > 1 else np.nan
+
+
+def _choice(folds, candidates, one, at):
+    """The model to use by the folds at some places: of those as good as the best one the simplest."""
+    best = max(folds.ranked, key=lambda name: np.mean([folds.scores[name][k] for k in at]))
+    errors = {name: [folds.errors[name][k] for k in at] for name in folds.ranked}
+    above = {name: one.excess(errors[name], errors[best]) for name in candidates if name in errors}
+    for simple, share, sure in ((True, LITTLE, SURELY), (False, WORSE, 1)):
+        for name, (more, surely) in above.items():
+            if candidates[name].simple >= simple and more <= share and surely <= sure:
+                return name
+    return best
 
 
 def _advice(folds, gains, candidates, one):
     """What to use, how good it is on other rows, and the words."""
     ranked, best = folds.ranked, folds.ranked[0]
     simple = [name for name in candidates if candidates[name].simple and name in ranked]
-    above = {name: one.excess(folds.errors[name], folds.errors[best]) for name in ranked}
-    as_good = [name for name in simple if above[name][0] <= LITTLE and above[name][1] <= SURELY]
-    alike = [
-        name for name in candidates if name in ranked and above[name][0] <= WORSE and above[name][1] <= 1
-    ]
-    use = (as_good or alike)[0]
-    expected = honest(np.array([folds.scores[name] for name in ranked]))
+    choose = partial(_choice, folds, candidates, one)
+    use, expected = choose(range(len(folds.scores[best]))), honest(folds.scores, choose)
     shares = candidates[use].shares
     words = [
         _whether_to_share(folds, gains, use, shares),
         f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
     ]
     score, sd = expected
-    sure = f"On rows that chose neither model nor strength the score is {score:.3f}"
+    sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
-    words.append(f"{sure}; that of {best!r}, which is best on these folds, is {folds.mean[best]:.3f}.")
+    words.append(f"{sure}; the best score on these folds is the {folds.mean[best]:.3f} of {best!r}.")
     if use != folds.reference:
         lost, clearly = (sum(row[part] for row in gains[use]) for part in (5, 6))
         words.append(
             f"{lost} of {len(gains[use])} tasks lose against {folds.reference!r}, {clearly} of them by more "
             "than two standard errors."
         )
-    if one.behind:
-        left = ", ".join(f"{name!r} ({entrant.behind:+.3f})" for name, entrant in one.behind.items())
-        words.append(f"Clearly worse on the first folds: {left}.")
-    if one.late:
-        words.append(f"Not tried to the end for lack of time: {', '.join(map(repr, one.late))}.")
-    return {"best": use, "expected": expected, "verdict": " ".join(words)}
+    one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
+    for reason in (CLEARLY_WORSE, BEHIND_OTHERS, LATE):
+        left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
+        words += [f"{reason}: {', '.join(left)}."] if left else []
+    dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}
+    return {"best": use, "expected": expected, "dropped": dropped, "verdict": " ".join(words)}
 
 
 def _whether_to_share(folds, gains, use, shares):

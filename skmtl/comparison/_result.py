@@ -40,7 +40,10 @@ class Comparison:
     best, code : str
         The model to use, and Python code that makes it and fits it (`suggest` only).
     expected : tuple of float
-        Its score on folds that did not choose it, and the standard error (`suggest` only).
+        Mean score, of the kind `score`, of the models that the same rule takes by the other folds, and its
+        standard error (`suggest` only).
+    dropped : dict of {str: str}
+        Models that did not run in all folds, and why (`suggest` only).
     params : dict of {str: dict}
         The parameters chosen for each model (`suggest` only).
     sharing : str
@@ -68,6 +71,7 @@ class Comparison:
     best: str = ""
     code: str = ""
     expected: tuple = ()
+    dropped: dict = field(default_factory=dict)
     params: dict = field(default_factory=dict)
     sharing: str = ""
     findings: dict = field(default_factory=dict)
