@@ -367,11 +367,11 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
 
 
 @njit(**_OPTIONS)
-def thin_roots(xx, bounds, out):
-    """Rows F_t, those of `out` between the bounds of task t, with F_t'F_t = xx_t; `out` comes as zeros.
+def thin_roots(xx, xy, bounds, out, targets):
+    """Rows F_t and targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t, in the place of zeros.
 
-    Pivoted Cholesky, in units that give xx_t a diagonal of ones; rows beyond its rank stay zero. Returns how
-    much of a variance is left out at most, as a share of it.
+    Those of task t lie between its bounds. Pivoted Cholesky, in units that give xx_t a diagonal of ones; rows
+    beyond its rank stay zero. Returns how much of a variance is left out at most, as a share of it.
     """
     p, worst = xx.shape[1], 0.0
     unit, left = np.empty(p), np.empty(p)
@@ -390,11 +390,14 @@ def thin_roots(xx, bounds, out):
                 break
             for j in range(p):
                 out[k, j] = xx[t, pivot, j]
+            targets[k] = xy[t, pivot]
             for i in range(bounds[t], k):
                 known = out[i, pivot]
+                targets[k] -= known * targets[i]
                 for j in range(p):
                     out[k, j] -= known * out[i, j]
             scale = 1.0 / np.sqrt(left[pivot])
+            targets[k] *= scale
             for j in range(p):
                 out[k, j] *= scale
                 left[j] -= out[k, j] * out[k, j]
@@ -402,14 +405,18 @@ def thin_roots(xx, bounds, out):
 
 
 @njit(**_OPTIONS)
-def thin_gains(rows, bounds):
+def thin_gains(rows, targets, bounds, answers):
     """Rows B_t with (I + G_t'G_t)^-1 = I - B_t'B_t in the place of rows G_t; sum of log |I + G_t'G_t|.
 
     Those of task t lie between its bounds. By one row after the other, which is Cholesky of I + G_t G_t'.
+    Targets q_t, which change with the rows, have answers (I + G_t'G_t)^-1 G_t'q_t: these lose no digits where
+    G_t is large.
     """
     p, log_determinant = rows.shape[1], 0.0
     along = np.empty(rows.shape[0])
     for t in range(len(bounds) - 1):
+        for j in range(p):
+            answers[t, j] = 0.0
         for i in range(bounds[t], bounds[t + 1]):
             size = 1.0
             for j in range(p):
@@ -422,13 +429,16 @@ def thin_gains(rows, bounds):
                 size -= part * part
             for k in range(bounds[t], i):
                 part = along[k]
+                targets[i] -= part * targets[k]
                 for j in range(p):
                     rows[i, j] -= part * rows[k, j]
             size = max(size, 1.0)  # but for rounding
             log_determinant += np.log(size)
             scale = 1.0 / np.sqrt(size)
+            targets[i] *= scale
             for j in range(p):
                 rows[i, j] *= scale
+                answers[t, j] += targets[i] * rows[i, j]
     return log_determinant
 
 
@@ -578,8 +588,8 @@ SIGNATURES = {
     "taut_string": (_MATRIX, _F, _MATRIX),
     "task_moments": (_ROWS, _ROW, _ROW, _BOUNDS, _MATRIX, _VECTOR, _CUBE, _MATRIX, _VECTOR),
     "task_inverses": (_CUBE, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _CUBE, _VECTOR),
-    "thin_roots": (_CUBES, _BOUNDS, _MATRIX),
-    "thin_gains": (_MATRIX, _BOUNDS),
+    "thin_roots": (_CUBES, _ROWS, _BOUNDS, _MATRIX, _VECTOR),
+    "thin_gains": (_MATRIX, _VECTOR, _BOUNDS, _MATRIX),
     "thin_times": (_MATRIX, _BOUNDS, _BOUNDS, _ROWS, _MATRIX),
     "thin_products": (_MATRIX, _MATRIX, _BOUNDS, _MATRIX),
     "pulls_of_variances": (_ROWS, _BOUNDS, _ROWS, _ROW, _ROWS, _CUBES, _ROW, _MATRIX, _VECTOR),

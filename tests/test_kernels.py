@@ -159,15 +159,24 @@ def times_args(rng):
 
 
 def roots_args(rng):
-    """Second moments of thin rows, where each task has its rows, and room for these."""
-    _, bounds, xx = thin_args(rng)
-    xx.flags.writeable = False
-    return xx, bounds, np.zeros((9, 6))
+    """Second moments of thin rows and targets, where each task has its rows, and room for these."""
+    rows, bounds, xx = thin_args(rng)
+    parts = bounds[1:-1]
+    y = rng.normal(size=9)
+    xy = np.array([own.T @ q for own, q in zip(np.split(rows, parts), np.split(y, parts), strict=True)])
+    xx.flags.writeable = xy.flags.writeable = False
+    return xx, xy, bounds, np.zeros((9, 6)), np.zeros(9)
+
+
+def gains_args(rng):
+    """Thin rows and targets, and room for answers."""
+    rows, bounds, _ = thin_args(rng)
+    return rows, rng.normal(size=9), bounds, np.full((4, 6), np.nan)
 
 
 ARGS = {
     "thin_roots": lambda rng, penalty: roots_args(rng),
-    "thin_gains": lambda rng, penalty: thin_args(rng)[:2],
+    "thin_gains": lambda rng, penalty: gains_args(rng),
     "thin_times": lambda rng, penalty: times_args(rng),
     "thin_products": lambda rng, penalty: products_args(rng),
     "pulls_of_variances": lambda rng, penalty: pulls_args(rng),
@@ -333,23 +342,37 @@ def test_task_inverses_and_what_has_none(p, rng):
 
 
 def test_thin_inverses_equal_their_formulas(rng):
-    xx, bounds, roots = roots_args(rng)
-    assert _kernels.thin_roots(xx, bounds, roots) < 1e-14
-    rows, size = roots.copy(), 0.0
-    determinant = _kernels.thin_gains(rows, bounds)
+    xx, xy, bounds, roots, targets = roots_args(rng)
+    assert _kernels.thin_roots(xx, xy, bounds, roots, targets) < 1e-14
+    rows, size, answers = roots.copy(), 0.0, np.full(xy.shape, np.nan)
+    determinant = _kernels.thin_gains(rows, targets.copy(), bounds, answers)
     for t, own in enumerate(map(slice, bounds[:-1], bounds[1:])):
         np.testing.assert_allclose(roots[own].T @ roots[own], xx[t], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(roots[own].T @ targets[own], xy[t], rtol=1e-12, atol=1e-12)
         inverse = np.linalg.inv(np.eye(6) + xx[t])
         np.testing.assert_allclose(np.eye(6) - rows[own].T @ rows[own], inverse, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(answers[t], inverse @ xy[t], rtol=1e-11, atol=1e-12)
         size += np.linalg.slogdet(np.eye(6) + xx[t])[1]
     assert determinant == pytest.approx(size, rel=1e-12)
     short = np.array([0, 2, 2, 4, 7])  # a row of each task too few
     short.flags.writeable = False
-    assert _kernels.thin_roots(xx, short, np.zeros((7, 6))) > 1e-3
+    assert _kernels.thin_roots(xx, xy, short, np.zeros((7, 6)), np.zeros(7)) > 1e-3
     _, _, places, V, out = times_args(rng)
     _kernels.thin_times(rows, bounds, places, V, out)
     for v, place, found in zip(V, places, out, strict=True):
         np.testing.assert_allclose((np.eye(6) + xx[place]) @ found, v, atol=1e-11)
+
+
+def test_answers_of_large_rows_lose_no_digits(rng):
+    rows, targets, bounds, answers = gains_args(rng)
+    rows[8] = rng.normal(size=6)
+    rows *= 1e6
+    given = rows.copy(), targets.copy()
+    _kernels.thin_gains(rows, targets, bounds, answers)
+    for t, own in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        G, q = given[0][own], given[1][own]
+        wanted = G.T @ np.linalg.solve(np.eye(len(G)) + G @ G.T, q)
+        np.testing.assert_allclose(answers[t], wanted, rtol=1e-9)
 
 
 def test_thin_products_equal_their_formulas(rng):

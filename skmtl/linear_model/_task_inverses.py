@@ -29,20 +29,21 @@ def chunks(n, size):
 
 
 class Roots:
-    """Rows F_t with F_t'F_t = xx_t.
+    """Rows F_t and their targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t.
 
     Parameters
     ----------
     rows : ndarray of shape (n, n_features)
+    targets : ndarray of shape (n,)
     bounds : ndarray of shape (n_tasks + 1,)
         Those of task t lie between bounds[t] and bounds[t + 1].
     """
 
-    def __init__(self, rows, bounds):
-        self.rows, self.bounds = rows, bounds
+    def __init__(self, rows, targets, bounds):
+        self.rows, self.targets, self.bounds = rows, targets, bounds
 
     @classmethod
-    def of(cls, xx, ranks):
+    def of(cls, xx, xy, ranks):
         """From second moments (n_tasks, n_features, n_features) of ranks that are known, where that pays.
 
         None where it does not: in the presence of many rows, or few tasks.
@@ -55,9 +56,9 @@ class Roots:
         from .._kernels import thin_roots
 
         bounds = read_only(np.append(0, np.cumsum(ranks)))
-        rows = np.zeros((int(bounds[-1]), p))
-        left_out = thin_roots(read_only(xx), bounds, rows)
-        return cls(rows, bounds) if left_out < LEFT_OUT else None
+        rows, targets = np.zeros((int(bounds[-1]), p)), np.zeros(int(bounds[-1]))
+        left_out = thin_roots(read_only(xx), read_only(xy), bounds, rows, targets)
+        return cls(rows, targets, bounds) if left_out < LEFT_OUT else None
 
     def chunks(self):
         """Slices of tasks, and of their rows, that stay in the cache."""
@@ -72,18 +73,21 @@ class Inverses:
     Parameters
     ----------
     xx : ndarray of shape (n_designs, n_features, n_features)
+    xy : ndarray of shape (n_tasks, n_features)
     root : ndarray of shape (n_features,) or (n_features, n_features)
         R, diagonal or as a matrix.
 
     Attributes
     ----------
+    answers : ndarray of shape (n_tasks, n_features)
+        R' xy after the inverses.
     told : ndarray of shape (n_features, n_features)
         Sum of I less the inverses.
     log_determinant : float
         Sum of those of the matrices that are inverted.
     """
 
-    def __init__(self, xx, root):
+    def __init__(self, xx, xy, root):
         p = len(root)
         self.matrices, self.told, self.log_determinant = np.empty(xx.shape), np.zeros((p, p)), 0.0
         self._summed = SUMMED[root.ndim]
@@ -92,6 +96,7 @@ class Inverses:
             own = own * np.outer(root, root) if root.ndim == 1 else root.T @ own @ root
             self.log_determinant += _inverted(own + np.eye(p), out, loop_pays(len(xx), p))
             self.told += own.reshape(-1, p).T @ out.reshape(-1, p)
+        self.answers = self.times(times(root, xy))
 
     def __len__(self):
         return len(self.matrices)
@@ -141,7 +146,7 @@ class ThinInverses:
     Parameters
     ----------
     roots : Roots
-        Of xx.
+        Of xx and xy.
     root : ndarray of shape (n_features,) or (n_features, n_features)
         R, diagonal or as a matrix.
     """
@@ -151,10 +156,13 @@ class ThinInverses:
 
         self.roots, self.rows, self._summed = roots, np.empty(roots.rows.shape), SUMMED[root.ndim]
         self.told, self.log_determinant = np.zeros((len(root),) * 2), 0.0
+        self.answers = np.empty((len(self), len(root)))
         for at, own in roots.chunks():
             B = self.rows[own]
             B[:] = times(root, roots.rows[own])
-            self.log_determinant += thin_gains(B, self._bounds(at))
+            self.log_determinant += thin_gains(
+                B, roots.targets[own].copy(), self._bounds(at), self.answers[at]
+            )
             self.told += B.T @ B
 
     def _bounds(self, at):

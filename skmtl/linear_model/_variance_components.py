@@ -143,13 +143,13 @@ class Moments:
 
     @cached_property
     def _roots(self):
-        """Of xx, where tasks have few rows beside features."""
+        """Of xx and xy, where tasks have few rows beside features."""
         ranks = self.count - (self.x_mean is not None)
-        return Roots.of(self.xx, ranks) if len(self.xx) == self.n_tasks else None
+        return Roots.of(self.xx, self.xy, ranks) if len(self.xx) == self.n_tasks else None
 
     def inverses(self, root):
         """Those of I + R' xx R."""
-        return Inverses(self.xx, root) if self._roots is None else ThinInverses(self._roots, root)
+        return Inverses(self.xx, self.xy, root) if self._roots is None else ThinInverses(self._roots, root)
 
     def posterior(self, root, strength):
         """The model at one set of variances."""
@@ -208,15 +208,16 @@ class Posterior:
             common = np.log(moments.weight).sum()
         self.own_determinant = own  # of what varies; fixed effects add theirs
         self.log_determinant = own + common + self._factor(0.5 * (system + system.T))
-        self.squares = self._answer(times(root, moments.xy), moments.y_mean)
+        self.squares = self._answer(times(root, moments.xy), moments.y_mean, self.inverses.answers)
         self._weigh()
 
-    def _answer(self, xy, y_mean):
+    def _answer(self, xy, y_mean, own):
         """Set what these moments with targets say of the coefficients; what these explain of the targets.
 
-        The sum of squares less that of the targets of each task about their mean.
+        The sum of squares less that of the targets of each task about their mean. `own` are the slopes of
+        each task without what is common.
         """
-        self.own = self.inverses.times(xy)  # slopes of each task without what is common
+        self.own = own
         rhs, squares = self.own.sum(axis=0), -np.vdot(xy, self.own)
         if self.moments.pooled:
             z = y_mean - (self.reach * xy).sum(axis=1)
@@ -233,8 +234,8 @@ class Posterior:
 
     def answering(self, xy, y_mean):
         """The same of other targets, by moments with the features (n_tasks, n_features) and means."""
-        other = copy(self)
-        other._answer(times(self.root, xy), y_mean)
+        other, xy = copy(self), times(self.root, xy)
+        other._answer(xy, y_mean, self.inverses.times(xy))
         return other
 
     def _weigh(self):
