@@ -88,15 +88,17 @@ class Inverses:
     """
 
     def __init__(self, xx, xy, root):
-        p = len(root)
+        p, xy = len(root), times(root, xy)
         self.matrices, self.told, self.log_determinant = np.empty(xx.shape), np.zeros((p, p)), 0.0
-        self._summed = SUMMED[root.ndim]
+        self.answers, self._summed = np.empty(xy.shape), SUMMED[root.ndim]
         for at in chunks(len(xx), p * p):
-            own, out = xx[at], self.matrices[at]
+            own, out, of_tasks = xx[at], self.matrices[at], at if len(xx) > 1 else slice(None)
             own = own * np.outer(root, root) if root.ndim == 1 else root.T @ own @ root
-            self.log_determinant += _inverted(own + np.eye(p), out, loop_pays(len(xx), p))
+            H = own + np.eye(p)
+            self.log_determinant += _inverted(H, out, loop_pays(len(xx), p))
             self.told += own.reshape(-1, p).T @ out.reshape(-1, p)
-        self.answers = self.times(times(root, xy))
+            found = _times(out, xy[of_tasks])  # less exact where deviations are large beside the noise
+            self.answers[of_tasks] = found + _times(out, xy[of_tasks] - _times(H, found))
 
     def __len__(self):
         return len(self.matrices)
@@ -107,9 +109,7 @@ class Inverses:
 
     def times(self, V, at=slice(None)):
         """Each v after the inverse of its task, of all or of those at these positions (n, n_features)."""
-        if len(self) == 1:
-            return V @ self.matrices[0]
-        return np.matmul(self.matrices[at], V[:, :, None])[..., 0]
+        return _times(self.matrices if len(self) == 1 else self.matrices[at], V)
 
     def squares(self, C, reach, along):
         """Sum of Y Y' with Y = (I - inverse) C + reach along', or its diagonal if R is so.
@@ -218,6 +218,11 @@ class ThinInverses:
             products += V.T @ V
             sums += V.T @ B
         return products, sums
+
+
+def _times(A, V):
+    """Each v after the symmetric matrix of its task, or after the only one, (n, n_features)."""
+    return V @ A[0] if len(A) == 1 else np.matmul(A, V[:, :, None])[..., 0]
 
 
 def _inverted(H, out, compiled):
