@@ -147,35 +147,36 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
 @njit(**_OPTIONS)
 def descend_separate(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     """The same task by task in memory: A (T, m, m) or (1, m, m), Q and W (E + 1, T, m)."""
-    n_tasks, longest = W.shape[1], 0
-    for b in range(weights.shape[0]):
-        longest = max(longest, bounds[b + 1] - bounds[b])
-    z, h, new = np.empty(longest * n_tasks), np.empty(longest * n_tasks), np.empty(longest * n_tasks)
+    n_tasks, m = W.shape[1:]
+    longest = np.diff(bounds).max() * n_tasks if m > 0 else 0
+    z, h, new = np.empty(longest), np.empty(longest), np.empty(longest)
     step = 0 if A.shape[0] == 1 else 1
     for e in range(1, W.shape[0]):
         q, w = Q[e], W[e]
         for i in range(w.shape[0]):
             for k in range(w.shape[1]):
                 q[i, k], w[i, k] = Q[e - 1, i, k], W[e - 1, i, k]
-        for b in range(weights.shape[0]):
-            first, n = bounds[b], (bounds[b + 1] - bounds[b]) * n_tasks
-            for j in range(first, bounds[b + 1]):
-                at = (j - first) * n_tasks
-                for t in range(n_tasks):
-                    h[at + t] = scale[t] * A[step * t, j, j] + ridge
-                    z[at + t] = q[t, j] + h[at + t] * w[t, j]
-            c = weights[b]
+        b, n = 0, 0
+        for last in range(m):
+            for t in range(n_tasks):
+                h[n + t] = scale[t] * A[step * t, last, last] + ridge
+                z[n + t] = q[t, last] + h[n + t] * w[t, last]
+            n += n_tasks
+            if last + 1 < bounds[b + 1]:
+                continue
+            c, k = weights[b], 0
             _block_prox(z, h, n, c * l1, c * l2, c * linf, new)
-            for j in range(first, bounds[b + 1]):
-                at = (j - first) * n_tasks
+            for j in range(bounds[b], last + 1):
                 for t in range(n_tasks):
-                    delta = new[at + t] - w[t, j]
+                    delta = new[k + t] - w[t, j]
                     if delta != 0.0:
-                        w[t, j] = new[at + t]
+                        w[t, j] = new[k + t]
                         q[t, j] -= ridge * delta
                         move = scale[t] * delta
-                        for i in range(w.shape[1]):
+                        for i in range(m):
                             q[t, i] -= A[step * t, j, i] * move
+                k += n_tasks
+            b, n = b + 1, 0
 
 
 @njit(**_OPTIONS)

@@ -52,7 +52,7 @@ class DataTerm:
             b = b - (W.mean(axis=0) @ self.x_common).reshape(b.shape[1:])
         if self.x_offset is None:
             return b
-        return b - np.einsum("tkj,tj->tk", W, np.broadcast_to(self.x_offset, W[:, 0].shape)).reshape(b.shape)
+        return b - np.matmul(W, self.x_offset[..., None]).reshape(b.shape)
 
     def state(self, W):
         """All of an evaluation at W."""

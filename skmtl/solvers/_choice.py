@@ -9,6 +9,7 @@ from .newton import NEWTON
 from .proximal_newton import PROX_NEWTON
 from .splitting import SPLITTING
 
+EPS = np.finfo(float).eps
 METHODS = {
     "direct": DIRECT, "newton": NEWTON, "bcd": BCD, "prox_newton": PROX_NEWTON, "splitting": SPLITTING,
     "fista": FISTA,
@@ -35,7 +36,7 @@ def choose_solver(problem, solver="auto"):
 
 def rounding(problem):
     """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
-    term, unit = problem.term, 8 * np.finfo(float).eps
+    term, unit = problem.term, 8 * EPS
     if not problem.certified:
         return unit * term.y_size * np.sqrt(term.totals.sum() * term.x_size())
     return term.totals.sum() * term.loss.rounding(unit, term.y_size)
