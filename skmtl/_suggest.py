@@ -63,7 +63,8 @@ def suggest(
         are.
     time_budget : float, default=None
         Seconds, in which no model begins that is expected, by its time on the first folds, to end later; the
-        verdict names those. One runs in any case. By default all are tried.
+        verdict names those. One runs in any case, and where the best one of the first folds has no time for
+        the others these decide. By default all are tried.
     cv : int, splitter or iterable of splits, default=None
         By default, and for an int, `TaskKFold` with 5 (or as many as most tasks have rows) or `cv` shuffled
         folds; tasks with fewer rows are for training only, so that scores are of the others. Rows in the

@@ -800,6 +800,7 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
     assert sum("on 5 folds" in line for line in lines) == len(found.models)
     hurried = suggest(p.X, p.y, p.tasks, candidates=names, time_budget=1e-4)
     assert "Not tried to the end for lack of time: " in hurried.verdict
+    assert "There was time for the first 2 folds only." in hurried.verdict and len(hurried.models) == 1
     with pytest.raises(ValueError, match="time_budget must be a positive number of seconds; got -1"):
         suggest(p.X, p.y, p.tasks, time_budget=-1)
 

@@ -72,7 +72,14 @@ class Entrant:
     seconds: float = 0.0  # of a fold
 
     def score(self, folds):
-        return np.mean([self.outcomes[k][0] for k in folds])
+        """Mean over folds, least where there is none."""
+        scores = [self.outcomes[k][0] for k in folds]
+        return np.nan_to_num(np.mean(scores), nan=-np.inf) if scores else -np.inf
+
+    def in_folds(self, folds):
+        """This as if there were no others."""
+        self.outcomes = {k: self.outcomes[k] for k in folds}
+        return self
 
     def on(self, folds, name, field_):
         """This after further folds."""
@@ -156,22 +163,34 @@ class Race:
 
     def __post_init__(self):
         self.start, self.late, self.behind, self.dropped = time.perf_counter(), [], {}, {}
+        self.n_folds = len(self.splits)
 
     def __call__(self, candidates):
-        """The entrants that ran in all folds, by name; `behind` and `late` hold the others."""
+        """The entrants that ran in all folds, by name; `behind` and `late` hold the others.
+
+        Where there is no time left for the best one of the first folds, all that ran in these.
+        """
         n = len(self.splits)
         screen = range(min(SCREEN, n))
         entrants = {name: Entrant(candidate) for name, candidate in candidates.items()}
         entrants = self._leg(entrants, screen, 1.0 if n == len(screen) else SCREEN_TIME)
         if n == len(screen):
             return entrants
-        entrants = self._ahead(entrants, screen)
+        late, entrants = [*self.late], self._ahead(entrants, screen)
+        best = max(entrants, key=lambda name: entrants[name].score(screen))
         in_all = self._leg(entrants, range(len(screen), n), 1.0)
-        return in_all or entrants
+        if best in in_all:
+            return in_all
+        self.late, self.n_folds = late, len(screen)
+        return {name: entrants[name].in_folds(screen) for name in entrants}
 
     def _leg(self, entrants, folds, share):
-        """The entrants after some folds, without those for which there is no time left."""
-        after, names = {}, sorted(entrants, key=lambda name: not entrants[name].candidate.simple)
+        """The entrants after some folds, without those for which there is no time left.
+
+        Simple ones come first, then those that are the best so far.
+        """
+        after, names = {}, sorted(entrants, key=lambda name: -entrants[name].score(entrants[name].outcomes))
+        names.sort(key=lambda name: not entrants[name].candidate.simple)
         while names:
             n_batch = len(names) if self.time_budget is None else effective_n_jobs(self.n_jobs)
             batch = []
@@ -196,7 +215,7 @@ class Race:
 
     def _ahead(self, entrants, folds):
         """Those that are not clearly worse than the best one, and the simple ones."""
-        best = max(entrants, key=lambda name: np.nan_to_num(entrants[name].score(folds), nan=-np.inf))
+        best = max(entrants, key=lambda name: entrants[name].score(folds))
         ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
         racing = [name for name in ranked if not entrants[name].candidate.simple]
         for place, name in enumerate(racing):
@@ -315,6 +334,8 @@ def _advice(folds, gains, candidates, one):
             f"{lost} of {len(gains[use])} tasks lose against {folds.reference!r}, {clearly} of them by more "
             "than two standard errors."
         )
+    if one.n_folds < len(one.splits):
+        words.append(f"There was time for the first {one.n_folds} folds only.")
     one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
     for reason in (CLEARLY_WORSE, BEHIND_OTHERS, LATE):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
