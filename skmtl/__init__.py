@@ -15,6 +15,7 @@ from .linear_model import *
 from .model_selection import *
 from .model_selection import _search
 from .neural_network import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor
+from .residual import TaskResidual
 from .statistics import TaskStatistics
 
 __version__ = "0.1.0"

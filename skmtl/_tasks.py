@@ -319,16 +319,26 @@ def final_task_column(estimator):
     The second value is True when earlier steps of a Pipeline stand between X and the model.
     """
     may_move = False
-    while not hasattr(estimator, "task_column"):
+    while estimator is not None and not hasattr(estimator, "task_column"):
         if isinstance(estimator, Pipeline):
             may_move |= any(step not in (None, "passthrough") for _, step in estimator.steps[:-1])
-            estimator = estimator.steps[-1][1]
-            continue
-        inner = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator", "regressor"))
-        estimator = next((model for model in inner if model is not None), None)
-        if estimator is None:
-            return None, may_move
-    return estimator.task_column, may_move
+        estimator = _inside(estimator)
+    return getattr(estimator, "task_column", None), may_move
+
+
+def final_model(estimator):
+    """The model with tasks inside searches, Pipelines and wrappers, or None."""
+    while estimator is not None and not hasattr(estimator, "task_column"):
+        estimator = _inside(estimator)
+    return estimator
+
+
+def _inside(estimator):
+    """The model in a Pipeline, a search or a wrapper, or None."""
+    if isinstance(estimator, Pipeline):
+        return estimator.steps[-1][1]
+    inner = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator", "regressor"))
+    return next((model for model in inner if model is not None), None)
 
 
 def final_task_labels(estimator, X, way_out):

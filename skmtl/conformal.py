@@ -1,7 +1,7 @@
 """Prediction intervals and sets around any model, with quantiles per task that borrow from all tasks."""
 
 from dataclasses import field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.base import (
     clone,
     is_classifier,
 )
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
+from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -28,7 +28,7 @@ from ._target import used_labels
 from ._tasks import TaskInputMixin, final_task_column, final_task_labels, target_names
 from .baselines import SingleTask
 from .metrics import response, tasks_for
-from .model_selection import TaskKFold, routing, wants_tasks
+from .model_selection import held_out_splits, routing
 
 N_FOLDS = 5
 ROUNDING = 1e-12  # of probabilities
@@ -199,7 +199,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         given = {} if weight is None else {"sample_weight": weight}
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         with routing(tasks):
-            splits = self._splits(X, y, labels)
+            splits = held_out_splits(self.cv, X, y, labels, self.random_state, is_classifier(self))
             for train, test in splits:
                 self.estimator_ = self._fitted(X, y, labels, given, train)
                 scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test)
@@ -236,16 +236,6 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         return X, y, codes, weight, None if labels is None else check_tasks(labels, len(y))
-
-    def _splits(self, X, y, labels):
-        cv = 5 if self.cv is None else self.cv
-        if isinstance(cv, Integral) and self._layout_ == "single":
-            kind = StratifiedKFold if is_classifier(self) else KFold
-            cv = kind(cv, shuffle=True, random_state=self.random_state)
-        elif isinstance(cv, Integral):
-            cv = TaskKFold(cv, shuffle=True, random_state=self.random_state, small_tasks="train")
-        cv = check_cv(cv)
-        return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) and labels is not None else {})))
 
     def _fitted(self, X, y, labels, given, rows):
         model, given = clone(self.estimator), {name: value[rows] for name, value in given.items()}

@@ -220,6 +220,7 @@ WRAPPERS = {
     "PathSearchCV",
     "TaskConformalClassifier",
     "TaskConformalRegressor",
+    "TaskResidual",
 }  # of other estimators, with tests of their own
 NETWORKS = {"MultiTaskMLP", "MultiTaskMLPClassifier", "MultiTaskMLPRegressor"}  # test_neural_network.py
 

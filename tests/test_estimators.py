@@ -6,7 +6,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else o
 
 import pytest
 from conftest import estimators
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.estimator_checks import check_estimator
 
 from skmtl import (
@@ -15,6 +15,7 @@ from skmtl import (
     PathSearchCV,
     TaskConformalClassifier,
     TaskConformalRegressor,
+    TaskResidual,
 )
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
@@ -33,6 +34,8 @@ ALL += [
     PathSearchCV(GroupSparseClassifier(tol=1e-2), [0.05], cv=2),
     TaskConformalRegressor(MultiTaskLasso(0.01), level=0.5, cv=2),
     TaskConformalClassifier(LogisticRegression(), level=0.5, cv=2),
+    TaskResidual(Ridge(tol=1e-12), MultiTaskLasso(0.01), cv=2),
+    TaskResidual(LogisticRegression(), GroupSparseClassifier(tol=1e-2), cv=2),
 ]
 
 

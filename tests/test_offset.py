@@ -623,6 +623,7 @@ def test_every_estimator_counts_an_offset_or_refuses_it(name):
         "Pooled": lambda: cls(Ridge()),
         "TaskConformalRegressor": lambda: cls(Ridge()),
         "TaskConformalClassifier": lambda: cls(LogisticRegression()),
+        "TaskResidual": lambda: cls(Ridge(), near()),
         "PathSearchCV": lambda: cls(near(), ALPHAS),
     }
     known = cls.__init__.__annotations__ | dict(inspect.signature(cls).parameters)

@@ -21,6 +21,7 @@ from skmtl import (
     SingleTask,
     TaskConformalClassifier,
     TaskConformalRegressor,
+    TaskResidual,
     TaskStatistics,
 )
 
@@ -46,6 +47,7 @@ ALL |= {"SingleTask": SingleTask(Ridge()), "Pooled": Pooled(LogisticRegression()
 ALL |= {
     "TaskConformalRegressor": TaskConformalRegressor(Pooled(Ridge()), cv=2),
     "TaskConformalClassifier": TaskConformalClassifier(Pooled(LogisticRegression()), cv=2),
+    "TaskResidual": TaskResidual(Ridge(), skmtl.MeanRegularizedRegressor(0.1), cv=2),
 }
 
 

@@ -4,7 +4,7 @@ from ._grid import MOST_DECADES, beyond
 from ._lasso_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._path import CoefficientPath, path
 from ._search import PathSearchCV, routing
-from ._split import TaskKFold, TaskShuffleSplit, TaskTimeSplit, wants_tasks
+from ._split import TaskKFold, TaskShuffleSplit, TaskTimeSplit, held_out_splits, wants_tasks
 
 __all__ = [
     "CoefficientPath", "MultiTaskElasticNetCV", "MultiTaskLassoCV", "PathSearchCV", "TaskKFold",

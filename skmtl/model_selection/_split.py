@@ -6,7 +6,7 @@ from inspect import signature
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, KFold
+from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, KFold, StratifiedKFold, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
@@ -426,6 +426,20 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
                 "only, or not at all.",
                 stacklevel=4,
             )
+
+
+def held_out_splits(cv, X, y, tasks, random_state, classes):
+    """Splits of rows by `cv`; by default, and for an int, into 5 or so many shuffled folds of every task.
+
+    Tasks are labels of rows or None, `classes` says whether a y of one task is one of classes.
+    """
+    cv = 5 if cv is None else cv
+    if isinstance(cv, Integral) and tasks is None and y.ndim == 1:
+        cv = (StratifiedKFold if classes else KFold)(cv, shuffle=True, random_state=random_state)
+    elif isinstance(cv, Integral):
+        cv = TaskKFold(cv, shuffle=True, random_state=random_state, small_tasks="train")
+    cv = check_cv(cv)
+    return list(cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {})))
 
 
 def wants_tasks(cv):

@@ -1,0 +1,302 @@
+"""A nonlinear mean of all tasks, and a multi-task model of what it leaves."""
+
+import warnings
+from dataclasses import field
+from numbers import Integral, Real
+from typing import Annotated, Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from ._columns import told_apart
+from ._labels import check_tasks, plain_labels
+from ._parameters import documented, with_parameters
+from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
+from ._target import used_labels
+from ._tasks import TaskInputMixin, final_model, final_task_column
+from .baselines import Pooled, SingleTask
+from .losses import REGRESSION_LOSSES, get_loss
+from .metrics import response, tasks_for
+from .model_selection import held_out_splits, routing
+
+
+def _task_estimator_has(method):
+    """Whether the task estimator offers `method`, for `available_if`; its own error where it does not."""
+    return lambda self: callable(getattr(self.task_estimator, method))
+
+
+@documented
+@with_parameters
+class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+    r"""A mean of all tasks by any model, and a multi-task model of what it leaves.
+
+    The linear predictor of a row of task t is
+
+    .. math:: \eta_i = g(\hat\mu(x_i)) + x_i \cdot w_t + b_t
+
+    with :math:`\hat\mu` the prediction of `mean_estimator`, fitted on the rows of all tasks together, and g
+    the link: the identity, the logarithm where the task estimator has ``loss="poisson"``, log-odds of two
+    classes, logarithms of the probabilities of more. The `task_estimator` has it as its offset, in `fit`
+    predicted by models of other folds, so that it learns what is left on rows that the mean has not seen. A
+    regressor or a classifier, as its estimators are.
+
+    Parameters
+    ----------
+    mean_estimator : estimator object
+        Any regressor, or classifier with `predict_proba`. One of scikit-learn sees the features alone: one
+        model of all rows, on a shared X one of each column of y. One that takes `tasks` is given them.
+    task_estimator : estimator object
+        A linear model or a network of this library, or a Pipeline or a search that ends with one; a
+        classifier with `predict_proba`.
+    cv : int, splitter or iterable of splits, default=None
+        Folds, which together hold out every row. By default, and for an int, `TaskKFold` with 5 or `cv`
+        shuffled folds.
+    task_column : str or int, default=None
+        Column of X, name or position, that holds the task of each row. No estimator sees it.
+    least : float in (0, 0.5), default=1e-4
+        Probabilities below are taken to be that, as are means of counts below so much of the mean of y, with
+        a warning that says how many.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the default folds.
+
+    Attributes
+    ----------
+    mean_estimator_ : estimator
+        The mean, fitted on all rows: a `Pooled` or `SingleTask` model around one of scikit-learn.
+    task_estimator_ : estimator
+        The fitted task estimator.
+    least_ : float
+        The least probability, or mean of counts, that is taken as it is; 0 where the link is the identity.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels (classifiers only).
+
+    See Also
+    --------
+    MeanRegularizedRegressor : Tasks around a common linear model.
+
+    Notes
+    -----
+    Probabilities of 0 and 1, as trees and forests give them, have infinite log-odds, which no deviation of a
+    task could answer: they count as `least`, and 1 less that. So do means of counts of zero or less.
+
+    References
+    ----------
+    Hajjem, Bellavance & Larocque (2014), Mixed-effects random forest for clustered data, J. Statistical
+    Computation and Simulation 84, https://doi.org/10.1080/00949655.2012.741599;
+    Sela & Simonoff (2012), RE-EM trees: a data mining approach for longitudinal and clustered data, Machine
+    Learning 86, https://doi.org/10.1007/s10994-011-5258-3 (both alternate where here folds are left out)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neighbors import KNeighborsRegressor
+    >>> from skmtl import MeanRegularizedRegressor, TaskResidual
+    >>> rng = np.random.default_rng(0)
+    >>> X, tasks = rng.uniform(-2, 2, size=(600, 2)), np.arange(600) % 20
+    >>> y = 2 * np.sin(2 * X[:, 0]) + rng.normal(size=20)[tasks] * X[:, 1]
+    >>> model = TaskResidual(KNeighborsRegressor(10), MeanRegularizedRegressor(alpha="auto"))
+    >>> bool(model.fit(X[:400], y[:400], tasks=tasks[:400]).score(X[400:], y[400:], tasks=tasks[400:]) > 0.9)
+    True
+    """
+
+    mean_estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
+    task_estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
+    cv: Annotated[Any, "cv_object"] = None
+    task_column: Annotated[str | int | None, None, str, Integral] = None
+    least: Annotated[float, Interval(Real, 0, 0.5, closed="neither")] = 1e-4
+    random_state: Annotated[Any, "random_state"] = 0
+
+    @property
+    def handle_unknown(self):
+        """What the task estimator does with tasks that it does not know."""
+        return getattr(final_model(self.task_estimator), "handle_unknown", "error")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        mean, tasks = get_tags(self.mean_estimator), get_tags(self.task_estimator)
+        tags.estimator_type = tasks.estimator_type
+        tags.regressor_tags, tags.classifier_tags = tasks.regressor_tags, tasks.classifier_tags
+        tags.input_tags.sparse = mean.input_tags.sparse and tasks.input_tags.sparse
+        tags.non_deterministic = mean.non_deterministic or tasks.non_deterministic
+        return tags
+
+    # --- fit ---
+
+    def _fit(self, X, y, tasks, sample_weight, offset):
+        self._check_estimators()
+        features, y, _, weight, _ = self._fit_inputs(X, y, tasks, sample_weight)
+        labels = self._split(X, tasks)[1]
+        labels = None if labels is None else check_tasks(labels, len(y))
+        X, used = _indexable(features), used_labels(y, weight)
+        if is_classifier(self):
+            y = plain_labels(y) if y.ndim == 1 else y
+            self.classes_ = self._known_classes(y, used)
+        self.least_ = self._least(y, used, weight)
+        alone = y.shape[1:] == (1,) and used.all()  # one task, in whatever shape
+        targets = y[:, 0] if alone else y
+        splits = held_out_splits(self.cv, X, targets, labels, self.random_state, is_classifier(self))
+        total, times = 0.0, np.zeros(len(y))
+        for train, test in splits:
+            mean = self._fitted_mean(X, y, labels, weight, train)
+            own = self._linked(mean, safe_indexing(X, test), None if labels is None else labels[test])
+            total = np.zeros((len(y), *own.shape[1:])) if not times.any() else total
+            np.add.at(total, test, own)
+            np.add.at(times, test, 1.0)
+        if not times.all():
+            raise ValueError(
+                f"cv must hold out every row; {np.count_nonzero(times == 0)} of {len(y)} are in no test set."
+            )
+        offset = total / times.reshape(-1, *[1] * (total.ndim - 1))
+        self.mean_estimator_ = self._fitted_mean(X, y, labels, weight, np.arange(len(y)))
+        given = {"tasks": labels, "sample_weight": weight, "offset": offset}
+        with routing(offset):
+            model = clone(self.task_estimator)
+            self.task_estimator_ = model.fit(X, y, **{k: v for k, v in given.items() if v is not None})
+
+    def _check_estimators(self):
+        """Whether one models what the other leaves, and takes an offset."""
+        both, name = (self.mean_estimator, self.task_estimator), type(self).__name__
+        if not (all(map(is_regressor, both)) or all(map(is_classifier, both))):
+            raise TypeError(
+                f"{name} needs two regressors or two classifiers; got mean_estimator={both[0]!r:.100} and "
+                f"task_estimator={both[1]!r:.100}."
+            )
+        routed = get_routing_for_object(self.task_estimator)
+        if not all("offset" in routed.consumes(method, ["offset"]) for method in ("fit", "predict")):
+            raise TypeError(
+                f"{name} needs a task_estimator that takes an offset: a linear model or network of skmtl, or "
+                f"a Pipeline or a search that ends with one; got {self.task_estimator!r:.200}."
+            )
+        for part, model in zip(("mean_estimator", "task_estimator"), both, strict=True):
+            if is_classifier(model) and not hasattr(model, "predict_proba"):
+                raise TypeError(f"{name} needs a {part} with predict_proba; got {model!r:.200}.")
+            if (column := final_task_column(model)[0]) is not None:
+                raise ValueError(
+                    f"{part} has task_column={column!r}; give it to {name}, which passes tasks on."
+                )
+
+    def _known_classes(self, y, used):
+        """The classes; ValueError where those of some columns of y are others."""
+        observed = plain_labels(y[used])
+        check_classification_targets(observed)
+        classes = np.unique(observed)
+        columns = zip(y.T, used.T, strict=True) if y.ndim == 2 else ()
+        if len(classes) > 2 and any(len(np.unique(own[at])) < len(classes) for own, at in columns):
+            raise ValueError(
+                f"every column of y must hold all of the {len(classes)} classes, or there must be two; "
+                f"{type(self).__name__} has one mean of them."
+            )
+        return classes
+
+    def _least(self, y, used, weight):
+        """The least probability or mean of counts; zero where any number is one."""
+        if is_classifier(self):
+            return self.least
+        loss = get_loss(getattr(final_model(self.task_estimator), "loss", "squared_error"), REGRESSION_LOSSES)
+        if not loss.log_link:
+            return 0.0
+        weight = np.ones(len(y)) if weight is None else weight
+        weight = np.broadcast_to(weight.reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
+        return self.least * float(np.average(y[used], weights=weight[used]))
+
+    def _fitted_mean(self, X, y, labels, weight, rows):
+        """The mean of some rows, which knows tasks or is told them by a baseline."""
+        model, alone = clone(self.mean_estimator), self._layout_ == "shared"
+        knows = "tasks" in get_routing_for_object(model).consumes("fit", ["tasks"])
+        model = model if knows else SingleTask(model) if alone else Pooled(model)
+        given = {} if weight is None else {"sample_weight": weight[rows]}
+        with routing(labels):
+            own = tasks_for(model, "fit", None if labels is None else labels[rows])
+            return model.fit(safe_indexing(X, rows), y[rows], **own, **given)
+
+    # --- predict ---
+
+    def _linked(self, mean, X, tasks):
+        """Predictions of the mean on the scale of linear predictors."""
+        classes = is_classifier(self)
+        with routing(tasks):
+            found, _, seen = response(mean, X, tasks, "predict_proba" if classes else "predict")
+        if not classes:
+            return np.log(self._at_least(found)) if self.least_ else found
+        if found.ndim == 2 and tasks is None and self._layout_ == "shared":  # of the second class
+            found = np.stack([1 - found, found], axis=-1)
+        if len(seen) < len(self.classes_):
+            known, found = found, np.zeros((*found.shape[:-1], len(self.classes_)))
+            found[..., np.searchsorted(self.classes_, seen)] = known
+        logs = np.log(self._at_least(found))
+        return logs[..., 1] - logs[..., 0] if len(self.classes_) == 2 else logs
+
+    def _at_least(self, values):
+        """Probabilities or means not below the least, with a warning where some are."""
+        low = np.count_nonzero(values < self.least_)
+        if low:
+            what = "probabilities of classes" if is_classifier(self) else "means of counts"
+            warnings.warn(
+                f"{low} of {values.size} {what} by mean_estimator are below {self.least_:.3g} and taken to "
+                "be that (see the parameter least).",
+                UserWarning,
+                stacklevel=5,
+            )
+        return np.maximum(values, self.least_)
+
+    def _respond(self, method, X, tasks):
+        """Output of the task estimator."""
+        check_is_fitted(self)
+        X, tasks = self._split(X, tasks)
+        X = _indexable(X)
+        if tasks is not None:
+            tasks = check_tasks(tasks, num_samples(X))
+            if self._layout_ == "shared":  # the models know the columns of y by their numbers
+                tasks = self._find_tasks(tasks)
+        offset = self._linked(self.mean_estimator_, X, tasks)
+        given = {} if tasks is None else {"tasks": tasks}
+        with routing(offset):
+            return getattr(self.task_estimator_, method)(X, **given, offset=offset)
+
+    def predict(self, X, *, tasks=None):
+        return self._respond("predict", X, tasks)
+
+    predict.__doc__, score = SingleTask.predict.__doc__, SingleTask.score
+
+    @available_if(_task_estimator_has("predict_proba"))
+    def predict_proba(self, X, *, tasks=None):
+        """Predict class probabilities as the task estimator does.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        proba : ndarray
+        """
+        return self._respond("predict_proba", X, tasks)
+
+    @available_if(_task_estimator_has("decision_function"))
+    def decision_function(self, X, *, tasks=None):
+        """Compute the linear predictors, mean and deviation together.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        decision : ndarray
+        """
+        return self._respond("decision_function", X, tasks)
+
+
+def _indexable(X):
+    """X in a container whose rows can be taken."""
+    if sparse.issparse(X):
+        return X.tocsr()
+    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
