@@ -355,6 +355,7 @@ def test_counts_with_an_exposure_are_sums_of_rows(cls, pull):
 
 @pytest.mark.parametrize("covariance, pull", [("diagonal", "auto"), ("spherical", 0.0)])
 def test_estimated_strengths_of_counts_with_an_exposure_are_those_of_rows(covariance, pull):
+    """But for where two searches end, whose rounding differs."""
     model = MeanRegularizedRegressor(
         alpha="auto", intercept_alpha=pull, covariance=covariance, loss="poisson", tol=1e-10
     )
@@ -362,7 +363,7 @@ def test_estimated_strengths_of_counts_with_an_exposure_are_those_of_rows(covari
     by_cells = clone(model).fit(Z, SUMS, tasks=PLACES, offset=np.log(SIZES))
     own = slice(CELLS // 3)
     for name in ("coef_", "deviation_variance_", "coef_std_", "mean_coef_std_", "intercept_std_"):
-        assert_allclose(getattr(by_cells, name), getattr(by_rows, name), rtol=1e-8, atol=1e-12, err_msg=name)
+        assert_allclose(getattr(by_cells, name), getattr(by_rows, name), rtol=1e-6, atol=1e-9, err_msg=name)
     if covariance == "spherical":
         found, same = by_rows.test_sharing(), by_cells.test_sharing()
         assert all(
@@ -373,9 +374,9 @@ def test_estimated_strengths_of_counts_with_an_exposure_are_those_of_rows(covari
     rows = REPEATED < CELLS // 3
     by_rows.fit_task(Z[REPEATED[rows]], EVENTS[rows], task="d")
     by_cells.fit_task(Z[own], SUMS[own], task="d", offset=np.log(SIZES[own]))
-    assert_allclose(by_cells.coef_, by_rows.coef_, rtol=1e-8, atol=1e-10)
+    assert_allclose(by_cells.coef_, by_rows.coef_, rtol=1e-6, atol=1e-9)
     if pull:
-        assert_allclose(by_cells.coef_std_, by_rows.coef_std_, rtol=1e-8)
+        assert_allclose(by_cells.coef_std_, by_rows.coef_std_, rtol=1e-6)
 
 
 def test_estimated_strengths_of_classes_maximise_the_likelihood_with_the_offset():
