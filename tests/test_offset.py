@@ -737,3 +737,20 @@ def test_a_network_of_several_kinds_has_it_in_targets_or_predictors():
     assert_allclose(fitted.predict(X[:40]), other.predict(X[:40]), rtol=1e-7, atol=1e-9)
     difference = np.log(fitted.predict(X[:40], offset=OFFSETS[:, :2])[:, 0] / fitted.predict(X[:40])[:, 0])
     assert_allclose(difference, OFFSETS[:, 0], atol=1e-9)
+
+
+def test_what_separates_classes_is_features_and_no_offset():
+    labels = np.where(X[:, 0] > 0, "yes", "no")
+    with pytest.warns(UserWarning, match="separable along directions"):
+        MeanRegularizedClassifier(0.1).fit(X, labels, tasks=TASKS, offset=KNOWN)
+    far = np.where(TWO == "yes", 30.0, -30.0)  # which leaves nothing to be learned
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MeanRegularizedClassifier(0.1).fit(X, TWO, tasks=TASKS, offset=far)
+    assert np.abs(model.coef_).max() < 1e-3 and model.score(X, TWO, tasks=TASKS, offset=far) == 1
+
+
+@pytest.mark.parametrize("what", [skmtl.compare, skmtl.suggest])
+def test_what_has_models_of_others_takes_none(what):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'offset'"):
+        what(*([[near()]] if what is skmtl.compare else []), X, y, TASKS, offset=KNOWN)
