@@ -35,7 +35,7 @@ ALL += [
     TaskConformalRegressor(MultiTaskLasso(0.01), level=0.5, cv=2),
     TaskConformalClassifier(LogisticRegression(), level=0.5, cv=2),
     TaskResidual(Ridge(tol=1e-12), MultiTaskLasso(0.01), cv=2),
-    TaskResidual(LogisticRegression(), GroupSparseClassifier(tol=1e-2), cv=2),
+    TaskResidual(LogisticRegression(), GroupSparseClassifier(0.1, tol=1e-2), cv=2),
 ]
 
 
