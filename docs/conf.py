@@ -5,7 +5,7 @@ from pathlib import Path
 from sklearn.base import BaseEstimator
 
 import skmtl
-from skmtl import datasets, losses, metrics, penalties, solvers
+from skmtl import datasets, inspection, losses, metrics, penalties, solvers
 
 project = "skmtl"
 release = skmtl.__version__
@@ -34,6 +34,7 @@ def api_page():
         "Estimators": models,
         "Data and comparison": rest(skmtl.__all__, models)
         + [f"datasets.{name}" for name in datasets.__all__],
+        "Pictures": [f"inspection.{name}" for name in inspection.__all__],
         "Metrics": [f"metrics.{name}" for name in metrics.__all__],
         "Penalties": [f"penalties.{name}" for name in rest(penalties.__all__, functions)],
         "Vector functions": [f"penalties.{name}" for name in functions],

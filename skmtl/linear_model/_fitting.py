@@ -53,6 +53,41 @@ class Fitting:
         model._prepare(data)
         return cls(model, data, rows)
 
+    def part(self, at):
+        """The same model on its rows at some positions, among which are some of every task."""
+        rows = tuple(None if own is None else own[at] for own in self.rows)
+        model = copy(self.model)
+        model._refuse_parts()
+        data = task_data(*rows, model.task_weight, model.tasks_)
+        model._prepare(data)
+        return Fitting(model, data, rows)
+
+    @cached_property
+    def _selecting(self):
+        """Penalties of the parts at alpha = 1."""
+        return self._of_unit_strength()[0].for_classes(self.model._n_outputs).parts()
+
+    def pattern(self, parts=None):
+        """What exact zeros of the parts of a solution (of W = 0) select, {kind: (sizes, labels of groups)}.
+
+        The kinds of a part that one before has as well are numbered. See `Penalty.pattern`.
+        """
+        shape, found = (self.data.n_tasks, self.model._n_outputs, self.data.n_features), {}
+        parts = [np.zeros(shape)] * len(self._selecting) if parts is None else parts
+        for k, (penalty, V) in enumerate(zip(self._selecting, parts, strict=False), 1):
+            for kind, own in penalty.pattern(V.reshape(shape)).items():
+                found[f"{kind} {k}" if kind in found else kind] = own
+        return found
+
+    def names(self, kind, labels=None):
+        """Names of what is of a kind, in the order of the sizes of `pattern`: for coefficients of two."""
+        if labels is not None:
+            return labels.tolist()
+        features, tasks = self.model._names(), self.model.tasks_.tolist()
+        if kind.startswith(("features", "tasks")):
+            return features if kind.startswith("features") else tasks
+        return [(task, feature) for task in tasks for feature in features]
+
     def moments(self, at):
         """`TaskStatistics` of the rows at some positions; ValueError where these say too little."""
         X, y, codes, weight, offset = self.rows

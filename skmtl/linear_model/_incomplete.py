@@ -101,6 +101,13 @@ class IncompleteMultiSource(LinearModel):
         if isinstance(data, TaskStatistics):
             raise ValueError(f"{type(self).__name__} reads its tasks from the rows; fit it on X and y.")
 
+    def _refuse_parts(self):
+        if self.rows == "containing":
+            raise ValueError(
+                "with rows='containing' a row trains several patterns and would be in several parts of the "
+                "data; rows='equal' lets it train one."
+            )
+
     # --- fit ---
 
     def _fit_inputs(self, X, y, tasks, sample_weight, offset=None):

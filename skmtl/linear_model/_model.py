@@ -149,6 +149,9 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     def _warn_of_data(self, data):
         """Warnings about what the rows leave open."""
 
+    def _refuse_parts(self):
+        """ValueError where parts of the rows, as they are read, are not parts of the data."""
+
     def _shared_mean(self):
         """Strength of the shared model, None for none."""
         return self.mean_alpha

@@ -5,8 +5,9 @@ from ._lasso_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._path import CoefficientPath, path
 from ._search import PathSearchCV, routing
 from ._split import TaskKFold, TaskShuffleSplit, TaskTimeSplit, held_out_splits, wants_tasks
+from ._stability import StabilitySelection, stability_selection
 
 __all__ = [
-    "CoefficientPath", "MultiTaskElasticNetCV", "MultiTaskLassoCV", "PathSearchCV", "TaskKFold",
-    "TaskShuffleSplit", "TaskTimeSplit", "path",
+    "CoefficientPath", "MultiTaskElasticNetCV", "MultiTaskLassoCV", "PathSearchCV", "StabilitySelection",
+    "TaskKFold", "TaskShuffleSplit", "TaskTimeSplit", "path", "stability_selection",
 ]  # fmt: skip

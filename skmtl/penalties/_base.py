@@ -110,6 +110,15 @@ class Penalty(BaseEstimator):
         """Columns N (n_tasks, k) such that adding N d' to W costs nothing, or None."""
         return None
 
+    def pattern(self, V):
+        """What its exact zeros select: {kind: (sizes, labels)}; V is W (n_tasks, n_classes, n_features).
+
+        Kinds are "features" (n_features,), "tasks" (n_tasks,), "coefficients" and "changes" (n_tasks,
+        n_features), and "groups" (n_groups,), which alone have labels. A size is zero where W leaves that out
+        and NaN of what is not penalised. By default nothing is known.
+        """
+        return {}
+
     def split(self):
         """The penalty as (its non-smooth term or None, list of its quadratic terms)."""
         return (None, [self]) if self.smooth else (self, [])
@@ -180,6 +189,10 @@ class Combination(Penalty):
         """The same with convex surrogates of its members, None if one has none."""
         found = [member if member.convex else member.surrogate() for member in self._members()]
         return None if self.convex or None in found else self._of(found)
+
+    def pattern(self, V):
+        """What the exact zeros of its members select, see `Penalty.pattern`."""
+        return {kind: found for member in self._members() for kind, found in member.pattern(V).items()}
 
     def for_classes(self, n_classes):
         """The same of its members for several classes."""

@@ -19,7 +19,7 @@ def _positive(name, value, bound=0.0):
 class _OfLength(Multiple):
     """alpha times a concave function of ||v||_2 whose slope falls from 1 to 0 between its ``_knees()``."""
 
-    convex = False
+    convex, zeros = False, ("vectors",)
 
     def _height(self, V):
         knee, flat = self._knees()
@@ -145,7 +145,7 @@ class CappedL1(Multiple):
     gamma: float = 3.0
     scale: float = 1.0
 
-    convex = False
+    convex, zeros = False, ("vectors", "entries")
 
     def _cap(self):
         return _positive("gamma", self.gamma) * _positive("scale", self.scale)
@@ -177,7 +177,7 @@ class SqrtL1(Multiple):
     Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML.
     """
 
-    convex = False
+    convex, zeros = False, ("vectors", "entries")
 
     def _height(self, V):
         return np.sqrt(np.abs(V).sum(axis=1))

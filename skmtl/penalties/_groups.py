@@ -162,6 +162,21 @@ class Groups(Features):
                 row[0, batch.columns] = np.broadcast_to(values, len(batch.columns))[:, None]
         return [Scalars(*(np.tile(row, self._n_classes) for row in out))]
 
+    # groups of one feature are features
+
+    @property
+    def kind(self):
+        """What its vectors are, in `pattern`."""
+        return "features" if len(self._read.weights) == len(self._read.codes) else "groups"
+
+    def _sizes(self, kind, V):
+        layout = self._read
+        sizes, labels = super()._sizes("features" if kind == "groups" else kind, V)
+        sizes = np.where(layout.weights[layout.codes] > 0, sizes, np.nan)
+        if kind != "groups":
+            return sizes, labels
+        return np.hypot.reduceat(sizes[layout.order], layout.bounds[:-1]), layout.labels
+
     # --- coordinate descent ---
 
     @property

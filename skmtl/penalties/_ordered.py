@@ -54,6 +54,12 @@ class Fused(Multiple):
             )
         return max(1 - rho - group, 0.0), rho, group
 
+    @property
+    def zeros(self):
+        """What its three terms make zero."""
+        shares = zip(("changes", "entries", "vectors"), self._ratios(), strict=True)
+        return tuple(what for what, share in shares if share > 0)[::-1]
+
     def _positions(self, length):
         """The order of the positions as an index of columns."""
         if self.order is None:
@@ -67,6 +73,12 @@ class Fused(Multiple):
     def free_constants(self):
         """Whether constant vectors cost nothing."""
         return self._ratios()[1:] == (0, 0)
+
+    def changed(self, V):
+        """Each row less its neighbour before in every place; the first has none, NaN."""
+        order, out = self._positions(V.shape[1]), np.full(V.shape, np.nan)
+        out[:, np.arange(V.shape[1])[order][1:]] = np.diff(V[:, order], axis=1)
+        return out
 
     def _height(self, V):
         variation, rho, group = self._ratios()
@@ -182,7 +194,7 @@ class Tree(Multiple):
     groups: Any = ()
     weights: Any = None
 
-    ordered = True
+    ordered, zeros = True, ("vectors", "entries")
 
     def _nodes(self, length):
         """Weight of every position on its own, (length,), and the larger groups as `tree_sweep` wants them.

@@ -20,7 +20,7 @@ class Placement(Inside):
 
     # a subclass has _vectors(W), the vectors of W as rows, and _matrix(V, shape), W from its vectors
 
-    holds = "function"
+    holds, kind = "function", None  # what its vectors are, in `pattern`
 
     def _inner(self):
         if not isinstance(self.function, VectorFunction):
@@ -47,6 +47,27 @@ class Placement(Inside):
         if type(function).dual_norm is VectorFunction.dual_norm:  # no closed form: one number is enough
             return float(least_strength(function.prox, self._vectors(G), greatest=True).max(initial=0.0))
         return float(function.dual_norm(self._vectors(G)).max(initial=0.0))
+
+    def pattern(self, V):
+        """What exact zeros of the function select, see `Penalty.pattern`."""
+        if self.inert or self.kind is None:
+            return {}
+        kinds = {"vectors": self.kind, "entries": "coefficients"}
+        if self.kind == "features":
+            kinds["changes"] = "changes"
+        found = dict.fromkeys(kinds[what] for what in self.function.zeros if what in kinds)
+        return {kind: self._sizes(kind, V) for kind in found}
+
+    def _sizes(self, kind, V):
+        """Lengths of what is of a kind in V, and the labels of groups."""
+        if kind == "changes":
+            each = self.function.changed(np.moveaxis(V, 0, -1).reshape(-1, len(V)))
+            V = np.moveaxis(each.reshape(*V.shape[1:], -1), -1, 0)
+        V = np.abs(V)  # of one number hypot is the number itself
+        if kind in ("coefficients", "changes"):
+            return np.hypot.reduce(V, axis=1), None
+        together = V.reshape(-1, V.shape[2]) if kind == "features" else V.reshape(len(V), -1).T
+        return np.hypot.reduce(together, axis=0), None
 
     def is_norm(self, shape):
         """Whether the duality gap follows from the dual norm."""
@@ -115,7 +136,7 @@ class Features(Placement):
     10.0
     """
 
-    _n_classes = 1
+    _n_classes, kind = 1, "features"
 
     @property
     def kernel(self):
@@ -166,6 +187,8 @@ class Tasks(Placement):
         ``Tasks(L2())`` switches whole tasks on and off (outlier tasks in decompositions).
     """
 
+    kind = "tasks"
+
     def _vectors(self, W):
         return W
 
@@ -181,6 +204,8 @@ class Entries(Placement):
     function : VectorFunction
         ``Entries(L1())`` is one Lasso per task with a common strength.
     """
+
+    kind = "coefficients"
 
     @property
     def kernel(self):

@@ -24,6 +24,11 @@ class VectorFunction(BaseEstimator):
     free_constants = False  # f(v + c) = f(v) for a constant c
     allows_positive = False  # even in every entry, so that the prox of f on v >= 0 is that of max(v, 0)
 
+    @property
+    def zeros(self):
+        """What of a vector it makes exactly zero: "vectors" as a whole, "entries", "changes"."""
+        return ("vectors",) if self.norm else ()
+
     def value(self, V):
         """f of each row of V, shape (n_vectors,)."""
         raise TypeError(f"{type(self).__name__} must define value(V).")
@@ -106,6 +111,12 @@ class Norms(Multiple):
         """Strengths (l1, l2, linf) of the compiled prox of one vector."""
         l1, l2 = self._shares()
         return float(self.alpha) * l1, float(self.alpha) * l2, 0.0
+
+    @property
+    def zeros(self):
+        """Vectors by the L2 norm, entries by the other one."""
+        l1, l2 = self._shares()
+        return ("vectors",) * (l2 > 0) + ("entries",) * (l1 > 0)
 
     def _height(self, V):
         l1, l2 = self._shares()
@@ -246,7 +257,7 @@ class SquaredL1(Multiple):
     https://doi.org/10.1007/s10994-007-5040-8 (singular values).
     """
 
-    degree = 2
+    degree, zeros = 2, ("entries",)
 
     def _height(self, V):
         return 0.5 * np.abs(V).sum(axis=1) ** 2

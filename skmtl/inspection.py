@@ -1,0 +1,119 @@
+"""Pictures of what models and selections found, in the conventions of scikit-learn's displays."""
+
+import numpy as np
+
+from .model_selection import stability_selection
+
+__all__ = ["StabilityDisplay"]
+
+
+class StabilityDisplay:
+    """Stability paths: how often halves of the rows let each item in, as the strength falls.
+
+    Paths that reach the threshold are selected, drawn in colour and named.
+
+    Parameters
+    ----------
+    selection : StabilitySelection
+        What `skmtl.stability_selection` returns.
+    family : str, default=None
+        Which of its families; by default the first.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where it was drawn.
+    figure_ : matplotlib figure
+        The figure of these axes.
+    lines_ : list of matplotlib lines
+        The paths of the selected items, the most frequent first.
+
+    See Also
+    --------
+    skmtl.stability_selection : Finds what is drawn.
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.inspection import StabilityDisplay
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, n_features=20, random_state=0)
+    >>> model = GroupSparseRegressor()
+    >>> display = StabilityDisplay.from_estimator(model, data.X, data.y, data.tasks, n_pairs=5)
+    >>> display.ax_.get_ylabel()
+    'share of halves'
+    """
+
+    def __init__(self, selection, *, family=None):
+        self.selection, self.family = selection, family
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, tasks=None, *, family=None, ax=None, **options):
+        """Select and draw.
+
+        Parameters
+        ----------
+        estimator, X, y, tasks
+            As in `skmtl.stability_selection`.
+        family : str, default=None
+            Which family to draw; by default the first.
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        **options : dict
+            Further arguments of `skmtl.stability_selection`.
+
+        Returns
+        -------
+        StabilityDisplay
+        """
+        return cls(stability_selection(estimator, X, y, tasks, **options), family=family).plot(ax)
+
+    def plot(self, ax=None, *, most_named=12):
+        """Draw the paths.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        most_named : int, default=12
+            How many of the selected items are named.
+
+        Returns
+        -------
+        StabilityDisplay
+            Itself, with the attributes that drawing sets.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the family is unknown.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError("StabilityDisplay needs matplotlib: pip install skmtl[plot].") from error
+        found = self.selection
+        family = found.families[0] if self.family is None else self.family
+        if family not in found.families:
+            raise ValueError(f"family must be one of {found.families}; got {self.family!r}.")
+        paths, names = found.frequencies[family], found.names[family]
+        order = np.argsort(-paths[-1], kind="stable")
+        n_selected = len(found.selected[family])
+        self.ax_ = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
+        self.figure_ = self.ax_.figure
+        self.ax_.plot(found.alphas, paths[:, order[n_selected:]], color="0.75", linewidth=0.8)
+        self.lines_ = self.ax_.plot(found.alphas, paths[:, order[:n_selected]], linewidth=1.8)
+        for line, j in zip(self.lines_[:most_named], order, strict=False):
+            line.set_label(", ".join(map(str, names[j])) if isinstance(names[j], tuple) else str(names[j]))
+        self.ax_.axhline(found.threshold, color="black", linewidth=0.8, linestyle="--")
+        self.ax_.set_xscale("log")
+        self.ax_.invert_xaxis()
+        self.ax_.set(xlabel="alpha (falling)", ylabel="share of halves", ylim=(-0.02, 1.04))
+        expected = f"at most {found.bound[family]:.2g} false ones expected"
+        self.ax_.set_title(f"{n_selected} of {len(names)} {family} selected, {expected}")
+        if n_selected:
+            more = f"and {n_selected - most_named} more" if n_selected > most_named else None
+            self.ax_.legend(title=more, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        return self
