@@ -341,6 +341,18 @@ def test_a_new_task_is_fitted_under_the_estimated_covariance():
     assert (model.coef_std_[-1] > 0).all() and (model.coef_std_[-1] < np.sqrt(prior[1:]) + 1).all()
 
 
+@pytest.mark.parametrize("strength", [0, 1.0, "auto"])
+def test_errors_of_a_new_task_are_those_of_the_others(strength):
+    """With as many rows, and nearly the same variances, of a fit with the task."""
+    X, y, tasks, *_ = problem(2, LOSSES[1], n_tasks=40, n_rows=40)
+    old, models = tasks < 39, []
+    for rows in (old, np.ones_like(old)):
+        models.append(fitted(X[rows], y[rows], tasks[rows], LOSSES[1], intercept_alpha=strength))
+    models[0].fit_task(X[~old], y[~old], 39)
+    assert_allclose(*(model.coef_std_[-1] for model in models), rtol=0.03)
+    assert_allclose(*(model.intercept_std_[-1] for model in models), rtol=0.03)
+
+
 def test_tests_of_sharing_see_what_differs():
     X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=20, n_rows=30, sd=1.0)
     found = fitted(X, y, tasks).test_sharing()

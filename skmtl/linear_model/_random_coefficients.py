@@ -99,7 +99,7 @@ class RandomCoefficients(EmpiricalBayes):
     def _own_moments(self, seen, precision, free, at):
         if self._target_.loss.quadratic:
             return super()._own_moments(seen, precision, free, at)
-        rows = seen.likelihood(precision, self.fit_intercept, False)
+        rows = seen.likelihood(precision, self.fit_intercept, free)
         return rows.moments(seen.data.predictor(seen.data.forward(self.coef_[at]), self.intercept_[at]))[0]
 
     def _fitting_on(self, seen, found=None):
