@@ -136,7 +136,7 @@ def main():
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     rows = [
-        "| design | data sets | family | items | assumption | let in by a half | bound | false ones | true found |",
+        "| design | data sets | family | items | assumption | let in | bound | false ones | true found |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     print(*rows, sep="\n")

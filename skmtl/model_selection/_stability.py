@@ -173,9 +173,8 @@ def stability_selection(
     "unimodal" and "r-concave" assume in addition that the share of pairs (of halves) that let a false item
     in is distributed in such a shape, over repetitions of the whole experiment. That cannot be checked.
     Their bounds are about a half and a fifth of the first one. "False" is what is independent of the target
-    given the rest; in the parts of a decomposition, what is not in that part. Simulations with correlated
-    features (docs/choosing.md) stay below the bounds for all families but "changes", which are not measured:
-    there places next to a true one are favoured, and the bound may be too low.
+    given the rest; in the parts of a decomposition, what is not in that part. In simulations with
+    correlated features (docs/choosing.md) all families stay below their bounds.
 
     What a penalty of your own selects it says by ``pattern(V)``, a vector function by `zeros`.
 
