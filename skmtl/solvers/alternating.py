@@ -17,7 +17,7 @@ from .fista import fista
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
 TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
-COARSE = 1e-3  # stationarity of a start, relative to W = 0
+COARSE = 1e-3  # stationarity or gap of a start, relative to W = 0
 
 
 def alternating(problem, parts, max_iter, target):
@@ -44,6 +44,15 @@ def _solved(problem, start, target):
         return start
     for n_iter, parts, *_ in method.iterates(problem, start, INNER_LIMIT, 0.0):
         if n_iter % method.every == 0 and problem.stationarity(parts) <= target:
+            break
+    return parts
+
+
+def _coarse(problem):
+    """Parts of a problem with a certificate whose gap is small, if that can be reached, in any units."""
+    method, target = METHODS[choose_solver(problem)], COARSE * problem.null_objective()
+    for _, parts, *known in method.iterates(problem, problem.zeros(), INNER_LIMIT, 0.0):
+        if (known[0] if known else problem.gap(parts))[2] <= target:
             break
     return parts
 
@@ -106,7 +115,7 @@ class FactorProblem:
     def start(self):
         """Factors of the solution of single-task ridge models (around their mean), the most promising."""
         single = Problem(self.term, Ridge(self.penalty.alpha), self.ridge, self.mean_alpha)
-        W, *mean = _solved(single, single.zeros(), COARSE * self.scale())
+        W, *mean = _coarse(single)
         starts = [[*factors, *mean] for factors in self.penalty.starts(W)]
         if len(starts) == 1:
             return starts[0]
