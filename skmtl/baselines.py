@@ -1,6 +1,7 @@
 """What a multi-task model has to beat: one model per task, and one model for all."""
 
 import inspect
+import re
 from dataclasses import field
 from numbers import Integral
 from typing import Annotated, Any
@@ -35,6 +36,11 @@ SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more ti
 def _wrapped_has(method):
     """Whether the wrapped estimator offers `method`, for `available_if`; its own error where it does not."""
     return lambda self: callable(getattr(self.estimator, method))
+
+
+def _without_offset(method):
+    """Its docstring, for models that take none."""
+    return re.sub(r"^ +offset : .*\n(?: {12}.*\n)+", "", method.__doc__ or "", flags=re.MULTILINE)
 
 
 @with_parameters
@@ -110,7 +116,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X, *, tasks=None):
         return self._respond("predict", X, tasks)
 
-    predict.__doc__ = TargetMixin.predict.__doc__
+    predict.__doc__ = _without_offset(TargetMixin.predict)
 
     @available_if(_wrapped_has("predict_proba"))
     def predict_proba(self, X, *, tasks=None):
@@ -151,7 +157,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         metric = accuracy_score if is_classifier(self) else r2_score
         return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
 
-    score.__doc__ = TargetMixin.score.__doc__
+    score.__doc__ = _without_offset(TargetMixin.score)
 
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""
