@@ -805,6 +805,7 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
         suggest(p.X, p.y, p.tasks, time_budget=-1)
 
 
+@pytest.mark.no_cover
 def test_code_of_a_suggestion_runs_as_printed():
     p = RELATED
     frame, schools = pd.DataFrame(p.X, columns=list("vwxyz")), np.array(list("abcdef"))[p.tasks]
@@ -820,7 +821,7 @@ def test_code_of_a_suggestion_runs_as_printed():
         ({"X": frame, "tasks": p.tasks}, ["MeanRegularizedRegressor of splines"]),
         ({"X": with_column, "task_column": "school"}, ["trees"]),
         ({"X": np.c_[p.tasks, p.X], "task_column": 0}, ["MeanRegularizedRegressor of random features"]),
-        ({"X": pl.from_pandas(with_column), "task_column": -1}, ["intercepts"]),
+        ({"X": pl.DataFrame(with_column.to_dict("list")), "task_column": -1}, ["intercepts"]),
         ({"X": sparse.csr_matrix(p.X), "tasks": p.tasks}, ["TraceNormRegressor"]),
         ({"X": gaps, "tasks": schools, "preprocessor": own}, ["MeanRegularizedRegressor of splines"]),
         ({"X": gaps, "tasks": schools, "preprocessor": own}, ["MultiTaskMLPRegressor"]),

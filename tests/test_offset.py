@@ -45,6 +45,8 @@ from skmtl.neural_network._network import Network, Rows
 from skmtl.objective import Problem, make_term
 from skmtl.solvers import make_task_data, run
 
+pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
+
 rng = np.random.default_rng(0)
 INTERCEPTS = {"free": {}, "none": {"fit_intercept": False}, "pooled": {"intercept_alpha": 0.7}}
 
