@@ -23,6 +23,13 @@ def told_apart(X):
     return X if len(set(names)) == len(names) else np.asarray(X)
 
 
+def indexable(X):
+    """X in a container whose rows can be taken."""
+    if sparse.issparse(X):
+        return X.tocsr()
+    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
+
+
 def refuse_text(X, error=None):
     """Error of the same type that names the columns of X which are not numbers, where there are any."""
     names = column_names(X)

@@ -18,7 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
-from ._columns import refuse_text, told_apart
+from ._columns import indexable, refuse_text
 from ._data import blocks
 from ._labels import missing_labels, plain_labels
 from ._parameters import documented, with_parameters
@@ -94,7 +94,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
                     f"y holds only one class, {known.tolist()}; at least two classes are needed."
                 )
         try:
-            self._fit_labels(_indexable(X), *labels)
+            self._fit_labels(indexable(X), *labels)
         except (TypeError, ValueError) as error:
             if any(words in str(error) for words in ("onvert", "promoted")):  # to numbers, as NumPy says it
                 refuse_text(X, error)
@@ -162,7 +162,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""
         X, codes = self._predict_inputs(X, tasks)
-        X = _indexable(X)
+        X = indexable(X)
         if codes is not None or self._layout_ != "shared":
             return self._rows_response(method, X, codes)
         tasks = np.arange(self.n_tasks_)
@@ -493,13 +493,6 @@ class Pooled(_Baseline):
         if self._told_ and codes is not None:
             X = self._with_columns(X, [way.columns(codes) for way in self._told_])
         return getattr(self.estimator_, method)(X)
-
-
-def _indexable(X):
-    """X in a container whose rows can be taken."""
-    if sparse.issparse(X):
-        return X.tocsr()
-    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
 
 
 def _take(X, rows):

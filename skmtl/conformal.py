@@ -27,7 +27,7 @@ from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
 from ._tasks import TaskInputMixin, final_task_column, final_task_labels, target_names
 from .baselines import SingleTask
-from .metrics import response, tasks_for
+from .metrics import probabilities_of, response, tasks_for
 from .model_selection import held_out_splits, routing
 
 N_FOLDS = 5
@@ -444,13 +444,7 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
         """Probabilities (n_samples, [n_tasks,] n_classes) of `classes_`."""
         shared = self._layout_ == "shared"
         with routing(tasks):
-            found, _, seen = response(model, X, None if shared else tasks, "predict_proba")
-        if found.ndim == 2 and shared:  # of the second class
-            found = np.stack([1 - found, found], axis=-1)
-        if len(seen) < len(self.classes_):
-            out = np.zeros((*found.shape[:-1], len(self.classes_)))
-            out[..., np.searchsorted(self.classes_, seen)] = found
-            found = out
+            found = probabilities_of(self.classes_, model, X, None if shared else tasks, shared)
         return self._of_own_task(found, tasks) if shared and tasks is not None else found
 
     def _scores(self, X, y, labels, rows, model=None):

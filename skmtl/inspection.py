@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._axes import axes_for
 from .model_selection import stability_selection
 
 __all__ = ["StabilityDisplay"]
@@ -90,10 +91,6 @@ class StabilityDisplay:
         ValueError
             If the family is unknown.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError("StabilityDisplay needs matplotlib: pip install skmtl[plot].") from error
         found = self.selection
         family = found.families[0] if self.family is None else self.family
         if family not in found.families:
@@ -101,7 +98,7 @@ class StabilityDisplay:
         paths, names = found.frequencies[family], found.names[family]
         order = np.argsort(-paths[-1], kind="stable")
         n_selected = len(found.selected[family])
-        self.ax_ = plt.subplots(figsize=(7, 4), layout="constrained")[1] if ax is None else ax
+        self.ax_ = axes_for("StabilityDisplay", ax, (7, 4))
         self.figure_ = self.ax_.figure
         self.ax_.plot(found.alphas, paths[:, order[n_selected:]], color="0.75", linewidth=0.8)
         self.lines_ = self.ax_.plot(found.alphas, paths[:, order[:n_selected]], linewidth=1.8)

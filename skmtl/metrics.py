@@ -399,6 +399,21 @@ def response(estimator, X, labels, methods, offset=None):
     return out, name, every
 
 
+def probabilities_of(classes, estimator, X, labels, columns):
+    """Probabilities (n_samples, [n_tasks,] n_classes) of all classes, zero of those that it has not seen.
+
+    `columns` says that there are those of every task, of which two classes have but one.
+    """
+    found, _, seen = response(estimator, X, labels, "predict_proba")
+    if columns and found.ndim == 2:
+        found = np.stack([1 - found, found], axis=-1)
+    if len(seen) == len(classes):
+        return found
+    out = np.zeros((*found.shape[:-1], len(classes)))
+    out[..., np.searchsorted(classes, seen)] = found
+    return out
+
+
 def tasks_for(model, method, labels):
     """The tasks of the rows as keyword arguments, where they reach the model behind a method."""
     reach = "tasks" in get_routing_for_object(model).consumes(method, ["tasks"])

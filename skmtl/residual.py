@@ -6,7 +6,6 @@ from numbers import Integral, Real
 from typing import Annotated, Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -14,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import told_apart
+from ._columns import indexable
 from ._labels import check_tasks, plain_labels
 from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
@@ -22,7 +21,7 @@ from ._target import used_labels
 from ._tasks import TaskInputMixin, final_model, final_task_column
 from .baselines import Pooled, SingleTask
 from .losses import REGRESSION_LOSSES, get_loss
-from .metrics import response, tasks_for
+from .metrics import probabilities_of, response, tasks_for
 from .model_selection import held_out_splits, routing
 
 
@@ -133,7 +132,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         features, y, _, weight, _ = self._fit_inputs(X, y, tasks, sample_weight)
         labels = self._split(X, tasks)[1]
         labels = None if labels is None else check_tasks(labels, len(y))
-        X, used = _indexable(features), used_labels(y, weight)
+        X, used = indexable(features), used_labels(y, weight)
         if is_classifier(self):
             y = plain_labels(y) if y.ndim == 1 else y
             self.classes_ = self._known_classes(y, used)
@@ -219,16 +218,12 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _linked(self, mean, X, tasks):
         """Predictions of the mean on the scale of linear predictors."""
-        classes = is_classifier(self)
         with routing(tasks):
-            found, _, seen = response(mean, X, tasks, "predict_proba" if classes else "predict")
-        if not classes:
-            return np.log(self._at_least(found)) if self.least_ else found
-        if found.ndim == 2 and tasks is None and self._layout_ == "shared":  # of the second class
-            found = np.stack([1 - found, found], axis=-1)
-        if len(seen) < len(self.classes_):
-            known, found = found, np.zeros((*found.shape[:-1], len(self.classes_)))
-            found[..., np.searchsorted(self.classes_, seen)] = known
+            if not is_classifier(self):
+                found = response(mean, X, tasks, "predict")[0]
+                return np.log(self._at_least(found)) if self.least_ else found
+            columns = tasks is None and self._layout_ == "shared"
+            found = probabilities_of(self.classes_, mean, X, tasks, columns)
         logs = np.log(self._at_least(found))
         return logs[..., 1] - logs[..., 0] if len(self.classes_) == 2 else logs
 
@@ -249,7 +244,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """Output of the task estimator."""
         check_is_fitted(self)
         X, tasks = self._split(X, tasks)
-        X = _indexable(X)
+        X = indexable(X)
         if tasks is not None:
             tasks = check_tasks(tasks, num_samples(X))
             if self._layout_ == "shared":  # the models know the columns of y by their numbers
@@ -293,10 +288,3 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         decision : ndarray
         """
         return self._respond("decision_function", X, tasks)
-
-
-def _indexable(X):
-    """X in a container whose rows can be taken."""
-    if sparse.issparse(X):
-        return X.tocsr()
-    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)

@@ -787,6 +787,22 @@ def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
     assert abs(np.mean(told)) < 3 * np.std(told) / np.sqrt(200) < 0.15 < np.mean(luckiest)
 
 
+@pytest.mark.parametrize("at", [[0], [1], [0, 1]])
+def test_a_fold_without_a_score_changes_no_choice(at):
+    """Scores leave it out and errors do not: both are of the same folds where models are compared."""
+    p = make_multitask_classification(6, 60, 4, structure="mean", random_state=0)
+    names = ["MeanRegularizedClassifier", "TraceNormClassifier", "single", "pooled"]
+    every = np.arange(len(p.y))
+    tests = np.array_split(np.random.default_rng(0).permutation(every), 4)
+    wanted = suggest(p.X, p.y, p.tasks, candidates=names, cv=[(np.setdiff1d(every, k), k) for k in tests])
+    for j in at:
+        tests.insert(j, np.flatnonzero(p.y == p.y[0])[:10])
+    with pytest.warns(UndefinedMetricWarning, match=f"undefined on {len(at)} of {len(tests)} test sets"):
+        found = suggest(p.X, p.y, p.tasks, candidates=names, cv=[(np.setdiff1d(every, k), k) for k in tests])
+    assert found.best == wanted.best == names[0]
+    assert_allclose(found.expected[0], wanted.expected[0], atol=0.01)
+
+
 def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
     p = make_multitask_regression(12, 20, 6, structure="mean", task_spread=0.2, random_state=0)
     names = [*COMMON, "TraceNormRegressor", "trees"]

@@ -89,6 +89,7 @@ class FoldScores:
     def _leave_out_undefined(self):
         """Drop the scores of folds where they are NaN for every model (one class only), with a warning."""
         undefined = np.isnan(list(self.scores.values())).all(axis=0)
+        self.scored = np.flatnonzero(undefined.all() | ~undefined)  # folds of the scores; errors have all
         if undefined.any() and not undefined.all():
             warnings.warn(
                 f"the score is undefined on {undefined.sum()} of {len(undefined)} test sets, which are left "

@@ -176,8 +176,9 @@ class Race:
         entrants = self._leg(entrants, screen, 1.0 if n == len(screen) else SCREEN_TIME)
         if n == len(screen):
             return entrants
-        late, entrants = [*self.late], self._ahead(entrants, screen)
-        best = max(entrants, key=lambda name: entrants[name].score(screen))
+        told = [k for k in screen if not all(np.isnan(one.outcomes[k][0]) for one in entrants.values())]
+        late, entrants = [*self.late], self._ahead(entrants, told or screen)
+        best = max(entrants, key=lambda name: entrants[name].score(told or screen))
         in_all = self._leg(entrants, range(len(screen), n), 1.0)
         if best in in_all:
             return in_all
@@ -303,8 +304,9 @@ def honest(scores, choose):
 
 def _choice(folds, candidates, one, at):
     """The model to use by the folds at some places: of those as good as the best one the simplest."""
-    best = max(folds.ranked, key=lambda name: np.mean([folds.scores[name][k] for k in at]))
-    errors = {name: [folds.errors[name][k] for k in at] for name in folds.ranked}
+    means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
+    best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
+    errors = {name: [folds.errors[name][k] for k in folds.scored[list(at)]] for name in folds.ranked}
     above = {name: one.excess(errors[name], errors[best]) for name in candidates if name in errors}
     for simple, share, sure in ((True, LITTLE, SURELY), (False, WORSE, 1)):
         for name, (more, surely) in above.items():

@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 from scipy import stats
 
+from .._axes import axes_for
 from .._labels import encode_tasks, plain_array
 from .._task_scores import standard_deviation
 from ._folds import ALIKE, SIGNIFICANCE
@@ -150,10 +151,6 @@ class Comparison:
         ValueError
             If the model is unknown.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError("Comparison.plot needs matplotlib: pip install skmtl[plot].") from error
         model = self.models[0] if model is None else model
         chosen = np.asarray(self.per_task["model"]) == model
         if not chosen.any():
@@ -161,7 +158,7 @@ class Comparison:
         gain, task = np.asarray(self.per_task["gain"])[chosen], np.asarray(self.per_task["task"])[chosen]
         order = np.argsort(gain, kind="stable")[: np.count_nonzero(~np.isnan(gain))]  # NaN comes last
         gain, position = 100 * gain[order], np.arange(len(order))
-        ax = plt.subplots(figsize=(7, 3.5), layout="constrained")[1] if ax is None else ax
+        ax = axes_for("Comparison.plot", ax, (7, 3.5))
         for mask, color, label in [(gain >= 0, "#3274a1", "better"), (gain < 0, "#e1812c", "worse")]:
             ax.bar(position[mask], gain[mask], 0.8, color=color, label=f"{label}: {mask.sum()} tasks")
         ax.axhline(0, color="black", linewidth=0.8)
