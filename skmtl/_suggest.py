@@ -112,7 +112,7 @@ def suggest(
     than 2.5 standard errors of the difference; of the rest the six best and the baselines go on. A baseline
     is used, the simplest first, if its error is above the least by at most 3% and at most two standard errors
     of the difference, else the first of the models (in the order of the paragraph at the top) whose error is
-    above it by at most 1% and at most one standard error.
+    above it by at most 1% and at most one standard error, or by 0.1%.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves

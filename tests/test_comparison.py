@@ -601,17 +601,15 @@ def says_the_outlier(p, found):
 def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     p = make_multitask_regression(8, 40, 12, structure=structure, random_state=0, **options)
     linear = [f"{name}Regressor" for name in FINDINGS] + ["MeanRegularizedRegressor(alpha='auto')"]
-    found = suggest(p.X, p.y, p.tasks, candidates=[*linear, *SIMPLE], cv=3)
+    found = suggest(p.X, p.y, p.tasks, candidates=[*linear, *SIMPLE], cv=2)
+    assert found.best.partition("Regressor")[0] in best
     assert 1 - row(found, found.best)["mean"] < 1.015 * (1 - row(found, found.models[0])["mean"])
-    assert structure != "shared_support" or found.best != "RobustRegressor"  # the same, but for outliers
-    least = row(found, found.best)["mean"] - 0.02
-    assert {
-        name.partition("Regressor")[0]
-        for name in linear
-        if name in found.models and row(found, name)["mean"] > least
-    } & best
+    assert structure != "shared_support" or found.best == "GroupSparseRegressor"  # "Robust" is the same
     assert set(found.findings) == set(linear) and set(found.estimators) == {*linear, *SIMPLE}
-    says_the_truth(p, {name.removesuffix("Regressor"): text for name, text in found.findings.items()})
+    texts = dict(found.findings)
+    if structure == "outliers":  # strengths by two folds are too weak to tell it from the others
+        texts |= suggest(p.X, p.y, p.tasks, candidates=["RobustRegressor"], cv=3).findings
+    says_the_truth(p, {name.removesuffix("Regressor"): text for name, text in texts.items()})
     assert all(f"{name}: {sentence}." in str(found) for name, sentence in found.findings.items())
     said = f"Sharing (helps:|may help, not clearly:) {re.escape(repr(found.best))} is above 'single'"
     assert re.match(said, found.verdict)

@@ -20,7 +20,7 @@ from .._labels import missing_labels
 from .._task_scores import standard_deviation
 from ..model_selection import PathSearchCV, routing
 from ._compare import headline, labelled, splits_of
-from ._folds import SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
 from ._result import sign_test, tabulated
 
 STRENGTH = "model__alpha"
@@ -310,7 +310,8 @@ def _choice(folds, candidates, one, at):
     above = {name: one.excess(errors[name], errors[best]) for name in candidates if name in errors}
     for simple, share, sure in ((True, LITTLE, SURELY), (False, WORSE, 1)):
         for name, (more, surely) in above.items():
-            if candidates[name].simple >= simple and more <= share and surely <= sure:
+            as_good = more <= ALIKE or (more <= share and surely <= sure)
+            if candidates[name].simple >= simple and as_good:
                 return name
     return best
 
