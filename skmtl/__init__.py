@@ -18,7 +18,7 @@ from .neural_network import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRe
 from .residual import TaskResidual
 from .statistics import TaskStatistics
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 sys.modules["skmtl.linear_model._search"] = _search  # where models saved by 0.1.0 look for it
 for _name in ("MultiTaskElasticNetCV", "MultiTaskLassoCV"):  # scikit-learn has them beside the models

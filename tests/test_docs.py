@@ -1,5 +1,6 @@
 """What the project shows to a reader runs as printed."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and othe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -46,6 +48,30 @@ def test_main_job_prints_the_verdict_and_saves_the_picture(tmp_path):
     assert scores["mean-regularised"] > scores["pooled"] > scores["single"]
     # the honest part: shrunken intercepts alone bring most of it
     assert re.search(r"shrunken intercepts alone brings? \d+\s?% of its gain", done.stdout)
+
+
+def said(tree):
+    """Texts in a syntax tree, what is filled in as dots."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_messages_that_the_page_explains_are_those_of_the_library():
+    texts = [text for path in (ROOT / "skmtl").rglob("*.py") for text in said(ast.parse(path.read_text()))]
+    quoted = re.findall(r'^"(.*)"(?: \(.*\))?\n:', (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(quoted) > 25
+    for message in quoted:
+        parts = [part.strip(" ,;:.()") for part in message.replace("`", "").split("...")]
+        assert all(any(part in text.replace("`", "") for text in texts) for part in parts), message
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
+def test_a_script_of_the_gallery_is_short_and_says_its_question(script):
+    lines = script.read_text().splitlines()
+    assert len(lines) <= 100 and lines[0] == '"""' and set(lines[2]) == {"="} and len(lines[2]) == len(lines[1])
 
 
 # --- the solver column of the table of objectives ---

@@ -1,8 +1,63 @@
-"""The flowchart of docs/models.md: a ladder of questions, an answer beside each, as an SVG with links."""
+"""What the site has made of the public names: the API reference and the flowchart of models.md."""
 
 from html import escape
 
+from sklearn.base import BaseEstimator
+
 import skmtl
+from skmtl import datasets, inspection, losses, metrics, penalties, solvers
+
+GROUPS = {  # estimators as a reader looks for them: what stands before Regressor and Classifier
+    "Tasks around a common model": ["MeanRegularized", "TaskResidual"],
+    "Tasks that use the same features": [
+        "GroupSparse", "MultiTaskLasso", "MultiTaskLassoCV", "MultiTaskElasticNet", "MultiTaskElasticNetCV",
+        "Dirty", "IncompleteMultiSource",
+    ],
+    "Tasks in a common subspace": ["TraceNorm", "SharedSubspace", "LatentBasis", "SparseLowRank"],
+    "Tasks with relations to be learned": ["TaskRelationship", "Clustered", "Robust"],
+    "Tasks with known relations": ["GraphRegularized", "Temporal", "Hierarchical"],
+    "Any penalty, any mixture of losses": ["MultiTask", "MixedTaskModel"],
+    "Networks": ["MultiTaskMLP"],
+    "Any estimator of scikit-learn": ["SingleTask", "Pooled", "TaskConformal"],
+    "Searches": ["PathSearchCV"],
+}  # fmt: skip
+
+
+def api_page():
+    """The page of public names, `api.rst`: all that the modules hold in `__all__`."""
+
+    def are(kind, names, module):
+        items = {name: getattr(module, name) for name in names}
+        return [name for name, item in items.items() if isinstance(item, type) and issubclass(item, kind)]
+
+    def rest(names, chosen):
+        return [name for name in names if name not in chosen]
+
+    models = are(BaseEstimator, skmtl.__all__, skmtl)
+    sections = {
+        title: [n for stem in stems for n in models if n in (stem, f"{stem}Regressor", f"{stem}Classifier")]
+        for title, stems in GROUPS.items()
+    }
+    sections["More estimators"] = rest(models, [name for names in sections.values() for name in names])
+    functions = are(penalties.VectorFunction, penalties.__all__, penalties)
+    sections |= {
+        "Choosing, comparing, data": rest(skmtl.__all__, models),
+        "Pictures": [f"inspection.{name}" for name in inspection.__all__],
+        "Data sets": [f"datasets.{name}" for name in datasets.__all__],
+        "Metrics": [f"metrics.{name}" for name in metrics.__all__],
+        "Penalties": [f"penalties.{name}" for name in rest(penalties.__all__, functions)],
+        "Vector functions": [f"penalties.{name}" for name in functions],
+        "Losses": [f"losses.{name}" for name in losses.__all__],
+        "Solvers": [f"solvers.{name}" for name in solvers.__all__],
+    }
+    page = "API reference\n=============\n\n.. currentmodule:: skmtl\n"
+    for title, names in sections.items():
+        if not names:
+            continue
+        listed = "".join(f"   {name}\n" for name in names)
+        page += f"\n{title}\n{'-' * len(title)}\n\n.. autosummary::\n   :toctree: generated\n\n{listed}"
+    return page
+
 
 LADDER = [  # question, then answers: what holds, and the names to use
     ("Is each row of its own kind?", [
@@ -47,7 +102,7 @@ def label(name):
 
 
 def flowchart():
-    """The SVG; a name that is not public is an error."""
+    """Questions in a column, answers beside each, as an SVG with links; all names must be public."""
     parts, y = [], TOP
     for i, (question, answers) in enumerate(LADDER):
         height = ROW * len(answers)
@@ -62,7 +117,7 @@ def flowchart():
             parts.append(f'<text x="{left + 8}" y="{line + 5}">{escape(holds)}</text>')
             at = ANSWER
             for name in names:
-                assert name in skmtl.__all__, f"docs/flowchart.py names {name}, which is not public"
+                assert name in skmtl.__all__, f"the flowchart names {name}, which is not public"
                 width = 8.4 * len(label(name)) + 16
                 parts.append(
                     f'<a href="generated/skmtl.{name}.html"><title>{name}</title>'
