@@ -6,6 +6,7 @@ from . import linear_model
 from ._columns import ManyValues, split_task_column
 from ._feature_groups import feature_groups
 from ._suggest import suggest
+from ._summary import Summary, summary
 from ._tasks import stack_tasks
 from ._warm_up import warm_up
 from .baselines import Pooled, SingleTask

@@ -12,6 +12,7 @@ from weakref import finalize
 from sklearn import base, utils
 from sklearn.model_selection import _validation
 from sklearn.utils import _param_validation, metaestimators, validation
+from sklearn.utils._repr_html.estimator import _VisualBlock as visual_block  # noqa: F401
 
 # --- constraints of parameters: checks by hand, the public way, word every error anew ---
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._columns import column_names, one_column, refuse_text, split_task_column, told_apart
 from ._data import name_tasks
+from ._figures import FittedReprMixin
 from ._inputs import as_target, check_offset, check_sample_weight, check_target, is_clean, refuse_masked
 from ._labels import (
     check_tasks,
@@ -64,7 +65,7 @@ def all_or_nothing(method):
     return kept
 
 
-class TaskInputMixin:
+class TaskInputMixin(FittedReprMixin):
     """Reads tasks from `tasks=`, from a column of X or from the columns of y.
 
     A subclass has `_fit`, the constructor parameter `task_column` and, if it can predict for tasks that it

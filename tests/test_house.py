@@ -27,7 +27,8 @@ SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
-    "_kernels", "_sklearn", "_parameters", "_columns", "_labels", "_inputs", "_data", "_tasks", "statistics",
+    "_kernels", "_sklearn", "_parameters", "_columns", "_labels", "_tables", "_figures", "_inputs", "_data",
+    "_tasks", "statistics",
     "losses", "penalties", "objective", "solvers", "_task_scores", "metrics", "_target", "linear_model",
     "model_selection",
 ]  # fmt: skip

@@ -100,6 +100,11 @@ class FoldScores:
             for scores in self.scores.values():
                 scores[:] = [score for score, out in zip(scores, undefined, strict=True) if not out]
 
+    @property
+    def overlap(self):
+        """Size of a test set over that of its training set, the mean over folds."""
+        return float(np.mean([len(test) / len(train) for train, test in self.splits]))
+
     def alike(self, model, other):
         """Whether the errors of two models differ by no more than those of equal models may."""
         one, two = (np.concatenate([e.ravel() for e in self.errors[name]]) for name in (model, other))
@@ -114,8 +119,7 @@ class FoldScores:
         d = np.subtract(self.scores[model], self.scores[other])
         if len(d) < 2 or self.alike(model, other):
             return d.mean(), np.nan
-        overlap = np.mean([len(test) / len(train) for train, test in self.splits])
-        scale = np.sqrt(1 / len(d) + overlap) * standard_deviation(d)
+        scale = np.sqrt(1 / len(d) + self.overlap) * standard_deviation(d)
         return d.mean(), 2 * stats.t.sf(abs(d.mean()) / scale if scale > 0 else np.inf, len(d) - 1)
 
     def clearly_better(self, model, other):

@@ -1,18 +1,19 @@
 """The result of a comparison: tables, a picture, and what a person should conclude."""
 
-import html
 from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 from scipy import stats
 
-from .._axes import axes_for
-from .._labels import encode_tasks, plain_array
+from .._labels import encode_tasks
+from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, tagged
 from .._task_scores import standard_deviation
+from ..inspection import TaskGainDisplay
 from ._folds import ALIKE, SIGNIFICANCE
 
-PER_TASK = "model task n_test error gain hurt clearly_hurt"
+PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
+SHOWN = 4  # tasks that gain, and that lose, most
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Comparison:
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
         over the reference, hurt (it loses more than 0.1%), clearly_hurt (by more than two standard
-        errors as well).
+        errors as well), gain_std (standard error of the gain, as of a ratio of sums over labels).
     verdict : str
         What follows from it, in words.
     score : str
@@ -53,10 +54,16 @@ class Comparison:
         What each model found, in a sentence (`suggest` only).
     estimators : dict of {str: estimator}
         The models by name, unfitted.
+    fold_scores : dict of {str: list of float}
+        Headline scores of each model on the folds, those without a score left out.
+    overlap : float
+        Size of a test set over that of its training set, the mean over folds.
 
     See Also
     --------
     compare : Makes it.
+    skmtl.inspection.ComparisonDisplay : A picture of the models, with intervals.
+    skmtl.inspection.TaskGainDisplay : A picture of the tasks.
 
     Notes
     -----
@@ -77,11 +84,28 @@ class Comparison:
     sharing: str = ""
     findings: dict = field(default_factory=dict)
     estimators: dict = field(default_factory=dict)
+    fold_scores: dict = field(default_factory=dict)
+    overlap: float = 0.0
 
     def _cells(self):
         """The table as text, the header first."""
-        header = list(self.table.columns if hasattr(self.table, "columns") else self.table.dtype.names)
-        return list(zip(*([name, *map(_cell, self.table[name])] for name in header), strict=True))
+        header = names_of(self.table)
+        return list(zip(*([name, *map(cell, self.table[name])] for name in header), strict=True))
+
+    def _task_cells(self):
+        """The model to use, and the same of the tasks that gain and lose most; if it is known at all."""
+        model = self.best or next(iter(self.models), None)
+        header = ["task", "n_test", "error", "gain", "gain_std"]
+        own = np.flatnonzero(np.asarray(self.per_task["model"]) == model)
+        gain = np.asarray(self.per_task["gain"])[own]
+        ranked = own[np.argsort(-gain, kind="stable")][: np.count_nonzero(~np.isnan(gain))]
+        if model == self.reference or not len(ranked):
+            return model, [header]
+        few = len(ranked) <= 2 * SHOWN
+        shown = ranked if few else np.concatenate([ranked[:SHOWN], ranked[-SHOWN:]])
+        columns = [np.asarray(self.per_task[name])[shown].tolist() for name in header]
+        rows = [list(map(cell, row)) for row in zip(*columns, strict=True)]
+        return model, [header, *(rows if few else [*rows[:SHOWN], ["..."] * len(header), *rows[SHOWN:]])]
 
     @property
     def _title(self):
@@ -99,22 +123,22 @@ class Comparison:
         found = [f"* {line}" for line in self._found()]
         return "\n".join([*found, "", self.verdict] if found else [self.verdict])
 
+    def _tasks_title(self, model, rows):
+        n_tasks = len(self.per_task) // len(self.table)
+        most = "" if len(rows) == n_tasks + 1 else f", the {SHOWN} that gain and the {SHOWN} that lose most"
+        return f"tasks with {model!r}{most}; per_task holds all"
+
     def __str__(self):
-        rows = self._cells()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        return "\n".join([self._title, *lines, "", self._words()])
+        model, rows = self._task_cells()
+        tasks = ["", self._tasks_title(model, rows), *as_text(rows)] if len(rows) > 1 else []
+        return "\n".join([self._title, *as_text(self._cells()), *tasks, "", self._words()])
 
     def _repr_html_(self):
-        def tagged(tag, parts):
-            return "".join(f"<{tag}>{html.escape(part)}</{tag}>" for part in parts)
-
-        head, *rows = self._cells()
-        lines = [tagged("th", head), *(tagged("td", row) for row in rows)]
+        model, rows = self._task_cells()
+        tasks = as_html(rows, self._tasks_title(model, rows)) if len(rows) > 1 else ""
         found = tagged("li", self._found())
         words = (f"<ul>{found}</ul>" if found else "") + tagged("p", [self.verdict])
-        table = tagged("caption", [self._title]) + "".join(f"<tr>{line}</tr>" for line in lines)
-        return f"<table>{table}</table>{words}"
+        return as_html(self._cells(), self._title) + tasks + words
 
     def to_markdown(self):
         """Return the table, what was found and the verdict in Markdown.
@@ -124,25 +148,23 @@ class Comparison:
         text : str
             A table in the syntax of GitHub, and paragraphs.
         """
-        head, *rows = self._cells()
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
-        return "\n".join([f"{self._title}:", "", *lines, "", self._words()])
+        return "\n".join([f"{self._title}:", "", *as_markdown(self._cells()), "", self._words()])
 
     def plot(self, ax=None, *, model=None):
-        """Draw the gain of each task over the reference, sorted.
+        """Draw the gain of each task over the reference against its rows, as `TaskGainDisplay` does.
 
         Parameters
         ----------
         ax : matplotlib axes, default=None
             Where to draw; by default new axes.
         model : str, default=None
-            Name of the model; by default the best one that is no baseline.
+            Name of the model; by default the one to use of `suggest`, the best one that is no baseline of
+            `compare`.
 
         Returns
         -------
         ax : matplotlib axes
-            With one bar per task; tasks that lose are marked.
+            With a point for each task, those that gain and lose most named.
 
         Raises
         ------
@@ -151,23 +173,7 @@ class Comparison:
         ValueError
             If the model is unknown.
         """
-        model = self.models[0] if model is None else model
-        chosen = np.asarray(self.per_task["model"]) == model
-        if not chosen.any():
-            raise ValueError(f"model={model!r} is not one of {sorted(set(self.per_task['model']))}.")
-        gain, task = np.asarray(self.per_task["gain"])[chosen], np.asarray(self.per_task["task"])[chosen]
-        order = np.argsort(gain, kind="stable")[: np.count_nonzero(~np.isnan(gain))]  # NaN comes last
-        gain, position = 100 * gain[order], np.arange(len(order))
-        ax = axes_for("Comparison.plot", ax, (7, 3.5))
-        for mask, color, label in [(gain >= 0, "#3274a1", "better"), (gain < 0, "#e1812c", "worse")]:
-            ax.bar(position[mask], gain[mask], 0.8, color=color, label=f"{label}: {mask.sum()} tasks")
-        ax.axhline(0, color="black", linewidth=0.8)
-        few = len(order) <= 30
-        ax.set_xticks(position if few else [], task[order] if few else [], rotation=90)
-        ax.set(xlabel="tasks, sorted by gain", ylabel=f"test error saved (%)\nagainst {self.reference}")
-        ax.set_title(model)
-        ax.legend()
-        return ax
+        return TaskGainDisplay.from_comparison(self, model=model, ax=ax).ax_
 
 
 def tabulated(folds, run, names):
@@ -177,7 +183,8 @@ def tabulated(folds, run, names):
     header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
     tables = _table(_rows(folds, gains, run.measure), header), _table(chain(*gains.values()), PER_TASK)
     score = f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})"
-    return Comparison(*tables, "", score, folds.reference, folds.ranked), gains
+    known = {"fold_scores": folds.scores, "overlap": folds.overlap}
+    return Comparison(*tables, "", score, folds.reference, folds.ranked, **known), gains
 
 
 def _gains(folds, model, shape, codes, names):
@@ -190,7 +197,16 @@ def _gains(folds, model, shape, codes, names):
         n, lost = len(e), e - r
         gain = 1 - e.sum() / r.sum() if n and r.sum() > 0 else np.nan
         clear = n > 2 and gain < -ALIKE and lost.mean() > 2 * standard_deviation(lost) / np.sqrt(n)
-        yield model, task, n, e.mean() if n else np.nan, gain, bool(gain < -ALIKE), bool(clear)
+        error = e.mean() if n else np.nan
+        yield model, task, n, error, gain, bool(gain < -ALIKE), bool(clear), _error_of_gain(e, r, gain)
+
+
+def _error_of_gain(errors, reference, gain):
+    """Standard error of one less a ratio of sums over labels; NaN for too few of these."""
+    n = len(errors)
+    if n < 3 or np.isnan(gain):
+        return np.nan
+    return standard_deviation(errors - (1 - gain) * reference) * np.sqrt(n) / reference.sum()
 
 
 def _rows(folds, gains, measure):
@@ -210,23 +226,7 @@ def sign_test(gains):
 
 
 def _table(rows, header):
-    """A data frame, without pandas a record array."""
-    columns = dict(zip(header.split(), map(plain_array, zip(*rows, strict=True)), strict=True))
-    try:
-        import pandas as pd
-    except ImportError:
-        return np.rec.fromarrays(list(columns.values()), names=list(columns))
-    return pd.DataFrame(columns)
-
-
-def _cell(value):
-    if not isinstance(value, (float, np.floating)):
-        return str(value)
-    if np.isnan(value):
-        return "-"
-    if 0 < abs(value) < 5e-5:  # not 0.0000
-        return f"{value:.0e}"
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    return frame(dict(zip(header.split(), zip(*rows, strict=True), strict=True)))
 
 
 def _verdict(folds, gains, estimators):

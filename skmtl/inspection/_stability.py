@@ -1,14 +1,12 @@
-"""Pictures of what models and selections found, in the conventions of scikit-learn's displays."""
+"""How often halves of the rows select each item."""
 
 import numpy as np
 
-from ._axes import axes_for
-from .model_selection import stability_selection
-
-__all__ = ["StabilityDisplay"]
+from ..model_selection import stability_selection
+from ._drawing import GREY, Display, short
 
 
-class StabilityDisplay:
+class StabilityDisplay(Display):
     """Stability paths: how often halves of the rows let each item in, as the strength falls.
 
     Paths that reach the threshold are selected, drawn in colour and named.
@@ -98,13 +96,12 @@ class StabilityDisplay:
         paths, names = found.frequencies[family], found.names[family]
         order = np.argsort(-paths[-1], kind="stable")
         n_selected = len(found.selected[family])
-        self.ax_ = axes_for("StabilityDisplay", ax, (7, 4))
-        self.figure_ = self.ax_.figure
-        self.ax_.plot(found.alphas, paths[:, order[n_selected:]], color="0.75", linewidth=0.8)
+        ink = self._begin(ax, (7, 4))
+        self.ax_.plot(found.alphas, paths[:, order[n_selected:]], color=GREY, linewidth=0.7, alpha=0.7)
         self.lines_ = self.ax_.plot(found.alphas, paths[:, order[:n_selected]], linewidth=1.8)
         for line, j in zip(self.lines_[:most_named], order, strict=False):
-            line.set_label(", ".join(map(str, names[j])) if isinstance(names[j], tuple) else str(names[j]))
-        self.ax_.axhline(found.threshold, color="black", linewidth=0.8, linestyle="--")
+            line.set_label(short(", ".join(map(str, names[j])) if isinstance(names[j], tuple) else names[j]))
+        self.ax_.axhline(found.threshold, color=ink, linewidth=0.8, linestyle="--")
         self.ax_.set_xscale("log")
         self.ax_.invert_xaxis()
         self.ax_.set(xlabel="alpha (falling)", ylabel="share of halves", ylim=(-0.02, 1.04))

@@ -1,0 +1,75 @@
+"""Tables of results: as data frames, as text and as HTML."""
+
+import html
+
+import numpy as np
+
+from ._labels import plain_array
+
+
+def frame(columns, index=None):
+    """Columns {name: values} as a data frame with an index {name: labels}; without pandas a record array."""
+    index = {} if index is None else index
+    columns, index = ({str(k): plain_array(v) for k, v in part.items()} for part in (columns, index))
+    try:
+        import pandas as pd
+    except ImportError:
+        fields = [*index.items(), *columns.items()]
+        return np.rec.fromarrays([values for _, values in fields], names=_distinct([k for k, _ in fields]))
+    found = pd.DataFrame(columns)
+    if len(index) == 1:
+        found.index = pd.Index(*index.values(), name=next(iter(index)))
+    elif index:
+        found.index = pd.MultiIndex.from_arrays(list(index.values()), names=list(index))
+    return found
+
+
+def _distinct(names):
+    """The names, a bar behind each that was there before."""
+    found = []
+    for name in names:
+        while name in found:
+            name += "_"
+        found.append(name)
+    return found
+
+
+def names_of(table):
+    """Names of the columns of such a table."""
+    return list(table.columns if hasattr(table, "columns") else table.dtype.names)
+
+
+def cell(value):
+    """A value in a table, with four digits."""
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    if np.isnan(value):
+        return "-"
+    if 0 < abs(value) < 5e-5:  # not 0.0000
+        return f"{value:.0e}"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def as_text(rows):
+    """Lines of a table of texts, the header first, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+def tagged(tag, parts):
+    """Texts in tags of HTML."""
+    return "".join(f"<{tag}>{html.escape(part)}</{tag}>" for part in parts)
+
+
+def as_html(rows, caption):
+    """The same in HTML."""
+    head, *body = rows
+    lines = [tagged("th", head), *(tagged("td", row) for row in body)]
+    return f"<table>{tagged('caption', [caption])}{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def as_markdown(rows):
+    """Lines of the same in the Markdown of GitHub."""
+    head, *body = rows
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(row) + " |" for row in (head, rule, *body)]

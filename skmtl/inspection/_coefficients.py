@@ -1,0 +1,275 @@
+"""Heat maps of what a model says of tasks: their coefficients, and how alike they are."""
+
+import numpy as np
+
+from .._fitted import fitted_coefficients
+from ._drawing import (
+    DIVERGING,
+    Display,
+    checked,
+    draw_tree,
+    name_ticks,
+    order_of,
+    row_distances,
+    tree_of,
+)
+
+MOST_ROWS, MOST_COLUMNS = 45, 40  # that are named
+BEYOND = 99  # percentile of the sizes at which colours end
+
+
+class CoefficientDisplay(Display):
+    """Heat map of coefficients, a row for each task, ordered so that tasks that are alike stand together.
+
+    Blue is negative, red positive, white zero. Where a model writes its coefficients as a sum, its parts
+    stand side by side.
+
+    Parameters
+    ----------
+    parts : dict of {str: array-like of shape (n_rows, n_features)}
+        What to draw side by side, by its title.
+    tasks, features : sequence of str
+        Names of the rows and of the columns.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where it was drawn; with several parts the axes around them.
+    axes_ : list of matplotlib axes
+        Those of the parts.
+    figure_ : matplotlib figure
+        The figure of these axes.
+    images_ : list of matplotlib images
+        The heat maps.
+    tasks_, features_ : list of str
+        Names of the rows and columns as they are drawn.
+
+    See Also
+    --------
+    skmtl.summary : The same as tables.
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.inspection import CoefficientDisplay
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> model = GroupSparseRegressor(0.1).fit(data.X, data.y, tasks=data.tasks)
+    >>> display = CoefficientDisplay.from_estimator(model)
+    >>> display.images_[0].get_array().shape
+    (4, 20)
+    """
+
+    def __init__(self, parts, *, tasks, features):
+        self.parts, self.tasks, self.features = parts, tasks, features
+
+    @classmethod
+    def from_estimator(cls, estimator, *, feature_names=None, ax=None, **options):
+        """Draw the coefficients of a fitted model.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted linear model with tasks, also at the end of a Pipeline or in a search. With more than two
+            classes each class of a task has a row.
+        feature_names : sequence of str, default=None
+            Names of the features in the place of those seen in fit.
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        **options : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        CoefficientDisplay
+        """
+        found = fitted_coefficients(estimator, feature_names)
+        parts = found.parts or {"coefficients": found.coef}
+        return cls(parts, tasks=found.rows, features=found.features).plot(ax, **options)
+
+    def plot(self, ax=None, *, n_features=40, cluster=True, cmap=DIVERGING):
+        """Draw the heat maps.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        n_features : int, default=40
+            How many features at most are drawn, those with the greatest coefficients.
+        cluster : bool, default=True
+            Whether rows that are alike stand together, else they are in the order given.
+        cmap : str or Colormap, default="RdBu_r"
+            Map of colours, its middle at zero.
+
+        Returns
+        -------
+        CoefficientDisplay
+            Itself, with the attributes that drawing sets.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If shapes and names do not fit together.
+        """
+        shape = len(self.tasks), len(self.features)
+        parts = {name: checked(f"parts[{name!r}]", V, shape) for name, V in self.parts.items()}
+        if not parts:
+            raise ValueError("parts is empty; expected at least one array of coefficients.")
+        joint = np.concatenate(list(parts.values()), axis=1)
+        rows = order_of(tree_of(row_distances(joint)) if cluster else None, shape[0])
+        size = sum(np.nansum(V**2, axis=0) for V in parts.values())
+        columns = np.sort(np.argsort(-size, kind="stable")[:n_features])
+        self.tasks_ = [self.tasks[i] for i in rows]
+        self.features_ = [self.features[j] for j in columns]
+        width, height = np.clip(0.28 * len(columns), 2.2, 9), np.clip(0.2 * len(rows), 1.6, 8)
+        ink = self._begin(ax, (min(1.8 + (width + 0.3) * len(parts), 15), height + 1.4))
+        self.axes_ = self._places(len(parts))
+        sizes = np.abs(joint[np.isfinite(joint)])
+        limit = (np.percentile(sizes, BEYOND) if len(sizes) else 0) or sizes.max(initial=0) or 1.0
+        self.images_ = []
+        for place, (name, V) in zip(self.axes_, parts.items(), strict=True):
+            image = place.imshow(
+                V[np.ix_(rows, columns)], cmap=cmap, vmin=-limit, vmax=limit, aspect="auto",
+                interpolation="nearest",
+            )  # fmt: skip
+            self.images_.append(image)
+            name_ticks(place, "x", self.features_, MOST_COLUMNS, size[columns], rotation=60)
+            left_out = "" if len(columns) == shape[1] else f"\n{len(columns)} of {shape[1]} features"
+            place.set_title(f"{name}{left_out}", fontsize="medium", color=ink)
+        for place in self.axes_[1:]:
+            place.set_yticks([])
+        name_ticks(self.axes_[0], "y", self.tasks_, MOST_ROWS)
+        extend = "both" if sizes.max(initial=0) > limit else "neither"
+        shrink = {"extend": extend, "label": "coefficient", "fraction": 0.05, "pad": 0.02}
+        self.figure_.colorbar(self.images_[0], ax=self.ax_, **shrink)
+        return self
+
+    def _places(self, n):
+        """The axes, or n axes side by side inside."""
+        if n == 1:
+            return [self.ax_]
+        self.ax_.set_axis_off()
+        gap = 0.03
+        width = (1 - gap * (n - 1)) / n
+        return [self.ax_.inset_axes([k * (width + gap), 0, width, 1]) for k in range(n)]
+
+
+class TaskSimilarityDisplay(Display):
+    """Heat map of how alike tasks are, in the order of a dendrogram above it.
+
+    Parameters
+    ----------
+    similarity : array-like of shape (n_tasks, n_tasks)
+        Similarities, such as correlations: 1 for the same, -1 for the opposite.
+    tasks : sequence
+        Names of the tasks.
+    label : str, default="similarity"
+        What the colours say.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the heat map was drawn.
+    tree_ax_ : matplotlib axes or None
+        Where the dendrogram was, of three tasks and more.
+    figure_ : matplotlib figure
+        The figure of these axes.
+    image_ : matplotlib image
+        The heat map.
+    order_ : ndarray of shape (n_tasks,)
+        Positions of the tasks in the order in which they are drawn.
+
+    Examples
+    --------
+    >>> from skmtl import TaskRelationshipRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.inspection import TaskSimilarityDisplay
+    >>> data = make_multitask_regression(n_tasks=6, n_samples=30, structure="clustered", random_state=0)
+    >>> model = TaskRelationshipRegressor(0.1).fit(data.X, data.y, tasks=data.tasks)
+    >>> display = TaskSimilarityDisplay.from_estimator(model)
+    >>> display.label
+    'correlation of tasks'
+    """
+
+    def __init__(self, similarity, *, tasks, label="similarity"):
+        self.similarity, self.tasks, self.label = similarity, tasks, label
+
+    @classmethod
+    def from_estimator(cls, estimator, *, of="model", ax=None, **options):
+        """Draw how alike a fitted model finds its tasks.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted linear model with tasks, also at the end of a Pipeline or in a search.
+        of : {"model", "coefficients", "deviations"}, default="model"
+            Which similarity: that of the model, `task_correlation_` or `task_similarity_`, where it has one;
+            or the cosine between the coefficients of tasks, or between their deviations from the mean.
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        **options : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        TaskSimilarityDisplay
+        """
+        if of not in ("model", "coefficients", "deviations"):
+            raise ValueError(f"of must be 'model', 'coefficients' or 'deviations'; got {of!r}.")
+        found = fitted_coefficients(estimator)
+        model, (names, W) = found.model, found.by_task()
+        known = {"task_correlation_": "correlation of tasks", "task_similarity_": "similarity of tasks"}
+        for name, label in known.items() if of == "model" else ():
+            if hasattr(model, name):
+                return cls(getattr(model, name), tasks=names, label=label).plot(ax, **options)
+        if of == "deviations":
+            W = W - W.mean(axis=0)
+        length = np.linalg.norm(W, axis=1, keepdims=True)
+        W = np.divide(W, length, out=np.zeros_like(W), where=length > 0)
+        label = f"cosine between {'coefficients' if of == 'model' else of}"
+        return cls(W @ W.T, tasks=names, label=label).plot(ax, **options)
+
+    def plot(self, ax=None, *, cmap=DIVERGING):
+        """Draw the heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        cmap : str or Colormap, default="RdBu_r"
+            Map of colours, its middle at zero.
+
+        Returns
+        -------
+        TaskSimilarityDisplay
+            Itself, with the attributes that drawing sets.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If shapes and names do not fit together.
+        """
+        T, names = len(self.tasks), [str(task) for task in self.tasks]
+        S = checked("similarity", self.similarity, (T, T))
+        tree = tree_of(np.nanmax(S, initial=0) - S)
+        self.order_ = order_of(tree, T)
+        side = np.clip(0.2 * T, 2.5, 8)
+        ink = self._begin(ax, (side + 2.2, side + 1.6))
+        limit = np.nanmax(np.abs(S), initial=0) or 1
+        self.image_ = self.ax_.imshow(
+            S[np.ix_(self.order_, self.order_)], cmap=cmap, vmin=-limit, vmax=limit, aspect="auto",
+            interpolation="nearest",
+        )  # fmt: skip
+        ordered = [names[t] for t in self.order_]
+        name_ticks(self.ax_, "x", ordered, MOST_COLUMNS, rotation=60)
+        name_ticks(self.ax_, "y", ordered, MOST_COLUMNS)
+        self.tree_ax_ = None
+        if tree is not None:
+            self.tree_ax_ = self.ax_.inset_axes([0, 1.01, 1, 0.15])
+            draw_tree(self.tree_ax_, tree, ink)
+        self.figure_.colorbar(self.image_, ax=self.ax_, label=self.label, fraction=0.05, pad=0.02)
+        return self

@@ -1,0 +1,338 @@
+"""Comparisons: models with intervals, and which tasks gain and lose."""
+
+import numpy as np
+from scipy import stats
+
+from .._task_scores import standard_deviation
+from ._drawing import BLUE, GREY, ORANGE, Display, checked, short
+
+LEVEL = 0.95
+NORMAL = 1.96
+
+
+class ComparisonDisplay(Display):
+    """Models by the difference of their scores to a reference, with intervals.
+
+    The interval is that of the corrected resampled t-test, which accounts for the overlap of training sets;
+    each fold is a faint point. Beside the name stands the mean score.
+
+    Parameters
+    ----------
+    scores : dict of {str: array-like of shape (n_folds,)}
+        Scores of the models on the same folds, drawn from top to bottom.
+    reference : str
+        Which of them differences are taken to.
+    overlap : float, default=0.0
+        Size of a test set over that of its training set.
+    score_name : str, default="score"
+        What the score is called.
+    chosen : str, default=None
+        A model that is marked.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where it was drawn.
+    figure_ : matplotlib figure
+        The figure of these axes.
+    differences_, half_widths_ : ndarray of shape (n_models,)
+        Mean differences, and half the widths of their intervals of 95%.
+
+    See Also
+    --------
+    skmtl.compare : Finds what is drawn.
+    TaskGainDisplay : The same by task.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import Pooled, compare
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.inspection import ComparisonDisplay
+    >>> data = make_multitask_regression(6, 20, 5, structure="mean", random_state=0)
+    >>> result = compare({"all rows": Pooled(Ridge())}, data.X, data.y, data.tasks)
+    >>> display = ComparisonDisplay.from_comparison(result)
+    >>> display.ax_.get_xlabel()
+    "r2_score (pooled), difference to 'single'"
+    """
+
+    def __init__(self, scores, *, reference, overlap=0.0, score_name="score", chosen=None):
+        self.scores, self.reference, self.overlap = scores, reference, overlap
+        self.score_name, self.chosen = score_name, chosen
+
+    @classmethod
+    def from_comparison(cls, comparison, *, ax=None):
+        """Draw the models of a comparison.
+
+        Parameters
+        ----------
+        comparison : Comparison
+            What `skmtl.compare` or `skmtl.suggest` returns.
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+
+        Returns
+        -------
+        ComparisonDisplay
+        """
+        known = comparison.fold_scores
+        scores = {name: known[name] for name in comparison.table["model"]}
+        chosen = comparison.best or next(iter(comparison.models), None)
+        return cls(
+            scores, reference=comparison.reference, overlap=comparison.overlap,
+            score_name=comparison.score, chosen=chosen,
+        ).plot(ax)  # fmt: skip
+
+    def plot(self, ax=None):
+        """Draw the models.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+
+        Returns
+        -------
+        ComparisonDisplay
+            Itself, with the attributes that drawing sets.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the reference is unknown, or models have scores on different folds.
+        """
+        names = list(self.scores)
+        if self.reference not in names:
+            raise ValueError(f"reference={self.reference!r} is not one of the models {names}.")
+        n = len(self.scores[self.reference])
+        S = np.stack([checked(f"scores[{name!r}]", self.scores[name], (n,)) for name in names])
+        D = S - S[names.index(self.reference)]
+        self.differences_ = D.mean(axis=1)
+        spread = np.array([standard_deviation(d) if n > 1 else np.nan for d in D])
+        self.half_widths_ = (
+            spread * np.sqrt(1 / n + self.overlap) * stats.t.ppf((1 + LEVEL) / 2, max(n - 1, 1))
+        )
+        ink = self._begin(ax, (7, np.clip(0.42 * len(names) + 1.3, 2.2, 9)))
+        self.ax_.axvline(0, color=ink, linewidth=0.8, linestyle="--")
+        for at, name in enumerate(names):
+            color = GREY if name == self.reference else ORANGE if name == self.chosen else BLUE
+            self.ax_.scatter(D[at], np.full(n, at), 14, color=color, alpha=0.35, linewidths=0)
+            if name != self.reference:
+                self.ax_.errorbar(
+                    self.differences_[at], at, xerr=self.half_widths_[at], fmt="o", color=color, capsize=3
+                )
+        labels = [f"{short(name)}  {score:.3f}" for name, score in zip(names, S.mean(axis=1), strict=True)]
+        self.ax_.set_yticks(range(len(names)), labels)
+        for label, name in zip(self.ax_.get_yticklabels(), names, strict=True):
+            label.set_fontweight("bold" if name == self.chosen else "normal")
+        self.ax_.set_ylim(len(names) - 0.5, -0.5)
+        self._limit()
+        self.ax_.set_xlabel(f"{self.score_name}, difference to {self.reference!r}")
+        self.ax_.set_title(f"interval of {LEVEL:.0%}; points are the {n} folds", fontsize="medium", color=ink)
+        return self
+
+    def _limit(self):
+        """Leave out of sight the models that are so far behind that others could not be told apart."""
+        best = max(self.differences_.max(), 0.0)
+        room = 4 * max(best, np.median(np.abs(self.differences_)), 1e-12)
+        near = self.differences_ >= best - room
+        width = np.nan_to_num(self.half_widths_)
+        low, high = min((self.differences_ - width)[near].min(), 0.0), (self.differences_ + width).max()
+        margin = 0.05 * ((high - low) or 1.0)
+        self.ax_.set_xlim(low - margin, high + margin)
+        for at in np.flatnonzero(~near):
+            text = f"◂ {self.differences_[at]:.2g}"
+            self.ax_.text(low, at, text, va="center", ha="left", color=BLUE, fontsize="small")
+
+
+class TaskGainDisplay(Display):
+    """Gain of each task over a reference against its number of rows, with intervals.
+
+    Tasks of which the interval is above zero are blue, below zero orange; those that gain and lose most are
+    named.
+
+    Parameters
+    ----------
+    gains : array-like of shape (n_tasks,)
+        Share of the test error that is saved; NaN: not known.
+    n_rows : array-like of shape (n_tasks,)
+        Numbers of rows.
+    tasks : sequence
+        Names of the tasks.
+    errors : array-like of shape (n_tasks,), default=None
+        Standard errors of the gains.
+    model, reference : str, default=""
+        What is compared.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where it was drawn.
+    figure_ : matplotlib figure
+        The figure of these axes.
+    points_ : matplotlib collection
+        The tasks, in the order given, without those of which nothing is known.
+    named_ : list of str
+        The tasks that are named.
+
+    See Also
+    --------
+    skmtl.compare : Finds what is drawn.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import Pooled, compare
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.inspection import TaskGainDisplay
+    >>> data = make_multitask_regression(6, 20, 5, structure="mean", random_state=0)
+    >>> result = compare({"all rows": Pooled(Ridge())}, data.X, data.y, data.tasks)
+    >>> display = TaskGainDisplay.from_comparison(result)
+    >>> display.ax_.get_xlabel()
+    'rows tested per task'
+    """
+
+    def __init__(self, gains, *, n_rows, tasks, errors=None, model="", reference=""):
+        self.gains, self.n_rows, self.tasks, self.errors = gains, n_rows, tasks, errors
+        self.model, self.reference = model, reference
+
+    @classmethod
+    def from_comparison(cls, comparison, *, model=None, ax=None, **options):
+        """Draw the tasks of a comparison.
+
+        Parameters
+        ----------
+        comparison : Comparison
+            What `skmtl.compare` or `skmtl.suggest` returns.
+        model : str, default=None
+            Name of the model; by default the one to use of `suggest`, the best one that is no baseline of
+            `compare`.
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        **options : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        TaskGainDisplay
+        """
+        model = (comparison.best or comparison.models[0]) if model is None else model
+        table = comparison.per_task
+        chosen = np.asarray(table["model"]) == model
+        if not chosen.any():
+            raise ValueError(f"model={model!r} is not one of {sorted(set(table['model']))}.")
+        gain, error, n, task = (
+            np.asarray(table[name])[chosen] for name in ("gain", "gain_std", "n_test", "task")
+        )
+        return cls(
+            gain, n_rows=n, tasks=task.tolist(), errors=error, model=model, reference=comparison.reference
+        ).plot(ax, **options)
+
+    def plot(self, ax=None, *, most_named=5):
+        """Draw the tasks.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, default=None
+            Where to draw; by default new axes.
+        most_named : int, default=5
+            How many tasks are named of those that gain most, and of those that lose most.
+
+        Returns
+        -------
+        TaskGainDisplay
+            Itself, with the attributes that drawing sets.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If lengths differ.
+        """
+        T = len(self.tasks)
+        gain, n_rows = 100 * checked("gains", self.gains, (T,)), checked("n_rows", self.n_rows, (T,))
+        width = np.zeros(T)
+        if self.errors is not None:
+            width = 100 * NORMAL * np.nan_to_num(checked("errors", self.errors, (T,)))
+        known = np.isfinite(gain)
+        gain, n_rows, width = gain[known], n_rows[known], width[known]
+        names = [str(task) for task, there in zip(self.tasks, known, strict=True) if there]
+        color = np.where(gain - width > 0, BLUE, np.where(gain + width < 0, ORANGE, GREY))
+        color = np.where((width == 0) & (gain == 0), GREY, color)
+        ink = self._begin(ax, (7, 4.2))
+        low, high = _limits(gain, width)
+        shown, margin = np.clip(gain, low, high), 0.08 * (high - low)
+        self.ax_.vlines(n_rows, gain - width, gain + width, colors=color, linewidth=0.8, alpha=0.35)
+        self.points_ = self.ax_.scatter(n_rows, shown, np.clip(1500 / max(T, 1), 14, 40), c=color, zorder=3)
+        self.ax_.axhline(0, color=ink, linewidth=0.8)
+        self._scale(n_rows)
+        self.ax_.set_ylim(low - margin, high + margin)
+        against = f"\nagainst {self.reference}" if self.reference else ""
+        self.ax_.set(xlabel="rows tested per task", ylabel=f"test error saved (%){against}")
+        self.ax_.set_title(self._counted(gain, color), fontsize="medium", color=ink)
+        order = np.argsort(gain, kind="stable")
+        losing = [i for i in order[:most_named] if gain[i] < 0]
+        gaining = [i for i in order[::-1][:most_named] if gain[i] > 0]
+        self.named_ = [names[i] for i in losing + gaining]
+        beyond = [f" ({g:+.0f}%)" if g != at else "" for g, at in zip(gain, shown, strict=True)]
+        labels = [f"{short(name)}{more}" for name, more in zip(names, beyond, strict=True)]
+        self._name(n_rows, shown, labels, gaining, 1, ink)
+        self._name(n_rows, shown, labels, losing, -1, ink)
+        return self
+
+    def _scale(self, n_rows):
+        """The axis of the rows: logarithmic where numbers differ much."""
+        first, last = (n_rows.min(), n_rows.max()) if len(n_rows) else (1, 1)
+        if first > 0 and last > 3 * first:
+            self.ax_.set_xscale("log")
+            self.ax_.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            few = last < 30 * first
+            self.ax_.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if few else "")
+            self.ax_.set_xlim(first / (last / first) ** 0.05, last * (last / first) ** 0.05)
+        else:
+            margin = 0.05 * (last - first) or 1.0
+            self.ax_.set_xlim(first - margin, last + margin)
+
+    def _counted(self, gain, color):
+        """How many tasks gain and lose, in words."""
+        words = []
+        for word, sign, one in (("gain", 1, BLUE), ("lose", -1, ORANGE)):
+            clearly = f" ({np.sum(color == one)} clearly)" if self.errors is not None else ""
+            words.append(f"{np.sum(sign * gain > 0)} {word}{clearly}")
+        first = f"{short(self.model)}: " if self.model else ""
+        return f"{first}of {len(gain)} tasks {', '.join(words)}"
+
+    def _name(self, x, y, labels, chosen, side, ink):
+        """Names beside points, farther from zero where there is one already."""
+        low, high = self.ax_.get_ylim()
+        step, taken = 0.05 * (high - low), []
+        to_share = self.ax_.transData + self.ax_.transAxes.inverted()
+        for i in chosen:
+            across = to_share.transform((x[i], y[i]))[0]
+            at, left = y[i], across > 0.5
+            while any(abs(at - other) < step and abs(across - place) < 0.2 for place, other in taken):
+                at += side * step
+            taken.append((across, at))
+            self.ax_.annotate(
+                labels[i], (x[i], y[i]), (across + (-0.02 if left else 0.02), at),
+                textcoords=self.ax_.get_yaxis_transform(), ha="right" if left else "left", va="center",
+                fontsize="small", color=ink, annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+            )  # fmt: skip
+        ends = [at for _, at in taken]
+        self.ax_.set_ylim(min([low, *(at - step for at in ends)]), max([high, *(at + step for at in ends)]))
+
+
+def _limits(gain, width):
+    """Where the axis ends: at most of the intervals and all but the wildest points."""
+    if not len(gain):
+        return -1.0, 1.0
+    first, third = np.percentile(gain, [25, 75])
+    far = 4 * max(third - first, 5.0)
+    low, high = max(gain.min(), first - far), min(gain.max(), third + far)
+    ends = np.concatenate([gain - width, gain + width])
+    room = 0.5 * (high - low) + 2.0
+    return min(max(ends.min(), low - room), -1.0), max(min(ends.max(), high + room), 1.0)

@@ -1,0 +1,103 @@
+"""What all displays share: axes, names on them, the order of tasks, and colours."""
+
+import numpy as np
+import scipy
+
+from .._axes import axes_for
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # told apart by all, on light and dark
+SEVERAL = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A6761D")
+DIVERGING = "RdBu_r"
+LONGEST = 24  # characters of a name
+ROOM = {"x": 0.17, "y": 0.13}  # inches that a name takes across its axis
+
+
+class Display:
+    """A picture in axes; a subclass draws in `plot`, which begins with `_begin`."""
+
+    def _begin(self, ax, size):
+        """Set `ax_` and `figure_`; the colour of text, which is seen on light and dark ground."""
+        self.ax_ = axes_for(type(self).__name__, ax, size)
+        self.figure_ = self.ax_.figure
+        return self.ax_.xaxis.label.get_color()
+
+
+def short(name):
+    """A name, its middle left out where it is long."""
+    name = str(name)
+    half = (LONGEST - 1) // 2
+    return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half:]}"
+
+
+def thinned(n, most, interest=None):
+    """Sorted positions among n of at most so many labels, none nearer than they have room for.
+
+    The most interesting ones come first; without interest they are evenly spread.
+    """
+    if n <= most:
+        return np.arange(n)
+    gap, taken = n / most, []
+    if interest is None:
+        return np.arange(0, n, int(np.ceil(gap)))
+    for at in np.argsort(-np.nan_to_num(np.asarray(interest, dtype=float), nan=-np.inf), kind="stable"):
+        if all(abs(at - other) >= gap for other in taken):
+            taken.append(at)
+    return np.sort(taken)
+
+
+def name_ticks(ax, which, names, most, interest=None, rotation=0):
+    """Name positions 0, 1, ... along an axis "x" or "y", as many as have room."""
+    box = ax.get_window_extent()
+    inches = (box.width if which == "x" else box.height) / ax.figure.get_figure(root=True).dpi
+    at = thinned(len(names), max(1, min(most, int(inches / ROOM[which]))), interest)
+    labels = [short(names[i]) for i in at]
+    if which == "x":
+        slant = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if rotation else {}
+        ax.set_xticks(at, labels, **slant)
+    else:
+        ax.set_yticks(at, labels)
+    size = "medium" if len(at) <= 20 else "small" if len(at) <= 40 else "x-small"
+    ax.tick_params(axis=which, labelsize=size, length=2 if len(at) < len(names) else 0)
+
+
+def tree_of(distances):
+    """Average linkage of items by their distances (n, n), None for fewer than three."""
+    n = len(distances)
+    if n < 3:
+        return None
+    condensed = np.maximum(distances[np.triu_indices(n, 1)], 0.0)
+    return scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
+
+
+def order_of(tree, n):
+    """Positions of n items in the order of the leaves of a tree, or as they are."""
+    return np.arange(n) if tree is None else scipy.cluster.hierarchy.leaves_list(tree)
+
+
+def draw_tree(ax, tree, color):
+    """A dendrogram above columns 0, 1, ... of a picture, in axes without a frame."""
+    found = scipy.cluster.hierarchy.dendrogram(tree, no_plot=True)
+    for x, y in zip(found["icoord"], found["dcoord"], strict=True):
+        ax.plot(np.divide(x, 10) - 0.5, y, color=color, linewidth=0.7)
+    ax.set_xlim(-0.5, len(tree) + 0.5)
+    ax.set_ylim(0, 1.02 * max(tree[:, 2].max(), 1e-300))
+    ax.set_axis_off()
+
+
+def row_distances(V):
+    """Euclidean distances between rows; what is not known counts as zero."""
+    V = np.nan_to_num(V)
+    square = (V**2).sum(axis=1)
+    return np.sqrt(np.maximum(square[:, None] + square - 2 * V @ V.T, 0.0))
+
+
+def checked(name, values, shape):
+    """Values as floats of a shape, in which None stands for any length; ValueError that names them."""
+    values = np.asarray(values, dtype=np.float64)
+    fits = values.ndim == len(shape) and all(
+        want in (None, have) for have, want in zip(values.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({wanted}); got {values.shape}.")
+    return values

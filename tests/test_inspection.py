@@ -1,0 +1,556 @@
+"""Pictures show the numbers of the models by the names of tasks and features; summaries hold the same."""
+
+from itertools import pairwise
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_iris, load_linnerud
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression, LogisticRegression, RANSACRegressor, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skmtl
+from skmtl import (
+    ClusteredRegressor,
+    DirtyRegressor,
+    GroupSparseRegressor,
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MixedTaskModel,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    MultiTaskMLPRegressor,
+    MultiTaskRegressor,
+    PathSearchCV,
+    Pooled,
+    SingleTask,
+    TaskKFold,
+    TaskRelationshipRegressor,
+    TaskResidual,
+    compare,
+    inspection,
+    path,
+    suggest,
+    summary,
+)
+from skmtl.datasets import make_multitask_regression
+from skmtl.inspection import (
+    CoefficientDisplay,
+    ComparisonDisplay,
+    ConvergenceDisplay,
+    PathDisplay,
+    ShrinkageDisplay,
+    TaskGainDisplay,
+    TaskSimilarityDisplay,
+)
+from skmtl.penalties import L1, L2, Entries, Features, InfConv
+
+DATA = make_multitask_regression(5, 24, 6, structure="clustered", n_clusters=2, random_state=0)
+NAMES = list("abcdef")
+FRAME = pd.DataFrame(DATA.X, columns=NAMES)
+FRAME.insert(2, "town", np.array(["Ulm", "Bonn", "Kiel", "Jena", "Hof"])[DATA.tasks])
+TOWNS = ["Bonn", "Hof", "Jena", "Kiel", "Ulm"]
+MODEL = MeanRegularizedRegressor("auto", intercept_alpha="auto", task_column="town").fit(FRAME, DATA.y)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def steps(model):
+    scaled = make_column_transformer(
+        (StandardScaler(), NAMES), remainder="passthrough", verbose_feature_names_out=False
+    )
+    return make_pipeline(scaled.set_output(transform="pandas"), model)
+
+
+# --- names, once for all ---
+
+
+def test_summary_of_a_task_column_names_the_features_without_it():
+    found = summary(MODEL)
+    assert list(found.coef.columns) == ["(intercept)", *NAMES] and list(found.coef.index) == TOWNS
+    assert_array_equal(found.coef[NAMES], MODEL.coef_)
+    assert_array_equal(found.coef["(intercept)"], MODEL.intercept_)
+    assert_array_equal(found.std[NAMES], MODEL.coef_std_)
+    assert_array_equal(found.std["(intercept)"], MODEL.intercept_std_)
+    assert found.strengths["alpha"] == MODEL.alpha_ and found.fit["dual_gap"] == MODEL.dual_gap_
+    text = str(found)
+    assert text.startswith("MeanRegularizedRegressor") and f"alpha {MODEL.alpha_:.4g}" in text
+    assert all(town in text for town in TOWNS) and "±" in text
+    assert repr(found) == text and "<td>Ulm</td>" in found._repr_html_()
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame])
+def test_names_are_those_of_any_frame(container):
+    X = container(FRAME.to_dict("list"))
+    assert list(summary(MultiTaskRegressor(0.1, task_column="town").fit(X, DATA.y)).coef) == [
+        "(intercept)",
+        *NAMES,
+    ]
+
+
+def test_names_behind_pipelines_and_in_searches():
+    inside = steps(GroupSparseRegressor(0.1, task_column="town")).fit(FRAME, DATA.y)
+    found = summary(inside)
+    assert_array_equal(found.coef[NAMES], inside[-1].coef_)
+    search = GridSearchCV(
+        steps(GroupSparseRegressor(task_column="town")), {"groupsparseregressor__alpha": [0.1, 1.0]},
+        cv=TaskKFold(2, task_column="town"), scoring="r2",
+    ).fit(FRAME, DATA.y)  # fmt: skip
+    assert_array_equal(summary(search).coef[NAMES], search.best_estimator_[-1].coef_)
+    arrays = make_pipeline(StandardScaler(), GroupSparseRegressor(0.1))  # the model sees no names itself
+    arrays.fit(FRAME[NAMES], DATA.y, groupsparseregressor__tasks=DATA.tasks)
+    assert list(summary(arrays).coef) == ["(intercept)", *NAMES]
+    position = MultiTaskRegressor(0.1, task_column=-1).fit(np.column_stack([DATA.X, DATA.tasks]), DATA.y)
+    assert list(summary(position).coef) == ["(intercept)", *(f"x{j}" for j in range(6))]
+    assert list(summary(position, feature_names=NAMES).coef) == ["(intercept)", *NAMES]
+    residual = TaskResidual(LinearRegression(), GroupSparseRegressor(0.1)).fit(
+        DATA.X, DATA.y, tasks=DATA.tasks
+    )
+    assert_array_equal(summary(residual).coef.iloc[:, 1:], residual.task_estimator_.coef_)
+
+
+def test_outputs_and_classes_are_named():
+    linnerud = load_linnerud(as_frame=True)
+    model = MultiTaskLasso(0.1).fit(linnerud.data, linnerud.target)
+    assert_array_equal(summary(model).coef.loc["Waist", "Chins"], model.coef_[1, 0])
+    X, y = load_iris(return_X_y=True)
+    tasks = np.repeat(["p", "q"], 75)[np.random.default_rng(0).permutation(150)]
+    flowers = np.array(["setosa", "versicolor", "virginica"])[y]
+    model = MeanRegularizedClassifier(0.1, mean_alpha=0.1).fit(X, flowers, tasks=tasks)
+    found = summary(model)
+    assert_array_equal(found.coef.loc[("q", "virginica")].iloc[1:], model.coef_[1, 2])
+    assert found.rows[0] == "p: setosa" and "q: virginica" in str(found)
+    display = CoefficientDisplay.from_estimator(model)
+    assert_array_equal(np.sort(display.tasks_), np.sort(found.rows))
+    shrunken = ShrinkageDisplay.from_estimator(model, X, flowers, tasks, target_class="virginica", feature=2)
+    assert_array_equal(shrunken.shared, model.coef_[:, 2, 2])
+    assert shrunken.name == "x2 of virginica"
+    Y = np.column_stack([flowers, X[:, 0]]).astype(object)
+    Y[:, 1] = X[:, 0]
+    mixed = MixedTaskModel(0.1, losses={0: "log_loss", 1: "squared_error"}).fit(X[:, 1:], Y)
+    assert summary(mixed).rows == ["0: setosa", "0: versicolor", "0: virginica", "1"]
+    assert_array_equal(summary(mixed).coef.iloc[3, 1:].astype(float), mixed.coef_[1, 0])
+    single = SingleTask(LogisticRegression()).fit(X[50:], flowers[50:], tasks=tasks[50:])
+    assert_array_equal(summary(single).coef.iloc[:, 1:], np.vstack([m.coef_ for m in single.estimators_]))
+
+
+def test_parts_are_the_summands():
+    model = DirtyRegressor(0.05, shared_ratio=0.7, mean_alpha=0.1)
+    model.fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    found = summary(model)
+    assert list(found.parts) == ["common", "shared", "private"]
+    assert_allclose(sum(V.to_numpy() for V in found.parts.values()), model.coef_)
+    assert_array_equal(found.parts["private"], model.private_coef_)
+    assert_allclose(found.parts["common"], np.tile(model.mean_coef_, (5, 1)), atol=1e-12)
+    display = CoefficientDisplay.from_estimator(model)
+    assert [ax.get_title() for ax in display.axes_] == list(found.parts)
+    own = MultiTaskRegressor(0.05, penalty=InfConv([Features(L2()), Entries(L1())]))
+    own.fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    assert list(summary(own).parts) == ["part 1", "part 2"]
+
+
+def test_summary_warns_and_thins():
+    with pytest.warns(UserWarning):
+        model = MultiTaskLasso(0.01, max_iter=1, tol=1e-12).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    assert "beware: stopped at max_iter=1" in str(summary(model))
+    assert "all coefficients are zero" in str(
+        summary(MultiTaskLasso(1e3).fit(DATA.X, DATA.y, tasks=DATA.tasks))
+    )
+    many = make_multitask_regression(150, 3, 40, random_state=0)
+    model = MeanRegularizedRegressor(1.0).fit(many.X, many.y, tasks=many.tasks)
+    lines = str(summary(model)).splitlines()
+    assert len(lines) < 25 and max(map(len, lines)) < 110
+    assert any(line.split()[:1] == ["149"] for line in lines) and ".coef holds all" in str(summary(model))
+
+
+def test_what_cannot_be_read_is_refused():
+    for model in (Ridge().fit(DATA.X, DATA.y), Pooled(Ridge()).fit(DATA.X, DATA.y, tasks=DATA.tasks)):
+        with pytest.raises(TypeError, match=r"coefficients are read from a fitted linear model.*got Ridge"):
+            summary(model)
+    network = MultiTaskMLPRegressor(hidden_layer_sizes=(2,), max_iter=2, alpha=0.1, head_alpha=0.1)
+    with pytest.raises(TypeError, match="got MultiTaskMLPRegressor"):
+        summary(network.fit(DATA.X, DATA.y, tasks=DATA.tasks))
+    with pytest.raises(NotFittedError):
+        summary(MultiTaskLasso())
+    with pytest.raises(ValueError, match="feature_names must name the 6 features of the model; got 2"):
+        summary(MODEL, feature_names=["a", "b"])
+    with pytest.raises(ValueError, match="feature_names must differ from each other"):
+        summary(MODEL, feature_names=["a"] * 6)
+
+
+def test_notebooks_show_the_fit():
+    page = MODEL._repr_html_()
+    assert f"{MODEL.alpha_:.4g}" in page and "Bonn, Hof" in page and "dual_gap" in page
+    assert "dual_gap" not in MeanRegularizedRegressor()._repr_html_()
+    page = steps(GroupSparseRegressor(0.1, task_column="town")).fit(FRAME, DATA.y)._repr_html_()
+    assert "5 tasks · gap" in page
+    dirty = DirtyRegressor(0.05, shared_ratio=0.7).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    used = np.count_nonzero(dirty.private_coef_)
+    assert f"<td>private</td><td>{used} of 30 coefficients" in dirty._repr_html_()
+    wrapper = SingleTask(Ridge()).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    assert "Ridge" in wrapper._repr_html_() and "0, 1, 2, 3, 4" in wrapper._repr_html_()
+
+
+# --- every display ---
+
+
+def comparison():
+    return compare(
+        {"m": MeanRegularizedRegressor(0.5)}, DATA.X, DATA.y, DATA.tasks, cv=3, baselines=["single"]
+    )
+
+
+DRAWN = {
+    "CoefficientDisplay": lambda **k: CoefficientDisplay.from_estimator(MODEL, **k),
+    "TaskSimilarityDisplay": lambda **k: TaskSimilarityDisplay.from_estimator(MODEL, **k),
+    "ShrinkageDisplay": lambda **k: ShrinkageDisplay.from_estimator(MODEL, FRAME, DATA.y, **k),
+    "PathDisplay": lambda **k: PathDisplay.from_estimator(MODEL, FRAME, DATA.y, alphas=5, **k),
+    "TaskGainDisplay": lambda **k: TaskGainDisplay.from_comparison(comparison(), **k),
+    "ComparisonDisplay": lambda **k: ComparisonDisplay.from_comparison(comparison(), **k),
+    "ConvergenceDisplay": lambda **k: ConvergenceDisplay.from_estimator(
+        GroupSparseRegressor(0.1), DATA.X, DATA.y, DATA.tasks, tols=[0.1, 0.001], **k
+    ),
+}
+
+
+def test_all_displays_are_drawn_here():
+    assert {*DRAWN, "StabilityDisplay"} == set(inspection.__all__)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_axes_are_obeyed_and_text_is_seen_on_dark_ground(name):
+    with plt.style.context("dark_background"):
+        figure, (ax, other) = plt.subplots(1, 2)
+        plt.sca(other)
+        before = plt.get_fignums()
+        display = DRAWN[name](ax=ax)
+        assert display.ax_ is ax and display.figure_ is figure
+        assert plt.get_fignums() == before and plt.gca() is other
+        assert not other.has_data()
+        figure.canvas.draw()
+        ground = matplotlib.colors.to_rgb(figure.get_facecolor())
+        for text in ax.findobj(matplotlib.text.Text):
+            if text.get_text():
+                assert np.abs(np.subtract(matplotlib.colors.to_rgb(text.get_color()), ground)).max() > 0.4
+        new = DRAWN[name]()
+        assert new.figure_ is not figure and new.ax_ in new.figure_.axes
+
+
+# --- coefficients ---
+
+
+def test_coefficients_are_those_of_the_model_by_name():
+    model = MultiTaskRegressor(0.1, task_column="town").fit(FRAME, DATA.y)
+    display = CoefficientDisplay.from_estimator(model)
+    assert sorted(display.tasks_) == TOWNS and display.features_ == NAMES
+    assert labels(display.ax_.yaxis) == display.tasks_ and labels(display.ax_.xaxis) == NAMES
+    rows = [TOWNS.index(town) for town in display.tasks_]
+    assert_array_equal(display.images_[0].get_array(), model.coef_[rows])
+    low, high = display.images_[0].get_clim()
+    assert low == -high and 0 < high <= np.abs(model.coef_).max()
+    given = CoefficientDisplay({"W": DATA.coef}, tasks=range(5), features=NAMES).plot(
+        cluster=False, n_features=2
+    )
+    assert given.tasks_ == [0, 1, 2, 3, 4]
+    greatest = np.sort(np.argsort(-(DATA.coef**2).sum(axis=0))[:2])
+    assert given.features_ == [NAMES[j] for j in greatest] and "2 of 6 features" in given.ax_.get_title()
+    clusters = [
+        DATA.labels[t]
+        for t in CoefficientDisplay({"W": DATA.coef}, tasks=range(5), features=NAMES).plot().tasks_
+    ]
+    assert np.count_nonzero(np.diff(clusters)) == 1
+
+
+def test_many_names_are_thinned_and_few_are_not():
+    for n in (2, 20, 150):
+        W = np.random.default_rng(0).normal(size=(n, 3))
+        names = [f"school {t}" for t in range(n)]
+        display = CoefficientDisplay({"W": W}, tasks=names, features=NAMES[:3]).plot()
+        shown = labels(display.ax_.yaxis)
+        assert set(shown) <= set(names) and len(shown) == n if n < 150 else 20 <= len(shown) <= 50
+        display.figure_.canvas.draw()
+        boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+        boxes.sort(key=lambda box: box.y0)
+        assert all(one.y1 <= other.y0 + 1 for one, other in pairwise(boxes))
+    long = CoefficientDisplay({"W": W[:1]}, tasks=["a" * 60], features=NAMES[:3]).plot()
+    assert len(labels(long.ax_.yaxis)[0]) < 30
+
+
+def test_similarity():
+    model = TaskRelationshipRegressor(0.1, task_column="town").fit(FRAME, DATA.y)
+    display = TaskSimilarityDisplay.from_estimator(model)
+    order = display.order_
+    assert_array_equal(display.image_.get_array(), model.task_correlation_[np.ix_(order, order)])
+    assert labels(display.ax_.xaxis) == labels(display.ax_.yaxis) == [TOWNS[t] for t in order]
+    assert len(display.tree_ax_.get_lines()) == 4 and display.label == "correlation of tasks"
+    clusters = ClusteredRegressor(0.1, task_column="town").fit(FRAME, DATA.y)
+    assert TaskSimilarityDisplay.from_estimator(clusters).label == "similarity of tasks"
+    W = MODEL.coef_ - MODEL.coef_.mean(axis=0)
+    cosine = TaskSimilarityDisplay.from_estimator(MODEL, of="deviations")
+    assert_allclose(cosine.similarity[0, 1], W[0] @ W[1] / np.linalg.norm(W[0]) / np.linalg.norm(W[1]))
+    assert TaskSimilarityDisplay(np.eye(2), tasks="ab").plot().tree_ax_ is None
+    with pytest.raises(ValueError, match="of must be 'model', 'coefficients' or 'deviations'; got 'x'"):
+        TaskSimilarityDisplay.from_estimator(MODEL, of="x")
+    with pytest.raises(ValueError, match=r"similarity must have shape \(3, 3\); got \(2, 2\)"):
+        TaskSimilarityDisplay(np.eye(2), tasks="abc").plot()
+
+
+# --- shrinkage ---
+
+
+def test_shrinkage_shows_own_and_shared_estimates():
+    display = ShrinkageDisplay.from_estimator(MODEL, FRAME, DATA.y, feature="d")
+    own = [LinearRegression().fit(DATA.X[FRAME.town == town], DATA.y[FRAME.town == town]) for town in TOWNS]
+    assert_allclose(display.own, [one.coef_[3] for one in own])
+    assert_array_equal(display.shared, MODEL.coef_[:, 3])
+    assert_array_equal(display.std, MODEL.coef_std_[:, 3])
+    order = np.argsort(MODEL.coef_[:, 3])
+    assert_array_equal(display.shared_.get_offsets()[:, 0], MODEL.coef_[order, 3])
+    assert labels(display.ax_.yaxis) == [TOWNS[t] for t in order]
+    segments = display.ax_.collections[-2].get_segments()  # intervals
+    assert_allclose(
+        segments[0][:, 0], MODEL.coef_[order[0], 3] + np.array([-1.96, 1.96]) * MODEL.coef_std_[order[0], 3]
+    )
+    levels = ShrinkageDisplay.from_estimator(MODEL, FRAME, DATA.y, feature="(intercept)")
+    assert_allclose(levels.own, [one.intercept_ for one in own])
+    assert_array_equal(levels.shared, MODEL.intercept_)
+    most = ShrinkageDisplay.from_estimator(MODEL, FRAME, DATA.y)
+    assert most.name == NAMES[np.argmax(MODEL.coef_.std(axis=0) * DATA.X.std(axis=0))]
+    stronger = ShrinkageDisplay.from_estimator(MODEL, FRAME, DATA.y, feature=3, own=Ridge(1e6))
+    assert np.abs(stronger.own).max() < 1e-3
+
+
+def test_shrinkage_behind_steps_and_of_outputs():
+    fitted = steps(GroupSparseRegressor(0.1, task_column="town")).fit(FRAME, DATA.y)
+    display = ShrinkageDisplay.from_estimator(fitted, FRAME, DATA.y, feature="a")
+    scaled = StandardScaler().fit_transform(DATA.X)
+    one = LinearRegression().fit(scaled[FRAME.town == "Hof"], DATA.y[FRAME.town == "Hof"])
+    assert_allclose(display.own[1], one.coef_[0])
+    assert display.std is None
+    linnerud = load_linnerud(as_frame=True)
+    model = MultiTaskLasso(0.1).fit(linnerud.data, linnerud.target)
+    display = ShrinkageDisplay.from_estimator(model, linnerud.data, linnerud.target, feature="Jumps")
+    assert_allclose(display.own, LinearRegression().fit(linnerud.data, linnerud.target).coef_[:, 2])
+
+
+def test_wild_estimates_stand_at_the_border():
+    own = np.r_[np.linspace(-1, 1, 9), 1e6]
+    display = ShrinkageDisplay(own, np.linspace(-0.5, 0.5, 10), tasks=range(10)).plot()
+    assert display.ax_.get_xlim()[1] < 10 and len(display.own_.get_offsets()) == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"feature": "z"}, "feature='z' is not one of"),
+        ({"feature": 6}, "feature=6 is out of range: there are 6 features"),
+        ({"target_class": "x"}, "target_class='x': the model has one vector"),
+        ({"X": FRAME.assign(town="Ulm")}, "X, y and tasks must be those of the fit: the model has 5 rows"),
+    ],
+)
+def test_shrinkage_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        ShrinkageDisplay.from_estimator(MODEL, **{"X": FRAME, "y": DATA.y, **options})
+
+
+# --- paths ---
+
+
+def test_path_of_a_search():
+    search = PathSearchCV(
+        steps(GroupSparseRegressor(task_column="town")),
+        alphas=6,
+        eps=0.01,
+        cv=TaskKFold(3, task_column="town"),
+    ).fit(FRAME, DATA.y)
+    display = PathDisplay.from_estimator(search, FRAME, DATA.y)
+    results, name = search.cv_results_, "groupsparseregressor__alpha"
+    assert display.chosen == search.best_params_[name]
+    assert_allclose(display.alphas, np.sort(results[f"param_{name}"].astype(float))[::-1])
+    assert_allclose(display.scores.mean(axis=1), results["mean_test_score"])
+    scaled = FRAME.assign(**dict(zip(NAMES, StandardScaler().fit_transform(DATA.X).T, strict=True)))
+    along = path(GroupSparseRegressor(task_column="town"), scaled, DATA.y, alphas=display.alphas)
+    assert_allclose(display.norms, np.linalg.norm(along.coef, axis=1), atol=1e-6)
+    assert display.features == NAMES
+    first = display.lines_[0]
+    assert first.get_label() == NAMES[np.argmax(display.norms[-1])]
+    assert_array_equal(first.get_ydata(), display.norms[:, np.argmax(display.norms[-1])])
+    mean = display.scores.mean(axis=1)
+    (curve,) = (line for line in display.scores_ax_.get_lines() if len(line.get_ydata()) == 6)
+    assert_array_equal(curve.get_ydata(), mean)
+    best = np.argmax(mean)
+    error = np.std(display.scores[best], ddof=1) / np.sqrt(3)
+    (band,) = display.scores_ax_.patches
+    assert_allclose(band.get_y() + np.array([0, band.get_height()]), [mean[best] - error, mean[best]])
+    alone = PathDisplay.from_estimator(search)
+    assert alone.norms_ax_ is None and alone.scores_ax_ is alone.ax_
+
+
+def test_path_of_cv_results_keeps_the_rest_at_the_best():
+    grid = {"alpha": [1.0, 0.1, 0.01], "mean_alpha": [0.0, 0.1]}
+    search = GridSearchCV(
+        MeanRegularizedRegressor(task_column="town"), grid, cv=TaskKFold(2, task_column="town"),
+        scoring=["r2", "neg_max_error"], refit=False,
+    ).fit(FRAME, DATA.y)  # fmt: skip
+    results = search.cv_results_
+    display = PathDisplay.from_cv_results(results, score="test_r2")
+    best = results["params"][np.argmax(results["mean_test_r2"])]
+    same = [i for i, one in enumerate(results["params"]) if one["mean_alpha"] == best["mean_alpha"]]
+    assert_array_equal(display.alphas, [1.0, 0.1, 0.01])
+    assert_allclose(np.sort(display.scores.mean(axis=1)), np.sort(results["mean_test_r2"][same]))
+    assert display.chosen == best["alpha"] and display.scores_ax_.get_ylabel() == "r2"
+    with pytest.raises(ValueError, match="param='beta' is not among the parameters of the search"):
+        PathDisplay.from_cv_results(results, param="beta")
+    with pytest.raises(ValueError, match="score='test_score' is not among the scores"):
+        PathDisplay.from_cv_results(results)
+
+
+def test_path_of_models_that_hold_their_folds():
+    lasso = MultiTaskLassoCV(alphas=5, cv=3).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    display = PathDisplay.from_estimator(lasso, DATA.X, DATA.y, DATA.tasks)
+    assert_array_equal(display.scores, -lasso.mse_path_)
+    assert display.chosen == lasso.alpha_ and display.norms.shape == (5, 6)
+    net = MultiTaskElasticNetCV(alphas=5, l1_ratio=[0.2, 0.9], cv=3).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    display = PathDisplay.from_estimator(net)
+    at = [0.2, 0.9].index(net.l1_ratio_)
+    assert_array_equal(display.scores, -net.mse_path_[at])
+    with pytest.raises(ValueError, match="X and y are needed"):
+        PathDisplay.from_estimator(MODEL)
+    with pytest.raises(ValueError, match="norms or scores are needed"):
+        PathDisplay([1.0, 0.1]).plot()
+
+
+# --- comparisons ---
+
+
+def test_gains_are_those_of_the_tasks():
+    result = comparison()
+    display = TaskGainDisplay.from_comparison(result)
+    own = result.per_task.query("model == 'm'")
+    assert_allclose(display.points_.get_offsets(), np.column_stack([own["n_test"], 100 * own["gain"]]))
+    ax = result.plot()
+    assert ax.get_title() == display.ax_.get_title() and "against single" in ax.get_ylabel()
+    assert f"of 5 tasks {(own['gain'] > 0).sum()} gain" in ax.get_title()
+    assert {text.get_text() for text in ax.texts} <= {str(task) for task in own["task"]}
+    assert result.plot(ax, model="single") is ax
+    with pytest.raises(ValueError, match="model='nobody' is not one of"):
+        TaskGainDisplay.from_comparison(result, model="nobody")
+
+
+def test_standard_errors_of_gains_are_those_of_a_bootstrap_over_labels():
+    rng = np.random.default_rng(0)
+    p = make_multitask_regression(3, 400, 4, structure="mean", noise=2.0, random_state=0)
+    result = compare({"m": Pooled(Ridge())}, p.X, p.y, p.tasks, cv=2, baselines=["single"])
+    own = result.per_task.query("model == 'm'")
+    folds = TaskKFold(2, shuffle=True, random_state=0)
+    fitted = result.estimators["m"]
+    e, r = np.zeros(1200), np.zeros(1200)
+    single = skmtl.comparison.rival("single", "numbers", False)
+    for train, test in folds.split(p.X, p.y, tasks=p.tasks):
+        for model, out in ((fitted, e), (single, r)):
+            one = model.fit(p.X[train], p.y[train], tasks=p.tasks[train])
+            out[test] = (p.y[test] - one.predict(p.X[test], tasks=p.tasks[test])) ** 2
+    for t in range(3):
+        rows = np.flatnonzero(p.tasks == t)
+        assert_allclose(own["gain"].iloc[t], 1 - e[rows].sum() / r[rows].sum(), rtol=1e-8)
+        draws = rng.choice(rows, (1000, 400))
+        spread = np.std(1 - e[draws].sum(axis=1) / r[draws].sum(axis=1))
+        assert_allclose(own["gain_std"].iloc[t], spread, rtol=0.15)
+
+
+def test_many_tasks_are_named_by_what_they_gain():
+    rng = np.random.default_rng(0)
+    gain, tasks = rng.normal(0.1, 0.1, size=150), [f"school {t}" for t in range(150)]
+    gain[3], gain[4] = -40.0, np.nan
+    display = TaskGainDisplay(gain, n_rows=rng.integers(10, 200, 150), tasks=tasks).plot(most_named=3)
+    assert len(display.points_.get_offsets()) == 149
+    known = np.where(np.isnan(gain), -np.inf, gain)
+    assert set(display.named_) >= {tasks[t] for t in np.argsort(known)[-3:]} | {"school 3"}
+    assert any("school 3 (-4000%)" in text.get_text() for text in display.ax_.texts)
+    assert display.ax_.get_ylim()[0] > -1000
+
+
+def test_models_with_the_intervals_of_their_test():
+    result = compare(
+        {"m": MeanRegularizedRegressor(0.5)}, DATA.X, DATA.y, DATA.tasks, cv=4, baselines=["single", "mean"]
+    )
+    display = ComparisonDisplay.from_comparison(result)
+    assert [label.split("  ")[0] for label in labels(display.ax_.yaxis)] == list(result.table["model"])
+    assert_allclose(display.differences_, result.table["difference"])
+    for at, p in enumerate(result.table["p_value"]):
+        if not np.isnan(p):  # the interval holds zero where the test says so: the same t
+            t = stats.t.isf(p / 2, 3)
+            half = abs(display.differences_[at]) / t * stats.t.isf(0.025, 3)
+            assert_allclose(display.half_widths_[at], half, rtol=1e-6)
+    bold = [label.get_text() for label in display.ax_.get_yticklabels() if label.get_fontweight() == "bold"]
+    assert [text.split("  ")[0] for text in bold] == ["m"]
+    with pytest.raises(ValueError, match="reference='x' is not one of the models"):
+        ComparisonDisplay({"a": [1.0]}, reference="x").plot()
+
+
+def test_of_suggest():
+    found = suggest(DATA.X, DATA.y, DATA.tasks, candidates=["GroupSparseRegressor", "single", "mean"], cv=2)
+    display = ComparisonDisplay.from_comparison(found)
+    assert display.chosen == found.best
+    assert TaskGainDisplay.from_comparison(found).model == found.best
+
+
+def test_printed_comparisons_name_the_tasks_that_gain_and_lose_most():
+    p = make_multitask_regression(30, 12, 5, structure="mean", random_state=0)
+    result = compare({"m": Pooled(Ridge())}, p.X, p.y, p.tasks, cv=2, baselines=["single"])
+    own = result.per_task.query("model == 'm'").sort_values("gain", ascending=False)
+    text = str(result)
+    section = text[text.index("tasks with 'm'") :].split("\n\n")[0].splitlines()
+    assert section[1].split() == ["task", "n_test", "error", "gain", "gain_std"]
+    shown = [line.split()[0] for line in section[2:]]
+    assert shown == [*own["task"][:4].astype(str), "...", *own["task"][-4:].astype(str)]
+    assert f"<td>{own['task'].iloc[0]}</td>" in result._repr_html_()
+
+
+# --- convergence ---
+
+
+def test_convergence_is_that_of_fits():
+    model = GroupSparseRegressor(0.1, tol=0.5)
+    tols = [1e-1, 1e-3, 1e-5]
+    display = ConvergenceDisplay.from_estimator(model, DATA.X, DATA.y, DATA.tasks, tols=tols)
+    for at, tol in enumerate(tols):
+        one = GroupSparseRegressor(0.1, tol=tol).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+        assert_allclose(display.gaps[at], one.dual_gap_ / one.objective_)
+        assert display.n_iter[at] == one.n_iter_
+    assert model.tol == 0.5 and not hasattr(model, "coef_")
+    (line,) = display.iterations_ax_.get_lines()
+    assert_array_equal(line.get_xdata(), display.n_iter)
+    assert (display.seconds > 0).all()
+    concave = ConvergenceDisplay.from_estimator(
+        GroupSparseRegressor(0.1, norm="mcp"), DATA.X, DATA.y, DATA.tasks, tols=tols
+    )
+    assert not concave.certified and "least found" in concave.iterations_ax_.get_ylabel()
+    inside = steps(MultiTaskRegressor(0.1, task_column="town"))
+    inside = ConvergenceDisplay.from_estimator(inside, FRAME, DATA.y, tols=tols)
+    assert inside.name == "MultiTaskRegressor"
+    with pytest.raises(TypeError, match="a model with a tolerance tol is needed; got RANSACRegressor"):
+        ConvergenceDisplay.from_estimator(RANSACRegressor(), DATA.X, DATA.y)
+    with pytest.raises(TypeError, match="LinearRegression does not tell its objective"):
+        ConvergenceDisplay.from_estimator(LinearRegression(), DATA.X, DATA.y)
