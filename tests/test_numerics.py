@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import estimators
 from numpy.testing import assert_allclose
-from scipy.optimize import nnls
+from scipy.linalg import block_diag
+from scipy.optimize import lsq_linear, minimize, nnls
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -28,11 +29,11 @@ from skmtl import (
     TemporalRegressor,
     TraceNormRegressor,
 )
-from skmtl.losses import Huber, SquaredError
+from skmtl.losses import Huber, Logistic, SquaredError
 from skmtl.objective import Problem, make_term
 from skmtl.penalties import L1, L2, Entries, Features, Positive, Ridge, Shared
 from skmtl.penalties._quadratic import TaskQuadratic
-from skmtl.solvers import make_task_data
+from skmtl.solvers import make_task_data, solve
 from skmtl.solvers.direct import make_preconditioner
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
@@ -278,6 +279,36 @@ def test_collinear_features_are_certified():
         assert model.objective_ == pytest.approx(MultiTaskLasso(0.0).fit(X, Y, tasks=TASKS).objective_)
 
 
+def optimum_far_from_zero(loss, X, y, offset, shared):
+    """Least mean loss of each task at X + offset without intercepts: as good as free where the sum of w is 0.
+
+    In the coordinates offset sum(w), w_2, w_3, ..., which lose no digits.
+    """
+    A = np.column_stack([1.0 + X[:, 0] / offset, X[:, 1:] - X[:, :1]])
+    rows = [np.arange(len(X))] if shared else [np.flatnonzero(t == TASKS) for t in range(3)]
+
+    def objective(v, at):
+        eta = A[at] @ v
+        slopes = loss.gradient(y[at], eta) / 30
+        return loss.value(y[at], eta).sum() / 30, A[at].T @ slopes
+
+    return sum(minimize(objective, np.zeros(4), args=(at,), jac=True, tol=1e-10).fun for at in rows)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("max_iter", [1, 100])
+@pytest.mark.parametrize("penalty, shared", [(Ridge(0.0), False), (Shared(0.0), True)], ids=["own", "shared"])
+@pytest.mark.parametrize("loss", [Logistic(), SquaredError()], ids=str)
+def test_certificates_hold_far_from_zero_without_intercepts(loss, penalty, shared, max_iter):
+    """The moments hold the offset only, and what is along it no quadratic model tells."""
+    grid, y = np.round(X * 2**10) / 2**10, Y if loss.quadratic else 1.0 * (Y > 0.5)
+    best = optimum_far_from_zero(loss, grid, y, 1e8, shared)
+    data = make_task_data(grid + 1e8, y, TASKS)
+    found = solve(data, loss, penalty, fit_intercept=False, max_iter=max_iter)
+    assert best * (1 - 1e-6) <= found.objective
+    assert found.objective - found.gap <= best * (1 + 1e-6)
+
+
 @pytest.mark.parametrize("size", [1.0, 1e3])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_huber_with_rows_that_are_straight_is_not_certified_too_early(size):
@@ -460,6 +491,39 @@ def test_a_bare_constraint_does_not_depend_on_units(unit, size, mean_alpha):
     assert found.objective_ == pytest.approx(expected, rel=1e-9)
     assert_allclose(found.coef_ * unit, plain.coef_, rtol=1e-7, atol=1e-12 * size)
     assert_allclose(found.intercept_, plain.intercept_, rtol=1e-7, atol=1e-10 * size)
+
+
+def penalised_nonnegative(X, y, ridge=0.0, mean_alpha=None):
+    """Optimum of V >= 0, and of a mean m, by bounded least squares in units of equal spread."""
+    s, T, p = X.std(axis=0), TASKS.max() + 1, X.shape[1]
+    fits = [(X[t == TASKS] - X[t == TASKS].mean(axis=0)) / s / np.sqrt((t == TASKS).sum()) for t in range(T)]
+    targets = [(y[t == TASKS] - y[t == TASKS].mean()) / np.sqrt((t == TASKS).sum()) for t in range(T)]
+    own, shared = block_diag(*fits), np.vstack(fits)
+    A, v, low = own, np.concatenate(targets), np.zeros(T * p)
+    if mean_alpha is not None:
+        A, low = np.hstack([own, shared]), np.append(low, np.full(p, -np.inf))
+    strengths = np.append(np.full(T * p, ridge), np.full(A.shape[1] - T * p, T * (mean_alpha or 0.0)))
+    A = np.vstack([A, np.diag(np.sqrt(strengths) / np.tile(s, A.shape[1] // p))])
+    return lsq_linear(A, np.append(v, np.zeros(len(strengths))), (low, np.inf), method="bvls", tol=1e-14).cost
+
+
+@pytest.mark.parametrize("strength", [0.1, 1.0])
+@pytest.mark.parametrize("unit", [1.0, np.array([1e3, 1, 1e-3, 1]), np.array([1e8, 1e-3, 1, 1e4])], ids=str)
+@pytest.mark.parametrize("loss", ["squared_error", Huber(1e3)], ids=str)
+@pytest.mark.parametrize("name", ["ridge", "mean_alpha"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_bare_constraint_beside_a_quadratic_penalty_in_any_unit(name, loss, unit, strength):
+    """A ridge gives a certificate, and a strength of the mean has the units of the features."""
+    y = Y - X @ [0, 2, 0, 0]
+    best = penalised_nonnegative(X * unit, y, **{name: strength})
+    model = MultiTaskRegressor(0.0, penalty=Positive(Entries(L1())), loss=loss, tol=1e-5, max_iter=300)
+    model.set_params(**{name: strength}).fit(X * unit, y, tasks=TASKS)
+    assert best * (1 - 1e-9) <= model.objective_
+    if name == "mean_alpha":
+        assert model.objective_ == pytest.approx(best, rel=1e-4)
+    else:
+        assert model.objective_ - model.dual_gap_ <= best * (1 + 1e-9)
+        assert model.dual_gap_ <= 1e-4 * best or np.ndim(unit)  # far apart it may be a warning
 
 
 @pytest.mark.parametrize("norm, power", [("mcp", 1), ("scad", 1), ("capped", 1), ("sqrt", 1.5)])

@@ -164,7 +164,7 @@ def shared_step(H, gradient, ridge, along=None):
         return v[None].repeat(n_tasks, axis=0)
 
     H = H + ridge * n_tasks * np.eye(len(H))
-    step, left = solved(H, -gradient.sum(axis=0), along and (lambda v: along(every(v))))
+    step, left = solved(H, -gradient.sum(axis=0), along and (lambda vs: along([every(v) for v in vs])))
     return every(step), lambda gradient, in_b: left(gradient.sum(axis=0), in_b)
 
 
@@ -182,7 +182,7 @@ def iterated_step(curvature, gradient, free, along=None):
     rhs = -(free.T @ gradient).ravel()
     if k * p <= ASSEMBLED:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
-        step, left = solved(0.5 * (H + H.T), rhs, along and (lambda v: along(freely(v))))
+        step, left = solved(0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])))
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
@@ -197,13 +197,13 @@ def solved(H, rhs, along=None):
     """H^+ rhs, refined once, and how much 1/2 <x, H x> - <slope, x> may still fall from there.
 
     The latter is a function of the slopes found there, in x and in the intercepts: large predictors may leave
-    few digits of them. Along what H^+ leaves out the entries of H hold rounding only, and `along(v)` says
-    what the curvature is, and how the intercepts follow: of nearly collinear features it is little, so that
-    much is to be gained, of collinear ones none.
+    few digits of them. Along what H^+ leaves out the entries of H hold rounding only, and `along(vs)` says
+    what the curvature is between such directions, and how the intercepts follow: of nearly collinear features
+    it is little, so that much is to be gained, of collinear ones none.
     """
     if not np.isfinite(H).all():  # no curvature to speak of
         return np.zeros_like(rhs), lambda slope, in_b: np.inf
-    unit = units(H)
+    unit, raw = units(H), rhs
     H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
@@ -212,20 +212,44 @@ def solved(H, rhs, along=None):
     values, vectors = linalg.eigh(H)
     used = values > 1e-14 * values[-1]
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
+    # rounding may leave nothing of the curvature along an axis
+    rest, in_rest = _resolved([*(unit * vectors.T[~used]), *np.eye(len(unit))[unit == 0]], along)
 
     def times(r):
         return vectors @ (inverse * (vectors.T @ r))
 
     def left(slope, in_b):
         total = _gain(unit * slope, times(unit * slope))
-        # rounding may leave nothing of the curvature along an axis
-        for v in [*(unit * vectors.T[~used]), *np.eye(len(unit))[unit == 0]] if along else ():
-            curvature, b = along(v)
-            if curvature > 0:
-                total += 0.5 * (v @ slope + np.vdot(in_b, b)) ** 2 / curvature
-        return float(total)
+        return (
+            total
+            if rest is None
+            else total + 0.5 * float(((rest.T @ slope + in_rest @ in_b.ravel()) ** 2).sum())
+        )
 
-    return unit * _refined(H, rhs, times), left
+    step = unit * _refined(H, rhs, times)
+    return step if rest is None else step + rest @ (rest.T @ raw), left
+
+
+def _resolved(directions, along):
+    """Combinations of directions that have curvature, as columns (p, k): one in each, none between two.
+
+    Also their intercepts (k, n), as numbers in a row. None where no direction has curvature.
+    """
+    found, found_in = [], []
+    while along and len(directions):
+        C, B = along(directions)
+        unit = units(C)  # none where there is no curvature
+        used = unit > 0
+        if not used.any():
+            break
+        values, vectors = linalg.eigh((C * unit * unit[:, None])[used][:, used])
+        vectors, kept = unit[used, None] * vectors, values > 1e-12 * values[-1]
+        turn = vectors[:, kept] / np.sqrt(values[kept])
+        E = np.asarray(directions)[used]
+        found.append(turn.T @ E)
+        found_in.append(turn.T @ B[used])
+        directions = vectors[:, ~kept].T @ E
+    return (np.vstack(found).T, np.vstack(found_in)) if found else (None, None)
 
 
 def _refined(H, rhs, inverse):

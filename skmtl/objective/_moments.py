@@ -170,22 +170,25 @@ class MomentsTerm(DataTerm):
             return self._separate_steps(gradient, free, pull.mean)
         return self.free_step(gradient, free, pull, self.curvature, self.along, lambda: self.shared_curvature)
 
-    def along(self, V):
-        """<V, H V> where its digits are lost in the moments, from rows if there are some, and the intercepts.
+    def along(self, directions):
+        """Curvature (k, k) between directions where its digits are lost in the moments, and their intercepts.
 
-        Else the least that it can be.
+        From rows if there are some, zero where predictors hold rounding as well; else what it is at most.
         """
-        b = self._following(self.image(V))
+        b = np.array([self._following(self.image(V)) for V in directions])
         sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * self._means() ** 2)
-        most = float(self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2)
-        rounding = PREDICTOR_ROUNDING**2 * most
+        most = np.array([self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2 for V in directions])
         if self.data is None:
-            return PREDICTOR_ROUNDING * most, b
-        image, weight = self.data.forward(V), np.broadcast_to(self.data.weight, self.data.y.shape)
-        if self.fit_intercept:
-            image = image - self.data.spread(self.data.task_sums(weight * image) / self.totals)
-        curvature = float((weight * image**2).sum())
-        return (curvature if curvature > rounding else 0.0), b
+            return np.diag(PREDICTOR_ROUNDING * most), b
+        images, weight = [], np.broadcast_to(self.data.weight, self.data.y.shape)
+        for V in directions:
+            image = self.data.forward(V)
+            if self.fit_intercept:
+                image = image - self.data.spread(self.data.task_sums(weight * image) / self.totals)
+            images.append((np.sqrt(weight) * image).ravel())
+        C = np.array(images) @ np.array(images).T
+        seen = np.diag(C) > PREDICTOR_ROUNDING**2 * most
+        return C * (seen & seen[:, None]), b
 
     @cached_property
     def spreads(self):
@@ -204,10 +207,10 @@ class MomentsTerm(DataTerm):
             tasks = np.flatnonzero(column)
             H = self._mean_block(tasks, column[tasks] ** 2) + ridge * np.eye(self.n_features)
 
-            def along(v, tasks=tasks, weights=column[tasks]):
-                V = np.zeros(self.shape)
-                V[tasks] = np.outer(weights, v)
-                return self.along(V)
+            def along(vs, tasks=tasks, weights=column[tasks]):
+                directions = np.zeros((len(vs), *self.shape))
+                directions[:, tasks] = [np.outer(weights, v) for v in vs]
+                return self.along(directions)
 
             step, left = solved(H, -column[tasks] @ gradient[tasks], along)
             out[tasks] = np.outer(column[tasks], step)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ..penalties import Ridge, Shared, TaskQuadratic
+from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._certificate import duality_gap
 
 EPS = np.finfo(float).eps
@@ -29,11 +29,19 @@ class Part:
     # whether its penalty is finite everywhere, or where all rows are equal
     finite = property(lambda self: self.rough is None or self.one_vector or not self.rough.constrains)
 
+    def in_units(self, unit):
+        """The part on features in other units, those here times `unit`; None where it compares features."""
+        rough = None if self.rough is None else self.rough.in_units(unit)
+        if self.quadratic or (rough is None and self.rough is not None):
+            return None
+        other = copy(self)
+        other.rough = rough
+        return other
+
     @property
-    def unitless(self):
-        """Whether it costs nothing where it is finite, in all units of the features."""
-        bare = self.rough is None or (self.rough.unitless and self.rough.alpha == 0)
-        return bare and not self.quadratic
+    def bare(self):
+        """Whether its non-smooth penalty is a constraint on the signs alone."""
+        return self.rough is not None and not self.one_vector and getattr(self.rough, "alpha", 1.0) == 0
 
     def prox(self, V, step):
         """That of its non-smooth penalty."""
@@ -47,8 +55,14 @@ class Part:
         """Dual norm at G (0 if unconstrained) and cost in the dual objective at theta = 1."""
         if self.rough is None:
             return 0.0, self.quadratic.conjugate(G)
-        cost = self.quadratic.value(V)
-        G = G + self.quadratic.apply(V) if self.quadratic else G
+        ridge, data = 0.0, self.quadratic
+        if self.bare:  # a ridge bounds what a constraint leaves without end; other quadratic terms are data
+            ridge = min(data.deviations, data.mean)
+            data = data + TaskQuadratic(len(V), -ridge, -ridge)
+        cost = data.value(V)
+        G = G + data.apply(V) if data else G
+        if ridge:
+            return 0.0, cost + 0.5 / ridge * square(self.rough.allowed(G))
         conjugate = self.rough.conjugate(G)
         if conjugate is not None:
             return 0.0, cost + conjugate
@@ -129,8 +143,8 @@ class Problem:
     def _has_certificate(self, part):
         if part.rough is None or part.rough.one_vector:
             return True
-        if getattr(part.rough, "alpha", 1.0) == 0:  # a bare constraint
-            return False
+        if part.bare:
+            return len(self.parts) == 1 and min(part.quadratic.deviations, part.quadratic.mean) > 0
         beside_others = len(self.parts) > 1 and part.quadratic
         if beside_others and part.rough.free_directions(self.term.n_tasks) is not None:
             return False  # its quadratic term would act on a direction that the other parts leave free
@@ -154,10 +168,20 @@ class Problem:
 
         With constraints alone they do not, but a measure without a certificate would depend on them.
         """
-        if self.certified or self.ridge or not all(part.unitless for part in self.parts):
+        if self.certified or self.ridge:
             return None
         curvature = self.term.curvatures() / self.term.totals.sum()
-        return 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+        unit = 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+        return None if None in self._parts_in_units(unit) else unit
+
+    def in_units(self, unit):
+        """The problem of features in other units, those here times `unit` (n_features of X,)."""
+        other = self.with_term(self.term.in_units(unit))
+        other.parts = self._parts_in_units(unit)
+        return other
+
+    def _parts_in_units(self, unit):
+        return [part.in_units(np.tile(unit, self.term.n_outputs)) for part in self.parts]
 
     def without_norms(self):
         """The problem of the first part with its quadratic terms alone."""

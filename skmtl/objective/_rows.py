@@ -475,13 +475,27 @@ class RowsTerm(DataTerm):
         return found if self.data.offset is None else found - theta * float(np.vdot(u, self.data.offset))
 
     def _along(self, hessian):
-        """<V, H V> as a function, with the intercepts: by squares where a Hessian holds its rounding only."""
+        """Curvature (k, k) between k directions and their intercepts (k, n), as a function of them.
 
-        def along(V):
-            change, b = self._followed(hessian, self.image(V))
-            found = self._squared(hessian, change)
-            most = (np.abs(V) * np.tile(np.sqrt(self.squares), self.n_outputs)).sum(axis=1)
-            return (found if found > (PREDICTOR_ROUNDING * most.max()) ** 2 else 0.0), b
+        By squares where a Hessian holds its rounding only; zero where predictors, or the products of second
+        derivatives with them, hold it as well.
+        """
+
+        def along(directions):
+            found = [self._followed(hessian, self.image(V)) for V in directions]
+            changes, b = (np.array(each) for each in zip(*found, strict=True))
+            weighted = np.array([self.hessian_times(hessian, change) for change in changes])
+            size = np.tile(np.sqrt(self.squares), self.n_outputs)
+            most = np.array([(np.abs(V) * size).sum(axis=1).max() for V in directions])
+            any_way = np.random.default_rng(0).choice([-1.0, 1.0], size=changes[0].shape)
+            level = self._squared(hessian, any_way) / np.vdot(any_way, self.weight_of(any_way) * any_way)
+            lost = [level * np.vdot(change, self.weight_of(change) * change) for change in changes]
+            apart = b - b.mean(axis=1, keepdims=True)
+            changes, weighted, apart = (M.reshape(len(M), -1) for M in (changes, weighted, apart))
+            C = changes @ weighted.T + self.intercept_alpha * (apart @ apart.T)
+            rounding = np.maximum((PREDICTOR_ROUNDING * most) ** 2, PREDICTOR_ROUNDING * np.array(lost))
+            seen = np.diag(C) > rounding
+            return C * (seen & seen[:, None]), b.reshape(len(b), -1)
 
         return along
 

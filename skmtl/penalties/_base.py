@@ -36,7 +36,6 @@ class Penalty(BaseEstimator):
     allows_positive = False  # `Positive` can add W >= 0
     one_vector = False  # finite only where all rows of W are equal
     constrains = False  # not every W is allowed, whatever the strength
-    unitless = False  # which W are is the same in all units of the features
     turns = False  # a rotation of the features changes nothing
     is_open = False  # W may move somewhere at no cost that is not told
     learned = None  # "clusters" or "factors" where a structure is found along with W
@@ -147,6 +146,13 @@ class Penalty(BaseEstimator):
     def for_classes(self, n_classes):
         """The penalty on W whose row t holds the coefficient vectors of all classes of task t in turn."""
         return self
+
+    def in_units(self, unit):
+        """The penalty on features in other units, those here times `unit` (n_features,).
+
+        None where it is none of these: most penalties compare features, and only constraints do not.
+        """
+        return None
 
     def scaled(self, factor):
         """The penalty times a factor, as a new object."""

@@ -77,7 +77,7 @@ class Positive(Inside, Combination):
 
     penalty: Penalty
 
-    constrains = unitless = True
+    constrains = True
     holds = "penalty"
 
     @classmethod
@@ -116,9 +116,17 @@ class Positive(Inside, Combination):
         inner = self._inner()
         return inner.is_norm(shape) and inner.free_directions(shape[0]) is None
 
+    def in_units(self, unit):
+        """The constraint alone is the same in all units."""
+        return self if self.alpha == 0 else None
+
+    def allowed(self, G):
+        """The part of a gradient that W >= 0 may follow."""
+        return np.minimum(G, 0.0)
+
     def conjugate(self, G):
         """The conjugate of the penalty at the negative gradients."""
-        return self._inner().conjugate(np.minimum(G, 0.0))
+        return self._inner().conjugate(self.allowed(G))
 
     def frozen(self, V):
         """That of the penalty, over w >= 0."""

@@ -181,14 +181,14 @@ class Shared(Penalty):
 
     alpha: float = 1.0
 
-    one_vector = constrains = unitless = True
+    one_vector = constrains = True
 
     def value(self, W):
         """Omega(W)."""
         center = W.mean(axis=0)
         if not np.allclose(W, center, rtol=1e-9, atol=1e-12 * np.abs(center).max(initial=0.0)):
             return np.inf
-        return 0.5 * self.alpha * len(W) * float(center @ center)
+        return 0.5 * len(W) * float((self.alpha * center) @ center)
 
     def prox(self, W, step):
         """The mean row, shrunken, in every row."""
@@ -201,6 +201,10 @@ class Shared(Penalty):
     def frozen(self, V):
         """The vector."""
         return [Metric(V[:1], np.inf)]
+
+    def in_units(self, unit):
+        """With a strength for every feature: the solvers ask for no more than its value and prox."""
+        return self if self.alpha == 0 else Shared(self.alpha * unit**2)
 
     def conjugate(self, G):
         """||sum_t g_t||^2 / (2 alpha T); with alpha = 0 the sum must vanish (see `free_directions`)."""

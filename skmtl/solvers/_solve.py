@@ -276,7 +276,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
 
 def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
     """The solution found with features in other units, those here times `unit`."""
-    inner, unit = problem.with_term(problem.term.in_units(unit)), np.tile(unit, problem.term.n_outputs)
+    inner, unit = problem.in_units(unit), np.tile(unit, problem.term.n_outputs)
     init = None if init is None else [V / unit for V in init]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [V * unit for V in parts])
     found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
