@@ -7,13 +7,13 @@ linear models on the same folds, with ten pupils of each school for training.
 """
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MeanRegularizedRegressor, Pooled, TaskResidual, TaskShuffleSplit, compare
 from skmtl.datasets import load_hsb82
+from skmtl.inspection import ComparisonDisplay
 
 data = load_hsb82()
 linear = MeanRegularizedRegressor(alpha="auto", intercept_alpha="auto")
@@ -22,7 +22,7 @@ models = {
     "mixed model": make_pipeline(StandardScaler(), linear),
     "trees, school as a category": Pooled(trees, task_indicators="category"),
     "trees, school by its mean": Pooled(trees, task_indicators="encoded"),
-    "trees for all, mixed model on top": TaskResidual(trees, linear),
+    "trees, mixed model on top": TaskResidual(trees, linear),
 }
 found = compare(
     models, data.data[:, :3], data.target, data.tasks,
@@ -31,9 +31,5 @@ found = compare(
 print(found)
 
 # %%
-table = found.table
-figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-where = np.arange(len(table))[::-1]
-ax.errorbar(table["mean"], where, xerr=table["sd"] / 2, fmt="o")
-ax.set(yticks=where, yticklabels=table["model"], xlabel="score on held-out pupils, with its standard error")
+ComparisonDisplay.from_comparison(found)
 plt.show()

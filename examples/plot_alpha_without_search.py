@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import MeanRegularizedRegressor, PathSearchCV
 from skmtl.datasets import load_hsb82
+from skmtl.inspection import PathDisplay
 
 data = load_hsb82()
 X, y, school = StandardScaler().fit_transform(data.data[:, :3]), data.target, data.tasks
@@ -29,13 +30,8 @@ search = PathSearchCV(
 print(f"one fit {middle - start:.2f} s, the search {perf_counter() - middle:.2f} s")
 
 # %%
-scores = search.cv_results_["mean_test_score"]
-error = search.cv_results_["std_test_score"] / np.sqrt(5)
-alphas = np.array([parameters["alpha"] for parameters in search.cv_results_["params"]])
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
-ax.plot(alphas, scores, "o-", label="search")
-ax.fill_between(alphas, scores - error, scores + error, alpha=0.2)
+PathDisplay.from_cv_results(search.cv_results_, ax=ax)
 ax.axvline(auto.alpha_, color="C1", label='alpha="auto"')
-ax.set(xscale="log", xlabel="alpha", ylabel="score on held-out rows")
 ax.legend()
 plt.show()

@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from skmtl import ClusteredRegressor, MeanRegularizedRegressor, PathSearchCV, SingleTask
 from skmtl.datasets import make_multitask_regression
+from skmtl.inspection import TaskSimilarityDisplay
 
 data = make_multitask_regression(
     n_tasks=30,
@@ -44,12 +45,12 @@ print({name: round(float(error), 3) for name, error in errors.items()})
 print("agreement of the clusters with the truth:", adjusted_rand_score(data.labels, fitted.labels_))
 
 # %%
-# Tasks in the order of their true kind, coloured by how alike their coefficients are.
-order = np.argsort(data.labels, kind="stable")
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-image = axes[0].imshow(np.corrcoef(fitted.coef_[order]), cmap="RdBu_r", vmin=-1, vmax=1)
-axes[0].set(title="correlation of the fitted tasks", xlabel="task", ylabel="task")
-figure.colorbar(image, ax=axes[0])
-axes[1].barh(list(errors), list(errors.values()))
-axes[1].set(xlabel="squared error on new rows, share of the variance")
+# How alike the coefficients of each two tasks are.
+TaskSimilarityDisplay.from_estimator(fitted, of="coefficients")
+plt.show()
+
+# %%
+figure, ax = plt.subplots(figsize=(6, 2), layout="constrained")
+ax.barh(list(errors), list(errors.values()))
+ax.set(xlabel="squared error on new rows, share of the variance")
 plt.show()

@@ -61,7 +61,8 @@ def said(tree):
 
 def test_messages_that_the_page_explains_are_those_of_the_library():
     texts = [text for path in (ROOT / "skmtl").rglob("*.py") for text in said(ast.parse(path.read_text()))]
-    quoted = re.findall(r'^"(.*)"(?: \(.*\))?\n:', (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r'^"(.*)"(?: \(.*\))?\n:', page, flags=re.MULTILINE)
     assert len(quoted) > 25
     for message in quoted:
         parts = [part.strip(" ,;:.()") for part in message.replace("`", "").split("...")]
@@ -71,7 +72,8 @@ def test_messages_that_the_page_explains_are_those_of_the_library():
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
 def test_a_script_of_the_gallery_is_short_and_says_its_question(script):
     lines = script.read_text().splitlines()
-    assert len(lines) <= 100 and lines[0] == '"""' and set(lines[2]) == {"="} and len(lines[2]) == len(lines[1])
+    assert len(lines) <= 100 and lines[0] == '"""'
+    assert set(lines[2]) == {"="} and len(lines[2]) == len(lines[1])
 
 
 # --- the solver column of the table of objectives ---
