@@ -1,6 +1,10 @@
-"""Data sets to try multi-task learning on: one real, and generated ones with a known truth."""
+"""Data sets to try multi-task learning on: one real, generated ones with a known truth, and benchmarks."""
 
+from ._benchmarks import fetch_landmine, fetch_mulan, fetch_parkinsons, fetch_sarcos, fetch_school
 from ._hsb82 import load_hsb82
 from ._make import make_multitask_classification, make_multitask_regression
 
-__all__ = ["load_hsb82", "make_multitask_classification", "make_multitask_regression"]
+__all__ = [
+    "fetch_landmine", "fetch_mulan", "fetch_parkinsons", "fetch_sarcos", "fetch_school", "load_hsb82",
+    "make_multitask_classification", "make_multitask_regression",
+]  # fmt: skip
