@@ -24,12 +24,15 @@ from ._inputs import (
     shaped_offset,
 )
 from ._labels import check_tasks, encode_tasks
+from ._threads import ROOM, blocks_of, even_blocks, in_blocks, loop_pays, read_only
 
 FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
 FEW_ROWS = 32  # by which the size of the features is judged
 SMALLEST, LARGEST = 1e-150, 1e150  # sizes of numbers that are squared
 UNEQUAL = 1e4  # ratio of spreads from which columns are in very different units
 SAMPLED_ROWS = 8  # of each task, by which that is judged
+MOST_SAMPLED = 20_000  # of all tasks
+MANY_ROWS = 20_000  # whose predictions are worth loading Numba
 KERNEL_STEP = 1.25  # tasks are of about the same size if none has more rows than this times another
 LARGE = 100  # powers of two that weights may hold as they are
 CHUNK_ROWS = 8192  # rows handled at a time where a temporary of the size of X would double memory
@@ -158,23 +161,31 @@ class TaskData:
     @of_rows
     def graded(self):
         """Whether columns are in very different units, judged by some rows."""
-        spread = np.ptp(_dense(self.X[self._sample().ravel()]), axis=0)
+        rows = self._sample().ravel()
+        spread = np.ptp(_dense(self.X[rows[:: 1 + len(rows) // MOST_SAMPLED]]), axis=0)
         return bool(spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf))
 
     def _far_columns(self):
         """Positions of the columns that are far from zero next to their spread, judged by some rows."""
         sample, columns = self._sample(), np.arange(self.n_features)
-        own = self.X[sample.ravel()]
-        if sparse.issparse(own):  # without zeros, so that the pattern stays
+        X = self.X
+        if sparse.issparse(X):  # without zeros, so that the pattern stays
+            own = X[sample.ravel()]
             columns = np.flatnonzero(own.count_nonzero(axis=0) == own.shape[0])
-            columns = columns[self.X[:, columns].count_nonzero(axis=0) == self.X.shape[0]]
-            own = own[:, columns].toarray()
-        own = own.reshape(*sample.shape, -1)
-        low, high = own.min(axis=1), own.max(axis=1)
-        size = np.minimum(np.abs(low), np.abs(high))
-        far = (low > 0) | (high < 0)
-        far &= (size > FAR * (high - low)) & ((high > low) | (size > FAR**2))
-        return columns[far.any(axis=0)]
+            X = X[:, columns]
+            filled = X.count_nonzero(axis=0) == X.shape[0]
+            columns, X = columns[filled], X[:, filled]
+
+        def far(block):
+            own = _dense(X[sample[block].ravel()]).reshape(*sample[block].shape, -1)
+            low, high = own.min(axis=1), own.max(axis=1)
+            size = np.minimum(np.abs(low), np.abs(high))
+            found = (low > 0) | (high < 0)
+            found &= (size > FAR * (high - low)) & ((high > low) | (size > FAR**2))
+            return found.any(axis=0)
+
+        blocks = even_blocks(len(sample), sample.shape[1] * len(columns), ROOM)
+        return columns[np.any(in_blocks(far, blocks), axis=0)]
 
     def _with(self, **changes):
         other = copy(self)
@@ -194,14 +205,21 @@ class StackedData(TaskData):
     _blocks = cached_property(lambda self: [slice(*bounds) for bounds in pairwise(self.indptr)])
 
     @of_rows
+    def _codes(self):
+        """Position of the task of each row."""
+        return self.spread(np.arange(self.n_tasks))
+
+    @of_rows
     def _expanded(self):
         """X side by side for all tasks, each row in the columns of its own."""
-        return expanded(self.X, self.spread(np.arange(self.n_tasks)), self.n_tasks)
+        return expanded(self.X, self._codes, self.n_tasks)
 
     def forward(self, W):
         """x_i . w_t on the sample side."""
         if sparse.issparse(self.X):
             return self._expanded @ W.ravel()
+        if loop_pays(*W.shape):
+            return row_products(self.X, self._codes, W)
         out = np.empty(len(self.y))
         for rows, w in zip(self._blocks, W, strict=True):
             np.dot(self.X[rows], w, out=out[rows])
@@ -212,9 +230,21 @@ class StackedData(TaskData):
         if sparse.issparse(self.X):
             return (self._expanded.T @ R).reshape(self.n_tasks, -1)
         out = np.empty((self.n_tasks, self.n_features))
+        if loop_pays(*out.shape):
+            from ._kernels import task_sums_of_rows  # Numba is imported by the first fit that needs it
+
+            X, R = map(read_only, (self.X, R))
+            self.in_blocks(lambda block, bounds: task_sums_of_rows(X, bounds, R, out[block]))
+            return out
         for rows, row in zip(self._blocks, out, strict=True):
             np.dot(R[rows], self.X[rows], out=row)
         return out
+
+    def in_blocks(self, work):
+        """Results of work(tasks, bounds of their rows) for blocks of tasks, a slice, in their order."""
+        indptr = read_only(self.indptr)
+        blocks = blocks_of(indptr * self.n_features)
+        return in_blocks(lambda block: work(block, indptr[block.start : block.stop + 1]), blocks)
 
     def _reduced(self, ufunc, R):
         return ufunc.reduceat(R, self.indptr[:-1])
@@ -510,9 +540,24 @@ def expanded(X, codes, n_tasks):
 
 def predict_rows(X, codes, W, b):
     """x_i . w_t(i) + b_t(i) for rows in any order, shape (n_samples,)."""
+    if len(codes) >= MANY_ROWS and loop_pays(*W.shape) and not sparse.issparse(X):
+        return row_products(X, codes, W) + b[codes]
     out = np.empty(X.shape[0])
     for t, rows in blocks(codes):
         out[rows] = X[rows] @ W[t] + b[t]
+    return out
+
+
+def row_products(X, codes, W):
+    """x_i . w_t of rows of the tasks t = codes_i, an array X of many tasks."""
+    from ._kernels import row_images  # Numba is imported by the first fit that needs it
+
+    codes, W, out = read_only(codes), read_only(W), np.empty(len(codes))
+
+    def fill(at):
+        row_images(read_only(X[at].astype(np.float64, copy=False)), codes[at], W, out[at])
+
+    in_blocks(fill, even_blocks(len(codes), X.shape[1]))
     return out
 
 

@@ -11,20 +11,14 @@ from ._inputs import refuse_size
 from ._labels import encode_tasks, find_tasks, label_keys, readable
 from ._sklearn import get_feature_names
 from ._tasks import target_names
+from ._threads import loop_pays, read_only
 
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
 EPS = np.finfo(float).eps
 ROUNDING = 16 * EPS  # of a mean, relative to it
-COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
-COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
 TINY = np.finfo(float).tiny  # smaller numbers have fewer digits
 MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
-
-
-def loop_pays(n_tasks, n_features):
-    """Whether a compiled loop over the tasks is the way to handle a small matrix of each."""
-    return n_tasks >= COMPILED_TASKS and n_features <= COMPILED_FEATURES
 
 
 class TaskStatistics:
@@ -183,8 +177,11 @@ class TaskStatistics:
 
         self.count[:] = data.task_sums((data.row_weight != 0).astype(float))
         self.weight[:] = data.task_sums(data.row_weight)
-        rows = map(read_only, (data.X, data.y, data.row_weight, data.indptr))
-        task_moments(*rows, self.x_mean, self.y_mean, self.xx, self.xy, self.yy)
+        X, y, weight = map(read_only, (data.X, data.y, data.row_weight))
+        filled = self.x_mean, self.y_mean, self.xx, self.xy, self.yy
+        data.in_blocks(
+            lambda t, bounds: task_moments(X, y, weight, bounds, *(values[t] for values in filled))
+        )
 
     def _without_noise(self):
         """The moments, zero where a feature or a target varies by no more than the rounding of its mean."""
@@ -411,13 +408,6 @@ def _merge(a, b, weight, cross, sign):
             xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
             yy=a.yy + sign * b.yy + sign * cross * dy**2,
         )
-
-
-def read_only(A):
-    """A contiguous view that cannot be written to: what the user passed may be such, and it is a type."""
-    view = np.ascontiguousarray(A).view(np.ndarray)
-    view.flags.writeable = False
-    return view
 
 
 def moments(X, Y, weight, plain=False):

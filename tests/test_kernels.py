@@ -21,7 +21,8 @@ PENALTIES = {
     "l1": Features(L1()), "l2": Features(L2()), "linf": Features(LInf()), "entries": Entries(L1()),
     "sparse": Features(SparseL2(l1_ratio=0.4)), "sparse-l1": Features(SparseL2(l1_ratio=1.0)),
 }  # fmt: skip
-KERNELS = {name: item for name, item in vars(_kernels).items() if hasattr(item, "py_func")}
+FILES = _kernels._loops, _kernels._tasks
+KERNELS = {name: item for file in FILES for name, item in vars(file).items() if hasattr(item, "py_func")}
 penalties = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 GROUPS = {
     "groups": Groups(L2(), [0, 0, 1, 2, 2, 2, 3]),
@@ -174,7 +175,97 @@ def gains_args(rng):
     return rows, rng.normal(size=9), bounds, np.full((4, 6), np.nan)
 
 
+def rows_args(rng, sizes=(2, 1, 5, 9, 40), p=6):
+    """Rows of tasks with fewer and with more of them than features, and their bounds."""
+    rows = [rng.normal(size=(sum(sizes), p)), np.cumsum([0, *sizes])]
+    for values in rows:
+        values.flags.writeable = False
+    return rows
+
+
+def images_args(rng):
+    """Rows of two tasks in any order, coefficients, and room for predictors."""
+    known = rng.normal(size=(9, 4)), rng.integers(0, 2, size=9), rng.normal(size=(2, 4))
+    for values in known:
+        values.flags.writeable = False
+    return *known, np.full(9, np.nan)
+
+
+def sums_args(rng):
+    """Rows of tasks, a number for each, and room for sums."""
+    X, bounds = rows_args(rng)
+    R = rng.normal(size=len(X))
+    R.flags.writeable = False
+    return X, bounds, R, np.full((5, 6), np.nan)
+
+
+def factors_args(rng, centred=True):
+    """Rows of tasks, some with one more for a tied intercept, and room for factors and a sum."""
+    (X, bounds), p = rows_args(rng), 6
+    pull = np.array([0.0, 0.7, 0.3, 0.0, 0.4])
+    m = np.minimum(np.diff(bounds) + (pull > 0), p)
+    places = np.concatenate([[0], np.cumsum(m * (m + 1) // 2)])
+    known = rng.uniform(0.5, 1.0, size=len(X)), pull, rng.normal(size=p), places
+    for values in known:
+        values.flags.writeable = False
+    room = np.full((5, p), np.nan), np.full(places[-1], np.nan), np.zeros((p, p))
+    return X, known[0], bounds, centred, *known[1:], *room
+
+
+def solutions_args(rng, centred=True):
+    """The same with factors, and vectors to be solved for."""
+    args = factors_args(rng, centred)
+    _kernels.task_factors(*args)
+    X, root, bounds, _, pull, common, places, center, factors, _ = args
+    V = rng.normal(size=center.shape)
+    for values in (factors, V):
+        values.flags.writeable = False
+    return X, root, bounds, pull, common, places, center, factors, V, np.full(V.shape, np.nan)
+
+
+def frozen(A):
+    """The array, read only."""
+    A.flags.writeable = False
+    return A
+
+
+def alike(A):
+    """A copy, read only where the array is."""
+    return np.array(A) if A.flags.writeable else frozen(np.array(A))
+
+
 ARGS = {
+    "row_images": lambda rng, penalty: images_args(rng),
+    "task_sums_of_rows": lambda rng, penalty: sums_args(rng),
+    "task_factors": lambda rng, penalty: factors_args(rng),
+    "task_solutions": lambda rng, penalty: solutions_args(rng),
+    "_weighted_rows": lambda rng, penalty: (
+        frozen(rng.normal(size=(5, 3))),
+        frozen(rng.uniform(size=5)),
+        1,
+        3,
+        rng.normal(size=3),
+        np.zeros((4, 8)),
+    ),
+    "_mean_of_rows": lambda rng, penalty: (
+        frozen(rng.normal(size=(5, 3))),
+        frozen(rng.uniform(size=5)),
+        1,
+        3,
+        np.zeros(3),
+    ),
+    "_tied_row": lambda rng, penalty: (rng.normal(size=3), frozen(np.ones(3)), 0.7, np.zeros(3)),
+    "_factor_of_rows": lambda rng, penalty: (
+        rng.normal(size=(4, 8)),
+        3,
+        np.zeros((4, 4)),
+        np.zeros((6, 6)),
+    ),
+    "_factor_of_moments": lambda rng, penalty: (gram(rng, 5, False), np.zeros((5, 5)), np.zeros((5, 5))),
+    "_pack": lambda rng, penalty: (rng.normal(size=(4, 4)), 3, 2, np.zeros(9)),
+    "_by_factor": lambda rng, penalty: (frozen(rng.uniform(1, 2, size=9)), 2, 3, rng.normal(size=3)),
+    "_add_squares": lambda rng, penalty: (rng.normal(size=(6, 7)), 6, np.zeros((7, 7))),
+    "_eliminated": lambda rng, penalty: (gram(rng, 4, False), 4, rng.normal(size=(4, 5))),
     "thin_roots": lambda rng, penalty: roots_args(rng),
     "thin_gains": lambda rng, penalty: gains_args(rng),
     "thin_times": lambda rng, penalty: times_args(rng),
@@ -213,7 +304,7 @@ def test_warm_up_knows_every_kernel_that_python_calls():
 def test_kernel_equals_its_source(name, penalty, rng):
     for _ in range(10):
         args = ARGS[name](rng, penalty)
-        other = [np.array(a) if isinstance(a, np.ndarray) else a for a in args]
+        other = [alike(a) if isinstance(a, np.ndarray) else a for a in args]
         one, two = KERNELS[name](*args), KERNELS[name].py_func(*other)
         assert (one is None and two is None) or one == pytest.approx(two, rel=1e-12)
         for a, b in zip(args, other, strict=True):
@@ -227,7 +318,7 @@ def test_block_prox_minimises(penalty, n_tasks, rng):
     """Strongly convex: the excess at any point bounds the distance. With equal h it is the NumPy prox."""
     for _ in range(50):
         z, h, n, *strengths, out = prox_args(rng, penalty, n_tasks)
-        _kernels._block_prox(z, h, n, *strengths, out)
+        KERNELS["_block_prox"](z, h, n, *strengths, out)
         strength = sum(strengths)
 
         def objective(w, z=z, h=h, strength=strength):
@@ -241,7 +332,7 @@ def test_block_prox_minimises(penalty, n_tasks, rng):
             strength * penalty.value(out[:, None]), rel=1e-11, abs=1e-13
         )
         even = np.full(n_tasks, h[0])
-        _kernels._block_prox(z, even, n, *strengths, out)
+        KERNELS["_block_prox"](z, even, n, *strengths, out)
         expected = penalty.prox(z[:, None] / h[0], strength / h[0])[:, 0]
         np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-14)
 
@@ -260,7 +351,7 @@ def test_block_prox_at_the_edges(penalty):
         (np.nan * one, one, 1.0, np.nan * one),  # visible, not taken for zero
     ]
     for z, h, strength, expected in cases:
-        _kernels._block_prox(z, h, 3, *(strength * penalty).kernel, out)
+        KERNELS["_block_prox"](z, h, 3, *(strength * penalty).kernel, out)
         np.testing.assert_allclose(out, expected, rtol=1e-10)
 
 
@@ -320,6 +411,36 @@ def test_task_moments_equal_their_formulas(p, rng):
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one[t], other, rtol=1e-9, atol=1e-9)
         np.testing.assert_array_equal(found[2][t], found[2][t].T)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_factors_of_rows_equal_their_formulas(centred, rng):
+    """Of tasks with fewer rows than features, as many, and more, with and without a row for the intercept."""
+    *known, places, center, factors, total = factors_args(rng, centred)
+    X, root, bounds, _, pull, common = known
+    _kernels.task_factors(*known, places, center, factors, total)
+    factors.flags.writeable = False
+    V, out, explained = rng.normal(size=(5, 6)), np.full((5, 6), np.nan), np.zeros((6, 6))
+    V.flags.writeable = False
+    _kernels.task_solutions(X, root, bounds, pull, common, places, center, factors, V, out)
+    for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        w = root[rows]
+        mean = np.average(X[rows], axis=0, weights=w**2) if centred else np.zeros(6)
+        G = np.vstack([w[:, None] * (X[rows] - mean), pull[t] * (mean + common)])
+        inverse = np.linalg.inv(np.eye(6) + G.T @ G)
+        explained += np.eye(6) - inverse
+        np.testing.assert_allclose(center[t], mean, atol=1e-14)
+        np.testing.assert_allclose(out[t], inverse @ V[t], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(np.triu(total), np.triu(explained), rtol=1e-11, atol=1e-12)
+
+
+def test_products_of_rows_with_coefficients_of_their_tasks(rng):
+    X, codes, W, out = images_args(rng)
+    _kernels.row_images(X, codes, W, out)
+    np.testing.assert_allclose(out, (X * W[codes]).sum(axis=1), rtol=1e-13)
+    X, bounds, R, out = sums_args(rng)
+    _kernels.task_sums_of_rows(X, bounds, R, out)
+    np.testing.assert_allclose(out, np.add.reduceat(X * R[:, None], bounds[:-1]), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("p", [2, 5, 8])

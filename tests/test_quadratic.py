@@ -11,7 +11,7 @@ from skmtl import (
     MeanRegularizedRegressor,
     MultiTaskClassifier,
     TaskStatistics,
-    statistics,
+    _threads,
 )
 from skmtl.losses import Logistic, SquaredError
 from skmtl.objective import MomentsTerm, RowsTerm, make_term
@@ -138,7 +138,7 @@ def test_compiled_loops_over_tasks_change_nothing(options, alpha, mean_alpha, mo
     data = make_task_data(X, y, tasks, sample_weight=np.random.default_rng(1).uniform(0, 1, len(y)).round(1))
     penalty = Coupling(alpha) + Coupling(mean_alpha, M="shared")
     plain = solve(data, SquaredError(), penalty, tol=1e-9, **options)
-    monkeypatch.setattr(statistics, "COMPILED_TASKS", 2)
+    monkeypatch.setattr(_threads, "COMPILED_TASKS", 2)
     compiled = solve(data, SquaredError(), penalty, tol=1e-9, **options)
     assert plain.n_iter == compiled.n_iter == 1
     np.testing.assert_allclose(compiled.coef, plain.coef, atol=1e-9)
@@ -149,7 +149,7 @@ def test_compiled_inverse_of_singular_blocks(monkeypatch):
     """Without a penalty: fewer rows than features in some tasks, equal columns in all."""
     X, y, tasks = stacked_problem([3, 4, 30, 40, 50], 6)
     X[:, 4] = X[:, 2]
-    monkeypatch.setattr(statistics, "COMPILED_TASKS", 2)
+    monkeypatch.setattr(_threads, "COMPILED_TASKS", 2)
     compare(make_task_data(X, y, tasks), Coupling(0.0), np.zeros((5, 5)), n_iter=2)
 
 
@@ -159,11 +159,13 @@ def test_strong_deviations_lose_no_digits_of_the_mean(monkeypatch):
     data = make_task_data(X, y, tasks)
     term = make_term(data, SquaredError())
     quadratic = TaskQuadratic(3, deviations=40.0, mean=0.1)
-    inverse = direct._inverses(term, np.full(3, 40.0))
-    one, *_ = direct._shared_system(term, quadratic, inverse)
+    inverse = direct.BlockInverse(term, 40.0)
+    one, _ = inverse.mean_system(quadratic)
+    assert not inverse.strong
     monkeypatch.setattr(direct, "CANCELLED", np.inf)
     monkeypatch.setattr(direct, "CHUNK_TASKS", 2)
-    np.testing.assert_allclose(direct._shared_system(term, quadratic, inverse)[0], one, rtol=1e-11)
+    np.testing.assert_allclose(inverse.mean_system(quadratic)[0], one, rtol=1e-11)
+    assert inverse.strong
 
 
 def test_rows_sorted_by_task_are_not_copied():

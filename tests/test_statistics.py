@@ -366,7 +366,7 @@ def test_many_tasks_are_handled_by_a_compiled_loop(kind, columns, monkeypatch):
         layout.X, layout.y, layout.tasks, sample_weight=np.where(np.arange(600) % 7, weight, 0)
     )
     plain = TaskStatistics.from_data(data, columns)
-    monkeypatch.setattr("skmtl.statistics.COMPILED_TASKS", 1)
+    monkeypatch.setattr("skmtl._threads.COMPILED_TASKS", 1)
     compiled = TaskStatistics.from_data(data, columns)
     for field in FIELDS:
         assert getattr(compiled, field).shape == getattr(plain, field).shape

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._data import task_data
 from .._inputs import refuse_size, resolve_task_weight
-from ..objective import MomentsTerm, make_term
+from ..objective import MomentsTerm, comes_apart, make_term
 from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, run
 from ..statistics import TaskStatistics
 
@@ -124,7 +124,9 @@ class Fitting:
         pull = model.intercept_alpha  # still to be found where a range of strengths is asked for
         options = model.fit_intercept, 0.0 if isinstance(pull, str) else pull
         if not isinstance(data, TaskStatistics):
-            return make_term(data, model._target_.loss, *options)
+            penalty, _, shared = self._of_unit_strength()
+            apart = shared is None and comes_apart(penalty, data.n_tasks)
+            return make_term(data, model._target_.loss, *options, apart=apart)
         scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
         return MomentsTerm(data, scale, *options)
 

@@ -1,17 +1,23 @@
 """Which form of the data term serves."""
 
+from scipy.sparse import issparse
+
+from .._threads import loop_pays
 from ..losses import SquaredError
+from ..penalties import TaskQuadratic
 from ..statistics import TaskStatistics
 from ._joint import OutputsTerm, PerTask, RootTerm
 from ._moments import MomentsTerm
 from ._rows import RowsTerm
 
+MOST_ENTRIES = 1.25e8  # of second moments: 1 GB
 
-def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
+
+def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None, apart=False):
     """The data term in its cheapest form; `loss` may be a list with one loss per task.
 
     `data` is TaskData, or TaskStatistics for the squared loss, every task counting the same; `x_common` has
-    been taken off its features for all tasks with intercepts that are tied.
+    been taken off its features for all tasks with intercepts that are tied. `apart`: see `comes_apart`.
     """
     if data.n_tasks == 1:
         intercept_alpha = 0.0  # an only intercept is the mean that it is pulled to
@@ -22,6 +28,8 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None
     if isinstance(loss, list):
         loss = loss[0] if all(other == loss[0] for other in loss) else PerTask(loss, data)
     few = data.n_designs * data.n_features**2 <= 1e7
+    if loss.quadratic and apart and rows_pay(data) and not data.graded:
+        return RowsTerm(data, loss, fit_intercept, intercept_alpha, x_common)
     # features may differ so much in their units that products of rows would lose the small ones
     if loss.quadratic and (moments_pay(data) or (few and data.graded)):
         stats = TaskStatistics.from_data(data)
@@ -30,10 +38,25 @@ def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None
     return form(data, loss, fit_intercept, intercept_alpha, x_common)
 
 
-def squared_model(term, eta, above=False):
+def squared_model(term, eta, above=False, apart=False):
     """The data term of a squared loss with about the curvature of another at eta, or with one above it."""
     rows = term.majorant_model(eta) if above else term.quadratic_model(eta)
-    return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common)
+    return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common, apart)
+
+
+def comes_apart(penalty, n_tasks):
+    """Whether a penalty is quadratic and leaves a problem of its own to each task, but for their mean."""
+    if penalty.learned is not None or len(parts := penalty.parts()) > 1:
+        return False
+    rough, smooth = parts[0].split()
+    return rough is None and TaskQuadratic.of(smooth, n_tasks).matrix is None
+
+
+def rows_pay(data):
+    """Whether the system of each of many tasks is smaller on its rows than on its features."""
+    p = data.n_features
+    many = data.indptr is not None and not issparse(data.X) and loop_pays(data.n_tasks, 1)
+    return many and (len(data.y) < data.n_tasks * p or data.n_tasks * p * p > MOST_ENTRIES)
 
 
 def moments_pay(data):
@@ -42,4 +65,4 @@ def moments_pay(data):
     entries = designs * p * p
     small = entries <= 1e7 or entries <= 8 * n_rows * p
     few = 300 if designs == data.n_tasks else 0  # so few features pay anyway, but not with many tasks on each
-    return p <= max(2 * n_rows / data.n_tasks, few) and small and entries <= 1.25e8
+    return p <= max(2 * n_rows / data.n_tasks, few) and small and entries <= MOST_ENTRIES

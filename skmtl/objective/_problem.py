@@ -261,7 +261,9 @@ class Problem:
             if not self.term.intercept_alpha:
                 slack = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
-            left, free = self.free.T @ (dual.gradient + self.pull.apply(W)), self.free.T @ W
+            gradient = self.pull.apply(W)
+            gradient += dual.gradient
+            left, free = self.free.T @ gradient, self.free.T @ W
             slack += float((np.abs(left) * np.abs(free)).sum())  # one by one: features may have any units
         return slack
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .._data import SharedData
+from .._threads import weighted_gram
 from ..statistics import TaskStatistics
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, without_center
 from ._columns import DesignPool, fresh_gram, make_pool
@@ -77,6 +78,8 @@ class RowsTerm(DataTerm):
 
     def image(self, W):
         """x_i . w_t."""
+        if not W.any():  # where all solvers start: no need to read the rows
+            return np.zeros(self.y.shape)
         image = self.data.forward(W)
         return image if self.x_common is None else image + self.spread(self.common_image(W))
 
@@ -387,18 +390,27 @@ class RowsTerm(DataTerm):
 
     def _feasible(self, u, hessian, b, W, free, pull, n_rounds, straight):
         """Slopes, the shift of W they belong to, their gradient, what is left to gain; None: none found."""
-        shift, left = np.zeros(self.shape), nothing
+        shift, left, moved = np.zeros(self.shape), nothing, W
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
+                gradient = pull.apply(moved)
+                gradient += self.back(u)
                 step, left = self.free_step(
-                    self.back(u) + pull.apply(W + shift), free, pull, partial(self._curvature, hessian),
-                    self._along(hessian), self.pointwise and partial(self._shared_curvature, hessian),
-                )  # fmt: skip
-                shift, u = shift + step, u + self.hessian_times(hessian, self.image(step))
+                    gradient,
+                    free,
+                    pull,
+                    partial(self._curvature, hessian),
+                    self._along(hessian),
+                    self.pointwise and partial(self._shared_at, hessian),
+                )
+                shift += step
+                moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
             u, hessian, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
-                after = None if free is None else gradient + pull.apply(W + shift)
+                after = None if free is None else pull.apply(moved)
+                if free is not None:
+                    after += gradient
                 if straight and not self._vanishes(free.T @ after, u, free):
                     return None
                 return u, shift, gradient, left(after, self.unanswered(self.task_sums(u)))
@@ -499,13 +511,18 @@ class RowsTerm(DataTerm):
 
         return along
 
-    shared_curvature = property(lambda self: self._shared_curvature(self.weight))  # of the squared loss
+    # of the squared loss
+    shared_curvature = cached_property(lambda self: self._shared_curvature(self.weight))
+
+    def _shared_at(self, hessian):
+        """Curvature along a vector shared by all tasks, where second derivatives are weights of rows."""
+        return self.shared_curvature if self.loss.quadratic else self._shared_curvature(hessian)
 
     def _shared_curvature(self, weight):
         """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
         weight = np.broadcast_to(weight, self.y.shape)
         X, w, totals = self.data.X, weight if weight.ndim == 1 else weight.sum(axis=1), self.task_sums(weight)
-        gram = (X.T @ X.multiply(w[:, None])).toarray() if issparse(X) else (X * w[:, None]).T @ X
+        gram = weighted_gram(X, w)
         if not self.fit_intercept:
             return gram
         kappa, x_mean = self.kept_of(totals), self.data.adjoint(weight) / np.maximum(totals, TINY)[:, None]

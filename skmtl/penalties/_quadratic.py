@@ -57,24 +57,34 @@ class TaskQuadratic:
         """Q W."""
         if self.is_ridge:
             return self.mean * W
-        out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
+        out = self._own(W)
         return out if self.matrix is None else out + self._along_matrix(W)
+
+    def _own(self, W):
+        """(deviations (I - P) + mean P) W, in one array: there may be many tasks."""
+        out = deviations(W)
+        out *= self.deviations
+        out += self.mean * W.mean(axis=0)
+        return out
 
     def times(self, W):
         """Q W, at weak strengths by the quickest way: their rounding is that of the data."""
         if self.is_ridge or self.laplacian is None or self.norm > WEAK:
             return self.apply(W)
-        out = self.deviations * deviations(W) + self.mean * W.mean(axis=0)
-        return out + self.matrix @ W
+        return self._own(W) + self.matrix @ W
 
     def value(self, W):
         """1/2 tr(W' Q W)."""
+        if not W.any():
+            return 0.0
         if self.is_ridge:
             return 0.5 * square(self.mean**0.5 * W)
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
         total = 0.0
         if self.deviations:
-            total += square(self.deviations**0.5 * deviations(W))
+            away = deviations(W)
+            away *= self.deviations**0.5
+            total += square(away)
         if self.mean:
             total += self.n_tasks * square(self.mean**0.5 * W.mean(axis=0))
         if self.matrix is None:
@@ -175,7 +185,9 @@ class TaskQuadratic:
         if self.mean > 0:
             total += self.n_tasks * square(center / self.mean**0.5)
         if self.deviations > 0:
-            total += square((G - center) / self.deviations**0.5)
+            away = G - center
+            away /= self.deviations**0.5
+            total += square(away)
         return 0.5 * total
 
 
@@ -193,7 +205,8 @@ def reciprocal(values):
 def deviations(W):
     """W less its mean over tasks; of rows that are equal exactly zero."""
     away = W - W[0]  # rounding in the mean must not be multiplied by a huge strength
-    return away - away.mean(axis=0)
+    away -= away.mean(axis=0)
+    return away
 
 
 class Laplacian:

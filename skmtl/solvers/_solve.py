@@ -3,16 +3,15 @@
 import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from math import isfinite
-from threading import Lock
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import ThreadpoolController
 
-from ..objective import Problem, make_term, shared_step
+from .._threads import ONE_BLAS_THREAD
+from ..objective import Problem, comes_apart, make_term, shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
 from ._choice import METHODS, choose_solver, rounding
@@ -125,39 +124,13 @@ def solve(
 def blas_threads(data):
     """One BLAS thread while there is a matrix per task: threads cost more than they save on such blocks."""
     designs = len(data.xx) if isinstance(data, TaskStatistics) else data.n_designs
-    return _ONE_BLAS_THREAD if designs > 1 else nullcontext()
-
-
-class _OneBlasThread:
-    """Context with one BLAS thread, a setting of the whole process.
-
-    Fits in several threads may leave in any order: each ends the newest limit, and the last of them
-    restores what the first had found.
-    """
-
-    def __init__(self):
-        self.limits, self.lock = [], Lock()
-
-    @cached_property
-    def pools(self):
-        """The loaded libraries, looked up once."""
-        return ThreadpoolController().select(user_api="blas")
-
-    def __enter__(self):
-        with self.lock:
-            self.limits.append(self.pools.limit(limits=1).__enter__())
-
-    def __exit__(self, *error):
-        with self.lock:
-            self.limits.pop().__exit__(*error)
-
-
-_ONE_BLAS_THREAD = _OneBlasThread()
+    return ONE_BLAS_THREAD if designs > 1 else nullcontext()
 
 
 def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
     """The objective as an object, on the cheaper form of the data."""
-    term = make_term(data, loss, fit_intercept, intercept_alpha)
+    apart = mean_alpha is None and comes_apart(penalty, data.n_tasks)
+    term = make_term(data, loss, fit_intercept, intercept_alpha, apart=apart)
     return make_problem_of(term, penalty, ridge, mean_alpha)
 
 

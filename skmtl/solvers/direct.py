@@ -6,10 +6,12 @@ from itertools import islice
 import numpy as np
 from scipy import linalg
 
-from ..objective import DENSE_FEATURES, units
+from ..losses import SquaredError
+from ..objective import DENSE_FEATURES, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
+from ._row_inverse import RowInverse
 
 CHECK_EVERY = 10  # conjugate gradient steps between certificates at the latest
 RESTART = 50  # conjugate gradient steps between exact gradients
@@ -41,8 +43,10 @@ def direct(problem, parts, max_iter, target):
     while n_iter < max_iter:  # started anew from the true gradient now and then
         _, image, b, _ = problem.evaluate([start])
         own = term.gradient(start, image, b)
-        gradient = own + quadratic.apply(start)
-        if apply is None and (np.abs(gradient) <= SOLVED * np.abs(own).max(axis=0)).all():
+        moved = start.any()
+        gradient = own + quadratic.apply(start) if moved else own
+        shown = apply is None and (moved or not own.any())
+        if shown and (np.abs(gradient) <= SOLVED * np.abs(own).max(axis=0)).all():
             yield 0, parts, problem.gap(parts, b)
         if apply is None:
             apply = make_preconditioner(term, quadratic)
@@ -69,18 +73,18 @@ def conjugate_gradients(operator, precondition, rhs):
 
     With the residual of each, and by how much it lowers 1/2 <V, operator(V)> - <V, rhs>.
     """
-    x, r = np.zeros_like(rhs), rhs.copy()
+    x, r = None, rhs.copy()
     z = precondition(r)
     d, rz = z, np.vdot(r, z)
     while True:
         q = operator(d)
         curvature = np.vdot(d, q)
         if not curvature > 0 or not np.isfinite(rz):  # solved to rounding
-            yield x, r, 0.0
+            yield np.zeros_like(rhs) if x is None else x, r, 0.0
             return
         step = rz / curvature
-        x = x + step * d
-        r = r - step * q
+        x = step * d if x is None else x + step * d
+        r -= step * q
         yield x, r, 0.5 * step * rz
         z = precondition(r)
         rz, before = np.vdot(r, z), rz
@@ -96,12 +100,20 @@ def make_preconditioner(term, quadratic):
         if rotates:
             return _rotated_inverse(term, quadratic)
         if quadratic.matrix is None:
-            return _schur_inverse(term, quadratic)
+            quadratic = _held(term, quadratic)
+            return _schur_inverse(term, quadratic, BlockInverse(term, quadratic.deviations))
         if quadratic.graph is None and term.n_tasks * term.n_features <= ASSEMBLED:
             return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
         return _coupled_inverse(term, quadratic, lambda R: _each(inverse, R))
     rows = term.rows_per_task
+    if quadratic.matrix is None and rows_pay(term.data):
+        inverse = RowInverse(term, quadratic.deviations) if quadratic.deviations > 0 else None
+        if inverse is not None and inverse.sound:
+            return _schur_inverse(term, quadratic, inverse)
+        model = make_term(term.data, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common)
+        if model.on_moments:
+            return make_preconditioner(model, quadratic)
     if rotates and rows[0] <= min(ROTATED_ROWS, term.n_features):
         return _rotated_kernel_inverse(term, quadratic)
     few = (rows.astype(float) ** 2).sum() <= KERNEL_ENTRIES and rows.max() < term.n_features
@@ -176,7 +188,7 @@ def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
     return inside @ inverse @ inside
 
 
-def _schur_inverse(term, quadratic):
+def _schur_inverse(term, quadratic, inverse):
     """Exact inverse without a coupling matrix: what the tasks share is found first, then what is their own.
 
     With w_t = m + v_t the deviations cost deviations/2 ||v_t||^2 and m what is left of `mean`; pooled
@@ -185,16 +197,14 @@ def _schur_inverse(term, quadratic):
     Where the mean costs more than the deviations w_t = v_t, and the multiplier of the mean takes the place
     of m.
     """
-    (T, p), quadratic = term.shape, _held(term, quadratic)
-    d, pooled = quadratic.deviations, term.tied_intercepts
-    inverse = _inverses(term, np.full(T, d))
+    p, d, pooled = term.n_features, quadratic.deviations, term.tied_intercepts
     if quadratic.is_ridge and not pooled:
-        return lambda R: _each(inverse, R)
-    along = term.kept[:, None] * term.x_mean if pooled else np.zeros((T, p))
+        return inverse
+    along = inverse.along() if pooled else 0.0
     mean_first = quadratic.mean < d
-    system, share, strong = _shared_system(term, quadratic, inverse)
+    system, share = inverse.mean_system(quadratic)
     if pooled:
-        reach = _each(inverse, along)
+        reach = inverse(along)
         system = np.pad(system, (0, 1))
         system[:p, p] = cross = share * reach.sum(axis=0)
         system[p, :p] = cross if mean_first else -cross
@@ -202,17 +212,12 @@ def _schur_inverse(term, quadratic):
     system = pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
 
     def apply(R):
-        V = _each(inverse, R)
+        V = inverse(R)
         right = share * V.sum(axis=0)
-        shared = system @ (np.append(right, -np.vdot(along, V)) if pooled else right)
-        m = shared[:p]
-        if not strong:
-            found = V + (inverse.reshape(-1, p) @ (d * m if mean_first else -m)).reshape(T, p)
-            return found - reach * shared[p] if pooled else found
-        m = m[None].repeat(T, axis=0)  # all digits of what the tasks have in common
-        left = R - (_own_curvature(term, m) if mean_first else m) - along * (shared[p] if pooled else 0.0)
-        V = _each(inverse, left)
-        return m + V if mean_first else V
+        if not pooled:
+            return inverse.with_mean(R, V, system @ right, mean_first)
+        *m, beta = system @ np.append(right, -np.vdot(along, V))
+        return inverse.with_mean(R - along * beta, V - reach * beta, np.array(m), mean_first)
 
     return apply
 
@@ -241,36 +246,53 @@ def _inverted(system):
     return unit * linalg.pinv(unit * system, rtol=1e-14)
 
 
-def _own_curvature(term, V):
-    """The blocks times V, task by task."""
-    image = term.image(V)
-    return image[:, :-1] + (term.kept * (V * term.x_mean).sum(axis=1))[:, None] * term.x_mean
+class BlockInverse:
+    """(C_t + d I)^-1 of every task (n_tasks, p, p), C_t its curvature and d what deviations cost."""
 
+    strong = False  # whether deviations cost so much that there is hardly more than the mean
 
-def _shared_system(term, quadratic, inverse):
-    """System (p, p) of the mean of the tasks (of its multiplier where it costs more than the deviations).
+    def __init__(self, term, d):
+        self.term, self.d, self.inverse = term, d, _inverses(term, np.full(term.n_tasks, d))
 
-    Also what it is made of, times the sum of the tasks, and whether deviations cost so much that there is
-    hardly more than the mean.
-    """
-    T, p = term.shape
-    d, mean = quadratic.deviations, quadratic.mean
-    total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p)
-    if mean == d:
-        return np.eye(p), 0.0, False
-    if mean > d:
-        return total + T / (mean - d) * np.eye(p), 1.0, False
-    left = np.eye(p) - d / T * total
-    strong = not np.linalg.eigvalsh(left)[0] > CANCELLED
-    if not strong:
-        left *= d * T
-    else:  # the same as d B_t^-1 C_t with B_t = C_t + d I: all digits at large strengths
-        left = np.zeros((p, p))
-        for start in range(0, T, CHUNK_TASKS):
-            tasks = np.arange(start, min(start + CHUNK_TASKS, T))
-            left += (d * inverse[tasks]).reshape(-1, p).T @ _blocks(term, tasks).reshape(-1, p)
-        left = 0.5 * (left + left.T)
-    return left + T * d * mean / (d - mean) * np.eye(p), d, strong
+    def __call__(self, R):
+        return _each(self.inverse, R)
+
+    def along(self):
+        """Curvatures along the intercept and the features, if intercepts are tied, (n_tasks, p)."""
+        return self.term.kept[:, None] * self.term.x_mean
+
+    def mean_system(self, quadratic):
+        """System (p, p) of the mean of the tasks (of its multiplier where it costs more than the deviations).
+
+        Also what it is made of, times the sum of the tasks.
+        """
+        (T, p), inverse = self.term.shape, self.inverse
+        d, mean = quadratic.deviations, quadratic.mean
+        total = (np.ones(T) @ inverse.reshape(T, -1)).reshape(p, p)
+        if mean == d:
+            return np.eye(p), 0.0
+        if mean > d:
+            return total + T / (mean - d) * np.eye(p), 1.0
+        left = np.eye(p) - d / T * total
+        self.strong = not np.linalg.eigvalsh(left)[0] > CANCELLED
+        if not self.strong:
+            left *= d * T
+        else:  # the same as d B_t^-1 C_t with B_t = C_t + d I: all digits at large strengths
+            left = np.zeros((p, p))
+            for start in range(0, T, CHUNK_TASKS):
+                tasks = np.arange(start, min(start + CHUNK_TASKS, T))
+                left += (d * inverse[tasks]).reshape(-1, p).T @ _blocks(self.term, tasks).reshape(-1, p)
+            left = 0.5 * (left + left.T)
+        return left + T * d * mean / (d - mean) * np.eye(p), d
+
+    def with_mean(self, R, V, m, mean_first):
+        """Solutions, from those without what is shared, V, and that, m (p,), for right-hand sides R."""
+        (T, p), term = self.term.shape, self.term
+        if not self.strong:
+            return V + (self.inverse.reshape(-1, p) @ (self.d * m if mean_first else -m)).reshape(T, p)
+        m = m[None].repeat(T, axis=0)  # all digits of what the tasks have in common
+        own = term.image(m)[:, :-1] + (term.kept * (m * term.x_mean).sum(axis=1))[:, None] * term.x_mean
+        return m + self(R - own) if mean_first else self(R - m)
 
 
 def _rotated_inverse(term, quadratic):

@@ -1,32 +1,30 @@
-"""Compiled loops: the only module that imports Numba, loaded by the first solver that needs it.
+"""Loops over features, groups and steps.
 
 All array arguments are C-contiguous float64 (float32 where a kernel says so), so that each compiles once.
 """
 
 import numpy as np
-from numba import float32, float64, int64, njit, types
 
-_MATH = {"reassoc", "contract", "arcp", "nsz"}  # not nnan, ninf: NaN must stay visible
-
-
-def _cacheable():
-    """Whether there is a directory for compiled code: without one Numba refuses to cache, and to go on."""
-    try:
-        njit(cache=True)(_cacheable)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _plain(kernel):
-    """The function that a kernel was compiled from: itself where NUMBA_DISABLE_JIT is set."""
-    return getattr(kernel, "py_func", kernel)
-
-
-_OPTIONS = {"cache": _cacheable(), "nogil": True, "fastmath": _MATH}
+from ._numba import (
+    BOUNDS,
+    CUBE,
+    CUBES,
+    MATRIX,
+    NUMBER,
+    PLACES,
+    ROW,
+    ROWS,
+    SINGLE,
+    SINGLE_CUBE,
+    SINGLE_VECTOR,
+    VECTOR,
+    compiled,
+    compiled_unchecked,
+    plain,
+)  # fmt: skip
 
 
-@njit(**_OPTIONS)
+@compiled
 def _block_prox(z, h, n, l1, l2, linf, out):
     """argmin_w sum_t h_t/2 w_t^2 - z_t w_t + l1 ||w||_1 + l2 ||w||_2 + linf ||w||_inf, into `out`.
 
@@ -76,7 +74,7 @@ def _block_prox(z, h, n, l1, l2, linf, out):
         out[t] *= r / (h[t] * r + l2)
 
 
-@njit(**_OPTIONS)
+@compiled
 def _block_prox_linf(z, h, n, strength, out):
     """The same for the largest absolute value: entries above a level c = |w_t| are cut off."""
     total = 0.0
@@ -102,7 +100,7 @@ def _block_prox_linf(z, h, n, strength, out):
             out[t] = size if z[t] > 0.0 else -size
 
 
-@njit(**_OPTIONS)
+@compiled
 def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     """Epochs of block coordinate descent over features, all tasks on one Gram matrix.
 
@@ -144,7 +142,7 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
                             q[i, t] -= a * move[t]
 
 
-@njit(**_OPTIONS)
+@compiled
 def descend_separate(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     """The same task by task in memory: A (T, m, m) or (1, m, m), Q and W (E + 1, T, m)."""
     n_tasks, m = W.shape[1:]
@@ -179,7 +177,7 @@ def descend_separate(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
             b, n = b + 1, 0
 
 
-@njit(**_OPTIONS)
+@compiled
 def _string_knots(y, strength, corner, height, knot, side):
     """Where the taut string of y bends, and on which side of its tube it does (1 above, -1 below).
 
@@ -219,7 +217,7 @@ def _string_knots(y, strength, corner, height, knot, side):
     return count + 1
 
 
-@njit(**_OPTIONS)
+@compiled
 def _mean_slope(y, strength, knot, side, a, b):
     """Slope of the string between knots a and b."""
     total = 0.0
@@ -228,7 +226,7 @@ def _mean_slope(y, strength, knot, side, a, b):
     return (total + strength * (side[b] - side[a])) / (knot[b] - knot[a])
 
 
-@njit(**_OPTIONS)
+@compiled
 def taut_string(Y, strength, out):
     """argmin_x 1/2 ||x - y||^2 + strength sum_i |x_{i+1} - x_i| for each row y of Y, into `out`."""
     n = Y.shape[1]
@@ -252,122 +250,7 @@ def taut_string(Y, strength, out):
             before = value
 
 
-@njit(**_OPTIONS)
-def _add_products(Z, n, S):
-    """Add Z[a, :n] . Z[b, :n] to S[a, b] for a <= b; Z has an even number of rows."""
-    for a in range(0, len(Z), 2):
-        for b in range(a, len(Z), 2):
-            s, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-            for k in range(n):
-                s += Z[a, k] * Z[b, k]
-                s1 += Z[a, k] * Z[b + 1, k]
-                s2 += Z[a + 1, k] * Z[b, k]
-                s3 += Z[a + 1, k] * Z[b + 1, k]
-            S[a, b] += s
-            S[a, b + 1] += s1
-            S[a + 1, b] += s2
-            S[a + 1, b + 1] += s3
-
-
-@njit(**_OPTIONS)
-def task_moments(X, y, weight, indptr, x_mean, y_mean, xx, xy, yy):
-    """Weighted means and centred second moments of x and y of every task; rows are sorted by task.
-
-    Tasks own the rows between their `indptr`; the outputs are those of `TaskStatistics`.
-    """
-    p, longest = X.shape[1], 0
-    for t in range(len(indptr) - 1):
-        longest = max(longest, indptr[t + 1] - indptr[t])
-    block = min((longest + 15) // 32 * 32 + 16, 240)  # whole vectors, and no power of two for the cache
-    Z = np.zeros(((p + 2) // 2 * 2, block))  # rows of a task, as columns of [x, y]
-    S = np.empty((len(Z), len(Z)))
-    for t in range(len(indptr) - 1):
-        total, center = 0.0, 0.0
-        for j in range(p):
-            x_mean[t, j] = 0.0
-        for i in range(indptr[t], indptr[t + 1]):
-            total += weight[i]
-            center += weight[i] * y[i]
-            for j in range(p):
-                x_mean[t, j] += weight[i] * X[i, j]
-        total = max(total, 2.2250738585072014e-308)  # a task that weighs nothing
-        y_mean[t] = center / total
-        for j in range(p):
-            x_mean[t, j] /= total
-        S[:] = 0.0
-        for start in range(indptr[t], indptr[t + 1], block):
-            n = min(block, indptr[t + 1] - start)
-            for i in range(start, start + n):
-                root = np.sqrt(weight[i])
-                for j in range(p):
-                    Z[j, i - start] = root * (X[i, j] - x_mean[t, j])
-                Z[p, i - start] = root * (y[i] - y_mean[t])
-            m = (n + 15) // 16 * 16
-            for j in range(p + 1):
-                for k in range(n, m):
-                    Z[j, k] = 0.0
-            _add_products(Z, m, S)
-        for a in range(p):
-            for b in range(a, p):
-                xx[t, a, b] = xx[t, b, a] = S[a, b]
-            xy[t, a] = S[a, p]
-        yy[t] = S[p, p]
-
-
-@njit(**_OPTIONS)
-def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
-    """Inverses of scale_t xx_t + kappa_t x_t x_t' + shift_t I, x_t the rows of x_mean, into `out`.
-
-    Gauss-Jordan elimination, two pivots at a time and none looked for. `size` is then about the
-    condition number, infinite for a matrix that is not positive definite to rounding. Returns the sum of the
-    log-determinants, NaN if there is such a matrix.
-    """
-    p, log_determinant = x_mean.shape[1], 0.0
-    q = (p + 1) // 2 * 2
-    A, r = np.empty((q, q)), np.empty((2, q))
-    for t in range(len(scale)):
-        source = t if len(xx) > 1 else 0
-        low, definite = 0.0, True
-        for i in range(p):
-            pull = kappa[t] * x_mean[t, i]
-            for j in range(p):
-                A[i, j] = scale[t] * xx[source, i, j] + pull * x_mean[t, j]
-            A[i, i] += shift[t]
-        for i in range(p, q):  # a row of the identity where p is odd
-            for j in range(q):
-                A[i, j] = A[j, i] = 0.0
-            A[i, i] = 1.0
-        for b in range(0, q, 2):
-            d, e, f = A[b, b], A[b, b + 1], A[b + 1, b + 1]
-            volume = d * f - e * e
-            if not (d > 0.0 and volume > 0.0):
-                definite = False
-                log_determinant = np.nan
-                break
-            log_determinant += np.log(volume)
-            d, e, f = d / volume, e / volume, f / volume
-            for j in range(q):
-                r[0, j] = f * A[b, j] - e * A[b + 1, j]
-                r[1, j] = d * A[b + 1, j] - e * A[b, j]
-            r[0, b], r[0, b + 1], r[1, b], r[1, b + 1] = f, -e, -e, d
-            for i in range(0, q, 2):
-                u, u1, v, v1 = A[i, b], A[i, b + 1], A[i + 1, b], A[i + 1, b + 1]
-                A[i, b], A[i, b + 1], A[i + 1, b], A[i + 1, b + 1] = 0.0, 0.0, 0.0, 0.0
-                for j in range(q):
-                    A[i, j] -= u * r[0, j] + u1 * r[1, j]
-                    A[i + 1, j] -= v * r[0, j] + v1 * r[1, j]
-            for j in range(q):
-                A[b, j], A[b + 1, j] = r[0, j], r[1, j]
-        for i in range(p):
-            own = scale[t] * xx[source, i, i] + kappa[t] * x_mean[t, i] ** 2 + shift[t]
-            low = max(low, own * A[i, i])  # in units that give the matrix a diagonal of ones
-            for j in range(p):
-                out[t, i, j] = A[i, j]
-        size[t] = low if definite else np.inf
-    return log_determinant
-
-
-@njit(**_OPTIONS)
+@compiled
 def thin_roots(xx, xy, bounds, out, targets):
     """Rows F_t and targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t, in the place of zeros.
 
@@ -405,7 +288,7 @@ def thin_roots(xx, xy, bounds, out, targets):
     return worst
 
 
-@njit(**_OPTIONS)
+@compiled
 def thin_gains(rows, targets, bounds, answers):
     """Rows B_t with (I + G_t'G_t)^-1 = I - B_t'B_t in the place of rows G_t; sum of log |I + G_t'G_t|.
 
@@ -443,7 +326,7 @@ def thin_gains(rows, targets, bounds, answers):
     return log_determinant
 
 
-@njit(**_OPTIONS)
+@compiled
 def thin_times(rows, bounds, places, V, out):
     """v_i - B_t'B_t v_i for the rows of V, t = places_i, into `out`; B_t are the rows between bounds of t."""
     p = rows.shape[1]
@@ -458,7 +341,7 @@ def thin_times(rows, bounds, places, V, out):
                 out[i, j] -= part * rows[k, j]
 
 
-@njit(**_OPTIONS)
+@compiled
 def thin_products(rows, images, bounds, out):
     """P_t P_t'B_t for rows B_t and their images P_t of every task, those between its bounds, into `out`."""
     p, q = rows.shape[1], images.shape[1]
@@ -477,7 +360,7 @@ def thin_products(rows, images, bounds, out):
                         out[k, j] += part * rows[i, j]
 
 
-@njit(**_OPTIONS)
+@compiled
 def pulls_of_variances(X, indptr, x_mean, e, f, Q, third, xy, sums):
     """Moments of the features with third derivatives times variances of predictors, into xy and sums.
 
@@ -503,7 +386,7 @@ def pulls_of_variances(X, indptr, x_mean, e, f, Q, third, xy, sums):
                 xy[t, j] += own * x[j]
 
 
-@njit(**_OPTIONS)
+@compiled
 def tree_sweep(V, holder, parent, weight, strength, out, total):
     """Prox of strength sum_g weight_g ||v[g]||_2 over nested groups for each row v of V, into `out`.
 
@@ -536,8 +419,7 @@ def tree_sweep(V, holder, parent, weight, strength, out, total):
             out[row, i] = V[row, i] * factor[holder[i]] if holder[i] >= 0 else V[row, i]
 
 
-# a test for a zero divisor in every turn would keep the loop from being vectorised
-@njit(error_model="numpy", **_OPTIONS)
+@compiled_unchecked
 def adam_double(theta, gradient, first, second, gain, gain_square, step, eps):
     """A step of Adam in place, in one pass where NumPy needs ten."""
     for i in range(theta.shape[0]):
@@ -548,10 +430,10 @@ def adam_double(theta, gradient, first, second, gain, gain_square, step, eps):
 
 
 # in single precision; all numbers are float32, or the loop would run in double precision
-adam_single = njit(error_model="numpy", **_OPTIONS)(_plain(adam_double))
+adam_single = compiled_unchecked(plain(adam_double))
 
 
-@njit(**_OPTIONS)
+@compiled
 def relu_double(Z, b):
     """max(Z + b, 0) in place, Z (groups, rows, width), b (groups, 1, width); NaN stays."""
     for g in range(Z.shape[0]):
@@ -561,7 +443,7 @@ def relu_double(Z, b):
                 Z[g, i, j] = 0 if z < 0 else z
 
 
-@njit(**_OPTIONS)
+@compiled
 def relu_back_double(D, A):
     """D where A > 0, else 0, in place."""
     for g in range(D.shape[0]):
@@ -570,29 +452,21 @@ def relu_back_double(D, A):
                 D[g, i, j] *= A[g, i, j] > 0
 
 
-relu_single = njit(**_OPTIONS)(_plain(relu_double))
-relu_back_single = njit(**_OPTIONS)(_plain(relu_back_double))
+relu_single = compiled(plain(relu_double))
+relu_back_single = compiled(plain(relu_back_double))
 
-# the kernels that Python calls and the types it passes, for `skmtl.warm_up`
-_F, _VECTOR, _MATRIX, _CUBE = float64, float64[::1], float64[:, ::1], float64[:, :, ::1]
-_ROWS, _ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
-_CUBES = types.Array(float64, 3, "C", readonly=True)
-_BOUNDS, _PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]
-_SINGLE, _S, _SINGLES = float32[::1], float32, float32[:, :, ::1]
 SIGNATURES = {
-    "adam_single": (_SINGLE, _SINGLE, _SINGLE, _SINGLE, _S, _S, _S, _S),
-    "adam_double": (_VECTOR, _VECTOR, _VECTOR, _VECTOR, _F, _F, _F, _F),
-    **dict.fromkeys(("relu_single", "relu_back_single"), (_SINGLES, _SINGLES)),
-    **dict.fromkeys(("relu_double", "relu_back_double"), (_CUBE, _CUBE)),
-    "descend_shared": (_MATRIX, _VECTOR, _F, _PLACES, _VECTOR, _F, _F, _F, _CUBE, _CUBE),
-    "descend_separate": (_CUBE, _VECTOR, _F, _PLACES, _VECTOR, _F, _F, _F, _CUBE, _CUBE),
-    "taut_string": (_MATRIX, _F, _MATRIX),
-    "task_moments": (_ROWS, _ROW, _ROW, _BOUNDS, _MATRIX, _VECTOR, _CUBE, _MATRIX, _VECTOR),
-    "task_inverses": (_CUBE, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _CUBE, _VECTOR),
-    "thin_roots": (_CUBES, _ROWS, _BOUNDS, _MATRIX, _VECTOR),
-    "thin_gains": (_MATRIX, _VECTOR, _BOUNDS, _MATRIX),
-    "thin_times": (_MATRIX, _BOUNDS, _BOUNDS, _ROWS, _MATRIX),
-    "thin_products": (_MATRIX, _MATRIX, _BOUNDS, _MATRIX),
-    "pulls_of_variances": (_ROWS, _BOUNDS, _ROWS, _ROW, _ROWS, _CUBES, _ROW, _MATRIX, _VECTOR),
-    "tree_sweep": (_MATRIX, _PLACES, _PLACES, _VECTOR, _F, _MATRIX, _VECTOR),
+    "adam_single": (*(SINGLE_VECTOR,) * 4, *(SINGLE,) * 4),
+    "adam_double": (*(VECTOR,) * 4, *(NUMBER,) * 4),
+    **dict.fromkeys(("relu_single", "relu_back_single"), (SINGLE_CUBE, SINGLE_CUBE)),
+    **dict.fromkeys(("relu_double", "relu_back_double"), (CUBE, CUBE)),
+    "descend_shared": (MATRIX, VECTOR, NUMBER, PLACES, VECTOR, NUMBER, NUMBER, NUMBER, CUBE, CUBE),
+    "descend_separate": (CUBE, VECTOR, NUMBER, PLACES, VECTOR, NUMBER, NUMBER, NUMBER, CUBE, CUBE),
+    "taut_string": (MATRIX, NUMBER, MATRIX),
+    "thin_roots": (CUBES, ROWS, BOUNDS, MATRIX, VECTOR),
+    "thin_gains": (MATRIX, VECTOR, BOUNDS, MATRIX),
+    "thin_times": (MATRIX, BOUNDS, BOUNDS, ROWS, MATRIX),
+    "thin_products": (MATRIX, MATRIX, BOUNDS, MATRIX),
+    "pulls_of_variances": (ROWS, BOUNDS, ROWS, ROW, ROWS, CUBES, ROW, MATRIX, VECTOR),
+    "tree_sweep": (MATRIX, PLACES, PLACES, VECTOR, NUMBER, MATRIX, VECTOR),
 }

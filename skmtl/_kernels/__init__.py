@@ -1,0 +1,8 @@
+"""Compiled loops, loaded by the first solver that needs one, as it takes a while to load Numba."""
+
+from ._loops import *
+from ._loops import SIGNATURES as _OF_LOOPS
+from ._tasks import *
+from ._tasks import SIGNATURES as _OF_TASKS
+
+SIGNATURES = _OF_LOOPS | _OF_TASKS  # the kernels that Python calls and the types it passes, for `warm_up`

@@ -1,0 +1,127 @@
+"""Loops over many tasks: when a compiled one pays, and blocks of it on all cores.
+
+Blocks depend on the data alone and what they find is put together in their order, so that results are the
+same for any number of threads.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+from joblib import cpu_count
+from scipy import sparse
+from threadpoolctl import ThreadpoolController
+
+COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
+COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
+BLOCK_NUMBERS = 2**18  # read by a block: much more work than to start a thread
+ROOM = 2**15  # numbers in a temporary array that is used again and again: it stays in the cache
+
+
+def loop_pays(n_tasks, n_features):
+    """Whether a compiled loop over the tasks is the way to handle a small matrix of each."""
+    return n_tasks >= COMPILED_TASKS and n_features <= COMPILED_FEATURES
+
+
+class _Libraries:
+    """The libraries with threads of their own, looked up once."""
+
+    @cached_property
+    def loaded(self):
+        return ThreadpoolController()
+
+    blas = cached_property(lambda self: self.loaded.select(user_api="blas"))
+    openmp = cached_property(lambda self: self.loaded.select(user_api="openmp").lib_controllers)
+
+
+_LIBRARIES = _Libraries()
+
+
+class _OneBlasThread:
+    """Context with one BLAS thread, a setting of the whole process.
+
+    Fits in several threads may leave in any order: each ends the newest limit, and the last of them
+    restores what the first had found.
+    """
+
+    def __init__(self):
+        self.limits, self.lock = [], Lock()
+
+    def __enter__(self):
+        with self.lock:
+            self.limits.append(_LIBRARIES.blas.limit(limits=1).__enter__())
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.limits.pop().__exit__(*error)
+
+
+ONE_BLAS_THREAD = _OneBlasThread()
+
+
+def n_threads():
+    """As many as OpenMP would use in scikit-learn: no more than cores, unless OMP_NUM_THREADS says so.
+
+    Limits of threadpoolctl and of joblib's workers are limits of OpenMP.
+    """
+    limit = min((library.num_threads for library in _LIBRARIES.openmp), default=1)
+    return limit if os.environ.get("OMP_NUM_THREADS") else min(limit, cpu_count(only_physical_cores=True))
+
+
+def blocks_of(bounds, numbers=BLOCK_NUMBERS):
+    """Slices of tasks of about as many numbers each, bounds (n_tasks + 1,) those of the tasks."""
+    n_tasks, total = len(bounds) - 1, bounds[-1] - bounds[0]
+    n_blocks = min(int(total // numbers), n_tasks)
+    if n_blocks < 2:
+        return [slice(0, n_tasks)]
+    ends = np.searchsorted(bounds, bounds[0] + total / n_blocks * np.arange(1, n_blocks))
+    ends = np.unique([0, *ends.tolist(), n_tasks])
+    return [slice(a, b) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+
+
+def even_blocks(n_tasks, size, numbers=BLOCK_NUMBERS):
+    """The same of tasks with `size` numbers each."""
+    return blocks_of(np.arange(n_tasks + 1) * size, numbers)
+
+
+def weighted_gram(X, weight):
+    """X' diag(weight) X of rows of any task, an array (n_features, n_features)."""
+    if sparse.issparse(X):
+        return (X.T @ X.multiply(weight[:, None])).toarray()
+    p = X.shape[1]
+    blocks = even_blocks(len(X), p) if p * p < BLOCK_NUMBERS else [slice(None)]
+
+    step = max(ROOM // p, 1)
+
+    def squared(block):
+        rows, root = X[block], np.sqrt(weight[block, None])
+        out, room = np.zeros((p, p)), np.empty((min(step, len(rows)), p))
+        for start in range(0, len(rows), step):
+            own = rows[start : start + step]
+            Z = np.multiply(own, root[start : start + step], out=room[: len(own)])
+            out += Z.T @ Z
+        return out
+
+    return sum(in_blocks(squared, blocks))
+
+
+def in_blocks(work, blocks):
+    """Results of work(block) in the order of the blocks, on all cores, each with one BLAS thread."""
+    if len(blocks) == 1:
+        return [work(blocks[0])]
+    with ONE_BLAS_THREAD:
+        n_workers, context = min(n_threads(), len(blocks)), copy_context()
+        if n_workers == 1:
+            return [work(block) for block in blocks]
+        with ThreadPoolExecutor(n_workers) as pool:
+            return list(pool.map(lambda block: context.copy().run(work, block), blocks))
+
+
+def read_only(A):
+    """A contiguous view that cannot be written to: what the user passed may be such, and it is a type."""
+    view = np.ascontiguousarray(A).view(np.ndarray)
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,79 @@
+"""Inverses of the systems of many tasks through their rows, where these are fewer than the features."""
+
+import numpy as np
+
+from .._threads import read_only
+
+LARGEST = 1e5  # root of C_t / d: beyond that little would be left of the digits of differences
+
+
+class RowInverse:
+    """(C_t + d I)^-1 of every task, C_t its curvature and d > 0 what deviations cost.
+
+    With rows G_t, C_t = d G_t'G_t, it is I - G_t'(I + G_t G_t')^-1 G_t over d. Only Cholesky factors of the
+    smaller of I + G_t G_t' and I + G_t'G_t are kept; the rows are read again in every product.
+
+    Attributes
+    ----------
+    sound : bool
+        Whether d is large enough for that to have digits.
+    explained : ndarray of shape (n_features, n_features)
+        Sum over the tasks of (C_t + d I)^-1 C_t, without the digits that a large d would cancel.
+    """
+
+    def __init__(self, term, d):
+        from .._kernels import task_factors  # Numba is imported by the first fit that needs it
+
+        (T, p), self.data, self.d = term.shape, term.data, d
+        kept = term.kept / d if term.fit_intercept else np.zeros(T)
+        common = np.zeros(p) if term.x_common is None else term.x_common
+        most = np.minimum(self.data.task_rows + (kept > 0), p)
+        bounds = np.concatenate([[0], np.cumsum(most * (most + 1) // 2)])
+        root = np.sqrt(self.data.weight / d)
+        self.given = *map(read_only, (self.data.X, root)), *map(read_only, (np.sqrt(kept), common, bounds))
+        center, factors = np.empty((T, p)), np.empty(bounds[-1])
+        X, root, pull, common, bounds = self.given
+
+        def factorise(t, rows):
+            found = np.zeros((p, p))
+            tied = pull[t], common, bounds[t.start : t.stop + 1]
+            task_factors(X, root, rows, term.fit_intercept, *tied, center[t], factors, found)
+            return found
+
+        found = np.triu(sum(self.data.in_blocks(factorise)))
+        self.explained = found + np.triu(found, 1).T
+        self.sound = factors.max() < LARGEST
+        self.found = center, read_only(factors)
+
+    def __call__(self, R):
+        """The inverse of every task times its row of R (n_tasks, n_features)."""
+        from .._kernels import task_solutions
+
+        (X, root, pull, common, bounds), (center, factors) = self.given, self.found
+        out, R = np.empty(R.shape), read_only(R)
+
+        def solve(t, rows):
+            tied = pull[t], common, bounds[t.start : t.stop + 1]
+            task_solutions(X, root, rows, *tied, center[t], factors, R[t], out[t])
+            out[t] /= self.d
+
+        self.data.in_blocks(solve)
+        return out
+
+    def along(self):
+        """Curvatures along the intercept and the features, if intercepts are tied, (n_tasks, p)."""
+        return (self.d * self.given[2] ** 2)[:, None] * (self.found[0] + self.given[3])
+
+    def mean_system(self, quadratic):
+        """System (p, p) of the mean of the tasks and what it is made of, as `BlockInverse` has it."""
+        T, p = self.data.n_tasks, len(self.explained)
+        d, mean = quadratic.deviations, quadratic.mean
+        if mean == d:
+            return np.eye(p), 0.0
+        if mean > d:
+            return (T * np.eye(p) - self.explained) / d + T / (mean - d) * np.eye(p), 1.0
+        return d * self.explained + T * d * mean / (d - mean) * np.eye(p), d
+
+    def with_mean(self, R, V, m, mean_first):
+        """Solutions, from those without what is shared, V, and that, m, for right-hand sides R."""
+        return self(R + (self.d * m if mean_first else -m))

@@ -1,0 +1,164 @@
+"""Many tasks with few rows each: through their rows, in blocks, on all cores, with the same bits."""
+
+import threading
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from skmtl import MeanRegularizedClassifier, MeanRegularizedRegressor, TaskStatistics, _data, _threads
+from skmtl._data import make_task_data
+from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighted_gram
+from skmtl.linear_model import Fitting
+from skmtl.losses import SquaredError
+from skmtl.objective import MomentsTerm, RowsTerm, make_term
+from skmtl.penalties import TaskQuadratic
+from skmtl.solvers.direct import make_preconditioner
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """Compiled loops from two tasks on, in blocks of a few rows."""
+    monkeypatch.setattr(_threads, "COMPILED_TASKS", 2)
+    monkeypatch.setattr(_data, "MANY_ROWS", 2)
+    for name in ("blocks_of", "even_blocks"):
+        small = getattr(_threads, name)
+        monkeypatch.setattr(_data, name, lambda *given, small=small: small(*given[:2], 64))
+
+
+def problem(sizes, p=9, seed=0, offset=0.0):
+    rng, T = np.random.default_rng(seed), len(sizes)
+    X = rng.normal(size=(sum(sizes), p)) + offset
+    tasks = np.repeat(np.arange(T), sizes)
+    W = rng.normal(size=p) + 0.5 * rng.normal(size=(T, p))
+    return X, (X * W[tasks]).sum(axis=1) + tasks + rng.normal(size=len(X)), tasks
+
+
+SIZES = [1, 2, 5, 8, 9, 10, 30, 3, 4, 6, 2, 7]
+
+
+@pytest.mark.parametrize("alpha, mean_alpha", [(0.3, 0.0), (1e3, 0.2), (0.2, 1e3), (1e9, 1e-3), (1e-2, 1e-2)])
+@pytest.mark.parametrize("options", [{}, {"intercept_alpha": 0.7}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_rows_tell_what_moments_tell(offset, options, alpha, mean_alpha, few_are_many, monkeypatch):
+    """Tasks with fewer and with more rows than features, with weights; features far from zero as well."""
+    X, y, tasks = problem(SIZES, offset=offset)
+    weight = np.random.default_rng(1).uniform(0.5, 1, len(y)).round(1)
+    model = MeanRegularizedRegressor(alpha, mean_alpha=mean_alpha, tol=1e-12, **options)
+    data = {"tasks": tasks, "sample_weight": weight}
+    fitting = Fitting.of(model, X, y, **data)
+    assert type(fitting.term) is RowsTerm
+    model.fit(X, y, **data)
+    stats = TaskStatistics.from_arrays(X, y, tasks, sample_weight=weight)
+    other = MeanRegularizedRegressor(alpha, mean_alpha=mean_alpha, tol=1e-12, **options).fit_statistics(stats)
+    assert model.objective_ == pytest.approx(other.objective_, rel=1e-9)
+    assert model.n_iter_ == other.n_iter_ == 1
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-11 if not offset else 1e-5)
+    np.testing.assert_allclose(model.predict(X, tasks=tasks), other.predict(X, tasks=tasks), atol=1e-6)
+
+
+def test_form_of_the_data_follows_from_the_rows_and_the_penalty(few_are_many):
+    X, y, tasks = problem([4] * 5)
+    data = make_task_data(X, y, tasks)
+    assert type(make_term(data, SquaredError(), apart=True)) is RowsTerm
+    assert type(make_term(data, SquaredError())) is MomentsTerm
+    assert type(make_term(make_task_data(*problem([20] * 5)), SquaredError(), apart=True)) is MomentsTerm
+    graded = X * np.geomspace(1, 1e6, 9)  # products of rows would know of the last feature only
+    assert type(make_term(make_task_data(graded, y, tasks), SquaredError(), apart=True)) is MomentsTerm
+
+
+@pytest.mark.parametrize("tied", [0.0, 0.5])
+@pytest.mark.parametrize("deviations, mean", [(0.4, 0.0), (0.4, 0.4), (0.4, 2.0), (1e6, 0.1)])
+def test_inverse_through_rows_is_that_of_the_hessian(deviations, mean, tied, few_are_many):
+    term = make_term(make_task_data(*problem(SIZES)), SquaredError(), True, tied, apart=True)
+    quadratic = TaskQuadratic(len(SIZES), deviations, mean)
+    W = np.random.default_rng(0).normal(size=term.shape)
+    R = term.curvature(W) + quadratic.apply(W)
+    found = make_preconditioner(term, quadratic)(R)
+    np.testing.assert_allclose(found, W, rtol=1e-8, atol=1e-8)
+
+
+def test_deviations_that_cost_nothing_are_left_to_conjugate_gradients(few_are_many):
+    """Rows of norm 1 and a strength of 1e-13: their inverse would have no digits."""
+    X, y, tasks = problem([4] * 6)
+    for alpha in (0.0, 1e-13):
+        model = MeanRegularizedRegressor(alpha, mean_alpha=alpha, tol=1e-10).fit(X, y, tasks=tasks)
+        np.testing.assert_allclose(model.predict(X, tasks=tasks), y, atol=1e-4)  # fewer rows than features
+
+
+@pytest.mark.parametrize("Model", [MeanRegularizedRegressor, MeanRegularizedClassifier])
+def test_same_bits_for_any_number_of_threads(Model, few_are_many, monkeypatch):
+    X, y, tasks = problem([4, 20, 7] * 20)
+    y = y > np.median(y) if Model is MeanRegularizedClassifier else y
+    seen, found = set(), []
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+
+    def fit():
+        model = Model(0.3, intercept_alpha=0.1).fit(X, y, tasks=tasks)
+        moments = TaskStatistics.from_arrays(X, y, tasks)
+        return model.coef_, model.intercept_, model.objective_, moments.xx, model.predict(X, tasks=tasks)
+
+    def work(function, blocks, run=in_blocks):
+        return run(lambda block: (seen.add(threading.get_ident()), function(block))[1], blocks)
+
+    monkeypatch.setattr(_data, "in_blocks", work)
+    for limit in (1, 2, 3):
+        seen.clear()
+        with threadpool_limits(limit, user_api="openmp"):
+            found.append(fit())
+        assert (len(seen) > 1) == (limit > 1)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_number_of_threads_is_that_of_openmp(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with threadpool_limits(64, user_api="openmp"):
+        assert n_threads() == joblib.cpu_count(only_physical_cores=True)
+        monkeypatch.setenv("OMP_NUM_THREADS", "64")
+        assert n_threads() == 64
+    with threadpool_limits(1):
+        assert n_threads() == 1
+
+
+def test_blocks_are_of_about_the_same_size():
+    assert blocks_of(np.array([0, 5, 9])) == [slice(0, 2)]
+    bounds = np.concatenate([[0], np.cumsum([10] * 20 + [500] + [1] * 30)]) + 7
+    blocks = blocks_of(bounds, 50)
+    assert [t for block in blocks for t in range(51)[block]] == list(range(51))
+    assert all(bounds[b.stop] - bounds[b.start] <= 600 for b in blocks) and len(blocks) > 4
+    assert even_blocks(3, 100, 1) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+    assert blocks_of(np.zeros(4, dtype=int), 1) == [slice(0, 3)]
+
+
+def test_blocks_keep_their_order_and_the_state_of_the_caller(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with threadpool_limits(2, user_api="openmp"), np.errstate(divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = in_blocks(lambda block: (block.start, np.ones(1) / 0.0), even_blocks(7, 1, 1))
+    assert [start for start, _ in found] == list(range(7))
+    with pytest.raises(ZeroDivisionError):
+        in_blocks(lambda block: 1 / (3 - block.start), even_blocks(7, 1, 1))
+
+
+def test_gram_of_rows_in_parts(monkeypatch, rng):
+    X, weight = rng.normal(size=(500, 4)), rng.uniform(size=500)
+    monkeypatch.setattr(_threads, "ROOM", 12)
+    monkeypatch.setattr(_threads, "even_blocks", lambda n, p: even_blocks(n, p, 100))
+    np.testing.assert_allclose(weighted_gram(X, weight), (X.T * weight) @ X, rtol=1e-12)
+
+
+def test_predictions_of_other_types_and_orders(few_are_many):
+    X, y, tasks = problem([4] * 8)
+    model = MeanRegularizedRegressor(handle_unknown="average").fit(X, y, tasks=tasks)
+    order = np.random.default_rng(0).permutation(len(y))
+    asked, names = np.asfortranarray(X[order].round(2), dtype=np.float32), tasks[order].copy()
+    names[:3] = 99
+    expected = [
+        x @ (model.coef_[t] if t < 99 else model.mean_coef_) for x, t in zip(asked, names, strict=True)
+    ]
+    b = np.append(model.intercept_, model.mean_intercept_)[np.minimum(names, 8)]
+    np.testing.assert_allclose(model.predict(asked, tasks=names), np.array(expected) + b, rtol=1e-6)
