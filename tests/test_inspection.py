@@ -1,5 +1,6 @@
 """Pictures show the numbers of the models by the names of tasks and features; summaries hold the same."""
 
+from functools import cache
 from itertools import pairwise
 
 import matplotlib
@@ -215,6 +216,7 @@ def test_notebooks_show_the_fit():
 # --- every display ---
 
 
+@cache
 def comparison():
     return compare(
         {"m": MeanRegularizedRegressor(0.5)}, DATA.X, DATA.y, DATA.tasks, cv=3, baselines=["single"]
@@ -280,6 +282,16 @@ def test_coefficients_are_those_of_the_model_by_name():
         for t in CoefficientDisplay({"W": DATA.coef}, tasks=range(5), features=NAMES).plot().tasks_
     ]
     assert np.count_nonzero(np.diff(clusters)) == 1
+
+
+def test_features_that_are_zero_make_room():
+    W = np.zeros((3, 60))
+    W[:, [7, 50]] = np.random.default_rng(0).normal(size=(3, 2))
+    display = CoefficientDisplay({"W": W}, tasks="abc", features=range(60)).plot()
+    assert display.features_ == [7, 50] and "2 of 60 features, the others are zero" in display.ax_.get_title()
+    assert labels(display.ax_.xaxis) == ["7", "50"]
+    none = CoefficientDisplay({"W": 0 * W}, tasks="abc", features=range(60)).plot()
+    assert len(none.features_) == 40
 
 
 def test_many_names_are_thinned_and_few_are_not():
@@ -403,6 +415,7 @@ def test_path_of_a_search():
     error = np.std(display.scores[best], ddof=1) / np.sqrt(3)
     (band,) = display.scores_ax_.patches
     assert_allclose(band.get_y() + np.array([0, band.get_height()]), [mean[best] - error, mean[best]])
+    assert len(display.scores_ax_.get_xticklabels()) <= 5 and display.scores_ax_.get_xscale() == "log"
     alone = PathDisplay.from_estimator(search)
     assert alone.norms_ax_ is None and alone.scores_ax_ is alone.ax_
 

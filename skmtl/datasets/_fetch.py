@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
+from scipy.io.matlab import MatReadError
 from sklearn.datasets import fetch_file, get_data_home
 from sklearn.utils import Bunch
 
@@ -96,7 +97,7 @@ def read_mat(path, keys):
     """Arrays by name from a MATLAB file; ValueError where it is none or lacks them."""
     try:
         held = scipy.io.loadmat(path)
-    except (ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+    except (ValueError, TypeError, IndexError, NotImplementedError, MatReadError) as error:
         raise ValueError(f"{path} is no MATLAB file that can be read: {error}") from error
     _refuse_lack(path, keys, held)
     return held

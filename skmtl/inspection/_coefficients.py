@@ -15,7 +15,7 @@ from ._drawing import (
 )
 
 MOST_ROWS, MOST_COLUMNS = 45, 40  # that are named
-BEYOND = 99  # percentile of the sizes at which colours end
+BEYOND, MANY = 99, 300  # percentile of the sizes at which colours end, where there are more than so many
 
 
 class CoefficientDisplay(Display):
@@ -120,14 +120,17 @@ class CoefficientDisplay(Display):
         joint = np.concatenate(list(parts.values()), axis=1)
         rows = order_of(tree_of(row_distances(joint)) if cluster else None, shape[0])
         size = sum(np.nansum(V**2, axis=0) for V in parts.values())
-        columns = np.sort(np.argsort(-size, kind="stable")[:n_features])
+        columns, left_out = _columns(size, n_features)
         self.tasks_ = [self.tasks[i] for i in rows]
         self.features_ = [self.features[j] for j in columns]
         width, height = np.clip(0.28 * len(columns), 2.2, 9), np.clip(0.2 * len(rows), 1.6, 8)
         ink = self._begin(ax, (min(1.8 + (width + 0.3) * len(parts), 15), height + 1.4))
         self.axes_ = self._places(len(parts))
         sizes = np.abs(joint[np.isfinite(joint)])
-        limit = (np.percentile(sizes, BEYOND) if len(sizes) else 0) or sizes.max(initial=0) or 1.0
+        limit = sizes.max(initial=0)
+        if len(sizes) > MANY:
+            limit = np.percentile(sizes, BEYOND) or limit
+        limit = limit or 1.0
         self.images_ = []
         for place, (name, V) in zip(self.axes_, parts.items(), strict=True):
             image = place.imshow(
@@ -136,7 +139,6 @@ class CoefficientDisplay(Display):
             )  # fmt: skip
             self.images_.append(image)
             name_ticks(place, "x", self.features_, MOST_COLUMNS, size[columns], rotation=60)
-            left_out = "" if len(columns) == shape[1] else f"\n{len(columns)} of {shape[1]} features"
             place.set_title(f"{name}{left_out}", fontsize="medium", color=ink)
         for place in self.axes_[1:]:
             place.set_yticks([])
@@ -154,6 +156,17 @@ class CoefficientDisplay(Display):
         gap = 0.03
         width = (1 - gap * (n - 1)) / n
         return [self.ax_.inset_axes([k * (width + gap), 0, width, 1]) for k in range(n)]
+
+
+def _columns(size, most):
+    """Positions of the features that are drawn, and what is said of the others."""
+    if len(size) <= most:
+        return np.arange(len(size)), ""
+    columns = np.sort(np.argsort(-size, kind="stable")[:most])
+    used = columns[size[columns] > 0]
+    if len(used) == np.count_nonzero(size) > 0:
+        return used, f"\n{len(used)} of {len(size)} features, the others are zero"
+    return columns, f"\n{len(columns)} of {len(size)} features"
 
 
 class TaskSimilarityDisplay(Display):

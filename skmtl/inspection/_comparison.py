@@ -4,7 +4,7 @@ import numpy as np
 from scipy import stats
 
 from .._task_scores import standard_deviation
-from ._drawing import BLUE, GREY, ORANGE, Display, checked, short
+from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, short
 
 LEVEL = 0.95
 NORMAL = 1.96
@@ -50,7 +50,8 @@ class ComparisonDisplay(Display):
     >>> from skmtl.datasets import make_multitask_regression
     >>> from skmtl.inspection import ComparisonDisplay
     >>> data = make_multitask_regression(6, 20, 5, structure="mean", random_state=0)
-    >>> result = compare({"all rows": Pooled(Ridge())}, data.X, data.y, data.tasks)
+    >>> models = {"all rows": Pooled(Ridge())}
+    >>> result = compare(models, data.X, data.y, data.tasks, baselines=["single"])
     >>> display = ComparisonDisplay.from_comparison(result)
     >>> display.ax_.get_xlabel()
     "r2_score (pooled), difference to 'single'"
@@ -188,7 +189,8 @@ class TaskGainDisplay(Display):
     >>> from skmtl.datasets import make_multitask_regression
     >>> from skmtl.inspection import TaskGainDisplay
     >>> data = make_multitask_regression(6, 20, 5, structure="mean", random_state=0)
-    >>> result = compare({"all rows": Pooled(Ridge())}, data.X, data.y, data.tasks)
+    >>> models = {"all rows": Pooled(Ridge())}
+    >>> result = compare(models, data.X, data.y, data.tasks, baselines=["single"])
     >>> display = TaskGainDisplay.from_comparison(result)
     >>> display.ax_.get_xlabel()
     'rows tested per task'
@@ -287,10 +289,7 @@ class TaskGainDisplay(Display):
         """The axis of the rows: logarithmic where numbers differ much."""
         first, last = (n_rows.min(), n_rows.max()) if len(n_rows) else (1, 1)
         if first > 0 and last > 3 * first:
-            self.ax_.set_xscale("log")
-            self.ax_.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            few = last < 30 * first
-            self.ax_.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if few else "")
+            log_ticks(self.ax_, n_rows, 6)
             self.ax_.set_xlim(first / (last / first) ** 0.05, last * (last / first) ** 0.05)
         else:
             margin = 0.05 * (last - first) or 1.0
@@ -302,7 +301,7 @@ class TaskGainDisplay(Display):
         for word, sign, one in (("gain", 1, BLUE), ("lose", -1, ORANGE)):
             clearly = f" ({np.sum(color == one)} clearly)" if self.errors is not None else ""
             words.append(f"{np.sum(sign * gain > 0)} {word}{clearly}")
-        first = f"{short(self.model)}: " if self.model else ""
+        first = f"{short(self.model)}\n" if self.model else ""
         return f"{first}of {len(gain)} tasks {', '.join(words)}"
 
     def _name(self, x, y, labels, chosen, side, ink):

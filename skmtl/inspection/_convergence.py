@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ._drawing import BLUE, Display, checked
+from ._drawing import BLUE, Display, checked, log_ticks
 
 TOLERANCES = tuple(10.0**-k for k in range(1, 8))
 REPEATS, ENOUGH = 3, 0.5  # the least time of so many fits counts, or of as many as fill some seconds
@@ -143,10 +143,10 @@ class ConvergenceDisplay(Display):
             place.plot(values, shown, marker="o", markersize=4, color=BLUE)
             place.set_yscale("log")
             place.set_xlabel(label)
-            if values.max() > 20 * max(values.min(), 1e-12) and values.min() > 0:
-                place.set_xscale("log")
+            if values.max() > 20 * max(values.min(), 1e-12):
+                log_ticks(place, values, 4)
             else:
-                place.locator_params(axis="x", nbins=5)
+                place.locator_params(axis="x", nbins=3)
             place.grid(alpha=0.3)
         self.seconds_ax_.tick_params(labelleft=False)
         self.seconds_ax_.set_ylim(self.iterations_ax_.get_ylim())

@@ -60,6 +60,19 @@ def name_ticks(ax, which, names, most, interest=None, rotation=0):
     ax.tick_params(axis=which, labelsize=size, length=2 if len(at) < len(names) else 0)
 
 
+def log_ticks(ax, values, n=5):
+    """A logarithmic x axis with a few round numbers on it; linear where some are not positive."""
+    values = np.asarray(values, dtype=float)
+    if not len(values) or not (values > 0).all():
+        return
+    first, last = values.min(), values.max()
+    ax.set_xscale("log")
+    wanted = (float(f"{value:.1g}") for value in np.geomspace(first, last, n))
+    ticks = sorted({tick for tick in wanted if 0.99 * first <= tick <= 1.01 * last}) or [first]
+    ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    ax.set_xticks([], minor=True)
+
+
 def tree_of(distances):
     """Average linkage of items by their distances (n, n), None for fewer than three."""
     n = len(distances)

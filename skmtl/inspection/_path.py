@@ -6,7 +6,7 @@ from .. import linear_model
 from .._fitted import feature_names, features_seen, final_fitted
 from .._task_scores import standard_deviation
 from ..model_selection import path
-from ._drawing import GREY, SEVERAL, Display, checked, short
+from ._drawing import GREY, SEVERAL, Display, checked, log_ticks, short
 
 
 class PathDisplay(Display):
@@ -166,7 +166,6 @@ class PathDisplay(Display):
         if both:
             self.ax_.set_axis_off()
             places = [self.ax_.inset_axes([0, 0.5, 1, 0.5]), self.ax_.inset_axes([0, 0, 1, 0.46])]
-            places[0].tick_params(labelbottom=False)
         if self.norms is not None:
             self.norms_ax_ = places[0]
             self._draw_norms(alphas, most_named)
@@ -174,11 +173,12 @@ class PathDisplay(Display):
             self.scores_ax_ = places[-1]
             self._draw_scores(alphas)
         for place in places:
-            if (alphas > 0).all():
-                place.set_xscale("log")
+            log_ticks(place, alphas)
             place.set_xlim(alphas.max(), alphas.min())
             if isinstance(self.chosen, (int, float)):
                 place.axvline(self.chosen, color=ink, linewidth=1, linestyle="--", label="chosen")
+        if both:
+            places[0].tick_params(labelbottom=False)
         places[-1].set_xlabel(f"{self.alpha_name} (falling)")
         if isinstance(self.chosen, (int, float)):
             text = f"chosen: {self.alpha_name} = {self.chosen:.3g}"

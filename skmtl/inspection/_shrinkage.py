@@ -151,19 +151,19 @@ class ShrinkageDisplay(Display):
             size,
             facecolors="none",
             edgecolors=ORANGE,
-            label="own rows alone",
+            label="own rows",
             zorder=2,
         )
         for beyond, marker in ((own < low, "<"), (own > high, ">")):
             self.ax_.scatter(clipped[beyond], at[beyond], size, color=ORANGE, marker=marker, zorder=2)
-        label = "shared" if self.std is None else "shared, interval of 95%"
+        label = "shared" if self.std is None else "shared (95%)"
         if self.std is not None:
             self.ax_.hlines(
                 at, shared - width, shared + width, color=BLUE, linewidth=1.4, alpha=0.8, zorder=3
             )
         self.shared_ = self.ax_.scatter(shared, at, size, color=BLUE, label=label, zorder=4)
         mean = np.nanmean(shared)
-        self.ax_.axvline(mean, color=ink, linewidth=0.8, linestyle="--", label="mean of shared", zorder=0)
+        self.ax_.axvline(mean, color=ink, linewidth=0.8, linestyle="--", label="their mean", zorder=0)
         moved = np.abs(own - shared)
         name_ticks(self.ax_, "y", [self.tasks[t] for t in self.order_], MOST_NAMED, moved)
         span = (high - low) or 1.0

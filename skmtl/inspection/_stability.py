@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..model_selection import stability_selection
-from ._drawing import GREY, Display, short
+from ._drawing import GREY, Display, log_ticks, short
 
 
 class StabilityDisplay(Display):
@@ -102,11 +102,12 @@ class StabilityDisplay(Display):
         for line, j in zip(self.lines_[:most_named], order, strict=False):
             line.set_label(short(", ".join(map(str, names[j])) if isinstance(names[j], tuple) else names[j]))
         self.ax_.axhline(found.threshold, color=ink, linewidth=0.8, linestyle="--")
-        self.ax_.set_xscale("log")
+        log_ticks(self.ax_, found.alphas)
         self.ax_.invert_xaxis()
         self.ax_.set(xlabel="alpha (falling)", ylabel="share of halves", ylim=(-0.02, 1.04))
         expected = f"at most {found.bound[family]:.2g} false ones expected"
-        self.ax_.set_title(f"{n_selected} of {len(names)} {family} selected, {expected}")
+        title = f"{n_selected} of {len(names)} {family} selected,\n{expected}"
+        self.ax_.set_title(title, fontsize="medium", color=ink)
         if n_selected:
             more = f"and {n_selected - most_named} more" if n_selected > most_named else None
             self.ax_.legend(title=more, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
