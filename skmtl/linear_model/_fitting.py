@@ -8,7 +8,7 @@ import numpy as np
 from .._data import task_data
 from .._inputs import refuse_size, resolve_task_weight
 from ..objective import MomentsTerm, comes_apart, make_term
-from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, run
+from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, result_at, run
 from ..statistics import TaskStatistics
 
 
@@ -154,15 +154,25 @@ class Fitting:
             bounds = 1.0, eps
         return np.geomspace(*bounds, n_alphas)
 
-    def at(self, alpha, start=None):
-        """SolverResult at a strength, which the model takes; from parts to start from or None."""
+    def at(self, alpha, start=None, after=None):
+        """SolverResult at a strength, which the model takes; from parts to start from or None.
+
+        `after` is told of each iteration, see `StepsMixin`.
+        """
         self.model.alpha = alpha
         own = self.model._in_numbers_on(self)
         model = own.model
         with blas_threads(own.data):
             problem = make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
             start = own.start if start is None else start
-            found = run(problem, model.solver, start, model.max_iter, model.tol, verbose=model.verbose)
+
+            def told(_, parts):
+                return after(
+                    lambda: vars(copy(self.model)._store(model._unscaled(result_at(problem, parts))))
+                )
+
+            listens = None if after is None else told
+            found = run(problem, model.solver, start, model.max_iter, model.tol, listens, model.verbose)
         return model._unscaled(found)
 
     def along(self, alphas, warm=True):
@@ -178,10 +188,10 @@ class Fitting:
         """Coefficients and intercepts in the shapes of `coef_` and `intercept_`."""
         return self.model._shaped(result.coef), self.model._rows(result.intercept)
 
-    def fit(self):
+    def fit(self, after=None):
         """The model, fitted at its own strength; with `warm_start` from the fit before."""
         model = self.model
-        found = self.at(model.alpha, model._start(self.data) if model.warm_start else None)
+        found = self.at(model.alpha, model._start(self.data) if model.warm_start else None, after)
         model._remember(self)
         return self.keep(found)
 

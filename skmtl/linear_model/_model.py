@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from .._callbacks import StepsMixin
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
@@ -57,7 +58,7 @@ def estimator(cls):
 
 
 @with_parameters
-class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
+class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC):
     """Linear predictor per task; a subclass states its penalty in `_penalty`.
 
     Parameters
@@ -197,11 +198,13 @@ class LinearModel(TransferMixin, TaskInputMixin, BaseEstimator, ABC):
         validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
     def _fit(self, X, y, tasks, sample_weight, offset):
-        fitting = Fitting.of_rows(self, X, y, tasks, sample_weight, offset)
-        self._warn_of_data(fitting.data)
-        if self._layout_ == "single" and self.alpha != 0:
-            self._warn_of_forgotten_tasks(fitting.data)
-        fitting.fit()
+        metadata = {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
+        with self._steps("iteration", X, y, **metadata) as after:
+            fitting = Fitting.of_rows(self, X, y, tasks, sample_weight, offset)
+            self._warn_of_data(fitting.data)
+            if self._layout_ == "single" and self.alpha != 0:
+                self._warn_of_forgotten_tasks(fitting.data)
+            fitting.fit(after)
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""

@@ -70,7 +70,9 @@ class CrossValidated(MultiTaskLasso, ABC):
         )
         X, y = indexable(X, y)
         cv, split_params = search._splitter(X, y, tasks, {})
-        search._search(X, y, list(cv.split(X, y, **split_params)), given, given, scorer, "score")
+        splits = list(cv.split(X, y, **split_params))
+        with self._steps("path", X, y, **given) as after:
+            search._search(X, y, splits, given, given, scorer, "score", after)
         model.set_params(**search.best_params_).fit(X, y, **given)
         vars(self).update((key, value) for key, value in vars(model).items() if key.endswith("_"))
         vars(self).update((f"{name}_", getattr(model, name)) for name in ("alpha", *grid))

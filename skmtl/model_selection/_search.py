@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from .._callbacks import StepsMixin
 from .._inputs import as_target
 from .._labels import missing_labels
 from .._parameters import COUNT
@@ -70,7 +71,7 @@ def _of_the_best(method, of, found):
     return available_if(exists)(call)
 
 
-class PathSearchCV(GridSearchCV):
+class PathSearchCV(StepsMixin, GridSearchCV):
     r"""Grid search over the strength of a linear multi-task model, and any other parameters.
 
     Finds what `sklearn.model_selection.GridSearchCV` finds with the same folds, scoring and grid, the
@@ -204,7 +205,7 @@ class PathSearchCV(GridSearchCV):
         given = _given(tasks, offset)
         params = {**params, **given}
         by_request = not given or get_config()["enable_metadata_routing"]
-        with routing(*given.values()):
+        with self._steps("path", X, y, **params) as after, routing(*given.values()):
             _refuse_names(self.scoring, y, given)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
@@ -215,7 +216,7 @@ class PathSearchCV(GridSearchCV):
                 self._add_weight(routed, scorer, weight)
             cv, split_params = self._splitter(X, y, tasks, routed.splitter.split)
             splits = list(cv.split(X, y, **split_params))
-            self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric)
+            self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric, after)
             if self.refit:
                 start = time.time()
                 self.best_estimator_ = self._with(self.best_params_).fit(X, y, **routed.estimator.fit)
@@ -330,8 +331,8 @@ class PathSearchCV(GridSearchCV):
 
     # --- the search ---
 
-    def _search(self, X, y, splits, fit_params, score_params, scorer, metric):
-        """Results of all candidates on all splits, and the best one."""
+    def _search(self, X, y, splits, fit_params, score_params, scorer, metric, after):
+        """Results of all candidates on all splits, and the best one; `after` is told of every path."""
         (model, name), grids = self._model(), self.param_grid or {}
         grids = [grids] if isinstance(grids, Mapping) else grids
         run = PathRun(
@@ -342,7 +343,7 @@ class PathSearchCV(GridSearchCV):
         run.look_for_moments(splits, self.scoring)
         new, paths, candidates, out = *self._candidates(run, grids, name), [], []
         for _ in range(1 + (MOST_DECADES if self.grow else 0)):
-            out += self._evaluate(run, new, paths, splits)
+            out += self._evaluate(run, new, paths, splits, after)
             candidates += new
             self._choose(run, candidates, splits, out, metric, name)
             if self._edge is None:
@@ -351,12 +352,16 @@ class PathSearchCV(GridSearchCV):
             new = [{**candidates[at], name: alpha} for alpha in np.sort(strengths)[::-1].tolist()]
             paths = [range(len(new))]
 
-    def _evaluate(self, run, candidates, paths, splits):
+    def _evaluate(self, run, candidates, paths, splits, after):
         """Results by candidate and split, in one list as `GridSearchCV` makes it."""
         jobs = [(path, k) for path in paths for k in range(len(splits))]
-        outcomes = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
+        outcomes = []
+        for found in Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch, return_as="generator")(
             delayed(run)([candidates[at] for at in path], k, *splits[k]) for path, k in jobs
-        )
+        ):
+            outcomes.append(found)
+            if after is not None:
+                after(None)
         out = [[None] * len(splits) for _ in candidates]
         for (path, k), results in zip(jobs, outcomes, strict=True):
             if self.verbose > 0:

@@ -1,7 +1,17 @@
 """Solvers behind one front, `solve`; what is not in `__all__` is for the models of this package."""
 
 from .._data import make_task_data
-from ._solve import SOLVERS, SolverResult, alpha_max, alpha_range, blas_threads, greatest_alpha, run, solve
+from ._solve import (
+    SOLVERS,
+    SolverResult,
+    alpha_max,
+    alpha_range,
+    blas_threads,
+    greatest_alpha,
+    result_at,
+    run,
+    solve,
+)
 from .alternating import make_problem_of
 
 __all__ = ["SolverResult", "alpha_max", "make_task_data", "solve"]

@@ -272,12 +272,21 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
     if problem.solver is None and not (point.measure <= target or stop):
         point = _least(problem, point, best)
         history[-1] = n_iter, point.objective, point.measure
+    return _result(problem, point, max(n_iter, 1), point.measure <= target, history), stop
+
+
+def _result(problem, point, n_iter=1, converged=False, history=()):
     coef = problem.total(point.parts)
     return SolverResult(
-        coef=coef, intercept=problem.term.restored(coef, point.intercept), parts=point.parts,
-        n_iter=max(n_iter, 1), objective=point.objective, gap=point.gap,
-        converged=bool(point.measure <= target), history=history, labels=problem.labels,
-    ), stop  # fmt: skip
+        coef=coef, intercept=problem.term.restored(coef, point.intercept), parts=point.parts, n_iter=n_iter,
+        objective=point.objective, gap=point.gap, converged=bool(converged), history=history,
+        labels=problem.labels,
+    )  # fmt: skip
+
+
+def result_at(problem, parts):
+    """SolverResult at parts that were seen on the way."""
+    return _result(problem, _Point(problem, parts))
 
 
 class _Point:
