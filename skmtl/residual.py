@@ -140,6 +140,8 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         alone = y.shape[1:] == (1,) and used.all()  # one task, in whatever shape
         targets = y[:, 0] if alone else y
         splits = held_out_splits(self.cv, X, targets, labels, self.random_state, is_classifier(self))
+        if isinstance(self.cv, Integral | None) and not self._mean_knows_tasks():
+            splits = _with_rest(splits, len(y))
         total, times = 0.0, np.zeros(len(y))
         for train, test in splits:
             mean = self._fitted_mean(X, y, labels, weight, train)
@@ -204,11 +206,14 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         weight = np.broadcast_to(weight.reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
         return self.least * float(np.average(y[used], weights=weight[used]))
 
+    def _mean_knows_tasks(self):
+        return "tasks" in get_routing_for_object(self.mean_estimator).consumes("fit", ["tasks"])
+
     def _fitted_mean(self, X, y, labels, weight, rows):
         """The mean of some rows, which knows tasks or is told them by a baseline."""
         model, alone = clone(self.mean_estimator), self._layout_ == "shared"
-        knows = "tasks" in get_routing_for_object(model).consumes("fit", ["tasks"])
-        model = model if knows else SingleTask(model) if alone else Pooled(model)
+        if not self._mean_knows_tasks():
+            model = SingleTask(model) if alone else Pooled(model)
         given = {} if weight is None else {"sample_weight": weight[rows]}
         with routing(labels):
             own = tasks_for(model, "fit", None if labels is None else labels[rows])
@@ -288,3 +293,11 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         decision : ndarray
         """
         return self._respond("decision_function", X, tasks)
+
+
+def _with_rest(splits, n_rows):
+    """The splits with rows that none holds out, the only ones of their tasks, dealt out to them."""
+    held_out = np.concatenate([test for _, test in splits])
+    rest, k = np.setdiff1d(np.arange(n_rows), held_out), len(splits)
+    for i, (train, test) in enumerate(splits):
+        yield np.setdiff1d(train, rest[i::k]), np.concatenate([test, rest[i::k]])

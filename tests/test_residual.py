@@ -270,3 +270,24 @@ def test_other_errors():
 class DummyLess(Ridge):
     def fit(self, X, y):
         return super().fit(X, y)
+
+
+def test_the_only_row_of_a_task_is_held_out_as_well(rng):
+    seen = []
+
+    class Spy(Ridge):
+        def fit(self, X, y, **given):
+            self.rows_ = {*X[:, 0].tolist()}
+            return super().fit(X, y, **given)
+
+        def predict(self, X):
+            seen.append((self.rows_, {*X[:, 0].tolist()}))
+            return super().predict(X)
+
+    X, tasks = rng.normal(size=(63, 3)), np.array([*np.repeat(range(4), 15), 7, 8, 9])
+    model = TaskResidual(Spy(), MeanRegularizedRegressor()).fit(X, X[:, 0] + tasks, tasks=tasks)
+    assert set.union(*(test for _, test in seen)) == {*X[:, 0].tolist()}
+    assert not any(train & test for train, test in seen) and model.predict(X, tasks=tasks).shape == (63,)
+    with pytest.raises(ValueError, match="cv must hold out every row; 3 of 63"):
+        cv = TaskKFold(5, small_tasks="train")
+        TaskResidual(Spy(), MeanRegularizedRegressor(), cv=cv).fit(X, X[:, 0] + tasks, tasks=tasks)
