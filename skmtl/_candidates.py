@@ -13,7 +13,8 @@ from sklearn.utils import check_random_state
 
 from . import linear_model, neural_network
 from ._columns import ManyValues
-from ._labels import missing_labels, plain_labels
+from ._labels import missing_labels
+from ._target import find_classes
 from .comparison import Candidate, rival
 
 STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
@@ -105,7 +106,7 @@ def _representations(Z, random_state):
 
 
 def _tell_variances(y, kind, n_features):
-    """Whether there is a model of the variances of coefficients for such labels, and these are enough."""
-    observed = y[~missing_labels(y)]
-    modelled = kind == "Regressor" or len(np.unique(plain_labels(observed))) == 2
-    return modelled and len(observed) >= LABELS_PER_FEATURE * n_features
+    """Whether labels are enough for a model of variances of coefficients, and all tasks have the same."""
+    observed = ~missing_labels(y)
+    alike = kind == "Regressor" or y.ndim == 1 or not isinstance(find_classes(y, observed, "log_loss"), list)
+    return alike and np.count_nonzero(observed) >= LABELS_PER_FEATURE * n_features

@@ -56,7 +56,7 @@ def suggest(
         Names of the models to try, such as "TraceNormRegressor", "MultiTaskMLPClassifier", "single" (an
         unknown one ends in an error that lists all), by default all that the data allow: splines, random
         features, the network and trees want features that are not sparse, strengths by marginal likelihood
-        numbers or two classes, and four labels for each feature, clusters four tasks.
+        the same classes in all tasks, and four labels for each feature, clusters four tasks.
     preprocessor : transformer, default=None
         First step of all models, for X without its task column, fitted on the training rows of each fold. By
         default a `StandardScaler`, so that another one has to scale as well; sparse features are left as they

@@ -372,6 +372,16 @@ class Multinomial(Loss):
         """Second derivative times a change d of eta."""
         return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
 
+    def third_derivative(self, y, eta, C):
+        """Derivatives of the trace of C (..., K, K) times the second derivatives, of the shape of eta."""
+        p = self.hessian(y, eta)
+        slope = np.einsum("...kk->...k", C) - 2 * np.einsum("...kl,...l->...k", C, p)
+        return p * (slope - np.einsum("...k,...k->...", p, slope)[..., None])
+
+    def normalizer(self, y):
+        """Zero: it is minus a log-likelihood."""
+        return np.zeros_like(y)
+
     def put_back(self, y, hessian, slope, inside):
         """Probabilities of the classes that are left."""
         p = inside + self._indicator(y)

@@ -22,8 +22,9 @@ from skmtl import (
     compare,
 )
 from skmtl._data import make_task_data
-from skmtl.linear_model._laplace import ModeMoments, SeenRows
+from skmtl.linear_model._laplace import ModeMoments
 from skmtl.linear_model._reml import Search
+from skmtl.linear_model._seen_rows import SeenRows
 from skmtl.losses import Logistic, Poisson
 
 AUTO = {"alpha": "auto", "intercept_alpha": "auto"}
@@ -525,8 +526,9 @@ def test_wrong_arguments_are_named():
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=word):
             fitted(X, y, tasks, **options)
-    with pytest.raises(ValueError, match="Only binary"):
-        fitted(X, np.arange(len(y)) % 3, tasks)
+    with pytest.raises(ValueError, match="classes of their own"):
+        Y = np.column_stack([y, np.arange(len(y)) % 3])
+        MeanRegularizedClassifier(**AUTO).fit(X, Y)
     with pytest.raises(ValueError, match="squared_hinge"):
         MeanRegularizedClassifier(**AUTO, loss="squared_hinge").fit(X, y, tasks=tasks)
     with pytest.raises(ValueError, match="huber"):

@@ -256,6 +256,7 @@ class CoupledPosterior(Posterior):
         return float(level), 2 * (told - left @ (left.T @ root) / self.noise)
 
     def told_of_intercepts(self):
+        """What the rows tell of the intercepts, fixed effects projected out (n_tasks, n_tasks)."""
         T, along = len(self.rho), self.rho[:, None] * self.x_mean
         rhs = np.zeros((*along.shape, T))
         rhs[np.arange(T), :, np.arange(T)] = along

@@ -157,9 +157,11 @@ class EmpiricalBayes(LinearModel):
         return Fitting(self, seen, start=None if found is None else [self._in_scale(found.coef)])
 
     def _in_scale(self, W):
-        """Slopes (n_tasks, n_features) for the features of `_scaled`."""
+        """Slopes (n_tasks, n_outputs * n_features) for the features of `_scaled`."""
         root = self._root()
-        return W if root is None else np.linalg.solve(matrix(root), W.T).T
+        if root is None:
+            return W
+        return np.linalg.solve(matrix(root), W.reshape(-1, len(root)).T).T.reshape(W.shape)
 
     def _moments(self, seen, free, noise_needed=True):
         """`Moments` of the rows; ValueError where they leave nothing of which the noise could be told."""
@@ -207,7 +209,7 @@ class EmpiricalBayes(LinearModel):
         if search.n_slopes and kind == "full":
             several = not np.array_equal(theta, search.none)
             amount = self.covariance_shrinkage_ = float(search.shrinkage()) if several else 1.0
-            root, strength = without_correlation(found.root, amount), found.strength
+            root, strength = without_correlation(found.slope_root, amount), found.strength
             if several and amount == 1:
                 search = replace(search, covariance="diagonal", last=None)
                 theta = search.best()
@@ -216,7 +218,7 @@ class EmpiricalBayes(LinearModel):
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood) + self._log_unit(search)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
-        self._set_slopes(found.root, zero, search)
+        self._set_slopes(found.slope_root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
 
@@ -319,7 +321,10 @@ class EmpiricalBayes(LinearModel):
 
     def _unscaled(self, result):
         root = self._root()
-        return result if root is None else replace(result, coef=result.coef @ matrix(root).T)
+        if root is None:
+            return result
+        W = result.coef
+        return replace(result, coef=(W.reshape(-1, len(root)) @ matrix(root).T).reshape(W.shape))
 
     # --- what is kept of the data ---
 
@@ -367,7 +372,7 @@ class EmpiricalBayes(LinearModel):
             return found
         root, strength = self._search(seen).expected(self._theta_)
         given = self._root() if isinstance(self.alpha, str) else None
-        return found.moments.posterior(root if given is None else root[0] * given, strength)
+        return found.under(root if given is None else root[0] * given, strength)
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
@@ -411,7 +416,8 @@ class EmpiricalBayes(LinearModel):
 
     def _errors(self, X, codes, of_rows):
         """Standard errors of predictors, or of targets, of rows of the tasks at these positions, or -1."""
-        out, step = np.empty(len(codes)), max(CHUNK_NUMBERS // max(X.shape[1], 1) ** 2, 1)
+        out = np.empty((len(codes), *np.shape(self.mean_intercept_)))
+        step = max(CHUNK_NUMBERS // max(X.shape[1], 1) ** 2, 1)
         models = list(self._of_tasks())
         for start in range(0, len(codes), step):
             rows, own = X[start : start + step], codes[start : start + step]
@@ -425,9 +431,8 @@ class EmpiricalBayes(LinearModel):
                 at = np.flatnonzero(place[own] >= 0)
                 task = place[own[at]]
                 deviation, row = self._levels(posterior)
-                found[at] = (
-                    deviation[task] * posterior.predictor_variances(rows[at], task) + of_rows * row[task]
-                )
+                variances = posterior.predictor_variances(rows[at], task)
+                found[at] = (variances.T * deviation[task] + of_rows * row[task]).T
         return self._in_units(out, np.finfo(float).tiny)  # infinite ones as well
 
     def _in_units(self, variances, least=0.0):
@@ -442,9 +447,9 @@ class EmpiricalBayes(LinearModel):
         Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
         zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
         """
-        out = np.empty((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
+        out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))
         for posterior, positions in self._of_tasks():
-            out[positions] = posterior.slope_variances() * self._levels(posterior)[0][:, None]
+            out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T
         return self._rows(self._in_units(out))
 
     @property
@@ -452,8 +457,8 @@ class EmpiricalBayes(LinearModel):
     def intercept_std_(self):
         """Standard errors of `intercept_`, in its shape."""
         if not self.fit_intercept:
-            return self._rows(np.zeros(self.n_tasks_))
-        X = np.zeros((self.n_tasks_, len(self.mean_coef_)))
+            return self._rows(np.zeros((self.n_tasks_, *np.shape(self.mean_intercept_))))
+        X = np.zeros((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
         return self._rows(self._errors(X, np.arange(self.n_tasks_), False))
 
     @property
@@ -472,7 +477,8 @@ class EmpiricalBayes(LinearModel):
         About the common intercept; about the mean of the intercepts of these tasks where they are free.
         """
         self._known_posterior()
-        return float(self._in_units(self._at_estimate(self._seen_of(self._seen_)).mean_intercept_variance()))
+        found = self._in_units(self._at_estimate(self._seen_of(self._seen_)).mean_intercept_variance())
+        return found if found.ndim else float(found)
 
     # --- whether tasks differ ---
 

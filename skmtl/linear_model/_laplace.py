@@ -29,7 +29,6 @@ PERFECT = 1e-9  # of the loss without slopes: what is left where nothing is to b
 # greatest standard deviations between tasks, of what a feature adds to predictors and of the intercepts:
 # where tasks are separable, the approximation takes any larger ones as well
 MOST_DEVIATION, MOST_LEVEL = 3.0, 10.0
-MOST_DENSE = 2**26  # numbers of a sparse X that is made dense
 LOST = (
     "no mode of the coefficients is found to the last digits: features are far from zero next to their "
     "spread. Centre them."
@@ -43,40 +42,6 @@ class Point(NamedTuple):
     coef: np.ndarray
     intercept: np.ndarray
     eta: np.ndarray
-
-
-class SeenRows:
-    """Rows and a loss that is minus a log-likelihood, where second moments stand for the squared loss.
-
-    Parameters
-    ----------
-    data : TaskData
-    loss : Loss
-    """
-
-    root = None  # the features are X R
-
-    def __init__(self, data, loss):
-        self.data, self.loss, self.tasks = data, loss, data.tasks
-        self.n_tasks, self.n_features = self.n_designs, _ = data.n_tasks, data.n_features
-        self.weight = data.task_sums(np.broadcast_to(data.row_weight, data.y.shape)) * data.unit
-
-    def turned(self, R):
-        """The same of features X R."""
-        found = SeenRows(self.data.turned(R), self.loss)
-        found.root = R
-        return found
-
-    def likelihood(self, precision, fit_intercept, free):
-        """That of the rows under their weights times a precision of each task (n_tasks,)."""
-        data = self.data
-        weight = data.row_weight * data.spread(data.unit * precision)
-        data = data._with(row_weight=weight, scale=np.ones(data.n_tasks))
-        if sparse.issparse(data.X) and np.prod(data.X.shape) <= MOST_DENSE:  # moments are dense anyway
-            data = data.dense()
-        found = Likelihood(data, self.loss, precision, fit_intercept, fit_intercept and free)
-        found.root = self.root
-        return found
 
 
 class Likelihood:
@@ -95,20 +60,30 @@ class Likelihood:
     """
 
     root = None  # the features are X R
+    unit = 1.0  # variance of a difference of two predictors over that of a coefficient's part in it
 
     def __init__(self, data, loss, precision, fit_intercept, free):
         self.loss, self.precision, self.fit_intercept, self.free = loss, precision, fit_intercept, free
         self.given = data
-        self.offset, self.data = data.near_zero() if free else (None, data)
-        falls, used = loss.falls(data.y), np.broadcast_to(data.row_weight > 0, data.y.shape)
+        self.data, self.basis = self._read(), None
+
+    def _read(self):
+        """The rows as they are used; sets their offset, and which tasks say nothing (n_tasks,)."""
+        self.offset, data = self.given.near_zero() if self.free else (None, self.given)
+        falls, used = self.loss.falls(data.y), np.broadcast_to(data.row_weight > 0, data.y.shape)
         endless = [data.task_sums(used & (falls != sign)) == 0 for sign in (-1.0, 1.0)]
         every, some = (endless[0].all() or endless[1].all()), endless[0] | endless[1]
-        if some.all() if free else every and fit_intercept:
+        self._refuse(some.all() if self.free else every and self.fit_intercept)
+        self.silent = some & self.free
+        return data
+
+    def _refuse(self, endless):
+        """ValueError where nothing bounds the intercepts."""
+        if endless:
             raise ValueError(
-                f"strengths cannot be estimated: {'in every task ' if free else ''}all targets are of one "
-                "class (or counts of zero), so that nothing bounds the intercepts."
+                f"strengths cannot be estimated: {'in every task ' if self.free else ''}all targets are of "
+                "one class (or counts of zero), so that nothing bounds the intercepts."
             )
-        self.silent, self.basis = some & free, None
 
     @cached_property
     def weight(self):
@@ -117,7 +92,7 @@ class Likelihood:
 
     def some(self, tasks):
         """That of some tasks, a slice or a mask."""
-        return Likelihood(
+        return type(self)(
             self.given.of_tasks(tasks), self.loss, self.precision[tasks], self.fit_intercept, self.free
         )
 
@@ -213,15 +188,16 @@ class Likelihood:
 
     def mode(self, root, strength, point):
         """`Mode` at R and a strength of the intercepts, searched from a point by Newton's method."""
-        value, last = _objective(self, point, root, strength), np.inf
+        value, last = self.objective(point, root, strength), np.inf
         for _ in range(MOST_STEPS):
-            found = Mode(self, point.eta, root, strength)
+            found = self.model(point.eta, root, strength)
             new, at, size = found.point, np.inf, 2.0
-            change = np.abs(new.eta - point.eta).max(where=self.weight > 0, initial=0.0)
+            moved = np.abs(new.eta - point.eta)[self.weight > 0]
+            change = moved.max(initial=0.0)
             while not at <= value + ROUNDING * (abs(value) + self.scale) and size > SHORTEST_STEP:
                 size /= 2
                 new = found.point if size == 1 else _between(point, new)
-                at = _objective(self, new, root, strength)
+                at = self.objective(new, root, strength)
             if change <= SETTLED or (change > 0.5 * last and not at < value):  # no digits are left
                 break
             value, point, last = at, new, change
@@ -234,6 +210,27 @@ class Likelihood:
         found.settled = True
         return found.reached(new, at)
 
+    def objective(self, point, root, strength):
+        """Loss and penalties at a point."""
+        V = (point.coef - point.coef.mean(axis=0)).T
+        V = V / root[:, None] if root.ndim == 1 else linalg.solve_triangular(root, V, lower=True)
+        value = self.value(point.eta) + 0.5 * np.vdot(V, V)
+        if strength and self.fit_intercept and not self.free:
+            value += 0.5 * strength * ((point.intercept - point.intercept.mean()) ** 2).sum()
+        return float(value)
+
+    def model(self, eta, root, strength):
+        """`Mode` about a predictor."""
+        return Mode(self, eta, root, strength)
+
+    def at(self, W, b):
+        """Predictors of coefficients (n_tasks, n_features) and intercepts."""
+        return self.given.predictor(self.given.forward(W), b)
+
+    def outline(self, eta):
+        """`Moments` that tell of scales: those of the features."""
+        return self.moments(eta)[0]
+
     @cached_property
     def scale(self):
         """Size of the loss."""
@@ -243,16 +240,6 @@ class Likelihood:
 def _between(one, other):
     """Half the way."""
     return Point(*(0.5 * (a + b) for a, b in zip(one, other, strict=True)))
-
-
-def _objective(rows, point, root, strength):
-    """Loss and penalties at a point."""
-    V = (point.coef - point.coef.mean(axis=0)).T
-    V = V / root[:, None] if root.ndim == 1 else linalg.solve_triangular(root, V, lower=True)
-    value = rows.value(point.eta) + 0.5 * np.vdot(V, V)
-    if strength and rows.fit_intercept and not rows.free:
-        value += 0.5 * strength * ((point.intercept - point.intercept.mean()) ** 2).sum()
-    return float(value)
 
 
 class KnownNoise(Posterior):
@@ -309,7 +296,7 @@ class Mode(KnownNoise):
 
     def under(self, root, strength):
         """The same predictors under other variances."""
-        return Mode(self.rows, self.eta, root, strength).reached(self.found, self.value)
+        return self.rows.model(self.eta, root, strength).reached(self.found, self.value)
 
     @property
     def log_likelihood(self):
@@ -378,20 +365,23 @@ class ModeMoments(Moments):
     @property
     def least_strengths(self):
         """Those of the greatest deviations that a feature may make of the predictors of a task."""
-        spread = np.einsum("tjj->j", self.xx) / self.weight.sum()
-        return spread / MOST_DEVIATION**2, MOST_LEVEL**-2
+        spread, unit = np.einsum("tjj->j", self.xx) / self.weight.sum(), self.rows.unit
+        return unit * spread / MOST_DEVIATION**2, unit * MOST_LEVEL**-2
 
     @classmethod
     def on(cls, rows):
         """From a `Likelihood`."""
-        start = rows.moments(rows.start.eta)[0]
+        start = rows.outline(rows.start.eta)
         found = cls(*(getattr(start, one.name) for one in fields(Moments)))
         found.rows, found.last = rows, rows.start
         return found
 
     def posterior(self, root, strength):
         """The model about the mode at one set of variances, searched from the last one."""
-        found = self.rows.mode(root, strength, self.last)
+        try:
+            found = self.rows.mode(root, strength, self.last)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(LOST) from error
         self.last = found.found
         return found
 

@@ -34,7 +34,7 @@ class MeanRegularized(LinearModel):
     -----
     With ``alpha="auto"`` or ``intercept_alpha="auto"`` the model is one of random coefficients,
     ``w_t ~ N(wbar, V)``. With the squared error strengths are those of restricted maximum likelihood. With
-    "log_loss" (two classes) and "poisson" it is a generalized linear mixed model with a dispersion of one:
+    "log_loss" and "poisson" it is a generalized linear mixed model with a dispersion of one:
     the w_t, and intercepts that vary, are integrated out by Laplace's approximation about the mode of all
     coefficients, which is the fit itself,
 
@@ -44,7 +44,9 @@ class MeanRegularized(LinearModel):
         + \\tfrac12 \\sum_t (w_t - \\bar w)' V^{-1} (w_t - \\bar w) \\Big]
         + \\sum_t \\log | I + V X_t' H_t X_t |
 
-    with H_t the second derivatives of the loss there times the sample weights s_i, which are numbers of rows.
+    with H_t the second derivatives of the loss there times the sample weights s_i, which are numbers of rows. Of
+    more than two classes the w_t are the coefficients of each, which vary alike; standard errors are those of
+    coefficients and intercepts less their mean over the classes.
     The common coefficients wbar, and intercepts that are free, are not integrated out but taken at the mode
     (maximum, not restricted maximum likelihood, as ``glmer(nAGQ=0)`` of lme4): with them the integral has no
     bound where the classes of every task are separable. Variances are too small where tasks have few rows of
@@ -90,8 +92,3 @@ class MeanRegularizedRegressor(MeanRegularized, RandomCoefficientsRegressor):
 class MeanRegularizedClassifier(MeanRegularized, RandomCoefficients, LinearClassifier):
     alpha: Auto = 0.01
     intercept_alpha: Auto = 0.0
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = not self._estimates
-        return tags

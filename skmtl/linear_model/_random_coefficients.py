@@ -9,7 +9,8 @@ from .._parameters import with_parameters
 from .._sklearn import StrOptions
 from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor
 from ._fitting import Fitting
-from ._laplace import LOST, ModeMoments, SeenRows
+from ._laplace import LOST, ModeMoments
+from ._seen_rows import SeenRows
 from ._sharing import feature_tests
 from ._variance_components import NoModeError
 
@@ -49,10 +50,9 @@ class RandomCoefficients(EmpiricalBayes):
         loss = self._target_.loss
         known = not isinstance(loss, list) and (loss.quadratic or loss.normalizer(np.empty(0)) is not None)
         if not known:
-            several = isinstance(loss, list) or loss.n_outputs > 1
             raise ValueError(
-                f"Only binary classification is supported by {what}; got more than two classes."
-                if several
+                f"{what} needs the same classes in every task; got tasks with classes of their own."
+                if isinstance(loss, list)
                 else f"{what} needs a loss that is minus a log-likelihood, 'squared_error', 'poisson' or "
                 f"'log_loss'; got loss={self.loss!r}."
             )
@@ -100,7 +100,7 @@ class RandomCoefficients(EmpiricalBayes):
         if self._target_.loss.quadratic:
             return super()._own_moments(seen, precision, free, at)
         rows = seen.likelihood(precision, self.fit_intercept, free)
-        return rows.moments(seen.data.predictor(seen.data.forward(self.coef_[at]), self.intercept_[at]))[0]
+        return rows.moments(rows.at(self.coef_[at], self.intercept_[at]))[0]
 
     def _fitting_on(self, seen, found=None):
         if self._target_.loss.quadratic:

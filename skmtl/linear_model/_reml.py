@@ -138,7 +138,7 @@ class Search:
         """Derivatives of the criterion at a `Posterior`."""
         gradient = []
         if self.n_slopes and self.covariance == "full":
-            R = found.root
+            R = found.slope_root
             G = -2 * linalg.solve_triangular(R, found.slope_gradient(), lower=True, trans=1)
             unit = np.exp(-0.5 * self.scales[0][: len(R)])[:, None]
             gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, special
 
+from ..objective import units
 from ._reml import RANGE, Search
+from ._variance_components import RANK_TOLERANCE
 
 N_SIMULATED = 10_000
 DENSE = 1000  # size up to which eigenvalues take the common effects into account
@@ -38,30 +40,30 @@ def sharing_tests(seen, moments_of, free=False):
     unit = np.where(own > 0, own, 1.0) ** -0.5
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
-    posterior = null.at(null.best())
-    eigenvalues = _slope_eigenvalues(posterior.moments, posterior.strength)
+    posterior, features = null.at(null.best()), np.arange(len(unit))
+    coupled = posterior.moments.prior is not None
+    eigenvalues = _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, features)
     found = {"slopes": _test(posterior, _least(Search(moments)), eigenvalues)}
     if moments.x_mean is not None:
         moments = moments_of(seen.turned(unit), False).centered() if free else moments
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        found["intercepts"] = _test(posterior, _least(Search(moments)), _intercept_eigenvalues(posterior))
+        coupled = posterior.moments.prior is not None
+        eigenvalues = _coupled_intercepts(posterior) if coupled else _eigenvalues(posterior, [len(unit)])
+        found["intercepts"] = _test(posterior, _least(Search(moments)), eigenvalues)
     return found
 
 
 def feature_tests(moments):
-    """A test of every slope with a diagonal covariance, the others' variances found anew (n_features,).
-
-    Their p-values are those of half a chi-square of one degree of freedom, a little too large.
-    """
+    """A test of every slope with a diagonal covariance, the others' variances found anew (n_features,)."""
     search, found = Search(moments, "diagonal"), []
     theta = search.best()
     least = search.at(theta).criterion
     for j in range(len(moments.information[0])):
         other = theta.copy()
         other[j] = search.scales[2][j]
-        ratio = search.at(search.descended(other, fixed=[j])).criterion - least
-        found.append(_half_chi_square(max(float(ratio), 0.0)))
+        null = search.at(search.descended(other, fixed=[j]))
+        found.append(_test(null, least, _eigenvalues(null, [j])))
     return found
 
 
@@ -110,35 +112,53 @@ def _null_ratios(eigenvalues, whole, df):
     return ratios.max(axis=1)
 
 
-def _slope_eigenvalues(moments, strength):
-    """Of what the rows tell of the deviations of the slopes, common effects projected out, and with these.
+def _eigenvalues(null, features):
+    """Of what the rows tell of deviations of some features, common effects projected out, and with these.
 
-    None where tasks that are coupled, with rows of their own, have too many coefficients.
+    Deviations of the others, intercepts that vary among them, have the variances of the null.
     """
+    E, label = null.told()
+    at = np.flatnonzero(np.isin(label, features))
+    own = E[:, at[:, None], at]
+    values = whole = np.linalg.eigvalsh(own).ravel()
+    T, a = len(E), len(at)
+    if T * a <= DENSE:
+        M, F = E.sum(axis=0), E[:, at].reshape(T * a, -1)
+        unit = units(M)
+        F, M = F * unit, M * np.outer(unit, unit)
+        left = linalg.block_diag(*own) - F @ np.linalg.pinv(M, rcond=RANK_TOLERANCE, hermitian=True) @ F.T
+        values = np.linalg.eigvalsh(left)
+    return _positive(values), whole
+
+
+def _coupled_eigenvalues(null):
+    """The same of the slopes of tasks that are coupled.
+
+    None where tasks, with rows of their own, have too many coefficients.
+    """
+    moments = null.moments
     (T, p), prior = moments.xy.shape, moments.prior
     S, along = moments.xx, np.zeros((T, p))
     if moments.pooled:
-        rho = 1 / (1 / moments.weight + 1 / strength)
+        rho = 1 / (1 / moments.weight + 1 / null.strength)
         along = rho[:, None] * moments.x_mean
         S = S + (along[: len(S), :, None] * moments.x_mean[: len(S), None, :])
-    if prior is not None and prior.rotates:
+    if prior.rotates:
         values = np.outer(prior.variances, linalg.eigvalsh(S[0])).ravel()
         return _positive(values), values
-    S = np.broadcast_to(S, (T, p, p))
-    own = values = np.linalg.eigvalsh(S).ravel() if prior is None else None
-    if T * p <= DENSE:
-        whole, members = np.zeros((T, p, T, p)), np.ones((1, T)) if prior is None else prior.members.toarray()
-        whole[np.arange(T), :, np.arange(T)] = S
-        whole, common = whole.reshape(T * p, T * p), np.kron(members.T, np.eye(p))
-        F, M = whole @ common, common.T @ whole @ common
-        if moments.levelled:
-            ahead = common.T @ along.ravel()
-            F = np.column_stack([F, along.ravel()])
-            M = np.block([[M, ahead[:, None]], [ahead, rho.sum()]])
-        half = np.eye(T * p) if prior is None else np.kron(prior.root_of_covariance, np.eye(p))
-        values = np.linalg.eigvalsh(half.T @ (whole - F @ np.linalg.pinv(M, hermitian=True) @ F.T) @ half)
-        own = values if own is None else own
-    return None if values is None else (_positive(values), _positive(own))
+    if T * p > DENSE:
+        return None
+    whole, members = np.zeros((T, p, T, p)), prior.members.toarray()
+    whole[np.arange(T), :, np.arange(T)] = S
+    whole, common = whole.reshape(T * p, T * p), np.kron(members.T, np.eye(p))
+    F, M = whole @ common, common.T @ whole @ common
+    if moments.levelled:
+        ahead = common.T @ along.ravel()
+        F = np.column_stack([F, along.ravel()])
+        M = np.block([[M, ahead[:, None]], [ahead, rho.sum()]])
+    half = np.kron(prior.root_of_covariance, np.eye(p))
+    values = np.linalg.eigvalsh(half.T @ (whole - F @ np.linalg.pinv(M, hermitian=True) @ F.T) @ half)
+    return _positive(values), values
 
 
 def _positive(values):
@@ -146,8 +166,8 @@ def _positive(values):
     return values[values > 1e-10 * values.max(initial=0.0)]
 
 
-def _intercept_eigenvalues(posterior):
+def _coupled_intercepts(null):
     """The same of the intercepts."""
-    if len(posterior.rho) > DENSE:
-        return posterior.rho, posterior.rho
-    return _positive(np.linalg.eigvalsh(posterior.told_of_intercepts())), posterior.rho
+    if len(null.rho) > DENSE:
+        return null.rho, null.rho
+    return _positive(np.linalg.eigvalsh(null.told_of_intercepts())), null.rho

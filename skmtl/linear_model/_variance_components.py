@@ -258,9 +258,18 @@ class Posterior:
         return self.inverses.log_determinant
 
     @property
+    def slope_root(self):
+        """R of the features."""
+        return self.root
+
+    @property
     def new_root(self):
         """R of a task that is not in the fit (n_features, n_features)."""
         return matrix(self.root)
+
+    def under(self, root, strength):
+        """The same moments under other variances."""
+        return self.moments.posterior(root, strength)
 
     def of(self, moments):
         """What it says of other tasks, with what is common as it is."""
@@ -319,11 +328,22 @@ class Posterior:
         apart = 1 / self.total + ((self.away @ self.spread) ** 2).sum(axis=1)
         return float(self.rho / self.strength @ (self.rho * (self.residual**2 / self.noise + apart) - 1))
 
-    def told_of_intercepts(self):
-        """What the rows tell of the intercepts, fixed effects projected out (n_tasks, n_tasks)."""
-        rho = self.rho
-        along = np.broadcast_to(self.away @ self.spread, (len(rho), self.spread.shape[1]))
-        return np.diag(rho) - rho[:, None] * (1 / self.total + along @ along.T) * rho
+    def told(self):
+        """What the rows of every task tell of common coefficients, where these are its own about them.
+
+        (n_tasks, k, k), with a diagonal R, and of which feature each is (k,): one past the last is that of
+        intercepts that vary.
+        """
+        R, moments = self.root, self.moments
+        p, T = len(R), moments.n_tasks
+        E = np.broadcast_to(moments.xx @ (self.inverses.of(slice(None)) * (R[:, None] / R)), (T, p, p))
+        if moments.pooled:
+            along = np.column_stack([np.broadcast_to(self.reach / R, (T, p)), np.ones(T)])
+            E = (
+                np.pad(E, ((0, 0), (0, 1), (0, 1)))
+                + self.rho[:, None, None] * along[:, :, None] * along[:, None, :]
+            )
+        return 0.5 * (E + E.swapaxes(1, 2)), np.arange(E.shape[1])
 
     def mean_intercept_variance(self):
         """Of the mean of the intercepts; about that of the intercepts of these tasks where they are free."""
@@ -358,7 +378,7 @@ class Posterior:
 
     def information_alike(self):
         """The same with one precision for all slopes."""
-        H, p = self.information(), len(self.spread)
+        H, p = self.information(), len(self.slope_root)
         own = linalg.block_diag(np.ones((1, p)), np.eye(len(H) - p))
         return own @ H @ own.T
 

@@ -1,0 +1,307 @@
+"""The same of more than two classes, whose predictors are known but for what all have in common.
+
+K predictors of a row count by K - 1 contrasts, orthonormal combinations whose sum is zero. Contrasts of
+coefficients vary as the coefficients do, and what these have in common no row tells of: at the mode it is
+zero. A task has a block of coefficients for each contrast, at its end that of a column of ones where
+intercepts have a variance; free intercepts are eliminated. With two classes the contrast is 1/sqrt(2) of
+their difference, so that the model of one predictor has variances twice as large.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg, sparse
+
+from ..objective import make_term
+from ._laplace import FLAT, POOLED, Likelihood, Mode, Point, WorkingMoments
+from ._task_inverses import times
+
+ABSENT = -1e3  # predictor of a class that a task with free intercepts does not have
+
+
+class ClassMoments(WorkingMoments):
+    """`Moments` of the contrasts, and what the free intercepts of tasks are given the slopes.
+
+    At `level` (n_tasks, n_contrasts) less `along` (n_tasks, n_contrasts, n_slopes) times these, for features
+    less their `means`, with variances `inverse` (n_tasks, n_contrasts, n_contrasts); infinite ones in tasks
+    that are `endless`.
+    """
+
+    inverse = along = level = means = endless = None
+
+
+class ClassLikelihood(Likelihood):
+    """Weighted losses of rows with one predictor for each class.
+
+    Parameters
+    ----------
+    data, loss, precision, fit_intercept, free
+        As for `Likelihood`. A class that a task with free intercepts does not have is taken to have no
+        probability there.
+    """
+
+    unit = 2.0
+
+    def __init__(self, data, loss, precision, fit_intercept, free):
+        self.contrasts = linalg.helmert(loss.n_outputs).T  # (n_classes, n_contrasts)
+        self._pairs = np.einsum("ka,kb->kab", self.contrasts, self.contrasts)
+        self.n_own = data.n_features + (fit_intercept and not free)  # coefficients of a contrast
+        super().__init__(data, loss, precision, fit_intercept, free)
+
+    def _read(self):
+        data, K = self.given, self.loss.n_outputs
+        self.offset, self.silent = None, np.zeros(data.n_tasks, dtype=bool)
+        if not self.free:
+            return data
+        used = np.broadcast_to(data.row_weight > 0, data.y.shape)
+        present = np.stack([data.task_sums(used & (data.y == k)) for k in range(K)], axis=-1) > 0
+        self._refuse((present.sum(axis=1) == 1).all())
+        self.held = [self.contrasts[own].T @ linalg.helmert(own.sum()).T for own in present]
+        held = data.spread(np.where(present, 0.0, ABSENT)) + np.zeros((*data.y.shape, K))
+        self.silent = ~present.all(axis=1)
+        return data._with(offset=held if data.offset is None else data.offset + held)
+
+    @cached_property
+    def weight(self):
+        return np.broadcast_to(self.data.row_weight, self.data.y.shape)
+
+    @cached_property
+    def _designs(self):
+        """X of every design, with a column of ones or about its mean; its means (n_designs, n_features)."""
+        data, found, means = self.data, [], []
+        every = [data.X] if data.indptr is None else [X for X, *_ in data.designs()]
+        for X in every:
+            X = X.toarray() if sparse.issparse(X) else X
+            if self.free:
+                center = X[:1] + (X - X[:1]).mean(axis=0)
+                means.append(center[0])
+                X = X - center
+            found.append(np.column_stack([X, np.ones(len(X))]) if self.n_own > data.n_features else X)
+        return found, np.array(means or np.zeros((len(found), data.n_features)))
+
+    def _tasks(self):
+        """(t, its design, where its rows are on the sample side)."""
+        designs, indptr = self._designs[0], self.data.indptr
+        for t in range(self.data.n_tasks):
+            at = (slice(None), t) if indptr is None else slice(*indptr[t : t + 2])
+            yield t, designs[t % len(designs)], at
+
+    def predictor(self, coef, level):
+        """Those of all classes, from coefficients of the contrasts and levels of the designs."""
+        V, data = coef.reshape(len(coef), -1, self.n_own), self.data
+        eta = np.zeros((*data.y.shape, self.loss.n_outputs))
+        for t, D, at in self._tasks():
+            eta[at] = (D @ V[t].T + level[t]) @ self.contrasts.T
+        return eta if data.offset is None else eta + data.offset
+
+    def at(self, W, b):
+        """Predictors of coefficients (n_tasks, n_classes, n_features) and intercepts of the classes."""
+        B = self.contrasts
+        if self.free:
+            b = b + np.einsum("tkj,tj->tk", W, np.broadcast_to(self._designs[1], (len(W), W.shape[2])))
+        coef = np.einsum("ka,tkj->taj", B, W)
+        if self.n_own > W.shape[2]:
+            coef = np.concatenate([coef, (b @ B)[:, :, None]], axis=2)
+        return self.predictor(coef.reshape(len(coef), -1), b @ B * self.free)
+
+    @cached_property
+    def start(self):
+        data, B = self.data, self.contrasts
+        W = np.zeros((data.n_tasks, self.loss.n_outputs * data.n_features))
+        term = make_term(data, self.loss, self.fit_intercept, POOLED)
+        b = term.intercept(W, term.image(W), None) @ B
+        coef = np.zeros((len(b), b.shape[1], self.n_own))
+        if self.n_own > data.n_features:
+            coef[:, :, -1] = b
+        coef, b = coef.reshape(len(b), -1), b * self.free
+        return Point(coef, b, self.predictor(coef, b))
+
+    def _curvature(self, eta):
+        """Second derivatives of the losses in the contrasts, weighted (..., n_contrasts, n_contrasts)."""
+        p = self.loss.hessian(self.data.y, eta)
+        along = p @ self.contrasts
+        H = np.tensordot(p, self._pairs, 1) - along[..., :, None] * along[..., None, :]
+        most = np.einsum("...aa->...", H).max(where=self.weight > 0, initial=0.0)
+        return self.weight[..., None, None] * (H + FLAT * most * np.eye(H.shape[-1]))
+
+    def moments(self, eta):
+        data, H, B = self.data, self._curvature(eta), self.contrasts
+        linear = eta if data.offset is None else eta - data.offset
+        slope = self.weight[..., None] * self.loss.gradient(data.y, eta)
+        u = np.einsum("...ab,...b->...a", H, linear @ B) - slope @ B
+        T, a, q = data.n_tasks, H.shape[-1], self.n_own
+        xx, xy, inverse = np.empty((T, a * q, a * q)), np.empty((T, a * q)), np.empty((T, a, a))
+        along, level = np.empty((T, a, a * q)), np.empty((T, a))
+        for t, D, at in self._tasks():
+            each = (H[at][:, :, :, None] * D[:, None, None, :]).reshape(len(D), -1)
+            xx[t] = (D.T @ each).reshape(q, a, a, q).swapaxes(0, 1).reshape(a * q, a * q)
+            xy[t] = (u[at].T @ D).ravel()
+            if self.free:
+                Q = self.held[t]
+                inverse[t] = Q @ np.linalg.inv(Q.T @ H[at].sum(axis=0) @ Q) @ Q.T
+                A, s = each.sum(axis=0).reshape(a, a * q), u[at].sum(axis=0)
+                along[t], level[t] = inverse[t] @ A, inverse[t] @ s
+                xx[t] -= A.T @ along[t]
+                xy[t] -= A.T @ level[t]
+        xx, ones = 0.5 * (xx + xx.swapaxes(1, 2)), np.ones(T)
+        count = a * (self.count - self.free)
+        found = ClassMoments(xx, xy, 0 * ones, ones, None, None, count, self.precision, self.free)
+        found.basis = self._basis
+        if self.free:
+            found.inverse, found.along, found.level = inverse, along, level
+            found.means, found.endless = self._designs[1], self.silent
+        return found, 0.0
+
+    @cached_property
+    def _basis(self):
+        own = self.outline(self.start.eta).basis
+        own = linalg.block_diag(own, np.eye(self.n_own - len(own)))
+        return np.kron(np.eye(self.contrasts.shape[1]), own)
+
+    def outline(self, eta):
+        """`Moments` of the features under the mean weight of a contrast."""
+        H = self._curvature(eta)
+        weight = np.einsum("...aa->...", H) / H.shape[-1]
+        stats = self._statistics(weight, np.zeros(weight.shape))
+        found = WorkingMoments.of(stats, np.ones(stats.n_tasks), self.fit_intercept, self.free)
+        found.weight = np.maximum(found.weight, np.finfo(float).tiny)
+        return found
+
+    def expanded(self, root, strength):
+        """R of the coefficients of all contrasts."""
+        own = np.full(self.n_own - len(root), 0.0 if strength is None else strength) ** -0.5
+        if root.ndim == 1:
+            return np.tile(np.append(root, own), self.contrasts.shape[1])
+        return np.kron(np.eye(self.contrasts.shape[1]), linalg.block_diag(root, np.diag(own)))
+
+    def model(self, eta, root, strength):
+        return ClassMode(self, eta, root, strength)
+
+    def objective(self, point, root, strength):
+        return super().objective(point, self.expanded(root, strength), None)
+
+
+class ClassMode(Mode):
+    """The model about a predictor; what is asked of it concerns features, or classes and features."""
+
+    def __init__(self, rows, eta, root, strength):
+        self._root_of_features = root
+        super().__init__(rows, eta, rows.expanded(root, strength), strength)
+
+    slope_root = property(lambda self: self._root_of_features)
+
+    @property
+    def point(self):
+        C, moments, shape = self.coef, self.moments, (len(self.own), self.rows.contrasts.shape[1])
+        b = np.zeros(shape)
+        if self.rows.free:
+            b = moments.level - np.einsum("tas,ts->ta", moments.along, C)
+        return Point(C, b, self.rows.predictor(C, b))
+
+    @property
+    def slopes(self):
+        """Of the tasks, for features that are not turned, those of one class after another."""
+        C, R, p = self.found.coef, self.rows.root, len(self.slope_root)
+        W = np.einsum("ka,taj->tkj", self.rows.contrasts, C.reshape(len(C), -1, self.rows.n_own)[..., :p])
+        return (W if R is None else times(R if R.ndim == 1 else R.T, W)).reshape(len(C), -1)
+
+    @cached_property
+    def pull(self):
+        rows, data, R = self.rows, self.rows.data, self.root
+        xy, B = np.empty(self.own.shape), self.rows.contrasts
+        inverse = self.inverses.of(slice(None))
+        for t, D, at in rows._tasks():
+            F = np.einsum("ab,ij->iabj", np.eye(B.shape[1]), D).reshape(len(D), B.shape[1], -1)
+            if rows.free:
+                F = F - self.moments.along[t]
+            V = times(R, F)
+            C = np.einsum("ka,iab,lb->ikl", B, V @ inverse[t] @ V.swapaxes(1, 2), B)
+            third = rows.loss.third_derivative(data.y[at], self.eta[at], C)
+            u = (rows.weight[at][:, None] * third) @ B
+            xy[t] = np.einsum("ia,ias->s", u, F)
+        return self.answering(xy, None)
+
+    # --- by features: one precision for all contrasts ---
+
+    def _folded(self, A):
+        """Sums over the contrasts, (n_own,) or (n_own, n_own)."""
+        q = self.rows.n_own
+        return (
+            A.reshape(-1, q).sum(axis=0)
+            if A.ndim == 1
+            else np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
+        )
+
+    @cached_property
+    def _gradient(self):
+        return self._folded(super().slope_gradient())
+
+    def slope_gradient(self):
+        at = slice(len(self.slope_root))
+        return self._gradient[at] if self._gradient.ndim == 1 else self._gradient[at, at]
+
+    def intercept_gradient(self):
+        return float(self._gradient.reshape(-1)[-1])
+
+    def information(self):
+        H, q = super().information(), self.rows.n_own
+        return H.reshape(-1, q, len(H) // q, q).sum(axis=(0, 2))
+
+    def told(self):
+        E, at = super().told()
+        return E, at % self.rows.n_own
+
+    # --- variances, by classes ---
+
+    def mean_variance(self):
+        """Of the common slopes (n_classes, n_features)."""
+        return self._common_variances()[:, : len(self.slope_root)]
+
+    def _common_variances(self):
+        V = times(self.root if self.root.ndim == 1 else self.root.T, self.spread.T)
+        V = V.reshape(len(V), -1, self.rows.n_own)
+        return (np.einsum("ka,raj->rkj", self.rows.contrasts, V) ** 2).sum(axis=0)
+
+    def slope_variances(self):
+        """Of the slopes of every task (n_tasks, n_classes, n_features)."""
+        B, T, q, p = self.rows.contrasts, len(self.moments.xy), self.rows.n_own, len(self.slope_root)
+        out = np.empty((T, len(B), p))
+        for k, j in np.ndindex(len(B), p):
+            F = np.broadcast_to(np.kron(B[k], np.arange(q) == j), (T, len(self.spread)))
+            out[:, k, j] = super().predictor_variances(F, np.arange(T))
+        return out
+
+    def _combinations(self, X, codes):
+        """For each class, of rows X of the tasks: coefficients in its predictors, variances of the rest."""
+        moments, free, p = self.moments, self.rows.free, X.shape[1]
+        if free:
+            X = X - np.broadcast_to(moments.means, (len(moments.xy), p))[codes]
+        X = np.column_stack([X, np.ones((len(X), self.rows.n_own - p))])
+        for b in self.rows.contrasts:
+            F, own = (b[:, None] * X[:, None, :]).reshape(len(X), -1), np.zeros(len(X))
+            if free:
+                F = F - np.einsum("a,tas->ts", b, moments.along)[codes]
+                own = np.einsum("a,tab,b->t", b, moments.inverse, b)[codes]
+                own[moments.endless[codes]] = np.inf
+            yield F, own
+
+    def predictor_variances(self, X, codes):
+        """Of the predictors of the classes, (n, n_classes), for rows X of the tasks at these positions."""
+        found = [
+            own + super(ClassMode, self).predictor_variances(F, codes)
+            for F, own in self._combinations(X, codes)
+        ]
+        return np.column_stack(found)
+
+    def mean_intercept_variance(self):
+        """Of the means of the intercepts of the classes (n_classes,)."""
+        if not self.rows.free:
+            K = len(self.rows.contrasts)
+            return self._common_variances()[:, -1] if self.rows.fit_intercept else np.zeros(K)
+        T, found = len(self.moments.xy), []
+        for F, own in self._combinations(np.zeros((T, len(self.slope_root))), np.arange(T)):
+            v = times(self.root, F)
+            along = self.inverses.times(v)
+            apart = (own + (v * along).sum(axis=1)).sum() / T**2
+            found.append(apart + ((along.mean(axis=0) @ self.spread) ** 2).sum())
+        return np.array(found)
