@@ -44,9 +44,9 @@ class MeanRegularized(LinearModel):
         + \\tfrac12 \\sum_t (w_t - \\bar w)' V^{-1} (w_t - \\bar w) \\Big]
         + \\sum_t \\log | I + V X_t' H_t X_t |
 
-    with H_t the second derivatives of the loss there times the sample weights s_i, which are numbers of rows. Of
-    more than two classes the w_t are the coefficients of each, which vary alike; standard errors are those of
-    coefficients and intercepts less their mean over the classes.
+    with H_t the second derivatives of the loss there times the sample weights s_i, which are numbers of rows.
+    Of more than two classes the w_t are the coefficients of each, which vary alike; standard errors are those
+    of coefficients and intercepts less their mean over the classes.
     The common coefficients wbar, and intercepts that are free, are not integrated out but taken at the mode
     (maximum, not restricted maximum likelihood, as ``glmer(nAGQ=0)`` of lme4): with them the integral has no
     bound where the classes of every task are separable. Variances are too small where tasks have few rows of
