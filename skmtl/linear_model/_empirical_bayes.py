@@ -492,13 +492,13 @@ class EmpiricalBayes(LinearModel):
         Returns
         -------
         dict of {str: LikelihoodRatio}
-            "slopes" and "intercepts"; with ``covariance="diagonal"``, the default of ``alpha="auto"``, also
-            one of every feature, by its name or position. Each has a `statistic` and a `p_value`: for the
-            first two by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
-            variance held at its estimate, for features that of half a chi-square with one degree of freedom.
-            Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
-            chi-square as well where tasks with rows of their own have more than 1000 coefficients; of a
-            covariance between tasks they are those about a common model, whatever the covariance.
+            "slopes" and "intercepts"; with ``covariance="diagonal"`` also one of every feature, by its name or
+            position. Each has a `statistic` and a `p_value` by simulation of the null distribution (10,000
+            draws: none is below 0.0001), the other variances held at their estimates; from 1000 tasks on
+            those that common effects take no part in. Of a graph or an order the slopes are those that vary
+            along its edges, and p-values are of half a chi-square where tasks with rows of their own have
+            more than 1000 coefficients; of a covariance between tasks they are those about a common model,
+            whatever the covariance.
 
         References
         ----------
