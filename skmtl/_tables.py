@@ -65,7 +65,8 @@ def as_html(rows, caption):
     """The same in HTML."""
     head, *body = rows
     lines = [tagged("th", head), *(tagged("td", row) for row in body)]
-    return f"<table>{tagged('caption', [caption])}{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    title = f'<caption style="white-space: nowrap; text-align: left">{html.escape(caption)}</caption>'
+    return f"<table>{title}{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def as_markdown(rows):

@@ -448,6 +448,13 @@ def test_path_of_models_that_hold_their_folds():
     display = PathDisplay.from_estimator(net)
     at = [0.2, 0.9].index(net.l1_ratio_)
     assert_array_equal(display.scores, -net.mse_path_[at])
+    unfitted = GroupSparseRegressor(task_column="town")
+    display = PathDisplay.from_estimator(unfitted, FRAME, DATA.y, alphas=4)
+    along = path(unfitted, FRAME, DATA.y, alphas=4)
+    assert_allclose(display.norms, np.linalg.norm(along.coef, axis=1))
+    assert display.features == NAMES and display.chosen is None and display.scores_ax_ is None
+    with pytest.raises(NotFittedError):
+        PathDisplay.from_estimator(unfitted)
     with pytest.raises(ValueError, match="X and y are needed"):
         PathDisplay.from_estimator(MODEL)
     with pytest.raises(ValueError, match="norms or scores are needed"):

@@ -3,8 +3,10 @@
 import numpy as np
 
 from .. import linear_model
+from .._columns import column_names, split_task_column
 from .._fitted import feature_names, features_seen, final_fitted
 from .._task_scores import standard_deviation
+from ..linear_model import LinearModel
 from ..model_selection import path
 from ._drawing import GREY, SEVERAL, Display, checked, log_ticks, short
 
@@ -70,7 +72,7 @@ class PathDisplay(Display):
         ----------
         estimator : estimator
             A fitted `PathSearchCV`, or another search over a strength, `MultiTaskLassoCV` and its like, or a
-            linear model with tasks; also with a Pipeline.
+            linear model with tasks; also with a Pipeline. A linear model alone need not be fitted.
         X, y, tasks
             The rows of the fit, for the norms: `skmtl.path` is computed on them. Without them there are
             scores alone.
@@ -85,6 +87,10 @@ class PathDisplay(Display):
         -------
         PathDisplay
         """
+        if isinstance(estimator, LinearModel) and not hasattr(estimator, "coef_") and X is not None:
+            return cls(**_along(path(estimator, X, y, tasks, alphas, eps), _names(estimator, X))).plot(
+                ax, **options
+            )
         model, columns = final_fitted(estimator)
         found = {"chosen": getattr(model, "alpha_", getattr(model, "alpha", None))}
         if hasattr(estimator, "cv_results_"):
@@ -97,11 +103,9 @@ class PathDisplay(Display):
         elif X is None:
             raise ValueError("X and y are needed for the path of a model that no search has chosen.")
         if X is not None:
-            along = path(model, features_seen(estimator, X), y, tasks, alphas, eps)
-            coef = np.reshape(along.coef, (len(along.alphas), -1, along.coef.shape[-1]))
             names = feature_names(final_fitted(estimator)[0], columns)
-            found |= {"norms": np.linalg.norm(coef, axis=1), "features": names}
-            alphas = along.alphas
+            found |= _along(path(model, features_seen(estimator, X), y, tasks, alphas, eps), names)
+            alphas = found.pop("alphas")
         return cls(alphas, **found).plot(ax, **options)
 
     @classmethod
@@ -225,6 +229,19 @@ class PathDisplay(Display):
             )
         ax.set_ylabel(self.score_name)
         ax.legend(loc="best", frameon=False, fontsize="small")
+
+
+def _along(found, names):
+    """What is drawn of a `CoefficientPath`."""
+    coef = np.reshape(found.coef, (len(found.alphas), -1, found.coef.shape[-1]))
+    return {"alphas": found.alphas, "norms": np.linalg.norm(coef, axis=1), "features": names}
+
+
+def _names(model, X):
+    """Names of the features of X for a model that is not fitted; None where there are none."""
+    column = model.task_column
+    names = column_names(X if column is None else split_task_column(X, column)[0])
+    return None if names is None else list(map(str, names))
 
 
 def _strength_of(params):
