@@ -129,7 +129,8 @@ def feature_names(model, names=None):
     names = [str(name) for name in names]
     column = getattr(model, "task_column", None)
     if column is not None:
-        names.pop(find_column(column, names, n_columns, "task_column="))
+        known = not isinstance(column, str) or column in names  # second moments do not tell where it was
+        names.pop(find_column(column, names, n_columns, "task_column=") if known else -1)
     return names
 
 

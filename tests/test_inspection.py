@@ -41,6 +41,7 @@ from skmtl import (
     TaskKFold,
     TaskRelationshipRegressor,
     TaskResidual,
+    TaskStatistics,
     compare,
     inspection,
     path,
@@ -129,6 +130,12 @@ def test_names_behind_pipelines_and_in_searches():
         DATA.X, DATA.y, tasks=DATA.tasks
     )
     assert_array_equal(summary(residual).coef.iloc[:, 1:], residual.task_estimator_.coef_)
+
+
+def test_second_moments_do_not_tell_where_the_task_column_was():
+    stats_ = TaskStatistics.from_arrays(DATA.X, DATA.y, tasks=DATA.tasks)
+    model = MeanRegularizedRegressor(1.0, task_column="town").fit_statistics(stats_)
+    assert list(summary(model).coef) == ["(intercept)", *(f"x{j}" for j in range(6))]
 
 
 def test_outputs_and_classes_are_named():
@@ -433,6 +440,12 @@ def test_path_of_cv_results_keeps_the_rest_at_the_best():
     assert_array_equal(display.alphas, [1.0, 0.1, 0.01])
     assert_allclose(np.sort(display.scores.mean(axis=1)), np.sort(results["mean_test_r2"][same]))
     assert display.chosen == best["alpha"] and display.scores_ax_.get_ylabel() == "r2"
+    search = PathSearchCV(MeanRegularizedRegressor(), alphas=[0.1, 1.0], cv=2, refit=False)
+    search.fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    assert PathDisplay.from_estimator(search).alphas.tolist() == [1.0, 0.1]
+    search = PathSearchCV(MeanRegularizedRegressor("auto"), cv=2).fit(DATA.X, DATA.y, tasks=DATA.tasks)
+    with pytest.raises(ValueError, match=r"param='alpha' must hold numbers .* tried \['auto'\]"):
+        PathDisplay.from_estimator(search)
     with pytest.raises(ValueError, match="param='beta' is not among the parameters of the search"):
         PathDisplay.from_cv_results(results, param="beta")
     with pytest.raises(ValueError, match="score='test_score' is not among the scores"):

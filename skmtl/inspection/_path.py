@@ -1,5 +1,7 @@
 """Norms and scores along strengths."""
 
+from numbers import Real
+
 import numpy as np
 
 from .. import linear_model
@@ -91,6 +93,9 @@ class PathDisplay(Display):
             return cls(**_along(path(estimator, X, y, tasks, alphas, eps), _names(estimator, X))).plot(
                 ax, **options
             )
+        if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):  # refit=False
+            param = _strength_of(estimator.cv_results_["params"][0])
+            return cls.from_cv_results(estimator.cv_results_, param=param, ax=ax, **options)
         model, columns = final_fitted(estimator)
         found = {"chosen": getattr(model, "alpha_", getattr(model, "alpha", None))}
         if hasattr(estimator, "cv_results_"):
@@ -121,7 +126,7 @@ class PathDisplay(Display):
         param : str, default="alpha"
             Name of the parameter, a positive number.
         score : str, default="test_score"
-            Name of the score, "test_..." of a search with several.
+            Name of the score; of a search with several "test_" and its name.
         ax : matplotlib axes, default=None
             Where to draw; by default new axes.
         **options : dict
@@ -280,6 +285,11 @@ def _searched(results, param, score):
         i for i, one in enumerate(results["params"])
         if all(one[key] is best[key] or one[key] == best[key] for key in one if key != param)
     ]  # fmt: skip
-    values = np.array([results["params"][i][param] for i in same], dtype=np.float64)
+    values = [results["params"][i][param] for i in same]
+    if not all(isinstance(value, Real) for value in values):
+        raise ValueError(
+            f"param={param!r} must hold numbers to be drawn along; the search tried {values[:5]}."
+        )
+    values = np.array(values, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
     return values[order], scores[same][order]
