@@ -416,6 +416,20 @@ def test_one_strength_may_be_given():
     assert_allclose(turned.deviation_variance_, model.deviation_variance_, rtol=1e-6)
 
 
+def test_an_array_as_covariance_is_that_of_the_fit_at_an_estimated_strength():
+    X, y, tasks, *_ = mixed_problem(0, p=3)
+    unit = np.array([1.0, 0.1, 20.0])
+    for V in (unit**-2, np.diag(unit**-2)):
+        model = MeanRegularizedRegressor(**AUTO, covariance=V, tol=1e-13).fit(X * unit, y, tasks=tasks)
+        other = MeanRegularizedRegressor(**AUTO, covariance="spherical", tol=1e-13).fit(X, y, tasks=tasks)
+        assert_allclose(model.coef_ * unit, other.coef_, rtol=1e-5, atol=1e-7)
+        assert_allclose(model.coef_std_ * unit, other.coef_std_, rtol=1e-5)
+        assert_allclose(model.predict(X * unit, tasks=tasks), other.predict(X, tasks=tasks), rtol=1e-5)
+        model.fit_task(X[:5] * unit, y[:5], 99)
+        other.fit_task(X[:5], y[:5], 99)
+        assert_allclose(model.coef_[-1] * unit, other.coef_[-1], rtol=1e-3, atol=1e-4)
+
+
 def test_an_array_as_covariance_is_the_metric_of_the_penalty(rng):
     X, y, tasks, *_ = mixed_problem(0, p=3)
     A = rng.normal(size=(3, 3))

@@ -82,7 +82,7 @@ class EmpiricalBayes(LinearModel):
     covariance = None  # within a task, where a class has it as a parameter
     _covariance_of_auto = "spherical"  # that of None, where it is estimated
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
-    _covariance_ = None  # V, where it was found, positive also where the variance is none
+    _covariance_ = None  # V, where more than one variance was found, positive also where these are none
     _asked_ = MappingProxyType({})  # parameters of the fit
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
@@ -126,13 +126,13 @@ class EmpiricalBayes(LinearModel):
         if self._estimates:
             numbers.alpha, numbers.intercept_alpha = self.alpha_, self.intercept_alpha_
             numbers.task_weight = "samples" if self.task_weight is None else self.task_weight
-            if np.ndim(self.deviation_variance_):
+            if self._covariance_ is not None:
                 V = numbers.covariance = self._covariance_
                 numbers.alpha = float(1 / (np.mean(V.diagonal() if V.ndim == 2 else V) * self._unit_))
         return numbers
 
     def _in_numbers_on(self, fitting):
-        self._seen_, self._posterior_, self._added_ = None, None, {}
+        self._seen_, self._posterior_, self._covariance_, self._added_ = None, None, None, {}
         self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - LATER}
         found = isinstance(self.covariance, str) and self.covariance != "spherical"
         if found and not isinstance(self.alpha, str):
@@ -240,7 +240,9 @@ class EmpiricalBayes(LinearModel):
             self.alpha_ = float(self.alpha)
             self.deviation_variance_ = self._over(self.noise_variance_, self.alpha_) * given
             return
-        V = self._covariance_ = root @ root.T if root.ndim == 2 else root**2  # zeros in the units of features
+        V = root @ root.T if root.ndim == 2 else root**2
+        if search.covariance != "spherical":
+            self._covariance_ = V  # zeros in the units of features
         if root.ndim == 1:
             V = np.where(zero[: search.n_slopes], 0.0, V)
         level = np.mean(V.diagonal() if V.ndim == 2 else V) if V.any() else root[0] ** 2
