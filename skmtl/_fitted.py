@@ -12,6 +12,8 @@ from ._columns import find_column
 from ._figures import parts_of
 from ._labels import readable
 
+INTERCEPT = "(intercept)"  # its name among those of the features
+
 
 @dataclass
 class Coefficients:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._figures import fit_figures, fit_warnings, in_words, strengths
-from ._fitted import fitted_coefficients
+from ._fitted import INTERCEPT, fitted_coefficients
 from ._tables import as_html, as_text, cell, frame, tagged
 
-INTERCEPT = "(intercept)"
 SHOWN_TASKS, SHOWN_FEATURES, WITH_ERRORS = 12, 7, 3  # printed; the tables hold all
 
 

@@ -17,7 +17,13 @@ from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris, load_linnerud
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression, LogisticRegression, RANSACRegressor, Ridge
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    RANSACRegressor,
+    Ridge,
+)
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -371,6 +377,26 @@ def test_shrinkage_behind_steps_and_of_outputs():
     model = MultiTaskLasso(0.1).fit(linnerud.data, linnerud.target)
     display = ShrinkageDisplay.from_estimator(model, linnerud.data, linnerud.target, feature="Jumps")
     assert_allclose(display.own, LinearRegression().fit(linnerud.data, linnerud.target).coef_[:, 2])
+
+
+def test_own_estimates_are_of_the_kind_of_the_model():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(200, 2)) * [1.0, 100.0], np.repeat(["u", "v"], 100)
+    counts, weight = rng.poisson(np.exp(0.5 * X[:, 0])), rng.uniform(0.5, 2.0, 200)
+    model = MeanRegularizedRegressor(0.1, loss="poisson").fit(X, counts, tasks=tasks, sample_weight=weight)
+    display = ShrinkageDisplay.from_estimator(model, X, counts, tasks, feature=0, sample_weight=weight)
+    one = PoissonRegressor(alpha=0.0, max_iter=10_000).fit(X[:100], counts[:100], weight[:100])
+    assert_allclose(display.own[0], one.coef_[0])
+    most = np.argmax(model.coef_.std(axis=0) * X.std(axis=0))
+    assert ShrinkageDisplay.from_estimator(model, X, counts, tasks).name == f"x{most}"
+    classes = counts > 1
+    model = MeanRegularizedClassifier(0.1).fit(X, classes, tasks=tasks)
+    display = ShrinkageDisplay.from_estimator(model, X, classes, tasks, feature=0)
+    one = LogisticRegression(C=100.0, max_iter=10_000).fit(X[:100], classes[:100])
+    assert_allclose(display.own[0], one.coef_[0, 0])
+    mixed = MixedTaskModel(0.1).fit(X, counts, tasks=tasks)
+    with pytest.raises(TypeError, match="MixedTaskModel has tasks of different kinds"):
+        ShrinkageDisplay.from_estimator(mixed, X, counts, tasks)
 
 
 def test_wild_estimates_stand_at_the_border():

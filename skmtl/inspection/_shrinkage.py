@@ -3,9 +3,12 @@
 import numpy as np
 import sklearn
 from sklearn.base import is_classifier
+from sklearn.preprocessing import StandardScaler
 
-from .._fitted import features_seen, fitted_coefficients
+from .._columns import split_task_column
+from .._fitted import INTERCEPT, features_seen, fitted_coefficients
 from ..baselines import SingleTask
+from ..losses import Poisson
 from ._drawing import BLUE, GREY, ORANGE, Display, checked, name_ticks, short
 
 MOST_NAMED = 40
@@ -63,16 +66,17 @@ class ShrinkageDisplay(Display):
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, tasks=None, *, feature=None, target_class=None, own=None, ax=None
-    ):
+        cls, estimator, X, y, tasks=None, *, sample_weight=None, feature=None, target_class=None, own=None,
+        ax=None,
+    ):  # fmt: skip
         """Fit each task by itself, and draw its estimate beside that of a fitted model.
 
         Parameters
         ----------
         estimator : estimator
             A fitted linear model with tasks, also at the end of a Pipeline or in a search.
-        X, y, tasks
-            The rows of its fit.
+        X, y, tasks, sample_weight
+            Those of its fit, which had no offset.
         feature : str, int or "(intercept)", default=None
             Name or position of the feature. By default the one of which the coefficients of the model differ
             most between tasks, in standard deviations of the feature.
@@ -80,23 +84,27 @@ class ShrinkageDisplay(Display):
             One of more than two classes; by default the first.
         own : estimator, default=None
             Linear model for each task by itself. By default least squares (of least norm where there are
-            several), for classes logistic regression with ``C=100``.
+            several), for counts a Poisson regression without penalty, for classes logistic regression with
+            ``C=100``.
         ax : matplotlib axes, default=None
             Where to draw; by default new axes.
 
         Returns
         -------
         ShrinkageDisplay
+
+        Raises
+        ------
+        TypeError
+            If the model has no coefficients of tasks, or tasks of different kinds.
+        ValueError
+            If the rows are not those of the fit, or the feature or the class is unknown.
         """
         found = fitted_coefficients(estimator, errors=True)
-        if own is None:
-            linear = sklearn.linear_model
-            own = linear.LinearRegression()
-            if is_classifier(found.model):
-                own = linear.LogisticRegression(C=WEAK, max_iter=10_000)
-        X = features_seen(estimator, X)
-        column = getattr(found.model, "task_column", None)
-        single = fitted_coefficients(SingleTask(own, task_column=column).fit(X, y, tasks=tasks))
+        own = _without_sharing(found.model) if own is None else own
+        X, column = features_seen(estimator, X), getattr(found.model, "task_column", None)
+        single = SingleTask(own, task_column=column).fit(X, y, tasks=tasks, sample_weight=sample_weight)
+        single = fitted_coefficients(single)
         if single.rows != found.rows or single.coef.shape != found.coef.shape:
             raise ValueError(
                 f"X, y and tasks must be those of the fit: the model has {len(found.rows)} rows of "
@@ -104,15 +112,16 @@ class ShrinkageDisplay(Display):
                 f"{len(single.rows)} of {len(single.features)}, such as {single.rows[:3]}."
             )
         rows = _rows_of_class(found, target_class)
-        at = _position(feature, found, rows, np.abs(single.coef).max(initial=0))
-        pairs = [(found.intercept, single.intercept, found.intercept_std)] if at is None else [
-            (found.coef[:, at], single.coef[:, at], None if found.coef_std is None else found.coef_std[:, at])
-        ]  # fmt: skip
-        shared, alone, std = (None if one is None else one[rows] for one in pairs[0])
-        name = "(intercept)" if at is None else found.features[at]
+        if feature is None:
+            spread = StandardScaler(with_mean=False)
+            spread.fit(X if column is None else split_task_column(X, column)[0])
+            feature = int(np.argmax(found.coef[rows].std(axis=0) * np.sqrt(spread.var_)))
+        name, shared, std = _estimates(found, feature)
         name = name if target_class is None else f"{name} of {target_class}"
-        names = [found.tasks[i] for i in rows]
-        return cls(alone, shared, tasks=names, std=std, name=name).plot(ax)
+        names, std = [found.tasks[i] for i in rows], None if std is None else std[rows]
+        return cls(_estimates(single, feature)[1][rows], shared[rows], tasks=names, std=std, name=name).plot(
+            ax
+        )
 
     def plot(self, ax=None):
         """Draw the estimates.
@@ -185,20 +194,29 @@ def _rows_of_class(found, target_class):
     return np.array([i for i, one in enumerate(found.classes) if one == wanted])
 
 
-def _position(feature, found, rows, size):
-    """Position of a feature, None for the intercept."""
-    if feature == "(intercept)":
-        return None
+def _estimates(found, feature):
+    """Name of a feature, or of the intercept, its values in all rows, and their standard errors or None."""
     names = found.features
-    if isinstance(feature, str):
-        if feature not in names:
-            raise ValueError(f"feature={feature!r} is not one of {names[:20]} or '(intercept)'.")
-        return names.index(feature)
-    if feature is None:
-        return int(np.argmax(np.std(found.coef[rows], axis=0)))
-    if not -len(names) <= feature < len(names):
+    if feature == INTERCEPT:
+        return INTERCEPT, found.intercept, found.intercept_std
+    if isinstance(feature, str) and feature not in names:
+        raise ValueError(f"feature={feature!r} is not one of {names[:20]} or {INTERCEPT!r}.")
+    at = names.index(feature) if isinstance(feature, str) else feature
+    if not -len(names) <= at < len(names):
         raise ValueError(f"feature={feature} is out of range: there are {len(names)} features.")
-    return int(feature) % len(names)
+    return names[at], found.coef[:, at], None if found.coef_std is None else found.coef_std[:, at]
+
+
+def _without_sharing(model):
+    """An estimator of one task, of the kind of a fitted model."""
+    if hasattr(model, "losses"):
+        raise TypeError(f"{type(model).__name__} has tasks of different kinds, of which no one model is.")
+    if is_classifier(model):
+        return sklearn.linear_model.LogisticRegression(C=WEAK, max_iter=10_000)
+    loss = getattr(model, "loss", None)
+    if loss == "poisson" or isinstance(loss, Poisson):
+        return sklearn.linear_model.PoissonRegressor(alpha=0.0, max_iter=10_000)
+    return sklearn.linear_model.LinearRegression()
 
 
 def _range(own, shared, width):
