@@ -126,7 +126,7 @@ class PathDisplay(Display):
         param : str, default="alpha"
             Name of the parameter, a positive number.
         score : str, default="test_score"
-            Name of the score; of a search with several "test_" and its name.
+            Name of the score; of a search with several ``"test_"`` and its name.
         ax : matplotlib axes, default=None
             Where to draw; by default new axes.
         **options : dict
