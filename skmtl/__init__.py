@@ -3,6 +3,7 @@
 import sys
 
 from . import linear_model
+from ._batches import read_batches
 from ._columns import ManyValues, split_task_column
 from ._feature_groups import feature_groups
 from ._suggest import suggest

@@ -5,6 +5,7 @@ same for any number of threads.
 """
 
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cached_property
@@ -113,11 +114,33 @@ def in_blocks(work, blocks):
     if len(blocks) == 1:
         return [work(blocks[0])]
     with ONE_BLAS_THREAD:
-        n_workers, context = min(n_threads(), len(blocks)), copy_context()
-        if n_workers == 1:
+        n_others = min(n_threads(), len(blocks)) - 1
+        if not n_others:
             return [work(block) for block in blocks]
-        with ThreadPoolExecutor(n_workers) as pool:
-            return list(pool.map(lambda block: context.copy().run(work, block), blocks))
+        found, left = [None] * len(blocks), deque(enumerate(blocks))
+
+        def run():
+            while left:
+                try:
+                    k, block = left.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                found[k] = work(block)
+
+        with ThreadPoolExecutor(n_others) as pool:
+            others = [pool.submit(copy_context().run, run) for _ in range(n_others)]
+            run()
+            for other in others:
+                other.result()
+        return found
+
+
+def task_products(A, V):
+    """A_t v_t of every task (n_tasks, p), A (n_tasks, p, p)."""
+    out = np.empty(V.shape)
+    blocks = even_blocks(len(V), V.shape[1] ** 2)
+    in_blocks(lambda t: np.matmul(A[t], V[t, :, None], out=out[t, :, None]), blocks)
+    return out
 
 
 def read_only(A):

@@ -2,22 +2,26 @@
 
 import warnings
 from copy import copy
+from numbers import Integral
+from operator import add, sub
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import check_array, check_consistent_length
 
+from ._batches import folds_of_rows
+from ._columns import column_names
 from ._data import make_task_data
-from ._inputs import refuse_size
-from ._labels import encode_tasks, find_tasks, label_keys, readable
+from ._inputs import check_numeric_target, check_sample_weight, refuse_size
+from ._labels import check_tasks, encode_tasks, find_tasks, label_keys, plain_labels, readable
+from ._second_moments import TINY, moments
 from ._sklearn import get_feature_names
 from ._tasks import target_names
 from ._threads import loop_pays, read_only
 
-CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
 EPS = np.finfo(float).eps
 ROUNDING = 16 * EPS  # of a mean, relative to it
 LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
-TINY = np.finfo(float).tiny  # smaller numbers have fewer digits
 MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
 
 
@@ -49,6 +53,9 @@ class TaskStatistics:
     feature_names : ndarray of shape (n_features,), optional
         Names of the columns of X, if it has names. Statistics of other columns, or of the same in another
         order, are neither added nor subtracted.
+    folds : sequence of TaskStatistics, optional
+        Those of parts of the rows, for cross-validation (see `from_batches`); they are added, subtracted and
+        selected along.
 
     References
     ----------
@@ -68,11 +75,11 @@ class TaskStatistics:
     True
     """
 
-    def __init__(self, tasks, count, weight, x_mean, y_mean, xx, xy, yy, feature_names=None):
+    def __init__(self, tasks, count, weight, x_mean, y_mean, xx, xy, yy, feature_names=None, folds=()):
         self.tasks, self.count, self.weight = tasks, count, weight
         self.x_mean, self.y_mean = x_mean, y_mean
         self.xx, self.xy, self.yy = xx, xy, yy
-        self.feature_names = feature_names
+        self.feature_names, self.folds = feature_names, tuple(folds)
 
     def __repr__(self):
         rows = int(self.count.sum())
@@ -110,9 +117,8 @@ class TaskStatistics:
         ValueError
             If an argument is malformed, or sums with these weights leave the range of the numbers.
         """
-        names = get_feature_names(X)
         data = make_task_data(X, y, tasks, sample_weight=sample_weight, names=target_names(y))
-        return cls.of_rows(data)._with(feature_names=names)
+        return cls.of_rows(data)._with(feature_names=_names_of(X))
 
     @classmethod
     def of_rows(cls, data):
@@ -126,24 +132,81 @@ class TaskStatistics:
         return stats._in_range(varies)
 
     @classmethod
-    def from_batches(cls, batches):
+    def from_batches(cls, batches, *, n_folds=None):
         """Sum of the moments of an iterable of (X, y, tasks) or (X, y, tasks, sample_weight).
+
+        Parameters
+        ----------
+        batches : iterable of tuple
+            Arguments of `from_arrays`, such as `skmtl.read_batches` makes them of files.
+        n_folds : int, optional
+            Keeps the moments of so many parts of the rows as well, `folds`, for a search of strengths by
+            `PathSearchCV.fit_statistics`. The fold of a row follows from a hash of its features and targets:
+            it does not depend on the batches, and equal rows are in the same.
+
+        Returns
+        -------
+        TaskStatistics
 
         Raises
         ------
         ValueError
             If the iterable is empty or the batches differ in their columns of X or of a 2-D y.
         """
-        total = first = None
+        if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
+            raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
+        parts, first = [None] * (n_folds or 1), None
         for X, y, tasks, *weight in batches:
-            stats = cls.from_arrays(X, y, tasks, sample_weight=weight[0] if weight else None)
             names = target_names(y)
             _check_same_names("y", first, names)
             first = names if first is None else first
-            total = stats if total is None else total + stats
-        if total is None:
+            found = cls._of_folds(X, y, tasks, weight[0] if weight else None, len(parts))
+            pairs = zip(parts, found, strict=True)
+            parts = [b if a is None else a if b is None else a + b for a, b in pairs]
+        filled = [part for part in parts if part is not None]
+        if not filled:
             raise ValueError("batches is empty; expected at least one (X, y, tasks).")
-        return total
+        if len(filled) < len(parts):
+            raise ValueError(f"n_folds={n_folds}: {len(parts) - len(filled)} fold(s) have no row.")
+        total = sum(filled[1:], start=filled[0])
+        return total._with(folds=tuple(filled) if n_folds else ())
+
+    @classmethod
+    def _of_folds(cls, X, y, tasks, weight, n_folds):
+        """Moments of the rows of each fold of a batch, None where there are none."""
+        if n_folds == 1:
+            return [cls.from_arrays(X, y, tasks, sample_weight=weight)]
+        names, columns = _names_of(X), target_names(y)
+        X = check_array(X, accept_sparse="csr", dtype=np.float64, input_name="X")
+        y = check_numeric_target(y)
+        check_consistent_length(X, y)
+        weight = check_sample_weight(weight, y.shape)
+        tasks = None if tasks is None else check_tasks(tasks, len(y))
+        fold, found = folds_of_rows(X, y, n_folds), []
+        columns = np.arange(y.shape[1]) if y.ndim == 2 and columns is None else columns
+        for k in range(n_folds):
+            rows = fold == k
+            if weight is not None:
+                rows &= weight.reshape(len(y), -1).any(axis=1)
+            found.append(cls._of_some(X, y, tasks, weight, columns, rows, names) if rows.any() else None)
+        return found
+
+    @classmethod
+    def _of_some(cls, X, y, tasks, weight, columns, rows, names):
+        """Moments of some rows of positive weight; of a 2-D y the tasks that have a label there, if any."""
+        X, y, weight = X[rows], y[rows], None if weight is None else weight[rows]
+        if y.ndim == 2:
+            labelled = ~np.isnan(y)
+            if weight is not None:
+                labelled &= weight.reshape(len(y), -1) > 0
+            used = labelled.any(axis=0)
+            if not used.any():
+                return None
+            weight = weight[:, used] if weight is not None and weight.ndim == 2 else weight
+            y, columns = y[:, used], columns[used]
+        tasks = None if tasks is None else tasks[rows]
+        data = make_task_data(X, y, tasks, sample_weight=weight, names=columns)
+        return cls.of_rows(data)._with(feature_names=names)
 
     @classmethod
     def from_data(cls, data, columns=None):
@@ -199,7 +262,7 @@ class TaskStatistics:
     def _with(self, **changes):
         """The same but for some fields."""
         other = copy(self)
-        other.__dict__.update(changes)
+        other.__dict__.update({"folds": (), **changes})
         return other
 
     def _squares(self):
@@ -244,7 +307,92 @@ class TaskStatistics:
         return self._with(
             x_mean=self.x_mean[:, columns], xx=self.xx[:, columns][:, :, columns], xy=self.xy[:, columns],
             feature_names=None if names is None else names[columns],
+            folds=tuple(fold.select(columns) for fold in self.folds),
         )  # fmt: skip
+
+    def of_tasks(self, tasks):
+        """Moments of some of the tasks.
+
+        Parameters
+        ----------
+        tasks : array-like of shape (n_chosen,)
+            Their labels.
+
+        Returns
+        -------
+        TaskStatistics
+            In the order of `tasks` of these statistics; of folds those with rows of any of them.
+
+        Raises
+        ------
+        ValueError
+            If a label is not there.
+        """
+        at = find_tasks(check_tasks(tasks, len(tasks)), self.tasks)
+        if (at < 0).any():
+            absent = readable(np.asarray(tasks)[at < 0][:5])
+            raise ValueError(f"there are no statistics of the tasks {absent}.")
+        chosen = np.zeros(self.n_tasks, dtype=bool)
+        chosen[at] = True
+        folds = (fold._keep(chosen[find_tasks(fold.tasks, self.tasks)], empty=None) for fold in self.folds)
+        return self._keep(chosen)._with(folds=tuple(fold for fold in folds if fold is not None))
+
+    # --- files ---
+
+    def save(self, path):
+        """Write the moments to a file of NumPy, ``.npz``.
+
+        Parameters
+        ----------
+        path : str, path-like or file
+
+        Raises
+        ------
+        TypeError
+            If the labels of the tasks are objects; such statistics can be pickled.
+        """
+        labels = plain_labels(self.tasks)
+        if labels.dtype == object or labels.ndim > 1:
+            raise TypeError(
+                "save writes tasks whose labels are numbers, text or dates; got objects of type "
+                f"{type(self.tasks[0]).__name__}. Pickle the statistics."
+            )
+        stored = {"n_folds": len(self.folds)}
+        if self.feature_names is not None:
+            stored["feature_names"] = self.feature_names.astype(str)
+        for prefix, stats in [("", self), *((f"fold{k}_", fold) for k, fold in enumerate(self.folds))]:
+            stored[f"{prefix}tasks"] = plain_labels(stats.tasks)
+            stored |= {prefix + name: getattr(stats, name) for name in MOMENTS}
+        np.savez(path, **stored)
+
+    @classmethod
+    def load(cls, path):
+        """Moments that `save` has written.
+
+        Parameters
+        ----------
+        path : str, path-like or file
+
+        Returns
+        -------
+        TaskStatistics
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        with np.load(path, allow_pickle=False) as stored:
+            absent = {"tasks", "n_folds", *MOMENTS} - set(stored)
+            if absent:
+                raise ValueError(f"{path} holds no TaskStatistics: {sorted(absent)} are not there.")
+            names = stored["feature_names"].astype(object) if "feature_names" in stored else None
+
+            def read(prefix, folds=()):
+                moments = (stored[prefix + name] for name in ("tasks", *MOMENTS))
+                return cls(*moments, feature_names=names, folds=folds)
+
+            return read("", [read(f"fold{k}_") for k in range(int(stored["n_folds"]))])
 
     def __add__(self, other):
         """Moments of the rows of both."""
@@ -253,7 +401,8 @@ class TaskStatistics:
         cross = a.weight * (b.weight / weight)
         apart, rounding = _rounding_of_means(a, b)
         varies = (a._squares() > 0) | (b._squares() > 0) | ((cross > 0)[:, None] & (apart > rounding))
-        return _merge(a, b, weight, cross, 1.0)._without_noise()._in_range(varies)
+        found = _merge(a, b, weight, cross, 1.0)._without_noise()._in_range(varies)
+        return found._with(folds=self._by_fold(other, add))
 
     def __sub__(self, other):
         """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish.
@@ -281,7 +430,17 @@ class TaskStatistics:
         _check_part(a, b, left, cross, gone)
         a, left = a._keep(~gone), left._without_noise()._in_range(False)._keep(~gone)
         _check_digits(a, left)
-        return left._with(yy=np.maximum(left.yy, 0.0))  # negative by rounding only
+        # negative by rounding only
+        return left._with(yy=np.maximum(left.yy, 0.0), folds=self._by_fold(other, sub))
+
+    def _by_fold(self, other, combine):
+        """The folds of both, combined one by one."""
+        one, two = self.folds, other.folds
+        if len(one) != len(two):
+            raise ValueError(
+                f"one of two statistics has {len(one)} folds and the other {len(two)}: both need as many."
+            )
+        return tuple(combine(a, b) for a, b in zip(one, two, strict=True))
 
     def _aligned(self, other, join):
         """Both on the tasks that `join` makes of theirs, and with the names of columns that either has."""
@@ -310,15 +469,25 @@ class TaskStatistics:
             getattr(out, name)[at] = getattr(self, name)
         return out
 
-    def _keep(self, left):
-        """Moments of some of the tasks."""
+    def _keep(self, left, empty=ValueError):
+        """Moments of some of the tasks; of none an error, or `empty`."""
         if left.all():
             return self
         if not left.any():
+            if empty is None:
+                return None
             raise ValueError("subtracting leaves no row of any task.")
         moments = {name: getattr(self, name) for name in MOMENTS}
         moments = {name: v[left] if len(v) == len(left) else v for name, v in moments.items()}
         return self._with(tasks=self.tasks[left], **moments)
+
+
+def _names_of(X):
+    """Names of the columns of X, of tables of pyarrow as well, None where they have none."""
+    names = get_feature_names(X)
+    if names is None and hasattr(X, "column_names"):
+        names = np.array(column_names(X), dtype=object)
+    return names
 
 
 def _root(squares):
@@ -408,47 +577,3 @@ def _merge(a, b, weight, cross, sign):
             xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
             yy=a.yy + sign * b.yy + sign * cross * dy**2,
         )
-
-
-def moments(X, Y, weight, plain=False):
-    """Weighted means of X and Y, and their centred second moments xx, xy' and yy.
-
-    `plain`: all weights are one.
-    """
-    total = max(weight.sum(), TINY)  # a loss that is flat everywhere weighs nothing
-    x_mean, y_mean = (weight @ X) / total, (weight @ Y) / total
-    if sparse.issparse(X):
-        found = _sparse_moments(X, Y - y_mean, weight, x_mean)
-        if found is not None:
-            return x_mean, y_mean, *found
-    elif len(same := np.flatnonzero(X[0] == X[-1])):  # to the last digit where a column is constant
-        same = same[(X[:, same] == X[0, same]).all(axis=0)]
-        x_mean[same] = X[0, same]
-    p, k = len(x_mean), Y.shape[1]
-    xx, yx, yy = np.zeros((p, p)), np.zeros((k, p)), np.zeros(k)
-    step = max(CHUNK_NUMBERS // max(p, 1), 1)
-    room = np.empty((min(step, X.shape[0]), p))
-    for start in range(0, X.shape[0], step):
-        rows = slice(start, start + step)
-        x, y = X[rows], Y[rows] - y_mean
-        x = np.subtract(x.toarray() if sparse.issparse(x) else x, x_mean, out=room[: len(y)])
-        if not plain:
-            root = np.sqrt(weight[rows, None])
-            x, y = np.multiply(x, root, out=x), y * root
-        xx += x.T @ x
-        yx += y.T @ x
-        yy += np.einsum("ik,ik->k", y, y)
-    return x_mean, y_mean, xx, yx, yy
-
-
-def _sparse_moments(X, Y, weight, x_mean):
-    """xx, xy' and yy for centred Y; X would fill, so that its means are subtracted afterwards.
-
-    None where that costs too many digits: columns with hardly a zero and a large offset.
-    """
-    Xw = X.multiply(weight[:, None]).tocsr()
-    xx, offset = (X.T @ Xw).toarray(), weight.sum() * x_mean**2
-    left = np.diag(xx) - offset
-    if (left < 1e-6 * offset).any():
-        return None
-    return xx - weight.sum() * np.outer(x_mean, x_mean), (Xw.T @ Y).T, weight @ Y**2

@@ -31,6 +31,9 @@ class LinearRegressor(NumbersMixin, LinearModel):
 
     loss: Annotated[Any, StrOptions(set(REGRESSION_LOSSES)), Loss] = "squared_error"
 
+    __metadata_request__partial_fit = {"tasks": True, "offset": True}
+    _statistics_ = None  # of the rows of all partial fits
+
     _takes_statistics = property(lambda self: self._known_target().loss.quadratic)
 
     @all_or_nothing
@@ -52,14 +55,63 @@ class LinearRegressor(NumbersMixin, LinearModel):
         ValueError
             If the loss is not the squared error.
         """
+        self._statistics_ = None
         return Fitting(self, self._read_statistics(stats)).fit()
+
+    @all_or_nothing
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, *, tasks=None, sample_weight=None, offset=None):
+        """Fit to these rows and those of all calls since the last `fit`.
+
+        Second moments of the rows are added up (see `TaskStatistics`); no row is kept.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight, offset
+            As in `fit`. Of a 2-D y every column needs a label.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the loss is not the squared error, or rows and columns are not like those before.
+        """
+        self._refuse_other_than_squares("partial_fit serves")
+        before, layout = self._statistics_, getattr(self, "_layout_", None)
+        if before is not None:
+            self._split(X, tasks)  # the same columns as before
+        stats = TaskStatistics.of_rows(Fitting.of_rows(self, X, y, tasks, sample_weight, offset).data)
+        if hasattr(self, "feature_names_in_"):
+            stats.feature_names = np.array(self._names(), dtype=object)
+        if before is not None:
+            if layout != self._layout_:
+                raise ValueError("partial_fit needs tasks in one form, tasks= or columns of y, each time.")
+            stats = before + stats
+        known = "_layout_", "n_features_in_", "feature_names_in_", "_had_offset_"
+        known = {name: getattr(self, name) for name in known if hasattr(self, name)}
+        fitting = Fitting(self, self._read_statistics(stats))
+        self.__dict__.update(known)
+        fitting.fit()
+        self._statistics_ = stats
+        return self
+
+    def _fit(self, X, y, tasks, sample_weight, offset):
+        self._statistics_ = None
+        super()._fit(X, y, tasks, sample_weight, offset)
+
+    def _refuse_other_than_squares(self, what):
+        """ValueError where second moments say too little of the loss."""
+        if not self._known_target().loss.quadratic:
+            raise ValueError(f"loss={self.loss!r} needs the rows; {what} the squared error only.")
 
     def _read_statistics(self, stats):
         """Checked moments in the place of the data of fit."""
         if not isinstance(stats, TaskStatistics):
             raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
-        if not self._known_target().loss.quadratic:
-            raise ValueError(f"loss={self.loss!r} needs the rows; statistics serve the squared error only.")
+        self._refuse_other_than_squares("statistics serve")
         self._forget()
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
         self._had_offset_ = False  # moments are those of targets less theirs

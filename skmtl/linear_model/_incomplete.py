@@ -239,7 +239,10 @@ def read_sources(sources, n_columns, names):
 
 
 @estimator
-class IncompleteMultiSourceRegressor(IncompleteMultiSource, NonnegativeRegressor): ...
+class IncompleteMultiSourceRegressor(IncompleteMultiSource, NonnegativeRegressor):
+    @property
+    def partial_fit(self):
+        raise AttributeError(f"{type(self).__name__} reads its tasks from the rows, all at once.")
 
 
 @estimator

@@ -72,7 +72,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         cv, split_params = search._splitter(X, y, tasks, {})
         splits = list(cv.split(X, y, **split_params))
         with self._steps("path", X, y, **given) as after:
-            search._search(X, y, splits, given, given, scorer, "score", after)
+            search._search_rows(X, y, splits, given, given, scorer, "score", after)
         model.set_params(**search.best_params_).fit(X, y, **given)
         vars(self).update((key, value) for key, value in vars(model).items() if key.endswith("_"))
         vars(self).update((f"{name}_", getattr(model, name)) for name in ("alpha", *grid))
@@ -97,6 +97,8 @@ class CrossValidated(MultiTaskLasso, ABC):
     @property
     def fit_statistics(self):
         raise AttributeError(f"{type(self).__name__} needs the rows, to hold some of them out.")
+
+    partial_fit = fit_statistics
 
     def _common(self, cls):
         """A model with the parameters that it has in common with this one."""

@@ -1,5 +1,6 @@
 """Cross-validation of the squared loss on second moments: fits and scores without the rows of a fold."""
 
+import warnings
 from itertools import accumulate
 from operator import add
 
@@ -7,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 
-from .._labels import find_tasks
+from .._labels import find_tasks, readable
 from ..linear_model import Fitting, takes_statistics
 from ..metrics import TaskScorer, read_metric
 from ..objective import moments_pay
@@ -49,6 +50,29 @@ class FoldMoments:
             return None
         return cls(Fitting(reading.model, total), trainings, tests)
 
+    @classmethod
+    def of_statistics(cls, model, stats):
+        """The same of statistics with folds. Tasks of a test set that its training set lacks are left out."""
+        if len(stats.folds) < 2:
+            raise ValueError(
+                "stats must hold folds to search with, of TaskStatistics.from_batches(..., n_folds=5)."
+            )
+        trainings, tests, left_out = sums_of_the_others(stats.folds), [], set()
+        for fold, training in zip(stats.folds, trainings, strict=True):
+            known = find_tasks(fold.tasks, training.tasks) >= 0
+            left_out |= {*readable(fold.tasks[~known])}
+            if not known.any():
+                raise ValueError("a fold has tasks alone that no other fold has: take fewer folds.")
+            tests.append(fold.of_tasks(fold.tasks[known]))
+        if left_out:
+            warnings.warn(
+                f"{len(left_out)} task(s) have all rows in one fold, where nothing predicts them: they count "
+                f"in no score, such as {sorted(left_out, key=str)[:5]}.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return cls(Fitting.of(clone(model).set_params(alpha=1.0), stats), trainings, tests)
+
     def training(self, k):
         """Moments of a training set; k = None is all rows."""
         return self.total if k is None else self.trainings[k]
@@ -68,7 +92,7 @@ class FoldMoments:
         """Scores of coefficients on the test or the training set of a split."""
         stats = self.tests[k] if part == "test" else self.training(k)
         if len(stats.tasks) < len(W):
-            at = find_tasks(stats.tasks, self.total.tasks)
+            at = find_tasks(stats.tasks, self.training(k).tasks)
             W, b = W[at], b[at]
         errors = squared_errors(stats, W, b)
         if isinstance(wanted, tuple):
@@ -134,20 +158,31 @@ def moment_scores(scoring, moments, tasks_passed):
         found = (scoring.metric, scoring.sign, scoring.average)
     else:
         return None
-    return found if found[0] in METRICS and all(_varies(stats) for stats in moments.tests) else None
+    known = found[0] in METRICS and all(_scored(stats, *found[::2]) for stats in moments.tests)
+    return found if known else None
 
 
-def _varies(stats):
-    """Whether R^2 exists for every task."""
+def _scored(stats, metric, average):
+    """Whether a score exists: R^2 for every task, or of all rows, where targets vary."""
+    if metric is not r2_score:
+        return True
+    if average == "pooled":
+        size = stats.weight @ stats.y_mean**2
+        return bool(stats.count.sum() > 1 and _pooled_squares(stats) > 1e-10 * size)
     return bool((stats.count > 1).all() and (stats.yy > 1e-10 * stats.weight * stats.y_mean**2).all())
+
+
+def _pooled_squares(stats):
+    """Sum of squares of the targets of all tasks about their mean."""
+    center = stats.weight @ stats.y_mean / stats.weight.sum()
+    return stats.yy.sum() + stats.weight @ (stats.y_mean - center) ** 2
 
 
 def _score(metric, sign, average, stats, errors):
     """One score from sums of squared errors."""
     weight, squares = stats.weight, stats.yy
     if average == "pooled":
-        center = weight @ stats.y_mean / weight.sum()
-        squares = np.array([squares.sum() + weight @ (stats.y_mean - center) ** 2])
+        squares = np.array([_pooled_squares(stats)])
         errors, weight = errors.sum(keepdims=True), weight.sum(keepdims=True)
     if metric is r2_score:
         return float(sign * np.mean(1 - errors / squares))

@@ -41,6 +41,16 @@ class PathRun:
             tasks_passed = self.fit_params.get("tasks") is not None
             self.scores = moment_scores(scoring, self.moments, tasks_passed)
 
+    def take_moments(self, stats, scoring):
+        """The moments of statistics with folds in the place of rows; ValueError where they are not enough."""
+        self.moments = FoldMoments.of_statistics(self.estimator, stats)
+        self.scores = moment_scores(scoring, self.moments, False)
+        if self.scores is None:
+            raise ValueError(
+                f"scoring={scoring!r} needs rows, or a target that varies in every test set. From statistics "
+                "come R^2 and (root) mean squared errors, also by skmtl.metrics.task_scorer."
+            )
+
     def alpha_grid(self, combination, n_alphas, eps):
         """Falling strengths for all rows."""
         return self._ready(combination, slice(None), None)[1].alphas(n_alphas, eps)
@@ -53,6 +63,11 @@ class PathRun:
         fitting = None if self.moments is None else self.moments.fitting(model, k)
         if fitting is not None:
             return estimator, fitting
+        if self.X is None:
+            raise ValueError(
+                f"{type(model).__name__} needs rows with these parameters: statistics serve the squared "
+                "error with convex penalties."
+            )
         given = check_method_params(self.X, params=self.fit_params, indices=train)
         X, y = safe_split(estimator, self.X, self.y, train)
         if model is not estimator:

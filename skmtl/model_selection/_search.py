@@ -32,6 +32,7 @@ from .._sklearn import (
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, final_task_labels
 from ..linear_model import LinearModel
+from ..statistics import TaskStatistics
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
 from ._path_run import PathRun
 from ._split import TaskKFold, wants_tasks
@@ -216,13 +217,59 @@ class PathSearchCV(StepsMixin, GridSearchCV):
                 self._add_weight(routed, scorer, weight)
             cv, split_params = self._splitter(X, y, tasks, routed.splitter.split)
             splits = list(cv.split(X, y, **split_params))
-            self._search(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric, after)
+            self._search_rows(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric, after)
             if self.refit:
                 start = time.time()
                 self.best_estimator_ = self._with(self.best_params_).fit(X, y, **routed.estimator.fit)
                 self.refit_time_ = time.time() - start
                 if hasattr(self.best_estimator_, "feature_names_in_"):
                     self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        return self._finished(scorer)
+
+    @all_or_nothing
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit_statistics(self, stats):
+        """Search, and refit, on second moments with folds in the place of rows.
+
+        Parameters
+        ----------
+        stats : TaskStatistics
+            Of the targets less an offset, if there is one, with folds (``TaskStatistics.from_batches(...,
+            n_folds=5)``), which are the test sets.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If there are no folds, or fits or scores need the rows: for losses other than the squared error,
+            penalties that are not convex, and scores other than R^2 and (root) mean squared errors.
+        TypeError
+            If the estimator is a Pipeline.
+        """
+        self._model()
+        if isinstance(self.estimator, Pipeline):
+            raise TypeError("fit_statistics needs an estimator without other steps: these transform rows.")
+        if not isinstance(stats, TaskStatistics):
+            raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
+        scorer, metric = self._get_scorers()
+        run = self._run(None, None, {}, {}, scorer)
+        run.take_moments(stats, self.scoring)
+        splits = [((), range(int(fold.count.sum()))) for fold in stats.folds]
+        with self._steps("path", None, None) as after:
+            self._search(run, splits, metric, after)
+        if self.refit:
+            start = time.time()
+            self.best_estimator_ = self._with(self.best_params_).fit_statistics(stats)
+            self.refit_time_ = time.time() - start
+            if hasattr(self.best_estimator_, "feature_names_in_"):
+                self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        return self._finished(scorer)
+
+    def _finished(self, scorer):
+        """The search, with a warning where better strengths may lie beyond the grid."""
         if self._edge is not None:
             model = getattr(self, "best_estimator_", None)
             model = model[-1] if isinstance(model, Pipeline) else model
@@ -331,16 +378,28 @@ class PathSearchCV(StepsMixin, GridSearchCV):
 
     # --- the search ---
 
-    def _search(self, X, y, splits, fit_params, score_params, scorer, metric, after):
-        """Results of all candidates on all splits, and the best one; `after` is told of every path."""
-        (model, name), grids = self._model(), self.param_grid or {}
-        grids = [grids] if isinstance(grids, Mapping) else grids
-        run = PathRun(
-            clone(self.estimator), name, X, y, fit_params, score_params, scorer, self.error_score,
+    def _grids(self):
+        """Grids of the other parameters."""
+        grids = self.param_grid or {}
+        return [grids] if isinstance(grids, Mapping) else grids
+
+    def _run(self, X, y, fit_params, score_params, scorer):
+        """What fits a path on a split."""
+        return PathRun(
+            clone(self.estimator), self._model()[1], X, y, fit_params, score_params, scorer, self.error_score,
             self.return_train_score,
         )  # fmt: skip
-        _warn_of_free_mean(model, grids, X, y, splits, name.removesuffix("alpha"))
+
+    def _search_rows(self, X, y, splits, fit_params, score_params, scorer, metric, after):
+        """The search on rows, or on moments of these where they are enough."""
+        run = self._run(X, y, fit_params, score_params, scorer)
+        _warn_of_free_mean(*self._model(), self._grids(), X, y, splits)
         run.look_for_moments(splits, self.scoring)
+        self._search(run, splits, metric, after)
+
+    def _search(self, run, splits, metric, after):
+        """Results of all candidates on all splits, and the best one; `after` is told of every path."""
+        name, grids = run.name, self._grids()
         new, paths, candidates, out = *self._candidates(run, grids, name), [], []
         for _ in range(1 + (MOST_DECADES if self.grow else 0)):
             out += self._evaluate(run, new, paths, splits, after)
@@ -394,7 +453,8 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             return
         scores = results.get(f"mean_test_{metric}")  # None: a callable chooses among several metrics
         if scores is not None and not np.isfinite(scores).any():
-            self._with(candidates[0]).fit(run.X, run.y, **run.fit_params)  # says if it is the data
+            if run.X is not None:
+                self._with(candidates[0]).fit(run.X, run.y, **run.fit_params)  # says if it is the data
             of_splits = [results[f"split{k}_test_{metric}"] for k in range(len(splits))]
             _refuse_scores(self.scoring, metric, of_splits)
         self._edge = None if scores is None else rising_edge(results["params"], scores, name)
@@ -486,9 +546,9 @@ def _refuse_scores(scoring, metric, scores):
     )
 
 
-def _warn_of_free_mean(model, grids, X, y, splits, prefix):
+def _warn_of_free_mean(model, strength, grids, X, y, splits):
     """Say that no strength helps where the model that all tasks share is free to fit every row."""
-    name = prefix + "mean_alpha"
+    name = strength.removesuffix("alpha") + "mean_alpha"
     free = model.get_params(deep=False).get("mean_alpha") == 0 and not any(name in grid for grid in grids)
     n_rows = min((len(train) for train, _ in splits), default=np.inf)
     if free and np.ndim(y) == 1 and len(np.shape(X)) == 2 and np.shape(X)[1] >= n_rows:

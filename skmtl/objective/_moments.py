@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._threads import task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, solved, without_center
@@ -88,7 +89,7 @@ class MomentsTerm(DataTerm):
             out[:, :-1] = W @ self.stats.xx[0]
             out[:, -1] = W @ self.stats.x_mean[0]
         else:
-            out[:, :-1] = np.matmul(self.stats.xx, W[:, :, None])[:, :, 0]
+            out[:, :-1] = task_products(self.stats.xx, W)
             out[:, -1] = 0.0 if self.free_intercepts else np.einsum("tj,tj->t", W, self.stats.x_mean)
         out[:, :-1] *= self.scale[:, None]
         if self.x_common is not None:

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 from scipy import linalg
 
+from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
 from ..objective import DENSE_FEATURES, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
@@ -105,7 +106,7 @@ def make_preconditioner(term, quadratic):
         if quadratic.graph is None and term.n_tasks * term.n_features <= ASSEMBLED:
             return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
-        return _coupled_inverse(term, quadratic, lambda R: _each(inverse, R))
+        return _coupled_inverse(term, quadratic, lambda R: task_products(inverse, R))
     rows = term.rows_per_task
     if quadratic.matrix is None and rows_pay(term.data):
         inverse = RowInverse(term, quadratic.deviations) if quadratic.deviations > 0 else None
@@ -149,7 +150,12 @@ def _inverses(term, shift):
     inverse, size = np.empty((T, p, p)), np.empty(T)
     found = term.second_moments(), term.x_mean
     xx, x_mean = (np.require(A, requirements="CW") for A in found)  # one type
-    task_inverses(xx, term.scale, term.kept, x_mean, shift, inverse, size)
+    numbers, shared = (term.scale, term.kept, x_mean, shift), len(xx) == 1
+
+    def fill(t):
+        task_inverses(xx if shared else xx[t], *(values[t] for values in numbers), inverse[t], size[t])
+
+    in_blocks(fill, even_blocks(T, p * p))
     singular = np.flatnonzero(~(size < 1 / (RANK_TOLERANCE * p)))
     if len(singular):
         inverse[singular] = pseudo_inverses(_blocks(term, singular) + shift[singular, None, None] * np.eye(p))
@@ -234,11 +240,6 @@ def _held(term, quadratic):
     return TaskQuadratic(T, deviations=max(quadratic.deviations, least), mean=quadratic.mean)
 
 
-def _each(A, V):
-    """A_t v_t of every task."""
-    return np.matmul(A, V[:, :, None])[:, :, 0]
-
-
 def _inverted(system):
     """Inverse of a matrix, in units that give it a diagonal of ones."""
     unit = units(np.abs(system))
@@ -255,7 +256,7 @@ class BlockInverse:
         self.term, self.d, self.inverse = term, d, _inverses(term, np.full(term.n_tasks, d))
 
     def __call__(self, R):
-        return _each(self.inverse, R)
+        return task_products(self.inverse, R)
 
     def along(self):
         """Curvatures along the intercept and the features, if intercepts are tied, (n_tasks, p)."""
@@ -307,7 +308,7 @@ def _rotated_inverse(term, quadratic):
         # in such units eigenvectors of H lose the small features
         levels, tasks = quadratic.eigenvectors()
         own = inverses(H + levels[:, None, None] * np.eye(len(H)))
-        return lambda R: tasks @ _each(own, tasks.T @ R)
+        return lambda R: tasks @ task_products(own, tasks.T @ R)
     values, features = linalg.eigh(H)
     solve = quadratic.shifted_inverse(_levels(values, quadratic))
     return lambda R: solve(R @ features) @ features.T
@@ -425,7 +426,7 @@ def _kernel_solutions(K, shift, size):
         factors = [linalg.cho_factor(matrix, overwrite_a=True, check_finite=False) for matrix in K]
         solve = partial(linalg.cho_solve, check_finite=False)
         return lambda v: np.array([solve(f, own) for f, own in zip(factors, v, strict=True)])
-    return lambda v: _each(inverse, v)
+    return lambda v: task_products(inverse, v)
 
 
 def _rotated_kernel_inverse(term, quadratic):

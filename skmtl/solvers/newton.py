@@ -62,7 +62,7 @@ class _Directions:
     """Newton directions by conjugate gradients, with a preconditioner that serves while it is good."""
 
     def __init__(self, term, quadratic):
-        self.term, self.quadratic = term, quadratic
+        self.term, self.quadratic, self.apart = term, quadratic, quadratic.matrix is None
         self.precondition, self.left = None, MANY  # conjugate gradient steps with the cheapest
         self.slow = False  # whether the inverse for a squared loss does not serve
 
@@ -76,7 +76,7 @@ class _Directions:
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
         eta = term.predictor(image, b)
         if above:
-            self.precondition, model = None, squared_model(term, eta, above=True)
+            self.precondition, model = None, squared_model(term, eta, above=True, apart=self.apart)
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             hessian = self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V))
             steps = conjugate_gradients(hessian, inverse, -gradient)
@@ -101,8 +101,8 @@ class _Directions:
 
     def _preconditioner(self, eta):
         """The inverse for a squared loss of about the same curvature, predictor by predictor."""
-        model = squared_model(self.term, eta)
-        if not self.left or model.on_moments or not _costly(model):
+        model = squared_model(self.term, eta, apart=self.apart)
+        if not self.left or self.apart or model.on_moments or not _costly(model):
             self.left = 0
             return self._by_predictor(make_preconditioner(model, self.quadratic))
         return self._by_predictor(diagonal_inverse(model, self.quadratic.diagonal()))

@@ -1,0 +1,294 @@
+"""Data in batches: folds by hashes, files, statistics that are stored, searched and added to."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from conftest import make_layout
+from pyarrow import csv, dataset, parquet
+from scipy import sparse
+from sklearn.model_selection import PredefinedSplit
+
+from skmtl import (
+    GroupSparseRegressor,
+    MeanRegularizedRegressor,
+    MultiTaskLasso,
+    PathSearchCV,
+    TaskStatistics,
+    TraceNormRegressor,
+    read_batches,
+)
+from skmtl._batches import folds_of_rows
+from skmtl.metrics import task_scorer
+
+MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
+
+
+def assert_same(one, other, rtol=1e-9):
+    assert one.tasks.tolist() == other.tasks.tolist() and len(one.folds) == len(other.folds)
+    for name in MOMENTS:
+        a, b = getattr(one, name), getattr(other, name)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
+    for a, b in zip(one.folds, other.folds, strict=True):
+        assert_same(a, b, rtol)
+
+
+def rows(n=400, p=4, T=6, seed=0):
+    rng = np.random.default_rng(seed)
+    X, tasks = rng.normal(size=(n, p)).round(3), rng.integers(0, T, n)
+    return X, X.sum(axis=1) + tasks + rng.normal(size=n), tasks, rng.uniform(0.5, 2, n).round(1)
+
+
+def parts(data, sizes):
+    return [tuple(np.split(own, np.cumsum(sizes))[k] for own in data) for k in range(len(sizes) + 1)]
+
+
+# --- folds ---
+
+
+def test_a_fold_follows_from_the_values_of_a_row():
+    X, y, *_ = rows()
+    X[::3, 1], X[1, 2] = 0.0, -0.0
+    fold = folds_of_rows(X, y, 5)
+    counts = np.bincount(fold, minlength=5)
+    assert len(counts) == 5 and counts.min() > 50
+    order = np.random.default_rng(0).permutation(len(y))
+    np.testing.assert_array_equal(folds_of_rows(X[order], y[order], 5), fold[order])
+    for other in (sparse.csr_array(X), sparse.csc_array(X), np.asfortranarray(X)):
+        np.testing.assert_array_equal(folds_of_rows(other, y, 5), fold)
+    np.testing.assert_array_equal(folds_of_rows(X[:9], y[:9], 5), fold[:9])
+    assert (folds_of_rows(X[:, ::-1], y, 5) != fold).mean() > 0.5
+    assert (folds_of_rows(X, y + 1, 5) != fold).mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["stacked", "weighted", "shared", "missing", "single"])
+@pytest.mark.parametrize("sparsely", [False, True])
+def test_folds_do_not_depend_on_the_batches(sparsely, kind):
+    layout = make_layout(kind, n=150)
+    X = sparse.csr_array(layout.X) if sparsely else layout.X
+    given = X, layout.y, layout.tasks, layout.sample_weight
+
+    def batches(bounds):
+        for a, b in zip([0, *bounds], [*bounds, X.shape[0]], strict=True):
+            yield tuple(None if own is None else own[a:b] for own in given)
+
+    whole = TaskStatistics.from_batches(batches([]), n_folds=3)
+    assert_same(whole, TaskStatistics.from_batches(batches([40, 90]), n_folds=3))
+    np.testing.assert_allclose(whole.xx, TaskStatistics.from_batches(batches([])).xx, rtol=1e-9, atol=1e-9)
+    fold = folds_of_rows(X, layout.y, 3)
+    for k, part in enumerate(whole.folds):
+        at = np.flatnonzero(fold == k)
+        own = TaskStatistics.from_arrays(
+            *(None if v is None else v[at] for v in given[:3]),
+            sample_weight=None if given[3] is None else given[3][at],
+        )
+        assert_same(part, own)
+
+
+def test_rows_of_weight_zero_make_no_fold():
+    X, y, tasks, weight = rows()
+    weight[folds_of_rows(X, y, 2) == 1] = 0.0
+    with pytest.raises(ValueError, match="1 fold"):
+        TaskStatistics.from_batches([(X, y, tasks, weight)], n_folds=2)
+    with pytest.raises(ValueError, match="n_folds must be"):
+        TaskStatistics.from_batches([(X, y, tasks)], n_folds=1)
+
+
+# --- operations ---
+
+
+def test_folds_are_added_subtracted_and_selected_along():
+    data = rows()
+    first, second, whole = (
+        TaskStatistics.from_batches(own, n_folds=3)
+        for own in ([parts(data, [150])[0]], [parts(data, [150])[1]], [data])
+    )
+    assert_same(first + second, whole)
+    assert_same(whole - second, first, rtol=1e-7)
+    assert [fold.n_features for fold in whole.select([2, 0]).folds] == [2, 2, 2]
+    with pytest.raises(ValueError, match=r"0 folds and the other 3|3 folds and the other 0"):
+        whole + TaskStatistics.from_batches([data])
+
+
+def test_some_of_the_tasks():
+    X, y, tasks, weight = rows()
+    whole = TaskStatistics.from_batches([(X, y, tasks, weight)], n_folds=3)
+    at = np.isin(tasks, [4, 1])
+    assert_same(
+        whole.of_tasks([4, 1]),
+        TaskStatistics.from_batches([(X[at], y[at], tasks[at], weight[at])], n_folds=3),
+    )
+    with pytest.raises(ValueError, match=r"no statistics of the tasks \[9\]"):
+        whole.of_tasks([1, 9])
+
+
+@pytest.mark.parametrize("label", [int, str, "datetime64[D]"])
+def test_what_is_saved_is_loaded(label, tmp_path):
+    X, y, tasks, weight = rows()
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    stats = TaskStatistics.from_batches([(frame, y, tasks.astype(label), weight)], n_folds=3)
+    stats.save(tmp_path / "s.npz")
+    loaded = TaskStatistics.load(tmp_path / "s.npz")
+    assert_same(loaded, stats, rtol=0)
+    assert loaded.feature_names.tolist() == list("abcd")
+    assert_same(loaded + stats, stats + stats, rtol=0)
+
+
+def test_objects_are_not_saved_and_other_files_not_loaded(tmp_path):
+    tuples = np.empty(2, dtype=object)
+    tuples[:] = [(1, 2), (3, 4)]
+    stats = TaskStatistics.from_arrays(np.eye(2), [1.0, 2.0], tuples)
+    with pytest.raises(TypeError, match="type tuple"):
+        stats.save(tmp_path / "s.npz")
+    np.savez(tmp_path / "other.npz", a=1)
+    with pytest.raises(ValueError, match="holds no TaskStatistics"):
+        TaskStatistics.load(tmp_path / "other.npz")
+
+
+# --- files ---
+
+
+@pytest.fixture
+def table():
+    X, y, tasks, weight = rows()
+    return pa.table({**dict(zip("abcd", X.T, strict=True)), "y": y, "shop": tasks, "w": weight})
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "folder", "dataset"])
+def test_files_give_the_statistics_of_their_rows(kind, table, tmp_path):
+    X, y, tasks, weight = rows()
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        parquet.write_table(table, path)
+    elif kind == "csv":
+        csv.write_csv(table, path)
+    else:
+        dataset.write_dataset(
+            table, path, format="parquet", partitioning=["shop"], partitioning_flavor="hive"
+        )
+        path = dataset.dataset(path, partitioning="hive") if kind == "dataset" else path
+    seen = []
+    given = {"target": "y", "task_column": "shop", "weight_column": "w", "batch_size": 64}
+    batches = read_batches(path, progress=lambda *done: seen.append(done), **given)
+    stats = TaskStatistics.from_batches(batches, n_folds=3)
+    assert stats.feature_names.tolist() == list("abcd")
+    assert_same(stats, TaskStatistics.from_batches([(X, y, tasks, weight)], n_folds=3))
+    assert seen[-1] == (400, 400) and len(seen) > 5 and seen == sorted(seen)
+    some = TaskStatistics.from_batches(
+        read_batches(path, **{**given, "weight_column": None}, columns=["c", "a"])
+    )
+    np.testing.assert_allclose(
+        some.xx, TaskStatistics.from_arrays(X[:, [2, 0]], y, tasks).xx, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_several_targets_are_tasks(table, tmp_path):
+    X, y, *_ = rows()
+    parquet.write_table(
+        table.append_column("z", pa.array(np.where(y > 0, y, np.nan))), tmp_path / "t.parquet"
+    )
+    batches = read_batches(tmp_path / "t.parquet", target=["y", "z"], columns=["a", "b"], batch_size=50)
+    stats = TaskStatistics.from_batches(batches)
+    assert stats.tasks.tolist() == ["y", "z"]
+    expected = TaskStatistics.from_arrays(X[:, :2], np.column_stack([y, np.where(y > 0, y, np.nan)]))
+    np.testing.assert_allclose(stats.xx, expected.xx, rtol=1e-9)
+
+
+def test_columns_that_are_not_there(table, tmp_path):
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"not there: \['price'\]"):
+        next(read_batches(tmp_path / "t.parquet", target="price"))
+    with pytest.raises(ValueError, match=r"named twice: \['y'\]"):
+        next(read_batches(tmp_path / "t.parquet", target="y", columns=["a", "y"]))
+
+
+# --- searches ---
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [None, task_scorer("neg_mean_squared_error", average="macro"), ["r2", "neg_mean_squared_error"]],
+)
+@pytest.mark.parametrize(
+    "model", [MeanRegularizedRegressor(), TraceNormRegressor(tol=1e-8), MultiTaskLasso(tol=1e-8)]
+)
+def test_a_search_on_statistics_is_one_on_rows_with_the_same_folds(model, scoring):
+    X, y, tasks, _ = rows()
+    stats = TaskStatistics.from_batches(
+        [(X[a : a + 100], y[a : a + 100], tasks[a : a + 100]) for a in range(0, 400, 100)], n_folds=4
+    )
+    options = {"alphas": 8, "refit": "r2" if isinstance(scoring, list) else True}
+    by_rows = scoring
+    if isinstance(scoring, list):
+        by_rows = {name: task_scorer(name, average="pooled") for name in scoring}
+    found = PathSearchCV(model, scoring=scoring, **options).fit_statistics(stats)
+    cv = PredefinedSplit(folds_of_rows(X, y, 4))
+    other = PathSearchCV(model, scoring=by_rows, cv=cv, **options).fit(X, y, tasks=tasks)
+    names = [
+        name
+        for name in other.cv_results_
+        if (name.startswith(("split", "mean_test")) and "score" in name) or "mean_test" in name
+    ]
+    assert names
+    for name in names:
+        np.testing.assert_allclose(found.cv_results_[name], other.cv_results_[name], rtol=1e-7)
+    assert found.best_params_["alpha"] == pytest.approx(other.best_params_["alpha"], rel=1e-9)
+    np.testing.assert_allclose(found.best_estimator_.coef_, other.best_estimator_.coef_, atol=1e-7)
+    np.testing.assert_allclose(found.predict(X, tasks=tasks), other.predict(X, tasks=tasks), atol=1e-6)
+
+
+def test_tasks_in_one_fold_count_in_no_score():
+    X, y, tasks, _ = rows()
+    tasks[0] = 99
+    stats = TaskStatistics.from_batches([(X, y, tasks)], n_folds=3)
+    search = PathSearchCV(MeanRegularizedRegressor(), alphas=[0.01, 0.1])
+    with pytest.warns(UserWarning, match=r"1 task\(s\) have all rows in one fold"):
+        search.fit_statistics(stats)
+    assert np.isfinite(search.best_score_) and 99 in search.best_estimator_.tasks_
+
+
+def test_searches_that_need_rows_say_so():
+    X, y, tasks, _ = rows()
+    stats = TaskStatistics.from_batches([(X, y, tasks)], n_folds=3)
+    with pytest.raises(ValueError, match="must hold folds"):
+        PathSearchCV(MeanRegularizedRegressor()).fit_statistics(TaskStatistics.from_arrays(X, y, tasks))
+    with pytest.raises(TypeError, match="TaskStatistics object"):
+        PathSearchCV(MeanRegularizedRegressor()).fit_statistics(X)
+    with pytest.raises(ValueError, match="needs rows"):
+        PathSearchCV(MeanRegularizedRegressor(), scoring="neg_max_error").fit_statistics(stats)
+    for model in (MeanRegularizedRegressor(loss="huber"), GroupSparseRegressor(norm="mcp")):
+        with pytest.raises(ValueError, match=r"needs (the )?rows"):
+            PathSearchCV(model, alphas=[0.1], error_score="raise").fit_statistics(stats)
+
+
+# --- batch by batch ---
+
+
+@pytest.mark.parametrize(
+    "model", [MeanRegularizedRegressor(0.3), MultiTaskLasso(0.05, tol=1e-9), MeanRegularizedRegressor("auto")]
+)
+def test_partial_fits_are_a_fit_on_all_rows(model):
+    X, y, tasks, weight = rows()
+    for own in parts((X, y, tasks, weight), [120, 180]):
+        model.partial_fit(own[0], own[1], tasks=own[2], sample_weight=own[3])
+    coef, intercept, predicted = model.coef_, model.intercept_, model.predict(X, tasks=tasks)
+    model.fit(X, y, tasks=tasks, sample_weight=weight)
+    np.testing.assert_allclose(coef, model.coef_, atol=1e-6)
+    np.testing.assert_allclose(intercept, model.intercept_, atol=1e-6)
+    np.testing.assert_allclose(predicted, model.predict(X, tasks=tasks), atol=1e-5)
+    model.partial_fit(X, y, tasks=tasks)  # begins anew after a fit
+    assert model.n_tasks_ == 6
+
+
+def test_partial_fit_of_frames_with_a_task_column():
+    X, y, tasks, _ = rows()
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(shop=tasks)
+    model = MeanRegularizedRegressor(0.3, task_column="shop")
+    model.partial_fit(frame[:200], y[:200]).partial_fit(frame[200:], y[200:])
+    other = MeanRegularizedRegressor(0.3, task_column="shop").fit(frame, y)
+    np.testing.assert_allclose(model.predict(frame), other.predict(frame), atol=1e-8)
+    assert model.feature_names_in_.tolist() == [*"abcd", "shop"]
+    with pytest.raises(ValueError, match=r"columns of X differ|feature names"):
+        model.partial_fit(frame[["b", "a", "c", "d", "shop"]], y)
+    with pytest.raises(ValueError, match="needs the rows"):
+        MeanRegularizedRegressor(loss="huber").partial_fit(X, y, tasks=tasks)
