@@ -242,6 +242,7 @@ def read_sources(sources, n_columns, names):
 class IncompleteMultiSourceRegressor(IncompleteMultiSource, NonnegativeRegressor):
     @property
     def partial_fit(self):
+        """Not available: patterns are found in all rows at once."""
         raise AttributeError(f"{type(self).__name__} reads its tasks from the rows, all at once.")
 
 
