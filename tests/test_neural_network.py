@@ -23,8 +23,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skmtl
 from skmtl import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor, losses
-from skmtl.neural_network._network import Network, Rows
-from skmtl.neural_network._training import RowSpace
+from skmtl.neural_network._network import Network
+from skmtl.neural_network._rows import Rows, RowSpace
 
 CLASSES = [MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor]
 SHARING = ["hard", "attention", "soft"]
@@ -332,6 +332,46 @@ def test_alpha_is_chosen_on_held_out_rows():
     assert fitted.score(X_new, Y_new) > model(alpha=1e-4, max_iter=100).fit(X, Y).score(X_new, Y_new)
 
 
+def tanh_features(seed, n, n_tasks=20, p=20, n_hidden=8):
+    """Rows for training, with noise, and for testing, without: y = tanh(A x) . v_t."""
+    rng = np.random.default_rng(seed)
+    A, V = rng.normal(size=(p, n_hidden)), rng.normal(size=(n_tasks, n_hidden))
+    A *= 2 / np.linalg.norm(A, axis=0)
+    for noise, size in ((0.3, n), (0.0, 100)):
+        X, tasks = rng.normal(size=(n_tasks * size, p)), np.repeat(np.arange(n_tasks), size)
+        y = (np.tanh(X @ A) * V[tasks]).sum(axis=1)
+        yield X, y + noise * y.std() * rng.normal(size=len(y)), tasks
+
+
+def test_layers_are_chosen_on_held_out_rows():
+    """As good as the layers of the truth; a wide network and a network of rectifiers are far behind."""
+    (X, y, tasks), (X_test, y_test, new) = tanh_features(4, 50)
+
+    def error(**parameters):
+        net = MultiTaskMLPRegressor(random_state=0, **parameters).fit(X, y, tasks=tasks)
+        assert net.n_iter_ <= net.max_iter
+        return net, np.mean((net.predict(X_test, tasks=new) - y_test) ** 2) / y_test.var()
+
+    net, chosen = error()
+    assert net.activation_ == "tanh" and net.hidden_layer_sizes_ == (8,)
+    assert net.coefs_["W0"].shape == (1, 20, 8)
+    assert chosen < 1.5 * error(hidden_layer_sizes=8, activation="tanh")[1]
+    assert chosen < 0.5 * error(hidden_layer_sizes=(64, 32))[1]
+    linear = MultiTaskMLPRegressor(random_state=0).fit(X, X[:, 0] + X[:, 1], tasks=tasks)
+    assert linear.activation_ == "identity"
+
+
+def test_what_is_given_is_not_chosen():
+    X, Y = problem()
+    net = MultiTaskMLPRegressor(random_state=0, activation="logistic", alpha=0.01).fit(X, Y)
+    assert net.activation_ == "logistic" and net.alpha_ == 0.01 and net.hidden_layer_sizes_[0] <= 32
+    assert net.set_params(warm_start=True).fit(X, Y).hidden_layer_sizes_ == net.hidden_layer_sizes_
+    few = MultiTaskMLPRegressor(random_state=0, max_iter=20).fit(X, Y)
+    assert few.hidden_layer_sizes_ == (64, 32) and few.activation_ == "relu"
+    given = MultiTaskMLPRegressor(random_state=0, hidden_layer_sizes=5, max_iter=20).fit(X, Y)
+    assert given.hidden_layer_sizes_ == (5,) and given.activation_ == "relu"
+
+
 def test_early_stopping_takes_the_best():
     X, Y = problem(n=60, noise=1.0)
     fitted = model(alpha=1e-6, early_stopping=True, max_iter=400, n_iter_no_change=3).fit(X, Y)
@@ -630,6 +670,7 @@ def test_pickle_and_clone():
     [
         ({"hidden_layer_sizes": ()}, "hidden_layer_sizes"),
         ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": "wide"}, "hidden_layer_sizes"),
         ({"activation": "sine"}, "activation"),
         ({"sharing": "none"}, "sharing"),
         ({"n_experts": 0}, "n_experts"),

@@ -41,7 +41,8 @@ from skmtl import (
 )
 from skmtl.losses import Logistic, Multinomial, Poisson, SquaredError
 from skmtl.metrics import task_scorer
-from skmtl.neural_network._network import Network, Rows
+from skmtl.neural_network._network import Network
+from skmtl.neural_network._rows import Rows
 from skmtl.objective import Problem, make_term
 from skmtl.solvers import make_task_data, run
 

@@ -25,6 +25,7 @@ import sys
 import time
 import warnings
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def epoch_seconds(make, rounds):
 def ours(X, y, tasks=None, losses=None):
     """Epochs of Adam."""
     options = {"solver": "adam", "early_stopping": False, "n_iter_no_change": np.inf, "tol": 0.0}
-    options |= {"alpha": 1e-6, "batch_size": 200}
+    options |= {"alpha": 1e-6, "batch_size": 200, "hidden_layer_sizes": (64, 32), "activation": "relu"}
 
     def fit(epochs, seed=0):
         model = MultiTaskMLP(losses=losses) if losses else MultiTaskMLPRegressor()
@@ -395,6 +396,57 @@ def _(options):
 def _(options):
     models = {"soft": net(sharing="soft"), "own": net(sharing="soft", coupling=0.0), "hard": net()}
     return reported(contest(options, "similar", 50, models), "soft", "0.8 of own networks")
+
+
+def features(kind, seed, n_tasks=20, p=20):
+    """(X, y, tasks) for training, with noise, and for testing, without: y = f(A x) . w_t."""
+    f, n_hidden, size = FEATURES[kind]
+    rng = np.random.default_rng(seed)
+    A, W = rng.normal(size=(p, n_hidden)), rng.normal(size=(n_tasks, n_hidden))
+    A *= size / np.linalg.norm(A, axis=0)
+    train, test = [], []
+    for noise, n, out in ((0.3, 50, train), (0.0, 200, test)):
+        X, tasks = rng.normal(size=(n_tasks * n, p)), np.repeat(np.arange(n_tasks), n)
+        y = (f(X @ A) * W[tasks]).sum(axis=1)
+        out += X, y + noise * y.std() * rng.normal(size=len(y)), tasks
+    return train, test
+
+
+FEATURES = {  # function, how many, length of their weights
+    "tanh": (np.tanh, 8, 2.0),
+    "relu": (lambda z: np.maximum(z, 0.0), 8, 2.0),
+    "sine": (np.sin, 8, 1.0),
+}
+FIXED = {
+    f"{activation} {layers}": {"activation": activation, "hidden_layer_sizes": layers}
+    for activation, layers in [
+        *(("tanh", layers) for layers in (4, 8, 16, 32, (8, 8), (16, 16))),
+        *(("relu", layers) for layers in (8, 16, (16, 16), (64, 32))),
+    ]
+}
+
+
+def chosen_layers(options, make):
+    """Cells: layers that are chosen, the best fixed ones, and (64, 32)."""
+    found = {name: [] for name in ("chosen", *FIXED)}
+    for seed in range(options.seeds):
+        train, test = make(seed)
+        for name, errors in found.items():
+            errors.append(mean_error(net(**FIXED.get(name, {}))(), train, test))
+    means = {name: float(np.mean(errors)) for name, errors in found.items()}
+    name = min(FIXED, key=means.get)
+    said = {"chosen": means["chosen"], name: means[name], "relu (64, 32)": means["relu (64, 32)"]}
+    return reported(said, "chosen", "1.5 of the best")
+
+
+for kind in FEATURES:
+    text = f"nMSE, eight {kind} features of 20 columns, 20 tasks x 50 rows, layers chosen or fixed"
+    row(f"layers/{kind}", text)(
+        lambda options, kind=kind: chosen_layers(options, lambda s: features(kind, s))
+    )
+row("layers/ours", "the same with the features of the rows above and below")(
+    lambda options: chosen_layers(options, partial(truth, "shared", 50))
+)
 
 
 # --- real data ---

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from .._parameters import COUNT, POSITIVE, STRENGTH, with_parameters
 from .._sklearn import Interval, Options, StrOptions
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..losses import Multinomial
-from ._network import ACTIVATIONS, Network, Rows
-from ._training import LBFGS_ROWS, Adam, Training, comparable, first_weights, merged
+from ._minimise import Adam
+from ._network import ACTIVATIONS, Network
+from ._rows import Rows, merged
+from ._training import LBFGS_ROWS, Training, comparable, first_weights
 from ._units import Units, as_floats
 
 try:
@@ -35,6 +38,8 @@ except ImportError:  # before 1.9
 
 
 AUTO = StrOptions({"auto"})
+UNCHOSEN = 64, 32  # layers where none can be chosen
+LEARNED = "_theta_", "_network_"
 
 
 @with_parameters
@@ -45,10 +50,13 @@ class MLP(
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of int, default=(64, 32)
+    hidden_layer_sizes : tuple of int or "auto", default="auto"
         Widths of the layers of a trunk, at least one; they train in single precision where X is float32.
-    activation : {"relu", "tanh", "logistic"}, default="relu"
-        Activation of the layers.
+        "auto": those with the best score on held-out rows, from narrow to wide; one layer, or two of the
+        same width; (64, 32) where nothing can be held out, `max_iter` is less than 600 or in `partial_fit`.
+    activation : {"auto", "identity", "relu", "tanh", "logistic"}, default="auto"
+        Activation of the layers; "identity": linear models of a low rank. "auto": "relu" for layers that
+        are given, else chosen with them among "identity", "tanh" and "relu".
     sharing : {"hard", "attention", "soft"}, default="hard"
         "hard": one trunk for all tasks, one linear head for each. "attention": `n_experts` trunks, of which
         every task takes a weighted mean. "soft": one trunk per task, pulled together by `coupling`.
@@ -65,8 +73,9 @@ class MLP(
         standardised alike. "auto": where they have about the same variance in all tasks, the ratio of the
         variances within and between tasks of what the trunk leaves (random intercepts); otherwise 0.
     alpha : float or "auto", default="auto"
-        Strength of the squared norm of all weights. "auto": the best on held-out rows along a path of
-        rising strengths; then goes on with all rows.
+        Strength of the squared norm of all weights. "auto": the best on held-out rows, with layers that
+        are chosen uphill from a middle one, else along a path of rising strengths; then goes on with all
+        rows.
     task_weight : {"size", "equal", "uncertainty", "dynamic"} or mapping {task: weight}, default="size"
         Emphasis c_t of the tasks, of mean one. "size": each label counts the same; "equal": each task;
         "uncertainty": those of "size" divided by the held-out loss of a first training; "dynamic":
@@ -77,7 +86,7 @@ class MLP(
         Rows of a minibatch of Adam; "auto": 200.
     learning_rate_init : float, default=0.001
         Step of Adam. Training that leaves the finite numbers is a ValueError with the epoch and the task.
-    max_iter : int, default=600
+    max_iter : int, default=1200
         Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any.
     tol : float, default=1e-4
         Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
@@ -94,7 +103,7 @@ class MLP(
     handle_unknown : {"error", "average"}, default="error"
         What to predict for a task not seen in fit; "average": the mean of the predictors of all tasks.
     warm_start : bool, default=False
-        Start from the previous solution if it has the same shape.
+        Start from the previous solution if it has the same shape; layers that were chosen stay.
     random_state : int, RandomState instance or None, default=None
         Of the initial weights, the hold-out and the minibatches.
     verbose : int, default=0
@@ -108,6 +117,10 @@ class MLP(
         and for attention ``gates`` (n_tasks, n_experts).
         They act on columns of X that are scaled where absolute values go beyond 100 or stay below 1/30,
         and shifted where they are far from zero compared with their range.
+    hidden_layer_sizes_ : tuple of int
+        Widths of the layers.
+    activation_ : str
+        Activation of the layers.
     alpha_ : float
         Strength used.
     head_alpha_ : float
@@ -130,8 +143,8 @@ class MLP(
         Minus the held-out loss in the same places; empty where nothing was held out.
     """
 
-    hidden_layer_sizes: Annotated[Any, "array-like", COUNT] = (64, 32)
-    activation: Annotated[str, StrOptions(set(ACTIVATIONS))] = "relu"
+    hidden_layer_sizes: Annotated[Any, AUTO, "array-like", COUNT] = "auto"
+    activation: Annotated[str, StrOptions({"auto", *ACTIVATIONS})] = "auto"
     sharing: Annotated[str, StrOptions({"hard", "attention", "soft"})] = "hard"
     n_experts: Annotated[int, COUNT] = 4
     coupling: Annotated[float, STRENGTH] = 1.0
@@ -142,7 +155,7 @@ class MLP(
     solver: Annotated[str, StrOptions({"auto", "lbfgs", "adam"})] = "auto"
     batch_size: Annotated[Any, AUTO, COUNT] = "auto"
     learning_rate_init: Annotated[float, POSITIVE] = 1e-3
-    max_iter: Annotated[int, COUNT] = 600
+    max_iter: Annotated[int, COUNT] = 1200
     tol: Annotated[float, STRENGTH] = 1e-4
     early_stopping: Annotated[Any, "boolean", AUTO] = "auto"
     validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.2
@@ -171,21 +184,19 @@ class MLP(
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, **inputs)
 
-        def after(theta):
+        def after(solution):
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self, **inputs)
-            state = {"reconstruction_attributes": lambda: {"_theta_": theta()}}
+            state = {"reconstruction_attributes": lambda: dict(zip(LEARNED, solution(), strict=True))}
             return epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
 
         rng, row_rng = self._generators()
         rows, mass, pools = self._read(X, y, tasks, sample_weight, offset, row_rng)
         before = getattr(self, "_theta_", None) if self.warm_start else None
-        self._network_ = self._make_network(rows.X)
-        training = Training(self, rows, mass, rng, pools, after)
-        theta = self._start(rows, rng, training.solver)
-        if before is not None and before.shape == theta.shape:
-            theta = before.astype(theta.dtype)
-        theta, progress = training.run(theta)
+        network = self._make_network(rows.X, before is not None)
+        training = Training(self, network, rows, mass, self._offsets(rows), rng, pools, after)
+        theta, progress = training.run(before)
+        self._network_ = training.network
         self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
         self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
         self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
@@ -285,8 +296,8 @@ class MLP(
         scale, tiny = np.sqrt(variance), 10 * np.finfo(np.float64).eps * np.abs(center)
         return np.where(moves, center, 0.0), np.where(moves & (scale > tiny), scale, 1.0), common
 
-    def _start(self, rows, rng, solver):
-        """Random parameters; the offset of counts is the log of their mean, over that of the exposures."""
+    def _offsets(self, rows):
+        """What the offsets start from: for counts the log of their mean, over that of the exposures."""
         counts = np.array([loss.log_link for loss in self._losses()])
         offsets = np.zeros((self.n_tasks_, self._n_outputs))
         offsets[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
@@ -294,7 +305,7 @@ class MLP(
             top = rows.offset.max()
             exposures = rows.task_sums(np.exp(rows.offset[..., 0] - top))[counts]
             offsets[counts, 0] -= top + np.log(exposures)
-        return self._network_.start(rng, offsets, solver)
+        return offsets
 
     def _losses(self):
         """The loss of every task; a column of one class alone has two."""
@@ -309,19 +320,28 @@ class MLP(
     # predictors per task
     _n_outputs = property(lambda self: max(loss.n_outputs for loss in self._losses()))
 
-    def _make_network(self, X):
-        hidden = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
+    def _make_network(self, X, goes_on=False):
+        """A network for X with layers as given, else of the fit before (`goes_on`), else `UNCHOSEN`."""
+        layers, activation = self.hidden_layer_sizes, self.activation
+        if isinstance(layers, str):
+            before = self._network_ if goes_on else SimpleNamespace(hidden=UNCHOSEN, activation=activation)
+            layers, activation = before.hidden, before.activation
+        hidden = tuple(np.atleast_1d(layers).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
             raise ValueError(f"hidden_layer_sizes must hold positive integers, one or more; got {hidden}.")
-        options = {name: getattr(self, name) for name in ("activation", "sharing", "n_experts", "coupling")}
-        network = Network(X.shape[1], self._losses(), hidden=hidden, dtype=X.dtype, **options)
-        network.head_alpha = None if self.head_alpha == "auto" else self.head_alpha
-        network.intercept_alpha = 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha
-        return network
+        options = {name: getattr(self, name) for name in ("sharing", "n_experts", "coupling")}
+        strengths = {
+            "head_alpha": None if self.head_alpha == "auto" else self.head_alpha,
+            "intercept_alpha": 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha,
+        }
+        activation = "relu" if activation == "auto" else activation
+        network = {"hidden": hidden, "activation": activation, "dtype": X.dtype}
+        return Network(X.shape[1], self._losses(), **network, **options, **strengths)
 
     def _store(self, theta):
         """Fitted parameters, and the strengths of the network."""
         network = self._network_
+        self.hidden_layer_sizes_, self.activation_ = network.hidden, network.activation
         self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
         self.intercept_alpha_ = network.intercept_alpha
         self._theta_, self.coefs_ = theta, dict(network.views(theta))
@@ -356,7 +376,7 @@ class MLP(
         if not hasattr(self, "_theta_"):
             rows, mass, pools = self._read(X, y, tasks, sample_weight, offset, row_rng, classes)
             network = self._network_ = self._make_network(rows.X)
-            theta = self._start(rows, rng, "adam")
+            theta = network.start(rng, self._offsets(rows), "adam")
             if pools:
                 network.intercept_alpha = network.pooling(theta, rows, mass)
             self.alpha_, self.alpha_scores_ = 1e-4 if self.alpha == "auto" else self.alpha, {}

@@ -5,8 +5,8 @@ for attention, one per task for soft sharing. Sample-side arrays are (n_samples,
 rows belong to all tasks, (n_rows, n_outputs) when row i belongs to the task `codes[i]`, sorted by task.
 """
 
+import inspect
 from copy import copy
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
@@ -22,6 +22,7 @@ PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when p
 
 # in place: values of a layer, and its gradient from that of the values
 ACTIVATIONS = {
+    "identity": (lambda Z: Z, lambda D, A: D),
     "relu": (lambda Z: np.maximum(Z, 0.0, out=Z), lambda D, A: np.multiply(D, A > 0, out=D)),
     "tanh": (lambda Z: np.tanh(Z, out=Z), lambda D, A: np.multiply(D, 1.0 - A * A, out=D)),
     "logistic": (lambda Z: expit(Z, out=Z), lambda D, A: np.multiply(D, A * (1.0 - A), out=D)),
@@ -30,60 +31,6 @@ ACTIVATIONS = {
 PRECISIONS = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}  # as kernels are called
 # y += a x and the product of two vectors, in place and without a temporary
 BLAS = {dtype: get_blas_funcs(("axpy", "dot"), dtype=dtype) for dtype in PRECISIONS}
-
-
-@dataclass
-class Rows:
-    """Rows with targets and weights; `codes` is None where every row belongs to all tasks.
-
-    X (n, p) dense or CSR; y and weight (n, n_tasks), or (n,) with `codes` (n,) sorted, of any size and
-    precision; a missing label has weight zero. An offset has the shape of the predictors.
-    """
-
-    X: object
-    y: np.ndarray
-    weight: np.ndarray
-    codes: np.ndarray | None = None
-    n_tasks: int | None = None  # with codes
-    offset: np.ndarray | None = None
-
-    def __len__(self):
-        return self.X.shape[0]
-
-    def take(self, rows):
-        """The rows at sorted positions."""
-        X = self.X[rows] if sparse.issparse(self.X) else self.X.take(rows, axis=0)
-        codes, offset = (None if a is None else a.take(rows, axis=0) for a in (self.codes, self.offset))
-        return Rows(X, self.y.take(rows, axis=0), self.weight.take(rows, axis=0), codes, self.n_tasks, offset)
-
-    def spread(self, values):
-        """The value of its task, of values (n_tasks,), on the sample side."""
-        return values if self.codes is None else values[self.codes]
-
-    def weighted(self, emphasis):
-        """The same rows with weights multiplied by the emphasis of their task."""
-        return replace(self, weight=(self.weight * self.spread(emphasis)).astype(self.y.dtype))
-
-    def moved(self, eta):
-        """Predictors with the offset."""
-        return eta if self.offset is None else eta + self.offset
-
-    def normalised(self):
-        """The same rows with weights that sum to one over every task that has some."""
-        total = self.task_sums(1.0)
-        return self.weighted(1.0 / np.where(total > 0, total, 1.0))
-
-    def task_sums(self, values):
-        """Weighted sum of values over the rows of each task, shape (n_tasks,)."""
-        values = values * self.weight
-        if self.codes is None:
-            return values.sum(axis=0, dtype=np.float64)
-        return np.bincount(self.codes, values, minlength=self.n_tasks)
-
-    def task_moments(self, values):
-        """Weighted mean and variance of values in each task, both (n_tasks,), for weights that sum to one."""
-        mean = self.task_sums(values)
-        return mean, self.task_sums((values - self.spread(mean)) ** 2)
 
 
 class _Input:
@@ -157,14 +104,25 @@ class Network:
         As in the estimators.
     dtype : dtype
         Of parameters and activations.
+    head_alpha, intercept_alpha
+        Pull of heads, and of offsets, to their means; None: as strong as alpha.
     """
 
     kernels = None  # bias and rectifier, and its gradient, compiled
 
-    def __init__(self, n_features, losses, *, hidden, activation, sharing, n_experts, coupling, dtype):
-        self.losses, self.n_tasks, self.depth, self.dtype = losses, len(losses), len(hidden), np.dtype(dtype)
-        self.n_outputs = max(loss.n_outputs for loss in losses)
-        self.activation, self.sharing, self.coupling = activation, sharing, coupling
+    def __init__(
+        self, n_features, losses, *, hidden, activation, sharing, n_experts, coupling, dtype,
+        head_alpha=None, intercept_alpha=0.0,
+    ):  # fmt: skip
+        self.n_features, self.losses, self.hidden, self.depth = n_features, losses, hidden, len(hidden)
+        self.activation, self.sharing, self.n_experts, self.coupling = (
+            activation,
+            sharing,
+            n_experts,
+            coupling,
+        )
+        self.dtype, self.head_alpha, self.intercept_alpha = np.dtype(dtype), head_alpha, intercept_alpha
+        self.n_tasks, self.n_outputs = len(losses), max(loss.n_outputs for loss in losses)
         self.groups = {"hard": 1, "attention": n_experts, "soft": self.n_tasks}[sharing]
         layers = enumerate(pairwise((n_features, *hidden)))
         self.shapes = {f"W{layer}": (self.groups, *widths) for layer, widths in layers}
@@ -179,10 +137,12 @@ class Network:
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = all(loss == losses[0] for loss in losses)
         self.has_mean_head = self.alike and sharing != "soft" and self.n_tasks > 1
-        # pull of offsets, and of heads, to their means; None: as strong as alpha
-        self.intercept_alpha, self.head_alpha = 0.0, None
         kinds = dict.fromkeys(losses)
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in kinds]
+
+    def altered(self, **changes):
+        """The network with some of its arguments changed."""
+        return Network(**{**{name: getattr(self, name) for name in ARGUMENTS}, **changes})
 
     def views(self, theta):
         """The parameters by name, as views of the flat vector."""
@@ -387,3 +347,6 @@ class Network:
                 total += 0.5 * pull * float(np.vdot(away, away))
                 G[name] += self.dtype.type(pull) * away
         return total
+
+
+ARGUMENTS = [name for name in inspect.signature(Network).parameters if name != "self"]

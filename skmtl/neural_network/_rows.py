@@ -1,0 +1,137 @@
+"""Rows as the network sees them: merged, held out, or in coordinates of their own."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import eigh
+
+
+@dataclass
+class Rows:
+    """Rows with targets and weights; `codes` is None where every row belongs to all tasks.
+
+    X (n, p) dense or CSR; y and weight (n, n_tasks), or (n,) with `codes` (n,) sorted, of any size and
+    precision; a missing label has weight zero. An offset has the shape of the predictors.
+    """
+
+    X: object
+    y: np.ndarray
+    weight: np.ndarray
+    codes: np.ndarray | None = None
+    n_tasks: int | None = None  # with codes
+    offset: np.ndarray | None = None
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    def take(self, rows):
+        """The rows at sorted positions."""
+        X = self.X[rows] if sparse.issparse(self.X) else self.X.take(rows, axis=0)
+        codes, offset = (None if a is None else a.take(rows, axis=0) for a in (self.codes, self.offset))
+        return Rows(X, self.y.take(rows, axis=0), self.weight.take(rows, axis=0), codes, self.n_tasks, offset)
+
+    def spread(self, values):
+        """The value of its task, of values (n_tasks,), on the sample side."""
+        return values if self.codes is None else values[self.codes]
+
+    def weighted(self, emphasis):
+        """The same rows with weights multiplied by the emphasis of their task."""
+        return replace(self, weight=(self.weight * self.spread(emphasis)).astype(self.y.dtype))
+
+    def moved(self, eta):
+        """Predictors with the offset."""
+        return eta if self.offset is None else eta + self.offset
+
+    def normalised(self):
+        """The same rows with weights that sum to one over every task that has some."""
+        total = self.task_sums(1.0)
+        return self.weighted(1.0 / np.where(total > 0, total, 1.0))
+
+    def task_sums(self, values):
+        """Weighted sum of values over the rows of each task, shape (n_tasks,)."""
+        values = values * self.weight
+        if self.codes is None:
+            return values.sum(axis=0, dtype=np.float64)
+        return np.bincount(self.codes, values, minlength=self.n_tasks)
+
+    def task_moments(self, values):
+        """Weighted mean and variance of values in each task, both (n_tasks,), for weights that sum to one."""
+        mean = self.task_sums(values)
+        return mean, self.task_sums((values - self.spread(mean)) ** 2)
+
+
+def merged(rows, rng):
+    """The distinct rows in an order of their own, with summed weights.
+
+    So that a weight is the same as a repetition to the last bit, whatever the order of the rows, and
+    copies of a row never stand on both sides of a hold-out. Rows are compared by random projections,
+    computed alike for dense and sparse X.
+    """
+
+    def project(A):
+        A = sparse.csr_matrix(A, copy=True)
+        A.sum_duplicates()
+        return A @ rng.normal(size=(A.shape[1], 2))
+
+    y, codes, keys = rows.y, rows.codes, [*project(rows.X).T]
+    there = rows.weight > 0
+    keys += [y, codes] if codes is not None else [*project(there * y).T, *project(there).T]
+    keys[:0] = [] if rows.offset is None else [*project(rows.offset.reshape(len(rows), -1)).T]
+    keys = np.array(keys[::-1]).T  # sorted by task
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    out = rows.take(first)
+    out.weight[...] = 0.0
+    np.add.at(out.weight, group, rows.weight)
+    return out
+
+
+def hold_out(rows, fraction, rng):
+    """(rows for training, rows held out), a part of every task that has at least four rows.
+
+    A row of several tasks is held out for all of them; it is drawn among those whose rarest label it has.
+    """
+    group = rows.codes
+    if group is None:
+        by_rarity = np.argsort((rows.weight > 0).sum(axis=0), kind="stable")
+        group = (rows.weight[:, by_rarity] > 0).argmax(axis=1)
+    counts = np.bincount(group)
+    wanted = np.where(counts >= 4, np.maximum(np.rint(fraction * counts), 1), 0)
+    shuffled = rng.permutation(len(group))
+    order = shuffled[np.argsort(group[shuffled], kind="stable")]
+    rank = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    held = np.zeros(len(group), dtype=bool)
+    held[order] = rank < wanted[group[order]]
+    return tuple(rows.take(np.flatnonzero(part)).normalised() for part in (~held, held))
+
+
+class RowSpace:
+    """Coordinates of few rows with many features, and of the networks that see no more of X.
+
+    With X = Z B', B' B = I, the weights of the first layer that minimise a penalised loss are B A, of the
+    same norm as A, so that a network of Z (n_rows, rank) stands for one of X (n_rows, n_features).
+    """
+
+    def __init__(self, X):
+        gram = X.astype(np.float64) @ X.T.astype(np.float64)
+        values, vectors = eigh(gram.toarray() if sparse.issparse(gram) else gram)
+        some = values > len(values) * np.finfo(np.float64).eps * values[-1]
+        root = np.sqrt(values[some])
+        self.X, self.Z = X, (vectors[:, some] * root).astype(X.dtype)
+        self.V = (vectors[:, some] / root).astype(X.dtype)  # B = X' V
+
+    def down(self, theta, network):
+        """Parameters of the network of Z nearest to those of the network of X."""
+        return self._moved(theta, network, self.X.shape[1], lambda W: self.V.T @ (self.X @ W))
+
+    def up(self, theta, network):
+        """Parameters of the network of X that stand for those of the network of Z."""
+        return self._moved(theta, network, self.Z.shape[1], lambda A: self.X.T @ (self.V @ A))
+
+    @staticmethod
+    def _moved(theta, network, below, move):
+        """With the weights of the first layer, which come first, moved, group by group."""
+        groups, _, above = network.shapes["W0"]
+        size = groups * below * above
+        first = theta[:size].reshape(groups, below, above)
+        return np.concatenate([*(move(W).ravel() for W in first), theta[size:]])
