@@ -40,8 +40,10 @@ MOST_SPLINES = 30  # features of which there are splines
 MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
 
 
-def all_candidates(X, y, rows, kind, preprocessor=None, random_state=0):
-    """Candidates by name, of the kind "Regressor" or "Classifier", for tasks of so many rows."""
+def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
+    """Candidates by name, for "numbers", "counts" or "classes" as targets and tasks of so many rows."""
+    kind = "Classifier" if targets == "classes" else "Regressor"
+    loss = {"loss": "poisson"} if targets == "counts" else {}
     if preprocessor is None:
         preprocessor = "passthrough" if sparse.issparse(X) else StandardScaler()
     steps, Z = [("scale", preprocessor)], X
@@ -60,19 +62,19 @@ def all_candidates(X, y, rows, kind, preprocessor=None, random_state=0):
             if not _tell_variances(y, kind, Z.shape[1]):
                 continue
             fixed = fixed | {"covariance": None if Z.shape[1] <= MOST_VARIANCES else "spherical"}
-        found["".join([name, kind, *by])] = _linear(steps, name + kind, fixed, grid, True)
+        found["".join([name, kind, *by])] = _linear(steps, name + kind, fixed | loss, grid, True)
     for words, step in _representations(Z, random_state).items():
         steps_ = [*steps, step, ("centre", StandardScaler())]
         grid = NONLINEAR | (weights if words == "splines" else {})
-        made = _linear(steps_, f"MeanRegularized{kind}", {}, grid)
+        made = _linear(steps_, f"MeanRegularized{kind}", loss, grid)
         found[f"MeanRegularized{kind} of {words}"] = made
     if not sparse.issparse(Z):
-        network = getattr(neural_network, f"MultiTaskMLP{kind}")(random_state=random_state)
+        network = getattr(neural_network, f"MultiTaskMLP{kind}")(random_state=random_state, **loss)
         found[f"MultiTaskMLP{kind}"] = Candidate(Pipeline([*steps, ("model", network)]))
-    targets, shared = "classes" if kind == "Classifier" else "numbers", y.ndim == 2
+    shared = y.ndim == 2
     apart = (*APART, *TREES) if shared else APART
     for name in (*SIMPLE, *(() if sparse.issparse(Z) else TREES[shared : shared + 1])):
-        if not (name in UNIT and shared and kind == "Regressor"):
+        if not (name in UNIT and shared and targets == "numbers"):
             model = Pipeline([*steps, ("model", rival(name, targets, shared))])
             found[name] = Candidate(model, simple=name in SIMPLE, shares=name not in apart)
     return found

@@ -21,6 +21,8 @@ from .model_selection import TaskKFold, routing
 
 N_FOLDS = 5
 MOST_CLASSES = 20
+TASK_TYPES = {"regression": "numbers", "classification": "classes", "count": "counts"}
+ZEROS = 0.1  # of numbers that may be counts
 UNITS = 3  # ratio of standard deviations of columns of y
 
 
@@ -49,9 +51,11 @@ def suggest(
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row, in the place of `tasks`. The other
         columns are the features.
-    task_type : {"regression", "classification"}, default=None
+    task_type : {"regression", "classification", "count"}, default=None
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
-        numbers from 0 or 1 up without a gap; a warning says so where these are more than two.
+        numbers from 0 or 1 up without a gap (a warning says so where these are more than two), else numbers.
+        Counts of events are never guessed: "count" tries models with the Poisson loss, which predict the
+        expected count, and scores them by the share of the Poisson deviance that they explain.
     candidates : sequence of str, default=None
         Names of the models to try, such as "TraceNormRegressor", "MultiTaskMLPClassifier", "single" (an
         unknown one ends in an error that lists all), by default all that the data allow: splines, random
@@ -70,8 +74,9 @@ def suggest(
         folds; tasks with fewer rows are for training only, so that scores are of the others. Rows in the
         order of time want `TaskTimeSplit`: on random folds models look better than they are in future.
     scoring : str, callable or `task_scorer`, default=None
-        The score of the models, as in `compare` (by default R^2, for two classes the area under the ROC
-        curve). It also chooses the strengths, but for classes by default the log-loss does.
+        The score of the models, as in `compare` (by default R^2, for counts the same of the Poisson deviance,
+        for two classes the area under the ROC curve). It also chooses the strengths, but for classes by
+        default the log-loss does.
     n_jobs : int, default=None
         Number of processes over models.
     random_state : int, RandomState instance or None, default=0
@@ -140,23 +145,23 @@ def suggest(
         X, tasks = split_task_column(X, task_column)
     if preprocessor is None:
         refuse_text(X)
-    y_, kind = as_target(y), _kind(y, task_type)
+    y_, targets = as_target(y), _targets(y, task_type)
     rows = _rows_of_tasks(X, y_, tasks)
     if len(rows) < 2:
         raise ValueError(
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
             "with one column per task."
         )
-    if kind == "Regressor" and y_.ndim == 2:
+    if targets == "numbers" and y_.ndim == 2:
         _warn_of_units(y_)
     if cv is None or isinstance(cv, Integral):
         n_folds = int(np.clip(np.median(rows), 2, N_FOLDS)) if cv is None else cv
         cv = TaskKFold(n_folds, shuffle=True, random_state=0, small_tasks="train")
-    by = "neg_log_loss" if scoring is None and kind == "Classifier" else scoring
+    by = "neg_log_loss" if scoring is None and targets == "classes" else scoring
     by = None if by is None else as_task_scorer(by)
     if not isinstance(random_state, Integral):
         random_state = int(check_random_state(random_state).randint(2**31))
-    tried = all_candidates(X, y_, rows, kind, preprocessor, random_state)
+    tried = all_candidates(X, y_, rows, targets, preprocessor, random_state)
     if candidates is not None:
         if isinstance(candidates, str):
             raise ValueError(f"candidates must be a sequence of names; got the string {candidates!r}.")
@@ -164,9 +169,11 @@ def suggest(
         if unknown or not len(candidates):
             raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
         tried = {name: tried[name] for name in candidates}
-    found = race(tried, X, y, tasks, cv, scoring, by, n_jobs, time_budget, verbose)
+    found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose)
     found = replace(found, **_findings(found, tried, X, y, tasks))
-    return replace(found, code=_code(found, kind, tasks is not None, task_column, preprocessor))
+    if task_type is None and targets == "numbers" and _may_be_counts(y_):
+        found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
+    return replace(found, code=_code(found, targets, tasks is not None, task_column, preprocessor))
 
 
 def _findings(found, tried, X, y, tasks):
@@ -187,7 +194,7 @@ def _findings(found, tried, X, y, tasks):
     return said
 
 
-def _code(found, kind, by_rows, column, preprocessor):
+def _code(found, targets, by_rows, column, preprocessor):
     """Python code that makes the best model and fits it."""
     model, name = found.estimators[found.best], found.best
     steps, imports = [], {"from sklearn.pipeline import Pipeline"}
@@ -196,7 +203,6 @@ def _code(found, kind, by_rows, column, preprocessor):
             steps.append(f"({key!r}, {step!r})" if isinstance(step, str) else f"({key!r}, preprocessor)")
             continue
         if key == "model" and name in (*SIMPLE, *TREES):
-            targets = "classes" if kind == "Classifier" else "numbers"
             imports.add("from skmtl.comparison import rival")
             steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={not by_rows}))")
             continue
@@ -228,22 +234,30 @@ def _rows_of_tasks(X, y, tasks):
     return np.bincount(encode_tasks(check_tasks(tasks, np.shape(X)[0]))[1])
 
 
-def _kind(y, task_type):
-    """ "Classifier" or "Regressor", as stated or by the look of the targets."""
-    if task_type not in (None, "regression", "classification"):
+def _targets(y, task_type):
+    """What the targets are, "numbers", "counts" or "classes", as stated or by their look."""
+    if task_type not in (None, *TASK_TYPES):
         raise ValueError(
-            f"task_type must be 'regression', 'classification' or None (by the look of y); got {task_type!r}."
+            f"task_type must be one of {[*TASK_TYPES]} or None (by the look of y); got {task_type!r}."
         )
     y = as_target(y)
     values = np.unique(plain_labels(y[~missing_labels(y)]))
+    if task_type == "count" and (values.dtype.kind not in "biuf" or values.min() < 0):
+        raise ValueError(f"task_type='count' needs a y of numbers >= 0; got {values[0]!s:.100}.")
     classes = _are_classes(values, y.size) if task_type is None else task_type == "classification"
     if classes and task_type is None and len(values) > 2 and values.dtype.kind not in "OUS":
         warnings.warn(
             f"y holds the whole numbers {values[0]:.0f} to {values[-1]:.0f} and is taken for {len(values)} "
-            "classes; if they are numbers pass task_type='regression'.",
+            "classes; if they are numbers pass task_type='regression', if they count events 'count'.",
             stacklevel=3,
         )
-    return "Classifier" if classes else "Regressor"
+    return "classes" if classes else TASK_TYPES.get(task_type, "numbers")
+
+
+def _may_be_counts(y):
+    """Whether numbers look like counts of rare events: whole, from 0 up, a tenth of them 0."""
+    y = y[~missing_labels(y)].astype(np.float64)
+    return bool((y >= 0).all() and (y == np.rint(y)).all() and np.mean(y == 0) >= ZEROS)
 
 
 def _warn_of_units(y):

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.special import xlogy
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import explained_variance_score, r2_score
 from sklearn.utils import check_array, check_consistent_length
@@ -14,6 +15,7 @@ from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 
 ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
 ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
+LEAST_MEAN = 1e-10  # of counts
 ABOUT_THE_MEAN = {r2_score, explained_variance_score}  # relative to a variance that rounding can make up
 
 
@@ -103,6 +105,18 @@ def squared_errors(y_true, y_pred):
     """Squared errors of predictions, zero where these are exact but for rounding."""
     off = y_true - y_pred
     return np.where(np.abs(off) <= ROUNDING * np.maximum(np.abs(y_true), np.abs(y_pred)), 0.0, off) ** 2
+
+
+def deviances(y_true, mean):
+    """Poisson deviance of each count, finite where a model was sure of none."""
+    mean = np.maximum(mean, LEAST_MEAN)
+    return 2 * (xlogy(y_true, y_true / mean) - y_true + mean)
+
+
+def d2_poisson_score(y_true, y_pred):
+    """Share of the Poisson deviance from the mean that is explained; NaN where nothing was counted."""
+    whole = deviances(y_true, np.mean(y_true)).sum()
+    return 1 - deviances(y_true, y_pred).sum() / whole if whole > 0 else np.nan
 
 
 def _n_values_needed(y_true):

@@ -24,7 +24,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, RidgeClassifier
-from sklearn.metrics import mean_absolute_error, mean_poisson_deviance, r2_score, roc_auc_score
+from sklearn.metrics import (
+    d2_tweedie_score,
+    mean_absolute_error,
+    mean_poisson_deviance,
+    r2_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -33,11 +39,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
 from skmtl._candidates import SIMPLE, all_candidates
 from skmtl._findings import FINDINGS
-from skmtl._suggest import _kind
+from skmtl._suggest import _targets
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import _rivals, compare
 from skmtl.comparison._race import honest
-from skmtl.comparison._tuned import Tuned, best_strength, deviances
+from skmtl.comparison._tuned import Tuned, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
 from skmtl.model_selection import TaskKFold, TaskShuffleSplit
@@ -464,7 +470,7 @@ def test_poisson_regressions_of_the_baselines():
     loss = [
         mean_poisson_deviance(y, cross_val_predict(PoissonRegressor(alpha=a), X, y, cv=folds)) for a in alphas
     ]
-    assert_allclose(deviances(X, y, alphas), 90 * np.array(loss), rtol=1e-4)
+    assert_allclose(held_out_counts(X, y, alphas), 90 * np.array(loss), rtol=1e-4)
     model = SingleTask(Tuned("counts")).fit(X, y, tasks=tasks)
     assert (model.predict(X[tasks == 2], tasks=tasks[tasks == 2]) == 0).all()
     assert len({one.alpha for one in model.estimators_}) == 1
@@ -646,35 +652,62 @@ def test_suggest_says_that_equal_tasks_do_not_differ():
 
 
 @pytest.mark.parametrize(
-    ("y", "kind", "says"),
+    ("y", "targets", "says"),
     [
-        (np.arange(60) % 7 - 3, "Regressor", False),
-        ((np.arange(60) % 7 - 3).astype(float), "Regressor", False),
-        (np.arange(60) % 5 * 10, "Regressor", False),
-        (np.arange(60) % 7, "Regressor", False),  # fewer than ten rows of each
-        (np.zeros(60), "Regressor", False),
-        (np.arange(60) / 7, "Regressor", False),
-        (np.where(np.arange(60) % 4, np.arange(60) / 7, None).reshape(30, 2), "Regressor", False),
-        (np.arange(60) % 3, "Classifier", True),
-        (np.arange(60) % 5 + 1.0, "Classifier", True),
-        (np.arange(60) % 2, "Classifier", False),
-        (np.arange(60) % 2 == 0, "Classifier", False),
-        (np.array(["a", "b", "c"])[np.arange(60) % 3], "Classifier", False),
-        (np.array(["a", "b", None], dtype=object)[np.arange(60) % 3].reshape(30, 2), "Classifier", False),
+        (np.arange(60) % 7 - 3, "numbers", False),
+        ((np.arange(60) % 7 - 3).astype(float), "numbers", False),
+        (np.arange(60) % 5 * 10, "numbers", False),
+        (np.arange(60) % 7, "numbers", False),  # fewer than ten rows of each
+        (np.zeros(60), "numbers", False),
+        (np.arange(60) / 7, "numbers", False),
+        (np.where(np.arange(60) % 4, np.arange(60) / 7, None).reshape(30, 2), "numbers", False),
+        (np.arange(60) % 3, "classes", True),
+        (np.arange(60) % 5 + 1.0, "classes", True),
+        (np.arange(60) % 2, "classes", False),
+        (np.arange(60) % 2 == 0, "classes", False),
+        (np.array(["a", "b", "c"])[np.arange(60) % 3], "classes", False),
+        (np.array(["a", "b", None], dtype=object)[np.arange(60) % 3].reshape(30, 2), "classes", False),
     ],
 )
-def test_what_the_targets_are_is_stated_or_plain(y, kind, says):
+def test_what_the_targets_are_is_stated_or_plain(y, targets, says):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert _kind(y, None) == kind
+        assert _targets(y, None) == targets
     assert [bool(re.search("is taken for . classes.*task_type=", str(w.message))) for w in caught] == [
         True
     ] * says
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _kind(y, "regression") == "Regressor" and _kind(y, "classification") == "Classifier"
-    with pytest.raises(ValueError, match="task_type must be 'regression', 'classification' or None"):
+        assert _targets(y, "regression") == "numbers" and _targets(y, "classification") == "classes"
+    with pytest.raises(
+        ValueError, match=r"task_type must be one of .*'count'.* or None"
+    ):
         suggest(RELATED.X, RELATED.y, RELATED.tasks, task_type="multiclass")
+
+
+def test_suggest_of_counts(rng):
+    """Poisson models, scored by the deviance; whole numbers are not taken for counts, but said to be."""
+    tasks, X = np.repeat(np.arange(5), 40), rng.normal(size=(200, 3))
+    W = [1.0, -0.5, 0.0] + 0.1 * rng.normal(size=(5, 3))
+    y = rng.poisson(np.exp(0.5 + (X * W[tasks]).sum(axis=1)))
+    names = ["MeanRegularizedRegressor", "MultiTaskMLPRegressor", "pooled", "mean"]
+    found = suggest(X, y, tasks, task_type="count", candidates=names, cv=2)
+    assert found.score.startswith("d2_poisson_score") and "count events" not in found.verdict
+    assert all(found.estimators[name][-1].loss == "poisson" for name in names[:2])
+    assert row(found, "mean")["mean"] < 0.2 < 0.6 < row(found, names[0])["mean"]
+    fitted = found.estimators["mean"]
+    scores = []
+    for train, test in TaskKFold(2, shuffle=True, random_state=0).split(X, y, tasks=tasks):
+        fitted.fit(X[train], y[train], model__tasks=tasks[train])
+        scores.append(d2_tweedie_score(y[test], fitted.predict(X[test], tasks=tasks[test]), power=1))
+    assert_allclose(row(found, "mean")["mean"], np.mean(scores))
+    names = {"X": X, "y": y, "tasks": tasks}
+    exec(suggest(X, y, tasks, task_type="count", candidates=["single"], cv=2).code, names)
+    assert (names["model"].predict(X, tasks=tasks) > 0).all()
+    said = suggest(X, 2 * y, tasks, candidates=["pooled"], cv=2)
+    assert "if they count events, pass task_type='count'" in said.verdict
+    with pytest.raises(ValueError, match="task_type='count' needs a y of numbers >= 0; got -1"):
+        suggest(X, y - 1, tasks, task_type="count")
 
 
 def test_suggest_takes_whole_numbers_for_numbers_if_told():

@@ -18,6 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
+from .._task_scores import d2_poisson_score
 from .._tasks import columns_of_labels, final_task_column, target_names, task_labels
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
@@ -240,12 +241,13 @@ def _told(model, y, tasks, column):
     return Pooled(model, task_indicators="auto", task_column=column)
 
 
-def headline(scoring, models, y):
-    """The headline score as a task scorer."""
+def headline(scoring, models, y, kind="numbers"):
+    """The headline score as a task scorer; `kind` tells counts from other numbers."""
     if scoring is not None:
         return as_task_scorer(scoring)
     if not is_classifier(next(iter(models.values()))):
-        return task_scorer("r2", average="pooled" if y.ndim == 1 else "macro")
+        metric = d2_poisson_score if kind == "counts" else "r2"
+        return task_scorer(metric, average="pooled" if y.ndim == 1 else "macro")
     ranks = all(hasattr(m, "predict_proba") or hasattr(m, "decision_function") for m in models.values())
     observed = plain_labels(y[~missing_labels(y)])
     metric = "roc_auc" if ranks and type_of_target(observed) == "binary" else "accuracy"

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
-from .._task_scores import squared_errors, standard_deviation
+from .._task_scores import deviances, squared_errors, standard_deviation
 from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
@@ -20,8 +20,10 @@ ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers m
 SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
 
 
-def error_measure(models):
-    """Which error of single labels all models can have."""
+def error_measure(models, kind="numbers"):
+    """Which error of single labels all models can have; `kind` tells counts from other numbers."""
+    if kind == "counts":
+        return "deviance"
     if not is_classifier(next(iter(models.values()))):
         return "rmse"
     return "brier" if all(hasattr(model, "predict_proba") for model in models.values()) else "error_rate"
@@ -59,11 +61,13 @@ class FoldRun:
             )
 
     def _errors(self, model, X, y, labels):
-        """Squared error, Brier score or 0/1 error of each label, NaN where it is missing."""
+        """Squared error, deviance, Brier score or 0/1 error of each label, NaN where it is missing."""
         missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
         found, _, classes = response(model, X, labels, method)
         if self.measure == "rmse":
             return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
+        if self.measure == "deviance":
+            return deviances(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "error_rate":
             return np.where(missing, np.nan, y != found)
         proba = found

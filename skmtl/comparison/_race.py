@@ -251,7 +251,19 @@ class Race:
         return d.mean() / level if level > 0 else 0.0, d.mean() / deviation if deviation > 0 else 0.0
 
 
-def race(candidates, X, y, tasks, cv, scoring, strengths_by, n_jobs=None, time_budget=None, verbose=0):
+def race(
+    candidates,
+    X,
+    y,
+    tasks,
+    cv,
+    scoring,
+    strengths_by,
+    kind="numbers",
+    n_jobs=None,
+    time_budget=None,
+    verbose=0,
+):
     """Comparison of candidates by name, with what to use.
 
     Parameters
@@ -262,6 +274,8 @@ def race(candidates, X, y, tasks, cv, scoring, strengths_by, n_jobs=None, time_b
         As in `compare`.
     strengths_by : task_scorer or None
         What strengths are chosen by, the score of the models if None.
+    kind : {"numbers", "counts", "classes"}
+        What the targets are.
     n_jobs, time_budget, verbose : object
         See `Race`.
 
@@ -275,7 +289,9 @@ def race(candidates, X, y, tasks, cv, scoring, strengths_by, n_jobs=None, time_b
     models = {name: candidate.model for name, candidate in candidates.items()}
     X = X.tocsr() if sparse.issparse(X) else X
     labels, y, names, _ = labelled(models, X, y, tasks, cv)
-    run = FoldRun(X, y, labels, tasks is not None, headline(scoring, models, y), error_measure(models))
+    run = FoldRun(
+        X, y, labels, tasks is not None, headline(scoring, models, y, kind), error_measure(models, kind)
+    )
     given = {} if tasks is None else {"tasks": tasks}
     one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
     with routing(tasks):

@@ -26,7 +26,7 @@ class Comparison:
         One row per model, best first: model, mean and sd of the headline score over folds, mean
         difference to the reference and its p_value, the number of tasks that gain and the p-value p_tasks
         of a sign test over tasks, a second measure (rmse: mean over tasks of the root mean squared error;
-        brier or error_rate: mean over labels), and seconds per fold.
+        deviance, brier or error_rate: mean over labels), and seconds per fold.
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
         over the reference, hurt (it loses more than 0.1%), clearly_hurt (by more than two standard

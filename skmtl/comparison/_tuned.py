@@ -2,7 +2,6 @@
 
 import numpy as np
 import sklearn
-from scipy.special import xlogy
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import log_loss
@@ -10,6 +9,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+from .._task_scores import deviances
 from ..model_selection import MOST_DECADES, beyond
 
 ALPHAS = np.logspace(-2, 5, 15)
@@ -73,11 +73,11 @@ class Counts(BaseEstimator):
         return self.model_.predict(X)
 
 
-def deviances(X, y, grid):
+def held_out_counts(X, y, grid):
     """Sum of the deviances of Poisson regression in 3 folds at each strength."""
-    folds, least = KFold(3, shuffle=True, random_state=0), np.finfo(float).tiny
-    means = (cross_val_predict(Counts(alpha), X, y, cv=folds).clip(least) for alpha in grid)
-    return np.array([2 * np.sum(xlogy(y, y / mean) - y + mean) for mean in means])
+    folds = KFold(3, shuffle=True, random_state=0)
+    means = (cross_val_predict(Counts(alpha), X, y, cv=folds) for alpha in grid)
+    return np.array([deviances(y, mean).sum() for mean in means])
 
 
 class Tuned(BaseEstimator):
@@ -130,6 +130,6 @@ class Tuned(BaseEstimator):
 
 KINDS = {  # of targets: the model, its errors, strengths, and the least rows that tell them
     "numbers": (ridge, leave_one_out, ALPHAS, 2),
-    "counts": (Counts, deviances, COUNT_ALPHAS, 3),
+    "counts": (Counts, held_out_counts, COUNT_ALPHAS, 3),
     "classes": (logistic, held_out, LOGISTIC_ALPHAS, 3),
 }
