@@ -679,9 +679,7 @@ def test_what_the_targets_are_is_stated_or_plain(y, targets, says):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert _targets(y, "regression") == "numbers" and _targets(y, "classification") == "classes"
-    with pytest.raises(
-        ValueError, match=r"task_type must be one of .*'count'.* or None"
-    ):
+    with pytest.raises(ValueError, match=r"task_type must be one of .*'count'.* or None"):
         suggest(RELATED.X, RELATED.y, RELATED.tasks, task_type="multiclass")
 
 

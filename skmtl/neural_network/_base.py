@@ -53,7 +53,7 @@ class MLP(
     hidden_layer_sizes : tuple of int or "auto", default="auto"
         Widths of the layers of a trunk, at least one; they train in single precision where X is float32.
         "auto": those with the best score on held-out rows, from narrow to wide; one layer, or two of the
-        same width; (64, 32) where nothing can be held out, `max_iter` is less than 600 or in `partial_fit`.
+        same width; (64, 32) with Adam, with `max_iter` below 600 or where nothing can be held out.
     activation : {"auto", "identity", "relu", "tanh", "logistic"}, default="auto"
         Activation of the layers; "identity": linear models of a low rank. "auto": "relu" for layers that
         are given, else chosen with them among "identity", "tanh" and "relu".

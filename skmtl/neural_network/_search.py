@@ -5,19 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 
-WIDTHS, MIDDLE = {"lbfgs": (2, 4, 8, 16, 32), "adam": (16, 64)}, 16
+WIDTHS, MIDDLE = (2, 4, 8, 16, 32), 16
 # activations by the least width that they are tried with: two rectifiers die easily
 NARROWEST = {"identity": 2, "tanh": 2, "relu": 4}
 LOSING, RACED = 0.25, 8  # of the held-out loss: an activation so much behind at that width leaves the race
 NEAR = 0.02  # of the held-out loss: the smallest network that is so near to the best goes on
-STEPS = {"lbfgs": 30, "adam": 6}  # of an attempt
-LONGER, FINALISTS, CLIMBERS = (
-    2,
-    4,
-    {"lbfgs": 2, "adam": 1},
-)  # so many train longer, then climb
+STEPS = 30  # of an attempt
+LONGER, FINALISTS, CLIMBERS = 2, 4, 2  # so many train so much longer, and of these so many climb
 LAYERS, SEARCH = 0.6, 0.8  # of the iterations that are left, for layers, and for layers and strengths
-FIRST_ALPHA, STEP = 10**-1.75, 3.2  # where the strength that layers are compared at is looked for
+# where the strength that layers are compared at is looked for, and what a lower one must gain
+FIRST_ALPHA, STEP, LESS = 10**-1.75, 3.2, 0.05
 # ratios by which the pull of the heads over alpha, and alpha, are moved as long as that is better
 MOVES = ("pull", 10.0), ("alpha", STEP), ("pull", STEP), ("alpha", 1.8)
 MOST_PULL = 1000.0
@@ -56,16 +53,16 @@ class Climb:
     Networks of one layer compete at a strength that suits one of middle width. Their width is doubled until
     that was worse twice; an activation that is clearly behind is left out from there on. Two layers like
     the best one that is not linear are tried, and of middle width at least. Four, the smallest among those
-    that are about as good as the best and then the best ones, train longer, and two of them (one with Adam)
-    compete with strengths of their own.
+    that are about as good as the best and then the best ones, train longer, and two of them compete with
+    strengths of their own.
     """
 
     def __init__(self, training):
-        self.training, self.solver, self.network = training, training.solver, training.network
+        self.training, self.network = training, training.network
         model, root = training.model, np.sqrt(self.network.n_tasks)
         self.free = model.alpha == "auto"
         self.alpha = FIRST_ALPHA * root if self.free else model.alpha
-        self.least, self.most = root * ALPHAS[self.solver][[0, -1]] * (0.99, 1.01)
+        self.least, self.most = root * ALPHAS["lbfgs"][[0, -1]] * (0.99, 1.01)
         self.pull = 1.0 if model.head_alpha == "auto" and self.network.has_mean_head else None
         self.racing = dict(NARROWEST) if model.activation == "auto" else {model.activation: 2}
 
@@ -79,7 +76,7 @@ class Climb:
         found = smallest_first(self.widths())[:FINALISTS]
         self.end = start + SEARCH * left
         found = smallest_first([self.moved(one, one.alpha, one.pull, LONGER) for one in found])
-        best = max((self.uphill(one) for one in found[: CLIMBERS[self.solver]]), key=by_score)
+        best = max((self.uphill(one) for one in found[:CLIMBERS]), key=by_score)
         self.training.limit -= max(int(self.end) - self.training.n_iter, 0)  # the rest is for all rows
         return best
 
@@ -88,7 +85,7 @@ class Climb:
         one = self.attempt(MIDDLE, "tanh" if "tanh" in self.racing else next(iter(self.racing)))
         while self.goes_on and one.alpha / STEP >= self.least:
             less = self.moved(one, one.alpha / STEP, one.pull)
-            if not behind(one, less, NEAR):
+            if not behind(one, less, LESS):
                 break
             one = less
         return one.alpha
@@ -96,7 +93,7 @@ class Climb:
     def widths(self):
         """An attempt with each of the layers that were tried."""
         found, best, worse = [], None, 0
-        for width in WIDTHS[self.solver]:
+        for width in WIDTHS:
             names = [name for name, least in self.racing.items() if least <= width]
             new = [self.attempt(width, name) for name in names if self.goes_on or not found]
             if not new:
@@ -123,13 +120,13 @@ class Climb:
     def moved(self, one, alpha, pull, times=1):
         """An attempt with other strengths, or with more steps, from the solution of one."""
         network = one.network.altered(head_alpha=one.network.head_alpha if pull is None else alpha * pull)
-        new = self.training.attempt(network, alpha, times * STEPS[self.solver], one.theta)
+        new = self.training.attempt(network, alpha, times * STEPS, one.theta)
         new.pull = pull
         return new
 
     def uphill(self, one):
         """The best attempt that is reached from one by moves of one strength at a time."""
-        tried, top = {(one.alpha, one.pull)}, one
+        tried = {(one.alpha, one.pull)}
         moves = [(name, by) for name, ratio in MOVES for by in (ratio, 1 / ratio)]
         for name, by in moves:
             while self.goes_on and (self.free if name == "alpha" else one.pull is not None):
@@ -140,9 +137,7 @@ class Climb:
                     break
                 tried.add(new)
                 new = self.moved(one, alpha, pull)
-                top = max(top, new, key=by_score)
-                # of strengths about as good the greater one: it will train longer
-                if behind(new, top, ABOUT if name == "alpha" and by > 1 else 0.0):
+                if new.score < one.score:
                     break
                 one = new
         return one

@@ -60,7 +60,8 @@ class Training:
     def run(self, before):
         """Parameters and progress of the last training, from those `before` where they fit."""
         model, X = self.model, self.rows.X
-        climbs = isinstance(model.hidden_layer_sizes, str) and before is None and self.limit >= LEAST_CLIMB
+        climbs = isinstance(model.hidden_layer_sizes, str) and before is None
+        climbs = climbs and self.solver == "lbfgs" and self.limit >= LEAST_CLIMB
         theta = self.network.start(self.rng, self.offsets, self.solver)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
