@@ -1,0 +1,96 @@
+"""How far does it go? Many tasks with few rows: time, processor time and memory against tasks and threads.
+
+    python examples/benchmarks/scale.py [numbers of tasks, 1000,10000,100000 by default]
+
+Each figure is of a process of its own, on compiled loops. Memory is what the process takes at most beyond the
+rows (Linux only).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+N_ROWS, N_FEATURES = 20, 50  # of a task
+
+
+def rows(n_tasks):
+    """Rows sorted by task, whose coefficients vary around a common model."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X, tasks = rng.standard_normal((n_tasks * N_ROWS, N_FEATURES)), np.repeat(np.arange(n_tasks), N_ROWS)
+    common, y = rng.standard_normal(N_FEATURES), np.empty(len(X))
+    for start in range(0, n_tasks, 1000):
+        W = common + 0.3 * rng.standard_normal((min(1000, n_tasks - start), N_FEATURES))
+        block = slice(start * N_ROWS, start * N_ROWS + len(W) * N_ROWS)
+        y[block] = (X[block].reshape(len(W), N_ROWS, -1) @ W[:, :, None]).ravel()
+    return X, y + 0.3 * rng.standard_normal(len(y)), tasks
+
+
+def model(name):
+    """The estimator of that name, as it is compared."""
+    from sklearn.linear_model import Ridge
+
+    import skmtl
+
+    return skmtl.SingleTask(Ridge()) if name == "SingleTask(Ridge())" else getattr(skmtl, name)(0.1)
+
+
+def memory(field):
+    """A field of the status of the process, in MB."""
+    with open("/proc/self/status") as status:
+        found = dict(line.split(":", 1) for line in status)
+    return int(found[field].split()[0]) / 1024
+
+
+def measure(name, n_tasks):
+    """Figures of one fit and one prediction, after a small one for what is loaded or compiled once."""
+    X, y, tasks = rows(n_tasks)
+    few = min(600, n_tasks) * N_ROWS
+    model(name).fit(X[:few], y[:few], tasks=tasks[:few]).predict(X[:few], tasks=tasks[:few])
+    if os.path.exists("/proc/self/clear_refs"):
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+        before = memory("VmRSS")
+    start, busy = time.perf_counter(), time.process_time()
+    fitted = model(name).fit(X, y, tasks=tasks)
+    found = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
+    found["beyond_mb"] = memory("VmHWM") - before if os.path.exists("/proc/self/clear_refs") else float("nan")
+    start = time.perf_counter()
+    fitted.predict(X, tasks=tasks)
+    found["predict"] = time.perf_counter() - start
+    start = time.perf_counter()
+    X.sum()
+    return found | {"one_pass": time.perf_counter() - start}
+
+
+def main(sizes):
+    """Print the table."""
+    print(f"{N_ROWS} rows a task, {N_FEATURES} features")
+    print(
+        "| model | tasks | threads | fit, s | processor, s | us a task | beyond X, MB | predict, s | "
+        "X.sum(), s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    jobs = [("MeanRegularizedRegressor", T, k) for T in sizes for k in (1, 2)]
+    jobs += [("SingleTask(Ridge())", T, 1) for T in sizes if T <= 10_000]
+    for name, n_tasks, n_threads in jobs:
+        environment = os.environ | {"OMP_NUM_THREADS": str(n_threads)}
+        command = [sys.executable, __file__, "--one", name, str(n_tasks)]
+        shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        f = json.loads(shown.splitlines()[-1])
+        print(
+            f"| {name} | {n_tasks:,} | {n_threads} | {f['seconds']:.3f} | {f['processor']:.3f} | "
+            f"{1e6 * f['processor'] / n_tasks:.1f} | {f['beyond_mb']:.0f} | {f['predict']:.3f} | "
+            f"{f['one_pass']:.3f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(sys.argv[2], int(sys.argv[3]))))
+    else:
+        main([int(T) for T in sys.argv[1].split(",")] if len(sys.argv) > 1 else [1000, 10_000, 100_000])
