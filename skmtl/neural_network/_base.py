@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._callbacks import StepsMixin
 from .._data import less_offset, observed, task_data
 from .._inputs import check_numeric_target, check_offset, check_sample_weight, refuse_size, shaped_offset
 from .._labels import missing_labels
@@ -26,26 +27,13 @@ from ._rows import Rows, merged
 from ._training import LBFGS_ROWS, Training, comparable, first_weights
 from ._units import Units, as_floats
 
-try:
-    from sklearn.callback import CallbackSupportMixin
-except ImportError:  # before 1.9
-
-    class CallbackSupportMixin:
-        """In its place: nobody is told, and nobody asks to stop."""
-
-        _init_callback_context = subcontext = lambda self, **_: self
-        call_on_fit_task_begin = call_on_fit_task_end = lambda self, **_: False
-
-
 AUTO = StrOptions({"auto"})
 UNCHOSEN = 64, 32  # layers where none can be chosen
 LEARNED = "_theta_", "_network_"
 
 
 @with_parameters
-class MLP(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator
-):
+class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInputMixin, BaseEstimator):
     """What the three share; a subclass encodes targets and states losses.
 
     Parameters
@@ -178,31 +166,24 @@ class MLP(
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         """Trained parameters; callbacks of scikit-learn see every epoch."""
-        metadata = {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
-        metadata = {name: value for name, value in metadata.items() if value is not None}
-        inputs = {"X": X, "y": y, "metadata": metadata}
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, **inputs)
+        given = {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
+        with self._steps("epoch", X, y, **given) as tell:
+            rng, row_rng = self._generators()
+            rows, mass, pools = self._read(X, y, **given, rng=row_rng)
+            before = getattr(self, "_theta_", None) if self.warm_start else None
+            network = self._make_network(rows.X, before is not None)
 
-        def after(solution):
-            epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(estimator=self, **inputs)
-            state = {"reconstruction_attributes": lambda: dict(zip(LEARNED, solution(), strict=True))}
-            return epoch.call_on_fit_task_end(estimator=self, **state, **inputs)
+            def after(solution):
+                return tell and tell(lambda: dict(zip(LEARNED, solution(), strict=True)))
 
-        rng, row_rng = self._generators()
-        rows, mass, pools = self._read(X, y, tasks, sample_weight, offset, row_rng)
-        before = getattr(self, "_theta_", None) if self.warm_start else None
-        network = self._make_network(rows.X, before is not None)
-        training = Training(self, network, rows, mass, self._offsets(rows), rng, pools, after)
-        theta, progress = training.run(before)
-        self._network_ = training.network
-        self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-        self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
-        self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-        self._store(theta)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **inputs)
+            training = Training(self, network, rows, mass, self._offsets(rows), rng, pools, after)
+            theta, progress = training.run(before)
+            self._network_ = training.network
+            self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
+            self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
+            self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
+            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+            self._store(theta)
 
     def _generators(self):
         """For parameters and training, and for the order of rows: the same start whatever the layout."""
