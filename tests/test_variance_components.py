@@ -63,7 +63,10 @@ def dense(X, y, tasks, V, intercepts, weight=None):
 
 
 def fitted(X, y, tasks, **options):
-    return MeanRegularizedRegressor(**{**AUTO, **options}).fit(X, y, tasks=tasks)
+    options = {**AUTO, **options}
+    if options["alpha"] == "auto":
+        options.setdefault("covariance", "diagonal")
+    return MeanRegularizedRegressor(**options).fit(X, y, tasks=tasks)
 
 
 # --- the criterion ---
@@ -380,7 +383,7 @@ def test_a_task_column_is_the_same_as_tasks():
     X, y, tasks, *_ = mixed_problem(0)
     model = fitted(X, y, tasks)
     Z = np.column_stack([X, tasks])
-    other = MeanRegularizedRegressor(**AUTO, task_column=2).fit(Z, y)
+    other = MeanRegularizedRegressor(**AUTO, covariance="diagonal", task_column=2).fit(Z, y)
     assert_allclose(other.coef_, model.coef_)
     assert_allclose(
         other.predict(Z[:9], return_std=True)[1], model.predict(X[:9], tasks=tasks[:9], return_std=True)[1]
@@ -430,6 +433,23 @@ def test_an_array_as_covariance_is_that_of_the_fit_at_an_estimated_strength():
         assert_allclose(model.coef_[-1] * unit, other.coef_[-1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("sample_weight", [None, True])
+def test_by_default_all_vary_alike_in_units_of_their_spread(sample_weight):
+    X, y, tasks, *_ = mixed_problem(0, p=3)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y)) if sample_weight else np.ones(len(y))
+    given = {"tasks": tasks, "sample_weight": weight}
+    spread = np.sqrt(np.cov(X.T, aweights=weight, ddof=0).diagonal())
+    wanted = MeanRegularizedRegressor(**AUTO, covariance="spherical", tol=1e-13).fit(X / spread, y, **given)
+    for unit in (1.0, np.array([1e-5, 3.0, 1e6])):
+        model = MeanRegularizedRegressor(**AUTO, tol=1e-13).fit(X * unit, y, **given)
+        assert_allclose(model.coef_ * spread * unit, wanted.coef_, rtol=1e-5, atol=1e-7)
+        assert_allclose(model.coef_std_ * spread * unit, wanted.coef_std_, rtol=1e-5)
+        variances = model.deviation_variance_ * (spread * unit) ** 2
+        assert_allclose(variances, wanted.deviation_variance_, rtol=1e-5)
+    constant = MeanRegularizedRegressor(**AUTO).fit(np.column_stack([X, 0 * y, 0 * y + 7]), y, **given)
+    assert_allclose(constant.coef_[:, :3] * spread, wanted.coef_, rtol=1e-3, atol=1e-3)
+
+
 def test_an_array_as_covariance_is_the_metric_of_the_penalty(rng):
     X, y, tasks, *_ = mixed_problem(0, p=3)
     A = rng.normal(size=(3, 3))
@@ -447,7 +467,7 @@ def test_an_array_as_covariance_is_the_metric_of_the_penalty(rng):
 
 def test_searches_and_comparisons_take_estimated_strengths():
     X, y, tasks, *_ = mixed_problem(0, n_rows=15)
-    auto = MeanRegularizedRegressor(**AUTO)
+    auto = MeanRegularizedRegressor(**AUTO, covariance="diagonal")
     search = PathSearchCV(auto, cv=3).fit(X, y, tasks=tasks)
     assert search.best_params_ == {"alpha": "auto"} and np.isfinite(search.best_score_)
     assert_allclose(search.best_estimator_.coef_, fitted(X, y, tasks).coef_)
@@ -484,7 +504,7 @@ def test_fitted_models_are_copied_saved_and_changed():
         assert clone(model).get_params() == model.get_params()
         assert model.alpha == options["alpha"]
     model.set_params(**AUTO).fit(X, y, tasks=tasks)
-    assert_allclose(model.coef_, fitted(X, y, tasks).coef_)
+    assert_allclose(model.coef_, fitted(X, y, tasks, covariance=None).coef_)
 
 
 # --- new tasks ---

@@ -81,7 +81,7 @@ def models():
     auto = {"alpha": "auto", "intercept_alpha": "auto"}
     intercepts = {"intercept_alpha": [0.0, 0.3]}
     return {
-        "diagonal": skmtl.MeanRegularizedRegressor(**auto),
+        "diagonal": skmtl.MeanRegularizedRegressor(**auto, covariance="diagonal"),
         "spherical": skmtl.MeanRegularizedRegressor(**auto, covariance="spherical"),
         "mean": searched("MeanRegularizedRegressor", 9, intercepts),
         "support": searched("GroupSparseRegressor", 10, {"mean_alpha": [None, 0.01]}, intercept_alpha=0.1),

@@ -84,6 +84,7 @@ class EmpiricalBayes(LinearModel):
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
     _covariance_ = None  # V, where more than one variance was found, positive also where these are none
     _asked_ = MappingProxyType({})  # parameters of the fit
+    _units_ = None  # variances of coefficients that stand for a covariance that is not given
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
 
@@ -126,13 +127,16 @@ class EmpiricalBayes(LinearModel):
         if self._estimates:
             numbers.alpha, numbers.intercept_alpha = self.alpha_, self.intercept_alpha_
             numbers.task_weight = "samples" if self.task_weight is None else self.task_weight
+            if self._units_ is not None:
+                numbers.covariance = self._units_
             if self._covariance_ is not None:
                 V = numbers.covariance = self._covariance_
                 numbers.alpha = float(1 / (np.mean(V.diagonal() if V.ndim == 2 else V) * self._unit_))
         return numbers
 
     def _in_numbers_on(self, fitting):
-        self._seen_, self._posterior_, self._covariance_, self._added_ = None, None, None, {}
+        self._seen_, self._posterior_, self._added_ = None, None, {}
+        self._covariance_ = self._units_ = None
         self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - LATER}
         found = isinstance(self.covariance, str) and self.covariance != "spherical"
         if found and not isinstance(self.alpha, str):
@@ -145,6 +149,7 @@ class EmpiricalBayes(LinearModel):
         self._refuse_other_models("alpha='auto'" if self._estimates else "covariance")
         data = fitting.data
         seen = self._seen_ = self._seen_of(data)
+        self._units_ = self._default_units(seen)
         if not self._estimates:
             self._root(seen.n_features)
             return self._fitting_on(seen)
@@ -235,7 +240,7 @@ class EmpiricalBayes(LinearModel):
 
     def _set_slopes(self, root, zero, search):
         """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""
-        given = 1.0 if self._root() is None else self._normed(self.covariance)
+        given = 1.0 if self._root() is None else self._normed(self._given)
         if not search.n_slopes:
             self.alpha_ = float(self.alpha)
             self.deviation_variance_ = self._over(self.noise_variance_, self.alpha_) * given
@@ -266,6 +271,14 @@ class EmpiricalBayes(LinearModel):
 
     # --- covariances that are given ---
 
+    def _default_units(self, seen):
+        """Variances of the coefficients (n_features,), of which only the ratios count; None: all alike."""
+        return None
+
+    @property
+    def _given(self):
+        return self._units_ if self.covariance is None else self.covariance
+
     def _normed(self, covariance):
         """Variances or a covariance as floats with a mean variance of one; ValueError if it is none."""
         V = check_array(covariance, ensure_2d=False, dtype=np.float64, input_name="covariance")
@@ -282,9 +295,9 @@ class EmpiricalBayes(LinearModel):
 
     def _root(self, n_features=None):
         """R with R R' the covariance that is given, or None."""
-        if self.covariance is None or isinstance(self.covariance, str):
+        if self._given is None or isinstance(self._given, str):
             return None
-        V = self._normed(self.covariance)
+        V = self._normed(self._given)
         if n_features is not None and len(V) != n_features:
             raise ValueError(f"covariance is of {len(V)} features; X has {n_features}.")
         if V.ndim == 1:
@@ -494,13 +507,13 @@ class EmpiricalBayes(LinearModel):
         Returns
         -------
         dict of {str: LikelihoodRatio}
-            "slopes" and "intercepts"; with ``covariance="diagonal"`` also one of every feature, by its name or
-            position. Each has a `statistic` and a `p_value` by simulation of the null distribution (10,000
-            draws: none is below 0.0001), the other variances held at their estimates; from 1000 tasks on
-            those that common effects take no part in. Of a graph or an order the slopes are those that vary
-            along its edges, and p-values are of half a chi-square where tasks with rows of their own have
-            more than 1000 coefficients; of a covariance between tasks they are those about a common model,
-            whatever the covariance.
+            "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
+            its name or position, in the model with a variance for each. Each has a `statistic` and a
+            `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
+            variances held at their estimates; from 1000 tasks on those that common effects take no part in.
+            Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
+            chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
+            between tasks they are those about a common model, whatever the covariance.
 
         References
         ----------

@@ -12,7 +12,7 @@ from ._fitting import Fitting
 from ._laplace import LOST, ModeMoments
 from ._seen_rows import SeenRows
 from ._sharing import feature_tests
-from ._variance_components import NoModeError
+from ._variance_components import NoModeError, feature_variances
 
 COVARIANCES = {"spherical", "diagonal", "full"}
 
@@ -24,9 +24,10 @@ class RandomCoefficients(EmpiricalBayes):
     Parameters
     ----------
     covariance : {"spherical", "diagonal", "full"} or array-like, default=None
-        How the coefficients of tasks vary. With ``alpha="auto"``: all alike ("spherical"); each feature with
-        a variance of its own ("diagonal", the default then; with "log_loss" and "poisson" where Akaike's
-        criterion finds it better than "spherical"); with correlations as well ("full", for few features),
+        How the coefficients of tasks vary. With ``alpha="auto"``: all alike ("spherical"), by default those
+        of features in units of their standard deviation (with "log_loss" and "poisson" in units as they are,
+        or "diagonal" where Akaike's criterion finds that better); each feature with a variance of its own
+        ("diagonal"); with correlations as well ("full", for few features),
         shrunk to the diagonal as much as predicts left-out tasks best. Or variances (n_features,) or a
         covariance V (n_features, n_features), of which only the ratios count: the penalty is
         ``alpha/2 sum_t (w_t - wbar)' V^-1 (w_t - wbar)`` with V divided by its mean variance.
@@ -43,6 +44,12 @@ class RandomCoefficients(EmpiricalBayes):
     covariance: Annotated[Any, None, StrOptions(COVARIANCES), "array-like"] = None
 
     _covariance_of_auto = "diagonal"
+
+    def _default_units(self, seen):
+        if self.covariance is not None or not isinstance(self.alpha, str) or not self._target_.loss.quadratic:
+            return None
+        variances = feature_variances(seen)
+        return 1 / np.where(variances > 0, variances, 1.0)
 
     # --- losses that are not the squared one ---
 

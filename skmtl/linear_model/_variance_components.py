@@ -19,6 +19,7 @@ from ._task_inverses import Inverses, Roots, ThinInverses, chunks, times
 RANK_TOLERANCE = 1e-11
 EPS = np.finfo(float).eps
 FAR_FROM_ZERO = 50.0  # standard deviations
+CONSTANT = 1e-20  # variance over a square, up to which a column is constant
 
 
 class NoModeError(ValueError):
@@ -162,6 +163,15 @@ class Moments:
         )  # fmt: skip
         own = (A if A is None or len(A) < self.n_tasks else A[tasks] for A in own)
         return Moments(*own, self.free)
+
+
+def feature_variances(stats):
+    """Variances of the features over all rows of `TaskStatistics` (n_features,); of constant ones squares."""
+    own = np.einsum("djj->j", stats.xx) * (stats.n_tasks / len(stats.xx))
+    x_mean, total = np.broadcast_to(stats.x_mean, stats.xy.shape), stats.weight.sum()
+    center = stats.weight @ x_mean / total
+    variances = (own + stats.weight @ (x_mean - center) ** 2) / total
+    return np.where(variances > CONSTANT * center**2, variances, center**2)
 
 
 def triangular(V, least):
