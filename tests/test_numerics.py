@@ -526,6 +526,17 @@ def test_a_bare_constraint_beside_a_quadratic_penalty_in_any_unit(name, loss, un
         assert model.dual_gap_ <= 1e-4 * best or np.ndim(unit)  # far apart it may be a warning
 
 
+@pytest.mark.parametrize("unit", [np.array([1e3, 1, 1e-3, 1]), VAST], ids=str)
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+def test_units_of_features_of_a_latent_basis_that_costs_nothing(n_components, unit):
+    """A warning is an error here: the factors are found where features vary alike."""
+    model = LatentBasisRegressor(0.0, n_components=n_components, random_state=0, tol=1e-6)
+    expected = clone(model).fit(X, Y, tasks=TASKS)
+    found = clone(model).fit(X * unit, Y, tasks=TASKS)
+    assert found.objective_ == pytest.approx(expected.objective_, rel=1e-9)
+    assert_allclose(found.coef_ * unit, expected.coef_, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("norm, power", [("mcp", 1), ("scad", 1), ("capped", 1), ("sqrt", 1.5)])
 @pytest.mark.parametrize("size", [1e-100, 1e-5, 1e5, 1e100])
 def test_size_of_the_targets_of_models_without_a_certificate(norm, power, size):

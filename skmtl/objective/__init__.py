@@ -15,11 +15,11 @@ from ._factor import FactorTerm
 from ._forms import comes_apart, make_term, moments_pay, rows_pay, squared_model
 from ._joint import OutputsTerm, RootTerm
 from ._moments import MomentsTerm
-from ._problem import Problem
+from ._problem import Problem, fitting_units
 from ._rows import RowsTerm
 
 __all__ = [
     "DENSE_FEATURES", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm", "Problem", "RootTerm",
-    "RowsTerm", "comes_apart", "duality_gap", "make_term", "moments_pay", "rows_pay", "shared_step",
-    "squared_model", "units",
+    "RowsTerm", "comes_apart", "duality_gap", "fitting_units", "make_term", "moments_pay", "rows_pay",
+    "shared_step", "squared_model", "units",
 ]  # fmt: skip

@@ -38,7 +38,7 @@ class FactorTerm(DataTerm):
 
     def value(self, V, image, b):
         W = self._full(V)
-        return self.term.value(W, image, b) + 0.5 * self.ridge * float(np.vdot(W, W))
+        return self.term.value(W, image, b) + 0.5 * float(np.vdot(W, self.ridge * W))
 
     def gradient(self, V, image, b):
         W = self._full(V)
@@ -46,7 +46,7 @@ class FactorTerm(DataTerm):
 
     def second_order(self, V, image, eta=None):
         W = self._full(V)
-        return self.term.second_order(W, image, eta) + self.ridge * float(np.vdot(W, W))
+        return self.term.second_order(W, image, eta) + float(np.vdot(W, self.ridge * W))
 
     def curvature_at(self, eta=None):
         """H V as a function of V, at eta where the loss is not quadratic."""

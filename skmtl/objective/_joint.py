@@ -117,7 +117,10 @@ class OutputsTerm(RowsTerm):
         """Optimal intercepts by Newton steps from `start`, shape (n_tasks, K)."""
         if not self.fit_intercept:
             return self.no_intercepts()
-        b = self._descended(image, self.no_intercepts() if start is None else start)
+        b = self.no_intercepts() if start is None else start
+        if not np.isfinite(image).all():  # overflow: there are none
+            return b
+        b = self._descended(image, b)
         if self.intercept_alpha and not self._used.all():
             return b
         # no loss sees the same number for all classes

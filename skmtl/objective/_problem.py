@@ -75,6 +75,12 @@ class Part:
         return self.rough.free_directions(n_tasks)
 
 
+def fitting_units(term):
+    """Units (n_features of X,) in which features vary alike."""
+    curvature = term.curvatures() / term.totals.sum()
+    return 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+
+
 class Problem:
     """Objective over the parts of W: data term(sum of parts) + penalty of each part + ridge.
 
@@ -170,8 +176,7 @@ class Problem:
         """
         if self.certified or self.ridge:
             return None
-        curvature = self.term.curvatures() / self.term.totals.sum()
-        unit = 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+        unit = fitting_units(self.term)
         return None if None in self._parts_in_units(unit) else unit
 
     def in_units(self, unit):
@@ -179,6 +184,10 @@ class Problem:
         other = self.with_term(self.term.in_units(unit))
         other.parts = self._parts_in_units(unit)
         return other
+
+    def rescaled(self, parts, unit):
+        """Parts of features in other units, those here divided by `unit` (n_features,)."""
+        return [V * unit for V in parts]
 
     def _parts_in_units(self, unit):
         return [part.in_units(np.tile(unit, self.term.n_outputs)) for part in self.parts]

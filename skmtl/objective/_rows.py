@@ -171,6 +171,8 @@ class RowsTerm(DataTerm):
         b = self.no_intercepts() if start is None else start
         if not self.fit_intercept:
             return self.no_intercepts()
+        if not np.isfinite(image).all():  # overflow: there are none
+            return b
         if self.loss.quadratic:
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean())

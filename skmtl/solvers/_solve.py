@@ -215,7 +215,7 @@ def _refusing_overflow():
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
     """Solve a `Problem`."""
     name = choose_solver(problem, solver)
-    units = None if problem.solver else problem.fitting_units()
+    units = problem.fitting_units()
     solved = _run if units is None else partial(_in_units, units)
     found, missed = solved(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
@@ -250,10 +250,14 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
 def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
     """The solution found with features in other units, those here times `unit`."""
     inner, unit = problem.in_units(unit), np.tile(unit, problem.term.n_outputs)
-    init = None if init is None else [V / unit for V in init]
-    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [V * unit for V in parts])
+
+    def outside(parts):
+        return problem.rescaled(parts, unit)
+
+    init = None if init is None else problem.rescaled(init, 1.0 / unit)
+    shown = None if callback is None else lambda n_iter, parts: callback(n_iter, outside(parts))
     found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
-    return replace(found, coef=found.coef * unit, parts=[V * unit for V in found.parts]), missed
+    return replace(found, coef=found.coef * unit, parts=outside(found.parts)), missed
 
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):

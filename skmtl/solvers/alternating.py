@@ -4,12 +4,12 @@ The problems of this room have methods of `Problem`, as far as the loop that sto
 and `iterate`, their solver.
 """
 
-from functools import cached_property
+from copy import copy
 
 import numpy as np
 
-from ..objective import FactorTerm, Problem
-from ..penalties import Coupling, Penalty, Ridge
+from ..objective import FactorTerm, Problem, fitting_units
+from ..penalties import Penalty, Ridge, square
 from ._choice import METHODS, choose_solver, rounding
 from ._method import Method
 from .fista import fista
@@ -17,6 +17,7 @@ from .fista import fista
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
 TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
+UNEQUAL = 100.0  # ratio of the curvatures along features from which a factor is found in units of its own
 COARSE = 1e-3  # stationarity or gap of a start, relative to W = 0
 
 
@@ -67,6 +68,10 @@ class ClusterProblem(Problem):
         super().__init__(term, penalty, ridge, mean_alpha)
         self.convex = self.certified = False
 
+    def fitting_units(self):
+        """None: those of the features say which tasks are alike."""
+        return None
+
     def given(self, labels):
         """The convex problem for known clusters."""
         return Problem(self.term, self.penalty.given(labels), self.own_ridge, self.mean_alpha)
@@ -108,15 +113,36 @@ class FactorProblem:
     certified = convex = False
     parts, labels = (), None
 
+    unit, given = 1.0, None  # of the features, and the problem in those of the user
+
     def __init__(self, term, penalty, ridge, mean_alpha):
         self.term, self.penalty, self.ridge, self.mean_alpha = term, penalty, float(ridge), mean_alpha
         self.shape = term.shape
 
+    def fitting_units(self):
+        """Units (n_features of X,) in which features vary alike; None where they do so about as they are."""
+        curvature = self.term.curvatures()
+        graded = curvature.max() > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
+        return fitting_units(self.term) if graded else None
+
+    def in_units(self, unit):
+        """The problem of features in other units, those here times `unit` (n_features of X,)."""
+        other = copy(self)
+        other.term, other.given = self.term.in_units(unit), self
+        other.unit = np.tile(unit, self.term.n_outputs)
+        return other
+
+    def rescaled(self, parts, unit):
+        """Parts of features in other units, those here divided by `unit` (n_features,)."""
+        return [parts[0], *(V * unit for V in parts[1:])]
+
     def start(self):
         """Factors of the solution of single-task ridge models (around their mean), the most promising."""
-        single = Problem(self.term, Ridge(self.penalty.alpha), self.ridge, self.mean_alpha)
-        W, *mean = _coarse(single)
-        starts = [[*factors, *mean] for factors in self.penalty.starts(W)]
+        term = (self.given or self).term
+        W, *mean = _coarse(Problem(term, Ridge(self.penalty.alpha), self.ridge, self.mean_alpha))
+        # what leads in the predictors, not in the entries of W
+        W, *mean = (V / self.unit for V in (W, *mean))
+        starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
         if len(starts) == 1:
             return starts[0]
         for _ in range(TRIAL_ROUNDS):
@@ -132,10 +158,10 @@ class FactorProblem:
         W = self.total(parts)
         image = self.term.image(W)
         b = self.term.intercept(W, image, start)
-        value = self.term.value(W, image, b) + self.penalty.value_of(*parts[:2])
-        value += 0.5 * self.ridge * float(np.vdot(W, W))
-        if len(parts) > 2:
-            value += 0.5 * self.mean_alpha * float(np.vdot(parts[2], parts[2]))
+        S, L, *mean = self.rescaled(parts, self.unit)
+        value = self.term.value(W, image, b) + self.penalty.value_of(S, L)
+        value += 0.5 * self.ridge * square(W * self.unit)
+        value += 0.5 * sum(self.mean_alpha * square(M) for M in mean)
         return W, image, b, value
 
     def gap(self, parts, start=None):
@@ -170,35 +196,32 @@ class FactorProblem:
         k = self.penalty.n_components
         S = _stepped(*self._codes(parts))[:, :k]
         rows = _stepped(*self._rows([S, *parts[1:]]))
-        means = [np.tile(self._mean_unit * m, (self.shape[0], 1)) for m in rows[k:]]
-        return [*self.penalty.balanced(S, rows[:k]), *means]
+        return [*self._balanced(S, rows[:k]), *(np.tile(m, (self.shape[0], 1)) for m in rows[k:])]
 
-    def _factors(self, parts, unit=1.0):
-        """[S, unit 1] and [L; m / unit]."""
+    def _balanced(self, S, L):
+        """The same product, each component scaled so that it costs least."""
+        unit = self.unit if self.penalty.alpha else 1.0
+        S, L = self.penalty.balanced(S, L * unit)
+        return S, L / unit
+
+    def _factors(self, parts):
+        """[S, 1] and [L; m]."""
         S, L, *mean = parts
-        ones = np.full((len(S), len(mean)), unit)
-        return np.hstack([S, ones]), np.vstack([L, *(M[:1] / unit for M in mean)])
+        return np.hstack([S, np.ones((len(S), len(mean)))]), np.vstack([L, *(M[:1] for M in mean)])
 
     def _codes(self, parts):
         """The problem in [S, 1] for fixed rows, and its point."""
         left, right = self._factors(parts)
         penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, parts[0].shape[1])
-        return Problem(FactorTerm(self.term, self.ridge, right=right), penalty), left
-
-    @cached_property
-    def _mean_unit(self):
-        """Unit of m among the rows, in which a large `mean_alpha` is no steeper than the data."""
-        G, curvature = self.term.steepest(np.zeros(self.shape))
-        steep = (self.mean_alpha or 0.0) * float(np.vdot(G, G))
-        return np.sqrt(curvature / steep) if 0 < curvature < steep else 1.0
+        return Problem(FactorTerm(self.term, self.ridge * self.unit**2, right=right), penalty), left
 
     def _rows(self, parts):
-        """The problem in [L; m] for fixed codes, and its point; m in a unit of its own."""
-        unit = self._mean_unit
-        left, right = self._factors(parts, unit)
-        strengths = np.full(len(right), self.penalty.alpha * (1 - self.penalty.sparsity))
-        strengths[len(parts[1]) :] = (self.mean_alpha or 0.0) * len(left) * unit**2
-        return Problem(FactorTerm(self.term, self.ridge, left=left), Coupling(M=np.diag(strengths))), right
+        """The problem in [L; m] for fixed codes, and its point."""
+        left, right = self._factors(parts)
+        strengths = np.full(right.shape, self.penalty.alpha * (1 - self.penalty.sparsity))
+        strengths[len(parts[1]) :] = (self.mean_alpha or 0.0) * len(left)
+        term = FactorTerm(self.term, self.ridge * self.unit**2, left=left)
+        return Problem(term, _Rows(strengths * self.unit**2)), right
 
 
 def _stepped(half, V):
@@ -210,6 +233,8 @@ def _stepped(half, V):
 class _Codes(Penalty):
     """alpha times the sum of absolute values in the first columns; the others are fixed."""
 
+    constrains = True
+
     def __init__(self, alpha, n_codes):
         self.alpha, self.n_codes = alpha, n_codes
 
@@ -220,6 +245,22 @@ class _Codes(Penalty):
         V = np.sign(W) * np.maximum(np.abs(W) - step * self.alpha, 0.0)
         V[:, self.n_codes :] = 1.0
         return V
+
+    def is_norm(self, shape):
+        return False
+
+
+class _Rows(Penalty):
+    """Half the sum of squares times their strengths: by its prox, so that none of them makes steps short."""
+
+    def __init__(self, strengths):
+        self.strengths = strengths
+
+    def value(self, W):
+        return 0.5 * float(np.vdot(W, self.strengths * W))
+
+    def prox(self, W, step):
+        return W / (1.0 + step * self.strengths)
 
     def is_norm(self, shape):
         return False

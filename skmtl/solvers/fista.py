@@ -85,9 +85,9 @@ def _prox_step(problem, Y, Wy, image_y, b, step):
         met = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
         met += 2 * problem.smooth_penalty_value(moves, W - Wy)
         ease = met * step / length
-        if ease <= 1.0 or np.isnan(ease) or step < 1e-300:
+        if ease <= 1.0 or step < 1e-300:
             return b, new, W, image, step, ease
-        step *= max(0.5 if ease > 1.6 else 0.95 / ease, 0.1)
+        step *= 0.95 / ease if ease <= 1.6 else 0.5  # also where numbers overflow
 
 
 def _data_curvature(term, Wy, image_y, b, G, W, image):
