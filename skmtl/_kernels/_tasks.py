@@ -195,7 +195,7 @@ def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors
             _add_squares(Z, k, C)
         if extra:
             _tied_row(mean, common, pull[t], Z[0])
-            _add_squares(Z, 1, C)
+            _add_squares(Z, extra, C)  # of the same type as k
         _factor_of_moments(C, M, total)
         _pack(C, p, bounds[t], factors)
 

@@ -259,6 +259,9 @@ class RowPart:
     def prox(self, V, step):
         return self.rough.prox(V, step)
 
+    def in_units(self, unit):
+        """None: what is frozen compares features."""
+
 
 class RowProblem(Problem):
     """Data term of one task + frozen penalties of the parts of its row + ridges/2 . w^2.

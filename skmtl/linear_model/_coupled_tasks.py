@@ -10,7 +10,8 @@ from .._parameters import with_parameters
 from ..penalties import Coupling, Metric
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
-from ._empirical_bayes import EmpiricalBayesRegressor, as_fitted
+from ._empirical_bayes import as_fitted
+from ._intervals import EmpiricalBayesRegressor
 from ._task_priors import CovariancePrior, GraphPrior
 
 SINGULAR = 1e-8  # of the largest eigenvalue of a covariance: what stands for zero

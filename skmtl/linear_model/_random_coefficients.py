@@ -7,8 +7,9 @@ import numpy as np
 
 from .._parameters import with_parameters
 from .._sklearn import StrOptions
-from ._empirical_bayes import EmpiricalBayes, EmpiricalBayesRegressor
+from ._empirical_bayes import EmpiricalBayes
 from ._fitting import Fitting
+from ._intervals import EmpiricalBayesRegressor
 from ._laplace import LOST, ModeMoments
 from ._seen_rows import SeenRows
 from ._sharing import feature_tests
