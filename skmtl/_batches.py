@@ -1,5 +1,7 @@
 """Batches of rows: read from files with constant memory, and told apart by hashes of what they hold."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy import sparse
 
@@ -32,6 +34,9 @@ def folds_of_rows(X, y, n_folds):
     total, targets = np.zeros(len(y), dtype=np.uint64), y.reshape(len(y), -1)
     if sparse.issparse(X):
         X = X.tocsr()
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
         parts = np.cumsum(np.append(np.uint64(0), _hashed(X.data, X.indices)))
         total += parts[X.indptr[1:]] - parts[X.indptr[:-1]]
         columns = [*targets.T]
@@ -100,6 +105,11 @@ def read_batches(
     >>> MeanRegularizedRegressor(1e-6).fit_statistics(stats).intercept_.round(3)
     array([0., 1., 2.])
     """
+    if not (isinstance(batch_size, Integral) and batch_size > 0):
+        raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}.")
+    for name, given in (("target", [target] if isinstance(target, str) else target), ("columns", columns)):
+        if not isinstance(given, list | tuple) and (name, given) != ("columns", None):
+            raise TypeError(f"{name} must be a list of names of columns; got {given!r}.")
     try:
         from pyarrow import dataset
     except ImportError as error:

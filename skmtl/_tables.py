@@ -4,13 +4,13 @@ import html
 
 import numpy as np
 
-from ._labels import plain_array
+from ._labels import object_array, plain_array
 
 
 def frame(columns, index=None):
     """Columns {name: values} as a data frame with an index {name: labels}; without pandas a record array."""
     index = {} if index is None else index
-    columns, index = ({str(k): plain_array(v) for k, v in part.items()} for part in (columns, index))
+    columns, index = ({str(k): _column(v) for k, v in part.items()} for part in (columns, index))
     try:
         import pandas as pd
     except ImportError:
@@ -22,6 +22,12 @@ def frame(columns, index=None):
     elif index:
         found.index = pd.MultiIndex.from_arrays(list(index.values()), names=list(index))
     return found
+
+
+def _column(values):
+    """An array of one axis: what are tuples stay objects."""
+    out = plain_array(values)
+    return out if out.ndim == 1 else object_array(values)
 
 
 def _distinct(names):

@@ -1,6 +1,7 @@
 """Per-task second moments: all that the squared loss needs to know about the data."""
 
 import warnings
+from contextlib import nullcontext
 from copy import copy
 from numbers import Integral
 from operator import add, sub
@@ -155,26 +156,34 @@ class TaskStatistics:
         """
         if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
             raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
-        parts, first = [None] * (n_folds or 1), None
+        parts, first, shape = [None] * (n_folds or 1), None, None
         for X, y, tasks, *weight in batches:
-            names = target_names(y)
+            names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
             _check_same_names("y", first, names)
-            first = names if first is None else first
+            first, shape = names if first is None else first, own if shape is None else shape
+            if own != shape:
+                raise ValueError(f"batches differ in the columns of y: {shape} and {own}, () for a 1-D y.")
+            if weight and weight[0] is not None and not np.any(weight[0]):
+                continue  # there is no row
             found = cls._of_folds(X, y, tasks, weight[0] if weight else None, len(parts))
             pairs = zip(parts, found, strict=True)
             parts = [b if a is None else a if b is None else a + b for a, b in pairs]
         filled = [part for part in parts if part is not None]
         if not filled:
-            raise ValueError("batches is empty; expected at least one (X, y, tasks).")
+            raise ValueError("batches is empty; expected at least one (X, y, tasks) with a positive weight.")
         if len(filled) < len(parts):
             raise ValueError(f"n_folds={n_folds}: {len(parts) - len(filled)} fold(s) have no row.")
         total = sum(filled[1:], start=filled[0])
+        if shape and total.n_tasks < shape[0]:
+            raise ValueError(f"y has labels in {total.n_tasks} of {shape[0]} columns: leave the others out.")
+        if shape and first is not None and total.tasks.tolist() != first.tolist():
+            total = total._on(first)._with(feature_names=total.feature_names)  # in the order of the columns
         return total._with(folds=tuple(filled) if n_folds else ())
 
     @classmethod
     def _of_folds(cls, X, y, tasks, weight, n_folds):
         """Moments of the rows of each fold of a batch, None where there are none."""
-        if n_folds == 1:
+        if n_folds == 1 and len(getattr(y, "shape", np.shape(y))) < 2:
             return [cls.from_arrays(X, y, tasks, sample_weight=weight)]
         names, columns = _names_of(X), target_names(y)
         X = check_array(X, accept_sparse="csr", dtype=np.float64, input_name="X")
@@ -363,7 +372,8 @@ class TaskStatistics:
         for prefix, stats in [("", self), *((f"fold{k}_", fold) for k, fold in enumerate(self.folds))]:
             stored[f"{prefix}tasks"] = plain_labels(stats.tasks)
             stored |= {prefix + name: getattr(stats, name) for name in MOMENTS}
-        np.savez(path, **stored)
+        with nullcontext(path) if hasattr(path, "write") else open(path, "wb") as file:
+            np.savez(file, **stored)  # which would add an ending to a path
 
     @classmethod
     def load(cls, path):
@@ -382,7 +392,13 @@ class TaskStatistics:
         ValueError
             If the file holds something else.
         """
-        with np.load(path, allow_pickle=False) as stored:
+        try:
+            opened = np.load(path, allow_pickle=False)
+        except (EOFError, ValueError) as error:
+            raise ValueError(f"{path} holds no TaskStatistics: {error}") from error
+        if not hasattr(opened, "files"):
+            raise ValueError(f"{path} holds no TaskStatistics but a single array.")
+        with opened as stored:
             absent = {"tasks", "n_folds", *MOMENTS} - set(stored)
             if absent:
                 raise ValueError(f"{path} holds no TaskStatistics: {sorted(absent)} are not there.")

@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import make_layout
+from numpy.testing import assert_allclose
 from pyarrow import csv, dataset, parquet
 from scipy import sparse
 from sklearn.model_selection import PredefinedSplit
@@ -292,3 +293,46 @@ def test_partial_fit_of_frames_with_a_task_column():
         model.partial_fit(frame[["b", "a", "c", "d", "shop"]], y)
     with pytest.raises(ValueError, match="needs the rows"):
         MeanRegularizedRegressor(loss="huber").partial_fit(X, y, tasks=tasks)
+
+
+def test_batches_may_lack_labels_and_weights_but_not_columns(rng):
+    X, Y = rng.normal(size=(60, 3)), pd.DataFrame(rng.normal(size=(60, 3)), columns=["y", "a", "m"])
+    Y.iloc[:20, 0] = np.nan  # the whole first batch
+    batches = [(X[at], Y.iloc[at], None) for at in np.arange(60).reshape(3, 20)]
+    whole = TaskStatistics.from_arrays(X, Y)
+    for n_folds in (None, 2):
+        found = TaskStatistics.from_batches(batches, n_folds=n_folds)
+        assert found.tasks.tolist() == ["y", "a", "m"]
+        assert_allclose(found.xy, whole.xy, atol=1e-12)
+    y, tasks = Y["a"].to_numpy(), np.arange(60) % 3
+    weighted = [(X, y, tasks, np.ones(60)), (X, y, tasks, np.zeros(60))]
+    assert_allclose(TaskStatistics.from_batches(weighted).xx, TaskStatistics.from_arrays(X, y, tasks).xx)
+    with pytest.raises(ValueError, match="with a positive weight"):
+        TaskStatistics.from_batches(weighted[1:])
+    with pytest.raises(ValueError, match="y has labels in 2 of 3 columns"):
+        TaskStatistics.from_batches(batches[:1])
+    for other in ((X, Y.to_numpy()[:, :2], None), (X, y, tasks)):
+        with pytest.raises(ValueError, match="batches differ in the columns of y"):
+            TaskStatistics.from_batches([(X, Y.to_numpy(), None), other])
+
+
+def test_the_fold_of_a_sparse_row_is_that_of_its_sums(rng):
+    X = rng.normal(size=(50, 3))
+    halves = np.hstack([X / 2, X / 2]).ravel()
+    twice = sparse.csr_array((halves, np.tile([0, 1, 2], 100), np.arange(51) * 6), shape=X.shape)
+    counts = [
+        [fold.count.sum() for fold in TaskStatistics.from_batches([(A, X[:, 0], None)], n_folds=3).folds]
+        for A in (X, twice)
+    ]
+    assert counts[0] == counts[1] and twice.nnz == 300
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None])
+def test_a_file_of_something_else_is_named(content, tmp_path):
+    path = tmp_path / "other.npz"
+    if content is None:
+        np.save(path.open("wb"), np.ones(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.npz holds no TaskStatistics"):
+        TaskStatistics.load(path)

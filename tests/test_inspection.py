@@ -613,3 +613,11 @@ def test_convergence_is_that_of_fits():
         ConvergenceDisplay.from_estimator(RANSACRegressor(), DATA.X, DATA.y)
     with pytest.raises(TypeError, match="LinearRegression does not tell its objective"):
         ConvergenceDisplay.from_estimator(LinearRegression(), DATA.X, DATA.y)
+
+
+def test_a_model_without_standard_errors_is_shown(rng):
+    X, tasks = rng.normal(size=(120, 3)), np.arange(120) % 4
+    with pytest.warns(UserWarning, match="say nothing of the variances"):  # common coefficients separate
+        model = skmtl.MeanRegularizedClassifier(alpha="auto").fit(X, X[:, 0] > 0, tasks=tasks)
+    assert not hasattr(model, "coef_std_") and "MeanRegularizedClassifier" in model._repr_html_()
+    assert skmtl.summary(model).coef.shape == (4, 4)

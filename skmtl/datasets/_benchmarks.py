@@ -287,8 +287,11 @@ def fetch_parkinsons(
     if target not in SCORES:
         raise ValueError(f"target must be one of {list(SCORES)}; got {target!r}.")
     file = PARKINSONS.file(path, data_home, download_if_missing)
-    with file.open(encoding="utf-8", newline="") as lines:
-        header, *rows = csv.reader(lines)
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            header, *rows = csv.reader(lines)
+    except ValueError as error:  # no line, or no text
+        raise ValueError(f"fetch_parkinsons: {file} is no table of text: {error}.") from error
     if header[:1] != ["subject#"] or not set(SCORES) <= set(header):
         raise ValueError(f"fetch_parkinsons: {file} has the columns {header[:6]}, not those of the data.")
     values = np.array([row for row in rows if row], dtype=np.float64)

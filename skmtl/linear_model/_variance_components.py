@@ -22,7 +22,7 @@ FAR_FROM_ZERO = 50.0  # standard deviations
 CONSTANT = 1e-20  # variance over a square, up to which a column is constant
 
 
-class NoModeError(ValueError):
+class NoModeError(ValueError, AttributeError):  # the latter where standard errors are asked for
     """No coefficients are most probable: those in common go on without end; `found` is a model far out."""
 
     def __init__(self, found):

@@ -254,6 +254,8 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             raise TypeError("fit_statistics needs an estimator without other steps: these transform rows.")
         if not isinstance(stats, TaskStatistics):
             raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
+        if not hasattr(self.estimator, "fit_statistics"):
+            raise ValueError(f"fit_statistics is for the squared error; got estimator={self.estimator!r}.")
         scorer, metric = self._get_scorers()
         run = self._run(None, None, {}, {}, scorer)
         run.take_moments(stats, self.scoring)
