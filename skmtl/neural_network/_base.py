@@ -59,7 +59,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     intercept_alpha : float or "auto", default="auto"
         Adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``; if not zero, the targets of all tasks are
         standardised alike. "auto": where they have about the same variance in all tasks, the ratio of the
-        variances within and between tasks of what the trunk leaves (random intercepts); otherwise 0.
+        variances within and between tasks of what the trunk leaves (random intercepts); otherwise 0. It
+        depends on how many rows a task has, of which a weight of 2 is two: a factor of all weights counts.
     alpha : float or "auto", default="auto"
         Strength of the squared norm of all weights. "auto": the best on held-out rows, with layers that
         are chosen uphill from a middle one, else along a path of rising strengths; then goes on with all
