@@ -244,18 +244,3 @@ def task_estimators():
         for name, cls in estimators().items()
         if not name.startswith("IncompleteMultiSource") and not name.endswith("CV")
     }
-
-
-COVERED = 3  # cases of a test whose lines are counted: the others run the same ones, and counting costs time
-
-
-def pytest_collection_modifyitems(items):
-    """Count the lines that a few cases of each test run, which are spread evenly over all of them."""
-    cases = {}
-    for item in items:
-        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for own in cases.values():
-        counted = {len(own) * k // COVERED for k in range(COVERED)}
-        for k, item in enumerate(own):
-            if len(own) > COVERED and k not in counted:
-                item.add_marker(pytest.mark.no_cover)
