@@ -25,12 +25,12 @@ models = {
 }
 
 # %%
-# Forty random splits; errors are shares of the error of the mean of each month.
+# Twenty random splits; errors are shares of the error of the mean of each month.
 sizes = [12, 20, 30, 45]
 errors = {name: [] for name in models}
 for n in sizes:
     found = {name: [] for name in models}
-    for train, test in ShuffleSplit(40, train_size=n, random_state=0).split(first):
+    for train, test in ShuffleSplit(20, train_size=n, random_state=0).split(first):
         inputs, outputs = StandardScaler().fit(first[train]), StandardScaler().fit(second[train])
         X, Y = inputs.transform(first[train]), outputs.transform(second[train])
         X_test, Y_test = inputs.transform(first[test]), outputs.transform(second[test])

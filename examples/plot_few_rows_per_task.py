@@ -33,7 +33,7 @@ models = {
 rows = [3, 5, 8, 12, 20, 30]
 scores = {name: [] for name in models}
 for n in rows:
-    folds = TaskShuffleSplit(4, train_size=n, random_state=0)
+    folds = TaskShuffleSplit(3, train_size=n, random_state=0)
     found = {name: [] for name in models}
     for train, test in folds.split(X, y, tasks=school):
         scaler = StandardScaler().fit(X[train])
@@ -45,7 +45,7 @@ for n in rows:
         scores[name].append(found[name])
 
 # %%
-# Bands are the range over four random splits.
+# Bands are the range over three random splits.
 figure, ax = plt.subplots(layout="constrained")
 for (name, values), marker in zip(scores.items(), "so^", strict=True):
     values = np.array(values)
