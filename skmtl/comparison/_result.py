@@ -126,7 +126,8 @@ class Comparison:
     def _tasks_title(self, model, rows):
         n_tasks = len(self.per_task) // len(self.table)
         most = "" if len(rows) == n_tasks + 1 else f", the {SHOWN} that gain and the {SHOWN} that lose most"
-        return f"tasks with {model!r}{most}; per_task holds all"
+        saved = f"gain is the share of the error of {self.reference!r} that it saves"
+        return f"tasks with {model!r}{most}; {saved}; per_task holds all"
 
     def __str__(self):
         model, rows = self._task_cells()
