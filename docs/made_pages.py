@@ -61,7 +61,7 @@ def api_page():
 
 LADDER = [  # question, then answers: what holds, and the names to use
     ("Is each row of its own kind?", [
-        ("some rows lack whole groups of columns", ["IncompleteMultiSourceRegressor"]),
+        ("rows lack whole groups of columns", ["IncompleteMultiSourceRegressor"]),
         ("one y is a class, another a number", ["MixedTaskModel"]),
     ]),
     ("Do you know how the tasks are related?", [
