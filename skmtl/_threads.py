@@ -85,6 +85,8 @@ def blocks_of(bounds, numbers=BLOCK_NUMBERS):
 
 def even_blocks(n_tasks, size, numbers=BLOCK_NUMBERS):
     """The same of tasks with `size` numbers each."""
+    if n_tasks * size < 2 * numbers:  # of small problems in every iteration
+        return [slice(0, n_tasks)]
     return blocks_of(np.arange(n_tasks + 1) * size, numbers)
 
 
@@ -137,8 +139,10 @@ def in_blocks(work, blocks):
 
 def task_products(A, V):
     """A_t v_t of every task (n_tasks, p), A (n_tasks, p, p)."""
-    out = np.empty(V.shape)
     blocks = even_blocks(len(V), V.shape[1] ** 2)
+    if len(blocks) == 1:
+        return np.matmul(A, V[:, :, None])[:, :, 0]
+    out = np.empty(V.shape)
     in_blocks(lambda t: np.matmul(A[t], V[t, :, None], out=out[t, :, None]), blocks)
     return out
 

@@ -75,8 +75,6 @@ class TaskQuadratic:
 
     def value(self, W):
         """1/2 tr(W' Q W)."""
-        if not W.any():
-            return 0.0
         if self.is_ridge:
             return 0.5 * square(self.mean**0.5 * W)
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
