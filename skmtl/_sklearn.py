@@ -12,7 +12,7 @@ from weakref import finalize
 from sklearn import base, utils
 from sklearn.model_selection import _validation
 from sklearn.utils import _param_validation, metaestimators, validation
-from sklearn.utils._repr_html.estimator import _VisualBlock as visual_block  # noqa: F401
+from sklearn.utils._repr_html import estimator as diagrams
 
 # --- constraints of parameters: checks by hand, the public way, word every error anew ---
 
@@ -30,6 +30,10 @@ safe_split = metaestimators._safe_split  # of a precomputed kernel the columns a
 check_method_params = validation._check_method_params  # metadata that are one per row, among others
 get_feature_names = validation._get_feature_names  # `validate_data` keeps them in an estimator only
 check_response_method = validation._check_response_method  # its error names the model and the methods
+
+# --- HTML: only a block of a diagram has a place for what a fit says of itself ---
+
+visual_block = diagrams._VisualBlock
 
 # --- scores: `GridSearchCV` keeps for itself what it does with fits and scores that fail ---
 
