@@ -78,6 +78,25 @@ def find_column(key, names, n_columns, argument):
     return at[0]
 
 
+def place_of(column, names):
+    """Position of the task column among the names of all columns; None without one.
+
+    Also where it is not among them: second moments do not tell where it was.
+    """
+    if isinstance(column, Integral):
+        return int(column) % len(names)
+    return names.index(column) if column in names else None
+
+
+def without_column(names, column):
+    """The names of all columns but the task column, the last one where nothing tells which it is."""
+    if column is None:
+        return names
+    at = place_of(column, names)
+    at = len(names) - 1 if at is None else at
+    return names[:at] + names[at + 1 :]
+
+
 def split_task_column(X, task_column):
     """Take the column with the task of each row out of X.
 

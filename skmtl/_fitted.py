@@ -8,7 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import find_column
+from ._columns import without_column
 from ._figures import parts_of
 from ._labels import readable
 
@@ -128,12 +128,7 @@ def feature_names(model, names=None):
     n_columns = model.n_features_in_
     if names is None or len(names) != n_columns:
         names = getattr(model, "feature_names_in_", [f"x{j}" for j in range(n_columns)])
-    names = [str(name) for name in names]
-    column = getattr(model, "task_column", None)
-    if column is not None:
-        known = not isinstance(column, str) or column in names  # second moments do not tell where it was
-        names.pop(find_column(column, names, n_columns, "task_column=") if known else -1)
-    return names
+    return without_column([str(name) for name in names], getattr(model, "task_column", None))
 
 
 def fitted_coefficients(estimator, names=None, errors=False):

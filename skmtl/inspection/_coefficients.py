@@ -74,10 +74,8 @@ class CoefficientDisplay(Display):
             classes each class of a task has a row.
         feature_names : sequence of str, default=None
             Names of the features in the place of those seen in fit.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
-        **options : dict
-            Further arguments of `plot`.
+        %(ax)s
+        %(options)s
 
         Returns
         -------
@@ -92,8 +90,7 @@ class CoefficientDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
         n_features : int, default=40
             How many features at most are drawn, those with the greatest coefficients.
         cluster : bool, default=True
@@ -101,15 +98,7 @@ class CoefficientDisplay(Display):
         cmap : str or Colormap, default="RdBu_r"
             Map of colours, its middle at zero.
 
-        Returns
-        -------
-        CoefficientDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If shapes and names do not fit together.
         """
@@ -220,10 +209,8 @@ class TaskSimilarityDisplay(Display):
         of : {"model", "coefficients", "deviations"}, default="model"
             Which similarity: that of the model, `task_correlation_` or `task_similarity_`, where it has one;
             or the cosine between the coefficients of tasks, or between their deviations from the mean.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
-        **options : dict
-            Further arguments of `plot`.
+        %(ax)s
+        %(options)s
 
         Returns
         -------
@@ -249,20 +236,11 @@ class TaskSimilarityDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
         cmap : str or Colormap, default="RdBu_r"
             Map of colours, its middle at zero.
 
-        Returns
-        -------
-        TaskSimilarityDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If shapes and names do not fit together.
         """

@@ -31,10 +31,7 @@ class ComparisonDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where it was drawn.
-    figure_ : matplotlib figure
-        The figure of these axes.
+    %(axes)s
     differences_, half_widths_ : ndarray of shape (n_models,)
         Mean differences, and half the widths of their intervals of 95%.
 
@@ -69,8 +66,7 @@ class ComparisonDisplay(Display):
         ----------
         comparison : Comparison
             What `skmtl.compare` or `skmtl.suggest` returns.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
 
         Returns
         -------
@@ -89,18 +85,9 @@ class ComparisonDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
 
-        Returns
-        -------
-        ComparisonDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If the reference is unknown, or models have scores on different folds.
         """
@@ -169,10 +156,7 @@ class TaskGainDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where it was drawn.
-    figure_ : matplotlib figure
-        The figure of these axes.
+    %(axes)s
     points_ : matplotlib collection
         The tasks, in the order given, without those of which nothing is known.
     named_ : list of str
@@ -211,10 +195,8 @@ class TaskGainDisplay(Display):
         model : str, default=None
             Name of the model; by default the one to use of `suggest`, the best one that is no baseline of
             `compare`.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
-        **options : dict
-            Further arguments of `plot`.
+        %(ax)s
+        %(options)s
 
         Returns
         -------
@@ -237,20 +219,11 @@ class TaskGainDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
         most_named : int, default=5
             How many tasks are named of those that gain most, and of those that lose most.
 
-        Returns
-        -------
-        TaskGainDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If lengths differ.
         """

@@ -67,8 +67,7 @@ class ConvergenceDisplay(Display):
             As in `fit`.
         tols : sequence of float, default=(0.1, 0.01, ..., 1e-07)
             Values of the parameter `tol`.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
 
         Returns
         -------
@@ -112,18 +111,9 @@ class ConvergenceDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
 
-        Returns
-        -------
-        ConvergenceDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If lengths differ.
         """

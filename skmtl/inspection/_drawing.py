@@ -12,8 +12,35 @@ LONGEST = 24  # characters of a name
 ROOM = {"x": 0.17, "y": 0.13}  # inches that a name takes across its axis
 
 
+SHARED = {  # what the docstrings of displays have in common, in the places of these names
+    "axes": """ax_ : matplotlib axes
+        Where it was drawn.
+    figure_ : matplotlib figure
+        The figure of these axes.""",
+    "ax": """ax : matplotlib axes, default=None
+            Where to draw; by default new axes.""",
+    "options": """**options : dict
+            Further arguments of `plot`.""",
+    "drawn": """Returns
+        -------
+        display : object
+            Itself, with the attributes that drawing sets.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.""",
+}
+
+
 class Display:
     """A picture in axes; a subclass draws in `plot`, which begins with `_begin`."""
+
+    def __init_subclass__(cls):
+        for item in (cls, *(getattr(own, "__func__", own) for own in vars(cls).values())):
+            if getattr(item, "__doc__", None) and "%(" in item.__doc__:
+                for name, text in SHARED.items():
+                    item.__doc__ = item.__doc__.replace(f"%({name})s", text)
 
     def _begin(self, ax, size):
         """Set `ax_` and `figure_`; the colour of text, which is seen on light and dark ground."""

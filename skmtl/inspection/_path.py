@@ -80,10 +80,8 @@ class PathDisplay(Display):
             scores alone.
         alphas, eps
             Strengths of the norms, as in `skmtl.path`, where there are none that were searched.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
-        **options : dict
-            Further arguments of `plot`.
+        %(ax)s
+        %(options)s
 
         Returns
         -------
@@ -127,10 +125,8 @@ class PathDisplay(Display):
             Name of the parameter, a positive number.
         score : str, default="test_score"
             Name of the score; of a search with several ``"test_"`` and its name.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
-        **options : dict
-            Further arguments of `plot`.
+        %(ax)s
+        %(options)s
 
         Returns
         -------
@@ -148,20 +144,11 @@ class PathDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
         most_named : int, default=8
             How many features are named, those with the greatest norms.
 
-        Returns
-        -------
-        PathDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If there is nothing to draw, or shapes do not fit together.
         """

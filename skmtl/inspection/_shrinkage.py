@@ -35,10 +35,7 @@ class ShrinkageDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where it was drawn.
-    figure_ : matplotlib figure
-        The figure of these axes.
+    %(axes)s
     own_, shared_ : matplotlib collections
         The points.
     order_ : ndarray of shape (n_tasks,)
@@ -86,8 +83,7 @@ class ShrinkageDisplay(Display):
             Linear model for each task by itself. By default least squares (of least norm where there are
             several), for counts a Poisson regression without penalty, for classes logistic regression with
             ``C=100``.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
 
         Returns
         -------
@@ -128,18 +124,9 @@ class ShrinkageDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
 
-        Returns
-        -------
-        ShrinkageDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If lengths differ.
         """

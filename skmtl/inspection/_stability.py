@@ -20,10 +20,7 @@ class StabilityDisplay(Display):
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where it was drawn.
-    figure_ : matplotlib figure
-        The figure of these axes.
+    %(axes)s
     lines_ : list of matplotlib lines
         The paths of the selected items, the most frequent first.
 
@@ -56,8 +53,7 @@ class StabilityDisplay(Display):
             As in `skmtl.stability_selection`.
         family : str, default=None
             Which family to draw; by default the first.
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
         **options : dict
             Further arguments of `skmtl.stability_selection`.
 
@@ -72,20 +68,11 @@ class StabilityDisplay(Display):
 
         Parameters
         ----------
-        ax : matplotlib axes, default=None
-            Where to draw; by default new axes.
+        %(ax)s
         most_named : int, default=12
             How many of the selected items are named.
 
-        Returns
-        -------
-        StabilityDisplay
-            Itself, with the attributes that drawing sets.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
+        %(drawn)s
         ValueError
             If the family is unknown.
         """

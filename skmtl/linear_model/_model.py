@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .._callbacks import StepsMixin
+from .._columns import place_of, without_column
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
@@ -289,17 +290,11 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
 
     def _place_of_tasks(self):
         """Position of the task column, None where there is none or moments are all that is known."""
-        names, column = self._all_names(), self.task_column
-        if isinstance(column, Integral):
-            return int(column) % len(names)
-        return names.index(column) if column in names else None
+        return place_of(self.task_column, self._all_names())
 
     def _names(self):
         """Names, or positions, of the features without the task column."""
-        names, at = self._all_names(), self._place_of_tasks()
-        if self.task_column is not None:
-            del names[-1 if at is None else at]
-        return names
+        return without_column(self._all_names(), self.task_column)
 
     def _shaped(self, V):
         """Coefficients V (n_tasks, n_outputs * n_features) in the shape of `coef_`."""
