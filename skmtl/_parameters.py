@@ -56,11 +56,16 @@ def documented(cls, texts=MappingProxyType({})):
     text = intro + "".join(
         f"\n    {name}\n    {'-' * len(name)}\n{sections[name]}" for name in SECTIONS if sections.get(name)
     )
-    for name, filled in texts.items():
-        text = text.replace(f"%({name})s", filled)
-    cls.__doc__ = f"{text.rstrip()}\n    "
+    cls.__doc__ = f"{filled(text, texts).rstrip()}\n    "
     insort(vars(sys.modules[cls.__module__]).setdefault("__all__", []), cls.__name__)
     return cls
+
+
+def filled(doc, texts):
+    """A docstring with the places ``%(name)s`` filled in; without docstrings an empty one."""
+    for name, text in texts.items():
+        doc = (doc or "").replace(f"%({name})s", text)
+    return doc
 
 
 def _sections(doc):

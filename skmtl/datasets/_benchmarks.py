@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 
-from ._fetch import Source, bunch, read_arff, read_cells, read_mat
+from ._fetch import Source, bunch, documented_in_common, read_arff, read_cells, read_mat
 
 SCHOOL = Source(
     "fetch_school",
@@ -42,6 +42,7 @@ SARCOS_FEATURES = [f"{what}_{k}" for what in ("position", "velocity", "accelerat
 SCORES = ("motor_UPDRS", "total_UPDRS")
 
 
+@documented_in_common
 def fetch_school(
     *, path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):  # fmt: skip
@@ -54,14 +55,10 @@ def fetch_school(
     ----------
     path : str or Path, default=None
         A file of your own: `school.mat` of MALSAR, or an npz file with arrays X, y and task.
-    data_home : str or Path, default=None
-        Where files are kept, by default `sklearn.datasets.get_data_home`.
-    download_if_missing : bool, default=True
-        Whether to download what is not there; else an OSError says so.
+    %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed): `data` then has the task column "school" in front.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+    %(pair)s Without `as_frame` this leaves the tasks out.
 
     Returns
     -------
@@ -69,12 +66,7 @@ def fetch_school(
         With the attributes `data` (15362, 27), `target` (15362,), `tasks` (15362,), `feature_names`,
         `target_names`, `frame` (None without `as_frame`) and `DESCR`.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be downloaded, or `path` is no file.
-    ValueError
-        If the file holds something else.
+    %(raises)s
 
     Notes
     -----
@@ -104,6 +96,7 @@ def fetch_school(
     )  # fmt: skip
 
 
+@documented_in_common
 def fetch_landmine(
     *, path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):  # fmt: skip
@@ -117,14 +110,10 @@ def fetch_landmine(
     ----------
     path : str or Path, default=None
         A file of your own: `LandmineData.mat`, or an npz file with arrays X, y and task.
-    data_home : str or Path, default=None
-        Where files are kept, by default `sklearn.datasets.get_data_home`.
-    download_if_missing : bool, default=True
-        Whether to download what is not there; else an OSError says so.
+    %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed): `data` then has the task column "field" in front.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+    %(pair)s Without `as_frame` this leaves the tasks out.
 
     Returns
     -------
@@ -132,12 +121,7 @@ def fetch_landmine(
         With the attributes `data` (14820, 9), `target` (14820,) of 0 and 1, `tasks` (14820,),
         `feature_names`, `target_names`, `frame` (None without `as_frame`) and `DESCR`.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be downloaded, or `path` is no file.
-    ValueError
-        If the file holds something else.
+    %(raises)s
 
     Notes
     -----
@@ -165,6 +149,7 @@ def fetch_landmine(
     )
 
 
+@documented_in_common
 def fetch_sarcos(
     *, subset="train", path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):
@@ -180,14 +165,10 @@ def fetch_sarcos(
         training rows.
     path : str or Path, default=None
         A file of your own: `sarcos_inv.mat` or `sarcos_inv_test.mat`.
-    data_home : str or Path, default=None
-        Where files are kept, by default `sklearn.datasets.get_data_home`.
-    download_if_missing : bool, default=True
-        Whether to download what is not there; else an OSError says so.
+    %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed).
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
+    %(pair)s
 
     Returns
     -------
@@ -231,6 +212,7 @@ def fetch_sarcos(
     )  # fmt: skip
 
 
+@documented_in_common
 def fetch_parkinsons(
     *, target="total_UPDRS", path=None, data_home=None, download_if_missing=True, as_frame=False,
     return_X_y=False,
@@ -246,14 +228,10 @@ def fetch_parkinsons(
         Which score.
     path : str or Path, default=None
         A file of your own: `parkinsons_updrs.data`.
-    data_home : str or Path, default=None
-        Where files are kept, by default `sklearn.datasets.get_data_home`.
-    download_if_missing : bool, default=True
-        Whether to download what is not there; else an OSError says so.
+    %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed): `data` then has the task column "subject" in front.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+    %(pair)s Without `as_frame` this leaves the tasks out.
 
     Returns
     -------
@@ -304,6 +282,7 @@ def fetch_parkinsons(
     )  # fmt: skip
 
 
+@documented_in_common
 def fetch_mulan(
     name, *, path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):  # fmt: skip
@@ -318,14 +297,10 @@ def fetch_mulan(
         "slump" or "wq".
     path : str or Path, default=None
         A file of your own, in the ARFF format of the collection.
-    data_home : str or Path, default=None
-        Where files are kept, by default `sklearn.datasets.get_data_home`.
-    download_if_missing : bool, default=True
-        Whether to download what is not there; else an OSError says so.
+    %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed).
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
+    %(pair)s
 
     Returns
     -------

@@ -9,7 +9,29 @@ from scipy.io.matlab import MatReadError
 from sklearn.datasets import fetch_file, get_data_home
 from sklearn.utils import Bunch
 
+from .._parameters import filled
+
 RETRIES, DELAY = 2, 0.5  # of a download, seconds between them
+SHARED = {  # what the docstrings of all have in common, in the places of these names
+    "files": """data_home : str or Path, default=None
+        Where files are kept, by default `sklearn.datasets.get_data_home`.
+    download_if_missing : bool, default=True
+        Whether to download what is not there; else an OSError says so.""",
+    "pair": """return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.""",
+    "raises": """Raises
+    ------
+    OSError
+        If the file cannot be downloaded, or `path` is no file.
+    ValueError
+        If the file holds something else.""",
+}
+
+
+def documented_in_common(function):
+    """Fill in its docstring what it has in common with the others."""
+    function.__doc__ = filled(function.__doc__, SHARED)
+    return function
 
 
 @dataclass

@@ -4,6 +4,7 @@ import numpy as np
 import scipy
 
 from .._axes import axes_for
+from .._parameters import filled
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # told apart by all, on light and dark
 SEVERAL = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A6761D")
@@ -38,9 +39,8 @@ class Display:
 
     def __init_subclass__(cls):
         for item in (cls, *(getattr(own, "__func__", own) for own in vars(cls).values())):
-            if getattr(item, "__doc__", None) and "%(" in item.__doc__:
-                for name, text in SHARED.items():
-                    item.__doc__ = item.__doc__.replace(f"%({name})s", text)
+            if "%(" in (getattr(item, "__doc__", None) or ""):
+                item.__doc__ = filled(item.__doc__, SHARED)
 
     def _begin(self, ax, size):
         """Set `ax_` and `figure_`; the colour of text, which is seen on light and dark ground."""
