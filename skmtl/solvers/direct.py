@@ -57,6 +57,9 @@ def direct(problem, parts, max_iter, target):
             if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
                 continue
             W = start + move
+            if not target:  # who asks has a measure of its own
+                yield n_iter, [W]
+                continue
             known = problem.gap([W], b)
             yield n_iter, [W], known
             due = decrease * target / known[2] if known[2] > 0 else np.inf
