@@ -152,20 +152,21 @@ class TaskStatistics:
         Raises
         ------
         ValueError
-            If the iterable is empty or the batches differ in their columns of X or of a 2-D y.
+            If the iterable is empty, a batch is no such tuple, or batches differ in their columns of X or of
+            a 2-D y.
         """
         if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
             raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
         parts, first, shape = [None] * (n_folds or 1), None, None
-        for X, y, tasks, *weight in batches:
+        for X, y, tasks, weight in map(_parts, batches):
             names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
             _check_same_names("y", first, names)
             first, shape = names if first is None else first, own if shape is None else shape
             if own != shape:
                 raise ValueError(f"batches differ in the columns of y: {shape} and {own}, () for a 1-D y.")
-            if weight and weight[0] is not None and not np.any(weight[0]):
+            if weight is not None and not np.any(weight):
                 continue  # there is no row
-            found = cls._of_folds(X, y, tasks, weight[0] if weight else None, len(parts))
+            found = cls._of_folds(X, y, tasks, weight, len(parts))
             pairs = zip(parts, found, strict=True)
             parts = [b if a is None else a if b is None else a + b for a, b in pairs]
         filled = [part for part in parts if part is not None]
@@ -363,7 +364,7 @@ class TaskStatistics:
         labels = plain_labels(self.tasks)
         if labels.dtype == object or labels.ndim > 1:
             raise TypeError(
-                "save writes tasks whose labels are numbers, text or dates; got objects of type "
+                "save writes tasks whose labels are numbers, text or dates of NumPy; got objects of type "
                 f"{type(self.tasks[0]).__name__}. Pickle the statistics."
             )
         stored = {"n_folds": len(self.folds)}
@@ -533,6 +534,16 @@ def _known_labels(whole, part):
     if len(absent):
         raise ValueError(f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}.")
     return whole
+
+
+def _parts(batch):
+    """X, y, tasks and sample_weight, or None, of a batch."""
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (3, 4):
+        found = f"a {type(batch).__name__}" + (
+            f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        )
+        raise ValueError(f"batches must hold (X, y, tasks) or (X, y, tasks, sample_weight); got {found}.")
+    return (*batch, None)[:4]
 
 
 def _check_same_names(what, one, other):

@@ -307,6 +307,9 @@ def test_batches_may_lack_labels_and_weights_but_not_columns(rng):
     y, tasks = Y["a"].to_numpy(), np.arange(60) % 3
     weighted = [(X, y, tasks, np.ones(60)), (X, y, tasks, np.zeros(60))]
     assert_allclose(TaskStatistics.from_batches(weighted).xx, TaskStatistics.from_arrays(X, y, tasks).xx)
+    for wrong, found in (((X, y, tasks, None, 3), "a tuple of 5"), ([X, y], "a list of 2"), (X, "a ndarray")):
+        with pytest.raises(ValueError, match=rf"\(X, y, tasks, sample_weight\); got {found}"):
+            TaskStatistics.from_batches([wrong])
     with pytest.raises(ValueError, match="with a positive weight"):
         TaskStatistics.from_batches(weighted[1:])
     with pytest.raises(ValueError, match="y has labels in 2 of 3 columns"):

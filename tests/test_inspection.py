@@ -268,6 +268,8 @@ def test_axes_are_obeyed_and_text_is_seen_on_dark_ground(name):
         for text in ax.findobj(matplotlib.text.Text):
             if text.get_text():
                 assert np.abs(np.subtract(matplotlib.colors.to_rgb(text.get_color()), ground)).max() > 0.4
+        with pytest.raises(TypeError, match=f"ax of {name} must be matplotlib axes or None; got int"):
+            DRAWN[name](ax=3)
         new = DRAWN[name]()
         assert new.figure_ is not figure and new.ax_ in new.figure_.axes
 
@@ -474,6 +476,8 @@ def test_path_of_cv_results_keeps_the_rest_at_the_best():
         PathDisplay.from_estimator(search)
     with pytest.raises(ValueError, match="param='beta' is not among the parameters of the search"):
         PathDisplay.from_cv_results(results, param="beta")
+    with pytest.raises(TypeError, match="cv_results must be a dict, the cv_results_ of a search; got PathS"):
+        PathDisplay.from_cv_results(search)
     with pytest.raises(ValueError, match="score='test_score' is not among the scores"):
         PathDisplay.from_cv_results(results)
 
@@ -507,7 +511,12 @@ def test_gains_are_those_of_the_tasks():
     result = comparison()
     display = TaskGainDisplay.from_comparison(result)
     own = result.per_task.query("model == 'm'")
-    assert_allclose(display.points_.get_offsets(), np.column_stack([own["n_test"], 100 * own["gain"]]))
+    ranks = np.argsort(np.argsort(own["gain"]))  # all tasks have as many rows
+    assert_allclose(display.points_.get_offsets(), np.column_stack([ranks, 100 * own["gain"]]))
+    assert own["n_test"].nunique() == 1 and f"{own['n_test'].iloc[0]} rows" in display.ax_.get_xlabel()
+    n_rows = np.arange(1, 6) * 10
+    unequal = TaskGainDisplay(own["gain"], n_rows=n_rows, tasks=own["task"].tolist()).plot()
+    assert_allclose(unequal.points_.get_offsets(), np.column_stack([n_rows, 100 * own["gain"]]))
     ax = result.plot()
     assert ax.get_title() == display.ax_.get_title() and "against single" in ax.get_ylabel()
     assert f"of 5 tasks {(own['gain'] > 0).sum()} gain" in ax.get_title()

@@ -313,7 +313,7 @@ def test_picture():
     display = StabilityDisplay.from_estimator(DirtyRegressor(tol=0.01), **args, n_pairs=3, alphas=10)
     found = display.selection
     assert display.ax_.get_title().startswith(f"{len(found.selected['features'])} of 6 features selected")
-    assert [line.get_label() for line in display.lines_] == [str(j) for j in found.selected["features"]]
+    assert [line.get_label() for line in display.lines_] == [f"x{j}" for j in found.selected["features"]]
     for line, name in zip(display.lines_, found.selected["features"], strict=True):
         np.testing.assert_array_equal(line.get_ydata(), found.frequencies["features"][:, name])
     assert len(display.ax_.get_lines()) == 7  # and the threshold

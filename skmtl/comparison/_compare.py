@@ -152,7 +152,7 @@ def compare(
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
     words = _verdict(folds, gains, list(estimators))
-    return replace(found, verdict=words, models=best_first, estimators=estimators)
+    return replace(found, verdict=words, models=best_first, estimators=models)
 
 
 def _named(estimators):

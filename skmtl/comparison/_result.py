@@ -53,7 +53,7 @@ class Comparison:
     findings : dict of {str: str}
         What each model found, in a sentence (`suggest` only).
     estimators : dict of {str: estimator}
-        The models by name, unfitted.
+        The models and the baselines by name, unfitted.
     fold_scores : dict of {str: list of float}
         Headline scores of each model on the folds, those without a score left out.
     overlap : float
@@ -111,7 +111,8 @@ class Comparison:
     def _title(self):
         n_tasks = len(self.per_task) // len(self.table)
         folds = f"on the test folds of {n_tasks} tasks"
-        return f"{self.score} {folds}; difference, gain and loss are against {self.reference!r}"
+        tests = "p_value over folds, p_tasks over tasks"
+        return f"{self.score} {folds}; difference, gain and loss are against {self.reference!r}, {tests}"
 
     def _found(self):
         """Whether tasks differ, and what each model found, a line each."""
@@ -277,7 +278,8 @@ def _advice(folds, model, estimators, gains):
         if p < SIGNIFICANCE and won > n_tasks / 2:
             return f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance (p = {p:.2g})."
     if rival == "single":
-        return "Sharing does not clearly help here: use 'single'."
+        return "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)
     verb = "scores higher" if higher else "is not clearly worse"
-    return f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: prefer it for prediction."
+    advice = f"prefer it for prediction, estimators[{rival!r}]."
+    return f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: {advice}"

@@ -138,6 +138,7 @@ class ComparisonDisplay(Display):
 class TaskGainDisplay(Display):
     """Gain of each task over a reference against its number of rows, with intervals.
 
+    Where all tasks have about as many rows they stand in the order of their gains.
     Tasks of which the interval is above zero are blue, below zero orange; those that gain and lose most are
     named.
 
@@ -177,7 +178,7 @@ class TaskGainDisplay(Display):
     >>> result = compare(models, data.X, data.y, data.tasks, baselines=["single"])
     >>> display = TaskGainDisplay.from_comparison(result)
     >>> display.ax_.get_xlabel()
-    'rows tested per task'
+    'tasks by what they gain, 20 rows tested of each'
     """
 
     def __init__(self, gains, *, n_rows, tasks, errors=None, model="", reference=""):
@@ -240,33 +241,40 @@ class TaskGainDisplay(Display):
         ink = self._begin(ax, (7, 4.2))
         low, high = _limits(gain, width)
         shown, margin = np.clip(gain, low, high), 0.08 * (high - low)
-        self.ax_.vlines(n_rows, gain - width, gain + width, colors=color, linewidth=0.8, alpha=0.35)
-        self.points_ = self.ax_.scatter(n_rows, shown, np.clip(1500 / max(T, 1), 14, 40), c=color, zorder=3)
+        order = np.argsort(gain, kind="stable")
+        x = self._places(n_rows, order)
+        self.ax_.vlines(x, gain - width, gain + width, colors=color, linewidth=0.8, alpha=0.35)
+        self.points_ = self.ax_.scatter(x, shown, np.clip(1500 / max(T, 1), 14, 40), c=color, zorder=3)
         self.ax_.axhline(0, color=ink, linewidth=0.8)
-        self._scale(n_rows)
         self.ax_.set_ylim(low - margin, high + margin)
         against = f"\nagainst {self.reference}" if self.reference else ""
-        self.ax_.set(xlabel="rows tested per task", ylabel=f"test error saved (%){against}")
+        self.ax_.set_ylabel(f"test error saved (%){against}")
         self.ax_.set_title(self._counted(gain, color), fontsize="medium", color=ink)
-        order = np.argsort(gain, kind="stable")
         losing = [i for i in order[:most_named] if gain[i] < 0]
         gaining = [i for i in order[::-1][:most_named] if gain[i] > 0]
         self.named_ = [names[i] for i in losing + gaining]
         beyond = [f" ({g:+.0f}%)" if g != at else "" for g, at in zip(gain, shown, strict=True)]
         labels = [f"{short(name)}{more}" for name, more in zip(names, beyond, strict=True)]
-        self._name(n_rows, shown, labels, gaining, 1, ink)
-        self._name(n_rows, shown, labels, losing, -1, ink)
+        self._name(x, shown, labels, gaining, 1, ink)
+        self._name(x, shown, labels, losing, -1, ink)
         return self
 
-    def _scale(self, n_rows):
-        """The axis of the rows: logarithmic where numbers differ much."""
+    def _places(self, n_rows, order):
+        """Where tasks stand: at their rows, on a logarithmic axis where these differ much, or in order."""
         first, last = (n_rows.min(), n_rows.max()) if len(n_rows) else (1, 1)
+        if last < 1.5 * first and len(order) > 2:
+            each = f"{first:.0f}" if first == last else f"{first:.0f} to {last:.0f}"
+            self.ax_.set_xlabel(f"tasks by what they gain, {each} rows tested of each")
+            self.ax_.set_xticks([])
+            return np.argsort(order)
+        self.ax_.set_xlabel("rows tested per task")
         if first > 0 and last > 3 * first:
             log_ticks(self.ax_, n_rows, 6)
             self.ax_.set_xlim(first / (last / first) ** 0.05, last * (last / first) ** 0.05)
         else:
             margin = 0.05 * (last - first) or 1.0
             self.ax_.set_xlim(first - margin, last + margin)
+        return n_rows
 
     def _counted(self, gain, color):
         """How many tasks gain and lose, in words."""

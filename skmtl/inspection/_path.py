@@ -1,5 +1,6 @@
 """Norms and scores along strengths."""
 
+from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
@@ -217,7 +218,7 @@ class PathDisplay(Display):
         if n > 1:
             band = mean[best] - error[best], mean[best]
             ax.axhspan(
-                *band, color=other, alpha=0.2, linewidth=0, label="within one standard error of the best"
+                *band, color=other, alpha=0.35, linewidth=0, label="within one standard error of the best"
             )
         ax.set_ylabel(self.score_name)
         ax.legend(loc="best", frameon=False, fontsize="small")
@@ -260,6 +261,10 @@ def _of_folds(model):
 
 def _searched(results, param, score):
     """Values of a parameter, scores (n_values, n_folds) there; the candidates are else as the best one."""
+    if not isinstance(results, Mapping):
+        raise TypeError(
+            f"cv_results must be a dict, the cv_results_ of a search; got {type(results).__name__}."
+        )
     if f"param_{param}" not in results:
         known = [name.removeprefix("param_") for name in results if name.startswith("param_")]
         raise ValueError(f"param={param!r} is not among the parameters of the search, {known}.")

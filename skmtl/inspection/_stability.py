@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..model_selection import stability_selection
-from ._drawing import GREY, Display, log_ticks, short
+from ._drawing import GREY, SEVERAL, Display, log_ticks, short
 
 
 class StabilityDisplay(Display):
@@ -81,10 +81,13 @@ class StabilityDisplay(Display):
         if family not in found.families:
             raise ValueError(f"family must be one of {found.families}; got {self.family!r}.")
         paths, names = found.frequencies[family], found.names[family]
+        if family == "features":
+            names = [f"x{name}" if isinstance(name, int) else name for name in names]
         order = np.argsort(-paths[-1], kind="stable")
         n_selected = len(found.selected[family])
         ink = self._begin(ax, (7, 4))
         self.ax_.plot(found.alphas, paths[:, order[n_selected:]], color=GREY, linewidth=0.7, alpha=0.7)
+        self.ax_.set_prop_cycle(color=SEVERAL)
         self.lines_ = self.ax_.plot(found.alphas, paths[:, order[:n_selected]], linewidth=1.8)
         for line, j in zip(self.lines_[:most_named], order, strict=False):
             line.set_label(short(", ".join(map(str, names[j])) if isinstance(names[j], tuple) else names[j]))
