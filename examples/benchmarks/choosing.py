@@ -3,7 +3,7 @@
 Usage::
 
     python examples/benchmarks/choosing.py [path/to/data] [--only school jura] [--jobs 2] \\
-        [--markdown docs/choosing.md]
+        [--markdown docs/sharing.md]
 
 HSB82 is bundled; the others are read from the directory given: school.npz and landmine.npz with X, y and
 task, jura.npz and atp1d.npz with X and Y (one column per task). Every score is that of five folds,

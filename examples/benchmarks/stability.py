@@ -3,7 +3,7 @@
 Usage::
 
     python examples/benchmarks/stability.py [--runs 200] [--only lasso dirty] [--jobs 2] \\
-        [--markdown docs/choosing.md]
+        [--markdown docs/how-sure.md]
 
 Data sets whose truth is known, with correlated features: neighbours by 0.6, but for "correlated" by 0.9.
 A false one is a feature, group, task or coefficient that is zero in the truth (in its part of it);

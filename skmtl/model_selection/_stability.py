@@ -174,7 +174,7 @@ def stability_selection(
     in is distributed in such a shape, over repetitions of the whole experiment. That cannot be checked.
     Their bounds are about a half and a fifth of the first one. "False" is what is independent of the target
     given the rest; in the parts of a decomposition, what is not in that part. In simulations with
-    correlated features (docs/choosing.md) all families stay below their bounds.
+    correlated features (docs/how-sure.md) all families stay below their bounds.
 
     What a penalty of your own selects it says by ``pattern(V)``, a vector function by `zeros`.
 
