@@ -48,6 +48,16 @@ def folds_of_rows(X, y, n_folds):
     return (_mixed(total) % np.uint64(n_folds)).astype(np.intp)
 
 
+def parts_of(batch):
+    """X, y, tasks and sample_weight, or None, of a batch."""
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (3, 4):
+        found = f"a {type(batch).__name__}" + (
+            f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        )
+        raise ValueError(f"batches must hold (X, y, tasks) or (X, y, tasks, sample_weight); got {found}.")
+    return (*batch, None)[:4]
+
+
 def read_batches(
     path, *, target, task_column=None, columns=None, weight_column=None, batch_size=2**16, progress=None
 ):
