@@ -48,6 +48,11 @@ def folds_of_rows(X, y, n_folds):
     return (_mixed(total) % np.uint64(n_folds)).astype(np.intp)
 
 
+def added_folds(folds, more):
+    """The sum of each pair of folds, either of which may have no row and be None."""
+    return [b if a is None else a if b is None else a + b for a, b in zip(folds, more, strict=True)]
+
+
 def read_batches(
     path, *, target, task_column=None, columns=None, weight_column=None, batch_size=2**16, progress=None
 ):

@@ -90,13 +90,17 @@ class LinearRegressor(NumbersMixin, LinearModel):
             if layout != self._layout_:
                 raise ValueError("partial_fit needs tasks in one form, tasks= or columns of y, each time.")
             stats = before + stats
+        self._fit_moments(stats)
+        self._statistics_ = stats
+        return self
+
+    def _fit_moments(self, stats):
+        """Fit to moments of rows of which everything else is known."""
         known = "_layout_", "n_features_in_", "feature_names_in_", "_had_offset_"
         known = {name: getattr(self, name) for name in known if hasattr(self, name)}
         fitting = Fitting(self, self._read_statistics(stats))
         self.__dict__.update(known)
         fitting.fit()
-        self._statistics_ = stats
-        return self
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._statistics_ = None

@@ -1,0 +1,223 @@
+"""The estimators of the library on collections of Dask."""
+
+import inspect
+from functools import reduce
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from .. import linear_model, model_selection
+from .._batches import added_folds
+from .._tasks import all_or_nothing, target_names
+from ..statistics import TaskStatistics
+from ._partitions import Partitions, is_collection, predicted
+
+KNOWN = "_layout_", "n_features_in_", "feature_names_in_"  # of the rows, before any is read
+
+
+def reader_of(model, rows):
+    """An unfitted copy of a linear model that knows the columns of the rows and how they name their tasks."""
+    reader = clone(model)
+    reader._validate_params()
+    labels = reader._split(rows.head, () if rows.has_tasks else None, reset=True)[1]
+    if rows.shape and labels is not None:
+        raise ValueError(
+            f"y has rows of shape {rows.shape}, one column per task, and cannot be combined with tasks= or "
+            "task_column=. Give a 1-D y, or leave the tasks away."
+        )
+    reader._layout_ = "shared" if rows.shape else "single" if labels is None else "stacked"
+    return reader
+
+
+def known_of(reader):
+    """What a reader knows, as attributes of a model."""
+    return {name: getattr(reader, name) for name in KNOWN if hasattr(reader, name)}
+
+
+def moments_of(rows, reader, n_folds=1):
+    """`TaskStatistics` of all rows, with those of folds if there are several."""
+    folds = rows.sum(_added, _fold_moments, reader, n_folds)
+    return TaskStatistics.total(folds, rows.shape, target_names(rows.y_head))
+
+
+def _fold_moments(reader, n_folds, X, y, tasks, weight):
+    X, tasks = reader._split(X, tasks)
+    return TaskStatistics.of_folds(X, y, tasks, weight, n_folds)
+
+
+def _added(parts):
+    return reduce(added_folds, parts)
+
+
+class OnCollections:
+    """What an estimator of the library has beyond it to work on collections of Dask."""
+
+    __metadata_request__fit = {"client": UNUSED}
+
+    @all_or_nothing
+    def fit(self, X, y, *, tasks=None, sample_weight=None, client=None):
+        """Fit to collections of Dask; to anything else as the local estimator does.
+
+        Parameters
+        ----------
+        X : Dask DataFrame or Array of shape (n_samples, n_features), or list of delayed partitions
+            Features, with the task column if `task_column` is set.
+        y : Dask Series, DataFrame or Array of shape (n_samples,) or (n_samples, n_tasks), or list
+            Targets, in the partitions of X. 2-D: one task per column, NaN for a missing label.
+        tasks : Dask Series or Array of shape (n_samples,), or list, optional
+            Task label of every row of a 1-D `y`.
+        sample_weight : Dask Series or Array of shape (n_samples,), or list, optional
+            Nonnegative weights.
+        client : distributed.Client, optional
+            What computes. None: Dask's own choice, the last client if there is one.
+
+        Returns
+        -------
+        self
+            On the machine of the caller; rows stay where they are.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is malformed; the message names it.
+        """
+        if not is_collection(X):
+            given = {"tasks": tasks, "sample_weight": sample_weight}
+            return super().fit(X, y, **{name: one for name, one in given.items() if one is not None})
+        self._fit_partitions(Partitions(X, y, tasks, sample_weight, client))
+        return self
+
+    def to_local(self):
+        """The fitted model as an estimator of `skmtl` itself, which needs no Dask.
+
+        Returns
+        -------
+        estimator
+        """
+        check_is_fitted(self)
+        model = self._local(**self.get_params(deep=False))
+        vars(model).update(vars(self))
+        return model
+
+    def _fitted_model(self):
+        """The fitted linear model."""
+        return self
+
+    def _answer(self, method, X, tasks, columns=None, dtype=np.float64):
+        """What a method of the local model answers, lazily for collections."""
+        if not is_collection(X):
+            return getattr(super(), method)(X, tasks=tasks)
+        check_is_fitted(self)
+        model = self._fitted_model()
+        columns = model.tasks_ if model._layout_ == "shared" else columns
+        return predicted(self.to_local(), method, X, tasks, columns, dtype)
+
+    def predict(self, X, *, tasks=None):
+        """Predict targets: lazily for a collection of Dask.
+
+        Parameters
+        ----------
+        X : {array-like, Dask DataFrame or Array} of shape (n_samples, n_features)
+            Features, with the task column if `task_column` is set.
+        tasks : array-like, Dask Series or Array of shape (n_samples,), optional
+            Task label of every row; required after a fit with `tasks`.
+
+        Returns
+        -------
+        ndarray, Dask Series, DataFrame or Array of shape (n_samples,) or (n_samples, n_tasks)
+            2-D after a fit on a 2-D y.
+        """
+        model = self._fitted_model()
+        dtype = model.classes_.dtype if hasattr(model, "classes_") else np.float64
+        return self._answer("predict", X, tasks, dtype=dtype)
+
+
+class OnCollectionsClassifier(OnCollections):
+    """The same of a classifier."""
+
+    def decision_function(self, X, *, tasks=None):
+        """Log-odds of ``classes_[1]``, lazily for a collection of Dask.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray, Dask Series, DataFrame or Array of shape (n_samples,) or (n_samples, n_tasks)
+        """
+        return self._answer("decision_function", X, tasks)
+
+    @available_if(lambda self: self.loss == "log_loss")
+    def predict_proba(self, X, *, tasks=None):
+        """Probabilities of the classes, lazily for a collection of Dask.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray, Dask DataFrame or Array of shape (n_samples, 2) or (n_samples, n_tasks)
+            After a fit on a 2-D y the probability of ``classes_[1]`` in each task.
+        """
+        return self._answer("predict_proba", X, tasks, columns=self.classes_)
+
+
+class OnCollectionsSearch(OnCollections):
+    """The same of `PathSearchCV`: one pass for all folds and strengths, by `fit_statistics`."""
+
+    def _fitted_model(self):
+        return self.best_estimator_
+
+    def _fit_partitions(self, rows):
+        n_folds = 5 if self.cv is None else self.cv
+        if not (isinstance(n_folds, Integral) and n_folds >= 2):
+            raise ValueError(
+                f"cv must be a number of folds or None for collections of Dask; got {self.cv!r}."
+            )
+        if isinstance(self.estimator, Pipeline) or not hasattr(self.estimator, "fit_statistics"):
+            raise TypeError(
+                "PathSearchCV on collections of Dask needs a regressor of skmtl with the squared error, "
+                f"without other steps; got estimator={self.estimator!r}."
+            )
+        reader = reader_of(self.estimator, rows)
+        self.fit_statistics(moments_of(rows, reader, n_folds))
+        if self.refit:
+            vars(self.best_estimator_).update(known_of(reader))
+            if hasattr(reader, "feature_names_in_"):
+                self.feature_names_in_ = reader.feature_names_in_
+
+
+class OnCollectionsRegressor(OnCollections):
+    """The same of a regressor."""
+
+    def _fit_partitions(self, rows):
+        reader = reader_of(self, rows)
+        vars(self).update(known_of(reader))
+        self._fit_moments(moments_of(rows, reader))
+        self._statistics_ = None
+
+
+def on_collections(local, base):
+    """A public class of this room: an estimator of `skmtl` that takes collections of Dask as well."""
+    name, rest = local.__name__, inspect.getdoc(local).partition("\nExamples\n")[0]
+    doc = f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{rest}"
+    return type(name, (base, local), {"__doc__": doc, "__module__": "skmtl.dask", "_local": local})
+
+
+def public_estimators():
+    """All of them by name."""
+    found = {}
+    for name in linear_model.__all__:
+        local = getattr(linear_model, name)
+        if local._predicts_by_task and hasattr(local, "fit_statistics"):
+            found[name] = on_collections(local, OnCollectionsRegressor)
+    return found | {"PathSearchCV": on_collections(model_selection.PathSearchCV, OnCollectionsSearch)}
