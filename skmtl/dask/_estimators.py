@@ -5,7 +5,7 @@ from functools import reduce
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
@@ -15,8 +15,10 @@ from .. import linear_model, model_selection
 from .._batches import added_folds
 from .._tasks import all_or_nothing, target_names
 from ..statistics import TaskStatistics
+from ._newton import Newton
 from ._partitions import Partitions, is_collection, predicted
 
+LIKELIHOODS = "squared_error", "log_loss", "poisson"
 KNOWN = "_layout_", "n_features_in_", "feature_names_in_"  # of the rows, before any is read
 
 
@@ -170,6 +172,9 @@ class OnCollectionsClassifier(OnCollections):
         """
         return self._answer("predict_proba", X, tasks, columns=self.classes_)
 
+    def _fit_partitions(self, rows):
+        _fit_by_newton(self, rows)
+
 
 class OnCollectionsSearch(OnCollections):
     """The same of `PathSearchCV`: one pass for all folds and strengths, by `fit_statistics`."""
@@ -200,10 +205,29 @@ class OnCollectionsRegressor(OnCollections):
     """The same of a regressor."""
 
     def _fit_partitions(self, rows):
+        if not self._known_target().loss.quadratic:
+            _fit_by_newton(self, rows)
+            return
         reader = reader_of(self, rows)
         vars(self).update(known_of(reader))
         self._fit_moments(moments_of(rows, reader))
         self._statistics_ = None
+
+
+def _fit_by_newton(model, rows):
+    """Fit a model with a loss that is minus a log-likelihood."""
+    loss = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
+    if loss not in LIKELIHOODS:
+        raise ValueError(
+            f"on collections of Dask the loss must be among {LIKELIHOODS}; got loss={model.loss!r}."
+        )
+    if "auto" in (getattr(model, "alpha", None), model.intercept_alpha):
+        raise ValueError(f"alpha='auto' and intercept_alpha='auto' need rows with loss={model.loss!r}.")
+    model._forget()
+    reader = reader_of(model, rows)
+    vars(model).update(known_of(reader))
+    model._had_offset_ = False
+    model._store(Newton(model, rows, reader).run())
 
 
 def on_collections(local, base):
@@ -220,4 +244,6 @@ def public_estimators():
         local = getattr(linear_model, name)
         if local._predicts_by_task and hasattr(local, "fit_statistics"):
             found[name] = on_collections(local, OnCollectionsRegressor)
+        elif issubclass(local, ClassifierMixin) and local._predicts_by_task:
+            found[name] = on_collections(local, OnCollectionsClassifier)
     return found | {"PathSearchCV": on_collections(model_selection.PathSearchCV, OnCollectionsSearch)}

@@ -82,7 +82,7 @@ def _with_chunks_of(X, given):
         if name != "X" and isinstance(one, da.Array):
             own = X.chunks[0] if one.chunks[0] != X.chunks[0] and not np.isnan(X.chunks[0]).any() else None
             out[name] = one.rechunk(
-                {**({} if own is None else {0: own}), **{j: -1 for j in range(1, one.ndim)}}
+                {**({} if own is None else {0: own}), **dict.fromkeys(range(1, one.ndim), -1)}
             )
     return out
 
