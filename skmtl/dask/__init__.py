@@ -4,8 +4,9 @@ The rows stay in their partitions. For the squared error the workers send second
 an order that does not depend on them, and a local solver does the rest.
 """
 
+from ._by_task import TaskModels
 from ._estimators import public_estimators
 
 _FOUND = public_estimators()
 globals().update(_FOUND)
-__all__ = sorted(_FOUND)
+__all__ = sorted([*_FOUND, "TaskModels"])

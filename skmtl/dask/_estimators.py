@@ -15,6 +15,7 @@ from .. import linear_model, model_selection
 from .._batches import added_folds
 from .._tasks import all_or_nothing, target_names
 from ..statistics import TaskStatistics
+from ._by_task import TaskModels
 from ._newton import Newton
 from ._partitions import Partitions, is_collection, predicted
 
@@ -214,6 +215,51 @@ class OnCollectionsRegressor(OnCollections):
         self._statistics_ = None
 
 
+class OnCollectionsByTask(OnCollectionsRegressor):
+    """The same of a regressor of tasks around a common model."""
+
+    def fit_by_task(self, X, y, *, tasks=None, sample_weight=None, client=None):
+        """Fit where the rows are, for more tasks than the machine of the caller has room for.
+
+        The model is that of `fit`. Only what all tasks share is sent: a system of the number of features.
+
+        Parameters
+        ----------
+        X, y, tasks, sample_weight, client
+            As in `fit`, with all rows of a task in the same partition. The squared error, no `task_weight`,
+            and strengths that are numbers; with `intercept_alpha` neither `mean_alpha`, `ridge` nor
+            `covariance`.
+
+        Returns
+        -------
+        TaskModels
+            Coefficients of the tasks in a Dask DataFrame.
+
+        Raises
+        ------
+        ValueError
+            If rows of a task are in several partitions, or the parameters are others.
+        """
+        self._validate_params()
+        beside = self.mean_alpha or self.ridge or self.covariance is not None
+        wrong = {name: getattr(self, name) for name in ("loss", "task_weight", "alpha", "intercept_alpha")}
+        wrong = [
+            f"{name}={value!r}"
+            for name, value in wrong.items()
+            if (isinstance(value, str) and value != "squared_error")
+            or (name == "task_weight" and value is not None)
+        ]
+        if self.intercept_alpha and beside:
+            wrong += [f"intercept_alpha={self.intercept_alpha!r} beside mean_alpha, ridge or covariance"]
+        if wrong or not self.alpha:
+            raise ValueError(f"fit_by_task cannot serve {', '.join(wrong) or 'alpha=0'}; use fit.")
+        rows = Partitions(X, y, tasks, sample_weight, client)
+        estimator = reader_of(self._local(**self.get_params(deep=False)), rows)
+        if estimator._layout_ != "stacked":
+            raise ValueError("fit_by_task needs a 1-D y, with tasks= or a task_column.")
+        return TaskModels(estimator, rows)
+
+
 def _fit_by_newton(model, rows):
     """Fit a model with a loss that is minus a log-likelihood."""
     loss = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
@@ -243,7 +289,8 @@ def public_estimators():
     for name in linear_model.__all__:
         local = getattr(linear_model, name)
         if local._predicts_by_task and hasattr(local, "fit_statistics"):
-            found[name] = on_collections(local, OnCollectionsRegressor)
+            by_task = local is linear_model.MeanRegularizedRegressor
+            found[name] = on_collections(local, OnCollectionsByTask if by_task else OnCollectionsRegressor)
         elif issubclass(local, ClassifierMixin) and local._predicts_by_task:
             found[name] = on_collections(local, OnCollectionsClassifier)
     return found | {"PathSearchCV": on_collections(model_selection.PathSearchCV, OnCollectionsSearch)}

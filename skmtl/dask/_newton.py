@@ -100,7 +100,7 @@ def _labels_of(reader, classifies, *rows):
     rows = _long(reader, *rows)
     if rows is None:
         return {}
-    X, y, own, mass = rows
+    _, y, own, mass = rows
     nothing = np.zeros((len(y), 1))
     if not classifies:
         y = reader._known_target().encode(y.astype(np.float64))
@@ -202,7 +202,7 @@ class Newton:
             model.classes_ = find_classes(classes, np.ones(len(classes), dtype=bool), model.loss)
             if len(model.classes_) > 2:
                 raise ValueError(
-                    f"y holds {len(model.classes_)} classes; on collections of Dask classifiers tell two apart."
+                    f"y holds {len(model.classes_)} classes; on collections of Dask there can be two."
                 )
             labels = {label: labels[label] for label in model.classes_.tolist()}
         model._target_ = model._known_target()

@@ -35,7 +35,7 @@ class Partitions:
         wrong = [name for name, one in given.items() if not (one is None or is_collection(one))]
         if wrong or y is None:
             raise TypeError(
-                f"{' and '.join(wrong) or 'y'} must be a collection of Dask, or a list of delayed partitions, "
+                f"{' and '.join(wrong) or 'y'} must be a collection of Dask, or a list of delayed ones, "
                 f"as X is; got {', '.join(type(given[name]).__name__ for name in wrong or ['y'])}."
             )
         self.client, self.has_tasks = client, tasks is not None
@@ -60,13 +60,20 @@ class Partitions:
         once = [delayed(one, name=f"skmtl-{uuid4()}", traverse=False) for one in shared]
         return [delayed(_applied)(function, once, rows) for rows in self.each]
 
-    def sum(self, add, function, *shared):
-        """The sum by add(list) of what `map` gives, in a tree whose shape follows from their number alone."""
+    def sum(self, add, function, *shared, finish=None):
+        """The sum by add(list) of what `map` gives, in a tree whose shape follows from their number alone.
+
+        `finish` leaves of it what the caller needs, before it is sent.
+        """
         parts = self.map(function, *shared)
         while True:
             parts = [delayed(add)(parts[at : at + FAN_IN]) for at in range(0, len(parts), FAN_IN)]
             if len(parts) == 1:
-                return self.computed(parts[0])
+                return self.computed(parts[0] if finish is None else delayed(finish)(parts[0]))
+
+    def kept(self, collection):
+        """A collection that is computed and stays on the workers, in memory where there are none."""
+        return collection.persist() if self.client is None else self.client.persist(collection)
 
 
 def _applied(function, shared, rows):
@@ -96,16 +103,25 @@ def _zipped(given):
             _packed, *used.values(), names=list(used), meta=_packed(names=[]), align_dataframes=False
         )
         return [delayed(_unpacked)(part) for part in kept.to_delayed()]
-    parts = {name: _delayed(one) for name, one in used.items()}
+    return [tuple(one[name] for name in given) for one in delayed_rows(given)]
+
+
+def delayed_rows(given):
+    """{name: delayed partition or None} for each of the partitions of collections that may be None."""
+    parts = {name: _delayed(one) for name, one in given.items() if one is not None}
     _check_number({name: len(own) for name, own in parts.items()})
-    columns = [parts.get(name, [None] * len(parts["X"])) for name in given]
-    return list(zip(*columns, strict=True))
+    return [
+        dict.fromkeys(given) | dict(zip(parts, each, strict=True))
+        for each in zip(*parts.values(), strict=True)
+    ]
 
 
 def _delayed(collection):
-    """Partitions, in their order."""
+    """Partitions of whole rows, in their order."""
     if isinstance(collection, list):
         return collection
+    if isinstance(collection, da.Array) and collection.ndim == 2:
+        collection = collection.rechunk({1: -1})
     return np.ravel(np.array(collection.to_delayed(), dtype=object)).tolist()
 
 
