@@ -1,13 +1,15 @@
 """Log-loss of two classes and Poisson deviance: proximal Newton steps, each of one pass over the partitions.
 
-A pass finds the loss, its second moments under the weights of a quadratic model, which the local solvers
-minimise with the penalty, and what the slopes of the model before prove of the optimum.
+A first pass finds the tasks and classes, and a sample of the rows whose solution is the start. Each other finds
+the loss, its second moments under the weights of a quadratic model, which the local solvers minimise with the
+penalty, and what the slopes of the model before prove of the optimum.
 """
 
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
@@ -26,7 +28,9 @@ STEPS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01])  # parts of a step whose obj
 LEAST = 1e-20  # second derivative of a row
 INNER = 1e-7  # of the target: the gap of a model
 EDGE = 1e-14  # by so little rounding takes a slope out of its domain
-MOST_PASSES = 100
+MOST_STEPS = 100
+SAMPLED = 2**19  # numbers of the features of the rows that a first solution is found on
+COARSE = 1e-6  # gap of that, relative to the objective without features
 MOST_CLASSES = 100  # of a target that holds no classes but numbers
 
 
@@ -92,53 +96,109 @@ def _long(reader, X, y, tasks, weight):
     return X[at[0]], plain_labels(y[used]), own, np.broadcast_to(mass, y.shape)[used].astype(float)
 
 
-# --- a first pass: tasks, classes and the best constants ---
+# --- a first pass: tasks, classes, the best constants and a sample ---
 
 
-def _labels_of(reader, classifies, *rows):
-    """{label: moments of its rows without features}; of numbers there is one label, None."""
-    rows = _long(reader, *rows)
-    if rows is None:
-        return {}
-    _, y, own, mass = rows
-    nothing = np.zeros((len(y), 1))
-    if not classifies:
-        y = reader._known_target().encode(y.astype(np.float64))
-        return {None: TaskStatistics.from_arrays(nothing, y, own, sample_weight=mass)}
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) > MOST_CLASSES:
-        raise ValueError(f"y must hold two classes; found {len(classes)} different labels in a partition.")
-    found = {}
-    for k, label in enumerate(classes.tolist()):
-        at = codes == k
-        zeros = np.zeros(np.count_nonzero(at))
-        found[label] = TaskStatistics.from_arrays(nothing[at], zeros, own[at], sample_weight=mass[at])
-    return found
+@dataclass
+class Sample:
+    """Some of the rows, features, labels, tasks and weights, those with the least of random keys.
+
+    Also {label: moments} of all rows with a label: of their weights, and of numbers (there is one label,
+    None) as the target, with the loss at zero as the feature.
+    """
+
+    labels: dict
+    rows: tuple | None = None
+    keys: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, reader, classifies, *rows):
+        """That of a partition."""
+        rows = _long(reader, *rows)
+        if rows is None:
+            return cls({})
+        _, y, own, mass = rows
+        if classifies:
+            classes, codes = np.unique(y, return_inverse=True)
+            values, at_zero = np.zeros(len(y)), np.zeros(len(y))
+        else:
+            target = reader._known_target()
+            values, classes, codes = target.encode(y.astype(np.float64)), np.array([None]), np.zeros(len(y))
+            at_zero = target.loss.value(values, np.zeros(len(y)))
+        if len(classes) > MOST_CLASSES:
+            raise ValueError(
+                f"y must hold two classes; found {len(classes)} different labels in a partition."
+            )
+        found = {}
+        for k, label in enumerate(classes.tolist()):
+            at = codes == k
+            given = at_zero[at, None], values[at], own[at]
+            found[label] = TaskStatistics.from_arrays(*given, sample_weight=mass[at])
+        return cls(found, rows, np.random.default_rng(len(y)).random(len(y))).cut()
+
+    def cut(self):
+        """With no more rows than a sample needs."""
+        n_rows = max(SAMPLED // self.rows[0].shape[1], 1)
+        if len(self.keys) <= n_rows:
+            return self
+        least = np.sort(np.argpartition(self.keys, n_rows)[:n_rows])
+        return Sample(self.labels, tuple(own[least] for own in self.rows), self.keys[least])
+
+    @staticmethod
+    def sum(parts):
+        """That of several partitions."""
+        labels, parts = {}, [part for part in parts if part.labels]
+        for part in parts:
+            for label, stats in part.labels.items():
+                labels[label] = labels[label] + stats if label in labels else stats
+        if not parts:
+            return Sample({})
+        X, *others = zip(*(part.rows for part in parts), strict=True)
+        X = sparse.vstack(X, format="csr") if sparse.issparse(X[0]) else np.concatenate(X)
+        keys = np.concatenate([part.keys for part in parts])
+        return Sample(labels, (X, *map(np.concatenate, others)), keys).cut()
 
 
-def _union(parts):
-    found = {}
-    for part in parts:
-        for label, stats in part.items():
-            found[label] = found[label] + stats if label in found else stats
-    return found
+class Constants:
+    """What is known of the tasks without features.
 
+    Attributes
+    ----------
+    tasks, emphasis, scale : ndarray of shape (n_tasks,)
+        The tasks, c_t, and what the weight of a row of each is to be multiplied by.
+    intercept : ndarray of shape (n_tasks,)
+        The best intercepts.
+    objective : float
+        What is reached by these.
+    """
 
-def _constants(model, labels, target):
-    """Tasks, scales of their rows and intercepts of no features."""
-    each = list(labels.values())
-    total = sum(each[1:], start=each[0])
-    weight = resolve_task_weight(model.task_weight, total.tasks, total.weight)
-    y = np.concatenate(
-        [s.y_mean if target.classes is None else np.full(s.n_tasks, k) for k, s in enumerate(each)]
-    )
-    tasks, mass = (np.concatenate([getattr(s, name) for s in each]) for name in ("tasks", "weight"))
-    data = make_task_data(np.zeros((len(y), 1)), y, tasks, sample_weight=mass, task_weight=weight)
-    term, W = (
-        make_term(data, target.loss, model.fit_intercept, model.intercept_alpha),
-        np.zeros((len(total.tasks), 1)),
-    )
-    return total.tasks, weight / total.weight, term.restored(W, term.intercept(W, term.image(W), None))
+    def __init__(self, model, target, labels):
+        each, numbers = list(labels.values()), target.classes is None
+        total = sum(each[1:], start=each[0])
+        emphasis = resolve_task_weight(model.task_weight, total.tasks, total.weight)
+        self.tasks, self.emphasis, self.scale = total.tasks, emphasis, emphasis / total.weight
+        y = [stats.y_mean if numbers else np.full(stats.n_tasks, float(k)) for k, stats in enumerate(each)]
+        tasks, mass = (
+            np.concatenate([getattr(stats, name) for stats in each]) for name in ("tasks", "weight")
+        )
+        self.rows = y, tasks, mass = np.concatenate(y), tasks, mass
+        data = make_task_data(np.zeros((len(y), 1)), y, tasks, sample_weight=mass, task_weight=emphasis)
+        term = make_term(data, target.loss, model.fit_intercept, model.intercept_alpha)
+        W = np.zeros((total.n_tasks, 1))
+        image = term.image(W)
+        b = term.intercept(W, image, None)
+        self.intercept, self.objective = term.restored(W, b), term.value(W, image, b)
+        if numbers:  # what the loss has beside what is linear in y
+            self.objective += float(emphasis @ (total.x_mean[:, 0] - target.loss.value(total.y_mean, 0.0)))
+
+    def beside(self, X, y, own, mass):
+        """Some encoded rows with one more of every task, and class in it, at the mean of their features."""
+        values, tasks, weight = self.rows
+        mean = np.asarray(X.mean(axis=0)).reshape(1, -1).repeat(len(values), axis=0)
+        X = sparse.vstack([X, mean], format="csr") if sparse.issparse(X) else np.vstack([X, mean])
+        share = weight * (self.scale / self.scale.max())[find_tasks(tasks, self.tasks)]
+        mass = np.append(mass, share / share.max() * mass.mean())
+        return X, np.append(y, values), np.concatenate([own, tasks]), mass
 
 
 # --- the others ---
@@ -146,13 +206,17 @@ def _constants(model, labels, target):
 
 def _seen(reader, look, *rows):
     """`Seen` of a partition."""
-    steps = STEPS if look.before is not None else STEPS[:1]
     rows = _long(reader, *rows)
     if rows is None:
-        return Seen(None, np.zeros(len(steps)), 0.0)
+        return Seen(None, np.zeros(len(STEPS if look.before is not None else STEPS[:1])), 0.0)
     X, y, own, mass = rows
-    codes = own if reader._layout_ != "stacked" else find_tasks(own, look.tasks)
-    y, loss = look.target.encode(y, np.ones(len(y), dtype=bool)), look.target.loss
+    return _seen_of(look, X, look.target.encode(y, np.ones(len(y), dtype=bool)), own, mass)
+
+
+def _seen_of(look, X, y, own, mass):
+    """The same of rows with encoded targets."""
+    steps = STEPS if look.before is not None else STEPS[:1]
+    codes, loss = find_tasks(own, look.tasks), look.target.loss
     weight, eta = mass * look.scale[codes], predict_rows(X, codes, *look.at)
     with np.errstate(over="ignore", invalid="ignore"):
         if look.before is None:
@@ -193,8 +257,8 @@ class Newton:
 
     def __init__(self, model, rows, reader):
         self.model, self.rows, self.reader, self.n_passes = model, rows, reader, 0
-        self.n_features = reader.n_features_in_ - (reader.task_column is not None)
-        labels = self._pass(_union, _labels_of, is_classifier(model))
+        sample = self._pass(Sample.sum, Sample.of, is_classifier(model))
+        labels = sample.labels
         if not labels:
             raise ValueError("X has no row with a label of positive weight.")
         if is_classifier(model):
@@ -206,28 +270,24 @@ class Newton:
                 )
             labels = {label: labels[label] for label in model.classes_.tolist()}
         model._target_ = model._known_target()
-        tasks, self.scale, self.intercept = _constants(model, labels, model._target_)
-        names = target_names(rows.y_head)
-        model.tasks_ = tasks if names is None else names[tasks]
-        model.n_tasks_, self.tasks = len(tasks), tasks
+        self.constants = Constants(model, model._target_, labels)
+        tasks, names = self.constants.tasks, target_names(rows.y_head)
         if rows.shape and len(tasks) < rows.shape[0]:
             raise ValueError(
                 f"y has labels in {len(tasks)} of {rows.shape[0]} columns: leave the others out."
             )
+        model.tasks_, model.n_tasks_ = tasks if names is None else names[tasks], len(tasks)
+        self.sample = sample.rows
 
     def _pass(self, add, function, *given):
         self.n_passes += 1
         return self.rows.sum(add, function, self.reader, *given)
 
-    def _look(self, at, *others):
-        return self._pass(Seen.sum, _seen, Look(self.tasks, self.model._target_, self.scale, at, *others))
-
-    def _problem(self, stats):
+    def _problem(self, stats, scale):
         """The problem of the quadratic model."""
-        model = self.model
+        model, pull = self.model, self.model.intercept_alpha if self.model.n_tasks_ > 1 else 0.0
         stats = model._scaled(stats._with(tasks=model.tasks_))
-        pull = model.intercept_alpha if model.n_tasks_ > 1 else 0.0
-        term = MomentsTerm(stats, self.scale, model.fit_intercept, pull)
+        term = MomentsTerm(stats, scale, model.fit_intercept, pull)
         problem = make_problem_of(term, model._omega(), model.ridge, model._shared_mean())
         if not (problem.certified and problem.convex):
             raise ValueError(f"on collections of Dask the penalty must be convex; got {problem.penalty!r}.")
@@ -235,26 +295,55 @@ class Newton:
 
     def run(self):
         """SolverResult."""
-        at = np.zeros((len(self.tasks), self.n_features)), self.intercept
-        seen = self._look(at)
+        known, target = self.constants, self.model._target_
+        X, y, own, mass = self.sample
+        rows = known.beside(X, target.encode(y, np.ones(len(y), dtype=bool)), own, mass)
+        scale = known.emphasis / np.bincount(find_tasks(rows[2], known.tasks), rows[3])
+
+        def at_sample(*at):
+            return _seen_of(Look(known.tasks, target, scale, *at), *rows)
+
+        def at_all(*at):
+            return self._pass(Seen.sum, _seen, Look(known.tasks, target, known.scale, *at))
+
+        at = np.zeros((len(known.tasks), X.shape[1])), known.intercept
+        seen = at_sample(at)
         self.model._prepare(seen.stats)
-        problem, history, bound = self._problem(seen.stats), [], -np.inf
-        state = problem.zeros(), at, float(seen.values[0]) + problem.term.spread_of_intercepts(at[1])
-        target = self.model.tol * state[2]
-        ended = False
+        state = self._problem(seen.stats, scale).zeros(), at, known.objective
+        parts, at, _ = self._descended(at_sample, scale, state, seen, COARSE * known.objective)[1]
+        seen = at_all(at)
+        problem = self._problem(seen.stats, known.scale)
+        started = parts, at, self._objective(problem, parts, at, seen.values[0])
+        if not started[2] <= known.objective:  # not even better than no features
+            started, seen = state, at_all(state[1])
+        return self._result(*self._descended(at_all, known.scale, started, seen, None))
+
+    def _objective(self, problem, parts, at, value):
+        value = float(value) + problem.penalty_value(parts) + problem.term.spread_of_intercepts(at[1])
+        return value if np.isfinite(value) else np.inf
+
+    def _descended(self, look, scale, state, seen, target):
+        """Problem of the last model, parts, point and objective there, and the gap on the way.
+
+        From such a state, at which `seen` was found, until the gap is a target; None is that of the model,
+        with one step more than the gap asks for: the error of that is about its square.
+        """
+        extra, bound, history = target is None, -np.inf, []
+        target, ended = self.model.tol * self.constants.objective if extra else target, False
+        problem = self._problem(seen.stats, scale)
         while not ended:
-            # one step more than the gap asks for: the error of that is about its square
-            ended = state[2] - bound <= target or self.n_passes >= MOST_PASSES
-            found, stats, best = self._stepped(problem, *state, INNER * target)
+            ended = extra and state[2] - bound <= target
+            found, stats, best = self._stepped(look, problem, *state, INNER * target)
             bound = max(bound, best)
             if found[2] < state[2]:
-                state, problem = found, self._problem(stats)
+                state, problem = found, self._problem(stats, scale)
             else:
                 ended = True
             history.append((self.n_passes, state[2], state[2] - bound))
-        return self._result(problem, *state, history, target)
+            ended |= len(history) >= MOST_STEPS or (not extra and history[-1][2] <= target)
+        return problem, state, history
 
-    def _stepped(self, problem, parts, at, objective, enough):
+    def _stepped(self, look, problem, parts, at, objective, enough):
         """Parts, point and objective after a step, moments there, and a bound of the objective.
 
         The step is one to the minimum of the model, or the part of it after which the objective is least.
@@ -267,20 +356,20 @@ class Newton:
             moved, b, theta, rest = problem.model_dual(found.parts)
         dual = model._unscaled(replace(found, coef=moved)).coef, b
         to = model._unscaled(found).coef, found.intercept
-        seen = self._look(to, at, dual, theta)
+        seen = look(to, at, dual, theta)
         bound, states = -seen.conjugate - rest, []
         for step, value in zip(STEPS, seen.values, strict=True):
             own = [V + step * (new - V) for V, new in zip(parts, found.parts, strict=True)]
             point = tuple(a + step * (new - a) for a, new in zip(at, to, strict=True))
-            value += problem.penalty_value(own) + problem.term.spread_of_intercepts(point[1])
-            states.append((own, point, value if np.isfinite(value) else np.inf))
+            states.append((own, point, self._objective(problem, own, point, value)))
         best = min(range(len(STEPS)), key=lambda k: states[k][2])
         if seen.stats is not None and (best == 0 or states[0][2] <= objective):
             return states[0], seen.stats, bound
-        return states[best], self._look(states[best][1]).stats, bound
+        return states[best], look(states[best][1]).stats, bound
 
-    def _result(self, problem, parts, at, objective, history, target):
-        gap = history[-1][2]
+    def _result(self, problem, state, history):
+        (parts, at, objective), gap = state, history[-1][2]
+        target = self.model.tol * self.constants.objective
         if not gap <= target:
             warnings.warn(
                 f"{self.n_passes} passes over the data left a duality gap of {gap:.3e}; the target was "

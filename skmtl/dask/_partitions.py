@@ -11,6 +11,8 @@ try:
 except ImportError as error:
     raise ImportError("skmtl.dask needs Dask: pip install 'skmtl[dask]'.") from error
 
+from .._sklearn import num_samples
+
 FAN_IN = 8  # partial sums that are added at a time
 
 
@@ -152,30 +154,33 @@ def predicted(model, method, X, tasks, columns, dtype):
     """
     if isinstance(X, list):
         tasks = [None] * len(X) if tasks is None else tasks
-        return [delayed(_answer)(*rows, model, method) for rows in zip(X, tasks, strict=True)]
+        return [delayed(_answer)(*rows, model, method, columns) for rows in zip(X, tasks, strict=True)]
     if isinstance(X, da.Array):
         X, own = X.rechunk({1: -1}), []
         if tasks is not None:
             own = [tasks.rechunk({0: X.chunks[0]})[:, None]]
         axes = {"drop_axis": 1} if columns is None else {"chunks": (X.chunks[0], (len(columns),))}
-        return da.map_blocks(_answer, X, *own, model=model, method=method, dtype=dtype, **axes)
+        options = {"model": model, "method": method, "columns": columns, "dtype": dtype}
+        return da.map_blocks(
+            _answer, X, *own, meta=np.empty((0,) * (1 if columns is None else 2), dtype), **options, **axes
+        )
     shape = (0,) if columns is None else (0, len(columns))
     options = {"meta": _framed(np.empty(shape, dtype), X._meta.index, columns), "align_dataframes": False}
     own = [] if tasks is None else [tasks]
     return dd.map_partitions(_framed_answer, X, *own, model=model, method=method, columns=columns, **options)
 
 
-def _answer(X, tasks=None, model=None, method=None):
+def _answer(X, tasks=None, model=None, method=None, columns=None):
     """Predictions for one partition."""
+    if not num_samples(X):
+        return np.empty(0 if columns is None else (0, len(columns)))
     if tasks is None:
         return getattr(model, method)(X)
     return getattr(model, method)(X, tasks=np.ravel(tasks) if isinstance(tasks, np.ndarray) else tasks)
 
 
 def _framed_answer(X, tasks=None, model=None, method=None, columns=None):
-    if not len(X):
-        return _framed(np.empty(0 if columns is None else (0, len(columns))), X.index, columns)
-    return _framed(_answer(X, tasks, model, method), X.index, columns)
+    return _framed(_answer(X, tasks, model, method, columns), X.index, columns)
 
 
 def _framed(found, index, columns):
