@@ -345,11 +345,10 @@ def client():
         yield client
 
 
-@pytest.mark.parametrize("name", ["MeanRegularizedRegressor", "MeanRegularizedClassifier"])
-def test_a_worker_that_dies_changes_nothing(client, tmp_path, name):
-    X, y, tasks = rows("class" if name.endswith("Classifier") else "number")
+def test_a_worker_that_dies_changes_nothing(client, tmp_path):
+    X, y, tasks = rows("class")
     parts = chunked(X, y, tasks, cuts=np.linspace(0, N, 13).astype(int))
-    model = getattr(skmtl.dask, name)(0.1)
+    model = skmtl.dask.MeanRegularizedClassifier(0.1)
     expected = clone(model).fit(*parts[:2], tasks=parts[2])
     mark, first = str(tmp_path / "dead"), X[N // 2, 0]
 
@@ -422,10 +421,12 @@ def test_arguments_are_named():
         skmtl.dask.PathSearchCV(skmtl.TraceNormClassifier()).fit(*parts[:2])
 
 
-def test_a_gap_that_is_not_reached_is_told():
+def test_a_gap_that_is_not_reached_is_told(monkeypatch):
+    monkeypatch.setattr("skmtl.dask._newton.SAMPLED", 50 * P)
+    monkeypatch.setattr("skmtl.dask._newton.MOST_STEPS", 1)
     X, y, tasks = chunked(*rows("class"))
     with pytest.warns(ConvergenceWarning, match="passes over the data left a duality gap"):
-        skmtl.dask.GroupSparseClassifier(0.01, tol=0.0).fit(X, y, tasks=tasks)
+        skmtl.dask.GroupSparseClassifier(0.01, tol=1e-8).fit(X, y, tasks=tasks)
 
 
 def test_dask_is_asked_for_by_name_only():

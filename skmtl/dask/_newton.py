@@ -1,8 +1,8 @@
 """Log-loss of two classes and Poisson deviance: proximal Newton steps, each of one pass over the partitions.
 
-A first pass finds the tasks and classes, and a sample of the rows whose solution is the start. Each other finds
-the loss, its second moments under the weights of a quadratic model, which the local solvers minimise with the
-penalty, and what the slopes of the model before prove of the optimum.
+A first pass finds the tasks and classes, and a sample of the rows whose solution is the start. Each pass
+after it finds the loss, its second moments under the weights of a quadratic model, which local solvers
+minimise with the penalty, and what the slopes of the model before prove of the optimum.
 """
 
 import warnings
@@ -24,7 +24,7 @@ from ..objective import MomentsTerm, make_term
 from ..solvers import SolverResult, blas_threads, make_problem_of, run
 from ..statistics import TaskStatistics
 
-STEPS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01])  # parts of a step whose objective a pass finds
+WHOLE, SHORTER = (1.0,), (0.5, 0.25, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)  # parts of a step
 LEAST = 1e-20  # second derivative of a row
 INNER = 1e-7  # of the target: the gap of a model
 EDGE = 1e-14  # by so little rounding takes a slope out of its domain
@@ -47,6 +47,8 @@ class Look:
     at, before, dual : tuple of (coef, intercept)
     theta : float
         Scale of the slopes at `dual` of the model at `before`.
+    steps : tuple of float
+        Parts of the way from `before` whose loss is asked for; moments are found where it is the whole.
     """
 
     tasks: np.ndarray
@@ -56,6 +58,7 @@ class Look:
     before: tuple | None = None
     dual: tuple | None = None
     theta: float = 1.0
+    steps: tuple = WHOLE
 
 
 @dataclass
@@ -208,29 +211,27 @@ def _seen(reader, look, *rows):
     """`Seen` of a partition."""
     rows = _long(reader, *rows)
     if rows is None:
-        return Seen(None, np.zeros(len(STEPS if look.before is not None else STEPS[:1])), 0.0)
+        return Seen(None, np.zeros(len(look.steps)), 0.0)
     X, y, own, mass = rows
     return _seen_of(look, X, look.target.encode(y, np.ones(len(y), dtype=bool)), own, mass)
 
 
 def _seen_of(look, X, y, own, mass):
     """The same of rows with encoded targets."""
-    steps = STEPS if look.before is not None else STEPS[:1]
-    codes, loss = find_tasks(own, look.tasks), look.target.loss
+    codes, loss, values, conjugate = find_tasks(own, look.tasks), look.target.loss, [], np.inf
     weight, eta = mass * look.scale[codes], predict_rows(X, codes, *look.at)
+    start = eta if look.before is None else predict_rows(X, codes, *look.before)
     with np.errstate(over="ignore", invalid="ignore"):
-        if look.before is None:
-            values, conjugate = np.array([weight @ loss.value(y, eta)]), np.inf
-        else:
-            start = predict_rows(X, codes, *look.before)
-            values = np.array([weight @ loss.value(y, start + step * (eta - start)) for step in steps])
+        for step in look.steps:
+            values.append(weight @ loss.value(y, start + step * (eta - start)))
+        if look.dual is not None:
             conjugate = _conjugate(loss, y, weight, start, predict_rows(X, codes, *look.dual), look.theta)
         curvature = np.maximum(loss.hessian(y, eta), LEAST)
         target = eta - loss.gradient(y, eta) / curvature
-    if not np.isfinite(weight @ curvature):  # a step too far
-        return Seen(None, values, conjugate)
+    if look.steps != WHOLE or not np.isfinite(weight @ curvature):  # or a step too far
+        return Seen(None, np.array(values), conjugate)
     stats = TaskStatistics.from_arrays(X, target, codes, sample_weight=mass * curvature)
-    return Seen(stats, values, conjugate)
+    return Seen(stats, np.array(values), conjugate)
 
 
 def _conjugate(loss, y, weight, start, dual, theta):
@@ -325,28 +326,32 @@ class Newton:
     def _descended(self, look, scale, state, seen, target):
         """Problem of the last model, parts, point and objective there, and the gap on the way.
 
-        From such a state, at which `seen` was found, until the gap is a target; None is that of the model,
-        with one step more than the gap asks for: the error of that is about its square.
+        From such a state, at which `seen` was found, until the gap is a target. None is that of the model; then
+        up to two steps more, for coefficients whose error is the square root of a gap.
         """
-        extra, bound, history = target is None, -np.inf, []
-        target, ended = self.model.tol * self.constants.objective if extra else target, False
-        problem = self._problem(seen.stats, scale)
+        extra, bound, history, tol = 0 if target else 2, -np.inf, [], self.model.tol
+        target, ended, problem = (
+            target or tol * self.constants.objective,
+            False,
+            self._problem(seen.stats, scale),
+        )
         while not ended:
-            ended = extra and state[2] - bound <= target
             found, stats, best = self._stepped(look, problem, *state, INNER * target)
             bound = max(bound, best)
             if found[2] < state[2]:
                 state, problem = found, self._problem(stats, scale)
             else:
                 ended = True
-            history.append((self.n_passes, state[2], state[2] - bound))
-            ended |= len(history) >= MOST_STEPS or (not extra and history[-1][2] <= target)
+            gap = abs(state[2] - bound)  # below zero by rounding only
+            history.append((self.n_passes, state[2], gap))
+            ended |= len(history) >= MOST_STEPS or gap <= tol * target or (gap <= target and not extra)
+            extra -= gap <= target
         return problem, state, history
 
     def _stepped(self, look, problem, parts, at, objective, enough):
         """Parts, point and objective after a step, moments there, and a bound of the objective.
 
-        The step is one to the minimum of the model, or the part of it after which the objective is least.
+        The step is one to the minimum of the model, or where that is no descent the best part of it.
         """
         model = self.model
         with blas_threads(problem.term.stats), warnings.catch_warnings():
@@ -357,15 +362,19 @@ class Newton:
         dual = model._unscaled(replace(found, coef=moved)).coef, b
         to = model._unscaled(found).coef, found.intercept
         seen = look(to, at, dual, theta)
-        bound, states = -seen.conjugate - rest, []
-        for step, value in zip(STEPS, seen.values, strict=True):
+        bound = -seen.conjugate - rest
+
+        def part(step, value):
             own = [V + step * (new - V) for V, new in zip(parts, found.parts, strict=True)]
             point = tuple(a + step * (new - a) for a, new in zip(at, to, strict=True))
-            states.append((own, point, self._objective(problem, own, point, value)))
-        best = min(range(len(STEPS)), key=lambda k: states[k][2])
-        if seen.stats is not None and (best == 0 or states[0][2] <= objective):
-            return states[0], seen.stats, bound
-        return states[best], look(states[best][1]).stats, bound
+            return own, point, self._objective(problem, own, point, value)
+
+        state = part(1.0, seen.values[0])
+        if seen.stats is not None and state[2] <= objective:
+            return state, seen.stats, bound
+        values = look(to, at, None, 1.0, SHORTER).values
+        state = min(map(part, SHORTER, values), key=lambda state: state[2])
+        return state, look(state[1]).stats, bound
 
     def _result(self, problem, state, history):
         (parts, at, objective), gap = state, history[-1][2]
