@@ -326,15 +326,12 @@ class Newton:
     def _descended(self, look, scale, state, seen, target):
         """Problem of the last model, parts, point and objective there, and the gap on the way.
 
-        From such a state, at which `seen` was found, until the gap is a target. None is that of the model; then
-        up to two steps more, for coefficients whose error is the square root of a gap.
+        From such a state, at which `seen` was found, until the gap is a target. None: that of the model, and
+        then up to two steps more, as the error of coefficients is about the square root of a gap.
         """
-        extra, bound, history, tol = 0 if target else 2, -np.inf, [], self.model.tol
-        target, ended, problem = (
-            target or tol * self.constants.objective,
-            False,
-            self._problem(seen.stats, scale),
-        )
+        extra, bound, history, ended = 0 if target else 2, -np.inf, [], False
+        tol, problem = self.model.tol, self._problem(seen.stats, scale)
+        target = target or tol * self.constants.objective
         while not ended:
             found, stats, best = self._stepped(look, problem, *state, INNER * target)
             bound = max(bound, best)
