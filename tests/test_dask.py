@@ -257,7 +257,8 @@ def test_a_task_with_one_class():
     with pytest.warns(UserWarning, match="without some class"):
         local = skmtl.MeanRegularizedClassifier(0.05, tol=1e-12).fit(X, y, tasks=tasks)
     parts = chunked(X, y, tasks)
-    model = skmtl.dask.MeanRegularizedClassifier(0.05, tol=1e-6).fit(*parts[:2], tasks=parts[2])
+    with pytest.warns(UserWarning, match="2 lacks \\['yes'\\]"):
+        model = skmtl.dask.MeanRegularizedClassifier(0.05, tol=1e-6).fit(*parts[:2], tasks=parts[2])
     assert_allclose(model.objective_, local.objective_, rtol=1e-7)
     assert_allclose(model.coef_[tasks.min()], local.coef_[0], atol=1e-5)
 
@@ -400,6 +401,8 @@ def test_arguments_are_named():
     model = skmtl.dask.MeanRegularizedRegressor()
     with pytest.raises(TypeError, match="y must be a collection of Dask"):
         model.fit(parts[0], y, tasks=parts[2])
+    with pytest.raises(TypeError, match="that fit or predict"):
+        clone(model).fit(X, y, tasks=tasks).score(*parts[:2], tasks=parts[2])
     with pytest.raises(ValueError, match="as many partitions"):
         model.fit(pieces(X)[0], pieces(y, cuts=[0, N])[0])
     with pytest.raises(ValueError, match="cannot be combined with tasks="):

@@ -79,9 +79,7 @@ def main(n_rows=1_000_000, n_tasks=200_000):
         _, alone = seconds(one.fit, local.drop(columns="y"), local["y"])
         off = np.abs(found.coef_.compute().to_numpy() - one.coef_).max()
         print(f"| `fit_by_task`, {n_tasks:,} tasks | 2 | {spent:.1f} s | {alone:.1f} s | {off:.0e} |")
-        print(
-            f"The process of the caller grew by {grown:.0f} MB; all coefficients are {one.coef_.nbytes / 1e6:.0f}."
-        )
+        print(f"The caller grew by {grown:.0f} MB; all coefficients are {one.coef_.nbytes / 1e6:.0f}.")
 
 
 if __name__ == "__main__":

@@ -111,6 +111,14 @@ class OnCollections:
         """The fitted linear model."""
         return self
 
+    def _split(self, X, tasks=None, reset=False):
+        if is_collection(X):
+            raise TypeError(
+                f"only the methods of {type(self).__name__} that fit or predict take collections of Dask. "
+                "Compute X, or score what predict gives."
+            )
+        return super()._split(X, tasks, reset)
+
     def _answer(self, method, X, tasks, columns=None, dtype=np.float64):
         """What a method of the local model answers, lazily for collections."""
         if not is_collection(X):

@@ -278,6 +278,9 @@ class Newton:
                 f"y has labels in {len(tasks)} of {rows.shape[0]} columns: leave the others out."
             )
         model.tasks_, model.n_tasks_ = tasks if names is None else names[tasks], len(tasks)
+        if is_classifier(model):
+            present = [find_tasks(tasks, stats.tasks) >= 0 for stats in labels.values()]
+            model._warn_of_absent(~np.transpose(present))
         self.sample = sample.rows
 
     def _pass(self, add, function, *given):
