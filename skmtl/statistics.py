@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array, check_consistent_length
 
-from ._batches import added_folds, folds_of_rows
+from ._batches import added_folds, folds_of_rows, parts_of_batch
 from ._columns import feature_names_of
 from ._data import make_task_data
 from ._inputs import check_numeric_target, check_sample_weight, refuse_size
@@ -158,7 +158,7 @@ class TaskStatistics:
         if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
             raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
         parts, first, shape = [None] * (n_folds or 1), None, None
-        for X, y, tasks, weight in map(_parts, batches):
+        for X, y, tasks, weight in map(parts_of_batch, batches):
             names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
             _check_same_names("y", first, names)
             first, shape = names if first is None else first, own if shape is None else shape
@@ -533,16 +533,6 @@ def _known_labels(whole, part):
     if len(absent):
         raise ValueError(f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}.")
     return whole
-
-
-def _parts(batch):
-    """X, y, tasks and sample_weight, or None, of a batch."""
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (3, 4):
-        found = f"a {type(batch).__name__}" + (
-            f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-        )
-        raise ValueError(f"batches must hold (X, y, tasks) or (X, y, tasks, sample_weight); got {found}.")
-    return (*batch, None)[:4]
 
 
 def _check_same_names(what, one, other):
