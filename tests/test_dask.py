@@ -251,6 +251,18 @@ def test_steps_that_go_too_far_are_shortened():
     assert_allclose(model.objective_, local.objective_, rtol=1e-6)
 
 
+def test_a_sample_that_misleads(monkeypatch):
+    """A row that is not in the sample, at which its solution overflows."""
+    monkeypatch.setattr("skmtl.dask._newton.SAMPLED", 20 * P)
+    X, y, tasks = rows("count")
+    X[7], y[7] = 3000.0 * np.array([1.0, -1.0, 0.0, 0.0]), 0.0
+    params = {"alpha": 0.1, "loss": "poisson", "max_iter": 10_000}
+    local = skmtl.MeanRegularizedRegressor(tol=1e-9, **params).fit(X, y, tasks=tasks)
+    parts = chunked(X, y, tasks)
+    model = skmtl.dask.MeanRegularizedRegressor(tol=1e-6, **params).fit(*parts[:2], tasks=parts[2])
+    assert_allclose(model.objective_, local.objective_, rtol=1e-5)
+
+
 def test_a_task_with_one_class():
     X, y, tasks = rows("class")
     y[tasks == 2] = "no"

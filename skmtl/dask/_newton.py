@@ -313,14 +313,15 @@ class Newton:
         at = np.zeros((len(known.tasks), X.shape[1])), known.intercept
         seen = at_sample(at)
         self.model._prepare(seen.stats)
-        state = self._problem(seen.stats, scale).zeros(), at, known.objective
-        parts, at, _ = self._descended(at_sample, scale, state, seen, COARSE * known.objective)[1]
-        seen = at_all(at)
-        problem = self._problem(seen.stats, known.scale)
-        started = parts, at, self._objective(problem, parts, at, seen.values[0])
-        if not started[2] <= known.objective:  # not even better than no features
-            started, seen = state, at_all(state[1])
-        return self._result(*self._descended(at_all, known.scale, started, seen, None))
+        problem = self._problem(seen.stats, scale)
+        zeros = problem.zeros()
+        start = zeros, at, self._objective(problem, zeros, at, seen.values[0])
+        parts, point, _ = self._descended(at_sample, scale, start, seen, COARSE * known.objective)[1]
+        seen = at_all(point)
+        start = parts, point, self._objective(problem, parts, point, seen.values[0])
+        if not start[2] <= known.objective:  # not even better than no features
+            start, seen = (zeros, at, known.objective), at_all(at)
+        return self._result(*self._descended(at_all, known.scale, start, seen, None))
 
     def _objective(self, problem, parts, at, value):
         value = float(value) + problem.penalty_value(parts) + problem.term.spread_of_intercepts(at[1])
