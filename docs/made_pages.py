@@ -5,7 +5,7 @@ from html import escape
 from sklearn.base import BaseEstimator
 
 import skmtl
-from skmtl import datasets, inspection, losses, metrics, penalties, solvers
+from skmtl import dask, datasets, inspection, losses, metrics, penalties, solvers
 
 GROUPS = {  # estimators as a reader looks for them: what stands before Regressor and Classifier
     "Tasks around a common model": ["MeanRegularized", "TaskResidual"],
@@ -42,6 +42,7 @@ def api_page():
     functions = are(penalties.VectorFunction, penalties.__all__, penalties)
     sections |= {
         "Choosing, comparing, data": rest(skmtl.__all__, models),
+        "On collections of Dask": [f"dask.{name}" for name in dask.__all__],
         "Pictures": [f"inspection.{name}" for name in inspection.__all__],
         "Data sets": [f"datasets.{name}" for name in datasets.__all__],
         "Metrics": [f"metrics.{name}" for name in metrics.__all__],

@@ -48,14 +48,18 @@ def folds_of_rows(X, y, n_folds):
     return (_mixed(total) % np.uint64(n_folds)).astype(np.intp)
 
 
-def parts_of(batch):
+def parts_of_batch(batch):
     """X, y, tasks and sample_weight, or None, of a batch."""
     if not isinstance(batch, (tuple, list)) or len(batch) not in (3, 4):
-        found = f"a {type(batch).__name__}" + (
-            f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-        )
+        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        found = f"a {type(batch).__name__}{size}"
         raise ValueError(f"batches must hold (X, y, tasks) or (X, y, tasks, sample_weight); got {found}.")
     return (*batch, None)[:4]
+
+
+def added_folds(folds, more):
+    """The sum of each pair of folds, either of which may have no row and be None."""
+    return [b if a is None else a if b is None else a + b for a, b in zip(folds, more, strict=True)]
 
 
 def read_batches(

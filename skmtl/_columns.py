@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from scipy import sparse
 
-from ._sklearn import safe_indexing
+from ._sklearn import get_feature_names, safe_indexing
 
 
 def column_names(X):
@@ -204,3 +204,11 @@ def _drop_column(X, position, n_columns):
         return X[:, ends[position]]
     keep = [j for j in range(n_columns) if j != position]
     return X.tocsr()[:, keep] if sparse.issparse(X) else safe_indexing(X, keep, axis=1)
+
+
+def feature_names_of(X):
+    """Names of the columns of X, of tables of pyarrow as well, None where they have none."""
+    names = get_feature_names(X)
+    if names is None and hasattr(X, "column_names"):
+        names = np.array(column_names(X), dtype=object)
+    return names

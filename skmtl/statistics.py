@@ -10,13 +10,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array, check_consistent_length
 
-from ._batches import folds_of_rows, parts_of
-from ._columns import column_names
+from ._batches import added_folds, folds_of_rows, parts_of_batch
+from ._columns import feature_names_of
 from ._data import make_task_data
 from ._inputs import check_numeric_target, check_sample_weight, refuse_size
 from ._labels import check_tasks, encode_tasks, find_tasks, label_keys, plain_labels, readable
 from ._second_moments import TINY, moments
-from ._sklearn import get_feature_names
+from ._sklearn import num_samples
 from ._tasks import target_names
 from ._threads import loop_pays, read_only
 
@@ -119,7 +119,7 @@ class TaskStatistics:
             If an argument is malformed, or sums with these weights leave the range of the numbers.
         """
         data = make_task_data(X, y, tasks, sample_weight=sample_weight, names=target_names(y))
-        return cls.of_rows(data)._with(feature_names=_names_of(X))
+        return cls.of_rows(data)._with(feature_names=feature_names_of(X))
 
     @classmethod
     def of_rows(cls, data):
@@ -158,35 +158,42 @@ class TaskStatistics:
         if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
             raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
         parts, first, shape = [None] * (n_folds or 1), None, None
-        for X, y, tasks, weight in map(parts_of, batches):
+        for X, y, tasks, weight in map(parts_of_batch, batches):
             names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
             _check_same_names("y", first, names)
             first, shape = names if first is None else first, own if shape is None else shape
             if own != shape:
                 raise ValueError(f"batches differ in the columns of y: {shape} and {own}, () for a 1-D y.")
-            if weight is not None and not np.any(weight):
-                continue  # there is no row
-            found = cls._of_folds(X, y, tasks, weight, len(parts))
-            pairs = zip(parts, found, strict=True)
-            parts = [b if a is None else a if b is None else a + b for a, b in pairs]
-        filled = [part for part in parts if part is not None]
+            found = cls.of_folds(X, y, tasks, weight, len(parts))
+            parts = added_folds(parts, found)
+        return cls.total(parts, shape, first)
+
+    @classmethod
+    def total(cls, folds, shape=(), names=None):
+        """Sum of the moments of folds, which are kept if there are several; None is one without a row.
+
+        `shape` is that of a row of y, `names` are those of its columns, if these have names.
+        """
+        filled = [fold for fold in folds if fold is not None]
         if not filled:
             raise ValueError("batches is empty; expected at least one (X, y, tasks) with a positive weight.")
-        if len(filled) < len(parts):
-            raise ValueError(f"n_folds={n_folds}: {len(parts) - len(filled)} fold(s) have no row.")
+        if len(filled) < len(folds):
+            raise ValueError(f"n_folds={len(folds)}: {len(folds) - len(filled)} fold(s) have no row.")
         total = sum(filled[1:], start=filled[0])
         if shape and total.n_tasks < shape[0]:
             raise ValueError(f"y has labels in {total.n_tasks} of {shape[0]} columns: leave the others out.")
-        if shape and first is not None and total.tasks.tolist() != first.tolist():
-            total = total._on(first)._with(feature_names=total.feature_names)  # in the order of the columns
-        return total._with(folds=tuple(filled) if n_folds else ())
+        if shape and names is not None and total.tasks.tolist() != names.tolist():
+            total = total._on(names)._with(feature_names=total.feature_names)  # in the order of the columns
+        return total._with(folds=tuple(filled) if len(folds) > 1 else ())
 
     @classmethod
-    def _of_folds(cls, X, y, tasks, weight, n_folds):
-        """Moments of the rows of each fold of a batch, None where there are none."""
+    def of_folds(cls, X, y, tasks, weight, n_folds):
+        """Moments of the rows of each fold of a batch, a list with None where there are none."""
+        if not num_samples(X) or (weight is not None and not np.any(weight)):
+            return [None] * n_folds
         if n_folds == 1 and len(getattr(y, "shape", np.shape(y))) < 2:
             return [cls.from_arrays(X, y, tasks, sample_weight=weight)]
-        names, columns = _names_of(X), target_names(y)
+        names, columns = feature_names_of(X), target_names(y)
         X = check_array(X, accept_sparse="csr", dtype=np.float64, input_name="X")
         y = check_numeric_target(y)
         check_consistent_length(X, y)
@@ -497,14 +504,6 @@ class TaskStatistics:
         moments = {name: getattr(self, name) for name in MOMENTS}
         moments = {name: v[left] if len(v) == len(left) else v for name, v in moments.items()}
         return self._with(tasks=self.tasks[left], **moments)
-
-
-def _names_of(X):
-    """Names of the columns of X, of tables of pyarrow as well, None where they have none."""
-    names = get_feature_names(X)
-    if names is None and hasattr(X, "column_names"):
-        names = np.array(column_names(X), dtype=object)
-    return names
 
 
 def _root(squares):

@@ -90,13 +90,17 @@ class LinearRegressor(NumbersMixin, LinearModel):
             if layout != self._layout_:
                 raise ValueError("partial_fit needs tasks in one form, tasks= or columns of y, each time.")
             stats = before + stats
+        self._fit_moments(stats)
+        self._statistics_ = stats
+        return self
+
+    def _fit_moments(self, stats):
+        """Fit to moments of rows of which everything else is known."""
         known = "_layout_", "n_features_in_", "feature_names_in_", "_had_offset_"
         known = {name: getattr(self, name) for name in known if hasattr(self, name)}
         fitting = Fitting(self, self._read_statistics(stats))
         self.__dict__.update(known)
         fitting.fit()
-        self._statistics_ = stats
-        return self
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._statistics_ = None
@@ -156,18 +160,17 @@ class LinearClassifier(ClassesMixin, LinearModel):
     loss: Annotated[str, StrOptions(set(CLASSIFICATION_LOSSES))] = "log_loss"
 
     def _warn_of_data(self, data):
+        if not isinstance(self.classes_, list):
+            counts = [data.task_sums((data.weight > 0) & (data.y == k)) for k in range(len(self.classes_))]
+            self._warn_of_absent(np.transpose(counts) == 0)
+
+    def _warn_of_absent(self, absent):
+        """Warn of tasks without some class, absent (n_tasks, n_classes), where their intercepts are free."""
+        lacking = np.flatnonzero(absent.any(axis=1))
         free = self.loss == "log_loss" and self.fit_intercept and not self.intercept_alpha
-        if free and not isinstance(self.classes_, list):
-            _warn_of_absent(data, self.classes_)
-
-
-def _warn_of_absent(data, classes):
-    """Warn of tasks without one of the classes."""
-    counts = [data.task_sums((data.weight > 0) & (data.y == k)) for k in range(len(classes))]
-    absent = np.transpose(counts) == 0  # (n_tasks, n_classes)
-    lacking = np.flatnonzero(absent.any(axis=1))
-    if len(lacking):
-        shown = [f"{data.tasks[t]!s} lacks {classes[absent[t]].tolist()}" for t in lacking[:5]]
+        if not (free and len(lacking)):
+            return
+        shown = [f"{self.tasks_[t]!s} lacks {self.classes_[absent[t]].tolist()}" for t in lacking[:5]]
         warnings.warn(
             f"{len(lacking)} task(s) without some class: {'; '.join(shown)}. Its free intercept there is at "
             "minus infinity, in place of which one is used that gives it no probability on these rows. With "

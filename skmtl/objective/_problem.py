@@ -248,6 +248,23 @@ class Problem:
         )  # fmt: skip
         return primal, b, gap + dual.rounding, dual.gradient
 
+    def model_dual(self, parts):
+        """A dual point of any objective with this penalty and a data term of which this one is a model.
+
+        It is theta times the slopes of the model at coefficients and intercepts: these, theta, and by how
+        much the dual objective is below minus the conjugate of the data term there.
+        """
+        W, image, b, _ = self.evaluate(parts)
+        dual, term = self.term.dual_point(W, image, b, self.free, self.pull), self.term
+        moved, gb = W + dual.shift, dual.intercept_gradient
+        size, cost = self.dual_cost(dual, moved, parts)
+        theta = 1.0 / max(size, 1.0)
+        rest = cost(theta) + theta * self._infeasibility(moved, b, dual) + dual.left + dual.rounding
+        if term.tied_intercepts:
+            rest += theta**2 * float(np.vdot(gb, gb)) / (2 * term.intercept_alpha)
+        b = term.restored(moved, term.intercept(moved, term.image(moved), b))
+        return moved, b, theta, rest
+
     def dual_cost(self, dual, W, parts):
         """Dual norm of the penalties at the dual point, and what they cost, a function of its scale."""
         G, cost, size = dual.gradient, 0.0, 0.0

@@ -13,5 +13,6 @@ from ._solve import (
     solve,
 )
 from .alternating import make_problem_of
+from .direct import inverse_of_mean, task_inverses_of
 
 __all__ = ["SolverResult", "alpha_max", "make_task_data", "solve"]

@@ -104,20 +104,16 @@ def make_preconditioner(term, quadratic):
         if rotates:
             return _rotated_inverse(term, quadratic)
         if quadratic.matrix is None:
-            quadratic = _held(term, quadratic)
-            return _schur_inverse(term, quadratic, BlockInverse(term, quadratic.deviations))
+            return _schur_inverse(*task_inverses_of(term, quadratic))
         if quadratic.graph is None and term.n_tasks * term.n_features <= ASSEMBLED:
             return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
         return _coupled_inverse(term, quadratic, lambda R: task_products(inverse, R))
     rows = term.rows_per_task
     if quadratic.matrix is None and rows_pay(term.data):
-        inverse = RowInverse(term, quadratic.deviations) if quadratic.deviations > 0 else None
-        if inverse is not None and inverse.sound:
-            return _schur_inverse(term, quadratic, inverse)
-        model = make_term(term.data, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common)
-        if model.on_moments:
-            return make_preconditioner(model, quadratic)
+        found = task_inverses_of(term, quadratic)
+        if found is not None:
+            return _schur_inverse(*found)
     if rotates and rows[0] <= min(ROTATED_ROWS, term.n_features):
         return _rotated_kernel_inverse(term, quadratic)
     few = (rows.astype(float) ** 2).sum() <= KERNEL_ENTRIES and rows.max() < term.n_features
@@ -125,6 +121,27 @@ def make_preconditioner(term, quadratic):
     if quadratic.is_ridge or term.n_features > DENSE_FEATURES:
         return own
     return _coupled_inverse(term, quadratic, own)
+
+
+def task_inverses_of(term, quadratic):
+    """A term of the squared loss, a coupling without a matrix, and the inverses of the tasks' own systems.
+
+    The term is the one that is given or that of its moments. None where the systems of neither serve.
+    """
+    if not term.on_moments:
+        inverse = RowInverse(term, quadratic.deviations) if quadratic.deviations > 0 else None
+        if inverse is not None and inverse.sound:
+            return term, quadratic, inverse
+        term = make_term(term.data, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common)
+        if not term.on_moments:
+            return None
+    quadratic = _held(term, quadratic)
+    return term, quadratic, BlockInverse(term, quadratic.deviations)
+
+
+def inverse_of_mean(system, mean_first):
+    """Inverse of a system of what the tasks share, see `mean_system`."""
+    return pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
 
 
 def _blocks(term, tasks=slice(None)):
@@ -218,7 +235,7 @@ def _schur_inverse(term, quadratic, inverse):
         system[:p, p] = cross = share * reach.sum(axis=0)
         system[p, :p] = cross if mean_first else -cross
         system[p, p] = (term.kept - (along * reach).sum(axis=1)).sum()
-    system = pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
+    system = inverse_of_mean(system, mean_first)
 
     def apply(R):
         V = inverse(R)
