@@ -10,6 +10,7 @@ from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._coupled_tasks import RelatedTasksRegressor
 from ._empirical_bayes import Auto
+from ._task_priors import CovariancePrior
 
 
 @estimator
@@ -190,19 +191,30 @@ class TaskRelationship(LinearModel):
     def _penalty(self):
         return Spectrum(SquaredL1(self.alpha))
 
-    def _set_attributes(self, result):
-        C = self._covariance_of(result.parts[0])
-        size = np.sqrt(np.diag(C))
-        scale = np.divide(1.0, size, where=size > 0, out=np.zeros(len(C)))
-        self.task_covariance_ = C
-        self.task_correlation_ = np.clip(C * np.outer(scale, scale), -1.0, 1.0)
-        np.fill_diagonal(self.task_correlation_, 1.0)
+    @property
+    def task_covariance_(self):
+        """C, from a factor: a matrix over many tasks is there only while it is asked for."""
+        return self._related_.covariance()
 
-    def _covariance_of(self, W):
-        """C of the least penalty."""
+    @property
+    def task_correlation_(self):
+        """Correlations of C."""
+        root, level = self._related_.root, self._related_.level
+        size = np.sqrt(np.einsum("tk,tk->t", root, root) + level)[:, None]
+        root = np.divide(root, size, where=size > 0, out=np.zeros_like(root))
+        R = np.clip(root @ root.T, -1.0, 1.0)
+        np.fill_diagonal(R, 1.0)
+        return R
+
+    def _set_attributes(self, result):
+        self._related_ = self._relation_of(result.parts[0])
+
+    def _relation_of(self, W):
+        """C of the least penalty, by its factor."""
         U, s, _ = np.linalg.svd(W, full_matrices=False)
         total = s.sum()
-        return (U * (s / total)) @ U.T if total > 0 else np.eye(len(W)) / len(W)
+        level = 0.0 if total > 0 else 1.0 / len(W)
+        return CovariancePrior(level, U * np.sqrt(s / (total or 1.0)))
 
 
 @estimator
@@ -210,8 +222,8 @@ class TaskRelationshipRegressor(TaskRelationship, RelatedTasksRegressor):
     alpha: Auto = field(default=1.0, kw_only=False)  # again: the first base has those of all models
     intercept_alpha: Auto = 0.0
 
-    def _covariance_of(self, W):
-        return self._prior_.covariance() if isinstance(self.alpha, str) else super()._covariance_of(W)
+    def _relation_of(self, W):
+        return self._prior_ if isinstance(self.alpha, str) else super()._relation_of(W)
 
 
 @estimator
