@@ -158,6 +158,16 @@ class TaskData:
         offset[..., columns], X[:, columns] = means, block - (means if common else self.spread_rows(means))
         return offset, self._with(X=X)
 
+    @property
+    def squares(self):
+        """Sums of squares of the features in every task under the weights as given, (n_tasks, n_features)."""
+        out = np.empty((self.n_tasks, self.n_features))
+        for X, weight, _, tasks in self.designs():
+            out[tasks] = (
+                X.multiply(X).T @ weight if sparse.issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
+            )
+        return out
+
     @of_rows
     def graded(self):
         """Whether columns are in very different units, judged by some rows."""
@@ -238,6 +248,20 @@ class StackedData(TaskData):
             return out
         for rows, row in zip(self._blocks, out, strict=True):
             np.dot(R[rows], self.X[rows], out=row)
+        return out
+
+    @property
+    def squares(self):
+        if sparse.issparse(self.X) or not loop_pays(self.n_tasks, 1):
+            return super().squares
+        out = np.empty((self.n_tasks, self.n_features))
+
+        def fill(block, bounds):
+            rows = slice(bounds[0], bounds[-1])
+            weighted = self.X[rows] ** 2 * self.row_weight[rows, None]
+            np.add.reduceat(weighted, bounds[:-1] - bounds[0], axis=0, out=out[block])
+
+        self.in_blocks(fill)
         return out
 
     def in_blocks(self, work):

@@ -3,7 +3,6 @@
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.sparse import issparse
 
 from .._data import SharedData
 from .._threads import weighted_gram
@@ -427,11 +426,7 @@ class RowsTerm(DataTerm):
     @cached_property
     def squares(self):
         """Weighted sums of squares of the features in every task, (n_tasks, n_features of X)."""
-        out = np.zeros((self.n_tasks, self.data.n_features))
-        for X, weight, _, tasks in self.data.designs():
-            squares = X.multiply(X).T @ weight if issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
-            out[tasks] = self.scale[tasks, None] * squares
-        return out
+        return self.scale[:, None] * self.data.squares
 
     def _dual_point(self, u, shift, gradient):
         gb = self.task_sums(u)
@@ -514,14 +509,17 @@ class RowsTerm(DataTerm):
         return along
 
     # of the squared loss
-    shared_curvature = cached_property(lambda self: self._shared_curvature(self.weight))
+    shared_curvature = cached_property(lambda self: self.shared_curvature_under(self.weight))
 
     def _shared_at(self, hessian):
         """Curvature along a vector shared by all tasks, where second derivatives are weights of rows."""
-        return self.shared_curvature if self.loss.quadratic else self._shared_curvature(hessian)
+        return self.shared_curvature if self.loss.quadratic else self.shared_curvature_under(hessian)
 
-    def _shared_curvature(self, weight):
-        """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
+    def shared_curvature_under(self, weight):
+        """Curvature along a vector shared by all tasks (n_features, n_features) under weights of the rows.
+
+        With b optimised out.
+        """
         weight = np.broadcast_to(weight, self.y.shape)
         X, w, totals = self.data.X, weight if weight.ndim == 1 else weight.sum(axis=1), self.task_sums(weight)
         gram = weighted_gram(X, w)

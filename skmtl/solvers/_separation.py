@@ -7,10 +7,13 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, lsmr
 
+from ..objective import units
+
 FAR = 10.0  # of a predictor: how far a solution must have gone
 HELD = (np.inf, 1e-1, 1e-3)  # slopes of the loss above which a row is taken to hold the solution
 OUT, ROUNDING = 1e8, 1e-6  # how far out a loss shows its slope at infinity, and what of it is rounding
 MOST_STEPS = 300
+HOLDS = 1e-8  # least eigenvalue of the curvature of rows that hold all directions, its diagonal one
 
 
 def warn_of_separation(problem, parts):
@@ -51,7 +54,10 @@ def runs_off(problem, parts):
 
     point = np.concatenate([(free.T @ W * unit).ravel(), own * b.ravel()])
     for held in HELD:
-        holds = (used & (slopes > held)).reshape(used.shape + (1,) * (b.ndim - 1))
+        holds = used & (slopes > held)
+        if _hold_all(term, free, holds):
+            continue
+        holds = holds.reshape(used.shape + (1,) * (b.ndim - 1))
         there = partial(lambda holds, v: (holds * forward(v)[1]).ravel(), holds)
         home = partial(lambda holds, R: back(holds * R.reshape(image.shape)), holds)
         on_rows = LinearOperator((image.size, len(point)), there, home, dtype=np.float64)
@@ -60,6 +66,16 @@ def runs_off(problem, parts):
         if np.abs(moved[used]).max() > FAR and not _opposed(term.loss, y, eta, used):
             return True
     return False
+
+
+def _hold_all(term, free, rows):
+    """Whether some rows are known to hold every direction that all tasks share, the only ones free."""
+    shared = free.shape[1] == 1 and np.ptp(free) == 0
+    if not (shared and term.pointwise and rows.any()) or term.tied_intercepts:
+        return False
+    C = term.shared_curvature_under(rows.astype(float))
+    unit = units(C)
+    return unit.all() and linalg.eigvalsh(C * unit * unit[:, None])[0] > HOLDS
 
 
 def _opposed(loss, y, eta, used):

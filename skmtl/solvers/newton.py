@@ -4,7 +4,8 @@ from itertools import islice
 
 import numpy as np
 
-from ..objective import squared_model
+from ..objective import rows_pay, squared_model
+from ..penalties import square
 from ._method import Method
 from .direct import ASSEMBLED, assembled_inverse, conjugate_gradients, diagonal_inverse, make_preconditioner
 
@@ -14,6 +15,7 @@ FEW = 15  # of them up to which the next direction keeps the preconditioner of t
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 EXACT = 1e-16  # such a share that leaves nothing to do
+FAR = 100.0  # times the target: a step that promises more need not ask for a certificate
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -41,6 +43,10 @@ def newton(problem, parts, max_iter, target):
                 W, b = new, b_new
                 break
             step /= 2
+        if step == 1.0 and -slope > FAR * target > 0 and n_iter < max_iter:
+            objective, above = value, max(above - 1, 0)
+            yield n_iter, [W], (objective, b, np.inf)
+            continue
         objective, b, gap = known = problem.gap([W], b)
         first = gap if first is None else first
         yield n_iter, [W], known
@@ -62,8 +68,10 @@ class _Directions:
     """Newton directions by conjugate gradients, with a preconditioner that serves while it is good."""
 
     def __init__(self, term, quadratic):
-        self.term, self.quadratic, self.apart = term, quadratic, quadratic.matrix is None
+        self.term, self.quadratic, self.apart = term, quadratic, quadratic.separate
         self.precondition, self.left = None, MANY  # conjugate gradient steps with the cheapest
+        # steps up to which a preconditioner is kept; factors through few rows cost no more than some of them
+        self.few = 0 if self.apart and term.n_outputs == 1 and rows_pay(term.data) else FEW
         self.slow = False  # whether the inverse for a squared loss does not serve
 
     def find(self, W, b, share, above):
@@ -80,7 +88,7 @@ class _Directions:
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             hessian = self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V))
             steps = conjugate_gradients(hessian, inverse, -gradient)
-            return gradient, _truncated(steps, share, INNER_ITERATIONS)[0]
+            return gradient, _truncated(steps, share, INNER_ITERATIONS, 0.0)[0]
         own = term.curvature_at(eta)
 
         def times(V):
@@ -92,11 +100,12 @@ class _Directions:
             self.precondition = assembled_inverse(times, W.shape) if few else self._preconditioner(eta)
         steps = conjugate_gradients(times, self.precondition, -gradient)
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
-        direction, count = _truncated(steps, share if self.left else EXACT, self.left or INNER_ITERATIONS)
+        share, limit = (share, self.left) if self.left else (EXACT, INNER_ITERATIONS)
+        direction, count = _truncated(steps, share, limit, EXACT * square(gradient))
         if self.left:
             self.left -= count
-        if not self.left and count > FEW:
-            self.precondition, self.slow = None, self.slow or fresh
+        if not self.left and count > self.few:
+            self.precondition, self.slow = None, self.slow or (fresh and count > FEW)
         return gradient, direction
 
     def _preconditioner(self, eta):
@@ -115,12 +124,15 @@ class _Directions:
         return lambda R: np.hstack([operator(np.ascontiguousarray(V)) for V in np.split(R, K, axis=1)])
 
 
-def _truncated(steps, share, limit):
-    """The solution whose step lowered the model by no more than a share of it all, and its number."""
+def _truncated(steps, share, limit, solved):
+    """The solution whose step lowered the model by no more than a share of it all, and its number.
+
+    Or the first whose residual has squares of no more than `solved`.
+    """
     found, count, total = None, 0, 0.0
-    for solution, _, decrease in islice(steps, limit):
+    for solution, residual, decrease in islice(steps, limit):
         found, count, total = solution, count + 1, total + decrease
-        if decrease <= share * total:
+        if decrease <= share * total or square(residual) <= solved:
             break
     return found, count
 
