@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 BLOCK_NUMBERS = 2**18  # read by a block: much more work than to start a thread
+ELEMENTS = 2**17  # of a block of an array that is read once
 ROOM = 2**15  # numbers in a temporary array that is used again and again: it stays in the cache
 
 
@@ -145,6 +146,33 @@ def task_products(A, V):
     out = np.empty(V.shape)
     in_blocks(lambda t: np.matmul(A[t], V[t, :, None], out=out[t, :, None]), blocks)
     return out
+
+
+def by_rows(work, *arrays):
+    """work(*arrays) that is done row by row, an array of the shape of the first, by blocks on all cores."""
+    blocks = _small_blocks(arrays[0])
+    if len(blocks) == 1:
+        return work(*arrays)
+    out = np.empty_like(arrays[0])
+
+    def fill(rows):
+        out[rows] = work(*(A[rows] for A in arrays))
+
+    in_blocks(fill, blocks)
+    return out
+
+
+def sum_by_rows(work, *arrays):
+    """Sum of the numbers work(*arrays) of blocks of rows, found on all cores."""
+    blocks = _small_blocks(arrays[0])
+    if len(blocks) == 1:
+        return work(*arrays)
+    return sum(in_blocks(lambda rows: work(*(A[rows] for A in arrays)), blocks))
+
+
+def _small_blocks(A):
+    """Slices of rows whose temporary arrays stay in the cache."""
+    return even_blocks(len(A), A.size // max(len(A), 1), ELEMENTS)
 
 
 def read_only(A):

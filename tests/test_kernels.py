@@ -191,6 +191,12 @@ def images_args(rng):
     return *known, np.full(9, np.nan)
 
 
+def curvatures_args(rng):
+    X, bounds, weight, out = sums_args(rng)
+    center, W = frozen(rng.normal(size=out.shape)), frozen(rng.normal(size=out.shape))
+    return X, frozen(np.abs(weight)), bounds, center, W, out
+
+
 def sums_args(rng):
     """Rows of tasks, a number for each, and room for sums."""
     X, bounds = rows_args(rng)
@@ -237,6 +243,7 @@ def alike(A):
 ARGS = {
     "row_images": lambda rng, penalty: images_args(rng),
     "task_sums_of_rows": lambda rng, penalty: sums_args(rng),
+    "task_curvatures": lambda rng, penalty: curvatures_args(rng),
     "task_factors": lambda rng, penalty: factors_args(rng),
     "task_solutions": lambda rng, penalty: solutions_args(rng),
     "_weighted_rows": lambda rng, penalty: (
@@ -441,6 +448,14 @@ def test_products_of_rows_with_coefficients_of_their_tasks(rng):
     X, bounds, R, out = sums_args(rng)
     _kernels.task_sums_of_rows(X, bounds, R, out)
     np.testing.assert_allclose(out, np.add.reduceat(X * R[:, None], bounds[:-1]), rtol=1e-12, atol=1e-13)
+
+
+def test_curvature_of_every_task_from_its_rows(rng):
+    X, weight, bounds, center, W, out = curvatures_args(rng)
+    _kernels.task_curvatures(X, weight, bounds, center, W, out)
+    for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        Z = X[rows] - center[t]
+        np.testing.assert_allclose(out[t], Z.T @ (weight[rows] * (Z @ W[t])), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("p", [2, 5, 8])

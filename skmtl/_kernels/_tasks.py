@@ -75,6 +75,27 @@ def task_sums_of_rows(X, indptr, R, out):
 
 
 @compiled
+def task_curvatures(X, weight, indptr, center, W, out):
+    """sum_i weight_i z_i (z_i . w_t) of every task into `out`, z_i = x_i - center_t; rows are read once."""
+    p = X.shape[1]
+    for t in range(len(indptr) - 1):
+        shift, total = 0.0, 0.0
+        for j in range(p):
+            shift += center[t, j] * W[t, j]
+            out[t, j] = 0.0
+        for i in range(indptr[t], indptr[t + 1]):
+            u = -shift
+            for j in range(p):
+                u += X[i, j] * W[t, j]
+            u *= weight[i]
+            total += u
+            for j in range(p):
+                out[t, j] += u * X[i, j]
+        for j in range(p):
+            out[t, j] -= total * center[t, j]
+
+
+@compiled
 def _weighted_rows(X, root, first, n, center, Z):
     """root_i (x_i - center) of n rows from the first one on, into Z."""
     for i in range(n):
@@ -362,6 +383,7 @@ SIGNATURES = {
     "task_moments": (ROWS, ROW, ROW, BOUNDS, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
+    "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),
     "task_factors": (ROWS, ROW, BOUNDS, FLAG, ROW, ROW, BOUNDS, MATRIX, VECTOR, MATRIX),
     "task_solutions": (ROWS, ROW, BOUNDS, ROW, ROW, BOUNDS, MATRIX, ROW, ROWS, MATRIX),
     "task_inverses": (CUBE, VECTOR, VECTOR, MATRIX, VECTOR, CUBE, VECTOR),

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import sklearn
+from scipy import sparse
 
 from .._parameters import COUNT, STRENGTH
 from .._sklearn import Interval, StrOptions
@@ -106,32 +107,40 @@ class Clustered(LinearModel):
 
     def _set_attributes(self, result):
         W = result.parts[0]
-        k = min(self.n_clusters, len(np.unique(W, axis=0)))
         found = result.labels
         if found is None:
+            k = min(self.n_clusters, len(np.unique(W, axis=0)))
             kmeans = sklearn.cluster.KMeans(k, n_init=self.n_init, random_state=self.random_state)
             found = kmeans.fit_predict(W)
         _, first, position = np.unique(found, return_index=True, return_inverse=True)
         self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
         means = [result.coef[self.labels_ == c].mean(axis=0) for c in range(len(first))]
         self.cluster_centers_ = self._by_class(np.array(means))
-        self.task_similarity_ = self._similarity(W)
+        self._projection_ = self._projection(W)
 
-    def _similarity(self, W):
-        """Relaxed projection on the span of the clusters' indicator vectors, (n_tasks, n_tasks)."""
+    @property
+    def task_similarity_(self):
+        """Relaxed projection on the span of the clusters' indicator vectors, from a factor."""
+        root, level = self._projection_
+        S = root @ root.T
+        return (S.toarray() if sparse.issparse(S) else S) + level
+
+    def _projection(self, W):
+        """Roots (n_tasks, k) of the projection less a number, and that."""
         T = len(W)
         if T == 1:
-            return np.ones((1, 1))
+            return np.ones((1, 1)), 0.0
         if self.relaxation == "kmeans":
-            same = self.labels_[:, None] == self.labels_
-            return same / same.sum(axis=0)
+            size = np.bincount(self.labels_)
+            place = np.arange(T), self.labels_
+            return sparse.csr_array((size[self.labels_] ** -0.5, place)), 0.0
         box = self._box()
         U, s, _ = np.linalg.svd(W - W.mean(axis=0), full_matrices=False)
         U, s = U[:, : T - 1], s[: T - 1]
         theta = box.theta(np.pad(s, (0, T - 1 - len(s)))[None, :])[0, : len(s)]
         spread = box.high - box.low
         share = (theta - box.low) / spread if spread > 0 else np.full(len(s), (self.n_clusters - 1) / (T - 1))
-        return (U * share) @ U.T + 1 / T
+        return U * np.sqrt(np.maximum(share, 0.0)), 1 / T
 
 
 @estimator

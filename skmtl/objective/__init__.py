@@ -12,7 +12,7 @@ A `Problem` adds penalties to it.
 from ._base import DENSE_FEATURES, DualPoint, shared_step, units
 from ._certificate import duality_gap
 from ._factor import FactorTerm
-from ._forms import comes_apart, make_term, moments_pay, rows_pay, squared_model
+from ._forms import by_products, comes_apart, make_term, moments_pay, rows_pay, squared_model
 from ._joint import OutputsTerm, RootTerm
 from ._moments import MomentsTerm
 from ._problem import Problem, fitting_units
@@ -20,6 +20,6 @@ from ._rows import RowsTerm
 
 __all__ = [
     "DENSE_FEATURES", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm", "Problem", "RootTerm",
-    "RowsTerm", "comes_apart", "duality_gap", "fitting_units", "make_term", "moments_pay", "rows_pay",
-    "shared_step", "squared_model", "units",
+    "RowsTerm", "by_products", "comes_apart", "duality_gap", "fitting_units", "make_term", "moments_pay",
+    "rows_pay", "shared_step", "squared_model", "units",
 ]  # fmt: skip

@@ -29,6 +29,8 @@ class DataTerm:
 
     n_outputs = 1  # predictors per row, one after another in the rows of W
     on_moments = False  # of the squared loss, in the place of rows
+    largest_curvature = None  # where it has been asked for and is the same everywhere
+    kept_inverse = None  # of the blocks of the tasks, by a solver that wants it again
     y = None  # targets on the sample side, of a term on rows
     # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the
     # same number for all tasks, the offset times the mean of W; so predictors keep what W deviates by
@@ -63,6 +65,10 @@ class DataTerm:
     def curvature(self, V, eta=None):
         """H V, at eta where the loss is not quadratic."""
         return self.curvature_at(eta)(V)
+
+    def distance(self, W, V, image, other):
+        """<W - V, H (W - V)> of a quadratic loss, from the images of W and V."""
+        return self.second_order(W - V, image - other)
 
     def gradient_at(self, W):
         """Gradient in W, intercepts searched from nothing."""
@@ -132,7 +138,7 @@ class DataTerm:
 
     def _few(self, pull):
         """Whether a system of the features is solved by factorisation."""
-        return pull.matrix is None and self.n_features <= DENSE_FEATURES
+        return pull.separate and self.n_features <= DENSE_FEATURES
 
 
 def without_center(H, kappa, x_mean):

@@ -7,7 +7,7 @@ from ..losses import SquaredError
 from ..penalties import TaskQuadratic
 from ..statistics import TaskStatistics
 from ._joint import OutputsTerm, PerTask, RootTerm
-from ._moments import MomentsTerm
+from ._moments import MomentsTerm, RowMoments
 from ._rows import RowsTerm
 
 MOST_ENTRIES = 1.25e8  # of second moments: 1 GB
@@ -44,12 +44,20 @@ def squared_model(term, eta, above=False, apart=False):
     return make_term(rows, SquaredError(), term.fit_intercept, term.intercept_alpha, term.x_common, apart)
 
 
+def by_products(term):
+    """The term for solvers that need gradients only: of many tasks rows are read once, not twice."""
+    data = term.data if isinstance(term, RowsTerm) and term.loss.quadratic else None
+    if data is None or data.indptr is None or issparse(data.X) or term.tied_intercepts:
+        return term
+    return RowMoments(data, term.fit_intercept) if loop_pays(*term.shape) else term
+
+
 def comes_apart(penalty, n_tasks):
     """Whether a penalty is quadratic and leaves a problem of its own to each task, but for their mean."""
     if penalty.learned is not None or len(parts := penalty.parts()) > 1:
         return False
     rough, smooth = parts[0].split()
-    return rough is None and TaskQuadratic.of(smooth, n_tasks).matrix is None
+    return rough is None and TaskQuadratic.of(smooth, n_tasks).separate
 
 
 def rows_pay(data):

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._threads import COMPILED_TASKS, task_products
+from .._threads import COMPILED_TASKS, by_rows, read_only, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, solved, without_center
@@ -232,3 +232,52 @@ class MomentsTerm(DataTerm):
         total = self._mean_block(slice(None), np.ones(self.n_tasks))
         x_mean = np.broadcast_to(self.stats.x_mean, self.shape)
         return without_center(total, self.kept, x_mean) if self.fit_intercept else total
+
+
+class RowMoments(DataTerm):
+    """The squared loss of many tasks with free intercepts or none. An image is C_t w_t, of the shape of W.
+
+    C_t are the second moments, of which only products are formed: one pass over the rows gives the image, and
+    none the gradient.
+    """
+
+    loss = SquaredError()
+
+    def __init__(self, data, fit_intercept):
+        super().__init__(fit_intercept, 0.0)
+        self.data, (self.n_tasks, self.n_features) = data, (data.n_tasks, data.n_features)
+        y_mean = (
+            data.task_sums(data.weight * data.y) / data.totals if fit_intercept else np.zeros(data.n_tasks)
+        )
+        residual = data.weight * (data.y - data.spread(y_mean))
+        self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, data.y - data.spread(y_mean)))
+        center = data.adjoint(data.weight) / data.totals[:, None] if fit_intercept else np.zeros(self.shape)
+        self.given = *map(read_only, (data.X, data.weight)), read_only(center)
+
+    def image(self, W):
+        """C_t w_t of every task."""
+        from .._kernels import task_curvatures  # Numba is imported by the first fit that needs it
+
+        (X, weight, center), W, out = self.given, read_only(W), np.empty(self.shape)
+        self.data.in_blocks(lambda t, rows: task_curvatures(X, weight, rows, center[t], W[t], out[t]))
+        return out
+
+    def intercept(self, W, image, start=None):
+        """None: they are optimised out."""
+        return np.zeros(self.n_tasks)
+
+    def value(self, W, image, b):
+        """Data term."""
+        return 0.5 * (float(np.vdot(W, image)) - 2 * float(np.vdot(W, self.xy)) + self.yy)
+
+    def gradient(self, W, image, b):
+        """Gradient in W."""
+        return by_rows(np.subtract, image, self.xy)
+
+    def curvature_at(self, eta=None):
+        """H V as a function of V."""
+        return self.image
+
+    def distance(self, W, V, image, other):
+        """<W - V, H (W - V)>."""
+        return float(sum_by_rows(lambda w, v, i, o: np.vdot(w - v, i - o), W, V, image, other))

@@ -8,6 +8,7 @@ from scipy import linalg
 
 from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._certificate import duality_gap
+from ._forms import by_products
 
 EPS = np.finfo(float).eps
 
@@ -49,7 +50,8 @@ class Part:
 
     def value(self, V):
         """Penalty of the part."""
-        return (0.0 if self.rough is None else self.rough.value(V)) + self.quadratic.value(V)
+        own = self.quadratic.value(V) if self.quadratic else 0.0
+        return own if self.rough is None else self.rough.value(V) + own
 
     def dual_cost(self, V, G):
         """Dual norm at G (0 if unconstrained) and cost in the dual objective at theta = 1."""
@@ -96,7 +98,6 @@ class Problem:
 
     solver = None  # the only one that applies, for problems with a learned structure
     labels = None  # clusters of the tasks, where they are found
-    _largest = None, 0.0  # a data term and its largest curvature
 
     def __init__(self, term, penalty, ridge=0.0, mean_alpha=None):
         self.term, self.shape, self.penalty = term, term.shape, penalty
@@ -126,6 +127,9 @@ class Problem:
 
     # whether all of it is, and W has one part
     smooth = property(lambda self: len(self.parts) == 1 and self.parts[0].rough is None)
+
+    # whether anything beside the data term is
+    has_quadratic = property(lambda self: bool(self.ridge) or any(part.quadratic for part in self.parts))
 
     @cached_property
     def pulls_part(self):
@@ -204,7 +208,8 @@ class Problem:
 
     def smooth_penalty_value(self, parts, total):
         """The quadratic terms alone."""
-        value = sum(part.quadratic.value(V) for part, V in zip(self.parts, parts, strict=True))
+        pairs = zip(self.parts, parts, strict=True)
+        value = sum(part.quadratic.value(V) for part, V in pairs if part.quadratic)
         return value + 0.5 * self.ridge * float(np.vdot(total, total)) if self.ridge else value
 
     def smooth_gradients(self, parts, total, G):
@@ -320,14 +325,16 @@ class Problem:
 
     def _curvature(self, image, b):
         """About the largest curvature of the smooth part; with a quadratic loss it is everywhere the same."""
-        if not self.term.loss.quadratic or self._largest[0] is not self.term:
-            self._largest = self.term, self._data_curvature(image, b)
+        known = self.term.largest_curvature
+        if known is None:
+            known = self._data_curvature(image, b)
+            self.term.largest_curvature = known if self.term.loss.quadratic else None
         level = max(part.quadratic.norm for part in self.parts) + self.ridge
-        return max(self._largest[1] + level, np.finfo(float).tiny)
+        return max(known + level, np.finfo(float).tiny)
 
     def _data_curvature(self, image, b):
         """That of the data term, by power iterations."""
-        term = self.term
+        term = by_products(self.term)
         times = term.curvature_at(None if term.loss.quadratic else term.predictor(image, b))
         V, size = np.ones(self.shape) + 0.1 * np.random.default_rng(0).standard_normal(self.shape), 1.0
         for _ in range(10):

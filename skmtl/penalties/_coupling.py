@@ -45,7 +45,7 @@ class SmoothPenalty(Penalty):
         as its rows add up to zero, the mean of the tasks.
         """
         quadratic, mean = self.quadratic(len(V)), V.mean(axis=0)
-        if quadratic.matrix is None and quadratic.deviations == quadratic.mean:
+        if quadratic.separate and quadratic.deviations == quadratic.mean:
             return [(quadratic.mean, np.zeros_like(mean))]
         strength = towards = quadratic.deviations
         if quadratic.matrix is not None:

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from ._base import Penalty, public
 from ._coupling import SmoothPenalty
 from ._frozen import Metric, Scalars
-from ._quadratic import TaskQuadratic
+from ._quadratic import ClusterQuadratic, TaskQuadratic
 
 
 @public
@@ -76,10 +76,14 @@ class Clusters(SmoothPenalty):
             raise ValueError(
                 f"labels must hold one cluster per task, shape ({n_tasks},); got {labels.shape}."
             )
-        member = np.eye(labels.max() + 1)[labels]
-        within = np.eye(n_tasks) - (member / member.sum(axis=0)) @ member.T
-        numbers = self.alpha * self.between_ratio, self.alpha * self.mean_ratio
-        return TaskQuadratic(n_tasks, *numbers, matrix=self.alpha * (1 - self.between_ratio) * within)
+        between, mean, n_clusters = (
+            self.alpha * self.between_ratio,
+            self.alpha * self.mean_ratio,
+            labels.max() + 1,
+        )
+        if n_clusters == 1 or n_clusters == n_tasks or self.alpha == between:
+            return TaskQuadratic(n_tasks, self.alpha if n_clusters == 1 else between, mean)
+        return ClusterQuadratic(labels, self.alpha, between, mean)
 
     def given(self, labels):
         """The convex penalty for known clusters."""

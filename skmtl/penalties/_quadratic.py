@@ -21,6 +21,8 @@ class TaskQuadratic:
     digits when the other is large.
     """
 
+    labels = None  # of clusters of tasks that have a strength of their own
+
     def __init__(self, n_tasks, deviations=0.0, mean=0.0, matrix=None):
         self.n_tasks, self.deviations, self.mean, self.matrix = n_tasks, deviations, mean, matrix
 
@@ -33,12 +35,22 @@ class TaskQuadratic:
         return total
 
     def __add__(self, other):
+        if other.labels is not None:
+            return other + self
         matrices = [q.matrix for q in (self, other) if q.matrix is not None]
         matrix = sum(matrices[1:], start=matrices[0]) if matrices else None
         return TaskQuadratic(self.n_tasks, self.deviations + other.deviations, self.mean + other.mean, matrix)
 
     def __bool__(self):
         return bool(self.deviations or self.mean or self.matrix is not None)
+
+    separate = property(lambda self: self.matrix is None)  # whether nothing but their mean joins the tasks
+    numbers = property(lambda self: (self.deviations, self.mean))  # eigenvalues, without a matrix
+
+    def split(self, W):
+        """Parts of W along the eigenvectors of the `numbers`."""
+        center = W.mean(axis=0)
+        return W - center, center[None]
 
     @property
     def is_ridge(self):
@@ -165,8 +177,8 @@ class TaskQuadratic:
         if self.graph is not None:
             return lambda R: self.graph.solve(R, levels)
         if self.matrix is None:
-            away, along = (reciprocal(number + levels) for number in (self.deviations, self.mean))
-            return lambda R: (R - (center := R.mean(axis=0))) * away + center * along
+            along = [reciprocal(number + levels) for number in self.numbers]
+            return lambda R: sum(V * each for V, each in zip(self.split(R), along, strict=True))
         values, vectors = self.eigenvectors()
         weight = reciprocal(values[:, None] + levels)
         return lambda R: vectors @ (weight * (vectors.T @ R))
@@ -187,6 +199,113 @@ class TaskQuadratic:
             away /= self.deviations**0.5
             total += square(away)
         return 0.5 * total
+
+
+class ClusterQuadratic(TaskQuadratic):
+    """The form with Q = within (I - C) + deviations (C - P) + mean P, C the means over clusters of tasks.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_tasks,)
+        Clusters 0, 1, ... of the tasks, each of which occurs.
+    """
+
+    def __init__(self, labels, within, deviations, mean):
+        super().__init__(len(labels), deviations, mean)
+        self.labels, self.within = labels, within
+        self.size = np.bincount(labels)
+        self.first = np.unique(labels, return_index=True)[1]
+
+    separate = is_ridge = False
+    numbers = property(lambda self: (self.within, self.deviations, self.mean))
+    norm = level = property(lambda self: max(self.numbers))
+
+    def __bool__(self):
+        return True
+
+    def __add__(self, other):
+        if other.labels is None and other.matrix is None:
+            more = other.deviations, other.deviations, other.mean
+            return ClusterQuadratic(self.labels, *(a + b for a, b in zip(self.numbers, more, strict=True)))
+        if other.labels is not None:
+            other = other.in_full()
+        return self.in_full() + other
+
+    def in_full(self):
+        """The same with a matrix."""
+        same = self.labels[:, None] == self.labels
+        away = (self.within - self.deviations) * (np.eye(self.n_tasks) - same / self.size[self.labels])
+        return TaskQuadratic(self.n_tasks, self.deviations, self.mean, away)
+
+    def split(self, W):
+        """What W has within the clusters, between them, (n_tasks, n_features) both, and its mean.
+
+        Of rows that are equal no more than zero is left.
+        """
+        within = W - W[self.first][self.labels]
+        center = self.centers(within)
+        within -= center[self.labels]
+        between, mean = self._apart(center + W[self.first])
+        return within, between[self.labels], mean
+
+    def centers(self, W):
+        """Means of the clusters (n_clusters, n_features)."""
+        return (self._members @ W) / self.size[:, None]
+
+    def split_centers(self, W):
+        """Means of the clusters less that of all tasks, and this (1, n_features)."""
+        return self._apart(self.centers(W))
+
+    def _apart(self, centers):
+        between, share = centers - centers[0], self.size / self.n_tasks
+        return between - share @ between, (share @ centers)[None]
+
+    @cached_property
+    def _members(self):
+        place = self.labels, np.arange(self.n_tasks)
+        return sparse.csr_array((np.ones(self.n_tasks), place))
+
+    def apply(self, W):
+        """Q W."""
+        return sum(number * V for number, V in zip(self.numbers, self.split(W), strict=True))
+
+    def times(self, W):
+        """Q W, at weak strengths by the quickest way."""
+        if self.norm > WEAK:
+            return self.apply(W)
+        within, along, mean = self.numbers
+        between, center = self.split_centers(W)
+        out = within * W
+        out += ((along - within) * between + (mean - within) * center)[self.labels]
+        return out
+
+    def value(self, W):
+        """1/2 tr(W' Q W)."""
+        sizes = (number**0.5 * V for number, V in zip(self.numbers, self.split(W), strict=True))
+        return 0.5 * sum(square(V) * (self.n_tasks / len(V)) for V in sizes)
+
+    def prox(self, W, step):
+        """(I + step Q)^-1 W."""
+        return sum(V / (1.0 + step * number) for number, V in zip(self.numbers, self.split(W), strict=True))
+
+    def diagonal(self):
+        """Diagonal of Q, shape (n_tasks,)."""
+        within, between, mean = self.numbers
+        own = 1.0 / self.size[self.labels]
+        return within * (1 - own) + between * (own - 1 / self.n_tasks) + mean / self.n_tasks
+
+    @cached_property
+    def _eigenvectors(self):
+        return self.in_full().eigenvectors()
+
+    def null_space(self):
+        """The mean, if it costs nothing."""
+        return np.full((self.n_tasks, 1), self.n_tasks**-0.5) if self.mean == 0 else None
+
+    def conjugate(self, G):
+        """1/2 tr(G' Q^+ G)."""
+        pairs = [(n, V) for n, V in zip(self.numbers, self.split(G), strict=True) if n > 0]
+        return 0.5 * sum(square(V / n**0.5) * (self.n_tasks / len(V)) for n, V in pairs)
 
 
 def square(A):

@@ -60,6 +60,10 @@ class RowInverse:
         self.data.in_blocks(solve)
         return out
 
+    def mean_explained(self):
+        """Mean over the tasks of (C_t + d I)^-1 C_t, (n_features, n_features)."""
+        return self.explained / self.data.n_tasks
+
     def along(self):
         """Curvatures along the intercept and the features, if intercepts are tied, (n_tasks, p)."""
         return (self.d * self.given[2] ** 2)[:, None] * (self.found[0] + self.given[3])

@@ -26,6 +26,7 @@ SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the ob
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
 ROTATED_ROWS = 2000  # up to here one over the rows of a design
+NEAR = 0.999  # times the strength within clusters: what any other counts as at most in an inverse
 BATCHED = 64  # rows up to which inverses of many tasks at once are faster than factors of each
 ROTATED_TASKS = 4000  # up to here an eigendecomposition over tasks is cheap
 
@@ -98,19 +99,28 @@ def conjugate_gradients(operator, precondition, rhs):
 def make_preconditioner(term, quadratic):
     """An inverse, exact or approximate, of the Hessian as a function of a gradient."""
     shift = quadratic.diagonal()
-    cheap = quadratic.matrix is None or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
+    clusters = quadratic.labels is not None
+    simple = quadratic.separate or clusters
+    cheap = simple or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
     rotates = cheap and term.shared and np.ptp(term.scale) == 0  # all tasks have one design
     if term.on_moments:
         if rotates:
             return _rotated_inverse(term, quadratic)
-        if quadratic.matrix is None:
+        few = term.n_tasks * term.n_features <= ASSEMBLED
+        if clusters and not few:
+            return _cluster_inverse(quadratic, _kept_inverse(term, quadratic.within, BlockInverse))
+        if quadratic.separate:
             return _schur_inverse(*task_inverses_of(term, quadratic))
-        if quadratic.graph is None and term.n_tasks * term.n_features <= ASSEMBLED:
+        if quadratic.graph is None and few:
             return _assembled_inverse(term, quadratic)
         inverse = _inverses(term, shift)
         return _coupled_inverse(term, quadratic, lambda R: task_products(inverse, R))
     rows = term.rows_per_task
-    if quadratic.matrix is None and rows_pay(term.data):
+    if clusters and rows_pay(term.data):
+        inverse = _kept_inverse(term, quadratic.within, RowInverse)
+        if inverse.sound:
+            return _cluster_inverse(quadratic, inverse)
+    if quadratic.separate and rows_pay(term.data):
         found = task_inverses_of(term, quadratic)
         if found is not None:
             return _schur_inverse(*found)
@@ -248,6 +258,31 @@ def _schur_inverse(term, quadratic, inverse):
     return apply
 
 
+def _kept_inverse(term, d, form):
+    """An inverse of the tasks' own blocks, the last one found for a term: clusters change, tasks do not."""
+    if term.kept_inverse is None or term.kept_inverse.d != d:
+        term.kept_inverse = form(term, d)
+    return term.kept_inverse
+
+
+def _cluster_inverse(quadratic, inverse):
+    """Inverse with strengths within and between clusters of tasks, whose own blocks have an inverse.
+
+    With B = C + within I, C the curvature of all tasks, and N orthonormal columns of the clusters it is
+    B^-1 R + within B^-1 N m, m the solution of [N' B^-1 C N + Q (within - Q)^-1] m = N' B^-1 R, Q what the
+    centers cost. In each cluster B^-1 C has about its mean over all tasks.
+    """
+    within, *others = quadratic.numbers
+    E, each = inverse.mean_explained(), np.minimum(others, NEAR * within)  # a mean that costs more: about it
+    between, along = inverses(E + (each / (within - each))[:, None, None] * np.eye(len(E)))
+
+    def apply(R):
+        apart, mean = quadratic.split_centers(inverse(R))
+        return inverse(R + within * (apart @ between + mean @ along)[quadratic.labels])
+
+    return apply
+
+
 def _held(term, quadratic):
     """The coupling, with a cost of deviations that rows may leave free and the mean does not.
 
@@ -277,6 +312,10 @@ class BlockInverse:
 
     def __call__(self, R):
         return task_products(self.inverse, R)
+
+    def mean_explained(self):
+        """Mean over the tasks of (C_t + d I)^-1 C_t, (n_features, n_features)."""
+        return np.eye(self.inverse.shape[1]) - self.d * self.inverse.mean(axis=0)
 
     def along(self):
         """Curvatures along the intercept and the features, if intercepts are tied, (n_tasks, p)."""
@@ -319,10 +358,9 @@ class BlockInverse:
 def _rotated_inverse(term, quadratic):
     """Exact inverse on one design: eigenvectors of the coupling times those of the moments."""
     H = term.scale[0] * term.gram()[0]
-    if quadratic.matrix is None:
-        numbers = np.array([quadratic.deviations, quadratic.mean])
-        away, along = inverses(H + numbers[:, None, None] * np.eye(len(H)))
-        return lambda R: (R - (center := R.mean(axis=0))) @ away + center @ along
+    if quadratic.separate or quadratic.labels is not None:
+        own = inverses(H + np.array(quadratic.numbers)[:, None, None] * np.eye(len(H)))
+        return lambda R: sum(V @ inverse for V, inverse in zip(quadratic.split(R), own, strict=True))
     size = H.diagonal()[H.diagonal() > 0]
     if len(size) and size.max() > GRADED * size.min() and quadratic.graph is None:
         # in such units eigenvectors of H lose the small features

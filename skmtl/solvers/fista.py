@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .._threads import by_rows, sum_by_rows
+from ..objective import by_products
 from ._method import Method
 
 PROBE = 1e-3  # way along the gradient whose curvature gives the first step, relative to 1 + ||W||
@@ -16,7 +18,7 @@ def fista(problem, parts, max_iter, target):
     Beck & Teboulle (2009), https://doi.org/10.1137/080716542;
     O'Donoghue & Candes (2015), https://doi.org/10.1007/s10208-013-9150-3 (restart).
     """
-    X = [V.copy() for V in parts]
+    problem, X = problem.with_term(by_products(problem.term)), [V.copy() for V in parts]
     W, image, b, lowest = problem.evaluate(X)
     step = _first_step(problem, X, W, image, b)
     Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
@@ -29,16 +31,27 @@ def fista(problem, parts, max_iter, target):
                 b, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
                 value = _objective(problem, new, W_new, image_new, b)
             lowest = value
-        turned = sum(np.vdot(y - x, x - old) for y, x, old in zip(Y, new, X, strict=True)) > 0
+        turned = sum(sum_by_rows(_turn, *each) for each in zip(Y, new, X, strict=True)) > 0
         t_new = 1.0 if turned else (1 + np.sqrt(1 + 4 * t * t)) / 2
         beta = 0.0 if turned else (t - 1) / t_new
-        Y = [x + beta * (x - old) for x, old in zip(new, X, strict=True)]
-        Wy, image_y = W_new + beta * (W_new - W), image_new + beta * (image_new - image)
+        Y = [_ahead(beta, x, old) for x, old in zip(new, X, strict=True)]
+        Wy = Y[0] if len(Y) == 1 else _ahead(beta, W_new, W)
+        image_y = _ahead(beta, image_new, image)
         X, W, image, t = new, W_new, image_new, t_new
         easy = easy + 1 if ease < 0.4 else 0
         if easy == 3:  # the curvature met is well below 1/step: try a longer one
             step, easy = 1.5 * step, 0
         yield n_iter, X
+
+
+def _turn(y, x, old):
+    """<y - x, x - old>."""
+    return np.vdot(y - x, x - old)
+
+
+def _ahead(beta, new, old):
+    """new + beta (new - old)."""
+    return by_rows(lambda x, old: x + beta * (x - old), new, old)
 
 
 FISTA = Method(fista, lambda problem: True, every=CHECK_EVERY)
@@ -75,25 +88,37 @@ def _prox_step(problem, Y, Wy, image_y, b, step):
     G = problem.term.gradient(Wy, image_y, b)
     gradients = problem.smooth_gradients(Y, Wy, G)
     while True:
-        new = [part.prox(V - step * g, step) for part, V, g in zip(problem.parts, Y, gradients, strict=True)]
+        back = [_behind(step, V, g) for V, g in zip(Y, gradients, strict=True)]
+        new = [part.prox(V, step) for part, V in zip(problem.parts, back, strict=True)]
         W = problem.total(new)
         image = problem.term.image(W)
-        moves = [x - y for x, y in zip(new, Y, strict=True)]
-        length = float(sum(np.vdot(m, m) for m in moves))
+        length = float(sum(sum_by_rows(_distance, x, y) for x, y in zip(new, Y, strict=True)))
         if length == 0:
             return b, new, W, image, step, 1.0
         met = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
-        met += 2 * problem.smooth_penalty_value(moves, W - Wy)
+        if problem.has_quadratic:
+            met += 2 * problem.smooth_penalty_value([x - y for x, y in zip(new, Y, strict=True)], W - Wy)
         ease = met * step / length
         if ease <= 1.0 or step < 1e-300:
             return b, new, W, image, step, ease
         step *= 0.95 / ease if ease <= 1.6 else 0.5  # also where numbers overflow
 
 
+def _behind(step, V, G):
+    """V - step G."""
+    return by_rows(lambda v, g: v - step * g, V, G)
+
+
+def _distance(x, y):
+    """||x - y||^2."""
+    move = x - y
+    return np.vdot(move, move)
+
+
 def _data_curvature(term, Wy, image_y, b, G, W, image):
     """2 (f(W) - f(Wy) - <G, W - Wy>) of the data term f."""
     if term.loss.quadratic:
-        return term.second_order(W - Wy, image - image_y)
+        return term.distance(W, Wy, image, image_y)
     before = term.value(Wy, image_y, b)
     met = 2 * (term.value(W, image, term.intercept(W, image, b)) - before - float(np.vdot(G, W - Wy)))
     if met < 1e-7 * abs(before):  # a difference of nearly equal numbers: their second derivative says more

@@ -61,7 +61,7 @@ def splitting(problem, parts, max_iter, target):
 def splits(problem):
     """Whether the smooth part, or a quadratic model of it, can be solved exactly at a bearable cost."""
     quadratics = [part.quadratic for part in problem.parts]
-    ridges, separate = all(q.is_ridge for q in quadratics), all(q.matrix is None for q in quadratics)
+    ridges, separate = all(q.is_ridge for q in quadratics), all(q.separate for q in quadratics)
     if problem.smooth or not problem.convex or (len(quadratics) > 1 and not ridges):
         return False
     if not problem.term.loss.quadratic:
