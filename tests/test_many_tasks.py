@@ -1,20 +1,36 @@
 """Many tasks with few rows each: through their rows, in blocks, on all cores, with the same bits."""
 
+import pickle
 import threading
 import warnings
 
 import joblib
 import numpy as np
 import pytest
+from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from skmtl import MeanRegularizedClassifier, MeanRegularizedRegressor, TaskStatistics, _data, _threads
+from skmtl import (
+    ClusteredRegressor,
+    GroupSparseRegressor,
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MultiTaskRegressor,
+    RobustRegressor,
+    TaskRelationshipRegressor,
+    TaskStatistics,
+    TraceNormRegressor,
+    _data,
+    _threads,
+)
 from skmtl._data import make_task_data
 from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighted_gram
 from skmtl.linear_model import Fitting
 from skmtl.losses import SquaredError
-from skmtl.objective import MomentsTerm, RowsTerm, make_term
-from skmtl.penalties import TaskQuadratic
+from skmtl.objective import MomentsTerm, RowsTerm, _forms, by_products, make_term
+from skmtl.penalties import Clusters, TaskQuadratic
+from skmtl.penalties._quadratic import ClusterQuadratic
+from skmtl.solvers import _separation, coordinate
 from skmtl.solvers.direct import make_preconditioner
 
 
@@ -26,6 +42,15 @@ def few_are_many(monkeypatch):
     for name in ("blocks_of", "even_blocks"):
         small = getattr(_threads, name)
         monkeypatch.setattr(_data, name, lambda *given, small=small: small(*given[:2], 64))
+
+
+@pytest.fixture
+def no_moments(few_are_many, monkeypatch):
+    """The same where second moments of all tasks would not fit in memory."""
+    monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
+    monkeypatch.setattr(coordinate, "GRAM_ENTRIES", 0)
+    small = _threads.even_blocks
+    monkeypatch.setattr(_threads, "even_blocks", lambda *given: small(*given[:2], 64))
 
 
 def problem(sizes, p=9, seed=0, offset=0.0):
@@ -88,15 +113,24 @@ def test_deviations_that_cost_nothing_are_left_to_conjugate_gradients(few_are_ma
         np.testing.assert_allclose(model.predict(X, tasks=tasks), y, atol=1e-4)  # fewer rows than features
 
 
-@pytest.mark.parametrize("Model", [MeanRegularizedRegressor, MeanRegularizedClassifier])
-def test_same_bits_for_any_number_of_threads(Model, few_are_many, monkeypatch):
+MODELS = {
+    "mean": MeanRegularizedRegressor(0.3, intercept_alpha=0.1), "features": GroupSparseRegressor(0.3),
+    "classes": MeanRegularizedClassifier(0.3, intercept_alpha=0.1), "rank": TraceNormRegressor(0.5),
+    "outliers": RobustRegressor(0.3), "relations": TaskRelationshipRegressor(0.01),
+    "clusters": ClusteredRegressor(0.3, relaxation="kmeans", random_state=0, n_init=2),
+}  # fmt: skip
+models = pytest.mark.parametrize("name", MODELS)
+
+
+@models
+def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
     X, y, tasks = problem([4, 20, 7] * 20)
-    y = y > np.median(y) if Model is MeanRegularizedClassifier else y
+    y = y > np.median(y) if name == "classes" else y
     seen, found = set(), []
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
 
     def fit():
-        model = Model(0.3, intercept_alpha=0.1).fit(X, y, tasks=tasks)
+        model = clone(MODELS[name]).fit(X, y, tasks=tasks)
         moments = TaskStatistics.from_arrays(X, y, tasks)
         return model.coef_, model.intercept_, model.objective_, moments.xx, model.predict(X, tasks=tasks)
 
@@ -112,6 +146,94 @@ def test_same_bits_for_any_number_of_threads(Model, few_are_many, monkeypatch):
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@models
+def test_no_number_for_every_two_tasks_stays_in_a_model(name, few_are_many):
+    X, y, tasks = problem([3] * 150, p=4)
+    model = clone(MODELS[name]).fit(X, y > np.median(y) if name == "classes" else y, tasks=tasks)
+    assert len(pickle.dumps(model)) < 8 * 20 * model.coef_.size + 20_000 < 8 * 150**2
+    for asked in ("task_covariance_", "task_correlation_", "task_similarity_"):
+        assert getattr(model, asked, np.empty((150, 150))).shape == (150, 150)
+
+
+@pytest.mark.parametrize("name", ["features", "rank", "outliers", "relations", "clusters"])
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False}], ids=str)
+def test_rows_in_the_place_of_moments_give_the_same_model(name, options, no_moments, monkeypatch):
+    X, y, tasks = problem(SIZES)
+    model = clone(MODELS[name]).set_params(tol=1e-8, **options).fit(X, y, tasks=tasks)
+    monkeypatch.undo()
+    other = clone(MODELS[name]).set_params(tol=1e-8, **options).fit(X, y, tasks=tasks)
+    assert model.objective_ == pytest.approx(other.objective_, rel=1e-7)
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_products_of_rows_are_the_moments_that_they_stand_for(fit_intercept, no_moments, rng):
+    data = make_task_data(*problem(SIZES), sample_weight=rng.uniform(0.5, 1, sum(SIZES)))
+    term = make_term(data, SquaredError(), fit_intercept)
+    other, (V, W) = by_products(term), rng.normal(size=(2, *term.shape))
+    image, moved, b = other.image(W), other.image(V), term.intercept(W, term.image(W), None)
+    assert other is not term and by_products(other) is other
+    assert other.value(W, image, b) == pytest.approx(term.value(W, term.image(W), b))
+    np.testing.assert_allclose(other.gradient(W, image, b), term.gradient_at(W), atol=1e-12)
+    np.testing.assert_allclose(other.curvature(V), term.curvature(V), atol=1e-12)
+    along = term.second_order(W - V, term.image(W - V))
+    assert other.distance(W, V, image, moved) == pytest.approx(along)
+
+
+@pytest.mark.parametrize("numbers", [(2.0, 0.3, 0.1), (1e12, 1e11, 1.0), (2.0, 0.3, 0.0), (1.0, 0.5, 3.0)])
+def test_strengths_within_and_between_clusters_are_those_of_a_matrix(numbers, rng):
+    form = ClusterQuadratic(np.array([0, 2, 1, 1, 0, 2, 2]), *numbers) + TaskQuadratic(7, 0.1, 0.1)
+    full, W, step = form.in_full(), rng.normal(size=(7, 3)), 0.7 / numbers[0]
+    Q = full.apply(np.eye(7))
+    close = {"rtol": 1e-9, "atol": 1e-12 * numbers[0]}
+    for found in (form.apply(W), form.times(W), (form + TaskQuadratic(7, matrix=np.zeros((7, 7)))).apply(W)):
+        np.testing.assert_allclose(found, Q @ W, **close)
+    np.testing.assert_allclose(form.diagonal(), np.diag(Q), **close)
+    np.testing.assert_allclose(form.prox(W, step), np.linalg.solve(np.eye(7) + step * Q, W), rtol=1e-9)
+    levels = numbers[0] * np.arange(1.0, 4)
+    for level, v, w in zip(levels, form.shifted_inverse(levels)(W).T, W.T, strict=True):
+        np.testing.assert_allclose(Q @ v + level * v, w, rtol=1e-10)
+    assert form.value(W) == pytest.approx(0.5 * np.vdot(W, Q @ W))
+    assert form.conjugate(Q @ W) == pytest.approx(form.value(W))
+    assert form.norm == pytest.approx(np.linalg.eigvalsh(Q)[-1]) and form.null_space() is None
+    free = ClusterQuadratic(form.labels, 2.0, 0.3, 0.0)
+    np.testing.assert_allclose(free.apply(free.null_space()), 0.0, atol=1e-15)
+    equal = ClusterQuadratic(form.labels, 1e18, 1.0, 0.0).apply(np.full((7, 2), 0.1))
+    assert not equal.any()  # rounding is not multiplied by the strength
+
+
+@pytest.mark.parametrize("mean_ratio", [0.0, 0.5, 20.0])
+@pytest.mark.parametrize("moments", [True, False])
+def test_inverse_of_clusters_is_about_that_of_the_hessian(mean_ratio, moments, few_are_many, monkeypatch):
+    """It takes the tasks of every cluster for alike: the number of steps says how much is left to do."""
+    monkeypatch.setattr(_forms, "moments_pay", lambda data: moments)
+    X, y, tasks = problem([6] * 60)
+    penalty = Clusters(0.3, mean_ratio=mean_ratio, labels=np.arange(60) % 3)
+    model = MultiTaskRegressor(penalty=penalty, tol=1e-10).fit(X, y, tasks=tasks)
+    assert model.n_iter_ <= 15 and model.dual_gap_ <= 1e-8 * model.objective_
+
+
+def test_certificates_are_asked_for_where_they_may_be_met():
+    X, y, tasks = problem([30] * 10)
+    fitting = Fitting.of(MeanRegularizedClassifier(0.01, tol=1e-6), X, y > np.median(y), tasks=tasks)
+    found = fitting.at(0.01)
+    gaps = [gap for *_, gap in found.history]
+    assert np.isinf(gaps[0]) and gaps[-1] == found.gap < 1e-5
+
+
+def test_rows_that_hold_all_directions_end_the_search_for_separation(monkeypatch):
+    X, y, tasks = problem([30] * 4)
+    y, model = np.sin(1e3 * y) > 0, MeanRegularizedClassifier(1.0)
+
+    def search(rows, images, search=_separation.lsmr, **limits):
+        assert not images.any(), "rows hold something"
+        return search(rows, images, **limits)
+
+    monkeypatch.setattr(_separation, "lsmr", search)
+    monkeypatch.setattr(_separation, "FAR", 0.0)  # every solution is looked at
+    assert model.fit(X, y, tasks=tasks).coef_.any()
 
 
 def test_number_of_threads_is_that_of_openmp(monkeypatch):
