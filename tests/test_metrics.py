@@ -17,6 +17,7 @@ from sklearn.metrics import (
     explained_variance_score,
     get_scorer,
     log_loss,
+    mean_absolute_error,
     mean_squared_error,
     r2_score,
     roc_auc_score,
@@ -26,6 +27,8 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skmtl import _task_scores
+from skmtl._threads import COMPILED_TASKS
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison._folds import FoldRun
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -222,6 +225,27 @@ def test_metrics_that_know_tasks_are_scorers(metric):
 def test_bad_input(args, message):
     with pytest.raises(ValueError, match=message):
         per_task_score(*args)
+
+
+@pytest.mark.parametrize(
+    "metric", [mean_squared_error, mean_absolute_error, root_mean_squared_error, r2_score, accuracy_score]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_of_many_tasks_at_once_are_those_of_each(metric, weighted, rng, monkeypatch):
+    sizes = rng.integers(1, 7, size=COMPILED_TASKS)
+    tasks, n = np.repeat(np.arange(len(sizes)), sizes), sizes.sum()
+    y, weight = rng.integers(0, 3, size=n), rng.uniform(0.5, 1, size=n) if weighted else None
+    found = y + (rng.uniform(size=n) > 0.6)
+    if metric is not accuracy_score:
+        y, found = np.where(tasks % 7, y, 1.0) * 1e9 ** (tasks % 4), found * 1e9 ** (tasks % 4)
+    at_once = per_task_score(metric, y, found, tasks, weight)
+    monkeypatch.setattr(_task_scores, "evaluate", None)  # one by one they are asked for
+    if metric is not r2_score:
+        assert at_once == per_task_score(metric, y, found, tasks, weight)
+    monkeypatch.undo()
+    monkeypatch.setattr(_task_scores, "COMPILED_TASKS", np.inf)
+    each = per_task_score(metric, y, found, tasks, weight)
+    assert_allclose([*at_once.values()], [*each.values()], rtol=1e-12, atol=1e-14)
 
 
 # --- the scorer ---

@@ -18,7 +18,8 @@ def fista(problem, parts, max_iter, target):
     Beck & Teboulle (2009), https://doi.org/10.1137/080716542;
     O'Donoghue & Candes (2015), https://doi.org/10.1007/s10208-013-9150-3 (restart).
     """
-    problem, X = problem.with_term(by_products(problem.term)), [V.copy() for V in parts]
+    term, X = by_products(problem.term), [V.copy() for V in parts]
+    problem = problem if term is problem.term else problem.with_term(term)
     W, image, b, lowest = problem.evaluate(X)
     step = _first_step(problem, X, W, image, b)
     Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
