@@ -181,7 +181,7 @@ class Comparison:
 def tabulated(folds, run, names):
     """A comparison without words, and the rows of `per_task` by model."""
     codes = None if run.labels is None else encode_tasks(run.labels)[1]
-    gains = {name: list(_gains(folds, name, run.y.shape, codes, names)) for name in folds.ranked}
+    gains = {name: _gains(folds, name, run.y.shape, codes, names) for name in folds.ranked}
     header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
     tables = _table(_rows(folds, gains, run.measure), header), _table(chain(*gains.values()), PER_TASK)
     score = f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})"
@@ -189,26 +189,32 @@ def tabulated(folds, run, names):
     return Comparison(*tables, "", score, folds.reference, folds.ranked, **known), gains
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # what a task has no labels for is NaN
 def _gains(folds, model, shape, codes, names):
     """The rows of `per_task` for one model."""
     errors, reference = folds.label_errors(model, shape), folds.label_errors(folds.reference, shape)
-    for t, task in enumerate(names.tolist()):
-        rows = (slice(None), t) if codes is None else codes == t
-        seen = ~np.isnan(errors[rows])
-        e, r = errors[rows][seen], reference[rows][seen]
-        n, lost = len(e), e - r
-        gain = 1 - e.sum() / r.sum() if n and r.sum() > 0 else np.nan
-        clear = n > 2 and gain < -ALIKE and lost.mean() > 2 * standard_deviation(lost) / np.sqrt(n)
-        error = e.mean() if n else np.nan
-        yield model, task, n, error, gain, bool(gain < -ALIKE), bool(clear), _error_of_gain(e, r, gain)
+    seen, T = ~np.isnan(errors), len(names)
+    codes = np.broadcast_to(np.arange(T), shape)[seen] if codes is None else codes[seen]
+    errors, reference, n = errors[seen], reference[seen], np.bincount(codes, minlength=T)
+    error, known, lost = (np.bincount(codes, v, T) for v in (errors, reference, errors - reference))
+    gain = np.where(known > 0, 1 - error / known, np.nan)
+    loses = gain < -ALIKE
+    clear = loses & (n > 2)
+    clear &= lost / n > 2 * _standard_deviations(errors - reference, codes, n) / np.sqrt(n)
+    # that of one less a ratio of sums over labels; NaN for too few of these
+    sd = _standard_deviations(errors - (1 - gain)[codes] * reference, codes, n) * np.sqrt(n) / known
+    columns = names, n, error / n, gain, loses, clear, np.where(n < 3, np.nan, sd)
+    return [(model, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def _error_of_gain(errors, reference, gain):
-    """Standard error of one less a ratio of sums over labels; NaN for too few of these."""
-    n = len(errors)
-    if n < 3 or np.isnan(gain):
-        return np.nan
-    return standard_deviation(errors - (1 - gain) * reference) * np.sqrt(n) / reference.sum()
+def _standard_deviations(values, codes, n):
+    """`standard_deviation` of the values of each task."""
+    unit = np.zeros(len(n))
+    np.maximum.at(unit, codes, np.abs(values))
+    unit = np.where((unit > 0) & (unit < np.inf), unit, 1.0)
+    values = values / unit[codes]
+    off = values - (np.bincount(codes, values, len(n)) / n)[codes]
+    return unit * np.sqrt(np.bincount(codes, off**2, len(n)) / (n - 1))
 
 
 def _rows(folds, gains, measure):

@@ -8,28 +8,29 @@ LARGEST = 1e5  # root of C_t / d: beyond that little would be left of the digits
 
 
 class RowInverse:
-    """(C_t + d I)^-1 of every task, C_t its curvature and d > 0 what deviations cost.
+    """(C_t + d_t I)^-1 of every task, C_t its curvature and d_t > 0 what deviations cost, for all or each.
 
-    With rows G_t, C_t = d G_t'G_t, it is I - G_t'(I + G_t G_t')^-1 G_t over d. Only Cholesky factors of the
-    smaller of I + G_t G_t' and I + G_t'G_t are kept; the rows are read again in every product.
+    With rows G_t, C_t = d_t G_t'G_t, it is I - G_t'(I + G_t G_t')^-1 G_t over d_t. Only Cholesky factors
+    of the smaller of I + G_t G_t' and I + G_t'G_t are kept; the rows are read again in every product.
 
     Attributes
     ----------
     sound : bool
         Whether d is large enough for that to have digits.
     explained : ndarray of shape (n_features, n_features)
-        Sum over the tasks of (C_t + d I)^-1 C_t, without the digits that a large d would cancel.
+        Sum over the tasks of (C_t + d_t I)^-1 C_t, without the digits that a large d would cancel.
     """
 
     def __init__(self, term, d):
         from .._kernels import task_factors  # Numba is imported by the first fit that needs it
 
         (T, p), self.data, self.d = term.shape, term.data, d
+        self.each = np.broadcast_to(d, T)
         kept = term.kept / d if term.fit_intercept else np.zeros(T)
         common = np.zeros(p) if term.x_common is None else term.x_common
         most = np.minimum(self.data.task_rows + (kept > 0), p)
         bounds = np.concatenate([[0], np.cumsum(most * (most + 1) // 2)])
-        root = np.sqrt(self.data.weight / d)
+        root = np.sqrt(self.data.weight / self.data.spread(self.each))
         self.given = *map(read_only, (self.data.X, root)), *map(read_only, (np.sqrt(kept), common, bounds))
         center, factors = np.empty((T, p)), np.empty(bounds[-1])
         X, root, pull, common, bounds = self.given
@@ -55,7 +56,7 @@ class RowInverse:
         def solve(t, rows):
             tied = pull[t], common, bounds[t.start : t.stop + 1]
             task_solutions(X, root, rows, *tied, center[t], factors, R[t], out[t])
-            out[t] /= self.d
+            out[t] /= self.each[t, None]
 
         self.data.in_blocks(solve)
         return out

@@ -8,7 +8,7 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, make_term, rows_pay, units
+from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
@@ -42,6 +42,9 @@ def direct(problem, parts, max_iter, target):
     """
     term, quadratic = problem.term, problem.parts[0].quadratic
     apply, start, n_iter, due = None, parts[0], 0, np.inf
+    products = (
+        term if quadratic.separate else by_products(term)
+    )  # many of them where there is no exact inverse
     while n_iter < max_iter:  # started anew from the true gradient now and then
         _, image, b, _ = problem.evaluate([start])
         own = term.gradient(start, image, b)
@@ -52,7 +55,7 @@ def direct(problem, parts, max_iter, target):
             yield 0, parts, problem.gap(parts, b)
         if apply is None:
             apply = make_preconditioner(term, quadratic)
-        steps = conjugate_gradients(lambda V: term.curvature(V) + quadratic.times(V), apply, -gradient)
+        steps = conjugate_gradients(lambda V: products.curvature(V) + quadratic.times(V), apply, -gradient)
         for move, _, decrease in islice(steps, min(RESTART, max_iter - n_iter)):
             n_iter += 1
             if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
@@ -126,6 +129,10 @@ def make_preconditioner(term, quadratic):
             return _schur_inverse(*found)
     if rotates and rows[0] <= min(ROTATED_ROWS, term.n_features):
         return _rotated_kernel_inverse(term, quadratic)
+    if not simple and (shift > 0).all() and rows_pay(term.data):
+        inverse = RowInverse(term, shift)
+        if inverse.sound:
+            return _coupled_inverse(term, quadratic, inverse)
     few = (rows.astype(float) ** 2).sum() <= KERNEL_ENTRIES and rows.max() < term.n_features
     own = _kernel_inverse(term, shift) if few else diagonal_inverse(term, shift)
     if quadratic.is_ridge or term.n_features > DENSE_FEATURES:
