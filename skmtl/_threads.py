@@ -150,24 +150,22 @@ def task_products(A, V):
 
 def by_rows(work, *arrays):
     """work(*arrays) that is done row by row, an array of the shape of the first, by blocks on all cores."""
-    blocks = _small_blocks(arrays[0])
-    if len(blocks) == 1:
+    if arrays[0].size < 2 * ELEMENTS:
         return work(*arrays)
     out = np.empty_like(arrays[0])
 
     def fill(rows):
         out[rows] = work(*(A[rows] for A in arrays))
 
-    in_blocks(fill, blocks)
+    in_blocks(fill, _small_blocks(arrays[0]))
     return out
 
 
 def sum_by_rows(work, *arrays):
     """Sum of the numbers work(*arrays) of blocks of rows, found on all cores."""
-    blocks = _small_blocks(arrays[0])
-    if len(blocks) == 1:
+    if arrays[0].size < 2 * ELEMENTS:
         return work(*arrays)
-    return sum(in_blocks(lambda rows: work(*(A[rows] for A in arrays)), blocks))
+    return sum(in_blocks(lambda rows: work(*(A[rows] for A in arrays)), _small_blocks(arrays[0])))
 
 
 def _small_blocks(A):

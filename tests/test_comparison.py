@@ -6,7 +6,7 @@ import sys
 import warnings
 from functools import partial
 from itertools import product
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -40,9 +40,12 @@ from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, pe
 from skmtl._candidates import SIMPLE, all_candidates
 from skmtl._findings import FINDINGS
 from skmtl._suggest import _targets
+from skmtl._task_scores import standard_deviation
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import _rivals, compare
+from skmtl.comparison._folds import ALIKE
 from skmtl.comparison._race import honest
+from skmtl.comparison._result import _gains
 from skmtl.comparison._tuned import Tuned, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
@@ -92,6 +95,29 @@ def test_numbers_follow_from_the_predictions():
         assert ours.loc[t, "hurt"] == (e.sum() > r.sum())
         assert ours.loc[t, "clearly_hurt"] == ((e - r).mean() > 2 * stats.sem(e - r))
     assert (result.per_task.loc[result.per_task["model"] == "a", "gain"] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(90,), (18, 5)])
+def test_gains_of_all_tasks_at_once_are_those_of_each(shape, rng):
+    """Also of a task without labels, of one without errors, and of errors whose squares are no numbers."""
+    codes = None if len(shape) > 1 else rng.integers(0, 5, size=shape)
+    of = np.broadcast_to(np.arange(5), shape) if codes is None else codes
+    errors = dict(zip("mr", rng.uniform(size=(2, *shape)) * 1e-200 ** (of == 2), strict=True))
+    for own in errors.values():
+        own[of == 3], own[of == 4] = np.nan, 0.0
+    folds = SimpleNamespace(reference="r", label_errors=lambda name, shape: errors[name])
+    names = np.arange(5)
+    for t, row in enumerate(_gains(folds, "m", shape, codes, names)):
+        e, r = (own[(of == t) & ~np.isnan(own)] for own in (errors["m"], errors["r"]))
+        model, task, n, error, gain, loses, clear, sd = row
+        assert (model, task, n) == ("m", t, len(e)) and np.isnan(gain) == (t > 2) and np.isnan(sd) == (t > 2)
+        if t < 3:
+            share, lost = e.sum() / r.sum(), e - r
+            np.testing.assert_allclose([error, gain], [e.mean(), 1 - share])
+            unsure = standard_deviation(e - share * r) * np.sqrt(n) / r.sum()
+            np.testing.assert_allclose(sd, unsure)
+            far = lost.mean() > 2 * standard_deviation(lost) / np.sqrt(n)
+            assert loses == (gain < -ALIKE) and clear == bool(loses and far)
 
 
 def test_related_tasks_gain_and_unrelated_ones_lose():

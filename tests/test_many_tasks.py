@@ -49,8 +49,7 @@ def no_moments(few_are_many, monkeypatch):
     """The same where second moments of all tasks would not fit in memory."""
     monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
     monkeypatch.setattr(coordinate, "GRAM_ENTRIES", 0)
-    small = _threads.even_blocks
-    monkeypatch.setattr(_threads, "even_blocks", lambda *given: small(*given[:2], 64))
+    monkeypatch.setattr(_threads, "ELEMENTS", 64)
 
 
 def problem(sizes, p=9, seed=0, offset=0.0):
