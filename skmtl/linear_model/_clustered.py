@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import sklearn
-from scipy import sparse
 
 from .._parameters import COUNT, STRENGTH
 from .._sklearn import Interval, StrOptions
 from ..penalties import Box, Clusters, Coupling, Spectrum
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
+from ._model import derived
 
 
 @estimator
@@ -116,31 +116,26 @@ class Clustered(LinearModel):
         self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
         means = [result.coef[self.labels_ == c].mean(axis=0) for c in range(len(first))]
         self.cluster_centers_ = self._by_class(np.array(means))
-        self._projection_ = self._projection(W)
+        if self.relaxation == "convex" and len(W) > 1:
+            self._projection_ = self._projection(W)
 
-    @property
+    @derived
     def task_similarity_(self):
-        """Relaxed projection on the span of the clusters' indicator vectors, from a factor."""
-        root, level = self._projection_
-        S = root @ root.T
-        return (S.toarray() if sparse.issparse(S) else S) + level
+        """Relaxed projection on the span of the clusters' indicator vectors, from a factor or the labels."""
+        if self.relaxation == "kmeans" or len(self.labels_) == 1:
+            same = self.labels_[:, None] == self.labels_
+            return same / same.sum(axis=0)
+        return self._projection_ @ self._projection_.T + 1 / len(self.labels_)
 
     def _projection(self, W):
-        """Roots (n_tasks, k) of the projection less a number, and that."""
-        T = len(W)
-        if T == 1:
-            return np.ones((1, 1)), 0.0
-        if self.relaxation == "kmeans":
-            size = np.bincount(self.labels_)
-            place = np.arange(T), self.labels_
-            return sparse.csr_array((size[self.labels_] ** -0.5, place)), 0.0
-        box = self._box()
+        """Root (n_tasks, k) of the projection less that on the mean."""
+        T, box = len(W), self._box()
         U, s, _ = np.linalg.svd(W - W.mean(axis=0), full_matrices=False)
         U, s = U[:, : T - 1], s[: T - 1]
         theta = box.theta(np.pad(s, (0, T - 1 - len(s)))[None, :])[0, : len(s)]
         spread = box.high - box.low
         share = (theta - box.low) / spread if spread > 0 else np.full(len(s), (self.n_clusters - 1) / (T - 1))
-        return U * np.sqrt(np.maximum(share, 0.0)), 1 / T
+        return U * np.sqrt(np.maximum(share, 0.0))
 
 
 @estimator

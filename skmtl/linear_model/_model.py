@@ -41,6 +41,16 @@ CLASSIFICATION = {
 }  # fmt: skip
 
 
+class derived:
+    """An attribute of a fitted model that is formed when it is asked for; where one is stored that counts."""
+
+    def __init__(self, form):
+        self.form, self.__doc__ = form, form.__doc__
+
+    def __get__(self, model, cls=None):
+        return self if model is None else self.form(model)
+
+
 def estimator(cls):
     """Class decorator of estimators, and of what a pair of them shares; `alpha` may be given by position.
 

@@ -10,7 +10,7 @@ from ..penalties import L1, Box, Spectrum, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._coupled_tasks import RelatedTasksRegressor
 from ._empirical_bayes import Auto
-from ._task_priors import CovariancePrior
+from ._model import derived
 
 
 @estimator
@@ -191,15 +191,16 @@ class TaskRelationship(LinearModel):
     def _penalty(self):
         return Spectrum(SquaredL1(self.alpha))
 
-    @property
+    @derived
     def task_covariance_(self):
         """C, from a factor: a matrix over many tasks is there only while it is asked for."""
-        return self._related_.covariance()
+        level, root = self._related_
+        return level * np.eye(len(root)) + root @ root.T
 
-    @property
+    @derived
     def task_correlation_(self):
         """Correlations of C."""
-        root, level = self._related_.root, self._related_.level
+        level, root = self._related_
         size = np.sqrt(np.einsum("tk,tk->t", root, root) + level)[:, None]
         root = np.divide(root, size, where=size > 0, out=np.zeros_like(root))
         R = np.clip(root @ root.T, -1.0, 1.0)
@@ -210,11 +211,10 @@ class TaskRelationship(LinearModel):
         self._related_ = self._relation_of(result.parts[0])
 
     def _relation_of(self, W):
-        """C of the least penalty, by its factor."""
+        """C of the least penalty: a level on its diagonal and a factor (n_tasks, k) of the rest."""
         U, s, _ = np.linalg.svd(W, full_matrices=False)
         total = s.sum()
-        level = 0.0 if total > 0 else 1.0 / len(W)
-        return CovariancePrior(level, U * np.sqrt(s / (total or 1.0)))
+        return (0.0, U * np.sqrt(s / total)) if total > 0 else (1.0 / len(W), np.zeros((len(W), 1)))
 
 
 @estimator
@@ -223,7 +223,9 @@ class TaskRelationshipRegressor(TaskRelationship, RelatedTasksRegressor):
     intercept_alpha: Auto = 0.0
 
     def _relation_of(self, W):
-        return self._prior_ if isinstance(self.alpha, str) else super()._relation_of(W)
+        if not isinstance(self.alpha, str):
+            return super()._relation_of(W)
+        return self._prior_.level, self._prior_.root
 
 
 @estimator
