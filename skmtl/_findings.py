@@ -101,9 +101,10 @@ def _clusters(model, names):
 
 
 def _relations(model, names):
-    C = model.task_correlation_ - 2 * np.eye(model.n_tasks_)
+    known = model.task_correlation_
+    C = known - 2 * np.eye(model.n_tasks_)
     s, t = np.unravel_index(np.argmax(C), C.shape)
-    middle = np.median(model.task_correlation_[np.triu_indices(model.n_tasks_, 1)])
+    middle = np.median(known[np.triu_indices(model.n_tasks_, 1)])
     most = f"{model.tasks_[s]} and {model.tasks_[t]} ({C[s, t]:.2f})"
     return f"Coefficients of two tasks correlate by {middle:.2f} in the median, most those of {most}"
 
