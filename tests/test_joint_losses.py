@@ -19,7 +19,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
 from skmtl.objective import OutputsTerm, Problem, RootTerm, RowsTerm, make_term
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Spectrum
+from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, LInf, SparseL2, Spectrum, Tasks
 from skmtl.solvers import make_task_data, run, solve
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
@@ -280,6 +280,56 @@ def test_curvature_equals_differences_of_the_gradient(kind, options, rng):
             np.testing.assert_allclose(term.curvature(V, eta), change, rtol=1e-6, atol=1e-8)
             found = term.second_order(V, term.image(V), eta)
             assert found == pytest.approx(np.vdot(V, change), rel=1e-7)
+
+
+@layouts
+@intercepts
+def test_models_have_the_curvature_of_the_loss_in_all_coefficients_of_a_task(kind, options, rng):
+    """Where intercepts are tied at least that, and exactly along a vector that all tasks share."""
+    for term in (term for term, _ in joint_terms(kind, options) if term.joint):
+        W, V = 0.5 * rng.normal(size=(2, *term.shape))
+        _, gradient, b = reduced(term, W)
+        image = term.image(W)
+        eta = term.predictor(image, b)
+        own, found = term.curvature(V, eta), term.joint_model(eta).curvature(V)
+        if term.tied_intercepts:
+            assert np.vdot(V, found) >= np.vdot(V, own) * (1 - 1e-10)
+        else:
+            np.testing.assert_allclose(found, own, rtol=1e-6, atol=1e-10)
+        v = V[0].reshape(term.n_outputs, -1)
+        v = (v - v.mean(axis=0) * term.classes_alone).ravel()  # else another curvature has been added
+        shared = term.curvature(np.tile(v, (term.n_tasks, 1)), eta).sum(axis=0)
+        np.testing.assert_allclose(term._shared_at(term.loss_hessian(eta)) @ v, shared, rtol=1e-6, atol=1e-10)
+        model = term.least_squares(image, b, 1e-3, W)
+        state = model.state(W)
+        np.testing.assert_allclose(state.gradient, gradient, atol=1e-9)
+        floor = model.curvature(V) - found
+        assert np.vdot(V, floor) >= 0 and state.value >= 0
+
+
+WEAK = {
+    "l2": (Features(L2(0.001)), 8), "linf": (Features(LInf(0.001)), 8), "entries": (Entries(L1(0.0003)), 8),
+    "sparse": (Features(SparseL2(0.001, l1_ratio=0.3)), 8), "spectrum": (Spectrum(L1(0.001)), 8),
+    "infconv": (InfConv([Features(L2(0.001)), Tasks(L2(0.002))]), 8), "mean": (Coupling(0.001), 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_three_classes_at_weak_strengths_cost_few_steps(name):
+    """Steps know how classes of a row curve together, and that nothing holds what they have in common."""
+    penalty, steps = WEAK[name]
+    data = task_data(classes_layout("stacked", n=400))
+    result = solve(data, Multinomial(K), penalty, tol=1e-4, max_iter=1000)
+    assert result.converged and result.n_iter <= steps
+
+
+def test_what_classes_have_in_common_does_not_drift():
+    """Of more features than rows, where steps are those of one predictor after the other."""
+    data = task_data(classes_layout("stacked", n=100, p=40))
+    result = solve(data, Multinomial(K), Features(L2(0.0005)), tol=1e-4, max_iter=1000)
+    assert result.converged and result.n_iter <= 25
+    W = result.coef.reshape(len(result.coef), K, -1)
+    np.testing.assert_allclose(W.sum(axis=1), 0.0, atol=1e-9)
 
 
 # --- the certificate ---

@@ -28,6 +28,7 @@ class DataTerm:
     """sum_t c_t sum_i s_i loss(y_i, x_i.w_t + b_t) + intercept_alpha/2 sum_t (b_t - mean b)^2."""
 
     n_outputs = 1  # predictors per row, one after another in the rows of W
+    classes_alone = False  # whether no loss sees the same number added to all predictors of a row
     on_moments = False  # of the squared loss, in the place of rows
     largest_curvature = None  # where it has been asked for and is the same everywhere
     kept_inverse = None  # of the blocks of the tasks, by a solver that wants it again

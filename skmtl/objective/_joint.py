@@ -1,11 +1,16 @@
 """Data terms whose rows or predictors are tied: several predictors per row, one number per task."""
 
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 
 from ..losses import Loss
+from ..statistics import TaskStatistics
+from ._moments import MomentsTerm
 from ._rows import RowsTerm
+
+JOINT_ENTRIES = 2e7  # 160 MB
 
 
 class _Hessian:
@@ -31,6 +36,8 @@ class OutputsTerm(RowsTerm):
         self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
     edge, pointwise = 1e-12, False
+    # whether the second derivatives in all coefficients of each task fit in memory
+    joint = property(lambda self: self.n_tasks * self.n_features**2 <= JOINT_ENTRIES)
 
     def image(self, W):
         """x_i . w_tk."""
@@ -134,6 +141,87 @@ class OutputsTerm(RowsTerm):
         own = [self.loss.times(hessian, np.broadcast_to(d, eta.shape))[..., k] for k, d in enumerate(units)]
         return self.data.reweighted(self.y, self.weight * np.mean(own, axis=0))
 
+    def curved(self):
+        """Whether the losses are flat for no predictors."""
+        used = np.broadcast_to(self.spread(self._used), (*self.y.shape, self.n_outputs))
+        far = np.full(used.shape, 20.0)
+        columns = (self._columns(_Hessian(self.loss.hessian(self.y, eta))) for eta in (-far, far))
+        diagonals = (np.stack([own[..., k] for k, own in enumerate(each)], axis=-1) for each in columns)
+        return all((each[used & (self.weight_of(each) > 0)] > 0).all() for each in diagonals)
+
+    def _second_moments(self, hessian, floor=0.0):
+        """Second derivatives in W (n_tasks, K p, K p), in W and b, and in b.
+
+        Between two classes they are minus weights of the rows, of at least `floor` times the largest, and on
+        the diagonal the sums of these.
+        """
+        K, p = self.n_outputs, self.data.n_features
+        columns, H = self._columns(hessian), np.zeros((self.n_tasks, K, p + 1, K, p + 1))
+        for pair in combinations(range(K), 2):
+            k, other = pair
+            there = self.spread(self._used[:, k] & self._used[:, other]) & (self.weight > 0)
+            gram = self._gram_about_zero(-columns[k][..., other], there, floor)
+            H[:, pair, :, pair] += gram
+            H[:, pair, :, pair[::-1]] -= gram
+        for k, own in enumerate(() if self.classes_alone else np.moveaxis(sum(columns), -1, 0)):
+            own = np.where(own > 1e-9 * columns[k].max(), own, 0.0)  # of losses that are not of classes
+            H[:, k, :, k] += self._gram_about_zero(own, own > 0, floor)
+        W, b, m = slice(p), p, K * p
+        return H[:, :, W, :, W].reshape(-1, m, m), H[:, :, W, :, b].reshape(-1, m, K), H[:, :, b, :, b]
+
+    def _eliminated(self, hessian, floor=0.0):
+        """Second derivatives (n_tasks, K p, K p) with intercepts that follow, toward a mean that stays.
+
+        Also those in W and that mean, and in it: zero where intercepts are free.
+        """
+        H, across, between = self._second_moments(hessian, floor)
+        if not self.fit_intercept:
+            return H, np.zeros_like(across), np.zeros_like(between)
+        a, eye = self.intercept_alpha, np.eye(self.n_outputs)
+        level = np.trace(between, axis1=1, axis2=2)[:, None, None] / self.n_outputs + a + 1e-290
+        inverse = np.linalg.pinv((between + a * eye) / level, rcond=1e-12, hermitian=True) / level
+        answer = across @ inverse
+        return H - answer @ across.swapaxes(1, 2), a * answer, a * (inverse @ between)
+
+    def _shared_at(self, hessian):
+        H, across, between = (M.sum(axis=0) for M in self._eliminated(hessian))
+        H = H - across @ np.linalg.pinv(between, rcond=1e-12, hermitian=True) @ across.T
+        if not self.classes_alone:
+            return H
+        # where all classes change alike there is no curvature and never a gradient: any will do
+        level = np.diag(H.diagonal().reshape(self.n_outputs, -1).mean(axis=0))
+        return H + np.kron(np.full((self.n_outputs, self.n_outputs), 1.0 / self.n_outputs), level)
+
+    @cached_property
+    def classes_alone(self):
+        """As of every data term."""
+        return bool(self.loss.per_class and self._used.all())
+
+    def _gram_about_zero(self, weight, there, floor):
+        """Second moments (n_tasks, p + 1, p + 1) of the features and 1 under weights of the rows."""
+        weight = np.ascontiguousarray(np.maximum(weight, floor * weight.max() * there))
+        stats = TaskStatistics.from_data(self.data.reweighted(self.y, weight))
+        mean = np.hstack([stats.x_mean, np.ones((self.n_tasks, 1))])
+        gram = stats.weight[:, None, None] * mean[:, :, None] * mean[:, None]
+        gram[:, :-1, :-1] += stats.xx
+        return gram
+
+    def joint_model(self, eta, floor=0.0, W=None, G=None):
+        """Least squares of about the curvature of the loss at eta, where W has the gradient G, if given."""
+        H, ones = self._eliminated(self.loss_hessian(eta), floor)[0], np.ones(self.n_tasks)
+        xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
+        if W is not None:
+            xy = np.matmul(H, W[..., None])[..., 0] - G
+            level = np.trace(H, axis1=1, axis2=2)[:, None, None] / H.shape[1] + 1e-290
+            step = np.linalg.solve(H + 1e-9 * level * np.eye(H.shape[1]), G[..., None])[..., 0]
+            yy = np.einsum("tj,tj->t", W, xy - G) + 1.01 * np.einsum("tj,tj->t", G, step)  # what it explains
+        stats = TaskStatistics(self.tasks, self.rows_per_task, ones, zero, np.zeros(self.n_tasks), H, xy, yy)
+        return MomentsTerm(stats, ones, False)
+
+    def least_squares(self, image, b, floor, W):
+        """Data term of least squares with the gradient at W and about the curvature of the loss there."""
+        return self.joint_model(self.predictor(image, b), floor, W, self.gradient(W, image, b))
+
     def _model_weights(self, eta):
         # a Hessian diag(p) - p p' is at most twice its diagonal
         return [2.0 * column[..., k] for k, column in enumerate(self._columns(self.loss_hessian(eta)))]
@@ -145,7 +233,7 @@ class OutputsTerm(RowsTerm):
 class RootTerm(RowsTerm):
     """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
 
-    pointwise = False
+    pointwise = joint = False
 
     def _sigma(self, residual):
         return np.sqrt(self.task_sums(self.weight * residual**2) / self.totals)

@@ -26,6 +26,7 @@ class RowsTerm(DataTerm):
     edge = 1e-15  # of slopes: by so little rounding takes them out of their domain
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
+    joint = True  # whether those along a vector that all tasks share are known as a matrix
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
         super().__init__(fit_intercept, intercept_alpha)
@@ -300,6 +301,11 @@ class RowsTerm(DataTerm):
         b = self._settle(hessian, self.task_sums(self.hessian_times(hessian, image)))
         return image + self.spread(b), b
 
+    def curved(self):
+        """Whether the loss is flat for no predictor, and its second derivatives do not tie rows."""
+        far = np.full(self.y.shape, 20.0)
+        return self.pointwise and all((self.loss.hessian(self.y, eta) > 0).all() for eta in (-far, far))
+
     def _squared(self, hessian, change):
         """<change, H change>."""
         return float(np.vdot(change, self.hessian_times(hessian, change)))
@@ -326,7 +332,7 @@ class RowsTerm(DataTerm):
         above = self.loss.majorant(self.y, eta) if self.n_outputs == 1 else self.loss.curvature
         return self.data.reweighted(self.y, self.weight * above)
 
-    def least_squares(self, image, b, floor):
+    def least_squares(self, image, b, floor, W):
         """Data term of least squares with the slopes and about the curvature of the loss at (image, b)."""
         weights, slopes = self.model_weights(image, b, floor)[0], self.loss_gradient(self.predictor(image, b))
         targets = image + self.spread(b) - slopes / np.where(weights > 0, weights, 1.0)
@@ -402,7 +408,7 @@ class RowsTerm(DataTerm):
                     pull,
                     partial(self._curvature, hessian),
                     self._along(hessian),
-                    self.pointwise and partial(self._shared_at, hessian),
+                    self.joint and partial(self._shared_at, hessian),
                 )
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))

@@ -23,7 +23,8 @@ def choose_solver(problem, solver="auto"):
             raise ValueError(f"solver={solver!r} cannot find {problem.penalty!r}; use solver='auto'.")
         return problem.solver
     if solver == "auto":
-        return next(name for name, method in METHODS.items() if method.applies(problem))
+        found = (name for name, one in METHODS.items() if one.applies(problem) and not one.passes(problem))
+        return next(found)
     if solver == "alternating":
         raise ValueError("solver='alternating' needs a penalty with a learned structure; use solver='auto'.")
     if solver not in METHODS:

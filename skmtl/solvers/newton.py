@@ -14,6 +14,7 @@ INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
 FEW = 15  # of them up to which the next direction keeps the preconditioner of the last
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
+JOINT = 200  # coefficients of a task up to which all of its predictors have one system
 EXACT = 1e-16  # such a share that leaves nothing to do
 FAR = 100.0  # times the target: a step that promises more need not ask for a certificate
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
@@ -110,6 +111,9 @@ class _Directions:
 
     def _preconditioner(self, eta):
         """The inverse for a squared loss of about the same curvature, predictor by predictor."""
+        if self.term.n_outputs > 1 and self.term.joint and self.term.n_features <= JOINT:
+            self.left = 0
+            return make_preconditioner(self.term.joint_model(eta), self.quadratic)
         model = squared_model(self.term, eta, apart=self.apart)
         if not self.left or self.apart or model.on_moments or not _costly(model):
             self.left = 0

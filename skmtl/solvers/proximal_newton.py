@@ -6,6 +6,7 @@ from ._descent import GramSweep, descend
 from ._method import Method
 from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
 from .fista import fista
+from .splitting import splits
 
 SHORTEST_STEP = 1e-6
 MODEL_EPOCHS = 60  # epochs on one quadratic model
@@ -52,6 +53,7 @@ PROX_NEWTON = Method(
     prox_newton,
     lambda problem: not problem.term.loss.quadratic and problem.term.loss.pointwise and by_feature(problem),
     f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True, patience=lambda problem: 50,
+    passes=lambda problem: problem.term.n_outputs > 1 and splits(problem),  # by whole Hessians
 )  # fmt: skip
 
 
@@ -69,6 +71,7 @@ def _newton(problem, W, b, enough, max_steps):
         before = gap
         value = term.model_value(image, b, weights) + 0.5 * ridge * float(np.vdot(W, W))
         new, _ = descend(sweep, placement, V, -G - ridge * V, value, MODEL_GAP * gap, MODEL_EPOCHS)
+        new = _leveled(new, term, placement)
         move = new.reshape(W.shape) - W
         slope = float(np.vdot(G + ridge * V, new - V)) + placement.value(new) - placement.value(V)
         image_move, step = term.image(move), 1.0
@@ -86,3 +89,12 @@ def _newton(problem, W, b, enough, max_steps):
         if gap <= enough:
             break
     return W, b, n_steps
+
+
+def _leveled(V, term, placement):
+    """V (n_tasks n_outputs, m) less what classes have in common, which no loss sees, if that costs less."""
+    if not term.classes_alone:
+        return V
+    Z = V.reshape(term.n_tasks, term.n_outputs, -1)
+    other = (Z - Z.mean(axis=1, keepdims=True)).reshape(V.shape)
+    return other if placement.value(other) < placement.value(V) else V

@@ -81,13 +81,13 @@ def _has_systems(term, ridges, separate):
 
 def _models_pay(term):
     """Whether there are rows enough for quadratic models of a loss that is flat nowhere."""
-    far, p = np.full(term.y.shape, 20.0), term.n_features
+    p = term.n_features
     return (
-        term.pointwise
-        and ROWS * p <= term.rows_per_task.mean()
+        ROWS * p <= term.rows_per_task.mean() * term.n_outputs
         and p <= CHEAP
+        and term.joint
         and _bearable(term.n_tasks, p)
-        and all((term.loss.hessian(term.y, eta) > 0).all() for eta in (-far, far))
+        and term.curved()
     )
 
 
@@ -117,9 +117,10 @@ def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (objective, b, gap), n_stalled = problem.gap(parts), 0
     for n_iter in range(1, max_iter + 1):
-        image = problem.term.image(problem.total(parts))
-        model = problem.with_term(problem.term.least_squares(image, b, FLOOR))
-        found, stalled = _solved(model, parts, max(0.3 * target, MODEL_GAP * gap))
+        W = problem.total(parts)
+        model = problem.with_term(problem.term.least_squares(problem.term.image(W), b, FLOOR, W))
+        enough = MODEL_GAP * min(gap, model.gap(parts)[2])  # the bound of the loss itself may lag behind
+        found, stalled = _solved(model, parts, max(0.3 * target, enough))
         trial, step = found, 1.0 if found else 0.0  # None: overflow at once
         least = 0.1 * (model.evaluate(parts)[3] - model.evaluate(found)[3]) if found else np.inf
         while step > SHORTEST_STEP and not problem.evaluate(trial, b)[3] <= objective - step * least:
