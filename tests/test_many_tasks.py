@@ -1,5 +1,6 @@
 """Many tasks with few rows each: through their rows, in blocks, on all cores, with the same bits."""
 
+import itertools
 import pickle
 import threading
 import warnings
@@ -134,7 +135,15 @@ def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
         return model.coef_, model.intercept_, model.objective_, moments.xx, model.predict(X, tasks=tasks)
 
     def work(function, blocks, run=in_blocks):
-        return run(lambda block: (seen.add(threading.get_ident()), function(block))[1], blocks)
+        meeting, entered = threading.Barrier(2), itertools.count()
+
+        def step(block):
+            seen.add(threading.get_ident())
+            if limit > 1 and len(blocks) > 1 and next(entered) < 2:  # two threads are there, or none goes on
+                meeting.wait(timeout=120)
+            return function(block)
+
+        return run(step, blocks)
 
     monkeypatch.setattr(_data, "in_blocks", work)
     for limit in (1, 2, 3):
