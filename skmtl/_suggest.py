@@ -1,5 +1,6 @@
 """Which model for these tasks: structures, representations and rivals in a race on the same folds."""
 
+import time
 import warnings
 from dataclasses import replace
 from numbers import Integral
@@ -15,13 +16,14 @@ from ._findings import finding, sharing
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
-from .comparison import race
+from .comparison import race, threads_for
 from .metrics import as_task_scorer
 from .model_selection import TaskKFold, routing
 
 N_FOLDS = 5
 MOST_CLASSES = 20
 TASK_TYPES = {"regression": "numbers", "classification": "classes", "count": "counts"}
+FITS = {False: 2, True: 5}  # of a fold, as which a finding counts, without and with the test of the tasks
 ZEROS = 0.1  # of numbers that may be counts
 UNITS = 3  # ratio of standard deviations of columns of y
 
@@ -138,6 +140,7 @@ def suggest(
     >>> found.best
     'MeanRegularizedRegressor'
     """
+    start = time.perf_counter()
     X = X if hasattr(X, "shape") else np.asarray(X)
     if task_column is not None:
         if tasks is not None:
@@ -170,18 +173,26 @@ def suggest(
             raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
         tried = {name: tried[name] for name in candidates}
     found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose)
-    found = replace(found, **_findings(found, tried, X, y, tasks))
+    ends = np.inf if time_budget is None else start + time_budget
+    found = replace(found, **_findings(found, tried, X, y, tasks, ends))
     if task_type is None and targets == "numbers" and _may_be_counts(y_):
         found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
     return replace(found, code=_code(found, targets, tasks is not None, task_column, preprocessor))
 
 
-def _findings(found, tried, X, y, tasks):
-    """What each structure finds in all rows, and whether the tasks differ at all."""
+def _findings(found, tried, X, y, tasks, ends):
+    """What structures that ran in all folds find in all rows, and whether the tasks differ at all.
+
+    As far as they are expected to be through before it `ends`.
+    """
     given, said = {} if tasks is None else {"tasks": tasks}, {"findings": {}}
-    with routing(tasks):
+    seconds = dict(zip(found.table["model"], found.table["seconds"], strict=True))
+    with routing(tasks), threads_for(X):
         for name, model in found.estimators.items():
-            if not tried[name].structure:
+            auto = model[-1].alpha == "auto" if tried[name].structure else None
+            if auto is None or not (auto or name in seconds):
+                continue
+            if time.perf_counter() + FITS[auto] * seconds.get(name, np.inf) > ends:
                 continue
             fitted = clone(model).fit(X, y, **given)
             steps, names = fitted[:-1], column_names(X)

@@ -20,6 +20,11 @@ ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers m
 SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
 
 
+def threads_for(X):
+    """Context with one thread in BLAS where more take longer."""
+    return threadpool_limits(1 if np.prod(X.shape) < SMALL_DATA else None)
+
+
 def error_measure(models, kind="numbers"):
     """Which error of single labels all models can have; `kind` tells counts from other numbers."""
     if kind == "counts":
@@ -44,7 +49,7 @@ class FoldRun:
         X_train, X_test = safe_indexing(self.X, train), safe_indexing(self.X, test)
         tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
         given = tasks_for(model, "fit", tasks[0] if self.pass_tasks else None)
-        with threadpool_limits(1 if np.prod(X_train.shape) < SMALL_DATA else None):
+        with threads_for(X_train):
             start = time.perf_counter()
             fitted = clone(model).fit(X_train, self.y[train], **given)
             seconds = time.perf_counter() - start

@@ -8,6 +8,7 @@ import time
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,18 @@ from .._labels import missing_labels
 from .._task_scores import standard_deviation
 from ..model_selection import PathSearchCV, routing
 from ._compare import headline, labelled, splits_of
-from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure, threads_for
 from ._result import sign_test, tabulated
 
 STRENGTH = "model__alpha"
-N_ALPHAS, RANGE = 10, 1e-2  # strengths, and the least over the greatest, before the grid grows
-SCREEN = 2  # folds in which all models run
-NEAR = 10.0  # factor from the best strength of the screen within which the further folds look
+N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
+SCREEN = 2  # folds after which models drop out that are clearly worse
+NEAR = 5.0  # factor from the best strength of the folds before within which the further ones look
 CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
+FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
 MOST = 6  # models that are in all folds, beside the simple ones
-SCREEN_TIME = 0.5  # of the time that there is
+SCREEN_TIME = 0.4, 0.6  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
 BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
 
@@ -69,7 +71,8 @@ class Entrant:
     outcomes: dict = field(default_factory=dict)  # {fold: (score, errors, seconds)}
     used: dict = field(default_factory=dict)  # {fold: parameters}
     params: dict = field(default_factory=dict)  # the best ones over all its folds
-    seconds: float = 0.0  # of a fold
+    seconds: float = 0.0  # of a fold at one strength
+    taken: float = 0.0  # seconds of the last folds
 
     def score(self, folds):
         """Mean over folds, least where there is none."""
@@ -84,28 +87,43 @@ class Entrant:
     def on(self, folds, name, field_):
         """This after further folds."""
         start = time.perf_counter()
-        if self.candidate.variants:
-            self._search(folds, field_)
+        n_strengths = self._search(folds, field_) if self.candidate.variants else 1
         done = [*self.outcomes, *folds]
         for k in done:
             params = self._best([other for other in done if other != k] or done)
             if self.used.get(k) != params or k not in self.outcomes:
                 model = clone(self.candidate.model).set_params(**params)
                 self.outcomes[k], self.used[k] = field_.run(name, model, *field_.splits[k]), params
-        self.params, self.seconds = self._best(done), (time.perf_counter() - start) / len(folds)
+        self.params = self._best(done)
+        self.taken = time.perf_counter() - start
+        self.seconds = self.taken / len(folds) / n_strengths
         return self
 
+    def expected(self, n_folds):
+        """Seconds that further folds are expected to take."""
+        return self.seconds * n_folds * max(len(self._near()[1]), 1)
+
+    def _near(self, folds=None):
+        """The best variant so far, and its strengths, of those tried in all folds, that are near the best."""
+        if not self.tried:
+            return 0, []
+        folds = list(self.outcomes) if folds is None else folds
+        v, best = self._place(folds)
+        ways = [(w, alpha) for (w, alpha), scores in self.tried.items() if set(folds) <= set(scores)]
+        return v, [alpha for w, alpha in ways if w == v and best / NEAR <= alpha <= best * NEAR]
+
     def _search(self, folds, field_):
-        """Scores of the strengths on further folds: of all variants, later of the best one near its best."""
-        variants, alphas = dict(enumerate(self.candidate.variants)), N_ALPHAS
-        if self.tried:
-            v, best = self._place(list(self.outcomes))
-            variants = {v: variants[v]}
-            alphas = [alpha for w, alpha in self.tried if w == v and best / NEAR <= alpha <= best * NEAR]
-        for v, variant in variants.items():
+        """Scores of the strengths on further folds, and how many there were.
+
+        At first of all variants, from the second on near the best strength of those before; later of the best
+        one near its best.
+        """
+        n_strengths, first = 0, not self.tried
+        chosen, alphas = self._near()
+        for v in range(len(self.candidate.variants)) if first else [chosen]:
             search = PathSearchCV(
-                clone(self.candidate.model).set_params(**variant), alphas, RANGE, scoring=field_.scoring,
-                cv=[field_.splits[k] for k in folds], refit=False, grow=not self.tried,
+                clone(self.candidate.model).set_params(**self.candidate.variants[v]), alphas or N_ALPHAS, RANGE,
+                scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=first,
             )  # fmt: skip
             with warnings.catch_warnings():  # further folds look near the best strength on purpose
                 warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
@@ -113,6 +131,10 @@ class Entrant:
             for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
                 scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
                 self.tried.setdefault((v, alpha), {}).update(scores)
+                n_strengths += 1
+            if first:
+                alphas = self._near(folds)[1]
+        return n_strengths
 
     def _place(self, folds):
         """Variant and strength of the best mean score over folds."""
@@ -170,34 +192,35 @@ class Race:
 
         Where there is no time left for the best one of the first folds, all that ran in these.
         """
-        n = len(self.splits)
-        screen = range(min(SCREEN, n))
+        n, before = len(self.splits), None
         entrants = {name: Entrant(candidate) for name, candidate in candidates.items()}
-        entrants = self._leg(entrants, screen, 1.0 if n == len(screen) else SCREEN_TIME)
-        if n == len(screen):
-            return entrants
-        told = [k for k in screen if not all(np.isnan(one.outcomes[k][0]) for one in entrants.values())]
-        late, entrants = [*self.late], self._ahead(entrants, told or screen)
-        best = max(entrants, key=lambda name: entrants[name].score(told or screen))
-        in_all = self._leg(entrants, range(len(screen), n), 1.0)
-        if best in in_all:
-            return in_all
-        self.late, self.n_folds = late, len(screen)
-        return {name: entrants[name].in_folds(screen) for name in entrants}
+        for begin, end in pairwise(sorted({0, 1, min(SCREEN, n), n})):
+            share = 1.0 if end == n else SCREEN_TIME[end - 1]
+            after = self._leg(entrants, range(begin, end), share)
+            if begin and best not in after:
+                self.late, self.n_folds = before, begin
+                return {name: entrants[name].in_folds(range(begin)) for name in entrants}
+            if end == n:
+                return after
+            told = [k for k in range(end) if not all(np.isnan(one.outcomes[k][0]) for one in after.values())]
+            before, entrants = [*self.late], self._ahead(after, told or range(end), end == SCREEN)
+            best = max(entrants, key=lambda name: entrants[name].score(told or range(end)))
 
     def _leg(self, entrants, folds, share):
         """The entrants after some folds, without those for which there is no time left.
 
-        Simple ones come first, then those that are the best so far.
+        Simple ones come first, then those that are the best so far. What has not run yet is expected to take
+        as long as the slowest one that has.
         """
         after, names = {}, sorted(entrants, key=lambda name: -entrants[name].score(entrants[name].outcomes))
         names.sort(key=lambda name: not entrants[name].candidate.simple)
         while names:
             n_batch = len(names) if self.time_budget is None else effective_n_jobs(self.n_jobs)
-            batch = []
+            batch, slowest = [], max((one.taken for one in after.values()), default=0.0)
             while names and len(batch) < n_batch:
                 name = names.pop(0)
-                ends = time.perf_counter() - self.start + entrants[name].seconds * len(folds)
+                expected = entrants[name].expected(len(folds)) if folds[0] else slowest
+                ends = time.perf_counter() - self.start + expected
                 late = self.time_budget is not None and ends > share * self.time_budget
                 late = late and not (folds[0] == 0 and len(after) + len(batch) == 0)  # one runs at least
                 (self.late if late else batch).append(name)
@@ -214,26 +237,30 @@ class Race:
             seconds = time.perf_counter() - self.start
             print(f"[{seconds:.1f} s] {name}: {entrants[name].score(folds):.4f} on {len(folds)} folds")
 
-    def _ahead(self, entrants, folds):
-        """Those that are not clearly worse than the best one, and the simple ones."""
+    def _ahead(self, entrants, folds, screened):
+        """Those that are not clearly worse than the best one, and the simple ones.
+
+        `screened`: after the last folds in which all run; before only those drop out that are far behind.
+        """
         best = max(entrants, key=lambda name: entrants[name].score(folds))
         ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
         racing = [name for name in ranked if not entrants[name].candidate.simple]
+        least = (WORSE, CLEARLY) if screened else (FAR, FAR_SURELY)
         for place, name in enumerate(racing):
-            worse = self._clearly_worse(entrants[name], entrants[best], folds)
-            if worse or place >= MOST:
+            worse = self._worse(entrants[name], entrants[best], folds, *least)
+            if worse or (screened and place >= MOST):
                 by = f"{entrants[name].score(folds) - entrants[best].score(folds):+.3f}"
                 self.dropped[name] = (CLEARLY_WORSE if worse else BEHIND_OTHERS), by
                 self.behind[name] = entrants[name]
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
-    def _clearly_worse(self, entrant, best, folds):
+    def _worse(self, entrant, best, folds, share, surely):
         """Whether the score is lower in each fold, and errors of single labels are clearly greater."""
         one, other = ([of.outcomes[k] for k in folds] for of in (entrant, best))
         if not all(a[0] < b[0] for a, b in zip(one, other, strict=True)):
             return False
         more, errors = self.excess([a[1] for a in one], [b[1] for b in other])
-        return more > WORSE and errors > CLEARLY
+        return more > share and errors > surely
 
     def excess(self, errors, others):
         """By how much errors of labels are above others: as a share of these, and in standard errors.
@@ -294,7 +321,7 @@ def race(
     )
     given = {} if tasks is None else {"tasks": tasks}
     one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
-    with routing(tasks):
+    with routing(tasks), threads_for(X):
         entrants = one(candidates)
     done = list(next(iter(entrants.values())).outcomes)
     outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]

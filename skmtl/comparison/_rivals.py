@@ -17,7 +17,8 @@ from ._tuned import Tuned
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
-FOREST_LEAVES, N_TREES, MOST_FEATURES = (1, 5), 100, 40  # a third of the features at a split, at most these
+FOREST_LEAVES, MOST_FEATURES = (1, 5), 40  # a third of the features at a split, at most these
+FEW_TREES, N_TREES = 30, 100  # that tell the leaves, and of the forest
 MOST_ROUNDS, MANY_ROWS = 100, 5000  # of boosting, chosen in folds; of many rows a tenth tells when to stop
 FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hundredth of the strength
 
@@ -194,13 +195,14 @@ class Forest(_Trees):
     def _chosen(self, X, y):
         kind = "RandomForestClassifier" if self.kind == "classes" else "RandomForestRegressor"
         tried = min(-(-X.shape[1] // 3), MOST_FEATURES)
-        options = {"n_estimators": N_TREES, "max_features": tried, "oob_score": True, "random_state": 0}
+        options = {"n_estimators": FEW_TREES, "max_features": tried, "oob_score": True, "random_state": 0}
         models = [
             getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y)
             for leaf in FOREST_LEAVES
         ]
         unseen = "oob_decision_function_" if self.kind == "classes" else "oob_prediction_"
-        return min(models, key=lambda model: self._error(model, y, getattr(model, unseen)))
+        best = min(models, key=lambda model: self._error(model, y, getattr(model, unseen)))
+        return best.set_params(n_estimators=N_TREES, warm_start=True, oob_score=False).fit(X, y)
 
 
 RIVALS = {
