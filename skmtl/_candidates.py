@@ -108,7 +108,7 @@ def _representations(Z, random_state):
 
 
 def _tell_variances(y, kind, n_features):
-    """Whether rows are enough for a model of variances of coefficients, and all tasks have the same classes."""
+    """Whether rows are enough for a model of variances of coefficients, and all tasks have the same."""
     observed = ~missing_labels(y)
     n_rows = np.count_nonzero(observed.reshape(len(y), -1).any(axis=1))
     alike = kind == "Regressor" or y.ndim == 1 or not isinstance(find_classes(y, observed, "log_loss"), list)

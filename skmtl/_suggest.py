@@ -23,7 +23,7 @@ from .model_selection import TaskKFold, routing
 N_FOLDS = 5
 MOST_CLASSES = 20
 TASK_TYPES = {"regression": "numbers", "classification": "classes", "count": "counts"}
-FITS = {False: 2, True: 5}  # of a fold, as which a finding counts, without and with the test of the tasks
+N_FITS = 5  # as which the test of the tasks counts
 ZEROS = 0.1  # of numbers that may be counts
 UNITS = 3  # ratio of standard deviations of columns of y
 
@@ -181,18 +181,15 @@ def suggest(
 
 
 def _findings(found, tried, X, y, tasks, ends):
-    """What structures that ran in all folds find in all rows, and whether the tasks differ at all.
-
-    As far as they are expected to be through before it `ends`.
-    """
+    """What each structure finds in all rows, and whether the tasks differ at all, as far as time is left."""
     given, said = {} if tasks is None else {"tasks": tasks}, {"findings": {}}
     seconds = dict(zip(found.table["model"], found.table["seconds"], strict=True))
     with routing(tasks), threads_for(X):
         for name, model in found.estimators.items():
-            auto = model[-1].alpha == "auto" if tried[name].structure else None
-            if auto is None or not (auto or name in seconds):
+            if not tried[name].structure:
                 continue
-            if time.perf_counter() + FITS[auto] * seconds.get(name, np.inf) > ends:
+            fits = N_FITS if model[-1].alpha == "auto" else 1
+            if time.perf_counter() + fits * seconds.get(name, np.inf) > ends:
                 continue
             fitted = clone(model).fit(X, y, **given)
             steps, names = fitted[:-1], column_names(X)

@@ -27,7 +27,7 @@ from ._result import sign_test, tabulated
 STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
 SCREEN = 2  # folds after which models drop out that are clearly worse
-NEAR = 5.0  # factor from the best strength of the folds before within which the further ones look
+NEAR = 15.0, 5.0  # factor from the best strength within which others go on, after one fold and later
 CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
 FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
@@ -101,29 +101,32 @@ class Entrant:
 
     def expected(self, n_folds):
         """Seconds that further folds are expected to take."""
-        return self.seconds * n_folds * max(len(self._near()[1]), 1)
+        return self.seconds * n_folds * max(sum(map(len, self._near().values())), 1)
 
     def _near(self, folds=None):
-        """The best variant so far, and its strengths, of those tried in all folds, that are near the best."""
-        if not self.tried:
-            return 0, []
-        folds = list(self.outcomes) if folds is None else folds
-        v, best = self._place(folds)
-        ways = [(w, alpha) for (w, alpha), scores in self.tried.items() if set(folds) <= set(scores)]
-        return v, [alpha for w, alpha in ways if w == v and best / NEAR <= alpha <= best * NEAR]
+        """Strengths by variant, tried in all folds, near the best: of all after one fold, then of its own.
+
+        None where no strength has a score.
+        """
+        folds, found = list(self.outcomes) if folds is None else folds, {}
+        (v, best), score = self._place(folds) if self.tried else ((0, 0.0), -np.inf)
+        for (w, alpha), scores in self.tried.items():
+            near = _is_near(alpha, best, NEAR[w != v or len(folds) > 1]) and set(folds) <= set(scores)
+            if np.isfinite(score) and near and (w == v or len(folds) == 1):
+                found.setdefault(w, []).append(alpha)
+        return found
 
     def _search(self, folds, field_):
         """Scores of the strengths on further folds, and how many there were.
 
-        At first of all variants, from the second on near the best strength of those before; later of the best
-        one near its best.
+        At first all of one variant, and those near its best one of the others.
         """
-        n_strengths, first = 0, not self.tried
-        chosen, alphas = self._near()
-        for v in range(len(self.candidate.variants)) if first else [chosen]:
+        near, n_strengths = self._near(), 0
+        first, alphas = not near, N_ALPHAS
+        for v in range(len(self.candidate.variants)) if first else near:
             search = PathSearchCV(
-                clone(self.candidate.model).set_params(**self.candidate.variants[v]), alphas or N_ALPHAS, RANGE,
-                scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=first,
+                clone(self.candidate.model).set_params(**self.candidate.variants[v]), near.get(v, alphas),
+                RANGE, scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=first,
             )  # fmt: skip
             with warnings.catch_warnings():  # further folds look near the best strength on purpose
                 warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
@@ -133,24 +136,31 @@ class Entrant:
                 self.tried.setdefault((v, alpha), {}).update(scores)
                 n_strengths += 1
             if first:
-                alphas = self._near(folds)[1]
+                (w, best), score = self._place(folds)
+                near_it = [own for u, own in self.tried if u == w and _is_near(own, best, NEAR[1])]
+                alphas = near_it if np.isfinite(score) else N_ALPHAS
         return n_strengths
 
     def _place(self, folds):
-        """Variant and strength of the best mean score over folds."""
-        means = {
-            place: np.mean([scores[k] for k in folds])
-            for place, scores in self.tried.items()
-            if set(folds) <= set(scores)
-        }
-        return max(means, key=lambda place: np.nan_to_num(means[place], nan=-np.inf))
+        """Variant and strength of the best mean score over folds that have one, and that score."""
+        means = {}
+        for place, scores in self.tried.items():
+            if set(folds) <= set(scores):
+                known = [scores[k] for k in folds if not np.isnan(scores[k])]
+                means[place] = np.mean(known) if known else -np.inf
+        best = max(means, key=means.get)
+        return best, means[best]
 
     def _best(self, folds):
         """The parameters that are best over folds."""
         if not self.tried:
             return {}
-        v, alpha = self._place(folds)
+        v, alpha = self._place(folds)[0]
         return {**self.candidate.variants[v], STRENGTH: alpha}
+
+
+def _is_near(alpha, best, factor):
+    return best / factor <= alpha <= best * factor
 
 
 @dataclass
@@ -192,12 +202,12 @@ class Race:
 
         Where there is no time left for the best one of the first folds, all that ran in these.
         """
-        n, before = len(self.splits), None
+        n, before, best = len(self.splits), None, None
         entrants = {name: Entrant(candidate) for name, candidate in candidates.items()}
         for begin, end in pairwise(sorted({0, 1, min(SCREEN, n), n})):
             share = 1.0 if end == n else SCREEN_TIME[end - 1]
             after = self._leg(entrants, range(begin, end), share)
-            if begin and best not in after:
+            if best not in (None, *after):
                 self.late, self.n_folds = before, begin
                 return {name: entrants[name].in_folds(range(begin)) for name in entrants}
             if end == n:
@@ -381,7 +391,8 @@ def _advice(folds, gains, candidates, one):
             "than two standard errors."
         )
     if one.n_folds < len(one.splits):
-        words.append(f"There was time for the first {one.n_folds} folds only.")
+        first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
+        words.append(f"There was time for the first {first} only.")
     one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
     for reason in (CLEARLY_WORSE, BEHIND_OTHERS, LATE):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
