@@ -29,7 +29,7 @@ UNITS = 3  # ratio of standard deviations of columns of y
 
 
 def suggest(
-    X, y, tasks=None, *, task_column=None, task_type=None, candidates=None, preprocessor=None,
+    X, y, tasks=None, *, task_column=None, offset=None, task_type=None, candidates=None, preprocessor=None,
     time_budget=None, cv=None, scoring=None, n_jobs=None, random_state=0, verbose=0,
 ):  # fmt: skip
     """Find the best model for these tasks: structures, representations and rivals in a race.
@@ -53,6 +53,9 @@ def suggest(
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row, in the place of `tasks`. The other
         columns are the features.
+    offset : array-like of shape (n_samples,) or of the shape of y, default=None
+        Known part of the linear predictor, such as logarithms of exposures, as in the `fit` of the models.
+        The baselines and trees of scikit-learn take none: they are left out, and `dropped` names them.
     task_type : {"regression", "classification", "count"}, default=None
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
         numbers from 0 or 1 up without a gap (a warning says so where these are more than two), else numbers.
@@ -172,19 +175,21 @@ def suggest(
         if unknown or not len(candidates):
             raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
         tried = {name: tried[name] for name in candidates}
-    found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose)
+    found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
     ends = np.inf if time_budget is None else start + time_budget
-    found = replace(found, **_findings(found, tried, X, y, tasks, ends))
+    found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
     if task_type is None and targets == "numbers" and _may_be_counts(y_):
         found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
-    return replace(found, code=_code(found, targets, tasks is not None, task_column, preprocessor))
+    rows = [name for name, one in (("tasks", tasks), ("offset", offset)) if one is not None]
+    return replace(found, code=_code(found, targets, rows, task_column, preprocessor))
 
 
-def _findings(found, tried, X, y, tasks, ends):
+def _findings(found, tried, X, y, tasks, offset, ends):
     """What each structure finds in all rows, and whether the tasks differ at all, as far as time is left."""
-    given, said = {} if tasks is None else {"tasks": tasks}, {"findings": {}}
+    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
+    said = {"findings": {}}
     seconds = dict(zip(found.table["model"], found.table["seconds"], strict=True))
-    with routing(tasks), threads_for(X):
+    with routing(tasks, offset), threads_for(X):
         for name, model in found.estimators.items():
             if not tried[name].structure:
                 continue
@@ -202,8 +207,8 @@ def _findings(found, tried, X, y, tasks, ends):
     return said
 
 
-def _code(found, targets, by_rows, column, preprocessor):
-    """Python code that makes the best model and fits it."""
+def _code(found, targets, rows, column, preprocessor):
+    """Python code that makes the best model and fits it, with what there is of rows beside X and y."""
     model, name = found.estimators[found.best], found.best
     steps, imports = [], {"from sklearn.pipeline import Pipeline"}
     for key, step in model.steps:
@@ -212,7 +217,7 @@ def _code(found, targets, by_rows, column, preprocessor):
             continue
         if key == "model" and name in (*SIMPLE, *TREES):
             imports.add("from skmtl.comparison import rival")
-            steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={not by_rows}))")
+            steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={'tasks' not in rows}))")
             continue
         text = "".join(line.strip() for line in step.__repr__(N_CHAR_MAX=10**6).splitlines())
         steps.append(f"({key!r}, {text.replace(',', ', ').replace(',  ', ', ')})")
@@ -224,9 +229,9 @@ def _code(found, targets, by_rows, column, preprocessor):
         imports.add("from skmtl import split_task_column")
         split.append(f"X, tasks = split_task_column(X, {column!r})")
     lines = [*sorted(imports), "", f"model = Pipeline([{', '.join(steps)}])", *split]
-    fit = "tasks=tasks" if get_config()["enable_metadata_routing"] else "model__tasks=tasks"
-    given = (fit, "tasks=tasks") if by_rows else ("", "")
-    arguments = [", ".join(filter(None, one)) for one in (("X", "y", given[0]), ("X", given[1]))]
+    step = "" if get_config()["enable_metadata_routing"] else "model__"
+    given = [[f"{prefix}{name}={name}" for name in rows] for prefix in (step, "")]
+    arguments = [", ".join(one) for one in (("X", "y", *given[0]), ("X", *given[1]))]
     return "\n".join([*lines, f"model.fit({arguments[0]})", f"model.predict({arguments[1]})"])
 
 

@@ -710,6 +710,34 @@ def test_suggest_of_counts(rng):
         suggest(X, y - 1, tasks, task_type="count")
 
 
+def test_models_with_an_offset(rng):
+    """With the squared error as of y less the offset; what takes none is left out by name, or refused."""
+    p, offset = RELATED, 10 * rng.standard_normal(len(RELATED.y))
+    names = [COMMON[0], "GroupSparseRegressor", "single", "trees"]
+    found = suggest(p.X, p.y + offset, p.tasks, offset=offset, candidates=names, cv=3)
+    wanted = suggest(p.X, p.y, p.tasks, candidates=names[:2], cv=3)
+    assert found.dropped == dict.fromkeys(names[2:], "Takes no offset")
+    assert "Takes no offset: 'single', 'trees'." in found.verdict
+    assert found.verdict.startswith("Whether sharing helps is not known")
+    assert found.best == wanted.best
+    assert found.params[found.best] == pytest.approx(wanted.params[found.best], rel=1e-6)
+    assert row(found, found.best)["rmse"] == pytest.approx(row(wanted, found.best)["rmse"], rel=1e-4)
+    names = {"X": p.X, "y": p.y + offset, "tasks": p.tasks, "offset": offset}
+    exec(found.code, names)
+    assert r2_score(p.y, names["model"].predict(p.X, tasks=p.tasks, offset=offset) - offset) > 0.8
+    given = {"tasks": p.tasks, "offset": offset, "cv": 3}
+    compared = compare(MeanRegularizedRegressor(0.1), p.X, p.y + offset, **given)
+    assert set(compared.dropped) == set(SIMPLE)
+    without = compare(MeanRegularizedRegressor(0.1), p.X, p.y, p.tasks, cv=3, baselines=[])
+    assert compared.table["rmse"][0] == pytest.approx(without.table["rmse"][0])
+    with pytest.raises(ValueError, match=r"these estimators take none: .'Pooled'."):
+        compare(Pooled(Ridge()), p.X, p.y, **given)
+    with pytest.raises(ValueError, match=r"no candidate takes one: .'single'."):
+        suggest(p.X, p.y, p.tasks, offset=offset, candidates=["single"])
+    with pytest.raises(ValueError, match="offset must hold one row per sample"):
+        suggest(p.X, p.y, p.tasks, offset=offset[1:])
+
+
 def test_suggest_takes_whole_numbers_for_numbers_if_told():
     p = make_multitask_regression(3, 30, 2, structure="mean", random_state=0)
     y = np.clip(np.round(p.y / p.y.std()), -1, 1).astype(int) + 1

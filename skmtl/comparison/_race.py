@@ -21,7 +21,16 @@ from .._labels import missing_labels
 from .._task_scores import standard_deviation
 from ..model_selection import PathSearchCV, routing
 from ._compare import headline, labelled, splits_of
-from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure, threads_for
+from ._folds import (
+    ALIKE,
+    NO_OFFSET,
+    SIGNIFICANCE,
+    FoldRun,
+    FoldScores,
+    error_measure,
+    threads_for,
+    with_offset,
+)  # fmt: skip
 from ._result import sign_test, tabulated
 
 STRENGTH = "model__alpha"
@@ -300,6 +309,7 @@ def race(
     n_jobs=None,
     time_budget=None,
     verbose=0,
+    offset=None,
 ):
     """Comparison of candidates by name, with what to use.
 
@@ -307,7 +317,7 @@ def race(
     ----------
     candidates : dict of {str: Candidate}
         Models that take ``fit(X, y, tasks=tasks)`` under metadata routing.
-    X, y, tasks, cv, scoring : object
+    X, y, tasks, cv, scoring, offset : object
         As in `compare`.
     strengths_by : task_scorer or None
         What strengths are chosen by, the score of the models if None.
@@ -326,12 +336,18 @@ def race(
     models = {name: candidate.model for name, candidate in candidates.items()}
     X = X.tocsr() if sparse.issparse(X) else X
     labels, y, names, _ = labelled(models, X, y, tasks, cv)
-    run = FoldRun(
-        X, y, labels, tasks is not None, headline(scoring, models, y, kind), error_measure(models, kind)
-    )
-    given = {} if tasks is None else {"tasks": tasks}
+    with routing(tasks, offset):
+        taking, offset = with_offset(models, offset, y)
+    if not taking:
+        raise ValueError(f"offset was given, but no candidate takes one: {[*models]}.")
+    without = [name for name in models if name not in taking]
+    candidates, models = {name: candidates[name] for name in taking}, taking
+    score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
+    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
+    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
     one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
-    with routing(tasks), threads_for(X):
+    one.dropped |= dict.fromkeys(without, (NO_OFFSET, ""))
+    with routing(tasks, offset), threads_for(X):
         entrants = one(candidates)
     done = list(next(iter(entrants.values())).outcomes)
     outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]
@@ -394,7 +410,7 @@ def _advice(folds, gains, candidates, one):
         first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
         words.append(f"There was time for the first {first} only.")
     one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
-    for reason in (CLEARLY_WORSE, BEHIND_OTHERS, LATE):
+    for reason in (NO_OFFSET, CLEARLY_WORSE, BEHIND_OTHERS, LATE):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
         words += [f"{reason}: {', '.join(left)}."] if left else []
     dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}
@@ -411,6 +427,8 @@ def _whether_to_share(folds, gains, use, shares):
         return "Tasks do not differ in a way that helps to predict: one model for all rows is as good."
     tests = {name: folds.test(use, name) for name in ("single", "pooled") if name in folds.mean}
     won, by_tasks = sign_test([row[4] for row in gains[use]])
+    if not tests:
+        return "Whether sharing helps is not known: neither 'single' nor 'pooled' ran."
     words = " and ".join(f"{name!r} by {gap:.3f} (p = {p:.2g})" for name, (gap, p) in tests.items())
     clear = [bool(gap > 0 and p < SIGNIFICANCE) for gap, p in tests.values()]
     if folds.reference == "single" and not clear[0] and by_tasks < SIGNIFICANCE and won > len(gains[use]) / 2:
