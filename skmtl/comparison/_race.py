@@ -36,7 +36,7 @@ from ._result import sign_test, tabulated
 STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
 SCREEN = 2  # folds after which models drop out that are clearly worse
-NEAR = 15.0, 5.0  # factor from the best strength within which others go on, after one fold and later
+NEAR = 15.0  # factor from the best strength of one fold within which the next one looks
 CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
 FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
@@ -110,66 +110,91 @@ class Entrant:
 
     def expected(self, n_folds):
         """Seconds that further folds are expected to take."""
-        return self.seconds * n_folds * max(sum(map(len, self._near().values())), 1)
+        if not self.tried:
+            return self.seconds * n_folds
+        if len(self.outcomes) == 1:
+            return self.seconds * sum(map(len, self._near([*self.outcomes]).values()))
+        _, around, between = self._around([*self.outcomes])
+        return self.seconds * (len(around + between) * n_folds + len(between) * len(self.outcomes))
 
-    def _near(self, folds=None):
-        """Strengths by variant, tried in all folds, near the best: of all after one fold, then of its own.
+    def _near(self, folds):
+        """Strengths tried in all folds, near the best one, by variant; none where no strength has a score.
 
-        None where no strength has a score.
+        Of variants that cost no more than to move the best strength by a step.
         """
-        folds, found = list(self.outcomes) if folds is None else folds, {}
-        (v, best), score = self._place(folds) if self.tried else ((0, 0.0), -np.inf)
-        for (w, alpha), scores in self.tried.items():
-            near = _is_near(alpha, best, NEAR[w != v or len(folds) > 1]) and set(folds) <= set(scores)
-            if np.isfinite(score) and near and (w == v or len(folds) == 1):
+        means = self._means(folds)
+        if not np.isfinite([*means.values()]).any():
+            return {}
+        v, around, _ = self._around(folds)
+        found, best = {}, max(means, key=means.get)[1]
+        for w, alpha in means:
+            as_good = max(mean for (u, _), mean in means.items() if u == w) >= min(
+                means[v, a] for a in around
+            )
+            if as_good and best / NEAR <= alpha <= best * NEAR:
                 found.setdefault(w, []).append(alpha)
         return found
 
+    def _around(self, folds):
+        """The best variant, its best strength with its neighbours, and strengths between these."""
+        means = self._means(folds)
+        v, best = max(means, key=means.get)
+        own = sorted(alpha for w, alpha in means if w == v)
+        around = own[max(own.index(best) - 1, 0) : own.index(best) + 2]
+        return v, around, [float(np.sqrt(a * b)) for a, b in pairwise(around)]
+
     def _search(self, folds, field_):
-        """Scores of the strengths on further folds, and how many there were.
+        """Scores of the strengths on further folds, and how many there were for each.
 
-        At first all of one variant, and those near its best one of the others.
+        At first all of one variant, and those near its best one of the others; on the next fold those near
+        the best; then those around it, and between, which the folds before are asked for as well.
         """
-        near, n_strengths = self._near(), 0
-        first, alphas = not near, N_ALPHAS
-        for v in range(len(self.candidate.variants)) if first else near:
-            search = PathSearchCV(
-                clone(self.candidate.model).set_params(**self.candidate.variants[v]), near.get(v, alphas),
-                RANGE, scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=first,
-            )  # fmt: skip
-            with warnings.catch_warnings():  # further folds look near the best strength on purpose
-                warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
-                found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
-            for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
-                scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
-                self.tried.setdefault((v, alpha), {}).update(scores)
-                n_strengths += 1
-            if first:
-                (w, best), score = self._place(folds)
-                near_it = [own for u, own in self.tried if u == w and _is_near(own, best, NEAR[1])]
-                alphas = near_it if np.isfinite(score) else N_ALPHAS
-        return n_strengths
+        known, before = [*self.outcomes], len(self.tried)
+        near = self._near(known) if known else {}
+        if len(known) > 1 and near:
+            v, around, between = self._around(known)
+            self._look(v, between, known, field_)
+            self._look(v, around + between, folds, field_)
+            return len(around + between) + len(between) * len(known) / len(folds)
+        for v, alphas in near.items():
+            self._look(v, alphas, folds, field_)
+        if near:
+            return sum(map(len, near.values()))
+        alphas = N_ALPHAS
+        for v in range(len(self.candidate.variants)):
+            self._look(v, alphas, folds, field_, grow=True)
+            alphas = next(iter(self._near(folds).values()), N_ALPHAS)
+        return max(len(self.tried) - before, 1)
 
-    def _place(self, folds):
-        """Variant and strength of the best mean score over folds that have one, and that score."""
+    def _look(self, v, alphas, folds, field_, grow=False):
+        """Note the scores of strengths of a variant on some folds."""
+        search = PathSearchCV(
+            clone(self.candidate.model).set_params(**self.candidate.variants[v]), alphas, RANGE,
+            scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=grow,
+        )  # fmt: skip
+        with warnings.catch_warnings():  # further folds look near the best strength on purpose
+            warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
+            found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
+        for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
+            scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
+            self.tried.setdefault((v, alpha), {}).update(scores)
+
+    def _means(self, folds):
+        """Mean score of (variant, strength) over folds that have one, of those that were tried in all."""
         means = {}
         for place, scores in self.tried.items():
             if set(folds) <= set(scores):
                 known = [scores[k] for k in folds if not np.isnan(scores[k])]
                 means[place] = np.mean(known) if known else -np.inf
-        best = max(means, key=means.get)
-        return best, means[best]
+        return means
 
     def _best(self, folds):
         """The parameters that are best over folds."""
         if not self.tried:
             return {}
-        v, alpha = self._place(folds)[0]
+        means = self._means(folds)
+        v, alpha = max(means, key=means.get)
         return {**self.candidate.variants[v], STRENGTH: alpha}
-
-
-def _is_near(alpha, best, factor):
-    return best / factor <= alpha <= best * factor
 
 
 @dataclass
