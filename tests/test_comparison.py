@@ -41,8 +41,8 @@ from skmtl._candidates import SIMPLE, all_candidates
 from skmtl._findings import FINDINGS
 from skmtl._suggest import _targets
 from skmtl.baselines import Pooled, SingleTask
-from skmtl.comparison import _rivals, compare
-from skmtl.comparison._race import N_ALPHAS, RANGE, honest
+from skmtl.comparison import _race, _rivals, compare
+from skmtl.comparison._race import honest
 from skmtl.comparison._tuned import Tuned, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
@@ -816,26 +816,33 @@ def test_suggest_says_that_columns_have_different_units(rng):
         suggest(X, Y * [1, 2, 12], candidates=["single"], cv=2)
 
 
-def test_nothing_is_judged_by_rows_that_chose_it():
-    """The strength of a fold is the best one over the other folds."""
-    p = RELATED
+def test_nothing_is_judged_by_rows_that_chose_it(monkeypatch):
+    """The strength of a fold is the best one over the other folds, of those that were tried in these."""
+    p, kept, on = RELATED, {}, _race.Entrant.on
+
+    def keep(self, folds, name, race):
+        kept[name] = self
+        return on(self, folds, name, race)
+
+    monkeypatch.setattr(_race.Entrant, "on", keep)
     found = suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "single"], cv=3)
+    entrant, variants = kept[COMMON[0]], kept[COMMON[0]].candidate.variants
     folds = list(TaskKFold(3, shuffle=True, random_state=0).split(p.X, tasks=p.tasks))
-    model = clone(found.estimators[COMMON[0]])
+
+    def score(params, train, test):
+        fitted = clone(found.estimators[COMMON[0]]).set_params(**params)
+        fitted.fit(p.X[train], p.y[train], model__tasks=p.tasks[train])
+        return r2_score(p.y[test], fitted.predict(p.X[test], tasks=p.tasks[test]))
+
     scores = []
-    for k, (train, test) in enumerate(folds):
-        others = [fold for j, fold in enumerate(folds) if j != k]
-        best = max(
-            (
-                PathSearchCV(
-                    model.set_params(model__intercept_alpha=b), N_ALPHAS, RANGE, cv=others, grow=True
-                )
-                for b in (0.0, 0.3)
-            ),
-            key=lambda search: search.fit(p.X, p.y, tasks=p.tasks).best_score_,
-        ).best_estimator_
-        fitted = clone(best).fit(p.X[train], p.y[train], model__tasks=p.tasks[train])
-        scores.append(r2_score(p.y[test], fitted.predict(p.X[test], tasks=p.tasks[test])))
+    for k in range(3):
+        others = {0, 1, 2} - {k}
+        tried = [place for place, known in entrant.tried.items() if others <= set(known)]
+        assert len(tried) >= 5
+        params = [{**variants[v], "model__alpha": alpha} for v, alpha in tried]
+        best = max(params, key=lambda one: np.mean([score(one, *folds[j]) for j in others]))
+        scores.append(score(best, *folds[k]))
+        assert entrant.used[k] == best
     assert_allclose(row(found, COMMON[0])["mean"], np.mean(scores), rtol=1e-4)
 
 
@@ -853,7 +860,7 @@ def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
 def test_a_fold_without_a_score_changes_no_choice():
     """Scores leave it out and errors do not: both are of the same folds where models are compared."""
     at = [0, 1]  # two such folds put in front
-    p = make_multitask_classification(6, 60, 4, structure="mean", random_state=0)
+    p = make_multitask_classification(6, 100, 4, structure="mean", random_state=0)
     names = ["MeanRegularizedClassifier", "TraceNormClassifier", "single", "pooled"]
     every = np.arange(len(p.y))
     tests = np.array_split(np.random.default_rng(0).permutation(every), 4)

@@ -41,7 +41,7 @@ CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one 
 FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
 MOST = 6  # models that are in all folds, beside the simple ones
-SCREEN_TIME = 0.4, 0.6  # of the time that there is, for the first fold, and for the screen
+SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
 BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
 
@@ -180,11 +180,13 @@ class Entrant:
             self.tried.setdefault((v, alpha), {}).update(scores)
 
     def _means(self, folds):
-        """Mean score of (variant, strength) over folds that have one, of those that were tried in all."""
+        """Mean score of (variant, strength) tried in all folds, over those in which the model has one too."""
         means = {}
         for place, scores in self.tried.items():
             if set(folds) <= set(scores):
-                known = [scores[k] for k in folds if not np.isnan(scores[k])]
+                known = [
+                    scores[k] for k in folds if not np.isnan(scores[k] + self.outcomes.get(k, (0.0,))[0])
+                ]
                 means[place] = np.mean(known) if known else -np.inf
         return means
 
