@@ -65,15 +65,16 @@ def suggest(
         Names of the models to try, such as "TraceNormRegressor", "MultiTaskMLPClassifier", "single" (an
         unknown one ends in an error that lists all), by default all that the data allow: splines, random
         features, the network and trees want features that are not sparse, strengths by marginal likelihood
-        the same classes in all tasks, and four labels for each feature, clusters four tasks.
+        the same classes in all tasks, and four rows for each feature, clusters four tasks.
     preprocessor : transformer, default=None
         First step of all models, for X without its task column, fitted on the training rows of each fold. By
         default a `StandardScaler`, so that another one has to scale as well; sparse features are left as they
         are.
     time_budget : float, default=None
-        Seconds, in which no model begins that is expected, by its time on the first folds, to end later; the
-        verdict names those. One runs in any case, and where the best one of the first folds has no time for
-        the others these decide. By default all are tried.
+        Seconds, in which no model begins that is expected to end later, by its time on the folds before, on
+        the first one by the slowest model before it; the verdict names those. One runs in any case, and where
+        the best one of the first folds has no time for the others these decide. Findings come last, as far as
+        time is left. By default all are tried.
     cv : int, splitter or iterable of splits, default=None
         By default, and for an int, `TaskKFold` with 5 (or as many as most tasks have rows) or `cv` shuffled
         folds; tasks with fewer rows are for training only, so that scores are of the others. Rows in the
@@ -112,17 +113,19 @@ def suggest(
 
     Notes
     -----
-    Strengths are searched on the folds themselves: 10 over two decades for each of two values of another
-    parameter (and for a common model of tasks of different sizes with and without ``task_weight="samples"``),
-    and further ones while the best is at the edge of these. On each fold a model is scored at the strength
-    that is best over the *other* folds, and `expected` is the mean score of the models to use by the other
-    folds: scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the
-    standard error is that of Nadeau & Bengio. In the first two folds all models run. One drops out if its
-    score is lower than that of the best one in both, and its errors are greater by more than 1% and by more
-    than 2.5 standard errors of the difference; of the rest the six best and the baselines go on. A baseline
-    is used, the simplest first, if its error is above the least by at most 3% and at most two standard errors
-    of the difference, else the first of the models (in the order of the paragraph at the top) whose error is
-    above it by at most 1% and at most one standard error, or by 0.1%.
+    Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
+    while the best is at the edge of these, and near the best one for other values of another parameter (and
+    for a common model of tasks of different sizes with and without ``task_weight="samples"``); on the
+    second those near the best; later those around it, and between, which the first two are asked for as
+    well. On each fold a model is scored at the strength that is best over the *other* folds, and `expected`
+    is the mean score of the models to use by the other folds: scores of a fold choose neither (but the
+    first two say who drops out). Training sets overlap: the standard error is that of Nadeau & Bengio. In
+    the first fold all models run. One drops out whose errors are greater than those of the best one by more
+    than 10% and by more than 3 standard errors of the difference, after the second fold by more than 1% and
+    2.5 standard errors, with a lower score in both; of the rest the six best and the baselines go on. A
+    baseline is used, the simplest first, if its error is above the least by at most 3% and at most two
+    standard errors of the difference, else the first of the models (in the order of the paragraph at the
+    top) whose error is above it by at most 1% and at most one standard error, or by 0.1%.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves
