@@ -4,7 +4,7 @@ Usage::
 
     python examples/benchmarks/choosing.py [path/to/data] [--only school jura] [--jobs 2] \\
         [--markdown docs/sharing.md]
-    python examples/benchmarks/choosing.py --truths 20 [--only clusters] [--markdown docs/sharing.md]
+    python examples/benchmarks/choosing.py --truths 20 [--only clusters]
 
 HSB82 is bundled; the others are read from the directory given: school.npz and landmine.npz with X, y and
 task, jura.npz and atp1d.npz with X and Y (one column per task). Every score is that of five folds,
@@ -126,8 +126,6 @@ def main():
         for truth in options.only or TRUTHS:
             rows.append(named(truth, options.truths))
             print(rows[-1], flush=True)
-        if options.markdown:
-            write(options.markdown, "truths", rows)
         return
     rows = [
         "| data | rows | tasks | score | model to use (sd of folds) | best baseline | difference "
