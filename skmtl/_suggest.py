@@ -16,7 +16,8 @@ from ._findings import finding, sharing
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
-from .comparison import race, threads_for
+from ._threads import threads_for
+from .comparison import race
 from .metrics import as_task_scorer
 from .model_selection import TaskKFold, routing
 

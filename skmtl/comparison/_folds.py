@@ -9,18 +9,17 @@ from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metadata_routing import get_routing_for_object
-from threadpoolctl import threadpool_limits
 
 from .._inputs import check_offset
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
 from .._task_scores import deviances, squared_errors, standard_deviation
+from .._threads import threads_for
 from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
 NO_OFFSET = "Takes no offset"
 ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models
-SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
 
 
 def with_offset(models, offset, y):
@@ -33,11 +32,6 @@ def with_offset(models, offset, y):
         if all(get_routing_for_object(model).consumes(method, ["offset"]) for method in ("fit", "predict"))
     }
     return takes, check_offset(offset, len(y))
-
-
-def threads_for(X):
-    """Context with one thread in BLAS where more take longer."""
-    return threadpool_limits(1 if np.prod(X.shape) < SMALL_DATA else None)
 
 
 def error_measure(models, kind="numbers"):

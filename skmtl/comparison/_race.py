@@ -19,6 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
 from .._task_scores import standard_deviation
+from .._threads import threads_for
 from ..model_selection import PathSearchCV, routing
 from ._compare import headline, labelled, splits_of
 from ._folds import (
@@ -28,7 +29,6 @@ from ._folds import (
     FoldRun,
     FoldScores,
     error_measure,
-    threads_for,
     with_offset,
 )  # fmt: skip
 from ._result import sign_test, tabulated
