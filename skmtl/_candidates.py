@@ -34,7 +34,7 @@ APART = ("mean", "single")  # a model for each task by itself
 UNIT = ("pooled", "intercepts")  # which mean nothing for columns of different units
 UNEQUAL = 1.2  # ratio of numbers of rows from which tasks may count by their rows as well
 TOL = 1e-3
-LABELS_PER_FEATURE = 4  # for strengths by marginal likelihood, in half of the rows too
+ROWS_PER_FEATURE = 4  # for strengths by marginal likelihood, whose common model has free coefficients
 MOST_VARIANCES = 50  # of features, one each
 MOST_SPLINES = 30  # features of which there are splines
 MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
@@ -108,7 +108,8 @@ def _representations(Z, random_state):
 
 
 def _tell_variances(y, kind, n_features):
-    """Whether labels are enough for a model of variances of coefficients, and all tasks have the same."""
+    """Whether rows are enough for a model of variances of coefficients, and all tasks have the same."""
     observed = ~missing_labels(y)
+    n_rows = np.count_nonzero(observed.reshape(len(y), -1).any(axis=1))
     alike = kind == "Regressor" or y.ndim == 1 or not isinstance(find_classes(y, observed, "log_loss"), list)
-    return alike and np.count_nonzero(observed) >= LABELS_PER_FEATURE * n_features
+    return alike and n_rows >= ROWS_PER_FEATURE * n_features

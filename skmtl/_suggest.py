@@ -1,5 +1,6 @@
 """Which model for these tasks: structures, representations and rivals in a race on the same folds."""
 
+import time
 import warnings
 from dataclasses import replace
 from numbers import Integral
@@ -15,6 +16,7 @@ from ._findings import finding, sharing
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
+from ._threads import threads_for
 from .comparison import race
 from .metrics import as_task_scorer
 from .model_selection import TaskKFold, routing
@@ -22,12 +24,13 @@ from .model_selection import TaskKFold, routing
 N_FOLDS = 5
 MOST_CLASSES = 20
 TASK_TYPES = {"regression": "numbers", "classification": "classes", "count": "counts"}
+N_FITS = 5  # as which the test of the tasks counts
 ZEROS = 0.1  # of numbers that may be counts
 UNITS = 3  # ratio of standard deviations of columns of y
 
 
 def suggest(
-    X, y, tasks=None, *, task_column=None, task_type=None, candidates=None, preprocessor=None,
+    X, y, tasks=None, *, task_column=None, offset=None, task_type=None, candidates=None, preprocessor=None,
     time_budget=None, cv=None, scoring=None, n_jobs=None, random_state=0, verbose=0,
 ):  # fmt: skip
     """Find the best model for these tasks: structures, representations and rivals in a race.
@@ -51,6 +54,9 @@ def suggest(
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row, in the place of `tasks`. The other
         columns are the features.
+    offset : array-like of shape (n_samples,) or of the shape of y, default=None
+        Known part of the linear predictor, such as logarithms of exposures, as in the `fit` of the models.
+        The baselines and trees of scikit-learn take none: they are left out, and `dropped` names them.
     task_type : {"regression", "classification", "count"}, default=None
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
         numbers from 0 or 1 up without a gap (a warning says so where these are more than two), else numbers.
@@ -60,15 +66,16 @@ def suggest(
         Names of the models to try, such as "TraceNormRegressor", "MultiTaskMLPClassifier", "single" (an
         unknown one ends in an error that lists all), by default all that the data allow: splines, random
         features, the network and trees want features that are not sparse, strengths by marginal likelihood
-        the same classes in all tasks, and four labels for each feature, clusters four tasks.
+        the same classes in all tasks, and four rows for each feature, clusters four tasks.
     preprocessor : transformer, default=None
         First step of all models, for X without its task column, fitted on the training rows of each fold. By
         default a `StandardScaler`, so that another one has to scale as well; sparse features are left as they
         are.
     time_budget : float, default=None
-        Seconds, in which no model begins that is expected, by its time on the first folds, to end later; the
-        verdict names those. One runs in any case, and where the best one of the first folds has no time for
-        the others these decide. By default all are tried.
+        Seconds, in which no model begins that is expected to end later, by its time on the folds before, on
+        the first one by the slowest model before it; the verdict names those. One runs in any case, and where
+        the best one of the first folds has no time for the others these decide. Findings come last, as far as
+        time is left. By default all are tried.
     cv : int, splitter or iterable of splits, default=None
         By default, and for an int, `TaskKFold` with 5 (or as many as most tasks have rows) or `cv` shuffled
         folds; tasks with fewer rows are for training only, so that scores are of the others. Rows in the
@@ -107,17 +114,19 @@ def suggest(
 
     Notes
     -----
-    Strengths are searched on the folds themselves: 10 over two decades for each of two values of another
-    parameter (and for a common model of tasks of different sizes with and without ``task_weight="samples"``),
-    and further ones while the best is at the edge of these. On each fold a model is scored at the strength
-    that is best over the *other* folds, and `expected` is the mean score of the models to use by the other
-    folds: scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the
-    standard error is that of Nadeau & Bengio. In the first two folds all models run. One drops out if its
-    score is lower than that of the best one in both, and its errors are greater by more than 1% and by more
-    than 2.5 standard errors of the difference; of the rest the six best and the baselines go on. A baseline
-    is used, the simplest first, if its error is above the least by at most 3% and at most two standard errors
-    of the difference, else the first of the models (in the order of the paragraph at the top) whose error is
-    above it by at most 1% and at most one standard error, or by 0.1%.
+    Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
+    while the best is at the edge of these, and near the best one for other values of another parameter (and
+    for a common model of tasks of different sizes with and without ``task_weight="samples"``); on the
+    second those near the best; later those around it, and between, which the first two are asked for as
+    well. On each fold a model is scored at the strength that is best over the *other* folds, and `expected`
+    is the mean score of the models to use by the other folds: scores of a fold choose neither (but the
+    first two say who drops out). Training sets overlap: the standard error is that of Nadeau & Bengio. In
+    the first fold all models run. One drops out whose errors are greater than those of the best one by more
+    than 10% and by more than 3 standard errors of the difference, after the second fold by more than 1% and
+    2.5 standard errors, with a lower score in both; of the rest the six best and the baselines go on. A
+    baseline is used, the simplest first, if its error is above the least by at most 3% and at most two
+    standard errors of the difference, else the first of the models (in the order of the paragraph at the
+    top) whose error is above it by at most 1% and at most one standard error, or by 0.1%.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves
@@ -138,6 +147,7 @@ def suggest(
     >>> found.best
     'MeanRegularizedRegressor'
     """
+    start = time.perf_counter()
     X = X if hasattr(X, "shape") else np.asarray(X)
     if task_column is not None:
         if tasks is not None:
@@ -169,19 +179,26 @@ def suggest(
         if unknown or not len(candidates):
             raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
         tried = {name: tried[name] for name in candidates}
-    found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose)
-    found = replace(found, **_findings(found, tried, X, y, tasks))
+    found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
+    ends = np.inf if time_budget is None else start + time_budget
+    found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
     if task_type is None and targets == "numbers" and _may_be_counts(y_):
         found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
-    return replace(found, code=_code(found, targets, tasks is not None, task_column, preprocessor))
+    rows = [name for name, one in (("tasks", tasks), ("offset", offset)) if one is not None]
+    return replace(found, code=_code(found, targets, rows, task_column, preprocessor))
 
 
-def _findings(found, tried, X, y, tasks):
-    """What each structure finds in all rows, and whether the tasks differ at all."""
-    given, said = {} if tasks is None else {"tasks": tasks}, {"findings": {}}
-    with routing(tasks):
+def _findings(found, tried, X, y, tasks, offset, ends):
+    """What each structure finds in all rows, and whether the tasks differ at all, as far as time is left."""
+    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
+    said = {"findings": {}}
+    seconds = dict(zip(found.table["model"], found.table["seconds"], strict=True))
+    with routing(tasks, offset), threads_for(X):
         for name, model in found.estimators.items():
             if not tried[name].structure:
+                continue
+            fits = N_FITS if model[-1].alpha == "auto" else 1
+            if time.perf_counter() + fits * seconds.get(name, np.inf) > ends:
                 continue
             fitted = clone(model).fit(X, y, **given)
             steps, names = fitted[:-1], column_names(X)
@@ -194,8 +211,8 @@ def _findings(found, tried, X, y, tasks):
     return said
 
 
-def _code(found, targets, by_rows, column, preprocessor):
-    """Python code that makes the best model and fits it."""
+def _code(found, targets, rows, column, preprocessor):
+    """Python code that makes the best model and fits it, with what there is of rows beside X and y."""
     model, name = found.estimators[found.best], found.best
     steps, imports = [], {"from sklearn.pipeline import Pipeline"}
     for key, step in model.steps:
@@ -204,7 +221,7 @@ def _code(found, targets, by_rows, column, preprocessor):
             continue
         if key == "model" and name in (*SIMPLE, *TREES):
             imports.add("from skmtl.comparison import rival")
-            steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={not by_rows}))")
+            steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={'tasks' not in rows}))")
             continue
         text = "".join(line.strip() for line in step.__repr__(N_CHAR_MAX=10**6).splitlines())
         steps.append(f"({key!r}, {text.replace(',', ', ').replace(',  ', ', ')})")
@@ -216,9 +233,9 @@ def _code(found, targets, by_rows, column, preprocessor):
         imports.add("from skmtl import split_task_column")
         split.append(f"X, tasks = split_task_column(X, {column!r})")
     lines = [*sorted(imports), "", f"model = Pipeline([{', '.join(steps)}])", *split]
-    fit = "tasks=tasks" if get_config()["enable_metadata_routing"] else "model__tasks=tasks"
-    given = (fit, "tasks=tasks") if by_rows else ("", "")
-    arguments = [", ".join(filter(None, one)) for one in (("X", "y", given[0]), ("X", given[1]))]
+    step = "" if get_config()["enable_metadata_routing"] else "model__"
+    given = [[f"{prefix}{name}={name}" for name in rows] for prefix in (step, "")]
+    arguments = [", ".join(one) for one in (("X", "y", *given[0]), ("X", *given[1]))]
     return "\n".join([*lines, f"model.fit({arguments[0]})", f"model.predict({arguments[1]})"])
 
 

@@ -14,13 +14,14 @@ from threading import Lock
 import numpy as np
 from joblib import cpu_count
 from scipy import sparse
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 BLOCK_NUMBERS = 2**18  # read by a block: much more work than to start a thread
 ELEMENTS = 2**17  # of a block of an array that is read once
 ROOM = 2**15  # numbers in a temporary array that is used again and again: it stays in the cache
+SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
 
 
 def loop_pays(n_tasks, n_features):
@@ -178,3 +179,8 @@ def read_only(A):
     view = np.ascontiguousarray(A).view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+def threads_for(X):
+    """Context with one thread in BLAS where more take longer."""
+    return threadpool_limits(1 if np.prod(X.shape) < SMALL_DATA else None)

@@ -14,20 +14,21 @@ from sklearn.base import (
     clone,
     is_classifier,
 )
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._data import name_tasks
-from ._inputs import as_target, check_sample_weight
+from ._inputs import as_target, check_offset, check_sample_weight
 from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
 from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
-from ._target import used_labels
+from ._target import TargetMixin, used_labels
 from ._tasks import TaskInputMixin, final_task_column, final_task_labels, target_names
-from .baselines import SingleTask
-from .metrics import probabilities_of, response, tasks_for
+from .metrics import probabilities_of, response, score_predictions, tasks_for
 from .model_selection import held_out_splits, routing
 
 N_FOLDS = 5
@@ -149,8 +150,9 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     estimator : estimator object
         Any model, with or without tasks, also in a Pipeline or a search; it is cloned. With metadata routing
         off, tasks that are passed reach it if it is an estimator of this library. A model with a
-        `task_column` needs no `tasks`. A `sample_weight`, one per row, is passed on if given; scores of rows
-        count by it, all together as their effective number ``(sum w)^2 / sum w^2``.
+        `task_column` needs no `tasks`, and an offset is for one that takes it. A `sample_weight`, one per
+        row, is passed on if given; scores of rows count by it, all together as their effective number
+        ``(sum w)^2 / sum w^2``.
     level : float, default=0.9
         Share of the targets that shall be covered, between 0 and 1.
     cv : int, splitter or iterable of splits, default=None
@@ -183,6 +185,15 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     random_state: Annotated[Any, "random_state"] = 0
 
     task_column = None  # that of the estimator: it is given X as it is
+    __metadata_request__fit = {"offset": True}
+    __metadata_request__predict = {"offset": True}
+    __metadata_request__predict_proba = {"offset": True}
+    __metadata_request__score = {"offset": True}
+
+    @property
+    def _takes_offset(self):
+        routed = get_routing_for_object(self.estimator)
+        return all("offset" in routed.consumes(method, ["offset"]) for method in ("fit", "predict"))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -196,13 +207,15 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         self._forget()
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
         usable = used_labels(y, weight)
-        given = {} if weight is None else {"sample_weight": weight}
+        offset = check_offset(offset, len(y))
+        known = {"sample_weight": weight, "offset": offset}
+        given = {name: one for name, one in known.items() if one is not None}
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
-        with routing(tasks):
+        with routing(tasks, offset):
             splits = held_out_splits(self.cv, X, y, labels, self.random_state, is_classifier(self))
             for train, test in splits:
                 self.estimator_ = self._fitted(X, y, labels, given, train)
-                scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test)
+                scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test, offset)
                 tested[test] = True
             if len(splits) > 1:
                 self.estimator_ = self._fitted(X, y, labels, given, np.arange(len(y)))
@@ -264,7 +277,8 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         scores = np.zeros(len(y))
         for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(X, y, codes):
             model = self._fitted(X, y, labels, given, train)
-            scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test, model)
+            parts = safe_indexing(X, test), y[test], labels, test, given.get("offset")
+            scores[test] = self._scores(*parts, model)
         found = self._quantiles(scores, usable, codes, given.get("sample_weight"), scaled=False)
         self.new_task_quantile_ = found.of_a_new_task()
 
@@ -296,18 +310,22 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return X, tasks, np.where(codes >= 0, self.quantiles_[codes], np.nan if unknown is None else unknown)
 
-    def predict(self, X, *, tasks=None):
+    def predict(self, X, *, tasks=None, offset=None):
         check_is_fitted(self)
-        return self._respond("predict", self._split(X)[0], tasks)
+        return self._respond("predict", self._split(X)[0], tasks, offset)
 
-    predict.__doc__, score = SingleTask.predict.__doc__, SingleTask.score
+    def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
+        metric = accuracy_score if is_classifier(self) else r2_score
+        return score_predictions(metric, y, self.predict(X, tasks=tasks, offset=offset), sample_weight)
 
-    def _respond(self, method, X, tasks, model=None):
+    predict.__doc__, score.__doc__ = TargetMixin.predict.__doc__, TargetMixin.score.__doc__
+
+    def _respond(self, method, X, tasks, offset=None, model=None):
         model = self.estimator_ if model is None else model
-        with routing(tasks):
+        with routing(tasks, offset):
             if self._layout_ == "shared" and tasks is not None and not tasks_for(model, method, tasks):
-                return self._of_own_task(response(model, X, None, method)[0], tasks)
-            return response(model, X, tasks, method)[0]
+                return self._of_own_task(response(model, X, None, method, offset)[0], tasks)
+            return response(model, X, tasks, method, offset)[0]
 
     def _of_own_task(self, values, tasks):
         """What was found for the task of each row, of what was found for all tasks."""
@@ -361,16 +379,17 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
 
     score = _TaskConformal.score  # not that of RegressorMixin, which takes no tasks
 
-    def _scores(self, X, y, labels, rows, model=None):
-        found = self._respond("predict", X, None if labels is None else labels[rows], model)
+    def _scores(self, X, y, labels, rows, offset, model=None):
+        tasks, known = (None if own is None else own[rows] for own in (labels, offset))
+        found = self._respond("predict", X, tasks, known, model)
         return np.where(missing_labels(y), 0.0, np.abs(y - found))
 
-    def predict_interval(self, X, *, tasks=None):
+    def predict_interval(self, X, *, tasks=None, offset=None):
         """Predict intervals of the targets.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
 
         Returns
@@ -384,7 +403,7 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
             If a task is not known from `fit`, and ``new_tasks=False``.
         """
         X, tasks, width = self._asked(X, tasks)
-        y = self._respond("predict", X, tasks)
+        y = self._respond("predict", X, tasks, offset)
         return np.stack([y - width, y + width])
 
 
@@ -440,23 +459,24 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
             raise ValueError(f"y holds only one class, {self.classes_.tolist()}; a classifier needs two.")
         return X, y, codes, weight, labels
 
-    def _proba(self, X, tasks, model):
+    def _proba(self, X, tasks, model, offset):
         """Probabilities (n_samples, [n_tasks,] n_classes) of `classes_`."""
         shared = self._layout_ == "shared"
-        with routing(tasks):
-            found = probabilities_of(self.classes_, model, X, None if shared else tasks, shared)
+        with routing(tasks, offset):
+            found = probabilities_of(self.classes_, model, X, None if shared else tasks, shared, offset)
         return self._of_own_task(found, tasks) if shared and tasks is not None else found
 
-    def _scores(self, X, y, labels, rows, model=None):
-        proba = self._proba(X, None if labels is None else labels[rows], model or self.estimator_)
+    def _scores(self, X, y, labels, rows, offset, model=None):
+        tasks, known = (None if own is None else own[rows] for own in (labels, offset))
+        proba = self._proba(X, tasks, model or self.estimator_, known)
         return 1 - (proba * (y[..., None] == self.classes_)).sum(axis=-1)
 
-    def predict_proba(self, X, *, tasks=None):
+    def predict_proba(self, X, *, tasks=None, offset=None):
         """Predict class probabilities as the model does.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
 
         Returns
@@ -464,14 +484,14 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
         proba : ndarray
         """
         check_is_fitted(self)
-        return self._respond("predict_proba", self._split(X)[0], tasks)
+        return self._respond("predict_proba", self._split(X)[0], tasks, offset)
 
-    def predict_set(self, X, *, tasks=None):
+    def predict_set(self, X, *, tasks=None, offset=None):
         """Predict sets of classes.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, offset
             As in `predict`.
 
         Returns
@@ -485,5 +505,5 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
             If a task is not known from `fit`, and ``new_tasks=False``.
         """
         X, tasks, quantile = self._asked(X, tasks)
-        proba = self._proba(X, tasks, self.estimator_)
+        proba = self._proba(X, tasks, self.estimator_, offset)
         return 1 - proba <= np.broadcast_to(quantile, proba.shape[:-1])[..., None] + ROUNDING

@@ -399,12 +399,12 @@ def response(estimator, X, labels, methods, offset=None):
     return out, name, every
 
 
-def probabilities_of(classes, estimator, X, labels, columns):
+def probabilities_of(classes, estimator, X, labels, columns, offset=None):
     """Probabilities (n_samples, [n_tasks,] n_classes) of all classes, zero of those that it has not seen.
 
     `columns` says that there are those of every task, of which two classes have but one.
     """
-    found, _, seen = response(estimator, X, labels, "predict_proba")
+    found, _, seen = response(estimator, X, labels, "predict_proba", offset)
     if columns and found.ndim == 2:
         found = np.stack([1 - found, found], axis=-1)
     if len(seen) == len(classes):

@@ -276,3 +276,34 @@ def test_folds_of_the_user_are_taken():
         model.estimator_.coef_,
         MeanRegularizedRegressor(0.1).fit(ROWS[train], TARGET[train], tasks=TASKS[train]).coef_,
     )
+
+
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]])
+def test_an_offset_moves_intervals_by_itself(steps, rng):
+    """With the squared error they are those of y less the offset, about it."""
+    X, tasks, offset = rng.standard_normal((120, 2)), np.arange(120) % 4, 5 * rng.standard_normal(120)
+    y = X[:, 0] + offset + rng.standard_normal(120)
+    estimator = make_pipeline(*steps, MeanRegularizedRegressor(0.1, handle_unknown="average"))
+    model, other = (TaskConformalRegressor(estimator, level=0.6, new_tasks=True) for _ in range(2))
+    model.fit(X, y, tasks=tasks, offset=offset)
+    other.fit(X, y - offset, tasks=tasks)
+    rows = {"tasks": tasks, "offset": offset}
+    wanted = other.predict_interval(X, tasks=tasks) + offset
+    assert_allclose(model.predict_interval(X, **rows), wanted, rtol=1e-7, atol=1e-7)
+    assert model.new_task_quantile_ == pytest.approx(other.new_task_quantile_)
+    assert model.score(X, y, **rows) > 0.9 > model.score(X, y, tasks=tasks, offset=np.zeros(120))
+    shared = TaskConformalRegressor(estimator).fit(X, np.column_stack([y, -y]), offset=offset)
+    assert shared.predict_interval(X, offset=offset).shape == (2, 120, 2)
+
+
+def test_an_offset_of_classes_and_what_takes_none(rng):
+    X, tasks, offset = rng.standard_normal((120, 2)), np.arange(120) % 4, 5 * rng.standard_normal(120)
+    y = np.where(offset + rng.logistic(size=120) > 0, "yes", "no")
+    model = TaskConformalClassifier(MeanRegularizedClassifier(0.1), level=0.8)
+    rows = {"tasks": tasks, "offset": offset}
+    model.fit(X, y, **rows)
+    blind = clone(model).fit(X, y, tasks=tasks)
+    assert model.predict_set(X, **rows).sum() < blind.predict_set(X, tasks=tasks).sum()
+    assert_allclose(model.predict_proba(X, **rows), model.estimator_.predict_proba(X, **rows))
+    with pytest.raises(TypeError, match="TaskConformalRegressor takes none"):
+        TaskConformalRegressor(Ridge()).fit(X, offset, tasks=tasks, offset=offset)

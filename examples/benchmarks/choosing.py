@@ -1,9 +1,10 @@
-"""Which model for these tasks? `skmtl.suggest` on five data sets of the field.
+"""Which model for these tasks? `skmtl.suggest` on five data sets of the field, and where the truth is known.
 
 Usage::
 
     python examples/benchmarks/choosing.py [path/to/data] [--only school jura] [--jobs 2] \\
         [--markdown docs/sharing.md]
+    python examples/benchmarks/choosing.py --truths 20 [--only clusters]
 
 HSB82 is bundled; the others are read from the directory given: school.npz and landmine.npz with X, y and
 task, jura.npz and atp1d.npz with X and Y (one column per task). Every score is that of five folds,
@@ -12,13 +13,15 @@ strengths chosen on the other ones.
 
 import argparse
 import time
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from _measure import write
 
 from skmtl import suggest
-from skmtl.datasets import load_hsb82
+from skmtl.datasets import load_hsb82, make_multitask_regression
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
 NAMES = ("hsb82", "school", "landmine", "jura", "atp1d")
@@ -50,21 +53,87 @@ def line(name, data, found, seconds):
     )
 
 
+def unrelated(seed):
+    """Tasks with coefficients of their own."""
+    rng = np.random.default_rng(seed)
+    X, tasks = rng.standard_normal((600, 8)), np.arange(600) % 8
+    eta = (X * rng.standard_normal((8, 8))[tasks]).sum(axis=1)
+    return {"X": X, "y": eta + 2 * rng.standard_normal(600), "tasks": tasks}
+
+
+def shuffled(seed):
+    """One model for all rows, which have tasks by chance."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((400, 8)), 2 * rng.standard_normal(400)
+    return {"X": X, "y": y + X @ rng.standard_normal(8), "tasks": rng.permutation(np.arange(400) % 8)}
+
+
+def smooth(seed):
+    """The same smooth functions in all tasks, which differ in their levels and one slope."""
+    rng = np.random.default_rng(seed)
+    X, tasks = rng.uniform(-2, 2, (500, 4)), np.arange(500) % 10
+    y = 2 * np.sin(2 * X[:, 0]) + X[:, 1] ** 2 + rng.standard_normal(10)[tasks]
+    return {
+        "X": X,
+        "y": y + 0.5 * rng.standard_normal(10)[tasks] * X[:, 2] + 0.5 * rng.standard_normal(500),
+        "tasks": tasks,
+    }
+
+
+def made(structure, **options):
+    """Arguments of `suggest` by the seed."""
+
+    def make(seed):
+        p = make_multitask_regression(structure=structure, random_state=seed, **options)
+        return {"X": p.X, "y": p.y, "tasks": p.tasks}
+
+    return make
+
+
+TRUTHS = {
+    "unrelated tasks": unrelated,
+    "labels of tasks shuffled": shuffled,
+    "shared support": made("shared_support", n_tasks=10, n_samples=40, n_features=30, n_informative=5),
+    "low rank": made("low_rank", n_tasks=15, n_samples=30, n_features=15),
+    "clusters": made("clustered", n_tasks=12, n_samples=30, n_features=10, task_spread=0.1),
+    "a common model": made("mean", n_tasks=10, n_samples=30, n_features=10),
+    "smooth functions": smooth,
+}
+
+
+def named(truth, n_sets):
+    """A row of the table of what is named where the truth is known."""
+    start, names = time.process_time(), Counter()
+    for seed in range(n_sets):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            names[suggest(**TRUTHS[truth](seed)).best.replace("Regressor", "")] += 1
+    words = ", ".join(f"`{name}` {count}" for name, count in names.most_common())
+    return f"| {truth} | {words} | {(time.process_time() - start) / n_sets:.0f} s |"
+
+
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
+    parser.add_argument("--only", nargs="*", choices=[*NAMES, *TRUTHS])
+    parser.add_argument("--truths", type=int, metavar="SETS", help="simulated data sets of each truth")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
+    if options.truths:
+        rows = ["| truth | named by `suggest` | processor time a set |", "|---|---|---|"]
+        for truth in options.only or TRUTHS:
+            rows.append(named(truth, options.truths))
+            print(rows[-1], flush=True)
+        return
     rows = [
         "| data | rows | tasks | score | model to use (sd of folds) | best baseline | difference "
         "| on folds that did not choose it (standard error) | tasks that gain over single | time |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     print(*rows, sep="\n")
-    for name in options.only:
+    for name in options.only or NAMES:
         if name != "hsb82" and (options.folder is None or not (options.folder / f"{name}.npz").exists()):
             print(f"{name} left out: no {name}.npz in the folder given")
             continue

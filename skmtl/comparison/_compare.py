@@ -23,14 +23,15 @@ from .._tasks import columns_of_labels, final_task_column, target_names, task_la
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
 from ..model_selection import TaskKFold, routing, wants_tasks
-from ._folds import FoldRun, FoldScores, error_measure
+from ._folds import NO_OFFSET, FoldRun, FoldScores, error_measure, with_offset
 from ._result import _verdict, tabulated
 from ._rivals import BASELINES, RIVALS, kind_of, rival
 
 
 def compare(
-    estimators, X, y, tasks=None, *, cv=None, scoring=None, baselines=BASELINES, reference=None, n_jobs=None
-):
+    estimators, X, y, tasks=None, *, offset=None, cv=None, scoring=None, baselines=BASELINES,
+    reference=None, n_jobs=None,
+):  # fmt: skip
     r"""Compare multi-task models with single-task and pooled baselines on the same folds.
 
     Per task the gain of a model over the reference r is the share of the squared error that it saves,
@@ -52,6 +53,9 @@ def compare(
     tasks : array-like of shape (n_samples,), default=None
         Task of each row, for a 1-D `y`; by default the estimators' task column. Metadata routing is
         switched on inside to carry them.
+    offset : array-like of shape (n_samples,) or of the shape of y, default=None
+        Known part of the linear predictor, as in the estimators' `fit`. Baselines of scikit-learn take none:
+        they are left out, and `dropped` names them ("mixed" stays).
     cv : int, splitter or iterable of splits, default=None
         By default, and for an int, `TaskKFold` with 5 or `cv` shuffled folds.
     scoring : str, callable or `task_scorer`, default=None
@@ -74,8 +78,8 @@ def compare(
     Raises
     ------
     ValueError
-        If the tasks cannot be found, a name is unknown or used twice, or a search ends without a
-        finite score.
+        If the tasks cannot be found, a name is unknown or used twice, an estimator takes no offset though
+        there is one, or a search ends without a finite score.
 
     Notes
     -----
@@ -134,7 +138,13 @@ def compare(
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
     labels, y, names, column = labelled(estimators, X, y, tasks, cv)
     rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
-    models = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
+    told = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
+    with routing(tasks, offset):
+        models, offset = with_offset(told, offset, y)
+    without = [name for name in told if name not in models]
+    if refused := [name for name in estimators if name in without]:
+        raise ValueError(f"offset was given, but these estimators take none: {refused}.")
+    rivals = {name: model for name, model in rivals.items() if name in models}
     estimators = {name: models[name] for name in estimators}
     if len(models) < len(estimators) + len(rivals):
         raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(rivals)}.")
@@ -142,17 +152,18 @@ def compare(
         reference = "single" if "single" in models else next(iter([*rivals, *estimators]))
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
-    run = FoldRun(X, y, labels, tasks is not None, headline(scoring, models, y), error_measure(models))
+    score, measure = headline(scoring, models, y), error_measure(models)
+    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     splits = splits_of(cv, X, y, labels)
-    with routing(tasks):
+    with routing(tasks, offset):
         outcomes = Parallel(n_jobs=n_jobs)(
             delayed(run)(name, model, *split) for name, model in models.items() for split in splits
         )
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
-    words = _verdict(folds, gains, list(estimators))
-    return replace(found, verdict=words, models=best_first, estimators=models)
+    words, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
+    return replace(found, verdict=words, models=best_first, estimators=models, dropped=dropped)
 
 
 def _named(estimators):

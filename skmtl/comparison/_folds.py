@@ -8,16 +8,30 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
-from threadpoolctl import threadpool_limits
+from sklearn.utils.metadata_routing import get_routing_for_object
 
+from .._inputs import check_offset
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
 from .._task_scores import deviances, squared_errors, standard_deviation
+from .._threads import threads_for
 from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
+NO_OFFSET = "Takes no offset"
 ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models
-SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
+
+
+def with_offset(models, offset, y):
+    """Those of the models that take an offset, all where there is none, and the offset as an array."""
+    if offset is None:
+        return dict(models), None
+    takes = {
+        name: model
+        for name, model in models.items()
+        if all(get_routing_for_object(model).consumes(method, ["offset"]) for method in ("fit", "predict"))
+    }
+    return takes, check_offset(offset, len(y))
 
 
 def error_measure(models, kind="numbers"):
@@ -39,18 +53,21 @@ class FoldRun:
     pass_tasks: bool
     scorer: object
     measure: str
+    offset: object = None
 
     def __call__(self, name, model, train, test):
         X_train, X_test = safe_indexing(self.X, train), safe_indexing(self.X, test)
         tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
         given = tasks_for(model, "fit", tasks[0] if self.pass_tasks else None)
-        with threadpool_limits(1 if np.prod(X_train.shape) < SMALL_DATA else None):
+        known = {} if self.offset is None else {"offset": self.offset[test]}
+        given |= {} if self.offset is None else {"offset": self.offset[train]}
+        with threads_for(X_train):
             start = time.perf_counter()
             fitted = clone(model).fit(X_train, self.y[train], **given)
             seconds = time.perf_counter() - start
             self._check_search(name, fitted)
-            errors = self._errors(fitted, X_test, self.y[test], tasks[1])
-            return self.scorer(fitted, X_test, self.y[test], tasks=tasks[1]), errors, seconds
+            errors = self._errors(fitted, X_test, self.y[test], tasks[1], **known)
+            return self.scorer(fitted, X_test, self.y[test], tasks=tasks[1], **known), errors, seconds
 
     def _check_search(self, name, fitted):
         """ValueError where a search has no score to choose by."""
@@ -60,10 +77,10 @@ class FoldRun:
                 "leave missing labels out: use scoring=task_scorer(...), or error_score='raise' to see more."
             )
 
-    def _errors(self, model, X, y, labels):
+    def _errors(self, model, X, y, labels, offset=None):
         """Squared error, deviance, Brier score or 0/1 error of each label, NaN where it is missing."""
         missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
-        found, _, classes = response(model, X, labels, method)
+        found, _, classes = response(model, X, labels, method, offset)
         if self.measure == "rmse":
             return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "deviance":

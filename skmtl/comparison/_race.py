@@ -8,6 +8,7 @@ import time
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,29 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
 from .._task_scores import standard_deviation
+from .._threads import threads_for
 from ..model_selection import PathSearchCV, routing
 from ._compare import headline, labelled, splits_of
-from ._folds import ALIKE, SIGNIFICANCE, FoldRun, FoldScores, error_measure
+from ._folds import (
+    ALIKE,
+    NO_OFFSET,
+    SIGNIFICANCE,
+    FoldRun,
+    FoldScores,
+    error_measure,
+    with_offset,
+)  # fmt: skip
 from ._result import sign_test, tabulated
 
 STRENGTH = "model__alpha"
-N_ALPHAS, RANGE = 10, 1e-2  # strengths, and the least over the greatest, before the grid grows
-SCREEN = 2  # folds in which all models run
-NEAR = 10.0  # factor from the best strength of the screen within which the further folds look
+N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
+SCREEN = 2  # folds after which models drop out that are clearly worse
+NEAR = 15.0  # factor from the best strength of one fold within which the next one looks
 CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
+FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
 MOST = 6  # models that are in all folds, beside the simple ones
-SCREEN_TIME = 0.5  # of the time that there is
+SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
 BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
 
@@ -69,7 +80,8 @@ class Entrant:
     outcomes: dict = field(default_factory=dict)  # {fold: (score, errors, seconds)}
     used: dict = field(default_factory=dict)  # {fold: parameters}
     params: dict = field(default_factory=dict)  # the best ones over all its folds
-    seconds: float = 0.0  # of a fold
+    seconds: float = 0.0  # of a fold at one strength
+    taken: float = 0.0  # seconds of the last folds
 
     def score(self, folds):
         """Mean over folds, least where there is none."""
@@ -84,50 +96,106 @@ class Entrant:
     def on(self, folds, name, field_):
         """This after further folds."""
         start = time.perf_counter()
-        if self.candidate.variants:
-            self._search(folds, field_)
+        n_strengths = self._search(folds, field_) if self.candidate.variants else 1
         done = [*self.outcomes, *folds]
         for k in done:
             params = self._best([other for other in done if other != k] or done)
             if self.used.get(k) != params or k not in self.outcomes:
                 model = clone(self.candidate.model).set_params(**params)
                 self.outcomes[k], self.used[k] = field_.run(name, model, *field_.splits[k]), params
-        self.params, self.seconds = self._best(done), (time.perf_counter() - start) / len(folds)
+        self.params = self._best(done)
+        self.taken = time.perf_counter() - start
+        self.seconds = self.taken / len(folds) / n_strengths
         return self
 
-    def _search(self, folds, field_):
-        """Scores of the strengths on further folds: of all variants, later of the best one near its best."""
-        variants, alphas = dict(enumerate(self.candidate.variants)), N_ALPHAS
-        if self.tried:
-            v, best = self._place(list(self.outcomes))
-            variants = {v: variants[v]}
-            alphas = [alpha for w, alpha in self.tried if w == v and best / NEAR <= alpha <= best * NEAR]
-        for v, variant in variants.items():
-            search = PathSearchCV(
-                clone(self.candidate.model).set_params(**variant), alphas, RANGE, scoring=field_.scoring,
-                cv=[field_.splits[k] for k in folds], refit=False, grow=not self.tried,
-            )  # fmt: skip
-            with warnings.catch_warnings():  # further folds look near the best strength on purpose
-                warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
-                found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
-            for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
-                scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
-                self.tried.setdefault((v, alpha), {}).update(scores)
+    def expected(self, n_folds):
+        """Seconds that further folds are expected to take."""
+        if not self.tried:
+            return self.seconds * n_folds
+        if len(self.outcomes) == 1:
+            return self.seconds * sum(map(len, self._near([*self.outcomes]).values()))
+        _, around, between = self._around([*self.outcomes])
+        return self.seconds * (len(around + between) * n_folds + len(between) * len(self.outcomes))
 
-    def _place(self, folds):
-        """Variant and strength of the best mean score over folds."""
-        means = {
-            place: np.mean([scores[k] for k in folds])
-            for place, scores in self.tried.items()
-            if set(folds) <= set(scores)
-        }
-        return max(means, key=lambda place: np.nan_to_num(means[place], nan=-np.inf))
+    def _near(self, folds):
+        """Strengths tried in all folds, near the best one, by variant; none where no strength has a score.
+
+        Of variants that cost no more than to move the best strength by a step.
+        """
+        means = self._means(folds)
+        if not np.isfinite([*means.values()]).any():
+            return {}
+        v, around, _ = self._around(folds)
+        found, best = {}, max(means, key=means.get)[1]
+        for w, alpha in means:
+            as_good = max(mean for (u, _), mean in means.items() if u == w) >= min(
+                means[v, a] for a in around
+            )
+            if as_good and best / NEAR <= alpha <= best * NEAR:
+                found.setdefault(w, []).append(alpha)
+        return found
+
+    def _around(self, folds):
+        """The best variant, its best strength with its neighbours, and strengths between these."""
+        means = self._means(folds)
+        v, best = max(means, key=means.get)
+        own = sorted(alpha for w, alpha in means if w == v)
+        around = own[max(own.index(best) - 1, 0) : own.index(best) + 2]
+        return v, around, [float(np.sqrt(a * b)) for a, b in pairwise(around)]
+
+    def _search(self, folds, field_):
+        """Scores of the strengths on further folds, and how many there were for each.
+
+        At first all of one variant, and those near its best one of the others; on the next fold those near
+        the best; then those around it, and between, which the folds before are asked for as well.
+        """
+        known, before = [*self.outcomes], len(self.tried)
+        near = self._near(known) if known else {}
+        if len(known) > 1 and near:
+            v, around, between = self._around(known)
+            self._look(v, between, known, field_)
+            self._look(v, around + between, folds, field_)
+            return len(around + between) + len(between) * len(known) / len(folds)
+        for v, alphas in near.items():
+            self._look(v, alphas, folds, field_)
+        if near:
+            return sum(map(len, near.values()))
+        alphas = N_ALPHAS
+        for v in range(len(self.candidate.variants)):
+            self._look(v, alphas, folds, field_, grow=True)
+            alphas = next(iter(self._near(folds).values()), N_ALPHAS)
+        return max(len(self.tried) - before, 1)
+
+    def _look(self, v, alphas, folds, field_, grow=False):
+        """Note the scores of strengths of a variant on some folds."""
+        search = PathSearchCV(
+            clone(self.candidate.model).set_params(**self.candidate.variants[v]), alphas, RANGE,
+            scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=grow,
+        )  # fmt: skip
+        with warnings.catch_warnings():  # further folds look near the best strength on purpose
+            warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
+            found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
+        for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
+            scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
+            self.tried.setdefault((v, alpha), {}).update(scores)
+
+    def _means(self, folds):
+        """Mean score of (variant, strength) tried in all folds, over those in which the model has one too."""
+        means = {}
+        for place, scores in self.tried.items():
+            if set(folds) <= set(scores):
+                known = [
+                    scores[k] for k in folds if not np.isnan(scores[k] + self.outcomes.get(k, (0.0,))[0])
+                ]
+                means[place] = np.mean(known) if known else -np.inf
+        return means
 
     def _best(self, folds):
         """The parameters that are best over folds."""
         if not self.tried:
             return {}
-        v, alpha = self._place(folds)
+        means = self._means(folds)
+        v, alpha = max(means, key=means.get)
         return {**self.candidate.variants[v], STRENGTH: alpha}
 
 
@@ -170,34 +238,35 @@ class Race:
 
         Where there is no time left for the best one of the first folds, all that ran in these.
         """
-        n = len(self.splits)
-        screen = range(min(SCREEN, n))
+        n, before, best = len(self.splits), None, None
         entrants = {name: Entrant(candidate) for name, candidate in candidates.items()}
-        entrants = self._leg(entrants, screen, 1.0 if n == len(screen) else SCREEN_TIME)
-        if n == len(screen):
-            return entrants
-        told = [k for k in screen if not all(np.isnan(one.outcomes[k][0]) for one in entrants.values())]
-        late, entrants = [*self.late], self._ahead(entrants, told or screen)
-        best = max(entrants, key=lambda name: entrants[name].score(told or screen))
-        in_all = self._leg(entrants, range(len(screen), n), 1.0)
-        if best in in_all:
-            return in_all
-        self.late, self.n_folds = late, len(screen)
-        return {name: entrants[name].in_folds(screen) for name in entrants}
+        for begin, end in pairwise(sorted({0, 1, min(SCREEN, n), n})):
+            share = 1.0 if end == n else SCREEN_TIME[end - 1]
+            after = self._leg(entrants, range(begin, end), share)
+            if best not in (None, *after):
+                self.late, self.n_folds = before, begin
+                return {name: entrants[name].in_folds(range(begin)) for name in entrants}
+            if end == n:
+                return after
+            told = [k for k in range(end) if not all(np.isnan(one.outcomes[k][0]) for one in after.values())]
+            before, entrants = [*self.late], self._ahead(after, told or range(end), end == SCREEN)
+            best = max(entrants, key=lambda name: entrants[name].score(told or range(end)))
 
     def _leg(self, entrants, folds, share):
         """The entrants after some folds, without those for which there is no time left.
 
-        Simple ones come first, then those that are the best so far.
+        Simple ones come first, then those that are the best so far. What has not run yet is expected to take
+        as long as the slowest one that has.
         """
         after, names = {}, sorted(entrants, key=lambda name: -entrants[name].score(entrants[name].outcomes))
         names.sort(key=lambda name: not entrants[name].candidate.simple)
         while names:
             n_batch = len(names) if self.time_budget is None else effective_n_jobs(self.n_jobs)
-            batch = []
+            batch, slowest = [], max((one.taken for one in after.values()), default=0.0)
             while names and len(batch) < n_batch:
                 name = names.pop(0)
-                ends = time.perf_counter() - self.start + entrants[name].seconds * len(folds)
+                expected = entrants[name].expected(len(folds)) if folds[0] else slowest
+                ends = time.perf_counter() - self.start + expected
                 late = self.time_budget is not None and ends > share * self.time_budget
                 late = late and not (folds[0] == 0 and len(after) + len(batch) == 0)  # one runs at least
                 (self.late if late else batch).append(name)
@@ -214,26 +283,30 @@ class Race:
             seconds = time.perf_counter() - self.start
             print(f"[{seconds:.1f} s] {name}: {entrants[name].score(folds):.4f} on {len(folds)} folds")
 
-    def _ahead(self, entrants, folds):
-        """Those that are not clearly worse than the best one, and the simple ones."""
+    def _ahead(self, entrants, folds, screened):
+        """Those that are not clearly worse than the best one, and the simple ones.
+
+        `screened`: after the last folds in which all run; before only those drop out that are far behind.
+        """
         best = max(entrants, key=lambda name: entrants[name].score(folds))
         ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
         racing = [name for name in ranked if not entrants[name].candidate.simple]
+        least = (WORSE, CLEARLY) if screened else (FAR, FAR_SURELY)
         for place, name in enumerate(racing):
-            worse = self._clearly_worse(entrants[name], entrants[best], folds)
-            if worse or place >= MOST:
+            worse = self._worse(entrants[name], entrants[best], folds, *least)
+            if worse or (screened and place >= MOST):
                 by = f"{entrants[name].score(folds) - entrants[best].score(folds):+.3f}"
                 self.dropped[name] = (CLEARLY_WORSE if worse else BEHIND_OTHERS), by
                 self.behind[name] = entrants[name]
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
-    def _clearly_worse(self, entrant, best, folds):
+    def _worse(self, entrant, best, folds, share, surely):
         """Whether the score is lower in each fold, and errors of single labels are clearly greater."""
         one, other = ([of.outcomes[k] for k in folds] for of in (entrant, best))
         if not all(a[0] < b[0] for a, b in zip(one, other, strict=True)):
             return False
         more, errors = self.excess([a[1] for a in one], [b[1] for b in other])
-        return more > WORSE and errors > CLEARLY
+        return more > share and errors > surely
 
     def excess(self, errors, others):
         """By how much errors of labels are above others: as a share of these, and in standard errors.
@@ -263,6 +336,7 @@ def race(
     n_jobs=None,
     time_budget=None,
     verbose=0,
+    offset=None,
 ):
     """Comparison of candidates by name, with what to use.
 
@@ -270,7 +344,7 @@ def race(
     ----------
     candidates : dict of {str: Candidate}
         Models that take ``fit(X, y, tasks=tasks)`` under metadata routing.
-    X, y, tasks, cv, scoring : object
+    X, y, tasks, cv, scoring, offset : object
         As in `compare`.
     strengths_by : task_scorer or None
         What strengths are chosen by, the score of the models if None.
@@ -289,12 +363,18 @@ def race(
     models = {name: candidate.model for name, candidate in candidates.items()}
     X = X.tocsr() if sparse.issparse(X) else X
     labels, y, names, _ = labelled(models, X, y, tasks, cv)
-    run = FoldRun(
-        X, y, labels, tasks is not None, headline(scoring, models, y, kind), error_measure(models, kind)
-    )
-    given = {} if tasks is None else {"tasks": tasks}
+    with routing(tasks, offset):
+        taking, offset = with_offset(models, offset, y)
+    if not taking:
+        raise ValueError(f"offset was given, but no candidate takes one: {[*models]}.")
+    without = [name for name in models if name not in taking]
+    candidates, models = {name: candidates[name] for name in taking}, taking
+    score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
+    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
+    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
     one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
-    with routing(tasks):
+    one.dropped |= dict.fromkeys(without, (NO_OFFSET, ""))
+    with routing(tasks, offset), threads_for(X):
         entrants = one(candidates)
     done = list(next(iter(entrants.values())).outcomes)
     outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]
@@ -354,9 +434,10 @@ def _advice(folds, gains, candidates, one):
             "than two standard errors."
         )
     if one.n_folds < len(one.splits):
-        words.append(f"There was time for the first {one.n_folds} folds only.")
+        first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
+        words.append(f"There was time for the first {first} only.")
     one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
-    for reason in (CLEARLY_WORSE, BEHIND_OTHERS, LATE):
+    for reason in (NO_OFFSET, CLEARLY_WORSE, BEHIND_OTHERS, LATE):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
         words += [f"{reason}: {', '.join(left)}."] if left else []
     dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}
@@ -373,6 +454,8 @@ def _whether_to_share(folds, gains, use, shares):
         return "Tasks do not differ in a way that helps to predict: one model for all rows is as good."
     tests = {name: folds.test(use, name) for name in ("single", "pooled") if name in folds.mean}
     won, by_tasks = sign_test([row[4] for row in gains[use]])
+    if not tests:
+        return "Whether sharing helps is not known: neither 'single' nor 'pooled' ran."
     words = " and ".join(f"{name!r} by {gap:.3f} (p = {p:.2g})" for name, (gap, p) in tests.items())
     clear = [bool(gap > 0 and p < SIGNIFICANCE) for gap, p in tests.values()]
     if folds.reference == "single" and not clear[0] and by_tasks < SIGNIFICANCE and won > len(gains[use]) / 2:

@@ -45,7 +45,7 @@ class Comparison:
         Mean score, of the kind `score`, of the models that the same rule takes by the other folds, and its
         standard error (`suggest` only).
     dropped : dict of {str: str}
-        Models that did not run in all folds, and why (`suggest` only).
+        Models that did not run in all folds, and why.
     params : dict of {str: dict}
         The parameters chosen for each model (`suggest` only).
     sharing : str

@@ -1,10 +1,11 @@
 """Models to beat, by name: what a practitioner would use instead, tuned on the training rows."""
 
 from importlib import import_module
+from math import ceil
 
 import numpy as np
 import sklearn
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import get_tags
@@ -17,8 +18,10 @@ from ._tuned import Tuned
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
-FOREST_LEAVES, N_TREES, MOST_FEATURES = (1, 5), 100, 40  # a third of the features at a split, at most these
+FOREST_LEAVES, MOST_FEATURES = (1, 5), 40  # a third of the features at a split, at most these
+FIRST_TREES, N_TREES = 0.3, 100  # share that tells the leaves, and trees of the forest
 MOST_ROUNDS, MANY_ROWS = 100, 5000  # of boosting, chosen in folds; of many rows a tenth tells when to stop
+FIRST_ROUNDS, NEARLY = 0.4, 0.8  # of these, enough where the best ones are in a share of them
 FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hundredth of the strength
 
 
@@ -171,21 +174,25 @@ class Boosted(_Trees):
         rare = np.unique(y, return_counts=True)[1].min() if self.kind == "classes" else len(y)
         if rare < 3:
             return self._model(LEAVES[-1]).fit(X, y)
-        models = [self._model(leaf, max_iter=MOST_ROUNDS) for leaf in LEAVES]
-        errors = [self._errors(model, X, y) for model in models]
-        best, rounds = np.unravel_index(np.argmin(errors), np.shape(errors))
-        return models[best].set_params(max_iter=int(rounds) + 1).fit(X, y)
+        folds = StratifiedKFold if self.kind == "classes" else KFold
+        splits = list(folds(3, shuffle=True, random_state=0).split(X, y))
+        models = [[self._model(leaf, warm_start=True) for _ in splits] for leaf in LEAVES]
+        for most in (ceil(FIRST_ROUNDS * MOST_ROUNDS), MOST_ROUNDS):
+            errors = [
+                sum(self._errors(model.set_params(max_iter=most), X, y, *split) for model, split in pairs)
+                for pairs in (list(zip(own, splits, strict=True)) for own in models)
+            ]
+            best, rounds = np.unravel_index(np.argmin(errors), np.shape(errors))
+            if rounds + 1 <= NEARLY * most:
+                break
+        return self._model(LEAVES[best], max_iter=int(rounds) + 1).fit(X, y)
 
-    def _errors(self, model, X, y):
-        """Squared error on held-out rows after every round."""
-        total, classes = 0.0, self.kind == "classes"
-        for train, test in (StratifiedKFold if classes else KFold)(3, shuffle=True, random_state=0).split(
-            X, y
-        ):
-            fitted = clone(model).fit(X[train], y[train])
-            stages = fitted.staged_predict_proba(X[test]) if classes else fitted.staged_predict(X[test])
-            total = total + np.array([self._error(fitted, y[test], found) for found in stages])
-        return total
+    def _errors(self, model, X, y, train, test):
+        """Squared error on held-out rows after every round; the model goes on from where it was."""
+        model.fit(X[train], y[train])
+        classes = self.kind == "classes"
+        stages = model.staged_predict_proba(X[test]) if classes else model.staged_predict(X[test])
+        return np.array([self._error(model, y[test], found) for found in stages])
 
 
 class Forest(_Trees):
@@ -194,13 +201,19 @@ class Forest(_Trees):
     def _chosen(self, X, y):
         kind = "RandomForestClassifier" if self.kind == "classes" else "RandomForestRegressor"
         tried = min(-(-X.shape[1] // 3), MOST_FEATURES)
-        options = {"n_estimators": N_TREES, "max_features": tried, "oob_score": True, "random_state": 0}
+        options = {
+            "n_estimators": ceil(FIRST_TREES * N_TREES),
+            "max_features": tried,
+            "oob_score": True,
+            "random_state": 0,
+        }
         models = [
             getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y)
             for leaf in FOREST_LEAVES
         ]
         unseen = "oob_decision_function_" if self.kind == "classes" else "oob_prediction_"
-        return min(models, key=lambda model: self._error(model, y, getattr(model, unseen)))
+        best = min(models, key=lambda model: self._error(model, y, getattr(model, unseen)))
+        return best.set_params(n_estimators=N_TREES, warm_start=True, oob_score=False).fit(X, y)
 
 
 RIVALS = {

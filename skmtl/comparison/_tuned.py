@@ -13,7 +13,7 @@ from .._task_scores import deviances
 from ..model_selection import MOST_DECADES, beyond
 
 ALPHAS = np.logspace(-2, 5, 15)
-LOGISTIC_ALPHAS = np.logspace(-2, 3, 6)
+LOGISTIC_ALPHAS = np.logspace(-1, 2, 4)
 COUNT_ALPHAS = np.logspace(-4, 1, 6)
 
 

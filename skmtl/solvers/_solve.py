@@ -359,7 +359,7 @@ def _faint(problem, objective, gap):
         return True
     if not 0 <= objective - gap < FAINT * objective:
         return False
-    if _norms(problem) is not None:
+    if _norms(problem) is not None and not any(part.one_vector for part in problem.parts):
         return True
     W, *others = problem.zeros()  # that dual objective may be below zero for others: what does a step cost?
     G, curvature = problem.term.steepest(W)
