@@ -175,7 +175,7 @@ class RowsTerm(DataTerm):
             return b
         if self.loss.quadratic:
             eta = self.predictor(image, b)
-            g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean())
+            g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             return b + self._settle(self.loss_hessian(eta), g)
         return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
 
@@ -239,7 +239,7 @@ class RowsTerm(DataTerm):
         away, unit = self.endless != 0, self.unit
         for n_steps in range(200):
             eta = self.predictor(image, b)
-            g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
+            g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():
                 # exp overflows: down with the predictors it does so for
@@ -454,7 +454,7 @@ class RowsTerm(DataTerm):
         """Slopes whose sums over tasks vanish, or are what the intercepts' own penalty answers."""
         if not self.fit_intercept:
             return u
-        g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+        g = self.task_sums(u) + self.pull_of_intercepts(b)
         step = np.broadcast_to(self.spread(self._settle(hessian, g)), u.shape)
         return u + self.hessian_times(hessian, step)
 
@@ -467,7 +467,7 @@ class RowsTerm(DataTerm):
         for n_round in range(1, 21):
             if self.fit_intercept:
                 # pooled: the part of the gradient that the intercepts' own penalty answers may stay
-                g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+                g = self.task_sums(u) + self.pull_of_intercepts(b)
                 step = self._settle(hessian, g)
                 along = np.broadcast_to(self.spread(step), u.shape)
                 b, u = b + step, u + self.hessian_times(hessian, along)
