@@ -14,6 +14,7 @@ from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
 
+KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
@@ -233,9 +234,9 @@ class RowsTerm(DataTerm):
         """Optimal intercepts that are tied, by Newton steps that lead downhill.
 
         Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
-        from one to the next while they do not become shorter by themselves.
+        from one to the next while they do not become shorter by themselves. At a kink of the loss they never do.
         """
-        reach, last = np.full(b.shape, 0.5), np.full(b.shape, np.inf)
+        reach, last, stuck = np.full(b.shape, 0.5), np.full(b.shape, np.inf), 0
         away, unit = self.endless != 0, self.unit
         for n_steps in range(200):
             eta = self.predictor(image, b)
@@ -258,8 +259,11 @@ class RowsTerm(DataTerm):
                 step = np.where(away, self._toward_infinity(g), step)
                 small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
             b, part = self._downhill(image, b, step)
-            reach = np.maximum(reach * part, 1.0)
-            if small.all():
+            reach, stuck = (
+                np.maximum(reach * part, 1.0),
+                stuck + (part < 1.0 and part * (np.abs(step) / unit).max() <= 0.1),
+            )
+            if small.all() or stuck > KINKED:
                 break
         return b
 

@@ -14,13 +14,14 @@ from ..objective import FactorTerm, Problem, fitting_units, units
 from ..penalties import Penalty, Ridge, square
 from ._choice import METHODS, choose_solver, rounding
 from ._method import Method
-from .direct import ASSEMBLED
 from .fista import fista
 
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
 ROUND = 2 * INNER_ITERATIONS
-STEPS_OF_NEWTON = 50  # numbers for which a Newton step takes as long as a round
+STEPS_OF_NEWTON = 25  # numbers for which a Newton step takes as long as a round
+MOST_NUMBERS = 200  # for which it is quicker than the rounds it may save
 NEWTON_STEPS = 4.0 ** -np.arange(6)  # the first that leads downhill is taken
+FIRST_ROUNDS = 10  # that lead to better solutions than Newton steps from afar would
 FLAT = 1e-12  # curvature, relative to the largest, that may be rounding
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
 TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
@@ -121,6 +122,7 @@ class FactorProblem:
     parts, labels = (), None
 
     unit, given = 1.0, None  # of the features, and the problem in those of the user
+    b = None  # the intercepts found last
 
     def __init__(self, term, penalty, ridge, mean_alpha):
         self.term, self.penalty, self.ridge, self.mean_alpha = term, penalty, float(ridge), mean_alpha
@@ -150,11 +152,16 @@ class FactorProblem:
         # what leads in the predictors, not in the entries of W
         W, *mean = (V / self.unit for V in (W, *mean))
         starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
-        if len(starts) == 1:
-            return starts[0]
         for _ in range(TRIAL_ROUNDS):
             starts = [self._round(parts) for parts in starts]
-        return min(starts, key=lambda parts: self.evaluate(parts)[3])
+        return self._lowered(min(starts, key=lambda parts: self.evaluate(parts)[3]))
+
+    def _lowered(self, parts):
+        """Parts; where they lead above W = 0, as far out as a loss may be straight, shorter ones."""
+        null = self.evaluate([0.0 * V for V in parts])[3]
+        while self.evaluate(parts)[3] > null and any(V.any() for V in parts):
+            parts = [0.1 * V for V in parts]
+        return parts
 
     def total(self, parts):
         """W."""
@@ -164,7 +171,7 @@ class FactorProblem:
         """W, its image, optimal intercepts and objective."""
         W = self.total(parts)
         image = self.term.image(W)
-        b = self.term.intercept(W, image, start)
+        b = self.b = self.term.intercept(W, image, self.b if start is None else start)
         S, L, *mean = self.rescaled(parts, self.unit)
         value = self.term.value(W, image, b) + self.penalty.value_of(S, L)
         value += 0.5 * self.ridge * square(W * self.unit)
@@ -181,8 +188,10 @@ class FactorProblem:
         return float(np.linalg.norm(self.term.gradient_at(np.zeros(self.shape))))
 
     def stationarity(self, parts, start=None):
-        """Size of the prox-gradient mapping in both factors."""
-        return float(np.hypot(self._codes(parts).stationarity(), self._rows(parts).stationarity()))
+        """Size of the prox-gradient mapping in both factors, in no units of a component."""
+        return float(
+            np.hypot(self._codes(parts, True).stationarity(), self._rows(parts, True).stationarity())
+        )
 
     def iterate(self, parts, max_iter, target):
         """Proximal gradient steps on S and on L (and m) in turn, with momentum while it leads downhill.
@@ -190,7 +199,7 @@ class FactorProblem:
         In between Newton steps in all of them, which are tried less and less often while none does.
         """
         lowest, before, age, pause = self.evaluate(parts)[3], parts, 0, self._pause(parts)
-        wait = pause
+        wait = pause + FIRST_ROUNDS
         for n_round in range(1, max_iter // ROUND + 2):
             ahead = [V + age / (age + 3) * (V - old) for V, old in zip(parts, before, strict=True)]
             new = self._round(ahead)
@@ -209,7 +218,7 @@ class FactorProblem:
     def _pause(self, parts):
         """Rounds that take about as long as a Newton step; infinite for more numbers than it is good for."""
         n = np.count_nonzero(parts[0]) + self._factors(parts)[1].size
-        return 1 + n // STEPS_OF_NEWTON if n <= ASSEMBLED else np.inf
+        return 1 + n // STEPS_OF_NEWTON if n <= MOST_NUMBERS else np.inf
 
     def _round(self, parts):
         """Parts after some steps on each factor."""
@@ -241,19 +250,19 @@ class FactorProblem:
             rows = np.append(rows, self.mean_alpha * self.shape[0])
         return own.alpha * own.sparsity, rows[:, None] * square_of_unit, self.ridge * square_of_unit
 
-    def _codes(self, parts):
-        """The problem in [S, 1] for fixed rows."""
+    def _codes(self, parts, equal=False):
+        """The problem in [S, 1] for fixed rows; `equal` ones, if asked for, of length one."""
         (left, right), (cost, _, ridge) = self._factors(parts), self._strengths()
-        size = _lengths(right)
+        size = _lengths(right) if equal else np.ones(len(right))
         penalty = _Codes(cost / size, len(parts[1]), size)
-        term = FactorTerm(self.term, ridge, right=right / size[:, None])
+        term = FactorTerm(self.term, ridge, right=right / size[:, None], b=self.b)
         return _Half(Problem(term, penalty), left * size, size)
 
-    def _rows(self, parts):
+    def _rows(self, parts, equal=False):
         """The problem in [L; m] for fixed codes."""
         (left, right), (_, strengths, ridge) = self._factors(parts), self._strengths()
-        size = _lengths(left.T)[:, None]
-        term = FactorTerm(self.term, ridge, left=left / size.T)
+        size = (_lengths(left.T) if equal else np.ones(len(right)))[:, None]
+        term = FactorTerm(self.term, ridge, left=left / size.T, b=self.b)
         return _Half(Problem(term, _Rows(strengths / size**2)), right * size, size)
 
     def _newton_step(self, parts, lowest):
@@ -302,14 +311,11 @@ class FactorProblem:
 
 @dataclass
 class _Half:
-    """The problem in one factor, with the vectors of the other of length one, and its point.
-
-    Neither its steps nor its stationarity know in which units a component has its codes.
-    """
+    """The problem in one factor, the vectors of the other divided by `size`, and its point."""
 
     problem: Problem
     point: np.ndarray
-    size: np.ndarray  # lengths of the vectors of the other
+    size: np.ndarray
 
     def stationarity(self):
         """Size of the prox-gradient mapping."""
