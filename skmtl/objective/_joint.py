@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._threads import weighted_gram
 from ..losses import Loss
 from ._rows import RowsTerm
 
@@ -56,6 +57,20 @@ class OutputsTerm(RowsTerm):
         """Those of the second derivatives in the K predictors of every row."""
         shape = *self.y.shape, self.n_outputs
         return [self.hessian_times(hessian, np.broadcast_to(d, shape)) for d in np.eye(self.n_outputs)]
+
+    def _shared_at(self, hessian):
+        """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
+        K, p = self.n_outputs, self.data.n_features
+        H, in_b = np.empty((K, p, K, p)), np.empty((K, p, self.n_tasks, K))
+        for k, column in enumerate(self._columns(hessian)):
+            for m in range(K):
+                own = np.ascontiguousarray(column[..., m])
+                in_b[k, :, :, m] = self.data.adjoint(own).T
+                own, sign = own if own.ndim == 1 else own.sum(axis=1), 1.0 if m == k else -1.0
+                H[k, :, m] = sign * weighted_gram(self.data.X, np.maximum(sign * own, 0.0))
+        H, in_b = H.reshape(K * p, -1), in_b.reshape(K * p, -1)
+        answer = [self._settle(hessian, g.reshape(-1, K)).ravel() for g in in_b]
+        return H + in_b @ np.array(answer).T
 
     @cached_property
     def _used(self):
@@ -145,7 +160,7 @@ class OutputsTerm(RowsTerm):
 class RootTerm(RowsTerm):
     """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
 
-    pointwise = False
+    pointwise = by_rows = False
 
     def _sigma(self, residual):
         return np.sqrt(self.task_sums(self.weight * residual**2) / self.totals)

@@ -14,7 +14,7 @@ from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
 
-KINKED = 10  # steps of intercepts that are cut short
+KINKED = 3  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
@@ -28,6 +28,7 @@ class RowsTerm(DataTerm):
     edge = 1e-15  # of slopes: by so little rounding takes them out of their domain
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
+    by_rows = True  # and those of a row have to do with its predictors alone
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
         super().__init__(fit_intercept, intercept_alpha)
@@ -407,7 +408,7 @@ class RowsTerm(DataTerm):
                     pull,
                     partial(self._curvature, hessian),
                     self._along(hessian),
-                    self.pointwise and partial(self._shared_at, hessian),
+                    self.by_rows and partial(self._shared_at, hessian),
                 )
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))

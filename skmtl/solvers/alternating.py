@@ -24,6 +24,8 @@ NEWTON_STEPS = 4.0 ** -np.arange(6)  # the first that leads downhill is taken
 FIRST_ROUNDS = 10  # that lead to better solutions than Newton steps from afar would
 FLAT = 1e-12  # curvature, relative to the largest, that may be rounding
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
+INNER_LOOKS = 20  # of these from one look at its objective to the next
+STILL = 1e-9  # of the objective, that is no fall between two looks
 TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
 UNEQUAL = 100.0  # ratio of the curvatures along features from which a factor is found in units of its own
 COARSE = 1e-3  # stationarity or gap of a start, relative to W = 0
@@ -46,14 +48,18 @@ def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
 
 
 def _solved(problem, start, target):
-    """Parts of a convex problem whose stationarity is within the target, if that can be reached."""
-    target = max(target, rounding(problem))
+    """Parts of a convex problem whose stationarity is within the target, or whose objective falls no more."""
+    target, lowest = max(target, rounding(problem)), np.inf
     method, parts = METHODS[choose_solver(problem)], start
     if problem.stationarity(start) <= target:
         return start
     for n_iter, parts, *_ in method.iterates(problem, start, INNER_LIMIT, 0.0):
         if n_iter % method.every == 0 and problem.stationarity(parts) <= target:
             break
+        if n_iter % INNER_LOOKS == 0:
+            before, lowest = lowest, problem.evaluate(parts)[3]
+            if not lowest < before - STILL * abs(lowest):
+                break
     return parts
 
 
