@@ -235,7 +235,8 @@ class RowsTerm(DataTerm):
         """Optimal intercepts that are tied, by Newton steps that lead downhill.
 
         Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
-        from one to the next while they do not become shorter by themselves. At a kink of the loss they never do.
+        from one to the next while they do not become shorter by themselves; at a kink of the loss they never
+        do.
         """
         reach, last, stuck = np.full(b.shape, 0.5), np.full(b.shape, np.inf), 0
         away, unit = self.endless != 0, self.unit

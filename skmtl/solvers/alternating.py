@@ -294,7 +294,7 @@ class FactorProblem:
         return None
 
     def _second_order(self, parts, left, right):
-        """Second derivatives of the objective, units for them, and slopes, in codes that are not zero and rows."""
+        """Second derivatives in the codes that are not zero and all rows, units for them, and slopes."""
         W, image, b, _ = self.evaluate(parts)
         times = self.term.curvature_at(None if self.term.loss.quadratic else self.term.predictor(image, b))
         cost, strengths, ridge = self._strengths()

@@ -29,7 +29,7 @@ def newton(problem, parts, max_iter, target):
     above, failures = 0, 0  # steps left that parabolas above the loss lead; how often a step has failed
     directions, first = _Directions(term, problem.parts[0].quadratic), None
     _, _, b, objective = problem.evaluate([W])
-    gap, bound = 0.0, None
+    gap, bound, steep = 0.0, None, np.inf  # the last one, what it says of the optimum, and the slope there
     for n_iter in range(1, max_iter + 1):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
@@ -44,11 +44,11 @@ def newton(problem, parts, max_iter, target):
                 W, b = new, b_new
                 break
             step /= 2
-        near = step <= SHORTEST_STEP or -slope <= NEAR * target or n_iter % OFTEN == 0
-        if near or bound is None or n_iter == max_iter:
+        near = -slope <= min(NEAR * target, 0.5 * steep) or step <= SHORTEST_STEP
+        if near or bound is None or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
-            bound = objective - gap
-        else:  # far away a certificate, which may cost more than a step, would say little that is new
+            bound, steep = objective - gap, -slope
+        else:  # a certificate, which may cost more than a step, would say little that is new
             objective, gap = value, abs(value - bound)
         first = gap if first is None else first
         yield n_iter, [W], (objective, b, gap)
