@@ -14,7 +14,7 @@ from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
 
-KINKED = 3  # steps of intercepts that are cut short
+KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
