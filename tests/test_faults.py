@@ -142,7 +142,7 @@ def test_an_interrupt_of_a_network(monkeypatch):
 def test_one_iteration_is_finite_and_says_so(name):
     model = estimators()[name](max_iter=1, tol=1e-12)
     if name.startswith("LatentBasis"):
-        model.set_params(random_state=2)  # some starts are stationary, and then nothing is left to say
+        model.set_params(alpha=1e-3)  # greater ones leave nothing of W, and nothing to say
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.fit(**fit_args(name))

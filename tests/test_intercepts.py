@@ -18,7 +18,7 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
-from skmtl.objective import Problem, RowsTerm, make_term
+from skmtl.objective import Problem, RootTerm, RowsTerm, make_term
 from skmtl.penalties import L2, Coupling, Features
 from skmtl.solvers import make_task_data, solve
 
@@ -209,7 +209,7 @@ def test_the_scale_of_a_mixture_is_that_of_its_intercepts_alone():
     assert found == pytest.approx(-(share * np.log(share)).sum() + 0.5 * SCORE.var(), rel=1e-10)
 
 
-@pytest.mark.parametrize("pull", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("pull", [1e-6, 1.0, 1e6, 1e10])
 @pytest.mark.parametrize("size", [0.0, 1.0, 10.0])
 def test_tied_intercepts_of_several_classes_are_found_in_a_few_steps(size, pull, monkeypatch):
     """The common level of all classes is free: rounding must not make a direction of it."""
@@ -220,9 +220,35 @@ def test_tied_intercepts_of_several_classes_are_found_in_a_few_steps(size, pull,
     b, value = optimum(term, image)
     assert len(steps) <= 40
     slopes = term.data.task_sums(term.loss_gradient(term.predictor(image, b)))
+    assert_allclose(slopes.sum(axis=0), 0.0, atol=1e-10)  # whatever the pull, which is the same for all
     assert_allclose(slopes + pull * (b - b.mean(axis=0)), 0.0, atol=1e-10 * max(1.0, pull * np.ptp(b)))
     for _ in range(3):
         assert term.value(None, image, b + 1e-3 * np.random.default_rng(2).normal(size=b.shape)) >= value
+
+
+def test_tied_intercepts_end_at_a_kink(monkeypatch):
+    """With one row each the root loss is an absolute value, which has no curvature."""
+    data = make_task_data(np.ones((3, 1)), np.array([-1.0, 0.3, 0.7]), np.arange(3))
+    term, steps, settle = make_term(data, RootSquaredError(), intercept_alpha=1e9), [], RootTerm._settle
+    monkeypatch.setattr(RootTerm, "_settle", lambda self, *args: steps.append(1) or settle(self, *args))
+    _, value = optimum(term, term.image(np.zeros(term.shape)))
+    assert len(steps) <= 40 and value <= 1.7 * 1.1  # the median
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.5])
+@pytest.mark.parametrize("layout", ["stacked", "shared"])
+def test_the_curvature_that_tasks_of_several_classes_share(layout, pull):
+    data = make_task_data(X, CODES, TASKS)
+    if layout == "shared":
+        data = make_task_data(X, np.column_stack([CODES, np.roll(CODES, 1)]))
+    term = make_term(data, Multinomial(3), intercept_alpha=pull)
+    W = np.random.default_rng(3).normal(size=term.shape)
+    image = term.image(W)
+    hessian = term.loss_hessian(term.predictor(image, term.intercept(W, image, None)))
+    columns = [
+        term._curvature(hessian, np.tile(e, (term.n_tasks, 1))).sum(axis=0) for e in np.eye(W.shape[1])
+    ]
+    assert_allclose(term._shared_at(hessian), columns, atol=1e-13)
 
 
 @pytest.mark.parametrize("far", [10.0, 1e4, 1e6])

@@ -286,7 +286,7 @@ def test_curvature_equals_differences_of_the_gradient(kind, options, rng):
 @intercepts
 def test_models_have_the_curvature_of_the_loss_in_all_coefficients_of_a_task(kind, options, rng):
     """Where intercepts are tied at least that, and exactly along a vector that all tasks share."""
-    for term in (term for term, _ in joint_terms(kind, options) if term.joint):
+    for term in (term for term, _ in joint_terms(kind, options) if term.n_outputs > 1):
         W, V = 0.5 * rng.normal(size=(2, *term.shape))
         _, gradient, b = reduced(term, W)
         image = term.image(W)

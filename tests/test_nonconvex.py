@@ -4,6 +4,7 @@ Objectives, gradients and conditions of stationarity are written here, per task,
 """
 
 import inspect
+import warnings
 from itertools import product
 
 import numpy as np
@@ -26,7 +27,10 @@ from skmtl import (
     MultiTaskRegressor,
 )
 from skmtl.datasets import make_multitask_regression
-from skmtl.penalties import L1, L2, Clusters, Entries, Features, Ridge
+from skmtl.losses import Logistic, SquaredError
+from skmtl.objective import make_term
+from skmtl.penalties import L1, L2, Clusters, Entries, Factorized, Features, Ridge
+from skmtl.solvers import make_problem_of, make_task_data
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -397,3 +401,59 @@ def test_kmeans_ends_at_mean_regularisation(n_clusters, ratio, kind):
     other = cls(a * ratio, mean_alpha=0.2 * a, **TIGHT).fit(**data.fit_args())
     np.testing.assert_allclose(model.objective_, other.objective_, rtol=1e-9)
     np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-3 if kind == "classification" else 1e-6)
+
+
+# --- latent bases ---
+
+
+def factors(loss, **options):
+    """A problem in factors, and a point."""
+    layout = make_layout("stacked", isinstance(loss, Logistic))
+    data = make_task_data(layout.X, layout.y, layout.tasks)
+    problem = make_problem_of(make_term(data, loss), Factorized(0.1), **options)
+    W, rng = np.zeros(problem.shape), np.random.default_rng(1)
+    parts = [rng.normal(size=shape) for shape in problem.penalty.part_shapes(W.shape)]
+    parts[0][0, 0] = 0.0
+    if options.get("mean_alpha") is not None:
+        parts.append(np.tile(rng.normal(size=W.shape[1]), (len(W), 1)))
+    return problem, parts
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), Logistic()], ids=["squares", "classes"])
+@pytest.mark.parametrize("options", [{}, {"ridge": 0.3, "mean_alpha": 0.2}], ids=["plain", "mean"])
+def test_newton_steps_know_slopes_and_curvatures(loss, options):
+    problem, parts = factors(loss, **options)
+    left, right = problem._factors(parts)
+    used = np.nonzero(parts[0])
+    H, _, slope = problem._second_order(parts, left, right)
+
+    def at(move):
+        S, n = parts[0].copy(), len(used[0])
+        S[used] += move[:n]
+        rows, k = right + move[n:].reshape(right.shape), S.shape[1]
+        return [S, rows[:k], *(np.tile(m, (len(S), 1)) for m in rows[k:])]
+
+    for move in np.random.default_rng(2).normal(size=(3, len(slope))):
+        low, here, high = (problem.evaluate(at(e * move))[3] for e in (-1e-4, 0.0, 1e-4))
+        assert (high - low) / 2e-4 == pytest.approx(slope @ move, rel=1e-5)
+        assert (high - 2 * here + low) / 1e-8 == pytest.approx(move @ H @ move, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e40])
+def test_stationarity_knows_no_units_of_a_component(size):
+    problem, (S, L) = factors(SquaredError())
+    problem.penalty = Factorized(0.0)
+    unit = np.array([size, 1.0])
+    other = problem.stationarity([S * unit, L / unit[:, None]])
+    assert other == pytest.approx(problem.stationarity([S, L]), rel=1e-9)
+
+
+def test_factors_far_from_zero_under_tied_intercepts_are_found():
+    """As far from zero as features are, single steps along the gradient would take forever."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(60, 3)), np.repeat([0, 1, 2], 20)
+    y = X @ [1.0, -1.0, 0.5] + X[:, 0] * tasks + 0.1 * rng.normal(size=60)
+    model = LatentBasisRegressor(0.01, intercept_alpha=1e-6, random_state=0, max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.fit(X + 1e5, y, tasks=tasks)

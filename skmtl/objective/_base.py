@@ -8,6 +8,8 @@ from scipy import linalg
 from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, cg
 
+from ..penalties import deviations
+
 DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
 PREDICTOR_ROUNDING = 64 * np.finfo(float).eps  # relative to the terms that a predictor is the sum of
 ASSEMBLED = 100  # up to here a matrix is built column by column
@@ -113,6 +115,10 @@ class DataTerm:
         if not self.intercept_alpha:
             return 0.0
         return 0.5 * self.intercept_alpha * float(((b - b.mean(axis=0)) ** 2).sum())
+
+    def pull_of_intercepts(self, b):
+        """Gradient of their own penalty; what it is the same for all tasks, zero, knows no strength."""
+        return self.intercept_alpha * deviations(b) if self.intercept_alpha else np.zeros_like(b)
 
     def pooled(self, h, ha):
         """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""

@@ -8,11 +8,14 @@ from ._base import DataTerm
 
 
 class FactorTerm(DataTerm):
-    """A data term (and ridge) as a function of one factor of W = left V or V right."""
+    """A data term (and ridge) as a function of one factor of W = left V or V right.
 
-    def __init__(self, term, ridge, left=None, right=None):
+    Intercepts are searched from `b`, those of the last W.
+    """
+
+    def __init__(self, term, ridge, left=None, right=None, b=None):
         super().__init__(term.fit_intercept, term.intercept_alpha)
-        self.term, self.ridge, self.left, self.right = term, ridge, left, right
+        self.term, self.ridge, self.b, self.left, self.right = term, ridge, b, left, right
         self.loss, self.y_size, self.totals = term.loss, term.y_size, term.totals
         T, p = term.shape
         self.n_tasks, self.n_features = (T, len(right)) if left is None else (left.shape[1], p)
@@ -30,7 +33,7 @@ class FactorTerm(DataTerm):
         return self.term.predictor(image, b)
 
     def intercept(self, V, image, start=None):
-        return self.term.intercept(None, image, start)
+        return self.term.intercept(None, image, self.b if start is None else start)
 
     def restored(self, V, b):
         """Intercepts of the rows as they were given."""

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
+from .._threads import weighted_gram
 from ..losses import Loss
 from ..statistics import TaskStatistics
 from ._moments import MomentsTerm
@@ -63,6 +64,25 @@ class OutputsTerm(RowsTerm):
         """Those of the second derivatives in the K predictors of every row."""
         shape = *self.y.shape, self.n_outputs
         return [self.hessian_times(hessian, np.broadcast_to(d, shape)) for d in np.eye(self.n_outputs)]
+
+    def _shared_at(self, hessian):
+        """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""
+        K, p = self.n_outputs, self.data.n_features
+        H, in_b = np.empty((K, p, K, p)), np.empty((K, p, self.n_tasks, K))
+        for k, column in enumerate(self._columns(hessian)):
+            for m in range(K):
+                own = np.ascontiguousarray(column[..., m])
+                in_b[k, :, :, m] = self.data.adjoint(own).T
+                own, sign = own if own.ndim == 1 else own.sum(axis=1), 1.0 if m == k else -1.0
+                H[k, :, m] = sign * weighted_gram(self.data.X, np.maximum(sign * own, 0.0))
+        H, in_b = H.reshape(K * p, -1), in_b.reshape(K * p, -1)
+        answer = [self._settle(hessian, g.reshape(-1, K)).ravel() for g in in_b]
+        H += in_b @ np.array(answer).T
+        if not self.classes_alone:
+            return H
+        # where all classes change alike there is no curvature and never a gradient: any will do
+        level = np.diag(H.diagonal().reshape(K, p).mean(axis=0))
+        return H + np.kron(np.full((K, K), 1.0 / K), level)
 
     @cached_property
     def _used(self):
@@ -169,28 +189,15 @@ class OutputsTerm(RowsTerm):
         W, b, m = slice(p), p, K * p
         return H[:, :, W, :, W].reshape(-1, m, m), H[:, :, W, :, b].reshape(-1, m, K), H[:, :, b, :, b]
 
-    def _eliminated(self, hessian, floor=0.0):
-        """Second derivatives (n_tasks, K p, K p) with intercepts that follow, toward a mean that stays.
-
-        Also those in W and that mean, and in it: zero where intercepts are free.
-        """
+    def _eliminated(self, hessian, floor):
+        """Second derivatives (n_tasks, K p, K p) with intercepts that follow, toward a mean that stays."""
         H, across, between = self._second_moments(hessian, floor)
         if not self.fit_intercept:
-            return H, np.zeros_like(across), np.zeros_like(between)
-        a, eye = self.intercept_alpha, np.eye(self.n_outputs)
-        level = np.trace(between, axis1=1, axis2=2)[:, None, None] / self.n_outputs + a + 1e-290
-        inverse = np.linalg.pinv((between + a * eye) / level, rcond=1e-12, hermitian=True) / level
-        answer = across @ inverse
-        return H - answer @ across.swapaxes(1, 2), a * answer, a * (inverse @ between)
-
-    def _shared_at(self, hessian):
-        H, across, between = (M.sum(axis=0) for M in self._eliminated(hessian))
-        H = H - across @ np.linalg.pinv(between, rcond=1e-12, hermitian=True) @ across.T
-        if not self.classes_alone:
             return H
-        # where all classes change alike there is no curvature and never a gradient: any will do
-        level = np.diag(H.diagonal().reshape(self.n_outputs, -1).mean(axis=0))
-        return H + np.kron(np.full((self.n_outputs, self.n_outputs), 1.0 / self.n_outputs), level)
+        between = between + self.intercept_alpha * np.eye(self.n_outputs)
+        level = np.trace(between, axis1=1, axis2=2)[:, None, None] / self.n_outputs + 1e-290
+        inverse = np.linalg.pinv(between / level, rcond=1e-12, hermitian=True) / level
+        return H - across @ inverse @ across.swapaxes(1, 2)
 
     @cached_property
     def classes_alone(self):
@@ -208,7 +215,7 @@ class OutputsTerm(RowsTerm):
 
     def joint_model(self, eta, floor=0.0, W=None, G=None):
         """Least squares of about the curvature of the loss at eta, where W has the gradient G, if given."""
-        H, ones = self._eliminated(self.loss_hessian(eta), floor)[0], np.ones(self.n_tasks)
+        H, ones = self._eliminated(self.loss_hessian(eta), floor), np.ones(self.n_tasks)
         xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
         if W is not None:
             xy = np.matmul(H, W[..., None])[..., 0] - G
@@ -233,7 +240,7 @@ class OutputsTerm(RowsTerm):
 class RootTerm(RowsTerm):
     """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
 
-    pointwise = joint = False
+    pointwise = by_rows = False
 
     def _sigma(self, residual):
         return np.sqrt(self.task_sums(self.weight * residual**2) / self.totals)

@@ -13,6 +13,7 @@ from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
 
+KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
@@ -26,7 +27,8 @@ class RowsTerm(DataTerm):
     edge = 1e-15  # of slopes: by so little rounding takes them out of their domain
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
-    joint = True  # whether those along a vector that all tasks share are known as a matrix
+    by_rows = True  # and those of a row have to do with its predictors alone
+    joint = True  # whether those in all coefficients of a task may be one matrix
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
         super().__init__(fit_intercept, intercept_alpha)
@@ -175,7 +177,7 @@ class RowsTerm(DataTerm):
             return b
         if self.loss.quadratic:
             eta = self.predictor(image, b)
-            g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean())
+            g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             return b + self._settle(self.loss_hessian(eta), g)
         return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
 
@@ -233,13 +235,14 @@ class RowsTerm(DataTerm):
         """Optimal intercepts that are tied, by Newton steps that lead downhill.
 
         Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
-        from one to the next while they do not become shorter by themselves.
+        from one to the next while they do not become shorter by themselves; at a kink of the loss they never
+        do.
         """
-        reach, last = np.full(b.shape, 0.5), np.full(b.shape, np.inf)
+        reach, last, stuck = np.full(b.shape, 0.5), np.full(b.shape, np.inf), 0
         away, unit = self.endless != 0, self.unit
         for n_steps in range(200):
             eta = self.predictor(image, b)
-            g = self.task_sums(self.loss_gradient(eta)) + self.intercept_alpha * (b - b.mean(axis=0))
+            g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():
                 # exp overflows: down with the predictors it does so for
@@ -258,8 +261,11 @@ class RowsTerm(DataTerm):
                 step = np.where(away, self._toward_infinity(g), step)
                 small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
             b, part = self._downhill(image, b, step)
-            reach = np.maximum(reach * part, 1.0)
-            if small.all():
+            reach, stuck = (
+                np.maximum(reach * part, 1.0),
+                stuck + (part < 1.0 and part * (np.abs(step) / unit).max() <= 0.1),
+            )
+            if small.all() or stuck > KINKED:
                 break
         return b
 
@@ -408,7 +414,7 @@ class RowsTerm(DataTerm):
                     pull,
                     partial(self._curvature, hessian),
                     self._along(hessian),
-                    self.joint and partial(self._shared_at, hessian),
+                    self.by_rows and partial(self._shared_at, hessian),
                 )
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
@@ -455,7 +461,7 @@ class RowsTerm(DataTerm):
         """Slopes whose sums over tasks vanish, or are what the intercepts' own penalty answers."""
         if not self.fit_intercept:
             return u
-        g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+        g = self.task_sums(u) + self.pull_of_intercepts(b)
         step = np.broadcast_to(self.spread(self._settle(hessian, g)), u.shape)
         return u + self.hessian_times(hessian, step)
 
@@ -468,7 +474,7 @@ class RowsTerm(DataTerm):
         for n_round in range(1, 21):
             if self.fit_intercept:
                 # pooled: the part of the gradient that the intercepts' own penalty answers may stay
-                g = self.task_sums(u) + self.intercept_alpha * (b - b.mean(axis=0))
+                g = self.task_sums(u) + self.pull_of_intercepts(b)
                 step = self._settle(hessian, g)
                 along = np.broadcast_to(self.spread(step), u.shape)
                 b, u = b + step, u + self.hessian_times(hessian, along)

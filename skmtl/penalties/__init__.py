@@ -12,7 +12,7 @@ from ._groups import Groups
 from ._learned import Clusters, Factorized
 from ._ordered import Fused, Tree
 from ._placement import Entries, Features, Spectrum, Tasks, singular_values
-from ._quadratic import TaskQuadratic, reciprocal, square
+from ._quadratic import TaskQuadratic, deviations, reciprocal, square
 from ._vector import L1, L2, Box, LInf, SparseL2, SquaredL1, VectorFunction
 
 _CLASSES = {name: item for name, item in globals().items() if isinstance(item, type)}

@@ -5,17 +5,27 @@ and `iterate`, their solver.
 """
 
 from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import linalg
 
-from ..objective import FactorTerm, Problem, fitting_units
+from ..objective import FactorTerm, Problem, fitting_units, units
 from ..penalties import Penalty, Ridge, square
 from ._choice import METHODS, choose_solver, rounding
 from ._method import Method
 from .fista import fista
 
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
+ROUND = 2 * INNER_ITERATIONS
+STEPS_OF_NEWTON = 25  # numbers for which a Newton step takes as long as a round
+MOST_NUMBERS = 200  # for which it is quicker than the rounds it may save
+NEWTON_STEPS = 4.0 ** -np.arange(6)  # the first that leads downhill is taken
+FIRST_ROUNDS = 10  # that lead to better solutions than Newton steps from afar would
+FLAT = 1e-12  # curvature, relative to the largest, that may be rounding
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
+INNER_LOOKS = 20  # of these from one look at its objective to the next
+STILL = 1e-9  # of the objective, that is no fall between two looks
 TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
 UNEQUAL = 100.0  # ratio of the curvatures along features from which a factor is found in units of its own
 COARSE = 1e-3  # stationarity or gap of a start, relative to W = 0
@@ -38,14 +48,18 @@ def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
 
 
 def _solved(problem, start, target):
-    """Parts of a convex problem whose stationarity is within the target, if that can be reached."""
-    target = max(target, rounding(problem))
+    """Parts of a convex problem whose stationarity is within the target, or whose objective falls no more."""
+    target, lowest = max(target, rounding(problem)), np.inf
     method, parts = METHODS[choose_solver(problem)], start
     if problem.stationarity(start) <= target:
         return start
     for n_iter, parts, *_ in method.iterates(problem, start, INNER_LIMIT, 0.0):
         if n_iter % method.every == 0 and problem.stationarity(parts) <= target:
             break
+        if n_iter % INNER_LOOKS == 0:
+            before, lowest = lowest, problem.evaluate(parts)[3]
+            if not lowest < before - STILL * abs(lowest):
+                break
     return parts
 
 
@@ -114,6 +128,7 @@ class FactorProblem:
     parts, labels = (), None
 
     unit, given = 1.0, None  # of the features, and the problem in those of the user
+    b = None  # the intercepts found last
 
     def __init__(self, term, penalty, ridge, mean_alpha):
         self.term, self.penalty, self.ridge, self.mean_alpha = term, penalty, float(ridge), mean_alpha
@@ -143,11 +158,16 @@ class FactorProblem:
         # what leads in the predictors, not in the entries of W
         W, *mean = (V / self.unit for V in (W, *mean))
         starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
-        if len(starts) == 1:
-            return starts[0]
         for _ in range(TRIAL_ROUNDS):
             starts = [self._round(parts) for parts in starts]
-        return min(starts, key=lambda parts: self.evaluate(parts)[3])
+        return self._lowered(min(starts, key=lambda parts: self.evaluate(parts)[3]))
+
+    def _lowered(self, parts):
+        """Parts; where they lead above W = 0, as far out as a loss may be straight, shorter ones."""
+        null = self.evaluate([0.0 * V for V in parts])[3]
+        while self.evaluate(parts)[3] > null and any(V.any() for V in parts):
+            parts = [0.1 * V for V in parts]
+        return parts
 
     def total(self, parts):
         """W."""
@@ -157,7 +177,7 @@ class FactorProblem:
         """W, its image, optimal intercepts and objective."""
         W = self.total(parts)
         image = self.term.image(W)
-        b = self.term.intercept(W, image, start)
+        b = self.b = self.term.intercept(W, image, self.b if start is None else start)
         S, L, *mean = self.rescaled(parts, self.unit)
         value = self.term.value(W, image, b) + self.penalty.value_of(S, L)
         value += 0.5 * self.ridge * square(W * self.unit)
@@ -174,28 +194,47 @@ class FactorProblem:
         return float(np.linalg.norm(self.term.gradient_at(np.zeros(self.shape))))
 
     def stationarity(self, parts, start=None):
-        """Size of the prox-gradient mapping in both factors."""
-        halves = self._codes(parts), self._rows(parts)
-        return float(np.hypot(*(half.stationarity([V]) for half, V in halves)))
+        """Size of the prox-gradient mapping in both factors, in no units of a component."""
+        return float(
+            np.hypot(self._codes(parts, True).stationarity(), self._rows(parts, True).stationarity())
+        )
 
     def iterate(self, parts, max_iter, target):
-        """Proximal gradient steps on S and on L (and m) in turn, with momentum while it leads downhill."""
-        lowest, before, age = self.evaluate(parts)[3], parts, 0
-        for n_iter in range(1, max_iter + 1):
+        """Proximal gradient steps on S and on L (and m) in turn, with momentum while it leads downhill.
+
+        In between Newton steps in all of them, which are tried less and less often while none does.
+        """
+        lowest, before, age, pause = self.evaluate(parts)[3], parts, 0, self._pause(parts)
+        wait = pause + FIRST_ROUNDS
+        for n_round in range(1, max_iter // ROUND + 2):
             ahead = [V + age / (age + 3) * (V - old) for V, old in zip(parts, before, strict=True)]
             new = self._round(ahead)
             value = self.evaluate(new)[3]
             if age > 0 and not value <= lowest:
                 age, new = 0, self._round(parts)
                 value = self.evaluate(new)[3]
-            parts, before, lowest, age = new, parts, value, age + 1
-            yield n_iter, parts
+            parts, before, lowest, age, wait = new, parts, value, age + 1, wait - 1
+            if wait <= 0:
+                found = self._newton_step(parts, lowest)
+                if found is not None:
+                    (parts, lowest), age = found, 0
+                wait = pause = 2 * pause if found is None else self._pause(parts)
+            yield min(n_round * ROUND, max_iter), parts
+
+    def _pause(self, parts):
+        """Rounds that take about as long as a Newton step; infinite for more numbers than it is good for."""
+        n = np.count_nonzero(parts[0]) + self._factors(parts)[1].size
+        return 1 + n // STEPS_OF_NEWTON if n <= MOST_NUMBERS else np.inf
 
     def _round(self, parts):
         """Parts after some steps on each factor."""
         k = self.penalty.n_components
-        S = _stepped(*self._codes(parts))[:, :k]
-        rows = _stepped(*self._rows([S, *parts[1:]]))
+        S = self._codes(parts).stepped()[:, :k]
+        return self._parts(S, self._rows([S, *parts[1:]]).stepped())
+
+    def _parts(self, S, rows):
+        """Parts from the codes and [L; m], each component scaled so that it costs least."""
+        k = self.penalty.n_components
         return [*self._balanced(S, rows[:k]), *(np.tile(m, (self.shape[0], 1)) for m in rows[k:])]
 
     def _balanced(self, S, L):
@@ -209,41 +248,111 @@ class FactorProblem:
         S, L, *mean = parts
         return np.hstack([S, np.ones((len(S), len(mean)))]), np.vstack([L, *(M[:1] for M in mean)])
 
-    def _codes(self, parts):
-        """The problem in [S, 1] for fixed rows, and its point."""
-        left, right = self._factors(parts)
-        penalty = _Codes(self.penalty.alpha * self.penalty.sparsity, parts[0].shape[1])
-        return Problem(FactorTerm(self.term, self.ridge * self.unit**2, right=right), penalty), left
+    def _strengths(self):
+        """Of the absolute values of the codes, of the squares of rows (of L, of m) and of the ridge."""
+        own, square_of_unit = self.penalty, np.broadcast_to(self.unit**2, self.shape[1])
+        rows = np.full(own.n_components, own.alpha * (1 - own.sparsity))
+        if self.mean_alpha is not None:
+            rows = np.append(rows, self.mean_alpha * self.shape[0])
+        return own.alpha * own.sparsity, rows[:, None] * square_of_unit, self.ridge * square_of_unit
 
-    def _rows(self, parts):
-        """The problem in [L; m] for fixed codes, and its point."""
-        left, right = self._factors(parts)
-        strengths = np.full(right.shape, self.penalty.alpha * (1 - self.penalty.sparsity))
-        strengths[len(parts[1]) :] = (self.mean_alpha or 0.0) * len(left)
-        term = FactorTerm(self.term, self.ridge * self.unit**2, left=left)
-        return Problem(term, _Rows(strengths * self.unit**2)), right
+    def _codes(self, parts, equal=False):
+        """The problem in [S, 1] for fixed rows; `equal` ones, if asked for, of length one."""
+        (left, right), (cost, _, ridge) = self._factors(parts), self._strengths()
+        size = _lengths(right) if equal else np.ones(len(right))
+        penalty = _Codes(cost / size, len(parts[1]), size)
+        term = FactorTerm(self.term, ridge, right=right / size[:, None], b=self.b)
+        return _Half(Problem(term, penalty), left * size, size)
+
+    def _rows(self, parts, equal=False):
+        """The problem in [L; m] for fixed codes."""
+        (left, right), (_, strengths, ridge) = self._factors(parts), self._strengths()
+        size = (_lengths(left.T) if equal else np.ones(len(right)))[:, None]
+        term = FactorTerm(self.term, ridge, left=left / size.T, b=self.b)
+        return _Half(Problem(term, _Rows(strengths / size**2)), right * size, size)
+
+    def _newton_step(self, parts, lowest):
+        """Parts after a Newton step in all numbers but codes of zero, and their objective; None if not lower.
+
+        Codes that would change their sign become zero. Of a negative curvature the size counts.
+        """
+        S, (left, right) = parts[0], self._factors(parts)
+        used, (H, unit, slope) = np.nonzero(S), self._second_order(parts, left, right)
+        if not np.isfinite(H).all():
+            return None
+        values, vectors = linalg.eigh(H * unit * unit[:, None])
+        size = np.maximum(np.abs(values), FLAT * np.abs(values).max())
+        move = -unit * (vectors @ ((vectors.T @ (unit * slope)) / size))
+        for step in NEWTON_STEPS:
+            codes, n = S.copy(), len(used[0])
+            codes[used] += step * move[:n]
+            codes[codes * S < 0] = 0.0
+            new = self._parts(codes, right + step * move[n:].reshape(right.shape))
+            value = self.evaluate(new)[3]
+            if value < lowest - 1e-15 * abs(lowest):
+                return new, value
+        return None
+
+    def _second_order(self, parts, left, right):
+        """Second derivatives in the codes that are not zero and all rows, units for them, and slopes."""
+        W, image, b, _ = self.evaluate(parts)
+        times = self.term.curvature_at(None if self.term.loss.quadratic else self.term.predictor(image, b))
+        cost, strengths, ridge = self._strengths()
+        G = self.term.gradient(W, image, b) + ridge * W
+        (t, c), n, width = np.nonzero(parts[0]), np.count_nonzero(parts[0]), right.shape[1]
+        moves = np.zeros((n + right.size, *self.shape))  # of W along each number
+        moves[np.arange(n), t] = right[c]
+        moves[n:] = np.einsum("tk,jl->kjtl", left, np.eye(width)).reshape(-1, *self.shape)
+        curved = np.array([times(V) + ridge * V for V in moves])
+        H = curved.reshape(len(moves), -1) @ moves.reshape(len(moves), -1).T
+        H[np.arange(n, len(H)), np.arange(n, len(H))] += strengths.ravel()
+        unit = units(H)
+        across = np.zeros((n, *right.shape))  # W is a product
+        across[np.arange(n), c] = G[t]
+        H[:n, n:] += across.reshape(n, right.size)
+        H[n:, :n] += across.reshape(n, right.size).T
+        of_codes = (G[t] * right[c]).sum(axis=1) + cost * np.sign(parts[0][t, c])
+        return H, unit, np.append(of_codes, left.T @ G + strengths * right)
 
 
-def _stepped(half, V):
-    """The point after some proximal gradient steps from V."""
-    *_, (_, parts) = fista(half, [V], INNER_ITERATIONS, 0.0)
-    return parts[0]
+@dataclass
+class _Half:
+    """The problem in one factor, the vectors of the other divided by `size`, and its point."""
+
+    problem: Problem
+    point: np.ndarray
+    size: np.ndarray
+
+    def stationarity(self):
+        """Size of the prox-gradient mapping."""
+        return self.problem.stationarity([self.point])
+
+    def stepped(self):
+        """The factor after some proximal gradient steps."""
+        *_, (_, parts) = fista(self.problem, [self.point], INNER_ITERATIONS, 0.0)
+        return parts[0] / self.size
+
+
+def _lengths(vectors):
+    """Lengths of the rows, 1 for those of zeros."""
+    size = np.linalg.norm(vectors, axis=1)
+    return np.where(size > 0, size, 1.0)
 
 
 class _Codes(Penalty):
-    """alpha times the sum of absolute values in the first columns; the others are fixed."""
+    """Sum of absolute values in the first columns, times their strengths; the others have a fixed value."""
 
     constrains = True
 
-    def __init__(self, alpha, n_codes):
-        self.alpha, self.n_codes = alpha, n_codes
+    def __init__(self, strengths, n_codes, fixed):
+        self.strengths, self.n_codes, self.fixed = strengths, n_codes, fixed
 
     def value(self, W):
-        return self.alpha * float(np.abs(W[:, : self.n_codes]).sum())
+        return float((np.abs(W) * self.strengths)[:, : self.n_codes].sum())
 
     def prox(self, W, step):
-        V = np.sign(W) * np.maximum(np.abs(W) - step * self.alpha, 0.0)
-        V[:, self.n_codes :] = 1.0
+        V = np.sign(W) * np.maximum(np.abs(W) - step * self.strengths, 0.0)
+        V[:, self.n_codes :] = self.fixed[self.n_codes :]
         return V
 
     def is_norm(self, shape):

@@ -7,6 +7,8 @@ from ..objective import by_products
 from ._method import Method
 
 PROBE = 1e-3  # way along the gradient whose curvature gives the first step, relative to 1 + ||W||
+FARTHEST = 100.0  # change of a predictor in the first step, relative to the targets
+FAR_TOO_LONG = 100.0  # times as long as a step may be
 CHECK_EVERY = 10  # iterations between certificates: one costs about as much as an iteration
 
 
@@ -65,21 +67,26 @@ def _objective(problem, parts, W, image, b):
 
 
 def _first_step(problem, X, W, image, b):
-    """1 / (curvature along the gradient), at least 1 / Lipschitz constant; backtracking does the rest."""
+    """1 / (curvature along the gradient), at least 1 / Lipschitz constant; backtracking does the rest.
+
+    Where a loss is about straight that is without end: predictors move by what can matter to it.
+    """
     term = problem.term
     G = term.gradient(W, image, b)
     size = np.linalg.norm(G)
     if size == 0:
         return 1.0
     V = G * ((1.0 + np.linalg.norm(W)) * PROBE / size)
-    moved = term.image(V)
+    moved, least = term.image(V), 0.0
     if not term.loss.quadratic:  # in large units so long a way ends where the loss is straight
         far = np.abs(moved).max(initial=0.0)
+        least = far * size / (np.linalg.norm(V) * FARTHEST * max(1.0, term.y_size))
         V, moved = (M / max(far, 1.0) for M in (V, moved))
     other = image - moved
     change = G - term.gradient(W - V, other, term.intercept(W - V, other, b))
     curvature = float(np.vdot(change, V) / np.vdot(V, V)) * len(X)
     curvature += max(part.quadratic.level for part in problem.parts) + problem.ridge
+    curvature = max(curvature, least)
     return 1.0 / curvature if curvature > 0 else 1.0
 
 
@@ -102,7 +109,7 @@ def _prox_step(problem, Y, Wy, image_y, b, step):
         ease = met * step / length
         if ease <= 1.0 or step < 1e-300:
             return b, new, W, image, step, ease
-        step *= 0.95 / ease if ease <= 1.6 else 0.5  # also where numbers overflow
+        step *= 0.95 / ease if ease <= 1.6 else 0.5 if ease < FAR_TOO_LONG else 0.1  # or numbers overflow
 
 
 def _behind(step, V, G):

@@ -15,8 +15,9 @@ FEW = 15  # of them up to which the next direction keeps the preconditioner of t
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 JOINT = 200  # coefficients of a task up to which all of its predictors have one system
+NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
+OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
-FAR = 100.0  # times the target: a step that promises more need not ask for a certificate
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -28,8 +29,9 @@ def newton(problem, parts, max_iter, target):
     """
     term, W = problem.term, parts[0]
     above, failures = 0, 0  # steps left that parabolas above the loss lead; how often a step has failed
-    directions, gap, first = _Directions(term, problem.parts[0].quadratic), 0.0, None
+    directions, first = _Directions(term, problem.parts[0].quadratic), None
     _, _, b, objective = problem.evaluate([W])
+    gap, bound, steep = 0.0, None, np.inf  # the last one, what it says of the optimum, and the slope there
     for n_iter in range(1, max_iter + 1):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
@@ -44,13 +46,14 @@ def newton(problem, parts, max_iter, target):
                 W, b = new, b_new
                 break
             step /= 2
-        if step == 1.0 and -slope > FAR * target > 0 and n_iter < max_iter:
-            objective, above = value, max(above - 1, 0)
-            yield n_iter, [W], (objective, b, np.inf)
-            continue
-        objective, b, gap = known = problem.gap([W], b)
+        near = -slope <= min(NEAR * target, 0.5 * steep) or step <= SHORTEST_STEP
+        if near or bound is None or n_iter % OFTEN == 0 or n_iter == max_iter:
+            objective, b, gap = problem.gap([W], b)
+            bound, steep = objective - gap, -slope
+        else:  # a certificate, which may cost more than a step, would say little that is new
+            objective, gap = value, abs(value - bound)
         first = gap if first is None else first
-        yield n_iter, [W], known
+        yield n_iter, [W], (objective, b, gap)
         if step > SHORTEST_STEP:
             above = max(above - 1, 0)
         elif above or not np.isfinite(term.loss.curvature):  # no descent left in floating point
