@@ -662,9 +662,11 @@ def test_the_test_of_slopes_without_intercepts():
     assert list(found) == ["slopes", 0, 1] and found["slopes"].p_value < 0.01
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
-def test_the_solution_of_the_search_is_not_solved_for_again(covariance, monkeypatch):
-    X, y, tasks, *_ = mixed_problem(0, n_tasks=20)
+@pytest.mark.parametrize("sd", [0.7, np.array([0.7, 0.0])])
+@pytest.mark.parametrize("covariance", [*COVARIANCES, None, [2.0, 0.5], [[2.0, 0.5], [0.5, 1.0]]])
+def test_the_solution_of_the_search_is_not_solved_for_again(covariance, sd, monkeypatch):
+    X, y, tasks, *_ = mixed_problem(1, n_tasks=20, sd=sd)
+    X = X * [3.0, 0.1]
     monkeypatch.setattr("skmtl.solvers.direct.make_preconditioner", None)
     model = MeanRegularizedRegressor(**AUTO, covariance=covariance, tol=1e-10).fit(X, y, tasks=tasks)
     assert model.dual_gap_ < 1e-10

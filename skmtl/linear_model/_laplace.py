@@ -59,7 +59,6 @@ class Likelihood:
         infinity say nothing of the rest.
     """
 
-    root = None  # the features are X R
     unit = 1.0  # variance of a difference of two predictors over that of a coefficient's part in it
 
     def __init__(self, data, loss, precision, fit_intercept, free):
@@ -290,9 +289,8 @@ class Mode(KnownNoise):
 
     @property
     def slopes(self):
-        """Of the tasks, for features that are not turned."""
-        W, R = self.found.coef, self.rows.root
-        return W if R is None else back(R, W.T).T
+        """Of the tasks."""
+        return self.found.coef
 
     def under(self, root, strength):
         """The same predictors under other variances."""
@@ -362,10 +360,9 @@ class ModeMoments(Moments):
     rounding = 1e-9
     has_mode = False  # not known
 
-    @property
-    def least_strengths(self):
+    def least_strengths(self, root):
         """Those of the greatest deviations that a feature may make of the predictors of a task."""
-        spread, unit = np.einsum("tjj->j", self.xx) / self.weight.sum(), self.rows.unit
+        spread, unit = self._own_information(root) * (self.n_tasks / self.weight.sum()), self.rows.unit
         return unit * spread / MOST_DEVIATION**2, unit * MOST_LEVEL**-2
 
     @classmethod

@@ -20,7 +20,7 @@ MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
 DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
-LONGEST = 3.0  # step in a logarithm
+LONGEST, HIGHEST = 3.0, 1e6  # step in a logarithm by which a variance falls, and times itself to which it rises
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
@@ -37,12 +37,15 @@ class Search:
         R, where it is given.
     strength : float or None
         That of the intercepts, where it is given.
+    unit : ndarray or None
+        R of one variance for all slopes, but for a factor; None: that of slopes which vary alike.
     """
 
     moments: Moments
     covariance: str = "spherical"
     root: np.ndarray | None = None
     strength: float | None = None
+    unit: np.ndarray | None = None
     last: tuple | None = None
     spherical: np.ndarray | None = None  # about the unknowns of one variance, known after a search of several
 
@@ -58,10 +61,19 @@ class Search:
         """Whether the strength of the intercepts is to be found."""
         return self.moments.pooled and self.strength is None
 
+    @property
+    def _units(self):
+        return np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit
+
+    @cached_property
+    def information(self):
+        """What a mean task says of each slope, without and with its mean, in these units."""
+        return self.moments.information(self._units)
+
     @cached_property
     def scales(self):
         """Logarithms of strengths that weigh as much as the rows of a mean task, and limits."""
-        (own, all_rows), p = self.moments.information, self.moments.xy.shape[1]
+        (own, all_rows), p = self.information, self.moments.xy.shape[1]
         some = own[own > 0] if (own > 0).any() else np.ones(1)
         most = max(all_rows.max(initial=0.0), some.max())
         if self.covariance == "spherical":
@@ -69,7 +81,7 @@ class Search:
         else:
             own, high = np.where(own > 0, own, most), np.where(all_rows > 0, all_rows, most)
             low = own
-        slopes, intercepts = self.moments.least_strengths
+        slopes, intercepts = self.moments.least_strengths(self._units)
         slopes = slopes.mean() if self.covariance == "spherical" else slopes
         low = np.maximum(low / RANGE, slopes)
         parts = [np.zeros((3, 0))]
@@ -93,11 +105,11 @@ class Search:
 
     def ratios(self, theta):
         """R and the strength of the intercepts."""
-        k, p = self.n_slopes, self.moments.xy.shape[1]
-        root = self.root
-        if k:
-            full = self.covariance == "full"
-            root = self._lower(theta[:k]) if full else np.broadcast_to(np.exp(-0.5 * theta[:k]), (p,))
+        k, root = self.n_slopes, self.root
+        if k and self.covariance == "spherical":
+            root = np.exp(-0.5 * theta[0]) * self._units
+        elif k:
+            root = self._lower(theta[:k]) if self.covariance == "full" else np.exp(-0.5 * theta[:k])
         return root, float(np.exp(theta[-1])) if self.ties else self.strength
 
     def _lower(self, theta):
@@ -144,6 +156,7 @@ class Search:
             gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]
         elif self.n_slopes:
             own = found.slope_gradient()
+            own = own if own.ndim == 1 else own.diagonal()
             gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
         if self.ties:
             gradient.append([found.intercept_gradient()])
@@ -201,12 +214,12 @@ class Search:
             at = np.flatnonzero(free & ~held)
             step = np.zeros(len(theta))
             step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
-            gain = -gradient @ step
+            gain = -gradient @ _move(step)
             if gain < enough * self.moments.n_tasks:
                 break
-            least, whole = found, theta + step
+            least, whole = found, theta + _move(step)
             for shorter in 0.5 ** np.arange(12):
-                other = np.clip(theta + shorter * step, low, high)
+                other = np.clip(theta + _move(shorter * step), low, high)
                 other = np.where(free & (other > scale + np.log(NONE)) & (step > 0), high, other)
                 found = self.at(other)
                 if found.criterion <= least.criterion + 1e-4 * gradient @ (other - theta):
@@ -290,7 +303,7 @@ class Search:
         """The same with no variance where nothing tells of it."""
         silent, spans = np.zeros(len(theta), dtype=bool), self._spans()
         if self.root is None and self.covariance != "spherical":
-            silent[spans[0]] = self.moments.information[1] == 0
+            silent[spans[0]] = self.information[1] == 0
         if self.moments.n_tasks == 1:
             silent[:] = True
         return np.where(silent, self.scales[2], theta)
@@ -341,8 +354,19 @@ def without_correlation(root, amount):
 
 
 def _newton_step(H, gradient):
-    """-H^-1 gradient, with the size of its eigenvalues, damped: hardly a step is above LONGEST."""
-    H = H + np.diag(np.abs(gradient) / LONGEST)
-    unit = 1 / np.sqrt(np.maximum(np.abs(H.diagonal()), np.finfo(float).tiny))
-    values, vectors = linalg.eigh(unit[:, None] * H * unit)
-    return -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
+    """-H^-1 gradient, with the size of its eigenvalues; damped where a variance would fall too far."""
+    long = np.zeros(len(H), dtype=bool)
+    while True:
+        damped = H + np.diag(np.abs(gradient) / np.where(long, LONGEST, HIGHEST))
+        unit = 1 / np.sqrt(np.maximum(np.abs(damped.diagonal()), np.finfo(float).tiny))
+        values, vectors = linalg.eigh(unit[:, None] * damped * unit)
+        step = -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
+        longer = (step > LONGEST) & ~long
+        if not longer.any():
+            return step
+        long = longer if not long.any() else long | True
+
+
+def _move(step):
+    """Of logarithms of precisions: variances fall by factors and rise by steps, as Newton's method has them."""
+    return np.where(step < 0, -np.log1p(-np.minimum(step, 0.0)), step)
