@@ -19,8 +19,9 @@ MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
 DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
+LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
-LONGEST, HIGHEST = 3.0, 1e6  # step in a logarithm by which a variance falls, and times itself to which it rises
+LONGEST, HIGHEST = 5.0, 1e6  # step in a logarithm by which a variance falls, and times itself to which it rises
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
@@ -213,13 +214,15 @@ class Search:
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
             step = np.zeros(len(theta))
-            step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
-            gain = -gradient @ _move(step)
+            H = self._information(found)
+            step[at] = _newton_step(H[np.ix_(at, at)], gradient[at])
+            share = np.sqrt(np.clip(2 * H.diagonal() / self._counts, LEAST_SHARE, 1.0))
+            gain = -gradient @ _move(step, share)
             if gain < enough * self.moments.n_tasks:
                 break
-            least, whole = found, theta + _move(step)
+            least, whole = found, theta + _move(step, share)
             for shorter in 0.5 ** np.arange(12):
-                other = np.clip(theta + _move(shorter * step), low, high)
+                other = np.clip(theta + _move(shorter * step, share), low, high)
                 other = np.where(free & (other > scale + np.log(NONE)) & (step > 0), high, other)
                 found = self.at(other)
                 if found.criterion <= least.criterion + 1e-4 * gradient @ (other - theta):
@@ -231,6 +234,12 @@ class Search:
                 break  # the next step would gain as much less than this one as this less than the last
             before = gain
         return theta
+
+    @property
+    def _counts(self):
+        """Coefficients that have the variance of each strength in common."""
+        T, p = self.moments.xy.shape
+        return np.append(np.full(self.n_slopes, T * p if self.covariance == "spherical" else T), [T] * self.ties)
 
     def _information(self, found):
         """Second derivatives of the unknowns, about."""
@@ -367,6 +376,10 @@ def _newton_step(H, gradient):
         long = longer if not long.any() else long | True
 
 
-def _move(step):
-    """Of logarithms of precisions: variances fall by factors and rise by steps, as Newton's method has them."""
-    return np.where(step < 0, -np.log1p(-np.minimum(step, 0.0)), step)
+def _move(step, share):
+    """Of logarithms of precisions, by steps of Newton's method in those of the variances of estimates.
+
+    A variance is a share of the latter, the rest of which is the noise.
+    """
+    left = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
+    return -np.log(np.maximum(left, np.exp(-LONGEST)))

@@ -244,7 +244,7 @@ class Posterior:
                 rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape),
                 squares + self.rho @ z**2,
             )
-        self.mean = self.spread @ (rhs @ self.spread)
+        self.mean, self._deviations = self.spread @ (rhs @ self.spread), None
         if self.moments.pooled:
             self.residual = z - self.away @ self.mean
         return squares - self.mean @ rhs
@@ -320,8 +320,11 @@ class Posterior:
 
     def deviations(self):
         """Slopes of the tasks less the common ones, in the coordinates of R."""
-        u = self.own - (self.mean - self.inverses.times(self.mean[None]))
-        return u + (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else u
+        if self._deviations is None:
+            u = self.own - (self.mean - self.inverses.times(self.mean[None]))
+            u += (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else 0.0
+            self._deviations = u
+        return self._deviations
 
     @property
     def coef(self):
