@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 from scipy import linalg, optimize, special
@@ -19,9 +18,12 @@ MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
 DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
+MOST_SHORTER = 12  # steps of half the length that are tried
+NEARBY = 1.0  # step in a logarithm from which Newton's method converges
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
-LONGEST, HIGHEST = 5.0, 1e6  # step in a logarithm by which a variance falls, and times itself to which it rises
+LONGEST = 5.0  # step in a logarithm by which a variance falls
+HIGHEST = 1e6  # times itself to which it rises
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
@@ -171,8 +173,8 @@ class Search:
         return [np.arange(k)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
 
     def _starts(self):
-        """Points of a coarse grid; those of a simpler covariance are among them."""
-        scale, spans, starts = self.scales[0], self._spans(), []
+        """Points of a coarse grid, one strength after the other; or those of a simpler covariance."""
+        theta = scale = self.scales[0]
         if self.covariance == "full" and self.root is None:
             theta, p = replace(self, covariance="diagonal", last=None).best(), self.moments.xy.shape[1]
             theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
@@ -183,12 +185,13 @@ class Search:
             alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
             own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
             return [alike, own]  # one variance for all, in units as they are or as the rows tell them
-        for levels in product(np.log(GRID), repeat=len(spans)):
-            theta = scale.copy()
-            for span, level in zip(spans, levels, strict=True):
-                theta[span] += level
-            starts.append(theta)
-        return starts
+        for span in self._spans():
+            levels = np.log(GRID)[:, None] * np.isin(np.arange(len(theta)), span % len(theta))
+            theta = self._best_of(theta + levels)
+        return [theta]
+
+    def _best_of(self, points):
+        return min(points, key=lambda theta: self.at(theta).criterion)
 
     def simplest(self, theta):
         """The search that ended at theta, or that of one variance for all slopes, and the end of it.
@@ -213,24 +216,22 @@ class Search:
             gradient = self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
-            step = np.zeros(len(theta))
-            H = self._information(found)
-            step[at] = _newton_step(H[np.ix_(at, at)], gradient[at])
-            share = np.sqrt(np.clip(2 * H.diagonal() / self._counts, LEAST_SHARE, 1.0))
-            gain = -gradient @ _move(step, share)
+            moves = np.zeros((MOST_SHORTER + 1, len(theta)))
+            moves[:, at] = _moves(self._information(found)[np.ix_(at, at)], gradient[at], self._counts[at])
+            gain = -gradient @ moves[0]
             if gain < enough * self.moments.n_tasks:
                 break
-            least, whole = found, theta + _move(step, share)
-            for shorter in 0.5 ** np.arange(12):
-                other = np.clip(theta + _move(shorter * step, share), low, high)
-                other = np.where(free & (other > scale + np.log(NONE)) & (step > 0), high, other)
-                found = self.at(other)
-                if found.criterion <= least.criterion + 1e-4 * gradient @ (other - theta):
+            least, start = found, theta
+            for move in moves:
+                theta = np.clip(start + move, low, high)
+                theta = np.where(free & (theta > scale + np.log(NONE)) & (move > 0), high, theta)
+                found = self.at(theta)
+                if found.criterion <= least.criterion + 1e-4 * gradient @ (theta - start):
                     break
             else:
-                break
-            theta = other
-            if gain**2 < enough * self.moments.n_tasks * before and np.array_equal(theta, whole):
+                return start
+            whole = np.array_equal(theta, start + moves[0]) and moves[0].min() > -NEARBY
+            if whole and gain**2 < enough * self.moments.n_tasks * before:
                 break  # the next step would gain as much less than this one as this less than the last
             before = gain
         return theta
@@ -239,7 +240,9 @@ class Search:
     def _counts(self):
         """Coefficients that have the variance of each strength in common."""
         T, p = self.moments.xy.shape
-        return np.append(np.full(self.n_slopes, T * p if self.covariance == "spherical" else T), [T] * self.ties)
+        return np.append(
+            np.full(self.n_slopes, T * p if self.covariance == "spherical" else T), [T] * self.ties
+        )
 
     def _information(self, found):
         """Second derivatives of the unknowns, about."""
@@ -273,16 +276,15 @@ class Search:
         if not len(self.scales[0]):
             return self.scales[0]
         if self.covariance == "full" and self.root is None:
-            found = [self._descended_full(theta) for theta in self._starts()]
-            return min(found, key=lambda theta: self.at(theta).criterion)
+            return self._best_of(self._descended_full(theta) for theta in self._starts())
         theta = None
         for n_tasks in MOST_TASKS:
-            step = self.moments.n_tasks // n_tasks if len(self.moments.xx) > 1 else 0
+            step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
             few = self.of(slice(None, None, step)) if step > 1 else self
             if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode():
                 few = self
             if theta is None:
-                theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
+                theta = few._best_of(few._starts())
                 self.spherical = few.spherical
             if few is not self:
                 theta = few.descended(theta, enough=NEAR)
@@ -362,11 +364,25 @@ def without_correlation(root, amount):
     return triangular((1 - amount) * V + amount * np.diag(V.diagonal()), 1 / RANGE**1.5)
 
 
-def _newton_step(H, gradient):
-    """-H^-1 gradient, with the size of its eigenvalues; damped where a variance would fall too far."""
+def _moves(H, gradient, counts):
+    """Changes of logarithms of precisions to be tried one after the other, (MOST_SHORTER + 1, n).
+
+    The first takes Newton's step in the logarithms of the variances of estimates, of which a variance is a
+    share, the rest being noise; the others, shorter and shorter, go along a straight line.
+    """
+    careful = _newton_step(H, gradient, LONGEST) * 0.5 ** np.arange(MOST_SHORTER + 1)[:, None]
+    share = np.sqrt(np.clip(2 * H.diagonal() / counts, LEAST_SHARE, 1.0))
+    step = _newton_step(H, gradient, HIGHEST)
+    bold = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
+    bold = -np.log(np.maximum(bold, np.exp(-LONGEST)))
+    return np.vstack([bold, careful[:-1]]) if gradient @ bold < 0 else careful
+
+
+def _newton_step(H, gradient, highest):
+    """-H^-1 gradient, with the size of its eigenvalues; damped where a variance would change too much."""
     long = np.zeros(len(H), dtype=bool)
     while True:
-        damped = H + np.diag(np.abs(gradient) / np.where(long, LONGEST, HIGHEST))
+        damped = H + np.diag(np.abs(gradient) / np.where(long, LONGEST, highest))
         unit = 1 / np.sqrt(np.maximum(np.abs(damped.diagonal()), np.finfo(float).tiny))
         values, vectors = linalg.eigh(unit[:, None] * damped * unit)
         step = -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
@@ -374,12 +390,3 @@ def _newton_step(H, gradient):
         if not longer.any():
             return step
         long = longer if not long.any() else long | True
-
-
-def _move(step, share):
-    """Of logarithms of precisions, by steps of Newton's method in those of the variances of estimates.
-
-    A variance is a share of the latter, the rest of which is the noise.
-    """
-    left = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
-    return -np.log(np.maximum(left, np.exp(-LONGEST)))
