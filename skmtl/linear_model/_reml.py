@@ -142,6 +142,7 @@ class Search:
             self.at(self.scales[0])
         except NoModeError as error:
             return error
+        self.moments.has_mode = True
         return None
 
     def __call__(self, theta):
