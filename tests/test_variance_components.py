@@ -549,6 +549,7 @@ def test_unknown_tasks_have_wider_intervals():
     [
         ("spherical", {}), ("diagonal", {}), ("full", {}), ("diagonal", {"intercept_alpha": 0.0}),
         ("full", {"intercept_alpha": 0.0}), ("diagonal", {"fit_intercept": False}), (None, {"alpha": 0.1}),
+        (None, {}),
     ],
 )  # fmt: skip
 def test_hard_problems_have_an_answer_or_a_clear_error(covariance, options):

@@ -31,7 +31,7 @@ PERFECT = 1e-9  # of the loss without slopes: what is left where nothing is to b
 MOST_DEVIATION, MOST_LEVEL = 3.0, 10.0
 LOST = (
     "no mode of the coefficients is found to the last digits: features are far from zero next to their "
-    "spread. Centre them."
+    "spread, or in units that are far apart. Centre them, and scale them."
 )
 POOLED = 1.0  # strength of the intercepts at the start, in rows
 

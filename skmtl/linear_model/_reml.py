@@ -23,7 +23,7 @@ NEARBY = 1.0  # step in a logarithm from which Newton's method converges
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 5.0  # step in a logarithm by which a variance falls
-HIGHEST = 1e6  # times itself to which it rises
+HIGHEST = 5.0  # and how far it rises, in itself: farther on, all rise together beside a noise of none
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
