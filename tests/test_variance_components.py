@@ -597,11 +597,13 @@ def test_few_steps_end_at_the_maximum(seed, monkeypatch):
     assert_allclose(search.at(end).criterion, search.at(search.best()).criterion, atol=1e-6)
 
 
-def test_searches_do_not_end_at_a_noise_of_none(rng):
+def test_searches_do_not_end_at_a_noise_of_none():
     T, p, n = 800, 30, 6  # where variances that all rise together say much the same as noise
+    rng = np.random.default_rng(0)
     tasks, X = np.repeat(np.arange(T), n), rng.normal(size=(T * n, p))
-    W = rng.normal(size=p) + np.where(np.arange(p) < p // 2, 0.3, 0.05) * rng.normal(size=(T, p))
-    y = rng.normal(size=T)[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=T * n)
+    b, sd = rng.normal(size=T), np.where(np.arange(p) < p // 2, 0.3, 0.05)
+    W = rng.normal(size=p) + sd * rng.normal(size=(T, p))
+    y = b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=T * n)
     assert 0.5 < fitted(X, y, tasks, intercept_alpha=0.0).noise_variance_ < 1.5
 
 
