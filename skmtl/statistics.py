@@ -315,7 +315,7 @@ class TaskStatistics:
         def times(A):
             return A * R if R.ndim == 1 else A @ R
 
-        xx = self.xx * R[:, None] * R if R.ndim == 1 else R.T @ self.xx @ R
+        xx = self.xx * np.outer(R, R) if R.ndim == 1 else R.T @ self.xx @ R
         return self._with(x_mean=times(self.x_mean), xx=xx, xy=times(self.xy), feature_names=None)
 
     def select(self, columns):

@@ -433,7 +433,7 @@ def hard_problems():
     yield "one class", X, 3.0 * np.ones(len(y)), tasks
 
 
-REFUSED = "separable along|more rows than fixed|nothing bounds|only one class|Centre them"
+REFUSED = "separable along|more rows than fixed|nothing bounds|only one class|Centre them, and"
 
 
 @pytest.mark.no_cover
@@ -533,6 +533,8 @@ def test_wrong_arguments_are_named():
         MeanRegularizedClassifier(**AUTO, loss="squared_hinge").fit(X, y, tasks=tasks)
     with pytest.raises(ValueError, match="huber"):
         MeanRegularizedRegressor(**AUTO, loss="huber").fit(X, y, tasks=tasks)
+    with pytest.raises(TypeError, match="return_std"):  # probabilities say how sure a class is
+        MeanRegularizedClassifier(**AUTO).fit(X, y, tasks=tasks).predict(X, tasks=tasks, return_std=True)
 
 
 def test_separable_classes_are_fitted_without_variances_and_a_warning():

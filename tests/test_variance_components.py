@@ -549,6 +549,7 @@ def test_unknown_tasks_have_wider_intervals():
     [
         ("spherical", {}), ("diagonal", {}), ("full", {}), ("diagonal", {"intercept_alpha": 0.0}),
         ("full", {"intercept_alpha": 0.0}), ("diagonal", {"fit_intercept": False}), (None, {"alpha": 0.1}),
+        (None, {}),
     ],
 )  # fmt: skip
 def test_hard_problems_have_an_answer_or_a_clear_error(covariance, options):
@@ -580,6 +581,45 @@ def test_offsets_cost_no_digits():
     model = fitted(X, y, tasks, intercept_alpha=0.0)
     far = fitted(X + 1e8, y, tasks, intercept_alpha=0.0)
     assert_allclose(far.deviation_variance_, model.deviation_variance_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_steps_end_at_the_maximum(seed, monkeypatch):
+    sd = np.array([0.7, 0.7, 0.3, 0.3, 0.15, 0.15, 0.0, 0.0])
+    X, y, tasks, *_ = mixed_problem(seed, n_tasks=300, n_rows=5, p=8, sd=sd)
+    search = Search(
+        Moments.of(TaskStatistics.from_arrays(X, y, tasks), np.ones(300), True, False), "diagonal"
+    )
+    steps, gradient = [], Search.gradient
+    monkeypatch.setattr(Search, "gradient", lambda self, found: (steps.append(0), gradient(self, found))[1])
+    end = search.descended(search.scales[0])  # where a mean task tells as much as the prior
+    assert len(steps) <= 7  # variances of zero fall, small ones fall and rise
+    assert_allclose(search.at(end).criterion, search.at(search.best()).criterion, atol=1e-6)
+
+
+def test_searches_do_not_end_at_a_noise_of_none():
+    T, p, n = 800, 30, 6  # where variances that all rise together say much the same as noise
+    rng = np.random.default_rng(0)
+    tasks, X = np.repeat(np.arange(T), n), rng.normal(size=(T * n, p))
+    b, sd = rng.normal(size=T), np.where(np.arange(p) < p // 2, 0.3, 0.05)
+    W = rng.normal(size=p) + sd * rng.normal(size=(T, p))
+    y = b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=T * n)
+    assert 0.5 < fitted(X, y, tasks, intercept_alpha=0.0).noise_variance_ < 1.5
+
+
+def test_searches_do_not_stop_short(rng):
+    stopped = []
+    for seed in range(40):
+        sd, b = (rng.choice([0.0, 10 ** rng.uniform(-3, 2)]) for _ in range(2))
+        X, y, tasks, *_ = mixed_problem(seed, int(rng.choice([10, 80])), int(rng.choice([2, 10])), 3, sd, b)
+        stats = TaskStatistics.from_arrays(X * 10.0 ** rng.uniform(-3, 3, 3), y, tasks)
+        search = Search(Moments.of(stats, np.ones(stats.n_tasks), True, bool(seed % 2)), "diagonal")
+        theta = search.best()
+        bounds, reached = optimize.Bounds(*search.scales[1:]), search.at(theta).criterion
+        options = {"ftol": 1e-15, "gtol": 1e-9}
+        lower = optimize.minimize(search, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        stopped += [seed] if lower.fun < reached - 1e-5 else []
+    assert not stopped
 
 
 def test_zero_variances_are_found():
@@ -662,9 +702,11 @@ def test_the_test_of_slopes_without_intercepts():
     assert list(found) == ["slopes", 0, 1] and found["slopes"].p_value < 0.01
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
-def test_the_solution_of_the_search_is_not_solved_for_again(covariance, monkeypatch):
-    X, y, tasks, *_ = mixed_problem(0, n_tasks=20)
+@pytest.mark.parametrize("sd", [0.7, np.array([0.7, 0.0])])
+@pytest.mark.parametrize("covariance", [*COVARIANCES, None, [2.0, 0.5], [[2.0, 0.5], [0.5, 1.0]]])
+def test_the_solution_of_the_search_is_not_solved_for_again(covariance, sd, monkeypatch):
+    X, y, tasks, *_ = mixed_problem(1, n_tasks=20, sd=sd)
+    X = X * [3.0, 0.1]
     monkeypatch.setattr("skmtl.solvers.direct.make_preconditioner", None)
     model = MeanRegularizedRegressor(**AUTO, covariance=covariance, tol=1e-10).fit(X, y, tasks=tasks)
     assert model.dual_gap_ < 1e-10

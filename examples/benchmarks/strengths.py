@@ -82,7 +82,7 @@ def models():
     intercepts = {"intercept_alpha": [0.0, 0.3]}
     return {
         "diagonal": skmtl.MeanRegularizedRegressor(**auto, covariance="diagonal"),
-        "spherical": skmtl.MeanRegularizedRegressor(**auto, covariance="spherical"),
+        "default": skmtl.MeanRegularizedRegressor(**auto),
         "mean": searched("MeanRegularizedRegressor", 9, intercepts),
         "support": searched("GroupSparseRegressor", 10, {"mean_alpha": [None, 0.01]}, intercept_alpha=0.1),
         "low rank": searched("TraceNormRegressor", 10, {"mean_alpha": [None, 0.01]}, intercept_alpha=0.1),

@@ -44,10 +44,9 @@ class CoupledMoments(Moments):
         """All of them: they hang together."""
         return self
 
-    @cached_property
-    def information(self):
+    def information(self, root=None):
         """That of `Moments` in units of the deviations of the prior."""
-        own, all_rows = super().information
+        own, all_rows = super().information(root)
         return own * self.prior.variance, all_rows * self.prior.variance
 
     @cached_property

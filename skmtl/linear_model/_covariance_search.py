@@ -43,7 +43,7 @@ class CovarianceSearch:
     @cached_property
     def units(self):
         """Variance of a coefficient of which a mean task tells as much, and such a strength of intercepts."""
-        own = self.moments.information[0]
+        own = self.moments.information()[0]
         return float(1 / (own[own > 0].mean() if (own > 0).any() else 1.0)), float(self.moments.weight.mean())
 
     @cached_property

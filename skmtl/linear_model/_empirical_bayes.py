@@ -187,14 +187,13 @@ class EmpiricalBayes(LinearModel):
         return Moments.of(seen, precision, self.fit_intercept, free)
 
     def _search(self, seen):
-        """`Search` of what is to be estimated; in the coordinates of a covariance that is given."""
+        """`Search` of what is to be estimated."""
         given = self._root(seen.n_features)
-        turned = given is not None and isinstance(self.alpha, str)
         free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
         several = seen.n_tasks > 1  # of one there is no variance to be found
-        moments = self._moments(seen.turned(given) if turned else seen, free, several)
+        moments = self._moments(seen, free, several)
         kind = "spherical" if given is not None else self.covariance or self._covariance_of_auto
-        return Search(moments, kind, self._given_root(moments), self._given_strength())
+        return Search(moments, kind, self._given_root(moments), self._given_strength(), given)
 
     def _estimate(self, seen):
         """Set the strengths, and the variances that go with them; the `Posterior` there."""
@@ -221,18 +220,11 @@ class EmpiricalBayes(LinearModel):
                 root, strength = search.ratios(theta)
             found = moments.posterior(matrix(root), strength) if several else found
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
-        self.log_marginal_likelihood_ = float(found.log_likelihood) + self._log_unit(search)
+        self.log_marginal_likelihood_ = float(found.log_likelihood)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         self._set_slopes(found.slope_root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
-
-    def _log_unit(self, search):
-        """What the restricted likelihood owes to the coordinates of a covariance that is given."""
-        given = self._root() if search.n_slopes and self._target_.loss.quadratic else None
-        if given is None or search.moments.basis.shape[1] < len(given):
-            return 0.0
-        return float(np.log(given if given.ndim == 1 else given.diagonal()).sum())
 
     def _best(self, search):
         """The search, or a simpler one, and the unknowns at its least criterion."""
@@ -246,15 +238,17 @@ class EmpiricalBayes(LinearModel):
             self.deviation_variance_ = self._over(self.noise_variance_, self.alpha_) * given
             return
         V = root @ root.T if root.ndim == 2 else root**2
-        if search.covariance != "spherical":
-            self._covariance_ = V  # zeros in the units of features
+        level = np.mean(V.diagonal() if V.ndim == 2 else V)
+        if search.covariance == "spherical":
+            self.alpha_ = float(1 / (level * self._unit_))
+            self.deviation_variance_ = self.noise_variance_ * (0.0 if zero[0] else level) * given
+            return
+        self._covariance_ = V  # zeros in the units of features
         if root.ndim == 1:
             V = np.where(zero[: search.n_slopes], 0.0, V)
-        level = np.mean(V.diagonal() if V.ndim == 2 else V) if V.any() else root[0] ** 2
+            level = V.mean() if V.any() else level
         self.alpha_ = float(1 / (level * self._unit_))
-        self.deviation_variance_ = self.noise_variance_ * (
-            V if search.covariance != "spherical" else V[0] * given
-        )
+        self.deviation_variance_ = self.noise_variance_ * V
 
     def _set_intercepts(self, strength, zero):
         """Set `intercept_alpha_` and `intercept_variance_`; whether the latter is zero."""
@@ -314,7 +308,7 @@ class EmpiricalBayes(LinearModel):
         root = self._root(moments.xy.shape[1])
         root = np.ones(moments.xy.shape[1]) if root is None else root
         variances = (matrix(root) ** 2).sum(axis=1)
-        most = (variances * moments.information[1]).max(initial=0.0) or 1.0
+        most = (variances * moments.information()[1]).max(initial=0.0) or 1.0
         return root / np.sqrt(max(self.alpha * self._unit_, NO_VARIANCE * most))
 
     def _given_strength(self):
@@ -385,9 +379,7 @@ class EmpiricalBayes(LinearModel):
         found = self._at_estimate(seen)
         if not self._estimates or (isinstance(self.covariance, str) and self.covariance == "full"):
             return found
-        root, strength = self._search(seen).expected(self._theta_)
-        given = self._root() if isinstance(self.alpha, str) else None
-        return found.under(root if given is None else root[0] * given, strength)
+        return found.under(*self._search(seen).expected(self._theta_))
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""

@@ -31,7 +31,7 @@ PERFECT = 1e-9  # of the loss without slopes: what is left where nothing is to b
 MOST_DEVIATION, MOST_LEVEL = 3.0, 10.0
 LOST = (
     "no mode of the coefficients is found to the last digits: features are far from zero next to their "
-    "spread. Centre them."
+    "spread, or in units that are far apart. Centre them, and scale them."
 )
 POOLED = 1.0  # strength of the intercepts at the start, in rows
 
@@ -59,7 +59,6 @@ class Likelihood:
         infinity say nothing of the rest.
     """
 
-    root = None  # the features are X R
     unit = 1.0  # variance of a difference of two predictors over that of a coefficient's part in it
 
     def __init__(self, data, loss, precision, fit_intercept, free):
@@ -290,9 +289,8 @@ class Mode(KnownNoise):
 
     @property
     def slopes(self):
-        """Of the tasks, for features that are not turned."""
-        W, R = self.found.coef, self.rows.root
-        return W if R is None else back(R, W.T).T
+        """Of the tasks."""
+        return self.found.coef
 
     def under(self, root, strength):
         """The same predictors under other variances."""
@@ -362,10 +360,9 @@ class ModeMoments(Moments):
     rounding = 1e-9
     has_mode = False  # not known
 
-    @property
-    def least_strengths(self):
+    def least_strengths(self, root):
         """Those of the greatest deviations that a feature may make of the predictors of a task."""
-        spread, unit = np.einsum("tjj->j", self.xx) / self.weight.sum(), self.rows.unit
+        spread, unit = self._own_information(root) * (self.n_tasks / self.weight.sum()), self.rows.unit
         return unit * spread / MOST_DEVIATION**2, unit * MOST_LEVEL**-2
 
     @classmethod

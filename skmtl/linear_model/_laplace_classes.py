@@ -200,10 +200,10 @@ class ClassMode(Mode):
 
     @property
     def slopes(self):
-        """Of the tasks, for features that are not turned, those of one class after another."""
-        C, R, p = self.found.coef, self.rows.root, len(self.slope_root)
+        """Of the tasks, those of one class after another."""
+        C, p = self.found.coef, len(self.slope_root)
         W = np.einsum("ka,taj->tkj", self.rows.contrasts, C.reshape(len(C), -1, self.rows.n_own)[..., :p])
-        return (W if R is None else times(R if R.ndim == 1 else R.T, W)).reshape(len(C), -1)
+        return W.reshape(len(C), -1)
 
     @cached_property
     def pull(self):

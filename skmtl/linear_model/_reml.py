@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 from scipy import linalg, optimize, special
@@ -19,8 +18,12 @@ MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
 DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
+MOST_SHORTER = 12  # steps of half the length that are tried
+NEARBY = 1.0  # step in a logarithm from which Newton's method converges
+LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
-LONGEST = 3.0  # step in a logarithm
+LONGEST = 5.0  # step in a logarithm by which a variance falls
+HIGHEST = 5.0  # and how far it rises, in itself: farther on, all rise together beside a noise of none
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
@@ -37,12 +40,15 @@ class Search:
         R, where it is given.
     strength : float or None
         That of the intercepts, where it is given.
+    unit : ndarray or None
+        R of one variance for all slopes, but for a factor; None: that of slopes which vary alike.
     """
 
     moments: Moments
     covariance: str = "spherical"
     root: np.ndarray | None = None
     strength: float | None = None
+    unit: np.ndarray | None = None
     last: tuple | None = None
     spherical: np.ndarray | None = None  # about the unknowns of one variance, known after a search of several
 
@@ -58,10 +64,19 @@ class Search:
         """Whether the strength of the intercepts is to be found."""
         return self.moments.pooled and self.strength is None
 
+    @property
+    def _units(self):
+        return np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit
+
+    @cached_property
+    def information(self):
+        """What a mean task says of each slope, without and with its mean, in these units."""
+        return self.moments.information(self._units)
+
     @cached_property
     def scales(self):
         """Logarithms of strengths that weigh as much as the rows of a mean task, and limits."""
-        (own, all_rows), p = self.moments.information, self.moments.xy.shape[1]
+        (own, all_rows), p = self.information, self.moments.xy.shape[1]
         some = own[own > 0] if (own > 0).any() else np.ones(1)
         most = max(all_rows.max(initial=0.0), some.max())
         if self.covariance == "spherical":
@@ -69,7 +84,7 @@ class Search:
         else:
             own, high = np.where(own > 0, own, most), np.where(all_rows > 0, all_rows, most)
             low = own
-        slopes, intercepts = self.moments.least_strengths
+        slopes, intercepts = self.moments.least_strengths(self._units)
         slopes = slopes.mean() if self.covariance == "spherical" else slopes
         low = np.maximum(low / RANGE, slopes)
         parts = [np.zeros((3, 0))]
@@ -93,11 +108,11 @@ class Search:
 
     def ratios(self, theta):
         """R and the strength of the intercepts."""
-        k, p = self.n_slopes, self.moments.xy.shape[1]
-        root = self.root
-        if k:
-            full = self.covariance == "full"
-            root = self._lower(theta[:k]) if full else np.broadcast_to(np.exp(-0.5 * theta[:k]), (p,))
+        k, root = self.n_slopes, self.root
+        if k and self.covariance == "spherical":
+            root = np.exp(-0.5 * theta[0]) * self._units
+        elif k:
+            root = self._lower(theta[:k]) if self.covariance == "full" else np.exp(-0.5 * theta[:k])
         return root, float(np.exp(theta[-1])) if self.ties else self.strength
 
     def _lower(self, theta):
@@ -127,6 +142,7 @@ class Search:
             self.at(self.scales[0])
         except NoModeError as error:
             return error
+        self.moments.has_mode = True
         return None
 
     def __call__(self, theta):
@@ -144,6 +160,7 @@ class Search:
             gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]
         elif self.n_slopes:
             own = found.slope_gradient()
+            own = own if own.ndim == 1 else own.diagonal()
             gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
         if self.ties:
             gradient.append([found.intercept_gradient()])
@@ -157,8 +174,8 @@ class Search:
         return [np.arange(k)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
 
     def _starts(self):
-        """Points of a coarse grid; those of a simpler covariance are among them."""
-        scale, spans, starts = self.scales[0], self._spans(), []
+        """Points of a coarse grid, one strength after the other; or those of a simpler covariance."""
+        theta = scale = self.scales[0]
         if self.covariance == "full" and self.root is None:
             theta, p = replace(self, covariance="diagonal", last=None).best(), self.moments.xy.shape[1]
             theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
@@ -169,12 +186,13 @@ class Search:
             alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
             own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
             return [alike, own]  # one variance for all, in units as they are or as the rows tell them
-        for levels in product(np.log(GRID), repeat=len(spans)):
-            theta = scale.copy()
-            for span, level in zip(spans, levels, strict=True):
-                theta[span] += level
-            starts.append(theta)
-        return starts
+        for span in self._spans():
+            levels = np.log(GRID)[:, None] * np.isin(np.arange(len(theta)), span % len(theta))
+            theta = self._best_of(theta + levels)
+        return [theta]
+
+    def _best_of(self, points):
+        return min(points, key=lambda theta: self.at(theta).criterion)
 
     def simplest(self, theta):
         """The search that ended at theta, or that of one variance for all slopes, and the end of it.
@@ -199,25 +217,33 @@ class Search:
             gradient = self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
-            step = np.zeros(len(theta))
-            step[at] = _newton_step(self._information(found)[np.ix_(at, at)], gradient[at])
-            gain = -gradient @ step
+            moves = np.zeros((MOST_SHORTER + 1, len(theta)))
+            moves[:, at] = _moves(self._information(found)[np.ix_(at, at)], gradient[at], self._counts[at])
+            gain = -gradient @ moves[0]
             if gain < enough * self.moments.n_tasks:
                 break
-            least, whole = found, theta + step
-            for shorter in 0.5 ** np.arange(12):
-                other = np.clip(theta + shorter * step, low, high)
-                other = np.where(free & (other > scale + np.log(NONE)) & (step > 0), high, other)
-                found = self.at(other)
-                if found.criterion <= least.criterion + 1e-4 * gradient @ (other - theta):
+            least, start = found, theta
+            for move in moves:
+                theta = np.clip(start + move, low, high)
+                theta = np.where(free & (theta > scale + np.log(NONE)) & (move > 0), high, theta)
+                found = self.at(theta)
+                if found.criterion <= least.criterion + 1e-4 * gradient @ (theta - start):
                     break
             else:
-                break
-            theta = other
-            if gain**2 < enough * self.moments.n_tasks * before and np.array_equal(theta, whole):
+                return start
+            whole = np.array_equal(theta, start + moves[0]) and moves[0].min() > -NEARBY
+            if whole and gain**2 < enough * self.moments.n_tasks * before:
                 break  # the next step would gain as much less than this one as this less than the last
             before = gain
         return theta
+
+    @property
+    def _counts(self):
+        """Coefficients that have the variance of each strength in common."""
+        T, p = self.moments.xy.shape
+        return np.append(
+            np.full(self.n_slopes, T * p if self.covariance == "spherical" else T), [T] * self.ties
+        )
 
     def _information(self, found):
         """Second derivatives of the unknowns, about."""
@@ -251,16 +277,15 @@ class Search:
         if not len(self.scales[0]):
             return self.scales[0]
         if self.covariance == "full" and self.root is None:
-            found = [self._descended_full(theta) for theta in self._starts()]
-            return min(found, key=lambda theta: self.at(theta).criterion)
+            return self._best_of(self._descended_full(theta) for theta in self._starts())
         theta = None
         for n_tasks in MOST_TASKS:
-            step = self.moments.n_tasks // n_tasks if len(self.moments.xx) > 1 else 0
+            step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
             few = self.of(slice(None, None, step)) if step > 1 else self
             if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode():
                 few = self
             if theta is None:
-                theta = min(few._starts(), key=lambda theta: few.at(theta).criterion)
+                theta = few._best_of(few._starts())
                 self.spherical = few.spherical
             if few is not self:
                 theta = few.descended(theta, enough=NEAR)
@@ -290,7 +315,7 @@ class Search:
         """The same with no variance where nothing tells of it."""
         silent, spans = np.zeros(len(theta), dtype=bool), self._spans()
         if self.root is None and self.covariance != "spherical":
-            silent[spans[0]] = self.moments.information[1] == 0
+            silent[spans[0]] = self.information[1] == 0
         if self.moments.n_tasks == 1:
             silent[:] = True
         return np.where(silent, self.scales[2], theta)
@@ -340,9 +365,29 @@ def without_correlation(root, amount):
     return triangular((1 - amount) * V + amount * np.diag(V.diagonal()), 1 / RANGE**1.5)
 
 
-def _newton_step(H, gradient):
-    """-H^-1 gradient, with the size of its eigenvalues, damped: hardly a step is above LONGEST."""
-    H = H + np.diag(np.abs(gradient) / LONGEST)
-    unit = 1 / np.sqrt(np.maximum(np.abs(H.diagonal()), np.finfo(float).tiny))
-    values, vectors = linalg.eigh(unit[:, None] * H * unit)
-    return -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
+def _moves(H, gradient, counts):
+    """Changes of logarithms of precisions to be tried one after the other, (MOST_SHORTER + 1, n).
+
+    The first takes Newton's step in the logarithms of the variances of estimates, of which a variance is a
+    share, the rest being noise; the others, shorter and shorter, go along a straight line.
+    """
+    careful = _newton_step(H, gradient, LONGEST) * 0.5 ** np.arange(MOST_SHORTER + 1)[:, None]
+    share = np.sqrt(np.clip(2 * H.diagonal() / counts, LEAST_SHARE, 1.0))
+    step = _newton_step(H, gradient, HIGHEST)
+    bold = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
+    bold = -np.log(np.maximum(bold, np.exp(-LONGEST)))
+    return np.vstack([bold, careful[:-1]]) if gradient @ bold < 0 else careful
+
+
+def _newton_step(H, gradient, highest):
+    """-H^-1 gradient, with the size of its eigenvalues; damped where a variance would change too much."""
+    long = np.zeros(len(H), dtype=bool)
+    while True:
+        damped = H + np.diag(np.abs(gradient) / np.where(long, LONGEST, highest))
+        unit = 1 / np.sqrt(np.maximum(np.abs(damped.diagonal()), np.finfo(float).tiny))
+        values, vectors = linalg.eigh(unit[:, None] * damped * unit)
+        step = -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
+        longer = (step > LONGEST) & ~long
+        if not longer.any():
+            return step
+        long = longer if not long.any() else long | True

@@ -18,8 +18,6 @@ class SeenRows:
     loss : Loss
     """
 
-    root = None  # the features are X R
-
     def __init__(self, data, loss):
         self.data, self.loss, self.tasks = data, loss, data.tasks
         self.n_tasks, self.n_features = self.n_designs, _ = data.n_tasks, data.n_features
@@ -27,9 +25,7 @@ class SeenRows:
 
     def turned(self, R):
         """The same of features X R."""
-        found = SeenRows(self.data.turned(R), self.loss)
-        found.root = R
-        return found
+        return SeenRows(self.data.turned(R), self.loss)
 
     def likelihood(self, precision, fit_intercept, free):
         """That of the rows under their weights times a precision of each task (n_tasks,)."""
@@ -39,6 +35,4 @@ class SeenRows:
         if sparse.issparse(data.X) and np.prod(data.X.shape) <= MOST_DENSE:  # moments are dense anyway
             data = data.dense()
         form = Likelihood if self.loss.n_outputs == 1 else ClassLikelihood
-        found = form(data, self.loss, precision, fit_intercept, fit_intercept and free)
-        found.root = self.root
-        return found
+        return form(data, self.loss, precision, fit_intercept, fit_intercept and free)

@@ -36,7 +36,7 @@ def sharing_tests(seen, moments_of, free=False):
         Whether they are in the test of the slopes. Then the intercepts that are tested are those at the mean
         of the features, otherwise those of the model, at zero.
     """
-    own = moments_of(seen, free).information[0]
+    own = moments_of(seen, free).information()[0]
     unit = np.where(own > 0, own, 1.0) ** -0.5
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
@@ -59,7 +59,7 @@ def feature_tests(moments):
     search, found = Search(moments, "diagonal"), []
     theta = search.best()
     least = search.at(theta).criterion
-    for j in range(len(moments.information[0])):
+    for j in range(moments.xy.shape[1]):
         other = theta.copy()
         other[j] = search.scales[2][j]
         null = search.at(search.descended(other, fixed=[j]))

@@ -29,7 +29,7 @@ def chunks(n, size):
 
 
 class Roots:
-    """Rows F_t and their targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t.
+    """Rows F_t and their targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t, the last of each task zero.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Roots:
             return None
         from .._kernels import thin_roots
 
-        bounds = read_only(np.append(0, np.cumsum(ranks)))
+        bounds = read_only(np.append(0, np.cumsum(ranks + 1)))
         rows, targets = np.zeros((int(bounds[-1]), p)), np.zeros(int(bounds[-1]))
         left_out = thin_roots(read_only(xx), read_only(xy), bounds, rows, targets)
         return cls(rows, targets, bounds) if left_out < LEFT_OUT else None
@@ -201,12 +201,12 @@ class ThinInverses:
         for at, own in self.roots.chunks():
             B, bounds = self.rows[own], self._bounds(at)
             P = B @ C
-            if len(reach):  # one more row of each task
-                B, P = (np.insert(A, bounds[1:], last[at], axis=0) for A, last in ((B, reach), (P, along)))
-                bounds = read_only(bounds + np.arange(len(bounds)))
-            out = np.empty(B.shape)
+            out, last = np.empty(B.shape), bounds[1:] - 1
+            if len(reach):
+                B[last], P[last] = reach[at], along[at]
             thin_products(B, P, bounds, out)
             found = found + self._summed(B, out)
+            B[last] = 0.0
         return found
 
     def products(self, U):

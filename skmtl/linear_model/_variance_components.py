@@ -86,19 +86,26 @@ class Moments:
 
     levelled = pooled  # whether the rows tell their level from the common slopes
 
-    @cached_property
-    def information(self):
-        """What a mean task says of each slope (n_features,), and the same with its mean as one more row."""
-        own = np.einsum("djj->j", self.xx) / len(self.xx)
+    def information(self, root=None):
+        """What a mean task says of each slope (n_features,), and the same with its mean as one more row.
+
+        Of slopes R w where a root is given.
+        """
+        root = np.ones(self.xy.shape[1]) if root is None else root
+        own = self._own_information(root)
         if not self.pooled:
             return own, own
-        mean = (self.weight[:, None] * self.x_mean**2).mean(axis=0)
+        mean = (self.weight[:, None] * times(root, self.x_mean) ** 2).mean(axis=0)
         return np.where(own > 0, own, mean), own + mean
 
-    @property
-    def least_strengths(self):
-        """Of the slopes (n_features,) and of the intercepts."""
-        return np.zeros(self.xy.shape[1]), 0.0
+    def _own_information(self, root):
+        if root.ndim == 1:
+            return np.einsum("djj->j", self.xx) / len(self.xx) * root**2
+        return ((self.xx.sum(axis=0) / len(self.xx) @ root) * root).sum(axis=0)
+
+    def least_strengths(self, root):
+        """Of the slopes (n_features,) in the coordinates of R, and of the intercepts."""
+        return np.zeros(len(root)), 0.0
 
     @property
     def _center(self):
@@ -237,7 +244,7 @@ class Posterior:
                 rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape),
                 squares + self.rho @ z**2,
             )
-        self.mean = self.spread @ (rhs @ self.spread)
+        self.mean, self._deviations = self.spread @ (rhs @ self.spread), None
         if self.moments.pooled:
             self.residual = z - self.away @ self.mean
         return squares - self.mean @ rhs
@@ -313,8 +320,11 @@ class Posterior:
 
     def deviations(self):
         """Slopes of the tasks less the common ones, in the coordinates of R."""
-        u = self.own - (self.mean - self.inverses.times(self.mean[None]))
-        return u + (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else u
+        if self._deviations is None:
+            u = self.own - (self.mean - self.inverses.times(self.mean[None]))
+            u += (self.rho * self.residual)[:, None] * self.reach if self.moments.pooled else 0.0
+            self._deviations = u
+        return self._deviations
 
     @property
     def coef(self):

@@ -22,6 +22,7 @@ CHUNK_TASKS = 256  # tasks handled at a time where all would take the memory of 
 LEAST = 1e-10  # times the curvature: what deviations cost at least where rows leave them free
 ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
 GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
+ROUNDED = 10 * np.finfo(float).eps  # of the terms of a gradient
 SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the objective feels its square
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
@@ -51,7 +52,7 @@ def direct(problem, parts, max_iter, target):
         moved = start.any()
         gradient = own + quadratic.apply(start) if moved else own
         shown = apply is None and (moved or not own.any())
-        if shown and (np.abs(gradient) <= SOLVED * np.abs(own).max(axis=0)).all():
+        if shown and (np.abs(gradient) <= _solved(own, start, quadratic)).all():
             yield 0, parts, problem.gap(parts, b)
         if apply is None:
             apply = make_preconditioner(term, quadratic)
@@ -68,6 +69,12 @@ def direct(problem, parts, max_iter, target):
             yield n_iter, [W], known
             due = decrease * target / known[2] if known[2] > 0 else np.inf
         start = start + move
+
+
+def _solved(gradient, W, quadratic):
+    """Gradient of the objective up to which W is the solution (n_features,), from that of the loss."""
+    rounding = ROUNDED * quadratic.diagonal().max() * np.abs(W).max(axis=0)
+    return SOLVED * np.abs(gradient).max(axis=0) + rounding
 
 
 DIRECT = Method(
