@@ -248,7 +248,11 @@ def test_the_curvature_that_tasks_of_several_classes_share(layout, pull):
     columns = [
         term._curvature(hessian, np.tile(e, (term.n_tasks, 1))).sum(axis=0) for e in np.eye(W.shape[1])
     ]
-    assert_allclose(term._shared_at(hessian), columns, atol=1e-13)
+    alike = np.kron(np.full((3, 3), 1 / 3), np.eye(W.shape[1] // 3))  # of all classes: no loss sees it
+    apart = np.eye(len(alike)) - alike
+    assert_allclose(np.array(columns) @ alike, 0.0, atol=1e-13)
+    assert_allclose(apart @ term._shared_at(hessian) @ apart, columns, atol=1e-13)
+    np.linalg.cholesky(term._shared_at(hessian))
 
 
 @pytest.mark.parametrize("far", [10.0, 1e4, 1e6])

@@ -751,9 +751,3 @@ def test_what_separates_classes_is_features_and_no_offset():
         warnings.simplefilter("error")
         model = MeanRegularizedClassifier(0.1).fit(X, TWO, tasks=TASKS, offset=far)
     assert np.abs(model.coef_).max() < 1e-3 and model.score(X, TWO, tasks=TASKS, offset=far) == 1
-
-
-@pytest.mark.parametrize("what", [skmtl.compare, skmtl.suggest])
-def test_what_has_models_of_others_takes_none(what):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'offset'"):
-        what(*([[near()]] if what is skmtl.compare else []), X, y, TASKS, offset=KNOWN)

@@ -344,7 +344,7 @@ def race(
     ----------
     candidates : dict of {str: Candidate}
         Models that take ``fit(X, y, tasks=tasks)`` under metadata routing.
-    X, y, tasks, cv, scoring, offset : object
+    X, y, tasks, cv, scoring : object
         As in `compare`.
     strengths_by : task_scorer or None
         What strengths are chosen by, the score of the models if None.
@@ -352,6 +352,8 @@ def race(
         What the targets are.
     n_jobs, time_budget, verbose : object
         See `Race`.
+    offset : object
+        As in `compare`.
 
     Returns
     -------

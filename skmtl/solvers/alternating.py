@@ -160,12 +160,12 @@ class FactorProblem:
         starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
         for _ in range(TRIAL_ROUNDS):
             starts = [self._round(parts) for parts in starts]
-        return self._lowered(min(starts, key=lambda parts: self.evaluate(parts)[3]))
+        return self._lowered(min(starts, key=self._reached))
 
     def _lowered(self, parts):
         """Parts; where they lead above W = 0, as far out as a loss may be straight, shorter ones."""
-        null = self.evaluate([0.0 * V for V in parts])[3]
-        while self.evaluate(parts)[3] > null and any(V.any() for V in parts):
+        null = self._reached([0.0 * V for V in parts])
+        while self._reached(parts) > null and any(V.any() for V in parts):
             parts = [0.1 * V for V in parts]
         return parts
 
@@ -177,12 +177,17 @@ class FactorProblem:
         """W, its image, optimal intercepts and objective."""
         W = self.total(parts)
         image = self.term.image(W)
-        b = self.b = self.term.intercept(W, image, self.b if start is None else start)
+        b = self.term.intercept(W, image, self.b if start is None else start)
         S, L, *mean = self.rescaled(parts, self.unit)
         value = self.term.value(W, image, b) + self.penalty.value_of(S, L)
         value += 0.5 * self.ridge * square(W * self.unit)
         value += 0.5 * sum(self.mean_alpha * square(M) for M in mean)
         return W, image, b, value
+
+    def _reached(self, parts):
+        """The objective; later searches of intercepts begin at those found here."""
+        *_, self.b, value = self.evaluate(parts)
+        return value
 
     def gap(self, parts, start=None):
         """Objective and intercepts; there is no certificate."""
@@ -204,15 +209,15 @@ class FactorProblem:
 
         In between Newton steps in all of them, which are tried less and less often while none does.
         """
-        lowest, before, age, pause = self.evaluate(parts)[3], parts, 0, self._pause(parts)
+        lowest, before, age, pause = self._reached(parts), parts, 0, self._pause(parts)
         wait = pause + FIRST_ROUNDS
         for n_round in range(1, max_iter // ROUND + 2):
             ahead = [V + age / (age + 3) * (V - old) for V, old in zip(parts, before, strict=True)]
             new = self._round(ahead)
-            value = self.evaluate(new)[3]
+            value = self._reached(new)
             if age > 0 and not value <= lowest:
                 age, new = 0, self._round(parts)
-                value = self.evaluate(new)[3]
+                value = self._reached(new)
             parts, before, lowest, age, wait = new, parts, value, age + 1, wait - 1
             if wait <= 0:
                 found = self._newton_step(parts, lowest)
@@ -288,7 +293,7 @@ class FactorProblem:
             codes[used] += step * move[:n]
             codes[codes * S < 0] = 0.0
             new = self._parts(codes, right + step * move[n:].reshape(right.shape))
-            value = self.evaluate(new)[3]
+            value = self._reached(new)
             if value < lowest - 1e-15 * abs(lowest):
                 return new, value
         return None
