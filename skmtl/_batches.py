@@ -1,5 +1,6 @@
 """Batches of rows: read from files with constant memory, and told apart by hashes of what they hold."""
 
+import os
 from numbers import Integral
 
 import numpy as np
@@ -153,8 +154,9 @@ def read_batches(
 
 def _dataset(dataset, path):
     """The files at a path as a dataset, their format told by their names."""
-    name = str(path).rstrip("/\\").lower()
-    known = next((kind for kind in FORMATS if name.endswith(kind)), "parquet")
+    files = [str(path), *(name for *_, names in os.walk(path) for name in sorted(names))]
+    ends = (kind for name in files for kind in FORMATS if name.rstrip("/\\").lower().endswith(kind))
+    known = next(ends, "parquet")
     return dataset.dataset(path, format=known, partitioning="hive")
 
 

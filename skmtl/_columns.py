@@ -40,7 +40,8 @@ def refuse_text(X, error=None):
     if text:
         raise type(error or ValueError())(
             f"{'' if error is None else f'{error}. '}The column(s) {text} of X are not numbers: encode them "
-            "(dates as well), and if one of them holds the task of each row name it by task_column."
+            "(dates too; in suggest by preprocessor=), and if one of them holds the task of each row name "
+            "it by task_column."
         ) from error
 
 

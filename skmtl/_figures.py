@@ -55,7 +55,10 @@ def fit_warnings(model):
     none = [
         name for name in ("intercept", "deviation") if np.all(getattr(model, f"{name}_variance_", 1) == 0)
     ]
-    found += [f"the estimated {name} variance is zero: tasks do not differ in it" for name in none]
+    found += [
+        f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
+        for name in none
+    ]
     if added := getattr(model, "added_tasks_", None):
         found.append(f"tasks added by fit_task, not part of the joint fit: {shortened(added)}")
     return found

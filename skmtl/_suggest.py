@@ -232,7 +232,8 @@ def _code(found, targets, rows, column, preprocessor):
     if column is not None:
         imports.add("from skmtl import split_task_column")
         split.append(f"X, tasks = split_task_column(X, {column!r})")
-    lines = [*sorted(imports), "", f"model = Pipeline([{', '.join(steps)}])", *split]
+    own = [] if preprocessor is None else ["# preprocessor: the one that suggest was given"]
+    lines = [*sorted(imports), "", *own, f"model = Pipeline([{', '.join(steps)}])", *split]
     step = "" if get_config()["enable_metadata_routing"] else "model__"
     given = [[f"{prefix}{name}={name}" for name in rows] for prefix in (step, "")]
     arguments = [", ".join(one) for one in (("X", "y", *given[0]), ("X", *given[1]))]

@@ -298,10 +298,10 @@ class TargetMixin:
         return eta + offset.reshape(*eta.shape[:-1], -1), codes
 
     def _refuse_without_offset(self):
-        """ValueError where predictions are compared with targets that had an offset."""
+        """ValueError where targets that belong to an offset are met without it."""
         refuse(
-            f"this {type(self).__name__} was fitted with an offset, and is scored without: pass offset= of "
-            f"these rows (0 for none). {HOW_TO_PASS_OFFSETS}"
+            f"this {type(self).__name__} was fitted with an offset, and is given rows without: pass offset= "
+            f"of these rows (0 for none). {HOW_TO_PASS_OFFSETS}"
         )
 
     def predict(self, X, *, tasks=None, offset=None):

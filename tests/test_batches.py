@@ -155,7 +155,7 @@ def table():
     return pa.table({**dict(zip("abcd", X.T, strict=True)), "y": y, "shop": tasks, "w": weight})
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "folder", "dataset"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "folder of csv", "folder", "dataset"])
 def test_files_give_the_statistics_of_their_rows(kind, table, tmp_path):
     X, y, tasks, weight = rows()
     path = tmp_path / f"rows.{kind}"
@@ -163,6 +163,10 @@ def test_files_give_the_statistics_of_their_rows(kind, table, tmp_path):
         parquet.write_table(table, path)
     elif kind == "csv":
         csv.write_csv(table, path)
+    elif kind == "folder of csv":
+        path.mkdir()
+        for k in range(4):
+            csv.write_csv(table.slice(100 * k, 100), path / f"{k}.csv")
     else:
         dataset.write_dataset(
             table, path, format="parquet", partitioning=["shop"], partitioning_flavor="hive"

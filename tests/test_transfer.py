@@ -1,6 +1,7 @@
 """fit_task: one more task for a fitted model, with what the tasks share held fixed."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -596,6 +597,24 @@ def test_classes_must_be_known():
     for labels in (np.where(np.arange(9) < 1, "maybe", "yes"), np.arange(9)):
         with pytest.raises(ValueError, match="classes not seen in fit"):
             before.fit_task(X[NEW], labels, "cedar")
+
+
+def test_rows_of_a_new_task_that_lack_a_class_are_said():
+    before, _ = fitted(MeanRegularizedClassifier(), 2)
+    one = np.repeat(before.classes_[:1], 9)
+    with pytest.warns(UserWarning, match=r"1 task\(s\) without some class: cedar lacks"):
+        before.fit_task(X[NEW], one, "cedar")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(MeanRegularizedClassifier(intercept_alpha=1.0), 2)[0].fit_task(X[NEW], one, "cedar")
+
+
+def test_rows_of_a_new_task_have_an_offset_as_those_of_the_fit_had():
+    model = MeanRegularizedRegressor()
+    model.fit(X[OLD], TARGETS[0][OLD], tasks=NAMES[CODES[OLD]], offset=np.ones(OLD.sum()))
+    with pytest.raises(ValueError, match="was fitted with an offset, and is given rows without"):
+        model.fit_task(X[NEW], TARGETS[0][NEW], "cedar")
+    model.fit_task(X[NEW], TARGETS[0][NEW], "cedar", offset=np.ones(len(NEW)))
 
 
 def test_models_without_a_common_kind_of_task_refuse():

@@ -163,6 +163,8 @@ def compare(
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
     words, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
+    if dropped:
+        words += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
     return replace(found, verdict=words, models=best_first, estimators=models, dropped=dropped)
 
 

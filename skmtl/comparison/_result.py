@@ -30,7 +30,7 @@ class Comparison:
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
         over the reference, hurt (it loses more than 0.1%), clearly_hurt (by more than two standard
-        errors as well), gain_std (standard error of the gain, as of a ratio of sums over labels).
+        errors of its gain as well), gain_std (standard error of the gain, as of a ratio of sums over labels).
     verdict : str
         What follows from it, in words.
     score : str
@@ -196,14 +196,12 @@ def _gains(folds, model, shape, codes, names):
     seen, T = ~np.isnan(errors), len(names)
     codes = np.broadcast_to(np.arange(T), shape)[seen] if codes is None else codes[seen]
     errors, reference, n = errors[seen], reference[seen], np.bincount(codes, minlength=T)
-    error, known, lost = (np.bincount(codes, v, T) for v in (errors, reference, errors - reference))
+    error, known = (np.bincount(codes, v, T) for v in (errors, reference))
     gain = np.where(known > 0, 1 - error / known, np.nan)
-    loses = gain < -ALIKE
-    clear = loses & (n > 2)
-    clear &= lost / n > 2 * _standard_deviations(errors - reference, codes, n) / np.sqrt(n)
     # that of one less a ratio of sums over labels; NaN for too few of these
     sd = _standard_deviations(errors - (1 - gain)[codes] * reference, codes, n) * np.sqrt(n) / known
-    columns = names, n, error / n, gain, loses, clear, np.where(n < 3, np.nan, sd)
+    loses, sd = gain < -ALIKE, np.where(n < 3, np.nan, sd)
+    columns = names, n, error / n, gain, loses, loses & (gain < -2 * sd), sd
     return [(model, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 

@@ -102,8 +102,9 @@ class ShrinkageDisplay(Display):
         single = SingleTask(own, task_column=column).fit(X, y, tasks=tasks, sample_weight=sample_weight)
         single = fitted_coefficients(single)
         if single.rows != found.rows or single.coef.shape != found.coef.shape:
+            more = " and of the tasks added to it" if getattr(found.model, "added_tasks_", {}) else ""
             raise ValueError(
-                f"X, y and tasks must be those of the fit: the model has {len(found.rows)} rows of "
+                f"X, y and tasks must be those of the fit{more}: the model has {len(found.rows)} rows of "
                 f"{len(found.features)} coefficients, such as {found.rows[:3]}, and each task by itself "
                 f"{len(single.rows)} of {len(single.features)}, such as {single.rows[:3]}."
             )

@@ -108,6 +108,9 @@ class TransferMixin:
         _refuse(self)
         tasks, position = insert_label(self.tasks_, task)
         X, y, given = _read_rows(self, X_new, y_new, task, sample_weight, offset)
+        if isinstance(getattr(self, "classes_", None), np.ndarray):
+            weight = np.ones(len(y)) if given["sample_weight"] is None else given["sample_weight"]
+            self._warn_of_absent(~np.isin(np.arange(len(self.classes_)), y[weight > 0])[None], [task], 3)
         model = self._in_numbers()
         if (
             not self.added_tasks_
@@ -196,6 +199,8 @@ def _read_rows(model, X, y, task, sample_weight, offset):
     if model._target_.classes is None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
     y = model._target_.encode(y, np.ones(len(y), dtype=bool) if weight is None else weight > 0)
+    if offset is None and model._had_offset_:
+        model._refuse_without_offset()
     offset = shaped_offset(check_offset(offset, len(y)), y.shape, model._n_outputs)
     return model._check_features(X), y, {"sample_weight": weight, "offset": offset}
 

@@ -164,17 +164,18 @@ class LinearClassifier(ClassesMixin, LinearModel):
             counts = [data.task_sums((data.weight > 0) & (data.y == k)) for k in range(len(self.classes_))]
             self._warn_of_absent(np.transpose(counts) == 0)
 
-    def _warn_of_absent(self, absent):
+    def _warn_of_absent(self, absent, tasks=None, stacklevel=7):
         """Warn of tasks without some class, absent (n_tasks, n_classes), where their intercepts are free."""
         lacking = np.flatnonzero(absent.any(axis=1))
         free = self.loss == "log_loss" and self.fit_intercept and not self.intercept_alpha
         if not (free and len(lacking)):
             return
-        shown = [f"{self.tasks_[t]!s} lacks {self.classes_[absent[t]].tolist()}" for t in lacking[:5]]
+        tasks = self.tasks_ if tasks is None else tasks
+        shown = [f"{tasks[t]!s} lacks {self.classes_[absent[t]].tolist()}" for t in lacking[:5]]
         warnings.warn(
             f"{len(lacking)} task(s) without some class: {'; '.join(shown)}. Its free intercept there is at "
             "minus infinity, in place of which one is used that gives it no probability on these rows. With "
             "intercept_alpha > 0 such a task learns from the others how rare the class is.",
             UserWarning,
-            stacklevel=7,
+            stacklevel=stacklevel,
         )

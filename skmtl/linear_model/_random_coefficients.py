@@ -88,7 +88,8 @@ class RandomCoefficients(EmpiricalBayes):
                 raise ValueError(f"{LOST} Or {error}") from error
         warnings.warn(
             f"{error} The rows say nothing of the variances, which are taken to be zero. Give numbers as "
-            "strengths, mean_alpha > 0 among them.",
+            "strengths, mean_alpha > 0 among them, or search: PathSearchCV(model, param_grid={'alpha': "
+            "[0.01, 0.1, 1.0], 'mean_alpha': [0.01, 0.1]}).",
             UserWarning,
             stacklevel=4,
         )
