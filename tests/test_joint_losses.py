@@ -323,6 +323,29 @@ def test_three_classes_at_weak_strengths_cost_few_steps(name):
     assert result.converged and result.n_iter <= steps
 
 
+@pytest.mark.parametrize("options", [{}, {"intercept_alpha": 1.0}], ids=["free", "pooled"])
+def test_models_whose_certificate_lags_behind_are_not_given_up(options):
+    """Few rows, many classes: the gap falls when the solution is nearly there."""
+    rng = np.random.default_rng(0)
+    X, t = rng.normal(size=(40, 2)), np.repeat([0, 1], 20)
+    y = np.argmax(X @ rng.normal(size=(2, 7)) + rng.gumbel(size=(40, 7)), axis=1)
+    data = make_task_data(X, y, t)
+    result = solve(data, Multinomial(7), Features(L2(1e-3)), max_iter=1000, **options)
+    assert result.converged
+    best = solve(
+        data, Multinomial(7), Features(L2(1e-3)), solver="fista", tol=1e-6, max_iter=20_000, **options
+    )
+    assert result.objective - result.gap <= best.objective <= result.objective + 1e-9
+
+
+def test_features_far_from_zero_with_tied_intercepts_have_other_steps():
+    """What predictors have in common there ties the tasks: no task has a Hessian of its own."""
+    X, t = np.random.default_rng(0).normal(size=(60, 2)) + 1000, np.arange(60) % 3
+    far = make_term(make_task_data(X, t, t), Multinomial(K), intercept_alpha=1.0)
+    assert far.x_common is not None and not far.joint
+    assert make_term(make_task_data(X, t, t), Multinomial(K)).joint
+
+
 def test_what_classes_have_in_common_does_not_drift():
     """Of more features than rows, where steps are those of one predictor after the other."""
     data = task_data(classes_layout("stacked", n=100, p=40))

@@ -8,6 +8,7 @@ import numpy as np
 from .._threads import weighted_gram
 from ..losses import Loss
 from ..statistics import TaskStatistics
+from ._base import units
 from ._moments import MomentsTerm
 from ._rows import RowsTerm
 
@@ -37,8 +38,11 @@ class OutputsTerm(RowsTerm):
         self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
     edge, pointwise = 1e-12, False
-    # whether the second derivatives in all coefficients of each task fit in memory
-    joint = property(lambda self: self.n_tasks * self.n_features**2 <= JOINT_ENTRIES)
+
+    @property
+    def joint(self):
+        """Whether the second derivatives in all coefficients of a task are known, and fit in memory."""
+        return self.x_common is None and self.n_tasks * self.n_features**2 <= JOINT_ENTRIES
 
     def image(self, W):
         """x_i . w_tk."""
@@ -219,9 +223,10 @@ class OutputsTerm(RowsTerm):
         xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
         if W is not None:
             xy = np.matmul(H, W[..., None])[..., 0] - G
-            level = np.trace(H, axis1=1, axis2=2)[:, None, None] / H.shape[1] + 1e-290
-            step = np.linalg.solve(H + 1e-9 * level * np.eye(H.shape[1]), G[..., None])[..., 0]
-            yy = np.einsum("tj,tj->t", W, xy - G) + 1.01 * np.einsum("tj,tj->t", G, step)  # what it explains
+            unit = units(H)
+            slope, A = unit * G, H * unit[:, None] * unit[..., None] + 1e-9 * np.eye(H.shape[1])
+            explained = np.einsum("tj,tj->t", slope, np.linalg.solve(A, slope[..., None])[..., 0])
+            yy = np.einsum("tj,tj->t", W, xy - G) + 1.01 * explained
         stats = TaskStatistics(self.tasks, self.rows_per_task, ones, zero, np.zeros(self.n_tasks), H, xy, yy)
         return MomentsTerm(stats, ones, False)
 

@@ -20,6 +20,7 @@ SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
 MODEL_ITERATIONS, MODEL_GAP = 1000, 0.1  # on one quadratic model: limit, and share of the gap to reach
 FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; share that is no fall
+FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
 FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest
 SHORTEST_STEP = 1e-6
@@ -109,21 +110,23 @@ SPLITTING = Method(
     splits,
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design only), and systems of a size that can be factorised",
-    patience=lambda problem: 500 if problem.term.loss.quadratic else 10,  # models
+    patience=lambda problem: (
+        500 if problem.term.loss.quadratic or problem.term.n_outputs > 1 else 10
+    ),  # models
 )
 
 
 def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
-    (objective, b, gap), n_stalled = problem.gap(parts), 0
+    (objective, b, gap), n_stalled, slow, least = problem.gap(parts), 0, 0, np.inf
     for n_iter in range(1, max_iter + 1):
         W = problem.total(parts)
         model = problem.with_term(problem.term.least_squares(problem.term.image(W), b, FLOOR, W))
-        enough = MODEL_GAP * min(gap, model.gap(parts)[2])  # the bound of the loss itself may lag behind
-        found, stalled = _solved(model, parts, max(0.3 * target, enough))
+        to_go = model.gap(parts)[2]  # the bound of the loss itself may lag behind
+        found, stalled = _solved(model, parts, max(0.3 * target, MODEL_GAP * min(gap, to_go)))
         trial, step = found, 1.0 if found else 0.0  # None: overflow at once
-        least = 0.1 * (model.evaluate(parts)[3] - model.evaluate(found)[3]) if found else np.inf
-        while step > SHORTEST_STEP and not problem.evaluate(trial, b)[3] <= objective - step * least:
+        promised = 0.1 * (model.evaluate(parts)[3] - model.evaluate(found)[3]) if found else np.inf
+        while step > SHORTEST_STEP and not problem.evaluate(trial, b)[3] <= objective - step * promised:
             step /= 2
             trial = [V + step * (F - V) for V, F in zip(parts, found, strict=True)]
         if step <= SHORTEST_STEP:
@@ -132,7 +135,8 @@ def _by_models(problem, parts, max_iter, target):
         parts = trial
         objective, b, gap = known = problem.gap(parts, b)
         yield n_iter, parts, known
-        n_stalled += stalled
+        slow, least = slow + 1 if to_go > FALLS * least else 0, min(least, to_go)
+        n_stalled = MOST_STALLED if problem.term.n_outputs > 1 and slow == MOST_SLOW else n_stalled + stalled
         if n_stalled >= MOST_STALLED:
             yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
             return
