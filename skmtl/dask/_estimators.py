@@ -277,6 +277,8 @@ def _fit_by_newton(model, rows):
         )
     if "auto" in (getattr(model, "alpha", None), model.intercept_alpha):
         raise ValueError(f"alpha='auto' and intercept_alpha='auto' need rows with loss={model.loss!r}.")
+    if isinstance(getattr(model, "tree", None), str):
+        raise ValueError(f"tree={model.tree!r} needs rows with loss={model.loss!r}; give a tree.")
     model._forget()
     reader = reader_of(model, rows)
     vars(model).update(known_of(reader))
