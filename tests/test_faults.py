@@ -215,14 +215,13 @@ for model in models:
         predicted = model.fit(X, goal, tasks=tasks).predict(X, tasks=tasks)
     found[repr(model)] = getattr(model, "coef_", predicted).tolist()
 found["search"] = PathSearchCV(MultiTaskLasso(), [0.1, 1.0], cv=2).fit(X, y, tasks=tasks).best_score_
-skmtl.warm_up()
 print(json.dumps(found))
 """
 
 
 def test_other_ways_to_start_python(capsys):
     """Without the compiler and without docstrings."""
-    exec(SCRIPT, {})
+    exec(SCRIPT, {})  # warm_up is tested in test_house.py
     expected = json.loads(capsys.readouterr().out)
     for env, flags in (({"NUMBA_DISABLE_JIT": "1"}, []), ({}, ["-OO"])):
         env = {**os.environ, "PYTHONPATH": str(pathlib.Path(skmtl.__file__).parents[1]), **env}
