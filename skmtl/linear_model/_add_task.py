@@ -112,9 +112,7 @@ class TransferMixin:
             weight = np.ones(len(y)) if given["sample_weight"] is None else given["sample_weight"]
             self._warn_of_absent(~np.isin(np.arange(len(self.classes_)), y[weight > 0])[None], [task], 3)
         model = self._in_numbers()
-        if (
-            not self.added_tasks_
-        ):  # alternative penalties of a new row, and the rows that it is made of or None
+        if not self.added_tasks_:  # alternative penalties of a new row, and what rows it is made of
             penalty = model._omega()
             if penalty.learned == "clusters" and hasattr(model, "labels_"):
                 penalty = penalty.given(model.labels_)

@@ -261,10 +261,8 @@ class RowsTerm(DataTerm):
                 step = np.where(away, self._toward_infinity(g), step)
                 small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
             b, part = self._downhill(image, b, step)
-            reach, stuck = (
-                np.maximum(reach * part, 1.0),
-                stuck + (part < 1.0 and part * (np.abs(step) / unit).max() <= 0.1),
-            )
+            reach = np.maximum(reach * part, 1.0)
+            stuck += part < 1.0 and part * (np.abs(step) / unit).max() <= 0.1
             if small.all() or stuck > KINKED:
                 break
         return b

@@ -43,9 +43,7 @@ def direct(problem, parts, max_iter, target):
     """
     term, quadratic = problem.term, problem.parts[0].quadratic
     apply, start, n_iter, due = None, parts[0], 0, np.inf
-    products = (
-        term if quadratic.separate else by_products(term)
-    )  # many of them where there is no exact inverse
+    products = term if quadratic.separate else by_products(term)  # many where no inverse is exact
     while n_iter < max_iter:  # started anew from the true gradient now and then
         _, image, b, _ = problem.evaluate([start])
         own = term.gradient(start, image, b)
