@@ -20,7 +20,7 @@ from skmtl import (
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 QUICK = {  # what changes none of the code that a check runs, but how often
-    "LatentBasisClassifier": {"n_init": 1},
+    "LatentBasisClassifier": {"n_init": 1, "alpha": 0.3},
     "LatentBasisRegressor": {"n_init": 1},
     "MultiTaskLassoCV": {"alphas": 5, "cv": 2},
     "MultiTaskElasticNetCV": {"alphas": 5, "cv": 2},
