@@ -85,15 +85,16 @@ def test_every_linear_estimator_is_there():
 @pytest.mark.parametrize("name", REGRESSORS)
 def test_regressors_are_those_of_the_rows(name):
     X, y, tasks = rows()
-    params = {"alpha": 0.05, "tol": 1e-9 if name.startswith("LatentBasis") else 1e-13}
+    latent = name.startswith(
+        "LatentBasis"
+    )  # not convex: at weak strengths rounding says which minimum is found
+    params = {"alpha": 0.5, "tol": 1e-9} if latent else {"alpha": 0.05, "tol": 1e-13}
     local = made(skmtl, name, **params).fit(X, y, tasks=tasks)
     model = made(skmtl.dask, name, **params).fit(*chunked(X, y), tasks=chunked(tasks)[0])
+    tol = 1e-6 if latent else 1e-10
+    assert_allclose(model.coef_, local.coef_, atol=tol)
+    assert_allclose(model.intercept_, local.intercept_, atol=10 * tol)
     assert_array_equal(model.tasks_, local.tasks_)
-    if name.startswith("LatentBasis"):  # not convex: the last digits say which minimum is found
-        assert_allclose(model.objective_, local.objective_, rtol=0.01)
-        return
-    assert_allclose(model.coef_, local.coef_, atol=1e-10)
-    assert_allclose(model.intercept_, local.intercept_, atol=1e-9)
 
 
 def test_frames_with_a_task_column():
