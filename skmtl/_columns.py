@@ -5,6 +5,7 @@ from numbers import Integral
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import check_array
 
 from ._sklearn import get_feature_names, safe_indexing
 
@@ -28,6 +29,21 @@ def indexable(X):
     if sparse.issparse(X):
         return X.tocsr()
     return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
+
+
+def check_features(X, **options):
+    """X as a numeric array or CSR/CSC matrix; an error names the columns that are no numbers."""
+    options = {"accept_sparse": ("csr", "csc"), "dtype": "numeric", "input_name": "X", **options}
+    try:
+        numbers = check_array(told_apart(X), **options)
+        if numbers.dtype == object:  # categories come through as such
+            numbers = check_array(numbers, **{**options, "dtype": np.float64})
+    except (TypeError, ValueError) as error:
+        refuse_text(X, error)
+        raise
+    if numbers.dtype.kind in "mM":
+        refuse_text(X)
+    return numbers
 
 
 def refuse_text(X, error=None):

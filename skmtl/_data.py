@@ -14,8 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 
+from ._columns import check_features
 from ._inputs import (
     check_numeric_target,
     check_offset,
@@ -428,7 +429,7 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_we
     ValueError, TypeError
         If an argument is malformed; the message names it.
     """
-    X = check_array(X, accept_sparse=("csr", "csc"), dtype="numeric", input_name="X")
+    X = check_features(X)
     y = check_numeric_target(y)
     check_consistent_length(X, y)
     sample_weight = check_sample_weight(sample_weight, y.shape)

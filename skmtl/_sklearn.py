@@ -25,11 +25,21 @@ validate_parameter_constraints = _param_validation.validate_parameter_constraint
 # --- rows and columns of any container: `len`, `shape`, slices and `iloc` serve for some of them each ---
 
 num_samples = validation._num_samples
-safe_indexing = utils._safe_indexing
 safe_split = metaestimators._safe_split  # of a precomputed kernel the columns as well
 check_method_params = validation._check_method_params  # metadata that are one per row, among others
 get_feature_names = validation._get_feature_names  # `validate_data` keeps them in an estimator only
 check_response_method = validation._check_response_method  # its error names the model and the methods
+
+
+def safe_indexing(X, indices, *, axis=0):
+    """Rows or columns of any container in memory."""
+    if hasattr(X, "__dask_graph__"):
+        raise TypeError(
+            f"a {type(X).__name__} of Dask was given where rows in memory are needed: "
+            "use the estimators of skmtl.dask, or its compute()."
+        )
+    return utils._safe_indexing(X, indices, axis=axis)
+
 
 # --- HTML: only a block of a diagram has a place for what a fit says of itself ---
 

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._columns import column_names, one_column, refuse_text, split_task_column, told_apart
+from ._columns import check_features, column_names, one_column, split_task_column, told_apart
 from ._data import name_tasks
 from ._figures import FittedReprMixin
 from ._inputs import as_target, check_offset, check_sample_weight, check_target, is_clean, refuse_masked
@@ -212,7 +212,7 @@ class TaskInputMixin(FittedReprMixin):
         """Features, in the container of X, and task of each row or None; sets or checks the columns of X."""
         refuse_blocks(X, "X")
         refuse_masked(X, "X")
-        if getattr(X, "ndim", 2) == 1:
+        if getattr(X, "ndim", 2) == 1 or (isinstance(X, list | tuple) and not X):
             check_array(X, dtype=None)  # raises scikit-learn's "Reshape your data"
         # in an array scikit-learn would look for names, for as long as all other checks take
         unnamed = type(X) is np.ndarray and X.ndim == 2 and not hasattr(self, "feature_names_in_")
@@ -225,19 +225,7 @@ class TaskInputMixin(FittedReprMixin):
 
     def _check_features(self, X, **options):
         """X as a numeric array or CSR/CSC matrix."""
-        if is_clean(X) and X.ndim == 2:
-            return X
-        options = {"accept_sparse": ("csr", "csc"), "estimator": self, "input_name": "X", **options}
-        try:
-            numbers = check_array(told_apart(X), dtype="numeric", **options)
-            if numbers.dtype == object:  # categories come through as such
-                numbers = check_array(numbers, dtype=np.float64, **options)
-        except (TypeError, ValueError) as error:
-            refuse_text(X, error)
-            raise
-        if numbers.dtype.kind in "mM":
-            refuse_text(X)
-        return numbers
+        return X if is_clean(X) and X.ndim == 2 else check_features(X, estimator=self, **options)
 
     def _refuse_two_sources(self, tasks):
         if tasks is not None and self.task_column is not None:

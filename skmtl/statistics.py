@@ -8,10 +8,10 @@ from operator import add, sub
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from ._batches import added_folds, folds_of_rows, parts_of_batch
-from ._columns import feature_names_of
+from ._columns import check_features, feature_names_of
 from ._data import make_task_data
 from ._inputs import check_numeric_target, check_sample_weight, refuse_size
 from ._labels import check_tasks, encode_tasks, find_tasks, label_keys, plain_labels, readable
@@ -194,7 +194,7 @@ class TaskStatistics:
         if n_folds == 1 and len(getattr(y, "shape", np.shape(y))) < 2:
             return [cls.from_arrays(X, y, tasks, sample_weight=weight)]
         names, columns = feature_names_of(X), target_names(y)
-        X = check_array(X, accept_sparse="csr", dtype=np.float64, input_name="X")
+        X = check_features(X, accept_sparse="csr", dtype=np.float64)
         y = check_numeric_target(y)
         check_consistent_length(X, y)
         weight = check_sample_weight(weight, y.shape)

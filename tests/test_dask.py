@@ -111,6 +111,33 @@ def test_frames_with_a_task_column():
     assert_allclose(model.predict(frame), model.to_local().predict(frame))
 
 
+def test_what_collections_cannot_be_given_is_named():
+    frame, y = framed(*rows())
+    X, y = dd.from_pandas(frame, npartitions=2), dd.from_pandas(y, npartitions=2)
+    model = skmtl.dask.MultiTaskLasso(task_column="shop")
+    with pytest.raises(TypeError, match="takes offset with rows in memory alone"):
+        model.fit(X, y, offset=y)
+    with pytest.raises(TypeError, match="takes offset with rows in memory alone"):
+        model.fit(X, y).predict(X, offset=y)
+    with pytest.raises(ValueError, match=r"column\(s\) \['shop'\] of X are not numbers"):
+        skmtl.dask.MultiTaskLasso().fit(X, y)
+    with pytest.raises(TypeError, match="use the estimators of skmtl.dask"):
+        skmtl.MultiTaskLasso(task_column="shop").fit(X, y)
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        skmtl.dask.MultiTaskLasso().fit([], [])
+
+
+def test_rows_in_memory_have_an_offset():
+    X, y, tasks = rows("count")
+    params = {"alpha": 0.1, "loss": "poisson"}
+    offset = np.random.default_rng(1).normal(size=N)
+    local = skmtl.MeanRegularizedRegressor(**params).fit(X, y, tasks=tasks, offset=offset)
+    model = skmtl.dask.MeanRegularizedRegressor(**params).fit(X, y, tasks=tasks, offset=offset)
+    assert_array_equal(model.coef_, local.coef_)
+    expected = local.predict(X, tasks=tasks, offset=offset)
+    assert_array_equal(model.predict(X, tasks=tasks, offset=offset), expected)
+
+
 def test_partitions_of_a_frame_are_made_once():
     made_of = []
 

@@ -57,13 +57,23 @@ def _added(parts):
     return reduce(added_folds, parts)
 
 
+def _refuse(model, local):
+    """Error for arguments that collections do not have."""
+    if local:
+        raise TypeError(
+            f"{type(model).__name__} takes {', '.join(local)} with rows in memory alone, not with collections of "
+            "Dask. In the place of offset: with the squared error y - offset; of counts y / exposure with "
+            "sample_weight=exposure."
+        )
+
+
 class OnCollections:
     """What an estimator of the library has beyond it to work on collections of Dask."""
 
     __metadata_request__fit = {"client": UNUSED}
 
     @all_or_nothing
-    def fit(self, X, y, *, tasks=None, sample_weight=None, client=None):
+    def fit(self, X, y, *, tasks=None, sample_weight=None, client=None, **local):
         """Fit to collections of Dask; to anything else as the local estimator does.
 
         Parameters
@@ -78,6 +88,8 @@ class OnCollections:
             Nonnegative weights.
         client : distributed.Client, optional
             What computes. None: Dask's own choice, the last client if there is one.
+        **local
+            What the local estimator takes beside these, such as `offset`, where X is no collection.
 
         Returns
         -------
@@ -90,8 +102,9 @@ class OnCollections:
             If an argument is malformed; the message names it.
         """
         if not is_collection(X):
-            given = {"tasks": tasks, "sample_weight": sample_weight}
+            given = {"tasks": tasks, "sample_weight": sample_weight, **local}
             return super().fit(X, y, **{name: one for name, one in given.items() if one is not None})
+        _refuse(self, local)
         self._fit_partitions(Partitions(X, y, tasks, sample_weight, client))
         return self
 
@@ -119,16 +132,17 @@ class OnCollections:
             )
         return super()._split(X, tasks, reset)
 
-    def _answer(self, method, X, tasks, columns=None, dtype=np.float64):
+    def _answer(self, method, X, tasks, local, columns=None, dtype=np.float64):
         """What a method of the local model answers, lazily for collections."""
         if not is_collection(X):
-            return getattr(super(), method)(X, tasks=tasks)
+            return getattr(super(), method)(X, tasks=tasks, **local)
+        _refuse(self, local)
         check_is_fitted(self)
         model = self._fitted_model()
         columns = model.tasks_ if model._layout_ == "shared" else columns
         return predicted(self.to_local(), method, X, tasks, columns, dtype)
 
-    def predict(self, X, *, tasks=None):
+    def predict(self, X, *, tasks=None, **local):
         """Predict targets: lazily for a collection of Dask.
 
         Parameters
@@ -137,6 +151,8 @@ class OnCollections:
             Features, with the task column if `task_column` is set.
         tasks : array-like, Dask Series or Array of shape (n_samples,), optional
             Task label of every row; required after a fit with `tasks`.
+        **local
+            What the local estimator takes beside these, such as `offset`, where X is no collection.
 
         Returns
         -------
@@ -145,33 +161,33 @@ class OnCollections:
         """
         model = self._fitted_model()
         dtype = model.classes_.dtype if hasattr(model, "classes_") else np.float64
-        return self._answer("predict", X, tasks, dtype=dtype)
+        return self._answer("predict", X, tasks, local, dtype=dtype)
 
 
 class OnCollectionsClassifier(OnCollections):
     """The same of a classifier."""
 
-    def decision_function(self, X, *, tasks=None):
+    def decision_function(self, X, *, tasks=None, **local):
         """Log-odds of ``classes_[1]``, lazily for a collection of Dask.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, **local
             As in `predict`.
 
         Returns
         -------
         ndarray, Dask Series, DataFrame or Array of shape (n_samples,) or (n_samples, n_tasks)
         """
-        return self._answer("decision_function", X, tasks)
+        return self._answer("decision_function", X, tasks, local)
 
     @available_if(lambda self: self.loss == "log_loss")
-    def predict_proba(self, X, *, tasks=None):
+    def predict_proba(self, X, *, tasks=None, **local):
         """Probabilities of the classes, lazily for a collection of Dask.
 
         Parameters
         ----------
-        X, tasks
+        X, tasks, **local
             As in `predict`.
 
         Returns
@@ -179,7 +195,7 @@ class OnCollectionsClassifier(OnCollections):
         ndarray, Dask DataFrame or Array of shape (n_samples, 2) or (n_samples, n_tasks)
             After a fit on a 2-D y the probability of ``classes_[1]`` in each task.
         """
-        return self._answer("predict_proba", X, tasks, columns=self.classes_)
+        return self._answer("predict_proba", X, tasks, local, columns=self.classes_)
 
     def _fit_partitions(self, rows):
         _fit_by_newton(self, rows)
