@@ -115,13 +115,13 @@ def test_what_collections_cannot_be_given_is_named():
     frame, y = framed(*rows())
     X, y = dd.from_pandas(frame, npartitions=2), dd.from_pandas(y, npartitions=2)
     model = skmtl.dask.MultiTaskLasso(task_column="shop")
-    with pytest.raises(TypeError, match="takes offset with rows in memory alone"):
+    with pytest.raises(TypeError, match="has offset with rows in memory alone"):
         model.fit(X, y, offset=y)
-    with pytest.raises(TypeError, match="takes offset with rows in memory alone"):
+    with pytest.raises(TypeError, match="has offset with rows in memory alone"):
         model.fit(X, y).predict(X, offset=y)
     with pytest.raises(ValueError, match=r"column\(s\) \['shop'\] of X are not numbers"):
         skmtl.dask.MultiTaskLasso().fit(X, y)
-    with pytest.raises(TypeError, match="use the estimators of skmtl.dask"):
+    with pytest.raises(TypeError, match=r"use the estimators of skmtl\.dask"):
         skmtl.MultiTaskLasso(task_column="shop").fit(X, y)
     with pytest.raises(ValueError, match="Expected 2D array"):
         skmtl.dask.MultiTaskLasso().fit([], [])

@@ -337,6 +337,11 @@ def test_similarity():
     cosine = TaskSimilarityDisplay.from_estimator(MODEL, of="deviations")
     assert_allclose(cosine.similarity[0, 1], W[0] @ W[1] / np.linalg.norm(W[0]) / np.linalg.norm(W[1]))
     assert TaskSimilarityDisplay(np.eye(2), tasks="ab").plot().tree_ax_ is None
+    assert_allclose(cosine.image_.get_clim(), (-1, 1))
+    assert cosine.ax_.get_xlabel() == ""
+    alike = TaskSimilarityDisplay([[1, 0.9], [0.9, 1]], tasks="ab").plot()
+    assert alike.image_.get_clim() == (0.9, 1) and "alike, 0.9 or more" in alike.ax_.get_xlabel()
+    assert alike.plot(cmap="PuOr").image_.get_clim() == (-1, 1)
     with pytest.raises(ValueError, match="of must be 'model', 'coefficients' or 'deviations'; got 'x'"):
         TaskSimilarityDisplay.from_estimator(MODEL, of="x")
     with pytest.raises(ValueError, match=r"similarity must have shape \(3, 3\); got \(2, 2\)"):
@@ -452,6 +457,7 @@ def test_path_of_a_search():
     assert_allclose(band.get_y() + np.array([0, band.get_height()]), [mean[best] - error, mean[best]])
     assert len(display.scores_ax_.get_xticklabels()) <= 5 and display.scores_ax_.get_xscale() == "log"
     alone = PathDisplay.from_estimator(search)
+    assert alone.scores_ax_.get_ylabel() == "R²"
     assert alone.norms_ax_ is None and alone.scores_ax_ is alone.ax_
 
 
@@ -618,6 +624,9 @@ def test_convergence_is_that_of_fits():
     inside = steps(MultiTaskRegressor(0.1, task_column="town"))
     inside = ConvergenceDisplay.from_estimator(inside, FRAME, DATA.y, tols=tols)
     assert inside.name == "MultiTaskRegressor"
+    assert "a point for each" in display.ax_.get_title()
+    closed = ConvergenceDisplay([1e-15, 1e-15], n_iter=[1, 1], seconds=[0.1, 0.2]).plot()
+    assert closed.ax_.get_title() == "one solution at every tolerance"
     with pytest.raises(TypeError, match="a model with a tolerance tol is needed; got RANSACRegressor"):
         ConvergenceDisplay.from_estimator(RANSACRegressor(), DATA.X, DATA.y)
     with pytest.raises(TypeError, match="LinearRegression does not tell its objective"):

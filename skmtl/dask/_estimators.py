@@ -61,8 +61,8 @@ def _refuse(model, local):
     """Error for arguments that collections do not have."""
     if local:
         raise TypeError(
-            f"{type(model).__name__} takes {', '.join(local)} with rows in memory alone, not with collections of "
-            "Dask. In the place of offset: with the squared error y - offset; of counts y / exposure with "
+            f"{type(model).__name__} has {', '.join(local)} with rows in memory alone, not with collections "
+            "of Dask. In the place of offset: with the squared error y - offset; of counts y / exposure with "
             "sample_weight=exposure."
         )
 

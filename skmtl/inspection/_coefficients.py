@@ -14,6 +14,7 @@ from ._drawing import (
     tree_of,
 )
 
+ONE_SIDED, ALIKE = "Reds", 0.5  # colours where no similarity is below this part of the greatest
 MOST_ROWS, MOST_COLUMNS = 45, 40  # that are named
 BEYOND, MANY = 99, 300  # percentile of the sizes at which colours end, where there are more than so many
 
@@ -231,14 +232,15 @@ class TaskSimilarityDisplay(Display):
         label = f"cosine between {'coefficients' if of == 'model' else of}"
         return cls(W @ W.T, tasks=names, label=label).plot(ax, **options)
 
-    def plot(self, ax=None, *, cmap=DIVERGING):
+    def plot(self, ax=None, *, cmap=None):
         """Draw the heat map.
 
         Parameters
         ----------
         %(ax)s
-        cmap : str or Colormap, default="RdBu_r"
-            Map of colours, its middle at zero.
+        cmap : str or Colormap, optional
+            Map of colours, its middle at zero. Default: "RdBu_r", or "Reds" from the least similarity on
+            where all tasks are alike.
 
         %(drawn)s
         ValueError
@@ -251,9 +253,13 @@ class TaskSimilarityDisplay(Display):
         side = np.clip(0.2 * T, 2.5, 8)
         ink = self._begin(ax, (side + 2.2, side + 1.6))
         limit = np.nanmax(np.abs(S), initial=0) or 1
+        least = np.nanmin(S, initial=limit)
+        if least > ALIKE * limit:
+            self.ax_.set_xlabel(f"all are alike, {least:.3g} or more: their deviations tell more", color=ink)
+        one_sided = cmap is None and ALIKE * limit < least < 0.999 * limit
         self.image_ = self.ax_.imshow(
-            S[np.ix_(self.order_, self.order_)], cmap=cmap, vmin=-limit, vmax=limit, aspect="auto",
-            interpolation="nearest",
+            S[np.ix_(self.order_, self.order_)], cmap=cmap or (ONE_SIDED if one_sided else DIVERGING),
+            vmin=least if one_sided else -limit, vmax=limit, aspect="auto", interpolation="nearest",
         )  # fmt: skip
         ordered = [names[t] for t in self.order_]
         name_ticks(self.ax_, "x", ordered, MOST_COLUMNS, rotation=60)

@@ -143,6 +143,8 @@ class ConvergenceDisplay(Display):
         what = "duality gap / objective" if self.certified else "objective above the least found / objective"
         self.iterations_ax_.set_ylabel(what)
         rounding = " (at the bottom: rounding)" if (gaps <= least).any() else ""
-        title = f"{self.name}: a point for each tolerance{rounding}".lstrip(": ")
+        same = gaps.min() == gaps.max() and n_iter.min() == n_iter.max()
+        points = "one solution at every tolerance" if same else f"a point for each tolerance{rounding}"
+        title = f"{self.name}: {points}".lstrip(": ")
         self.ax_.set_title(title, fontsize="medium", color=ink)
         return self

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
+from sklearn.base import is_classifier, is_regressor
 
 from .. import linear_model
 from .._columns import column_names, split_task_column
@@ -55,7 +56,7 @@ class PathDisplay(Display):
     >>> search = PathSearchCV(MultiTaskLasso(), alphas=10, eps=0.01).fit(data.X, data.y, tasks=data.tasks)
     >>> display = PathDisplay.from_estimator(search, data.X, data.y, data.tasks)
     >>> display.scores_ax_.get_ylabel()
-    'score'
+    'R²'
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class PathDisplay(Display):
             name = _strength_of(estimator.best_params_)
             alphas, found["scores"] = _searched(estimator.cv_results_, name, "test_score")
             found |= {"alpha_name": name, "chosen": estimator.best_params_[name]}
+            found["score_name"] = _name_of_score(estimator)
         elif hasattr(model, "mse_path_"):
             model, alphas, errors = _of_folds(model)
             found |= {"scores": -errors, "score_name": "negative mean squared error"}
@@ -246,6 +248,15 @@ def _strength_of(params):
             "PathDisplay.from_cv_results(search.cv_results_, param=...)."
         )
     return names[0]
+
+
+def _name_of_score(search):
+    """What a search maximised, in words."""
+    if isinstance(search.scoring, str):
+        return search.scoring.replace("_", " ")
+    if search.scoring is None and (is_regressor(search) or is_classifier(search)):
+        return "R²" if is_regressor(search) else "accuracy"
+    return "score"
 
 
 def _of_folds(model):
