@@ -30,8 +30,8 @@ PERFECT = 1e-9  # of the loss without slopes: what is left where nothing is to b
 # where tasks are separable, the approximation takes any larger ones as well
 MOST_DEVIATION, MOST_LEVEL = 3.0, 10.0
 LOST = (
-    "no mode of the coefficients is found to the last digits: features are far from zero next to their "
-    "spread, or in units that are far apart. Centre them, and scale them."
+    "X has features far from zero next to their spread, or in units that are far apart: no mode of the "
+    "coefficients is found to the last digits. Centre them, and scale them."
 )
 POOLED = 1.0  # strength of the intercepts at the start, in rows
 
