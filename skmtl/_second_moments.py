@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from ._sklearn import array_namespace, in_memory
+
 CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache between two products
 TINY = np.finfo(float).tiny  # smaller numbers have fewer digits
 
@@ -36,6 +38,21 @@ def moments(X, Y, weight, plain=False):
         yx += y.T @ x
         yy += np.einsum("ik,ik->k", y, y)
     return x_mean, y_mean, xx, yx, yy
+
+
+def moments_elsewhere(X, rows, Y, weight, plain=False):
+    """`moments` of the rows of X at the positions `rows` (n, 1), formed on the device of X."""
+    xp, device = array_namespace(X), X.device
+    y, mass = (xp.asarray(values, dtype=xp.float64, device=device) for values in (Y, weight))
+    x = xp.take(X, xp.asarray(rows[:, 0].astype(np.int64), device=device), axis=0)
+    x, total = xp.astype(x, xp.float64), float(max(weight.sum(), TINY))
+    same = xp.all(x == x[:1, :], axis=0)
+    x_mean, y_mean = xp.where(same, x[0, :], (mass @ x) / total), (mass @ y) / total
+    x, y = x - x_mean, y - y_mean
+    if not plain:
+        root = xp.sqrt(mass)[:, None]
+        x, y = x * root, y * root
+    return tuple(map(in_memory, (x_mean, y_mean, x.T @ x, y.T @ x, xp.sum(y * y, axis=0))))
 
 
 def _sparse_moments(X, Y, weight, x_mean):

@@ -10,8 +10,9 @@ import warnings
 from weakref import finalize
 
 from sklearn import base, utils
+from sklearn.externals import array_api_compat
 from sklearn.model_selection import _validation
-from sklearn.utils import _param_validation, metaestimators, validation
+from sklearn.utils import _array_api, _param_validation, metaestimators, validation
 from sklearn.utils._repr_html import estimator as diagrams
 
 # --- constraints of parameters: checks by hand, the public way, word every error anew ---
@@ -39,6 +40,22 @@ def safe_indexing(X, indices, *, axis=0):
             "use the estimators of skmtl.dask, or its compute()."
         )
     return utils._safe_indexing(X, indices, axis=axis)
+
+
+# --- arrays of other libraries, on a GPU say: scikit-learn's own array-api-compat tells them apart ---
+
+array_namespace = array_api_compat.array_namespace
+
+
+def is_elsewhere(X):
+    """Whether X is an array of the array API on a device whose memory NumPy does not see."""
+    known = array_api_compat.is_array_api_obj(X) and not array_api_compat.is_lazy_array(X)
+    return known and "cpu" not in str(array_api_compat.device(X)).lower()
+
+
+def in_memory(values):
+    """The same for NumPy, where `is_elsewhere`."""
+    return _array_api._convert_to_numpy(values, array_namespace(values)) if is_elsewhere(values) else values
 
 
 # --- HTML: only a block of a diagram has a place for what a fit says of itself ---

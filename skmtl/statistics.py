@@ -3,6 +3,7 @@
 import warnings
 from contextlib import nullcontext
 from copy import copy
+from functools import partial
 from numbers import Integral
 from operator import add, sub
 
@@ -15,8 +16,8 @@ from ._columns import check_features, feature_names_of
 from ._data import make_task_data
 from ._inputs import check_numeric_target, check_sample_weight, refuse_size
 from ._labels import check_tasks, encode_tasks, find_tasks, label_keys, plain_labels, readable
-from ._second_moments import TINY, moments
-from ._sklearn import num_samples
+from ._second_moments import TINY, moments, moments_elsewhere
+from ._sklearn import array_namespace, in_memory, is_elsewhere, num_samples
 from ._tasks import target_names
 from ._threads import loop_pays, read_only
 
@@ -103,6 +104,7 @@ class TaskStatistics:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Moments of an array of the array API on another device, such as a GPU, are formed there.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             2-D: one shared design, NaN for a missing label.
         tasks : array-like of shape (n_samples,), optional
@@ -118,19 +120,28 @@ class TaskStatistics:
         ValueError
             If an argument is malformed, or sums with these weights leave the range of the numbers.
         """
-        data = make_task_data(X, y, tasks, sample_weight=sample_weight, names=target_names(y))
+        names, elsewhere = target_names(y), is_elsewhere(X)
+        y, tasks, sample_weight = map(in_memory, (y, tasks, sample_weight))
+        rows = _positions_of_rows(X) if elsewhere else X
+        data = make_task_data(rows, y, tasks, sample_weight=sample_weight, names=names)
+        if elsewhere:
+            formed = partial(moments_elsewhere, X)
+            return cls._of_designs(data, X.shape[1], formed)._without_noise()._in_units(data)
         return cls.of_rows(data)._with(feature_names=feature_names_of(X))
 
     @classmethod
     def of_rows(cls, data):
         """Moments of a `TaskData` object under the weights that its rows were given."""
-        stats = cls.from_data(data)
-        varies = stats._squares() > 0
+        return cls.from_data(data)._in_units(data)
+
+    def _in_units(self, data):
+        """Itself, under the weights that the rows were given: sums of those of `data` are moderate."""
+        varies = self._squares() > 0
         if (data.unit != 1).any():
             with np.errstate(over="ignore"):
-                for values in (stats.weight, stats.xx, stats.xy, stats.yy):
+                for values in (self.weight, self.xx, self.xy, self.yy):
                     values *= data.unit[: len(values)].reshape(-1, *[1] * (values.ndim - 1))
-        return stats._in_range(varies)
+        return self._in_range(varies)
 
     @classmethod
     def from_batches(cls, batches, *, n_folds=None):
@@ -193,6 +204,7 @@ class TaskStatistics:
             return [None] * n_folds
         if n_folds == 1 and len(getattr(y, "shape", np.shape(y))) < 2:
             return [cls.from_arrays(X, y, tasks, sample_weight=weight)]
+        X, y, tasks, weight = map(in_memory, (X, y, tasks, weight))
         names, columns = feature_names_of(X), target_names(y)
         X = check_features(X, accept_sparse="csr", dtype=np.float64)
         y = check_numeric_target(y)
@@ -235,16 +247,22 @@ class TaskStatistics:
         data = (data if columns is None else data.select(columns)).without_offset()
         T, D, p = data.n_tasks, data.n_designs, data.n_features
         refuse_size((D, p, p), "the second moments of X")
-        stats = cls._of_no_rows(data.tasks, D, p)
         if data.indptr is not None and loop_pays(T, p) and not sparse.issparse(data.X):
+            stats = cls._of_no_rows(data.tasks, D, p)
             stats._add_sorted_rows(data)
             return stats._without_noise()
+        return cls._of_designs(data, p, moments)._without_noise()
+
+    @classmethod
+    def _of_designs(cls, data, n_features, formed):
+        """Moments by formed(X, Y, weight, plain) of one design after the other."""
+        stats = cls._of_no_rows(data.tasks, data.n_designs, n_features)
         plain = (data.row_weight == 1).all()
         for d, (X, weight, Y, at) in enumerate(data.designs()):
             stats.count[at], stats.weight[at] = np.count_nonzero(weight), weight.sum()
-            found = moments(X, Y, weight, plain)
+            found = formed(X, Y, weight, plain)
             stats.x_mean[d], stats.y_mean[at], stats.xx[d], stats.xy[at], stats.yy[at] = found
-        return stats._without_noise()
+        return stats
 
     @classmethod
     def _of_no_rows(cls, tasks, D, p):
@@ -504,6 +522,16 @@ class TaskStatistics:
         moments = {name: getattr(self, name) for name in MOMENTS}
         moments = {name: v[left] if len(v) == len(left) else v for name, v in moments.items()}
         return self._with(tasks=self.tasks[left], **moments)
+
+
+def _positions_of_rows(X):
+    """What stands for the rows of an array on another device, (n_samples, 1); X is checked there."""
+    xp = array_namespace(X)
+    if X.ndim != 2:
+        raise ValueError(f"X must be 2-D; got shape {tuple(X.shape)}.")
+    if not bool(xp.all(xp.isfinite(X))):
+        raise ValueError("X contains NaN or infinity.")
+    return np.arange(float(X.shape[0]))[:, None]
 
 
 def _root(squares):

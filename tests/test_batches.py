@@ -1,5 +1,6 @@
 """Data in batches: folds by hashes, files, statistics that are stored, searched and added to."""
 
+import array_api_strict
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -343,3 +344,55 @@ def test_a_file_of_something_else_is_named(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"other\.npz holds no TaskStatistics"):
         TaskStatistics.load(path)
+
+
+# --- arrays on other devices ---
+
+
+@pytest.mark.parametrize("form", ["stacked", "one", "complete", "missing"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments_of_another_device_are_formed_there(form, weighted):
+    device = array_api_strict.Device("device1")  # NumPy cannot read it
+
+    def there(values):
+        return None if values is None else array_api_strict.asarray(values, device=device)
+
+    rng = np.random.default_rng(0)
+    X, y, tasks = rng.normal(size=(60, 4)), rng.normal(size=60), rng.integers(3, size=60)
+    X[:, 1] += 1e8
+    X[:, 3] = 0.1
+    if form in ("complete", "missing"):
+        y = y[:, None] * np.arange(1, 4) + rng.normal(size=(60, 3))
+        y[:5, 0] = np.nan if form == "missing" else 0.0
+    tasks = tasks if form == "stacked" else None
+    weight = rng.integers(3, size=60) * 1.0 if weighted else None
+    expected = TaskStatistics.from_arrays(X, y, tasks, sample_weight=weight)
+    with pytest.raises(RuntimeError):
+        np.asarray(there(X))
+    found = TaskStatistics.from_arrays(there(X), there(y), there(tasks), sample_weight=there(weight))
+    for name in ("tasks", "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"):
+        assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12, err_msg=name)
+    assert not found.xx[:, 3].any()
+    batches = [
+        (X[i : i + 20], y[i : i + 20], None if tasks is None else tasks[i : i + 20]) for i in (0, 20, 40)
+    ]
+    for n_folds in (None, 2):
+        expected = TaskStatistics.from_batches(batches, n_folds=n_folds)
+        found = TaskStatistics.from_batches((tuple(map(there, one)) for one in batches), n_folds=n_folds)
+        assert_allclose(found.xx, expected.xx, rtol=1e-12, atol=1e-9)
+        assert [fold.count.tolist() for fold in found.folds] == [
+            fold.count.tolist() for fold in expected.folds
+        ]
+
+
+def test_arrays_of_another_device_are_checked():
+    device = array_api_strict.Device("device1")
+    X, y = (
+        array_api_strict.asarray(values, device=device) for values in (np.full((3, 2), np.nan), np.ones(3))
+    )
+    with pytest.raises(ValueError, match="X contains NaN"):
+        TaskStatistics.from_arrays(X, y)
+    with pytest.raises(ValueError, match="X must be 2-D"):
+        TaskStatistics.from_arrays(y, y)
+    with pytest.raises(ValueError, match="inconsistent"):
+        TaskStatistics.from_arrays(array_api_strict.ones((2, 2), device=device), y)
