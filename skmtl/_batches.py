@@ -45,7 +45,7 @@ def folds_of_rows(X, y, n_folds):
         columns = [*X.T, *targets.T]
     first = X.shape[1] + targets.shape[1] - len(columns)
     for place, column in enumerate(columns, first):
-        total += _hashed(np.ascontiguousarray(column), np.full(len(y), place))
+        total += _hashed(np.ascontiguousarray(column), place)
     return (_mixed(total) % np.uint64(n_folds)).astype(np.intp)
 
 

@@ -9,6 +9,8 @@ from sklearn.utils import check_array
 
 from ._sklearn import get_feature_names, safe_indexing
 
+BLOCK = 2**11  # rows that stay in the cache
+
 
 def column_names(X):
     """Column names of a data frame or table, None for anything without names."""
@@ -35,7 +37,7 @@ def check_features(X, **options):
     """X as a numeric array or CSR/CSC matrix; an error names the columns that are no numbers."""
     options = {"accept_sparse": ("csr", "csc"), "dtype": "numeric", "input_name": "X", **options}
     try:
-        numbers = check_array(told_apart(X), **options)
+        numbers = check_array(_of_columns(X) if hasattr(X, "column_names") else told_apart(X), **options)
         if numbers.dtype == object:  # categories come through as such
             numbers = check_array(numbers, **{**options, "dtype": np.float64})
     except (TypeError, ValueError) as error:
@@ -44,6 +46,17 @@ def check_features(X, **options):
     if numbers.dtype.kind in "mM":
         refuse_text(X)
     return numbers
+
+
+def _of_columns(table):
+    """A table of pyarrow as an array, written block by block and not column after column."""
+    columns = [np.asarray(column) for column in table.columns]
+    out = np.empty((table.num_rows, len(columns)), dtype=np.result_type(*columns))
+    for start in range(0, len(out), BLOCK):
+        rows = slice(start, start + BLOCK)
+        for j, column in enumerate(columns):
+            out[rows, j] = column[rows]
+    return out
 
 
 def refuse_text(X, error=None):
@@ -70,6 +83,18 @@ def _is_numeric(column):
     except (TypeError, ValueError):
         return False
     return True
+
+
+def check_same_names(what, one, other):
+    """ValueError where columns have other names or another order."""
+    if one is None or other is None or one.tolist() == other.tolist():
+        return
+    pairs = zip(one.tolist(), other.tolist(), strict=False)
+    at = next((j for j, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    raise ValueError(
+        f"the columns of {what} differ from position {at} on: {one[at : at + 5].tolist()} and "
+        f"{other[at : at + 5].tolist()}; all batches must have the same columns in the same order."
+    )
 
 
 def find_column(key, names, n_columns, argument):

@@ -473,7 +473,7 @@ def task_data(X, y, codes, sample_weight, offset, task_weight, tasks):
 
 
 def _stacked(X, y, codes, weight, offset, tasks):
-    order = np.argsort(codes, kind="stable")
+    order = np.argsort(codes.astype(np.min_scalar_type(len(tasks))), kind="stable")  # by radix where it fits
     order = order if weight.all() else order[weight[order] > 0]
     indptr = codes[order].searchsorted(np.arange(len(tasks) + 1))
     offset = None if offset is None else offset[order]
@@ -544,8 +544,8 @@ def _take_rows(X, order):
     if sparse.issparse(X):
         X = X.tocsr().astype(np.float64, copy=False)
         return X if in_place else X[order]
-    if in_place and X.dtype == np.float64 and X.flags.c_contiguous:
-        return X
+    if X.dtype == np.float64 and X.flags.c_contiguous:
+        return X if in_place else X.take(order, axis=0)
     out = np.empty((len(order), X.shape[1]))
     for start in range(0, len(order), CHUNK_ROWS):
         out[start : start + CHUNK_ROWS] = X[order[start : start + CHUNK_ROWS]]

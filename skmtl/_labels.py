@@ -164,6 +164,30 @@ def _moments(labels):
     return [(kind, count * ticks) for count in np.ascontiguousarray(labels).view(np.int64).tolist()]
 
 
+def all_labels(a, b):
+    """The labels of both, sorted; each must be itself among them, not its text or the nearest float."""
+    if label_keys(a) == label_keys(b):
+        return a
+    try:
+        both = encode_tasks(np.concatenate([a, b]))[0]
+    except TypeError:  # labels that cannot be sorted
+        both = np.array([])
+    if (find_tasks(a, both) < 0).any() or (find_tasks(b, both) < 0).any():
+        raise ValueError(
+            f"the tasks of the two are labels of different kinds, {readable(a[:3])} ({a.dtype}) and "
+            f"{readable(b[:3])} ({b.dtype}), which have no type in common; use labels of one type."
+        )
+    return both
+
+
+def known_labels(whole, part):
+    """The labels of the whole, all labels of the part among them."""
+    absent = part[find_tasks(part, whole) < 0]
+    if len(absent):
+        raise ValueError(f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}.")
+    return whole
+
+
 def label_kind(labels):
     """What the labels are, in a word."""
     found = type(labels[0]) if labels.dtype == object else labels.dtype.type

@@ -40,6 +40,16 @@ def moments(X, Y, weight, plain=False):
     return x_mean, y_mean, xx, yx, yy
 
 
+def positions_of_rows(X):
+    """What stands for the rows of an array on another device, (n_samples, 1); X is checked there."""
+    xp = array_namespace(X)
+    if X.ndim != 2:
+        raise ValueError(f"X must be 2-D; got shape {tuple(X.shape)}.")
+    if not bool(xp.all(xp.isfinite(X))):
+        raise ValueError("X contains NaN or infinity.")
+    return np.arange(float(X.shape[0]))[:, None]
+
+
 def moments_elsewhere(X, rows, Y, weight, plain=False):
     """`moments` of the rows of X at the positions `rows` (n, 1), formed on the device of X."""
     xp, device = array_namespace(X), X.device

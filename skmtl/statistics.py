@@ -12,12 +12,12 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 
 from ._batches import added_folds, folds_of_rows, parts_of_batch
-from ._columns import check_features, feature_names_of
-from ._data import make_task_data
+from ._columns import check_features, check_same_names, feature_names_of
+from ._data import make_task_data, name_tasks, task_data
 from ._inputs import check_numeric_target, check_sample_weight, refuse_size
-from ._labels import check_tasks, encode_tasks, find_tasks, label_keys, plain_labels, readable
-from ._second_moments import TINY, moments, moments_elsewhere
-from ._sklearn import array_namespace, in_memory, is_elsewhere, num_samples
+from ._labels import all_labels, check_tasks, encode_tasks, find_tasks, known_labels, plain_labels, readable
+from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
+from ._sklearn import in_memory, is_elsewhere, num_samples
 from ._tasks import target_names
 from ._threads import loop_pays, read_only
 
@@ -122,7 +122,7 @@ class TaskStatistics:
         """
         names, elsewhere = target_names(y), is_elsewhere(X)
         y, tasks, sample_weight = map(in_memory, (y, tasks, sample_weight))
-        rows = _positions_of_rows(X) if elsewhere else X
+        rows = positions_of_rows(X) if elsewhere else X
         data = make_task_data(rows, y, tasks, sample_weight=sample_weight, names=names)
         if elsewhere:
             formed = partial(moments_elsewhere, X)
@@ -171,7 +171,7 @@ class TaskStatistics:
         parts, first, shape = [None] * (n_folds or 1), None, None
         for X, y, tasks, weight in map(parts_of_batch, batches):
             names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
-            _check_same_names("y", first, names)
+            check_same_names("y", first, names)
             first, shape = names if first is None else first, own if shape is None else shape
             if own != shape:
                 raise ValueError(f"batches differ in the columns of y: {shape} and {own}, () for a 1-D y.")
@@ -210,31 +210,39 @@ class TaskStatistics:
         y = check_numeric_target(y)
         check_consistent_length(X, y)
         weight = check_sample_weight(weight, y.shape)
-        tasks = None if tasks is None else check_tasks(tasks, len(y))
         fold, found = folds_of_rows(X, y, n_folds), []
+        if y.ndim == 1:  # the tasks of each fold are tasks of their own
+            labels, codes = name_tasks(y, tasks, weight)
+            own = fold * len(labels) + (0 if codes is None else codes)
+            if weight is not None and not weight.all():
+                X, y, own, weight = (values[weight > 0] for values in (X, y, own, weight))
+            present, own = encode_tasks(own)
+            data = task_data(X, y, own, weight, None, None, present)
+            each = cls.from_data(data)._with(tasks=labels[present % len(labels)], feature_names=names)
+            each._in_units(data)
+            return [each._keep(present // len(labels) == k, None) for k in range(n_folds)]
+        if tasks is not None:
+            raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
         columns = np.arange(y.shape[1]) if y.ndim == 2 and columns is None else columns
         for k in range(n_folds):
             rows = fold == k
             if weight is not None:
                 rows &= weight.reshape(len(y), -1).any(axis=1)
-            found.append(cls._of_some(X, y, tasks, weight, columns, rows, names) if rows.any() else None)
+            found.append(cls._of_some(X, y, weight, columns, rows, names) if rows.any() else None)
         return found
 
     @classmethod
-    def _of_some(cls, X, y, tasks, weight, columns, rows, names):
-        """Moments of some rows of positive weight; of a 2-D y the tasks that have a label there, if any."""
+    def _of_some(cls, X, y, weight, columns, rows, names):
+        """Moments of some rows of positive weight, of the columns of y that have a label there, if any."""
         X, y, weight = X[rows], y[rows], None if weight is None else weight[rows]
-        if y.ndim == 2:
-            labelled = ~np.isnan(y)
-            if weight is not None:
-                labelled &= weight.reshape(len(y), -1) > 0
-            used = labelled.any(axis=0)
-            if not used.any():
-                return None
-            weight = weight[:, used] if weight is not None and weight.ndim == 2 else weight
-            y, columns = y[:, used], columns[used]
-        tasks = None if tasks is None else tasks[rows]
-        data = make_task_data(X, y, tasks, sample_weight=weight, names=columns)
+        labelled = ~np.isnan(y)
+        if weight is not None:
+            labelled &= weight.reshape(len(y), -1) > 0
+        used = labelled.any(axis=0)
+        if not used.any():
+            return None
+        weight = weight[:, used] if weight is not None and weight.ndim == 2 else weight
+        data = make_task_data(X, y[:, used], sample_weight=weight, names=columns[used])
         return cls.of_rows(data)._with(feature_names=names)
 
     @classmethod
@@ -438,7 +446,7 @@ class TaskStatistics:
 
     def __add__(self, other):
         """Moments of the rows of both."""
-        a, b = self._aligned(other, _all_labels)
+        a, b = self._aligned(other, all_labels)
         weight = a.weight + b.weight
         cross = a.weight * (b.weight / weight)
         apart, rounding = _rounding_of_means(a, b)
@@ -452,7 +460,7 @@ class TaskStatistics:
         Refused where `other` cannot be a part of `self`, and where the rows taken away are so much larger
         than the others that no digits would be left.
         """
-        a, b = self._aligned(other, _known_labels)
+        a, b = self._aligned(other, known_labels)
         if (b.count > a.count).any():
             raise ValueError("cannot subtract statistics with more rows of a task than there are.")
         gone, off = a.count == b.count, b.weight - a.weight
@@ -493,7 +501,7 @@ class TaskStatistics:
                 f"statistics of {self.n_features} and of {other.n_features} features do not add up."
             )
         names = self.feature_names, other.feature_names
-        _check_same_names("X", *names)
+        check_same_names("X", *names)
         if (names[0] is None) != (names[1] is None):
             warnings.warn(
                 "only one of two statistics names the columns of X; the other is taken to have the same.",
@@ -506,6 +514,8 @@ class TaskStatistics:
 
     def _on(self, tasks):
         """The same moments on a larger set of tasks (zeros where there is no row)."""
+        if len(self.xx) == len(tasks) and np.array_equal(self.tasks, tasks):
+            return self
         out, at = self._of_no_rows(tasks, len(tasks), self.n_features), find_tasks(self.tasks, tasks)
         for name in MOMENTS:
             getattr(out, name)[at] = getattr(self, name)
@@ -524,55 +534,9 @@ class TaskStatistics:
         return self._with(tasks=self.tasks[left], **moments)
 
 
-def _positions_of_rows(X):
-    """What stands for the rows of an array on another device, (n_samples, 1); X is checked there."""
-    xp = array_namespace(X)
-    if X.ndim != 2:
-        raise ValueError(f"X must be 2-D; got shape {tuple(X.shape)}.")
-    if not bool(xp.all(xp.isfinite(X))):
-        raise ValueError("X contains NaN or infinity.")
-    return np.arange(float(X.shape[0]))[:, None]
-
-
 def _root(squares):
     """Root of sums of squares, which rounding may have left below zero."""
     return np.sqrt(np.maximum(squares, 0.0))
-
-
-def _all_labels(a, b):
-    """The labels of both, sorted; each must be itself among them, not its text or the nearest float."""
-    if label_keys(a) == label_keys(b):
-        return a
-    try:
-        both = encode_tasks(np.concatenate([a, b]))[0]
-    except TypeError:  # labels that cannot be sorted
-        both = np.array([])
-    if (find_tasks(a, both) < 0).any() or (find_tasks(b, both) < 0).any():
-        raise ValueError(
-            f"the tasks of the two are labels of different kinds, {readable(a[:3])} ({a.dtype}) and "
-            f"{readable(b[:3])} ({b.dtype}), which have no type in common; use labels of one type."
-        )
-    return both
-
-
-def _known_labels(whole, part):
-    """The labels of the whole, all labels of the part among them."""
-    absent = part[find_tasks(part, whole) < 0]
-    if len(absent):
-        raise ValueError(f"cannot subtract statistics of tasks that are not there: {readable(absent[:5])}.")
-    return whole
-
-
-def _check_same_names(what, one, other):
-    """ValueError where columns have other names or another order."""
-    if one is None or other is None or one.tolist() == other.tolist():
-        return
-    pairs = zip(one.tolist(), other.tolist(), strict=False)
-    at = next((j for j, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-    raise ValueError(
-        f"the columns of {what} differ from position {at} on: {one[at : at + 5].tolist()} and "
-        f"{other[at : at + 5].tolist()}; all batches must have the same columns in the same order."
-    )
 
 
 def _rounding_of_means(a, b):
@@ -612,12 +576,14 @@ def _merge(a, b, weight, cross, sign):
     D, share = len(a.xx), sign * (b.weight / weight)
     dx, dy = b.x_mean - a.x_mean, b.y_mean - a.y_mean
     with np.errstate(over="ignore", invalid="ignore"):
+        xx = (cross[:D, None] * dx)[:, :, None] * dx[:, None, :]
+        xx += b.xx
         return a._with(
             count=a.count + sign * b.count,
             weight=weight,
             x_mean=a.x_mean + share[:D, None] * dx,
             y_mean=a.y_mean + share * dy,
-            xx=a.xx + sign * b.xx + sign * (cross[:D, None] * dx)[:, :, None] * dx[:, None, :],
+            xx=(np.add if sign > 0 else np.subtract)(a.xx, xx, out=xx),
             xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
             yy=a.yy + sign * b.yy + sign * cross * dy**2,
         )
