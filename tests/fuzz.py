@@ -143,6 +143,7 @@ class Worker:
         if time.monotonic() - self.since > 10 * self.limit:
             found.append((self.seed, "hang", "no end and no way to interrupt it", 10 * self.limit))
             self.process.kill()
+            self.process.join()
         if found and found[-1][1] in ("dead", "hang") and not self.process.is_alive():
             if self.seed + 1 >= self.last:
                 return found, True

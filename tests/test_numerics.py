@@ -17,6 +17,7 @@ from skmtl import (
     GroupSparseClassifier,
     GroupSparseRegressor,
     HierarchicalRegressor,
+    LatentBasisClassifier,
     LatentBasisRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
@@ -467,6 +468,13 @@ def test_a_latent_basis_beside_a_mean_of_any_strength_is_found_soon(mean_alpha):
     residual = Y - (X * (S @ L)[TASKS]).sum(axis=1) - model.intercept_[TASKS] - X @ model.mean_coef_
     gradient = -X.T @ residual / 30 + mean_alpha * 3 * model.mean_coef_  # of m
     assert np.abs(gradient).max() <= 1e-3 * (1 + mean_alpha * 3 * np.abs(model.mean_coef_).max())
+
+
+def test_a_latent_basis_of_a_huge_strength_is_none():
+    rng = np.random.default_rng(0)  # with so few rows gradients underflow on the way to zero
+    X, y, tasks = rng.normal(size=(18, 3)), np.arange(18) // 2 % 2, np.arange(18) % 2
+    model = LatentBasisClassifier(1e13).fit(X, y, tasks=tasks)
+    assert not model.coef_.any()
 
 
 def nonnegative(X, y, tasks):

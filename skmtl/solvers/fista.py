@@ -9,6 +9,7 @@ from ._method import Method
 PROBE = 1e-3  # way along the gradient whose curvature gives the first step, relative to 1 + ||W||
 FARTHEST = 100.0  # change of a predictor in the first step, relative to the targets
 FAR_TOO_LONG = 100.0  # times as long as a step may be
+LONGEST = 1e300  # step: a longer one is infinite before long
 CHECK_EVERY = 10  # iterations between certificates: one costs about as much as an iteration
 
 
@@ -43,7 +44,7 @@ def fista(problem, parts, max_iter, target):
         X, W, image, t = new, W_new, image_new, t_new
         easy = easy + 1 if ease < 0.4 else 0
         if easy == 3:  # the curvature met is well below 1/step: try a longer one
-            step, easy = 1.5 * step, 0
+            step, easy = min(1.5 * step, LONGEST), 0
         yield n_iter, X
 
 
@@ -87,7 +88,7 @@ def _first_step(problem, X, W, image, b):
     curvature = float(np.vdot(change, V) / np.vdot(V, V)) * len(X)
     curvature += max(part.quadratic.level for part in problem.parts) + problem.ridge
     curvature = max(curvature, least)
-    return 1.0 / curvature if curvature > 0 else 1.0
+    return min(1.0 / curvature, LONGEST) if curvature > 0 else 1.0
 
 
 def _prox_step(problem, Y, Wy, image_y, b, step):
