@@ -3,6 +3,7 @@
 import re
 import traceback
 import warnings
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,9 +131,20 @@ def data_term(case, rows, eta, classes=None):
     return float(total)
 
 
+def at_its_strengths(model):
+    """The same model with the strengths that it has estimated as numbers."""
+    model = copy(model)
+    for name in ("alpha", "intercept_alpha"):
+        if isinstance(getattr(model, name, None), str):
+            setattr(model, name, getattr(model, f"{name}_"))
+            if hasattr(model, "covariance"):
+                model.covariance = getattr(model, "_covariance_", None)
+    return model
+
+
 def penalty_term(model):
     """Omega at the parts of a fitted linear model, with ridge, shared model and intercepts."""
-    parts = list(model._parts_)
+    parts, model = list(model._parts_), at_its_strengths(model)
     T = len(parts[0])
     b = np.reshape(model.intercept_, (T, -1))
     total = 0.5 * model.intercept_alpha * ((b - b.mean(axis=0)) ** 2).sum()

@@ -9,10 +9,11 @@ from dataclasses import replace
 import joblib
 import numpy as np
 from conftest import NETWORKS
-from fuzz_cases import LINEAR, kind, loss_of, make_form, make_model, make_rows
+from fuzz_cases import LINEAR, kind, loss_of, make_form, make_model, make_rows, variant_parameters
 from fuzz_fits import (
     TOL,
     Fit,
+    at_its_strengths,
     both,
     close_predictors,
     data_term,
@@ -329,7 +330,7 @@ def y_units(case):
 
 def degree(model):
     """1 or 2: the penalty's degree in W; None if it has none."""
-    omega = model._omega().for_classes(model._n_outputs)
+    omega = at_its_strengths(model)._omega().for_classes(model._n_outputs)
     if not omega.convex or hasattr(omega, "value_of"):
         return None
     W = np.random.default_rng(0).uniform(0.1, 1.0, size=np.reshape(model.coef_, (model.n_tasks_, -1)).shape)
@@ -376,6 +377,11 @@ def applies(case):
         return False  # nor is Ridge of scikit-learn
     if case.oracle in ("x_units", "offsets") and case.container == "float32":
         return False  # it does not hold such numbers
+    estimated = [name for name, value in variant_parameters(case).items() if value == "auto"]
+    if case.oracle in ("repetition", "split_weight") and {"alpha", "intercept_alpha"} & {*estimated}:
+        return False  # a row counts for the likelihood whatever it weighs
+    if case.oracle == "x_units" and "alpha" in estimated:
+        return False
     if case.oracle == "y_units" and (kind(case) != "regressor" or loss_of(case) != "squared_error"):
         return False
     if case.oracle == "task_order" and (
