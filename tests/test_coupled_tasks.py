@@ -153,6 +153,30 @@ def test_the_criterion_of_a_covariance_is_that_of_the_dense_model(kind, shared, 
         assert_allclose(search(theta)[1], differences(lambda z: search(z)[0], theta), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("prior", ["graph", "covariance"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_variances_that_let_tasks_be_fitted_perfectly_lose_no_digits(kind, prior, rng):
+    T, p, n = 3, 12, 5
+    X, y, tasks = rng.normal(size=(T * n, p)), rng.normal(size=T * n), np.repeat(np.arange(T), n)
+    moments = Moments.of(TaskStatistics.from_arrays(X, y, tasks), np.ones(T), kind != "none", kind == "free")
+    F, K = np.zeros((T, 0)), np.eye(T)
+    if prior == "graph":
+        M = graph_of("chain", T)
+        prior, F, K = GraphPrior(M, p, False), np.ones((T, 1)), np.linalg.pinv(M.toarray())
+    else:
+        prior = CovariancePrior(1.0, np.zeros((T, 1)))
+    strength = 0.6 if kind == "pooled" else None
+    joined = CoupledMoments.joined(moments, prior)
+    for variance in (1e4, 1e6, 1e8):
+        if joined.df > 0:
+            found = joined.posterior(np.full(p, variance**0.5), strength)
+            value = dense(X, y, tasks, variance * K, F, kind, strength, np.ones(T * n))[0]
+            reached = -2 * found.log_likelihood
+            assert reached >= value - 0.01  # what digits are lost, below those of intercepts, never flatters
+            if kind != "pooled" or variance < 1e8:
+                assert_allclose(reached, value, atol=0.01)
+
+
 @pytest.mark.no_cover
 @pytest.mark.parametrize("kind", KINDS)
 def test_searches_find_the_maximum_of_the_dense_likelihood(kind):

@@ -163,20 +163,21 @@ class CoupledPosterior(Posterior):
         return self.factor.solve(np.ascontiguousarray(V)[:, :, None])[:, :, 0]
 
     def _answer(self, xy, y_mean):
-        rhs, squares = xy, 0.0
+        rhs, level = xy, 0.0
         if self.moments.pooled:
-            weighted = self.rho * y_mean
-            rhs, squares = xy + weighted[:, None] * self.x_mean, weighted @ y_mean
-        self.slopes, level = self._times(rhs), 0.0
-        squares = squares - np.vdot(rhs, self.slopes)
+            rhs = xy + (self.rho * y_mean)[:, None] * self.x_mean
+        self.slopes = self._times(rhs)
         if self.moments.levelled:
-            left = self.rho @ (y_mean - (self.x_mean * self.slopes).sum(axis=1))
-            level = left / self.total
+            level = self.rho @ (y_mean - (self.x_mean * self.slopes).sum(axis=1)) / self.total
             self.slopes = self.slopes - level * self.reach
-            squares -= left * level
+        self.mean = self.slopes.mean(axis=0)
+        # the sum that the slopes minimise: their rounding counts squared
+        coef = self.coef
+        squares = np.vdot(coef, np.matmul(self.moments.xx, coef[:, :, None])) - 2 * np.vdot(xy, self.slopes)
+        squares += self.moments.prior.cost(self.slopes)
         if self.moments.pooled:
             self.residual = y_mean - (self.x_mean * self.slopes).sum(axis=1) - level
-        self.mean = self.slopes.mean(axis=0)
+            squares += self.rho @ self.residual**2
         return squares
 
     @property

@@ -78,7 +78,12 @@ class GraphPrior:
     def parts(self, W, told):
         """The deviations (n_tasks, n_features, 1), for the derivative in their precision, and their size."""
         u = self.deviations(W)
-        return u[:, :, None], np.array([np.vdot(u, self.times(u))])
+        return u[:, :, None], np.array([self.cost(u)])
+
+    def cost(self, W):
+        """<W, Q W>."""
+        u = self.deviations(W)
+        return float(np.vdot(u, self.times(u)))
 
     def factor(self, information):
         """G for S (1, n_features, n_features) of one design, or (n_tasks, n_features, n_features)."""
@@ -103,6 +108,16 @@ class CovariancePrior:
         first = self.root[:, 0] @ told
         sizes = np.array([self.level * np.vdot(told, told), first @ first])
         return np.stack([self.level * told, np.outer(self.root[:, 0], first)], axis=2), sizes
+
+    def cost(self, W):
+        """<W, Q W>: the least of |W - R Z|^2 / level + |Z|^2."""
+        root, k = np.sqrt(self.level), self.root.shape[1]
+        own, along = (
+            np.vstack([self.root / root, np.eye(k)]),
+            np.vstack([W / root, np.zeros((k, W.shape[1]))]),
+        )
+        left = along - own @ linalg.lstsq(own, along)[0]
+        return float(np.vdot(left, left))
 
     def covariance(self):
         """The matrix (n_tasks, n_tasks)."""
