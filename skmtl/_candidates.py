@@ -15,6 +15,7 @@ from . import linear_model, neural_network
 from ._columns import ManyValues
 from ._labels import missing_labels
 from ._target import find_classes
+from .baselines import SingleTask
 from .comparison import Candidate, rival
 
 STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
@@ -38,6 +39,7 @@ ROWS_PER_FEATURE = 4  # for strengths by marginal likelihood, whose common model
 MOST_VARIANCES = 50  # of features, one each
 MOST_SPLINES = 30  # features of which there are splines
 MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
+MOST_ALONE = 20  # tasks that have networks or trees of their own, to tell what sharing brings
 
 
 def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
@@ -49,7 +51,8 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
     steps, Z = [("scale", preprocessor)], X
     if preprocessor != "passthrough":
         Z = clone(preprocessor).fit_transform(X, y if y.ndim == 1 else None)
-    found, weights = {}, {"task_weight": [None, "samples"]} if max(rows) > UNEQUAL * min(rows) else {}
+    found, alone, shared = {}, {}, y.ndim == 2
+    weights = {"task_weight": [None, "samples"]} if max(rows) > UNEQUAL * min(rows) else {}
     for structure, (fixed, grid) in STRUCTURES.items():
         name, *by = structure.partition("(")
         if name == "Clustered":
@@ -67,17 +70,26 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         steps_ = [*steps, step, ("centre", StandardScaler())]
         grid = NONLINEAR | (weights if words == "splines" else {})
         made = _linear(steps_, f"MeanRegularized{kind}", loss, grid)
+        made.alone = alone[words] = _alone(words, steps_, rival("single", targets, shared))
         found[f"MeanRegularized{kind} of {words}"] = made
+    few, splines = len(rows) <= MOST_ALONE, alone.get("splines")
     if not sparse.issparse(Z):
         network = getattr(neural_network, f"MultiTaskMLP{kind}")(random_state=random_state, **loss)
-        found[f"MultiTaskMLP{kind}"] = Candidate(Pipeline([*steps, ("model", network)]))
-    shared = y.ndim == 2
+        own = _alone("networks", steps, SingleTask(network)) if few else splines
+        found[f"MultiTaskMLP{kind}"] = Candidate(Pipeline([*steps, ("model", network)]), alone=own)
     apart = (*APART, *TREES) if shared else APART
     for name in (*SIMPLE, *(() if sparse.issparse(Z) else TREES[shared : shared + 1])):
         if not (name in UNIT and shared and targets == "numbers"):
             model = Pipeline([*steps, ("model", rival(name, targets, shared))])
             found[name] = Candidate(model, simple=name in SIMPLE, shares=name not in apart)
+        if name == "trees":
+            found[name].alone = _alone(name, steps, rival(name, targets, True)) if few else splines
     return found
+
+
+def _alone(words, steps, model):
+    """The name of a model of each task by itself, and the candidate."""
+    return f"single of {words}", Candidate(Pipeline([*steps, ("model", model)]), shares=False)
 
 
 def _linear(steps, name, fixed, grid, structure=False):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._tables import p_words
 from .comparison import SIGNIFICANCE
 
 LISTED = 6  # names shown in a sentence
@@ -48,7 +49,7 @@ def sharing(tests):
     """Whether slopes and intercepts differ between tasks, in words."""
     words = {True: "differ", False: "do not clearly differ"}
     return "; ".join(
-        f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks (p = {test.p_value:.2g})"
+        f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks ({p_words(test.p_value)})"
         for name, test in tests.items()
     ).capitalize()
 

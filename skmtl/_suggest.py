@@ -195,7 +195,7 @@ def _findings(found, tried, X, y, tasks, offset, ends):
     seconds = dict(zip(found.table["model"], found.table["seconds"], strict=True))
     with routing(tasks, offset), threads_for(X):
         for name, model in found.estimators.items():
-            if not tried[name].structure:
+            if name not in tried or not tried[name].structure:
                 continue
             fits = N_FITS if model[-1].alpha == "auto" else 1
             if time.perf_counter() + fits * seconds.get(name, np.inf) > ends:
@@ -213,15 +213,16 @@ def _findings(found, tried, X, y, tasks, offset, ends):
 
 def _code(found, targets, rows, column, preprocessor):
     """Python code that makes the best model and fits it, with what there is of rows beside X and y."""
-    model, name = found.estimators[found.best], found.best
+    model, (kind, _, of) = found.estimators[found.best], found.best.partition(" of ")
     steps, imports = [], {"from sklearn.pipeline import Pipeline"}
     for key, step in model.steps:
         if key == "scale" and (preprocessor is not None or isinstance(step, str)):
             steps.append(f"({key!r}, {step!r})" if isinstance(step, str) else f"({key!r}, preprocessor)")
             continue
-        if key == "model" and name in (*SIMPLE, *TREES):
+        if key == "model" and kind in (*SIMPLE, *TREES) and of != "networks":
+            one, shared = ("trees", True) if of == "trees" else (kind, "tasks" not in rows)
             imports.add("from skmtl.comparison import rival")
-            steps.append(f"({key!r}, rival({name!r}, {targets!r}, shared={'tasks' not in rows}))")
+            steps.append(f"({key!r}, rival({one!r}, {targets!r}, shared={shared}))")
             continue
         text = "".join(line.strip() for line in step.__repr__(N_CHAR_MAX=10**6).splitlines())
         steps.append(f"({key!r}, {text.replace(',', ', ').replace(',  ', ', ')})")

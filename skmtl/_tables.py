@@ -6,6 +6,8 @@ import numpy as np
 
 from ._labels import object_array, plain_array
 
+LEAST_P = 0.001  # of p-values that are written in full
+
 
 def frame(columns, index=None):
     """Columns {name: values} as a data frame with an index {name: labels}; without pandas a record array."""
@@ -45,15 +47,22 @@ def names_of(table):
     return list(table.columns if hasattr(table, "columns") else table.dtype.names)
 
 
-def cell(value):
-    """A value in a table, with four digits."""
+def cell(value, name=""):
+    """A value in a table, with four digits; those below a bound in a column of p-values by the bound."""
     if not isinstance(value, (float, np.floating)):
         return str(value)
     if np.isnan(value):
         return "-"
+    if name.startswith("p_") and value < LEAST_P:
+        return f"<{LEAST_P}"
     if 0 < abs(value) < 5e-5:  # not 0.0000
         return f"{value:.0e}"
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def p_words(p):
+    """A p-value in words; those of no use beyond their size are bounded."""
+    return "no p-value" if np.isnan(p) else f"p < {LEAST_P}" if p < LEAST_P else f"p = {p:.2g}"
 
 
 def as_text(rows):

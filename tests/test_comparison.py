@@ -307,9 +307,10 @@ def test_text_is_aligned_and_complete():
 def test_small_numbers_are_not_shown_as_zero():
     result = compare({"m": Pooled(Ridge())}, RELATED.X, RELATED.y, RELATED.tasks, cv=3)
     at = list(result.table.columns).index("p_value")
-    for p, text in [(3.21e-7, "3e-07"), (4.96e-5, "5e-05"), (1e-4, "0.0001"), (0.0, "0.0000")]:
-        result.table["p_value"] = p
+    for p, text in [(0.0, "<0.001"), (9e-4, "<0.001"), (0.001, "0.0010"), (0.04, "0.0400")]:
+        result.table["p_value"], result.table["mean"] = p, p / 1e4
         assert {row[at] for row in result._cells()[1:]} == {text}
+        assert "0.0000" not in {row[1] for row in result._cells()[1:]} or p == 0
     assert f"of {RELATED.tasks.max() + 1} tasks" in str(result).partition("\n")[0]
 
 
@@ -806,6 +807,45 @@ def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
     linear = [f"{name}Regressor" for name in FINDINGS]
     found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, candidates=[*linear, *SIMPLE], cv=3)
     assert found.best == "single" and found.verdict.startswith("Sharing does not help here")
+
+
+@pytest.mark.parametrize("related", [False, True])
+def test_what_is_not_linear_is_no_gain_of_sharing(related):
+    """Tasks with smooth functions of their own are best kept apart, as splines for each; common ones not."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.uniform(-2, 2, (300, 2)), np.arange(300) % 6
+    phase = rng.uniform(0, 6, (1 if related else 6, 2)).repeat(6 if related else 1, axis=0)
+    y = np.sin(2 * X + phase[tasks]).sum(axis=1) + 0.3 * rng.standard_normal(300)
+    splines = "MeanRegularizedRegressor of splines"
+    found = suggest(X, y, tasks, candidates=[splines, "single", "pooled"], cv=3)
+    if related:
+        assert found.best == splines and found.verdict.startswith(f"Sharing helps: {splines!r} is above")
+        assert re.search("'single of splines' by 0.* on the first folds, of models of each", found.verdict)
+        assert found.dropped["single of splines"].startswith("Clearly worse on the first folds -0.")
+        return
+    assert found.best == "single of splines" and found.verdict.startswith("Sharing does not help here")
+    names = {"X": X, "y": y, "tasks": tasks}
+    exec(found.code, names)
+    fitted = clone(found.estimators[found.best]).fit(X, y, model__tasks=tasks)
+    assert_allclose(names["model"].predict(X, tasks=tasks), fitted.predict(X, tasks=tasks))
+
+
+def test_models_of_each_task_are_those_of_the_winner():
+    """Networks and trees for few tasks, splines for many; not tried without time: no gain is claimed then."""
+    p, T = RELATED, 6
+    tried = all_candidates(p.X, p.y, [16] * T, "numbers")
+    network, trees = tried["MultiTaskMLPRegressor"], tried["trees"]
+    assert [one.alone[0] for one in (network, trees)] == ["single of networks", "single of trees"]
+    assert all(isinstance(one.alone[1].model[-1], SingleTask) for one in (network, trees))
+    many = all_candidates(p.X, p.y, [4] * 24, "numbers")
+    assert many["trees"].alone[0] == many["MultiTaskMLPRegressor"].alone[0] == "single of splines"
+    assert tried["TraceNormRegressor"].alone is None
+    slow = SimpleNamespace(candidate=network, outcomes=[0], taken=1e9)
+    late = _race.Race(None, [()], None, {}, time_budget=1.0)
+    assert late.alone(slow) == {} and late.late == ["single of networks"]
+    folds = SimpleNamespace(mean={"m": 1.0, "single": 0.0}, test=lambda *names: (1.0, 1e-9))
+    said = _race._whether_to_share(folds, {}, "m", network, {})
+    assert said.startswith("Sharing may help, not clearly") and "'single of networks' was not tried" in said
 
 
 def test_suggest_in_other_layouts():

@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
+from .._tables import p_words
 from .._task_scores import standard_deviation
 from .._threads import threads_for
 from ..model_selection import PathSearchCV, routing
@@ -62,6 +63,8 @@ class Candidate:
         Whether it is a linear model that says what the tasks share.
     shares : bool
         Whether tasks learn from each other.
+    alone : (str, Candidate) or None
+        Name and model of the same for each task by itself, where that is no linear model of the features.
     """
 
     model: Any
@@ -69,6 +72,7 @@ class Candidate:
     simple: bool = False
     structure: bool = False
     shares: bool = True
+    alone: tuple | None = None
 
 
 @dataclass
@@ -300,6 +304,23 @@ class Race:
                 self.behind[name] = entrants[name]
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
+    def alone(self, entrant):
+        """The same for each task by itself, by name; nothing where it is clearly worse, or there is no time."""
+        name, candidate = entrant.candidate.alone
+        one, last = Entrant(candidate), entrant.taken
+        for k in entrant.outcomes:
+            begin = time.perf_counter()
+            if self.time_budget is not None and begin + last > self.start + self.time_budget:
+                self.late.append(name)
+                return {}
+            one.outcomes[k] = self.run(name, candidate.model, *self.splits[k])
+            last = time.perf_counter() - begin
+            if self._worse(one, entrant, one.outcomes, WORSE, CLEARLY):
+                by = one.score(one.outcomes) - entrant.score(one.outcomes)
+                self.behind[name], self.dropped[name] = one, (CLEARLY_WORSE, f"{by:+.3f}")
+                return {}
+        return {name: one}
+
     def _worse(self, entrant, best, folds, share, surely):
         """Whether the score is lower in each fold, and errors of single labels are clearly greater."""
         one, other = ([of.outcomes[k] for k in folds] for of in (entrant, best))
@@ -378,15 +399,26 @@ def race(
     one.dropped |= dict.fromkeys(without, (NO_OFFSET, ""))
     with routing(tasks, offset), threads_for(X):
         entrants = one(candidates)
-    done = list(next(iter(entrants.values())).outcomes)
-    outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]
-    reference = next(name for name in ("single", *entrants) if name in entrants)
-    folds = FoldScores(entrants, [one.splits[k] for k in done], outcomes, reference)
+        folds = _scores(entrants, one)
+        use = _choice(folds, candidates, one)
+        if candidates[use].shares and candidates[use].alone and "single" in candidates:
+            name, own = candidates[use].alone
+            candidates, models = {name: own, **candidates}, {**models, name: own.model}
+            if further := one.alone(entrants[use]):
+                folds = _scores(entrants := entrants | further, one)
     found, gains = tabulated(folds, run, names)
     known = {name: entrants[name] for name in folds.ranked} | one.behind
     found.params = {name: entrant.params for name, entrant in known.items()}
     found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
     return replace(found, **_advice(folds, gains, candidates, one))
+
+
+def _scores(entrants, one):
+    """Those of the entrants on the folds that all of them have."""
+    done = list(next(iter(entrants.values())).outcomes)
+    outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]
+    reference = next(name for name in ("single", *entrants) if name in entrants)
+    return FoldScores(entrants, [one.splits[k] for k in done], outcomes, reference)
 
 
 def honest(scores, choose):
@@ -400,8 +432,9 @@ def honest(scores, choose):
     return found.mean(), standard_deviation(found) * np.sqrt(1 / n + 1 / (n - 1)) if n > 1 else np.nan
 
 
-def _choice(folds, candidates, one, at):
+def _choice(folds, candidates, one, at=None):
     """The model to use by the folds at some places: of those as good as the best one the simplest."""
+    at = range(len(folds.scored)) if at is None else at
     means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
     best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
     errors = {name: [folds.errors[name][k] for k in folds.scored[list(at)]] for name in folds.ranked}
@@ -419,10 +452,9 @@ def _advice(folds, gains, candidates, one):
     ranked, best = folds.ranked, folds.ranked[0]
     simple = [name for name in candidates if candidates[name].simple and name in ranked]
     choose = partial(_choice, folds, candidates, one)
-    use, expected = choose(range(len(folds.scores[best]))), honest(folds.scores, choose)
-    shares = candidates[use].shares
+    use, expected = choose(), honest(folds.scores, choose)
     words = [
-        _whether_to_share(folds, gains, use, shares),
+        _whether_to_share(folds, gains, use, candidates[use], one.dropped),
         f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
     ]
     score, sd = expected
@@ -446,23 +478,45 @@ def _advice(folds, gains, candidates, one):
     return {"best": use, "expected": expected, "dropped": dropped, "verdict": " ".join(words)}
 
 
-def _whether_to_share(folds, gains, use, shares):
-    """Whether the tasks are better off together, in a sentence."""
+def _whether_to_share(folds, gains, use, candidate, dropped):
+    """Whether the tasks are better off together, in a sentence that says what it compares with.
+
+    A linear model with linear ones of each task by itself and of all rows; another one with its like for each
+    task as well, so that what is not linear is no gain of sharing.
+    """
     if use == "mean":
         return "No model beats the mean of each task."
-    if not shares:
+    if not candidate.shares:
         return "Sharing does not help here: a model for each task by itself is as good."
     if use == "pooled":
         return "Tasks do not differ in a way that helps to predict: one model for all rows is as good."
-    tests = {name: folds.test(use, name) for name in ("single", "pooled") if name in folds.mean}
-    won, by_tasks = sign_test([row[4] for row in gains[use]])
-    if not tests:
-        return "Whether sharing helps is not known: neither 'single' nor 'pooled' ran."
-    words = " and ".join(f"{name!r} by {gap:.3f} (p = {p:.2g})" for name, (gap, p) in tests.items())
-    clear = [bool(gap > 0 and p < SIGNIFICANCE) for gap, p in tests.values()]
-    if folds.reference == "single" and not clear[0] and by_tasks < SIGNIFICANCE and won > len(gains[use]) / 2:
-        clear[0], words = True, f"{words}; {won} of {len(gains[use])} tasks gain (p = {by_tasks:.2g})"
-    return f"Sharing {'helps' if all(clear) else 'may help, not clearly'}: {use!r} is above {words}."
+    alone = candidate.alone[0] if candidate.alone else None
+    rivals = ["single", alone or "pooled"]
+    if not any(name in folds.mean for name in rivals):
+        return f"Whether sharing helps is not known: neither {' nor '.join(map(repr, rivals))} ran."
+    tests = [_is_above(folds, gains, use, name) for name in rivals if name in folds.mean]
+    clear, words = all(clear for clear, _ in tests), " and ".join(words for _, words in tests)
+    reason, by = dropped.get(alone, ("", ""))
+    if reason == CLEARLY_WORSE:
+        words += f" and {alone!r} by {by[1:]} on the first folds"
+    elif alone and alone not in folds.mean:
+        clear, words = False, f"{words}, which is linear: {alone!r} was not tried"
+    words += ", of models of each task by itself" if alone else ""
+    return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is above {words}."
+
+
+def _is_above(folds, gains, use, other):
+    """Whether a model is above another one, by the folds or, but for all rows, the tasks; and the words."""
+    gap, p = folds.test(use, other)
+    words, clear = f"{other!r} by {gap:.3f} ({p_words(p)})", bool(gap > 0 and p < SIGNIFICANCE)
+    if other == "pooled" or clear:
+        return clear, words
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own, their = (np.array([row[3] for row in gains[name]]) for name in (use, other))
+        won, p = sign_test(1 - own / their)
+    if p < SIGNIFICANCE and won > len(own) / 2:
+        return True, f"{words}; {won} of {len(own)} tasks gain ({p_words(p)})"
+    return False, words
 
 
 def _at_what_cost(folds, use, simple, one):

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from .._labels import encode_tasks
-from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, tagged
+from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, p_words, tagged
 from .._task_scores import standard_deviation
 from ..inspection import TaskGainDisplay
 from ._folds import ALIKE, SIGNIFICANCE
@@ -90,7 +90,9 @@ class Comparison:
     def _cells(self):
         """The table as text, the header first."""
         header = names_of(self.table)
-        return list(zip(*([name, *map(cell, self.table[name])] for name in header), strict=True))
+        return list(
+            zip(*([name, *(cell(one, name) for one in self.table[name])] for name in header), strict=True)
+        )
 
     def _task_cells(self):
         """The model to use, and the same of the tasks that gain and lose most; if it is known at all."""
@@ -265,10 +267,10 @@ def _standing(folds, model, other):
         return "no different from"
     p = folds.test(model, other)[1]
     if folds.clearly_better(model, other):
-        return f"clearly better (p = {p:.2g}) than"
+        return f"clearly better ({p_words(p)}) than"
     if folds.clearly_better(other, model):
-        return f"clearly worse (p = {p:.2g}) than"
-    return "not clearly different from" if np.isnan(p) else f"not clearly different (p = {p:.2g}) from"
+        return f"clearly worse ({p_words(p)}) than"
+    return "not clearly different from" if np.isnan(p) else f"not clearly different ({p_words(p)}) from"
 
 
 def _advice(folds, model, estimators, gains):
@@ -280,7 +282,7 @@ def _advice(folds, model, estimators, gains):
     if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
         (won, p), n_tasks = sign_test([row[4] for row in gains[model]]), len(gains[model])
         if p < SIGNIFICANCE and won > n_tasks / 2:
-            return f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance (p = {p:.2g})."
+            return f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance ({p_words(p)})."
     if rival == "single":
         return "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)
