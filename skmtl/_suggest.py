@@ -31,7 +31,7 @@ UNITS = 3  # ratio of standard deviations of columns of y
 
 def suggest(
     X, y, tasks=None, *, task_column=None, offset=None, task_type=None, candidates=None, preprocessor=None,
-    time_budget=None, cv=None, scoring=None, n_jobs=None, random_state=0, verbose=0,
+    time_budget=None, cv=None, scoring=None, n_jobs=None, random_state=0, verbose=None,
 ):  # fmt: skip
     """Find the best model for these tasks: structures, representations and rivals in a race.
 
@@ -56,7 +56,7 @@ def suggest(
         columns are the features.
     offset : array-like of shape (n_samples,) or of the shape of y, default=None
         Known part of the linear predictor, such as logarithms of exposures, as in the `fit` of the models.
-        The baselines and trees of scikit-learn take none: they are left out, and `dropped` names them.
+        Baselines and trees that are classifiers take none: they are left out, and `dropped` names them.
     task_type : {"regression", "classification", "count"}, default=None
         What the targets are. By default they are classes if they are text, boolean, of two values or whole
         numbers from 0 or 1 up without a gap (a warning says so where these are more than two), else numbers.
@@ -88,8 +88,9 @@ def suggest(
         Number of processes over models.
     random_state : int, RandomState instance or None, default=0
         Seed of random features, networks and trees.
-    verbose : int, default=0
-        Whether to print a line for each model when it has run.
+    verbose : int, default=None
+        1 prints a line for each model when it has run, 0 nothing. By default one line on the standard error,
+        after ten seconds, says how far it is and how to bound it.
 
     Returns
     -------

@@ -17,15 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ._inputs import as_target, check_offset, shaped_offset
 from ._labels import for_each_task, missing_labels, plain_labels
-from ._sklearn import in_cross_validation, refuse
+from ._sklearn import in_cross_validation
 from .losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from .metrics import score_predictions
 
-HOW_TO_PASS_OFFSETS = (
-    "Inside a search or cross-validation switch routing on with "
-    "sklearn.set_config(enable_metadata_routing=True), pass offset= to fit, and score with the estimator's "
-    "own score or scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose an offset."
-)
 LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
 
 
@@ -290,19 +285,11 @@ class TargetMixin:
         eta, codes = self._predictors(X, tasks)
         eta = eta[:, 0] if codes is None and self._layout_ == "single" else eta
         if offset is None:
-            if self._had_offset_ and in_cross_validation():
-                self._refuse_without_offset()
+            self._refuse_without_offset(in_cross_validation())
             return eta, codes
         K = eta.shape[-1]
         offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], K)
         return eta + offset.reshape(*eta.shape[:-1], -1), codes
-
-    def _refuse_without_offset(self):
-        """ValueError where targets that belong to an offset are met without it."""
-        refuse(
-            f"this {type(self).__name__} was fitted with an offset, and is given rows without: pass offset= "
-            f"of these rows (0 for none). {HOW_TO_PASS_OFFSETS}"
-        )
 
     def predict(self, X, *, tasks=None, offset=None):
         """Predict targets: numbers, or class labels.
@@ -350,7 +337,7 @@ class TargetMixin:
         float
             For a 2-D y the plain mean over its columns; for tasks of different kinds over the tasks.
         """
-        if offset is None and self._had_offset_:
+        if offset is None:
             self._refuse_without_offset()
         eta, codes = self._asked(X, tasks, offset)
         return self._target_.score(as_target(y), self._target_.predict(eta, codes), codes, sample_weight)

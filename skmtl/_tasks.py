@@ -36,6 +36,11 @@ HOW_TO_PASS_TASKS = (
     "scikit-learn cannot carry tasks, keep them as a column of X and set task_column=... "
     "in the constructor."
 )
+HOW_TO_PASS_OFFSETS = (
+    "Inside a search or cross-validation switch routing on with "
+    "sklearn.set_config(enable_metadata_routing=True), pass offset= to fit, and score with the estimator's "
+    "own score or scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose an offset."
+)
 IN_CROSS_VALIDATION = (
     "In cross-validation use TaskKFold, with task_column= or given tasks=: it keeps every task in every "
     "training set (learning_curve takes the first rows of each: add shuffle=True there); for new tasks "
@@ -182,6 +187,14 @@ class TaskInputMixin(FittedReprMixin):
                 "neither tasks= nor task_column=)."
             )
         return X, self._find_tasks(check_tasks(tasks, num_samples(X)))
+
+    def _refuse_without_offset(self, here=True):
+        """ValueError where targets that belong to an offset are met without it."""
+        if self._had_offset_ and here:
+            refuse(
+                f"this {type(self).__name__} was fitted with an offset, and is given rows without: pass "
+                f"offset= of these rows (0 for none). {HOW_TO_PASS_OFFSETS}"
+            )
 
     def _find_tasks(self, labels):
         """Position of each label in `tasks_`; -1 for an unknown one if those are allowed."""

@@ -1,15 +1,16 @@
 """What a multi-task model has to beat: one model per task, and one model for all."""
 
 import inspect
-import re
 from dataclasses import field
 from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
 from scipy import sparse
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
@@ -20,9 +21,10 @@ from threadpoolctl import threadpool_limits
 
 from ._columns import indexable, refuse_text
 from ._data import blocks
+from ._inputs import check_offset, shaped_offset
 from ._labels import missing_labels, plain_labels
 from ._parameters import documented, with_parameters
-from ._sklearn import HasMethods, StrOptions, num_samples, safe_indexing
+from ._sklearn import HasMethods, StrOptions, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin
 from ._tasks import TaskInputMixin
 from .metrics import score_predictions
@@ -38,9 +40,15 @@ def _wrapped_has(method):
     return lambda self: callable(getattr(self.estimator, method))
 
 
-def _without_offset(method):
-    """Its docstring, for models that take none."""
-    return re.sub(r"^ +offset : .*\n(?: {12}.*\n)+", "", method.__doc__ or "", flags=re.MULTILINE)
+def models_counts(estimator):
+    """Whether an estimator, or the last one in it, has the loss of Poisson, and with it a log link."""
+    inner = estimator
+    while inner is not None:
+        last = inner
+        inner = inner.steps[-1][1] if hasattr(inner, "steps") else getattr(inner, "estimator", None)
+    losses = [str(getattr(last, name, "")).lower() for name in ("loss", "objective", "loss_function")]
+    named = "poisson" in [loss.rpartition(":")[2].removesuffix("()") for loss in losses]
+    return named or isinstance(last, PoissonRegressor)
 
 
 @with_parameters
@@ -51,7 +59,8 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : estimator object
         Any scikit-learn regressor or classifier; it is cloned, never fitted itself. Its fit is given
-        `sample_weight` only if there is one.
+        `sample_weight` only if there is one. An `offset`, for regressors, is taken off the targets and put
+        back on predictions; with the loss of Poisson rates are fitted, weighted by their exposures.
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row. The wrapped estimator does not see it.
 
@@ -64,6 +73,10 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
     task_column: Annotated[str | int | None, None, str, Integral] = None
 
+    __metadata_request__fit = {"offset": True}
+    __metadata_request__predict = {"offset": True}
+    __metadata_request__score = {"offset": True}
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
@@ -75,8 +88,22 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
         return tags
 
+    _level_ = 0.0  # of the offset of counts in fit
+
+    @property
+    def _takes_offset(self):
+        return not is_classifier(self)
+
+    def get_metadata_routing(self):
+        request = super().get_metadata_routing()
+        for method in () if self._takes_offset else ("fit", "predict", "score"):
+            getattr(request, method).add_request(param="offset", alias=False)
+        return request
+
     def _fit(self, X, y, tasks, sample_weight, offset):
-        X, y, codes, weight, _ = self._fit_inputs(X, y, tasks, sample_weight)
+        X, y, codes, weight, offset = self._fit_inputs(X, y, tasks, sample_weight, offset)
+        if offset is not None:
+            y, weight = self._without(shaped_offset(offset, y.shape), y.astype(np.float64), weight)
         if weight is not None and not _takes_weights(self.estimator):
             name = type(self.estimator).__name__
             raise TypeError(f"sample_weight was given, but {name} does not support sample_weight in fit.")
@@ -100,6 +127,15 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
                 refuse_text(X, error)
             raise
 
+    def _without(self, offset, y, weight):
+        """What is fitted where an offset is known, and weights: of counts rates, weighted by the exposure."""
+        if not models_counts(self.estimator):
+            return y - offset, weight
+        weight = np.ones(len(y)) if weight is None else weight
+        self._level_ = logsumexp(offset) - np.log(offset.size)  # so that a penalty has no unit of exposures
+        exposure = np.exp(offset - self._level_)
+        return y / exposure, exposure * (weight if weight.ndim == y.ndim else weight[:, None])
+
     def _labels(self, y, codes, weight):
         """Row, value, task and weight of every label in use."""
         usable = ~missing_labels(y) if y.ndim == 2 else np.ones(len(y), dtype=bool)
@@ -113,10 +149,18 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         codes = at[1] if y.ndim == 2 else None if codes is None else codes[at]
         return at[0], y[at], codes, None if weight is None else weight[at]
 
-    def predict(self, X, *, tasks=None):
-        return self._respond("predict", X, tasks)
+    def predict(self, X, *, tasks=None, offset=None):
+        if offset is not None and not self._takes_offset:
+            raise TypeError(f"offset was given, but {type(self).__name__} of a classifier takes none.")
+        found = self._respond("predict", X, tasks)
+        if offset is None:
+            self._refuse_without_offset(in_cross_validation())
+            if not self._had_offset_:
+                return found
+        offset = shaped_offset(check_offset(0.0 if offset is None else offset, len(found)), found.shape)
+        return found * np.exp(offset - self._level_) if models_counts(self.estimator) else found + offset
 
-    predict.__doc__ = _without_offset(TargetMixin.predict)
+    predict.__doc__ = TargetMixin.predict.__doc__
 
     @available_if(_wrapped_has("predict_proba"))
     def predict_proba(self, X, *, tasks=None):
@@ -153,11 +197,13 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """
         return self._respond("decision_function", X, tasks)
 
-    def score(self, X, y, sample_weight=None, *, tasks=None):
+    def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
+        if offset is None:
+            self._refuse_without_offset()
         metric = accuracy_score if is_classifier(self) else r2_score
-        return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
+        return score_predictions(metric, y, self.predict(X, tasks=tasks, offset=offset), sample_weight)
 
-    score.__doc__ = _without_offset(TargetMixin.score)
+    score.__doc__ = TargetMixin.score.__doc__
 
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""

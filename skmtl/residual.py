@@ -1,5 +1,6 @@
 """A nonlinear mean of all tasks, and a multi-task model of what it leaves."""
 
+import re
 import warnings
 from dataclasses import field
 from numbers import Integral, Real
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
@@ -21,13 +23,18 @@ from ._target import used_labels
 from ._tasks import TaskInputMixin, final_model, final_task_column
 from .baselines import Pooled, SingleTask
 from .losses import REGRESSION_LOSSES, get_loss
-from .metrics import probabilities_of, response, tasks_for
+from .metrics import probabilities_of, response, score_predictions, tasks_for
 from .model_selection import held_out_splits, routing
 
 
 def _task_estimator_has(method):
     """Whether the task estimator offers `method`, for `available_if`; its own error where it does not."""
     return lambda self: callable(getattr(self.task_estimator, method))
+
+
+def _without_offset(method):
+    """Its docstring, for a model that takes none."""
+    return re.sub(r"^ +offset : .*\n(?: {12}.*\n)+", "", method.__doc__ or "", flags=re.MULTILINE)
 
 
 @documented
@@ -262,7 +269,13 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X, *, tasks=None):
         return self._respond("predict", X, tasks)
 
-    predict.__doc__, score = SingleTask.predict.__doc__, SingleTask.score
+    predict.__doc__ = _without_offset(SingleTask.predict)
+
+    def score(self, X, y, sample_weight=None, *, tasks=None):
+        metric = accuracy_score if is_classifier(self) else r2_score
+        return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
+
+    score.__doc__ = _without_offset(SingleTask.score)
 
     @available_if(_task_estimator_has("predict_proba"))
     def predict_proba(self, X, *, tasks=None):

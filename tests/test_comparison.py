@@ -36,10 +36,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skmtl import MeanRegularizedRegressor, MultiTaskRegressor, PathSearchCV, penalties, suggest
+from skmtl import (
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    MultiTaskRegressor,
+    PathSearchCV,
+    penalties,
+    suggest,
+)
 from skmtl._candidates import SIMPLE, all_candidates
 from skmtl._findings import FINDINGS
 from skmtl._suggest import _targets
+from skmtl._tables import p_words
 from skmtl._task_scores import standard_deviation
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import _race, _rivals, compare
@@ -653,7 +661,7 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     estimated = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance="spherical")
     tests = estimated.fit(StandardScaler().fit_transform(p.X), p.y, tasks=p.tasks).test_sharing()
     assert all(
-        f"{name} differ between tasks (p = {tests[name].p_value:.2g})" in found.sharing.lower()
+        f"{name} differ between tasks ({p_words(tests[name].p_value)})" in found.sharing.lower()
         for name in tests
     )
     assert str(found).index(found.sharing) < str(found).index(found.findings[linear[0]])
@@ -736,32 +744,68 @@ def test_suggest_of_counts(rng):
         suggest(X, y - 1, tasks, task_type="count")
 
 
+def test_counts_with_exposures(rng, monkeypatch):
+    """All baselines have them, in any unit; the score is the share of the deviance that is explained."""
+    monkeypatch.setattr(_rivals, "MOST_ROUNDS", 5)
+    tasks, X, exposure = np.repeat(np.arange(4), 30), rng.normal(size=(120, 2)), rng.uniform(0.1, 20, 120)
+    y = rng.poisson(exposure * np.exp(0.5 * X[:, 0] - 1 + 0.3 * tasks))
+    options = {"cv": 2, "baselines": [*BASELINES, "dummies", "trees"]}
+    model = MeanRegularizedRegressor(0.1, loss="poisson")
+    found, other = (
+        compare(model, X, y, tasks, offset=np.log(exposure / unit), **options) for unit in (1, 100)
+    )
+    assert not found.dropped and found.score == "d2_poisson_score (pooled)" and "deviance" in found.table
+    assert {*found.table["model"]} == {"MeanRegularizedRegressor", *options["baselines"]}
+    both = found.table.merge(other.table, on="model")
+    assert_allclose(both["mean_x"], both["mean_y"], rtol=1e-6)
+    scores = []
+    for train, test in TaskKFold(2, shuffle=True, random_state=0).split(X, y, tasks=tasks):
+        events, exposures = (np.bincount(tasks[train], one[train]) for one in (y, exposure))
+        scores.append(d2_tweedie_score(y[test], exposure[test] * (events / exposures)[tasks[test]], power=1))
+    assert_allclose(row(found, "mean")["mean"], np.mean(scores))
+    assert row(found, "pooled")["mean"] > np.mean(scores)  # the features tell more than the task
+    fitted = SingleTask(PoissonRegressor(alpha=0.1, tol=1e-8)).fit(X, y, tasks=tasks, offset=np.log(exposure))
+    excess = fitted.predict(X, tasks=tasks, offset=np.log(exposure)) - y
+    for t, one in enumerate(fitted.estimators_):  # the optimum of the loss with the offset
+        own = tasks == t
+        slopes = X[own].T @ excess[own] / exposure[own].sum() * exposure.mean() + 0.1 * one.coef_
+        assert_allclose([excess[own].mean(), *slopes], 0, atol=1e-5)
+    rate = fitted.predict(X, tasks=tasks)
+    assert_allclose(fitted.predict(X, tasks=tasks, offset=np.log(exposure)), rate * exposure)
+    rates, weight = y / exposure, exposure
+    trees = _rivals.Boosted("counts").fit(X, rates, weight).model_
+    assert trees.loss == "poisson" and _rivals.Boosted("counts").fit(X, 0 * y).predict(X).max() == 0
+
+
 def test_models_with_an_offset(rng):
     """With the squared error as of y less the offset; what takes none is left out by name, or refused."""
     p, offset = RELATED, 10 * rng.standard_normal(len(RELATED.y))
-    names = [COMMON[0], "GroupSparseRegressor", "single", "trees"]
+    names = [COMMON[0], "GroupSparseRegressor", "single"]
     options = {"cv": 3, "scoring": "neg_mean_squared_error"}  # R^2 would depend on the spread of the offset
     found = suggest(p.X, p.y + offset, p.tasks, offset=offset, candidates=names, **options)
-    wanted = suggest(p.X, p.y, p.tasks, candidates=names[:2], **options)
-    assert found.dropped == dict.fromkeys(names[2:], "Takes no offset")
-    assert "Takes no offset: 'single', 'trees'." in found.verdict
-    assert found.verdict.startswith("Whether sharing helps is not known")
-    assert found.best == wanted.best
+    wanted = suggest(p.X, p.y, p.tasks, candidates=names, **options)
+    assert not found.dropped and found.best == wanted.best
     assert found.params[found.best] == pytest.approx(wanted.params[found.best], rel=1e-6)
-    assert row(found, found.best)["rmse"] == pytest.approx(row(wanted, found.best)["rmse"], rel=1e-4)
+    for name in names:
+        assert row(found, name)["rmse"] == pytest.approx(row(wanted, name)["rmse"], rel=1e-4)
     names = {"X": p.X, "y": p.y + offset, "tasks": p.tasks, "offset": offset}
     exec(found.code, names)
     assert r2_score(p.y, names["model"].predict(p.X, tasks=p.tasks, offset=offset) - offset) > 0.8
-    given = {"tasks": p.tasks, "offset": offset, "cv": 3}
-    compared = compare(MeanRegularizedRegressor(0.1), p.X, p.y + offset, **given)
-    assert set(compared.dropped) == set(SIMPLE)
+    c, rows = CLASSES, np.zeros(len(CLASSES.y))
+    given, model = {"tasks": c.tasks, "offset": rows, "cv": 2}, MeanRegularizedClassifier(0.1)
+    compared = compare(model, c.X, c.y, **given)
+    assert compared.dropped == dict.fromkeys(BASELINES, "Takes no offset")
     assert "Left out, as they take no offset: 'single', " in compared.verdict
-    without = compare(MeanRegularizedRegressor(0.1), p.X, p.y, p.tasks, cv=3, baselines=[])
-    assert compared.table["rmse"][0] == pytest.approx(without.table["rmse"][0])
+    without = compare(model, c.X, c.y, c.tasks, cv=2, baselines=[])
+    assert compared.table["brier"][0] == pytest.approx(without.table["brier"][0])
+    found = suggest(c.X, c.y, **given, candidates=["MeanRegularizedClassifier", "single", "trees"])
+    assert found.dropped == dict.fromkeys(["single", "trees"], "Takes no offset")
+    assert "Takes no offset: 'single', 'trees'." in found.verdict
+    assert found.verdict.startswith("Whether sharing helps is not known")
     with pytest.raises(ValueError, match=r"these estimators take none: .'Pooled'."):
-        compare(Pooled(Ridge()), p.X, p.y, **given)
+        compare(Pooled(LogisticRegression()), c.X, c.y, **given)
     with pytest.raises(ValueError, match=r"no candidate takes one: .'single'."):
-        suggest(p.X, p.y, p.tasks, offset=offset, candidates=["single"])
+        suggest(c.X, c.y, **given, candidates=["single"])
     with pytest.raises(ValueError, match="offset must hold one row per sample"):
         suggest(p.X, p.y, p.tasks, offset=offset[1:])
 
@@ -959,6 +1003,18 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
         suggest(p.X, p.y, p.tasks, time_budget=-1)
 
 
+def test_a_single_line_says_what_goes_on_where_it_takes_long(capsys, monkeypatch):
+    options = {"X": RELATED.X, "y": RELATED.y, "tasks": RELATED.tasks, "candidates": SIMPLE, "cv": 2}
+    suggest(**options)
+    monkeypatch.setattr(_race, "PATIENCE", 0.0)
+    suggest(**options, verbose=0)
+    assert capsys.readouterr() == ("", "")
+    suggest(**options)
+    out, said = capsys.readouterr()
+    assert not out and said.startswith("suggest has tried 1 of 4 models on 1 of 2 folds after 0 s")
+    assert said.count("\n") == 1 and "time_budget= (seconds) bounds it" in said
+
+
 @pytest.mark.no_cover
 def test_code_of_a_suggestion_runs_as_printed():
     p = RELATED
@@ -997,14 +1053,14 @@ def test_representations_are_of_what_the_preprocessor_makes():
     own = make_column_transformer(
         (OneHotEncoder(sparse_output=False), ["kind"]), (StandardScaler(), list("vw"))
     )
-    tried = all_candidates(X, p.y, [30] * 4, "Regressor", own)
+    tried = all_candidates(X, p.y, [30] * 4, "numbers", own)
     model = tried["MeanRegularizedRegressor of splines"].model.fit(X, p.y, model__tasks=p.tasks)
     assert model["splines"].transformers_[0][2] == [2, 3]
     own = make_column_transformer((StandardScaler(), ["same"]), ("passthrough", [2]))
-    model = all_candidates(X.drop(columns="kind").assign(a=0.0), p.y, [30] * 4, "Regressor", own)
+    model = all_candidates(X.drop(columns="kind").assign(a=0.0), p.y, [30] * 4, "numbers", own)
     assert np.isfinite(model["MeanRegularizedRegressor of random features"].model["kernel"].gamma)
-    dense = all_candidates(X[["v", "w"]], p.y, [30] * 4, "Regressor")
-    made_sparse = all_candidates(X[["kind"]], p.y, [30] * 4, "Regressor", OneHotEncoder())
+    dense = all_candidates(X[["v", "w"]], p.y, [30] * 4, "numbers")
+    made_sparse = all_candidates(X[["kind"]], p.y, [30] * 4, "numbers", OneHotEncoder())
     assert set(dense) - set(made_sparse) == {
         "MeanRegularizedRegressor of splines", "MeanRegularizedRegressor of random features",
         "MultiTaskMLPRegressor", "trees",

@@ -39,8 +39,8 @@ def compare(
     .. math:: g_t = 1 - \frac{\sum_{i \in t} e_i}{\sum_{i \in t} e_i^{(r)}}
 
     over the test rows of all folds (scores of a task on one fold are too noisy):
-    :math:`e_i = (y_i - \hat y_i)^2`, for classifiers the Brier score of the predicted probabilities,
-    or the 0/1 error if a model has no `predict_proba`.
+    :math:`e_i = (y_i - \hat y_i)^2`, for counts the Poisson deviance, for classifiers the Brier score of the
+    predicted probabilities, or the 0/1 error if a model has no `predict_proba`.
 
     Parameters
     ----------
@@ -54,14 +54,15 @@ def compare(
         Task of each row, for a 1-D `y`; by default the estimators' task column. Metadata routing is
         switched on inside to carry them.
     offset : array-like of shape (n_samples,) or of the shape of y, default=None
-        Known part of the linear predictor, as in the estimators' `fit`. Baselines of scikit-learn take none:
-        they are left out, and `dropped` names them ("mixed" stays).
+        Known part of the linear predictor, as in the estimators' `fit`. Baselines that are classifiers of
+        scikit-learn take none: they are left out, and `dropped` names them ("mixed" stays).
     cv : int, splitter or iterable of splits, default=None
         By default, and for an int, `TaskKFold` with 5 or `cv` shuffled folds.
     scoring : str, callable or `task_scorer`, default=None
         Headline score: a scorer's name or ``metric(y_true, y_pred)``, evaluated on all rows of a
         test fold together, or a `task_scorer`. By default R^2 on all rows of a fold (for a 2-D `y` the
-        mean over tasks), for two classes the area under the ROC curve, else accuracy.
+        mean over tasks), where the first estimator has the Poisson loss the same of the Poisson deviance, for
+        two classes the area under the ROC curve, else accuracy.
     baselines : sequence of str and estimators, or dict of {str: estimator}
         Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean", which are quick.
     reference : str, default=None
@@ -152,7 +153,8 @@ def compare(
         reference = "single" if "single" in models else next(iter([*rivals, *estimators]))
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
-    score, measure = headline(scoring, models, y), error_measure(models)
+    kind = kind_of(next(iter(estimators.values())))
+    score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     splits = splits_of(cv, X, y, labels)
     with routing(tasks, offset):
@@ -235,7 +237,7 @@ def _rivals(baselines, estimators, shared):
     steps = next(filter(None, (_final_step(estimator)[1] for estimator in estimators)), None)
     columns = (final_task_column(estimator)[0] for estimator in estimators)
     column = next((column for column in columns if column is not None), None)
-    kind = kind_of(_final_step(estimators[0])[0])
+    kind = kind_of(estimators[0])
     models = {name: rival(name, kind, shared, column) for name in asked}
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}

@@ -4,6 +4,7 @@ Strengths are compared on these folds too, not on further ones inside each. Noth
 chose it: the strength on a fold is the best one over the others, and so is the model whose score is told.
 """
 
+import sys
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one 
 FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
 MOST = 6  # models that are in all folds, beside the simple ones
+PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
 BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
@@ -221,8 +223,8 @@ class Race:
         Number of processes over models.
     time_budget : float or None
         Seconds, in which no model begins that is expected to end later.
-    verbose : int
-        Whether each model says its score.
+    verbose : int or None
+        Whether each model says its score; None: one line, if it takes long.
     """
 
     run: FoldRun
@@ -231,11 +233,11 @@ class Race:
     given: dict
     n_jobs: Any = None
     time_budget: float | None = None
-    verbose: int = 0
+    verbose: int | None = None
 
     def __post_init__(self):
         self.start, self.late, self.behind, self.dropped = time.perf_counter(), [], {}, {}
-        self.n_folds = len(self.splits)
+        self.n_folds, self.said = len(self.splits), False
 
     def __call__(self, candidates):
         """The entrants that ran in all folds, by name; `behind` and `late` hold the others.
@@ -274,18 +276,25 @@ class Race:
                 late = self.time_budget is not None and ends > share * self.time_budget
                 late = late and not (folds[0] == 0 and len(after) + len(batch) == 0)  # one runs at least
                 (self.late if late else batch).append(name)
-            found = Parallel(n_jobs=self.n_jobs)(
+            found = Parallel(n_jobs=self.n_jobs, return_as="generator")(
                 delayed(entrants[name].on)(folds, name, self) for name in batch
             )
-            after.update(zip(batch, found, strict=True))
-            self._report(after, batch)
+            for name, after[name] in zip(batch, found, strict=True):
+                self._report(
+                    name, after[name], f"{len(after)} of {len(entrants)} models", len(folds) + folds[0]
+                )
         return {name: after[name] for name in entrants if name in after}
 
-    def _report(self, entrants, batch):
-        for name in batch if self.verbose else ():
-            folds = list(entrants[name].outcomes)
-            seconds = time.perf_counter() - self.start
-            print(f"[{seconds:.1f} s] {name}: {entrants[name].score(folds):.4f} on {len(folds)} folds")
+    def _report(self, name, entrant, done, n_folds):
+        """A line for each model, or by default a single one if it takes long."""
+        seconds = time.perf_counter() - self.start
+        if self.verbose:
+            print(f"[{seconds:.1f} s] {name}: {entrant.score(entrant.outcomes):.4f} on {n_folds} folds")
+        elif self.verbose is None and seconds > PATIENCE and not self.said:
+            self.said = True
+            words = "time_budget= (seconds) bounds it, verbose=1 shows each model, verbose=0 not even this"
+            at = f"{done} on {n_folds} of {len(self.splits)} folds after {seconds:.0f} s"
+            print(f"suggest has tried {at} and goes on; {words}.", file=sys.stderr)
 
     def _ahead(self, entrants, folds, screened):
         """Those that are not clearly worse than the best one, and the simple ones.
@@ -305,7 +314,7 @@ class Race:
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
     def alone(self, entrant):
-        """The same for each task by itself, by name; nothing where it is clearly worse, or there is no time."""
+        """The same for each task by itself, by name; nothing if it is clearly worse, or there is no time."""
         name, candidate = entrant.candidate.alone
         one, last = Entrant(candidate), entrant.taken
         for k in entrant.outcomes:
@@ -356,7 +365,7 @@ def race(
     kind="numbers",
     n_jobs=None,
     time_budget=None,
-    verbose=0,
+    verbose=None,
     offset=None,
 ):
     """Comparison of candidates by name, with what to use.

@@ -11,9 +11,9 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
-from ..baselines import Pooled, SingleTask
+from .._task_scores import deviances
+from ..baselines import Pooled, SingleTask, models_counts
 from ..linear_model import MeanRegularizedClassifier, MeanRegularizedRegressor
-from ..losses import Poisson
 from ._tuned import Tuned
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
@@ -27,9 +27,7 @@ FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hun
 
 def kind_of(model):
     """What the targets of a model are: "classes", "counts" or "numbers"."""
-    loss = getattr(model, "loss", None)
-    counts = isinstance(loss, Poisson) or (isinstance(loss, str) and loss == "poisson")
-    return "classes" if is_classifier(model) else "counts" if counts else "numbers"
+    return "classes" if is_classifier(model) else "counts" if models_counts(model) else "numbers"
 
 
 def rival(name, kind, shared=False, column=None):
@@ -54,6 +52,12 @@ def rival(name, kind, shared=False, column=None):
     return RIVALS[name](kind, shared, task_column=column)
 
 
+class MeanCount(DummyRegressor):
+    """The mean: of rates, weighted by exposures, that of all events and all exposures."""
+
+    loss = "poisson"
+
+
 class Dummies(Pooled):
     """With a free level for every task."""
 
@@ -65,7 +69,8 @@ def _single(kind, shared, **column):
 
 
 def _mean(kind, shared, **column):
-    return SingleTask(DummyClassifier(strategy="prior") if kind == "classes" else DummyRegressor(), **column)
+    means = {"classes": DummyClassifier(strategy="prior"), "counts": MeanCount(), "numbers": DummyRegressor()}
+    return SingleTask(means[kind], **column)
 
 
 def _pooled(kind, shared, **column):
@@ -123,7 +128,7 @@ def _catboost(kind):
 
 
 class _Trees(BaseEstimator):
-    """Trees whose leaves, and rounds, have the least squared error (or Brier score) on rows unseen."""
+    """Trees whose leaves, and rounds, have the least squared error, deviance or Brier score unseen."""
 
     def __init__(self, kind):
         self.kind = kind
@@ -131,15 +136,19 @@ class _Trees(BaseEstimator):
     def __sklearn_tags__(self):
         return get_tags(DummyClassifier() if self.kind == "classes" else DummyRegressor())
 
-    def fit(self, X, y):
-        self.model_ = self._chosen(X, y)
+    loss = property(lambda self: "poisson" if self.kind == "counts" else None)
+
+    def fit(self, X, y, sample_weight=None):
+        self.model_ = self._chosen(X, y, sample_weight)
         if self.kind == "classes":
             self.classes_ = self.model_.classes_
         return self
 
-    def _error(self, model, y, found):
-        """Sum of the squared errors."""
+    def _error(self, model, y, found, weight):
+        """Sum of the errors."""
         known = ~np.isnan(found.reshape(len(y), -1)[:, 0])
+        if self.kind == "counts":
+            return np.average(deviances(y, found)[known], weights=None if weight is None else weight[known])
         target = y[:, None] == model.classes_ if self.kind == "classes" else y
         return np.sum((target[known] - found[known]) ** 2)
 
@@ -168,37 +177,46 @@ class Boosted(_Trees):
         loss = "poisson" if self.kind == "counts" else "squared_error"
         return sklearn.ensemble.HistGradientBoostingRegressor(loss, **options)
 
-    def _chosen(self, X, y):
+    def _chosen(self, X, y, weight):
         if len(y) >= MANY_ROWS:
-            return self._model(LEAVES[-1], early_stopping=True, max_iter=10 * MOST_ROUNDS).fit(X, y)
-        rare = np.unique(y, return_counts=True)[1].min() if self.kind == "classes" else len(y)
-        if rare < 3:
-            return self._model(LEAVES[-1]).fit(X, y)
-        folds = StratifiedKFold if self.kind == "classes" else KFold
-        splits = list(folds(3, shuffle=True, random_state=0).split(X, y))
+            stopped = self._model(LEAVES[-1], early_stopping=True, max_iter=10 * MOST_ROUNDS)
+            return stopped.fit(X, y, weight)
+        if self.kind == "counts" and not np.any(y):
+            return DummyRegressor().fit(X, y)
+        some = self.kind == "counts" and np.sum(y == 0) >= 3
+        strata = y if self.kind == "classes" else y > 0 if some else np.ones(len(y))
+        sizes = np.unique(strata, return_counts=True)[1]
+        if min(sizes) < 3:
+            return self._model(LEAVES[-1]).fit(X, y, weight)
+        folds = StratifiedKFold if len(sizes) > 1 else KFold
+        splits = list(folds(3, shuffle=True, random_state=0).split(X, strata))
         models = [[self._model(leaf, warm_start=True) for _ in splits] for leaf in LEAVES]
         for most in (ceil(FIRST_ROUNDS * MOST_ROUNDS), MOST_ROUNDS):
             errors = [
-                sum(self._errors(model.set_params(max_iter=most), X, y, *split) for model, split in pairs)
+                sum(
+                    self._errors(model.set_params(max_iter=most), X, y, weight, *split)
+                    for model, split in pairs
+                )
                 for pairs in (list(zip(own, splits, strict=True)) for own in models)
             ]
             best, rounds = np.unravel_index(np.argmin(errors), np.shape(errors))
             if rounds + 1 <= NEARLY * most:
                 break
-        return self._model(LEAVES[best], max_iter=int(rounds) + 1).fit(X, y)
+        return self._model(LEAVES[best], max_iter=int(rounds) + 1).fit(X, y, weight)
 
-    def _errors(self, model, X, y, train, test):
-        """Squared error on held-out rows after every round; the model goes on from where it was."""
-        model.fit(X[train], y[train])
+    def _errors(self, model, X, y, weight, train, test):
+        """The error on held-out rows after every round; the model goes on from where it was."""
+        fitted, held_out = (None if weight is None else weight[rows] for rows in (train, test))
+        model.fit(X[train], y[train], fitted)
         classes = self.kind == "classes"
         stages = model.staged_predict_proba(X[test]) if classes else model.staged_predict(X[test])
-        return np.array([self._error(model, y[test], found) for found in stages])
+        return np.array([self._error(model, y[test], found, held_out) for found in stages])
 
 
 class Forest(_Trees):
     """A random forest. Leaves are chosen by the rows that its trees have not seen."""
 
-    def _chosen(self, X, y):
+    def _chosen(self, X, y, weight):
         kind = "RandomForestClassifier" if self.kind == "classes" else "RandomForestRegressor"
         tried = min(-(-X.shape[1] // 3), MOST_FEATURES)
         options = {
@@ -208,12 +226,12 @@ class Forest(_Trees):
             "random_state": 0,
         }
         models = [
-            getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y)
+            getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y, weight)
             for leaf in FOREST_LEAVES
         ]
         unseen = "oob_decision_function_" if self.kind == "classes" else "oob_prediction_"
-        best = min(models, key=lambda model: self._error(model, y, getattr(model, unseen)))
-        return best.set_params(n_estimators=N_TREES, warm_start=True, oob_score=False).fit(X, y)
+        best = min(models, key=lambda model: self._error(model, y, getattr(model, unseen), weight))
+        return best.set_params(n_estimators=N_TREES, warm_start=True, oob_score=False).fit(X, y, weight)
 
 
 RIVALS = {

@@ -9,6 +9,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+from .._sklearn import safe_indexing
 from .._task_scores import deviances
 from ..model_selection import MOST_DECADES, beyond
 
@@ -64,20 +65,23 @@ class Counts(BaseEstimator):
     def __sklearn_tags__(self):
         return get_tags(ridge(1.0))
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         poisson = sklearn.linear_model.PoissonRegressor(alpha=self.alpha, max_iter=1000)
-        self.model_ = (poisson if np.any(y) else DummyRegressor()).fit(X, y)
+        self.model_ = (poisson if np.any(y) else DummyRegressor()).fit(X, y, sample_weight)
         return self
 
     def predict(self, X):
         return self.model_.predict(X)
 
 
-def held_out_counts(X, y, grid):
-    """Sum of the deviances of Poisson regression in 3 folds at each strength."""
-    folds = KFold(3, shuffle=True, random_state=0)
-    means = (cross_val_predict(Counts(alpha), X, y, cv=folds) for alpha in grid)
-    return np.array([deviances(y, mean).sum() for mean in means])
+def held_out_counts(X, y, grid, weight=None):
+    """Weighted sum of the deviances of Poisson regression in 3 folds at each strength."""
+    weight, errors = np.ones(len(y)) if weight is None else weight, np.zeros(len(grid))
+    for train, test in KFold(3, shuffle=True, random_state=0).split(y):
+        parts = safe_indexing(X, train), y[train], weight[train]
+        means = [Counts(alpha).fit(*parts).predict(safe_indexing(X, test)) for alpha in grid]
+        errors += [weight[test] @ deviances(y[test], mean) for mean in means]
+    return errors
 
 
 class Tuned(BaseEstimator):
@@ -91,15 +95,19 @@ class Tuned(BaseEstimator):
     def __sklearn_tags__(self):
         return get_tags((logistic if self.kind == "classes" else ridge)(1.0))
 
-    def fit(self, X, y):
-        self.model_ = self._best([(X, y)]).fit(X, y)
+    loss = property(lambda self: "poisson" if self.kind == "counts" else None)
+
+    def fit(self, X, y, sample_weight=None):
+        part = (X, y) if sample_weight is None else (X, y, sample_weight)
+        self.model_ = self._best([part]).fit(*part)
         if self.kind == "classes":
             self.classes_ = self.model_.classes_
         return self
 
     def of_common_strength(self, parts):
         """The model for every task by the (X, y, weight) of all those that can be split."""
-        return self._best([(X, y) for X, y, _ in parts if self._can_be_split(y)])
+        parts = [part for part in parts if self._can_be_split(part[1])]
+        return self._best([part[:2] if part[2] is None else part for part in parts])
 
     def _can_be_split(self, y):
         counts = np.unique(y, return_counts=True)[1]
@@ -108,11 +116,12 @@ class Tuned(BaseEstimator):
         )
 
     def _best(self, parts):
-        """The model with the strength of least error over all parts (X, y) of the rows."""
+        """The model with the strength of least error over all parts (X, y) or (X, y, weight) of the rows."""
         model, errors_of, grid, _ = KINDS[self.kind]
 
         def errors(grid):
-            return sum((errors_of(X, y, grid) for X, y in parts), start=np.zeros(len(grid)))
+            found = (errors_of(X, y, grid, *weight) for X, y, *weight in parts)
+            return sum(found, start=np.zeros(len(grid)))
 
         return model(best_strength(errors, grid))
 

@@ -197,7 +197,7 @@ def _read_rows(model, X, y, task, sample_weight, offset):
     if model._target_.classes is None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
     y = model._target_.encode(y, np.ones(len(y), dtype=bool) if weight is None else weight > 0)
-    if offset is None and model._had_offset_:
+    if offset is None:
         model._refuse_without_offset()
     offset = shaped_offset(check_offset(offset, len(y)), y.shape, model._n_outputs)
     return model._check_features(X), y, {"sample_weight": weight, "offset": offset}
