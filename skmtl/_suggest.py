@@ -118,16 +118,21 @@ def suggest(
     Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
     while the best is at the edge of these, and near the best one for other values of another parameter (and
     for a common model of tasks of different sizes with and without ``task_weight="samples"``); on the
-    second those near the best; later those around it, and between, which the first two are asked for as
-    well. On each fold a model is scored at the strength that is best over the *other* folds, and `expected`
-    is the mean score of the models to use by the other folds: scores of a fold choose neither (but the
-    first two say who drops out). Training sets overlap: the standard error is that of Nadeau & Bengio. In
-    the first fold all models run. One drops out whose errors are greater than those of the best one by more
-    than 10% and by more than 3 standard errors of the difference, after the second fold by more than 1% and
-    2.5 standard errors, with a lower score in both; of the rest the six best and the baselines go on. A
-    baseline is used, the simplest first, if its error is above the least by at most 3% and at most two
-    standard errors of the difference, else the first of the models (in the order of the paragraph at the
-    top) whose error is above it by at most 1% and at most one standard error, or by 0.1%.
+    second those near the best, later those next to it. On each fold a model is scored at the strength that
+    is best over the *other* folds, and `expected` is the mean score of the models to use by the other folds:
+    scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the standard
+    error is that of Nadeau & Bengio. In the first fold all models run. One drops out whose errors are greater
+    than those of the best one by more than 5% and by more than 3 standard errors of the difference, after
+    the second fold by more than 1% and 2.5 standard errors, with a lower score in both; of the rest the six
+    best and the baselines go on. A baseline is used, the simplest first, if its error is above the least by
+    at most 3% and at most two standard errors of the difference, else the first of the models (in the order
+    of the paragraph at the top) whose error is above it by at most 1% and at most one standard error, or by
+    0.1%.
+
+    Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
+    features, a network or trees above the same for each task by itself in the place of "pooled" (of more than
+    20 tasks splines in the place of networks and trees). That one runs last, as "single of ...", until it is
+    clearly worse, and is used where it is as good.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves

@@ -949,7 +949,7 @@ def test_nothing_is_judged_by_rows_that_chose_it(monkeypatch):
     for k in range(3):
         others = {0, 1, 2} - {k}
         tried = [place for place, known in entrant.tried.items() if others <= set(known)]
-        assert len(tried) >= 5
+        assert len(tried) >= 3
         params = [{**variants[v], "model__alpha": alpha} for v, alpha in tried]
         best = max(params, key=lambda one: np.mean([score(one, *folds[j]) for j in others]))
         scores.append(score(best, *folds[k]))

@@ -38,9 +38,9 @@ from ._result import sign_test, tabulated
 STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
 SCREEN = 2  # folds after which models drop out that are clearly worse
-NEAR = 15.0  # factor from the best strength of one fold within which the next one looks
+NEAR = 4.0  # factor from the best strength of one fold within which the next one looks
 CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
-FAR, FAR_SURELY = 0.1, 3.0  # the same of the error, and in standard errors, after the first fold already
+FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
 MOST = 6  # models that are in all folds, beside the simple ones
 PATIENCE = 10.0  # seconds after which a line says what goes on
@@ -120,8 +120,7 @@ class Entrant:
             return self.seconds * n_folds
         if len(self.outcomes) == 1:
             return self.seconds * sum(map(len, self._near([*self.outcomes]).values()))
-        _, around, between = self._around([*self.outcomes])
-        return self.seconds * (len(around + between) * n_folds + len(between) * len(self.outcomes))
+        return self.seconds * len(self._around([*self.outcomes])[1]) * n_folds
 
     def _near(self, folds):
         """Strengths tried in all folds, near the best one, by variant; none where no strength has a score.
@@ -131,7 +130,7 @@ class Entrant:
         means = self._means(folds)
         if not np.isfinite([*means.values()]).any():
             return {}
-        v, around, _ = self._around(folds)
+        v, around = self._around(folds)
         found, best = {}, max(means, key=means.get)[1]
         for w, alpha in means:
             as_good = max(mean for (u, _), mean in means.items() if u == w) >= min(
@@ -142,26 +141,24 @@ class Entrant:
         return found
 
     def _around(self, folds):
-        """The best variant, its best strength with its neighbours, and strengths between these."""
+        """The best variant, and its best strength with its neighbours."""
         means = self._means(folds)
         v, best = max(means, key=means.get)
         own = sorted(alpha for w, alpha in means if w == v)
-        around = own[max(own.index(best) - 1, 0) : own.index(best) + 2]
-        return v, around, [float(np.sqrt(a * b)) for a, b in pairwise(around)]
+        return v, own[max(own.index(best) - 1, 0) : own.index(best) + 2]
 
     def _search(self, folds, field_):
         """Scores of the strengths on further folds, and how many there were for each.
 
         At first all of one variant, and those near its best one of the others; on the next fold those near
-        the best; then those around it, and between, which the folds before are asked for as well.
+        the best; then those next to it.
         """
         known, before = [*self.outcomes], len(self.tried)
         near = self._near(known) if known else {}
         if len(known) > 1 and near:
-            v, around, between = self._around(known)
-            self._look(v, between, known, field_)
-            self._look(v, around + between, folds, field_)
-            return len(around + between) + len(between) * len(known) / len(folds)
+            v, around = self._around(known)
+            self._look(v, around, folds, field_)
+            return len(around)
         for v, alphas in near.items():
             self._look(v, alphas, folds, field_)
         if near:

@@ -4,8 +4,7 @@ import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
-from sklearn.metrics import log_loss
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
@@ -16,6 +15,7 @@ from ..model_selection import MOST_DECADES, beyond
 ALPHAS = np.logspace(-2, 5, 15)
 LOGISTIC_ALPHAS = np.logspace(-1, 2, 4)
 COUNT_ALPHAS = np.logspace(-4, 1, 6)
+FEW_COEFFICIENTS = 300  # of logistic regression, of which Newton's method is quicker than L-BFGS
 
 
 def best_strength(errors_of, grid):
@@ -40,10 +40,28 @@ def held_out(X, y, grid):
     The folds are stratified: a level of its own is in the model at every strength, so that what they tell of
     it makes none look better.
     """
-    folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    models = [logistic(alpha) for alpha in grid]
-    probabilities = (cross_val_predict(model, X, y, cv=folds, method="predict_proba") for model in models)
-    return np.array([len(y) * log_loss(y, proba) for proba in probabilities])
+    solver = "newton-cholesky" if X.shape[1] * len(np.unique(y)) <= FEW_COEFFICIENTS else "lbfgs"
+    models = [logistic(alpha).set_params(solver=solver) for alpha in grid]
+
+    def log_losses(model, X, y):
+        at = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
+        found = np.where(model.classes_[at] == y, model.predict_proba(X)[np.arange(len(y)), at], 0.0)
+        return -np.log(np.maximum(found, np.finfo(np.float64).eps))
+
+    return _in_folds(models, log_losses, StratifiedKFold, X, y)
+
+
+def _in_folds(models, losses, folds, X, y, weight=None):
+    """Weighted sum of the losses of each model on the rows that it has not seen, in 3 folds."""
+    errors, weights = np.zeros(len(models)), () if weight is None else (weight,)
+    for train, test in folds(3, shuffle=True, random_state=0).split(np.zeros(len(y)), y):
+        part, rest = safe_indexing(X, train), safe_indexing(X, test)
+        fitted = (model.fit(part, y[train], *(one[train] for one in weights)) for model in models)
+        errors += [
+            np.dot(1.0 if weight is None else weight[test], losses(one, rest, y[test])).sum()
+            for one in fitted
+        ]
+    return errors
 
 
 def logistic(alpha):
@@ -76,12 +94,8 @@ class Counts(BaseEstimator):
 
 def held_out_counts(X, y, grid, weight=None):
     """Weighted sum of the deviances of Poisson regression in 3 folds at each strength."""
-    weight, errors = np.ones(len(y)) if weight is None else weight, np.zeros(len(grid))
-    for train, test in KFold(3, shuffle=True, random_state=0).split(y):
-        parts = safe_indexing(X, train), y[train], weight[train]
-        means = [Counts(alpha).fit(*parts).predict(safe_indexing(X, test)) for alpha in grid]
-        errors += [weight[test] @ deviances(y[test], mean) for mean in means]
-    return errors
+    models = [Counts(alpha) for alpha in grid]
+    return _in_folds(models, lambda model, X, y: deviances(y, model.predict(X)), KFold, X, y, weight)
 
 
 class Tuned(BaseEstimator):
