@@ -60,6 +60,14 @@ def cell(value, name=""):
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
 
 
+def shown_names(family, names):
+    """Names of features, also behind those of tasks, with x0, x1, ... for positions; others as they are."""
+    if family.startswith("coefficients"):
+        return [(task, *shown_names("features", [feature])) for task, feature in names]
+    positions = family.startswith("features")
+    return [f"x{name}" if positions and isinstance(name, int) else name for name in names]
+
+
 def p_words(p):
     """A p-value in words; those of no use beyond their size are bounded."""
     return "no p-value" if np.isnan(p) else f"p < {LEAST_P}" if p < LEAST_P else f"p = {p:.2g}"

@@ -226,6 +226,10 @@ def test_what_is_printed():
     first, *lines = str(found).splitlines()
     assert first.startswith(f"coefficients: {n} of 24 selected, in at least 60% of the halves; expected")
     assert n > 10 and lines[-1] == f"  and {n - 10} more" and lines[0].startswith("  100%  (")
+    assert f"{found.selected['coefficients'][0][0]}, 'x{found.selected['coefficients'][0][1]}')" in lines[0]
+    found = stability_selection(GroupSparseRegressor(tol=0.01), **args, n_pairs=3)
+    names = [line.split()[-1] for line in str(found).splitlines()[1:]]
+    assert names == [f"x{j}" for j in found.selected["features"]]  # as in summaries and pictures
 
 
 # --- bounds ---

@@ -14,6 +14,16 @@ from ._folds import ALIKE, SIGNIFICANCE
 
 PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
 SHOWN = 4  # tasks that gain, and that lose, most
+LEGEND = (
+    "mean, sd: of the score over folds; p_value: of the difference, over folds; p_tasks: of so many tasks "
+    "that gain, by chance"
+)
+ROWS = {
+    "single": "a linear model for each task",
+    "pooled": "one for all rows",
+    "intercepts": "the same with a level of each task",
+    "mean": "no features, the mean of each task",
+}
 
 
 @dataclass
@@ -113,8 +123,14 @@ class Comparison:
     def _title(self):
         n_tasks = len(self.per_task) // len(self.table)
         folds = f"on the test folds of {n_tasks} tasks"
-        tests = "p_value over folds, p_tasks over tasks"
-        return f"{self.score} {folds}; difference, gain and loss are against {self.reference!r}, {tests}"
+        return f"{self.score} {folds}; difference, gain and loss are against {self.reference!r}"
+
+    @property
+    def _legend(self):
+        """What columns and baselines are, in a line."""
+        baselines = [name for name in self.table["model"] if self.best or name not in self.models]
+        rows = [f"{name!r}: {words}" for name, words in ROWS.items() if name in baselines]
+        return "; ".join([LEGEND, *rows]) + "."
 
     def _found(self):
         """Whether tasks differ, and what each model found, a line each."""
@@ -135,14 +151,14 @@ class Comparison:
     def __str__(self):
         model, rows = self._task_cells()
         tasks = ["", self._tasks_title(model, rows), *as_text(rows)] if len(rows) > 1 else []
-        return "\n".join([self._title, *as_text(self._cells()), *tasks, "", self._words()])
+        return "\n".join([self._title, *as_text(self._cells()), self._legend, *tasks, "", self._words()])
 
     def _repr_html_(self):
         model, rows = self._task_cells()
         tasks = as_html(rows, self._tasks_title(model, rows)) if len(rows) > 1 else ""
         found = tagged("li", self._found())
         words = (f"<ul>{found}</ul>" if found else "") + tagged("p", [self.verdict])
-        return as_html(self._cells(), self._title) + tasks + words
+        return as_html(self._cells(), self._title) + tagged("p", [self._legend]) + tasks + words
 
     def to_markdown(self):
         """Return the table, what was found and the verdict in Markdown.
@@ -152,7 +168,8 @@ class Comparison:
         text : str
             A table in the syntax of GitHub, and paragraphs.
         """
-        return "\n".join([f"{self._title}:", "", *as_markdown(self._cells()), "", self._words()])
+        table = as_markdown(self._cells())
+        return "\n".join([f"{self._title}:", "", *table, "", self._legend, "", self._words()])
 
     def plot(self, ax=None, *, model=None):
         """Draw the gain of each task over the reference against its rows, as `TaskGainDisplay` does.

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._tables import shown_names
 from ..model_selection import stability_selection
 from ._drawing import GREY, SEVERAL, Display, log_ticks, short
 
@@ -80,9 +81,7 @@ class StabilityDisplay(Display):
         family = found.families[0] if self.family is None else self.family
         if family not in found.families:
             raise ValueError(f"family must be one of {found.families}; got {self.family!r}.")
-        paths, names = found.frequencies[family], found.names[family]
-        if family == "features":
-            names = [f"x{name}" if isinstance(name, int) else name for name in names]
+        paths, names = found.frequencies[family], shown_names(family, found.names[family])
         order = np.argsort(-paths[-1], kind="stable")
         n_selected = len(found.selected[family])
         ink = self._begin(ax, (7, 4))

@@ -500,7 +500,7 @@ class EmpiricalBayes(LinearModel):
         -------
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
-            its name or position, in the model with a variance for each. Each has a `statistic` and a
+            its name, else its position, in the model with a variance for each. Each has a `statistic` and a
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a

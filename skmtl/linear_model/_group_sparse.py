@@ -8,6 +8,7 @@ from scipy import sparse
 
 from .._parameters import POSITIVE, RATIO
 from .._sklearn import StrOptions
+from .._tables import shown_names
 from ..penalties import L2, MCP, SCAD, CappedL1, Features, Groups, LInf, Ridge, SparseL2, SqrtL1, SquaredL1
 from ._base import LinearClassifier, LinearModel, LinearRegressor, NonnegativeRegressor, estimator
 
@@ -141,7 +142,7 @@ def group_labels(groups, names, place_of_tasks=None):
     if groups is None:
         return np.array(names)
     if callable(groups):
-        groups = groups(np.array([f"x{name}" if isinstance(name, int) else name for name in names]))
+        groups = groups(np.array(shown_names("features", names)))
     labels = np.asarray(groups)
     if place_of_tasks is not None and labels.shape == (len(names) + 1,):
         labels = np.delete(labels, place_of_tasks)

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._tables import shown_names
 from ..linear_model import Fitting, LinearModel
 from ..statistics import TaskStatistics
 from ._false_selections import ASSUMPTIONS, false_bound, on_grid
@@ -31,7 +32,8 @@ class StabilitySelection:
     alphas : ndarray of shape (n_alphas,)
         Strengths, falling.
     names : dict of {str: list}
-        Names of the items of each family: features, groups or tasks, or pairs of (task, feature).
+        Names of the items of each family: features, groups or tasks, or pairs of (task, feature). Features
+        without names have positions, which are printed as x0, x1, ...
     frequencies : dict of {str: ndarray of shape (n_alphas, n_items)}
         Share of the halves in which an item is among the first `n_first` and in use at that strength or a
         greater one: paths that rise.
@@ -91,7 +93,8 @@ class StabilitySelection:
                 f"{family}: {len(chosen)} of {len(names)} selected, in at least {self.threshold:.0%} of the "
                 f"halves; expected false ones at most {self.bound[family]:.2g} ({self.assumption})"
             )
-            lines += [f"  {shares[j]:4.0%}  {names[j]}" for j in chosen[:LISTED]]
+            shown = shown_names(family, names)
+            lines += [f"  {shares[j]:4.0%}  {shown[j]}" for j in chosen[:LISTED]]
             lines += [f"  and {len(chosen) - LISTED} more"] if len(chosen) > LISTED else []
         return "\n".join(lines)
 
