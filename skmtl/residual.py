@@ -21,7 +21,7 @@ from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
 from ._tasks import TaskInputMixin, final_model, final_task_column
-from .baselines import Pooled, SingleTask
+from .baselines import Pooled, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
 from .metrics import probabilities_of, response, score_predictions, tasks_for
 from .model_selection import held_out_splits, routing
@@ -207,7 +207,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         if is_classifier(self):
             return self.least
         loss = get_loss(getattr(final_model(self.task_estimator), "loss", "squared_error"), REGRESSION_LOSSES)
-        if not loss.log_link:
+        if not (loss.log_link or models_counts(self.task_estimator)):
             return 0.0
         weight = np.ones(len(y)) if weight is None else weight
         weight = np.broadcast_to(weight.reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)

@@ -225,6 +225,17 @@ def test_it_travels_as_any_model_with_tasks():
     assert (lower < upper).all()
 
 
+def test_a_baseline_of_counts_is_a_model_of_what_a_mean_leaves(rng):
+    """On the scale of logarithms: tasks get what they count."""
+    tasks, features = np.repeat(np.arange(3), 60), rng.normal(size=(180, 2))
+    counts = rng.poisson(np.exp(0.4 * features[:, 0] + tasks))
+    model = TaskResidual(PoissonRegressor(), SingleTask(PoissonRegressor())).fit(
+        features, counts, tasks=tasks
+    )
+    found = np.bincount(tasks, model.predict(features, tasks=tasks)) / np.bincount(tasks, counts)
+    assert_allclose(found, 1, atol=0.02)
+
+
 # --- refused ---
 
 LINEAR = MeanRegularizedRegressor(0.1)
@@ -232,7 +243,9 @@ REFUSED = {
     "kinds": ((Ridge(), MeanRegularizedClassifier()), y, TypeError, "two regressors or two classifiers"),
     "neither": ((Ridge(), MixedTaskModel()), y, TypeError, "two regressors or two classifiers"),
     "no offset": ((Ridge(), Ridge()), y, TypeError, "task_estimator that takes an offset.*Ridge"),
-    "none inside": ((Ridge(), SingleTask(Ridge())), y, TypeError, "takes an offset.*SingleTask"),
+    "none inside": (
+        (LogisticRegression(), SingleTask(LogisticRegression())), TWO, TypeError, "takes an offset.*SingleTask"
+    ),
     "mean": ((RidgeClassifier(), MeanRegularizedClassifier()), TWO, TypeError, "mean_estimator with pred"),
     "hinge": (
         (LogisticRegression(), MeanRegularizedClassifier(loss="squared_hinge")), TWO, TypeError,
