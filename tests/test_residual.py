@@ -244,7 +244,7 @@ REFUSED = {
     "neither": ((Ridge(), MixedTaskModel()), y, TypeError, "two regressors or two classifiers"),
     "no offset": ((Ridge(), Ridge()), y, TypeError, "task_estimator that takes an offset.*Ridge"),
     "none inside": (
-        (LogisticRegression(), SingleTask(LogisticRegression())), TWO, TypeError, "takes an offset.*SingleTask"
+        (LogisticRegression(), SingleTask(LogisticRegression())), TWO, TypeError, "an offset.*SingleTask"
     ),
     "mean": ((RidgeClassifier(), MeanRegularizedClassifier()), TWO, TypeError, "mean_estimator with pred"),
     "hinge": (

@@ -1,5 +1,6 @@
 """Models to beat, by name: what a practitioner would use instead, tuned on the training rows."""
 
+import warnings
 from importlib import import_module
 from math import ceil
 
@@ -19,7 +20,7 @@ from ._tuned import Tuned
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
 FOREST_LEAVES, MOST_FEATURES = (1, 5), 40  # a third of the features at a split, at most these
-FIRST_TREES, N_TREES = 0.2, 100  # share that tells the leaves, and trees of the forest
+FIRST_TREES, N_TREES = 0.3, 100  # share that tells the leaves, and trees of the forest
 MOST_ROUNDS, MANY_ROWS = 100, 5000  # of boosting, chosen in folds; of many rows a tenth tells when to stop
 FIRST_ROUNDS, NEARLY = 0.4, 0.8  # of these, enough where the best ones are in a share of them
 FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hundredth of the strength
@@ -225,10 +226,12 @@ class Forest(_Trees):
             "oob_score": True,
             "random_state": 0,
         }
-        models = [
-            getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf).fit(X, y, weight)
-            for leaf in FOREST_LEAVES
-        ]
+        models = [getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf) for leaf in FOREST_LEAVES]
+        with (
+            warnings.catch_warnings()
+        ):  # rows that all trees have seen, as those of great weights, say nothing
+            warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
+            models = [model.fit(X, y, weight) for model in models]
         unseen = "oob_decision_function_" if self.kind == "classes" else "oob_prediction_"
         best = min(models, key=lambda model: self._error(model, y, getattr(model, unseen), weight))
         return best.set_params(n_estimators=N_TREES, warm_start=True, oob_score=False).fit(X, y, weight)
