@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .._threads import weighted_gram
+from .._threads import task_products, weighted_gram
 from ..losses import Loss
 from ..penalties import deviations
 from ..statistics import TaskStatistics
@@ -267,8 +267,10 @@ class Tied:
 
     def __init__(self, means, kept, common):
         self.means, self.kept, self.common = means, 0.5 * (kept + kept.swapaxes(1, 2)), common
-        self.curvature = self.kept.sum(axis=0)  # along the mean of the intercepts
-        self.center = np.linalg.pinv(self.curvature, rcond=1e-13, hermitian=True)
+        values, vectors = np.linalg.eigh(self.kept.sum(axis=0))
+        seen = values > 1e-13 * values[-1]  # no loss sees the same number for all classes
+        self.curvature, self.turn = values[seen], vectors[:, seen]  # along the mean of the intercepts
+        self.center = (self.turn / self.curvature) @ self.turn.T
         self.aim = np.zeros(kept.shape[:2])
 
     def along(self, W):
@@ -297,12 +299,12 @@ class Tied:
         """The means with what is common to the tasks."""
         if self.common is None:
             return self.means
-        return self.means + np.kron(np.eye(len(self.curvature)), self.common[:, None])
+        return self.means + np.kron(np.eye(self.kept.shape[1]), self.common[:, None])
 
     @cached_property
     def across(self):
-        """Second derivatives in W and the mean of the intercepts (n_tasks, K n_features, K)."""
-        return self.held @ self.kept
+        """Second derivatives in W and the intercepts' mean (n_tasks, K n_features, k), see `turn`."""
+        return self.held @ self.kept @ self.turn
 
 
 class TiedMoments(MomentsTerm):
@@ -312,11 +314,15 @@ class TiedMoments(MomentsTerm):
 
     def __init__(self, stats, tied):
         super().__init__(stats, np.ones(stats.n_tasks), False)
-        self.tied, self.common, self.last = tied, tied.common, -len(tied.curvature)
+        self.tied, self.common, self.last = tied, tied.common, -tied.kept.shape[1]
 
     def second_moments(self):
         """Second moments of every task, the mean of the intercepts held."""
-        return self.stats.xx + self.tied.across @ self.tied.held.swapaxes(1, 2)
+        return self.stats.xx + self.tied.held @ self.tied.kept @ self.tied.held.swapaxes(1, 2)
+
+    def apart(self, W):
+        """Curvature times W, the mean of tied intercepts held."""
+        return task_products(self.second_moments(), W)
 
     def image(self, W):
         """[C_t w_t, 0, what the means say of w_t]."""

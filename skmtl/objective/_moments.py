@@ -73,6 +73,11 @@ class MomentsTerm(DataTerm):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
         return self.stats.xx
 
+    def apart(self, W):
+        """Curvature times W, the mean of tied intercepts held."""
+        own = self.image(W)[:, : self.n_features]
+        return own + (self.kept * (W * self.x_mean).sum(axis=1))[:, None] * self.x_mean
+
     # second moments of all columns (n_designs, n_features, n_features), about zero without intercepts
     _gram = cached_property(lambda self: self.stats.xx if self.fit_intercept else about_zero(self.stats))
 

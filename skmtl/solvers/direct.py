@@ -151,8 +151,8 @@ def _joined_inverse(term, inverse):
         return inverse
     M = term.tied.across
     reach = np.stack([inverse(np.ascontiguousarray(own)) for own in np.moveaxis(M, -1, 0)], axis=-1)
-    left = term.tied.curvature - np.tensordot(M, reach, axes=([0, 1], [0, 1]))
-    center = np.linalg.pinv(0.5 * (left + left.T), rcond=1e-13, hermitian=True)
+    left = np.diag(term.tied.curvature) - np.tensordot(M, reach, axes=([0, 1], [0, 1]))
+    center = linalg.pinvh(0.5 * (left + left.T))
 
     def apply(R):
         V = inverse(R)
@@ -379,7 +379,7 @@ class BlockInverse:
         if not self.strong:
             return V + (self.inverse.reshape(-1, p) @ (self.d * m if mean_first else -m)).reshape(T, p)
         m = m[None].repeat(T, axis=0)  # all digits of what the tasks have in common
-        own = term.image(m)[:, :-1] + (term.kept * (m * term.x_mean).sum(axis=1))[:, None] * term.x_mean
+        own = term.apart(m)
         return m + self(R - own) if mean_first else self(R - m)
 
 
