@@ -22,6 +22,7 @@ FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
 MODEL_ITERATIONS, MODEL_GAP = 1000, 0.2  # on one quadratic model: limit, and gap as a share of the way down
+ENOUGH, LEAST_SHARE = 0.3, 1e-4  # of the target: gap of a model at first, and where it ends no matter what
 FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; share that is no fall
 FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
@@ -114,7 +115,7 @@ SPLITTING = Method(
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design only), and systems of a size that can be factorised",
     patience=lambda problem: (
-        500 if problem.term.loss.quadratic or problem.term.n_outputs > 1 else 10
+        500 if problem.term.loss.quadratic else 100 if problem.term.n_outputs > 1 else 10
     ),  # models
 )
 
@@ -122,10 +123,10 @@ SPLITTING = Method(
 def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
-    bound = -np.inf
+    bound, share = -np.inf, ENOUGH
     for n_iter in range(1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, FLOOR, W))
-        found, stalled, to_go = _solved(model, parts, 0.3 * target)
+        found, stalled, to_go = _solved(model, parts, share * target)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
         bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
         trial, step = found, 1.0 if found else 0.0  # None: overflow at once
@@ -139,7 +140,11 @@ def _by_models(problem, parts, max_iter, target):
         gap = abs(objective - bound)
         slow, least = slow + 1 if to_go > FALLS * least else 0, min(least, to_go)
         n_stalled = MOST_STALLED if problem.term.n_outputs > 1 and slow == MOST_SLOW else n_stalled + stalled
-        lost = step <= SHORTEST_STEP or n_stalled >= MOST_STALLED
+        if to_go <= target and share > LEAST_SHARE:  # no way down is left, and the bound wants better slopes
+            share *= 0.1
+        elif step <= SHORTEST_STEP:
+            n_stalled = MOST_STALLED
+        lost = n_stalled >= MOST_STALLED
         if gap <= target or not lost or n_iter == max_iter:
             yield n_iter, parts, (objective, b, gap)
         if lost:
