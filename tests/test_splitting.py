@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 from conftest import PENALTIES, kind_of_target, make_layout
+from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import DirtyRegressor, MixedTaskModel, TraceNormRegressor
-from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
+from skmtl.losses import Huber, Logistic, Multinomial, Poisson, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Box, Coupling, Entries, Features, InfConv, Shared, Spectrum, Tasks
 from skmtl.solvers import make_task_data, solve, splitting
 from skmtl.solvers._solve import choose_solver, make_problem
+from skmtl.solvers.direct import make_preconditioner
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -326,3 +328,79 @@ def test_models_whose_gap_stops_falling_end(monkeypatch):
     with pytest.warns(ConvergenceWarning):
         solve(data, Logistic(), Spectrum(Box(0.1, 1.0, 10.0, 11.0)), solver="splitting")
     assert len(spent) < 1000  # those shown, one in five
+
+
+# --- models of losses that are not quadratic, in any units ---
+
+EDGES = {
+    "features": Features(L2(0.002)), "box": Spectrum(Box(0.02, 0.1, 1.1, 1.5)),
+    "two parts": InfConv([Features(L2(0.002)), Tasks(L2(0.002))]),
+    "three parts": InfConv([Spectrum(L1(0.002)), Tasks(L2(0.002)), Entries(L1(0.002))]),
+}  # fmt: skip
+
+
+def classes(n_classes, unit=1.0, offset=0.0):
+    """Rows of four tasks whose first column is in units of its own, and all of them away from zero."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(160, 3)), np.arange(160) % 4
+    score = (X * (rng.normal(size=3) + 0.5 * rng.normal(size=(4, 3)))[tasks]).sum(axis=1)
+    score += rng.logistic(size=160)
+    y = np.digitize(score, np.quantile(score, np.arange(1, n_classes) / n_classes))
+    X[:, 0] *= unit
+    return make_task_data(X + offset, y.astype(float), tasks)
+
+
+def loss_of(n_classes):
+    return Logistic() if n_classes == 2 else Multinomial(n_classes)
+
+
+@pytest.mark.parametrize("case", [(2, 1e6, 0.0), (3, 1e6, 0.0), (3, 1.0, 1e3), (7, 1.0, 0.0)])
+@pytest.mark.parametrize("penalty", EDGES)
+def test_models_in_any_units_end_with_a_certificate(penalty, case):
+    """A column times 1e6, an offset that tied intercepts answer, rows that classes hardly leave in doubt."""
+    n_classes, *edge = case
+    options = {"intercept_alpha": 1.0 if edge[1] else 0.0, "solver": "splitting"}
+    data, loss = classes(n_classes, *edge), loss_of(n_classes)
+    found = solve(data, loss, EDGES[penalty], max_iter=40, **options)  # a warning is an error
+    assert found.converged and found.n_iter <= 20
+    better = make_problem(data, loss, EDGES[penalty], intercept_alpha=options["intercept_alpha"])
+    parts = solve(data, loss, EDGES[penalty], tol=1e-6, init=found.parts, max_iter=20, **options).parts
+    assert found.objective - found.gap <= better.evaluate(parts)[3] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+@pytest.mark.parametrize("intercept_alpha", [0.0, 0.5])
+def test_the_joint_model_has_the_curvature_and_the_slopes_of_the_loss(intercept_alpha, offset):
+    """With the mean of tied intercepts, and through its inverse."""
+    rng = np.random.default_rng(1)
+    problem = make_problem(classes(3, 5.0, offset), Multinomial(3), Coupling(0.3), True, 0.1, intercept_alpha)
+    term, quadratic = problem.term, problem.parts[0].quadratic
+    W, V = rng.normal(size=(2, *term.shape)) * 0.3
+    image = term.image(W)
+    b = term.intercept(W, image, None)
+    eta = term.predictor(image, b)
+    model = term.joint_model(eta, W=W)
+    wanted = term.gradient(W, image, b)
+    assert_allclose(model.gradient_at(W), wanted, rtol=1e-6, atol=1e-8 * np.abs(wanted).max())
+    times = term.curvature_at(eta)(V)
+    assert_allclose(model.curvature(V), times, rtol=1e-6, atol=1e-7 * np.abs(times).max())
+    back = make_preconditioner(model, quadratic)(times + quadratic.apply(V))
+    assert_allclose(back, V, atol=1e-5)
+    one = rng.normal(size=term.n_features)
+    along = model.curvature(np.tile(one, (term.n_tasks, 1))).sum(axis=0)
+    assert_allclose(model.shared_curvature @ one, along, atol=1e-7 * np.abs(along).max())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_slopes_moved_by_any_step_bound_the_optimum(n_classes):
+    """Those of a good model well, those of a random step somehow."""
+    rng, penalty = np.random.default_rng(2), InfConv([Features(L2(0.02)), Tasks(L2(0.02))])
+    data, loss = classes(n_classes, 1e4), loss_of(n_classes)
+    problem, best = make_problem(data, loss, penalty), solve(data, loss, penalty, tol=1e-6)
+    near = [V * (1 + 1e-4) for V in best.parts]
+    for size in (0.0, 1e-4, 1e-2, 1.0):
+        found = [V * (1 + size * rng.normal(size=V.shape)) for V in best.parts]
+        _, image, b, objective = problem.evaluate(near)
+        assert problem.bound(near, image, b, objective, found) <= best.objective * (1 + 1e-9)
+    assert problem.bound(near, image, b, objective, best.parts) >= best.objective - 0.1
+    assert problem.gap(near)[2] < 0.1  # of slopes that are not corrected the objective

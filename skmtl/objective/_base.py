@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
@@ -13,6 +14,7 @@ from ..penalties import deviations
 DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
 PREDICTOR_ROUNDING = 64 * np.finfo(float).eps  # relative to the terms that a predictor is the sum of
 ASSEMBLED = 100  # up to here a matrix is built column by column
+STEEP = 1e4  # ratio of curvatures along features from which dual points are corrected along the larger ones
 TINY = np.finfo(float).tiny
 
 
@@ -46,6 +48,7 @@ class DataTerm:
     free_intercepts = property(lambda self: self.fit_intercept and not self.intercept_alpha)
     tied_intercepts = property(lambda self: self.fit_intercept and self.intercept_alpha > 0)
     shape = property(lambda self: (self.n_tasks, self.n_features))  # of W
+    common = property(lambda self: self.x_common)  # offset of the features of one predictor
 
     def restored(self, W, b):
         """Intercepts of the rows as they were given, from those of the rows less their offsets."""
@@ -119,6 +122,31 @@ class DataTerm:
     def pull_of_intercepts(self, b):
         """Gradient of their own penalty; what it is the same for all tasks, zero, knows no strength."""
         return self.intercept_alpha * deviations(b) if self.intercept_alpha else np.zeros_like(b)
+
+    @cached_property
+    def steep(self):
+        """Directions (n_features, k) of a far larger curvature than others, scaled to one; None without any.
+
+        Along those in small units, and the common offset, errors that cost nothing leave large slopes.
+        """
+        curvature = self.curvatures() / self.totals.sum()
+        least = STEEP * curvature[curvature > 0].min(initial=np.inf)
+        columns = np.flatnonzero(curvature > least)
+        found = (np.arange(len(curvature))[:, None] == columns) / np.sqrt(curvature[columns])
+        found = np.kron(np.eye(self.n_outputs), found)
+        if self.common is not None and (square := float(self.common @ self.common)) > least:
+            offset = self.common[:, None] / square
+            found = np.hstack([found, np.kron(np.eye(self.n_features // len(offset)), offset)])
+        return found if 0 < found.shape[1] <= ASSEMBLED else None
+
+    def steep_step(self, excess, image, b):
+        """Newton step (n_tasks, n_features) along the steep directions that takes this off the gradient."""
+        B, curvature = (
+            self.steep,
+            self.curvature_at(None if self.loss.quadratic else self.predictor(image, b)),
+        )
+        step, _ = iterated_step(lambda V: curvature(V @ B.T) @ B, excess @ B, np.eye(self.n_tasks))
+        return step @ B.T
 
     def pooled(self, h, ha):
         """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""

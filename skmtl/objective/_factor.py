@@ -13,6 +13,8 @@ class FactorTerm(DataTerm):
     Intercepts are searched from `b`, those of the last W.
     """
 
+    steep = None
+
     def __init__(self, term, ridge, left=None, right=None, b=None):
         super().__init__(term.fit_intercept, term.intercept_alpha)
         self.term, self.ridge, self.b, self.left, self.right = term, ridge, b, left, right

@@ -5,8 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from .._threads import weighted_gram
+from .._threads import task_products, weighted_gram
 from ..losses import Loss
+from ..penalties import deviations
 from ..statistics import TaskStatistics
 from ._base import units
 from ._moments import MomentsTerm
@@ -42,7 +43,7 @@ class OutputsTerm(RowsTerm):
     @property
     def joint(self):
         """Whether the second derivatives in all coefficients of a task are known, and fit in memory."""
-        return self.x_common is None and self.n_tasks * self.n_features**2 <= JOINT_ENTRIES
+        return self.n_tasks * self.n_features**2 <= JOINT_ENTRIES
 
     def image(self, W):
         """x_i . w_tk."""
@@ -194,14 +195,18 @@ class OutputsTerm(RowsTerm):
         return H[:, :, W, :, W].reshape(-1, m, m), H[:, :, W, :, b].reshape(-1, m, K), H[:, :, b, :, b]
 
     def _eliminated(self, hessian, floor):
-        """Second derivatives (n_tasks, K p, K p) with intercepts that follow, toward a mean that stays."""
+        """Second derivatives in W (n_tasks, K p, K p) with free intercepts that follow.
+
+        Also what these follow (n_tasks, K p, K), and what they keep of its square if they are tied.
+        """
         H, across, between = self._second_moments(hessian, floor)
         if not self.fit_intercept:
-            return H
-        between = between + self.intercept_alpha * np.eye(self.n_outputs)
+            return H, None, None
         level = np.trace(between, axis1=1, axis2=2)[:, None, None] / self.n_outputs + 1e-290
-        inverse = np.linalg.pinv(between / level, rcond=1e-12, hermitian=True) / level
-        return H - across @ inverse @ across.swapaxes(1, 2)
+        means = across @ np.linalg.pinv(between / level, rcond=1e-12, hermitian=True) / level
+        a, one = self.intercept_alpha, np.eye(self.n_outputs)
+        kept = a * between @ np.linalg.inv(between + a * one) if a else None
+        return H - means @ across.swapaxes(1, 2), means, kept
 
     @cached_property
     def classes_alone(self):
@@ -217,22 +222,27 @@ class OutputsTerm(RowsTerm):
         gram[:, :-1, :-1] += stats.xx
         return gram
 
-    def joint_model(self, eta, floor=0.0, W=None, G=None):
-        """Least squares of about the curvature of the loss at eta, where W has the gradient G, if given."""
-        H, ones = self._eliminated(self.loss_hessian(eta), floor), np.ones(self.n_tasks)
+    def joint_model(self, eta, floor=0.0, W=None):
+        """Least squares of about the curvature of the loss at eta, and of its slopes, if that is of W."""
+        (H, means, kept), ones = self._eliminated(self.loss_hessian(eta), floor), np.ones(self.n_tasks)
+        tied = None if kept is None else Tied(means, kept, self.x_common)
         xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
         if W is not None:
+            slopes = self.loss_gradient(eta)
+            G = self.back(slopes)
+            if tied is not None:
+                G = G - tied.answer(W, self.task_sums(slopes))
             xy = np.matmul(H, W[..., None])[..., 0] - G
             unit = units(H)
             slope, A = unit * G, H * unit[:, None] * unit[..., None] + 1e-9 * np.eye(H.shape[1])
             explained = np.einsum("tj,tj->t", slope, np.linalg.solve(A, slope[..., None])[..., 0])
             yy = np.einsum("tj,tj->t", W, xy - G) + 1.01 * explained
         stats = TaskStatistics(self.tasks, self.rows_per_task, ones, zero, np.zeros(self.n_tasks), H, xy, yy)
-        return MomentsTerm(stats, ones, False)
+        return MomentsTerm(stats, ones, False) if tied is None else TiedMoments(stats, tied)
 
     def least_squares(self, image, b, floor, W):
         """Data term of least squares with the gradient at W and about the curvature of the loss there."""
-        return self.joint_model(self.predictor(image, b), floor, W, self.gradient(W, image, b))
+        return self.joint_model(self.predictor(image, b), floor, W)
 
     def _model_weights(self, eta):
         # a Hessian diag(p) - p p' is at most twice its diagonal
@@ -240,6 +250,114 @@ class OutputsTerm(RowsTerm):
 
     def _put_back(self, hessian, slope, inside):
         return _Hessian(self.loss.put_back(self.y, hessian.values, slope, inside))
+
+
+class Tied:
+    """sum_t <e_t, kept_t e_t> / 2, e_t = `means_t`' w_t - aim_t less what is common to all tasks.
+
+    The least squares that tied intercepts leave of what they follow; their mean answers the latter.
+
+    Parameters
+    ----------
+    means : ndarray of shape (n_tasks, K n_features, K)
+    kept : ndarray of shape (n_tasks, K, K)
+    common : ndarray of shape (n_features,) or None
+        To be added to the means of each class.
+    """
+
+    def __init__(self, means, kept, common):
+        self.means, self.kept, self.common = means, 0.5 * (kept + kept.swapaxes(1, 2)), common
+        values, vectors = np.linalg.eigh(self.kept.sum(axis=0))
+        seen = values > 1e-13 * values[-1]  # no loss sees the same number for all classes
+        self.curvature, self.turn = values[seen], vectors[:, seen]  # along the mean of the intercepts
+        self.center = (self.turn / self.curvature) @ self.turn.T
+        self.aim = np.zeros(kept.shape[:2])
+
+    def along(self, W):
+        """What the means say of W (n_tasks, K), but for a number of each class."""
+        found = np.einsum("tjk,tj->tk", self.means, W)
+        if self.common is None:
+            return found
+        return found + deviations(W).reshape(*found.shape, -1) @ self.common
+
+    def back(self, u):
+        """The transpose of `along`."""
+        G = np.einsum("tjk,tk->tj", self.means, u)
+        return G if self.common is None else G + (deviations(u)[..., None] * self.common).reshape(G.shape)
+
+    def slopes(self, e):
+        """kept_t e_t, less what is common."""
+        return np.einsum("tkl,tl->tk", self.kept, e - self.center @ np.einsum("tkl,tl->k", self.kept, e))
+
+    def answer(self, W, sums):
+        """Their gradient at W, once they are told that these are its slopes."""
+        self.aim = self.along(W) - np.einsum("tkl,tl->tk", np.linalg.pinv(self.kept, hermitian=True), sums)
+        return self.back(self.slopes(self.along(W) - self.aim))
+
+    @cached_property
+    def held(self):
+        """The means with what is common to the tasks."""
+        if self.common is None:
+            return self.means
+        return self.means + np.kron(np.eye(self.kept.shape[1]), self.common[:, None])
+
+    @cached_property
+    def across(self):
+        """Second derivatives in W and the intercepts' mean (n_tasks, K n_features, k), see `turn`."""
+        return self.held @ self.kept @ self.turn
+
+
+class TiedMoments(MomentsTerm):
+    """Least squares in the coefficients of K classes, with tied intercepts that follow."""
+
+    common = None
+
+    def __init__(self, stats, tied):
+        super().__init__(stats, np.ones(stats.n_tasks), False)
+        self.tied, self.common, self.last = tied, tied.common, -tied.kept.shape[1]
+
+    def second_moments(self):
+        """Second moments of every task, the mean of the intercepts held."""
+        return self.stats.xx + self.tied.held @ self.tied.kept @ self.tied.held.swapaxes(1, 2)
+
+    def apart(self, W):
+        """Curvature times W, the mean of tied intercepts held."""
+        return task_products(self.second_moments(), W)
+
+    def image(self, W):
+        """[C_t w_t, 0, what the means say of w_t]."""
+        return np.hstack([super().image(W), self.tied.along(W)])
+
+    def value(self, W, image, b):
+        """Data term."""
+        e = image[:, self.last :] - self.tied.aim
+        return super().value(W, image[:, : self.last], b) + 0.5 * float(np.vdot(e, self.tied.slopes(e)))
+
+    def gradient(self, W, image, b):
+        """Gradient in W, shape (n_tasks, K n_features)."""
+        slopes = self.tied.slopes(image[:, self.last :] - self.tied.aim)
+        return super().gradient(W, image[:, : self.last], b) + self.tied.back(slopes)
+
+    def _curvature(self, image):
+        slopes = self.tied.slopes(image[:, self.last :])
+        return super()._curvature(image[:, : self.last]) + self.tied.back(slopes)
+
+    def _offset(self, image, b):
+        return np.zeros(self.n_tasks)  # there are no intercepts beside these
+
+    def _along_targets(self, W, image, gb):
+        slopes = self.tied.slopes(image[:, self.last :] - self.tied.aim)
+        return super()._along_targets(W, image, gb) + float(np.vdot(slopes, self.tied.aim))
+
+    def _free_step(self, gradient, free, pull):
+        return self.free_step(gradient, free, pull, self.curvature, self.along, lambda: self.shared_curvature)
+
+    @cached_property
+    def shared_curvature(self):
+        """Curvature along a vector shared by all tasks (K n_features, K n_features)."""
+        along = self.tied.means @ self.tied.kept
+        own, total = np.tensordot(along, self.tied.means, axes=([0, 2], [0, 2])), along.sum(axis=0)
+        return self.stats.xx.sum(axis=0) + own - total @ self.tied.center @ total.T
 
 
 class RootTerm(RowsTerm):

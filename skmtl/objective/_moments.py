@@ -17,6 +17,7 @@ class MomentsTerm(DataTerm):
     """Data term of the squared loss on second moments. An image is [C_t w_t, mean_t . w_t]."""
 
     loss, on_moments = SquaredError(), True
+    tied = None  # of several classes: how their tied intercepts join the tasks
 
     def __init__(self, stats, scale, fit_intercept=True, intercept_alpha=0.0, data=None, x_common=None):
         super().__init__(fit_intercept, intercept_alpha)
@@ -71,6 +72,11 @@ class MomentsTerm(DataTerm):
     def second_moments(self):
         """Second moments about the mean (n_designs, n_features, n_features), to be multiplied by `scale`."""
         return self.stats.xx
+
+    def apart(self, W):
+        """Curvature times W, the mean of tied intercepts held."""
+        own = self.image(W)[:, : self.n_features]
+        return own + (self.kept * (W * self.x_mean).sum(axis=1))[:, None] * self.x_mean
 
     # second moments of all columns (n_designs, n_features, n_features), about zero without intercepts
     _gram = cached_property(lambda self: self.stats.xx if self.fit_intercept else about_zero(self.stats))
@@ -143,18 +149,25 @@ class MomentsTerm(DataTerm):
         b = self._following(image)
         return image[:, :-1] + self._through_means(image[:, -1] + b)
 
-    def dual_point(self, W, image, b, free, pull):
-        """The slopes at the optimum over the free variables: for a quadratic, one Newton step."""
-        shift = np.zeros(self.shape)
+    def dual_point(self, W, image, b, free, pull, ahead=None):
+        """The slopes at the optimum over the free variables: for a quadratic, one Newton step.
+
+        Before it a step `ahead` (n_tasks, n_features) of the data alone.
+        """
+        shift, moved = np.zeros(self.shape), W
+        if ahead is not None:
+            W = W + ahead
+            image = self.image(W)
+            b = self.intercept(W, image)
         if free is not None:
-            gradient = self.gradient(W, image, b) + pull.apply(W)
+            gradient = self.gradient(W, image, b) + pull.apply(moved)
             shift, left = self._free_step(gradient, free, pull)
-            W = W + shift
+            W, moved = W + shift, moved + shift
             image = self.image(W)
             b = self.intercept(W, image)
         gb = self.totals * self._offset(image, b)
         fit = self.value(W, image, b) - self.spread_of_intercepts(b)
-        along_y = float(np.vdot(W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
+        along_y = self._along_targets(W, image, gb)
         if self.tied_intercepts:
             fit += float(gb @ gb) / (2 * self.intercept_alpha)
 
@@ -162,8 +175,12 @@ class MomentsTerm(DataTerm):
             return -(theta**2) * fit - theta * along_y
 
         slopes = self.gradient(W, image, b)
-        gain = left(slopes + pull.apply(W), self.unanswered(gb)) if free is not None else 0.0
+        gain = left(slopes + pull.apply(moved), self.unanswered(gb)) if free is not None else 0.0
         return DualPoint(slopes, gb, shift, negative_conjugate, gain, self._rounding(W))
+
+    def _along_targets(self, W, image, gb):
+        """<residual, targets>, gb the sums of residuals."""
+        return float(np.vdot(W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
 
     def _free_step(self, gradient, free, pull):
         separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0

@@ -11,6 +11,7 @@ from ._certificate import duality_gap
 from ._forms import by_products
 
 EPS = np.finfo(float).eps
+CORRECTIONS = 4  # dual points with gradients corrected along steep directions, and one without
 
 
 class Part:
@@ -244,14 +245,47 @@ class Problem:
         W, image, b, primal = self.evaluate(parts, start)
         if not self.certified:
             return primal, b, np.nan, None
-        dual = self.term.dual_point(W, image, b, self.free, self.pull)
+        gap, gradient = self._least_gap(primal, W, image, b, parts)
+        return primal, b, gap, gradient
+
+    def bound(self, parts, image, b, primal, found):
+        """A lower bound of the optimum: slopes at parts with this image, moved by a step to those found."""
+        moved = self.total(found)
+        return primal - self._least_gap(primal, moved, image, b, found, moved - self.total(parts))[0]
+
+    def _least_gap(self, primal, W, image, b, parts, ahead=None):
+        """The least gap from dual points whose gradients along steep directions are corrected.
+
+        Also the gradient without corrections. See `DataTerm.dual_point`.
+        """
+        term, least, gradient = self.term, np.inf, None
+        for _ in range(CORRECTIONS):
+            dual = term.dual_point(W, image, b, self.free, self.pull, ahead)
+            gap, size = self._gap_of(dual, primal, W, b, parts)
+            least, gradient = min(least, gap), dual.gradient if gradient is None else gradient
+            if not 1.0 < size < np.inf or term.steep is None:
+                break
+            excess = self._excess(dual.gradient, W + dual.shift, parts)
+            ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
+        return least, gradient
+
+    def _gap_of(self, dual, primal, W, b, parts):
+        """The gap from a dual point, and by how much it is beyond the dual norm of the penalties."""
         moved = W + dual.shift
         size, cost = self.dual_cost(dual, moved, parts)
         gap = self.scaled_gap(
             primal, lambda theta: dual.negative_conjugate(theta) - cost(theta), max(size, 1.0 / dual.limit),
             self._infeasibility(moved, b, dual), dual.left,
         )  # fmt: skip
-        return primal, b, gap + dual.rounding, dual.gradient
+        return gap + dual.rounding, size
+
+    def _excess(self, gradient, W, parts):
+        """What a gradient has beyond what the penalties can answer."""
+        left = gradient
+        for part, V in zip(self.parts, parts, strict=True):
+            own = self.ridge * W + part.quadratic.apply(W if self.pulls_part else V)
+            left = left if part.rough is None else left + part.rough.prox(-left - own, 1.0)
+        return gradient - left
 
     def model_dual(self, parts):
         """A dual point of any objective with this penalty and a data term of which this one is a model.

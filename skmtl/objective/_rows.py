@@ -375,8 +375,10 @@ class RowsTerm(DataTerm):
 
     # --- the certificate ---
 
-    def dual_point(self, W, image, b, free, pull):
+    def dual_point(self, W, image, b, free, pull, ahead=None):
         """Dual point from the slopes of the loss, moved by one Newton step in the free variables.
+
+        Before it by that of a step `ahead` (n_tasks, n_features) from the point of the image.
 
         The gradient along the intercepts and along the columns of `free` must vanish exactly for
         the dual objective to be finite; the linearised slopes achieve that to rounding where they
@@ -385,6 +387,8 @@ class RowsTerm(DataTerm):
         """
         eta = self.predictor(image, b)
         slopes, hessian = self.loss_gradient(eta), self.loss_hessian(eta)
+        if ahead is not None:
+            slopes = slopes + self.hessian_times(hessian, self.image(ahead))
         # where the loss of some row is, Newton steps may end no gradient
         straight = free is not None and self.pointwise and self.loss.curvature < np.inf
         straight = straight and bool(np.any((hessian == 0) & (self.weight > 0)))

@@ -118,9 +118,9 @@ def make_preconditioner(term, quadratic):
         if clusters and not few:
             return _cluster_inverse(quadratic, _kept_inverse(term, quadratic.within, BlockInverse))
         if quadratic.separate:
-            return _schur_inverse(*task_inverses_of(term, quadratic))
+            return _joined_inverse(term, _schur_inverse(*task_inverses_of(term, quadratic)))
         if quadratic.graph is None and few:
-            return _assembled_inverse(term, quadratic)
+            return _joined_inverse(term, _assembled_inverse(term, quadratic))
         inverse = _inverses(term, shift)
         return _coupled_inverse(term, quadratic, lambda R: task_products(inverse, R))
     rows = term.rows_per_task
@@ -143,6 +143,22 @@ def make_preconditioner(term, quadratic):
     if quadratic.is_ridge or term.n_features > DENSE_FEATURES:
         return own
     return _coupled_inverse(term, quadratic, own)
+
+
+def _joined_inverse(term, inverse):
+    """An inverse for tasks whose intercepts keep their mean, where that follows."""
+    if term.tied is None:
+        return inverse
+    M = term.tied.across
+    reach = np.stack([inverse(np.ascontiguousarray(own)) for own in np.moveaxis(M, -1, 0)], axis=-1)
+    left = np.diag(term.tied.curvature) - np.tensordot(M, reach, axes=([0, 1], [0, 1]))
+    center = linalg.pinvh(0.5 * (left + left.T))
+
+    def apply(R):
+        V = inverse(R)
+        return V + reach @ (center @ np.einsum("tjk,tj->k", M, V))
+
+    return apply
 
 
 def task_inverses_of(term, quadratic):
@@ -363,7 +379,7 @@ class BlockInverse:
         if not self.strong:
             return V + (self.inverse.reshape(-1, p) @ (self.d * m if mean_first else -m)).reshape(T, p)
         m = m[None].repeat(T, axis=0)  # all digits of what the tasks have in common
-        own = term.image(m)[:, :-1] + (term.kept * (m * term.x_mean).sum(axis=1))[:, None] * term.x_mean
+        own = term.apart(m)
         return m + self(R - own) if mean_first else self(R - m)
 
 

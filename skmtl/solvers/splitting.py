@@ -1,5 +1,7 @@
 """Splitting: the smooth part of a squared-loss problem solved exactly, the penalties by their prox."""
 
+from functools import partial
+
 import numpy as np
 from scipy.sparse import issparse
 
@@ -15,14 +17,16 @@ ROWS = 2  # for each feature and task from which gradient methods are slow
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
+REFINEMENTS = 4  # of a solution of the smooth part then
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
-MODEL_ITERATIONS, MODEL_GAP = 1000, 0.1  # on one quadratic model: limit, and share of the gap to reach
+MODEL_ITERATIONS, MODEL_GAP = 1000, 0.2  # on one quadratic model: limit, and gap as a share of the way down
+ENOUGH, LEAST_SHARE = 0.3, 1e-4  # of the target: gap of a model at first, and where it ends no matter what
 FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; share that is no fall
 FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
-FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest
+FLOOR = 1e-5  # least curvature of a row in the model, relative to the largest
 SHORTEST_STEP = 1e-6
 LOW_RANK = 0.3  # share of the directions up to which a start of low rank pays
 START_ITERATIONS, START_TARGET = 30, 1e-6  # its limits; the second relative to the target of the gap
@@ -111,53 +115,61 @@ SPLITTING = Method(
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design only), and systems of a size that can be factorised",
     patience=lambda problem: (
-        500 if problem.term.loss.quadratic or problem.term.n_outputs > 1 else 10
+        500 if problem.term.loss.quadratic else 100 if problem.term.n_outputs > 1 else 10
     ),  # models
 )
 
 
 def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
-    (objective, b, gap), n_stalled, slow, least = problem.gap(parts), 0, 0, np.inf
+    (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
+    bound, share = -np.inf, ENOUGH
     for n_iter in range(1, max_iter + 1):
-        W = problem.total(parts)
-        model = problem.with_term(problem.term.least_squares(problem.term.image(W), b, FLOOR, W))
-        to_go = model.gap(parts)[2]  # the bound of the loss itself may lag behind
-        found, stalled = _solved(model, parts, max(0.3 * target, MODEL_GAP * min(gap, to_go)))
+        model = problem.with_term(problem.term.least_squares(image, b, FLOOR, W))
+        found, stalled, to_go = _solved(model, parts, share * target)
+        # the gradient at the next point is that of the model but for an error that the units of X multiply
+        bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
         trial, step = found, 1.0 if found else 0.0  # None: overflow at once
-        promised = 0.1 * (model.evaluate(parts)[3] - model.evaluate(found)[3]) if found else np.inf
-        while step > SHORTEST_STEP and not problem.evaluate(trial, b)[3] <= objective - step * promised:
+        while step > SHORTEST_STEP:
+            reached = problem.evaluate(trial, b)
+            if reached[3] <= objective - 0.1 * step * to_go:
+                parts, (W, image, b, objective) = trial, reached
+                break
             step /= 2
             trial = [V + step * (F - V) for V, F in zip(parts, found, strict=True)]
-        if step <= SHORTEST_STEP:
-            yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
-            return
-        parts = trial
-        objective, b, gap = known = problem.gap(parts, b)
-        yield n_iter, parts, known
+        gap = abs(objective - bound)
         slow, least = slow + 1 if to_go > FALLS * least else 0, min(least, to_go)
         n_stalled = MOST_STALLED if problem.term.n_outputs > 1 and slow == MOST_SLOW else n_stalled + stalled
-        if n_stalled >= MOST_STALLED:
+        if to_go <= target and share > LEAST_SHARE:  # no way down is left, and the bound wants better slopes
+            share *= 0.1
+        elif step <= SHORTEST_STEP:
+            n_stalled = MOST_STALLED
+        lost = n_stalled >= MOST_STALLED
+        if gap <= target or not lost or n_iter == max_iter:
+            yield n_iter, parts, (objective, b, gap)
+        if lost:
             yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
             return
 
 
 def _solved(model, parts, enough):
-    """Parts with a gap that is small enough, if that is reached, and whether it has stopped falling.
+    """Parts, whether their gap has stopped falling before it was small enough, and how far they lead down.
 
-    Where units differ by more than double precision holds the splitting does not get anywhere.
+    The gap is to be small, or a share of the latter. Where units differ by more than double precision holds
+    the splitting does not get anywhere.
     """
-    found, look, least, before = None, FIRST_LOOK, np.inf, np.inf
+    start, found, look, least, before = model.evaluate(parts)[3], None, FIRST_LOOK, np.inf, np.inf
+    down = np.inf
     for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
-        gap = model.gap(found)[2]
-        least = min(least, gap)
-        if gap <= enough:
+        objective, _, gap = model.gap(found)
+        least, down = min(least, gap), start - objective
+        if gap <= max(enough, MODEL_GAP * down):
             break
         if n_iter >= look:
             if least > FALLEN * before:
-                return found, True
+                return found, True, down
             look, before = 2 * n_iter, least
-    return found, False
+    return found, False, down
 
 
 def _pays_at_once(problem):
@@ -186,10 +198,12 @@ def _split(problem, parts, first, max_iter, target):
     spent, parts = smooth.low_rank_start(problem, parts, min(START_ITERATIONS, max_iter - first - 1), target)
     first += spent
     penalties = [_penalty_prox(part, len(parts)) for part in problem.parts]
+    graded = _graded(problem.term)
     V, G = np.array(parts), _gradients(problem, parts)
-    step = smooth.set_step(SHARE * _ratio(V, G) if V.any() else _first_step(problem.term, penalties, G))
-    Z, pace, review = smooth.into(V + step * G), None, first + FIRST_REVIEW
-    graded = _graded(problem.term) and all(part.finite for part in problem.parts)
+    allowed = _allowed(penalties, G) if graded else G  # large slopes along some features say nothing
+    step = smooth.set_step(SHARE * _ratio(V, allowed) if V.any() else _first_step(problem.term, penalties, G))
+    Z, pace, review = smooth.into(V + step * allowed), None, first + FIRST_REVIEW
+    graded = graded and all(part.finite for part in problem.parts)
     for n_iter in range(first + 1, max_iter + 1):
         X = smooth(Z)
         V = 2 * X - Z
@@ -212,12 +226,18 @@ def _split(problem, parts, first, max_iter, target):
         Z = pace.advance(Z.ravel(), (Y - X).ravel()).reshape(Z.shape)
 
 
+def _allowed(penalties, G):
+    """The gradients that penalties may answer nearest to these."""
+    return G + np.array([prox(-g, 1.0) for prox, g in zip(penalties, G, strict=True)])
+
+
 def _graded(term):
     """Whether the curvatures along features differ so much that the point of the penalties lags behind."""
     if not term.on_moments:
         return False
     curvature = term.spreads**2
-    return curvature.max(initial=0.0) > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
+    lags = curvature.max(initial=0.0) > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
+    return lags or (term.common is not None and term.steep is not None)
 
 
 def _finite(problem, X, Y):
@@ -313,8 +333,16 @@ class _ManyDesigns(_SmoothProx):
     """A design for each task: their own inverses."""
 
     def _solver(self, level):
-        own = TaskQuadratic(self.term.n_tasks, level, level)
-        return make_preconditioner(self.term, self.quadratic + own)
+        total = self.quadratic + TaskQuadratic(self.term.n_tasks, level, level)
+        inverse = make_preconditioner(self.term, total)
+        return partial(self._refined, inverse, total) if _graded(self.term) else inverse
+
+    def _refined(self, inverse, total, R):
+        """Solutions without the rounding of an inverse of numbers in very different units."""
+        V = inverse(R)
+        for _ in range(REFINEMENTS):
+            V = V + inverse(R - self.term.curvature(V) - total.apply(V))
+        return V
 
 
 class _OneDesign(_SmoothProx):
