@@ -19,8 +19,9 @@ from .._sklearn import StrOptions
 from ..solvers import blas_threads
 from ..statistics import TaskStatistics
 from ._base import LinearModel
+from ._correlations import correlated
 from ._fitting import Fitting
-from ._reml import Search, without_correlation
+from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
@@ -93,6 +94,10 @@ class EmpiricalBayes(LinearModel):
     @property
     def _estimates(self):
         return isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str)
+
+    @property
+    def _correlates(self):
+        return isinstance(self.covariance, str) and self.covariance == "full"
 
     def _refuse_other_models(self, what):
         """ValueError where the objective is not the posterior of a mixed model."""
@@ -193,6 +198,7 @@ class EmpiricalBayes(LinearModel):
         several = seen.n_tasks > 1  # of one there is no variance to be found
         moments = self._moments(seen, free, several)
         kind = "spherical" if given is not None else self.covariance or self._covariance_of_auto
+        kind = "diagonal" if kind == "full" else kind
         return Search(moments, kind, self._given_root(moments), self._given_strength(), given)
 
     def _estimate(self, seen):
@@ -208,20 +214,14 @@ class EmpiricalBayes(LinearModel):
                 stacklevel=2,
             )
         search, self._theta_ = self._best(search)
-        moments, kind, theta = search.moments, search.covariance, self._theta_
+        moments, theta = search.moments, self._theta_
         found = search.at(theta)
-        if search.n_slopes and kind == "full":
-            several = not np.array_equal(theta, search.none)
-            amount = self.covariance_shrinkage_ = float(search.shrinkage()) if several else 1.0
-            root, strength = without_correlation(found.slope_root, amount), found.strength
-            if several and amount == 1:
-                search = replace(search, covariance="diagonal", last=None)
-                theta = search.best()
-                root, strength = search.ratios(theta)
-            found = moments.posterior(matrix(root), strength) if several else found
+        zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
+        if self._correlates:
+            found, self.covariance_shrinkage_ = correlated(search, theta)
+            zero[-1] = search.ties and np.log(found.strength) >= search.scales[2][-1]
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
-        zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         self._set_slopes(found.slope_root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
@@ -247,6 +247,7 @@ class EmpiricalBayes(LinearModel):
         if root.ndim == 1:
             V = np.where(zero[: search.n_slopes], 0.0, V)
             level = V.mean() if V.any() else level
+            V = np.diag(V) if self._correlates else V
         self.alpha_ = float(1 / (level * self._unit_))
         self.deviation_variance_ = self.noise_variance_ * V
 
@@ -377,7 +378,7 @@ class EmpiricalBayes(LinearModel):
     def _expected(self, seen):
         """The same anew."""
         found = self._at_estimate(seen)
-        if not self._estimates or (isinstance(self.covariance, str) and self.covariance == "full"):
+        if not self._estimates or self._correlates:
             return found
         return found.under(*self._search(seen).expected(self._theta_))
 

@@ -247,6 +247,13 @@ class ClassMode(Mode):
         H, q = super().information(), self.rows.n_own
         return H.reshape(-1, q, len(H) // q, q).sum(axis=(0, 2))
 
+    n_contrasts = property(lambda self: self.rows.contrasts.shape[1])
+
+    def pairs_information(self):
+        H, p = super().pairs_information(), len(self.slope_root)
+        at = [*range(p * (p + 1) // 2), *[len(H) - 1] * (self.rows.n_own > p)]  # intercepts are the last
+        return H[np.ix_(at, at)]
+
     def told(self):
         E, at = super().told()
         return E, at % self.rows.n_own
