@@ -85,6 +85,7 @@ class EmpiricalBayes(LinearModel):
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
     _covariance_ = None  # V, where more than one variance was found, positive also where these are none
     _asked_ = MappingProxyType({})  # parameters of the fit
+    _rooted_ = None, None  # a covariance that was given, and R
     _units_ = None  # variances of coefficients that stand for a covariance that is not given
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
@@ -142,6 +143,7 @@ class EmpiricalBayes(LinearModel):
     def _in_numbers_on(self, fitting):
         self._seen_, self._posterior_, self._added_ = None, None, {}
         self._covariance_ = self._units_ = None
+        self._rooted_ = None, None
         self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - LATER}
         found = isinstance(self.covariance, str) and self.covariance != "spherical"
         if found and not isinstance(self.alpha, str):
@@ -290,9 +292,16 @@ class EmpiricalBayes(LinearModel):
 
     def _root(self, n_features=None):
         """R with R R' the covariance that is given, or None."""
-        if self._given is None or isinstance(self._given, str):
+        given = self._given
+        if given is None or isinstance(given, str):
             return None
-        V = self._normed(self._given)
+        if n_features is None and self._rooted_[0] is given:
+            return self._rooted_[1]
+        self._rooted_ = given, self._root_of(given, n_features)
+        return self._rooted_[1]
+
+    def _root_of(self, covariance, n_features):
+        V = self._normed(covariance)
         if n_features is not None and len(V) != n_features:
             raise ValueError(f"covariance is of {len(V)} features; X has {n_features}.")
         if V.ndim == 1:
@@ -354,6 +363,7 @@ class EmpiricalBayes(LinearModel):
         if not isinstance(state.get("_seen_"), TaskStatistics):
             state.pop("_seen_", None)
         state.pop("_posterior_", None)
+        state.pop("_rooted_", None)
         return state
 
     # --- how sure ---

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
-from scipy import linalg, special
+from scipy import special
 
 from ._variance_components import Moments, NoModeError
 
@@ -185,18 +186,20 @@ class Search:
         scale, low, high = self.scales
         free = np.isin(np.arange(len(theta)), fixed, invert=True)
         theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), theta)
-        found, before = self.at(theta), 0.0
+        found, before, counts = self.at(theta), 0.0, self._counts
         for _ in range(MOST_STEPS):
             gradient = self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
-            moves = np.zeros((MOST_SHORTER + 1, len(theta)))
-            moves[:, at] = _moves(self._information(found)[np.ix_(at, at)], gradient[at], self._counts[at])
-            gain = -gradient @ moves[0]
+            moves = _moves(self._information(found)[np.ix_(at, at)], gradient[at], counts[at])
+            first = next(moves)
+            gain = -gradient[at] @ first
             if gain < enough * self.moments.n_tasks:
                 break
             least, start = found, theta
-            for move in moves:
+            for own in chain([first], moves):
+                move = np.zeros(len(theta))
+                move[at] = own
                 theta = np.clip(start + move, low, high)
                 theta = np.where(free & (theta > scale + np.log(NONE)) & (move > 0), high, theta)
                 found = self.at(theta)
@@ -204,7 +207,7 @@ class Search:
                     break
             else:
                 return start
-            whole = np.array_equal(theta, start + moves[0]) and moves[0].min() > -NEARBY
+            whole = np.array_equal(theta[at], start[at] + first) and first.min() > -NEARBY
             if whole and gain**2 < enough * self.moments.n_tasks * before:
                 break  # the next step would gain as much less than this one as this less than the last
             before = gain
@@ -294,30 +297,28 @@ def expected_variances(H, gradient):
 
 
 def _moves(H, gradient, counts):
-    """Changes of logarithms of precisions to be tried one after the other, (MOST_SHORTER + 1, n).
+    """Changes of logarithms of precisions to be tried one after the other, (n,) each.
 
     The first takes Newton's step in the logarithms of the variances of estimates, of which a variance is a
     share, the rest being noise; the others, shorter and shorter, go along a straight line.
     """
-    careful = newton_step(H, gradient, LONGEST) * 0.5 ** np.arange(MOST_SHORTER + 1)[:, None]
-    bold = bold_step(newton_step(H, gradient), H.diagonal(), counts)
-    return np.vstack([bold, careful[:-1]]) if gradient @ bold < 0 else careful
-
-
-def bold_step(step, information, counts):
-    """Newton's step in the logarithms of the variances of estimates, as one of precisions."""
-    share = np.sqrt(np.clip(2 * information / counts, LEAST_SHARE, 1.0))
+    share = np.sqrt(np.clip(2 * H.diagonal() / counts, LEAST_SHARE, 1.0))
+    step = _newton_step(H, gradient, HIGHEST)
     bold = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
-    return -np.log(np.maximum(bold, np.exp(-LONGEST)))
+    bold = -np.log(np.maximum(bold, np.exp(-LONGEST)))
+    if gradient @ bold < 0:
+        yield bold
+    careful = _newton_step(H, gradient, LONGEST)
+    yield from (careful * 0.5**k for k in range(MOST_SHORTER))
 
 
-def newton_step(H, gradient, highest=HIGHEST):
+def _newton_step(H, gradient, highest):
     """-H^-1 gradient, with the size of its eigenvalues; damped where a variance would change too much."""
     long = np.zeros(len(H), dtype=bool)
     while True:
         damped = H + np.diag(np.abs(gradient) / np.where(long, LONGEST, highest))
         unit = 1 / np.sqrt(np.maximum(np.abs(damped.diagonal()), np.finfo(float).tiny))
-        values, vectors = linalg.eigh(unit[:, None] * damped * unit)
+        values, vectors = np.linalg.eigh(unit[:, None] * damped * unit)
         step = -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
         longer = (step > LONGEST) & ~long
         if not longer.any():
