@@ -13,13 +13,15 @@ RANGE = 1e8  # times the information of a mean task: strengths beyond are those 
 NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
 FAR = 1e2  # times the same: from where no search starts, as the criterion is flat beyond
 GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
-ALIKE = 1e-11  # of the criterion, for each task: no difference
-NEAR = 1e-3  # the same: enough for a start
+ALIKE = 1e-12  # of the criterion, for each pair of tasks: no difference
+HARDLY = 1e-4  # of the criterion: a hundredth of a standard error
+NEAR = 1e-3  # of the criterion, for each task: enough for a start
 MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
 DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
 MOST_SHORTER = 12  # steps of half the length that are tried
+CLOSE = 0.1  # step in a logarithm within which the information stays what it is
 NEARBY = 1.0  # step in a logarithm from which Newton's method converges
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
@@ -178,23 +180,25 @@ class Search:
         gain = other.at(end).criterion - self.at(theta).criterion
         return (self, theta) if gain > 2 * (self.n_slopes - other.n_slopes) else (other, end)
 
-    def descended(self, theta, fixed=(), enough=ALIKE):
+    def descended(self, theta, fixed=(), enough=None):
         """The minimum from a start, with some unknowns held: Newton's method with the average information.
 
         A strength that rises without end is that of no variance.
         """
         scale, low, high = self.scales
+        enough = self.alike if enough is None else enough * self.moments.n_tasks
         free = np.isin(np.arange(len(theta)), fixed, invert=True)
         theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), theta)
-        found, before, counts = self.at(theta), 0.0, self._counts
+        found, before, counts, H = self.at(theta), 0.0, self._counts, None
         for _ in range(MOST_STEPS):
             gradient = self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
-            moves = _moves(self._information(found)[np.ix_(at, at)], gradient[at], counts[at])
+            H = self._information(found) if H is None else H
+            moves = _moves(H[np.ix_(at, at)], gradient[at], counts[at])
             first = next(moves)
             gain = -gradient[at] @ first
-            if gain < enough * self.moments.n_tasks:
+            if gain < enough:
                 break
             least, start = found, theta
             for own in chain([first], moves):
@@ -207,11 +211,18 @@ class Search:
                     break
             else:
                 return start
-            whole = np.array_equal(theta[at], start[at] + first) and first.min() > -NEARBY
-            if whole and gain**2 < enough * self.moments.n_tasks * before:
+            left = theta[at] < high[at]  # the others have arrived
+            whole = np.array_equal(theta[at][left], (start[at] + first)[left])
+            whole = whole and first[left].min(initial=0.0) > -NEARBY
+            if whole and gain**2 < enough * before:
                 break  # the next step would gain as much less than this one as this less than the last
-            before = gain
+            before, H = gain, H if whole and np.abs(first[left]).max(initial=0.0) < CLOSE else None
         return theta
+
+    @property
+    def alike(self):
+        """A difference of the criterion that is none."""
+        return min(ALIKE * self.moments.n_tasks**2, HARDLY)
 
     @property
     def _counts(self):
@@ -232,7 +243,7 @@ class Search:
             return H[p:, p:]
         return H[: p + self.ties, : p + self.ties]
 
-    def best(self, enough=ALIKE):
+    def best(self, enough=None):
         """The unknowns at the least criterion; those of a variance of zero are at their upper bounds."""
         if not len(self.scales[0]):
             return self.scales[0]

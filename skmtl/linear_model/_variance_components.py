@@ -169,7 +169,10 @@ class Moments:
             self.xx, self.xy, self.yy, self.weight, self.x_mean, self.y_mean, self.count, self.precision,
         )  # fmt: skip
         own = (A if A is None or len(A) < self.n_tasks else A[tasks] for A in own)
-        return Moments(*own, self.free)
+        found = Moments(*own, self.free)
+        if self._roots is not None:
+            found._roots = self._roots.some(tasks)
+        return found
 
 
 def feature_variances(stats):
