@@ -50,6 +50,7 @@ def sharing(tests):
     return "; ".join(
         f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks (p = {test.p_value:.2g})"
         for name, test in tests.items()
+        if not np.isnan(test.p_value)
     ).capitalize()
 
 

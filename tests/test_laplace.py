@@ -19,6 +19,7 @@ from skmtl import (
     MeanRegularizedRegressor,
     PathSearchCV,
     TaskKFold,
+    TaskStatistics,
     compare,
 )
 from skmtl._data import make_task_data
@@ -362,6 +363,21 @@ def test_tests_of_sharing_see_what_differs():
     assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
     X, y, tasks, *_ = problem(1, LOSSES[0], n_tasks=20, n_rows=30, sd=0.0, sd_intercept=0.0)
     assert all(one.p_value > 0.05 for one in fitted(X, y, tasks).test_sharing().values())
+
+
+def test_the_null_of_tests_has_the_variance_of_classes_about_free_intercepts(rng):
+    """Exchanged within tasks, classes vary more than they do at a fit with an intercept for each task."""
+    tasks = np.repeat(np.arange(300), 5)
+    X, y = rng.normal(size=(1500, 1)), (rng.random(1500) < 0.4).astype(float)
+    null = search_on(X, y, tasks, Logistic(), "free").moments.posterior(np.full(1, 1e-6), None)
+    drawn = []
+    for _ in range(30):
+        order = np.lexsort((rng.random(1500), tasks))
+        score = TaskStatistics.from_arrays(X, y[order], tasks).xy[:, 0]
+        drawn.append((score**2).sum())
+    assert_allclose(null.excess * null.moments.xx.sum(), np.mean(drawn), rtol=0.05)
+    counts = search_on(X, y, tasks, Poisson(), "free").moments.posterior(np.full(1, 1e-6), None)
+    assert counts.excess == 1.0
 
 
 @pytest.mark.no_cover

@@ -724,6 +724,24 @@ def test_features_far_from_zero_are_named():
         MeanRegularizedRegressor("auto", task_column=2).fit(frame, y)  # free intercepts do not mind
 
 
+@pytest.mark.parametrize("intercept_alpha", ["auto", 0.0])
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_features_that_are_constant_within_tasks_are_named(covariance, intercept_alpha):
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=12)
+    frame = pd.DataFrame(np.column_stack([X, np.sin(tasks), np.sqrt(tasks)]), columns=[*"abcd"])
+    model = MeanRegularizedRegressor("auto", intercept_alpha=intercept_alpha, covariance=covariance)
+    with pytest.warns(UserWarning, match=r"feature\(s\) \['c', 'd'\] are constant within every task"):
+        model.fit(frame, y, tasks=tasks)
+    V = model.deviation_variance_
+    V = V.diagonal() if V.ndim == 2 else V
+    assert (V[2:] == 0).all() and (V[:2] > 0).all()
+    assert_allclose(np.ptp(model.coef_[:, 2:], axis=0), 0.0, atol=1e-6)
+    assert np.isfinite(model.coef_std_).all()
+    if covariance == "diagonal":
+        tests = model.test_sharing()
+        assert [np.isnan(tests[name].p_value) for name in "abcd"] == [False, False, True, True]
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e8])
 def test_tests_of_free_intercepts_do_not_mind_where_zero_is(offset):
     X, y, tasks, *_ = mixed_problem(0, n_tasks=20)

@@ -5,7 +5,7 @@ from scipy import linalg
 
 from ..objective import units
 from ._reml import NEAR
-from ._variance_components import EPS, RANK_TOLERANCE, triangular
+from ._variance_components import RANK_TOLERANCE, triangular
 
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 FOLDS = 5
@@ -13,6 +13,7 @@ LEAST = 1e-12  # eigenvalue of correlations, below which they are rounding
 ALIKE = 1e-8  # of the criterion, for each task: no difference
 STARTS = 1.0, 0.1
 SMALLEST = 1e-5  # entry on the diagonal of F, and root of a variance of intercepts
+HELD = 1e3  # times the greatest information: over it the variance where there is none
 MOST_STEPS, MOST_DAMPING = 30, 1e8
 
 
@@ -24,7 +25,7 @@ def correlated(search, theta):
     """
     diagonal = search.at(theta)
     least = diagonal.criterion
-    if len(diagonal.slope_root) > 1 and not np.array_equal(theta, search.none):
+    if np.count_nonzero(~search.moments.constant) > 1 and not np.array_equal(theta, search.none):
         free = Factor(search)
         best = free.best()[1]
         for amount in _shrinkages(search, best):
@@ -48,22 +49,25 @@ class Factor:
 
     def __init__(self, search):
         self.search, moments = search, search.moments
-        p = search.moments.xy.shape[1]
-        own = moments.xx.sum(axis=0) / len(moments.xx)
+        none = np.exp(-0.5 * search.scales[2][: search.n_slopes])
+        kept = np.flatnonzero(~moments.constant)
+        own = (moments.xx.sum(axis=0) / len(moments.xx))[np.ix_(kept, kept)]
         values, vectors = linalg.eigh(own * np.outer(units(own), units(own)))
         values = np.where(values > RANK_TOLERANCE * values[-1], values, 0.0)
         rows = np.sqrt(values)[:, None] * vectors.T * np.sqrt(own.diagonal())
         if moments.pooled:
-            weight = np.sqrt(0.5 * moments.weight / moments.n_tasks)
-            rows = np.vstack([rows, weight[:, None] * np.broadcast_to(moments.x_mean, (len(weight), p))])
+            weight, x_mean = 0.5 * moments.weight / moments.n_tasks, moments.x_mean[:, kept]
+            rows = np.vstack(
+                [rows, np.sqrt(weight)[:, None] * np.broadcast_to(x_mean, (len(weight), len(kept)))]
+            )
         unit = np.sqrt((rows**2).sum(axis=0))
-        unit = np.where(unit > 0, unit, 1.0)
         _, sizes, axes = linalg.svd(rows / unit, full_matrices=False)
-        sizes = np.where(
-            sizes > RANK_TOLERANCE * sizes[0], sizes, max(sizes[0], EPS)
-        )  # rows tell nothing there
-        self.whitens, self.K = sizes[:, None] * axes * unit, (axes / sizes[:, None]).T / unit[:, None]
-        self.i, self.j = np.tril_indices(p)
+        told = sizes > RANK_TOLERANCE * sizes[0]
+        sizes = np.where(told, sizes, HELD * sizes[0])
+        self.whitens, self.K = np.diag(1 / none), np.diag(none)
+        self.whitens[np.ix_(kept, kept)] = sizes[:, None] * axes * unit
+        self.K[np.ix_(kept, kept)] = (axes / sizes[:, None]).T / unit[:, None]
+        self.i, self.j = (kept[at] for at in np.tril_indices(np.count_nonzero(told)))
         self.level = np.exp(search.scales[0][-1]) if search.ties else 1.0
 
     def __call__(self, x):
@@ -74,7 +78,7 @@ class Factor:
         return found
 
     def triangle(self, x):
-        F = np.zeros(self.K.shape)
+        F = np.eye(len(self.K))  # where rows tell of no variance it stays at about none
         F[self.i, self.j] = x[: len(self.i)]
         return F
 
@@ -95,11 +99,11 @@ class Factor:
 
     def derivatives(self, x, found):
         """Gradient and, about, second derivatives of the criterion at x."""
-        i, j, ties, n = self.i, self.j, self.search.ties, len(self.i) + self.search.ties
+        i, j, ties, (k, m) = self.i, self.j, self.search.ties, np.tril_indices(len(self.K))
         Q, inverse = found.turn, linalg.inv(self.triangle(x))
         G = found.slope_gradient()
         a, b = (Q.T @ inverse)[:, i], Q.T[:, j]
-        J = -(a[i] * b[j] + a[j] * b[i])
+        J = -(a[k] * b[m] + a[m] * b[k])
         turned = Q @ G @ Q.T
         gradient = (-2 * inverse.T @ turned)[i, j]
         values, vectors = linalg.eigh(-inverse.T @ turned @ inverse)
@@ -110,6 +114,7 @@ class Factor:
             J = linalg.block_diag(J, -2 / x[-1])
             gradient = np.append(gradient, -2 / x[-1] * g)
             second = linalg.block_diag(second, max(2 * g, 0.0) / x[-1] ** 2)
+        n = len(J)
         return gradient, J.T @ found.pairs_information()[:n, :n] @ J + second
 
     def best(self):

@@ -206,27 +206,45 @@ class EmpiricalBayes(LinearModel):
     def _estimate(self, seen):
         """Set the strengths, and the variances that go with them; the `Posterior` there."""
         search = self._search(seen)
-        if isinstance(self.intercept_alpha, str) and len(search.moments.far):
-            far = [self._names()[j] for j in search.moments.far[:5]]
-            warnings.warn(
-                f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
-                f"deviations and more from the mean of feature(s) {far}: their variance there says little. "
-                "Centre the features.",
-                UserWarning,
-                stacklevel=2,
-            )
+        self._warn_of_features(search)
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
         found = search.at(theta)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         if self._correlates:
             found, self.covariance_shrinkage_ = correlated(search, theta)
-            zero[-1] = search.ties and np.log(found.strength) >= search.scales[2][-1]
+            if search.ties:
+                zero[-1] = np.log(found.strength) >= search.scales[2][-1]
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
         self._set_slopes(found.slope_root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
+
+    def _warn_of_features(self, search):
+        """Warn of those of whose variance, or beside which of the intercepts, the rows say little."""
+        constant = np.flatnonzero(search.silent[: search.n_slopes])
+        if len(constant) and self.covariance is not None and search.moments.n_tasks > 1:
+            warnings.warn(
+                f"covariance={self.covariance!r}: feature(s) {self._first(constant)} are constant within "
+                "every task, where deviations of their coefficients are not told from those of intercepts: "
+                "their variance is taken to be zero.",
+                UserWarning,
+                stacklevel=2,
+            )
+        far = search.moments.far
+        if isinstance(self.intercept_alpha, str) and len(far):
+            warnings.warn(
+                f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
+                f"deviations and more from the mean of feature(s) {self._first(far)}: their variance there "
+                "says little. Centre the features.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _first(self, features):
+        """Names of the first of some features."""
+        return [self._names()[j] for j in features[:5]]
 
     def _best(self, search):
         """The search, or a simpler one, and the unknowns at its least criterion."""
@@ -250,6 +268,8 @@ class EmpiricalBayes(LinearModel):
             V = np.where(zero[: search.n_slopes], 0.0, V)
             level = V.mean() if V.any() else level
             V = np.diag(V) if self._correlates else V
+        else:
+            V = np.where(np.logical_or.outer(*[search.silent[: len(V)]] * 2), 0.0, V)
         self.alpha_ = float(1 / (level * self._unit_))
         self.deviation_variance_ = self.noise_variance_ * V
 
@@ -514,6 +534,9 @@ class EmpiricalBayes(LinearModel):
             its name or position, in the model with a variance for each. Each has a `statistic` and a
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
+            With "log_loss" and free intercepts the null distribution takes into account that these are
+            fitted; with fewer than about 7 rows a task it is still too narrow, with a warning. A feature
+            that is constant within every task has no test, its p-value is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.

@@ -96,6 +96,13 @@ class Search:
             parts.append((n, low, n + np.log(RANGE)))
         return [np.concatenate(one) for one in zip(*parts, strict=True)] or [np.zeros(0)] * 3
 
+    @cached_property
+    def silent(self):
+        """Which unknowns are of deviations that no rows tell from those of the intercepts."""
+        one = self.root is not None or self.covariance == "spherical"
+        constant = np.zeros(len(self.scales[0]) - self.ties, dtype=bool) if one else self.moments.constant
+        return np.append(constant, [False] * self.ties).astype(bool)
+
     @property
     def none(self):
         """The unknowns without any variance."""
@@ -176,7 +183,7 @@ class Search:
         By Akaike's criterion.
         """
         other = replace(self, covariance="spherical", last=None)
-        end = other._without_variance(other.descended(self.spherical))
+        end = other.descended(self.spherical)
         gain = other.at(end).criterion - self.at(theta).criterion
         return (self, theta) if gain > 2 * (self.n_slopes - other.n_slopes) else (other, end)
 
@@ -185,10 +192,12 @@ class Search:
 
         A strength that rises without end is that of no variance.
         """
+        if self.moments.n_tasks == 1:
+            return self.none
         scale, low, high = self.scales
         enough = self.alike if enough is None else enough * self.moments.n_tasks
-        free = np.isin(np.arange(len(theta)), fixed, invert=True)
-        theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), theta)
+        free = np.isin(np.arange(len(theta)), fixed, invert=True) & ~self.silent
+        theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), np.where(self.silent, high, theta))
         found, before, counts, H = self.at(theta), 0.0, self._counts, None
         for _ in range(MOST_STEPS):
             gradient = self.gradient(found)
@@ -258,7 +267,7 @@ class Search:
                 self.spherical = few.spherical
             if few is not self:
                 theta = few.descended(theta, enough=NEAR)
-        return self._without_variance(self.descended(theta, enough=enough))
+        return self.descended(theta, enough=enough)
 
     def expected(self, theta):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
@@ -268,9 +277,10 @@ class Search:
         """
         if not len(theta):
             return self.ratios(theta)
-        at = np.minimum(theta, self.scales[0] + np.log(FAR))
+        at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
         told, certain, mean = expected_variances(self._information(found), self.gradient(found))
+        certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
         return self.ratios(theta)
@@ -279,15 +289,6 @@ class Search:
         """The same of some of the tasks."""
         moments = self.moments.some(tasks)
         return self if moments is self.moments else replace(self, moments=moments, last=None)
-
-    def _without_variance(self, theta):
-        """The same with no variance where nothing tells of it."""
-        silent, spans = np.zeros(len(theta), dtype=bool), self._spans()
-        if self.root is None and self.covariance != "spherical":
-            silent[spans[0]] = self.information[1] == 0
-        if self.moments.n_tasks == 1:
-            silent[:] = True
-        return np.where(silent, self.scales[2], theta)
 
 
 def expected_variances(H, gradient):

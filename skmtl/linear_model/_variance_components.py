@@ -98,6 +98,11 @@ class Moments:
         mean = (self.weight[:, None] * times(root, self.x_mean) ** 2).mean(axis=0)
         return np.where(own > 0, own, mean), own + mean
 
+    @property
+    def constant(self):
+        """Which features do not vary within any task, about their mean there (n_features,)."""
+        return np.einsum("djj->j", self.xx) == 0
+
     def _own_information(self, root):
         if root.ndim == 1:
             return np.einsum("djj->j", self.xx) / len(self.xx) * root**2
@@ -407,6 +412,7 @@ class Posterior:
         along, sizes = rhs @ self.spread, sizes / self.noise
         return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / self.df
 
+    excess = 1.0  # variance of the targets about the common model over that which the model takes
     n_contrasts = 1  # of whose coefficients those of features are parts, which have one precision
 
     def pairs_information(self):
