@@ -378,6 +378,10 @@ def test_the_null_of_tests_has_the_variance_of_classes_about_free_intercepts(rng
     assert_allclose(null.excess * null.moments.xx.sum(), np.mean(drawn), rtol=0.05)
     counts = search_on(X, y, tasks, Poisson(), "free").moments.posterior(np.full(1, 1e-6), None)
     assert counts.excess == 1.0
+    few = tasks < 20
+    model = MeanRegularizedClassifier("auto").fit(X[few], y[few], tasks=tasks[few])
+    with pytest.warns(UserWarning, match="few rows for intercepts of their own"):
+        model.test_sharing()
 
 
 @pytest.mark.no_cover

@@ -43,6 +43,14 @@ def sharing_tests(seen, moments_of, free=False):
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
     posterior, features = null.at(null.best()), np.arange(len(unit))
+    if posterior.excess > MOST_EXCESS:
+        warnings.warn(
+            "tasks have few rows for intercepts of their own: p-values of test_sharing are too small, with 5 "
+            "rows of two classes below 5 % in a sixth of data sets without any differences. Pool the "
+            "intercepts (intercept_alpha='auto').",
+            UserWarning,
+            stacklevel=2,
+        )
     coupled = posterior.moments.prior is not None
     eigenvalues = _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, features)
     found = {"slopes": _test(posterior, _least(Search(moments)), eigenvalues)}
@@ -82,13 +90,6 @@ def _test(null, least, eigenvalues):
     Without eigenvalues it is that of half a chi-square.
     """
     ratio = max(float(null.criterion - least), 0.0)
-    if null.excess > MOST_EXCESS:
-        warnings.warn(
-            "tasks have few rows for an intercept of their own: p-values of test_sharing are too small, of single "
-            "features at the level of 5 % up to three times as often. Pool them (intercept_alpha='auto').",
-            UserWarning,
-            stacklevel=2,
-        )
     if eigenvalues is None:
         return _half_chi_square(ratio)
     if ratio < NO_RATIO or not len(eigenvalues[0]):
