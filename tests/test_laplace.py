@@ -558,6 +558,15 @@ def test_wrong_arguments_are_named():
         MeanRegularizedClassifier(**AUTO).fit(X, y, tasks=tasks).predict(X, tasks=tasks, return_std=True)
 
 
+def test_free_covariances_of_separable_tasks_are_held():
+    rng = np.random.default_rng(0)
+    tasks, X = np.repeat(np.arange(10), 20), rng.normal(size=(200, 2))
+    y = (X * rng.choice([-1, 1], (10, 2))[tasks]).sum(axis=1) > 0
+    for options in ({}, {"intercept_alpha": 0.0}):
+        model = fitted(X, y, tasks, covariance="full", **options)
+        assert (model.deviation_variance_.diagonal() <= 3.0**2 / X.var(axis=0) * 1.1).all()
+
+
 def test_separable_classes_are_fitted_without_variances_and_a_warning():
     X, _, tasks, *_ = problem(0, LOSSES[0])
     for covariance in COVARIANCES:

@@ -71,9 +71,17 @@ class Factor:
         self.level = np.exp(search.scales[0][-1]) if search.ties else 1.0
 
     def __call__(self, x):
-        """`Posterior` at entries of F and, last, the root of the variance of the intercepts."""
-        Q, R = linalg.qr((self.K @ self.triangle(x)).T, mode="full")
-        found = self.search.model(R.T, self.level / x[-1] ** 2 if self.search.ties else self.search.strength)
+        """`Posterior` at entries of F and, last, the root of the variance of the intercepts.
+
+        Greater variances than those of the limits of a search are held there.
+        """
+        root, search = self.K @ self.triangle(x), self.search
+        most = np.exp(-0.5 * search.scales[1][: len(root)]) / np.sqrt((root**2).sum(axis=1))
+        Q, R = linalg.qr((np.minimum(most, 1.0)[:, None] * root).T, mode="full")
+        strength = (
+            max(self.level / x[-1] ** 2, np.exp(search.scales[1][-1])) if search.ties else search.strength
+        )
+        found = search.model(R.T, strength)
         found.turn = Q
         return found
 
