@@ -51,6 +51,7 @@ def sharing(tests):
     return "; ".join(
         f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks ({p_words(test.p_value)})"
         for name, test in tests.items()
+        if not np.isnan(test.p_value)
     ).capitalize()
 
 

@@ -13,6 +13,8 @@ from scipy import sparse
 
 import skmtl
 from skmtl import losses, penalties
+from skmtl.linear_model._correlations import Factor
+from skmtl.linear_model._reml import Search
 from skmtl.penalties import (
     L1,
     L2,
@@ -193,6 +195,20 @@ LAYOUTS = ("stacked", "shared", "missing", "sparse", "weighted", "single")
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def criterion_of(moments, covariance):
+    """(criterion with its gradient, where a mean task tells as much as the prior, what finds the least)."""
+    search = Search(moments, covariance.replace("full", "diagonal"))
+    if covariance != "full":
+        return search, search.scales[0], lambda: search.at(search.best())
+    free = Factor(search)
+
+    def value(x):
+        found = free(x)
+        return found.criterion, free.derivatives(x, found)[0]
+
+    return value, free.start(1.0), lambda: free.best()[1]
 
 
 def hard_problems(X, y, tasks):

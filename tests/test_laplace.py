@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import LAYOUTS, make_layout
+from conftest import LAYOUTS, criterion_of, make_layout
 from numpy.testing import assert_allclose
 from scipy import optimize, sparse, special
 from sklearn.base import clone
@@ -19,6 +19,7 @@ from skmtl import (
     MeanRegularizedRegressor,
     PathSearchCV,
     TaskKFold,
+    TaskStatistics,
     compare,
 )
 from skmtl._data import make_task_data
@@ -170,11 +171,12 @@ def test_the_gradient_equals_differences(kind, layout, loss, rng):
     data = make_layout(layout)
     y = targets(data.y, loss)
     for covariance in COVARIANCES:
-        search = search_on(data.X, y, data.tasks, loss, kind, covariance, data.sample_weight)
-        theta = search.scales[0] + 0.3 * rng.normal(size=len(search.scales[0]))
-        steps = 1e-4 * np.eye(len(theta))
-        differences = [(search(theta + step)[0] - search(theta - step)[0]) / 2e-4 for step in steps]
-        assert_allclose(search(theta)[1], differences, rtol=1e-6, atol=1e-5)
+        search = search_on(data.X, y, data.tasks, loss, kind, weight=data.sample_weight)
+        value, at, _ = criterion_of(search.moments, covariance)
+        at = at + 0.3 * rng.normal(size=len(at))
+        steps = 1e-4 * np.eye(len(at))
+        differences = [(value(at + step)[0] - value(at - step)[0]) / 2e-4 for step in steps]
+        assert_allclose(value(at)[1], differences, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.no_cover
@@ -182,8 +184,8 @@ def test_the_gradient_equals_differences(kind, layout, loss, rng):
 @pytest.mark.parametrize("intercepts", ["pooled", "free", None])
 def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covariance):
     X, y, tasks, *_ = problem(2, LOSSES[0], n_tasks=8, n_rows=20, sd=1.0)
-    search = search_on(X, y, tasks, LOSSES[0], intercepts, covariance)
-    found = -2 * search.at(search.best()).log_likelihood
+    moments = search_on(X, y, tasks, LOSSES[0], intercepts).moments
+    found = -2 * criterion_of(moments, covariance)[2]().log_likelihood
 
     def value(z):
         own = np.exp(z[-1]) if intercepts == "pooled" else intercepts
@@ -363,6 +365,25 @@ def test_tests_of_sharing_see_what_differs():
     assert all(one.p_value > 0.05 for one in fitted(X, y, tasks).test_sharing().values())
 
 
+def test_the_null_of_tests_has_the_variance_of_classes_about_free_intercepts(rng):
+    """Exchanged within tasks, classes vary more than they do at a fit with an intercept for each task."""
+    tasks = np.repeat(np.arange(300), 5)
+    X, y = rng.normal(size=(1500, 1)), (rng.random(1500) < 0.4).astype(float)
+    null = search_on(X, y, tasks, Logistic(), "free").moments.posterior(np.full(1, 1e-6), None)
+    drawn = []
+    for _ in range(30):
+        order = np.lexsort((rng.random(1500), tasks))
+        score = TaskStatistics.from_arrays(X, y[order], tasks).xy[:, 0]
+        drawn.append((score**2).sum())
+    assert_allclose(null.excess * null.moments.xx.sum(), np.mean(drawn), rtol=0.05)
+    counts = search_on(X, y, tasks, Poisson(), "free").moments.posterior(np.full(1, 1e-6), None)
+    assert counts.excess == 1.0
+    few = tasks < 20
+    model = MeanRegularizedClassifier("auto").fit(X[few], y[few], tasks=tasks[few])
+    with pytest.warns(UserWarning, match="few rows for intercepts of their own"):
+        model.test_sharing()
+
+
 @pytest.mark.no_cover
 def test_variances_are_about_the_truth_where_rows_are_many():
     for loss, atol in zip(LOSSES, (0.35, 0.25), strict=True):
@@ -535,6 +556,15 @@ def test_wrong_arguments_are_named():
         MeanRegularizedRegressor(**AUTO, loss="huber").fit(X, y, tasks=tasks)
     with pytest.raises(TypeError, match="return_std"):  # probabilities say how sure a class is
         MeanRegularizedClassifier(**AUTO).fit(X, y, tasks=tasks).predict(X, tasks=tasks, return_std=True)
+
+
+def test_free_covariances_of_separable_tasks_are_held():
+    rng = np.random.default_rng(0)
+    tasks, X = np.repeat(np.arange(10), 20), rng.normal(size=(200, 2))
+    y = (X * rng.choice([-1, 1], (10, 2))[tasks]).sum(axis=1) > 0
+    for options in ({}, {"intercept_alpha": 0.0}):
+        model = fitted(X, y, tasks, covariance="full", **options)
+        assert (model.deviation_variance_.diagonal() <= 3.0**2 / X.var(axis=0) * 1.1).all()
 
 
 def test_separable_classes_are_fitted_without_variances_and_a_warning():

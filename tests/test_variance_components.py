@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import LAYOUTS, hard_problems, make_layout
+from conftest import LAYOUTS, criterion_of, hard_problems, make_layout
 from numpy.testing import assert_allclose
 from scipy import optimize, sparse
 from sklearn.base import clone
@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskStatistics, compare
 from skmtl.datasets import load_hsb82
 from skmtl.linear_model import _task_inverses
+from skmtl.linear_model._correlations import Factor
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._sharing import sharing_tests
 from skmtl.linear_model._task_inverses import Inverses, ThinInverses
@@ -142,11 +143,11 @@ def test_the_gradient_equals_differences(kind, layout, covariance, rng):
     data = make_layout(layout)
     stats = TaskStatistics.from_arrays(data.X, data.y, data.tasks, sample_weight=data.sample_weight)
     moments = Moments.of(stats, np.ones(4), kind != "none", kind == "free")
-    search = Search(moments, covariance)
-    theta = search.scales[0] + 0.3 * rng.normal(size=len(search.scales[0]))
-    steps = 1e-5 * np.eye(len(theta))
-    differences = [(search(theta + step)[0] - search(theta - step)[0]) / 2e-5 for step in steps]
-    assert_allclose(search(theta)[1], differences, rtol=1e-6, atol=1e-6)
+    value, at, _ = criterion_of(moments, covariance)
+    at = at + 0.3 * rng.normal(size=len(at))
+    steps = 1e-5 * np.eye(len(at))
+    differences = [(value(at + step)[0] - value(at - step)[0]) / 2e-5 for step in steps]
+    assert_allclose(value(at)[1], differences, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
@@ -154,11 +155,13 @@ def test_the_gradient_equals_differences(kind, layout, covariance, rng):
 def test_the_search_finds_the_maximum_of_the_dense_likelihood(intercepts, covariance):
     for seed in range(3):
         X, y, tasks, *_ = mixed_problem(seed, n_tasks=10, n_rows=6)
-        stats = TaskStatistics.from_arrays(X, y, tasks)
-        search = Search(
-            Moments.of(stats, np.ones(10), intercepts is not None, intercepts == "free"), covariance
+        moments = Moments.of(
+            TaskStatistics.from_arrays(X, y, tasks), np.ones(10), intercepts is not None, intercepts == "free"
         )
-        found = search.at(search.best()).log_likelihood
+        search = Search(moments, covariance.replace("full", "diagonal"))
+        found = (
+            Factor(search).best()[1] if covariance == "full" else search.at(search.best())
+        ).log_likelihood
 
         def value(z, rows=(X, y, tasks)):
             own = np.exp(z[-1]) if intercepts == "pooled" else intercepts
@@ -667,8 +670,43 @@ def test_a_free_covariance_starts_where_a_diagonal_one_ends():
     diagonal, full = (
         MeanRegularizedRegressor(covariance=name, **options).fit(**arguments) for name in ("diagonal", "full")
     )
-    assert full.log_marginal_likelihood_ > diagonal.log_marginal_likelihood_ - 1
+    assert full.log_marginal_likelihood_ >= diagonal.log_marginal_likelihood_
     assert_allclose(full.noise_variance_, diagonal.noise_variance_, rtol=0.01)
+
+
+@pytest.mark.parametrize("intercept_alpha", ["auto", 0.1])
+@pytest.mark.parametrize("offset", [0.0, 1e5, 1e7])
+def test_correlations_do_not_cost_likelihood(offset, intercept_alpha):
+    """The diagonal covariances are among the free ones, wherever zero is."""
+    for seed in range(2):
+        X, y, tasks, *_ = mixed_problem(seed, n_tasks=9, n_rows=10, p=3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            diagonal, full = (
+                MeanRegularizedRegressor("auto", intercept_alpha=intercept_alpha, covariance=name).fit(
+                    X + offset, y, tasks=tasks
+                )
+                for name in ("diagonal", "full")
+            )
+        assert full.log_marginal_likelihood_ >= diagonal.log_marginal_likelihood_ - 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("offset", [0.0, 1e7])
+def test_a_free_covariance_is_found_in_few_steps(offset, seed, monkeypatch):
+    """Also where it is singular, and where zero is far from the features."""
+    X, y, tasks, *_ = mixed_problem(seed, n_tasks=9, n_rows=10, p=3)
+    moments = Moments.of(TaskStatistics.from_arrays(X + offset, y, tasks), np.ones(9), True, False)
+    models, model = [], Search.model
+    monkeypatch.setattr(Search, "model", lambda self, *given: (models.append(0), model(self, *given))[1])
+    free = Factor(Search(moments, "diagonal"))
+    x, found = free.best()
+    assert len(models) < 120
+    options = {"ftol": 1e-15, "gtol": 1e-9}
+    lower = optimize.minimize(
+        criterion_of(moments, "full")[0], x, jac=True, method="L-BFGS-B", options=options
+    )
+    assert found.criterion < lower.fun + 1e-3
 
 
 # --- at the edges ---
@@ -684,6 +722,24 @@ def test_features_far_from_zero_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MeanRegularizedRegressor("auto", task_column=2).fit(frame, y)  # free intercepts do not mind
+
+
+@pytest.mark.parametrize("intercept_alpha", ["auto", 0.0])
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_features_that_are_constant_within_tasks_are_named(covariance, intercept_alpha):
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=12)
+    frame = pd.DataFrame(np.column_stack([X, np.sin(tasks), np.sqrt(tasks)]), columns=[*"abcd"])
+    model = MeanRegularizedRegressor("auto", intercept_alpha=intercept_alpha, covariance=covariance)
+    with pytest.warns(UserWarning, match=r"feature\(s\) \['c', 'd'\] are constant within every task"):
+        model.fit(frame, y, tasks=tasks)
+    V = model.deviation_variance_
+    V = V.diagonal() if V.ndim == 2 else V
+    assert (V[2:] == 0).all() and (V[:2] > 0).all()
+    assert_allclose(np.ptp(model.coef_[:, 2:], axis=0), 0.0, atol=1e-6)
+    assert np.isfinite(model.coef_std_).all()
+    if covariance == "diagonal":
+        tests = model.test_sharing()
+        assert [np.isnan(tests[name].p_value) for name in "abcd"] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])

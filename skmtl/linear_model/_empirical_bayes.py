@@ -19,8 +19,9 @@ from .._sklearn import StrOptions
 from ..solvers import blas_threads
 from ..statistics import TaskStatistics
 from ._base import LinearModel
+from ._correlations import correlated
 from ._fitting import Fitting
-from ._reml import Search, without_correlation
+from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
@@ -84,6 +85,7 @@ class EmpiricalBayes(LinearModel):
     _beside = "mean_alpha", "ridge"  # parameters that must be zero: what they add is no part of the model
     _covariance_ = None  # V, where more than one variance was found, positive also where these are none
     _asked_ = MappingProxyType({})  # parameters of the fit
+    _rooted_ = None, None  # a covariance that was given, and R
     _units_ = None  # variances of coefficients that stand for a covariance that is not given
     _seen_ = _posterior_ = None  # moments of the rows, or the rows themselves, and what they tell
     _added_ = {}  # moments of tasks that were added; never changed in place
@@ -93,6 +95,10 @@ class EmpiricalBayes(LinearModel):
     @property
     def _estimates(self):
         return isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str)
+
+    @property
+    def _correlates(self):
+        return isinstance(self.covariance, str) and self.covariance == "full"
 
     def _refuse_other_models(self, what):
         """ValueError where the objective is not the posterior of a mixed model."""
@@ -137,6 +143,7 @@ class EmpiricalBayes(LinearModel):
     def _in_numbers_on(self, fitting):
         self._seen_, self._posterior_, self._added_ = None, None, {}
         self._covariance_ = self._units_ = None
+        self._rooted_ = None, None
         self._asked_ = {name: vars(self)[name] for name in {*self._get_param_names()} - LATER}
         found = isinstance(self.covariance, str) and self.covariance != "spherical"
         if found and not isinstance(self.alpha, str):
@@ -193,38 +200,51 @@ class EmpiricalBayes(LinearModel):
         several = seen.n_tasks > 1  # of one there is no variance to be found
         moments = self._moments(seen, free, several)
         kind = "spherical" if given is not None else self.covariance or self._covariance_of_auto
+        kind = "diagonal" if kind == "full" else kind
         return Search(moments, kind, self._given_root(moments), self._given_strength(), given)
 
     def _estimate(self, seen):
         """Set the strengths, and the variances that go with them; the `Posterior` there."""
         search = self._search(seen)
-        if isinstance(self.intercept_alpha, str) and len(search.moments.far):
-            far = [self._names()[j] for j in search.moments.far[:5]]
-            warnings.warn(
-                f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
-                f"deviations and more from the mean of feature(s) {far}: their variance there says little. "
-                "Centre the features.",
-                UserWarning,
-                stacklevel=2,
-            )
+        self._warn_of_features(search)
         search, self._theta_ = self._best(search)
-        moments, kind, theta = search.moments, search.covariance, self._theta_
+        moments, theta = search.moments, self._theta_
         found = search.at(theta)
-        if search.n_slopes and kind == "full":
-            several = not np.array_equal(theta, search.none)
-            amount = self.covariance_shrinkage_ = float(search.shrinkage()) if several else 1.0
-            root, strength = without_correlation(found.slope_root, amount), found.strength
-            if several and amount == 1:
-                search = replace(search, covariance="diagonal", last=None)
-                theta = search.best()
-                root, strength = search.ratios(theta)
-            found = moments.posterior(matrix(root), strength) if several else found
+        zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
+        if self._correlates:
+            found, self.covariance_shrinkage_ = correlated(search, theta)
+            if search.ties:
+                zero[-1] = np.log(found.strength) >= search.scales[2][-1]
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
-        zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         self._set_slopes(found.slope_root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
+
+    def _warn_of_features(self, search):
+        """Warn of those of whose variance, or beside which of the intercepts, the rows say little."""
+        constant = np.flatnonzero(search.silent[: search.n_slopes])
+        if len(constant) and self.covariance is not None and search.moments.n_tasks > 1:
+            warnings.warn(
+                f"covariance={self.covariance!r}: feature(s) {self._first(constant)} are constant within "
+                "every task, where deviations of their coefficients are not told from those of intercepts: "
+                "their variance is taken to be zero.",
+                UserWarning,
+                stacklevel=2,
+            )
+        far = search.moments.far
+        if isinstance(self.intercept_alpha, str) and len(far):
+            warnings.warn(
+                f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
+                f"deviations and more from the mean of feature(s) {self._first(far)}: their variance there "
+                "says little. Centre the features.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _first(self, features):
+        """Names of the first of some features."""
+        return [self._names()[j] for j in features[:5]]
 
     def _best(self, search):
         """The search, or a simpler one, and the unknowns at its least criterion."""
@@ -247,6 +267,9 @@ class EmpiricalBayes(LinearModel):
         if root.ndim == 1:
             V = np.where(zero[: search.n_slopes], 0.0, V)
             level = V.mean() if V.any() else level
+            V = np.diag(V) if self._correlates else V
+        else:
+            V = np.where(np.logical_or.outer(*[search.silent[: len(V)]] * 2), 0.0, V)
         self.alpha_ = float(1 / (level * self._unit_))
         self.deviation_variance_ = self.noise_variance_ * V
 
@@ -289,9 +312,16 @@ class EmpiricalBayes(LinearModel):
 
     def _root(self, n_features=None):
         """R with R R' the covariance that is given, or None."""
-        if self._given is None or isinstance(self._given, str):
+        given = self._given
+        if given is None or isinstance(given, str):
             return None
-        V = self._normed(self._given)
+        if n_features is None and self._rooted_[0] is given:
+            return self._rooted_[1]
+        self._rooted_ = given, self._root_of(given, n_features)
+        return self._rooted_[1]
+
+    def _root_of(self, covariance, n_features):
+        V = self._normed(covariance)
         if n_features is not None and len(V) != n_features:
             raise ValueError(f"covariance is of {len(V)} features; X has {n_features}.")
         if V.ndim == 1:
@@ -353,6 +383,7 @@ class EmpiricalBayes(LinearModel):
         if not isinstance(state.get("_seen_"), TaskStatistics):
             state.pop("_seen_", None)
         state.pop("_posterior_", None)
+        state.pop("_rooted_", None)
         return state
 
     # --- how sure ---
@@ -377,7 +408,7 @@ class EmpiricalBayes(LinearModel):
     def _expected(self, seen):
         """The same anew."""
         found = self._at_estimate(seen)
-        if not self._estimates or (isinstance(self.covariance, str) and self.covariance == "full"):
+        if not self._estimates or self._correlates:
             return found
         return found.under(*self._search(seen).expected(self._theta_))
 
@@ -503,6 +534,9 @@ class EmpiricalBayes(LinearModel):
             its name, else its position, in the model with a variance for each. Each has a `statistic` and a
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
+            With "log_loss" and free intercepts the null distribution takes into account that these are
+            fitted; with fewer than about 7 rows a task it is still too narrow, with a warning. A feature
+            that is constant within every task has no test, its p-value is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.

@@ -128,6 +128,10 @@ class Likelihood:
         linear = eta if self.data.offset is None else eta - self.data.offset
         return weight * hessian, np.where(weight > 0, linear - self.loss.gradient(y, eta) / hessian, 0.0)
 
+    def curvature(self, eta):
+        """Second derivatives at eta as weights of the rows."""
+        return self.working(eta)[0]
+
     def moments(self, eta):
         """`Moments` of these, and what was taken off their targets."""
         weight, target = self.working(eta)
@@ -300,6 +304,21 @@ class Mode(KnownNoise):
     def log_likelihood(self):
         """Laplace approximation of the marginal log-likelihood at the common coefficients of the mode."""
         return -0.5 * self.criterion - self.rows.constant
+
+    @property
+    def excess(self):
+        """Variance of working targets over that which the model takes.
+
+        An intercept of each task leaves the variance of classes at the fit smaller than it is, by its
+        variance, as in a sum of squares about a mean that is fitted; that of counts is their mean itself.
+        """
+        rows = self.rows
+        if not rows.free or rows.loss.log_link:
+            return 1.0
+        weight = rows.curvature(self.eta)
+        own = rows.data.task_sums(weight)
+        held = rows.data.task_sums(weight**2 / np.where(rows.weight > 0, rows.weight, 1.0))
+        return float(own.sum() / (own - held / np.maximum(own, TINY)).sum())
 
     def _forms(self):
         """(e, f, Q) of every task: given what is common, predictors vary by e + 2 f.x + x'Qx.

@@ -124,6 +124,11 @@ class ClassLikelihood(Likelihood):
         most = np.einsum("...aa->...", H).max(where=self.weight > 0, initial=0.0)
         return self.weight[..., None, None] * (H + FLAT * most * np.eye(H.shape[-1]))
 
+    def curvature(self, eta):
+        """Mean weight of a contrast."""
+        H = self._curvature(eta)
+        return np.einsum("...aa->...", H) / H.shape[-1]
+
     def moments(self, eta):
         data, H, B = self.data, self._curvature(eta), self.contrasts
         linear = eta if data.offset is None else eta - data.offset
@@ -160,8 +165,7 @@ class ClassLikelihood(Likelihood):
 
     def outline(self, eta):
         """`Moments` of the features under the mean weight of a contrast."""
-        H = self._curvature(eta)
-        weight = np.einsum("...aa->...", H) / H.shape[-1]
+        weight = self.curvature(eta)
         stats = self._statistics(weight, np.zeros(weight.shape))
         found = WorkingMoments.of(stats, np.ones(stats.n_tasks), self.fit_intercept, self.free)
         found.weight = np.maximum(found.weight, np.finfo(float).tiny)
@@ -246,6 +250,13 @@ class ClassMode(Mode):
     def information(self):
         H, q = super().information(), self.rows.n_own
         return H.reshape(-1, q, len(H) // q, q).sum(axis=(0, 2))
+
+    n_contrasts = property(lambda self: self.rows.contrasts.shape[1])
+
+    def pairs_information(self):
+        H, p = super().pairs_information(), len(self.slope_root)
+        at = [*range(p * (p + 1) // 2), *[len(H) - 1] * (self.rows.n_own > p)]  # intercepts are the last
+        return H[np.ix_(at, at)]
 
     def told(self):
         E, at = super().told()

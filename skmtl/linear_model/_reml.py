@@ -2,29 +2,31 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import special
 
-from ._variance_components import Moments, NoModeError, triangular
+from ._variance_components import Moments, NoModeError
 
 RANGE = 1e8  # times the information of a mean task: strengths beyond are those of no variance, or no prior
 NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
 FAR = 1e2  # times the same: from where no search starts, as the criterion is flat beyond
 GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
-ALIKE = 1e-11  # of the criterion, for each task: no difference
-NEAR = 1e-3  # the same: enough for a start
+ALIKE = 1e-12  # of the criterion, for each pair of tasks: no difference
+HARDLY = 1e-4  # of the criterion: a hundredth of a standard error
+NEAR = 1e-3  # of the criterion, for each task: enough for a start
 MOST_TASKS = 50, 1000  # on which a search starts where there are many more
 MOST_STEPS = 100
 UNTOLD = 1e-9  # information about a logarithm, below which there is none
 DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, below which it is rounding
 MOST_SHORTER = 12  # steps of half the length that are tried
+CLOSE = 0.1  # step in a logarithm within which the information stays what it is
 NEARBY = 1.0  # step in a logarithm from which Newton's method converges
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 5.0  # step in a logarithm by which a variance falls
 HIGHEST = 5.0  # and how far it rises, in itself: farther on, all rise together beside a noise of none
-SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Search:
     Parameters
     ----------
     moments : Moments
-    covariance : {"spherical", "diagonal", "full"}
+    covariance : {"spherical", "diagonal"}
         Of the slopes, where these have a strength to be found.
     root : ndarray or None
         R, where it is given.
@@ -56,8 +58,7 @@ class Search:
     def n_slopes(self):
         """Unknowns of the covariance of the slopes."""
         p = self.moments.xy.shape[1]
-        sizes = {"spherical": 1, "diagonal": p, "full": p * (p + 1) // 2}
-        return 0 if self.root is not None else sizes[self.covariance]
+        return 0 if self.root is not None else {"spherical": 1, "diagonal": p}[self.covariance]
 
     @property
     def ties(self):
@@ -76,7 +77,7 @@ class Search:
     @cached_property
     def scales(self):
         """Logarithms of strengths that weigh as much as the rows of a mean task, and limits."""
-        (own, all_rows), p = self.information, self.moments.xy.shape[1]
+        own, all_rows = self.information
         some = own[own > 0] if (own > 0).any() else np.ones(1)
         most = max(all_rows.max(initial=0.0), some.max())
         if self.covariance == "spherical":
@@ -89,22 +90,23 @@ class Search:
         low = np.maximum(low / RANGE, slopes)
         parts = [np.zeros((3, 0))]
         parts += [tuple(map(np.log, (own, low, high * RANGE)))] * (self.root is None)
-        if self.root is None and self.covariance == "full":
-            below = p * (p - 1) // 2
-            parts.append(np.outer([0.0, -1.0, 1.0], np.full(below, RANGE**0.5)))
         if self.ties:
             n = np.log(self.moments.weight.mean(keepdims=True))
             low = np.maximum(n - np.log(RANGE), np.log(intercepts)) if intercepts else n - np.log(RANGE)
             parts.append((n, low, n + np.log(RANGE)))
         return [np.concatenate(one) for one in zip(*parts, strict=True)] or [np.zeros(0)] * 3
 
+    @cached_property
+    def silent(self):
+        """Which unknowns are of deviations that no rows tell from those of the intercepts."""
+        one = self.root is not None or self.covariance == "spherical"
+        constant = np.zeros(len(self.scales[0]) - self.ties, dtype=bool) if one else self.moments.constant
+        return np.append(constant, [False] * self.ties).astype(bool)
+
     @property
     def none(self):
         """The unknowns without any variance."""
-        theta, p = self.scales[2].copy(), self.moments.xy.shape[1]
-        if self.covariance == "full":
-            theta[p : self.n_slopes] = 0.0
-        return theta
+        return self.scales[2].copy()
 
     def ratios(self, theta):
         """R and the strength of the intercepts."""
@@ -112,17 +114,8 @@ class Search:
         if k and self.covariance == "spherical":
             root = np.exp(-0.5 * theta[0]) * self._units
         elif k:
-            root = self._lower(theta[:k]) if self.covariance == "full" else np.exp(-0.5 * theta[:k])
+            root = np.exp(-0.5 * theta[:k])
         return root, float(np.exp(theta[-1])) if self.ties else self.strength
-
-    def _lower(self, theta):
-        """A triangular R, its diagonal exp(-theta/2) of the first entries, the rest in units of `scales`."""
-        p = self.moments.xy.shape[1]
-        R = np.zeros((p, p))
-        R[np.tril_indices(p, -1)] = theta[p:]
-        R *= np.exp(-0.5 * self.scales[0][:p])[:, None]
-        R[np.diag_indices(p)] = np.exp(-0.5 * theta[:p])
-        return R
 
     def at(self, theta):
         """The model there; the last one is kept."""
@@ -153,12 +146,7 @@ class Search:
     def gradient(self, found):
         """Derivatives of the criterion at a `Posterior`."""
         gradient = []
-        if self.n_slopes and self.covariance == "full":
-            R = found.slope_root
-            G = -2 * linalg.solve_triangular(R, found.slope_gradient(), lower=True, trans=1)
-            unit = np.exp(-0.5 * self.scales[0][: len(R)])[:, None]
-            gradient += [-0.5 * G.diagonal() * R.diagonal(), (unit * G)[np.tril_indices(len(R), -1)]]
-        elif self.n_slopes:
+        if self.n_slopes:
             own = found.slope_gradient()
             own = own if own.ndim == 1 else own.diagonal()
             gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
@@ -170,16 +158,11 @@ class Search:
 
     def _spans(self):
         """Positions of the unknown strengths of the slopes, and of that of the intercepts."""
-        k = self.moments.xy.shape[1] if self.covariance == "full" else self.n_slopes
-        return [np.arange(k)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
+        return [np.arange(self.n_slopes)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
 
     def _starts(self):
         """Points of a coarse grid, one strength after the other; or those of a simpler covariance."""
         theta = scale = self.scales[0]
-        if self.covariance == "full" and self.root is None:
-            theta, p = replace(self, covariance="diagonal", last=None).best(), self.moments.xy.shape[1]
-            theta = np.insert(theta, p, np.zeros(p * (p - 1) // 2))
-            return [np.minimum(theta, scale + np.log(level)) for level in (1.0, FAR)]  # where little is flat
         if self.covariance == "diagonal" and self.root is None:
             simpler = replace(self, covariance="spherical", last=None)
             theta = self.spherical = simpler.best(NEAR)
@@ -200,30 +183,36 @@ class Search:
         By Akaike's criterion.
         """
         other = replace(self, covariance="spherical", last=None)
-        end = other._without_variance(other.descended(self.spherical))
+        end = other.descended(self.spherical)
         gain = other.at(end).criterion - self.at(theta).criterion
         return (self, theta) if gain > 2 * (self.n_slopes - other.n_slopes) else (other, end)
 
-    def descended(self, theta, fixed=(), enough=ALIKE):
+    def descended(self, theta, fixed=(), enough=None):
         """The minimum from a start, with some unknowns held: Newton's method with the average information.
 
         A strength that rises without end is that of no variance.
         """
+        if self.moments.n_tasks == 1:
+            return self.none
         scale, low, high = self.scales
-        free = np.isin(np.arange(len(theta)), fixed, invert=True)
-        theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), theta)
-        found, before = self.at(theta), 0.0
+        enough = self.alike if enough is None else enough * self.moments.n_tasks
+        free = np.isin(np.arange(len(theta)), fixed, invert=True) & ~self.silent
+        theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), np.where(self.silent, high, theta))
+        found, before, counts, H = self.at(theta), 0.0, self._counts, None
         for _ in range(MOST_STEPS):
             gradient = self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
-            moves = np.zeros((MOST_SHORTER + 1, len(theta)))
-            moves[:, at] = _moves(self._information(found)[np.ix_(at, at)], gradient[at], self._counts[at])
-            gain = -gradient @ moves[0]
-            if gain < enough * self.moments.n_tasks:
+            H = self._information(found) if H is None else H
+            moves = _moves(H[np.ix_(at, at)], gradient[at], counts[at])
+            first = next(moves)
+            gain = -gradient[at] @ first
+            if gain < enough:
                 break
             least, start = found, theta
-            for move in moves:
+            for own in chain([first], moves):
+                move = np.zeros(len(theta))
+                move[at] = own
                 theta = np.clip(start + move, low, high)
                 theta = np.where(free & (theta > scale + np.log(NONE)) & (move > 0), high, theta)
                 found = self.at(theta)
@@ -231,11 +220,18 @@ class Search:
                     break
             else:
                 return start
-            whole = np.array_equal(theta, start + moves[0]) and moves[0].min() > -NEARBY
-            if whole and gain**2 < enough * self.moments.n_tasks * before:
+            left = theta[at] < high[at]  # the others have arrived
+            whole = np.array_equal(theta[at][left], (start[at] + first)[left])
+            whole = whole and first[left].min(initial=0.0) > -NEARBY
+            if whole and gain**2 < enough * before:
                 break  # the next step would gain as much less than this one as this less than the last
-            before = gain
+            before, H = gain, H if whole and np.abs(first[left]).max(initial=0.0) < CLOSE else None
         return theta
+
+    @property
+    def alike(self):
+        """A difference of the criterion that is none."""
+        return min(ALIKE * self.moments.n_tasks**2, HARDLY)
 
     @property
     def _counts(self):
@@ -256,28 +252,10 @@ class Search:
             return H[p:, p:]
         return H[: p + self.ties, : p + self.ties]
 
-    def _descended_full(self, theta):
-        """The minimum of a free covariance, by a quasi-Newton method that keeps off what rounding decides."""
-        _, low, high = self.scales
-        worst = self.at(theta)
-        worst = None if worst.exhausted else (worst.criterion + 1.0, np.zeros(len(theta)))
-
-        def value(theta):
-            return worst if worst is not None and self.at(theta).exhausted else self(theta)
-
-        digits = self.moments.rounding
-        options = {"maxiter": 1000, "ftol": digits, "gtol": max(1e-6, digits**0.5), "maxcor": 30}
-        found = optimize.minimize(
-            value, theta, jac=True, method="L-BFGS-B", bounds=optimize.Bounds(low, high), options=options
-        )
-        return found.x
-
-    def best(self, enough=ALIKE):
+    def best(self, enough=None):
         """The unknowns at the least criterion; those of a variance of zero are at their upper bounds."""
         if not len(self.scales[0]):
             return self.scales[0]
-        if self.covariance == "full" and self.root is None:
-            return self._best_of(self._descended_full(theta) for theta in self._starts())
         theta = None
         for n_tasks in MOST_TASKS:
             step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
@@ -289,7 +267,7 @@ class Search:
                 self.spherical = few.spherical
             if few is not self:
                 theta = few.descended(theta, enough=NEAR)
-        return self._without_variance(self.descended(theta, enough=enough))
+        return self.descended(theta, enough=enough)
 
     def expected(self, theta):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
@@ -297,11 +275,12 @@ class Search:
         A variance has about a normal distribution above zero, with the average information as precision;
         standard errors at an estimate of zero would be too small. One far from zero stays as it is.
         """
-        if not len(theta) or (self.covariance == "full" and self.root is None):
+        if not len(theta):
             return self.ratios(theta)
-        at = np.minimum(theta, self.scales[0] + np.log(FAR))
+        at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
         told, certain, mean = expected_variances(self._information(found), self.gradient(found))
+        certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
         return self.ratios(theta)
@@ -310,36 +289,6 @@ class Search:
         """The same of some of the tasks."""
         moments = self.moments.some(tasks)
         return self if moments is self.moments else replace(self, moments=moments, last=None)
-
-    def _without_variance(self, theta):
-        """The same with no variance where nothing tells of it."""
-        silent, spans = np.zeros(len(theta), dtype=bool), self._spans()
-        if self.root is None and self.covariance != "spherical":
-            silent[spans[0]] = self.information[1] == 0
-        if self.moments.n_tasks == 1:
-            silent[:] = True
-        return np.where(silent, self.scales[2], theta)
-
-    # --- a covariance between the diagonal and the free one ---
-
-    def shrinkage(self):
-        """How much of the correlations to leave out: what best predicts tasks left out in turn."""
-        T = self.moments.n_tasks
-        folds = min(5, T // 2)
-        if folds < 2 or self.moments.xy.shape[1] == 1:
-            return SHRINKAGES[-1]
-        errors, fold = np.zeros(len(SHRINKAGES)), np.arange(T) % folds
-        for k in range(folds):
-            part = self.of(fold != k)
-            if part.moments.df < 1 or part.moments.basis.shape != self.moments.basis.shape:
-                return SHRINKAGES[-1]
-            if part.without_mode():
-                return SHRINKAGES[-1]
-            root, strength = part.ratios(part.best())
-            for i, amount in enumerate(SHRINKAGES):
-                shrunk = without_correlation(root, amount)
-                errors[i] += self.model(shrunk, strength).criterion - part.model(shrunk, strength).criterion
-        return SHRINKAGES[errors.argmin()]
 
 
 def expected_variances(H, gradient):
@@ -359,24 +308,20 @@ def expected_variances(H, gradient):
     return told, z > CERTAIN, mean
 
 
-def without_correlation(root, amount):
-    """R of a covariance R R' with so much of its correlations left out."""
-    V = root @ root.T
-    return triangular((1 - amount) * V + amount * np.diag(V.diagonal()), 1 / RANGE**1.5)
-
-
 def _moves(H, gradient, counts):
-    """Changes of logarithms of precisions to be tried one after the other, (MOST_SHORTER + 1, n).
+    """Changes of logarithms of precisions to be tried one after the other, (n,) each.
 
     The first takes Newton's step in the logarithms of the variances of estimates, of which a variance is a
     share, the rest being noise; the others, shorter and shorter, go along a straight line.
     """
-    careful = _newton_step(H, gradient, LONGEST) * 0.5 ** np.arange(MOST_SHORTER + 1)[:, None]
     share = np.sqrt(np.clip(2 * H.diagonal() / counts, LEAST_SHARE, 1.0))
     step = _newton_step(H, gradient, HIGHEST)
     bold = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
     bold = -np.log(np.maximum(bold, np.exp(-LONGEST)))
-    return np.vstack([bold, careful[:-1]]) if gradient @ bold < 0 else careful
+    if gradient @ bold < 0:
+        yield bold
+    careful = _newton_step(H, gradient, LONGEST)
+    yield from (careful * 0.5**k for k in range(MOST_SHORTER))
 
 
 def _newton_step(H, gradient, highest):
@@ -385,7 +330,7 @@ def _newton_step(H, gradient, highest):
     while True:
         damped = H + np.diag(np.abs(gradient) / np.where(long, LONGEST, highest))
         unit = 1 / np.sqrt(np.maximum(np.abs(damped.diagonal()), np.finfo(float).tiny))
-        values, vectors = linalg.eigh(unit[:, None] * damped * unit)
+        values, vectors = np.linalg.eigh(unit[:, None] * damped * unit)
         step = -unit * (vectors @ ((vectors.T @ (unit * gradient)) / np.maximum(np.abs(values), 1e-6)))
         longer = (step > LONGEST) & ~long
         if not longer.any():

@@ -60,6 +60,13 @@ class Roots:
         left_out = thin_roots(read_only(xx), read_only(xy), bounds, rows, targets)
         return cls(rows, targets, bounds) if left_out < LEFT_OUT else None
 
+    def some(self, tasks):
+        """Those of some tasks, a slice or a mask."""
+        sizes = np.diff(self.bounds)[tasks]
+        bounds = np.append(0, np.cumsum(sizes))
+        at = np.arange(bounds[-1]) + np.repeat(self.bounds[:-1][tasks] - bounds[:-1], sizes)
+        return Roots(self.rows[at], self.targets[at], read_only(bounds))
+
     def chunks(self):
         """Slices of tasks, and of their rows, that stay in the cache."""
         size = self.rows.size // max(len(self.bounds) - 1, 1)

@@ -98,6 +98,11 @@ class Moments:
         mean = (self.weight[:, None] * times(root, self.x_mean) ** 2).mean(axis=0)
         return np.where(own > 0, own, mean), own + mean
 
+    @property
+    def constant(self):
+        """Which features do not vary within any task, about their mean there (n_features,)."""
+        return np.einsum("djj->j", self.xx) == 0
+
     def _own_information(self, root):
         if root.ndim == 1:
             return np.einsum("djj->j", self.xx) / len(self.xx) * root**2
@@ -169,7 +174,10 @@ class Moments:
             self.xx, self.xy, self.yy, self.weight, self.x_mean, self.y_mean, self.count, self.precision,
         )  # fmt: skip
         own = (A if A is None or len(A) < self.n_tasks else A[tasks] for A in own)
-        return Moments(*own, self.free)
+        found = Moments(*own, self.free)
+        if self._roots is not None:
+            found._roots = self._roots.some(tasks)
+        return found
 
 
 def feature_variances(stats):
@@ -308,7 +316,7 @@ class Posterior:
         H = B.T @ system @ B
         unit = units(H)
         unit = np.where(unit > 0, unit, 1.0)
-        values, vectors = linalg.eigh(unit[:, None] * H * unit)
+        values, vectors = np.linalg.eigh(unit[:, None] * H * unit)
         values = np.maximum(values, EPS)
         self.spread = B @ (unit[:, None] * vectors * values**-0.5)
         return np.log(values).sum() - 2 * np.log(unit).sum()
@@ -383,24 +391,65 @@ class Posterior:
         Of the slopes and, if the intercepts vary, of `strength`: products of what each deviation adds to the
         targets, as targets of the same model.
         """
-        u, pooled = self.deviations(), self.moments.pooled
+        u = self.deviations()
         products, rhs = self.inverses.products(u)
-        sizes = (u**2).sum(axis=0)
-        if pooled:
-            z = np.column_stack([u * self.reach, self.rho / self.strength * self.residual])
+        z = u * self.reach if self.moments.pooled else None
+        return self._average(products, rhs, z, (u**2).sum(axis=0))
+
+    def _average(self, products, rhs, z, sizes):
+        """Average information of some directions of the slopes, and last of `strength`, from their parts.
+
+        What these add to the targets of each task about their mean, times each other and for the common
+        slopes; of their means z (n_tasks, n_directions); their sizes along the deviations.
+        """
+        if z is not None:
+            z = np.column_stack([z, self.rho / self.strength * self.residual])
             sizes = np.append(sizes, self.strength * (z[:, -1] ** 2).sum())
             z -= self.rho @ z / self.total
             weighted = self.rho[:, None] * z
             products = np.pad(products, (0, 1)) + weighted.T @ z
-            rhs = np.pad(rhs, ((0, 1), (0, 0))) + weighted.T @ np.broadcast_to(self.away, u.shape)
+            rhs = np.pad(rhs, ((0, 1), (0, 0))) + weighted.T @ np.broadcast_to(self.away, self.own.shape)
         along, sizes = rhs @ self.spread, sizes / self.noise
         return (products - along @ along.T) / self.noise - np.outer(sizes, sizes) / self.df
+
+    excess = 1.0  # variance of the targets about the common model over that which the model takes
+    n_contrasts = 1  # of whose coefficients those of features are parts, which have one precision
+
+    def pairs_information(self):
+        """The same in the entries of a symmetric logarithm of the precision of the slopes, at zero.
+
+        Of its lower triangle, row by row, and last of `strength`, if the intercepts vary.
+        """
+        k, (T, q) = self.n_contrasts, self.own.shape
+        q //= k
+        U, one = self.deviations().reshape(T, k, q), len(self.inverses) == 1
+        products, rhs = np.zeros((q * q, q * q)), np.zeros((q, q, k, q))
+        for at in chunks(T, k * k * q):
+            E = np.eye(k * q) - self.inverses.of(slice(None) if one else at)
+            E = np.broadcast_to(E.reshape(-1, k, q, k, q), (len(U[at]), k, q, k, q))
+            pairs = U[at, :, None, :, None] * U[at, None, :, None, :]
+            products += E.swapaxes(2, 3).reshape(-1, q * q).T @ pairs.reshape(-1, q * q)
+            rhs += np.tensordot(U[at], E, ((0, 1), (0, 1)))
+        i, j = np.tril_indices(q)
+        half = np.where(i == j, 0.5, 1.0)
+        products = products.reshape(q, q, q, q).transpose(
+            0, 2, 1, 3
+        )  # entries (a, c) and (b, d) of E and u u'
+        products = products + products.swapaxes(0, 1)
+        products = (products + products.swapaxes(2, 3))[i, j][:, i, j] * np.outer(half, half)
+        rhs = rhs.reshape(q, q, k * q)
+        rhs = (rhs + rhs.swapaxes(0, 1))[i, j] * half[:, None]
+        z = None
+        if self.moments.pooled:
+            z, u = np.broadcast_to(self.reach, (T, q)), U[:, 0]
+            z = (z[:, i] * u[:, j] + z[:, j] * u[:, i]) * half
+        return self._average(products, rhs, z, 2 * half * np.einsum("tka,tkb->ab", U, U)[i, j])
 
     def information_alike(self):
         """The same with one precision for all slopes."""
         H, p = self.information(), len(self.slope_root)
-        own = linalg.block_diag(np.ones((1, p)), np.eye(len(H) - p))
-        return own @ H @ own.T
+        parts = [0, p][: 1 + (len(H) > p)]
+        return np.add.reduceat(np.add.reduceat(H, parts, axis=0), parts, axis=1)
 
     # --- variances over that of the noise ---
 
