@@ -661,6 +661,16 @@ def test_units_of_all_features_and_of_targets_change_nothing(name):
             assert_allclose(found, own, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cls", [MeanRegularizedRegressor, GraphRegularizedRegressor])
+def test_free_slopes_have_no_units(cls, rng):
+    X, y, tasks = rng.normal(size=(36, 3)), rng.normal(size=36), np.arange(36) % 3
+    model = cls(0.0, intercept_alpha="auto")
+    one, other = (clone(model).fit(X * unit, y, tasks=tasks) for unit in ([1.0] * 3, [1e100, 1e-100, 1.0]))
+    assert_allclose(other.noise_variance_, one.noise_variance_, rtol=1e-9)
+    assert_allclose(other.intercept_alpha_, one.intercept_alpha_, rtol=1e-6)
+    assert_allclose(other.coef_ * [1e100, 1e-100, 1.0], one.coef_, rtol=1e-6)
+
+
 def test_wrong_arguments_are_named():
     X, y, tasks, *_ = gradual(0)
     for model, word in [

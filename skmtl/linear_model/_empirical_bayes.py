@@ -337,9 +337,10 @@ class EmpiricalBayes(LinearModel):
             return None
         root = self._root(moments.xy.shape[1])
         root = np.ones(moments.xy.shape[1]) if root is None else root
-        variances = (matrix(root) ** 2).sum(axis=1)
-        most = (variances * moments.information()[1]).max(initial=0.0) or 1.0
-        return root / np.sqrt(max(self.alpha * self._unit_, NO_VARIANCE * most))
+        told = (matrix(root) ** 2).sum(axis=1) * moments.information()[1]
+        most = told.max(initial=0.0) or 1.0
+        least = np.where(told > 0, told, most) if root.ndim == 1 else most  # whatever the units of features
+        return root / np.sqrt(np.maximum(self.alpha * self._unit_, NO_VARIANCE * least))
 
     def _given_strength(self):
         """Noise variance over that of the intercepts, where this is a number."""
