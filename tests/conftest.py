@@ -6,6 +6,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers of a parallel 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import inspect
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -193,6 +194,16 @@ LAYOUTS = ("stacked", "shared", "missing", "sparse", "weighted", "single")
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@contextmanager
+def named(case):
+    """Says in which of the cases of a test something fails."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"in the case {case}")
+        raise
 
 
 def hard_problems(X, y, tasks):
