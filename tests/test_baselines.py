@@ -32,22 +32,21 @@ from skmtl.baselines import Pooled, SingleTask
 from skmtl.model_selection import TaskKFold
 
 CHECKED = [
-    SingleTask(Ridge()),
-    SingleTask(LogisticRegression()),
-    Pooled(Ridge()),
-    Pooled(LogisticRegression()),
-    Pooled(Ridge(), task_indicators=True),
-    Pooled(LogisticRegression(), task_indicators=True),
+    (SingleTask(Ridge()), False),
+    (SingleTask(LogisticRegression()), False),
+    (Pooled(Ridge()), False),
+    (Pooled(LogisticRegression()), False),
+    (Pooled(Ridge(), task_indicators=True), False),
+    (SingleTask(Ridge(), handle_unknown="average"), True),
+    (SingleTask(LogisticRegression()), True),
+    (Pooled(Ridge()), True),
+    (Pooled(LogisticRegression(), task_indicators=True), True),
 ]
 WRAPPERS = [SingleTask, Pooled, lambda *args, **kwargs: Pooled(*args, task_indicators=True, **kwargs)]
 WRAPPER_IDS = ["single", "pooled", "indicators"]
 
 
-@pytest.mark.parametrize(
-    "estimator, routing",
-    [*((one, False) for one in CHECKED), *((one, True) for one in CHECKED[:4])],
-    ids=repr,
-)
+@pytest.mark.parametrize("estimator, routing", CHECKED, ids=repr)
 def test_sklearn_checks(estimator, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
         results = check_estimator(estimator, on_fail=None, on_skip=None)
