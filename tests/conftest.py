@@ -6,6 +6,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers of a parallel 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import inspect
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -209,6 +210,16 @@ def criterion_of(moments, covariance):
         return found.criterion, free.derivatives(x, found)[0]
 
     return value, free.start(1.0), lambda: free.best()[1]
+
+
+@contextmanager
+def named(case):
+    """Says in which of the cases of a test something fails."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"in the case {case}")
+        raise
 
 
 def hard_problems(X, y, tasks):

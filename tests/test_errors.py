@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import named
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone, is_classifier
@@ -244,12 +245,12 @@ def fit(model, arguments, y):
     return clone(model).set_params(**params).fit(arguments.pop("X"), arguments.pop("y"), **arguments)
 
 
-@every(MODELS)
 @pytest.mark.parametrize("mistake", ANY_FIT)
-def test_fit(model, mistake):
+def test_fit(mistake):
     arguments, kind, message = ANY_FIT[mistake]
-    with pytest.raises(kind, match=message):
-        fit(model, arguments, target(model))
+    for model in MODELS:
+        with named(model), pytest.raises(kind, match=message):
+            fit(model, arguments, target(model))
 
 
 @every([MeanRegularizedRegressor(), MeanRegularizedClassifier()])
@@ -313,12 +314,12 @@ REGRESSOR_FIT = {
 }
 
 
-@every(REGRESSORS)
 @pytest.mark.parametrize("mistake", REGRESSOR_FIT)
-def test_fit_of_a_regressor(model, mistake):
+def test_fit_of_a_regressor(mistake):
     arguments, message = REGRESSOR_FIT[mistake]
-    with pytest.raises(ValueError, match=message):
-        fit(model, arguments, y)
+    for model in REGRESSORS:
+        with named(model), pytest.raises(ValueError, match=message):
+            fit(model, arguments, y)
 
 
 CLASSIFIER_FIT = {
@@ -382,16 +383,15 @@ PREDICT = {
 
 
 @every(MODELS)
-@pytest.mark.parametrize("mistake", PREDICT)
-def test_predict(model, mistake):
-    table, tasks, message = PREDICT[mistake]
+def test_predict(model):
     fitted = clone(model).fit(X, target(model), tasks=TASKS)
     methods = ["predict", *(["predict_proba", "decision_function"] if is_classifier(model) else [])]
-    for method in methods:
-        with pytest.raises(ValueError, match=message):
-            getattr(fitted, method)(table, tasks=tasks)
-    with pytest.raises(ValueError, match=message):
-        fitted.score(table, target(model)[: len(table)], tasks=tasks)
+    for mistake, (table, tasks, message) in PREDICT.items():
+        for method in methods:
+            with named(mistake), pytest.raises(ValueError, match=message):
+                getattr(fitted, method)(table, tasks=tasks)
+        with named(mistake), pytest.raises(ValueError, match=message):
+            fitted.score(table, target(model)[: len(table)], tasks=tasks)
 
 
 KINDS = {
@@ -406,19 +406,18 @@ KINDS = {
 
 
 @every(MODELS)
-@pytest.mark.parametrize("fitted", KINDS)
-def test_labels_of_another_kind_are_a_mistake(model, fitted):
+def test_labels_of_another_kind_are_a_mistake(model):
     """Not new tasks, which unlike these may be predicted with the average."""
     model, numbers = clone(model), {"integers", "objects", "fractions"}
     if "handle_unknown" in model.get_params():
         model.set_params(handle_unknown="average")
-    before, was = KINDS[fitted]
-    model.fit(X[:12], target(model)[:12], tasks=before[:12])
-    for given, (now, are) in KINDS.items():
-        if given != fitted and not {fitted, given} <= numbers:
-            message = rf"not seen in fit: .*in fit were {was} and these are {are}: give"
-            with pytest.raises(ValueError, match=message):
-                model.predict(X[:12], tasks=now[:12])
+    for fitted, (before, was) in KINDS.items():
+        model.fit(X[:12], target(model)[:12], tasks=before[:12])
+        for given, (now, are) in KINDS.items():
+            if given != fitted and not {fitted, given} <= numbers:
+                message = rf"not seen in fit: .*in fit were {was} and these are {are}: give"
+                with named((fitted, given)), pytest.raises(ValueError, match=message):
+                    model.predict(X[:12], tasks=now[:12])
 
 
 @every(MODELS)

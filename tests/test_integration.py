@@ -33,6 +33,7 @@ from by_hand import (
     transformed,
     y,
 )
+from conftest import named
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone, is_classifier
@@ -102,25 +103,24 @@ FORMS = {
     "csr": (sparse.csr_array(np.column_stack([X, CODES])), -1),
     "csc": (sparse.csc_matrix(np.column_stack([CODES, X])), 0),
 }
-ANY_FORM = pytest.mark.parametrize("form", FORMS)
 # what converts X to a float array or draws columns from it needs a numeric task column at a fixed place
 FLOAT_FORM = pytest.mark.parametrize("form", ["array", "object-array"])
 
 
-@ANY_FORM
 @pytest.mark.parametrize("name", MODELS)
-def test_task_column_equals_tasks(name, form):
-    table, column = FORMS[form]
-    model = clone(MODELS[name]).set_params(task_column=column)
-    goal = target(model)
+def test_task_column_equals_tasks(name):
+    goal, some = target(MODELS[name]), np.array([5, 0, 77])
     expected = by_hand(MODELS[name]).fit(ROWS, goal)
-    assert_allclose(outputs(model.fit(table, goal), table), outputs(expected, ROWS), **CLOSE)
-    assert model.score(table, goal) == pytest.approx(expected.score(ROWS, goal))
-    some = np.array([5, 0, 77])
-    rows = table[some] if not hasattr(table, "iloc") else table.iloc[some]
-    assert_allclose(outputs(model, rows), outputs(expected, ROWS[some]), **CLOSE)
-    assert model.n_tasks_ == len(NAMES)
-    assert model.n_features_in_ == 4
+    score, answers = expected.score(ROWS, goal), [outputs(expected, rows) for rows in (ROWS, ROWS[some])]
+    for form, (table, column) in FORMS.items():
+        with named(form):
+            model = clone(MODELS[name]).set_params(task_column=column).fit(table, goal)
+            assert_allclose(outputs(model, table), answers[0], **CLOSE)
+            assert model.score(table, goal) == pytest.approx(score)
+            rows = table[some] if not hasattr(table, "iloc") else table.iloc[some]
+            assert_allclose(outputs(model, rows), answers[1], **CLOSE)
+            assert model.n_tasks_ == len(NAMES)
+            assert model.n_features_in_ == 4
 
 
 @pytest.mark.parametrize("convert", [sparse.coo_array, sparse.dia_array, sparse.bsr_array, sparse.lil_matrix])
@@ -220,15 +220,17 @@ def carried_by_hand(name, scale=False):
     return utility(by_hand(model, scale=scale), ROWS, target(model))
 
 
-@pytest.mark.parametrize(
-    "form", ["pandas", "pandas-category", "pandas-int", "polars", "array", "object-array", "csr"]
-)
 @pytest.mark.parametrize("name", CARRY)
-def test_task_column_travels(name, form):
-    table, column = FORMS[form]
+def test_task_column_travels(name):
+    """In a frame and in two other forms by turns, so that each form meets many utilities."""
     utility, model = CARRY[name]
-    ours = utility(clone(model).set_params(task_column=column), table, target(model))
-    assert_allclose(ours, carried_by_hand(name), **CLOSE)
+    others = ["pandas-category", "pandas-int", "polars", "array", "object-array", "csr"]
+    turn = list(CARRY).index(name)
+    for form in ("pandas", others[turn % 6], others[(turn + 1 + turn // 6 % 5) % 6]):
+        table, column = FORMS[form]
+        with named(form):
+            ours = utility(clone(model).set_params(task_column=column), table, target(model))
+            assert_allclose(ours, carried_by_hand(name), **CLOSE)
 
 
 @pytest.mark.parametrize("form", ["pandas", "polars", "array", "csr"])
@@ -342,17 +344,22 @@ PIPELINES = {
 }
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
-@pytest.mark.parametrize(
-    "name",
-    ["GridSearchCV-string", "GridSearchCV.predict", "cross_val_predict", "cross_validate", "learning_curve",
-     "StackingRegressor", "TransformedTargetRegressor-search", "classifier-CalibratedClassifierCV"],
-)  # fmt: skip
-def test_task_column_travels_through_a_pipeline(name, kind):
-    table, output, column = PIPELINES[kind]
+THROUGH = [
+    "GridSearchCV-string", "GridSearchCV.predict", "cross_val_predict", "cross_validate", "learning_curve",
+    "StackingRegressor", "TransformedTargetRegressor-search", "classifier-CalibratedClassifierCV",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THROUGH)
+def test_task_column_travels_through_a_pipeline(name):
+    """Of each utility three by turns, so that each pipeline meets three utilities and more."""
     utility, model = CARRY[name]
-    ours = utility(preprocessed(model, output, column), table, target(model))
-    assert_allclose(ours, carried_by_hand(name, scale=True), **CLOSE)
+    for step in (0, 2, 4):
+        kind = list(PIPELINES)[(THROUGH.index(name) + step) % len(PIPELINES)]
+        table, output, column = PIPELINES[kind]
+        with named(kind):
+            ours = utility(preprocessed(model, output, column), table, target(model))
+            assert_allclose(ours, carried_by_hand(name, scale=True), **CLOSE)
 
 
 def test_pipelines_that_lose_the_task_column_say_where_it_went():

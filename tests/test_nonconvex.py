@@ -226,17 +226,22 @@ def fitted():
 
 
 @pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
-def test_objective_is_the_formula(name, kind, layout, variant, fitted):
+def test_the_end(name, kind, layout, variant, fitted):
+    """Of the formula, stationary, and better than the start."""
     model, data = fitted(name, kind, layout, variant)
+    assert_objective_is_the_formula(name, model, data)
+    assert_stationary(name, model, data)
+    assert_better_than_the_convex_start(name, variant, model, data)
+
+
+def assert_objective_is_the_formula(name, model, data):
     value = smooth(model, data, *pieces(model))[0] + penalty(name, model)
     np.testing.assert_allclose(model.objective_, value, rtol=1e-10)
     assert np.isnan(model.dual_gap_)
     assert model.coef_.any()
 
 
-@pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
-def test_the_end_is_stationary(name, kind, layout, variant, fitted):
-    model, data = fitted(name, kind, layout, variant)
+def assert_stationary(name, model, data):
     V, m, b = pieces(model)
     _, G, g = smooth(model, data, V, m, b)
     scale = np.linalg.norm(smooth(model, data, 0 * V, 0 * m, b)[1])
@@ -256,9 +261,7 @@ def test_the_end_is_stationary(name, kind, layout, variant, fitted):
         assert off.max() <= 1e-5 * scale
 
 
-@pytest.mark.parametrize(("name", "kind", "layout", "variant"), CASES)
-def test_the_end_is_better_than_the_convex_start(name, kind, layout, variant, fitted):
-    model, data = fitted(name, kind, layout, variant)
+def assert_better_than_the_convex_start(name, variant, model, data):
     V, m, b = convex_start(name, model, data)
     V, cost = cost_of_start(name, model, V)
     if name == "latent":  # its intercepts are those for the product of the factors

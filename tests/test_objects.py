@@ -23,10 +23,9 @@ from by_hand import (
     target,
     y,
 )
-from conftest import estimators, task_estimators
+from conftest import task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.linear_model import MultiTaskElasticNet as SklearnMultiTaskElasticNet
 from sklearn.linear_model import MultiTaskLasso as SklearnMultiTaskLasso
 from sklearn.model_selection import (
@@ -43,10 +42,9 @@ from skmtl import (
     MeanRegularizedRegressor,
     MixedTaskModel,
     MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
     MultiTaskLasso,
     MultiTaskRegressor,
-    Pooled,
-    SingleTask,
     TraceNormClassifier,
     TraceNormRegressor,
 )
@@ -64,19 +62,14 @@ EVERYTHING = {
     "handle_unknown": "average",
 }
 LINEAR = [cls for cls in task_estimators().values() if "solver" in cls().get_params()]
-FEW = {"alphas": 5, "cv": 2}  # strengths and folds
 OTHERS = {  # what is not for these
     "LatentBasisRegressor": {"solver": "auto", "n_init": 1},
     "MixedTaskModel": {"handle_unknown": "error"},
 }
 CLASSIFIERS = (GroupSparseClassifier, MeanRegularizedClassifier)  # each adds its loss alone: one per solver
-INSTANCES = [  # with the defaults and without routing: test_estimators.py
-    *(cls(**FEW) for name, cls in estimators().items() if name.endswith("CV")),
+INSTANCES = [  # with the defaults and without routing: test_estimators.py, and of others: test_baselines.py
+    MultiTaskElasticNetCV(alphas=5, cv=2),
     IncompleteMultiSourceRegressor(),
-    SingleTask(Ridge(), handle_unknown="average"),
-    SingleTask(LogisticRegression()),
-    Pooled(Ridge()),
-    Pooled(LogisticRegression(), task_indicators=True),
     *(
         cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {}))
         for cls in LINEAR
@@ -84,7 +77,7 @@ INSTANCES = [  # with the defaults and without routing: test_estimators.py
     ),
     # one per solver
     MeanRegularizedRegressor(0.05, mean_alpha=0.1, intercept_alpha=0.5, ridge=0.1, warm_start=True),
-    MeanRegularizedClassifier(tol=1e-2, warm_start=True),
+    MeanRegularizedClassifier(tol=1e-1, warm_start=True),
     GroupSparseRegressor(warm_start=True),
     TraceNormRegressor(warm_start=True),
     GroupSparseRegressor(0.05, mean_alpha=0.1, task_weight="samples", fit_intercept=False),

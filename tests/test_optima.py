@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from itertools import product
+from itertools import cycle, product
 
 import cvxpy as cp
 import numpy as np
@@ -380,16 +380,18 @@ def compare(cls, layout, params, formula, own_mean=False, certified=True):
 
 
 def cases():
+    """All pairs of a model, a class, a layout and a variant, in some of their products."""
+    kinds = cycle(("stacked", "missing", "shared"))
     for name, (stem, *_) in MODELS.items():
-        for cls in classes(stem):
-            for kind in ("stacked", "missing", "shared"):
-                yield pytest.param(name, cls, kind, "plain", id=f"{cls.__name__}-{name}-{kind}")
-    for variant in VARIANTS:
-        for name in VARIED if variant != "plain" else ():
+        for cls, kind in zip(classes(stem), kinds, strict=False):
+            yield pytest.param(name, cls, kind, "plain", id=f"{cls.__name__}-{name}-{kind}")
+    for turn, variant in enumerate(VARIANTS):
+        for place, name in enumerate(VARIED if variant != "plain" else ()):
             if "mean" in variant and name == "mean":
                 continue  # there mean_alpha is the strength on the tasks' own mean: "mean-ridge"
-            for cls in classes(MODELS[name][0]):
-                yield pytest.param(name, cls, "stacked", variant, id=f"{cls.__name__}-{name}-{variant}")
+            pair = classes(MODELS[name][0])
+            cls = pair[(turn + place) % len(pair)]
+            yield pytest.param(name, cls, "stacked", variant, id=f"{cls.__name__}-{name}-{variant}")
     for cls in classes("MeanRegularized"):
         yield pytest.param("mean", cls, "sparse", "pooled-intercepts", id=f"{cls.__name__}-sparse")
         yield pytest.param("mean", cls, "weighted", "pooled-intercepts", id=f"{cls.__name__}-weighted")

@@ -93,7 +93,10 @@ def new_row(model):
 @pytest.mark.parametrize("name", TAKING)
 def test_every_model_takes_a_new_task(name):
     for kind in kinds_of(TAKING[name]):
-        before, after = fitted(TAKING[name](0.05, intercept_alpha=0.1, tol=0.01), kind, tight=False)
+        model = TAKING[name](0.05, intercept_alpha=0.1, tol=0.01)
+        if name.startswith("LatentBasis"):
+            model.set_params(n_init=1)
+        before, after = fitted(model, kind, tight=False)
         assert after.tasks_.tolist() == NAMES.tolist() and after.n_tasks_ == 5
         for attribute in ("coef_", "deviation_coef_", "intercept_"):
             old = np.delete(getattr(after, attribute), 2, axis=0)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -155,7 +154,7 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     random_state: Annotated[Any, "random_state"] = None
     verbose: Annotated[int, "verbose"] = 0
 
-    _units_ = None  # in networks of version 0.1.0 as well
+    _units_ = _adam_ = None  # in networks of version 0.1.0 as well
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -209,8 +208,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         data = data.without_offset(self._moves)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
         codes = None if codes is None else data.spread(np.arange(self.n_tasks_))
-        rows, offset = X[data.X[:, 0].astype(np.intp)], self._of_outputs(data.offset)
-        rows = Rows(rows, data.y, weight, codes, self.n_tasks_, offset)
+        X = X[data.X[:, 0].astype(np.intp)]
+        rows = Rows(X, data.y, weight, codes, self.n_tasks_, data.offset)
         rows = rows.take(np.flatnonzero(weight.reshape(len(rows), -1).any(axis=1)))
         self._units_ = Units.of(rows.X)
         rows = rows if self._units_ is None else replace(rows, X=self._units_.apply(rows.X))
@@ -218,10 +217,6 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         mass, rows = rows.task_sums(1.0), rows.normalised()
         self._center_, self._scale_, common = self._standards(rows, mass)
         return self._standardised(rows), mass, common and self.intercept_alpha == "auto"
-
-    def _of_outputs(self, offset):
-        """The offset with an axis of the predictors of a row."""
-        return offset if offset is None or self._n_outputs > 1 else offset[..., None]
 
     def _read_more(self, X, y, tasks, sample_weight, offset):
         """Rows for the network fitted before."""
@@ -237,12 +232,10 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         offset = shaped_offset(check_offset(offset, len(y)), y.shape, self._n_outputs)
         if codes is None:
             weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
-            offset = offset if offset is None else offset.reshape(*numbers.shape, *offset.shape[y.ndim :])
         numbers = observed(numbers, weight > 0)
         if offset is not None:
             moves = self._moves if codes is None else self._moves[codes]
             numbers, offset = less_offset(numbers, offset, moves)
-        offset = self._of_outputs(offset)
         rows = Rows(self._inputs(X), numbers, weight, codes, self.n_tasks_, offset)
         rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
         return self._standardised(rows.normalised())
@@ -284,9 +277,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         offsets = np.zeros((self.n_tasks_, self._n_outputs))
         offsets[counts, 0] = np.log(np.maximum(rows.task_sums(rows.y)[counts], 1e-3))
         if rows.offset is not None:
-            top = rows.offset.max()
-            exposures = rows.task_sums(np.exp(rows.offset[..., 0] - top))[counts]
-            offsets[counts, 0] -= top + np.log(exposures)
+            top, own = rows.offset.max(), rows.offset.reshape(*rows.y.shape, -1)[..., 0]
+            offsets[counts, 0] -= top + np.log(rows.task_sums(np.exp(own - top))[counts])
         return offsets
 
     def _losses(self):
@@ -306,19 +298,15 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         """A network for X with layers as given, else of the fit before (`goes_on`), else `UNCHOSEN`."""
         layers, activation = self.hidden_layer_sizes, self.activation
         if isinstance(layers, str):
-            before = self._network_ if goes_on else SimpleNamespace(hidden=UNCHOSEN, activation=activation)
-            layers, activation = before.hidden, before.activation
+            layers = self._network_.hidden if goes_on else UNCHOSEN
+            activation = self._network_.activation if goes_on else activation
         hidden = tuple(np.atleast_1d(layers).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
             raise ValueError(f"hidden_layer_sizes must hold positive integers, one or more; got {hidden}.")
-        options = {name: getattr(self, name) for name in ("sharing", "n_experts", "coupling")}
-        strengths = {
-            "head_alpha": None if self.head_alpha == "auto" else self.head_alpha,
-            "intercept_alpha": 0.0 if self.intercept_alpha == "auto" else self.intercept_alpha,
-        }
         activation = "relu" if activation == "auto" else activation
-        network = {"hidden": hidden, "activation": activation, "dtype": X.dtype}
-        return Network(X.shape[1], self._losses(), **network, **options, **strengths)
+        given = self.sharing, self.n_experts, self.coupling, X.dtype
+        head, intercept = (None if s == "auto" else s for s in (self.head_alpha, self.intercept_alpha))
+        return Network(X.shape[1], self._losses(), hidden, activation, *given, head, intercept or 0.0)
 
     def _store(self, theta):
         """Fitted parameters, and the strengths of the network."""
@@ -367,8 +355,7 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         else:
             rows, network = self._read_more(X, y, tasks, sample_weight, offset), self._network_
             theta = self._theta_.copy()
-        adam = getattr(self, "_adam_", None)  # a copy until the epoch has ended
-        adam = Adam(len(theta), theta.dtype, self.learning_rate_init) if adam is None else deepcopy(adam)
+        adam = deepcopy(self._adam_) or Adam(len(theta), theta.dtype, self.learning_rate_init)
         rows, self.n_iter_ = rows.weighted(self.task_weight_), self.n_iter_ + 1
         self.loss_ = adam.epoch(self, network, theta, rows, self.alpha_, rng, self.n_iter_)
         self._store(theta)
@@ -382,17 +369,14 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         X, codes = self._predict_inputs(X, tasks)
         X, network = self._inputs(X), self._network_
 
-        def predicted(X, codes=None):
+        def predicted(X, codes):
             own = slice(None) if codes is None else codes
             eta = network.predict(self._theta_, X, codes)
             return eta * self._scale_[own, None] + self._center_[own, None]
 
-        if codes is None:
-            eta = predicted(X)
-        else:
-            eta, unknown = predicted(X, np.maximum(codes, 0)), codes < 0
-            if unknown.any():
-                eta[unknown] = predicted(X[unknown]).mean(axis=1)
+        eta = predicted(X, None if codes is None else np.maximum(codes, 0))
+        if codes is not None and (unknown := codes < 0).any():
+            eta[unknown] = predicted(X[unknown], None).mean(axis=1)
         return eta, codes
 
     def transform(self, X):

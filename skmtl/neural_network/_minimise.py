@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import minimize
 
-from ._network import PRECISIONS
+from ._network import compiled
 
 
 class DivergedError(FloatingPointError, ValueError):
@@ -49,12 +49,10 @@ class Adam:
 
     def step(self, theta, gradient):
         """Move theta."""
-        from .. import _kernels  # Numba is imported by the first fit that needs it
-
         self.steps += 1
         root = np.sqrt(1 - 0.999**self.steps)
         numbers = 0.1, 0.001, self.rate * root / (1 - 0.9**self.steps), 1e-8 * root
-        move = getattr(_kernels, f"adam_{PRECISIONS[theta.dtype]}")
+        move = compiled("adam", theta.dtype)
         move(theta, gradient, self.first, self.second, *map(theta.dtype.type, numbers))
 
     def epoch(self, model, network, theta, rows, alpha, rng, number):

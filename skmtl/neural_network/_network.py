@@ -5,8 +5,8 @@ for attention, one per task for soft sharing. Sample-side arrays are (n_samples,
 rows belong to all tasks, (n_rows, n_outputs) when row i belongs to the task `codes[i]`, sorted by task.
 """
 
-import inspect
 from copy import copy
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
@@ -31,6 +31,13 @@ ACTIVATIONS = {
 PRECISIONS = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}  # as kernels are called
 # y += a x and the product of two vectors, in place and without a temporary
 BLAS = {dtype: get_blas_funcs(("axpy", "dot"), dtype=dtype) for dtype in PRECISIONS}
+
+
+def compiled(name, dtype):
+    """The loop of that name for a precision."""
+    from .. import _kernels  # Numba is imported by the first fit that needs it
+
+    return getattr(_kernels, f"{name}_{PRECISIONS[dtype]}")
 
 
 class _Input:
@@ -90,6 +97,7 @@ class Views(dict):
         self.flat = flat
 
 
+@dataclass(eq=False)
 class Network:
     """A multi-layer network for several tasks with losses of their own.
 
@@ -108,41 +116,39 @@ class Network:
         Pull of heads, and of offsets, to their means; None: as strong as alpha.
     """
 
+    n_features: int
+    losses: list
+    hidden: tuple
+    activation: str
+    sharing: str
+    n_experts: int
+    coupling: float
+    dtype: np.dtype
+    head_alpha: float | None = None
+    intercept_alpha: float = 0.0
+
     kernels = None  # bias and rectifier, and its gradient, compiled
 
-    def __init__(
-        self, n_features, losses, *, hidden, activation, sharing, n_experts, coupling, dtype,
-        head_alpha=None, intercept_alpha=0.0,
-    ):  # fmt: skip
-        self.n_features, self.losses, self.hidden, self.depth = n_features, losses, hidden, len(hidden)
-        self.activation, self.sharing, self.n_experts, self.coupling = (
-            activation,
-            sharing,
-            n_experts,
-            coupling,
-        )
-        self.dtype, self.head_alpha, self.intercept_alpha = np.dtype(dtype), head_alpha, intercept_alpha
+    def __post_init__(self):
+        losses, sharing, hidden = self.losses, self.sharing, self.hidden
+        self.dtype, self.depth = np.dtype(self.dtype), len(hidden)
         self.n_tasks, self.n_outputs = len(losses), max(loss.n_outputs for loss in losses)
-        self.groups = {"hard": 1, "attention": n_experts, "soft": self.n_tasks}[sharing]
-        layers = enumerate(pairwise((n_features, *hidden)))
+        self.groups = {"hard": 1, "attention": self.n_experts, "soft": self.n_tasks}[sharing]
+        layers = enumerate(pairwise((self.n_features, *hidden)))
         self.shapes = {f"W{layer}": (self.groups, *widths) for layer, widths in layers}
         self.shapes |= {f"b{layer}": (self.groups, 1, width) for layer, width in enumerate(hidden)}
         if sharing == "attention":
-            self.shapes["gates"] = self.n_tasks, n_experts
+            self.shapes["gates"] = self.n_tasks, self.n_experts
         self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
         self.shapes["offsets"] = self.n_tasks, self.n_outputs
         bounds = np.cumsum([0, *map(prod, self.shapes.values())]).tolist()
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
         self.size, self.n_shrunken = bounds[-1], bounds[self.depth]  # what alpha shrinks comes first
-        # heads of tasks of one kind are compared with their mean; others have nothing in common
-        self.alike = all(loss == losses[0] for loss in losses)
-        self.has_mean_head = self.alike and sharing != "soft" and self.n_tasks > 1
         kinds = dict.fromkeys(losses)
         self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in kinds]
-
-    def altered(self, **changes):
-        """The network with some of its arguments changed."""
-        return Network(**{**{name: getattr(self, name) for name in ARGUMENTS}, **changes})
+        # heads of tasks of one kind are compared with their mean; others have nothing in common
+        self.alike = len(kinds) == 1
+        self.has_mean_head = self.alike and sharing != "soft" and self.n_tasks > 1
 
     def views(self, theta):
         """The parameters by name, as views of the flat vector."""
@@ -178,10 +184,7 @@ class Network:
         """The same network with loops by Numba, for many small batches."""
         out = copy(self)
         if self.activation == "relu":
-            from .. import _kernels  # Numba is imported by the first fit that needs it
-
-            kind = PRECISIONS[self.dtype]
-            out.kernels = [getattr(_kernels, f"{name}_{kind}") for name in ("relu", "relu_back")]
+            out.kernels = [compiled(name, self.dtype) for name in ("relu", "relu_back")]
         return out
 
     # --- forward ---
@@ -347,6 +350,3 @@ class Network:
                 total += 0.5 * pull * float(np.vdot(away, away))
                 G[name] += self.dtype.type(pull) * away
         return total
-
-
-ARGUMENTS = [name for name in inspect.signature(Network).parameters if name != "self"]

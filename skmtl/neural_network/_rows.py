@@ -41,7 +41,7 @@ class Rows:
 
     def moved(self, eta):
         """Predictors with the offset."""
-        return eta if self.offset is None else eta + self.offset
+        return eta if self.offset is None else eta + self.offset.reshape(eta.shape)
 
     def normalised(self):
         """The same rows with weights that sum to one over every task that has some."""

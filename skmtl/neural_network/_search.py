@@ -1,5 +1,6 @@
 """Layers and strengths by the loss on held-out rows: from narrow to wide and uphill, or along paths."""
 
+from dataclasses import replace
 from operator import attrgetter
 from types import SimpleNamespace
 
@@ -114,12 +115,12 @@ class Climb:
 
     def attempt(self, hidden, activation):
         """An attempt with these layers, from random parameters."""
-        network = self.network.altered(hidden=tuple(np.atleast_1d(hidden).tolist()), activation=activation)
+        network = replace(self.network, hidden=tuple(np.atleast_1d(hidden).tolist()), activation=activation)
         return self.moved(SimpleNamespace(network=network, theta=None), self.alpha, self.pull)
 
     def moved(self, one, alpha, pull, times=1):
         """An attempt with other strengths, or with more steps, from the solution of one."""
-        network = one.network.altered(head_alpha=one.network.head_alpha if pull is None else alpha * pull)
+        network = replace(one.network, head_alpha=one.network.head_alpha if pull is None else alpha * pull)
         new = self.training.attempt(network, alpha, times * STEPS, one.theta)
         new.pull = pull
         return new
@@ -168,8 +169,8 @@ def along_paths(training, theta):
             if training.alpha_scores and (training.stopped or training.n_iter >= end):
                 break
             steps = min(max(int((end - training.n_iter) / next(tries)), 1), MOST_STEPS[solver])
-            at = network if pull is None else network.altered(head_alpha=pull * alpha)
-            found.append(training.attempt(at.altered(), alpha, steps, theta))
+            at = replace(network, head_alpha=network.head_alpha if pull is None else pull * alpha)
+            found.append(training.attempt(at, alpha, steps, theta))
             theta = found[-1].theta
         scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
         for i, one in enumerate(found):

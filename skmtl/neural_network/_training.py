@@ -69,7 +69,7 @@ class Training:
         if few and model.solver != "adam" and self.alpha != 0:
             self.space = RowSpace(X)
             self.rows, theta = replace(self.rows, X=self.space.Z), self.space.down(theta, self.network)
-            self.network = self.network.altered(n_features=self.space.Z.shape[1])
+            self.network = replace(self.network, n_features=self.space.Z.shape[1])
         if climbs or self.alpha == "auto" or self.stops or self.learns:
             self.train, held = hold_out(self.rows, model.validation_fraction, self.rng)
             self.held = held if len(held) else None
@@ -100,14 +100,14 @@ class Training:
         """Random parameters of a network."""
         if self.space is None:
             return network.start(self.rng, self.offsets, self.solver)
-        wide = network.altered(n_features=self.space.X.shape[1])
+        wide = replace(network, n_features=self.space.X.shape[1])
         return self.space.down(wide.start(self.rng, self.offsets, self.solver), wide)
 
     def of_X(self, theta, network):
         """Parameters and network for X that stand for these."""
         if self.space is None:
             return theta, network
-        return self.space.up(theta, network), network.altered(n_features=self.space.X.shape[1])
+        return self.space.up(theta, network), replace(network, n_features=self.space.X.shape[1])
 
     def attempt(self, network, alpha, steps, theta=None):
         """What comes of a network and an alpha on the rows for training: a score on those held out."""
@@ -117,8 +117,7 @@ class Training:
         theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
         score = self.score(theta)
         self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
-        found = {"score": score, "theta": theta, "progress": progress, "alpha": alpha, "network": network}
-        return SimpleNamespace(**found)
+        return SimpleNamespace(score=score, theta=theta, progress=progress, alpha=alpha, network=network)
 
     def score(self, theta):
         """Minus the held-out loss."""
