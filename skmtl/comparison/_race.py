@@ -321,7 +321,7 @@ class Race:
                 return {}
             one.outcomes[k] = self.run(name, candidate.model, *self.splits[k])
             last = time.perf_counter() - begin
-            if self._worse(one, entrant, one.outcomes, WORSE, CLEARLY):
+            if len(one.outcomes) >= SCREEN and self._worse(one, entrant, one.outcomes, WORSE, CLEARLY):
                 by = one.score(one.outcomes) - entrant.score(one.outcomes)
                 self.behind[name], self.dropped[name] = one, (CLEARLY_WORSE, f"{by:+.3f}")
                 return {}
