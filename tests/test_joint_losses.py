@@ -338,14 +338,6 @@ def test_models_whose_certificate_lags_behind_are_not_given_up(options):
     assert result.objective - result.gap <= best.objective <= result.objective + 1e-9
 
 
-def test_features_far_from_zero_with_tied_intercepts_have_other_steps():
-    """What predictors have in common there ties the tasks: no task has a Hessian of its own."""
-    X, t = np.random.default_rng(0).normal(size=(60, 2)) + 1000, np.arange(60) % 3
-    far = make_term(make_task_data(X, t, t), Multinomial(K), intercept_alpha=1.0)
-    assert far.x_common is not None and not far.joint
-    assert make_term(make_task_data(X, t, t), Multinomial(K)).joint
-
-
 def test_what_classes_have_in_common_does_not_drift():
     """Of more features than rows, where steps are those of one predictor after the other."""
     data = task_data(classes_layout("stacked", n=100, p=40))
