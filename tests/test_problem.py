@@ -247,6 +247,12 @@ def test_gap_is_not_just_infinite(loss, option, rng):
         assert gap <= 100 * (1 - scale) * problem.null_objective()
     assert np.isfinite(problem.gap(problem.zeros())[2])
     assert problem.gap(problem.zeros())[2] <= problem.null_objective() * (1 + 1e-9)
+    near = [1.01 * V for V in result.parts]
+    _, image, b, objective = problem.evaluate(near)
+    for size in (0.0, 1e-2, 1.0):  # slopes moved by a step prove no more than is so
+        moved = [V + size * rng.normal(size=V.shape) for V in result.parts]
+        bound = problem.bound(near, image, b, objective, moved)
+        assert bound <= result.objective + 1e-8 * problem.null_objective()
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

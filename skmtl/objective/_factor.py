@@ -63,8 +63,8 @@ class FactorTerm(DataTerm):
 
         return curvature
 
-    def dual_point(self, V, image, b, free, pull):
-        """That of the data term, its gradient in the factor."""
+    def dual_point(self, V, image, b, free, pull, ahead=None):
+        """That of the data term, its gradient in the factor; there are no steep directions to go ahead."""
         found = copy(self.term.dual_point(self._full(V), image, b, free, pull))
         found.gradient, found.shift = self._own(found.gradient), np.zeros(self.shape)
         return found

@@ -388,7 +388,7 @@ class RowsTerm(DataTerm):
         eta = self.predictor(image, b)
         slopes, hessian = self.loss_gradient(eta), self.loss_hessian(eta)
         if ahead is not None:
-            slopes = slopes + self.hessian_times(hessian, self.image(ahead))
+            slopes = self._settled(slopes + self.hessian_times(hessian, self.image(ahead)), hessian, b)
         # where the loss of some row is, Newton steps may end no gradient
         straight = free is not None and self.pointwise and self.loss.curvature < np.inf
         straight = straight and bool(np.any((hessian == 0) & (self.weight > 0)))
