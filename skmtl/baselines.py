@@ -6,11 +6,11 @@ from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
+import sklearn
 from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
@@ -48,7 +48,7 @@ def models_counts(estimator):
         inner = inner.steps[-1][1] if hasattr(inner, "steps") else getattr(inner, "estimator", None)
     losses = [str(getattr(last, name, "")).lower() for name in ("loss", "objective", "loss_function")]
     named = "poisson" in [loss.rpartition(":")[2].removesuffix("()") for loss in losses]
-    return named or isinstance(last, PoissonRegressor)
+    return named or isinstance(last, sklearn.linear_model.PoissonRegressor)
 
 
 @with_parameters
