@@ -1002,6 +1002,7 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
     hurried = suggest(p.X, p.y, p.tasks, candidates=names, time_budget=1e-4)
     assert "Not tried to the end for lack of time: " in hurried.verdict
     assert "There was time for the first fold only." in hurried.verdict and len(hurried.models) == 1
+    assert hurried.verdict.startswith("There was no time to say whether sharing helps.")
     with pytest.raises(ValueError, match="time_budget must be a positive number of seconds; got -1"):
         suggest(p.X, p.y, p.tasks, time_budget=-1)
 

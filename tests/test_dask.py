@@ -115,14 +115,18 @@ def test_what_collections_cannot_be_given_is_named():
     frame, y = framed(*rows())
     X, y = dd.from_pandas(frame, npartitions=2), dd.from_pandas(y, npartitions=2)
     model = skmtl.dask.MultiTaskLasso(task_column="shop")
-    with pytest.raises(TypeError, match="has offset with rows in memory alone"):
+    with pytest.raises(TypeError, match="does not take offset with collections"):
         model.fit(X, y, offset=y)
-    with pytest.raises(TypeError, match="has offset with rows in memory alone"):
+    with pytest.raises(TypeError, match="does not take offset with collections"):
         model.fit(X, y).predict(X, offset=y)
     with pytest.raises(ValueError, match=r"column\(s\) \['shop'\] of X are not numbers"):
         skmtl.dask.MultiTaskLasso().fit(X, y)
     with pytest.raises(TypeError, match=r"use the estimators of skmtl\.dask"):
         skmtl.MultiTaskLasso(task_column="shop").fit(X, y)
+    with pytest.raises(TypeError, match=r"client must be a distributed\.Client or None; got str"):
+        model.fit(X, y, client="tcp://here")
+    with pytest.raises(TypeError, match="tasks must be a collection of Dask, as X is; got ndarray"):
+        skmtl.dask.MultiTaskLasso().fit(X[["x0"]], y, tasks=X["shop"]).predict(X[["x0"]], tasks=np.ones(3))
     with pytest.raises(ValueError, match="Expected 2D array"):
         skmtl.dask.MultiTaskLasso().fit([], [])
 

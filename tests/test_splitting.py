@@ -6,7 +6,13 @@ from conftest import PENALTIES, kind_of_target, make_layout
 from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 
-from skmtl import DirtyRegressor, MixedTaskModel, TraceNormRegressor
+from skmtl import (
+    DirtyRegressor,
+    GroupSparseClassifier,
+    MixedTaskModel,
+    SparseLowRankClassifier,
+    TraceNormRegressor,
+)
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, SquaredError, SquaredHinge
 from skmtl.penalties import L1, L2, Box, Coupling, Entries, Features, InfConv, Shared, Spectrum, Tasks
 from skmtl.solvers import make_task_data, solve, splitting
@@ -389,6 +395,24 @@ def test_the_joint_model_has_the_curvature_and_the_slopes_of_the_loss(intercept_
     one = rng.normal(size=term.n_features)
     along = model.curvature(np.tile(one, (term.n_tasks, 1))).sum(axis=0)
     assert_allclose(model.shared_curvature @ one, along, atol=1e-7 * np.abs(along).max())
+
+
+def test_models_without_an_end_are_told_by_a_warning():
+    """Hardly any digits tell features from their common offset: a warning, and no error of ours."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(16, 4)) * 10.0 ** np.arange(-4, 0) + np.array([4681, 0.058, 7.6, 127])
+    y = rng.integers(2, size=16)
+    model = SparseLowRankClassifier(2e-5, ridge=1e-4, intercept_alpha=1.0, mean_alpha=0.0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y, tasks=np.repeat([0, 1], 8))
+    assert np.isfinite(model.objective_) and model.dual_gap_ >= 0
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(22, 3)) + np.array([1e4, 1e5, 1e3])
+    y = rng.integers(5, size=(22, 4))
+    model = GroupSparseClassifier(0.015, norm="sparse", intercept_alpha=100.0, max_iter=60)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert np.isfinite(model.objective_)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -459,8 +459,13 @@ def _advice(folds, gains, candidates, one):
     simple = [name for name in candidates if candidates[name].simple and name in ranked]
     choose = partial(_choice, folds, candidates, one)
     use, expected = choose(), honest(folds.scores, choose)
+    hurried = use in ("mean", "pooled") or not candidates[use].shares
+    if hurried and any(candidates[name].shares and name != "pooled" for name in one.late):
+        sharing = "There was no time to say whether sharing helps."
+    else:
+        sharing = _whether_to_share(folds, gains, use, candidates[use], one.dropped)
     words = [
-        _whether_to_share(folds, gains, use, candidates[use], one.dropped),
+        sharing,
         f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
     ]
     score, sd = expected

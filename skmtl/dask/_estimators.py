@@ -61,8 +61,8 @@ def _refuse(model, local):
     """Error for arguments that collections do not have."""
     if local:
         raise TypeError(
-            f"{type(model).__name__} has {', '.join(local)} with rows in memory alone, not with collections "
-            "of Dask. In the place of offset: with the squared error y - offset; of counts y / exposure with "
+            f"{type(model).__name__} does not take {', '.join(local)} with collections of Dask. "
+            "In the place of offset: with the squared error y - offset; of counts y / exposure with "
             "sample_weight=exposure."
         )
 
@@ -137,6 +137,8 @@ class OnCollections:
         if not is_collection(X):
             return getattr(super(), method)(X, tasks=tasks, **local)
         _refuse(self, local)
+        if tasks is not None and not is_collection(tasks):
+            raise TypeError(f"tasks must be a collection of Dask, as X is; got {type(tasks).__name__}.")
         check_is_fitted(self)
         model = self._fitted_model()
         columns = model.tasks_ if model._layout_ == "shared" else columns

@@ -40,6 +40,8 @@ class Partitions:
                 f"{' and '.join(wrong) or 'y'} must be a collection of Dask, or a list of delayed ones, "
                 f"as X is; got {', '.join(type(given[name]).__name__ for name in wrong or ['y'])}."
             )
+        if not (client is None or hasattr(client, "compute")):
+            raise TypeError(f"client must be a distributed.Client or None; got {type(client).__name__}.")
         self.client, self.has_tasks = client, tasks is not None
         self.head, self.y_head = (self._head(one) for one in (X, y))
         self.shape = tuple(self.y_head.shape[1:])  # of a row of y

@@ -147,9 +147,9 @@ def make_preconditioner(term, quadratic):
 
 def _joined_inverse(term, inverse):
     """An inverse for tasks whose intercepts keep their mean, where that follows."""
-    if term.tied is None:
+    M = None if term.tied is None else term.tied.across
+    if M is None or not M.shape[-1]:  # there is no mean, or no loss sees it
         return inverse
-    M = term.tied.across
     reach = np.stack([inverse(np.ascontiguousarray(own)) for own in np.moveaxis(M, -1, 0)], axis=-1)
     left = np.diag(term.tied.curvature) - np.tensordot(M, reach, axes=([0, 1], [0, 1]))
     center = linalg.pinvh(0.5 * (left + left.T))

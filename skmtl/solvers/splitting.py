@@ -162,6 +162,8 @@ def _solved(model, parts, enough):
     down = np.inf
     for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
         objective, _, gap = model.gap(found)
+        if not np.isfinite(objective):
+            return None, False, np.inf
         least, down = min(least, gap), start - objective
         if gap <= max(enough, MODEL_GAP * down):
             break
