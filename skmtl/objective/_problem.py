@@ -12,6 +12,7 @@ from ._forms import by_products
 
 EPS = np.finfo(float).eps
 CORRECTIONS = 4  # dual points with gradients corrected along steep directions, and one without
+PAYS = 0.9  # share of the gap that a correction leaves, above which there is no further one
 
 
 class Part:
@@ -262,8 +263,9 @@ class Problem:
         for _ in range(CORRECTIONS):
             dual = term.dual_point(W, image, b, self.free, self.pull, ahead)
             gap, size = self._gap_of(dual, primal, W, b, parts)
-            least, gradient = min(least, gap), dual.gradient if gradient is None else gradient
-            if not 1.0 < size < np.inf or term.steep is None:
+            gradient, helps = dual.gradient if gradient is None else gradient, gap < PAYS * least
+            least = min(least, gap)
+            if not (helps and 1.0 < size < np.inf) or term.steep is None:
                 break
             excess = self._excess(dual.gradient, W + dual.shift, parts)
             ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
