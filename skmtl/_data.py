@@ -433,8 +433,6 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_we
     y = check_numeric_target(y)
     check_consistent_length(X, y)
     sample_weight = check_sample_weight(sample_weight, y.shape)
-    if y.ndim == 2 and tasks is not None:
-        raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
     offset = check_offset(offset, len(y))
     if offset is not None:
         offset = shaped_offset(offset, y.shape, 1 if offset.ndim <= y.ndim else offset.shape[-1])
@@ -449,6 +447,8 @@ def name_tasks(y, labels, sample_weight, names=None):
     position of other labels is -1), or one.
     """
     if y.ndim == 2:
+        if labels is not None:
+            raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
         return np.arange(y.shape[1]) if names is None else names, None
     if labels is None:
         return np.arange(1), None

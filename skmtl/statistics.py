@@ -211,8 +211,8 @@ class TaskStatistics:
         check_consistent_length(X, y)
         weight = check_sample_weight(weight, y.shape)
         fold, found = folds_of_rows(X, y, n_folds), []
+        labels, codes = name_tasks(y, tasks, weight, columns)
         if y.ndim == 1:  # the tasks of each fold are tasks of their own
-            labels, codes = name_tasks(y, tasks, weight)
             own = fold * len(labels) + (0 if codes is None else codes)
             if weight is not None and not weight.all():
                 X, y, own, weight = (values[weight > 0] for values in (X, y, own, weight))
@@ -221,14 +221,11 @@ class TaskStatistics:
             each = cls.from_data(data)._with(tasks=labels[present % len(labels)], feature_names=names)
             each._in_units(data)
             return [each._keep(present // len(labels) == k, None) for k in range(n_folds)]
-        if tasks is not None:
-            raise ValueError("tasks must be None when y is 2-D: the columns of y are the tasks.")
-        columns = np.arange(y.shape[1]) if y.ndim == 2 and columns is None else columns
         for k in range(n_folds):
             rows = fold == k
             if weight is not None:
                 rows &= weight.reshape(len(y), -1).any(axis=1)
-            found.append(cls._of_some(X, y, weight, columns, rows, names) if rows.any() else None)
+            found.append(cls._of_some(X, y, weight, labels, rows, names) if rows.any() else None)
         return found
 
     @classmethod
