@@ -256,6 +256,21 @@ def test_gap_is_not_just_infinite(loss, option, monkeypatch):
     assert max(bounds, default=0.0) <= result.objective + 1e-8 * problem.null_objective()
 
 
+SMOOTH = [name for name, loss in LOSSES.items() if not loss.quadratic]
+
+
+@pytest.mark.parametrize("option", [name for name in OPTIONS if "free mean" in name])
+@pytest.mark.parametrize("loss", SMOOTH)
+def test_dual_points_ahead_leave_no_gradient_along_free_directions(loss, option, rng):
+    problem = make("missing", LOSSES[loss], PENALTIES["features-l2"], **OPTIONS[option])
+    W, image, b, _ = problem.evaluate([0.01 * rng.normal(size=V.shape) for V in problem.zeros()])
+    ahead = 0.01 * rng.normal(size=W.shape)
+    dual = problem.term.dual_point(W + ahead, image, b, problem.free, problem.pull, ahead)
+    assert dual.gradient.any()
+    left = problem.free.T @ (dual.gradient + problem.pull.apply(W + ahead + dual.shift))
+    assert np.abs(left).max() <= 1e-10 * np.abs(dual.gradient).max()
+
+
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_stationarity_vanishes_at_the_optimum_only(loss, rng):
     problem = make("stacked", loss, PENALTIES["infconv"], ridge=0.1)

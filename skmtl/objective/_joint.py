@@ -410,7 +410,8 @@ class RootTerm(RowsTerm):
 
     def _balanced(self, u, hessian, b):
         """Centred slopes."""
-        return self._settled(u, hessian, b), hessian, 1
+        u, b = self._settled(u, hessian, b)
+        return u, hessian, b, 1
 
     def _dual_point(self, u, shift, gradient):
         point = super()._dual_point(u, shift, gradient)

@@ -388,7 +388,8 @@ class RowsTerm(DataTerm):
         eta = self.predictor(image, b)
         slopes, hessian = self.loss_gradient(eta), self.loss_hessian(eta)
         if ahead is not None:
-            slopes = self._settled(slopes + self.hessian_times(hessian, self.image(ahead)), hessian, b)
+            slopes = slopes + self.hessian_times(hessian, self.image(ahead))
+            slopes, b = self._settled(slopes, hessian, b)
         # where the loss of some row is, Newton steps may end no gradient
         straight = free is not None and self.pointwise and self.loss.curvature < np.inf
         straight = straight and bool(np.any((hessian == 0) & (self.weight > 0)))
@@ -420,7 +421,7 @@ class RowsTerm(DataTerm):
                 )
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
-            u, hessian, rounds = self._balanced(u, hessian, b)
+            u, hessian, b, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
                 after = None if free is None else pull.apply(moved)
@@ -460,33 +461,27 @@ class RowsTerm(DataTerm):
         return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
 
     def _settled(self, u, hessian, b):
-        """Slopes whose sums over tasks vanish, or are what the intercepts' own penalty answers."""
+        """Slopes whose sums over tasks vanish, or that the penalty of intercepts answers, and the latter."""
         if not self.fit_intercept:
-            return u
-        g = self.task_sums(u) + self.pull_of_intercepts(b)
-        step = np.broadcast_to(self.spread(self._settle(hessian, g)), u.shape)
-        return u + self.hessian_times(hessian, step)
+            return u, b
+        step = self._settle(hessian, self.task_sums(u) + self.pull_of_intercepts(b))
+        return u + self.hessian_times(hessian, np.broadcast_to(self.spread(step), u.shape)), b + step
 
     def _balanced(self, u, hessian, b):
         """Weighted slopes in the domain with vanishing sums over tasks (pooled intercepts: in total).
 
-        Also the second derivatives without rows at the edge of the domain, and the number of rounds
-        until no row had to be put back; 0 if that did not happen.
+        Also the second derivatives without rows at the edge of the domain, the intercepts, and the number of
+        rounds until no row had to be put back; 0 if that did not happen.
         """
         for n_round in range(1, 21):
-            if self.fit_intercept:
-                # pooled: the part of the gradient that the intercepts' own penalty answers may stay
-                g = self.task_sums(u) + self.pull_of_intercepts(b)
-                step = self._settle(hessian, g)
-                along = np.broadcast_to(self.spread(step), u.shape)
-                b, u = b + step, u + self.hessian_times(hessian, along)
+            u, b = self._settled(u, hessian, b)
             slope = self._unweighted(u)
             inside = np.where(self.weight_of(u) > 0, self.loss.project(self.y, slope), 0.0)
             u, hessian = self.weight_of(u) * inside, self._put_back(hessian, slope, inside)
             moved = (self.weight_of(u) * np.abs(inside - slope)).max(initial=0.0)
             if moved <= self.edge * np.abs(u).max(initial=TINY):
-                return u, hessian, n_round
-        return u, hessian, 0
+                return u, hessian, b, n_round
+        return u, hessian, b, 0
 
     def _put_back(self, hessian, slope, inside):
         """Second derivatives where slopes that left the domain are put back inside."""
