@@ -19,7 +19,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
-from ._columns import indexable, refuse_text
+from ._columns import check_features, indexable, refuse_text
 from ._data import blocks
 from ._inputs import check_offset, shaped_offset
 from ._labels import missing_labels, plain_labels
@@ -121,11 +121,15 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
                     f"y holds only one class, {known.tolist()}; at least two classes are needed."
                 )
         try:
-            self._fit_labels(indexable(X), *labels)
+            self._fit_labels(self._indexable(X), *labels)
         except (TypeError, ValueError) as error:
             if any(words in str(error) for words in ("onvert", "promoted")):  # to numbers, as NumPy says it
                 refuse_text(X, error)
             raise
+
+    def _indexable(self, X):
+        """X in a container whose rows can be taken: once for all tasks as numbers, if nothing else is asked of it."""
+        return check_features(X) if getattr(self.estimator, "takes_numbers", False) else indexable(X)
 
     def _without(self, offset, y, weight):
         """What is fitted where an offset is known, and weights: of counts rates, weighted by the exposure."""
@@ -208,7 +212,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""
         X, codes = self._predict_inputs(X, tasks)
-        X = indexable(X)
+        X = self._indexable(X)
         if codes is not None or self._layout_ != "shared":
             return self._rows_response(method, X, codes)
         tasks = np.arange(self.n_tasks_)

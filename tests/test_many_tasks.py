@@ -124,7 +124,7 @@ models = pytest.mark.parametrize("name", MODELS)
 
 @models
 def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
-    X, y, tasks = problem([4, 20, 7] * 20)
+    X, y, tasks = problem([4, 20, 7] * 6)
     y = y > np.median(y) if name == "classes" else y
     seen, found = set(), []
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

@@ -61,9 +61,11 @@ VARIANTS = {
     "shared mean": {"mean_alpha": 0.1},
     "all": {"ridge": 0.05, "intercept_alpha": 0.3, "mean_alpha": 0.1},
 }
-CASES = [
-    (name, kind, layout, variant)
-    for name, kind, layout, variant in product(MODELS, ("regression", "classification"), LAYOUTS, VARIANTS)
+CASES = [  # each model and variant in one layout per kind, the other in the next
+    (name, kind, LAYOUTS[(i + j + k) % 2], variant)
+    for i, name in enumerate(MODELS)
+    for j, kind in enumerate(ROWS)
+    for k, variant in enumerate(VARIANTS)
 ]
 
 

@@ -62,6 +62,7 @@ EVERYTHING = {
     "handle_unknown": "average",
 }
 LINEAR = [cls for cls in task_estimators().values() if "solver" in cls().get_params()]
+ONE_A_FILE = {cls.__module__: cls for cls in LINEAR if not cls.__name__.endswith("Classifier")}.values()
 OTHERS = {  # what is not for these
     "LatentBasisRegressor": {"solver": "auto", "n_init": 1},
     "MixedTaskModel": {"handle_unknown": "error"},
@@ -70,11 +71,7 @@ CLASSIFIERS = (GroupSparseClassifier, MeanRegularizedClassifier)  # each adds it
 INSTANCES = [  # with the defaults and without routing: test_estimators.py, and of others: test_baselines.py
     MultiTaskElasticNetCV(alphas=5, cv=2),
     IncompleteMultiSourceRegressor(),
-    *(
-        cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {}))
-        for cls in LINEAR
-        if cls in CLASSIFIERS or not cls.__name__.endswith("Classifier")
-    ),
+    *(cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {})) for cls in (*ONE_A_FILE, *CLASSIFIERS)),
     # one per solver
     MeanRegularizedRegressor(0.05, mean_alpha=0.1, intercept_alpha=0.5, ridge=0.1, warm_start=True),
     MeanRegularizedClassifier(tol=1e-1, warm_start=True),

@@ -426,6 +426,9 @@ def _over(size, alpha):
     return np.where(size > 0, np.inf, 0.0)
 
 
+LEAST = 1e-100  # polar of a vector with an entry of one, below which it is zero
+
+
 def least_strength(prox, V, greatest=False):
     """Least c with prox(v / c, 1) = 0 for each row v of V, to rounding; infinite if there is none.
 
@@ -433,20 +436,21 @@ def least_strength(prox, V, greatest=False):
     Secants on the length of the prox in a bracket; the upper end is returned: it never claims a dual
     point to be feasible that is not. With `greatest` only the largest is exact.
     """
-    out = np.zeros(len(V))
-    rows = np.flatnonzero(V.any(axis=1))
-    if not len(rows):
-        return out
-    size = np.abs(V[rows]).max(axis=1)
-    V = V[rows] / size[:, None]
+    size = np.abs(V).max(axis=1, initial=0.0)
+    V = V / np.where(size > 0, size, 1.0)[:, None]
 
     def length(c, at=slice(None)):
         return np.linalg.norm(prox(V[at] / c[:, None], 1.0), axis=1) * c
 
+    least, most = np.full(len(V), LEAST), np.full(len(V), 1 / LEAST)
+    ends = np.select([length(least) == 0, length(most) > 0], [LEAST * size, np.inf], np.nan)
+    if not (rows := np.isnan(ends)).any():
+        return ends
+    size, V = size[rows], V[rows]
     upper, before, r_before = np.ones(len(V)), np.zeros(len(V)), np.linalg.norm(V, axis=1)
-    while (short := (length(upper) > 0) & (upper < 1e150)).any():
+    while (short := length(upper) > 0).any():
         upper[short] *= 2.0
-    while (loose := (length(0.5 * upper) == 0) & (upper > 1e-150)).any():
+    while (loose := length(0.5 * upper) == 0).any():
         upper[loose] *= 0.5
     lower = 0.5 * upper
     r = length(lower)
@@ -467,5 +471,5 @@ def least_strength(prox, V, greatest=False):
         before[at], r_before[at] = np.where(left, a, before[at]), np.where(left, r[at], r_before[at])
         r[at] = np.where(left, found, r[at])
         lower[at], upper[at] = np.where(left, c, a), np.where(left, b, c)
-    out[rows] = np.where(upper < 1e150, upper, np.inf) * size
-    return out
+    ends[rows] = upper * size
+    return ends
