@@ -1,7 +1,6 @@
 """Which model for these tasks: structures, representations and rivals in a race on the same folds."""
 
 import time
-import warnings
 from dataclasses import replace
 from numbers import Integral
 
@@ -17,6 +16,7 @@ from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
 from ._threads import threads_for
+from ._warn import warn
 from .comparison import race
 from .metrics import as_task_scorer
 from .model_selection import TaskKFold, routing
@@ -271,10 +271,9 @@ def _targets(y, task_type):
         raise ValueError(f"task_type='count' needs a y of numbers >= 0; got {values[0]!s:.100}.")
     classes = _are_classes(values, y.size) if task_type is None else task_type == "classification"
     if classes and task_type is None and len(values) > 2 and values.dtype.kind not in "OUS":
-        warnings.warn(
+        warn(
             f"y holds the whole numbers {values[0]:.0f} to {values[-1]:.0f} and is taken for {len(values)} "
             "classes; if they are numbers pass task_type='regression', if they count events 'count'.",
-            stacklevel=3,
         )
     return "classes" if classes else TASK_TYPES.get(task_type, "numbers")
 
@@ -291,10 +290,9 @@ def _warn_of_units(y):
     columns = [y[known[:, t], t].astype(float) for t in range(y.shape[1])]
     spread = [standard_deviation(column) for column in columns if len(np.unique(column)) > 1]
     if spread and max(spread) > UNITS * min(spread):
-        warnings.warn(
+        warn(
             f"the standard deviations of the columns of y reach from {min(spread):.3g} to {max(spread):.3g} "
             "but models have one strength and one variance of the noise for all: divide each by its own.",
-            stacklevel=3,
         )
 
 

@@ -20,6 +20,7 @@ from ._columns import column_names
 from ._inputs import as_target, check_sample_weight
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._threads import COMPILED_TASKS
+from ._warn import warn
 
 ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
 ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
@@ -177,11 +178,10 @@ def mean_of_tasks(scores):
     values = np.array(list(scores.values()))
     undefined = [task for task, value in scores.items() if np.isnan(value)]
     if undefined:
-        warnings.warn(
+        warn(
             f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}), "
             "which are left out of the mean.",
             UndefinedMetricWarning,
-            stacklevel=3,
         )
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
 

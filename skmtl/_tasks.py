@@ -1,7 +1,6 @@
 """How every estimator reads (X, y, tasks): one interpretation at fit and at predict."""
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from functools import wraps
 
@@ -28,6 +27,7 @@ from ._labels import (
     readable,
 )
 from ._sklearn import fit_context, num_samples, refuse
+from ._warn import warn
 
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
@@ -262,11 +262,10 @@ class TaskInputMixin(FittedReprMixin):
                 f"y of shape {y.shape} has one column per task and cannot be combined with tasks= or "
                 "task_column=. Give one label per row (1-D y), or leave the tasks away."
             )
-        warnings.warn(
+        warn(
             "A column-vector y was passed when a 1d array was expected. "
             "Please change the shape of y to (n_samples,), for example using ravel().",
             DataConversionWarning,
-            stacklevel=4,
         )
         return check_target(y.ravel(), self)
 
@@ -307,11 +306,9 @@ def check_names(tasks, n_rows, task_column):
             "the rows into groups first (pandas.cut, numpy.digitize)."
         )
     if task_column is not None:
-        warnings.warn(
+        warn(
             f"task_column={task_column!r} holds {seen}: numbers as a scaler makes them of labels. Scale the "
             "other columns only, with ColumnTransformer(..., remainder='passthrough').",
-            UserWarning,
-            stacklevel=5,
         )
 
 

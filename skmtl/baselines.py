@@ -128,7 +128,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             raise
 
     def _indexable(self, X):
-        """X in a container whose rows can be taken: once for all tasks as numbers, if nothing else is asked of it."""
+        """X in a container whose rows can be taken, as numbers where nothing else is asked of it."""
         return check_features(X) if getattr(self.estimator, "takes_numbers", False) else indexable(X)
 
     def _without(self, offset, y, weight):

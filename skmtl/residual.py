@@ -1,7 +1,6 @@
 """A nonlinear mean of all tasks, and a multi-task model of what it leaves."""
 
 import re
-import warnings
 from dataclasses import field
 from numbers import Integral, Real
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
 from ._tasks import TaskInputMixin, final_model, final_task_column
+from ._warn import warn
 from .baselines import Pooled, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
 from .metrics import probabilities_of, response, score_predictions, tasks_for
@@ -244,11 +244,9 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         low = np.count_nonzero(values < self.least_)
         if low:
             what = "probabilities of classes" if is_classifier(self) else "means of counts"
-            warnings.warn(
+            warn(
                 f"{low} of {values.size} {what} by mean_estimator are below {self.least_:.3g} and taken to "
                 "be that (see the parameter least).",
-                UserWarning,
-                stacklevel=5,
             )
         return np.maximum(values, self.least_)
 

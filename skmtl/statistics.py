@@ -1,6 +1,5 @@
 """Per-task second moments: all that the squared loss needs to know about the data."""
 
-import warnings
 from contextlib import nullcontext
 from copy import copy
 from functools import partial
@@ -20,6 +19,7 @@ from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere, num_samples
 from ._tasks import target_names
 from ._threads import loop_pays, read_only
+from ._warn import warn
 
 EPS = np.finfo(float).eps
 ROUNDING = 16 * EPS  # of a mean, relative to it
@@ -500,11 +500,7 @@ class TaskStatistics:
         names = self.feature_names, other.feature_names
         check_same_names("X", *names)
         if (names[0] is None) != (names[1] is None):
-            warnings.warn(
-                "only one of two statistics names the columns of X; the other is taken to have the same.",
-                UserWarning,
-                stacklevel=4,
-            )
+            warn("only one of two statistics names the columns of X; the other is taken to have the same.")
         tasks, names = join(self.tasks, other.tasks), names[1] if names[0] is None else names[0]
         shared = all(len(one.xx) == 1 and np.array_equal(one.tasks, tasks) for one in (self, other))
         return [(one if shared else one._on(tasks))._with(feature_names=names) for one in (self, other)]

@@ -9,6 +9,8 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from skmtl import (
     GroupSparseClassifier,
@@ -26,6 +28,7 @@ from skmtl import (
     Pooled,
     SingleTask,
     TraceNormRegressor,
+    compare,
 )
 
 rng = np.random.default_rng(0)
@@ -502,3 +505,21 @@ def test_one_row_per_task_and_one_feature(model):
 def test_a_constant_target(model):
     fitted = clone(model).fit(X, np.full(N, 3.0), tasks=TASKS)
     assert_allclose(fitted.predict(X, tasks=TASKS), 3.0)
+
+
+# --- warnings ---
+
+
+def test_warnings_name_the_line_of_the_caller():
+    early = TraceNormRegressor(0.01, solver="fista", max_iter=1, tol=1e-12, task_column=4)
+    calls = {
+        "fit": lambda: early.fit(NUMERIC, y),
+        "pipeline in a search": lambda: GridSearchCV(make_pipeline(early), {}, cv=2).fit(NUMERIC, y),
+        "search": lambda: PathSearchCV(early, [0.01], cv=2).fit(NUMERIC, y),
+        "comparison": lambda: compare(early, NUMERIC, y, cv=2, baselines=()),
+        "no tasks": lambda: MeanRegularizedRegressor().fit(X, y),
+    }
+    for call, function in calls.items():
+        with pytest.warns() as said:
+            function()
+        assert {warning.filename for warning in said} == {__file__}, call

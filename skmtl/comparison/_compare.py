@@ -1,6 +1,5 @@
 """Multi-task models against simple baselines, on the same folds."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
@@ -20,6 +19,7 @@ from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import columns_of_labels, final_task_column, target_names, task_labels
+from .._warn import warn
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
 from ..model_selection import TaskKFold, routing, wants_tasks
@@ -214,10 +214,9 @@ def labelled(estimators, X, y, tasks, cv):
     if len(y) != len(labels):
         raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
     if tasks is not None and (found := columns_of_labels(X, labels)):
-        warnings.warn(
+        warn(
             f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
             "by task_column= in the place of tasks=.",
-            stacklevel=3,
         )
     return labels, y, encode_tasks(labels)[0], column if tasks is None else None
 
@@ -275,10 +274,9 @@ def splits_of(cv, X, y, labels):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
     cv = check_cv(cv)
     if getattr(cv, "stratify", False):
-        warnings.warn(
+        warn(
             "stratify=True gives the test rows of a task the class shares of its training rows: models with "
             "an intercept per task look better than they are, even where tasks do not differ. Compare them "
             "with others on folds of stratify=False.",
-            stacklevel=3,
         )
     return list(cv.split(X, y, **({"tasks": labels} if wants_tasks(cv) else {})))

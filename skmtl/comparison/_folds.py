@@ -1,7 +1,6 @@
 """Models on the same folds: fitting, scoring, and how far the scores can be trusted."""
 
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from .._labels import missing_labels
 from .._sklearn import safe_indexing
 from .._task_scores import deviances, squared_errors, standard_deviation
 from .._threads import threads_for
+from .._warn import warn
 from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
@@ -112,11 +112,10 @@ class FoldScores:
         undefined = np.isnan(list(self.scores.values())).all(axis=0)
         self.scored = np.flatnonzero(undefined.all() | ~undefined)  # folds of the scores; errors have all
         if undefined.any() and not undefined.all():
-            warnings.warn(
+            warn(
                 f"the score is undefined on {undefined.sum()} of {len(undefined)} test sets, which are left "
                 "out of means and tests: fewer folds, or TaskKFold(stratify=True), spread a rare class.",
                 UndefinedMetricWarning,
-                stacklevel=4,
             )
             for scores in self.scores.values():
                 scores[:] = [score for score, out in zip(scores, undefined, strict=True) if not out]

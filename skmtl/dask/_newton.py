@@ -20,6 +20,7 @@ from .._labels import check_tasks, find_tasks, plain_array, plain_labels
 from .._sklearn import num_samples
 from .._target import find_classes, used_labels
 from .._tasks import target_names
+from .._warn import warn
 from ..objective import MomentsTerm, make_term
 from ..solvers import SolverResult, blas_threads, make_problem_of, run
 from ..statistics import TaskStatistics
@@ -381,12 +382,11 @@ class Newton:
         (parts, at, objective), gap = state, history[-1][2]
         target = self.model.tol * self.constants.objective
         if not gap <= target:
-            warnings.warn(
+            warn(
                 f"{self.n_passes} passes over the data left a duality gap of {gap:.3e}; the target was "
                 f"{target:.3e} (tol={self.model.tol:g}). Standardise the features, raise the strength of the "
                 "penalty, or accept a larger tol.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
         return SolverResult(
             coef=at[0], intercept=at[1], parts=parts, n_iter=self.n_passes, objective=objective, gap=gap,

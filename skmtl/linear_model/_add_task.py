@@ -110,7 +110,7 @@ class TransferMixin:
         X, y, given = _read_rows(self, X_new, y_new, task, sample_weight, offset)
         if isinstance(getattr(self, "classes_", None), np.ndarray):
             weight = np.ones(len(y)) if given["sample_weight"] is None else given["sample_weight"]
-            self._warn_of_absent(~np.isin(np.arange(len(self.classes_)), y[weight > 0])[None], [task], 3)
+            self._warn_of_absent(~np.isin(np.arange(len(self.classes_)), y[weight > 0])[None], [task])
         model = self._in_numbers()
         if not self.added_tasks_:  # alternative penalties of a new row, and what rows it is made of
             penalty = model._omega()

@@ -1,6 +1,5 @@
 """Regressors and classifiers: their losses, and what they say of the rows."""
 
-import warnings
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from .._parameters import with_parameters
 from .._sklearn import StrOptions, fit_context
 from .._target import ClassesMixin, NumbersMixin
 from .._tasks import all_or_nothing
+from .._warn import warn
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss
 from ..penalties import Positive
 from ..statistics import TaskStatistics
@@ -164,7 +164,7 @@ class LinearClassifier(ClassesMixin, LinearModel):
             counts = [data.task_sums((data.weight > 0) & (data.y == k)) for k in range(len(self.classes_))]
             self._warn_of_absent(np.transpose(counts) == 0)
 
-    def _warn_of_absent(self, absent, tasks=None, stacklevel=7):
+    def _warn_of_absent(self, absent, tasks=None):
         """Warn of tasks without some class, absent (n_tasks, n_classes), where their intercepts are free."""
         lacking = np.flatnonzero(absent.any(axis=1))
         free = self.loss == "log_loss" and self.fit_intercept and not self.intercept_alpha
@@ -172,10 +172,8 @@ class LinearClassifier(ClassesMixin, LinearModel):
             return
         tasks = self.tasks_ if tasks is None else tasks
         shown = [f"{tasks[t]!s} lacks {self.classes_[absent[t]].tolist()}" for t in lacking[:5]]
-        warnings.warn(
+        warn(
             f"{len(lacking)} task(s) without some class: {'; '.join(shown)}. Its free intercept there is at "
             "minus infinity, in place of which one is used that gives it no probability on these rows. With "
             "intercept_alpha > 0 such a task learns from the others how rare the class is.",
-            UserWarning,
-            stacklevel=stacklevel,
         )

@@ -1,6 +1,5 @@
 """Strengths that are estimated, and how sure a model of tasks around a common one is of its coefficients."""
 
-import warnings
 from copy import copy
 from dataclasses import field, replace
 from functools import wraps
@@ -16,6 +15,7 @@ from .._data import make_task_data
 from .._inputs import resolve_task_weight
 from .._parameters import STRENGTH, with_parameters
 from .._sklearn import StrOptions
+from .._warn import warn
 from ..solvers import blas_threads
 from ..statistics import TaskStatistics
 from ._base import LinearModel
@@ -225,21 +225,17 @@ class EmpiricalBayes(LinearModel):
         """Warn of those of whose variance, or beside which of the intercepts, the rows say little."""
         constant = np.flatnonzero(search.silent[: search.n_slopes])
         if len(constant) and self.covariance is not None and search.moments.n_tasks > 1:
-            warnings.warn(
+            warn(
                 f"covariance={self.covariance!r}: feature(s) {self._first(constant)} are constant within "
                 "every task, where deviations of their coefficients are not told from those of intercepts: "
                 "their variance is taken to be zero.",
-                UserWarning,
-                stacklevel=2,
             )
         far = search.moments.far
         if isinstance(self.intercept_alpha, str) and len(far):
-            warnings.warn(
+            warn(
                 f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
                 f"deviations and more from the mean of feature(s) {self._first(far)}: their variance there "
                 "says little. Centre the features.",
-                UserWarning,
-                stacklevel=2,
             )
 
     def _first(self, features):

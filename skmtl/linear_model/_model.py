@@ -1,7 +1,6 @@
 """Everything that linear estimators share: parameters, fit, the linear predictor, score."""
 
 import inspect
-import warnings
 from abc import ABC, abstractmethod
 from copy import copy
 from dataclasses import field
@@ -21,6 +20,7 @@ from .._parameters import COUNT, STRENGTH, documented, with_parameters
 from .._sklearn import StrOptions, validate_parameter_constraints
 from .._target import TargetMixin
 from .._tasks import TaskInputMixin
+from .._warn import warn
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
 from ._fitting import Fitting
@@ -227,12 +227,10 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         except TypeError:  # W is decomposed
             return
         if inert:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} was fitted without tasks: alpha={self.alpha!r} is about what they "
                 "have in common and has no effect. Pass tasks=, one label per row, name a column of X by "
                 "task_column, or give a y with one column per task.",
-                UserWarning,
-                stacklevel=6,
             )
 
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None, offset=None):

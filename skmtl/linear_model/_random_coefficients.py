@@ -1,12 +1,12 @@
 """Tasks that vary around a common model: variances of coefficients, found or given, under several losses."""
 
-import warnings
 from typing import Annotated, Any
 
 import numpy as np
 
 from .._parameters import with_parameters
 from .._sklearn import StrOptions
+from .._warn import warn
 from ._empirical_bayes import EmpiricalBayes
 from ._fitting import Fitting
 from ._intervals import EmpiricalBayesRegressor
@@ -86,12 +86,10 @@ class RandomCoefficients(EmpiricalBayes):
                 return self._simplest(*super()._best(search))
             except NoModeError as error:  # it is there, but lost in rounding
                 raise ValueError(f"{LOST} Or {error}") from error
-        warnings.warn(
+        warn(
             f"{error} The rows say nothing of the variances, which are taken to be zero. Give numbers as "
             "strengths, mean_alpha > 0 among them, or search: PathSearchCV(model, param_grid={'alpha': "
             "[0.01, 0.1, 1.0], 'mean_alpha': [0.01, 0.1]}).",
-            UserWarning,
-            stacklevel=4,
         )
         theta = search.none
         search.last = theta, error.found.under(*search.ratios(theta))

@@ -1,11 +1,11 @@
 """Likelihood-ratio tests of whether tasks differ at all: of variances that may be zero."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg, special
 
+from .._warn import warn
 from ..objective import units
 from ._reml import RANGE, Search
 from ._variance_components import RANK_TOLERANCE
@@ -44,12 +44,10 @@ def sharing_tests(seen, moments_of, free=False):
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
     posterior, features = null.at(null.best()), np.arange(len(unit))
     if posterior.excess > MOST_EXCESS:
-        warnings.warn(
+        warn(
             "tasks have few rows for intercepts of their own: p-values of test_sharing are too small, with 5 "
             "rows of two classes below 5 % in a sixth of data sets without any differences. Pool the "
             "intercepts (intercept_alpha='auto').",
-            UserWarning,
-            stacklevel=2,
         )
     coupled = posterior.moments.prior is not None
     eigenvalues = _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, features)

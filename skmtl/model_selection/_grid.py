@@ -1,10 +1,11 @@
 """Grids of strengths: those that are asked for, and where better ones may lie beyond their edge."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_array
+
+from .._warn import warn
 
 STEP = 3.0  # factor in the strength over which scores are compared
 RISE, ROUNDING = 0.01, 1e-9  # of the range of the scores, of the best: a step that gains less is a plateau
@@ -61,8 +62,7 @@ def warn_of_edge(beyond_it, name, model):
     if up and coef is not None and not np.any(coef):
         return
     least, wider = ("greatest", "higher") if up else ("least", "lower")
-    warnings.warn(
+    warn(
         f"the best {name} is the {least} of the strengths tried and scores still rise towards it: try "
         f"{wider} ones (alphas=, or eps= where alphas is a number), or let the grid grow with grow=True.",
-        stacklevel=5,
     )

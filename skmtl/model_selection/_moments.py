@@ -1,6 +1,5 @@
 """Cross-validation of the squared loss on second moments: fits and scores without the rows of a fold."""
 
-import warnings
 from itertools import accumulate
 from operator import add
 
@@ -9,6 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 
 from .._labels import find_tasks, readable
+from .._warn import warn
 from ..linear_model import Fitting, takes_statistics
 from ..metrics import TaskScorer, read_metric
 from ..objective import moments_pay
@@ -65,11 +65,9 @@ class FoldMoments:
                 raise ValueError("a fold has tasks alone that no other fold has: take fewer folds.")
             tests.append(fold.of_tasks(fold.tasks[known]))
         if left_out:
-            warnings.warn(
+            warn(
                 f"{len(left_out)} task(s) have all rows in one fold, where nothing predicts them: they count "
                 f"in no score, such as {sorted(left_out, key=str)[:5]}.",
-                UserWarning,
-                stacklevel=4,
             )
         return cls(Fitting.of(clone(model).set_params(alpha=1.0), stats), trainings, tests)
 

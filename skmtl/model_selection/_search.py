@@ -1,7 +1,6 @@
 """Search of the strength, and of other parameters, along warm-started paths."""
 
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
@@ -31,6 +30,7 @@ from .._sklearn import (
 )
 from .._task_scores import standard_deviation
 from .._tasks import all_or_nothing, final_task_column, final_task_labels
+from .._warn import warn
 from ..linear_model import LinearModel
 from ..statistics import TaskStatistics
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
@@ -336,10 +336,9 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         alphas = check_alphas(self.alphas, self.eps)
         if self._model()[0].alpha == "auto":  # found by each fit
             if not isinstance(alphas, Integral):
-                warnings.warn(
+                warn(
                     f"{name}='auto' of the estimator is estimated by each fit: alphas has no effect. Give "
                     "it a number to search them.",
-                    stacklevel=5,
                 )
             alphas = np.array(["auto"])
         candidates, paths = [], {}
@@ -554,9 +553,8 @@ def _warn_of_free_mean(model, strength, grids, X, y, splits):
     free = model.get_params(deep=False).get("mean_alpha") == 0 and not any(name in grid for grid in grids)
     n_rows = min((len(train) for train, _ in splits), default=np.inf)
     if free and np.ndim(y) == 1 and len(np.shape(X)) == 2 and np.shape(X)[1] >= n_rows:
-        warnings.warn(
+        warn(
             f"mean_alpha=0 does not penalise the model that all tasks share, and {np.shape(X)[1]} features "
             f"fit all {n_rows} rows of a training set whatever the strength. Search it as well, "
             f"param_grid={{{name!r}: [0.01, 0.1, 1.0]}}, or set mean_alpha.",
-            stacklevel=6,
         )

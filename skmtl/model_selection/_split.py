@@ -15,6 +15,7 @@ from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._tasks import task_labels
+from .._warn import warn
 
 __all__ = ["TaskKFold", "TaskShuffleSplit", "TaskTimeSplit"]
 
@@ -53,10 +54,9 @@ class _TaskSplitter:
             finds no classes.
         """
         if groups is not None:
-            warnings.warn(
+            warn(
                 f"The groups parameter is ignored by {type(self).__name__}: tasks are named by task_column= "
                 "or passed as tasks=; without them all rows are one task.",
-                stacklevel=2,
             )
         names, codes = self._tasks(X, y, groups, tasks)
         for training, test in self._sets(X, y, names, codes):
@@ -420,11 +420,10 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
                 f"are {n_times.max()}. Lower n_splits."
             )
         if len(small):
-            warnings.warn(
+            warn(
                 f"{len(small)} of {len(names)} tasks have fewer times than n_splits + 1 = "
                 f"{self.n_splits + 1} ({names[small[:5]].tolist()}): they are tested in the last splits "
                 "only, or not at all.",
-                stacklevel=4,
             )
 
 

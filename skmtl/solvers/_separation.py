@@ -1,12 +1,12 @@
 """Classes that directions which nothing penalises separate: the loss falls there without end."""
 
-import warnings
 from functools import partial
 
 import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, lsmr
 
+from .._warn import warn
 from ..objective import units
 
 FAR = 10.0  # of a predictor: how far a solution must have gone
@@ -19,12 +19,10 @@ HOLDS = 1e-8  # least eigenvalue of the curvature of rows that hold all directio
 def warn_of_separation(problem, parts):
     """Say that a solution is none, for the loss falls on beyond it."""
     if runs_off(problem, parts):
-        warnings.warn(
+        warn(
             "the classes (or counts of zero) are separable along directions that nothing penalises: the loss "
             "falls there without end, and coefficients say how far the solver went. Penalise them by "
             "mean_alpha > 0 where that is 0, else by ridge > 0.",
-            UserWarning,
-            stacklevel=4,
         )
 
 

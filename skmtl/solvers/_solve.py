@@ -1,6 +1,5 @@
 """The front of all solvers: choice, stopping, history and the one warning."""
 
-import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._threads import ONE_BLAS_THREAD
+from .._warn import warn
 from ..objective import Problem, comes_apart, make_term, shared_step
 from ..penalties import Shared
 from ..statistics import TaskStatistics
@@ -410,10 +410,9 @@ def _warn(problem, name, last, target, tol, max_iter):
     if n_iter < max_iter:
         advice = "At this pace max_iter iterations do not get there: standardise"
     measure = "duality gap" if problem.certified else "stationarity"
-    warnings.warn(
+    warn(
         f"{name} stopped after {n_iter} iterations with a {measure} of {reached:.3e}; "
         f"the target was {target:.3e} (tol={tol:g}). {advice} the features, "
         "raise the strength of the penalty, or accept a larger tol.",
         ConvergenceWarning,
-        stacklevel=4,
     )
