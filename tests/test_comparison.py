@@ -1005,6 +1005,8 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
     assert hurried.verdict.startswith("There was no time to say whether sharing helps.")
     with pytest.raises(ValueError, match="time_budget must be a positive number of seconds; got -1"):
         suggest(p.X, p.y, p.tasks, time_budget=-1)
+    with pytest.raises(TypeError, match="verbose must be None, 0 or 1; got 'loud'"):
+        suggest(p.X, p.y, p.tasks, verbose="loud")
 
 
 def test_a_single_line_says_what_goes_on_where_it_takes_long(capsys, monkeypatch):

@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -389,6 +390,8 @@ def race(
     """
     if time_budget is not None and not time_budget > 0:
         raise ValueError(f"time_budget must be a positive number of seconds; got {time_budget!r}.")
+    if verbose is not None and not isinstance(verbose, Integral):
+        raise TypeError(f"verbose must be None, 0 or 1; got {verbose!r}.")
     models = {name: candidate.model for name, candidate in candidates.items()}
     X = X.tocsr() if sparse.issparse(X) else X
     labels, y, names, _ = labelled(models, X, y, tasks, cv)
