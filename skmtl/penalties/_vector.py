@@ -426,7 +426,7 @@ def _over(size, alpha):
     return np.where(size > 0, np.inf, 0.0)
 
 
-LEAST = 1e-100  # polar of a vector with an entry of one, below which it is zero
+LEAST = 1e-150  # polar of a vector with an entry of one, below which it is zero
 
 
 def least_strength(prox, V, greatest=False):

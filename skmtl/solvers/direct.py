@@ -78,6 +78,7 @@ def _solved(gradient, W, quadratic):
 DIRECT = Method(
     direct, lambda problem: problem.smooth and problem.term.loss.quadratic,
     "the squared loss and quadratic penalties only (Ridge, Coupling)", shows_start=True,
+    patience=lambda problem: 100,
 )  # fmt: skip
 
 
