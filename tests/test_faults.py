@@ -30,18 +30,11 @@ pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and othe
 
 STACKED = make_layout("stacked", n_tasks=3, n=60, p=4)
 CLASSES = make_layout("stacked", n_tasks=3, n=60, p=4, classification=True)
-OTHER = {
-    False: make_layout("stacked", n_tasks=4, n=60, p=4, seed=1),
-    True: make_layout("stacked", n_tasks=4, n=60, p=4, seed=1, classification=True),
-}
-
-
-def data_for(name):
-    return CLASSES if name.endswith("Classifier") else STACKED
+OTHER = make_layout("stacked", n_tasks=4, n=60, p=4, seed=1)
 
 
 def fit_args(name):
-    args = data_for(name).fit_args()
+    args = (CLASSES if name.endswith("Classifier") else STACKED).fit_args()
     return {key: args[key] for key in ("X", "y")} if name.startswith("Incomplete") else args
 
 
@@ -87,21 +80,9 @@ def test_an_interrupt_leaves_the_model_as_it_was(name, interrupted):
     state, predicted = pickle.dumps(vars(model)), model.predict(STACKED.X, tasks=STACKED.tasks)
     interrupted()
     with pytest.raises(KeyboardInterrupt):
-        model.fit(**OTHER[False].fit_args())
+        model.fit(**OTHER.fit_args())
     assert pickle.dumps(vars(model)) == state
     assert_array_equal(model.predict(STACKED.X, tasks=STACKED.tasks), predicted)
-
-
-@pytest.mark.parametrize("name", estimators())
-def test_an_interrupt_leaves_every_model_as_it_was(name, interrupted):
-    options = {"alphas": 3, "cv": 2} if name.endswith("CV") else {}
-    model = estimators()[name](**options).fit(**fit_args(name))
-    state = pickle.dumps(vars(model))
-    interrupted()
-    other = OTHER[name.endswith("Classifier")].fit_args()
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(**{key: other[key] for key in fit_args(name)})
-    assert pickle.dumps(vars(model)) == state
 
 
 def test_an_interrupt_of_a_search_and_of_an_added_task(interrupted):
@@ -110,7 +91,7 @@ def test_an_interrupt_of_a_search_and_of_an_added_task(interrupted):
     states = [pickle.dumps(vars(one)) for one in (search, model)]
     interrupted()
     with pytest.raises(KeyboardInterrupt):
-        search.fit(**OTHER[False].fit_args())
+        search.fit(**OTHER.fit_args())
     with pytest.raises(KeyboardInterrupt):
         model.fit_task(STACKED.X[:9], STACKED.y[:9], task=3)
     assert [pickle.dumps(vars(one)) for one in (search, model)] == states
@@ -131,7 +112,7 @@ def test_an_interrupt_of_a_network(monkeypatch):
     predicted = model.predict(STACKED.X, tasks=STACKED.tasks)
     monkeypatch.setattr("builtins.print", stop)
     with pytest.raises(KeyboardInterrupt):
-        model.set_params(verbose=1).fit(**OTHER[False].fit_args())
+        model.set_params(verbose=1).fit(**OTHER.fit_args())
     assert_array_equal(model.predict(STACKED.X, tasks=STACKED.tasks), predicted)
 
 
