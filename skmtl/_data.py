@@ -106,25 +106,32 @@ class TaskData:
 
     def emphasised(self, task_weight):
         """The same rows with another emphasis of the tasks."""
+        return self._with(scale=self._emphasis(task_weight))
+
+    def _emphasis(self, task_weight):
         mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))
         unit = self.unit / self.unit.max()
-        return self._with(scale=resolve_task_weight(task_weight, self.tasks, mass * unit) / mass)
+        return resolve_task_weight(task_weight, self.tasks, mass * unit) / mass
 
     def shifted(self, offset):
         """The same rows with targets y - offset, offset (n_tasks,)."""
         return self._with(y=self.y - self.spread(offset))
 
     def refuse_extremes(self):
-        """ValueError where squares of X (judged by some rows) or y would vanish or overflow."""
-        rows = abs(self.X[:: -(-self.X.shape[0] // FEW_ROWS)])
-        sizes = {"X": rows.data if sparse.issparse(rows) else np.maximum.reduce(rows), "y": _ends(self.y)}
+        """ValueError where squares of X (judged by some of it) or y would vanish or overflow."""
+        X = self.X
+        if sparse.issparse(X):
+            some = abs(X.data[:: 1 + X.nnz // MOST_SAMPLED])
+        else:
+            some = np.maximum.reduce(abs(X[:: -(-len(X) // FEW_ROWS)]))
+        sizes = {"X": some, "y": _ends(self.y)}
         if self.offset is not None:
             sizes["offset"] = _ends(self.offset)
         for name, size in sizes.items():
-            far = np.flatnonzero((size > LARGEST) | ((size < SMALLEST) & (size > 0)))
-            if len(far):
+            far = (size > LARGEST) | ((size < SMALLEST) & (size > 0))
+            if far.any():
                 raise ValueError(
-                    f"{name} holds values of size {size[far[0]]:.1g}, whose squares are no numbers in double "
+                    f"{name} holds values of size {size[far][0]:.1g}, whose squares are no numbers in double "
                     f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
                 )
 
@@ -137,7 +144,7 @@ class TaskData:
         if (unit != 1).any():
             self.row_weight = self.row_weight / self.spread(unit)
         self.unit = np.broadcast_to(unit, (self.n_tasks,))
-        self.scale = self.emphasised(task_weight).scale
+        self.scale = self._emphasis(task_weight)
 
     def task_sums(self, R):
         """Sum over the rows of each task, shape (n_tasks,)."""
@@ -181,11 +188,10 @@ class TaskData:
         sample, columns = self._sample(), np.arange(self.n_features)
         X = self.X
         if sparse.issparse(X):  # without zeros, so that the pattern stays
-            own = X[sample.ravel()]
-            columns = np.flatnonzero(own.count_nonzero(axis=0) == own.shape[0])
+            columns = np.flatnonzero(X.count_nonzero(axis=0) == X.shape[0])
+            if not len(columns):
+                return columns
             X = X[:, columns]
-            filled = X.count_nonzero(axis=0) == X.shape[0]
-            columns, X = columns[filled], X[:, filled]
 
         def far(block):
             own = _dense(X[sample[block].ravel()]).reshape(*sample[block].shape, -1)

@@ -112,27 +112,29 @@ class DesignPool(ColumnPool):
         super().__init__(data, fit_intercept)
         self.y_mean = self.share @ data.y
         self.Y = self.weighted(data.y - self.y_mean)
-        self.last = None, None
+        self.last = None
 
     def state(self, W):
         """The squared loss at W; on a path the end of one solution is the start of the next."""
-        if not (self.last[0] is not None and np.array_equal(W, self.last[0])):
-            self.last = W, self._state(W)
-        return self.last[1]
-
-    def _state(self, W):
         used = np.flatnonzero(W.any(axis=0))
-        residual = self.residual(W, used)
-        value = 0.5 * float(self.scale @ np.einsum("it,it->t", residual, residual))
-        b = self.y_mean - W[:, used] @ self.means[0, used]
-        U = self.weighted(residual) * -self.scale
-        if issparse(self.X):  # no dense rows to go with the residual
-            return State(b, value, (self.X.T @ U).T)
-        return State(b, value, U.T @ self.X, residual)
+        V = W[:, used]
+        if not (self.last and np.array_equal(used, self.last[0]) and np.array_equal(V, self.last[1])):
+            self.last = used, V, self._state(V, used)
+        return self.last[2]
 
-    def residual(self, W, used):
-        """Weighted residuals (n_samples, n_tasks) of W, zero outside the columns `used`."""
-        return self.Y - self.rows(used).T @ W[:, used].T if len(used) else self.Y
+    def _state(self, V, used):
+        """The squared loss at coefficients V of the columns `used`, all others zero."""
+        residual = self.residual(V.T, used) if len(used) else self.Y
+        value = 0.5 * float(self.scale @ np.einsum("it,it->t", residual, residual))
+        slopes = self.weighted(residual) * -self.scale
+        return self._at(slopes, residual, self.y_mean - V @ self.means[0, used], value)
+
+    def _at(self, slopes, residual, b, value):
+        return State(b, value, slopes.T @ self.X, residual)
+
+    def residual(self, V, used):
+        """Weighted residuals (n_samples, n_tasks) of coefficients V (m, n_tasks)."""
+        return self.Y - self.rows(used).T @ V
 
 
 class SparseDesignPool(DesignPool):
@@ -141,12 +143,14 @@ class SparseDesignPool(DesignPool):
     def __init__(self, data, fit_intercept):
         super().__init__(data, fit_intercept)
         self.data, self.fit_intercept = data, fit_intercept
-        self.by_column, self.means = self.X.tocsc(), (self.share @ self.X)[None]
+        self.by_column = self.X.tocsc()
+        if fit_intercept:
+            self.means = (self.share @ self.by_column)[None]
 
-    def residual(self, W, used):
-        if not len(used):
-            return self.Y
-        V = W[:, used].T
+    def _at(self, slopes, residual, b, value):  # no dense rows to go with the residual
+        return State(b, value, (self.by_column.T @ slopes).T)
+
+    def residual(self, V, used):
         return self.Y - self.weighted(self.by_column[:, used] @ V - self.means[0, used] @ V)
 
     def gram(self, chosen):

@@ -61,7 +61,7 @@ class VectorFunction(BaseEstimator):
         By default the quadratic form h/2 ||v||^2 behind f, half of a norm and all of a squared one:
         alpha / ||v||_2 for the L2 norm. Each (n_vectors,) or a number.
         """
-        size = np.linalg.norm(V, axis=1)
+        size = _lengths(V)
         shares = self.degree * self.value(V) * _inverse(size) ** 2
         return np.where(size > 0, shares, self.at_zero()), 0.0, 0.0, 0.0
 
@@ -120,7 +120,7 @@ class Norms(Multiple):
 
     def _height(self, V):
         l1, l2 = self._shares()
-        own = l2 * np.linalg.norm(V, axis=1) if l2 else 0.0
+        own = l2 * _lengths(V) if l2 else 0.0
         return own + l1 * np.abs(V).sum(axis=1) if l1 else own
 
     def _prox(self, V, c):
@@ -133,7 +133,7 @@ class Norms(Multiple):
         """Root c of ||soft(v, c l1)||_2 = c l2, over alpha, of each row."""
         l1, l2 = self._shares()
         if not l1:
-            return _over(np.linalg.norm(V, axis=1), self.alpha)
+            return _over(_lengths(V), self.alpha)
         top = np.abs(V).max(axis=1, initial=0.0)
         if not l2 or not V.size:
             return _over(top, self.alpha)
@@ -145,7 +145,7 @@ class Norms(Multiple):
         l1, l2 = self._shares()
         if not l1:
             return super().frozen(V)
-        h = self.alpha * l2 * _inverse(np.linalg.norm(V, axis=1), np.inf) if l2 else 0.0
+        h = self.alpha * l2 * _inverse(_lengths(V), np.inf) if l2 else 0.0
         return h, self.alpha * l1, 0.0, 0.0
 
 
@@ -237,7 +237,7 @@ def _sparse_root(x, rho):
     c = second / np.where(first > 0, rho * first + root, 1.0)
     for _ in range(10):  # Newton's steps on the difference itself: sums of squares lost half of the digits
         left = np.maximum(x - rho * c[:, None], 0.0)
-        size = np.linalg.norm(left, axis=1)
+        size = _lengths(left)
         slope = (1 - rho) + rho * left.sum(axis=1) / np.where(size > 0, size, 1.0)
         # the root is at least the largest entry: the start again where rounding went beyond all of them
         c = np.where(size > 0, c + (size - c * (1 - rho)) / slope, x[:, 0])
@@ -396,6 +396,11 @@ def _box_weights(V, c, low, high, budget):
         return weights(np.where(slope > 0, np.clip(q, start, end), start))
 
 
+def _lengths(V):
+    """Euclidean norm of each row, without an array of the squares."""
+    return np.sqrt(np.einsum("ij,ij->i", V, V))
+
+
 def _inverse(size, of_zero=0.0):
     """1 / size, and something else for zero."""
     return np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), of_zero)
@@ -413,7 +418,7 @@ def _soft(V, level):
 
 def _shrunk(V, level):
     """V with every row shortened by `level`."""
-    size = np.linalg.norm(V, axis=1, keepdims=True)
+    size = _lengths(V)[:, None]
     # where, not maximum(1 - t / size): a zero vector must give zero, not NaN
     shrink = np.where(size > level, size - level, 0.0)
     return V * (shrink / np.where(size > 0, size, 1.0))
@@ -447,7 +452,7 @@ def least_strength(prox, V, greatest=False):
     if not (rows := np.isnan(ends)).any():
         return ends
     size, V = size[rows], V[rows]
-    upper, before, r_before = np.ones(len(V)), np.zeros(len(V)), np.linalg.norm(V, axis=1)
+    upper, before, r_before = np.ones(len(V)), np.zeros(len(V)), _lengths(V)
     while (short := length(upper) > 0).any():
         upper[short] *= 2.0
     while (loose := length(0.5 * upper) == 0).any():

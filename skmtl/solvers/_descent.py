@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+from scipy.linalg import lapack
 
 from .semismooth import Quadratic, semismooth
 
@@ -222,13 +223,15 @@ def _finished(quadratic, placement, W, Q, smooth, enough, max_steps):
     return semismooth(quadratic, placement, W, Q, finished, max_steps)
 
 
-def certificate(placement, smooth, W, G):
+def certificate(placement, smooth, W, G, size=None):
     """Objective and duality gap at W from the value and the gradient G of the smooth part.
 
+    `size` is the dual norm of the whole gradient, where W and G are those of some of the features.
     For the squared loss with a ridge the dual objective along theta, times the dual point of the
     residual, is a parabola: the gap is a sum of three terms that are not negative.
     """
-    rough, along, size = placement.value(W), -float(np.vdot(G, W)), placement.dual_norm(G)
+    rough, along = placement.value(W), -float(np.vdot(G, W))
+    size = placement.dual_norm(G) if size is None else size
     best = 1.0 + along / (2.0 * smooth) if smooth > 0 else np.inf
     theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
     theta = 1.0 if np.isinf(theta) else theta
@@ -242,12 +245,9 @@ def _extrapolated(trails):
     steps = flat[1:] - flat[:-1]
     gram = steps @ steps.T
     gram.flat[:: len(gram) + 1] += 1e-12 * gram.trace()
-    try:
-        weights = np.linalg.solve(gram, np.ones(len(gram)))
-    except np.linalg.LinAlgError:
-        return None
+    weights, failed = lapack.dposv(gram, np.ones(len(gram)))[1:]
     total = weights.sum()
-    if not np.isfinite(total) or total == 0:
+    if failed or not np.isfinite(total) or total == 0:
         return None
     weights = (weights / total)[None]
     return [np.dot(weights, V[1:].reshape(len(V) - 1, -1)).reshape(V.shape[1:]) for V in trails]

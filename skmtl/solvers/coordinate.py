@@ -28,16 +28,21 @@ def bcd(problem, parts, max_iter, target):
         return
     term = problem.term
     placement, ridge = problem.parts[0].rough, problem.parts[0].quadratic.mean
-    W, n_iter, chosen = parts[0], 0, None
+    W, n_iter, last = parts[0], 0, None
+    chosen = placement.columns(W.any(axis=0))  # outside of it W is zero
     while True:
         state = term.state(W)
         G = state.gradient + ridge * W if ridge else state.gradient
         smooth = state.value + (0.5 * ridge * float(np.vdot(W, W)) if ridge else 0.0)
-        objective, gap = certificate(placement, smooth, W, G)
+        W_set, sizes = W[:, chosen], placement.sizes(G)
+        own, size = placement.restricted(chosen), sizes.max(initial=0.0)
+        objective, gap = certificate(own, smooth, W_set, G[:, chosen], size)
         yield n_iter, [W], (objective, state.intercept, gap)
         if n_iter >= max_iter:
             return
-        chosen = working_set(placement, W, G, chosen)
+        used = np.zeros(len(sizes), dtype=bool)
+        used[chosen] = W_set.any(axis=0)
+        chosen = last = working_set(placement, used, sizes, last)
         own, start = placement.restricted(chosen), (W[:, chosen], -G[:, chosen], smooth)
         whole = len(chosen) == W.shape[1]  # then its gap is the gap
         enough, epochs_left = max(LAST * target, 0.0 if whole else LOOSE * gap), max_iter - n_iter
@@ -127,15 +132,15 @@ def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epoc
     return basis @ V, epochs
 
 
-def working_set(placement, W, G, last):
+def working_set(placement, used, size, last):
     """Positions of the features in use and of those that violate optimality most, blocks of them as a whole.
 
-    G is the gradient; the first set (`last` is None) also takes in features that may violate it soon. A set
-    that is mostly in use is trebled, any other grows by at most as many features as are in use.
+    `used` is a mask, `size` the dual norms of the gradient along every feature. The first set (`last` is
+    None) also takes in features that may violate optimality soon. A set that is mostly in use is trebled, any
+    other grows by at most as many features as are in use.
     """
-    if W.shape[1] <= FIRST_SET:
-        return placement.columns(np.ones(W.shape[1], dtype=bool))
-    used, size = W.any(axis=0), placement.sizes(G)
+    if len(used) <= FIRST_SET:
+        return placement.columns(np.ones(len(used), dtype=bool))
     n_used = int(used.sum())
     n_new = max(n_used, FIRST_SET)
     rank = np.where(used, -np.inf, size)
@@ -149,5 +154,6 @@ def working_set(placement, W, G, last):
             n_new = max(GROWTH * len(last) - n_used, FIRST_SET)
     n_new = min(n_new, int((rank > -np.inf).sum()))
     if n_new:
+        used = used.copy()
         used[np.argpartition(-rank, n_new - 1)[:n_new]] = True
     return placement.columns(used)

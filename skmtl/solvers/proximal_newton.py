@@ -35,7 +35,7 @@ def prox_newton(problem, parts, max_iter, target):
         if n_iter >= max_iter:
             return
         V, G = W.reshape(n_vectors, -1), (G + ridge * W).reshape(n_vectors, -1)
-        chosen = working_set(placement, V, G, chosen)
+        chosen = working_set(placement, V.any(axis=0), placement.sizes(G), chosen)
         inner = problem.restricted(chosen)
         enough, found = max(0.3 * target, LOOSE * gap), None
         if n_vectors * len(chosen) ** 2 <= GRAM_ENTRIES:
