@@ -24,6 +24,11 @@ class _Hessian:
         self.settle = None  # a function of the gradient, made when it is first asked for
 
 
+def _times(A, g):
+    """A_t g_t of every task, A (n_tasks, K, K)."""
+    return np.matmul(A, g[..., None])[..., 0]
+
+
 class OutputsTerm(RowsTerm):
     """Data term of a loss with K predictors per row, one after another in the rows of W.
 
@@ -75,14 +80,13 @@ class OutputsTerm(RowsTerm):
         K, p = self.n_outputs, self.data.n_features
         H, in_b = np.empty((K, p, K, p)), np.empty((K, p, self.n_tasks, K))
         for k, column in enumerate(self._columns(hessian)):
-            for m in range(K):
+            for m in range(k + 1):
                 own = np.ascontiguousarray(column[..., m])
-                in_b[k, :, :, m] = self.data.adjoint(own).T
+                in_b[k, :, :, m] = in_b[m, :, :, k] = self.data.adjoint(own).T
                 own, sign = own if own.ndim == 1 else own.sum(axis=1), 1.0 if m == k else -1.0
-                H[k, :, m] = sign * weighted_gram(self.data.X, np.maximum(sign * own, 0.0))
-        H, in_b = H.reshape(K * p, -1), in_b.reshape(K * p, -1)
-        answer = [self._settle(hessian, g.reshape(-1, K)).ravel() for g in in_b]
-        H += in_b @ np.array(answer).T
+                H[k, :, m] = H[m, :, k] = sign * weighted_gram(self.data.X, np.maximum(sign * own, 0.0))
+        H, answer = H.reshape(K * p, -1), self._settle(hessian, in_b.reshape(K * p, -1, K))
+        H += in_b.reshape(K * p, -1) @ answer.reshape(K * p, -1).T
         if not self.classes_alone:
             return H
         # where all classes change alike there is no curvature and never a gradient: any will do
@@ -107,6 +111,7 @@ class OutputsTerm(RowsTerm):
         return held, constant[:, :, None] * constant[:, None, :] + np.eye(self.n_outputs) * ~held[:, None, :]
 
     def _settle(self, hessian, g):
+        """Answer of the intercepts to a gradient (n_tasks, K), or to each of several."""
         if not self.fit_intercept:
             return np.zeros_like(g)
         if hessian.settle is None:
@@ -122,7 +127,7 @@ class OutputsTerm(RowsTerm):
 
         def settle(g):
             g = np.where(held, g, 0.0)
-            g = (g - np.einsum("tkl,tl->tk", idle, g)) / level
+            g = (g - _times(idle, g)) / level
             try:
                 return np.linalg.solve(lifted, -g[..., None])[..., 0]
             except np.linalg.LinAlgError:  # no row holds some class any more
@@ -137,11 +142,12 @@ class OutputsTerm(RowsTerm):
         # I - a inverse without the digits that a large a would cancel; off the constant, if that is free
         off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off
-        reach = np.linalg.pinv((level + level.T) / 2, rcond=1e-13, hermitian=True) @ off
+        size, V = np.linalg.eigh((level + level.T) / 2)
+        reach = (V * np.where(size > 1e-13 * size[-1], 1.0 / np.where(size > 0, size, 1.0), 0.0)) @ V.T @ off
 
         def settle(g):
-            own = np.einsum("tkl,tl->tk", inverse, -g)
-            return own + a * np.einsum("tkl,l->tk", inverse, reach @ own.mean(axis=0))
+            own = _times(inverse, -g)
+            return own + a * _times(inverse, own.mean(axis=-2, keepdims=True) @ reach.T)
 
         return settle
 
