@@ -7,7 +7,7 @@ import numpy as np
 
 from .._data import task_data
 from .._inputs import refuse_size, resolve_task_weight
-from ..objective import MomentsTerm, comes_apart, make_term
+from ..objective import MomentsTerm, comes_apart, make_term, rows_pay
 from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, result_at, run
 from ..statistics import TaskStatistics
 
@@ -124,11 +124,15 @@ class Fitting:
         pull = model.intercept_alpha  # still to be found where a range of strengths is asked for
         options = model.fit_intercept, 0.0 if isinstance(pull, str) else pull
         if not isinstance(data, TaskStatistics):
-            penalty, _, shared = self._of_unit_strength()
-            apart = shared is None and comes_apart(penalty, data.n_tasks)
+            apart = rows_pay(data) and self._comes_apart()  # it takes longer to ask
             return make_term(data, model._target_.loss, *options, apart=apart)
         scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
         return MomentsTerm(data, scale, *options)
+
+    def _comes_apart(self):
+        """Whether the penalty leaves a problem of its own to each task."""
+        penalty, _, shared = self._of_unit_strength()
+        return shared is None and comes_apart(penalty, self.data.n_tasks)
 
     def _of_unit_strength(self):
         """Penalty at alpha = 1, ridge, and strength of the shared model."""

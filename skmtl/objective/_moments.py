@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._threads import COMPILED_TASKS, by_rows, read_only, sum_by_rows, task_products
+from .._threads import by_rows, read_only, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, solved, without_center
@@ -88,7 +88,7 @@ class MomentsTerm(DataTerm):
 
     def image(self, W):
         """[C_t w_t, mean_t . w_t], shape (n_tasks, n_features + 1)."""
-        if len(W) >= COMPILED_TASKS and not W.any():  # where all solvers start: many moments to be read
+        if not W.any():  # where all solvers start: no need to read the moments
             return np.zeros((self.n_tasks, self.n_features + 1))
         out = np.empty((self.n_tasks, self.n_features + 1))
         if len(self.stats.xx) == 1:
