@@ -12,6 +12,7 @@ TICKS |= {"m": 60 * TICKS["s"], "h": 3600 * TICKS["s"], "D": 86400 * TICKS["s"],
 
 KINDS = {(date, np.datetime64): "dates", (timedelta, np.timedelta64): "spans of time", str: "text"}
 KINDS |= {bytes: "bytes", (bool, np.bool_): "booleans", Integral: "integers", Real: "numbers"}
+DENSE = 4  # times as many integers as labels are there at most where their order is found by marking them
 NUMBERS = {"booleans", "integers", "numbers"}
 
 
@@ -100,6 +101,10 @@ def encode_tasks(labels):
         if len(labels) and (labels[1:] >= labels[:-1]).all():
             first = np.concatenate([[True], labels[1:] != labels[:-1]])  # sorted: no need to sort
             return labels[first], np.cumsum(first) - 1
+        if labels.dtype.kind in "iu" and len(labels):
+            least, most = labels.min(), labels.max()
+            if int(most) - int(least) < DENSE * len(labels):
+                return _encode_dense(labels, least, int(most) - int(least) + 1)
         return np.unique(labels, return_inverse=True)
     except TypeError:
         kinds = sorted({type(label).__name__ for label in labels})
@@ -111,6 +116,14 @@ def encode_tasks(labels):
         raise TypeError(
             f"tasks mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
         ) from None
+
+
+def _encode_dense(labels, least, size):
+    """The same for integers within `size` of the least, by marking those that are there."""
+    at, there = labels.astype(np.int64) - least.astype(np.int64), np.zeros(size, dtype=bool)
+    there[at] = True
+    names = least + np.flatnonzero(there).astype(labels.dtype)  # what overflows does so twice
+    return names, (np.cumsum(there) - 1)[at]
 
 
 def _encode_objects(labels):
