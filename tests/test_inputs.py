@@ -528,3 +528,17 @@ def test_sizes_beyond_memory_are_named_before_they_are_asked_for(name):
         clone(MODELS[name]).fit(wide, target(MODELS[name]), tasks=CODES)
     with pytest.raises(MemoryError, match=r"(a row|the second moments) of X of shape"):
         TaskStatistics.from_arrays(wide, y, CODES)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64])
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_labels_that_are_integers_close_together_are_sorted(dtype, end, rng):
+    limit, steps = dtype(getattr(np.iinfo(dtype), end)), rng.permutation(250).astype(dtype)
+    labels = limit + steps if end == "min" else limit - steps
+    labels = np.concatenate([labels[:90], labels[:40]])
+    y = rng.normal(size=len(labels))
+    stats = TaskStatistics.from_batches([(y[:, None] + 1, y, labels)])
+    names, codes = np.unique(labels, return_inverse=True)
+    assert_array_equal(stats.tasks, names)
+    assert stats.tasks.dtype == dtype
+    assert_allclose(stats.y_mean.ravel(), np.bincount(codes, y) / np.bincount(codes))
