@@ -37,6 +37,7 @@ from skmtl import (
     compare,
     stack_tasks,
 )
+from skmtl._labels import encode_tasks
 from skmtl.metrics import per_task_score
 from skmtl.penalties import Ridge as Ridge_
 
@@ -160,6 +161,20 @@ def test_dates_are_found_at_any_resolution(fitted, asked):
     weighted = MultiTaskLasso(0.1, task_weight=weights).fit(X, y, tasks=FORMS[fitted][CODES])
     expected = MultiTaskLasso(0.1, task_weight=[1, 2, 3]).fit(X, y, tasks=CODES)
     assert_array_equal(weighted.coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("kind", "bBhHiIlL")
+def test_integers_that_lie_close_are_told_apart_without_sorting(kind, monkeypatch, rng):
+    ends = np.iinfo(kind)
+    few = [(ends.min, ends.min + 255), (ends.max - 255, ends.max), (0, 9)]
+    given = [rng.integers(*ends_of, size=100, dtype=kind, endpoint=True) for ends_of in few]
+    wanted = [np.unique(labels, return_inverse=True) for labels in given]
+    monkeypatch.delattr(np, "unique")
+    for labels, (names, codes) in zip(given, wanted, strict=True):
+        found = encode_tasks(labels)
+        assert found[0].dtype == labels.dtype
+        assert_array_equal(found[0], names)
+        assert_array_equal(found[1], codes)
 
 
 def test_moments_that_differ_are_different_labels():

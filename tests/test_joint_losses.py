@@ -299,7 +299,11 @@ def test_models_have_the_curvature_of_the_loss_in_all_coefficients_of_a_task(kin
         v = V[0].reshape(term.n_outputs, -1)
         v = (v - v.mean(axis=0) * term.classes_alone).ravel()  # else another curvature has been added
         shared = term.curvature(np.tile(v, (term.n_tasks, 1)), eta).sum(axis=0)
-        np.testing.assert_allclose(term._shared_at(term.loss_hessian(eta)) @ v, shared, rtol=1e-6, atol=1e-10)
+        hessian = term.loss_hessian(eta)
+        np.testing.assert_allclose(term._shared_at(hessian) @ v, shared, rtol=1e-6, atol=1e-10)
+        several = rng.normal(size=(4, *b.shape))
+        answers = [term._settle(hessian, g) for g in several]
+        np.testing.assert_allclose(term._settle(hessian, several), answers, rtol=1e-12, atol=1e-14)
         model = term.least_squares(image, b, 1e-3, W)
         state = model.state(W)
         np.testing.assert_allclose(state.gradient, gradient, atol=1e-9)

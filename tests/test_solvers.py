@@ -727,3 +727,17 @@ def test_a_penalty_that_is_more_than_rounding_is_not_left_out(name, options, mon
     monkeypatch.setattr(_solve, "_without_norms", without)
     layout = make_layout("stacked", classification=True)
     task_estimators()[name](**options).fit(layout.X, layout.y, tasks=layout.tasks)
+
+
+@pytest.mark.parametrize("form", [np.array, csr_matrix])
+def test_a_certificate_of_a_working_set_reads_all_features_once(form, monkeypatch, rng):
+    X = rng.normal(size=(40, 300)) * (rng.random((40, 300)) < 0.3)
+    Y = X[:, :3] @ rng.normal(size=(3, 4)) + 0.1 * rng.normal(size=(40, 4))
+    dual_norm, read, checks = L2.dual_norm, [], []
+    monkeypatch.setattr(L2, "dual_norm", lambda self, V: read.append(len(V)) or dual_norm(self, V))
+    data = make_task_data(form(X), Y)
+    found = solve(
+        data, SquaredError(), Features(L2(0.02)), tol=1e-8, callback=lambda n, parts: checks.append(n)
+    )
+    assert found.converged and len(checks) > 1
+    assert read.count(300) == len(checks)

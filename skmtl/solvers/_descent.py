@@ -230,7 +230,7 @@ def certificate(placement, smooth, W, G, size=None):
     For the squared loss with a ridge the dual objective along theta, times the dual point of the
     residual, is a parabola: the gap is a sum of three terms that are not negative.
     """
-    rough, along = placement.value(W), -float(np.vdot(G, W))
+    rough, along = placement.value(W), -float(np.einsum("tj,tj->", G, W))  # in any order, without a copy
     size = placement.dual_norm(G) if size is None else size
     best = 1.0 + along / (2.0 * smooth) if smooth > 0 else np.inf
     theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
