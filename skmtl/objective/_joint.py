@@ -21,7 +21,8 @@ class _Hessian:
 
     def __init__(self, values):
         self.values = values  # as the loss has them
-        self.settle = None  # a function of the gradient, made when it is first asked for
+        self.columns = None  # those of every row
+        self.settle = None  # a function of the gradient; both are made when they are first asked for
 
 
 def _times(A, g):
@@ -72,8 +73,10 @@ class OutputsTerm(RowsTerm):
 
     def _columns(self, hessian):
         """Those of the second derivatives in the K predictors of every row."""
-        shape = *self.y.shape, self.n_outputs
-        return [self.hessian_times(hessian, np.broadcast_to(d, shape)) for d in np.eye(self.n_outputs)]
+        if hessian.columns is None:
+            each = (np.broadcast_to(d, (*self.y.shape, self.n_outputs)) for d in np.eye(self.n_outputs))
+            hessian.columns = [self.hessian_times(hessian, change) for change in each]
+        return hessian.columns
 
     def _shared_at(self, hessian):
         """Curvature along a vector shared by all tasks (n_features, n_features), b optimised out."""

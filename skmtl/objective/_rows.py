@@ -477,10 +477,11 @@ class RowsTerm(DataTerm):
             u, b = self._settled(u, hessian, b)
             slope = self._unweighted(u)
             inside = np.where(self.weight_of(u) > 0, self.loss.project(self.y, slope), 0.0)
-            u, hessian = self.weight_of(u) * inside, self._put_back(hessian, slope, inside)
+            u = self.weight_of(u) * inside
             moved = (self.weight_of(u) * np.abs(inside - slope)).max(initial=0.0)
             if moved <= self.edge * np.abs(u).max(initial=TINY):
                 return u, hessian, b, n_round
+            hessian = self._put_back(hessian, slope, inside)
         return u, hessian, b, 0
 
     def _put_back(self, hessian, slope, inside):
