@@ -960,6 +960,19 @@ def test_nothing_is_judged_by_rows_that_chose_it(monkeypatch):
     assert_allclose(row(found, COMMON[0])["mean"], np.mean(scores), rtol=1e-4)
 
 
+def test_no_model_is_fitted_twice_on_the_same_rows(monkeypatch):
+    """A fold is scored with the model that the search has fitted there."""
+    p, run, names = RELATED, _race.FoldRun.__call__, []
+
+    def fitted(self, name, *fold):
+        names.append(name)
+        return run(self, name, *fold)
+
+    monkeypatch.setattr(_race.FoldRun, "__call__", fitted)
+    suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "GroupSparseRegressor", "pooled"], cv=3)
+    assert names == ["pooled"] * 3
+
+
 def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
     """Models alike, whose scores are noise: the best mean is above the truth, what is told is not."""
     told, luckiest = [], []
