@@ -357,12 +357,10 @@ class Race:
         name, candidate = entrant.candidate.alone
         one, last = Entrant(candidate), entrant.taken
         for k in entrant.outcomes:
-            begin = time.perf_counter()
-            if self.time_budget is not None and begin + last > self.start + self.time_budget:
+            if self.time_budget is not None and time.perf_counter() + last > self.start + self.time_budget:
                 self.late.append(name)
                 return {}
-            one.outcomes[k] = self.run(name, candidate.model, *self.splits[k])
-            last = time.perf_counter() - begin
+            last = one.on([k], name, self).taken
             if len(one.outcomes) >= SCREEN and self._worse(one, entrant, one.outcomes, WORSE, CLEARLY):
                 by = one.score(one.outcomes) - entrant.score(one.outcomes)
                 self.behind[name], self.dropped[name] = one, (CLEARLY_WORSE, f"{by:+.3f}")
