@@ -438,13 +438,12 @@ def race(
         taking, offset = with_offset(models, offset, y)
     if not taking:
         raise ValueError(f"offset was given, but no candidate takes one: {[*models]}.")
-    without = [name for name in models if name not in taking]
-    candidates, models = {name: candidates[name] for name in taking}, taking
-    score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
+    score, measure = headline(scoring, taking, y, kind), error_measure(taking, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
     one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
-    one.dropped |= dict.fromkeys(without, (NO_OFFSET, ""))
+    one.dropped |= {name: (NO_OFFSET, "") for name in candidates if name not in taking}
+    candidates, models = {name: candidates[name] for name in taking}, taking
     with routing(tasks, offset), threads_for(X):
         entrants = one(candidates)
         folds = _scores(entrants, one)
