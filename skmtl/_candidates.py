@@ -1,5 +1,7 @@
 """Models that may be the best one for some tasks: structures times representations, and rivals."""
 
+from dataclasses import replace
+
 import numpy as np
 import sklearn
 from scipy import sparse
@@ -17,6 +19,7 @@ from ._labels import missing_labels
 from ._target import find_classes
 from .baselines import SingleTask
 from .comparison import Candidate, rival
+from .penalties import Ridge
 
 STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
     "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
@@ -70,7 +73,8 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         steps_ = [*steps, step, ("centre", StandardScaler())]
         grid = NONLINEAR | (weights if words == "splines" else {})
         made = _linear(steps_, f"MeanRegularized{kind}", loss, grid)
-        made.alone = alone[words] = _alone(words, steps_, rival("single", targets, shared))
+        own = _linear(steps_, f"MultiTask{kind}", {"penalty": Ridge(), **loss}, {})
+        made.alone = alone[words] = f"single of {words}", replace(own, shares=False)
         found[f"MeanRegularized{kind} of {words}"] = made
     few, splines = len(rows) <= MOST_ALONE, alone.get("splines")
     if not sparse.issparse(Z):

@@ -117,7 +117,8 @@ def suggest(
     -----
     Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
     while the best is at the edge of these, and near the best one for other values of another parameter (and
-    for a common model of tasks of different sizes with and without ``task_weight="samples"``); on the
+    for a common model of tasks of different sizes with and without ``task_weight="samples"``), one changed at
+    a time; on the
     second those near the best, later those next to it. On each fold a model is scored at the strength that
     is best over the *other* folds, and `expected` is the mean score of the models to use by the other folds:
     scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the standard

@@ -895,6 +895,17 @@ def test_models_of_each_task_are_those_of_the_winner():
     assert said.startswith("Sharing may help, not clearly") and "'single of networks' was not tried" in said
 
 
+def test_smooth_functions_of_their_own_are_no_gain_of_sharing():
+    """The same splines for each task by itself have their strength searched as the model has."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.uniform(-2, 2, (300, 4)), np.arange(300) % 5
+    phase, size = rng.uniform(0, 6, (5, 4)), rng.standard_normal((5, 4))
+    y = (size[tasks] * np.sin(2 * X + phase[tasks])).sum(axis=1) + 0.3 * rng.standard_normal(300)
+    found = suggest(X, y, tasks, candidates=[f"{COMMON[0]} of splines", "single"])
+    assert not found.verdict.startswith("Sharing helps")
+    assert {"single of splines", f"{COMMON[0]} of splines"} <= {*found.table["model"]}
+
+
 def test_suggest_in_other_layouts():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(60, 4)) * [1, 10, 100, 1], columns=list("abcd"))
@@ -958,6 +969,19 @@ def test_nothing_is_judged_by_rows_that_chose_it(monkeypatch):
         scores.append(score(best, *folds[k]))
         assert entrant.used[k] == best
     assert_allclose(row(found, COMMON[0])["mean"], np.mean(scores), rtol=1e-4)
+
+
+def test_no_model_is_fitted_twice_on_the_same_rows(monkeypatch):
+    """A fold is scored with the model that the search has fitted there."""
+    p, run, names = RELATED, _race.FoldRun.__call__, []
+
+    def fitted(self, name, *fold):
+        names.append(name)
+        return run(self, name, *fold)
+
+    monkeypatch.setattr(_race.FoldRun, "__call__", fitted)
+    suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "GroupSparseRegressor", "pooled"], cv=3)
+    assert names == ["pooled"] * 3
 
 
 def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):

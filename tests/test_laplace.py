@@ -23,6 +23,7 @@ from skmtl import (
     compare,
 )
 from skmtl._data import make_task_data
+from skmtl.linear_model import _sharing
 from skmtl.linear_model._laplace import ModeMoments
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._seen_rows import SeenRows
@@ -379,9 +380,28 @@ def test_the_null_of_tests_has_the_variance_of_classes_about_free_intercepts(rng
     counts = search_on(X, y, tasks, Poisson(), "free").moments.posterior(np.full(1, 1e-6), None)
     assert counts.excess == 1.0
     few = tasks < 20
-    model = MeanRegularizedClassifier("auto").fit(X[few], y[few], tasks=tasks[few])
+    weight = np.where(np.arange(few.sum()), 1.0, 1.1)
+    model = MeanRegularizedClassifier("auto").fit(X[few], y[few], tasks=tasks[few], sample_weight=weight)
     with pytest.warns(UserWarning, match="few rows for intercepts of their own"):
         model.test_sharing()
+
+
+def test_slopes_of_few_rows_a_task_are_tested_by_classes_drawn_within_tasks():
+    """Draws have the probabilities of rows given their number; p-values tell slopes that differ."""
+    tasks, found = np.repeat(np.arange(60), 5), []
+    for seed, sd in enumerate([0.0] * 5 + [3.0] * 5):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(300, 1))
+        eta = X[:, 0] * (0.7 + sd * rng.normal(size=60)[tasks]) + rng.normal(size=60)[tasks]
+        y = (rng.random(300) < special.expit(eta)).astype(float)
+        null = search_on(X, y, tasks, Logistic(), "free").moments.posterior(np.full(1, 1e-6), None)
+        seen = SeenRows(make_task_data(X, y, tasks), Logistic())
+        found.append(_sharing._drawn_anew(1.0, null, seen, np.ones(1)).p_value)
+    assert np.median(found[:5]) > 0.1 and np.median(found[5:]) < 0.02
+    odds = np.array([0.5, 1.0, 4.0])
+    drawn = _sharing._of_number(odds / (1 + odds), 1, np.random.default_rng(0))
+    assert (drawn.sum(axis=1) == 1).all()
+    assert_allclose(drawn.mean(axis=0), odds / odds.sum(), atol=0.05)
 
 
 @pytest.mark.no_cover

@@ -56,18 +56,23 @@ class FoldRun:
     offset: object = None
 
     def __call__(self, name, model, train, test):
-        X_train, X_test = safe_indexing(self.X, train), safe_indexing(self.X, test)
-        tasks = (None, None) if self.labels is None else (self.labels[train], self.labels[test])
-        given = tasks_for(model, "fit", tasks[0] if self.pass_tasks else None)
-        known = {} if self.offset is None else {"offset": self.offset[test]}
+        X = safe_indexing(self.X, train)
+        given = tasks_for(model, "fit", self.labels[train] if self.pass_tasks else None)
         given |= {} if self.offset is None else {"offset": self.offset[train]}
-        with threads_for(X_train):
+        with threads_for(X):
             start = time.perf_counter()
-            fitted = clone(model).fit(X_train, self.y[train], **given)
+            fitted = clone(model).fit(X, self.y[train], **given)
             seconds = time.perf_counter() - start
             self._check_search(name, fitted)
-            errors = self._errors(fitted, X_test, self.y[test], tasks[1], **known)
-            return self.scorer(fitted, X_test, self.y[test], tasks=tasks[1], **known), errors, seconds
+            return *self.judged(fitted, test), seconds
+
+    def judged(self, fitted, test):
+        """Headline score of a fitted model, and its error of every test label."""
+        X, y = safe_indexing(self.X, test), self.y[test]
+        tasks = None if self.labels is None else self.labels[test]
+        known = {} if self.offset is None else {"offset": self.offset[test]}
+        errors = self._errors(fitted, X, y, tasks, **known)
+        return self.scorer(fitted, X, y, tasks=tasks, **known), errors
 
     def _check_search(self, name, fitted):
         """ValueError where a search has no score to choose by."""

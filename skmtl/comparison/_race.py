@@ -7,6 +7,7 @@ chose it: the strength on a fold is the best one over the others, and so is the 
 import sys
 import time
 import warnings
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -17,6 +18,8 @@ import numpy as np
 from joblib import effective_n_jobs
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
@@ -78,6 +81,27 @@ class Candidate:
     alone: tuple | None = None
 
 
+class Keeper:
+    """What a search scores by, and the models that it has scored, by their strengths."""
+
+    def __init__(self, scoring):
+        self.scoring, self.models = scoring, {}
+
+    def get_metadata_routing(self):
+        """The metadata request: `tasks` and `offset` for `score`."""
+        request = MetadataRequest(owner=self)
+        for name in ("tasks", "offset"):
+            request.score.add_request(param=name, alias=True)
+        return request
+
+    def __call__(self, estimator, X, y, **given):
+        *steps, (name, model) = estimator.steps
+        self.models[model.alpha] = Pipeline([*steps, (name, copy(model))])
+        return (
+            estimator.score(X, y, **given) if self.scoring is None else self.scoring(estimator, X, y, **given)
+        )
+
+
 @dataclass
 class Entrant:
     """A candidate and what its folds have shown so far."""
@@ -87,6 +111,7 @@ class Entrant:
     outcomes: dict = field(default_factory=dict)  # {fold: (score, errors, seconds)}
     used: dict = field(default_factory=dict)  # {fold: parameters}
     params: dict = field(default_factory=dict)  # the best ones over all its folds
+    models: dict = field(default_factory=dict)  # {fold: {(variant, strength): (fitted, seconds)}}
     seconds: float = 0.0  # of a fold at one strength
     taken: float = 0.0  # seconds of the last folds
 
@@ -108,12 +133,19 @@ class Entrant:
         for k in done:
             params = self._best([other for other in done if other != k] or done)
             if self.used.get(k) != params or k not in self.outcomes:
-                model = clone(self.candidate.model).set_params(**params)
-                self.outcomes[k], self.used[k] = field_.run(name, model, *field_.splits[k]), params
+                self.outcomes[k], self.used[k] = self._outcome(k, params, name, field_), params
         self.params = self._best(done)
         self.taken = time.perf_counter() - start
         self.seconds = self.taken / len(folds) / n_strengths
         return self
+
+    def _outcome(self, k, params, name, field_):
+        """Score, errors and seconds on a fold, of the model that the search has fitted there if any."""
+        train, test = field_.splits[k]
+        for (v, alpha), (fitted, seconds) in self.models.get(k, {}).items():
+            if params == self._params(v, alpha):
+                return *field_.run.judged(fitted, test), seconds
+        return field_.run(name, clone(self.candidate.model).set_params(**params), train, test)
 
     def expected(self, n_folds):
         """Seconds that further folds are expected to take."""
@@ -151,8 +183,8 @@ class Entrant:
     def _search(self, folds, field_):
         """Scores of the strengths on further folds, and how many there were for each.
 
-        At first all of one variant, and those near its best one of the others; on the next fold those near
-        the best; then those next to it.
+        At first all of one variant, and those near its best one of the others that differ in one parameter
+        from the best so far; on the next fold those near the best; then those next to it.
         """
         known, before = [*self.outcomes], len(self.tried)
         near = self._near(known) if known else {}
@@ -164,24 +196,31 @@ class Entrant:
             self._look(v, alphas, folds, field_)
         if near:
             return sum(map(len, near.values()))
-        alphas = N_ALPHAS
-        for v in range(len(self.candidate.variants)):
-            self._look(v, alphas, folds, field_, grow=True)
-            alphas = next(iter(self._near(folds).values()), N_ALPHAS)
+        alphas, best, variants = N_ALPHAS, 0, self.candidate.variants
+        for v, variant in enumerate(variants):
+            if sum(variant[key] != value for key, value in variants[best].items()) <= 1:
+                self._look(v, alphas, folds, field_, grow=True)
+                alphas, best = next(iter(self._near(folds).values()), N_ALPHAS), self._around(folds)[0]
         return max(len(self.tried) - before, 1)
 
     def _look(self, v, alphas, folds, field_, grow=False):
-        """Note the scores of strengths of a variant on some folds."""
-        search = PathSearchCV(
-            clone(self.candidate.model).set_params(**self.candidate.variants[v]), alphas, RANGE,
-            scoring=field_.scoring, cv=[field_.splits[k] for k in folds], refit=False, grow=grow,
-        )  # fmt: skip
-        with warnings.catch_warnings():  # further folds look near the best strength on purpose
-            warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
-            found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
-        for at, alpha in enumerate(np.asarray(found[f"param_{STRENGTH}"]).tolist()):
-            scores = {k: found[f"split{i}_test_score"][at] for i, k in enumerate(folds)}
-            self.tried.setdefault((v, alpha), {}).update(scores)
+        """Note the scores of strengths of a variant on some folds, and the models."""
+        model = clone(self.candidate.model).set_params(**self.candidate.variants[v])
+        for k in folds:
+            keeper = Keeper(field_.scoring)
+            search = PathSearchCV(
+                model, alphas, RANGE, scoring=keeper, cv=[field_.splits[k]], refit=False, grow=grow
+            )
+            with warnings.catch_warnings():  # further folds look near the best strength on purpose
+                warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
+                found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
+            for params, score, seconds in zip(
+                found["params"], found["split0_test_score"], found["mean_fit_time"], strict=True
+            ):
+                place = v, params[STRENGTH]
+                self.tried.setdefault(place, {})[k] = score
+                if place[1] in keeper.models:
+                    self.models.setdefault(k, {})[place] = keeper.models[place[1]], seconds
 
     def _means(self, folds):
         """Mean score of (variant, strength) tried in all folds, over those in which the model has one too."""
@@ -199,7 +238,9 @@ class Entrant:
         if not self.tried:
             return {}
         means = self._means(folds)
-        v, alpha = max(means, key=means.get)
+        return self._params(*max(means, key=means.get))
+
+    def _params(self, v, alpha):
         return {**self.candidate.variants[v], STRENGTH: alpha}
 
 
@@ -316,12 +357,10 @@ class Race:
         name, candidate = entrant.candidate.alone
         one, last = Entrant(candidate), entrant.taken
         for k in entrant.outcomes:
-            begin = time.perf_counter()
-            if self.time_budget is not None and begin + last > self.start + self.time_budget:
+            if self.time_budget is not None and time.perf_counter() + last > self.start + self.time_budget:
                 self.late.append(name)
                 return {}
-            one.outcomes[k] = self.run(name, candidate.model, *self.splits[k])
-            last = time.perf_counter() - begin
+            last = one.on([k], name, self).taken
             if len(one.outcomes) >= SCREEN and self._worse(one, entrant, one.outcomes, WORSE, CLEARLY):
                 by = one.score(one.outcomes) - entrant.score(one.outcomes)
                 self.behind[name], self.dropped[name] = one, (CLEARLY_WORSE, f"{by:+.3f}")
@@ -399,13 +438,12 @@ def race(
         taking, offset = with_offset(models, offset, y)
     if not taking:
         raise ValueError(f"offset was given, but no candidate takes one: {[*models]}.")
-    without = [name for name in models if name not in taking]
-    candidates, models = {name: candidates[name] for name in taking}, taking
-    score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
+    score, measure = headline(scoring, taking, y, kind), error_measure(taking, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
     one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
-    one.dropped |= dict.fromkeys(without, (NO_OFFSET, ""))
+    one.dropped |= {name: (NO_OFFSET, "") for name in candidates if name not in taking}
+    candidates, models = {name: candidates[name] for name in taking}, taking
     with routing(tasks, offset), threads_for(X):
         entrants = one(candidates)
         folds = _scores(entrants, one)

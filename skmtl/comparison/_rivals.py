@@ -20,7 +20,7 @@ from ._tuned import Tuned
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
 FOREST_LEAVES, MOST_FEATURES = (1, 5), 40  # a third of the features at a split, at most these
-FIRST_TREES, N_TREES = 0.3, 100  # share that tells the leaves, and trees of the forest
+FIRST_TREES, N_TREES = 1 / 3, 60  # share that tells the leaves, and trees of the forest
 MOST_ROUNDS, MANY_ROWS = 100, 5000  # of boosting, chosen in folds; of many rows a tenth tells when to stop
 FIRST_ROUNDS, NEARLY = 0.4, 0.8  # of these, enough where the best ones are in a share of them
 FREE = 10.0  # size of indicators whose coefficients are hardly shrunk: by a hundredth of the strength

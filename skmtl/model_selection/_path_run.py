@@ -98,6 +98,8 @@ class PathRun:
                 found[-1]["n_test_samples"] = len(test)
                 found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
             start = time.time()
+        if isinstance(fitted, Pipeline) and isinstance(fitted[0], _Memory):
+            fitted[0].kept = []  # scorers may have kept models
         return found
 
     def _parts(self, fitted, data, train, test):
