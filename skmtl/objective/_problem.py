@@ -10,8 +10,10 @@ from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._certificate import duality_gap
 from ._forms import by_products
 
-EPS = np.finfo(float).eps
+EPS, TINY = np.finfo(float).eps, np.finfo(float).tiny
+NEARBY = 1e-4  # step of a prox that tells what a penalty says of a point, relative to that over the gradient
 CORRECTIONS = 4  # dual points with gradients corrected along steep directions, and one without
+PROJECTIONS, RELAXED, SETTLED = 30, 1.5, 1e-3  # for one: most of them, their length, share of the first left
 PAYS = 0.9  # share of the gap that a correction leaves, above which there is no further one
 
 
@@ -71,6 +73,16 @@ class Part:
         if conjugate is not None:
             return 0.0, cost + conjugate
         return self.rough.dual_norm(G), cost
+
+    def excess(self, V, G):
+        """What a gradient G, that of its quadratic terms included, has beyond what the penalty answers.
+
+        A norm answers all inside its dual ball, others what they say of V.
+        """
+        if self.rough is None or self.rough.conjugate(G) is None:
+            return G if self.rough is None else -self.rough.prox(-G, 1.0)
+        step = NEARBY * np.linalg.norm(V) / max(np.linalg.norm(G), TINY)
+        return (V - self.rough.prox(V - step * G, step)) / step if step > 0 else G
 
     def free_directions(self, n_tasks):
         """Directions that cost nothing, or None."""
@@ -265,9 +277,9 @@ class Problem:
             gap, size = self._gap_of(dual, primal, W, b, parts)
             gradient, helps = dual.gradient if gradient is None else gradient, gap < PAYS * least
             least = min(least, gap)
-            if not (helps and 1.0 < size < np.inf) or term.steep is None:
+            if not helps or 0.0 < size <= 1.0 or size == np.inf or term.steep is None:
                 break
-            excess = self._excess(dual.gradient, W + dual.shift, parts)
+            excess = self._steep_excess(dual.gradient, W + dual.shift, parts)
             ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
         return least, gradient
 
@@ -281,12 +293,27 @@ class Problem:
         )  # fmt: skip
         return gap + dual.rounding, size
 
+    def _steep_excess(self, gradient, W, parts):
+        """What of a gradient along steep directions is beyond what the penalties can answer, about.
+
+        By projections in turn on what they can answer and on changes along these directions.
+        """
+        total, first = np.zeros(self.shape), None
+        for _ in range(PROJECTIONS):
+            found = self.term.along_steep(self._excess(gradient - total, W, parts))
+            size = np.linalg.norm(found)
+            first = size if first is None else first
+            total += RELAXED * found
+            if not size > SETTLED * first:
+                break
+        return total
+
     def _excess(self, gradient, W, parts):
         """What a gradient has beyond what the penalties can answer."""
         left = gradient
         for part, V in zip(self.parts, parts, strict=True):
             own = self.ridge * W + part.quadratic.apply(W if self.pulls_part else V)
-            left = left if part.rough is None else left + part.rough.prox(-left - own, 1.0)
+            left = left - part.excess(V, left + own)
         return gradient - left
 
     def model_dual(self, parts):

@@ -359,9 +359,7 @@ def _faint(problem, objective, gap):
         return True
     if not 0 <= objective - gap < FAINT * objective:
         return False
-    if _norms(problem) is not None and not any(part.one_vector for part in problem.parts):
-        return True
-    W, *others = problem.zeros()  # that dual objective may be below zero for others: what does a step cost?
+    W, *others = problem.zeros()  # what does a step cost? Units may differ, and that may be below zero
     G, curvature = problem.term.steepest(W)
     step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0
     return problem.penalty_value([-step * G, *others]) < np.sqrt(FAINT) * objective
