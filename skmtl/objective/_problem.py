@@ -112,6 +112,7 @@ class Problem:
 
     solver = None  # the only one that applies, for problems with a learned structure
     labels = None  # clusters of the tasks, where they are found
+    corrects = True  # dual points along directions of a large curvature
 
     def __init__(self, term, penalty, ridge=0.0, mean_alpha=None):
         self.term, self.shape, self.penalty = term, term.shape, penalty
@@ -277,7 +278,7 @@ class Problem:
             gap, size = self._gap_of(dual, primal, W, b, parts)
             gradient, helps = dual.gradient if gradient is None else gradient, gap < PAYS * least
             least = min(least, gap)
-            if not helps or 0.0 < size <= 1.0 or size == np.inf or term.steep is None:
+            if not helps or 0.0 < size <= 1.0 or size == np.inf or not self.corrects or term.steep is None:
                 break
             excess = self._steep_excess(dual.gradient, W + dual.shift, parts)
             ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
