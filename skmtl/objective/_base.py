@@ -43,6 +43,7 @@ class DataTerm:
     # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the
     # same number for all tasks, the offset times the mean of W; so predictors keep what W deviates by
     x_offset, y_offset, x_common = None, 0.0, None
+    shares = None  # of the tasks in the mean of W, for each predictor (n_tasks, n_outputs), if not all are alike
 
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
@@ -60,7 +61,8 @@ class DataTerm:
         b = b + self.y_offset
         W = W.reshape(len(W), self.n_outputs, -1)
         if self.x_common is not None:
-            b = b - (W.mean(axis=0) @ self.x_common).reshape(b.shape[1:])
+            mean = W.mean(axis=0) if self.shares is None else np.einsum("tk,tkj->kj", self.shares, W)
+            b = b - (mean @ self.x_common).reshape(b.shape[1:])
         if self.x_offset is None:
             return b
         return b - np.matmul(W, self.x_offset[..., None]).reshape(b.shape)
@@ -98,13 +100,15 @@ class DataTerm:
         """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
         return self.kept_of(self.totals) if self.fit_intercept else self.totals
 
-    def common_image(self, W):
-        """What the common offset adds to the predictors of each task, (n_tasks,)."""
-        return (W - W.mean(axis=0)) @ self.x_common
+    def common_image(self, W, k=0):
+        """What the common offset adds to the k-th predictors of each task, (n_tasks,)."""
+        mean = W.mean(axis=0) if self.shares is None else self.shares[:, k] @ W
+        return (W - mean) @ self.x_common
 
-    def common_back(self, sums):
+    def common_back(self, sums, k=0):
         """The transpose of `common_image`."""
-        return np.outer(sums - sums.mean(), self.x_common)
+        mean = sums.mean() if self.shares is None else self.shares[:, k] * sums.sum()
+        return np.outer(sums - mean, self.x_common)
 
     def in_units(self, unit):
         """The term of features in other units, those here times `unit` (n_features,)."""
@@ -132,43 +136,54 @@ class DataTerm:
     def _steep(self):
         """Orthogonal directions (n_features, k) of a far larger curvature than others, scaled to one, or None.
 
-        Along those in small units, and the common offset, errors that cost nothing leave large slopes.
+        Along those in small units, and the common offset, errors that cost nothing leave large slopes. Also
+        the predictors (k,) that the latter are of, else -1: what tasks have in common there costs little.
         """
         curvature = np.tile(self.curvatures() / self.totals.sum(), self.n_outputs)
         least = STEEP * curvature[curvature > 0].min(initial=np.inf)
         rest = curvature <= least
         found = np.eye(self.n_features)[:, ~rest] / np.sqrt(curvature[~rest])
+        of = np.full(found.shape[1], -1)
         if self.common is not None:
-            size = len(self.common)
-            offset = rest[:, None] * np.kron(np.eye(self.n_features // size), self.common[:, None])
+            offset = np.kron(np.eye(self.n_features // len(self.common)), self.common[:, None])
+            offset *= rest[:, None]
             square = (offset**2).sum(axis=0)
-            found = np.hstack([found, (offset / np.maximum(square, TINY))[:, square > least]])
-        return found if found.shape[1] else None
+            far = square > least
+            found, of = np.hstack([found, offset[:, far] / square[far]]), np.append(of, np.flatnonzero(far))
+        return (found, of) if len(of) else None
 
     @property
     def steep(self):
-        """The same, None where they are too many for a system."""
-        return None if self._steep is None or self._steep.shape[1] > ASSEMBLED else self._steep
+        """Whether dual points are corrected along such directions."""
+        return self._steep is not None and len(self._steep[1]) <= ASSEMBLED
 
-    def _told(self, V):
-        """Numbers (n_tasks, k) along steep directions without what the offset of a common change says: little."""
-        return np.where(np.count_nonzero(self._steep, axis=0) > 1, deviations(V), V)
+    @property
+    def far(self):
+        """Whether the common offset is one."""
+        return self._steep is not None and self._steep[1].max() >= 0
+
+    def _less_shared(self, V):
+        """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""
+        of = self._steep[1]
+        if self.shares is None:
+            return np.where(of < 0, V, deviations(V))
+        return V - np.where(of < 0, 0.0, (self.shares[:, of] * V).sum(axis=0))
 
     def along_steep(self, G):
         """The part of G (n_tasks, n_features) along steep directions."""
-        B = self._steep / np.sqrt((self._steep**2).sum(axis=0))
-        return self._told(G @ B) @ B.T
+        B = self._steep[0] / np.sqrt((self._steep[0] ** 2).sum(axis=0))
+        return self._less_shared(G @ B) @ B.T
 
     def steep_step(self, excess, image, b):
         """Newton step (n_tasks, n_features) along the steep directions that takes this off the gradient."""
-        B, eta = self.steep, None if self.loss.quadratic else self.predictor(image, b)
+        B, eta = self._steep[0], None if self.loss.quadratic else self.predictor(image, b)
         curvature = self.curvature_at(eta)
 
         def inside(V):
-            return self._told(curvature(self._told(V) @ B.T) @ B)
+            return self._less_shared(curvature(self._less_shared(V) @ B.T) @ B)
 
-        step, _ = iterated_step(inside, self._told(excess @ B), np.eye(self.n_tasks), least=1e-9)
-        return self._told(step) @ B.T
+        step, _ = iterated_step(inside, self._less_shared(excess @ B), np.eye(self.n_tasks), least=1e-9)
+        return self._less_shared(step) @ B.T
 
     def pooled(self, h, ha):
         """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""

@@ -7,7 +7,6 @@ import numpy as np
 
 from .._threads import task_products, weighted_gram
 from ..losses import Loss
-from ..penalties import deviations
 from ..statistics import TaskStatistics
 from ._base import units
 from ._moments import MomentsTerm
@@ -35,6 +34,8 @@ class OutputsTerm(RowsTerm):
         super().__init__(data, loss, fit_intercept, intercept_alpha, x_common)
         self.n_outputs = loss.n_outputs
         self.n_features = data.n_features * self.n_outputs
+        if not self._used.all():  # what tasks have in common is of those that have such a predictor
+            self.shares = self._used / self._used.sum(axis=0)
         others = np.zeros((self.n_tasks, self.n_outputs - 1))
         self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
@@ -48,12 +49,12 @@ class OutputsTerm(RowsTerm):
     def image(self, W):
         """x_i . w_tk."""
         one = super().image
-        return np.stack([one(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+        return np.stack([one(V, k) for k, V in enumerate(np.split(W, self.n_outputs, axis=1))], axis=-1)
 
     def back(self, R):
         """The transpose of `image`."""
         one = super().back
-        return np.hstack([one(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)])
+        return np.hstack([one(np.ascontiguousarray(R[..., k]), k) for k in range(self.n_outputs)])
 
     def no_intercepts(self):
         """b = 0."""
@@ -137,7 +138,9 @@ class OutputsTerm(RowsTerm):
         # I - a inverse without the digits that a large a would cancel; off the constant, if that is free
         off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off
-        reach = np.linalg.pinv((level + level.T) / 2, rcond=1e-13, hermitian=True) @ off
+        # where rows are so far out that their curvature is nothing a long step leads back
+        level = (level + level.T) / 2 + (1e-13 * np.trace(level) + 1e-290) * np.eye(K)
+        reach = off @ np.linalg.inv(level) @ off
 
         def settle(g):
             own = np.einsum("tkl,tl->tk", inverse, -g)
@@ -225,7 +228,7 @@ class OutputsTerm(RowsTerm):
     def joint_model(self, eta, floor=0.0, W=None):
         """Least squares of about the curvature of the loss at eta, and of its slopes, if that is of W."""
         (H, means, kept), ones = self._eliminated(self.loss_hessian(eta), floor), np.ones(self.n_tasks)
-        tied = None if kept is None else Tied(means, kept, self.x_common)
+        tied = None if kept is None else Tied(means, kept, self.x_common, self.shares)
         xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
         if W is not None:
             slopes = self.loss_gradient(eta)
@@ -263,10 +266,13 @@ class Tied:
     kept : ndarray of shape (n_tasks, K, K)
     common : ndarray of shape (n_features,) or None
         To be added to the means of each class.
+    shares : ndarray of shape (n_tasks, K) or None
+        See `DataTerm`.
     """
 
-    def __init__(self, means, kept, common):
+    def __init__(self, means, kept, common, shares=None):
         self.means, self.kept, self.common = means, 0.5 * (kept + kept.swapaxes(1, 2)), common
+        self.shares = np.full((len(kept), 1), 1.0 / len(kept)) if shares is None else shares
         values, vectors = np.linalg.eigh(self.kept.sum(axis=0))
         seen = values > 1e-13 * values[-1]  # no loss sees the same number for all classes
         self.curvature, self.turn = values[seen], vectors[:, seen]  # along the mean of the intercepts
@@ -278,12 +284,16 @@ class Tied:
         found = np.einsum("tjk,tj->tk", self.means, W)
         if self.common is None:
             return found
-        return found + deviations(W).reshape(*found.shape, -1) @ self.common
+        V = W.reshape(*found.shape, -1)
+        return found + (V - (self.shares[..., None] * V).sum(axis=0)) @ self.common
 
     def back(self, u):
         """The transpose of `along`."""
         G = np.einsum("tjk,tk->tj", self.means, u)
-        return G if self.common is None else G + (deviations(u)[..., None] * self.common).reshape(G.shape)
+        if self.common is None:
+            return G
+        u = u - self.shares * u.sum(axis=0)
+        return G + (u[..., None] * self.common).reshape(G.shape)
 
     def slopes(self, e):
         """kept_t e_t, less what is common."""
@@ -315,6 +325,7 @@ class TiedMoments(MomentsTerm):
     def __init__(self, stats, tied):
         super().__init__(stats, np.ones(stats.n_tasks), False)
         self.tied, self.common, self.last = tied, tied.common, -tied.kept.shape[1]
+        self.shares = tied.shares if tied.shares.shape[1] > 1 else None
 
     def second_moments(self):
         """Second moments of every task, the mean of the intercepts held."""

@@ -278,7 +278,8 @@ class Problem:
             gap, size = self._gap_of(dual, primal, W, b, parts)
             gradient, helps = dual.gradient if gradient is None else gradient, gap < PAYS * least
             least = min(least, gap)
-            if not helps or 0.0 < size <= 1.0 or size == np.inf or not self.corrects or term.steep is None:
+            beyond = 1.0 < size < np.inf or (size == 0 and term.far)
+            if not (helps and beyond and self.corrects and term.steep):
                 break
             excess = self._steep_excess(dual.gradient, W + dual.shift, parts)
             ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
@@ -297,15 +298,16 @@ class Problem:
     def _steep_excess(self, gradient, W, parts):
         """What of a gradient along steep directions is beyond what the penalties can answer, about.
 
-        By projections in turn on what they can answer and on changes along these directions.
+        Beside a common offset, which joins the features, by projections in turn on both.
         """
-        total, first = np.zeros(self.shape), None
+        found = self.term.along_steep(self._excess(gradient, W, parts))
+        if not self.term.far:
+            return found
+        total, first = RELAXED * found, np.linalg.norm(found)
         for _ in range(PROJECTIONS):
             found = self.term.along_steep(self._excess(gradient - total, W, parts))
-            size = np.linalg.norm(found)
-            first = size if first is None else first
             total += RELAXED * found
-            if not size > SETTLED * first:
+            if not np.linalg.norm(found) > SETTLED * first:
                 break
         return total
 

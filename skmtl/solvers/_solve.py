@@ -355,7 +355,7 @@ def _faint(problem, objective, gap):
     if type(problem) is not Problem or problem.smooth:
         return False
     first = problem.parts[0]
-    if first.rough is None and not first.quadratic:  # it costs nothing, so that the others are zero
+    if first.rough is None and _holds(first.quadratic, problem.parts[1:], problem.shape[0]):
         return True
     if not 0 <= objective - gap < FAINT * objective:
         return False
@@ -363,6 +363,14 @@ def _faint(problem, objective, gap):
     G, curvature = problem.term.steepest(W)
     step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0
     return problem.penalty_value([-step * G, *others]) < np.sqrt(FAINT) * objective
+
+
+def _holds(quadratic, others, n_tasks):
+    """Whether a quadratic penalty allows at no cost what other parts would pay for, so that these are zero."""
+    if not quadratic:
+        return True
+    moved = quadratic.apply(np.ones((n_tasks, 1)))
+    return all(part.one_vector for part in others) and np.abs(moved).max() <= 1e-12 * quadratic.norm
 
 
 def _without_norms(problem, max_iter, tol, callback, verbose):
