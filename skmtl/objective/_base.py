@@ -43,7 +43,6 @@ class DataTerm:
     # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the
     # same number for all tasks, the offset times the mean of W; so predictors keep what W deviates by
     x_offset, y_offset, x_common = None, 0.0, None
-    shares = None  # of the tasks in the mean of W, for each predictor (n_tasks, n_outputs), if not all are alike
 
     def __init__(self, fit_intercept, intercept_alpha):
         self.fit_intercept, self.intercept_alpha = fit_intercept, float(intercept_alpha)
@@ -61,8 +60,7 @@ class DataTerm:
         b = b + self.y_offset
         W = W.reshape(len(W), self.n_outputs, -1)
         if self.x_common is not None:
-            mean = W.mean(axis=0) if self.shares is None else np.einsum("tk,tkj->kj", self.shares, W)
-            b = b - (mean @ self.x_common).reshape(b.shape[1:])
+            b = b - (self.mean_of_offset(W) @ self.x_common).reshape(b.shape[1:])
         if self.x_offset is None:
             return b
         return b - np.matmul(W, self.x_offset[..., None]).reshape(b.shape)
@@ -100,15 +98,21 @@ class DataTerm:
         """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
         return self.kept_of(self.totals) if self.fit_intercept else self.totals
 
-    def common_image(self, W, k=0):
-        """What the common offset adds to the k-th predictors of each task, (n_tasks,)."""
-        mean = W.mean(axis=0) if self.shares is None else self.shares[:, k] @ W
-        return (W - mean) @ self.x_common
+    def common_image(self, W):
+        """What the common offset adds to the predictors of each task, (n_tasks,)."""
+        return (W - W.mean(axis=0)) @ self.x_common
 
-    def common_back(self, sums, k=0):
+    def common_back(self, sums):
         """The transpose of `common_image`."""
-        mean = sums.mean() if self.shares is None else self.shares[:, k] * sums.sum()
-        return np.outer(sums - mean, self.x_common)
+        return np.outer(sums - sums.mean(), self.x_common)
+
+    def mean_of_offset(self, W):
+        """What all tasks have in common of W (n_tasks, K, m), (K, m): its offset is left to the intercepts."""
+        return W.mean(axis=0)
+
+    def less_unseen(self, V):
+        """V (n_tasks, K), a change along the offset, without what the intercepts or no loss see."""
+        return deviations(V)
 
     def in_units(self, unit):
         """The term of features in other units, those here times `unit` (n_features,)."""
@@ -164,10 +168,13 @@ class DataTerm:
 
     def _less_shared(self, V):
         """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""
-        of = self._steep[1]
-        if self.shares is None:
-            return np.where(of < 0, V, deviations(V))
-        return V - np.where(of < 0, 0.0, (self.shares[:, of] * V).sum(axis=0))
+        far = self._steep[1] >= 0
+        if not far.any():
+            return V
+        found, offset = V.copy(), np.zeros((len(V), self.n_features // len(self.common)))
+        offset[:, self._steep[1][far]] = V[:, far]
+        found[:, far] = self.less_unseen(offset)[:, self._steep[1][far]]
+        return found
 
     def along_steep(self, G):
         """The part of G (n_tasks, n_features) along steep directions."""
@@ -287,7 +294,9 @@ def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEM
     rhs = -(free.T @ gradient).ravel()
     if k * p <= most:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
-        step, left = solved(0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])), least)
+        step, left = solved(
+            0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])), least
+        )
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing

@@ -34,8 +34,6 @@ class OutputsTerm(RowsTerm):
         super().__init__(data, loss, fit_intercept, intercept_alpha, x_common)
         self.n_outputs = loss.n_outputs
         self.n_features = data.n_features * self.n_outputs
-        if not self._used.all():  # what tasks have in common is of those that have such a predictor
-            self.shares = self._used / self._used.sum(axis=0)
         others = np.zeros((self.n_tasks, self.n_outputs - 1))
         self.y_offset = np.column_stack([self.y_offset, others])  # of the first predictors
 
@@ -48,13 +46,29 @@ class OutputsTerm(RowsTerm):
 
     def image(self, W):
         """x_i . w_tk."""
-        one = super().image
-        return np.stack([one(V, k) for k, V in enumerate(np.split(W, self.n_outputs, axis=1))], axis=-1)
+        if not W.any():
+            return np.zeros((*self.y.shape, self.n_outputs))
+        image = np.stack([self.data.forward(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+        if self.x_common is None:
+            return image
+        own = W.reshape(self.n_tasks, self.n_outputs, -1)
+        return image + self.spread(self.less_unseen(own) @ self.x_common)
 
     def back(self, R):
         """The transpose of `image`."""
-        one = super().back
-        return np.hstack([one(np.ascontiguousarray(R[..., k]), k) for k in range(self.n_outputs)])
+        each = [self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)]
+        if self.x_common is None:
+            return np.hstack(each)
+        far = self.less_unseen(self.task_sums(R))[..., None] * self.x_common
+        return np.hstack(each) + far.reshape(len(far), -1)
+
+    mean_of_offset = property(lambda self: self.two_way.mean)
+    less_unseen = property(lambda self: self.two_way)
+
+    @cached_property
+    def two_way(self):
+        """What the tasks or the classes of a task have in common."""
+        return TwoWay(self._used)
 
     def no_intercepts(self):
         """b = 0."""
@@ -228,7 +242,7 @@ class OutputsTerm(RowsTerm):
     def joint_model(self, eta, floor=0.0, W=None):
         """Least squares of about the curvature of the loss at eta, and of its slopes, if that is of W."""
         (H, means, kept), ones = self._eliminated(self.loss_hessian(eta), floor), np.ones(self.n_tasks)
-        tied = None if kept is None else Tied(means, kept, self.x_common, self.shares)
+        tied = None if kept is None else Tied(means, kept, self.x_common, self.two_way)
         xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
         if W is not None:
             slopes = self.loss_gradient(eta)
@@ -255,6 +269,36 @@ class OutputsTerm(RowsTerm):
         return _Hessian(self.loss.put_back(self.y, hessian.values, slope, inside))
 
 
+class TwoWay:
+    """Numbers v_tk less a number m_k of each predictor, and a_t of each task with several.
+
+    Both are those that leave least squares. Neither is seen: tied intercepts answer m_k, no loss sees a_t.
+
+    Parameters
+    ----------
+    used : ndarray of shape (n_tasks, K)
+        Whether the loss of a task has a predictor.
+    """
+
+    def __init__(self, used):
+        self.used, count = used[..., None] * 1.0, used.sum(axis=1)
+        self.per_task = self.used * ((count > 1) / np.maximum(count, 1))[:, None, None]
+        U, own = self.used[..., 0], self.per_task[..., 0]
+        self.inverse = np.linalg.pinv(np.diag(U.sum(axis=0)) - U.T @ own, rcond=1e-10, hermitian=True)
+
+    def _within(self, V):
+        return self.used * V - self.per_task * (self.used * V).sum(axis=1, keepdims=True)
+
+    def mean(self, V):
+        """m (K, n) of V (n_tasks, K, n)."""
+        return self.inverse @ self._within(V).sum(axis=0)
+
+    def __call__(self, V):
+        own = V.reshape(*V.shape[:2], -1)
+        own = own - own[0]  # rounding in the mean must not be multiplied by a huge offset
+        return self._within(own - self.mean(own)).reshape(V.shape)
+
+
 class Tied:
     """sum_t <e_t, kept_t e_t> / 2, e_t = `means_t`' w_t - aim_t less what is common to all tasks.
 
@@ -266,13 +310,12 @@ class Tied:
     kept : ndarray of shape (n_tasks, K, K)
     common : ndarray of shape (n_features,) or None
         To be added to the means of each class.
-    shares : ndarray of shape (n_tasks, K) or None
-        See `DataTerm`.
+    less_unseen : TwoWay
     """
 
-    def __init__(self, means, kept, common, shares=None):
+    def __init__(self, means, kept, common, less_unseen):
         self.means, self.kept, self.common = means, 0.5 * (kept + kept.swapaxes(1, 2)), common
-        self.shares = np.full((len(kept), 1), 1.0 / len(kept)) if shares is None else shares
+        self.less_unseen = less_unseen
         values, vectors = np.linalg.eigh(self.kept.sum(axis=0))
         seen = values > 1e-13 * values[-1]  # no loss sees the same number for all classes
         self.curvature, self.turn = values[seen], vectors[:, seen]  # along the mean of the intercepts
@@ -284,16 +327,14 @@ class Tied:
         found = np.einsum("tjk,tj->tk", self.means, W)
         if self.common is None:
             return found
-        V = W.reshape(*found.shape, -1)
-        return found + (V - (self.shares[..., None] * V).sum(axis=0)) @ self.common
+        return found + self.less_unseen(W.reshape(*found.shape, -1)) @ self.common
 
     def back(self, u):
         """The transpose of `along`."""
         G = np.einsum("tjk,tk->tj", self.means, u)
         if self.common is None:
             return G
-        u = u - self.shares * u.sum(axis=0)
-        return G + (u[..., None] * self.common).reshape(G.shape)
+        return G + (self.less_unseen(u)[..., None] * self.common).reshape(G.shape)
 
     def slopes(self, e):
         """kept_t e_t, less what is common."""
@@ -325,7 +366,7 @@ class TiedMoments(MomentsTerm):
     def __init__(self, stats, tied):
         super().__init__(stats, np.ones(stats.n_tasks), False)
         self.tied, self.common, self.last = tied, tied.common, -tied.kept.shape[1]
-        self.shares = tied.shares if tied.shares.shape[1] > 1 else None
+        self.less_unseen = tied.less_unseen
 
     def second_moments(self):
         """Second moments of every task, the mean of the intercepts held."""

@@ -12,8 +12,9 @@ from ._forms import by_products
 
 EPS, TINY = np.finfo(float).eps, np.finfo(float).tiny
 NEARBY = 1e-4  # step of a prox that tells what a penalty says of a point, relative to that over the gradient
-CORRECTIONS = 4  # dual points with gradients corrected along steep directions, and one without
+CORRECTIONS = 10  # dual points with gradients corrected along steep directions, and one without
 PROJECTIONS, RELAXED, SETTLED = 30, 1.5, 1e-3  # for one: most of them, their length, share of the first left
+FALLS = 0.5  # share of what they are corrected by, below which there is
 PAYS = 0.9  # share of the gap that a correction leaves, above which there is no further one
 
 
@@ -270,19 +271,21 @@ class Problem:
     def _least_gap(self, primal, W, image, b, parts, ahead=None):
         """The least gap from dual points whose gradients along steep directions are corrected.
 
-        Also the gradient without corrections. See `DataTerm.dual_point`.
+        As long as the gap or what is beyond falls, since steps in free directions move it again. Also the gradient without corrections. See `DataTerm.dual_point`.
         """
-        term, least, gradient = self.term, np.inf, None
+        term, least, gradient, before = self.term, np.inf, None, np.inf
         for _ in range(CORRECTIONS):
             dual = term.dual_point(W, image, b, self.free, self.pull, ahead)
             gap, size = self._gap_of(dual, primal, W, b, parts)
-            gradient, helps = dual.gradient if gradient is None else gradient, gap < PAYS * least
-            least = min(least, gap)
-            beyond = 1.0 < size < np.inf or (size == 0 and term.far)
-            if not (helps and beyond and self.corrects and term.steep):
+            gradient, pays = dual.gradient if gradient is None else gradient, gap < PAYS * least
+            least, beyond = min(least, gap), 1.0 < size < np.inf or (size == 0 and term.far)
+            if not (beyond and self.corrects and term.steep):
                 break
             excess = self._steep_excess(dual.gradient, W + dual.shift, parts)
-            ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
+            left = np.linalg.norm(excess)
+            if not (pays or left < FALLS * before):
+                break
+            ahead, before = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead), left
         return least, gradient
 
     def _gap_of(self, dual, primal, W, b, parts):

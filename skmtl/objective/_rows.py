@@ -78,17 +78,17 @@ class RowsTerm(DataTerm):
     kernels = property(lambda self: self.data.kernels)  # products of the rows of every task, see `TaskData`
     n_numbers = property(lambda self: self.data.X.size)  # in X, those stored
 
-    def image(self, W, k=0):
-        """x_i . w_t, for the k-th predictors."""
+    def image(self, W):
+        """x_i . w_t."""
         if not W.any():  # where all solvers start: no need to read the rows
             return np.zeros(self.y.shape)
         image = self.data.forward(W)
-        return image if self.x_common is None else image + self.spread(self.common_image(W, k))
+        return image if self.x_common is None else image + self.spread(self.common_image(W))
 
-    def back(self, R, k=0):
+    def back(self, R):
         """The transpose of `image`: sample side to (n_tasks, n_features)."""
         G = self.data.adjoint(R)
-        return G if self.x_common is None else G + self.common_back(self.task_sums(R), k)
+        return G if self.x_common is None else G + self.common_back(self.task_sums(R))
 
     def x_size(self):
         """Sum of squares of all features under the weights of the rows of all tasks."""

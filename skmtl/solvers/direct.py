@@ -8,7 +8,7 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
+from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, set_apart, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
@@ -416,14 +416,23 @@ def assembled_inverse(operator, shape):
 
 def _inverse_beside_offset(term, quadratic):
     """Exact inverse where only what tasks differ by along a common offset has a huge curvature."""
-    features, tasks = term.beside_offset, linalg.helmert(term.n_tasks, full=True)
+    features, T = set_apart(term.common), term.n_tasks
+    each = np.eye(T * term.n_features // len(features))
+    unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
+    tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
+
+    def into(V):
+        return tasks.T @ V.reshape(-1, len(features)) @ features
+
+    def back(V):
+        return (tasks @ V @ features).reshape(term.shape)
 
     def times(V):
-        V = tasks.T @ V @ features
-        return tasks @ (term.curvature(V) + quadratic.times(V)) @ features
+        V = back(V)
+        return into(term.curvature(V) + quadratic.times(V))
 
-    inverse = assembled_inverse(times, term.shape)
-    return lambda R: tasks.T @ inverse(tasks @ R @ features) @ features
+    inverse = assembled_inverse(times, (len(tasks), len(features)))
+    return lambda R: back(inverse(into(R)))
 
 
 def _assembled_inverse(term, quadratic):
