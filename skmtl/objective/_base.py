@@ -107,7 +107,7 @@ class DataTerm:
         return np.outer(sums - sums.mean(), self.x_common)
 
     def mean_of_offset(self, W):
-        """What all tasks have in common of W (n_tasks, K, m), (K, m): its offset is left to the intercepts."""
+        """What tasks have in common of W (n_tasks, K, m), (K, m): its offset is left to the intercepts."""
         return W.mean(axis=0)
 
     def less_unseen(self, V):
@@ -138,7 +138,7 @@ class DataTerm:
 
     @cached_property
     def _steep(self):
-        """Orthogonal directions (n_features, k) of a far larger curvature than others, scaled to one, or None.
+        """Orthogonal directions (n_features, k) of far larger curvature than others, scaled to one, or None.
 
         Along those in small units, and the common offset, errors that cost nothing leave large slopes. Also
         the predictors (k,) that the latter are of, else -1: what tasks have in common there costs little.
@@ -216,8 +216,9 @@ class DataTerm:
         if self.beside_offset is None:
             return iterated_step(lambda V: curvature(V) + pull.apply(V), gradient, free, along)
         Q, even = self.beside_offset, np.linalg.pinv(free).sum(axis=1)
+        free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
         step, left = iterated_step(
-            lambda V: curvature(V @ Q) @ Q + pull.apply(V), gradient @ Q, free @ set_apart(even) if even.any() else free,
+            lambda V: curvature(V @ Q) @ Q + pull.apply(V), gradient @ Q, free,
             along and (lambda vs: along([V @ Q for V in vs])), most=OFFSET_ASSEMBLED,
         )  # fmt: skip
         return step @ Q, lambda gradient, in_b: left(gradient @ Q, in_b)

@@ -271,7 +271,8 @@ class Problem:
     def _least_gap(self, primal, W, image, b, parts, ahead=None):
         """The least gap from dual points whose gradients along steep directions are corrected.
 
-        As long as the gap or what is beyond falls, since steps in free directions move it again. Also the gradient without corrections. See `DataTerm.dual_point`.
+        As long as the gap falls or what is beyond, as steps in free directions move it again. Also the
+        gradient without corrections. See `DataTerm.dual_point`.
         """
         term, least, gradient, before = self.term, np.inf, None, np.inf
         for _ in range(CORRECTIONS):

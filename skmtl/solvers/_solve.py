@@ -366,7 +366,7 @@ def _faint(problem, objective, gap):
 
 
 def _holds(quadratic, others, n_tasks):
-    """Whether a quadratic penalty allows at no cost what other parts would pay for, so that these are zero."""
+    """Whether a quadratic penalty lets pass what other parts would pay for, so that these are zero."""
     if not quadratic:
         return True
     moved = quadratic.apply(np.ones((n_tasks, 1)))

@@ -66,8 +66,8 @@ def _solved(problem, start, target):
 def _coarse(problem):
     """Parts of a problem with a certificate whose gap is small, if that is within reach, in any units."""
     method, target = METHODS[choose_solver(problem)], COARSE * problem.null_objective()
-    parts, lowest = problem.zeros(), np.inf
-    for n_iter, parts, *known in method.iterates(problem, parts, INNER_LIMIT, 0.0):
+    lowest = np.inf
+    for n_iter, parts, *known in method.iterates(problem, problem.zeros(), INNER_LIMIT, 0.0):
         if n_iter % method.every:
             continue
         objective, _, gap = known[0] if known else problem.gap(parts)
