@@ -153,7 +153,8 @@ class OutputsTerm(RowsTerm):
         off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off
         # where rows are so far out that their curvature is nothing a long step leads back
-        level = (level + level.T) / 2 + (1e-13 * np.trace(level) + 1e-290) * np.eye(K)
+        size = np.trace(level) + 1e-290
+        level = (level + level.T) / 2 + 1e-13 * size * np.eye(K) + size * (np.eye(K) - off)
         reach = off @ np.linalg.inv(level) @ off
 
         def settle(g):
