@@ -195,10 +195,12 @@ class RowsTerm(DataTerm):
             b[self.task_sums(used * (falls != sign)) == 0] = sign
         return np.where((b == b[:1]).all(axis=0), b, 0.0) if self.intercept_alpha else b
 
+    # of slopes: counts may be small
+    _slope_unit = cached_property(lambda self: min(1.0, float(np.abs(self.y).max())) or 1.0)
+
     def _floor(self, g):
         """What rounding leaves of the gradient g in the intercepts."""
-        unit = min(1.0, float(np.abs(self.y).max())) or 1.0  # of slopes: counts may be small
-        return ROUNDING * unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+        return ROUNDING * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
 
     def _toward_infinity(self, g):
         """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
