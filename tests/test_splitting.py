@@ -407,7 +407,7 @@ def test_models_beside_a_common_offset_have_a_certificate_or_say_so(far):
     y = rng.integers(2, size=16)
     model = SparseLowRankClassifier(2e-5, ridge=1e-4, intercept_alpha=1.0, mean_alpha=0.0, max_iter=20)
     other_X = rng.normal(size=(22, 3)) + far * np.array([1e4, 1e5, 1e3])
-    other = GroupSparseClassifier(0.015, norm="sparse", intercept_alpha=100.0, max_iter=20)
+    other = GroupSparseClassifier(0.015, norm="sparse", intercept_alpha=100.0, max_iter=20 if far == 1 else 2)
     with nullcontext() if far == 1 else pytest.warns(ConvergenceWarning):
         model.fit(X, y, tasks=np.repeat([0, 1], 8))
     with nullcontext() if far == 1 else pytest.warns(ConvergenceWarning):

@@ -381,7 +381,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     found, _ = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
-    return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
+    return replace(found, parts=parts, objective=found.objective + cost, gap=abs(found.gap + cost))
 
 
 def _require_finite(what, *numbers):
