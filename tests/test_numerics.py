@@ -21,6 +21,7 @@ from skmtl import (
     LatentBasisRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
+    MixedTaskModel,
     MultiTaskClassifier,
     MultiTaskLasso,
     MultiTaskRegressor,
@@ -597,3 +598,70 @@ def test_an_only_intercept_is_not_tied(cls):
     free, tied = (cls(0.01, intercept_alpha=a).fit(X + 1e8, y[:, None]) for a in (0.0, 1e6))
     assert_allclose(tied.coef_, free.coef_, rtol=0)
     assert tied.objective_ == free.objective_
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e8])
+def test_tied_intercepts_far_from_zero_are_free_and_slopes_agree_along_the_offset(offset):
+    """Without a penalty: deviations along the offset answer any intercept, and have no other use."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(60, 6)), np.arange(60) % 3
+    y = X @ rng.normal(size=6) + tasks + rng.normal(size=60)
+    tied = MultiTaskRegressor(0.0, intercept_alpha=0.5).fit(X + offset, y, tasks=tasks)
+    one = np.eye(3)[tasks]
+    Z = X @ np.linalg.qr(np.column_stack([np.ones(6), np.eye(6)[:, 1:]]))[0]
+    each = (one[:, :, None] * Z[:, None, 1:]).reshape(60, -1)
+    least = np.linalg.lstsq(np.hstack([one, Z[:, :1], each]), y)[1][0] / 40
+    assert_allclose(tied.objective_, least, rtol=1e-6)
+    assert tied.dual_gap_ < 1e-4 * least
+    assert tied.n_iter_ < 10
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_features_collinear_up_to_rounding_give_the_free_mean_no_direction(seed):
+    """The mean of a third feature that two others explain but for rounding, in other units."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, 36)) * 1e8
+    X, y = np.column_stack([a, 1e-11 * (a - b), b]), rng.integers(2, size=36)
+    for rows in (slice(None), np.repeat(np.arange(36), 2)):
+        model = MeanRegularizedClassifier(0.1).fit(X[rows], y[rows], tasks=(np.arange(36) % 3)[rows])
+        assert np.abs(model.coef_ * X.std(axis=0)).max() < 1e3
+        assert model.dual_gap_ < 1e-3
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_classes_beside_numbers_far_from_zero_have_a_certificate(n_classes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    scores = X @ rng.normal(size=(3, 3)) + rng.logistic(size=(60, 3))
+    Y = scores.astype(object)
+    Y[:, 0] = np.digitize(scores[:, 0], [0] if n_classes == 2 else [-1, 1]).astype(str)
+    losses = {0: "log_loss", 1: "squared_error", 2: "squared_error"}
+    near, far = (
+        MixedTaskModel(0.01, intercept_alpha=1.0, losses=losses, max_iter=30).fit(X + offset, Y)
+        for offset in (1e3, 1e6)
+    )
+    for model in (near, far):
+        assert model.dual_gap_ < 1e-3 * model.objective_
+    assert_allclose(far.objective_, near.objective_, rtol=1e-3)
+
+
+def test_a_norm_that_is_nothing_for_one_feature_is_not_for_all(capsys):
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(60, 4)) * [1e30, 1.0, 1.0, 1.0], np.arange(60) % 3
+    y = (X[:, 1] + 0.5 * rng.normal(size=60) > 0).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        GroupSparseClassifier(0.05, verbose=1, max_iter=3).fit(X, y, tasks=tasks)
+    assert not capsys.readouterr().out.startswith("newton ")
+
+
+def test_a_shared_mean_beside_a_coupling_that_lets_it_pass_is_nothing():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(60, 4)) * [1e3, 1.0, 1.0, 1e-3] + 1.0, np.arange(60) % 3
+    y = X @ [1e-3, 1.0, -1.0, 1e3] + rng.normal(size=60)
+    plain, shared = (
+        GraphRegularizedRegressor(0.1, mean_alpha=mean, intercept_alpha=0.5).fit(X, y, tasks=tasks)
+        for mean in (None, 0.0)
+    )
+    assert_allclose(shared.coef_, plain.coef_, rtol=1e-6)
+    assert shared.dual_gap_ < 1e-4 * plain.objective_

@@ -272,7 +272,7 @@ class RowProblem(Problem):
     w is the total of the parts, or what `right` makes of it.
     """
 
-    solver, free = "fista", None
+    solver, free, corrects = "fista", None, False
 
     def __init__(self, term, parts, ridges, right=None):
         self.data_term, self.term = term, term if right is None else FactorTerm(term, 0.0, right=right)

@@ -15,6 +15,9 @@ DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved b
 PREDICTOR_ROUNDING = 64 * np.finfo(float).eps  # relative to the terms that a predictor is the sum of
 ASSEMBLED = 100  # up to here a matrix is built column by column
 STEEP = 1e4  # ratio of curvatures along features from which dual points are corrected along the larger ones
+LEAST = 1e-14  # share of the largest eigenvalue below which there is rounding
+OFFSET_ASSEMBLED = 400  # the same in coordinates of which a common offset is one
+GRADED = 1e8  # ratio of curvatures from which a matrix of all features has lost too many digits
 TINY = np.finfo(float).tiny
 
 
@@ -57,7 +60,7 @@ class DataTerm:
         b = b + self.y_offset
         W = W.reshape(len(W), self.n_outputs, -1)
         if self.x_common is not None:
-            b = b - (W.mean(axis=0) @ self.x_common).reshape(b.shape[1:])
+            b = b - (self.mean_of_offset(W) @ self.x_common).reshape(b.shape[1:])
         if self.x_offset is None:
             return b
         return b - np.matmul(W, self.x_offset[..., None]).reshape(b.shape)
@@ -82,10 +85,12 @@ class DataTerm:
         return self.gradient(W, image, self.intercept(W, image, None))
 
     def steepest(self, W):
-        """The same, and <G, H G> for this gradient G."""
+        """The gradient G without its steep directions, intercepts searched from nothing, and <G, H G>."""
         image = self.image(W)
         b = self.intercept(W, image, None)
         G, eta = self.gradient(W, image, b), None if self.loss.quadratic else self.predictor(image, b)
+        if self._steep is not None:
+            G = G - self.along_steep(G)
         return G, self.second_order(G, self.image(G), eta)
 
     @property
@@ -100,6 +105,14 @@ class DataTerm:
     def common_back(self, sums):
         """The transpose of `common_image`."""
         return np.outer(sums - sums.mean(), self.x_common)
+
+    def mean_of_offset(self, W):
+        """What tasks have in common of W (n_tasks, K, m), (K, m): its offset is left to the intercepts."""
+        return W.mean(axis=0)
+
+    def less_unseen(self, V):
+        """V (n_tasks, K), a change along the offset, without what the intercepts or no loss see."""
+        return deviations(V)
 
     def in_units(self, unit):
         """The term of features in other units, those here times `unit` (n_features,)."""
@@ -124,29 +137,60 @@ class DataTerm:
         return self.intercept_alpha * deviations(b) if self.intercept_alpha else np.zeros_like(b)
 
     @cached_property
-    def steep(self):
-        """Directions (n_features, k) of a far larger curvature than others, scaled to one; None without any.
+    def _steep(self):
+        """Orthogonal directions (n_features, k) of far larger curvature than others, scaled to one, or None.
 
-        Along those in small units, and the common offset, errors that cost nothing leave large slopes.
+        Along those in small units, and the common offset, errors that cost nothing leave large slopes. Also
+        the predictors (k,) that the latter are of, else -1: what tasks have in common there costs little.
         """
-        curvature = self.curvatures() / self.totals.sum()
+        curvature = np.tile(self.curvatures() / self.totals.sum(), self.n_outputs)
         least = STEEP * curvature[curvature > 0].min(initial=np.inf)
-        columns = np.flatnonzero(curvature > least)
-        found = (np.arange(len(curvature))[:, None] == columns) / np.sqrt(curvature[columns])
-        found = np.kron(np.eye(self.n_outputs), found)
-        if self.common is not None and (square := float(self.common @ self.common)) > least:
-            offset = self.common[:, None] / square
-            found = np.hstack([found, np.kron(np.eye(self.n_features // len(offset)), offset)])
-        return found if 0 < found.shape[1] <= ASSEMBLED else None
+        rest = curvature <= least
+        found = np.eye(self.n_features)[:, ~rest] / np.sqrt(curvature[~rest])
+        of = np.full(found.shape[1], -1)
+        if self.common is not None:
+            offset = np.kron(np.eye(self.n_features // len(self.common)), self.common[:, None])
+            offset *= rest[:, None]
+            square = (offset**2).sum(axis=0)
+            far = square > least
+            found, of = np.hstack([found, offset[:, far] / square[far]]), np.append(of, np.flatnonzero(far))
+        return (found, of) if len(of) else None
+
+    @property
+    def steep(self):
+        """Whether dual points are corrected along such directions."""
+        return self._steep is not None and len(self._steep[1]) <= ASSEMBLED
+
+    @property
+    def far(self):
+        """Whether the common offset is one."""
+        return self._steep is not None and self._steep[1].max() >= 0
+
+    def _less_shared(self, V):
+        """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""
+        far = self._steep[1] >= 0
+        if not far.any():
+            return V
+        found, offset = V.copy(), np.zeros((len(V), self.n_features // len(self.common)))
+        offset[:, self._steep[1][far]] = V[:, far]
+        found[:, far] = self.less_unseen(offset)[:, self._steep[1][far]]
+        return found
+
+    def along_steep(self, G):
+        """The part of G (n_tasks, n_features) along steep directions."""
+        B = self._steep[0] / np.sqrt((self._steep[0] ** 2).sum(axis=0))
+        return self._less_shared(G @ B) @ B.T
 
     def steep_step(self, excess, image, b):
         """Newton step (n_tasks, n_features) along the steep directions that takes this off the gradient."""
-        B, curvature = (
-            self.steep,
-            self.curvature_at(None if self.loss.quadratic else self.predictor(image, b)),
-        )
-        step, _ = iterated_step(lambda V: curvature(V @ B.T) @ B, excess @ B, np.eye(self.n_tasks))
-        return step @ B.T
+        B, eta = self._steep[0], None if self.loss.quadratic else self.predictor(image, b)
+        curvature = self.curvature_at(eta)
+
+        def inside(V):
+            return self._less_shared(curvature(self._less_shared(V) @ B.T) @ B)
+
+        step, _ = iterated_step(inside, self._less_shared(excess @ B), np.eye(self.n_tasks), least=1e-9)
+        return self._less_shared(step) @ B.T
 
     def pooled(self, h, ha):
         """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""
@@ -169,11 +213,39 @@ class DataTerm:
         """
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), gradient, pull.mean, along)
-        return iterated_step(lambda V: curvature(V) + pull.apply(V), gradient, free, along)
+        if self.beside_offset is None:
+            return iterated_step(lambda V: curvature(V) + pull.apply(V), gradient, free, along)
+        Q, even = self.beside_offset, np.linalg.pinv(free).sum(axis=1)
+        free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
+        step, left = iterated_step(
+            lambda V: curvature(V @ Q) @ Q + pull.apply(V), gradient @ Q, free,
+            along and (lambda vs: along([V @ Q for V in vs])), most=OFFSET_ASSEMBLED,
+        )  # fmt: skip
+        return step @ Q, lambda gradient, in_b: left(gradient @ Q, in_b)
+
+    @cached_property
+    def beside_offset(self):
+        """Rotation (n_features, n_features), its own inverse, that sets the common offset apart, or None.
+
+        Of few coefficients, where matrices in the features would hold little but the offset.
+        """
+        if self.common is None or self.n_tasks * self.n_features > OFFSET_ASSEMBLED:
+            return None
+        curvature = self.curvatures() / self.totals.sum()
+        if not self.common @ self.common > GRADED * curvature[curvature > 0].min(initial=np.inf):
+            return None
+        return np.kron(np.eye(self.n_features // len(self.common)), set_apart(self.common))
 
     def _few(self, pull):
         """Whether a system of the features is solved by factorisation."""
         return pull.separate and self.n_features <= DENSE_FEATURES
+
+
+def set_apart(direction):
+    """Rotation (n, n), its own inverse, whose first row is along a direction."""
+    mirror = direction / np.linalg.norm(direction)
+    mirror[0] += 1.0 if mirror[0] >= 0 else -1.0
+    return np.eye(len(mirror)) - 2.0 / (mirror @ mirror) * np.outer(mirror, mirror)
 
 
 def without_center(H, kappa, x_mean):
@@ -209,7 +281,7 @@ def shared_step(H, gradient, ridge, along=None):
     return every(step), lambda gradient, in_b: left(gradient.sum(axis=0), in_b)
 
 
-def iterated_step(curvature, gradient, free, along=None):
+def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEMBLED):
     """The same for other directions: assembled where they are few, else by conjugate gradients.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
@@ -221,9 +293,11 @@ def iterated_step(curvature, gradient, free, along=None):
         return free @ v.reshape(k, p)
 
     rhs = -(free.T @ gradient).ravel()
-    if k * p <= ASSEMBLED:
+    if k * p <= most:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
-        step, left = solved(0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])))
+        step, left = solved(
+            0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])), least
+        )
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
@@ -234,7 +308,7 @@ def nothing(gradient, in_b):
     return 0.0
 
 
-def solved(H, rhs, along=None):
+def solved(H, rhs, along=None, least=LEAST):
     """H^+ rhs, refined once, and how much 1/2 <x, H x> - <slope, x> may still fall from there.
 
     The latter is a function of the slopes found there, in x and in the intercepts: large predictors may leave
@@ -247,11 +321,11 @@ def solved(H, rhs, along=None):
     unit, raw = units(H), rhs
     H, rhs = H * unit * unit[:, None], rhs * unit
     factor, info = lapack.dpotrf(H)
-    if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 1e-12:
+    if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 100 * least:
         found = _refined(H, rhs, lambda r: lapack.dpotrs(factor, r)[0])
         return unit * found, lambda slope, _: _gain(unit * slope, lapack.dpotrs(factor, unit * slope)[0])
     values, vectors = linalg.eigh(H)
-    used = values > 1e-14 * values[-1]
+    used = values > least * values[-1]
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
     # rounding may leave nothing of the curvature along an axis
     rest, in_rest = _resolved([*(unit * vectors.T[~used]), *np.eye(len(unit))[unit == 0]], along)

@@ -13,7 +13,7 @@ class FactorTerm(DataTerm):
     Intercepts are searched from `b`, those of the last W.
     """
 
-    steep = None
+    steep, far = False, False
 
     def __init__(self, term, ridge, left=None, right=None, b=None):
         super().__init__(term.fit_intercept, term.intercept_alpha)

@@ -7,7 +7,6 @@ import numpy as np
 
 from .._threads import task_products, weighted_gram
 from ..losses import Loss
-from ..penalties import deviations
 from ..statistics import TaskStatistics
 from ._base import units
 from ._moments import MomentsTerm
@@ -53,13 +52,29 @@ class OutputsTerm(RowsTerm):
 
     def image(self, W):
         """x_i . w_tk."""
-        one = super().image
-        return np.stack([one(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+        if not W.any():
+            return np.zeros((*self.y.shape, self.n_outputs))
+        image = np.stack([self.data.forward(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+        if self.x_common is None:
+            return image
+        own = W.reshape(self.n_tasks, self.n_outputs, -1)
+        return image + self.spread(self.less_unseen(own) @ self.x_common)
 
     def back(self, R):
         """The transpose of `image`."""
-        one = super().back
-        return np.hstack([one(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)])
+        each = [self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)]
+        if self.x_common is None:
+            return np.hstack(each)
+        far = self.less_unseen(self.task_sums(R))[..., None] * self.x_common
+        return np.hstack(each) + far.reshape(len(far), -1)
+
+    mean_of_offset = property(lambda self: self.two_way.mean)
+    less_unseen = property(lambda self: self.two_way)
+
+    @cached_property
+    def two_way(self):
+        """What the tasks or the classes of a task have in common."""
+        return TwoWay(self._used)
 
     def no_intercepts(self):
         """b = 0."""
@@ -145,8 +160,10 @@ class OutputsTerm(RowsTerm):
         # I - a inverse without the digits that a large a would cancel; off the constant, if that is free
         off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off
-        size, V = np.linalg.eigh((level + level.T) / 2)
-        reach = (V * np.where(size > 1e-13 * size[-1], 1.0 / np.where(size > 0, size, 1.0), 0.0)) @ V.T @ off
+        # where rows are so far out that their curvature is nothing a long step leads back
+        size = np.trace(level) + 1e-290
+        level = (level + level.T) / 2 + 1e-13 * size * np.eye(K) + size * (np.eye(K) - off)
+        reach = off @ np.linalg.inv(level) @ off
 
         def settle(g):
             own = _times(inverse, -g)
@@ -234,7 +251,7 @@ class OutputsTerm(RowsTerm):
     def joint_model(self, eta, floor=0.0, W=None):
         """Least squares of about the curvature of the loss at eta, and of its slopes, if that is of W."""
         (H, means, kept), ones = self._eliminated(self.loss_hessian(eta), floor), np.ones(self.n_tasks)
-        tied = None if kept is None else Tied(means, kept, self.x_common)
+        tied = None if kept is None else Tied(means, kept, self.x_common, self.two_way)
         xy, yy, zero = np.zeros(self.shape), np.zeros(self.n_tasks), np.zeros(self.shape)
         if W is not None:
             slopes = self.loss_gradient(eta)
@@ -261,6 +278,36 @@ class OutputsTerm(RowsTerm):
         return _Hessian(self.loss.put_back(self.y, hessian.values, slope, inside))
 
 
+class TwoWay:
+    """Numbers v_tk less a number m_k of each predictor, and a_t of each task with several.
+
+    Both are those that leave least squares. Neither is seen: tied intercepts answer m_k, no loss sees a_t.
+
+    Parameters
+    ----------
+    used : ndarray of shape (n_tasks, K)
+        Whether the loss of a task has a predictor.
+    """
+
+    def __init__(self, used):
+        self.used, count = used[..., None] * 1.0, used.sum(axis=1)
+        self.per_task = self.used * ((count > 1) / np.maximum(count, 1))[:, None, None]
+        U, own = self.used[..., 0], self.per_task[..., 0]
+        self.inverse = np.linalg.pinv(np.diag(U.sum(axis=0)) - U.T @ own, rcond=1e-10, hermitian=True)
+
+    def _within(self, V):
+        return self.used * V - self.per_task * (self.used * V).sum(axis=1, keepdims=True)
+
+    def mean(self, V):
+        """m (K, n) of V (n_tasks, K, n)."""
+        return self.inverse @ self._within(V).sum(axis=0)
+
+    def __call__(self, V):
+        own = V.reshape(*V.shape[:2], -1)
+        own = own - own[0]  # rounding in the mean must not be multiplied by a huge offset
+        return self._within(own - self.mean(own)).reshape(V.shape)
+
+
 class Tied:
     """sum_t <e_t, kept_t e_t> / 2, e_t = `means_t`' w_t - aim_t less what is common to all tasks.
 
@@ -272,10 +319,12 @@ class Tied:
     kept : ndarray of shape (n_tasks, K, K)
     common : ndarray of shape (n_features,) or None
         To be added to the means of each class.
+    less_unseen : TwoWay
     """
 
-    def __init__(self, means, kept, common):
+    def __init__(self, means, kept, common, less_unseen):
         self.means, self.kept, self.common = means, 0.5 * (kept + kept.swapaxes(1, 2)), common
+        self.less_unseen = less_unseen
         values, vectors = np.linalg.eigh(self.kept.sum(axis=0))
         seen = values > 1e-13 * values[-1]  # no loss sees the same number for all classes
         self.curvature, self.turn = values[seen], vectors[:, seen]  # along the mean of the intercepts
@@ -287,12 +336,14 @@ class Tied:
         found = np.einsum("tjk,tj->tk", self.means, W)
         if self.common is None:
             return found
-        return found + deviations(W).reshape(*found.shape, -1) @ self.common
+        return found + self.less_unseen(W.reshape(*found.shape, -1)) @ self.common
 
     def back(self, u):
         """The transpose of `along`."""
         G = np.einsum("tjk,tk->tj", self.means, u)
-        return G if self.common is None else G + (deviations(u)[..., None] * self.common).reshape(G.shape)
+        if self.common is None:
+            return G
+        return G + (self.less_unseen(u)[..., None] * self.common).reshape(G.shape)
 
     def slopes(self, e):
         """kept_t e_t, less what is common."""
@@ -324,6 +375,7 @@ class TiedMoments(MomentsTerm):
     def __init__(self, stats, tied):
         super().__init__(stats, np.ones(stats.n_tasks), False)
         self.tied, self.common, self.last = tied, tied.common, -tied.kept.shape[1]
+        self.less_unseen = tied.less_unseen
 
     def second_moments(self):
         """Second moments of every task, the mean of the intercepts held."""

@@ -156,14 +156,12 @@ class MomentsTerm(DataTerm):
         """
         shift, moved = np.zeros(self.shape), W
         if ahead is not None:
-            W = W + ahead
-            image = self.image(W)
+            W, image = W + ahead, image + self.image(ahead)  # the sum holds less of what a large offset tells
             b = self.intercept(W, image)
         if free is not None:
             gradient = self.gradient(W, image, b) + pull.apply(moved)
             shift, left = self._free_step(gradient, free, pull)
-            W, moved = W + shift, moved + shift
-            image = self.image(W)
+            W, moved, image = W + shift, moved + shift, image + self.image(shift)
             b = self.intercept(W, image)
         gb = self.totals * self._offset(image, b)
         fit = self.value(W, image, b) - self.spread_of_intercepts(b)

@@ -10,8 +10,11 @@ from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._certificate import duality_gap
 from ._forms import by_products
 
-EPS = np.finfo(float).eps
-CORRECTIONS = 4  # dual points with gradients corrected along steep directions, and one without
+EPS, TINY = np.finfo(float).eps, np.finfo(float).tiny
+NEARBY = 1e-4  # step of a prox that tells what a penalty says of a point, relative to that over the gradient
+CORRECTIONS = 10  # dual points with gradients corrected along steep directions, and one without
+PROJECTIONS, RELAXED, SETTLED = 30, 1.5, 1e-3  # for one: most of them, their length, share of the first left
+FALLS = 0.5  # share of what they are corrected by, below which there is
 PAYS = 0.9  # share of the gap that a correction leaves, above which there is no further one
 
 
@@ -72,6 +75,16 @@ class Part:
             return 0.0, cost + conjugate
         return self.rough.dual_norm(G), cost
 
+    def excess(self, V, G):
+        """What a gradient G, that of its quadratic terms included, has beyond what the penalty answers.
+
+        A norm answers all inside its dual ball, others what they say of V.
+        """
+        if self.rough is None or self.rough.conjugate(G) is None:
+            return G if self.rough is None else -self.rough.prox(-G, 1.0)
+        step = NEARBY * np.linalg.norm(V) / max(np.linalg.norm(G), TINY)
+        return (V - self.rough.prox(V - step * G, step)) / step if step > 0 else G
+
     def free_directions(self, n_tasks):
         """Directions that cost nothing, or None."""
         if self.rough is None:
@@ -100,6 +113,7 @@ class Problem:
 
     solver = None  # the only one that applies, for problems with a learned structure
     labels = None  # clusters of the tasks, where they are found
+    corrects = True  # dual points along directions of a large curvature
 
     def __init__(self, term, penalty, ridge=0.0, mean_alpha=None):
         self.term, self.shape, self.penalty = term, term.shape, penalty
@@ -257,18 +271,22 @@ class Problem:
     def _least_gap(self, primal, W, image, b, parts, ahead=None):
         """The least gap from dual points whose gradients along steep directions are corrected.
 
-        Also the gradient without corrections. See `DataTerm.dual_point`.
+        As long as the gap falls or what is beyond, as steps in free directions move it again. Also the
+        gradient without corrections. See `DataTerm.dual_point`.
         """
-        term, least, gradient = self.term, np.inf, None
+        term, least, gradient, before = self.term, np.inf, None, np.inf
         for _ in range(CORRECTIONS):
             dual = term.dual_point(W, image, b, self.free, self.pull, ahead)
             gap, size = self._gap_of(dual, primal, W, b, parts)
-            gradient, helps = dual.gradient if gradient is None else gradient, gap < PAYS * least
-            least = min(least, gap)
-            if not (helps and 1.0 < size < np.inf) or term.steep is None:
+            gradient, pays = dual.gradient if gradient is None else gradient, gap < PAYS * least
+            least, beyond = min(least, gap), 1.0 < size < np.inf or (size == 0 and term.far)
+            if not (beyond and self.corrects and term.steep):
                 break
-            excess = self._excess(dual.gradient, W + dual.shift, parts)
-            ahead = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead)
+            excess = self._steep_excess(dual.gradient, W + dual.shift, parts)
+            left = np.linalg.norm(excess)
+            if not (pays or left < FALLS * before):
+                break
+            ahead, before = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead), left
         return least, gradient
 
     def _gap_of(self, dual, primal, W, b, parts):
@@ -281,12 +299,28 @@ class Problem:
         )  # fmt: skip
         return gap + dual.rounding, size
 
+    def _steep_excess(self, gradient, W, parts):
+        """What of a gradient along steep directions is beyond what the penalties can answer, about.
+
+        Beside a common offset, which joins the features, by projections in turn on both.
+        """
+        found = self.term.along_steep(self._excess(gradient, W, parts))
+        if not self.term.far:
+            return found
+        total, first = RELAXED * found, np.linalg.norm(found)
+        for _ in range(PROJECTIONS):
+            found = self.term.along_steep(self._excess(gradient - total, W, parts))
+            total += RELAXED * found
+            if not np.linalg.norm(found) > SETTLED * first:
+                break
+        return total
+
     def _excess(self, gradient, W, parts):
         """What a gradient has beyond what the penalties can answer."""
         left = gradient
         for part, V in zip(self.parts, parts, strict=True):
             own = self.ridge * W + part.quadratic.apply(W if self.pulls_part else V)
-            left = left if part.rough is None else left + part.rough.prox(-left - own, 1.0)
+            left = left - part.excess(V, left + own)
         return gradient - left
 
     def model_dual(self, parts):

@@ -195,13 +195,19 @@ class RowsTerm(DataTerm):
             b[self.task_sums(used * (falls != sign)) == 0] = sign
         return np.where((b == b[:1]).all(axis=0), b, 0.0) if self.intercept_alpha else b
 
+    # of slopes: counts may be small
+    _slope_unit = cached_property(lambda self: min(1.0, float(np.abs(self.y).max())) or 1.0)
+
+    def _floor(self, g):
+        """What rounding leaves of the gradient g in the intercepts."""
+        return ROUNDING * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+
     def _toward_infinity(self, g):
         """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
 
         Out there the gradient is an exponential of the intercept.
         """
-        unit = min(1.0, float(np.abs(self.y).max())) or 1.0  # of slopes: counts may be small
-        floor = ROUNDING * unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+        floor = self._floor(g)
         step = self.endless * np.log(np.clip(np.abs(g), TINY, 1 / TINY) / floor)
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
 
@@ -243,6 +249,8 @@ class RowsTerm(DataTerm):
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
+            if (np.abs(g) <= self._floor(g)).all():
+                break
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():
                 # exp overflows: down with the predictors it does so for

@@ -355,16 +355,22 @@ def _faint(problem, objective, gap):
     if type(problem) is not Problem or problem.smooth:
         return False
     first = problem.parts[0]
-    if first.rough is None and not first.quadratic:  # it costs nothing, so that the others are zero
+    if first.rough is None and _holds(first.quadratic, problem.parts[1:], problem.shape[0]):
         return True
     if not 0 <= objective - gap < FAINT * objective:
         return False
-    if _norms(problem) is not None and not any(part.one_vector for part in problem.parts):
-        return True
-    W, *others = problem.zeros()  # that dual objective may be below zero for others: what does a step cost?
+    W, *others = problem.zeros()  # what does a step cost? Units may differ, and that may be below zero
     G, curvature = problem.term.steepest(W)
     step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0
     return problem.penalty_value([-step * G, *others]) < np.sqrt(FAINT) * objective
+
+
+def _holds(quadratic, others, n_tasks):
+    """Whether a quadratic penalty lets pass what other parts would pay for, so that these are zero."""
+    if not quadratic:
+        return True
+    moved = quadratic.apply(np.ones((n_tasks, 1)))
+    return all(part.one_vector for part in others) and np.abs(moved).max() <= 1e-12 * quadratic.norm
 
 
 def _without_norms(problem, max_iter, tol, callback, verbose):
@@ -375,7 +381,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     found, _ = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
-    return replace(found, parts=parts, objective=found.objective + cost, gap=found.gap + cost)
+    return replace(found, parts=parts, objective=found.objective + cost, gap=abs(found.gap + cost))
 
 
 def _require_finite(what, *numbers):

@@ -64,11 +64,19 @@ def _solved(problem, start, target):
 
 
 def _coarse(problem):
-    """Parts of a problem with a certificate whose gap is small, if that can be reached, in any units."""
+    """Parts of a problem with a certificate whose gap is small, if that is within reach, in any units."""
     method, target = METHODS[choose_solver(problem)], COARSE * problem.null_objective()
-    for _, parts, *known in method.iterates(problem, problem.zeros(), INNER_LIMIT, 0.0):
-        if (known[0] if known else problem.gap(parts))[2] <= target:
+    lowest = np.inf
+    for n_iter, parts, *known in method.iterates(problem, problem.zeros(), INNER_LIMIT, 0.0):
+        if n_iter % method.every:
+            continue
+        objective, _, gap = known[0] if known else problem.gap(parts)
+        if gap <= target:
             break
+        if n_iter % INNER_LOOKS == 0:
+            before, lowest = lowest, objective
+            if not lowest < before - target * INNER_LOOKS / INNER_LIMIT:  # nor is it at this pace
+                break
     return parts
 
 

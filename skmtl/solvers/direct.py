@@ -8,7 +8,7 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
+from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, set_apart, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
@@ -108,6 +108,8 @@ def conjugate_gradients(operator, precondition, rhs):
 def make_preconditioner(term, quadratic):
     """An inverse, exact or approximate, of the Hessian as a function of a gradient."""
     shift = quadratic.diagonal()
+    if term.beside_offset is not None:
+        return _inverse_beside_offset(term, quadratic)
     clusters = quadratic.labels is not None
     simple = quadratic.separate or clusters
     cheap = simple or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
@@ -367,10 +369,13 @@ class BlockInverse:
         if not self.strong:
             left *= d * T
         else:  # the same as d B_t^-1 C_t with B_t = C_t + d I: all digits at large strengths
-            left = np.zeros((p, p))
+            left, lost = np.zeros((p, p)), np.zeros(p)
             for start in range(0, T, CHUNK_TASKS):
                 tasks = np.arange(start, min(start + CHUNK_TASKS, T))
-                left += (d * inverse[tasks]).reshape(-1, p).T @ _blocks(self.term, tasks).reshape(-1, p)
+                own, C = d * inverse[tasks], _blocks(self.term, tasks)
+                left += own.reshape(-1, p).T @ C.reshape(-1, p)
+                lost += ROUNDED * np.einsum("tjk,tjk->k", np.abs(own), np.abs(C))
+            left *= np.outer(*[left.diagonal() > lost] * 2)  # nothing of what others explain up to rounding
             left = 0.5 * (left + left.T)
         return left + T * d * mean / (d - mean) * np.eye(p), d
 
@@ -407,6 +412,27 @@ def assembled_inverse(operator, shape):
     H = np.array([operator(unit.reshape(shape)).ravel() for unit in np.eye(n)])
     inverse = inverses(0.5 * (H + H.T)[None])[0]
     return lambda R: (inverse @ R.ravel()).reshape(shape)
+
+
+def _inverse_beside_offset(term, quadratic):
+    """Exact inverse where only what tasks differ by along a common offset has a huge curvature."""
+    features, T = set_apart(term.common), term.n_tasks
+    each = np.eye(T * term.n_features // len(features))
+    unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
+    tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
+
+    def into(V):
+        return tasks.T @ V.reshape(-1, len(features)) @ features
+
+    def back(V):
+        return (tasks @ V @ features).reshape(term.shape)
+
+    def times(V):
+        V = back(V)
+        return into(term.curvature(V) + quadratic.times(V))
+
+    inverse = assembled_inverse(times, (len(tasks), len(features)))
+    return lambda R: back(inverse(into(R)))
 
 
 def _assembled_inverse(term, quadratic):

@@ -239,7 +239,7 @@ def _graded(term):
         return False
     curvature = term.spreads**2
     lags = curvature.max(initial=0.0) > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
-    return lags or (term.common is not None and term.steep is not None)
+    return lags or (term.common is not None and term.steep)
 
 
 def _finite(problem, X, Y):
