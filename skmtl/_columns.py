@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from ._sklearn import get_feature_names, safe_indexing
+from ._warn import warn
 
 BLOCK = 2**11  # rows that stay in the cache
 
@@ -24,6 +25,18 @@ def told_apart(X):
     """X; a frame whose columns are not told apart by their names as an array: scikit-learn refuses it."""
     names = column_names(X) or []
     return X if len(set(names)) == len(names) else np.asarray(X)
+
+
+def warn_of_order(X, tasks):
+    """Say that a frame and the tasks of its rows have the same index in another order."""
+    index, other = getattr(X, "index", None), getattr(tasks, "index", None)
+    if not (hasattr(index, "equals") and hasattr(other, "equals")) or index.equals(other):
+        return
+    if index.is_unique and other.is_unique and len(index) == len(other) and index.isin(other).all():
+        warn(
+            "X and tasks have the same index in another order, and rows are taken in the order in which they "
+            "stand: if the index tells which belong together, pass tasks.loc[X.index]."
+        )
 
 
 def indexable(X):

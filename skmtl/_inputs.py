@@ -10,7 +10,9 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from ._labels import for_each_task, missing_labels, plain_array
+from ._warn import warn
 
+MOST_LOG_EXPOSURE = 30.0  # e^30 is 10^13
 SURELY_THERE = 2**24  # bytes that any machine has
 
 
@@ -98,6 +100,15 @@ def check_offset(offset, n_samples):
     if len(offset) != n_samples:
         raise ValueError(f"offset must hold one row per sample, {n_samples}; got shape {offset.shape}.")
     return offset
+
+
+def warn_of_exposures(offset):
+    """Say that an offset looks like the exposures whose logarithm it should be."""
+    if offset is not None and offset.min(initial=0.0) >= 0 and offset.max(initial=0.0) > MOST_LOG_EXPOSURE:
+        warn(
+            f"offset holds values up to {offset.max():.3g}, of which the exponential multiplies the rate: "
+            "if these are exposures, pass their logarithm, offset=np.log(exposure)."
+        )
 
 
 def shaped_offset(offset, shape, n_outputs=1):

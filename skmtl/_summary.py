@@ -93,7 +93,7 @@ class Summary:
         errors = " ± standard errors" if self.std is not None else ""
         which = "" if p <= self._n_shown else f", the {self._n_shown} greatest shown"
         hint = "; .coef holds all" if n > SHOWN_TASKS or p > self._n_shown else ""
-        return f"coefficients{errors}, {_counted(n, 'row')} and {_counted(p, 'feature')}{which}{hint}"
+        return f"{_counted(n, 'row')} of coefficients{errors}, {_counted(p, 'feature')}{which}{hint}"
 
     def __str__(self):
         lines = [self.name, *(f"  {line}" for line in self._lines()), "", f"{self._caption}:"]

@@ -11,7 +11,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._columns import check_features, column_names, one_column, split_task_column, told_apart
+from ._columns import (
+    check_features,
+    column_names,
+    one_column,
+    split_task_column,
+    told_apart,
+    warn_of_order,
+)
 from ._data import name_tasks
 from ._figures import FittedReprMixin
 from ._inputs import as_target, check_offset, check_sample_weight, check_target, is_clean, refuse_masked
@@ -150,6 +157,7 @@ class TaskInputMixin(FittedReprMixin):
         All rows are kept; rows of weight zero do not count for `tasks_` (-1: there is no such task).
         """
         self._forget()
+        warn_of_order(X, tasks)
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
         check_consistent_length(X, y)

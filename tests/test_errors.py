@@ -512,12 +512,18 @@ def test_a_constant_target(model):
 
 def test_warnings_name_the_line_of_the_caller():
     early = TraceNormRegressor(0.01, solver="fista", max_iter=1, tol=1e-12, task_column=4)
+    turned = FRAME[["a"]], y, FRAME["school"][::-1]
     calls = {
         "fit": lambda: early.fit(NUMERIC, y),
         "pipeline in a search": lambda: GridSearchCV(make_pipeline(early), {}, cv=2).fit(NUMERIC, y),
         "search": lambda: PathSearchCV(early, [0.01], cv=2).fit(NUMERIC, y),
         "comparison": lambda: compare(early, NUMERIC, y, cv=2, baselines=()),
         "no tasks": lambda: MeanRegularizedRegressor().fit(X, y),
+        "order": lambda: MeanRegularizedRegressor().fit(*turned[:2], tasks=turned[2]),
+        "order, compared": lambda: compare(MeanRegularizedRegressor(), *turned, cv=2),
+        "exposures": lambda: MeanRegularizedRegressor(loss="poisson").fit(
+            X, np.abs(y), tasks=TASKS, offset=y**2 + 99
+        ),
     }
     for call, function in calls.items():
         with pytest.warns() as said:

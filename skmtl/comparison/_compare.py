@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._columns import warn_of_order
 from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
@@ -213,6 +214,7 @@ def labelled(estimators, X, y, tasks, cv):
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, num_samples(X))
     if len(y) != len(labels):
         raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
+    warn_of_order(X, tasks)
     if tasks is not None and (found := columns_of_labels(X, labels)):
         warn(
             f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "

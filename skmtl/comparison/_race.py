@@ -37,7 +37,7 @@ from ._folds import (
     error_measure,
     with_offset,
 )  # fmt: skip
-from ._result import sign_test, tabulated
+from ._result import losses, sign_test, tabulated
 
 STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
@@ -514,11 +514,7 @@ def _advice(folds, gains, candidates, one):
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
     words.append(f"{sure}; the best score on these folds is the {folds.mean[best]:.3f} of {best!r}.")
     if use != folds.reference:
-        lost, clearly = (sum(row[part] for row in gains[use]) for part in (5, 6))
-        words.append(
-            f"{lost} of {len(gains[use])} tasks lose against {folds.reference!r}, {clearly} of them by more "
-            "than two standard errors."
-        )
+        words.append(losses(gains[use], folds.reference))
     if one.n_folds < len(one.splits):
         first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
         words.append(f"There was time for the first {first} only.")

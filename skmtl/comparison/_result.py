@@ -15,9 +15,15 @@ from ._folds import ALIKE, SIGNIFICANCE
 PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
 SHOWN = 4  # tasks that gain, and that lose, most
 LEGEND = (
-    "mean, sd: of the score over folds; p_value: of the difference, over folds; p_tasks: of so many tasks "
-    "that gain, by chance"
+    "mean, sd: of the score over folds; p_value: of the difference, over folds; p_tasks: of a split between "
+    "tasks that gain and tasks that lose which is as uneven, by chance"
 )
+ERRORS = {
+    "rmse": "squared error",
+    "deviance": "deviance",
+    "brier": "Brier score",
+    "error_rate": "share of wrong labels",
+}
 ROWS = {
     "single": "a linear model for each task",
     "pooled": "one for all rows",
@@ -144,9 +150,10 @@ class Comparison:
 
     def _tasks_title(self, model, rows):
         n_tasks = len(self.per_task) // len(self.table)
-        most = "" if len(rows) == n_tasks + 1 else f", the {SHOWN} that gain and the {SHOWN} that lose most"
+        most = "" if len(rows) == n_tasks + 1 else f", the {SHOWN} of most gain and the {SHOWN} of least"
+        error = next(words for name, words in ERRORS.items() if name in names_of(self.table))
         saved = f"gain is the share of the error of {self.reference!r} that it saves"
-        return f"tasks with {model!r}{most}; {saved}; per_task holds all"
+        return f"tasks with {model!r}{most}; error is the mean {error}, {saved}; per_task holds all"
 
     def __str__(self):
         model, rows = self._task_cells()
@@ -254,6 +261,15 @@ def _table(rows, header):
     return frame(dict(zip(header.split(), zip(*rows, strict=True), strict=True)))
 
 
+def losses(gains, reference):
+    """How many tasks lose, in a sentence."""
+    lost, clearly = (sum(row[part] for row in gains) for part in (5, 6))
+    if not lost:
+        return f"No task loses against {reference!r}."
+    sure = f", {clearly} of them by more than two standard errors" if clearly else ", none of them clearly"
+    return f"{lost} of {len(gains)} tasks lose against {reference!r}{sure}."
+
+
 def _verdict(folds, gains, estimators):
     """What a person should conclude and do."""
     reference, mean = folds.reference, folds.mean
@@ -271,10 +287,7 @@ def _verdict(folds, gains, estimators):
             found = f"brings {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
         parts.append(f"Pooling with shrunken intercepts alone {found}.")
     if model != reference:
-        lost, clearly = (sum(row[part] for row in gains[model]) for part in (5, 6))
-        parts.append(
-            f"{lost} of {len(gains[model])} tasks lose, {clearly} of them by more than two standard errors."
-        )
+        parts.append(losses(gains[model], reference))
     return " ".join([*parts, _advice(folds, model, estimators, gains)])
 
 

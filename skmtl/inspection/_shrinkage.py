@@ -153,7 +153,7 @@ class ShrinkageDisplay(Display):
         )
         for beyond, marker in ((own < low, "<"), (own > high, ">")):
             self.ax_.scatter(clipped[beyond], at[beyond], size, color=ORANGE, marker=marker, zorder=2)
-        label = "shared" if self.std is None else "shared (95%)"
+        label = "with sharing" if self.std is None else "with sharing (95 % interval)"
         if self.std is not None:
             self.ax_.hlines(
                 at, shared - width, shared + width, color=BLUE, linewidth=1.4, alpha=0.8, zorder=3

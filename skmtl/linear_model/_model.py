@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from .._callbacks import StepsMixin
 from .._columns import place_of, without_column
 from .._data import predict_rows
-from .._inputs import check_numeric_target, shaped_offset
+from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
 from .._sklearn import StrOptions, validate_parameter_constraints
 from .._target import TargetMixin
@@ -213,6 +213,8 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         with self._steps("iteration", X, y, **metadata) as after:
             fitting = Fitting.of_rows(self, X, y, tasks, sample_weight, offset)
             self._warn_of_data(fitting.data)
+            if getattr(self._target_.loss, "log_link", False):
+                warn_of_exposures(fitting.data.offset)
             if self._layout_ == "single" and self.alpha != 0:
                 self._warn_of_forgotten_tasks(fitting.data)
             fitting.fit(after)
