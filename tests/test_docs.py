@@ -47,7 +47,7 @@ def test_main_job_prints_the_verdict_and_saves_the_picture(tmp_path):
     }
     assert scores["mean-regularised"] > scores["pooled"] > scores["single"]
     # the honest part: shrunken intercepts alone bring most of it
-    assert re.search(r"shrunken intercepts alone brings? \d+\s?% of its gain", done.stdout)
+    assert re.search(r"shrunken intercepts alone\s+brings?\s+\d+\s?%\s+of\s+its\s+gain", done.stdout)
 
 
 def said(tree):

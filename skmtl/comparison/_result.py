@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import chain
+from textwrap import fill
 
 import numpy as np
 from scipy import stats
@@ -13,6 +14,7 @@ from ..inspection import TaskGainDisplay
 from ._folds import ALIKE, SIGNIFICANCE
 
 PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
+WIDTH = 100  # of printed lines
 SHOWN = 4  # tasks that gain, and that lose, most
 LEGEND = (
     "mean, sd: of the score over folds; p_value: of the difference, over folds; p_tasks: of a split between "
@@ -157,8 +159,9 @@ class Comparison:
 
     def __str__(self):
         model, rows = self._task_cells()
-        tasks = ["", self._tasks_title(model, rows), *as_text(rows)] if len(rows) > 1 else []
-        return "\n".join([self._title, *as_text(self._cells()), self._legend, *tasks, "", self._words()])
+        tasks = ["", _wrapped(self._tasks_title(model, rows)), *as_text(rows)] if len(rows) > 1 else []
+        words = _wrapped(self._legend), *tasks, "", _wrapped(self._words())
+        return "\n".join([self._title, *as_text(self._cells()), *words])
 
     def _repr_html_(self):
         model, rows = self._task_cells()
@@ -202,6 +205,11 @@ class Comparison:
             If the model is unknown.
         """
         return TaskGainDisplay.from_comparison(self, model=model, ax=ax).ax_
+
+
+def _wrapped(text):
+    """Text in lines that a terminal holds."""
+    return "\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in text.split("\n"))
 
 
 def tabulated(folds, run, names):

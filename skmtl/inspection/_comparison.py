@@ -279,8 +279,8 @@ class TaskGainDisplay(Display):
     def _counted(self, gain, color):
         """How many tasks gain and lose, in words."""
         words = []
-        for word, sign, one in (("gain", 1, BLUE), ("lose", -1, ORANGE)):
-            clearly = f" ({np.sum(color == one)} clearly)" if self.errors is not None else ""
+        for word, sign, one, hue in (("gain", 1, BLUE, "blue"), ("lose", -1, ORANGE, "orange")):
+            clearly = f" ({np.sum(color == one)} clearly: {hue})" if self.errors is not None else ""
             words.append(f"{np.sum(sign * gain > 0)} {word}{clearly}")
         first = f"{short(self.model)}\n" if self.model else ""
         return f"{first}of {len(gain)} tasks {', '.join(words)}"
