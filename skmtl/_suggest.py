@@ -226,7 +226,7 @@ def _code(found, targets, rows, column, preprocessor):
         if key == "scale" and (preprocessor is not None or isinstance(step, str)):
             steps.append(f"({key!r}, {step!r})" if isinstance(step, str) else f"({key!r}, preprocessor)")
             continue
-        if key == "model" and kind in (*SIMPLE, *TREES) and of != "networks":
+        if key == "model" and kind in (*SIMPLE, *TREES) and of in ("", "trees"):
             one, shared = ("trees", True) if of == "trees" else (kind, "tasks" not in rows)
             imports.add("from skmtl.comparison import rival")
             steps.append(f"({key!r}, rival({one!r}, {targets!r}, shared={shared}))")
