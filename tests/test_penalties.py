@@ -1,5 +1,7 @@
 """Penalties: value, prox, dual norm and conjugate of each, against conic solutions of the formula."""
 
+from itertools import product
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -262,6 +264,14 @@ def test_value_and_prox_equal_the_conic_solution(name, rng):
             np.testing.assert_allclose(found, V.value, atol=1e-5)
             value = 0.5 * ((found - W.value) ** 2).sum() + step.value * penalty.value(found)
             assert value == pytest.approx(problem.value, rel=1e-8, abs=1e-8)
+
+
+def test_the_largest_of_the_sizes_is_the_dual_norm(rng):
+    """Working sets are certified by these."""
+    penalties = [p for p in PENALTIES.values() if getattr(p, "kernel", None)]
+    penalties += [Entries(function) for function in (L2(0.3), LInf(0.3), SparseL2(0.3))]
+    for penalty, W in product(penalties, matrices(rng, (4, 6))):
+        assert penalty.sizes(W).max() == pytest.approx(penalty.dual_norm(W), rel=1e-12), penalty
 
 
 @norms

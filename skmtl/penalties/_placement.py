@@ -216,6 +216,9 @@ class Entries(Placement):
         """The penalty on a W with one row per task and class."""
         return self
 
+    def sizes(self, G):
+        return self.function.dual_norm(self._vectors(G)).reshape(G.shape).max(axis=0)
+
     def _vectors(self, W):
         return W.reshape(-1, 1)
 
