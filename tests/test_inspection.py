@@ -596,8 +596,9 @@ def test_printed_comparisons_name_the_tasks_that_gain_and_lose_most():
     own = result.per_task.query("model == 'm'").sort_values("gain", ascending=False)
     text = str(result)
     section = text[text.index("tasks with 'm'") :].split("\n\n")[0].splitlines()
-    assert section[1].split() == ["task", "n_test", "error", "gain", "gain_std"]
-    shown = [line.split()[0] for line in section[2:]]
+    first = next(i for i, line in enumerate(section) if line.startswith("task "))
+    assert section[first].split() == ["task", "n_test", "error", "gain", "gain_std"]
+    shown = [line.split()[0] for line in section[first + 1 :]]
     assert shown == [*own["task"][:4].astype(str), "...", *own["task"][-4:].astype(str)]
     assert f"<td>{own['task'].iloc[0]}</td>" in result._repr_html_()
 

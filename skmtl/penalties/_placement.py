@@ -217,6 +217,7 @@ class Entries(Placement):
         return self
 
     def sizes(self, G):
+        """Largest dual norm of the entries along every feature, (n_features,)."""
         return self.function.dual_norm(self._vectors(G)).reshape(G.shape).max(axis=0)
 
     def _vectors(self, W):
