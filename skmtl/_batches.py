@@ -11,6 +11,7 @@ from ._sklearn import num_samples
 STEP = np.uint64(0x9E3779B97F4A7C15)  # of the mixing function of Steele, Lea & Flood (2014), SplitMix64
 FACTORS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
 LAST = np.uint64(31)
+READ_AHEAD = 4  # batches
 FORMATS = "csv", "parquet", "arrow", "feather", "orc"
 
 
@@ -141,7 +142,7 @@ def read_batches(
             "target, task_column, weight_column and columns must be different columns, with one feature."
         )
     n_rows, seen = data.count_rows() if progress is not None else 0, 0
-    for batch in data.to_batches(columns=asked, batch_size=batch_size):
+    for batch in data.to_batches(columns=asked, batch_size=batch_size, batch_readahead=READ_AHEAD):
         if not batch.num_rows:
             continue
         X, y = batch.select(features), _values(batch, target)
@@ -157,6 +158,9 @@ def _dataset(dataset, path):
     files = [str(path), *(name for *_, names in os.walk(path) for name in sorted(names))]
     ends = (kind for name in files for kind in FORMATS if name.rstrip("/\\").lower().endswith(kind))
     known = next(ends, "parquet")
+    if known == "parquet":  # whose ranges pyarrow would keep until the end of a file, all of it in the end
+        options = dataset.ParquetFragmentScanOptions(pre_buffer=False)
+        known = dataset.ParquetFileFormat(default_fragment_scan_options=options)
     return dataset.dataset(path, format=known, partitioning="hive")
 
 

@@ -20,7 +20,7 @@ from skmtl import (
     TraceNormRegressor,
     read_batches,
 )
-from skmtl._batches import folds_of_rows
+from skmtl._batches import _dataset, folds_of_rows
 from skmtl.metrics import task_scorer
 
 MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
@@ -186,6 +186,13 @@ def test_files_give_the_statistics_of_their_rows(kind, table, tmp_path):
     np.testing.assert_allclose(
         some.xx, TaskStatistics.from_arrays(X[:, [2, 0]], y, tasks).xx, rtol=1e-9, atol=1e-9
     )
+
+
+def test_ranges_of_a_file_are_not_kept_until_its_end(table, tmp_path):
+    """50 million rows took as much memory as the file."""
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    for path in (tmp_path, tmp_path / "rows.parquet"):
+        assert not _dataset(dataset, path).format.default_fragment_scan_options.pre_buffer
 
 
 def test_several_targets_are_tasks(table, tmp_path):
