@@ -30,8 +30,8 @@ def told_apart(X):
 def warn_of_order(X, tasks):
     """Say that a frame and the tasks of its rows have the same index in another order."""
     index, other = getattr(X, "index", None), getattr(tasks, "index", None)
-    if not (hasattr(index, "equals") and hasattr(other, "equals")) or index.equals(other):
-        return
+    if getattr(index, "nlevels", 0) != getattr(other, "nlevels", None) or index.equals(other):
+        return  # of pandas both or none of them
     if index.is_unique and other.is_unique and len(index) == len(other) and index.isin(other).all():
         warn(
             "X and tasks have the same index in another order, and rows are taken in the order in which they "

@@ -1,5 +1,7 @@
 """Bad input: an error of the right type that names the argument, what was found and what was expected."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -529,3 +531,8 @@ def test_warnings_name_the_line_of_the_caller():
         with pytest.warns() as said:
             function()
         assert {warning.filename for warning in said} == {__file__}, call
+    levels = FRAME[["a"]].set_axis(pd.MultiIndex.from_product([range(6), range(10)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for other in (FRAME["school"], FRAME["school"].set_axis(range(1, 61)), TASKS.tolist()):
+            MeanRegularizedRegressor().fit(levels, y, tasks=other)  # no index to go by

@@ -209,7 +209,9 @@ class Comparison:
 
 def _wrapped(text):
     """Text in lines that a terminal holds."""
-    return "\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in text.split("\n"))
+    return "\n".join(
+        fill(line, WIDTH, subsequent_indent="  " * line.startswith("* ")) for line in text.split("\n")
+    )
 
 
 def tabulated(folds, run, names):
