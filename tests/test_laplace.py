@@ -398,6 +398,11 @@ def test_slopes_of_few_rows_a_task_are_tested_by_classes_drawn_within_tasks():
         seen = SeenRows(make_task_data(X, y, tasks), Logistic())
         found.append(_sharing._drawn_anew(1.0, null, seen, np.ones(1)).p_value)
     assert np.median(found[:5]) > 0.1 and np.median(found[5:]) < 0.02
+    assert _sharing._can_be_drawn(seen)
+    for many in (np.ones((300, 400)), np.ones((20_001, 1))):  # 60 x 400 slopes, more rows
+        n = len(many)
+        data = make_task_data(many, np.arange(n) % 2.0, np.arange(n) % 60)
+        assert not _sharing._can_be_drawn(SeenRows(data, Logistic()))
     odds = np.array([0.5, 1.0, 4.0])
     drawn = _sharing._of_number(odds / (1 + odds), 1, np.random.default_rng(0))
     assert (drawn.sum(axis=1) == 1).all()

@@ -535,8 +535,8 @@ class EmpiricalBayes(LinearModel):
             fitted. With fewer than about 7 rows a task that is too narrow: there the p-value of the slopes
             of two classes is that of the score of their variance, on 999 data sets with the same slopes
             for all tasks and as many rows of each class in every task as there are (with sample weights, an
-            offset, more than 20,000 rows or more than two classes a warning says that it is too small). A
-            feature that is constant within every task has no test, its p-value is NaN.
+            offset, more than 20,000 rows or slopes, or more than two classes a warning says that it is too
+            small). A feature that is constant within every task has no test, its p-value is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.

@@ -16,7 +16,7 @@ DENSE = 1000  # size up to which eigenvalues take the common effects into accoun
 GROUPS = 300  # of eigenvalues that are alike
 NO_RATIO = 1e-7  # rounding
 MOST_EXCESS = 1.2  # of a variance that is put right, from where more is wrong than that
-N_DRAWN, MOST_DRAWN = 999, 20_000  # data sets drawn anew, and rows
+N_DRAWN, MOST_DRAWN = 999, 20_000  # data sets drawn anew; rows, and slopes of all tasks, of one
 BISECTIONS, NEWTON_STEPS = 60, 2
 NO_SLOPES = 1e-9  # their standard deviation over that of the noise, in units of the information
 
@@ -72,7 +72,8 @@ def _can_be_drawn(seen):
     """Whether classes of rows can be drawn within tasks: two, of not too many rows that count alike."""
     data = seen.data
     alike = np.ptp(data.row_weight) == 0 and not sparse.issparse(data.X) and data.offset is None
-    return alike and data.indptr is not None and seen.loss.n_outputs == 1 and len(data.y) <= MOST_DRAWN
+    few = max(len(data.y), data.n_tasks * data.n_features) <= MOST_DRAWN  # 160 MB of scores
+    return alike and data.indptr is not None and seen.loss.n_outputs == 1 and few
 
 
 def _drawn_anew(ratio, null, seen, unit):
