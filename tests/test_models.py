@@ -552,6 +552,19 @@ def test_automatic_tree_is_the_same_from_rows_and_from_moments():
         assert here.tasks == there.tasks and np.isclose(here.weight, there.weight)
 
 
+@pytest.mark.parametrize("cls", [HierarchicalRegressor, HierarchicalClassifier])
+def test_a_task_whose_features_are_constant_has_no_direction_in_an_automatic_tree(cls):
+    rng = np.random.default_rng(3)
+    features, task = rng.normal(size=(36, 1)), np.repeat([0, 1, 2], 12)
+    features[task == 1] = 0.3
+    labels = np.digitize(features[:, 0] + rng.normal(size=36), [-0.5, 0.5])
+    labels[:4] = 0, 1, 2, 0
+    near = cls().fit(features, labels, tasks=task).tree_
+    far = cls().fit(features + 1e4, labels, tasks=task).tree_
+    for here, there in zip(near, far, strict=True):
+        assert here.tasks == there.tasks and np.isclose(here.weight, there.weight, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

@@ -253,7 +253,7 @@ class Hierarchical(LinearModel):
 
     def _single_task_coef(self, data):
         ridge = Ridge(0.1 * feature_variance(data) or 1.0)
-        return solve(data, self._target_.loss, ridge, fit_intercept=self.fit_intercept).coef
+        return solve(data, self._target_.loss, ridge, fit_intercept=self.fit_intercept, tol=1e-6).coef
 
     def _penalty(self):
         where = {label: t for t, label in enumerate(self.tasks_.tolist())}
