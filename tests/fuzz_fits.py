@@ -85,8 +85,9 @@ def check_finite(fit):
             raise Wrong(f"NaN: {name} is not finite")
     if np.isinf(getattr(fit.model, "dual_gap_", 0.0)) and not fit.warned:
         raise Wrong("gap: dual_gap_ is infinite without a warning")
-    predicted = fit.predicted()
-    if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
+    predicted, w = fit.predicted(), fit.form.rows.w
+    seen = slice(None) if w is None else w > 0  # counts of other rows may overflow
+    if predicted.dtype.kind == "f" and not np.isfinite(predicted[seen]).all():
         raise Wrong("NaN: predictions are not finite")
 
 
@@ -127,7 +128,8 @@ def data_term(case, rows, eta, classes=None):
             total += c[t] * np.sqrt(s @ (rows.y[at] - eta[at, 0]) ** 2)
         else:
             own = eta[at][:, :1] if kind(case) == "mixed" else eta[at][:, : n_outputs[t]]
-            total += c[t] * (s @ row_losses(name, rows.y[at], own))
+            y = np.unique(rows.y[at], return_inverse=True)[1] if isinstance(classes, list) else rows.y[at]
+            total += c[t] * (s @ row_losses(name, y, own))
     return float(total)
 
 
@@ -183,10 +185,15 @@ def null_scale(case, rows):
 # --- comparing fits ---
 
 
-def _as_likely(one, other):
-    """Whether both have estimated strengths that explain the data as well, up to what ends a search."""
+def _as_likely(one, other, scale):
+    """Whether both have estimated strengths that explain the data as well, up to what ends a search.
+
+    Without noise nothing ends it: the likelihood has no maximum.
+    """
     if not all(hasattr(model, "log_marginal_likelihood_") for model in (one, other)):
         return False
+    if max(getattr(model, "noise_variance_", np.inf) for model in (one, other)) < 1e-5 * scale:
+        return True
     reached = one.log_marginal_likelihood_, other.log_marginal_likelihood_
     return bool(abs(reached[0] - reached[1]) < 1e-7 * (1 + abs(reached[0])))
 
@@ -194,7 +201,7 @@ def _as_likely(one, other):
 def same_optimum(a, b, case, factor=1.0, tol=TOL, check_predictions=True):
     """What tells two fits of one problem apart; objective and squares of b are factor times those of a."""
     rows = a.form.rows
-    if factor == 1 and _as_likely(a.model, b.model):
+    if factor == 1 and _as_likely(a.model, b.model, null_scale(case, rows)):
         return None
     if case.model in LINEAR and np.isfinite(a.model.dual_gap_) and np.isfinite(b.model.dual_gap_):
         (low, high), (other_low, other_high) = a.bounds, np.array(b.bounds) / factor
@@ -221,7 +228,7 @@ def close_predictors(a, b, case, factor, tol):
     scale = null_scale(case, rows)
     bound = (np.sqrt(a.model.dual_gap_) + np.sqrt(b.model.dual_gap_ / factor) + np.sqrt(tol * scale)) ** 2
     bound *= max(1.0, rows.n_tasks) if case.task_weight == "samples" else 1.0
-    offset = np.abs(rows.y).max() * 1e-14
+    offset = 1e-14 * max(np.abs(rows.y).max(), np.abs(b.form.rows.y).max() / np.sqrt(factor))
     if squares > 1.01 * bound + 100 * offset**2:
         return f"predictions are {np.sqrt(squares):.3g} apart, the gaps allow {np.sqrt(bound):.3g}"
     return None

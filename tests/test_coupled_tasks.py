@@ -405,6 +405,9 @@ def test_without_a_graph_it_is_the_common_model():
     for one, other in zip(means_of(ours), means_of(theirs), strict=True):
         assert_allclose(one, other)
     assert_allclose(ours.coef_std_, theirs.coef_std_)
+    for alpha in "auto", ours.alpha_:  # the graph leaves the mean free
+        apart = clone(ours).set_params(alpha=alpha, mean_alpha=0.0, tol=1e-9).fit(X, y, tasks=tasks)
+        assert_allclose(apart.coef_, ours.coef_, rtol=1e-4)
 
 
 def test_an_order_is_a_chain_and_long_ones_are_cheap():

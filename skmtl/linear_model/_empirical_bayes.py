@@ -166,7 +166,8 @@ class EmpiricalBayes(LinearModel):
 
     def _fitting_on(self, seen, found=None):
         """`Fitting` on what was seen, at strengths in numbers, which were found at a `Posterior`."""
-        return Fitting(self, seen, start=None if found is None else [self._in_scale(found.coef)])
+        known = found is not None and self._shared_mean() is None  # else of the sum of two parts
+        return Fitting(self, seen, start=[self._in_scale(found.coef)] if known else None)
 
     def _in_scale(self, W):
         """Slopes (n_tasks, n_outputs * n_features) for the features of `_scaled`."""

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg
 
 from ..objective import units
+from ..solvers import require_finite
 from ._task_inverses import Inverses, Roots, ThinInverses, chunks, times
 
 RANK_TOLERANCE = 1e-11
@@ -138,6 +139,7 @@ class Moments:
         if self.pooled:
             away = self.x_mean - self._center
             K = K + (self.weight[:, None] * away).T @ np.broadcast_to(away, self.xy.shape)
+        require_finite("the likelihood", K)
         unit = units(K)
         values, vectors = linalg.eigh(unit[:, None] * K * unit)
         used = values > RANK_TOLERANCE * len(K) * values[-1:]

@@ -8,6 +8,7 @@ from ._solve import (
     alpha_range,
     blas_threads,
     greatest_alpha,
+    require_finite,
     result_at,
     run,
     solve,

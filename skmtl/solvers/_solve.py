@@ -207,7 +207,7 @@ def _refusing_overflow():
     except np.linalg.LinAlgError as error:
         if "converge" not in str(error):
             raise
-        _require_finite("the solution", np.nan)
+        require_finite("the solution", np.nan)
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # such steps are not taken
@@ -232,7 +232,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     method, start = SOLVERS[name], _start(problem, init)
     known = problem.gap(start) if problem.certified and not method.shows_start else None
     scale = problem.scale(start, known[0]) if known else problem.scale()
-    _require_finite("the objective at W = 0", scale)
+    require_finite("the objective at W = 0", scale)
     target = max(tol * scale, rounding(problem))
     iterates = method.iterates(problem, start, max_iter, target)
     if problem.certified:
@@ -272,7 +272,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
             print(f"{name} {n_iter:6d}  {shown}")
         if point.measure <= target or stop or progress.ended(history):
             break
-    _require_finite("the solution", point.objective, point.intercept, *point.parts)
+    require_finite("the solution", point.objective, point.intercept, *point.parts)
     if problem.solver is None and not (point.measure <= target or stop):
         point = _least(problem, point, best)
         history[-1] = n_iter, point.objective, point.measure
@@ -384,7 +384,7 @@ def _without_norms(problem, max_iter, tol, callback, verbose):
     return replace(found, parts=parts, objective=found.objective + cost, gap=abs(found.gap + cost))
 
 
-def _require_finite(what, *numbers):
+def require_finite(what, *numbers):
     """ValueError unless all of them are finite."""
     if not all(isfinite(x) if isinstance(x, float) else np.isfinite(x).all() for x in numbers):
         raise ValueError(

@@ -16,6 +16,7 @@ CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for 
 ROWS = 2  # for each feature and task from which gradient methods are slow
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
+SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
 REFINEMENTS = 4  # of a solution of the smooth part then
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
@@ -159,8 +160,11 @@ def _solved(model, parts, enough):
     the splitting does not get anywhere.
     """
     start, found, look, least, before = model.evaluate(parts)[3], None, FIRST_LOOK, np.inf, np.inf
-    down = np.inf
+    down, due = np.inf, 0
     for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
+        if n_iter < min(due, MODEL_ITERATIONS):
+            continue
+        due = SPARSER * n_iter
         objective, _, gap = model.gap(found)
         if not np.isfinite(objective):
             return None, False, np.inf
