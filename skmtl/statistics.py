@@ -505,6 +505,10 @@ class TaskStatistics:
         shared = all(len(one.xx) == 1 and np.array_equal(one.tasks, tasks) for one in (self, other))
         return [(one if shared else one._on(tasks))._with(feature_names=names) for one in (self, other)]
 
+    def apart(self):
+        """The same with moments of its own for every task, also of one design."""
+        return self._on(self.tasks)
+
     def _on(self, tasks):
         """The same moments on a larger set of tasks (zeros where there is no row)."""
         if len(self.xx) == len(tasks) and np.array_equal(self.tasks, tasks):

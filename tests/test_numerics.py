@@ -33,7 +33,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, SquaredError
 from skmtl.objective import Problem, make_term
-from skmtl.penalties import L1, L2, Entries, Features, Positive, Ridge, Shared
+from skmtl.penalties import L1, L2, Entries, Features, Fused, InfConv, Positive, Ridge, Shared, Spectrum
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data, solve
 from skmtl.solvers.direct import make_preconditioner
@@ -614,6 +614,27 @@ def test_tied_intercepts_far_from_zero_are_free_and_slopes_agree_along_the_offse
     assert_allclose(tied.objective_, least, rtol=1e-6)
     assert tied.dual_gap_ < 1e-4 * least
     assert tied.n_iter_ < 10
+
+
+@pytest.mark.parametrize("offset", [10.0, 1e3, 1e6])
+def test_one_design_far_from_zero_is_as_one_of_each_task(offset):
+    """Tied intercepts couple tasks along the means of the features, also of a shared design."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 5))
+    Y = X @ rng.normal(size=(5, 4)) + rng.normal(size=(40, 4)) + rng.normal(size=4)
+    stacked = np.tile(X, (4, 1)) + offset, Y.T.ravel()
+    for penalty in (
+        Features(L2()),
+        Entries(L1()),
+        Spectrum(L1()),
+        Features(Fused()),
+        InfConv([Features(L2()), Entries(L1())]),
+    ):
+        model = MultiTaskRegressor(0.1, penalty=penalty, intercept_alpha=0.5)
+        each = clone(model).fit(*stacked, tasks=np.repeat(np.arange(4), 40))
+        model.fit(X + offset, Y)
+        assert max(model.dual_gap_, each.dual_gap_) < 1e-3 * model.objective_, penalty
+        assert abs(model.objective_ - each.objective_) <= max(model.dual_gap_, each.dual_gap_), penalty
 
 
 @pytest.mark.parametrize("seed", [0, 1])

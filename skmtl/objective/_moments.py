@@ -10,6 +10,7 @@ from ..statistics import ROUNDING
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, solved, without_center
 from ._columns import about_zero
 
+FAR, FEW_ENTRIES = 3.0, 1e7  # means in standard deviations, and entries of second moments of all tasks
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
 
 
@@ -27,6 +28,7 @@ class MomentsTerm(DataTerm):
             self.x_offset, self.y_offset = stats.x_mean, stats.y_mean
             stats = stats.shifted(self.x_offset, self.y_offset)
         elif fit_intercept:
+            stats = stats.apart() if _coupled_by_means(stats) else stats
             share = scale * stats.weight
             self.y_offset = float(share @ stats.y_mean / share.sum())
             center = stats.x_mean.mean(axis=0)
@@ -296,3 +298,11 @@ class RowMoments(DataTerm):
     def distance(self, W, V, image, other):
         """<W - V, H (W - V)>."""
         return float(sum_by_rows(lambda w, v, i, o: np.vdot(w - v, i - o), W, V, image, other))
+
+
+def _coupled_by_means(stats):
+    """Whether tied intercepts couple the tasks of one design so much that systems of each task pay."""
+    if len(stats.xx) > 1 or stats.xy.size * stats.n_features > FEW_ENTRIES:
+        return False
+    spread = np.einsum("djj->dj", stats.xx) / stats.weight[0]
+    return bool((stats.x_mean**2 > FAR**2 * spread).any())
