@@ -215,7 +215,9 @@ def same_optimum(a, b, case, factor=1.0, tol=TOL, check_predictions=True):
         return None
     if case.model in LINEAR and (a.warned or b.warned or not a.model._omega().convex):
         return None  # not claimed to be found; rounding may lead to another stationary point
-    return same_predictions(a, b, case, np.sqrt(factor))
+    return same_predictions(
+        a, b, case, np.sqrt(factor), 1e-3
+    )  # near to stationary, to the tolerance of a fit
 
 
 def close_predictors(a, b, case, factor, tol):

@@ -21,6 +21,7 @@ from .alternating import ALTERNATING, make_problem_of
 SOLVERS = {**METHODS, "alternating": ALTERNATING}
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
+DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
 
 
 @dataclass
@@ -330,12 +331,15 @@ class _Progress:
 
     def __init__(self, problem, patience, max_iter, target):
         self.n_iter, self.last, self.max_iter, self.target = patience, None, max_iter, target
-        term, self.certified = problem.term, problem.certified
+        self.problem, term, self.certified = problem, problem.term, problem.certified
         self.least = term.totals.sum() * term.loss.rounding(SETTLED, term.y_size)
 
     def ended(self, history):
         """Whether it is out of reach."""
-        n_iter = history[-1][0]
+        n_iter, objective, _ = history[-1]
+        first = max(history[0][1], self.target)  # in very different units rounding moves predictors
+        if objective > DIVERGED * first and objective > DIVERGED * self.problem.null_objective():
+            return True
         if n_iter < 2 * self.n_iter:
             return False
         last, best = self.last, min(measure for *_, measure in history)

@@ -27,7 +27,8 @@ ENOUGH, LEAST_SHARE = 0.3, 1e-4  # of the target: gap of a model at first, and w
 FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; share that is no fall
 FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
-FLOOR = 1e-5  # least curvature of a row in the model, relative to the largest
+FLOOR, LEAST_FLOOR = 1e-5, 1e-8  # least curvature of a row in the model, relative to the largest, and at last
+LAGS = 0.1  # way down relative to the gap where it is the bound that lags
 SHORTEST_STEP = 1e-6
 LOW_RANK = 0.3  # share of the directions up to which a start of low rank pays
 START_ITERATIONS, START_TARGET = 30, 1e-6  # its limits; the second relative to the target of the gap
@@ -124,13 +125,13 @@ SPLITTING = Method(
 def _by_models(problem, parts, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
-    bound, share = -np.inf, ENOUGH
+    bound, share, floor = -np.inf, ENOUGH, FLOOR
     for n_iter in range(1, max_iter + 1):
-        model = problem.with_term(problem.term.least_squares(image, b, FLOOR, W))
+        model = problem.with_term(problem.term.least_squares(image, b, floor, W))
         found, stalled, to_go = _solved(model, parts, share * target)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
         bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
-        trial, step = found, 1.0 if found else 0.0  # None: overflow at once
+        trial, step, before = found, 1.0 if found else 0.0, parts  # None: overflow at once
         while step > SHORTEST_STEP:
             reached = problem.evaluate(trial, b)
             if reached[3] <= objective - 0.1 * step * to_go:
@@ -138,7 +139,16 @@ def _by_models(problem, parts, max_iter, target):
                 break
             step /= 2
             trial = [V + step * (F - V) for V, F in zip(parts, found, strict=True)]
+        while slow and step >= 1.0:  # the loss falls faster than the model
+            step *= 2
+            trial = [V + step * (F - V) for V, F in zip(before, found, strict=True)]
+            reached = problem.evaluate(trial, b)
+            if not reached[3] < objective:
+                break
+            parts, (W, image, b, objective) = trial, reached
         gap = abs(objective - bound)
+        if to_go <= LAGS * gap:  # rows that are nearly certain keep the bound behind
+            floor = max(0.1 * floor, LEAST_FLOOR)
         slow, least = slow + 1 if to_go > FALLS * least else 0, min(least, to_go)
         n_stalled = MOST_STALLED if problem.term.n_outputs > 1 and slow == MOST_SLOW else n_stalled + stalled
         if to_go <= target and share > LEAST_SHARE:  # no way down is left, and the bound wants better slopes
