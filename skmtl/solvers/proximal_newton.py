@@ -6,14 +6,14 @@ from ._descent import GramSweep, descend
 from ._method import Method
 from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
 from .fista import fista
-from .splitting import splits
+from .splitting import LAGS, splits
 
 SHORTEST_STEP = 1e-6
 MODEL_EPOCHS = 60  # epochs on one quadratic model
 MODEL_GAP = 0.1  # a model is solved to this share of the gap on the working set
 KEPT = 0.1  # a model is used again while a step with it leaves less than this share of the gap
-MOST_STEPS = 50  # on one working set
-FLOOR = 1e-3  # least curvature of a row in the model, relative to the largest: a loss may be flat
+MOST_STEPS, FEW_STEPS = 50, 5  # on one working set, and after how many a step may be a longer one
+FLOOR, LEAST_FLOOR = 1e-3, 1e-8  # least curvature of a row in the model, relative to the largest, and at last
 
 
 def prox_newton(problem, parts, max_iter, target):
@@ -62,11 +62,11 @@ def _newton(problem, W, b, enough, max_steps):
     term, placement = problem.term, problem.parts[0].rough.by_vector()
     ridge = problem.parts[0].quadratic.mean
     _, image, b, objective = problem.evaluate([W], b)
-    gap, before = problem.gap([W], b)[2], 0.0
+    gap, before, floor = problem.gap([W], b)[2], 0.0, FLOOR
     for n_steps in range(1, max_steps + 1):
         V, G = (M.reshape(term.n_tasks * term.n_outputs, -1) for M in (W, term.gradient(W, image, b)))
         if gap > KEPT * before:  # the last model did not lead far: a new one
-            weights = term.model_weights(image, b, FLOOR)
+            weights = term.model_weights(image, b, floor)
             sweep = GramSweep(term.model_grams(weights), np.ones(len(V)), ridge, placement, len(V))
         before = gap
         value = term.model_value(image, b, weights) + 0.5 * ridge * float(np.vdot(W, W))
@@ -74,21 +74,31 @@ def _newton(problem, W, b, enough, max_steps):
         new = _leveled(new, term, placement)
         move = new.reshape(W.shape) - W
         slope = float(np.vdot(G + ridge * V, new - V)) + placement.value(new) - placement.value(V)
-        image_move, step = term.image(move), 1.0
-        while step > SHORTEST_STEP:
-            trial = W + step * move
-            b_trial = term.intercept(trial, image + step * image_move, b)
-            value = term.value(trial, image + step * image_move, b_trial) + problem.penalty_value([trial])
-            if value <= objective + 0.1 * step * min(slope, 0.0) + 1e-15 * abs(objective):
-                break
+        floor = max(0.1 * floor, LEAST_FLOOR) if -slope <= LAGS * gap else floor
+        moves, step = (move, term.image(move)), 1.0
+        reached = _moved(problem, W, image, b, moves, step)
+        while not reached[0] <= objective + 0.1 * step * min(slope, 0.0) + 1e-15 * abs(objective):
             step /= 2
-        else:
-            return (W if n_steps > 1 else None), b, n_steps
-        W, image, b, objective = trial, image + step * image_move, b_trial, value
+            if step <= SHORTEST_STEP:
+                return (W if n_steps > 1 else None), b, n_steps
+            reached = _moved(problem, W, image, b, moves, step)
+        while n_steps > FEW_STEPS and step >= 1.0:  # the loss may fall faster than the model
+            further = _moved(problem, W, image, b, moves, 2 * step)
+            if not further[0] < reached[0]:
+                break
+            reached, step = further, 2 * step
+        objective, W, image, b = reached
         gap = problem.gap([W], b)[2]
         if gap <= enough:
             break
     return W, b, n_steps
+
+
+def _moved(problem, W, image, b, moves, step):
+    """The objective, W, its image and b after a step along a move of W and of its image."""
+    term, W, image = problem.term, W + step * moves[0], image + step * moves[1]
+    b = term.intercept(W, image, b)
+    return term.value(W, image, b) + problem.penalty_value([W]), W, image, b
 
 
 def _leveled(V, term, placement):
