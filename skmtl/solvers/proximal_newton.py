@@ -6,14 +6,14 @@ from ._descent import GramSweep, descend
 from ._method import Method
 from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
 from .fista import fista
-from .splitting import LAGS, splits
+from .splitting import LAGS, LEAST_FLOOR, splits
 
 SHORTEST_STEP = 1e-6
 MODEL_EPOCHS = 60  # epochs on one quadratic model
 MODEL_GAP = 0.1  # a model is solved to this share of the gap on the working set
 KEPT = 0.1  # a model is used again while a step with it leaves less than this share of the gap
 MOST_STEPS, FEW_STEPS = 50, 5  # on one working set, and after how many a step may be a longer one
-FLOOR, LEAST_FLOOR = 1e-3, 1e-8  # least curvature of a row in the model, relative to the largest, and at last
+FLOOR = 1e-3  # least curvature of a row in the first model, relative to the largest: a loss may be flat
 
 
 def prox_newton(problem, parts, max_iter, target):
