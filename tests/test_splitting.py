@@ -123,11 +123,19 @@ def test_quadratic_models_of_mixed_tasks():
     assert found.objective_ == pytest.approx(other.objective_, rel=2e-9) and found.n_iter_ < 30
 
 
-def test_models_are_not_for_losses_with_flat_pieces():
-    for loss in (Huber(), SquaredHinge()):
-        layout = make_layout("stacked", kind_of_target(loss))
-        data = make_task_data(layout.X, layout.y, layout.tasks)
-        assert choose_solver(make_problem(data, loss, ROUGH["spectrum-l1"]), "auto") == "fista"
+@pytest.mark.parametrize("intercept_alpha, offset", [(0.0, 0.0), (0.5, 30.0), (0.5, 1e4)])
+@pytest.mark.parametrize("loss", [Huber(), SquaredHinge()], ids=str)
+def test_models_serve_losses_with_flat_pieces(loss, intercept_alpha, offset):
+    """After a gradient method, which may be enough; at once where tied intercepts answer an offset."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(300, 6)), np.arange(300) % 5
+    y = (X * rng.normal(size=(5, 6))[tasks]).sum(axis=1) + 0.5 * rng.standard_t(2, size=300)
+    data = make_task_data(X + offset, (y > 0) * 1.0 if loss == SquaredHinge() else y + tasks, tasks)
+    penalty, options = InfConv([Features(L2(1e-3)), Tasks(L2(1e-3))]), {"intercept_alpha": intercept_alpha}
+    found = solve(data, loss, penalty, max_iter=300, **options)  # a warning is an error
+    assert found.n_iter > 200 or intercept_alpha
+    tight = solve(data, loss, penalty, tol=1e-7, max_iter=300, init=found.parts, **options)
+    assert found.objective - found.gap <= tight.objective * (1 + 1e-9)
 
 
 def test_a_model_that_leads_up_is_followed_part_of_the_way(monkeypatch):

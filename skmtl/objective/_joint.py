@@ -424,7 +424,7 @@ class TiedMoments(MomentsTerm):
 class RootTerm(RowsTerm):
     """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
 
-    pointwise = by_rows = False
+    pointwise = by_rows = joint = False
 
     def _sigma(self, residual):
         return np.sqrt(self.task_sums(self.weight * residual**2) / self.totals)

@@ -314,9 +314,9 @@ class RowsTerm(DataTerm):
         return image + self.spread(b), b
 
     def curved(self):
-        """Whether the loss is flat for no predictor, and its second derivatives do not tie rows."""
+        """Whether the loss is flat for no predictor."""
         far = np.full(self.y.shape, 20.0)
-        return self.pointwise and all((self.loss.hessian(self.y, eta) > 0).all() for eta in (-far, far))
+        return all((self.loss.hessian(self.y, eta) > 0).all() for eta in (-far, far))
 
     def _squared(self, hessian, change):
         """<change, H change>."""
@@ -360,10 +360,12 @@ class RowsTerm(DataTerm):
     def model_weights(self, image, b, floor):
         """Weights of the rows in a quadratic model of every predictor at (image, b), a list of sample sides.
 
-        At least the curvature of the loss and `floor` times the largest of it.
+        At least the curvature of the loss and `floor` times the largest of it; where it is flat everywhere
+        that which it may have.
         """
         found = self._model_weights(self.predictor(image, b))
-        return [np.maximum(h, floor * h.max() * (self.weight > 0)) for h in found]
+        most = [h.max() or self.loss.curvature / max(floor, TINY) for h in found]
+        return [np.maximum(h, floor * top * (self.weight > 0)) for h, top in zip(found, most, strict=True)]
 
     def model_grams(self, weights):
         """Second moments (n_tasks n_outputs, m, m) under the weights, about the mean with intercepts."""

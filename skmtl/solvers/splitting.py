@@ -53,16 +53,14 @@ def splitting(problem, parts, max_iter, target):
     Fu, Zhang & Boyd (2020), Anderson accelerated Douglas-Rachford splitting,
     https://doi.org/10.1137/19M1290097.
     """
-    if not problem.term.loss.quadratic:
-        yield from _by_models(problem, parts, max_iter, target)
-        return
-    n_iter = 0
-    if not _pays_at_once(problem):
+    n_iter, term = 0, problem.term
+    if not (_pays_at_once(problem) if term.loss.quadratic else term.curved() or term.tied_intercepts):
         begun = fista(problem, parts, min(PATIENCE, max_iter), target)
         for n_iter, parts in checked(begun, 0, max_iter):
             yield n_iter, parts
     if n_iter < max_iter:
-        yield from _split(problem, parts, n_iter, max_iter, target)
+        iterates = _split if term.loss.quadratic else _by_models
+        yield from iterates(problem, parts, n_iter, max_iter, target)
 
 
 def splits(problem):
@@ -87,14 +85,13 @@ def _has_systems(term, ridges, separate):
 
 
 def _models_pay(term):
-    """Whether there are rows enough for quadratic models of a loss that is flat nowhere."""
+    """Whether there are rows enough for quadratic models of a loss."""
     p = term.n_features
     return (
         ROWS * p <= term.rows_per_task.mean() * term.n_outputs
         and p <= CHEAP
         and term.joint
         and _bearable(term.n_tasks, p)
-        and term.curved()
     )
 
 
@@ -116,17 +113,16 @@ SPLITTING = Method(
     splits,
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design only), and systems of a size that can be factorised",
-    patience=lambda problem: (
-        500 if problem.term.loss.quadratic else 100 if problem.term.n_outputs > 1 else 10
-    ),  # models
+    patience=lambda problem: 500 if problem.term.loss.quadratic else 100,  # models
 )
 
 
-def _by_models(problem, parts, max_iter, target):
+def _by_models(problem, parts, first, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
     bound, share, floor = -np.inf, ENOUGH, FLOOR
-    for n_iter in range(1, max_iter + 1):
+    hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
+    for n_iter in range(first + 1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, floor, W))
         found, stalled, to_go = _solved(model, parts, share * target)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
@@ -150,7 +146,7 @@ def _by_models(problem, parts, max_iter, target):
         if to_go <= LAGS * gap:  # rows that are nearly certain keep the bound behind
             floor = max(0.1 * floor, LEAST_FLOOR)
         slow, least = slow + 1 if to_go > FALLS * least else 0, min(least, to_go)
-        n_stalled = MOST_STALLED if problem.term.n_outputs > 1 and slow == MOST_SLOW else n_stalled + stalled
+        n_stalled = MOST_STALLED if hard and slow == MOST_SLOW else n_stalled + stalled
         if to_go <= target and share > LEAST_SHARE:  # no way down is left, and the bound wants better slopes
             share *= 0.1
         elif step <= SHORTEST_STEP:
