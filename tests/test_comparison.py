@@ -1103,6 +1103,23 @@ def test_representations_are_of_what_the_preprocessor_makes():
         suggest(p.X, p.y, p.tasks, candidates="pooled")
 
 
+def test_compare_takes_a_task_column():
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
+    options = {"cv": 2, "baselines": ["single", "intercepts"]}
+    models = {"m": MeanRegularizedRegressor(0.1), "ridge": Ridge()}
+    known = compare(models, p.X, p.y, p.tasks, **options).table
+    found = compare(models, frame, p.y, task_column="school", **options).table
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), known.drop(columns="seconds"))
+    with pytest.raises(ValueError, match="task_column='school' and tasks= both say"):
+        compare(models, frame, p.y, p.tasks, task_column="school")
+    own = {"m": MeanRegularizedRegressor(0.1, task_column="school")}
+    with pytest.raises(
+        ValueError, match=r"and estimators with a task_column of their own \({'m': 'school'}\)"
+    ):
+        compare(own, frame, p.y, task_column="school")
+
+
 def test_suggest_takes_a_task_column_and_gives_models_that_fit():
     p = make_multitask_regression(3, 8, 2, structure="mean", random_state=0)
     frame = pd.DataFrame(p.X, columns=list("vw"))

@@ -483,8 +483,9 @@ class EmpiricalBayes(LinearModel):
         Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
         zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
         """
+        models = list(self._of_tasks())
         out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))
-        for posterior, positions in self._of_tasks():
+        for posterior, positions in models:
             out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T
         return self._rows(self._in_units(out))
 
@@ -492,6 +493,7 @@ class EmpiricalBayes(LinearModel):
     @as_fitted
     def intercept_std_(self):
         """Standard errors of `intercept_`, in its shape."""
+        check_is_fitted(self)
         if not self.fit_intercept:
             return self._rows(np.zeros((self.n_tasks_, *np.shape(self.mean_intercept_))))
         X = np.zeros((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
@@ -529,7 +531,7 @@ class EmpiricalBayes(LinearModel):
         -------
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
-            its name, else its position, in the model with a variance for each. Each has a `statistic` and a
+            its name, else x0, x1, ..., in the model with a variance for each. Each has a `statistic` and a
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
