@@ -198,6 +198,19 @@ def test_summary_warns_and_thins():
     assert any(line.split()[:1] == ["149"] for line in lines) and ".coef holds all" in str(summary(model))
 
 
+@pytest.mark.parametrize("steps_before", [False, True])
+def test_summary_names_the_features_that_no_task_varies_in(steps_before):
+    Z = FRAME.assign(b=DATA.tasks * 1.0, e=3.0)
+    model = MeanRegularizedRegressor("auto", intercept_alpha="auto", task_column="town")
+    fitted = (steps(model) if steps_before else model).fit(Z, DATA.y)
+    assert "constant within every task, so that" in str(summary(fitted))
+    assert [line[-4:] for line in summary(fitted).warnings] == ["b, e"]
+    assert "intercepts: 2 of the features" in (fitted[-1] if steps_before else fitted)._repr_html_()
+    assert not summary(MODEL).warnings
+    free = MeanRegularizedRegressor("auto", fit_intercept=False, task_column="town").fit(Z, DATA.y)
+    assert not len(free.constant_features_)
+
+
 def test_what_cannot_be_read_is_refused():
     for model in (Ridge().fit(DATA.X, DATA.y), Pooled(Ridge()).fit(DATA.X, DATA.y, tasks=DATA.tasks)):
         with pytest.raises(TypeError, match=r"coefficients are read from a fitted linear model.*got Ridge"):
@@ -610,7 +623,7 @@ def test_models_with_the_intervals_of_their_test():
             half = abs(display.differences_[at]) / t * stats.t.isf(0.025, 3)
             assert_allclose(display.half_widths_[at], half, rtol=1e-6)
     bold = [label.get_text() for label in display.ax_.get_yticklabels() if label.get_fontweight() == "bold"]
-    assert [text.split("  ")[0] for text in bold] == ["m"]
+    assert [text.split("  ")[0] for text in bold] == [result.best]
     with pytest.raises(ValueError, match="reference='x' is not one of the models"):
         ComparisonDisplay({"a": [1.0]}, reference="x").plot()
 

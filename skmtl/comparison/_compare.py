@@ -170,10 +170,10 @@ def compare(
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
-    words, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
+    said, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
     if dropped:
-        words += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
-    return replace(found, verdict=words, models=best_first, estimators=models, dropped=dropped)
+        said["verdict"] += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
+    return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
 
 
 def _without_tasks(estimators, X, tasks, task_column):

@@ -77,10 +77,9 @@ class ComparisonDisplay(Display):
         """
         known = comparison.fold_scores
         scores = {name: known[name] for name in comparison.table["model"]}
-        chosen = comparison.best or next(iter(comparison.models), None)
         return cls(
             scores, reference=comparison.reference, overlap=comparison.overlap,
-            score_name=comparison.score, chosen=chosen,
+            score_name=comparison.score, chosen=comparison.best,
         ).plot(ax)  # fmt: skip
 
     def plot(self, ax=None):
@@ -210,7 +209,8 @@ class TaskGainDisplay(Display):
         -------
         TaskGainDisplay
         """
-        model = (comparison.best or comparison.models[0]) if model is None else model
+        if model is None:
+            model = comparison.best if comparison.best in comparison.models else comparison.models[0]
         table = comparison.per_task
         chosen = np.asarray(table["model"]) == model
         if not chosen.any():

@@ -72,6 +72,9 @@ class EmpiricalBayes(LinearModel):
         Variance of a row (of weight 1), where a strength is "auto"; 1 with "log_loss" and "poisson".
     intercept_variance_ : float
         Variance of the intercepts, where a strength is "auto"; infinite where these are free.
+    constant_features_ : ndarray of int
+        Where a strength is "auto": positions of the features that are constant within every task, where
+        deviations of coefficients are not told from those of the intercepts.
     log_marginal_likelihood_ : float
         Restricted log-likelihood at the strengths, where one is "auto", but for a constant of the weights;
         with "log_loss" and "poisson" the log-likelihood, by Laplace's approximation.
@@ -211,6 +214,7 @@ class EmpiricalBayes(LinearModel):
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
         found = search.at(theta)
+        self.constant_features_ = np.flatnonzero(moments.constant)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         if self._correlates:
             found, self.covariance_shrinkage_ = correlated(search, theta)
