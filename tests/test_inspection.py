@@ -200,15 +200,15 @@ def test_summary_warns_and_thins():
 
 @pytest.mark.parametrize("steps_before", [False, True])
 def test_summary_names_the_features_that_no_task_varies_in(steps_before):
-    Z = FRAME.assign(b=DATA.tasks % 2.0, e=3.0)
+    Z = FRAME.assign(g=DATA.tasks % 2.0, h=3.0)
     model = MeanRegularizedRegressor("auto", intercept_alpha="auto", task_column="town")
     fitted = (steps(model) if steps_before else model).fit(Z, DATA.y)
     assert "constant within every task, so that" in str(summary(fitted))
-    assert summary(fitted).warnings[-1].endswith("their intercepts: b, e")
+    assert summary(fitted).warnings[-1].endswith("their intercepts: g, h")
     assert "intercepts: 2 of the features" in (fitted[-1] if steps_before else fitted)._repr_html_()
     assert not any("constant" in line for line in summary(MODEL).warnings)
-    free = MeanRegularizedRegressor("auto", fit_intercept=False, task_column="town").fit(Z, DATA.y)
-    assert not len(free.constant_features_)
+    through_zero = MeanRegularizedRegressor("auto", fit_intercept=False, task_column="town")
+    assert not len(through_zero.fit(FRAME.assign(h=3.0), DATA.y).constant_features_)
 
 
 def test_what_cannot_be_read_is_refused():
