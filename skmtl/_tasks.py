@@ -237,7 +237,8 @@ class TaskInputMixin(FittedReprMixin):
             )
         else:
             advice = IN_CROSS_VALIDATION + (
-                "set handle_unknown='average' to predict them with the average over tasks."
+                "set handle_unknown='average' to predict them with the average over tasks"
+                f"{' (or fit_task, once they have rows)' if hasattr(self, 'fit_task') else ''}."
                 if hasattr(self, "handle_unknown")
                 else "this model has nothing to say about them."
             )

@@ -298,22 +298,25 @@ def test_what_other_models_have():
     for name in ("coef_std_", "intercept_std_", "test_sharing"):
         assert not hasattr(lasso, name) and hasattr(MeanRegularizedRegressor().fit(X, y, tasks=TASKS), name)
         with pytest.raises(
-            AttributeError, match=f"MultiTaskLasso has no {name}: .* random, MeanRegularized, "
+            AttributeError, match=f"MultiTaskLasso has no {name}: .* random, MeanRegularizedRegressor and "
         ):
             getattr(lasso, name)
     for model, name in (
         (lasso, "prediction_interval"),
         (lasso, "predict_interval"),
         (MeanRegularizedRegressor(), "predict_interval"),
+        (MeanRegularizedClassifier(), "prediction_interval"),
     ):
         with pytest.raises(
-            AttributeError, match=r"have prediction_interval, TaskConformalRegressor.* predict_int"
+            AttributeError, match=r"is that of the regressors among .* predict_interval of TaskConf"
         ):
             getattr(model, name)
     for name in ("coef_std_", "intercept_std_"):
         with pytest.raises(NotFittedError):
             getattr(MeanRegularizedRegressor(), name)
-    with pytest.raises(ValueError, match=r"^The 'alpha' .* Got 'auto' .* MeanRegularized, .* PathSearchCV"):
+    with pytest.raises(
+        ValueError, match=r"^The 'alpha' .* Got 'auto' .* MeanRegularizedRegressor .* PathSearchCV"
+    ):
         MultiTaskLasso("auto").fit(X, y, tasks=TASKS)
     with pytest.raises(ValueError, match=r"^The 'alpha' parameter .* Got -1 instead\.$"):
         MultiTaskLasso(-1).fit(X, y, tasks=TASKS)

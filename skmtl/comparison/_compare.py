@@ -225,8 +225,8 @@ def labelled(estimators, X, y, tasks, cv):
     column = next(known, None)
     if tasks is None and column is None:
         raise ValueError(
-            "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a "
-            "column of X, or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
+            "the task of each row is not known. Pass tasks=, or task_column= naming a column of X (here or "
+            "in the estimators), or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
         )
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, num_samples(X))
     if len(y) != len(labels):

@@ -25,9 +25,15 @@ from ..solvers import SOLVERS
 from ._add_task import TransferMixin
 from ._fitting import Fitting
 
-MIXED = "MeanRegularized, TaskRelationship, GraphRegularized and Temporal"  # random coefficients of tasks
+MIXED = (  # the models of random coefficients
+    "MeanRegularizedRegressor and -Classifier, TaskRelationshipRegressor, GraphRegularizedRegressor and "
+    "TemporalRegressor"
+)
 OF_MIXED = f"it belongs to models in which coefficients are random, {MIXED}."
-INTERVALS = f"{MIXED} have prediction_interval, TaskConformalRegressor(any model) has predict_interval."
+INTERVALS = (
+    f"prediction_interval is that of the regressors among {MIXED}; around any model are predict_interval of "
+    "TaskConformalRegressor(model) and predict_set of TaskConformalClassifier(model)."
+)
 
 # what a docstring of a pair says differently of regression and of classification
 REGRESSION = {
