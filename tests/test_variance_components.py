@@ -758,6 +758,19 @@ def test_the_test_of_slopes_without_intercepts():
     assert list(found) == ["slopes", "x0", "x1"] and found["slopes"].p_value < 0.01
 
 
+@pytest.mark.parametrize("pooled", [{}, {"intercept_alpha": "auto"}, {"fit_intercept": False}])
+def test_features_of_whole_tasks_leave_the_optimum_certified(pooled):
+    """Rounding along features that no task varies in is nothing to be gained along the others."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        tasks = np.repeat(np.arange(6), 15)
+        X = rng.normal(size=(90, 4))
+        X[:, 1], X[:, 3] = rng.normal(size=6)[tasks], 3.0
+        y = X.sum(axis=1) + rng.normal(size=90) + rng.normal(size=6)[tasks]
+        model = MeanRegularizedRegressor("auto", **pooled).fit(X, y, tasks=tasks)
+        assert 0 <= model.dual_gap_ <= 1e-8 * model.objective_
+
+
 @pytest.mark.parametrize("sd", [0.7, np.array([0.7, 0.0])])
 @pytest.mark.parametrize("covariance", [*COVARIANCES, None, [2.0, 0.5], [[2.0, 0.5], [0.5, 1.0]]])
 def test_the_solution_of_the_search_is_not_solved_for_again(covariance, sd, monkeypatch):
