@@ -1089,7 +1089,7 @@ def test_code_of_a_preprocessor_and_of_baselines_stands_alone():
         (StandardScaler(), make_column_selector(pattern="[v-z]")),
     ]
     own = make_column_transformer(*encoders)
-    for name in ("single", "intercepts", "mean"):
+    for name in ("intercepts", "mean"):
         found = suggest(frame, p.y, p.tasks, candidates=[name], cv=2, preprocessor=own)
         assert "preprocessor" not in found.code and "make_column_selector(pattern='[v-z]')" in found.code
         names = {"X": frame, "y": p.y, "tasks": p.tasks}
@@ -1113,10 +1113,9 @@ def test_baselines_are_printed_as_they_are_made(kind):
     for name, one in made.items():
         again = eval(repr(one), known)
         assert type(again) is type(one) and repr(again) == repr(one), name
-    found = compare(model, X, y, tasks, cv=2)
-    assert {name: repr(found.estimators[name]) for name in names[:4]} == {
-        name: repr(made[name]) for name in names[:4]
-    }
+    if kind == "numbers":
+        found = compare(model, X, y, tasks, cv=2).estimators
+        assert all(repr(found[name]) == repr(made[name]) for name in names[:4])
 
 
 def test_the_model_to_use_is_that_of_the_verdict():
