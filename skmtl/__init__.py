@@ -11,7 +11,7 @@ from ._summary import Summary, summary
 from ._tasks import stack_tasks
 from ._warm_up import warm_up
 from .baselines import Pooled, SingleTask
-from .comparison import Comparison, compare
+from .comparison import Comparison, Suggestion, compare
 from .conformal import TaskConformalClassifier, TaskConformalRegressor
 from .linear_model import *
 from .model_selection import *

@@ -1,6 +1,7 @@
 """Columns of X by name or position: a text is a name and an integer a position, always."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from numbers import Integral
 
 import numpy as np
@@ -129,7 +130,9 @@ def find_column(key, names, n_columns, argument):
         )
     if not at:
         have = "no column names" if names is None else f"the columns {names}"
-        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.")
+        near = get_close_matches(str(key), [name for name in names or [] if isinstance(name, str)], 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.{meant}")
     return at[0]
 
 
@@ -237,7 +240,7 @@ def _placed(X, key, argument):
     try:
         position = find_column(key, names, n_columns, argument)
     except ValueError as error:
-        if not isinstance(key, str) or key in names:
+        if not any(isinstance(name, str) and name.endswith(f"__{key}") for name in names or []):
             raise
         raise ValueError(
             f"{error} After a ColumnTransformer a passed-through column is called "

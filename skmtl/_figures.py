@@ -41,8 +41,8 @@ def fit_figures(model):
     return {name: value for name, value in found.items() if value is not None}
 
 
-def fit_warnings(model):
-    """Sentences on what is to be known of a fit before its numbers are read."""
+def fit_warnings(model, names=None):
+    """Sentences on what is to be known of a fit before its numbers are read; `names` are of the features."""
     found, gap = [], getattr(model, "dual_gap_", None)
     n_iter, most = getattr(model, "n_iter_", None), getattr(model, "max_iter", None)
     if np.ndim(n_iter) == 0 and n_iter is not None and most is not None and n_iter >= most:
@@ -59,6 +59,15 @@ def fit_warnings(model):
         f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
         for name in none
     ]
+    constant = getattr(model, "constant_features_", ())
+    if len(constant):
+        listed = (
+            f"{len(constant)} of the features" if names is None else shortened(names[j] for j in constant)
+        )
+        found.append(
+            f"constant within every task, so that tasks' deviations there are not told from those of their "
+            f"intercepts: {listed}"
+        )
     if added := getattr(model, "added_tasks_", None):
         found.append(f"tasks added by fit_task, not part of the joint fit: {shortened(added)}")
     return found

@@ -9,7 +9,7 @@ from sklearn import get_config
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from ._candidates import SIMPLE, TREES, all_candidates
+from ._candidates import all_candidates
 from ._columns import column_names, refuse_text, split_task_column
 from ._findings import finding, sharing
 from ._inputs import as_target
@@ -94,7 +94,7 @@ def suggest(
 
     Returns
     -------
-    comparison : Comparison
+    found : Suggestion
         `table` and `per_task` (which tasks are hurt) of the models that ran in all folds; `dropped` names the
         others. `best` is the name of the one to use, `code` makes it, and `expected` holds the mean score,
         and a standard error, of the models that the same rule takes by the other folds. `sharing` says
@@ -192,7 +192,7 @@ def suggest(
     if task_type is None and targets == "numbers" and _may_be_counts(y_):
         found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
     rows = [name for name, one in (("tasks", tasks), ("offset", offset)) if one is not None]
-    return replace(found, code=_code(found, targets, rows, task_column, preprocessor))
+    return replace(found, code=_code(found, rows, task_column))
 
 
 def _findings(found, tried, X, y, tasks, offset, ends):
@@ -218,34 +218,39 @@ def _findings(found, tried, X, y, tasks, offset, ends):
     return said
 
 
-def _code(found, targets, rows, column, preprocessor):
+def _code(found, rows, column):
     """Python code that makes the best model and fits it, with what there is of rows beside X and y."""
-    model, (kind, _, of) = found.estimators[found.best], found.best.partition(" of ")
-    steps, imports = [], {"from sklearn.pipeline import Pipeline"}
-    for key, step in model.steps:
-        if key == "scale" and (preprocessor is not None or isinstance(step, str)):
-            steps.append(f"({key!r}, {step!r})" if isinstance(step, str) else f"({key!r}, preprocessor)")
-            continue
-        if key == "model" and kind in (*SIMPLE, *TREES) and of in ("", "trees"):
-            one, shared = ("trees", True) if of == "trees" else (kind, "tasks" not in rows)
-            imports.add("from skmtl.comparison import rival")
-            steps.append(f"({key!r}, rival({one!r}, {targets!r}, shared={shared}))")
-            continue
-        text = "".join(line.strip() for line in step.__repr__(N_CHAR_MAX=10**6).splitlines())
-        steps.append(f"({key!r}, {text.replace(',', ', ').replace(',  ', ', ')})")
-        used = [step, *step.get_params().values()]
-        imports |= {_import(type(one)) for one in used if hasattr(one, "get_params")}
-        imports |= {_import(type(selector)) for *_, selector in getattr(step, "transformers", ())}
+    steps, imports, own = [], {"from sklearn.pipeline import Pipeline"}, []
+    for key, step in found.estimators[found.best].steps:
+        text, used = _written(step)
+        if "<" in text:  # no code
+            text, used, own = "preprocessor", [], ["# preprocessor: the one that suggest was given"]
+        steps.append(f"({key!r}, {text})")
+        imports |= {_import(type(one)) for one in used}
     split = []
     if column is not None:
         imports.add("from skmtl import split_task_column")
         split.append(f"X, tasks = split_task_column(X, {column!r})")
-    own = [] if preprocessor is None else ["# preprocessor: the one that suggest was given"]
     lines = [*sorted(imports), "", *own, f"model = Pipeline([{', '.join(steps)}])", *split]
     step = "" if get_config()["enable_metadata_routing"] else "model__"
     given = [[f"{prefix}{name}={name}" for name in rows] for prefix in (step, "")]
     arguments = [", ".join(one) for one in (("X", "y", *given[0]), ("X", *given[1]))]
     return "\n".join([*lines, f"model.fit({arguments[0]})", f"model.predict({arguments[1]})"])
+
+
+def _written(step):
+    """Text of an estimator as it is made, with a "<" where there is none, and the objects of which it is."""
+    if isinstance(step, str):
+        return repr(step), []
+    text = "".join(line.strip() for line in step.__repr__(N_CHAR_MAX=10**6).splitlines())
+    text = text.replace(",", ", ").replace(",  ", ", ")
+    used = [one for one in (step, *step.get_params().values()) if hasattr(one, "get_params")]
+    selectors = [one for own in used for *_, one in getattr(own, "transformers", ()) if callable(one)]
+    for one in selectors:
+        known = [(name, value) for name, value in vars(one).items() if value is not None]
+        by = [f"{name}={value.__name__ if value is object else repr(value)}" for name, value in known]
+        text = text.replace(repr(one), f"{type(one).__name__}({', '.join(by)})")
+    return text, used + selectors
 
 
 def _import(cls):

@@ -166,5 +166,5 @@ def summary(estimator, *, feature_names=None):
     name, model = type(found.model).__name__, found.model
     return Summary(
         name, table(found.coef, found.intercept), std, parts, strengths(model), fit_figures(model),
-        fit_warnings(model), found.rows, found.features,
+        fit_warnings(model, found.features), found.rows, found.features,
     )  # fmt: skip

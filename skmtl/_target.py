@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from ._inputs import as_target, check_offset, shaped_offset
 from ._labels import for_each_task, missing_labels, plain_labels
 from ._sklearn import in_cross_validation
+from ._tasks import by_name
 from .losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from .metrics import score_predictions
 
@@ -291,6 +292,7 @@ class TargetMixin:
         offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], K)
         return eta + offset.reshape(*eta.shape[:-1], -1), codes
 
+    @by_name
     def predict(self, X, *, tasks=None, offset=None):
         """Predict targets: numbers, or class labels.
 
@@ -318,6 +320,7 @@ class TargetMixin:
         eta, codes = self._asked(X, tasks, offset)
         return self._target_.predict(eta, codes)
 
+    @by_name
     def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
         """R^2 of numbers, accuracy of classes; missing labels (NaN in a 2-D y) are left out.
 
@@ -377,6 +380,7 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
         self._target_ = self._known_target()
         return self._target_.encode(y, used, np.arange(self.n_tasks_))
 
+    @by_name
     def decision_function(self, X, *, tasks=None, offset=None):
         """Log-odds of ``classes_[1]``, or one score per class.
 
@@ -395,6 +399,7 @@ class ClassesMixin(TargetMixin, ClassifierMixin):
         return self._target_.decision(eta, codes)
 
     @available_if(lambda self: self.loss == "log_loss")
+    @by_name
     def predict_proba(self, X, *, tasks=None, offset=None):
         """Probabilities of the classes, in the order of `classes_`.
 
@@ -454,6 +459,7 @@ class KindsMixin(TargetMixin):
         return any(isinstance(loss, str) and loss in CLASSIFICATION_LOSSES for loss in losses)
 
     @available_if(lambda self: self._has_classes())
+    @by_name
     def predict_proba(self, X, *, tasks=None, offset=None):
         """Probabilities of the classes of the classification tasks.
 

@@ -54,19 +54,37 @@ IN_CROSS_VALIDATION = (
 )
 
 
-def all_or_nothing(method):
-    """A method after whose failure, or interruption, the estimator is what it was before."""
+def by_name(method):
+    """A method whose errors say which arguments it takes, and how."""
     parameters = list(inspect.signature(method).parameters.values())[1:]
-    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    by_name = [f"{p.name}=" for p in parameters if p.kind is p.KEYWORD_ONLY]
+    known, anything = {p.name for p in parameters}, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    first = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    named = [f"{p.name}=..." for p in parameters if p.kind is p.KEYWORD_ONLY]
+    whole = f"{method.__name__}({', '.join(first + named)})"
+
+    @wraps(method)
+    def called(self, *args, **kwargs):
+        what = f"{type(self).__name__}.{method.__name__}()"
+        if len(args) > len(first):
+            raise TypeError(
+                f"{what} takes {', '.join(first)} by position; got {len(args)} arguments. Give the others by "
+                f"name: {whole}."
+            )
+        if unknown := [] if anything else [name for name in kwargs if name not in known]:
+            exposure = "exposure" in unknown and "offset" in known
+            hint = " An exposure is given as offset=np.log(exposure), with loss='poisson'." * exposure
+            raise TypeError(f"{what} has no argument {unknown[0]!r}; it is called as {whole}.{hint}")
+        return method(self, *args, **kwargs)
+
+    return called
+
+
+def all_or_nothing(method):
+    """The same of a method after whose failure, or interruption, the estimator is what it was before."""
+    method = by_name(method)
 
     @wraps(method)
     def kept(self, *args, **kwargs):
-        if by_name and len(args) > len(by_position):
-            raise TypeError(
-                f"{type(self).__name__}.{method.__name__}() takes {', '.join(by_position)} by position; got "
-                f"{len(args)} arguments. Give the others by name: {', '.join(by_name)}."
-            )
         before = dict(vars(self))
         try:
             return method(self, *args, **kwargs)
@@ -219,7 +237,8 @@ class TaskInputMixin(FittedReprMixin):
             )
         else:
             advice = IN_CROSS_VALIDATION + (
-                "set handle_unknown='average' to predict them with the average over tasks."
+                "set handle_unknown='average' to predict them with the average over tasks"
+                f"{' (or fit_task, once they have rows)' if hasattr(self, 'fit_task') else ''}."
                 if hasattr(self, "handle_unknown")
                 else "this model has nothing to say about them."
             )

@@ -26,7 +26,7 @@ from ._labels import missing_labels, plain_labels
 from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin
-from ._tasks import TaskInputMixin
+from ._tasks import TaskInputMixin, by_name
 from .metrics import score_predictions
 
 LARGEST_WEIGHT = 1e100
@@ -153,6 +153,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         codes = at[1] if y.ndim == 2 else None if codes is None else codes[at]
         return at[0], y[at], codes, None if weight is None else weight[at]
 
+    @by_name
     def predict(self, X, *, tasks=None, offset=None):
         if offset is not None and not self._takes_offset:
             raise TypeError(f"offset was given, but {type(self).__name__} of a classifier takes none.")
@@ -167,6 +168,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     predict.__doc__ = TargetMixin.predict.__doc__
 
     @available_if(_wrapped_has("predict_proba"))
+    @by_name
     def predict_proba(self, X, *, tasks=None):
         """Predict class probabilities.
 
@@ -185,6 +187,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return self._respond("predict_proba", X, tasks)
 
     @available_if(_wrapped_has("decision_function"))
+    @by_name
     def decision_function(self, X, *, tasks=None):
         """Compute the decision values of the classes.
 
@@ -201,6 +204,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """
         return self._respond("decision_function", X, tasks)
 
+    @by_name
     def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
         if offset is None:
             self._refuse_without_offset()

@@ -27,7 +27,7 @@ from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plai
 from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
-from ._tasks import TaskInputMixin, final_task_column, final_task_labels, target_names
+from ._tasks import TaskInputMixin, by_name, final_task_column, final_task_labels, target_names
 from .metrics import probabilities_of, response, score_predictions, tasks_for
 from .model_selection import held_out_splits, routing
 
@@ -310,10 +310,12 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return X, tasks, np.where(codes >= 0, self.quantiles_[codes], np.nan if unknown is None else unknown)
 
+    @by_name
     def predict(self, X, *, tasks=None, offset=None):
         check_is_fitted(self)
         return self._respond("predict", self._split(X)[0], tasks, offset)
 
+    @by_name
     def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
         metric = accuracy_score if is_classifier(self) else r2_score
         return score_predictions(metric, y, self.predict(X, tasks=tasks, offset=offset), sample_weight)
@@ -384,6 +386,7 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
         found = self._respond("predict", X, tasks, known, model)
         return np.where(missing_labels(y), 0.0, np.abs(y - found))
 
+    @by_name
     def predict_interval(self, X, *, tasks=None, offset=None):
         """Predict intervals of the targets.
 
@@ -401,6 +404,10 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
         ------
         ValueError
             If a task is not known from `fit`, and ``new_tasks=False``.
+
+        See Also
+        --------
+        MeanRegularizedRegressor.prediction_interval : Those of a mixed model, by its normal distribution.
         """
         X, tasks, width = self._asked(X, tasks)
         y = self._respond("predict", X, tasks, offset)
@@ -471,6 +478,7 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
         proba = self._proba(X, tasks, model or self.estimator_, known)
         return 1 - (proba * (y[..., None] == self.classes_)).sum(axis=-1)
 
+    @by_name
     def predict_proba(self, X, *, tasks=None, offset=None):
         """Predict class probabilities as the model does.
 
@@ -486,6 +494,7 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
         check_is_fitted(self)
         return self._respond("predict_proba", self._split(X)[0], tasks, offset)
 
+    @by_name
     def predict_set(self, X, *, tasks=None, offset=None):
         """Predict sets of classes.
 

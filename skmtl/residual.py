@@ -19,7 +19,7 @@ from ._labels import check_tasks, plain_labels
 from ._parameters import documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
-from ._tasks import TaskInputMixin, final_model, final_task_column
+from ._tasks import TaskInputMixin, by_name, final_model, final_task_column
 from ._warn import warn
 from .baselines import Pooled, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
@@ -264,11 +264,13 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         with routing(offset):
             return getattr(self.task_estimator_, method)(X, **given, offset=offset)
 
+    @by_name
     def predict(self, X, *, tasks=None):
         return self._respond("predict", X, tasks)
 
     predict.__doc__ = _without_offset(SingleTask.predict)
 
+    @by_name
     def score(self, X, y, sample_weight=None, *, tasks=None):
         metric = accuracy_score if is_classifier(self) else r2_score
         return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
@@ -276,6 +278,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     score.__doc__ = _without_offset(SingleTask.score)
 
     @available_if(_task_estimator_has("predict_proba"))
+    @by_name
     def predict_proba(self, X, *, tasks=None):
         """Predict class probabilities as the task estimator does.
 
@@ -291,6 +294,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return self._respond("predict_proba", X, tasks)
 
     @available_if(_task_estimator_has("decision_function"))
+    @by_name
     def decision_function(self, X, *, tasks=None):
         """Compute the linear predictors, mean and deviation together.
 

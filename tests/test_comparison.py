@@ -17,7 +17,7 @@ import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse, stats
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import make_column_transformer
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -33,9 +33,10 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import skmtl
 from skmtl import (
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
@@ -54,7 +55,8 @@ from skmtl.comparison import _race, _rivals, compare
 from skmtl.comparison._folds import ALIKE
 from skmtl.comparison._race import honest
 from skmtl.comparison._result import _gains
-from skmtl.comparison._tuned import Tuned, best_strength, held_out_counts
+from skmtl.comparison._rivals import kind_of
+from skmtl.comparison._tuned import TunedLinear, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
 from skmtl.model_selection import TaskKFold, TaskShuffleSplit
@@ -473,12 +475,12 @@ def test_boosted_trees_have_the_rounds_and_leaves_of_least_error(monkeypatch):
             method = "predict_proba" if classes else "predict"
             unseen = cross_val_predict(model, X, target, cv=folds, method=method)
             error[leaf, rounds] = np.sum((target - (unseen[:, 1] if classes else unseen)) ** 2)
-        model = _rivals.Boosted("classes" if classes else "numbers").fit(X, target).model_
+        model = _rivals.TunedBoosting("classes" if classes else "numbers").fit(X, target).model_
         assert (model.min_samples_leaf, model.max_iter) == min(error, key=error.get)
-    rare = _rivals.Boosted("classes").fit(X, np.arange(60) < 2)  # too few of a class for folds
+    rare = _rivals.TunedBoosting("classes").fit(X, np.arange(60) < 2)  # too few of a class for folds
     assert rare.predict_proba(X).shape == (60, 2)
     monkeypatch.setattr(_rivals, "MANY_ROWS", 50)
-    stopped = _rivals.Boosted("numbers").fit(X, y).model_
+    stopped = _rivals.TunedBoosting("numbers").fit(X, y).model_
     assert stopped.early_stopping and stopped.n_iter_ <= 40
 
 
@@ -486,7 +488,7 @@ def test_a_forest_has_the_leaves_of_least_error_on_rows_that_trees_have_not_seen
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 2))
     for y, leaf in [(np.sign(X[:, 0]) + X[:, 1], 1), (rng.normal(size=50), 5)]:
-        assert _rivals.Forest("numbers").fit(X, y).model_.min_samples_leaf == leaf
+        assert _rivals.TunedForest("numbers").fit(X, y).model_.min_samples_leaf == leaf
 
 
 def test_dummies_have_free_levels():
@@ -496,7 +498,7 @@ def test_dummies_have_free_levels():
     def within(A):
         return A - np.stack([A[p.tasks == t].mean(axis=0) for t in range(5)])[p.tasks]
 
-    model = _rivals.Dummies(Ridge(10.0), task_indicators=True).fit(p.X, p.y, tasks=p.tasks)
+    model = _rivals.FreeIntercepts(Ridge(10.0), task_indicators=True).fit(p.X, p.y, tasks=p.tasks)
     wanted = Ridge(10.0, fit_intercept=False).fit(within(p.X), within(p.y)).coef_
     assert_allclose(model.estimator_.coef_[:3], wanted, rtol=0.02)
     shrunk = Pooled(Ridge(10.0), task_indicators=True).fit(p.X, p.y, tasks=p.tasks)
@@ -512,7 +514,7 @@ def test_poisson_regressions_of_the_baselines():
         mean_poisson_deviance(y, cross_val_predict(PoissonRegressor(alpha=a), X, y, cv=folds)) for a in alphas
     ]
     assert_allclose(held_out_counts(X, y, alphas), 90 * np.array(loss), rtol=1e-4)
-    model = SingleTask(Tuned("counts")).fit(X, y, tasks=tasks)
+    model = SingleTask(TunedLinear("counts")).fit(X, y, tasks=tasks)
     assert (model.predict(X[tasks == 2], tasks=tasks[tasks == 2]) == 0).all()
     assert len({one.alpha for one in model.estimators_}) == 1
 
@@ -780,8 +782,8 @@ def test_counts_with_exposures(rng, monkeypatch):
     rate = fitted.predict(X, tasks=tasks)
     assert_allclose(fitted.predict(X, tasks=tasks, offset=np.log(exposure)), rate * exposure)
     rates, weight = y / exposure, exposure
-    trees = _rivals.Boosted("counts").fit(X, rates, weight).model_
-    assert trees.loss == "poisson" and _rivals.Boosted("counts").fit(X, 0 * y).predict(X).max() == 0
+    trees = _rivals.TunedBoosting("counts").fit(X, rates, weight).model_
+    assert trees.loss == "poisson" and _rivals.TunedBoosting("counts").fit(X, 0 * y).predict(X).max() == 0
 
 
 def test_models_with_an_offset(rng):
@@ -1079,6 +1081,52 @@ def test_code_of_a_suggestion_runs_as_printed():
         assert_allclose(names["model"].predict(names["X"], tasks=tasks), fitted.predict(X, tasks=tasks))
 
 
+def test_code_of_a_preprocessor_and_of_baselines_stands_alone():
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(kind=np.where(p.X[:, 0] > 0, "p", "q"))
+    encoders = [
+        (OneHotEncoder(drop="if_binary"), make_column_selector(dtype_exclude="number")),
+        (StandardScaler(), make_column_selector(pattern="[v-z]")),
+    ]
+    own = make_column_transformer(*encoders)
+    for name in ("intercepts", "mean"):
+        found = suggest(frame, p.y, p.tasks, candidates=[name], cv=2, preprocessor=own)
+        assert "preprocessor" not in found.code and "make_column_selector(pattern='[v-z]')" in found.code
+        names = {"X": frame, "y": p.y, "tasks": p.tasks}
+        exec(found.code, names)
+        fitted = clone(found.estimators[name]).fit(frame, p.y, model__tasks=p.tasks)
+        assert_allclose(names["model"].predict(frame, tasks=p.tasks), fitted.predict(frame, tasks=p.tasks))
+    nameless = make_column_transformer((FunctionTransformer(lambda Z: Z), list("vwxyz")))
+    found = suggest(frame, p.y, p.tasks, candidates=["mean"], cv=2, preprocessor=nameless)
+    assert "# preprocessor: the one that suggest was given" in found.code
+    exec(found.code, {"X": frame, "y": p.y, "tasks": p.tasks, "preprocessor": nameless})
+
+
+@pytest.mark.parametrize("kind", ["numbers", "counts", "two"])
+def test_baselines_are_printed_as_they_are_made(kind):
+    X, y, tasks = make_rows(kind)
+    model = MeanRegularizedRegressor(loss="poisson") if kind == "counts" else None
+    model = model or (Pooled(LogisticRegression()) if kind == "two" else MeanRegularizedRegressor())
+    names = ["single", "pooled", "intercepts", "mean", "dummies", "mixed", "trees", "forest"]
+    made = {name: skmtl.comparison.rival(name, kind_of(model)) for name in names}
+    known = {**vars(skmtl), **vars(skmtl.comparison), **vars(sklearn.dummy)}
+    for name, one in made.items():
+        again = eval(repr(one), known)
+        assert type(again) is type(one) and repr(again) == repr(one), name
+    if kind == "numbers":
+        found = compare(model, X, y, tasks, cv=2).estimators
+        assert all(repr(found[name]) == repr(made[name]) for name in names[:4])
+
+
+def test_the_model_to_use_is_that_of_the_verdict():
+    p = RELATED
+    for models in ({"good": MeanRegularizedRegressor(0.1)}, {"bad": MeanRegularizedRegressor(1e6)}):
+        found = compare(models, p.X, p.y, p.tasks, cv=2)
+        said = re.search(r"Use '(\w+)'|simpler '(\w+)' |use '(\w+)'", found.verdict)
+        assert found.best == next(filter(None, said.groups())) and found.best in found.estimators
+        assert not any(hasattr(found, name) for name in ("code", "expected", "findings", "params", "sharing"))
+
+
 def test_representations_are_of_what_the_preprocessor_makes():
     """Not of columns of X at the same positions: here the first two are made of text."""
     p = make_multitask_regression(4, 30, 2, random_state=0)
@@ -1101,6 +1149,23 @@ def test_representations_are_of_what_the_preprocessor_makes():
     }  # fmt: skip
     with pytest.raises(ValueError, match="candidates must be a sequence of names; got the string 'pooled'"):
         suggest(p.X, p.y, p.tasks, candidates="pooled")
+
+
+def test_compare_takes_a_task_column():
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
+    options = {"cv": 2, "baselines": ["single", "intercepts"]}
+    models = {"m": MeanRegularizedRegressor(0.1), "ridge": Ridge()}
+    known = compare(models, p.X, p.y, p.tasks, **options).table
+    found = compare(models, frame, p.y, task_column="school", **options).table
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), known.drop(columns="seconds"))
+    with pytest.raises(ValueError, match="task_column='school' and tasks= both say"):
+        compare(models, frame, p.y, p.tasks, task_column="school")
+    own = {"m": MeanRegularizedRegressor(0.1, task_column="school")}
+    with pytest.raises(
+        ValueError, match=r"and estimators with a task_column of their own \({'m': 'school'}\)"
+    ):
+        compare(own, frame, p.y, task_column="school")
 
 
 def test_suggest_takes_a_task_column_and_gives_models_that_fit():

@@ -1,5 +1,6 @@
 """Bad input: an error of the right type that names the argument, what was found and what was expected."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -29,6 +30,7 @@ from skmtl import (
     PathSearchCV,
     Pooled,
     SingleTask,
+    TaskConformalRegressor,
     TraceNormRegressor,
     compare,
 )
@@ -269,8 +271,63 @@ def test_a_text_column_among_the_features_is_named(model, table):
 
 @every([*MODELS, MultiTaskMLP(), MixedTaskModel(), MultiTaskLassoCV(), PathSearchCV(MultiTaskLasso())])
 def test_tasks_by_position(model):
-    with pytest.raises(TypeError, match=r"\.fit\(\) takes X, y by position; got 3 arguments.* name: tasks="):
+    with pytest.raises(
+        TypeError, match=r"\.fit\(\) takes X, y by position; got 3 arguments.* fit\(X, y, tasks="
+    ):
         clone(model).fit(X, target(model), TASKS)
+
+
+@every([*MODELS, PathSearchCV(MeanRegularizedRegressor(), cv=2), TaskConformalRegressor(Pooled(Ridge()))])
+def test_arguments_that_are_not_there(model):
+    fitted, told = clone(model).fit(X, target(model), tasks=TASKS), type(model).__name__
+    with pytest.raises(TypeError, match=rf"^{told}\.predict\(\) takes X by pos.* name: predict\(X, tasks="):
+        fitted.predict(X, TASKS)
+    with pytest.raises(
+        TypeError, match=rf"^{told}\.predict\(\) has no argument 'task'; .* predict\(X, tasks="
+    ):
+        fitted.predict(X, task=TASKS)
+    if "offset" in inspect.signature(model.fit).parameters and not isinstance(model, PathSearchCV):
+        with pytest.raises(
+            TypeError, match=r"no argument 'exposure'; .* offset=np\.log\(exposure\), with loss"
+        ):
+            clone(model).fit(X, target(model), tasks=TASKS, exposure=np.ones(N))
+
+
+def test_what_other_models_have():
+    lasso = MultiTaskLasso().fit(X, y, tasks=TASKS)
+    for name in ("coef_std_", "intercept_std_", "test_sharing"):
+        assert not hasattr(lasso, name) and hasattr(MeanRegularizedRegressor().fit(X, y, tasks=TASKS), name)
+        with pytest.raises(
+            AttributeError, match=f"MultiTaskLasso has no {name}: .* random, MeanRegularizedRegressor and "
+        ):
+            getattr(lasso, name)
+    for model, name in (
+        (lasso, "prediction_interval"),
+        (lasso, "predict_interval"),
+        (MeanRegularizedRegressor(), "predict_interval"),
+        (MeanRegularizedClassifier(), "prediction_interval"),
+    ):
+        with pytest.raises(
+            AttributeError, match=r"is that of the regressors among .* predict_interval of TaskConf"
+        ):
+            getattr(model, name)
+    for name in ("coef_std_", "intercept_std_"):
+        with pytest.raises(NotFittedError):
+            getattr(MeanRegularizedRegressor(), name)
+    with pytest.raises(
+        ValueError, match=r"^The 'alpha' .* Got 'auto' .* MeanRegularizedRegressor .* PathSearchCV"
+    ):
+        MultiTaskLasso("auto").fit(X, y, tasks=TASKS)
+    with pytest.raises(ValueError, match=r"^The 'alpha' parameter .* Got -1 instead\.$"):
+        MultiTaskLasso(-1).fit(X, y, tasks=TASKS)
+
+
+def test_columns_of_nearly_that_name():
+    for column, meant in (("scool", "school"), ("School", "school"), ("aa", "a")):
+        with pytest.raises(ValueError, match=rf"X has the columns .* Did you mean '{meant}'\?$"):
+            MultiTaskLasso(task_column=column).fit(FRAME, y)
+    with pytest.raises(ValueError, match=r"X has the columns \[.*\]\.$"):
+        MultiTaskLasso(task_column="zebra").fit(FRAME, y)
 
 
 def test_tasks_in_the_place_of_classes():

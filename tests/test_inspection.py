@@ -198,6 +198,19 @@ def test_summary_warns_and_thins():
     assert any(line.split()[:1] == ["149"] for line in lines) and ".coef holds all" in str(summary(model))
 
 
+@pytest.mark.parametrize("steps_before", [False, True])
+def test_summary_names_the_features_that_no_task_varies_in(steps_before):
+    Z = FRAME.assign(g=DATA.tasks % 2.0, h=3.0)
+    model = MeanRegularizedRegressor("auto", intercept_alpha="auto", task_column="town")
+    fitted = (steps(model) if steps_before else model).fit(Z, DATA.y)
+    assert "constant within every task, so that" in str(summary(fitted))
+    assert summary(fitted).warnings[-1].endswith("their intercepts: g, h")
+    assert "intercepts: 2 of the features" in (fitted[-1] if steps_before else fitted)._repr_html_()
+    assert not any("constant" in line for line in summary(MODEL).warnings)
+    through_zero = MeanRegularizedRegressor("auto", fit_intercept=False, task_column="town")
+    assert not len(through_zero.fit(FRAME.assign(h=3.0), DATA.y).constant_features_)
+
+
 def test_what_cannot_be_read_is_refused():
     for model in (Ridge().fit(DATA.X, DATA.y), Pooled(Ridge()).fit(DATA.X, DATA.y, tasks=DATA.tasks)):
         with pytest.raises(TypeError, match=r"coefficients are read from a fitted linear model.*got Ridge"):
@@ -456,6 +469,14 @@ def test_path_of_a_search():
     (band,) = display.scores_ax_.patches
     assert_allclose(band.get_y() + np.array([0, band.get_height()]), [mean[best] - error, mean[best]])
     assert len(display.scores_ax_.get_xticklabels()) <= 5 and display.scores_ax_.get_xscale() == "log"
+    assert "last of those tried" not in display.norms_ax_.get_title("left")
+    for edge in (display.alphas[0], display.alphas[-1]):
+        seen = PathDisplay(display.alphas, scores=display.scores, chosen=edge).plot()
+        assert seen.ax_.get_title("left").endswith("the last of those tried")
+        first, last = seen.ax_.transAxes.inverted().transform(
+            seen.ax_.transData.transform([(a, 0.5) for a in display.alphas[[0, -1]]])
+        )[:, 0]
+        assert 0.01 < first < last < 0.99
     alone = PathDisplay.from_estimator(search)
     assert alone.scores_ax_.get_ylabel() == "R²"
     assert alone.norms_ax_ is None and alone.scores_ax_ is alone.ax_
@@ -565,6 +586,30 @@ def test_many_tasks_are_named_by_what_they_gain():
     assert display.ax_.get_ylim()[0] > -1000
 
 
+@pytest.mark.parametrize("n", [2, 20, 150])
+@pytest.mark.parametrize("alike", [True, False])
+def test_names_of_tasks_cover_neither_tasks_nor_names(n, alike):
+    rng = np.random.default_rng(n)
+    gain, n_rows = rng.uniform(-0.3, 0.6, size=n), np.full(n, 40) if alike else rng.integers(10, 200, n)
+    tasks = [f"school {t}" for t in range(n)]
+    display = TaskGainDisplay(gain, n_rows=n_rows, tasks=tasks, errors=np.full(n, 0.1)).plot()
+    ax = display.ax_
+    display.figure_.canvas.draw()
+    extent = matplotlib.text.Text.get_window_extent  # without the line to its point
+    boxes = [extent(text) for text in [*ax.texts, *ax.get_xticklabels()] if text.get_text()]
+    points = ax.transData.transform(display.points_.get_offsets())
+    assert len({tuple(point) for point in points}) == n
+    for i, text in enumerate(ax.texts):
+        box = extent(text)
+        assert not any(box.contains(*point) for point in points), text.get_text()
+        assert not any(box.overlaps(other) for other in [*boxes[:i], *boxes[i + 1 :]]), text.get_text()
+    if alike and n <= 20:  # all of them on the axis
+        assert labels(ax.xaxis) == display.named_ == [tasks[t] for t in np.argsort(gain)]
+        assert not ax.texts
+    else:
+        assert {text.get_text() for text in ax.texts} == set(display.named_)
+
+
 def test_models_with_the_intervals_of_their_test():
     result = compare(
         {"m": MeanRegularizedRegressor(0.5)}, DATA.X, DATA.y, DATA.tasks, cv=4, baselines=["single", "mean"]
@@ -578,7 +623,7 @@ def test_models_with_the_intervals_of_their_test():
             half = abs(display.differences_[at]) / t * stats.t.isf(0.025, 3)
             assert_allclose(display.half_widths_[at], half, rtol=1e-6)
     bold = [label.get_text() for label in display.ax_.get_yticklabels() if label.get_fontweight() == "bold"]
-    assert [text.split("  ")[0] for text in bold] == ["m"]
+    assert [text.split("  ")[0] for text in bold] == [result.best]
     with pytest.raises(ValueError, match="reference='x' is not one of the models"):
         ComparisonDisplay({"a": [1.0]}, reference="x").plot()
 
@@ -616,7 +661,11 @@ def test_convergence_is_that_of_fits():
         assert display.n_iter[at] == one.n_iter_
     assert model.tol == 0.5 and not hasattr(model, "coef_")
     (line,) = display.iterations_ax_.get_lines()
-    assert_array_equal(line.get_xdata(), display.n_iter)
+    assert_array_equal(line.get_xdata(), np.unique(display.n_iter))
+    noisy = ConvergenceDisplay([0.1, 0.1, 0.01], n_iter=[5, 5, 9], seconds=[0.004, 0.002, 0.003]).plot()
+    (line,) = noisy.seconds_ax_.get_lines()  # two fits end alike: their least time
+    assert_allclose(line.get_xydata(), [[2, 0.1], [3, 0.01]])
+    assert noisy.seconds_ax_.get_xlabel() == "milliseconds of the fit"
     assert (display.seconds > 0).all()
     concave = ConvergenceDisplay.from_estimator(
         GroupSparseRegressor(0.1, norm="mcp"), DATA.X, DATA.y, DATA.tasks, tols=tols

@@ -360,7 +360,7 @@ def test_errors_of_a_new_task_are_those_of_the_others(strength):
 def test_tests_of_sharing_see_what_differs():
     X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=20, n_rows=30, sd=1.0)
     found = fitted(X, y, tasks).test_sharing()
-    assert list(found) == ["slopes", "intercepts", 0, 1]
+    assert list(found) == ["slopes", "intercepts", "x0", "x1"]
     assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
     X, y, tasks, *_ = problem(1, LOSSES[0], n_tasks=20, n_rows=30, sd=0.0, sd_intercept=0.0)
     assert all(one.p_value > 0.05 for one in fitted(X, y, tasks).test_sharing().values())

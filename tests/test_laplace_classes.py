@@ -238,7 +238,7 @@ def test_a_new_task_and_tests_of_sharing():
     X, y, tasks = problem(0, n_tasks=12, n_rows=20, sd=1.0)
     every = fitted(X, y, tasks, covariance="diagonal")
     found = every.test_sharing()
-    assert list(found) == ["slopes", "intercepts", 0, 1]
+    assert list(found) == ["slopes", "intercepts", "x0", "x1"]
     assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
     old = tasks < 11
     for options in ({}, {"intercept_alpha": 0.0}):

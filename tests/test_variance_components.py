@@ -339,7 +339,7 @@ def test_the_tests_of_sharing_hold_their_level():
     assert (np.mean(rejected, axis=0) <= 0.12).all()
     X, y, tasks, *_ = mixed_problem(0, n_tasks=20)
     found = fitted(X, y, tasks).test_sharing()
-    assert list(found) == ["slopes", "intercepts", 0, 1]
+    assert list(found) == ["slopes", "intercepts", "x0", "x1"]
     assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
 
 
@@ -391,7 +391,7 @@ def test_a_task_column_is_the_same_as_tasks():
     assert_allclose(
         other.predict(Z[:9], return_std=True)[1], model.predict(X[:9], tasks=tasks[:9], return_std=True)[1]
     )
-    assert list(other.test_sharing()) == ["slopes", "intercepts", 0, 1]
+    assert list(other.test_sharing()) == ["slopes", "intercepts", "x0", "x1"]
 
 
 def test_weights_are_precisions_and_columns_of_y_tasks():
@@ -755,7 +755,20 @@ def test_tests_of_free_intercepts_do_not_mind_where_zero_is(offset):
 def test_the_test_of_slopes_without_intercepts():
     X, y, tasks, *_ = mixed_problem(0, n_tasks=20, sd_intercept=0.0)
     found = MeanRegularizedRegressor(**AUTO, fit_intercept=False).fit(X, y, tasks=tasks).test_sharing()
-    assert list(found) == ["slopes", 0, 1] and found["slopes"].p_value < 0.01
+    assert list(found) == ["slopes", "x0", "x1"] and found["slopes"].p_value < 0.01
+
+
+@pytest.mark.parametrize("pooled", [{}, {"intercept_alpha": "auto"}, {"fit_intercept": False}])
+def test_features_of_whole_tasks_leave_the_optimum_certified(pooled):
+    """Rounding along features that no task varies in is nothing to be gained along the others."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        tasks = np.repeat(np.arange(6), 15)
+        X = rng.normal(size=(90, 4))
+        X[:, 1], X[:, 3] = rng.normal(size=6)[tasks], 3.0
+        y = X.sum(axis=1) + rng.normal(size=90) + rng.normal(size=6)[tasks]
+        model = MeanRegularizedRegressor("auto", **pooled).fit(X, y, tasks=tasks)
+        assert 0 <= model.dual_gap_ <= 1e-8 * model.objective_
 
 
 @pytest.mark.parametrize("sd", [0.7, np.array([0.7, 0.0])])

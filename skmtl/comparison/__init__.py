@@ -3,7 +3,12 @@
 from ._compare import compare
 from ._folds import SIGNIFICANCE
 from ._race import Candidate, race
-from ._result import Comparison
+from ._result import Comparison, Suggestion
+from ._rivals import FreeIntercepts as FreeIntercepts
+from ._rivals import MeanCount as MeanCount
+from ._rivals import TunedBoosting as TunedBoosting
+from ._rivals import TunedForest as TunedForest
 from ._rivals import rival
+from ._tuned import TunedLinear as TunedLinear
 
-__all__ = ["SIGNIFICANCE", "Candidate", "Comparison", "compare", "race", "rival"]
+__all__ = ["SIGNIFICANCE", "Candidate", "Comparison", "Suggestion", "compare", "race", "rival"]

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._columns import warn_of_order
+from .._columns import split_task_column, warn_of_order
 from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
@@ -30,8 +30,8 @@ from ._rivals import BASELINES, RIVALS, kind_of, rival
 
 
 def compare(
-    estimators, X, y, tasks=None, *, offset=None, cv=None, scoring=None, baselines=BASELINES,
-    reference=None, n_jobs=None,
+    estimators, X, y, tasks=None, *, task_column=None, offset=None, cv=None, scoring=None,
+    baselines=BASELINES, reference=None, n_jobs=None,
 ):  # fmt: skip
     r"""Compare multi-task models with single-task and pooled baselines on the same folds.
 
@@ -54,6 +54,9 @@ def compare(
     tasks : array-like of shape (n_samples,), default=None
         Task of each row, for a 1-D `y`; by default the estimators' task column. Metadata routing is
         switched on inside to carry them.
+    task_column : str or int, default=None
+        Column of X (name or position) that holds the task of each row, in the place of `tasks`, for
+        estimators without one of their own. They are given the other columns.
     offset : array-like of shape (n_samples,) or of the shape of y, default=None
         Known part of the linear predictor, as in the estimators' `fit`. Baselines that are classifiers of
         scikit-learn take none: they are left out, and `dropped` names them ("mixed" stays).
@@ -138,6 +141,8 @@ def compare(
     if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
         raise TypeError(f"estimators must be estimators with a fit method; got {wrong[0]!r:.100}.")
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
+    if task_column is not None:
+        X, tasks = _without_tasks(estimators, X, tasks, task_column)
     labels, y, names, column = labelled(estimators, X, y, tasks, cv)
     rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
     told = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
@@ -165,10 +170,22 @@ def compare(
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
-    words, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
+    said, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
     if dropped:
-        words += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
-    return replace(found, verdict=words, models=best_first, estimators=models, dropped=dropped)
+        said["verdict"] += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
+    return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
+
+
+def _without_tasks(estimators, X, tasks, task_column):
+    """X without the task column, and the tasks; ValueError where they are known otherwise."""
+    own = {name: final_task_column(model)[0] for name, model in estimators.items()}
+    own = {name: column for name, column in own.items() if column is not None}
+    if own or tasks is not None:
+        other = "tasks=" if tasks is not None else f"estimators with a task_column of their own ({own})"
+        raise ValueError(
+            f"task_column={task_column!r} and {other} both say which task a row belongs to; use one."
+        )
+    return split_task_column(X, task_column)
 
 
 def _named(estimators):
@@ -208,8 +225,8 @@ def labelled(estimators, X, y, tasks, cv):
     column = next(known, None)
     if tasks is None and column is None:
         raise ValueError(
-            "the task of each row is not known. Pass tasks=, or estimators with task_column= naming a "
-            "column of X, or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
+            "the task of each row is not known. Pass tasks=, or task_column= naming a column of X (here or "
+            "in the estimators), or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
         )
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, num_samples(X))
     if len(y) != len(labels):

@@ -37,7 +37,7 @@ from ._folds import (
     error_measure,
     with_offset,
 )  # fmt: skip
-from ._result import losses, sign_test, tabulated
+from ._result import Suggestion, losses, sign_test, tabulated
 
 STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
@@ -424,7 +424,7 @@ def race(
 
     Returns
     -------
-    comparison : Comparison
+    found : Suggestion
         Of those that ran in all folds; `params` and `estimators` are of all.
     """
     if time_budget is not None and not time_budget > 0:
@@ -453,7 +453,7 @@ def race(
             candidates, models = {name: own, **candidates}, {**models, name: own.model}
             if further := one.alone(entrants[use]):
                 folds = _scores(entrants := entrants | further, one)
-    found, gains = tabulated(folds, run, names)
+    found, gains = tabulated(folds, run, names, Suggestion)
     known = {name: entrants[name] for name in folds.ranked} | one.behind
     found.params = {name: entrant.params for name, entrant in known.items()}
     found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from .._labels import encode_tasks
+from .._parameters import documented
 from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, p_words, tagged
 from .._task_scores import standard_deviation
 from ..inspection import TaskGainDisplay
@@ -36,7 +37,7 @@ ROWS = {
 
 @dataclass
 class Comparison:
-    """Result of `compare`.
+    """Result of `compare`; that of `suggest` is a `Suggestion`, which holds more.
 
     Parameters
     ----------
@@ -57,19 +58,10 @@ class Comparison:
         The model that gains and differences are measured against.
     models : list of str
         The models that were compared with the baselines, best first.
-    best, code : str
-        The model to use, and Python code that makes it and fits it (`suggest` only).
-    expected : tuple of float
-        Mean score, of the kind `score`, of the models that the same rule takes by the other folds, and its
-        standard error (`suggest` only).
+    best : str
+        The model to use, as the verdict says.
     dropped : dict of {str: str}
         Models that did not run in all folds, and why.
-    params : dict of {str: dict}
-        The parameters chosen for each model (`suggest` only).
-    sharing : str
-        Whether the tasks differ at all, by the test of the mixed model (`suggest` only).
-    findings : dict of {str: str}
-        What each model found, in a sentence (`suggest` only).
     estimators : dict of {str: estimator}
         The models and the baselines by name, unfitted.
     fold_scores : dict of {str: list of float}
@@ -95,12 +87,7 @@ class Comparison:
     reference: str
     models: list
     best: str = ""
-    code: str = ""
-    expected: tuple = ()
     dropped: dict = field(default_factory=dict)
-    params: dict = field(default_factory=dict)
-    sharing: str = ""
-    findings: dict = field(default_factory=dict)
     estimators: dict = field(default_factory=dict)
     fold_scores: dict = field(default_factory=dict)
     overlap: float = 0.0
@@ -114,7 +101,7 @@ class Comparison:
 
     def _task_cells(self):
         """The model to use, and the same of the tasks that gain and lose most; if it is known at all."""
-        model = self.best or next(iter(self.models), None)
+        model = self.best if self.best in self.models else self.models[0]
         header = ["task", "n_test", "error", "gain", "gain_std"]
         own = np.flatnonzero(np.asarray(self.per_task["model"]) == model)
         gain = np.asarray(self.per_task["gain"])[own]
@@ -136,14 +123,16 @@ class Comparison:
     @property
     def _legend(self):
         """What columns and baselines are, in a line."""
-        baselines = [name for name in self.table["model"] if self.best or name not in self.models]
-        rows = [f"{name!r}: {words}" for name, words in ROWS.items() if name in baselines]
+        rows = [f"{name!r}: {words}" for name, words in ROWS.items() if name in self._baselines]
         return "; ".join([LEGEND, *rows]) + "."
+
+    @property
+    def _baselines(self):
+        return [name for name in self.table["model"] if name not in self.models]
 
     def _found(self):
         """Whether tasks differ, and what each model found, a line each."""
-        first = [f"{self.sharing}."] if self.sharing else []
-        return first + [f"{name}: {sentence}." for name, sentence in self.findings.items()]
+        return []
 
     def _words(self):
         """The same and the verdict, in one text."""
@@ -207,6 +196,45 @@ class Comparison:
         return TaskGainDisplay.from_comparison(self, model=model, ax=ax).ax_
 
 
+@documented
+@dataclass
+class Suggestion(Comparison):
+    """Result of `suggest`: a `Comparison` with the code of the model to use and what models found.
+
+    Parameters
+    ----------
+    code : str
+        Python code that makes the model to use and fits it.
+    expected : tuple of float
+        Mean score, of the kind `score`, of the models that the same rule takes by the other folds, and its
+        standard error.
+    params : dict of {str: dict}
+        The parameters chosen for each model.
+    sharing : str
+        Whether the tasks differ at all, by the test of the mixed model.
+    findings : dict of {str: str}
+        What each model found, in a sentence.
+
+    See Also
+    --------
+    suggest : Makes it.
+    """
+
+    code: str = ""
+    expected: tuple = ()
+    params: dict = field(default_factory=dict)
+    sharing: str = ""
+    findings: dict = field(default_factory=dict)
+
+    @property
+    def _baselines(self):
+        return self.models
+
+    def _found(self):
+        first = [f"{self.sharing}."] if self.sharing else []
+        return first + [f"{name}: {sentence}." for name, sentence in self.findings.items()]
+
+
 def _wrapped(text):
     """Text in lines that a terminal holds."""
     return "\n".join(
@@ -214,15 +242,15 @@ def _wrapped(text):
     )
 
 
-def tabulated(folds, run, names):
-    """A comparison without words, and the rows of `per_task` by model."""
+def tabulated(folds, run, names, result=Comparison):
+    """A comparison, of that class, without words, and the rows of `per_task` by model."""
     codes = None if run.labels is None else encode_tasks(run.labels)[1]
     gains = {name: _gains(folds, name, run.y.shape, codes, names) for name in folds.ranked}
     header = f"model mean sd difference p_value tasks_gaining p_tasks {run.measure} seconds"
     tables = _table(_rows(folds, gains, run.measure), header), _table(chain(*gains.values()), PER_TASK)
     score = f"{getattr(run.scorer.metric, '__name__', run.scorer.metric)} ({run.scorer.average})"
     known = {"fold_scores": folds.scores, "overlap": folds.overlap}
-    return Comparison(*tables, "", score, folds.reference, folds.ranked, **known), gains
+    return result(*tables, "", score, folds.reference, folds.ranked, **known), gains
 
 
 @np.errstate(divide="ignore", invalid="ignore")  # what a task has no labels for is NaN
@@ -281,7 +309,7 @@ def losses(gains, reference):
 
 
 def _verdict(folds, gains, estimators):
-    """What a person should conclude and do."""
+    """The model to use, and what a person should conclude and do."""
     reference, mean = folds.reference, folds.mean
     model = next(name for name in folds.ranked if name in estimators)
     parts = []
@@ -298,7 +326,8 @@ def _verdict(folds, gains, estimators):
         parts.append(f"Pooling with shrunken intercepts alone {found}.")
     if model != reference:
         parts.append(losses(gains[model], reference))
-    return " ".join([*parts, _advice(folds, model, estimators, gains)])
+    best, advice = _advice(folds, model, estimators, gains)
+    return {"best": best, "verdict": " ".join([*parts, advice])}
 
 
 def _standing(folds, model, other):
@@ -314,18 +343,19 @@ def _standing(folds, model, other):
 
 
 def _advice(folds, model, estimators, gains):
-    """Which model to use: a baseline unless the best multi-task model clearly beats them all."""
+    """The model to use, a baseline unless the best multi-task model clearly beats them all, and the words."""
     rival = next((name for name in folds.ranked if name not in estimators), None)
     if rival is None or folds.clearly_better(model, rival):
         told = rival in (None, folds.reference, "pooled")
-        return f"Use {model!r}" + ("." if told else f": it is {_standing(folds, model, rival)} {rival!r}.")
+        reason = "" if told else f": it is {_standing(folds, model, rival)} {rival!r}"
+        return model, f"Use {model!r}{reason}."
     if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
         (won, p), n_tasks = sign_test([row[4] for row in gains[model]]), len(gains[model])
         if p < SIGNIFICANCE and won > n_tasks / 2:
-            return f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance ({p_words(p)})."
+            return model, f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance ({p_words(p)})."
     if rival == "single":
-        return "Sharing does not clearly help here: use 'single', estimators['single']."
+        return rival, "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)
     verb = "scores higher" if higher else "is not clearly worse"
     advice = f"prefer it for prediction, estimators[{rival!r}]."
-    return f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: {advice}"
+    return rival, f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: {advice}"

@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from .._task_scores import deviances
 from ..baselines import Pooled, SingleTask, models_counts
 from ..linear_model import MeanRegularizedClassifier, MeanRegularizedRegressor
-from ._tuned import Tuned
+from ._tuned import TunedLinear
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
@@ -59,14 +59,14 @@ class MeanCount(DummyRegressor):
     loss = "poisson"
 
 
-class Dummies(Pooled):
+class FreeIntercepts(Pooled):
     """With a free level for every task."""
 
     _size = FREE
 
 
 def _single(kind, shared, **column):
-    return SingleTask(Tuned(kind), **column)
+    return SingleTask(TunedLinear(kind), **column)
 
 
 def _mean(kind, shared, **column):
@@ -75,15 +75,15 @@ def _mean(kind, shared, **column):
 
 
 def _pooled(kind, shared, **column):
-    return Pooled(Tuned(kind), **column)
+    return Pooled(TunedLinear(kind), **column)
 
 
 def _intercepts(kind, shared, **column):
-    return Pooled(Tuned(kind), task_indicators=True, **column)
+    return Pooled(TunedLinear(kind), task_indicators=True, **column)
 
 
 def _dummies(kind, shared, **column):
-    return Dummies(Tuned(kind), task_indicators=True, **column)
+    return FreeIntercepts(TunedLinear(kind), task_indicators=True, **column)
 
 
 def _mixed(kind, shared, **column):
@@ -161,7 +161,7 @@ class _Trees(BaseEstimator):
         return self.model_.predict_proba(X)
 
 
-class Boosted(_Trees):
+class TunedBoosting(_Trees):
     """Boosted trees. Rounds and leaves are chosen in 3 folds; of many rows a tenth tells when to stop."""
 
     def __init__(self, kind, categorical_features=None):
@@ -214,7 +214,7 @@ class Boosted(_Trees):
         return np.array([self._error(model, y[test], found, held_out) for found in stages])
 
 
-class Forest(_Trees):
+class TunedForest(_Trees):
     """A random forest. Leaves are chosen by the rows that its trees have not seen."""
 
     def _chosen(self, X, y, weight):
@@ -244,8 +244,8 @@ RIVALS = {
     "mean": _mean,
     "dummies": _dummies,
     "mixed": _mixed,
-    "trees": _of_trees(Boosted, "auto"),
-    "forest": _of_trees(Forest, "encoded"),
+    "trees": _of_trees(TunedBoosting, "auto"),
+    "forest": _of_trees(TunedForest, "encoded"),
     "lightgbm": _of_trees(_lightgbm, "auto"),
     "catboost": _of_trees(_catboost, "auto"),
 }

@@ -74,7 +74,7 @@ def ridge(alpha):
     return sklearn.linear_model.Ridge(alpha)
 
 
-class Counts(BaseEstimator):
+class PoissonOrZero(BaseEstimator):
     """Poisson regression of that strength; zero where nothing was counted."""
 
     def __init__(self, alpha):
@@ -94,11 +94,11 @@ class Counts(BaseEstimator):
 
 def held_out_counts(X, y, grid, weight=None):
     """Weighted sum of the deviances of Poisson regression in 3 folds at each strength."""
-    models = [Counts(alpha) for alpha in grid]
+    models = [PoissonOrZero(alpha) for alpha in grid]
     return _in_folds(models, lambda model, X, y: deviances(y, model.predict(X)), KFold, X, y, weight)
 
 
-class Tuned(BaseEstimator):
+class TunedLinear(BaseEstimator):
     """Ridge regression of least leave-one-out error, or for "classes" logistic and for "counts" Poisson
     regression of least loss in 3 folds.
     """
@@ -155,6 +155,6 @@ class Tuned(BaseEstimator):
 
 KINDS = {  # of targets: the model, its errors, strengths, and the least rows that tell them
     "numbers": (ridge, leave_one_out, ALPHAS, 2),
-    "counts": (Counts, held_out_counts, COUNT_ALPHAS, 3),
+    "counts": (PoissonOrZero, held_out_counts, COUNT_ALPHAS, 3),
     "classes": (logistic, held_out, LOGISTIC_ALPHAS, 3),
 }

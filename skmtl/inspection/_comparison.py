@@ -4,17 +4,20 @@ import numpy as np
 from scipy import stats
 
 from .._task_scores import standard_deviation
-from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, short
+from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, name_ticks, short
 
 LEVEL = 0.95
 NORMAL = 1.96
+MOST_STEPS = 8  # lines of text that a name may stand above or below its point
+LETTER, LINE = 0.08, 0.17  # inches that a letter, and the line, of such a name takes
+BELOW = 0.2  # its interval, by how much of the distance of models folds are drawn
 
 
 class ComparisonDisplay(Display):
     """Models by the difference of their scores to a reference, with intervals.
 
     The interval is that of the corrected resampled t-test, which accounts for the overlap of training sets;
-    each fold is a faint point. Beside the name stands the mean score.
+    each fold is a small point. Beside the name stands the mean score.
 
     Parameters
     ----------
@@ -74,10 +77,9 @@ class ComparisonDisplay(Display):
         """
         known = comparison.fold_scores
         scores = {name: known[name] for name in comparison.table["model"]}
-        chosen = comparison.best or next(iter(comparison.models), None)
         return cls(
             scores, reference=comparison.reference, overlap=comparison.overlap,
-            score_name=comparison.score, chosen=chosen,
+            score_name=comparison.score, chosen=comparison.best,
         ).plot(ax)  # fmt: skip
 
     def plot(self, ax=None):
@@ -106,11 +108,13 @@ class ComparisonDisplay(Display):
         self.ax_.axvline(0, color=ink, linewidth=0.8, linestyle="--")
         for at, name in enumerate(names):
             color = GREY if name == self.reference else ORANGE if name == self.chosen else BLUE
-            self.ax_.scatter(D[at], np.full(n, at), 14, color=color, alpha=0.35, linewidths=0)
-            if name != self.reference:
-                self.ax_.errorbar(
-                    self.differences_[at], at, xerr=self.half_widths_[at], fmt="o", color=color, capsize=3
-                )
+            if name == self.reference:
+                self.ax_.scatter(0, at, color=color)
+                continue
+            self.ax_.scatter(D[at], np.full(n, at + BELOW), 14, color=color, alpha=0.6, linewidths=0)
+            self.ax_.errorbar(
+                self.differences_[at], at, xerr=self.half_widths_[at], fmt="o", color=color, capsize=3
+            )
         labels = [f"{short(name)}  {score:.3f}" for name, score in zip(names, S.mean(axis=1), strict=True)]
         self.ax_.set_yticks(range(len(names)), labels)
         for label, name in zip(self.ax_.get_yticklabels(), names, strict=True):
@@ -118,7 +122,9 @@ class ComparisonDisplay(Display):
         self.ax_.set_ylim(len(names) - 0.5, -0.5)
         self._limit()
         self.ax_.set_xlabel(f"{self.score_name}, difference to {self.reference!r}")
-        self.ax_.set_title(f"interval of {LEVEL:.0%}; points are the {n} folds", fontsize="medium", color=ink)
+        self.ax_.set_title(
+            f"interval of {LEVEL:.0%}; small points are the {n} folds", fontsize="medium", color=ink
+        )
         return self
 
     def _limit(self):
@@ -138,9 +144,9 @@ class ComparisonDisplay(Display):
 class TaskGainDisplay(Display):
     """Gain of each task over a reference against its number of rows, with intervals.
 
-    Where all tasks have about as many rows they stand in the order of their gains.
-    Tasks of which the interval is above zero are blue, below zero orange; those that gain and lose most are
-    named.
+    Where all tasks have about as many rows they stand in the order of their gains, all of them named where
+    there is room. Tasks of which the interval is above zero are blue, below zero orange; else those that gain
+    and lose most are named.
 
     Parameters
     ----------
@@ -203,7 +209,8 @@ class TaskGainDisplay(Display):
         -------
         TaskGainDisplay
         """
-        model = (comparison.best or comparison.models[0]) if model is None else model
+        if model is None:
+            model = comparison.best if comparison.best in comparison.models else comparison.models[0]
         table = comparison.per_task
         chosen = np.asarray(table["model"]) == model
         if not chosen.any():
@@ -240,9 +247,9 @@ class TaskGainDisplay(Display):
         color = np.where((width == 0) & (gain == 0), GREY, color)
         ink = self._begin(ax, (7, 4.2))
         low, high = _limits(gain, width)
-        shown, margin = np.clip(gain, low, high), 0.08 * (high - low)
-        order = np.argsort(gain, kind="stable")
-        x = self._places(n_rows, order)
+        shown, order = np.clip(gain, low, high), np.argsort(gain, kind="stable")
+        x, all_named = self._places(n_rows, order, names)
+        margin = (0.08 if all_named or x is n_rows else 0.2) * (high - low)
         self.ax_.vlines(x, gain - width, gain + width, colors=color, linewidth=0.8, alpha=0.35)
         self.points_ = self.ax_.scatter(x, shown, np.clip(1500 / max(T, 1), 14, 40), c=color, zorder=3)
         self.ax_.axhline(0, color=ink, linewidth=0.8)
@@ -250,23 +257,32 @@ class TaskGainDisplay(Display):
         against = f"\nagainst {self.reference}" if self.reference else ""
         self.ax_.set_ylabel(f"test error saved (%){against}")
         self.ax_.set_title(self._counted(gain, color), fontsize="medium", color=ink)
-        losing = [i for i in order[:most_named] if gain[i] < 0]
-        gaining = [i for i in order[::-1][:most_named] if gain[i] > 0]
-        self.named_ = [names[i] for i in losing + gaining]
         beyond = [f" ({g:+.0f}%)" if g != at else "" for g, at in zip(gain, shown, strict=True)]
         labels = [f"{short(name)}{more}" for name, more in zip(names, beyond, strict=True)]
-        self._name(x, shown, labels, gaining, 1, ink)
-        self._name(x, shown, labels, losing, -1, ink)
+        losing = [i for i in order[:most_named] if gain[i] < 0]
+        gaining = [i for i in order[::-1][:most_named] if gain[i] > 0]
+        self.named_ = [names[i] for i in (order if all_named else losing + gaining)]
+        if all_named:
+            losing, gaining = ([i for i in ends if beyond[i]] for ends in (losing, gaining))
+        self._name(x, shown, labels, [(i, 1) for i in gaining[::-1]] + [(i, -1) for i in losing[::-1]], ink)
         return self
 
-    def _places(self, n_rows, order):
-        """Where tasks stand: at their rows, on a logarithmic axis where these differ much, or in order."""
+    def _places(self, n_rows, order, names):
+        """Where tasks stand: at their rows, on a logarithmic axis where these differ much, or in order, and
+        whether the axis names all of them.
+        """
         first, last = (n_rows.min(), n_rows.max()) if len(n_rows) else (1, 1)
-        if last < 1.5 * first and len(order) > 2:
+        if last < 1.5 * first and len(order):
             each = f"{first:.0f}" if first == last else f"{first:.0f} to {last:.0f}"
             self.ax_.set_xlabel(f"tasks by what they gain, {each} rows tested of each")
-            self.ax_.set_xticks([])
-            return np.argsort(order)
+            width = self.ax_.get_window_extent().width / self.figure_.get_figure(root=True).dpi
+            crowded = LETTER * max(map(len, names)) * len(names) > 0.8 * width
+            name_ticks(self.ax_, "x", [names[i] for i in order], len(names), rotation=60 * crowded)
+            all_named = len(self.ax_.get_xticks()) == len(order)
+            if not all_named:
+                self.ax_.set_xticks([])
+            self.ax_.set_xlim(-0.5 - 0.02 * len(order), len(order) - 0.5 + 0.02 * len(order))
+            return np.argsort(order), all_named
         self.ax_.set_xlabel("rows tested per task")
         if first > 0 and last > 3 * first:
             log_ticks(self.ax_, n_rows, 6)
@@ -274,7 +290,7 @@ class TaskGainDisplay(Display):
         else:
             margin = 0.05 * (last - first) or 1.0
             self.ax_.set_xlim(first - margin, last + margin)
-        return n_rows
+        return n_rows, False
 
     def _counted(self, gain, color):
         """How many tasks gain and lose, in words."""
@@ -285,25 +301,44 @@ class TaskGainDisplay(Display):
         first = f"{short(self.model)}\n" if self.model else ""
         return f"{first}of {len(gain)} tasks {', '.join(words)}"
 
-    def _name(self, x, y, labels, chosen, side, ink):
-        """Names beside points, farther from zero where there is one already."""
-        low, high = self.ax_.get_ylim()
-        step, taken = 0.05 * (high - low), []
-        to_share = self.ax_.transData + self.ax_.transAxes.inverted()
-        for i in chosen:
-            across = to_share.transform((x[i], y[i]))[0]
-            at, left = y[i], across > 0.5
-            while any(abs(at - other) < step and abs(across - place) < 0.2 for place, other in taken):
-                at += side * step
-            taken.append((across, at))
+    def _name(self, x, y, labels, chosen, ink):
+        """Names beside points (i, 1 or -1: up or down first), as near as they cover the least."""
+        box, dpi = self.ax_.get_window_extent(), self.figure_.get_figure(root=True).dpi
+        letter, line = LETTER * dpi / box.width, LINE * dpi / box.height
+        to_share, taken = self.ax_.transData + self.ax_.transAxes.inverted(), []
+        points = to_share.transform(np.column_stack([x, y]))
+        for i, side in chosen:
+            across, up = points[i]
+            places = [
+                (across + hand * (0.02 + 0.01 * k), up + way * k * line, hand)
+                for k in range(MOST_STEPS) for way in (side, -side)
+                for hand in ((-1, 1) if across > 0.5 else (1, -1))
+            ]  # fmt: skip
+            size = letter * len(labels[i]), line
+            at = min(places, key=lambda place, size=size: _covered(_box(*place, *size), points, taken))
+            taken.append(_box(*at, *size))
             self.ax_.annotate(
-                labels[i], (x[i], y[i]), (across + (-0.02 if left else 0.02), at),
-                textcoords=self.ax_.get_yaxis_transform(), ha="right" if left else "left", va="center",
-                fontsize="small", color=ink, annotation_clip=False,
+                labels[i], (x[i], y[i]), at[:2], textcoords="axes fraction", va="center",
+                ha="right" if at[2] < 0 else "left", fontsize="small", color=ink, annotation_clip=False,
                 arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
             )  # fmt: skip
-        ends = [at for _, at in taken]
-        self.ax_.set_ylim(min([low, *(at - step for at in ends)]), max([high, *(at + step for at in ends)]))
+
+
+def _box(across, up, hand, width, height):
+    """Left, right, lower and upper end of a text that begins, or ends where hand is -1, at a place."""
+    left = across if hand > 0 else across - width
+    return left, left + width, up - height / 2, up + height / 2
+
+
+def _covered(box, points, taken):
+    """How much a text there would cover: points (n, 2), names in other boxes, what is outside the axes."""
+    left, right, lower, upper = box
+    inside = (points > (left, lower)) & (points < (right, upper))
+    crossed = sum(
+        left < end and start < right and lower < up and down < upper for start, end, down, up in taken
+    )
+    outside = min(left, lower) < 0 or max(right, upper) > 1
+    return inside.all(axis=1).sum() + 10 * crossed + 100 * outside
 
 
 def _limits(gain, width):

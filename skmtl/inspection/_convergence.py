@@ -13,10 +13,11 @@ REPEATS, ENOUGH = 3, 0.5  # the least time of so many fits counts, or of as many
 
 
 class ConvergenceDisplay(Display):
-    """Duality gap against iterations and seconds, a point for each tolerance.
+    """Duality gap against iterations and time, a point for each tolerance that leads farther.
 
     The gap bounds how far the objective is above its optimum. Without a certificate the objective above the
-    least one found stands in its place.
+    least one found stands in its place. Fits that end at the same iteration are one point, with the least of
+    their times.
 
     Parameters
     ----------
@@ -119,15 +120,19 @@ class ConvergenceDisplay(Display):
         """
         gaps = checked("gaps", self.gaps, (None,))
         n_iter, seconds = (checked(k, getattr(self, k), gaps.shape) for k in ("n_iter", "seconds"))
+        same = np.unique(np.stack([n_iter, gaps]), axis=1, return_inverse=True)[1].ravel()
+        first = np.unique(same, return_index=True)[1]
+        least_time = np.array([seconds[same == k].min() for k in range(len(first))])
+        unit, name = (1000, "milliseconds") if least_time.max(initial=0) < 0.1 else (1, "seconds")
         ink = self._begin(ax, (8, 3.4))
         self.ax_.set_axis_off()
         self.iterations_ax_ = self.ax_.inset_axes([0, 0, 0.48, 1])
         self.seconds_ax_ = self.ax_.inset_axes([0.52, 0, 0.48, 1])
         least = np.finfo(float).eps
-        shown = np.maximum(gaps, least)
+        shown = np.maximum(gaps[first], least)
         drawn = [
-            (self.iterations_ax_, n_iter, "iterations"),
-            (self.seconds_ax_, seconds, "seconds of the fit"),
+            (self.iterations_ax_, n_iter[first], "iterations"),
+            (self.seconds_ax_, unit * least_time, f"{name} of the fit"),
         ]
         for place, values, label in drawn:
             place.plot(values, shown, marker="o", markersize=4, color=BLUE)
@@ -136,15 +141,16 @@ class ConvergenceDisplay(Display):
             if values.max() > 20 * max(values.min(), 1e-12):
                 log_ticks(place, values, 4)
             else:
-                place.locator_params(axis="x", nbins=3)
+                place.set_xlim(0, 1.08 * values.max())
+                place.locator_params(axis="x", nbins=5, integer=place is self.iterations_ax_)
             place.grid(alpha=0.3)
         self.seconds_ax_.tick_params(labelleft=False)
         self.seconds_ax_.set_ylim(self.iterations_ax_.get_ylim())
         what = "duality gap / objective" if self.certified else "objective above the least found / objective"
         self.iterations_ax_.set_ylabel(what)
         rounding = " (at the bottom: rounding)" if (gaps <= least).any() else ""
-        same = gaps.min() == gaps.max() and n_iter.min() == n_iter.max()
-        points = "one solution at every tolerance" if same else f"a point for each tolerance{rounding}"
+        each = f"a point for each tolerance that leads farther{rounding}"
+        points = "one solution at every tolerance" if len(first) == 1 else each
         title = f"{self.name}: {points}".lstrip(": ")
         self.ax_.set_title(title, fontsize="medium", color=ink)
         return self

@@ -14,6 +14,8 @@ from ..linear_model import LinearModel
 from ..model_selection import path
 from ._drawing import GREY, SEVERAL, Display, checked, log_ticks, short
 
+BELOW = 4.5  # the axis, by how many letters a legend stands
+
 
 class PathDisplay(Display):
     """Along falling strengths: the norm of the coefficients of each feature, and the score of held-out rows.
@@ -161,7 +163,7 @@ class PathDisplay(Display):
         both = self.norms is not None and self.scores is not None
         ink = self._begin(ax, (7, 5.5 if both else 3.8))
         self.norms_ax_ = self.scores_ax_ = None
-        places = [self.ax_]
+        places, known = [self.ax_], isinstance(self.chosen, (int, float))
         if both:
             self.ax_.set_axis_off()
             places = [self.ax_.inset_axes([0, 0.5, 1, 0.5]), self.ax_.inset_axes([0, 0, 1, 0.46])]
@@ -173,14 +175,17 @@ class PathDisplay(Display):
             self._draw_scores(alphas)
         for place in places:
             log_ticks(place, alphas)
-            place.set_xlim(alphas.max(), alphas.min())
-            if isinstance(self.chosen, (int, float)):
+            place.margins(x=0.03)
+            place.autoscale(axis="x")
+            place.invert_xaxis()
+            if known:
                 place.axvline(self.chosen, color=ink, linewidth=1, linestyle="--", label="chosen")
         if both:
             places[0].tick_params(labelbottom=False)
         places[-1].set_xlabel(f"{self.alpha_name} (falling)")
-        if isinstance(self.chosen, (int, float)):
-            text = f"chosen: {self.alpha_name} = {self.chosen:.3g}"
+        if known:
+            edge = self.scores is not None and self.chosen in (alphas.max(), alphas.min()) and len(alphas) > 1
+            text = f"chosen: {self.alpha_name} = {self.chosen:.3g}{', the last of those tried' * edge}"
             places[0].set_title(text, fontsize="medium", loc="left", color=ink)
         return self
 
@@ -223,7 +228,8 @@ class PathDisplay(Display):
                 *band, color=other, alpha=0.35, linewidth=0, label="within one standard error of the best"
             )
         ax.set_ylabel(self.score_name)
-        ax.legend(loc="best", frameon=False, fontsize="small")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": BELOW}
+        ax.legend(**place, ncols=2, frameon=False, fontsize="small")
 
 
 def _along(found, names):

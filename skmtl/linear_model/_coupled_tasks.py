@@ -129,6 +129,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         search = self._search(seen)
         moments, theta = search.moments, search.best()
         found, self._theta_ = search.at(theta), theta
+        self.constant_features_ = np.flatnonzero(moments.constant)
         prior, none = found.moments.prior, search.none(theta)
         self.n_factors_, size = prior.root.shape[1] - 1, np.trace(prior.covariance())
         self._prior_ = CovariancePrior(prior.level / size, prior.root / np.sqrt(size))

@@ -72,6 +72,9 @@ class EmpiricalBayes(LinearModel):
         Variance of a row (of weight 1), where a strength is "auto"; 1 with "log_loss" and "poisson".
     intercept_variance_ : float
         Variance of the intercepts, where a strength is "auto"; infinite where these are free.
+    constant_features_ : ndarray of int
+        Where a strength is "auto": positions of the features that are constant within every task, where
+        deviations of coefficients are not told from those of the intercepts.
     log_marginal_likelihood_ : float
         Restricted log-likelihood at the strengths, where one is "auto", but for a constant of the weights;
         with "log_loss" and "poisson" the log-likelihood, by Laplace's approximation.
@@ -211,6 +214,7 @@ class EmpiricalBayes(LinearModel):
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
         found = search.at(theta)
+        self.constant_features_ = np.flatnonzero(moments.constant)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         if self._correlates:
             found, self.covariance_shrinkage_ = correlated(search, theta)
@@ -483,8 +487,9 @@ class EmpiricalBayes(LinearModel):
         Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
         zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
         """
+        models = list(self._of_tasks())
         out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))
-        for posterior, positions in self._of_tasks():
+        for posterior, positions in models:
             out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T
         return self._rows(self._in_units(out))
 
@@ -492,6 +497,7 @@ class EmpiricalBayes(LinearModel):
     @as_fitted
     def intercept_std_(self):
         """Standard errors of `intercept_`, in its shape."""
+        check_is_fitted(self)
         if not self.fit_intercept:
             return self._rows(np.zeros((self.n_tasks_, *np.shape(self.mean_intercept_))))
         X = np.zeros((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
@@ -529,7 +535,7 @@ class EmpiricalBayes(LinearModel):
         -------
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
-            its name, else its position, in the model with a variance for each. Each has a `statistic` and a
+            its name, else x0, x1, ..., in the model with a variance for each. Each has a `statistic` and a
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse, special
 
 from .._parameters import with_parameters
+from .._tasks import by_name
 from ._base import LinearRegressor
 from ._empirical_bayes import EmpiricalBayes, as_fitted
 
@@ -27,6 +28,7 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
             found = self._errors(X, codes, eta is None)
         return found if eta is None else np.sqrt(loss.target_variance(eta.reshape(found.shape), found**2))
 
+    @by_name
     def predict(self, X, *, tasks=None, offset=None, return_std=False):
         """Predict targets, and how far off they may be.
 
@@ -59,6 +61,7 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
         y = super().predict(X, tasks=tasks, offset=offset)
         return (y, self._standard_deviations(X, tasks, offset)) if return_std else y
 
+    @by_name
     def prediction_interval(self, X, *, tasks=None, offset=None, level=0.95):
         """Intervals that hold the target of a row with a probability.
 
@@ -73,6 +76,10 @@ class EmpiricalBayesRegressor(EmpiricalBayes, LinearRegressor):
         -------
         ndarray of shape (2, n_samples) or (2, n_samples, n_tasks)
             Lower and upper ends.
+
+        See Also
+        --------
+        TaskConformalRegressor.predict_interval : Intervals around any model, whatever its noise.
         """
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1; got {level!r}.")

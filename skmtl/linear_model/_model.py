@@ -25,6 +25,16 @@ from ..solvers import SOLVERS
 from ._add_task import TransferMixin
 from ._fitting import Fitting
 
+MIXED = (  # the models of random coefficients
+    "MeanRegularizedRegressor and -Classifier, TaskRelationshipRegressor, GraphRegularizedRegressor and "
+    "TemporalRegressor"
+)
+OF_MIXED = f"it belongs to models in which coefficients are random, {MIXED}."
+INTERVALS = (
+    f"prediction_interval is that of the regressors among {MIXED}; around any model are predict_interval of "
+    "TaskConformalRegressor(model) and predict_set of TaskConformalClassifier(model)."
+)
+
 # what a docstring of a pair says differently of regression and of classification
 REGRESSION = {
     "Kind": "Regression", "kind": "regression", "Model": "Regressor",
@@ -49,6 +59,19 @@ class derived:
 
     def __get__(self, model, cls=None):
         return self if model is None else self.form(model)
+
+
+class absent:
+    """An attribute that only some models have; the error of others says which, or what serves."""
+
+    def __init__(self, advice):
+        self.advice = advice
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, model, cls=None):
+        raise AttributeError(f"{cls.__name__} has no {self.name}: {self.advice}")
 
 
 def estimator(cls):
@@ -147,6 +170,9 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         tags.input_tags.sparse = True
         return tags
 
+    coef_std_, intercept_std_, test_sharing = absent(OF_MIXED), absent(OF_MIXED), absent(OF_MIXED)
+    prediction_interval, predict_interval = absent(INTERVALS), absent(INTERVALS)
+
     # --- what a subclass states ---
 
     @abstractmethod
@@ -206,7 +232,15 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         """Check the parameters that were set; the defaults are valid."""
         params = self.get_params(deep=False)
         given = {key: value for key, value in params.items() if value is not getattr(type(self), key, self)}
-        validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
+        try:
+            validate_parameter_constraints(self._parameter_constraints, given, type(self).__name__)
+        except ValueError as error:
+            if not isinstance(given.get("alpha"), str):
+                raise
+            raise type(error)(
+                f"{error} Strengths by marginal likelihood, alpha='auto', are those of {MIXED}; for others "
+                "search one, PathSearchCV(model)."
+            ) from None
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         metadata = {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._parameters import with_parameters
 from .._sklearn import StrOptions
+from .._tables import shown_names
 from .._warn import warn
 from ._empirical_bayes import EmpiricalBayes
 from ._fitting import Fitting
@@ -119,7 +120,7 @@ class RandomCoefficients(EmpiricalBayes):
         found = super()._tests(seen, free)
         if isinstance(self.alpha, str) and self.covariance in (None, "diagonal"):
             own = feature_tests(self._moments_of(seen, self._precision(seen)[0], free))
-            found |= dict(zip(self._names(), own, strict=True))
+            found |= dict(zip(shown_names("features", self._names()), own, strict=True))
         return found
 
 

@@ -29,7 +29,7 @@ from .._sklearn import (
     warn_or_raise_about_fit_failures,
 )
 from .._task_scores import standard_deviation
-from .._tasks import all_or_nothing, final_task_column, final_task_labels
+from .._tasks import all_or_nothing, by_name, final_task_column, final_task_labels
 from .._warn import warn
 from ..linear_model import LinearModel
 from ..statistics import TaskStatistics
@@ -69,7 +69,7 @@ def _of_the_best(method, of, found):
 
     call.__name__, call.__qualname__ = method, f"PathSearchCV.{method}"
     call.__doc__ = call.__doc__ and call.__doc__ % {"of": of, "method": method, "found": found}
-    return available_if(exists)(call)
+    return available_if(exists)(by_name(call))
 
 
 class PathSearchCV(StepsMixin, GridSearchCV):
@@ -478,6 +478,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
 
     # --- use of the best estimator ---
 
+    @by_name
     def score(self, X, y=None, *, tasks=None, offset=None, **params):
         """Score of the best estimator by the scorer of the search.
 

@@ -324,7 +324,7 @@ def solved(H, rhs, along=None, least=LEAST):
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 100 * least:
         found = _refined(H, rhs, lambda r: lapack.dpotrs(factor, r)[0])
         return unit * found, lambda slope, _: _gain(unit * slope, lapack.dpotrs(factor, unit * slope)[0])
-    values, vectors = linalg.eigh(H)
+    values, vectors = linalg.eigh(H + np.diag(unit == 0))  # axes without curvature beside the others
     used = values > least * values[-1]
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
     # rounding may leave nothing of the curvature along an axis
