@@ -393,19 +393,9 @@ class Race:
 
 
 def race(
-    candidates,
-    X,
-    y,
-    tasks,
-    cv,
-    scoring,
-    strengths_by,
-    kind="numbers",
-    n_jobs=None,
-    time_budget=None,
-    verbose=None,
-    offset=None,
-):
+    candidates, X, y, tasks, cv, scoring, strengths_by, kind="numbers", n_jobs=None, time_budget=None,
+    verbose=None, offset=None,
+):  # fmt: skip
     """Comparison of candidates by name, with what to use.
 
     Parameters
