@@ -21,15 +21,15 @@ from .baselines import SingleTask
 from .comparison import Candidate, rival
 from .penalties import Ridge
 
-STRUCTURES = {  # fixed parameters, and those that are searched beside the strength
+STRUCTURES = {  # from the simplest on: fixed parameters, and those that are searched beside the strength
+    "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
     "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
     "GroupSparse": ({}, {"mean_alpha": [None, 0.01]}),
+    "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 3, 4]}),
     "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
-    "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
-    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
-    "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
-    "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
+    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
+    "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
 }
 NONLINEAR = {"intercept_alpha": [0.0, 0.3], "mean_alpha": [0.001, 0.03]}
 SIMPLE = ("mean", "pooled", "single", "intercepts")  # from the simplest on

@@ -35,10 +35,10 @@ def suggest(
 ):  # fmt: skip
     """Find the best model for these tasks: structures, representations and rivals in a race.
 
-    Seven structures (a common model, a shared support, a low rank, shared and private features, outlier
-    tasks, clusters, correlated tasks), the common model with strengths by marginal likelihood, linear models
-    of splines and of random features, and a network with shared layers compete on the same folds with what
-    one would use instead: the baselines of `compare` and trees (forests for a `y` of one column per task).
+    Seven structures (a common model, also with strengths by marginal likelihood, a shared support, clusters,
+    a low rank, correlated tasks, outlier tasks, shared and private features), linear models of splines and of
+    random features, and a network with shared layers compete on the same folds with what one would use
+    instead: the baselines of `compare` and trees (forests for a `y` of one column per task).
     On the first folds those drop out that are clearly worse, or behind six others. Then it says whether
     sharing helps, what to use, with the code that makes it, and how sure that is.
 
@@ -125,10 +125,11 @@ def suggest(
     error is that of Nadeau & Bengio. In the first fold all models run. One drops out whose errors are greater
     than those of the best one by more than 5% and by more than 3 standard errors of the difference, after
     the second fold by more than 1% and 2.5 standard errors, with a lower score in both; of the rest the six
-    best and the baselines go on. A baseline is used, the simplest first, if its error is above the least by
-    at most 3% and at most two standard errors of the difference, else the first of the models (in the order
-    of the paragraph at the top) whose error is above it by at most 1% and at most one standard error, or by
-    0.1%.
+    best and the baselines go on. The best of many scores is often that of a model that is more general than
+    it has to be. So the first one is used whose error is above the least by at most 3% and at most 1.5
+    standard errors of the difference (baselines: two), or by 0.1%: baselines come first, the simplest before
+    the others, then the models in the order of the paragraph at the top. The verdict says by how much another
+    one is below.
 
     Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
     features, a network or trees above the same for each task by itself in the place of "pooled" (of more than
@@ -185,7 +186,7 @@ def suggest(
         unknown = [name for name in candidates if name not in tried]
         if unknown or not len(candidates):
             raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
-        tried = {name: tried[name] for name in candidates}
+        tried = {name: one for name, one in tried.items() if name in candidates}
     found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
     ends = np.inf if time_budget is None else start + time_budget
     found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))

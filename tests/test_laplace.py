@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from skmtl import (
 )
 from skmtl._data import make_task_data
 from skmtl.linear_model import _sharing
-from skmtl.linear_model._laplace import ModeMoments
+from skmtl.linear_model._laplace import Likelihood, Mode, ModeMoments
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._seen_rows import SeenRows
 from skmtl.losses import Logistic, Poisson
@@ -538,6 +539,31 @@ def test_one_variance_for_all_unless_the_rows_tell_of_several():
     model = fitted(X, y, tasks, covariance=None)
     assert_allclose(model.deviation_variance_, fitted(X, y, tasks).deviation_variance_)
     assert model.deviation_variance_[0] > 1 > 10 * model.deviation_variance_[1:].max()
+
+
+def test_no_mode_is_looked_for_again(monkeypatch):
+    """Neither that of the best of a grid, nor predictors of a step; one variance for all, if far behind."""
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=20, n_rows=60, p=4, sd=np.array([2.0, 0, 0, 0]))
+    steps, modes, points = [], [], []
+    model, mode, point = Likelihood.model, Likelihood.mode, Mode.point.fget
+    monkeypatch.setattr(Likelihood, "model", lambda *given: steps.append(0) or model(*given))
+    monkeypatch.setattr(Likelihood, "mode", lambda *given: modes.append(0) or mode(*given))
+    monkeypatch.setattr(Mode, "point", property(lambda found: points.append(0) or point(found)))
+    search = search_on(X, y, tasks, LOSSES[0], covariance="diagonal")
+    grid = [search.scales[0] + level for level in (0.0, 1.0, 2.0)]
+    best = search._best_of(grid)
+    least = search.at(best)
+    assert len(modes) == 3 and len(points) == len(steps)
+    others = [search.model(*search.ratios(theta)).criterion for theta in grid]
+    assert_allclose(least.criterion, min(others), rtol=1e-12)
+    theta = search.best()
+    search.at(theta), modes.clear()
+    simpler = replace(search, covariance="spherical", last=None)
+    end = simpler.descended(search.spherical)
+    ahead, counted = simpler.at(end).criterion - search.at(theta).criterion, len(modes)
+    modes.clear()
+    assert search.simplest(theta)[0] is search and ahead > 10
+    assert len(modes) < counted
 
 
 def test_zero_variances_are_found():

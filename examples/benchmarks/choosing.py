@@ -90,13 +90,14 @@ def made(structure, **options):
     return make
 
 
+SIZE = {"n_tasks": 15, "n_samples": 50, "n_features": 18}
 TRUTHS = {
     "unrelated tasks": unrelated,
     "labels of tasks shuffled": shuffled,
-    "shared support": made("shared_support", n_tasks=10, n_samples=40, n_features=30, n_informative=5),
-    "low rank": made("low_rank", n_tasks=15, n_samples=30, n_features=15),
-    "clusters": made("clustered", n_tasks=12, n_samples=30, n_features=10, task_spread=0.1),
-    "a common model": made("mean", n_tasks=10, n_samples=30, n_features=10),
+    "shared support": made("shared_support", **SIZE),
+    "low rank": made("low_rank", **SIZE),
+    "clusters": made("clustered", **SIZE),
+    "a common model": made("mean", **SIZE),
     "smooth functions": smooth,
 }
 

@@ -43,9 +43,10 @@ STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
 SCREEN = 2  # folds after which models drop out that are clearly worse
 NEAR = 4.0  # factor from the best strength of one fold within which the next one looks
-CLEARLY, SURELY = 2.5, 2.0  # standard errors: a model drops out, a simpler one is not as good
+CLEARLY, SURELY, RATHER = 2.5, 2.0, 1.5  # standard errors: a model drops out, a simple one is worse, another
 FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, after the first fold already
-WORSE, LITTLE = 0.01, 0.03  # of the error: a model drops out, is as good as others below it; a simple one is
+WORSE = 0.01  # of the error: a model drops out, is named beside the one to use
+LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
 MOST = 6  # models that are in all folds, beside the simple ones
 PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
@@ -392,19 +393,9 @@ class Race:
 
 
 def race(
-    candidates,
-    X,
-    y,
-    tasks,
-    cv,
-    scoring,
-    strengths_by,
-    kind="numbers",
-    n_jobs=None,
-    time_budget=None,
-    verbose=None,
-    offset=None,
-):
+    candidates, X, y, tasks, cv, scoring, strengths_by, kind="numbers", n_jobs=None, time_budget=None,
+    verbose=None, offset=None,
+):  # fmt: skip
     """Comparison of candidates by name, with what to use.
 
     Parameters
@@ -480,17 +471,20 @@ def honest(scores, choose):
 
 
 def _choice(folds, candidates, one, at=None):
-    """The model to use by the folds at some places: of those as good as the best one the simplest."""
+    """The model to use by the folds at some places: the first candidate that is as good as the best one.
+
+    Simple ones come first. The best of many scores is often that of a model more general than it has to be.
+    """
     at = range(len(folds.scored)) if at is None else at
     means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
     best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
     errors = {name: [folds.errors[name][k] for k in folds.scored[list(at)]] for name in folds.ranked}
     above = {name: one.excess(errors[name], errors[best]) for name in candidates if name in errors}
-    for simple, share, sure in ((True, LITTLE, SURELY), (False, WORSE, 1)):
-        for name, (more, surely) in above.items():
-            as_good = more <= ALIKE or (more <= share and surely <= sure)
-            if candidates[name].simple >= simple and as_good:
-                return name
+    for name in sorted(above, key=lambda name: not candidates[name].simple):
+        more, surely = above[name]
+        sure = SURELY if candidates[name].simple else RATHER
+        if more <= ALIKE or (more <= LITTLE and surely <= sure):
+            return name
     return best
 
 
@@ -577,6 +571,8 @@ def _at_what_cost(folds, use, simple, one):
         return ""
     if use in simple:
         return f": the best other one, {other!r}, changes the error by {more[other]:+.1%}"
-    alike = [repr(name) for name in more if more[name] < WORSE and name not in simple]
+    alike = [repr(name) for name in more if abs(more[name]) < WORSE and name not in simple]
     words = f" (or {', '.join(alike)}, within {WORSE:.0%} of its error)" if alike else ""
-    return f"{words}: the simpler {other!r} has {more[other]:+.1%} error"
+    least = min(more, key=more.get)
+    lower = f"{least!r} has {more[least]:+.1%}, not surely less, and " if more[least] <= -WORSE else ""
+    return f"{words}: {lower}the simpler {other!r} has {more[other]:+.1%} error"

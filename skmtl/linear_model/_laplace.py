@@ -194,12 +194,11 @@ class Likelihood:
         value, last = self.objective(point, root, strength), np.inf
         for _ in range(MOST_STEPS):
             found = self.model(point.eta, root, strength)
-            new, at, size = found.point, np.inf, 2.0
+            new, size = found.point, 1.0
             moved = np.abs(new.eta - point.eta)[self.weight > 0]
-            change = moved.max(initial=0.0)
+            change, at = moved.max(initial=0.0), self.objective(new, root, strength)
             while not at <= value + ROUNDING * (abs(value) + self.scale) and size > SHORTEST_STEP:
-                size /= 2
-                new = found.point if size == 1 else _between(point, new)
+                size, new = size / 2, _between(point, new)
                 at = self.objective(new, root, strength)
             if change <= SETTLED or (change > 0.5 * last and not at < value):  # no digits are left
                 break

@@ -12,7 +12,7 @@ from ._variance_components import Moments, NoModeError
 RANGE = 1e8  # times the information of a mean task: strengths beyond are those of no variance, or no prior
 NONE = 1e6  # times the same: from here on a strength that rises is that of no variance
 FAR = 1e2  # times the same: from where no search starts, as the criterion is flat beyond
-GRID = 1e-2, 1.0, 1e2, 1e4  # times the same: where it starts
+GRID = 1e4, 1e2, 1.0, 1e-2  # times the same: where it starts, each mode near the one before
 ALIKE = 1e-12  # of the criterion, for each pair of tasks: no difference
 HARDLY = 1e-4  # of the criterion: a hundredth of a standard error
 NEAR = 1e-3  # of the criterion, for each task: enough for a start
@@ -175,7 +175,8 @@ class Search:
         return [theta]
 
     def _best_of(self, points):
-        return min(points, key=lambda theta: self.at(theta).criterion)
+        self.last = min(((theta, self.at(theta)) for theta in points), key=lambda one: one[1].criterion)
+        return self.last[0]
 
     def simplest(self, theta):
         """The search that ended at theta, or that of one variance for all slopes, and the end of it.
@@ -183,9 +184,11 @@ class Search:
         By Akaike's criterion.
         """
         other = replace(self, covariance="spherical", last=None)
-        end = other.descended(self.spherical)
-        gain = other.at(end).criterion - self.at(theta).criterion
-        return (self, theta) if gain > 2 * (self.n_slopes - other.n_slopes) else (other, end)
+        end, least = other.descended(self.spherical, enough=NEAR), self.at(theta).criterion
+        least += 2 * (self.n_slopes - other.n_slopes)
+        if other.at(end).criterion <= least + NEAR * self.moments.n_tasks:  # it may be the one
+            end = other.descended(end)
+        return (self, theta) if other.at(end).criterion > least else (other, end)
 
     def descended(self, theta, fixed=(), enough=None):
         """The minimum from a start, with some unknowns held: Newton's method with the average information.
