@@ -231,6 +231,8 @@ def close_predictors(a, b, case, factor, tol):
     bound = (np.sqrt(a.model.dual_gap_) + np.sqrt(b.model.dual_gap_ / factor) + np.sqrt(tol * scale)) ** 2
     bound *= max(1.0, rows.n_tasks) if case.task_weight == "samples" else 1.0
     offset = 1e-14 * max(np.abs(rows.y).max(), np.abs(b.form.rows.y).max() / np.sqrt(factor))
+    slopes = np.abs(a.model.coef_.reshape(rows.n_tasks, -1))[rows.t]
+    offset = max(offset, 1e-15 * (np.abs(rows.X) * slopes).sum(axis=1).max())  # rounding of what is predicted
     if squares > 1.01 * bound + 100 * offset**2:
         return f"predictions are {np.sqrt(squares):.3g} apart, the gaps allow {np.sqrt(bound):.3g}"
     return None
