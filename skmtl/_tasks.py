@@ -59,6 +59,7 @@ def by_name(method):
     parameters = list(inspect.signature(method).parameters.values())[1:]
     known, anything = {p.name for p in parameters}, any(p.kind is p.VAR_KEYWORD for p in parameters)
     first = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     named = [f"{p.name}=..." for p in parameters if p.kind is p.KEYWORD_ONLY]
     whole = f"{method.__name__}({', '.join(first + named)})"
 
@@ -74,6 +75,8 @@ def by_name(method):
             exposure = "exposure" in unknown and "offset" in known
             hint = " An exposure is given as offset=np.log(exposure), with loss='poisson'." * exposure
             raise TypeError(f"{what} has no argument {unknown[0]!r}; it is called as {whole}.{hint}")
+        if missing := [name for name in needed[len(args) :] if name not in kwargs]:
+            raise TypeError(f"{what} was given no {missing[0]}; it is called as {whole}.")
         return method(self, *args, **kwargs)
 
     return called

@@ -146,6 +146,7 @@ def at_its_strengths(model):
 
 def penalty_term(model):
     """Omega at the parts of a fitted linear model, with ridge, shared model and intercepts."""
+    related = isinstance(model.alpha, str) and hasattr(model, "task_covariance_")  # which is given then
     parts, model = list(model._parts_), at_its_strengths(model)
     T = len(parts[0])
     b = np.reshape(model.intercept_, (T, -1))
@@ -154,6 +155,8 @@ def penalty_term(model):
     total += 0.5 * model.ridge * (W**2).sum()
     if model._shared_mean() is not None:
         total += 0.5 * model._shared_mean() * (parts.pop() ** 2).sum()
+    if related:
+        return total + 0.5 * model.alpha * float(np.trace(W.T @ np.linalg.pinv(model.task_covariance_) @ W))
     omega = model._omega().for_classes(model._n_outputs)
     if hasattr(omega, "value_of"):
         return total + omega.value_of(*parts)

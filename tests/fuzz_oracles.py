@@ -31,6 +31,8 @@ from scipy.special import expit, softmax
 def objective(case):
     """`objective_` is the objective at `coef_` and `intercept_`."""
     fit = fitted(case)
+    if hasattr(fit.model, "log_marginal_likelihood_"):
+        case = replace(case, task_weight="samples")  # by default where strengths are estimated
     own = data_term(
         case, fit.form.rows, fit.predictor(), getattr(fit.model, "classes_", None)
     ) + penalty_term(fit.model)

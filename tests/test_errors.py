@@ -286,6 +286,8 @@ def test_arguments_that_are_not_there(model):
         TypeError, match=rf"^{told}\.predict\(\) has no argument 'task'; .* predict\(X, tasks="
     ):
         fitted.predict(X, task=TASKS)
+    with pytest.raises(TypeError, match=rf"^{told}\.predict\(\) was given no X; .* predict\(X, tasks="):
+        fitted.predict(tasks=TASKS)
     if "offset" in inspect.signature(model.fit).parameters and not isinstance(model, PathSearchCV):
         with pytest.raises(
             TypeError, match=r"no argument 'exposure'; .* offset=np\.log\(exposure\), with loss"

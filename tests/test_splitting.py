@@ -138,6 +138,22 @@ def test_models_serve_losses_with_flat_pieces(loss, intercept_alpha, offset):
     assert found.objective - found.gap <= tight.objective * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_tied_intercepts_have_models_with_few_rows_too(offset):
+    """A gradient method would take hundreds of iterations, or not get there."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(100, 8)), np.repeat(np.arange(10), 10)
+    y = (X * (rng.normal(size=8) + 0.3 * rng.normal(size=(10, 8)))[tasks]).sum(axis=1) + rng.logistic(
+        size=100
+    )
+    for loss, target in ((Logistic(), (y > 0) * 1.0), (Poisson(), np.round(np.exp(y / 5)))):
+        data = make_task_data(X + offset, target, tasks)
+        for penalty in (Spectrum(L1(0.01)), InfConv([Features(L2(0.01)), Tasks(L2(0.01))])):
+            found = solve(data, loss, penalty, intercept_alpha=0.5, max_iter=20)  # a warning is an error
+            tight = solve(data, loss, penalty, intercept_alpha=0.5, tol=1e-6, max_iter=60, init=found.parts)
+            assert found.objective - found.gap <= tight.objective * (1 + 1e-9)
+
+
 def test_a_model_that_leads_up_is_followed_part_of_the_way(monkeypatch):
     """Far from the optimum, where counts grow by exp; where no step is left FISTA goes on."""
     layout = make_layout("stacked", "counts")

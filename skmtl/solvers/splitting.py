@@ -54,7 +54,7 @@ def splitting(problem, parts, max_iter, target):
     https://doi.org/10.1137/19M1290097.
     """
     n_iter, term = 0, problem.term
-    if not (_pays_at_once(problem) if term.loss.quadratic else term.curved() or term.tied_intercepts):
+    if not (_pays_at_once(problem) if term.loss.quadratic else term.curved() or term.far):
         begun = fista(problem, parts, min(PATIENCE, max_iter), target)
         for n_iter, parts in checked(begun, 0, max_iter):
             yield n_iter, parts
@@ -85,11 +85,11 @@ def _has_systems(term, ridges, separate):
 
 
 def _models_pay(term):
-    """Whether there are rows enough for quadratic models of a loss."""
+    """Whether there are rows enough for quadratic models of a loss, or an offset leaves no other way."""
     p = term.n_features
     return (
-        ROWS * p <= term.rows_per_task.mean() * term.n_outputs
-        and p <= CHEAP
+        p <= CHEAP
+        and (ROWS * p <= term.rows_per_task.mean() * term.n_outputs or term.tied_intercepts)
         and term.joint
         and _bearable(term.n_tasks, p)
     )
