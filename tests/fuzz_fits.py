@@ -120,6 +120,8 @@ def data_term(case, rows, eta, classes=None):
     c = mass * (mass > 0).sum() / mass.sum() if case.task_weight == "samples" else np.ones(rows.n_tasks)
     total = 0.0
     for t in np.flatnonzero(mass):
+        if n_outputs[t] < 2 <= eta.shape[1]:
+            continue  # the only class is certain
         at = (rows.t == t) & (w > 0)
         s, name = w[at] / mass[t], loss_of(case)
         if kind(case) == "mixed":

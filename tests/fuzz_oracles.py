@@ -93,11 +93,8 @@ def probabilities(case):
     if not hasattr(fit.model, "decision_function"):
         return None
     eta = fit.model.decision_function(**fit.form.ask)
-    own = (
-        softmax(eta, axis=-1)
-        if eta.shape == p.shape and p.ndim > 1 and np.allclose(p.sum(-1), 1)
-        else expit(eta)
-    )
+    several = eta.shape == p.shape and p.ndim > np.ndim(fit.form.fit["y"])
+    own = softmax(eta, axis=-1) if several else expit(eta)
     p = p[:, 1] if p.ndim == eta.ndim + 1 and p.shape[-1] == 2 else p
     return (
         None
