@@ -154,9 +154,10 @@ class TaskData:
         """An offset of the features and the rows less it; None and the same rows where all are near zero.
 
         What is far from zero next to its spread loses in every sum the digits that tell rows apart. Every
-        design has an offset of its own, or with `common` all have one, (n_features,).
+        design has an offset of its own, which leaves nothing of a column that is constant in each, or with
+        `common` all have one, (n_features,).
         """
-        columns = self._far_columns()
+        columns = self._far_columns(common)
         if not len(columns):
             return None, self
         X, block = self.X.copy(), _dense(self.X[:, columns])
@@ -183,8 +184,11 @@ class TaskData:
         spread = np.ptp(_dense(self.X[rows[:: 1 + len(rows) // MOST_SAMPLED]]), axis=0)
         return bool(spread[spread > 0].max(initial=0.0) > UNEQUAL * spread[spread > 0].min(initial=np.inf))
 
-    def _far_columns(self):
-        """Positions of the columns that are far from zero next to their spread, judged by some rows."""
+    def _far_columns(self, common):
+        """Positions of the columns that are far from zero next to their spread, judged by some rows.
+
+        Unless one offset is `common` to all designs, with those that are constant in each of them.
+        """
         sample, columns = self._sample(), np.arange(self.n_features)
         X = self.X
         if sparse.issparse(X):  # without zeros, so that the pattern stays
@@ -199,10 +203,11 @@ class TaskData:
             size = np.minimum(np.abs(low), np.abs(high))
             found = (low > 0) | (high < 0)
             found &= (size > FAR * (high - low)) & ((high > low) | (size > FAR**2))
-            return found.any(axis=0)
+            return found.any(axis=0), (high > low).any(axis=0), size.any(axis=0)
 
         blocks = even_blocks(len(sample), sample.shape[1] * len(columns), ROOM)
-        return columns[np.any(in_blocks(far, blocks), axis=0)]
+        found, varies, used = np.any(in_blocks(far, blocks), axis=0)
+        return columns[found | (used & ~varies & (not common))]
 
     def _with(self, **changes):
         other = copy(self)

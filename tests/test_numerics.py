@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import estimators
+from conftest import estimators, task_estimators
 from numpy.testing import assert_allclose
 from scipy.linalg import block_diag
 from scipy.optimize import lsq_linear, minimize, nnls
@@ -202,6 +202,36 @@ def test_a_constant_column_stays_out():
             found = model.fit(more, Y, tasks=TASKS).coef_
             assert_allclose(found[:, :4], expected, atol=1e-5)
             assert np.abs(found[:, 4]).max() * value < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(set(task_estimators()) - {"MixedTaskModel"}))
+def test_columns_that_are_all_constant_say_nothing(name, rng):
+    """Slopes are zero, not the answer to what rounding leaves of means, and nothing warns."""
+    for n, p, size, params in [(5, 20, 0.1, {}), (30, 4, 3.7, {}), (8, 20, 3.7, {"mean_alpha": 0.0})]:
+        y = rng.normal(size=(n, 3))
+        y = (y > np.median(y, axis=0)).astype(int) if name.endswith("Classifier") else y
+        model = estimators()[name](**params)
+        own = {"graph": np.ones((3, 3)) - np.eye(3), "relaxation": "kmeans", "n_init": 1, "random_state": 0}
+        model.set_params(**{key: own[key] for key in own if key in model.get_params()})
+        for data in (
+            {"X": np.full((n, p), size), "y": y},
+            {"X": np.full((3 * n, p), size), "y": y.T.ravel(), "tasks": np.repeat(np.arange(3), n)},
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                coef = model.fit(**data).coef_
+            assert np.abs(coef).max() * size < 1e-8
+
+
+@pytest.mark.parametrize("name", ["TaskRelationshipRegressor", "RobustRegressor", "SparseLowRankClassifier"])
+def test_constant_columns_far_from_zero_beside_tied_intercepts(name, rng):
+    """They are as good as intercepts without a penalty."""
+    y = rng.normal(size=(30, 3))
+    y = (y > np.median(y, axis=0)).astype(int) if name.endswith("Classifier") else y
+    model = estimators()[name](intercept_alpha=0.5, max_iter=200).fit(np.full((30, 4), 1e8), y)
+    assert model.dual_gap_ <= 1e-4 * model.objective_
+    free = estimators()[name](max_iter=200).fit(np.full((30, 4), 1e8), y)
+    assert_allclose(model.objective_, free.objective_, rtol=1e-4)
 
 
 # --- size of the targets ---

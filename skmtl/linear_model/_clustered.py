@@ -4,11 +4,10 @@ from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
-import sklearn
 
 from .._parameters import COUNT, STRENGTH
 from .._sklearn import Interval, StrOptions
-from ..penalties import Box, Clusters, Coupling, Spectrum
+from ..penalties import Box, Clusters, Coupling, Spectrum, clusters_of
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._model import derived
 
@@ -109,9 +108,8 @@ class Clustered(LinearModel):
         W = result.parts[0]
         found = result.labels
         if found is None:
-            k = min(self.n_clusters, len(np.unique(W, axis=0)))
-            kmeans = sklearn.cluster.KMeans(k, n_init=self.n_init, random_state=self.random_state)
-            found = kmeans.fit_predict(W)
+            options = {"n_init": self.n_init, "random_state": self.random_state}
+            found = clusters_of(W, self.n_clusters, **options)
         _, first, position = np.unique(found, return_index=True, return_inverse=True)
         self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
         means = [result.coef[self.labels_ == c].mean(axis=0) for c in range(len(first))]

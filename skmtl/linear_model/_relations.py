@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 from scipy import sparse
+from scipy.spatial.distance import pdist
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .._labels import label_keys, object_array, readable
 from ..penalties import Coupling
-from ..statistics import TaskStatistics
+from ..statistics import ROUNDING, TaskStatistics
 
 
 def positions(labels, tasks, name):
@@ -157,7 +158,7 @@ def linkage_tree(W, tasks):
     length = np.linalg.norm(W, axis=1, keepdims=True)
     faint = length <= 1e-12 * length.max()  # rounding has no direction
     merges = scipy.cluster.hierarchy.linkage(
-        np.where(faint, 0.0, W / np.where(faint, 1.0, length)), "average"
+        pdist(np.where(faint, 0.0, W / np.where(faint, 1.0, length))), "average"
     )
     heights = merges[:, 2] / (merges[-1, 2] or 1.0)
     below, handed_down = [[label] for label in labels], np.ones(2 * T - 1)
@@ -178,8 +179,10 @@ def feature_variance(data):
     found = []
     for X, weight, *_ in data.designs():
         if sparse.issparse(X):
-            found.append(np.mean(mean_variance_axis(X, axis=0, weights=weight)[1]))
+            mean, variance = mean_variance_axis(X, axis=0, weights=weight)
         else:
             share = weight / weight.sum()
-            found.append(np.mean(share @ (X - share @ X) ** 2))
+            mean = share @ X
+            variance = share @ (X - mean) ** 2
+        found.append(np.mean(np.where(variance > (ROUNDING * mean) ** 2, variance, 0.0)))
     return float(np.mean(found))

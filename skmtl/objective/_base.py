@@ -232,7 +232,8 @@ class DataTerm:
         if self.common is None or self.n_tasks * self.n_features > OFFSET_ASSEMBLED:
             return None
         curvature = self.curvatures() / self.totals.sum()
-        if not self.common @ self.common > GRADED * curvature[curvature > 0].min(initial=np.inf):
+        curvature = curvature[curvature > 0]
+        if len(curvature) and not self.common @ self.common > GRADED * curvature.min():
             return None
         return np.kron(np.eye(self.n_features // len(self.common)), set_apart(self.common))
 

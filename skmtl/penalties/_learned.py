@@ -96,18 +96,28 @@ class Clusters(SmoothPenalty):
 
     def assigned(self, W, seed):
         """Clusters of the rows of W by k-means, shape (n_tasks,)."""
-        n_clusters = min(self.n_clusters, len(W))
-        return sklearn.cluster.KMeans(n_clusters, n_init=1, random_state=seed).fit(W).labels_
+        return clusters_of(W, self.n_clusters, n_init=1, random_state=seed)
 
     def improved(self, W, labels):
         """Clusters no worse than `labels` for W: Lloyd's iterations from their centres."""
         centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
-        found = sklearn.cluster.KMeans(len(centers), init=centers, n_init=1).fit(W).labels_
+        found = clusters_of(W, len(centers), init=centers, n_init=1)
         return found if _within(W, found) < _within(W, labels) * (1 - 1e-12) else labels
 
     def seeds(self):
         """One seed for each start."""
         return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=self.n_init)
+
+
+def clusters_of(W, n_clusters, **options):
+    """Clusters of the rows of W by k-means, shape (n_tasks,), or of equal rows if these are no more."""
+    rows, which = W[:1], None
+    for some in (W[: 4 * n_clusters], W):
+        if len(rows) <= n_clusters:
+            rows, which = np.unique(some, axis=0, return_inverse=True)
+    if len(rows) <= n_clusters:
+        return which.ravel()
+    return sklearn.cluster.KMeans(n_clusters, **options).fit(W).labels_
 
 
 def _within(W, labels):

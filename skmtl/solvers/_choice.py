@@ -37,7 +37,12 @@ def choose_solver(problem, solver="auto"):
 
 def rounding(problem):
     """Measure below which there is only rounding: a constant target, or one that intercepts explain."""
-    term, unit = problem.term, 8 * EPS
+    term = problem.term
     if not problem.certified:
-        return unit * term.y_size * np.sqrt(term.totals.sum() * term.x_size())
-    return term.totals.sum() * term.loss.rounding(unit, term.y_size)
+        return rounding_of_gradients(term)
+    return term.totals.sum() * term.loss.rounding(8 * EPS, term.y_size)
+
+
+def rounding_of_gradients(term):
+    """Size of a gradient in which there is only rounding."""
+    return 8 * EPS * term.y_size * np.sqrt(term.totals.sum() * term.x_size())

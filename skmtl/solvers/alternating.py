@@ -12,7 +12,7 @@ from scipy import linalg
 
 from ..objective import FactorTerm, Problem, fitting_units, units
 from ..penalties import Penalty, Ridge, square
-from ._choice import METHODS, choose_solver, rounding
+from ._choice import METHODS, choose_solver, rounding_of_gradients
 from ._method import Method
 from .fista import fista
 
@@ -49,7 +49,7 @@ def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
 
 def _solved(problem, start, target):
     """Parts of a convex problem whose stationarity is within the target, or whose objective falls no more."""
-    target, lowest = max(target, rounding(problem)), np.inf
+    target, lowest = max(target, rounding_of_gradients(problem.term)), np.inf
     method, parts = METHODS[choose_solver(problem)], start
     if problem.stationarity(start) <= target:
         return start

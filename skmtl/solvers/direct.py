@@ -65,6 +65,8 @@ def direct(problem, parts, max_iter, target):
                 continue
             known = problem.gap([W], b)
             yield n_iter, [W], known
+            if not move.any():  # to the last digit
+                return
             due = decrease * target / known[2] if known[2] > 0 else np.inf
         start = start + move
 
