@@ -235,6 +235,22 @@ def test_tied_intercepts_end_at_a_kink(monkeypatch):
     assert len(steps) <= 40 and value <= 1.7 * 1.1  # the median
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_tied_intercepts_among_outliers_are_optimal(seed):
+    """Nearly all rows are straight: Newton steps end at kinks, and elsewhere go to and fro."""
+    rng, t = np.random.default_rng(seed), np.repeat(np.arange(4), 10)
+    y = 3.0 * rng.normal(size=40) + np.where(rng.random(40) < 0.2, 30.0, 0.0) * rng.normal(size=40)
+    data, loss, pull = make_task_data(np.ones((40, 1)), y, t), Huber(0.1), 10.0 ** -rng.integers(1, 4)
+    term = make_term(data, loss, intercept_alpha=pull)
+    with np.errstate(over="ignore"):  # as in all fits
+        b = term.intercept(None, np.zeros(40), None)
+    g = term.task_sums(term.loss_gradient(term.spread(b))) + pull * (b - b.mean())
+    assert_allclose(g, 0.0, atol=1e-12)
+    model = MultiTaskRegressor(1e3, loss=loss, penalty=Features(L2()), intercept_alpha=pull)
+    model.fit(rng.normal(size=(40, 3)), y, tasks=t)
+    assert not model.coef_.any() and model.dual_gap_ <= 1e-9 * model.objective_
+
+
 @pytest.mark.parametrize("pull", [0.0, 0.5])
 @pytest.mark.parametrize("layout", ["stacked", "shared"])
 def test_the_curvature_that_tasks_of_several_classes_share(layout, pull):

@@ -3,6 +3,7 @@
 from functools import cached_property, partial
 
 import numpy as np
+import scipy
 
 from .._data import SharedData
 from .._threads import weighted_gram
@@ -211,8 +212,8 @@ class RowsTerm(DataTerm):
         step = self.endless * np.log(np.clip(np.abs(g), TINY, 1 / TINY) / floor)
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
 
-    def _bracketed(self, image, b):
-        """Optimal intercepts of tasks that are alone, by Newton's method in a bracket.
+    def _bracketed(self, image, b, center=None):
+        """Optimal intercepts of tasks that are alone, or pulled to a center, by Newton's method in a bracket.
 
         The curvature may vanish or explode: where a step is not well below the last one the bracket is
         halved, or the search reaches out twice as far.
@@ -222,6 +223,8 @@ class RowsTerm(DataTerm):
         endless = away.any()
         for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
+            if center is not None:
+                g, h = g + self.intercept_alpha * (b - center), h + self.intercept_alpha
             step = -g / np.maximum(h, TINY)
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
@@ -246,11 +249,12 @@ class RowsTerm(DataTerm):
         """
         reach, last, stuck = np.full(b.shape, 0.5), np.full(b.shape, np.inf), 0
         away, unit = self.endless != 0, self.unit
-        for n_steps in range(200):
+        alone = self.pointwise and b.ndim == 1 and not away.any()  # others have no better way
+        for n_steps in range(60 if alone else 200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             if (np.abs(g) <= self._floor(g)).all():
-                break
+                return b
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():
                 # exp overflows: down with the predictors it does so for
@@ -271,9 +275,26 @@ class RowsTerm(DataTerm):
             b, part = self._downhill(image, b, step)
             reach = np.maximum(reach * part, 1.0)
             stuck += part < 1.0 and part * (np.abs(step) / unit).max() <= 0.1
-            if small.all() or stuck > KINKED:
+            if small.all():
+                return b
+            if stuck > KINKED:
                 break
-        return b
+        return self._centered(image, b) if alone else b
+
+    def _centered(self, image, b):
+        """Optimal intercepts that are tied, a root search for their center: slow, but no kink stops it."""
+
+        def beyond(center):
+            return self._bracketed(image, b, center).mean() - center
+
+        alone = self._bracketed(image, b)
+        center, high = alone.min(), alone.max()
+        if beyond(high) >= 0:  # rounding
+            center = high
+        elif beyond(center) > 0:
+            accuracy = {"xtol": 1e-12 * self.unit.max(), "rtol": 1e-15}
+            center = scipy.optimize.brentq(beyond, center, high, **accuracy)
+        return self._bracketed(image, b, center)
 
     def _better_start(self, image, b):
         """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""
