@@ -58,6 +58,13 @@ class Fit:
         X = self.form.rows.X.astype(np.longdouble)
         return ((X[:, None, :] * W[self.codes]).sum(axis=2) + b[self.codes]).astype(float)
 
+    def rounding(self):
+        """About the last digits of the predictor of every row, (n_rows,)."""
+        W = np.reshape(self.model.coef_, (self.model.n_tasks_, -1, self.form.rows.X.shape[1]))
+        b = np.reshape(self.model.intercept_, (self.model.n_tasks_, -1))
+        size = (np.abs(self.form.rows.X)[:, None, :] * np.abs(W)[self.codes]).sum(axis=2)
+        return 1e-15 * (size + np.abs(b)[self.codes]).max(axis=1)
+
     def predicted(self):
         """What predict returns, row by row."""
         return self.form.of_rows(self.model.predict(**self.form.ask))
@@ -170,12 +177,13 @@ def penalty_term(model):
 def null_scale(case, rows):
     """About the objective of a model without features."""
     w = np.ones(len(rows.y)) if rows.w is None else rows.w / rows.w.max()
-    used, total = w > 0, 0.0
+    used, total, means = w > 0, 0.0, []
     if kind(case) == "classifier":
         return 1.0 * rows.n_tasks
     for t in np.unique(rows.t[used]):
         at = used & (rows.t == t)
-        y = rows.y[at] - (np.average(rows.y[at], weights=w[at]) if case.fit_intercept else 0.0)
+        means.append(np.average(rows.y[at], weights=w[at]) if case.fit_intercept else 0.0)
+        y = rows.y[at] - means[-1]
         square = np.average(y**2, weights=w[at])
         if loss_of(case) == "root_squared_error":
             total += np.sqrt(square)
@@ -183,6 +191,9 @@ def null_scale(case, rows):
             total += min(square, np.average(np.abs(y), weights=w[at]))
         else:
             total += 0.5 * square
+    if loss_of(case) == "squared_error" and isinstance(case.intercept_alpha, float):  # tied intercepts
+        kept = case.intercept_alpha / (1.0 + case.intercept_alpha)
+        total += 0.5 * kept * float(np.var(means)) * len(means)
     rounding = (1e-12 * np.abs(rows.y[used]).max()) ** (1 if loss_of(case) == "root_squared_error" else 2)
     return float(total + rounding)
 
@@ -236,8 +247,7 @@ def close_predictors(a, b, case, factor, tol):
     bound = (np.sqrt(a.model.dual_gap_) + np.sqrt(b.model.dual_gap_ / factor) + np.sqrt(tol * scale)) ** 2
     bound *= max(1.0, rows.n_tasks) if case.task_weight == "samples" else 1.0
     offset = 1e-14 * max(np.abs(rows.y).max(), np.abs(b.form.rows.y).max() / np.sqrt(factor))
-    slopes = np.abs(a.model.coef_.reshape(rows.n_tasks, -1))[rows.t]
-    offset = max(offset, 1e-15 * (np.abs(rows.X) * slopes).sum(axis=1).max())  # rounding of what is predicted
+    offset = max(offset, a.rounding().max())
     if squares > 1.01 * bound + 100 * offset**2:
         return f"predictions are {np.sqrt(squares):.3g} apart, the gaps allow {np.sqrt(bound):.3g}"
     return None

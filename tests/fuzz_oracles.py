@@ -37,6 +37,8 @@ def objective(case):
         case, fit.form.rows, fit.predictor(), getattr(fit.model, "classes_", None)
     ) + penalty_term(fit.model)
     slack = TOL * max(null_scale(case, fit.form.rows), abs(own)) + 1e-300
+    lost = fit.rounding().max()  # of a predictor: slopes of classes are at most one
+    slack += lost * (1.0 if kind(case) == "classifier" else np.sqrt(abs(own)) + lost)
     if not abs(own - fit.model.objective_) <= slack:
         return f"objective_ is {fit.model.objective_:.8g}, at coef_ and intercept_ it is {own:.8g}"
     return None
@@ -71,7 +73,7 @@ def predict(case):
         margin = np.abs(eta[:, 0]) if eta.shape[1] == 1 else -np.diff(-np.sort(-eta, axis=1))[:, 0]
         if isinstance(classes, list):
             return None
-        wrong = (np.asarray(classes)[best] != found) & (margin > 1e-9)
+        wrong = (np.asarray(classes)[best] != found) & (margin > 1e-9 + 2 * fit.rounding())
         return f"{wrong.sum()} classes are not those of X w + b" if wrong.any() else None
     mean = np.exp(eta[:, 0]) if loss_of(case) == "poisson" else eta[:, 0]
     size = np.abs(mean - found).max() / (np.abs(mean).max() + np.abs(fit.form.rows.y).max() + 1e-300)
