@@ -110,6 +110,8 @@ class TaskData:
 
     def _emphasis(self, task_weight):
         mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))
+        if task_weight is None:
+            return 1.0 / mass
         unit = self.unit / self.unit.max()
         return resolve_task_weight(task_weight, self.tasks, mass * unit) / mass
 
