@@ -104,7 +104,8 @@ class Cells:
         p = len(columns) if isinstance(columns, list) else columns.shape[1]
         if self.sums is None:
             self.names, self.sums = names, _sums(0, p)
-        if p != self.sums[2].shape[1] or (names is None) != (self.names is None):
+        alike = p == self.sums[2].shape[1] and (names is None) == (self.names is None)
+        if not alike or sparse.issparse(columns):  # a frame of sparse columns
             return False
         check_same_names("X", self.names, names)
         check_consistent_length(columns[0] if isinstance(columns, list) else columns, y)
