@@ -1,16 +1,28 @@
 """Batches of rows: read from files with constant memory, and told apart by hashes of what they hold."""
 
 import os
+from functools import reduce
+from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import check_consistent_length
 
-from ._sklearn import num_samples
+from ._columns import check_features, check_same_names, columns_of, feature_names_of, write_columns
+from ._data import StackedData, name_tasks
+from ._inputs import check_numeric_target, check_sample_weight
+from ._labels import all_labels, encode_tasks, label_keys
+from ._sklearn import in_memory, is_elsewhere, num_samples
+from ._threads import loop_pays, read_only
 
 STEP = np.uint64(0x9E3779B97F4A7C15)  # of the mixing function of Steele, Lea & Flood (2014), SplitMix64
 FACTORS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
 LAST = np.uint64(31)
+COMPILED_HASHES = 2**16  # numbers from which a compiled loop is worth loading Numba
+ENOUGH = 1.5  # rows of a cell for each feature
+MOST_WAITING = 2**22  # numbers (32 MB)
+LEAST_WEIGHT = 1e-30
 READ_AHEAD = 4  # batches
 FORMATS = "csv", "parquet", "arrow", "feather", "orc"
 
@@ -32,22 +44,171 @@ def _hashed(values, place):
 
 
 def folds_of_rows(X, y, n_folds):
-    """A fold for each row (n_samples,), by a hash of its features and targets: wherever it stands."""
+    """A fold for each row (n_samples,), by a hash of its features and targets: wherever it stands.
+
+    X is an array, a sparse matrix, or a list of columns.
+    """
     total, targets = np.zeros(len(y), dtype=np.uint64), y.reshape(len(y), -1)
+    first, columns = 0, [*targets.T]
     if sparse.issparse(X):
-        X = X.tocsr()
+        X, first = X.tocsr(), X.shape[1]
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         parts = np.cumsum(np.append(np.uint64(0), _hashed(X.data, X.indices)))
         total += parts[X.indptr[1:]] - parts[X.indptr[:-1]]
-        columns = [*targets.T]
     else:
-        columns = [*X.T, *targets.T]
-    first = X.shape[1] + targets.shape[1] - len(columns)
+        columns = [*(X if isinstance(X, list) else X.T), *columns]
+    compiled = len(columns) * len(y) >= COMPILED_HASHES
     for place, column in enumerate(columns, first):
-        total += _hashed(np.ascontiguousarray(column), place)
+        column = np.ascontiguousarray(column, dtype=np.float64)
+        if compiled:
+            _add_hashes(column, place, total)
+        else:
+            total += _hashed(column, place)
     return (_mixed(total) % np.uint64(n_folds)).astype(np.intp)
+
+
+def _add_hashes(column, place, total):
+    from ._kernels import add_hashes  # Numba is imported by the first fit that needs it
+
+    add_hashes(read_only(column.view(np.uint64)), np.uint64(place), total)
+
+
+class Cells:
+    """Moments of cells of rows, a fold and a task each, to which the rows of batches are added in place.
+
+    Batches wait until there are some rows for each cell: fewer cost more than they tell. The cell of a row
+    is n_folds times the place of its task, in order of appearance, plus its fold.
+    """
+
+    def __init__(self, n_folds):
+        self.n_folds, self.places, self.labels = n_folds, {}, []
+        self.waiting, self.n_rows, self.names, self.sums = [], 0, None, None
+
+    def take(self, X, y, tasks, weight):
+        """Whether the rows are taken: dense ones of many tasks, under ordinary weights."""
+        if tasks is None or not holds_rows(X, weight) or sparse.issparse(X) or is_elsewhere(X):
+            return False
+        y, tasks, weight = map(in_memory, (y, tasks, weight))
+        y, names = check_numeric_target(y), feature_names_of(X)
+        if y.ndim > 1:
+            return False
+        weight = check_sample_weight(weight, y.shape)
+        labels, codes = name_tasks(y, tasks, weight)
+        shape = X.shape if hasattr(X, "shape") else np.shape(X)
+        pays = self.sums or (len(shape) == 2 and loop_pays(len(labels) * self.n_folds, shape[1]))
+        if not pays or not _ordinary(weight):
+            return False
+        columns = _numbers(X)
+        p = len(columns) if isinstance(columns, list) else columns.shape[1]
+        if self.sums is None:
+            self.names, self.sums = names, _sums(0, p)
+        alike = p == self.sums[2].shape[1] and (names is None) == (self.names is None)
+        if not alike or sparse.issparse(columns):  # a frame of sparse columns
+            return False
+        check_same_names("X", self.names, names)
+        check_consistent_length(columns[0] if isinstance(columns, list) else columns, y)
+        cell = self._places(labels)[codes] * self.n_folds
+        if self.n_folds > 1:
+            cell += folds_of_rows(columns, y, self.n_folds)
+        self._wait(X, columns, y, np.ones(len(y)) if weight is None else weight, cell)
+        return True
+
+    def _wait(self, X, columns, *rows):
+        """Let rows wait, as copies of arrays that may be filled anew, if there are too few to be added."""
+        n_cells, p = len(self.places) * self.n_folds, self.sums[2].shape[1]
+        self.waiting.append((X, columns, *rows))
+        self.n_rows += len(rows[0])
+        if self.n_rows * p >= min(ENOUGH * n_cells * p * p, MOST_WAITING):
+            self._add()
+        else:
+            columns = columns if isinstance(columns, list) else columns.copy()
+            self.waiting[-1] = (X, columns, *(values.copy() for values in rows))
+
+    def _places(self, labels):
+        """Places of the labels; new ones have to be of the kind of the others."""
+        known = len(self.places)
+        places = np.array([self.places.setdefault(k, len(self.places)) for k in label_keys(labels)])
+        if len(self.places) > known:
+            self.labels.append(labels[places >= known])
+            all_labels(self.labels[0], self.labels[-1])
+        return places
+
+    def _add(self):
+        """Add the rows that wait, sorted by their cells."""
+        from ._kernels import task_moments  # Numba is imported by the first fit that needs it
+
+        batches, tables, *_ = zip(*self.waiting, strict=True)
+        y, weight, cell = (np.concatenate(own) for own in [*zip(*self.waiting, strict=True)][2:])
+        n_cells, p = len(self.places) * self.n_folds, self.sums[2].shape[1]
+        order = np.argsort(cell.astype(np.min_scalar_type(n_cells)), kind="stable")
+        at, bounds = np.empty_like(order), np.cumsum([0, *(len(own) for _, _, own, *_ in self.waiting)])
+        at[order] = np.arange(len(order))
+        X = np.empty((len(y), p))
+        for table, rows in zip(tables, pairwise(bounds), strict=True):
+            rows = at[slice(*rows)]
+            if isinstance(table, list):
+                write_columns(table, X, rows)
+            else:
+                X[rows] = table
+        if not np.isfinite(X.sum()):
+            for batch, table in zip(batches, tables, strict=True):
+                check_features(batch if isinstance(table, list) else table)
+        self.waiting, self.n_rows = [], 0
+        cells, counts = np.unique(cell, return_counts=True)
+        data = StackedData(X, y[order], weight[order], None, cells, np.cumsum([0, *counts]))
+        data.refuse_extremes()
+        if n_cells > len(self.sums[0]):
+            larger = _sums(max(n_cells, 2 * len(self.sums[0])), p)
+            for new, old in zip(larger, self.sums, strict=True):
+                new[: len(old)] = old
+            self.sums = larger
+        count, *sums = self.sums
+        count[cells] += counts
+        known, cells = [*map(read_only, (X, data.y, data.row_weight))], read_only(cells)
+        data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], *sums))
+
+    def moments(self):
+        """Labels, and moments in the order of `TaskStatistics`, of each fold with rows; else None."""
+        if self.waiting:
+            self._add()
+        if not self.labels:
+            return [None] * self.n_folds
+        by_type = {}
+        for labels in self.labels:
+            by_type.setdefault(labels.dtype, []).append(labels)
+        labels = reduce(all_labels, (encode_tasks(np.concatenate(own))[0] for own in by_type.values()))
+        at, found = np.array([self.places[key] for key in label_keys(labels)]), []
+        for k in range(self.n_folds):
+            cells = at * self.n_folds + k
+            filled = self.sums[0][cells] > 0
+            moments = (values[cells[filled]] for values in self.sums)
+            found.append((labels[filled], *moments) if filled.any() else None)
+        return found
+
+
+def _sums(n_cells, p):
+    """Room for the moments of cells: count, weight, x_mean, y_mean, xx, xy, yy."""
+    return [np.zeros((n_cells, *shape)) for shape in [(), (), (p,), (), (p, p), (p,), ()]]
+
+
+def _numbers(X):
+    """Columns of numbers of a table of pyarrow, which are not looked at yet, or a checked array."""
+    columns = columns_of(X) if hasattr(X, "column_names") else [np.empty(0, dtype=object)]
+    if columns and all(column.dtype.kind in "biuf" for column in columns):
+        return columns
+    return check_features(X, accept_sparse="csr", dtype=np.float64)
+
+
+def _ordinary(weight):
+    """Whether all weights are positive, and their sums with squares are numbers."""
+    return weight is None or (weight.min() > LEAST_WEIGHT and weight.max() < 1 / LEAST_WEIGHT)
+
+
+def holds_rows(X, weight):
+    """Whether a batch has a row of positive weight."""
+    return num_samples(X) > 0 and (weight is None or bool(np.any(weight)))
 
 
 def parts_of_batch(batch):

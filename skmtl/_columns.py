@@ -62,15 +62,28 @@ def check_features(X, **options):
     return numbers
 
 
-def _of_columns(table):
-    """A table of pyarrow as an array, written block by block and not column after column."""
-    columns = [np.asarray(column) for column in table.columns]
-    out = np.empty((table.num_rows, len(columns)), dtype=np.result_type(*columns))
-    for start in range(0, len(out), BLOCK):
+def columns_of(table):
+    """The columns of a table of pyarrow as arrays."""
+    return [np.asarray(column) for column in table.columns]
+
+
+def write_columns(columns, out, at=None):
+    """Write columns side by side into `out`, to rows in order or `at` positions, a block after the other."""
+    room = out if at is None else np.empty((BLOCK, len(columns)), dtype=out.dtype)
+    for start in range(0, len(columns[0]) if columns else 0, BLOCK):
         rows = slice(start, start + BLOCK)
+        block = room[rows] if at is None else room[: len(at[rows])]
         for j, column in enumerate(columns):
-            out[rows, j] = column[rows]
+            block[:, j] = column[rows]
+        if at is not None:
+            out[at[rows]] = block
     return out
+
+
+def _of_columns(table):
+    """A table of pyarrow as an array."""
+    columns = columns_of(table)
+    return write_columns(columns, np.empty((table.num_rows, len(columns)), dtype=np.result_type(*columns)))
 
 
 def refuse_text(X, error=None):

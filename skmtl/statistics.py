@@ -10,13 +10,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_consistent_length
 
-from ._batches import added_folds, folds_of_rows, parts_of_batch
+from ._batches import Cells, added_folds, folds_of_rows, holds_rows, parts_of_batch
 from ._columns import check_features, check_same_names, feature_names_of
 from ._data import make_task_data, name_tasks, task_data
 from ._inputs import check_numeric_target, check_sample_weight, refuse_size
 from ._labels import all_labels, check_tasks, encode_tasks, find_tasks, known_labels, plain_labels, readable
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
-from ._sklearn import in_memory, is_elsewhere, num_samples
+from ._sklearn import in_memory, is_elsewhere
 from ._tasks import target_names
 from ._threads import loop_pays, read_only
 from ._warn import warn
@@ -168,16 +168,22 @@ class TaskStatistics:
         """
         if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
             raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
-        parts, first, shape = [None] * (n_folds or 1), None, None
+        parts, first, shape, cells = [None] * (n_folds or 1), None, None, Cells(n_folds or 1)
         for X, y, tasks, weight in map(parts_of_batch, batches):
             names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
             check_same_names("y", first, names)
             first, shape = names if first is None else first, own if shape is None else shape
             if own != shape:
                 raise ValueError(f"batches differ in the columns of y: {shape} and {own}, () for a 1-D y.")
-            found = cls.of_folds(X, y, tasks, weight, len(parts))
-            parts = added_folds(parts, found)
-        return cls.total(parts, shape, first)
+            if not cells.take(X, y, tasks, weight):
+                parts = added_folds(parts, cls.of_folds(X, y, tasks, weight, len(parts)))
+        return cls.total(added_folds(parts, cls._of_cells(cells)), shape, first)
+
+    @classmethod
+    def _of_cells(cls, cells):
+        """Moments of each fold of `Cells`, a list with None where there are none."""
+        found = [own and cls(*own, feature_names=cells.names)._without_noise() for own in cells.moments()]
+        return [own and own._in_range(own._squares() > 0) for own in found]
 
     @classmethod
     def total(cls, folds, shape=(), names=None):
@@ -200,7 +206,7 @@ class TaskStatistics:
     @classmethod
     def of_folds(cls, X, y, tasks, weight, n_folds):
         """Moments of the rows of each fold of a batch, a list with None where there are none."""
-        if not num_samples(X) or (weight is not None and not np.any(weight)):
+        if not holds_rows(X, weight):
             return [None] * n_folds
         if n_folds == 1 and len(getattr(y, "shape", np.shape(y))) < 2:
             return [cls.from_arrays(X, y, tasks, sample_weight=weight)]
@@ -281,10 +287,9 @@ class TaskStatistics:
         self.count[:] = data.task_sums((data.row_weight != 0).astype(float))
         self.weight[:] = data.task_sums(data.row_weight)
         X, y, weight = map(read_only, (data.X, data.y, data.row_weight))
+        at, mass = read_only(np.arange(self.n_tasks)), np.zeros(self.n_tasks)
         filled = self.x_mean, self.y_mean, self.xx, self.xy, self.yy
-        data.in_blocks(
-            lambda t, bounds: task_moments(X, y, weight, bounds, *(values[t] for values in filled))
-        )
+        data.in_blocks(lambda t, bounds: task_moments(X, y, weight, bounds, at[t], mass, *filled))
 
     def _without_noise(self):
         """The moments, zero where a feature or a target varies by no more than the rounding of its mean."""

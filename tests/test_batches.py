@@ -1,5 +1,7 @@
 """Data in batches: folds by hashes, files, statistics that are stored, searched and added to."""
 
+from copy import deepcopy
+
 import array_api_strict
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from skmtl import (
     TraceNormRegressor,
     read_batches,
 )
-from skmtl._batches import _dataset, folds_of_rows
+from skmtl._batches import COMPILED_HASHES, Cells, _dataset, folds_of_rows
 from skmtl.metrics import task_scorer
 
 MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
@@ -85,6 +87,92 @@ def test_folds_do_not_depend_on_the_batches(sparsely, kind):
             sample_weight=None if given[3] is None else given[3][at],
         )
         assert_same(part, own)
+
+
+def test_a_compiled_loop_finds_the_same_folds():
+    X, y, *_ = rows(n=14_000)
+    X[::3, 1], y[5] = 0.0, -0.0
+    one_by_one = [folds_of_rows(X[at], y[at], 5) for at in np.split(np.arange(14_000), 4)]
+    assert y[:3500].size * 5 < COMPILED_HASHES < y.size * 5
+    np.testing.assert_array_equal(folds_of_rows(X, y, 5), np.concatenate(one_by_one))
+    np.testing.assert_array_equal(folds_of_rows([*X.T], y, 5), np.concatenate(one_by_one))
+
+
+def many(weighted):
+    """Rows of 1200 tasks, half of which come late, as batches of several kinds."""
+    X, y, tasks, weight = rows(n=6000, p=3, T=600)
+    X[:, 1], X[:, 2] = 1e3 + X[:, 1], 0.1
+    tasks = np.array([f"shop {t}" for t in tasks + 600 * (np.arange(6000) > 3000)])
+    weight[4000] = 0.0
+    kinds = [np.asarray, np.asfortranarray, lambda Z: Z.tolist(), sparse.csr_array, pd.DataFrame]
+    kinds.append(lambda Z: pd.DataFrame(Z).astype(pd.SparseDtype(float, 0.0)))
+    parts = zip(kinds, np.split(np.arange(6000), [2000, 3500, 4500, 4550, 5950]), strict=True)
+    own = [(kind(X[at]), y[at], tasks[at], weight[at] if weighted else None) for kind, at in parts]
+    return (X, y, tasks, weight if weighted else None), own
+
+
+def passing(batches):
+    """Batches whose arrays hold something else once the next one is asked for."""
+    for own in batches:
+        own = deepcopy(own)
+        yield own
+        for values in own:
+            if isinstance(values, np.ndarray):
+                values[:] = values[0]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_folds", [None, 3])
+def test_batches_of_many_tasks_have_the_moments_of_all_rows(n_folds, weighted, monkeypatch):
+    """Some wait for others in arrays that are filled anew, tasks come later, and some batches cannot wait."""
+    (X, y, tasks, weight), batches = many(weighted)
+    taken = []
+    monkeypatch.setattr(Cells, "take", lambda *own, take=Cells.take: taken.append(take(*own)) or taken[-1])
+    found = TaskStatistics.from_batches(passing(batches), n_folds=n_folds)
+    assert taken == [True, True, not weighted, False, True, False]
+    assert_same(found, TaskStatistics.from_batches([(X, y, tasks, weight)], n_folds=n_folds), rtol=1e-12)
+    fold = folds_of_rows(X, y, 3)
+    for k, own in enumerate(found.folds or [found]):
+        at = fold == k if n_folds else slice(None)
+        expected = TaskStatistics.from_arrays(
+            X[at], y[at], tasks[at], sample_weight=None if weight is None else weight[at]
+        )
+        assert own.tasks.tolist() == expected.tasks.tolist() and own.count.tolist() == expected.count.tolist()
+        for name in MOMENTS:
+            a, b = getattr(own, name), getattr(expected, name)
+            assert_allclose(a, b, rtol=1e-10, atol=1e-12 * np.abs(b).max(), err_msg=name)
+        assert not own.xx[:, 2].any()
+
+
+def test_tables_of_many_tasks_are_read_by_column():
+    (X, y, tasks, _), _ = many(False)
+    X[:, 0] = np.arange(6000)
+    tables = [
+        pa.table([pa.array(X[at, 0].astype(int)), X[at, 1], X[at, 2]], names=["a", "b", "c"])
+        for at in np.split(np.arange(6000), 4)
+    ]
+    labels, goals = np.split(tasks, 4), np.split(y, 4)
+    found = TaskStatistics.from_batches(zip(tables, goals, labels, strict=True), n_folds=2)
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    assert_same(found, TaskStatistics.from_batches([(frame, y, tasks)], n_folds=2), rtol=1e-12)
+    assert found.feature_names.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda X, y, t: (np.where(X[0, 0] == X, np.nan, X), y, t), "X contains NaN"),
+        (lambda X, y, t: (X[:, :2], y, t), "statistics of 3 and of 2 features|2 and of 3"),
+        (lambda X, y, t: (X, y, np.arange(len(y))), "labels of different kinds"),
+        (lambda X, y, t: (X, y[:-1], t[:-1]), "inconsistent numbers of samples"),
+        (lambda X, y, t: (1e200 * X, y, t), "X holds values of size"),
+        (lambda X, y, t: (X.astype(str) + "x", y, t), "not numbers"),
+    ],
+)
+def test_batches_of_many_tasks_are_checked(changed, message):
+    (X, y, tasks, _), _ = many(False)
+    with pytest.raises(ValueError, match=message):
+        TaskStatistics.from_batches([(X, y, tasks), changed(X, y, tasks)], n_folds=2)
 
 
 def test_rows_of_weight_zero_make_no_fold():

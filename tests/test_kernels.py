@@ -87,15 +87,24 @@ def tree_args(rng):
 
 
 def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
-    """Rows of tasks, read only as the caller passes them, and room for their moments."""
+    """Rows of tasks, read only as the caller passes them, their places, and room for their moments."""
     n, T, bounds = sum(sizes), len(sizes), np.cumsum([0, *sizes])
     weight = rng.uniform(0.5, 2.0, size=n)
     weight[:5] = 0.0  # all of the first task
-    rows = [1e3 + rng.normal(size=(n, p)), rng.normal(size=n), weight, bounds]
+    rows = [1e3 + rng.normal(size=(n, p)), rng.normal(size=n), weight, bounds, rng.permutation(T)]
     for values in rows:
         values.flags.writeable = False
-    room = [(T, p), T, (T, p, p), (T, p), T]
-    return *rows, *(np.full(shape, np.nan) for shape in room)
+    room = [T, (T, p), T, (T, p, p), (T, p), T]
+    return *rows, *map(np.zeros, room)
+
+
+def bits_args(rng):
+    """Bits of numbers, read only, some of them zero or not a number, and sums of their hashes."""
+    values = rng.normal(size=20)
+    values[:4] = 0.0, -0.0, np.nan, np.inf
+    bits = values.view(np.uint64)
+    bits.flags.writeable = False
+    return bits, np.uint64(3), np.zeros(20, dtype=np.uint64)
 
 
 def inverses_args(rng, p=5):
@@ -293,6 +302,9 @@ ARGS = {
     "_mean_slope": lambda rng, penalty: (*(rng.normal(size=6), 0.7), np.array([0, 2, 6]), np.ones(3), 0, 2),
     "tree_sweep": lambda rng, penalty: tree_args(rng),
     "task_moments": lambda rng, penalty: moments_args(rng),
+    "_means": lambda rng, penalty: (*moments_args(rng)[:3], 6, 20, np.full(5, np.nan)),
+    "_mixed": lambda rng, penalty: (np.uint64(7),),
+    "add_hashes": lambda rng, penalty: bits_args(rng),
     "_add_products": lambda rng, penalty: (rng.normal(size=(6, 20)), 17, rng.normal(size=(6, 6))),
     "task_inverses": lambda rng, penalty: inverses_args(rng),
 }
@@ -316,7 +328,9 @@ def test_kernel_equals_its_source(name):
 
 def assert_equals_its_source(name, args):
     other = [alike(a) if isinstance(a, np.ndarray) else a for a in args]
-    one, two = KERNELS[name](*args), KERNELS[name].py_func(*other)
+    one = KERNELS[name](*args)
+    with np.errstate(over="ignore"):  # of unsigned integers
+        two = KERNELS[name].py_func(*other)
     assert (one is None and two is None) or one == pytest.approx(two, rel=1e-12)
     for a, b in zip(args, other, strict=True):
         rounding = {"rtol": 1e-5, "atol": 1e-6} if np.asarray(a).dtype == np.float32 else {"rtol": 1e-10}
@@ -411,17 +425,26 @@ def test_tree_sweep_shrinks_group_after_group(rng):
 
 @pytest.mark.parametrize("p", [1, 4, 7])
 def test_task_moments_equal_their_formulas(p, rng):
-    """With more rows than a block holds, with one row, and without any weight."""
-    X, y, weight, bounds, *found = moments_args(rng, p=p)
-    _kernels.task_moments(X, y, weight, bounds, *found)
+    """With more rows than a block holds, one row, or no weight; of all rows at once, and in two parts."""
+    X, y, weight, bounds, at, *found = moments_args(rng, p=p)
+    parts, middle = [np.zeros_like(values) for values in found], (bounds[:-1] + bounds[1:]) // 2
+    _kernels.task_moments(X, y, weight, bounds, at, *found)
+    for own in (bounds[:-1], middle), (middle, bounds[1:]):
+        rows = np.concatenate([np.arange(*each) for each in zip(*own, strict=True)])
+        sizes = np.cumsum([0, *(own[1] - own[0])])
+        some = [values[rows] for values in (X, y, weight)]
+        for values in (*some, sizes):
+            values.flags.writeable = False
+        _kernels.task_moments(*some, sizes, at, *parts)
     for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
         x, z, w = X[rows], y[rows], weight[rows]
         x_mean, y_mean = (np.average(x, axis=0, weights=w), w @ z / w.sum()) if t else (0.0, 0.0)
         x, z = x - x_mean, z - y_mean
-        expected = [x_mean, y_mean, (x.T * w) @ x, (x.T * w) @ z, w @ z**2]
-        for one, other in zip(found, expected, strict=True):
-            np.testing.assert_allclose(one[t], other, rtol=1e-9, atol=1e-9)
-        np.testing.assert_array_equal(found[2][t], found[2][t].T)
+        expected = [w.sum(), x_mean, y_mean, (x.T * w) @ x, (x.T * w) @ z, w @ z**2]
+        for one, other, value in zip(found, parts, expected, strict=True):
+            np.testing.assert_allclose(one[at[t]], value, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(other[at[t]], value, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(found[3][t], found[3][t].T)
 
 
 @pytest.mark.parametrize("centred", [True, False])

@@ -17,6 +17,7 @@ from skmtl import (
     TraceNormRegressor,
     path,
 )
+from skmtl.solvers._descent import PanelSweep
 
 ESTIMATORS = {
     name: cls for name, cls in task_estimators().items() if "alpha" in inspect.signature(cls).parameters
@@ -124,3 +125,29 @@ def test_path_leaves_the_estimator_alone_and_says_what_it_is():
 def test_bad_arguments_of_a_path(model, options, error, message):
     with pytest.raises(error, match=message):
         path(model, **fit_args("Regressor"), **options)
+
+
+def test_features_that_do_not_move_wait_on_wide_designs(monkeypatch, rng):
+    """On a path an epoch goes over fewer panels of features than there are, and solutions stay the same."""
+    X, Y = rng.normal(size=(60, 3000)), rng.normal(size=(60, 3))
+    model, visits = MultiTaskLasso(tol=1e-7), [0, 0]
+    run, slope = PanelSweep.run, PanelSweep._slope
+
+    def counted(self, W, S):
+        visits[0] += (len(W) - 1) * len(self.panels)
+        self.running = True
+        run(self, W, S)
+        self.running = False
+
+    def seen(self, *args):
+        visits[1] += self.running
+        return slope(self, *args)
+
+    monkeypatch.setattr(PanelSweep, "running", False, raising=False)
+    monkeypatch.setattr(PanelSweep, "run", counted)
+    monkeypatch.setattr(PanelSweep, "_slope", seen)
+    found = path(model, X, Y, alphas=15, eps=0.1)
+    assert 0 < visits[1] < 0.9 * visits[0]
+    for k in (7, 14):
+        single = clone(model).set_params(alpha=found.alphas[k]).fit(X, Y)
+        assert abs(found.objective[k] - single.objective_) <= found.gap[k] + single.dual_gap_

@@ -5,7 +5,7 @@ Those called with part of the tasks fill in what belongs to these, so that threa
 
 import numpy as np
 
-from ._numba import BOUNDS, CUBE, FLAG, MATRIX, ROW, ROWS, VECTOR, compiled
+from ._numba import BITS, BOUNDS, CUBE, FLAG, MATRIX, PLACE, ROW, ROWS, SUMS, VECTOR, compiled
 
 
 @compiled
@@ -282,48 +282,91 @@ def task_solutions(X, root, indptr, pull, common, bounds, center, factors, V, ou
 
 
 @compiled
-def task_moments(X, y, weight, indptr, x_mean, y_mean, xx, xy, yy):
-    """Weighted means and centred second moments of x and y of every task; rows are sorted by task.
+def _means(X, y, weight, first, stop, mean):
+    """Weighted means of [x, y] of some rows into `mean`, and the sum of their weights.
 
-    Tasks own the rows between their `indptr`; the outputs are those of `TaskStatistics`.
+    They are taken about the first row, so that a constant is found to the last digit.
+    """
+    p, total = X.shape[1], 0.0
+    mean[:] = 0.0
+    for i in range(first, stop):
+        total += weight[i]
+        mean[p] += weight[i] * (y[i] - y[first])
+        for j in range(p):
+            mean[j] += weight[i] * (X[i, j] - X[first, j])
+    least = max(total, 2.2250738585072014e-308)  # a task that weighs nothing
+    mean[p] = y[first] + mean[p] / least
+    for j in range(p):
+        mean[j] = X[first, j] + mean[j] / least
+    return total
+
+
+@compiled
+def task_moments(X, y, weight, indptr, at, mass, x_mean, y_mean, xx, xy, yy):
+    """Add rows of tasks to weighted means and centred second moments of x and y; rows are sorted by task.
+
+    Tasks own the rows between their `indptr` and have the place `at` in `mass`, the sum of the weights of
+    earlier rows, and in the outputs, which are those of `TaskStatistics`. The way from the earlier mean to
+    that of the rows counts like one row (Chan, Golub & LeVeque).
     """
     p, longest = X.shape[1], 0
     for t in range(len(indptr) - 1):
         longest = max(longest, indptr[t + 1] - indptr[t])
-    block = min((longest + 15) // 32 * 32 + 16, 240)  # whole vectors, and no power of two for the cache
+    block = min((longest + 16) // 32 * 32 + 16, 240)  # whole vectors, and no power of two for the cache
     Z = np.zeros(((p + 2) // 2 * 2, block))  # rows of a task, as columns of [x, y]
-    S = np.empty((len(Z), len(Z)))
+    S, mean = np.empty((len(Z), len(Z))), np.empty(p + 1)
     for t in range(len(indptr) - 1):
-        total, center = 0.0, 0.0
-        for j in range(p):
-            x_mean[t, j] = 0.0
-        for i in range(indptr[t], indptr[t + 1]):
-            total += weight[i]
-            center += weight[i] * y[i]
+        start, c, n = indptr[t], at[t], 0
+        total = _means(X, y, weight, start, indptr[t + 1], mean)
+        before, mass[c] = mass[c], mass[c] + total
+        share = total / max(mass[c], 2.2250738585072014e-308)
+        if before > 0.0:
+            n, root = 1, np.sqrt(before * share)
             for j in range(p):
-                x_mean[t, j] += weight[i] * X[i, j]
-        total = max(total, 2.2250738585072014e-308)  # a task that weighs nothing
-        y_mean[t] = center / total
-        for j in range(p):
-            x_mean[t, j] /= total
+                Z[j, 0] = root * (mean[j] - x_mean[c, j])
+            Z[p, 0] = root * (mean[p] - y_mean[c])
         S[:] = 0.0
-        for start in range(indptr[t], indptr[t + 1], block):
-            n = min(block, indptr[t + 1] - start)
-            for i in range(start, start + n):
+        while start < indptr[t + 1]:
+            stop = min(start + block - n, indptr[t + 1])
+            for i in range(start, stop):
                 root = np.sqrt(weight[i])
                 for j in range(p):
-                    Z[j, i - start] = root * (X[i, j] - x_mean[t, j])
-                Z[p, i - start] = root * (y[i] - y_mean[t])
-            m = (n + 15) // 16 * 16
+                    Z[j, n] = root * (X[i, j] - mean[j])
+                Z[p, n] = root * (y[i] - mean[p])
+                n += 1
+            m, start = (n + 15) // 16 * 16, stop
             for j in range(p + 1):
                 for k in range(n, m):
                     Z[j, k] = 0.0
             _add_products(Z, m, S)
+            n = 0
         for a in range(p):
+            x_mean[c, a] += share * (mean[a] - x_mean[c, a])
             for b in range(a, p):
-                xx[t, a, b] = xx[t, b, a] = S[a, b]
-            xy[t, a] = S[a, p]
-        yy[t] = S[p, p]
+                xx[c, a, b] += S[a, b]
+                xx[c, b, a] = xx[c, a, b]
+            xy[c, a] += S[a, p]
+        y_mean[c] += share * (mean[p] - y_mean[c])
+        yy[c] += S[p, p]
+
+
+@compiled
+def _mixed(h):
+    """Well mixed bits of an unsigned integer, by SplitMix64."""
+    h = h + np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@compiled
+def add_hashes(bits, place, total):
+    """Add mixed bits of numbers of the column at a place to `total`, nothing for zeros and NaN."""
+    own = _mixed(place)
+    for i in range(len(bits)):
+        size = bits[i] << np.uint64(1)  # without the sign
+        if size != np.uint64(0) and size <= np.uint64(0xFFE0000000000000):
+            total[i] += _mixed(bits[i] ^ own)
 
 
 @compiled
@@ -380,7 +423,8 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
 
 
 SIGNATURES = {
-    "task_moments": (ROWS, ROW, ROW, BOUNDS, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "add_hashes": (BITS, PLACE, SUMS),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),

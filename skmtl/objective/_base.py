@@ -65,6 +65,12 @@ class DataTerm:
             return b
         return b - np.matmul(W, self.x_offset[..., None]).reshape(b.shape)
 
+    def null_value(self):
+        """The value at W = 0 with the best intercepts."""
+        W = np.zeros(self.shape)
+        image = self.image(W)
+        return self.value(W, image, self.intercept(W, image, None))
+
     def state(self, W):
         """All of an evaluation at W."""
         image = self.image(W)

@@ -243,7 +243,7 @@ class Problem:
 
     def null_objective(self):
         """Objective at W = 0 with the best intercepts: the scale of the stopping rule."""
-        return self.evaluate(self.zeros())[3]
+        return self.term.null_value() + self.penalty_value(self.zeros())
 
     def gap(self, parts, start=None):
         """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate."""

@@ -101,9 +101,10 @@ class GramSweep:
 class PanelSweep:
     """Epochs on the rows Z of a shared design, a panel of features at a time: the state is the residual.
 
-    The iterates are those of coordinate descent; a panel costs two matrix products with the rows and an
-    epoch on its own small Gram matrix. The products may be in single precision as long as much is left to
-    do: whoever asks for the descent takes the result from W.
+    The iterates are those of coordinate descent, but that a panel which an epoch does not move waits for the
+    next run. A panel costs two matrix products with the rows and an epoch on its own small Gram matrix. The
+    products may be in single precision as long as much is left to do: whoever asks for the descent takes the
+    result from W.
     """
 
     by_feature = True
@@ -138,10 +139,12 @@ class PanelSweep:
         return self.turn.into(W).T, self.residual
 
     def run(self, W, S):
+        moving = self.panels
         for e in range(1, len(W)):
-            w, residual = W[e], S[e]
+            w, residual, panels, moving = W[e], S[e], moving, []
             w[:], residual[:] = W[e - 1], S[e - 1]
-            for at, turn, Z, known in self.panels:
+            for panel in panels:
+                at, turn, Z, known = panel
                 Z = self._rows(at, turn) if Z is None else Z
                 Q, V = np.empty((2, 2, len(Z), W.shape[2]))  # start and end of both
                 V[0] = w[at]
@@ -149,6 +152,7 @@ class PanelSweep:
                 self.kernel(*known, *self.strengths, Q, V)
                 move = V[1] - V[0]
                 if move.any():
+                    moving.append(panel)
                     w[at] = V[1]
                     residual -= Z.T @ move.astype(Z.dtype, copy=False)
 

@@ -28,7 +28,7 @@ def bcd(problem, parts, max_iter, target):
         return
     term = problem.term
     placement, ridge = problem.parts[0].rough, problem.parts[0].quadratic.mean
-    W, n_iter, last = parts[0], 0, None
+    W, n_iter, last, warm = parts[0], 0, None, parts[0].any()
     chosen = placement.columns(W.any(axis=0))  # outside of it W is zero
     while True:
         state = term.state(W)
@@ -43,10 +43,14 @@ def bcd(problem, parts, max_iter, target):
         used = np.zeros(len(sizes), dtype=bool)
         used[chosen] = W_set.any(axis=0)
         chosen = last = working_set(placement, used, sizes, last)
-        own, start = placement.restricted(chosen), (W[:, chosen], -G[:, chosen], smooth)
+        by_rows = state.residual is not None and len(chosen) > WIDE * len(state.residual)
+        own = placement.restricted(chosen)
+        if warm and by_rows and own is placement:  # features one by one: those that will not move come last
+            chosen = chosen[np.argsort(np.where(used, -np.inf, -sizes)[chosen], kind="stable")]
+        start = W[:, chosen], -G[:, chosen], smooth
         whole = len(chosen) == W.shape[1]  # then its gap is the gap
         enough, epochs_left = max(LAST * target, 0.0 if whole else LOOSE * gap), max_iter - n_iter
-        if state.residual is not None and len(chosen) > WIDE * len(state.residual):
+        if by_rows:
             dtype = np.float32 if enough > SINGLE * smooth else np.float64
             sweep = PanelSweep(term.pool, chosen, state.residual, term.scale, ridge, own, dtype)
             W_set, epochs = descend(sweep, own, *start, enough, epochs_left)

@@ -6,7 +6,7 @@ from ._descent import GramSweep, descend
 from ._method import Method
 from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
 from .fista import fista
-from .splitting import LAGS, LEAST_FLOOR, splits
+from .splitting import LAGS, LEAST_FLOOR, models_at_once, splits
 
 SHORTEST_STEP = 1e-6
 MODEL_EPOCHS = 60  # epochs on one quadratic model
@@ -53,7 +53,7 @@ PROX_NEWTON = Method(
     prox_newton,
     lambda problem: not problem.term.loss.quadratic and problem.term.loss.pointwise and by_feature(problem),
     f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True, patience=lambda problem: 50,
-    passes=lambda problem: problem.term.n_outputs > 1 and splits(problem),  # by whole Hessians
+    passes=lambda problem: problem.term.n_outputs > 1 and splits(problem) and models_at_once(problem),
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from .fista import fista
 ONE_SYSTEM, MANY_SYSTEMS = 1000, 500  # sizes up to which systems are solved by factorisation
 CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for each task of one design
 ROWS = 2  # for each feature and task from which gradient methods are slow
+SMALL, MODERATE = 1500, 6000  # sizes of W up to which models of fewer rows pay at once, and after PATIENCE
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
@@ -54,7 +55,7 @@ def splitting(problem, parts, max_iter, target):
     https://doi.org/10.1137/19M1290097.
     """
     n_iter, term = 0, problem.term
-    if not (_pays_at_once(problem) if term.loss.quadratic else term.curved() or term.far):
+    if not (_pays_at_once if term.loss.quadratic else models_at_once)(problem):
         begun = fista(problem, parts, min(PATIENCE, max_iter), target)
         for n_iter, parts in checked(begun, 0, max_iter):
             yield n_iter, parts
@@ -85,14 +86,24 @@ def _has_systems(term, ridges, separate):
 
 
 def _models_pay(term):
-    """Whether there are rows enough for quadratic models of a loss, or an offset leaves no other way."""
-    p = term.n_features
-    return (
-        p <= CHEAP
-        and (ROWS * p <= term.rows_per_task.mean() * term.n_outputs or term.tied_intercepts)
-        and term.joint
-        and _bearable(term.n_tasks, p)
-    )
+    """Whether quadratic models of a loss cost little, or an offset leaves no other way."""
+    cheap = _rows_for_models(term) or np.prod(term.shape) <= MODERATE
+    return term.n_features <= CHEAP and cheap and term.joint and _bearable(term.n_tasks, term.n_features)
+
+
+def models_at_once(problem):
+    """Whether models pay before a gradient method is known to be slow, where they are used at all.
+
+    Of flat losses they do not, nor in between where systems are of some size and rows few.
+    """
+    term = problem.term
+    small = _rows_for_models(term) or np.prod(term.shape) <= SMALL
+    return term.far or (small and term.curved())
+
+
+def _rows_for_models(term):
+    """Whether there are rows enough for a gradient method to be slow, or tied intercepts make it so."""
+    return ROWS * term.n_features <= term.rows_per_task.mean() * term.n_outputs or term.tied_intercepts
 
 
 def _few_rows(term):
