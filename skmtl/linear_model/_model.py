@@ -165,11 +165,6 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
     warm_start: Annotated[bool, "boolean"] = False
     verbose: Annotated[int, "verbose"] = 0
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
     coef_std_, intercept_std_, test_sharing = absent(OF_MIXED), absent(OF_MIXED), absent(OF_MIXED)
     prediction_interval, predict_interval = absent(INTERVALS), absent(INTERVALS)
 
