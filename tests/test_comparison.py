@@ -329,7 +329,7 @@ def test_small_numbers_are_not_shown_as_zero():
     assert f"of {RELATED.tasks.max() + 1} tasks" in str(result).partition("\n")[0]
 
 
-@pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 1e6, 1e-80])
+@pytest.mark.parametrize("level", [0.0, 0.1, 1e6, 1e-80])
 def test_a_constant_target_makes_no_difference(level):
     """Errors are rounding at most: no p-value, no gain, the same words for every level."""
     p = RELATED
