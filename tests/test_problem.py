@@ -190,7 +190,7 @@ def test_gap_bounds_the_distance_to_the_optimum_everywhere(loss, penalty, kind, 
     ]
     forms = [problem] + ([make(kind, loss, penalty, on_moments=True, **options)] if loss.quadratic else [])
     for form in forms:
-        for parts in (result.parts, form.zeros(), *near, *points(form, rng, 8)):
+        for parts in (result.parts, form.zeros(), *near, *points(form, rng, 5)):
             objective, _, gap = form.gap(parts)
             assert not np.isnan(objective)
             if np.isinf(objective):  # exp overflows, where no intercept makes up for it
