@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -17,8 +17,8 @@ from .._callbacks import StepsMixin
 from .._data import less_offset, observed, task_data
 from .._inputs import check_numeric_target, check_offset, check_sample_weight, refuse_size, shaped_offset
 from .._labels import missing_labels
-from .._parameters import AUTO, COUNT, POSITIVE, STRENGTH, with_parameters
-from .._sklearn import Interval, Options, StrOptions
+from .._parameters import AUTO, COUNT, FRACTION, POSITIVE, STRENGTH, TaskColumn, with_parameters
+from .._sklearn import Options, StrOptions
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..losses import Multinomial
 from ._minimise import Adam
@@ -145,9 +145,9 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     max_iter: Annotated[int, COUNT] = 1200
     tol: Annotated[float, STRENGTH] = 1e-4
     early_stopping: Annotated[Any, "boolean", AUTO] = "auto"
-    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.2
+    validation_fraction: Annotated[float, FRACTION] = 0.2
     n_iter_no_change: Annotated[int, COUNT, Options(Real, {np.inf})] = 10
-    task_column: Annotated[str | int | None, None, str, Integral] = None
+    task_column: TaskColumn = None
     handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
     warm_start: Annotated[bool, "boolean"] = False
     random_state: Annotated[Any, "random_state"] = None

@@ -17,6 +17,7 @@ from scipy.linalg import get_blas_funcs
 from scipy.special import expit, softmax
 
 from .._data import expanded
+from ..losses import tasks_by_loss
 
 MOST_POOLING = 1.0  # learned from the variances: a task of mean size is pulled at most half way to the mean
 PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when predicting
@@ -142,10 +143,9 @@ class Network:
         bounds = np.cumsum([0, *map(prod, self.shapes.values())]).tolist()
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
         self.size, self.n_shrunken = bounds[-1], bounds[self.depth]  # what alpha shrinks comes first
-        kinds = dict.fromkeys(losses)
-        self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in kinds]
+        self.kinds = [*tasks_by_loss(losses).items()]
         # heads of tasks of one kind are compared with their mean; others have nothing in common
-        self.alike = len(kinds) == 1
+        self.alike = len(self.kinds) == 1
         self.has_mean_head = self.alike and self.sharing != "soft" and self.n_tasks > 1
 
     def views(self, theta):
