@@ -308,7 +308,9 @@ class StackedData(TaskData):
 
     def of_tasks(self, tasks):
         """The rows of some tasks, a slice or a mask."""
-        rows, counts = self.spread(_mask(tasks, self.n_tasks)), self.task_rows[tasks]
+        chosen = np.zeros(self.n_tasks, dtype=bool)
+        chosen[tasks] = True
+        rows, counts = self.spread(chosen), self.task_rows[tasks]
         return StackedData(
             self.X[rows], self.y[rows], self.row_weight[rows], self.scale[tasks], self.tasks[tasks],
             np.concatenate([[0], np.cumsum(counts)]), None if self.offset is None else self.offset[rows],
@@ -530,13 +532,6 @@ def observed(y, used):
 def _ends(A):
     """Sizes of the greatest and the least number."""
     return abs(np.array([np.maximum.reduce(A, axis=None), np.minimum.reduce(A, axis=None)]))
-
-
-def _mask(tasks, n_tasks):
-    """Positions of tasks, a slice or a mask, as a mask."""
-    out = np.zeros(n_tasks, dtype=bool)
-    out[tasks] = True
-    return out
 
 
 def _unit(largest):
