@@ -308,9 +308,9 @@ class StackedData(TaskData):
 
     def of_tasks(self, tasks):
         """The rows of some tasks, a slice or a mask."""
-        chosen, counts = np.zeros(self.n_tasks, dtype=bool), self.task_rows[tasks]
+        chosen = np.zeros(self.n_tasks, dtype=bool)
         chosen[tasks] = True
-        rows = self.spread(chosen)
+        rows, counts = self.spread(chosen), self.task_rows[tasks]
         return StackedData(
             self.X[rows], self.y[rows], self.row_weight[rows], self.scale[tasks], self.tasks[tasks],
             np.concatenate([[0], np.cumsum(counts)]), None if self.offset is None else self.offset[rows],

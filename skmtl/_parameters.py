@@ -13,12 +13,15 @@ from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Annotated, get_origin
 
-from ._sklearn import Interval
+from ._sklearn import Interval, StrOptions
 
 COUNT = Interval(Integral, 1, None, closed="left")
 STRENGTH = Interval(Real, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 RATIO = Interval(Real, 0, 1, closed="both")
+FRACTION = Interval(Real, 0, 1, closed="neither")
+AUTO = StrOptions({"auto"})
+TaskColumn = Annotated[str | int | None, None, str, Integral]
 
 SECTIONS = ("Parameters", "Attributes", "Raises", "See Also", "Notes", "References", "Examples")
 

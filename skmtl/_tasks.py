@@ -128,7 +128,7 @@ class TaskInputMixin(FittedReprMixin):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
+        tags.input_tags.sparse = tags.target_tags.required = True
         tags.target_tags.multi_output = self.task_column is None
         return tags
 

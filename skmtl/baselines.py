@@ -2,7 +2,6 @@
 
 import inspect
 from dataclasses import field
-from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from ._columns import check_features, indexable, refuse_text
 from ._data import blocks
 from ._inputs import check_offset, shaped_offset
 from ._labels import missing_labels, plain_labels
-from ._parameters import documented, with_parameters
+from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin
 from ._tasks import TaskInputMixin, by_name
@@ -71,7 +70,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     """
 
     estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
-    task_column: Annotated[str | int | None, None, str, Integral] = None
+    task_column: TaskColumn = None
 
     __metadata_request__fit = {"offset": True}
     __metadata_request__predict = {"offset": True}

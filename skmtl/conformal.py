@@ -1,7 +1,6 @@
 """Prediction intervals and sets around any model, with quantiles per task that borrow from all tasks."""
 
 from dataclasses import field
-from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from sklearn.utils.validation import check_is_fitted
 from ._data import name_tasks
 from ._inputs import as_target, check_offset, check_sample_weight
 from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
-from ._parameters import documented, with_parameters
-from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
+from ._parameters import FRACTION, documented, with_parameters
+from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
 from ._tasks import TaskInputMixin, by_name, final_task_column, final_task_labels, target_names
 from .metrics import probabilities_of, response, score_predictions, tasks_for
@@ -179,7 +178,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     """
 
     estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
-    level: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.9
+    level: Annotated[float, FRACTION] = 0.9
     cv: Annotated[Any, "cv_object"] = None
     new_tasks: Annotated[bool, "boolean"] = False
     random_state: Annotated[Any, "random_state"] = 0

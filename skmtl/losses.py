@@ -461,6 +461,14 @@ REGRESSION_LOSSES["root_squared_error"] = RootSquaredError
 CLASSIFICATION_LOSSES = {"log_loss": Logistic, "squared_hinge": SquaredHinge}
 
 
+def tasks_by_loss(losses):
+    """{loss: positions of its tasks}, in the order of their first ones."""
+    found = {}
+    for t, loss in enumerate(losses):
+        found.setdefault(loss, []).append(t)
+    return found
+
+
 def get_loss(loss, losses):
     """The loss object behind a name of `losses`; an object is returned as it is."""
     return loss if isinstance(loss, Loss) else losses[loss]()

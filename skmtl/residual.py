@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._columns import indexable
 from ._labels import check_tasks, plain_labels
-from ._parameters import documented, with_parameters
+from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
 from ._tasks import TaskInputMixin, by_name, final_model, final_task_column
@@ -114,7 +114,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     mean_estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
     task_estimator: Annotated[Any, HasMethods(["fit", "predict"])] = field(kw_only=False)
     cv: Annotated[Any, "cv_object"] = None
-    task_column: Annotated[str | int | None, None, str, Integral] = None
+    task_column: TaskColumn = None
     least: Annotated[float, Interval(Real, 0, 0.5, closed="neither")] = 1e-4
     random_state: Annotated[Any, "random_state"] = 0
 

@@ -312,7 +312,7 @@ def test_intervals_cover(name):
 @pytest.mark.no_cover
 def test_the_test_of_deviations_holds_its_level():
     rejected = []
-    for seed in range(30):
+    for seed in range(20):
         X, y, tasks, *_ = gradual(seed, n_tasks=8, n_rows=6, p=1, sd=0.0)
         rejected.append(clone(GRADUAL).fit(X, y, tasks=tasks).test_sharing()["slopes"].p_value < 0.2)
     assert 0.05 <= np.mean(rejected) <= 0.4
@@ -656,7 +656,7 @@ def test_units_of_all_features_and_of_targets_change_nothing(name):
         )  # fmt: skip
 
     wanted = answers(1.0, 1.0)
-    for units in product([1e-100, 1.0, 1e100], repeat=2):
+    for units in product([1e-100, 1e100], repeat=2):
         with np.errstate(over="ignore"):  # a variance of 1e400, the square of a coefficient, is no number
             answer = answers(*units)
         for found, own in zip(answer, wanted, strict=True):

@@ -146,8 +146,8 @@ def test_network_of_the_row_space_is_the_network(sharing, layout, rng):
     wide = make_network(own, sharing, p=40)
     narrow = make_network(own, sharing, p=space.Z.shape[1])
     small = rng.normal(size=narrow.size)
-    large = space.up(small, wide)
-    np.testing.assert_allclose(space.down(large, wide), small, rtol=1e-8, atol=1e-10)
+    large = space.up(small, narrow)[0]
+    np.testing.assert_allclose(space.down(large, wide)[0], small, rtol=1e-8, atol=1e-10)
     values, slopes = [], []
     for network, theta, data in ((wide, large, rows), (narrow, small, narrow_rows)):
         slope = np.empty(network.size)
@@ -155,7 +155,7 @@ def test_network_of_the_row_space_is_the_network(sharing, layout, rng):
         slopes.append(slope)
     assert values[0] == pytest.approx(values[1], rel=1e-10)
     scale = np.abs(slopes[0]).max()
-    np.testing.assert_allclose(space.up(slopes[1], wide), slopes[0], atol=1e-9 * scale)
+    np.testing.assert_allclose(space.up(slopes[1], narrow)[0], slopes[0], atol=1e-9 * scale)
     X, Z, codes = rows.X, space.Z, rows.codes
     np.testing.assert_allclose(wide.predict(large, X, codes), narrow.predict(small, Z, codes), rtol=1e-8)
 

@@ -60,6 +60,7 @@ EVERYTHING = {
     "ridge": 0.1,
     "solver": "fista",
     "handle_unknown": "average",
+    "tol": 0.1,
 }
 LINEAR = [cls for cls in task_estimators().values() if "solver" in cls().get_params()]
 ONE_A_FILE = {cls.__module__: cls for cls in LINEAR if not cls.__name__.endswith("Classifier")}.values()
@@ -74,11 +75,11 @@ INSTANCES = [  # with the defaults and without routing: test_estimators.py, and 
     *(cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {})) for cls in (*ONE_A_FILE, *CLASSIFIERS)),
     # one per solver
     MeanRegularizedRegressor(0.05, mean_alpha=0.1, intercept_alpha=0.5, ridge=0.1, warm_start=True),
-    MeanRegularizedClassifier(tol=1e-1, warm_start=True),
+    MeanRegularizedClassifier(tol=0.5, warm_start=True),
     GroupSparseRegressor(warm_start=True),
     TraceNormRegressor(warm_start=True),
     GroupSparseRegressor(0.05, mean_alpha=0.1, task_weight="samples", fit_intercept=False),
-    TraceNormClassifier(0.05, mean_alpha=0.1, task_weight="samples", fit_intercept=False),
+    TraceNormClassifier(0.05, mean_alpha=0.1, task_weight="samples", fit_intercept=False, tol=0.5),
     MultiTaskRegressor(penalty=Coupling() + Entries(L1(0.1))),
 ]
 

@@ -190,7 +190,7 @@ def test_gap_bounds_the_distance_to_the_optimum_everywhere(loss, penalty, kind, 
     ]
     forms = [problem] + ([make(kind, loss, penalty, on_moments=True, **options)] if loss.quadratic else [])
     for form in forms:
-        for parts in (result.parts, form.zeros(), *near, *points(form, rng, 8)):
+        for parts in (result.parts, form.zeros(), *near, *points(form, rng, 5)):
             objective, _, gap = form.gap(parts)
             assert not np.isnan(objective)
             if np.isinf(objective):  # exp overflows, where no intercept makes up for it
@@ -213,7 +213,7 @@ def test_a_missing_label_costs_nothing(loss, penalty, rng):
         shared, stacked = (
             Problem(RowsTerm(data, loss, **own), PENALTIES[penalty], *strengths) for data in forms
         )
-        for parts in points(shared, rng, 10, sizes=(0.01, 0.3, 1.0)):
+        for parts in points(shared, rng, 4, sizes=(0.01, 0.3, 1.0)):
             one, other = shared.gap(parts), stacked.gap(parts)
             assert one[0] == pytest.approx(other[0], rel=1e-9), option
             assert one[2] == pytest.approx(other[2], rel=1e-3, abs=1e-9 * one[0]), option

@@ -703,7 +703,7 @@ def test_a_saddle_is_left_while_the_objective_falls():
 
 
 def test_a_hopeless_fit_ends_before_its_last_iteration_and_says_so():
-    layout = make_layout("stacked")
+    layout = make_layout("stacked", n=60, p=4)
     model = MultiTaskLasso(0.1, intercept_alpha=0.3, max_iter=100_000)
     with pytest.warns(ConvergenceWarning, match="At this pace max_iter iterations do not get there"):
         model.fit(layout.X + 1e12, layout.y, tasks=layout.tasks)

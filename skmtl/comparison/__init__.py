@@ -1,8 +1,9 @@
 """Does sharing help? Multi-task models against simple baselines, on the same folds."""
 
+from ._advice import race
 from ._compare import compare
 from ._folds import SIGNIFICANCE
-from ._race import Candidate, race
+from ._race import Candidate
 from ._result import Comparison, Suggestion
 from ._rivals import FreeIntercepts as FreeIntercepts
 from ._rivals import MeanCount as MeanCount

@@ -8,45 +8,29 @@ import sys
 import time
 import warnings
 from copy import copy
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import pairwise
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
-from .._tables import p_words
 from .._task_scores import standard_deviation
-from .._threads import threads_for
-from ..model_selection import PathSearchCV, routing
-from ._compare import headline, labelled, splits_of
-from ._folds import (
-    ALIKE,
-    NO_OFFSET,
-    SIGNIFICANCE,
-    FoldRun,
-    FoldScores,
-    error_measure,
-    with_offset,
-)  # fmt: skip
-from ._result import Suggestion, losses, sign_test, tabulated
+from ..model_selection import PathSearchCV
+from ._folds import FoldRun
 
 STRENGTH = "model__alpha"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
 SCREEN = 2  # folds after which models drop out that are clearly worse
 NEAR = 4.0  # factor from the best strength of one fold within which the next one looks
-CLEARLY, SURELY, RATHER = 2.5, 2.0, 1.5  # standard errors: a model drops out, a simple one is worse, another
+CLEARLY = 2.5  # standard errors: a model drops out
 FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE = 0.01  # of the error: a model drops out, is named beside the one to use
-LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
 MOST = 6  # models that are in all folds, beside the simple ones
 PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
@@ -390,189 +374,3 @@ class Race:
         d, level = (errors - others)[~np.isnan(errors)], np.nanmean(others)
         deviation = standard_deviation(d) / np.sqrt(len(d))
         return d.mean() / level if level > 0 else 0.0, d.mean() / deviation if deviation > 0 else 0.0
-
-
-def race(
-    candidates, X, y, tasks, cv, scoring, strengths_by, kind="numbers", n_jobs=None, time_budget=None,
-    verbose=None, offset=None,
-):  # fmt: skip
-    """Comparison of candidates by name, with what to use.
-
-    Parameters
-    ----------
-    candidates : dict of {str: Candidate}
-        Models that take ``fit(X, y, tasks=tasks)`` under metadata routing.
-    X, y, tasks, cv, scoring : object
-        As in `compare`.
-    strengths_by : task_scorer or None
-        What strengths are chosen by, the score of the models if None.
-    kind : {"numbers", "counts", "classes"}
-        What the targets are.
-    n_jobs, time_budget, verbose : object
-        See `Race`.
-    offset : object
-        As in `compare`.
-
-    Returns
-    -------
-    found : Suggestion
-        Of those that ran in all folds; `params` and `estimators` are of all.
-    """
-    if time_budget is not None and not time_budget > 0:
-        raise ValueError(f"time_budget must be a positive number of seconds; got {time_budget!r}.")
-    if verbose is not None and not isinstance(verbose, Integral):
-        raise TypeError(f"verbose must be None, 0 or 1; got {verbose!r}.")
-    models = {name: candidate.model for name, candidate in candidates.items()}
-    X = X.tocsr() if sparse.issparse(X) else X
-    labels, y, names, _ = labelled(models, X, y, tasks, cv)
-    with routing(tasks, offset):
-        taking, offset = with_offset(models, offset, y)
-    if not taking:
-        raise ValueError(f"offset was given, but no candidate takes one: {[*models]}.")
-    score, measure = headline(scoring, taking, y, kind), error_measure(taking, kind)
-    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
-    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
-    one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
-    one.dropped |= {name: (NO_OFFSET, "") for name in candidates if name not in taking}
-    candidates, models = {name: candidates[name] for name in taking}, taking
-    with routing(tasks, offset), threads_for(X):
-        entrants = one(candidates)
-        folds = _scores(entrants, one)
-        use = _choice(folds, candidates, one)
-        if candidates[use].shares and candidates[use].alone and "single" in candidates:
-            name, own = candidates[use].alone
-            candidates, models = {name: own, **candidates}, {**models, name: own.model}
-            if further := one.alone(entrants[use]):
-                folds = _scores(entrants := entrants | further, one)
-    found, gains = tabulated(folds, run, names, Suggestion)
-    known = {name: entrants[name] for name in folds.ranked} | one.behind
-    found.params = {name: entrant.params for name, entrant in known.items()}
-    found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
-    return replace(found, **_advice(folds, gains, candidates, one))
-
-
-def _scores(entrants, one):
-    """Those of the entrants on the folds that all of them have."""
-    done = list(next(iter(entrants.values())).outcomes)
-    outcomes = [entrant.outcomes[k] for entrant in entrants.values() for k in done]
-    reference = next(name for name in ("single", *entrants) if name in entrants)
-    return FoldScores(entrants, [one.splits[k] for k in done], outcomes, reference)
-
-
-def honest(scores, choose):
-    """Mean score over folds of what `choose` takes by the other ones, and its standard error.
-
-    `scores` are those of the folds by name; training sets overlap.
-    """
-    n = len(next(iter(scores.values())))
-    others = [[j for j in range(n) if j != k] or [k] for k in range(n)]
-    found = np.array([scores[choose(others[k])][k] for k in range(n)])
-    return found.mean(), standard_deviation(found) * np.sqrt(1 / n + 1 / (n - 1)) if n > 1 else np.nan
-
-
-def _choice(folds, candidates, one, at=None):
-    """The model to use by the folds at some places: the first candidate that is as good as the best one.
-
-    Simple ones come first. The best of many scores is often that of a model more general than it has to be.
-    """
-    at = range(len(folds.scored)) if at is None else at
-    means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
-    best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
-    errors = {name: [folds.errors[name][k] for k in folds.scored[list(at)]] for name in folds.ranked}
-    above = {name: one.excess(errors[name], errors[best]) for name in candidates if name in errors}
-    for name in sorted(above, key=lambda name: not candidates[name].simple):
-        more, surely = above[name]
-        sure = SURELY if candidates[name].simple else RATHER
-        if more <= ALIKE or (more <= LITTLE and surely <= sure):
-            return name
-    return best
-
-
-def _advice(folds, gains, candidates, one):
-    """What to use, how good it is on other rows, and the words."""
-    ranked, best = folds.ranked, folds.ranked[0]
-    simple = [name for name in candidates if candidates[name].simple and name in ranked]
-    choose = partial(_choice, folds, candidates, one)
-    use, expected = choose(), honest(folds.scores, choose)
-    hurried = use in ("mean", "pooled") or not candidates[use].shares
-    if hurried and any(candidates[name].shares and name != "pooled" for name in one.late):
-        sharing = "There was no time to say whether sharing helps."
-    else:
-        sharing = _whether_to_share(folds, gains, use, candidates[use], one.dropped)
-    words = [
-        sharing,
-        f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
-    ]
-    score, sd = expected
-    sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
-    sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
-    words.append(f"{sure}; the best score on these folds is the {folds.mean[best]:.3f} of {best!r}.")
-    if use != folds.reference:
-        words.append(losses(gains[use], folds.reference))
-    if one.n_folds < len(one.splits):
-        first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
-        words.append(f"There was time for the first {first} only.")
-    one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
-    for reason in (NO_OFFSET, CLEARLY_WORSE, BEHIND_OTHERS, LATE):
-        left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
-        words += [f"{reason}: {', '.join(left)}."] if left else []
-    dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}
-    return {"best": use, "expected": expected, "dropped": dropped, "verdict": " ".join(words)}
-
-
-def _whether_to_share(folds, gains, use, candidate, dropped):
-    """Whether the tasks are better off together, in a sentence that says what it compares with.
-
-    A linear model with linear ones of each task by itself and of all rows; another one with its like for each
-    task as well, so that what is not linear is no gain of sharing.
-    """
-    if use == "mean":
-        return "No model beats the mean of each task."
-    if not candidate.shares:
-        return "Sharing does not help here: a model for each task by itself is as good."
-    if use == "pooled":
-        return "Tasks do not differ in a way that helps to predict: one model for all rows is as good."
-    alone = candidate.alone[0] if candidate.alone else None
-    rivals = ["single", alone or "pooled"]
-    if not any(name in folds.mean for name in rivals):
-        return f"Whether sharing helps is not known: neither {' nor '.join(map(repr, rivals))} ran."
-    tests = [_is_above(folds, gains, use, name) for name in rivals if name in folds.mean]
-    clear, words = all(clear for clear, _ in tests), " and ".join(words for _, words in tests)
-    reason, by = dropped.get(alone, ("", ""))
-    if reason == CLEARLY_WORSE:
-        words += f" and {alone!r} by {by[1:]} on the first folds"
-    elif alone and alone not in folds.mean:
-        clear, words = False, f"{words}, which is linear: {alone!r} was not tried"
-    words += ", of models of each task by itself" if alone else ""
-    return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is above {words}."
-
-
-def _is_above(folds, gains, use, other):
-    """Whether a model is above another one, by the folds or, but for all rows, the tasks; and the words."""
-    gap, p = folds.test(use, other)
-    words, clear = f"{other!r} by {gap:.3f} ({p_words(p)})", bool(gap > 0 and p < SIGNIFICANCE)
-    if other == "pooled" or clear:
-        return clear, words
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own, their = (np.array([row[3] for row in gains[name]]) for name in (use, other))
-        won, p = sign_test(1 - own / their)
-    if p < SIGNIFICANCE and won > len(own) / 2:
-        return True, f"{words}; {won} of {len(own)} tasks gain ({p_words(p)})"
-    return False, words
-
-
-def _at_what_cost(folds, use, simple, one):
-    """What the best simpler model, or the best other one, would cost, and which ones are as good."""
-    more = {
-        name: one.excess(folds.errors[name], folds.errors[use])[0] for name in folds.ranked if name != use
-    }
-    other = next((name for name in more if (name in simple) != (use in simple)), None)
-    if other is None:
-        return ""
-    if use in simple:
-        return f": the best other one, {other!r}, changes the error by {more[other]:+.1%}"
-    alike = [repr(name) for name in more if abs(more[name]) < WORSE and name not in simple]
-    words = f" (or {', '.join(alike)}, within {WORSE:.0%} of its error)" if alike else ""
-    least = min(more, key=more.get)
-    lower = f"{least!r} has {more[least]:+.1%}, not surely less, and " if more[least] <= -WORSE else ""
-    return f"{words}: {lower}the simpler {other!r} has {more[other]:+.1%} error"

@@ -13,8 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data import make_task_data
 from .._inputs import resolve_task_weight
-from .._parameters import STRENGTH, with_parameters
-from .._sklearn import StrOptions
+from .._parameters import AUTO, STRENGTH, with_parameters
 from .._warn import warn
 from ..solvers import blas_threads
 from ..statistics import TaskStatistics
@@ -29,7 +28,7 @@ NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must 
 LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}  # no parameters of a model
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
 
-Auto = Annotated[float | str, STRENGTH, StrOptions({"auto"})]
+Auto = Annotated[float | str, STRENGTH, AUTO]
 
 
 def as_fitted(method):

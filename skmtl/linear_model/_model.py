@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from copy import copy
 from dataclasses import field
 from functools import cache
-from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from .._callbacks import StepsMixin
 from .._columns import place_of, without_column
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
-from .._parameters import COUNT, STRENGTH, documented, with_parameters
+from .._parameters import COUNT, STRENGTH, TaskColumn, documented, with_parameters
 from .._sklearn import StrOptions, validate_parameter_constraints
 from .._target import TargetMixin
 from .._tasks import TaskInputMixin
@@ -156,7 +155,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
     intercept_alpha: Annotated[float, STRENGTH] = 0.0
     mean_alpha: Annotated[float | None, None, STRENGTH] = None
     fit_intercept: Annotated[bool, "boolean"] = True
-    task_column: Annotated[str | int | None, None, str, Integral] = None
+    task_column: TaskColumn = None
     task_weight: Annotated[Any, None, StrOptions({"samples"}), dict, "array-like"] = None
     handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
     solver: Annotated[str, StrOptions({"auto", *SOLVERS})] = "auto"
@@ -164,11 +163,6 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
     tol: Annotated[float, STRENGTH] = 1e-4
     warm_start: Annotated[bool, "boolean"] = False
     verbose: Annotated[int, "verbose"] = 0
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
     coef_std_, intercept_std_, test_sharing = absent(OF_MIXED), absent(OF_MIXED), absent(OF_MIXED)
     prediction_interval, predict_interval = absent(INTERVALS), absent(INTERVALS)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from .._parameters import RATIO
+from .._parameters import AUTO, RATIO
 from .._sklearn import StrOptions
 from ..penalties import L1, Coupling, Entries, Features, Fused, Ridge, SparseL2, Tree
 from ..solvers import solve
@@ -240,7 +240,7 @@ class Hierarchical(LinearModel):
     TreeNode(name='b', tasks=[3, 4, 5], weight=1.0)
     """
 
-    tree: Annotated[Any, StrOptions({"auto"}), Mapping] = "auto"
+    tree: Annotated[Any, AUTO, Mapping] = "auto"
     node_weight: Annotated[Any, None, Mapping] = None
 
     def _prepare(self, data):

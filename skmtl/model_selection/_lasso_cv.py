@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from sklearn.metrics import mean_squared_error
 from sklearn.utils import indexable
 
 from .._inputs import check_offset
-from .._parameters import COUNT, RATIO, with_parameters
-from .._sklearn import Interval, num_samples
+from .._parameters import COUNT, FRACTION, RATIO, with_parameters
+from .._sklearn import num_samples
 from ..linear_model import Fitting, MultiTaskElasticNet, MultiTaskLasso, estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
@@ -45,7 +45,7 @@ class CrossValidated(MultiTaskLasso, ABC):
 
     alpha: float = field(init=False, default=1.0)
     alphas: Annotated[Any, COUNT, "array-like"] = 100
-    eps: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 1e-3
+    eps: Annotated[float, FRACTION] = 1e-3
     cv: Annotated[Any, "cv_object"] = None
     n_jobs: Annotated[int | None, None, Integral] = None
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn import config_context, get_config
@@ -18,9 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import StepsMixin
 from .._inputs import as_target
 from .._labels import missing_labels
-from .._parameters import COUNT
+from .._parameters import COUNT, FRACTION
 from .._sklearn import (
-    Interval,
     check_method_params,
     fit_context,
     insert_error_scores,
@@ -164,7 +163,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
     grow = False  # in searches saved before there was this parameter
 
     _parameter_constraints = GridSearchCV._parameter_constraints | {
-        "alphas": [COUNT, "array-like"], "eps": [Interval(Real, 0, 1, closed="neither")],
+        "alphas": [COUNT, "array-like"], "eps": [FRACTION],
         "param_grid": [None, dict, list], "grow": ["boolean"], "one_standard_error": ["boolean"],
     }  # fmt: skip
 

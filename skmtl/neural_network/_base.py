@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,19 +17,17 @@ from .._callbacks import StepsMixin
 from .._data import less_offset, observed, task_data
 from .._inputs import check_numeric_target, check_offset, check_sample_weight, refuse_size, shaped_offset
 from .._labels import missing_labels
-from .._parameters import COUNT, POSITIVE, STRENGTH, with_parameters
-from .._sklearn import Interval, Options, StrOptions
+from .._parameters import AUTO, COUNT, FRACTION, POSITIVE, STRENGTH, TaskColumn, with_parameters
+from .._sklearn import Options, StrOptions
 from .._tasks import TaskInputMixin, all_or_nothing
 from ..losses import Multinomial
 from ._minimise import Adam
 from ._network import ACTIVATIONS, Network
-from ._rows import Rows, merged
-from ._training import LBFGS_ROWS, Training, comparable, first_weights
-from ._units import Units, as_floats
+from ._rows import Rows, Units, as_floats, merged
+from ._training import LBFGS_ROWS, Training, comparable
 
-AUTO = StrOptions({"auto"})
-UNCHOSEN = 64, 32  # layers where none can be chosen
 LEARNED = "_theta_", "_network_"
+UNCHOSEN = 64, 32  # layers where none can be chosen
 
 
 @with_parameters
@@ -146,9 +145,9 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     max_iter: Annotated[int, COUNT] = 1200
     tol: Annotated[float, STRENGTH] = 1e-4
     early_stopping: Annotated[Any, "boolean", AUTO] = "auto"
-    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.2
+    validation_fraction: Annotated[float, FRACTION] = 0.2
     n_iter_no_change: Annotated[int, COUNT, Options(Real, {np.inf})] = 10
-    task_column: Annotated[str | int | None, None, str, Integral] = None
+    task_column: TaskColumn = None
     handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
     warm_start: Annotated[bool, "boolean"] = False
     random_state: Annotated[Any, "random_state"] = None
@@ -158,7 +157,6 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -167,56 +165,54 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     def _fit(self, X, y, tasks, sample_weight, offset):
         """Trained parameters; callbacks of scikit-learn see every epoch."""
         given = {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
+        before = getattr(self, "_theta_", None) if self.warm_start else None
         with self._steps("epoch", X, y, **given) as tell:
-            rng, row_rng = self._generators()
-            rows, mass, pools = self._read(X, y, **given, rng=row_rng)
-            before = getattr(self, "_theta_", None) if self.warm_start else None
-            network = self._make_network(rows.X, before is not None)
+            training = self._training(X, y, **given, goes_on=before is not None)
+            training.tell = tell and (lambda found: tell(lambda: dict(zip(LEARNED, found(), strict=True))))
+            self._keep(training, *training.run(before))
 
-            def after(solution):
-                return tell and tell(lambda: dict(zip(LEARNED, solution(), strict=True)))
-
-            training = Training(self, network, rows, mass, self._offsets(rows), rng, pools, after)
-            theta, progress = training.run(before)
-            self._network_ = training.network
-            self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
-            self.task_weight_, self.n_iter_, self._adam_ = training.emphasis, training.n_iter, None
-            self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
-            self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-            self._store(theta)
+    def _keep(self, training, theta, progress):
+        """Fitted attributes, of parameters and of the progress of the last minimisation."""
+        theta, self._network_ = training.of_X(theta, training.network)
+        self._adam_, self.n_iter_ = None, training.n_iter
+        self.alpha_, self.alpha_scores_ = training.alpha, training.alpha_scores
+        self.task_weight_, self.loss_ = training.emphasis, (progress.curve or [np.nan])[-1]
+        self.loss_curve_, self.validation_scores_ = progress.curve, progress.scores
+        self._store(theta)
 
     def _generators(self):
         """For parameters and training, and for the order of rows: the same start whatever the layout."""
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31)).spawn(2)
 
-    def _read(self, X, y, tasks, sample_weight, offset, rng, classes=None):
-        """Rows for the network, with standardised targets; weights of tasks; whether offsets are pooled."""
+    def _training(self, X, y, tasks, sample_weight, offset, classes=None, goes_on=False):
+        """The training of a network on rows with standardised targets."""
+        rng, row_rng = self._generators()
         X, y, codes, sample_weight, offset = self._fit_inputs(X, y, tasks, sample_weight, offset)
         X = as_floats(self._check_features(X))
         refuse_size((X.shape[1],), "a weight for every column")
-        if classes is None:
-            numbers = self._encode(y, codes, sample_weight)
-        else:
+        if classes is not None:
             self._take_classes(classes)
-            numbers = self._recode(y, codes)
+        numbers = self._encode(y, codes, sample_weight) if classes is None else self._recode(y, codes)
         offset = shaped_offset(offset, y.shape, self._n_outputs)
         if self._layout_ == "single":
             numbers, offset = numbers[:, None], None if offset is None else offset[:, None]
         place = np.arange(len(y), dtype=np.float64)[:, None]
-        numbers = check_numeric_target(numbers)
-        data = task_data(place, numbers, codes, sample_weight, offset, None, self.tasks_)
+        data = task_data(
+            place, check_numeric_target(numbers), codes, sample_weight, offset, None, self.tasks_
+        )
         data = data.without_offset(self._moves)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
         codes = None if codes is None else data.spread(np.arange(self.n_tasks_))
-        X = X[data.X[:, 0].astype(np.intp)]
-        rows = Rows(X, data.y, weight, codes, self.n_tasks_, data.offset)
+        rows = Rows(X[data.X[:, 0].astype(np.intp)], data.y, weight, codes, self.n_tasks_, data.offset)
         rows = rows.take(np.flatnonzero(weight.reshape(len(rows), -1).any(axis=1)))
         self._units_ = Units.of(rows.X)
         rows = rows if self._units_ is None else replace(rows, X=self._units_.apply(rows.X))
-        rows = merged(rows, rng) if len(rows) <= LBFGS_ROWS else rows
+        rows = merged(rows, row_rng) if len(rows) <= LBFGS_ROWS else rows
         mass, rows = rows.task_sums(1.0), rows.normalised()
         self._center_, self._scale_, common = self._standards(rows, mass)
-        return self._standardised(rows), mass, common and self.intercept_alpha == "auto"
+        network, rows = self._make_network(rows.X, goes_on), self._standardised(rows)
+        pools = common and self.intercept_alpha == "auto"
+        return Training(self, network, rows, mass, self._offsets(rows), rng, pools)
 
     def _read_more(self, X, y, tasks, sample_weight, offset):
         """Rows for the network fitted before."""
@@ -225,18 +221,14 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         check_consistent_length(X, y)
         if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
             raise ValueError(f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) seen first.")
-        weight = check_sample_weight(sample_weight, y.shape)
-        weight = np.ones(len(y)) if weight is None else weight
-        numbers = check_numeric_target(self._recode(y, codes))
-        weight = np.where(missing_labels(y), 0.0, weight if weight.ndim == y.ndim else weight[:, None])
+        weight = check_sample_weight(1.0 if sample_weight is None else sample_weight, y.shape)
         offset = shaped_offset(check_offset(offset, len(y)), y.shape, self._n_outputs)
-        if codes is None:
-            weight, numbers = weight.reshape(len(y), -1), numbers.reshape(len(y), -1)
-        numbers = observed(numbers, weight > 0)
+        shape = (len(y), -1) if codes is None else len(y)
+        weight = np.where(missing_labels(y).reshape(shape), 0.0, weight.reshape(shape))
+        numbers = check_numeric_target(self._recode(y, codes)).reshape(shape)
+        rows = Rows(self._inputs(X), observed(numbers, weight > 0), weight, codes, self.n_tasks_, offset)
         if offset is not None:
-            moves = self._moves if codes is None else self._moves[codes]
-            numbers, offset = less_offset(numbers, offset, moves)
-        rows = Rows(self._inputs(X), numbers, weight, codes, self.n_tasks_, offset)
+            rows.y, rows.offset = less_offset(rows.y, offset, rows.spread(self._moves))
         rows = rows if codes is None else rows.take(np.argsort(codes, kind="stable"))
         return self._standardised(rows.normalised())
 
@@ -297,10 +289,9 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     def _make_network(self, X, goes_on=False):
         """A network for X with layers as given, else of the fit before (`goes_on`), else `UNCHOSEN`."""
         layers, activation = self.hidden_layer_sizes, self.activation
-        if isinstance(layers, str):
-            layers = self._network_.hidden if goes_on else UNCHOSEN
-            activation = self._network_.activation if goes_on else activation
-        hidden = tuple(np.atleast_1d(layers).tolist())
+        if isinstance(layers, str) and goes_on:
+            layers, activation = self._network_.hidden, self._network_.activation
+        hidden = UNCHOSEN if isinstance(layers, str) else tuple(np.atleast_1d(layers).tolist())
         if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
             raise ValueError(f"hidden_layer_sizes must hold positive integers, one or more; got {hidden}.")
         activation = "relu" if activation == "auto" else activation
@@ -315,9 +306,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
         self.intercept_alpha_ = network.intercept_alpha
         self._theta_, self.coefs_ = theta, dict(network.views(theta))
-        self._n_features_out = self.coefs_["heads"].shape[2]
+        self._n_features_out = network.hidden[-1] * (1 if self.sharing == "soft" else network.groups)
         if self.sharing == "attention":
-            self._n_features_out *= self.n_experts
             self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
     def partial_fit(self, X, y, *, tasks=None, sample_weight=None, offset=None):
@@ -342,19 +332,16 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     def _partial_fit(self, X, y, tasks, sample_weight, offset, classes=None):
         """One epoch of Adam on the rows; the first call sets tasks, standards and parameters."""
         self._validate_params()
-        rng, row_rng = self._generators()
         if not hasattr(self, "_theta_"):
-            rows, mass, pools = self._read(X, y, tasks, sample_weight, offset, row_rng, classes)
-            network = self._network_ = self._make_network(rows.X)
-            theta = network.start(rng, self._offsets(rows), "adam")
-            if pools:
-                network.intercept_alpha = network.pooling(theta, rows, mass)
-            self.alpha_, self.alpha_scores_ = 1e-4 if self.alpha == "auto" else self.alpha, {}
-            self.task_weight_ = first_weights(self.task_weight, self.tasks_, mass)
-            self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
+            training = self._training(X, y, tasks, sample_weight, offset, classes)
+            training.solver, training.alpha = "adam", 1e-4 if self.alpha == "auto" else self.alpha
+            theta = training.start(training.network)
+            training.pool(theta)
+            self._keep(training, theta, SimpleNamespace(curve=[], scores=[]))
+            rows, rng = training.rows, training.rng
         else:
-            rows, network = self._read_more(X, y, tasks, sample_weight, offset), self._network_
-            theta = self._theta_.copy()
+            rows, rng = self._read_more(X, y, tasks, sample_weight, offset), self._generators()[0]
+        theta, network = self._theta_.copy(), self._network_
         adam = deepcopy(self._adam_) or Adam(len(theta), theta.dtype, self.learning_rate_init)
         rows, self.n_iter_ = rows.weighted(self.task_weight_), self.n_iter_ + 1
         self.loss_ = adam.epoch(self, network, theta, rows, self.alpha_, rng, self.n_iter_)

@@ -10,11 +10,13 @@ class DivergedError(FloatingPointError, ValueError):
     """NaN or infinity in training."""
 
 
-def diverged(network, theta, rows, iteration, names, rate):
-    """The error of a training that left the numbers."""
+def refuse_infinite(numbers, network, theta, rows, iteration, names, rate):
+    """DivergedError where training has left the numbers, which names the task whose loss did."""
+    if np.isfinite(numbers).all():
+        return
     bad = np.flatnonzero(~np.isfinite(network.task_losses(theta, rows)))
     which = f"task {names[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
-    return DivergedError(
+    raise DivergedError(
         f"training stopped in epoch {iteration}: the loss of {which} is not finite, with {rate}. "
         "Look for outliers in X, lower learning_rate_init or raise alpha."
     )
@@ -27,8 +29,8 @@ def lbfgs(model, network, theta, rows, alpha, steps, after, curve):
 
     def objective(x):
         value = network.gradient(network.views(x.astype(network.dtype, copy=False)), rows, alpha, G)
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            raise diverged(network, x, rows, len(curve) + 1, model.tasks_, "solver='lbfgs'")
+        why = len(curve) + 1, model.tasks_, "solver='lbfgs'"
+        refuse_infinite(np.append(gradient, value), network, x, rows, *why)
         return value, gradient.astype(np.float64)
 
     def callback(intermediate_result):
@@ -47,17 +49,9 @@ class Adam:
         self.rate, self.steps = rate, 0
         self.first, self.second = np.zeros(size, dtype), np.zeros(size, dtype)
 
-    def step(self, theta, gradient):
-        """Move theta."""
-        self.steps += 1
-        root = np.sqrt(1 - 0.999**self.steps)
-        numbers = 0.1, 0.001, self.rate * root / (1 - 0.9**self.steps), 1e-8 * root
-        move = compiled("adam", theta.dtype)
-        move(theta, gradient, self.first, self.second, *map(theta.dtype.type, numbers))
-
     def epoch(self, model, network, theta, rows, alpha, rng, number):
         """One pass over shuffled rows, theta in place; the mean objective over its batches."""
-        network, gradient = network.with_kernels(), np.empty_like(theta)
+        network, gradient, move = network.with_kernels(), np.empty_like(theta), compiled("adam", theta.dtype)
         P, G = network.views(theta), network.views(gradient)
         n, total, order = len(rows), 0.0, rng.permutation(len(rows))
         size = min(200 if model.batch_size == "auto" else model.batch_size, n)
@@ -65,10 +59,10 @@ class Adam:
         for start in range(0, n, size):
             batch = rows.take(np.sort(order[start : start + size]))  # sorted rows are sorted by task
             value = network.gradient(P, batch, alpha, G, scale=n / len(batch))
-            if not np.isfinite(value):
-                raise diverged(network, theta, batch, *why)
-            self.step(theta, gradient)
-            total += value * len(batch)
-        if not np.isfinite(theta).all():
-            raise diverged(network, theta, rows, *why)
+            refuse_infinite(value, network, theta, batch, *why)
+            self.steps, total = self.steps + 1, total + value * len(batch)
+            root = np.sqrt(1 - 0.999**self.steps)
+            numbers = 0.1, 0.001, self.rate * root / (1 - 0.9**self.steps), 1e-8 * root
+            move(theta, gradient, self.first, self.second, *map(theta.dtype.type, numbers))
+        refuse_infinite(theta, network, theta, rows, *why)
         return total / n

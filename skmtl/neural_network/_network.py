@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from operator import iadd, imul
 
 import numpy as np
 from scipy import sparse
@@ -16,16 +17,17 @@ from scipy.linalg import get_blas_funcs
 from scipy.special import expit, softmax
 
 from .._data import expanded
+from ..losses import tasks_by_loss
 
 MOST_POOLING = 1.0  # learned from the variances: a task of mean size is pulled at most half way to the mean
 PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when predicting
 
-# in place: values of a layer, and its gradient from that of the values
+# in place: values of a layer from what comes in and the bias, and its gradient from that of the values
 ACTIVATIONS = {
-    "identity": (lambda Z: Z, lambda D, A: D),
-    "relu": (lambda Z: np.maximum(Z, 0.0, out=Z), lambda D, A: np.multiply(D, A > 0, out=D)),
-    "tanh": (lambda Z: np.tanh(Z, out=Z), lambda D, A: np.multiply(D, 1.0 - A * A, out=D)),
-    "logistic": (lambda Z: expit(Z, out=Z), lambda D, A: np.multiply(D, A * (1.0 - A), out=D)),
+    "identity": (iadd, lambda D, A: D),
+    "relu": (lambda Z, b: np.maximum(iadd(Z, b), 0.0, out=Z), lambda D, A: imul(D, A > 0)),
+    "tanh": (lambda Z, b: np.tanh(iadd(Z, b), out=Z), lambda D, A: imul(D, 1.0 - A * A)),
+    "logistic": (lambda Z, b: expit(iadd(Z, b), out=Z), lambda D, A: imul(D, A * (1.0 - A))),
 }
 
 PRECISIONS = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}  # as kernels are called
@@ -48,8 +50,8 @@ class _Input:
     """
 
     def __init__(self, X, codes, n_groups):
-        self.X, self.sparse, self.padded = X, sparse.issparse(X), codes is not None
-        if self.padded:
+        self.X, self.sparse, self.at = X, sparse.issparse(X), None
+        if codes is not None:
             counts = np.bincount(codes, minlength=n_groups)
             self.at = codes, np.arange(len(codes)) - (np.cumsum(counts) - counts)[codes]
             self.shape = n_groups, max(int(counts.max(initial=0)), 1)
@@ -65,20 +67,16 @@ class _Input:
         """X W_g, shape (n_groups, n, width)."""
         if not self.sparse:
             return np.matmul(self.X, W)
-        if self.padded:
-            return self.put(self.X @ W.reshape(-1, W.shape[2]))
-        Z = self.X @ W.transpose(1, 0, 2).reshape(W.shape[1], -1)
-        return np.ascontiguousarray(Z.reshape(-1, len(W), W.shape[2]).transpose(1, 0, 2))
+        return np.stack([self.X @ V for V in W]) if self.at is None else self.put(self.X @ np.vstack(W))
 
     def adjoint(self, D, out):
         """X' D_g into `out` (n_groups, p, width)."""
         if not self.sparse:
             np.matmul(self.X.swapaxes(-1, -2), D, out=out)
-        elif self.padded:
-            out[...] = (self.X.T @ D[self.at]).reshape(out.shape)
+        elif self.at is None:
+            out[...] = [self.X.T @ own for own in D]
         else:
-            back = self.X.T @ D.transpose(1, 0, 2).reshape(D.shape[1], -1)
-            out[...] = back.reshape(-1, len(D), D.shape[2]).transpose(1, 0, 2)
+            out[...] = (self.X.T @ D[self.at]).reshape(out.shape)
 
 
 def _segment_sums(values, codes, out):
@@ -127,28 +125,28 @@ class Network:
     head_alpha: float | None = None
     intercept_alpha: float = 0.0
 
-    kernels = None  # bias and rectifier, and its gradient, compiled
+    kernels = None  # those of the rectifier, compiled
+    functions = property(lambda self: self.kernels or ACTIVATIONS[self.activation])  # of a layer and back
 
     def __post_init__(self):
-        losses, sharing, hidden = self.losses, self.sharing, self.hidden
+        losses, hidden = self.losses, self.hidden
         self.dtype, self.depth = np.dtype(self.dtype), len(hidden)
         self.n_tasks, self.n_outputs = len(losses), max(loss.n_outputs for loss in losses)
-        self.groups = {"hard": 1, "attention": self.n_experts, "soft": self.n_tasks}[sharing]
+        self.groups = {"hard": 1, "attention": self.n_experts, "soft": self.n_tasks}[self.sharing]
         layers = enumerate(pairwise((self.n_features, *hidden)))
         self.shapes = {f"W{layer}": (self.groups, *widths) for layer, widths in layers}
         self.shapes |= {f"b{layer}": (self.groups, 1, width) for layer, width in enumerate(hidden)}
-        if sharing == "attention":
+        if self.sharing == "attention":
             self.shapes["gates"] = self.n_tasks, self.n_experts
-        self.shapes["heads"] = self.n_tasks, self.n_outputs, hidden[-1]
-        self.shapes["offsets"] = self.n_tasks, self.n_outputs
+        outputs = self.n_tasks, self.n_outputs
+        self.shapes |= {"heads": (*outputs, hidden[-1]), "offsets": outputs}
         bounds = np.cumsum([0, *map(prod, self.shapes.values())]).tolist()
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
         self.size, self.n_shrunken = bounds[-1], bounds[self.depth]  # what alpha shrinks comes first
-        kinds = dict.fromkeys(losses)
-        self.kinds = [(loss, [t for t, own in enumerate(losses) if own == loss]) for loss in kinds]
+        self.kinds = [*tasks_by_loss(losses).items()]
         # heads of tasks of one kind are compared with their mean; others have nothing in common
-        self.alike = len(kinds) == 1
-        self.has_mean_head = self.alike and sharing != "soft" and self.n_tasks > 1
+        self.alike = len(self.kinds) == 1
+        self.has_mean_head = self.alike and self.sharing != "soft" and self.n_tasks > 1
 
     def views(self, theta):
         """The parameters by name, as views of the flat vector."""
@@ -193,12 +191,9 @@ class Network:
         """Values of all layers, each (n_groups, n, width)."""
         layers = []
         for layer in range(self.depth):
-            W, b = P[f"W{layer}"], P[f"b{layer}"]
+            W = P[f"W{layer}"]
             layers.append(np.matmul(layers[-1], W) if layer else source.forward(W))
-            if self.kernels:
-                self.kernels[0](layers[-1], b)
-            else:
-                ACTIVATIONS[self.activation][0](np.add(layers[-1], b, out=layers[-1]))
+            self.functions[0](layers[-1], P[f"b{layer}"])
         return layers
 
     def _forward(self, P, X, codes):
@@ -290,16 +285,14 @@ class Network:
         eta, (source, layers, H) = self._forward(P, rows.X, rows.codes)
         total, R = self._loss_and_residual(rows, rows.moved(eta), self.dtype.type(scale))
         D = np.ascontiguousarray(self._heads_back(P, R, rows.codes, source, layers[-1], H, G))
-        back = (self.kernels or ACTIVATIONS[self.activation])[1]
         ones = np.ones((1, D.shape[1]), dtype=self.dtype)
         for layer in range(self.depth - 1, -1, -1):
-            back(D, layers[layer])
+            self.functions[1](D, layers[layer])
             np.matmul(ones, D, out=G[f"b{layer}"])  # the sum over rows, by BLAS
-            if layer == 0:
-                source.adjoint(D, G["W0"])
-            else:
+            if layer:
                 np.matmul(layers[layer - 1].transpose(0, 2, 1), D, out=G[f"W{layer}"])
                 D = np.matmul(D, P[f"W{layer}"].transpose(0, 2, 1))
+        source.adjoint(D, G["W0"])
         return total + self._penalise(P, alpha, G)
 
     def _heads_back(self, P, R, codes, source, A, H, G):

@@ -1,10 +1,16 @@
-"""Rows as the network sees them: merged, held out, or in coordinates of their own."""
+"""Rows as the network sees them: merged, held out, in units or coordinates of their own."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
+
+from .._data import blocks
+
+# of columns in units that a network can learn from
+LARGEST, USUAL, SMALLEST = 100.0, 3.0, 1 / 30  # absolute values of columns
+FAR = 5.0  # centre of the range over half of it, beyond which a column is shifted
 
 
 @dataclass
@@ -95,13 +101,10 @@ def hold_out(rows, fraction, rng):
     if group is None:
         by_rarity = np.argsort((rows.weight > 0).sum(axis=0), kind="stable")
         group = (rows.weight[:, by_rarity] > 0).argmax(axis=1)
-    counts = np.bincount(group)
-    wanted = np.where(counts >= 4, np.maximum(np.rint(fraction * counts), 1), 0)
-    shuffled = rng.permutation(len(group))
-    order = shuffled[np.argsort(group[shuffled], kind="stable")]
-    rank = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
-    held = np.zeros(len(group), dtype=bool)
-    held[order] = rank < wanted[group[order]]
+    shuffled, held = rng.permutation(len(group)), np.zeros(len(group), dtype=bool)
+    for _, own in blocks(group[shuffled]):
+        n = max(round(fraction * len(own)), 1) if len(own) >= 4 else 0
+        held[shuffled[own[:n]]] = True
     return tuple(rows.take(np.flatnonzero(part)).normalised() for part in (~held, held))
 
 
@@ -121,17 +124,62 @@ class RowSpace:
         self.V = (vectors[:, some] / root).astype(X.dtype)  # B = X' V
 
     def down(self, theta, network):
-        """Parameters of the network of Z nearest to those of the network of X."""
-        return self._moved(theta, network, self.X.shape[1], lambda W: self.V.T @ (self.X @ W))
+        """Of a network of X the nearest parameters of one of Z, and that."""
+        return _moved(theta, network, self.Z.shape[1], lambda W: self.V.T @ (self.X @ W))
 
     def up(self, theta, network):
-        """Parameters of the network of X that stand for those of the network of Z."""
-        return self._moved(theta, network, self.Z.shape[1], lambda A: self.X.T @ (self.V @ A))
+        """Of a network of Z the parameters of one of X that stands for it, and that."""
+        return _moved(theta, network, self.X.shape[1], lambda A: self.X.T @ (self.V @ A))
 
-    @staticmethod
-    def _moved(theta, network, below, move):
-        """With the weights of the first layer, which come first, moved, group by group."""
-        groups, _, above = network.shapes["W0"]
-        size = groups * below * above
-        first = theta[:size].reshape(groups, below, above)
-        return np.concatenate([*(move(W).ravel() for W in first), theta[size:]])
+
+def _moved(theta, network, n_features, move):
+    """With the weights of the first layer, which come first, moved, group by group."""
+    first = network.views(theta)["W0"]
+    theta = np.concatenate([*(move(W).ravel() for W in first), theta[first.size :]])
+    return theta, replace(network, n_features=n_features)
+
+
+@dataclass
+class Units:
+    """Columns as (X - center) / scale, a fixed layer below the network."""
+
+    center: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, X):
+        """Units of the columns of X, or None where all may stay as they are.
+
+        From the range alone, which does not depend on how often a row is there.
+        """
+        ends = X.min(axis=0), X.max(axis=0)
+        low, high = np.vstack([end.toarray() if sparse.issparse(end) else end for end in ends]).astype(float)
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        top = np.maximum(np.abs(low), np.abs(high))
+        far = (np.abs(middle) > FAR * half) & ((half > 0) | (top > LARGEST))
+        small = (top < SMALLEST) & (top > 0)
+        large = (top > USUAL) & (top[~far] > LARGEST).any()  # one too large: columns stay in proportion
+        if not (far | small | large).any():
+            return None
+        scale = np.select([far & (half > 0), far, small, large], [half, 1.0, top, top / USUAL], 1.0)
+        return cls(np.where(far, middle, 0.0), scale)
+
+    def apply(self, X):
+        """X in these units, in its own precision."""
+        out = X.astype(np.float64)
+        if sparse.issparse(X):  # a column far from zero has no zeros: it stays as full as it is
+            far, n = np.flatnonzero(self.center), X.shape[0]
+            if len(far):
+                entries = np.tile(self.center[far], n), np.tile(far, n), len(far) * np.arange(n + 1)
+                out = (out - type(out)(entries, shape=X.shape)).tocsr()
+            out.data /= self.scale[out.indices]
+        else:
+            out -= self.center
+            out /= self.scale
+        return out.astype(X.dtype, copy=False)
+
+
+def as_floats(X):
+    """X as a float array or CSR matrix, of single precision where it was so."""
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    return X.tocsr().astype(dtype, copy=False) if sparse.issparse(X) else np.ascontiguousarray(X, dtype=dtype)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from operator import attrgetter
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -37,12 +36,8 @@ def behind(one, best, part):
 def smallest_first(attempts):
     """Those about as good as the best by size, then the others by score."""
     top = max(attempts, key=by_score)
-
-    def order(one):
-        far = behind(one, top, NEAR)
-        return far, -one.score if far else one.network.size
-
-    return sorted(attempts, key=order)
+    near, far = ([one for one in attempts if behind(one, top, NEAR) == late] for late in (False, True))
+    return sorted(near, key=lambda one: one.network.size) + sorted(far, key=by_score, reverse=True)
 
 
 # --- layers that are free ---
@@ -97,8 +92,6 @@ class Climb:
         for width in WIDTHS:
             names = [name for name, least in self.racing.items() if least <= width]
             new = [self.attempt(width, name) for name in names if self.goes_on or not found]
-            if not new:
-                break
             found, before = found + new, best
             best = max(found, key=by_score)
             worse = worse + 1 if best is before else 0
@@ -116,14 +109,11 @@ class Climb:
     def attempt(self, hidden, activation):
         """An attempt with these layers, from random parameters."""
         network = replace(self.network, hidden=tuple(np.atleast_1d(hidden).tolist()), activation=activation)
-        return self.moved(SimpleNamespace(network=network, theta=None), self.alpha, self.pull)
+        return self.training.attempt(network, self.alpha, self.pull, STEPS)
 
     def moved(self, one, alpha, pull, times=1):
         """An attempt with other strengths, or with more steps, from the solution of one."""
-        network = replace(one.network, head_alpha=one.network.head_alpha if pull is None else alpha * pull)
-        new = self.training.attempt(network, alpha, times * STEPS, one.theta)
-        new.pull = pull
-        return new
+        return self.training.attempt(one.network, alpha, pull, times * STEPS, one.theta)
 
     def uphill(self, one):
         """The best attempt that is reached from one by moves of one strength at a time."""
@@ -155,13 +145,13 @@ def along_paths(training, theta):
     some strengths are left out.
     """
     solver, network = training.solver, training.network
-    alphas, (first, *rest) = (ALPHAS[solver] * np.sqrt(network.n_tasks)).tolist(), PULLS[solver]
     heads = training.model.head_alpha == "auto" and network.has_mean_head
-    start, end, n = training.n_iter, SEARCH * training.left, len(alphas) * (1 + heads) + len(rest) * heads
+    alphas = (ALPHAS[solver] * np.sqrt(network.n_tasks)).tolist()
+    first, *rest = PULLS[solver] if heads else [None]
+    end, n = SEARCH * training.left, len(alphas) * (1 + heads) + len(rest)
     stride = min(int(np.ceil(n * LEAST_STEPS / end)), len(alphas))
     alphas, rest = alphas[(stride - 1) // 2 :: stride], rest[(stride - 1) // 2 :: stride]
-    tries = iter(range(len(alphas) * (1 + heads) + len(rest) * heads, 0, -1))
-    end += start
+    tries, end = iter(range(len(alphas) * (1 + heads) + len(rest), 0, -1)), end + training.n_iter
 
     def follow(theta, strengths):
         found = []
@@ -169,8 +159,7 @@ def along_paths(training, theta):
             if training.alpha_scores and (training.stopped or training.n_iter >= end):
                 break
             steps = min(max(int((end - training.n_iter) / next(tries)), 1), MOST_STEPS[solver])
-            at = replace(network, head_alpha=network.head_alpha if pull is None else pull * alpha)
-            found.append(training.attempt(at, alpha, steps, theta))
+            found.append(training.attempt(network, alpha, pull, steps, theta))
             theta = found[-1].theta
         scores = np.pad([one.score for one in found], 1, mode="edge") if found else []
         for i, one in enumerate(found):

@@ -39,16 +39,22 @@ class Training:
 
     `model` is the estimator, whose parameters are read; `network` has its layers, or others in their place;
     `rows` hold weights that sum to one per task, `mass` (n_tasks,) what they summed to before; `offsets`:
-    what those of the network start from; `pools`: the pull between offsets is learned; `after` is called
-    after every epoch. After `run`: network, alpha, alpha_scores, emphasis, n_iter.
+    what those of the network start from; `pools`: the pull between offsets is learned. `tell`, if set, is
+    called after every epoch, with a function that returns parameters and network, and says whether to stop.
+    After `run`: network, alpha, alpha_scores, emphasis, n_iter.
     """
 
-    def __init__(self, model, network, rows, mass, offsets, rng, pools, after):
+    tell = None
+
+    def __init__(self, model, network, rows, mass, offsets, rng, pools):
         self.model, self.network, self.rows, self.mass, self.rng = model, network, rows, mass, rng
-        self.offsets, self.pools, self.after, self.solver = offsets, pools, after, model.solver
-        if self.solver == "auto":
-            self.solver = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
-        self.base = self.emphasis = first_weights(model.task_weight, model.tasks_, mass)
+        self.offsets, self.pools, self.n_features = offsets, pools, network.n_features
+        found = "lbfgs" if len(rows) <= LBFGS_ROWS else "adam"
+        self.solver = found if model.solver == "auto" else model.solver
+        weight = model.task_weight
+        named = {"equal": None}.get(weight, "samples") if isinstance(weight, str) else weight
+        weight = resolve_task_weight(named, model.tasks_, mass)
+        self.base = self.emphasis = weight / weight.mean()
         self.alpha, self.alpha_scores, self.n_iter, self.held = model.alpha, {}, 0, None
         self.stops = self.solver == "adam" if model.early_stopping == "auto" else model.early_stopping
         self.learns = model.task_weight in ("uncertainty", "dynamic")
@@ -58,36 +64,33 @@ class Training:
     left = property(lambda self: max(self.limit - self.n_iter, 1))
 
     def run(self, before):
-        """Parameters and progress of the last training, from those `before` where they fit."""
+        """Parameters of the network and progress of the last training, from those `before` where they fit."""
         model, X = self.model, self.rows.X
         climbs = isinstance(model.hidden_layer_sizes, str) and before is None
         climbs = climbs and self.solver == "lbfgs" and self.limit >= LEAST_CLIMB
-        theta = self.network.start(self.rng, self.offsets, self.solver)
+        theta = self.start(self.network)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
         few = 2 * X.shape[0] < X.shape[1] and X.shape[0] <= WIDE_ROWS
         if few and model.solver != "adam" and self.alpha != 0:
             self.space = RowSpace(X)
-            self.rows, theta = replace(self.rows, X=self.space.Z), self.space.down(theta, self.network)
-            self.network = replace(self.network, n_features=self.space.Z.shape[1])
+            self.rows = replace(self.rows, X=self.space.Z)
+            theta, self.network = self.space.down(theta, self.network)
         if climbs or self.alpha == "auto" or self.stops or self.learns:
-            self.train, held = hold_out(self.rows, model.validation_fraction, self.rng)
-            self.held = held if len(held) else None
+            self.train, self.held = hold_out(self.rows, model.validation_fraction, self.rng)
         self.pool(theta)
-        theta, progress = self._run(theta, climbs)
-        theta, self.network = self.of_X(theta, self.network)
-        return theta, progress
+        return self._run(theta, climbs)
 
     def _run(self, theta, climbs):
-        progress, searched = None, self.held is not None and (climbs or self.alpha == "auto")
+        progress, searched = None, self.held and (climbs or self.alpha == "auto")
         if searched:
             best = Climb(self).best() if climbs else along_paths(self, theta)
             theta, progress, self.alpha, self.network = best.theta, best.progress, best.alpha, best.network
         elif self.alpha == "auto":
             self.alpha = 1e-2  # too few rows to hold some out
-        if self.held is not None and self.learns:
+        if self.held and self.learns:
             theta, progress = self.learn_weights(theta, searched), None
-        if self.held is None or not self.stops:
+        if not (self.held and self.stops):
             return self.minimise(theta, self.rows, self.left)
         if progress is None or self.solver == "lbfgs":
             theta, progress = self.minimise(theta, self.train, self.left, watched=True)
@@ -98,26 +101,27 @@ class Training:
 
     def start(self, network):
         """Random parameters of a network."""
-        if self.space is None:
-            return network.start(self.rng, self.offsets, self.solver)
-        wide = replace(network, n_features=self.space.X.shape[1])
-        return self.space.down(wide.start(self.rng, self.offsets, self.solver), wide)
+        network = replace(network, n_features=self.n_features)
+        theta = network.start(self.rng, self.offsets, self.solver)
+        return theta if self.space is None else self.space.down(theta, network)[0]
 
     def of_X(self, theta, network):
         """Parameters and network for X that stand for these."""
-        if self.space is None:
-            return theta, network
-        return self.space.up(theta, network), replace(network, n_features=self.space.X.shape[1])
+        return (theta, network) if self.space is None else self.space.up(theta, network)
 
-    def attempt(self, network, alpha, steps, theta=None):
-        """What comes of a network and an alpha on the rows for training: a score on those held out."""
-        self.network, self.alpha = network, alpha
-        theta = self.start(network) if theta is None else theta
+    def attempt(self, network, alpha, pull, steps, theta=None):
+        """What comes of a network and its strengths on the rows for training: a score on those held out.
+
+        `pull`: of the heads, over alpha; None: as in the network. From random parameters, or from theta.
+        """
+        network = replace(network, head_alpha=network.head_alpha if pull is None else alpha * pull)
+        self.network, self.alpha, theta = network, alpha, self.start(network) if theta is None else theta
         self.pool(theta)
         theta, progress = self.minimise(theta, self.train, steps, watched=self.stops, hasty=HASTE)
         score = self.score(theta)
         self.alpha_scores[alpha] = max(score, self.alpha_scores.get(alpha, -np.inf))
-        return SimpleNamespace(score=score, theta=theta, progress=progress, alpha=alpha, network=network)
+        found = {"theta": theta, "progress": progress, "alpha": alpha, "pull": pull, "network": network}
+        return SimpleNamespace(score=score, **found)
 
     def score(self, theta):
         """Minus the held-out loss."""
@@ -153,7 +157,7 @@ class Training:
                 progress.best, progress.theta = reached, theta.copy() if watched else None
             if model.verbose:
                 print(f"iteration {self.n_iter}: loss {loss:.6g}, best so far {abs(progress.best):.6g}")
-            self.stopped |= bool(self.after(lambda: self.of_X(theta, network)))
+            self.stopped |= bool(self.tell and self.tell(lambda: self.of_X(theta, network)))
             return self.stopped or progress.waited >= patience
 
         if self.solver == "lbfgs":
@@ -185,10 +189,3 @@ class Training:
             wanted = self.base * np.divide(least, found, out=np.ones_like(found), where=found > 0)
             self.emphasis = MEMORY * self.emphasis + (1 - MEMORY) * wanted * self.base.sum() / wanted.sum()
         return theta
-
-
-def first_weights(task_weight, names, mass):
-    """Emphasis c_t of the tasks before anything is learned, of mean one."""
-    name = {"equal": None}.get(task_weight, "samples") if isinstance(task_weight, str) else task_weight
-    weight = resolve_task_weight(name, names, mass)
-    return weight / weight.mean()

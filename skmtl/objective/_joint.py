@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from .._threads import task_products, weighted_gram
-from ..losses import Loss
+from ..losses import Loss, tasks_by_loss
 from ..statistics import TaskStatistics
 from ._base import units
 from ._moments import MomentsTerm
@@ -497,8 +497,7 @@ class PerTask(Loss):
         self.outputs = np.array([loss.n_outputs for loss in losses])
         self.translates = np.array([loss.translates for loss in losses])
         self.curvature = max(loss.curvature for loss in losses)
-        kinds = {loss: [t for t, other in enumerate(losses) if other == loss] for loss in losses}
-        self.sections = [(loss, data.where(tasks)) for loss, tasks in kinds.items()]
+        self.sections = [(loss, data.where(tasks)) for loss, tasks in tasks_by_loss(losses).items()]
         self.per_class = all(loss.per_class for loss, _ in self.sections)
 
     def put_back(self, y, hessian, slope, inside):
