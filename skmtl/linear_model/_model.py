@@ -103,6 +103,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         Adds ``ridge/2 ||W||_F^2``.
     intercept_alpha : float, default=0.0
         Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``.
+        They are those where all features are zero: centre the features.
     mean_alpha : float, optional
         Adds a shared model, W = 1 m' + V: the penalty acts on the deviations V, and m costs
         ``mean_alpha T/2 ||m||^2`` (0: free). None: no shared model.
