@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .._callbacks import StepsMixin
-from .._columns import place_of, without_column
+from .._columns import place_of, warn_of_categories, without_column
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
 from .._parameters import COUNT, STRENGTH, documented, with_parameters
@@ -250,12 +250,15 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
             self._warn_of_data(fitting.data)
             if getattr(self._target_.loss, "log_link", False):
                 warn_of_exposures(fitting.data.offset)
-            if self._layout_ == "single" and self.alpha != 0:
+            if self._layout_ == "single":
+                warn_of_categories(X, self)
                 self._warn_of_forgotten_tasks(fitting.data)
             fitting.fit(after)
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
+        if self.alpha == 0:
+            return
         weaker, stronger = copy(self), copy(self)
         weaker.alpha, stronger.alpha = 1.0, 2.0
         W = np.arange(1.0, 1 + data.n_features * self._n_outputs)[None]
