@@ -2,7 +2,8 @@
 Against boosted trees with the task as a category
 =================================================
 
-What one would use otherwise: gradient boosting that is told the school. `compare` runs it beside
+What one would use otherwise: gradient boosting that is told the school, as a category or by its mean
+target, or with a mixed model of what it leaves. `compare` runs it beside
 linear models on the same folds, with ten pupils of each school for training.
 """
 
@@ -20,9 +21,9 @@ linear = MeanRegularizedRegressor(alpha="auto", intercept_alpha="auto")
 trees = HistGradientBoostingRegressor(max_iter=40, learning_rate=0.08, random_state=0)
 models = {
     "mixed model": make_pipeline(StandardScaler(), linear),
-    "trees, school as a category": Pooled(trees, task_indicators="category"),
-    "trees, school by its mean": Pooled(trees, task_indicators="encoded"),
-    "trees, mixed model on top": TaskResidual(trees, linear),
+    "trees, category": Pooled(trees, task_indicators="category"),
+    "trees, mean target": Pooled(trees, task_indicators="encoded"),
+    "trees + mixed model": TaskResidual(trees, linear),
 }
 found = compare(
     models, data.data[:, :3], data.target, data.tasks,

@@ -40,6 +40,18 @@ def warn_of_order(X, tasks):
         )
 
 
+def warn_of_categories(X, model):
+    """Say that columns of a frame whose numbers are categories are features of a model without tasks."""
+    kinds = zip(column_names(X) or [], getattr(X, "dtypes", ()), strict=False)
+    found = [name for name, kind in kinds if str(kind) == "category"]
+    if found:
+        warn(
+            f"{type(model).__name__} was fitted without tasks and takes the categories in the column(s) "
+            f"{found} of X for numbers. If one holds the task of each row name it, "
+            f"task_column={found[0]!r}; else encode them."
+        )
+
+
 def indexable(X):
     """X in a container whose rows can be taken."""
     if sparse.issparse(X):

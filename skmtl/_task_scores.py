@@ -19,7 +19,6 @@ from sklearn.utils.multiclass import type_of_target
 from ._columns import column_names
 from ._inputs import as_target, check_sample_weight
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
-from ._threads import COMPILED_TASKS
 from ._warn import warn
 
 ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
@@ -64,10 +63,8 @@ def task_blocks(y_true, y_pred, tasks, sample_weight):
 
 def block_scores(function, blocks, kwargs):
     """The metric on each block, NaN where it is undefined."""
-    many = len(blocks) >= COMPILED_TASKS
-    alike = len({block[0].dtype.kind for block in blocks if len(block[0])}) == 1
-    needed = _n_values_needed(np.concatenate([block[0] for block in blocks])) if alike else 2
-    scores, left = _scores_at_once(function, blocks) if many and not kwargs else (None, None)
+    at_once = len(blocks) > 1 and not kwargs
+    scores, left = _scores_at_once(function, blocks) if at_once else (None, None)
     if scores is None:
         scores, left = np.full(len(blocks), np.nan), np.arange(len(blocks))
     problem = None
@@ -82,7 +79,7 @@ def block_scores(function, blocks, kwargs):
                 scores[t] = evaluate(function, y_true, y_pred, **kwargs, **weights)
         except ValueError as error:
             problem = error
-            if len(np.unique(y_true)) >= needed:
+            if len(np.unique(y_true)) >= _n_values_needed([block[0] for block in blocks]):
                 raise
     if problem is not None and np.isnan(scores).all():
         raise problem
@@ -166,8 +163,11 @@ def d2_poisson_score(y_true, y_pred):
     return 1 - deviances(y_true, y_pred).sum() / whole if whole > 0 else np.nan
 
 
-def _n_values_needed(y_true):
+def _n_values_needed(parts):
     """How many different targets a task needs for any metric: all classes, or two values."""
+    if len({part.dtype.kind for part in parts if len(part)}) != 1:
+        return 2
+    y_true = np.concatenate(parts)
     with np.errstate(invalid="ignore"):  # numbers beyond the integers
         kind = type_of_target(y_true) if len(y_true) else "unknown"
     return len(np.unique(y_true)) if kind in ("binary", "multiclass") else 2

@@ -23,6 +23,8 @@ from ._data import name_tasks
 from ._figures import FittedReprMixin
 from ._inputs import as_target, check_offset, check_sample_weight, check_target, is_clean, refuse_masked
 from ._labels import (
+    KINDS,
+    NUMBERS,
     check_tasks,
     encode_tasks,
     find_tasks,
@@ -77,9 +79,31 @@ def by_name(method):
             raise TypeError(f"{what} has no argument {unknown[0]!r}; it is called as {whole}.{hint}")
         if missing := [name for name in needed[len(args) :] if name not in kwargs]:
             raise TypeError(f"{what} was given no {missing[0]}; it is called as {whole}.")
+        if "tasks" in known and "sample_weight" in first[: len(args)]:
+            _refuse_labels(self, method.__name__, args[first.index("sample_weight")], kwargs.get("tasks"))
         return method(self, *args, **kwargs)
 
     return called
+
+
+def _refuse_labels(model, method, weight, tasks):
+    """TypeError for task labels where weights are expected: text, dates, or those that the model knows."""
+    labels = np.asarray(weight)
+    if labels.ndim != 1 or not len(labels):
+        return
+    if label_kind(labels) not in NUMBERS:
+        mistaken = label_kind(labels) in KINDS.values()
+    elif tasks is not None:
+        mistaken = np.array_equal(labels, np.asarray(tasks))
+    else:
+        known = model.tasks_ if getattr(model, "_layout_", None) == "stacked" else labels[:0]
+        mistaken = (labels != labels[0]).any() and (find_tasks(labels, known) >= 0).all()
+    if mistaken:
+        raise TypeError(
+            f"the third argument of {type(model).__name__}.{method}() by position is sample_weight; got "
+            f"labels of tasks, {readable(labels[:3])}, .... Give them by name: {method}(X, y, tasks=...); "
+            "weights that look like labels are given as sample_weight=."
+        )
 
 
 def all_or_nothing(method):

@@ -252,6 +252,12 @@ def test_classification_by_probability_and_without():
         auc.append(roc_auc_score(p.y[test], model.decision_function(p.X[test], tasks=p.tasks[test])))
     assert_allclose([row(result, "m")["mean"], row(result, "m")["brier"]], [np.mean(auc), brier.mean()])
     assert row(result, "m")["brier"] < row(result, "mean")["brier"]
+    assert re.search(
+        r"(tasks? lose|No task loses)s? against 'single' by (their|its) Brier score", result.verdict
+    )
+    found = suggest(p.X, p.y, p.tasks, candidates=["single", "TraceNormClassifier", "mean"], cv=2)
+    assert re.search(r"[+-]\d+\.\d% Brier score|the Brier score by [+-]", found.verdict)
+    assert not re.search(r"\d% error|the error", found.verdict)
     no_proba = compare({"m": Pooled(RidgeClassifier())}, p.X, p.y, p.tasks, cv=3, scoring="accuracy")
     assert_allclose(row(no_proba, "m")["error_rate"], 1 - row(no_proba, "m")["mean"], atol=0.01)
 
@@ -896,7 +902,8 @@ def test_models_of_each_task_are_those_of_the_winner():
     late = _race.Race(None, [()], None, {}, time_budget=1.0)
     assert late.alone(slow) == {} and late.late == ["single of networks"]
     folds = SimpleNamespace(mean={"m": 1.0, "single": 0.0}, test=lambda *names: (1.0, 1e-9))
-    said = _advice._whether_to_share(folds, {}, "m", network, {})
+    one = SimpleNamespace(dropped={}, run=SimpleNamespace(measure="rmse"))
+    said = _advice._whether_to_share(folds, {}, "m", network, one)
     assert said.startswith("Sharing may help, not clearly") and "'single of networks' was not tried" in said
 
 

@@ -269,12 +269,41 @@ def test_a_text_column_among_the_features_is_named(model, table):
     assert "'ash'" in str(caught.value)
 
 
+@every([MultiTaskLasso(0.1), MultiTaskLassoCV(cv=2), GroupSparseClassifier()])
+def test_categories_that_are_numbers_are_no_silent_feature(model):
+    table = FRAME.assign(school=pd.Series(CODES))
+    for given, told in ((table, False), (table.astype({"school": "category"}), True)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            clone(model).fit(given, target(model))
+            clone(model).set_params(task_column="school").fit(given, target(model))
+        said = [str(warning.message) for warning in caught if "categories" in str(warning.message)]
+        assert len(said) == told and all("task_column='school'" in words for words in said)
+
+
 @every([*MODELS, MultiTaskMLP(), MixedTaskModel(), MultiTaskLassoCV(), PathSearchCV(MultiTaskLasso())])
 def test_tasks_by_position(model):
     with pytest.raises(
         TypeError, match=r"\.fit\(\) takes X, y by position; got 3 arguments.* fit\(X, y, tasks="
     ):
         clone(model).fit(X, target(model), TASKS)
+
+
+@every([*MODELS, MultiTaskMLP(max_iter=1), MultiTaskLassoCV(), TaskConformalRegressor(Pooled(Ridge()))])
+@pytest.mark.parametrize(
+    "labels", [TASKS, np.unique(TASKS, return_inverse=True)[1] + 1], ids=["text", "numbers"]
+)
+def test_tasks_in_the_place_of_weights(model, labels):
+    """score(X, y, sample_weight) is scikit-learn's: labels there are told, weights are taken."""
+    fitted = clone(model).fit(X, target(model), tasks=labels)
+    for given in ({}, {"tasks": labels}):
+        with pytest.raises(
+            TypeError, match=r"third argument of \w+\.score\(\) .*sample_weight; .*y, tasks=\.\.\.\)"
+        ):
+            fitted.score(X, target(model), labels, **given)
+    for weight in (np.ones(N), np.arange(N) % 2 + 1.0):
+        score = fitted.score(X, target(model), weight, tasks=labels)
+        assert score == fitted.score(X, target(model), sample_weight=weight, tasks=labels)
 
 
 @every([*MODELS, PathSearchCV(MeanRegularizedRegressor(), cv=2), TaskConformalRegressor(Pooled(Ridge()))])

@@ -302,7 +302,7 @@ def test_coefficients_are_those_of_the_model_by_name():
     given = CoefficientDisplay({"W": DATA.coef}, tasks=range(5), features=NAMES).plot(
         cluster=False, n_features=2
     )
-    assert given.tasks_ == [0, 1, 2, 3, 4]
+    assert given.tasks_ == [0, 1, 2, 3, 4] and given.axes_[0].get_ylabel() == "task"  # numbers want a word
     greatest = np.sort(np.argsort(-(DATA.coef**2).sum(axis=0))[:2])
     assert given.features_ == [NAMES[j] for j in greatest] and "2 of 6 features" in given.ax_.get_title()
     clusters = [

@@ -495,6 +495,27 @@ def test_strengths_of_quadratic_penalties_span_what_matters(name):
         assert size[0] < 0.05 * size[2] and np.isfinite(size).all()
 
 
+@pytest.mark.parametrize("kind", ["stacked", "shared"])
+@pytest.mark.parametrize("model", [MultiTaskLasso(), MeanRegularizedRegressor()])
+def test_strengths_beside_tied_intercepts_reach_those_that_matter_wherever_zero_is(model, kind):
+    """Features far from zero, where the intercepts are, raise the strength that leaves no coefficients."""
+    layout = make_layout(kind)
+
+    def strengths(shift, pull):
+        tied = clone(model).set_params(intercept_alpha=pull)
+        return skmtl.path(tied, layout.X + shift, layout.y, **tasks_of(layout), alphas=2, eps=1e-2)
+
+    least = strengths(0.0, 0.0).alphas[-1]
+    for shift in (0.0, 1e3):
+        found = strengths(shift, 1.0)
+        assert found.alphas[-1] <= least * (1 + 1e-6)
+        assert isinstance(model, MeanRegularizedRegressor) or not found.coef[0].any()
+    layout.X[:] = 1.0  # features that say nothing
+    found = strengths(0.0, 1.0).alphas
+    quadratic = isinstance(model, MeanRegularizedRegressor)
+    assert found[-1] / found[0] == pytest.approx(1e-4 if quadratic else 1e-2)
+
+
 def test_one_standard_error():
     layout = make_layout("shared", p=30, n=60)
     best = PathSearchCV(MultiTaskLasso(), 30, cv=5, param_grid={"ridge": [0.0, 0.01]}).fit(layout.X, layout.y)

@@ -15,7 +15,7 @@ from ..model_selection import routing
 from ._compare import headline, labelled, splits_of
 from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_measure, with_offset
 from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
-from ._result import Suggestion, losses, sign_test, tabulated
+from ._result import BY, ERRORS, Suggestion, losses, sign_test, tabulated
 
 SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
 LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
@@ -127,7 +127,7 @@ def _advice(folds, gains, candidates, one):
     if hurried and any(candidates[name].shares and name != "pooled" for name in one.late):
         sharing = "There was no time to say whether sharing helps."
     else:
-        sharing = _whether_to_share(folds, gains, use, candidates[use], one.dropped)
+        sharing = _whether_to_share(folds, gains, use, candidates[use], one)
     words = [
         sharing,
         f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
@@ -137,7 +137,7 @@ def _advice(folds, gains, candidates, one):
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
     words.append(f"{sure}; the best score on these folds is the {folds.mean[best]:.3f} of {best!r}.")
     if use != folds.reference:
-        words.append(losses(gains[use], folds.reference))
+        words.append(losses(gains[use], folds.reference, one.run.measure))
     if one.n_folds < len(one.splits):
         first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
         words.append(f"There was time for the first {first} only.")
@@ -149,7 +149,7 @@ def _advice(folds, gains, candidates, one):
     return {"best": use, "expected": expected, "dropped": dropped, "verdict": " ".join(words)}
 
 
-def _whether_to_share(folds, gains, use, candidate, dropped):
+def _whether_to_share(folds, gains, use, candidate, one):
     """Whether the tasks are better off together, in a sentence that says what it compares with.
 
     A linear model with linear ones of each task by itself and of all rows; another one with its like for each
@@ -165,9 +165,9 @@ def _whether_to_share(folds, gains, use, candidate, dropped):
     rivals = ["single", alone or "pooled"]
     if not any(name in folds.mean for name in rivals):
         return f"Whether sharing helps is not known: neither {' nor '.join(map(repr, rivals))} ran."
-    tests = [_is_above(folds, gains, use, name) for name in rivals if name in folds.mean]
+    tests = [_is_above(folds, gains, use, name, one.run.measure) for name in rivals if name in folds.mean]
     clear, words = all(clear for clear, _ in tests), " and ".join(words for _, words in tests)
-    reason, by = dropped.get(alone, ("", ""))
+    reason, by = one.dropped.get(alone, ("", ""))
     if reason == CLEARLY_WORSE:
         words += f" and {alone!r} by {by[1:]} on the first folds"
     elif alone and alone not in folds.mean:
@@ -176,7 +176,7 @@ def _whether_to_share(folds, gains, use, candidate, dropped):
     return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is above {words}."
 
 
-def _is_above(folds, gains, use, other):
+def _is_above(folds, gains, use, other, measure):
     """Whether a model is above another one, by the folds or, but for all rows, the tasks; and the words."""
     gap, p = folds.test(use, other)
     words, clear = f"{other!r} by {gap:.3f} ({p_words(p)})", bool(gap > 0 and p < SIGNIFICANCE)
@@ -186,7 +186,7 @@ def _is_above(folds, gains, use, other):
         own, their = (np.array([row[3] for row in gains[name]]) for name in (use, other))
         won, p = sign_test(1 - own / their)
     if p < SIGNIFICANCE and won > len(own) / 2:
-        return True, f"{words}; {won} of {len(own)} tasks gain ({p_words(p)})"
+        return True, f"{words}; {won} of {len(own)} tasks gain{BY.get(measure, '')} ({p_words(p)})"
     return False, words
 
 
@@ -198,10 +198,11 @@ def _at_what_cost(folds, use, simple, one):
     other = next((name for name in more if (name in simple) != (use in simple)), None)
     if other is None:
         return ""
+    error = ERRORS[one.run.measure]
     if use in simple:
-        return f": the best other one, {other!r}, changes the error by {more[other]:+.1%}"
+        return f": the best other one, {other!r}, changes the {error} by {more[other]:+.1%}"
     alike = [repr(name) for name in more if abs(more[name]) < WORSE and name not in simple]
-    words = f" (or {', '.join(alike)}, within {WORSE:.0%} of its error)" if alike else ""
+    words = f" (or {', '.join(alike)}, within {WORSE:.0%} of its {error})" if alike else ""
     least = min(more, key=more.get)
     lower = f"{least!r} has {more[least]:+.1%}, not surely less, and " if more[least] <= -WORSE else ""
-    return f"{words}: {lower}the simpler {other!r} has {more[other]:+.1%} error"
+    return f"{words}: {lower}the simpler {other!r} has {more[other]:+.1%} {error}"

@@ -170,7 +170,8 @@ def compare(
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
-    said, dropped = _verdict(folds, gains, list(estimators)), dict.fromkeys(without, NO_OFFSET)
+    said = _verdict(folds, gains, list(estimators), measure)
+    dropped = dict.fromkeys(without, NO_OFFSET)
     if dropped:
         said["verdict"] += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
     return replace(found, **said, models=best_first, estimators=models, dropped=dropped)

@@ -27,6 +27,7 @@ ERRORS = {
     "brier": "Brier score",
     "error_rate": "share of wrong labels",
 }
+BY = {name: f" by their {ERRORS[name]}" for name in ("brier", "error_rate")}  # ranks are by another score
 ROWS = {
     "single": "a linear model for each task",
     "pooled": "one for all rows",
@@ -299,16 +300,17 @@ def _table(rows, header):
     return frame(dict(zip(header.split(), zip(*rows, strict=True), strict=True)))
 
 
-def losses(gains, reference):
+def losses(gains, reference, measure):
     """How many tasks lose, in a sentence."""
     lost, clearly = (sum(row[part] for row in gains) for part in (5, 6))
+    by = BY.get(measure, "")
     if not lost:
-        return f"No task loses against {reference!r}."
+        return f"No task loses against {reference!r}{by.replace('their', 'its')}."
     sure = f", {clearly} of them by more than two standard errors" if clearly else ", none of them clearly"
-    return f"{lost} of {len(gains)} tasks lose against {reference!r}{sure}."
+    return f"{lost} of {len(gains)} tasks lose against {reference!r}{by}{sure}."
 
 
-def _verdict(folds, gains, estimators):
+def _verdict(folds, gains, estimators, measure):
     """The model to use, and what a person should conclude and do."""
     reference, mean = folds.reference, folds.mean
     model = next(name for name in folds.ranked if name in estimators)
@@ -325,8 +327,8 @@ def _verdict(folds, gains, estimators):
             found = f"brings {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
         parts.append(f"Pooling with shrunken intercepts alone {found}.")
     if model != reference:
-        parts.append(losses(gains[model], reference))
-    best, advice = _advice(folds, model, estimators, gains)
+        parts.append(losses(gains[model], reference, measure))
+    best, advice = _advice(folds, model, estimators, gains, measure)
     return {"best": best, "verdict": " ".join([*parts, advice])}
 
 
@@ -342,7 +344,7 @@ def _standing(folds, model, other):
     return "not clearly different from" if np.isnan(p) else f"not clearly different ({p_words(p)}) from"
 
 
-def _advice(folds, model, estimators, gains):
+def _advice(folds, model, estimators, gains, measure):
     """The model to use, a baseline unless the best multi-task model clearly beats them all, and the words."""
     rival = next((name for name in folds.ranked if name not in estimators), None)
     if rival is None or folds.clearly_better(model, rival):
@@ -352,7 +354,8 @@ def _advice(folds, model, estimators, gains):
     if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
         (won, p), n_tasks = sign_test([row[4] for row in gains[model]]), len(gains[model])
         if p < SIGNIFICANCE and won > n_tasks / 2:
-            return model, f"Use {model!r}: {won} of {n_tasks} tasks gain, more than by chance ({p_words(p)})."
+            more = f"gain{BY.get(measure, '')}, more than by chance ({p_words(p)})"
+            return model, f"Use {model!r}: {won} of {n_tasks} tasks {more}."
     if rival == "single":
         return rival, "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)

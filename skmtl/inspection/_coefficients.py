@@ -8,6 +8,7 @@ from ._drawing import (
     Display,
     checked,
     draw_tree,
+    name_tasks,
     name_ticks,
     order_of,
     row_distances,
@@ -132,7 +133,7 @@ class CoefficientDisplay(Display):
             place.set_title(f"{name}{left_out}", fontsize="medium", color=ink)
         for place in self.axes_[1:]:
             place.set_yticks([])
-        name_ticks(self.axes_[0], "y", self.tasks_, MOST_ROWS)
+        name_tasks(self.axes_[0], self.tasks_, MOST_ROWS)
         extend = "both" if sizes.max(initial=0) > limit else "neither"
         shrink = {"extend": extend, "label": "coefficient", "fraction": 0.05, "pad": 0.02}
         self.figure_.colorbar(self.images_[0], ax=self.ax_, **shrink)
@@ -263,7 +264,7 @@ class TaskSimilarityDisplay(Display):
         )  # fmt: skip
         ordered = [names[t] for t in self.order_]
         name_ticks(self.ax_, "x", ordered, MOST_COLUMNS, rotation=60)
-        name_ticks(self.ax_, "y", ordered, MOST_COLUMNS)
+        name_tasks(self.ax_, ordered, MOST_COLUMNS)
         self.tree_ax_ = None
         if tree is not None:
             self.tree_ax_ = self.ax_.inset_axes([0, 1.01, 1, 0.15])

@@ -100,6 +100,13 @@ def log_ticks(ax, values, n=5):
     ax.set_xticks([], minor=True)
 
 
+def name_tasks(ax, names, most, interest=None):
+    """Names of tasks along the vertical axis, with a word for what numbers are."""
+    name_ticks(ax, "y", names, most, interest)
+    if all(str(name).isdigit() for name in names):
+        ax.set_ylabel("task")
+
+
 def tree_of(distances):
     """Average linkage of items by their distances (n, n), None for fewer than three."""
     n = len(distances)

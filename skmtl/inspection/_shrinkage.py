@@ -9,7 +9,7 @@ from .._columns import split_task_column
 from .._fitted import INTERCEPT, features_seen, fitted_coefficients
 from ..baselines import SingleTask
 from ..losses import Poisson
-from ._drawing import BLUE, GREY, ORANGE, Display, checked, name_ticks, short
+from ._drawing import BLUE, GREY, ORANGE, Display, checked, name_tasks, short
 
 MOST_NAMED = 40
 NORMAL = 1.96  # standard errors on either side of an interval of 95%
@@ -162,7 +162,7 @@ class ShrinkageDisplay(Display):
         mean = np.nanmean(shared)
         self.ax_.axvline(mean, color=ink, linewidth=0.8, linestyle="--", label="their mean", zorder=0)
         moved = np.abs(own - shared)
-        name_ticks(self.ax_, "y", [self.tasks[t] for t in self.order_], MOST_NAMED, moved)
+        name_tasks(self.ax_, [self.tasks[t] for t in self.order_], MOST_NAMED, moved)
         span = (high - low) or 1.0
         self.ax_.set(
             xlabel=short(self.name), xlim=(low - 0.04 * span, high + 0.04 * span), ylim=(-0.8, T - 0.2)

@@ -11,6 +11,8 @@ from ..objective import MomentsTerm, comes_apart, make_term, rows_pay
 from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, result_at, run
 from ..statistics import TaskStatistics
 
+ROUNDING = 1e-14  # of the greatest strength: what smaller ones are made of
+
 
 def takes_statistics(model):
     """Whether an estimator takes `TaskStatistics` in the place of its rows."""
@@ -119,10 +121,13 @@ class Fitting:
     @cached_property
     def term(self):
         """The data term, which does not depend on the strength."""
+        pull = self.model.intercept_alpha  # still to be found where a range of strengths is asked for
+        return self._term(0.0 if isinstance(pull, str) else pull)
+
+    def _term(self, intercept_alpha):
+        """The data term with intercepts pulled together so strongly."""
         model = self.model
-        data = model._scaled(self.data)
-        pull = model.intercept_alpha  # still to be found where a range of strengths is asked for
-        options = model.fit_intercept, 0.0 if isinstance(pull, str) else pull
+        data, options = model._scaled(self.data), (model.fit_intercept, intercept_alpha)
         if not isinstance(data, TaskStatistics):
             apart = rows_pay(data) and self._comes_apart()  # it takes longer to ask
             return make_term(data, model._target_.loss, *options, apart=apart)
@@ -151,9 +156,18 @@ class Fitting:
             return greatest_alpha(self.term, *self._of_unit_strength())
 
     def alphas(self, n_alphas, eps):
-        """So many falling strengths on a geometric scale over the range that matters."""
+        """So many falling strengths on a geometric scale over the range that matters.
+
+        Coefficients of features far from zero do the work of intercepts that are tied: the strength that
+        keeps them from it grows with that offset. The least one is where it is with free intercepts.
+        """
         with blas_threads(self.data):
-            bounds = alpha_range(self.term, *self._of_unit_strength(), eps)
+            options = *self._of_unit_strength(), eps
+            bounds = alpha_range(self.term, *options)
+            if self.term.tied_intercepts:
+                least = alpha_range(self._term(0.0), *options)[1]
+                if ROUNDING * bounds[0] < least < bounds[1]:
+                    bounds = bounds[0], least
         if not bounds[1] > 0:  # a constant target, or features that say nothing: any strength gives zeros
             bounds = 1.0, eps
         return np.geomspace(*bounds, n_alphas)

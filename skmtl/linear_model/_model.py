@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .._callbacks import StepsMixin
-from .._columns import place_of, without_column
+from .._columns import place_of, warn_of_categories, without_column
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
 from .._parameters import COUNT, STRENGTH, TaskColumn, documented, with_parameters
@@ -102,6 +102,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         Adds ``ridge/2 ||W||_F^2``.
     intercept_alpha : float, default=0.0
         Partial pooling of the intercepts, adds ``intercept_alpha/2 sum_t (b_t - mean(b))^2``.
+        They are those where all features are zero: centre the features.
     mean_alpha : float, optional
         Adds a shared model, W = 1 m' + V: the penalty acts on the deviations V, and m costs
         ``mean_alpha T/2 ||m||^2`` (0: free). None: no shared model.
@@ -243,12 +244,15 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
             self._warn_of_data(fitting.data)
             if getattr(self._target_.loss, "log_link", False):
                 warn_of_exposures(fitting.data.offset)
-            if self._layout_ == "single" and self.alpha != 0:
+            if self._layout_ == "single":
+                warn_of_categories(X, self)
                 self._warn_of_forgotten_tasks(fitting.data)
             fitting.fit(after)
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
+        if self.alpha == 0:
+            return
         weaker, stronger = copy(self), copy(self)
         weaker.alpha, stronger.alpha = 1.0, 2.0
         W = np.arange(1.0, 1 + data.n_features * self._n_outputs)[None]

@@ -68,7 +68,8 @@ def path(
         Strengths, in any order, or how many: on a geometric scale from `alpha_max` down; for a penalty
         that gives no zeros (quadratic ones) from 1/eps to eps times the mean second derivative of the loss.
     eps : float, default=1e-3
-        Least strength over the greatest, where `alphas` is a number.
+        Least strength over the greatest, where `alphas` is a number. With tied intercepts (`intercept_alpha`)
+        the scale goes down to where it would end with free ones.
     sample_weight, offset : array-like of shape (n_samples,) or (n_samples, n_tasks), optional
         As in `fit`.
     stop_when : {None, "saturated"} or callable, default=None
