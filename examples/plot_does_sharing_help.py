@@ -11,16 +11,13 @@ prints a table, and says per country who gains and who loses.
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from statsmodels.datasets import fertility
 
 from skmtl import MeanRegularizedRegressor, TaskShuffleSplit, compare
+from skmtl.datasets import load_fertility
 
-births = fertility.load_pandas().data.rename(columns={"Country Name": "country"}).set_index("country")
-births = (
-    births[[str(year) for year in range(1960, 2011, 10)]].dropna().stack().rename_axis(["country", "year"])
-)
-X = births.index.to_frame(index=False).astype({"year": float})
-y = births.to_numpy()
+frame = load_fertility(as_frame=True).frame
+frame = frame[frame["year"] % 10 == 0]
+X, y = frame[["country", "year"]], frame["births"]
 
 # %%
 # An ordinary scikit-learn pipeline. The column "country" passes through it, and the last step knows from

@@ -8,7 +8,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LinearRegression
 
-from skmtl.datasets import load_hsb82, make_multitask_classification, make_multitask_regression
+from skmtl.datasets import (
+    load_fertility,
+    load_hsb82,
+    make_multitask_classification,
+    make_multitask_regression,
+)
 
 STRUCTURES = ["shared_support", "low_rank", "clustered", "outliers", "mean", "temporal"]
 MAKERS = [make_multitask_regression, make_multitask_classification]
@@ -44,6 +49,19 @@ def test_hsb82_return_X_y():
     assert data.shape == (7185, 4) and target.shape == (7185,)
     data, target = load_hsb82(as_frame=True, return_X_y=True)
     assert "school" in data and target.name == "math_achievement"
+
+
+def test_fertility():
+    array, frame = load_fertility(), load_fertility(as_frame=True)
+    assert array.data.shape == (10033, 1) and array.feature_names == ["year"]
+    assert list(frame.data.columns) == ["country", "year"] and frame.frame.shape == (10033, 3)
+    assert_array_equal(frame.data["country"], array.tasks)
+    assert_array_equal(frame.data["year"], array.data[:, 0])
+    assert_array_equal(frame.target, array.target)
+    countries, counts = np.unique(array.tasks[array.data[:, 0] % 10 == 0], return_counts=True)
+    assert len(countries) == 193 and set(counts) == {6} and array.target.min() > 0.5
+    aruba = (array.tasks == "Aruba") & (array.data[:, 0] == 1960)
+    assert array.target[aruba] == 4.82 and "CC BY" in array.DESCR
 
 
 def test_hsb82_without_pandas():

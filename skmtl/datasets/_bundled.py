@@ -1,0 +1,168 @@
+"""The bundled real data sets."""
+
+import csv
+import gzip
+from importlib import resources
+
+import numpy as np
+from sklearn.utils import Bunch
+
+DATA = resources.files(__package__) / "data"
+ONE_IN_ARRAY = {"minority": "Yes", "sex": "Female", "sector": "Catholic"}
+
+
+def load_hsb82(*, as_frame=False, return_X_y=False):
+    """Load the High School and Beyond data: pupils' mathematics scores in 160 schools.
+
+    A regression with 160 tasks (schools), 7185 rows (pupils) and four features, one of which
+    (`sector`) is constant inside a task.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return data frames (pandas is needed): `data` then has the task column "school" in front,
+        for ``task_column="school"``, and categories instead of 0 and 1.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes:
+
+        data : ndarray of shape (7185, 4) or DataFrame of shape (7185, 5)
+            minority, sex, ses, sector; as numbers: minority 1, female 1, Catholic 1.
+        target : ndarray or Series of shape (7185,)
+            Mathematics achievement.
+        tasks : ndarray of shape (7185,)
+            School of each pupil, a string such as "1224".
+        feature_names : list of str
+            Names of the four features.
+        target_names : list of str
+            Name of the target.
+        frame : DataFrame of shape (7185, 6) or None
+            School, features and target together, with `as_frame`.
+        DESCR : str
+            What the columns mean and where the data come from.
+    (data, target) : tuple
+        With `return_X_y`.
+
+    Raises
+    ------
+    ImportError
+        If `as_frame` is True and pandas is not installed.
+
+    References
+    ----------
+    S. W. Raudenbush, A. S. Bryk, "Hierarchical Linear Models: Applications and Data Analysis
+    Methods", 2nd edition, Sage, 2002.
+
+    Examples
+    --------
+    >>> from skmtl.datasets import load_hsb82
+    >>> hsb82 = load_hsb82()
+    >>> hsb82.data.shape, len(set(hsb82.tasks.tolist()))
+    ((7185, 4), 160)
+    """
+    return _load(
+        "hsb82", "school", ["minority", "sex", "ses", "sector"], "math_achievement", as_frame, return_X_y
+    )
+
+
+def load_fertility(*, as_frame=False, return_X_y=False):
+    """Load the number of children per woman in 193 countries from 1960 to 2013.
+
+    A regression with 193 tasks (countries), 10033 rows (years of a country) and the year as the only feature:
+    trends that differ between tasks.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return data frames (pandas is needed): `data` then has the task column "country" in front,
+        for ``task_column="country"``.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes:
+
+        data : ndarray of shape (10033, 1) or DataFrame of shape (10033, 2)
+            The year.
+        target : ndarray or Series of shape (10033,)
+            Children per woman (total fertility rate).
+        tasks : ndarray of shape (10033,)
+            Country of each row, its name.
+        feature_names : list of str
+            "year".
+        target_names : list of str
+            Name of the target.
+        frame : DataFrame of shape (10033, 3) or None
+            Country, year and target together, with `as_frame`.
+        DESCR : str
+            What the columns mean and where the data come from.
+    (data, target) : tuple
+        With `return_X_y`.
+
+    Raises
+    ------
+    ImportError
+        If `as_frame` is True and pandas is not installed.
+
+    References
+    ----------
+    The World Bank, World Development Indicators, https://data.worldbank.org/indicator/SP.DYN.TFRT.IN
+
+    Examples
+    --------
+    >>> from skmtl.datasets import load_fertility
+    >>> fertility = load_fertility()
+    >>> fertility.data.shape, len(set(fertility.tasks.tolist()))
+    ((10033, 1), 193)
+    """
+    return _load("fertility", "country", ["year"], "births", as_frame, return_X_y)
+
+
+def _load(name, task, features, target, as_frame, return_X_y):
+    """One of the files in the form that is asked for."""
+    columns = _read_columns(name)
+    tasks, y, frame = np.array(columns[task]), np.array(columns[target], dtype=np.float64), None
+    if as_frame:
+        frame = _frame(name, {key: columns[key] for key in (task, *features, target)}, task)
+        data, y = frame[[task, *features]], frame[target]
+    else:
+        data = np.column_stack([_as_numbers(key, columns[key]) for key in features])
+    if return_X_y:
+        return data, y
+    return Bunch(
+        data=data, target=y, tasks=tasks, feature_names=features, target_names=[target], frame=frame,
+        DESCR=(DATA / f"{name}.rst").read_text(encoding="utf-8"),
+    )  # fmt: skip
+
+
+def _read_columns(name):
+    """The columns of a file as lists of strings, by name."""
+    with (
+        (DATA / f"{name}.csv.gz").open("rb") as raw,
+        gzip.open(raw, "rt", encoding="utf-8", newline="") as lines,
+    ):
+        header, *rows = csv.reader(lines)
+    return dict(zip(header, zip(*rows, strict=True), strict=True))
+
+
+def _as_numbers(name, values):
+    """One feature as floats; categories as 0 and 1."""
+    if name in ONE_IN_ARRAY:
+        return np.array([value == ONE_IN_ARRAY[name] for value in values], dtype=np.float64)
+    return np.array(values, dtype=np.float64)
+
+
+def _frame(name, columns, task):
+    """All columns as a data frame, with categories."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(f"load_{name}(as_frame=True) needs pandas: pip install pandas.") from error
+    kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in columns if key != task}
+    return pd.DataFrame(columns).astype(kinds)
