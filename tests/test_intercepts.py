@@ -283,6 +283,17 @@ def test_tied_intercepts_of_a_mixture_are_optimal(far):
     assert_allclose(g, 0.0, atol=1e-8 * far)
 
 
+@pytest.mark.parametrize(
+    "loss, y", [(Logistic(), CODES % 2), (Multinomial(3), CODES % 2)], ids=["two", "three"]
+)
+def test_predictors_beyond_use_are_not_searched(loss, y, monkeypatch):
+    """A step in very different units may lead to 1e80: no number of steps would end there."""
+    term, steps, hessian = make_term(make_task_data(X, y, TASKS), loss), [], type(loss).hessian
+    monkeypatch.setattr(type(loss), "hessian", lambda self, *a: steps.append(1) or hessian(self, *a))
+    image = term.image(1e80 * np.random.default_rng(0).normal(size=term.shape))
+    assert np.isfinite(term.intercept(None, image, None)).all() and not steps
+
+
 # --- what has no finite answer ---
 
 

@@ -176,7 +176,7 @@ class OutputsTerm(RowsTerm):
         if not self.fit_intercept:
             return self.no_intercepts()
         b = self.no_intercepts() if start is None else start
-        if not np.isfinite(image).all():  # overflow: there are none
+        if self._astray(image):
             return b
         b = self._descended(image, b)
         if self.intercept_alpha and not self._used.all():

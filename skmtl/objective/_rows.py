@@ -14,6 +14,7 @@ from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
 
+ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
@@ -174,13 +175,18 @@ class RowsTerm(DataTerm):
         b = self.no_intercepts() if start is None else start
         if not self.fit_intercept:
             return self.no_intercepts()
-        if not np.isfinite(image).all():  # overflow: there are none
+        if self._astray(image):
             return b
         if self.loss.quadratic:
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             return b + self._settle(self.loss_hessian(eta), g)
         return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
+
+    def _astray(self, image):
+        """Whether predictors, which may overflow, are too large for their intercepts to be worth a search."""
+        most = np.inf if self.loss.quadratic else ASTRAY * max(1.0, self.unit.max())
+        return not np.abs(image).max() < most
 
     @cached_property
     def endless(self):
