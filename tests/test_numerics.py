@@ -180,6 +180,23 @@ def test_a_tree_by_linkage_does_not_depend_on_offsets_or_containers():
     assert_allclose(trees[1:], [trees[0]] * 3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("unit", [2.0**-20, 2.0**-199, 2.0**100])
+def test_units_beside_tied_intercepts(unit, offset):
+    """A common offset is held apart in axes of features that vary alike: no unit may mix into another."""
+    units, y = np.resize([unit, 1.0], 4), np.random.default_rng(1).integers(0, 2, len(Y))
+    for model, target in (
+        (MultiTaskLasso(0.0, intercept_alpha=0.5), Y),
+        (GraphRegularizedRegressor(0.0, graph=[(0, 1), (1, 2)], intercept_alpha=1e-6), Y),
+        (MultiTaskRegressor(0.0, loss="huber", intercept_alpha=0.5), Y),
+        (MultiTaskClassifier(0.0, ridge=0.0, intercept_alpha=0.5, tol=1e-9), y),
+    ):
+        expected = model.fit(X + offset, target, tasks=TASKS).objective_
+        found = model.fit((X + offset) * units, target, tasks=TASKS)
+        assert_allclose(found.objective_, expected, rtol=1e-7)
+        assert found.objective_ - found.dual_gap_ <= expected * (1 + 1e-9)
+
+
 def test_units_of_features_and_targets_together_do_not_overflow():
     """Inside a decomposition their squares would, with a strength between them."""
     units = np.array([1e100, 1e-100, 1e100, 1.0])

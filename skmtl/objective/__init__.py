@@ -9,7 +9,7 @@ data are in it and in `gradient`), so that a solver may combine images instead o
 A `Problem` adds penalties to it.
 """
 
-from ._base import DENSE_FEATURES, DualPoint, set_apart, shared_step, units
+from ._base import DENSE_FEATURES, DualPoint, shared_step, units
 from ._certificate import duality_gap
 from ._factor import FactorTerm
 from ._forms import by_products, comes_apart, make_term, moments_pay, rows_pay, squared_model
@@ -21,5 +21,5 @@ from ._rows import RowsTerm
 __all__ = [
     "DENSE_FEATURES", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm", "Problem", "RootTerm",
     "RowsTerm", "by_products", "comes_apart", "duality_gap", "fitting_units", "make_term", "moments_pay",
-    "rows_pay", "set_apart", "shared_step", "squared_model", "units",
+    "rows_pay", "shared_step", "squared_model", "units",
 ]  # fmt: skip

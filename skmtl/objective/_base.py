@@ -221,27 +221,31 @@ class DataTerm:
             return shared_step(shared(), gradient, pull.mean, along)
         if self.beside_offset is None:
             return iterated_step(lambda V: curvature(V) + pull.apply(V), gradient, free, along)
-        Q, even = self.beside_offset, np.linalg.pinv(free).sum(axis=1)
+        A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
+        even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
         step, left = iterated_step(
-            lambda V: curvature(V @ Q) @ Q + pull.apply(V), gradient @ Q, free,
-            along and (lambda vs: along([V @ Q for V in vs])), most=OFFSET_ASSEMBLED,
+            lambda V: (curvature(V @ A) + pull.apply(V @ A)) @ A.T, gradient @ A.T, free,
+            along and (lambda vs: along([V @ A for V in vs])), most=OFFSET_ASSEMBLED,
         )  # fmt: skip
-        return step @ Q, lambda gradient, in_b: left(gradient @ Q, in_b)
+        return step @ A, lambda gradient, in_b: left(gradient @ A.T, in_b)
 
     @cached_property
     def beside_offset(self):
-        """Rotation (n_features, n_features), its own inverse, that sets the common offset apart, or None.
+        """Directions (p, p) of the features of X, as rows, of which one is along a common offset, or None.
 
-        Of few coefficients, where matrices in the features would hold little but the offset.
+        Rotated axes of features that vary alike, for few coefficients, where matrices in the features would
+        hold little but the offset.
         """
         if self.common is None or self.n_tasks * self.n_features > OFFSET_ASSEMBLED:
             return None
-        curvature = self.curvatures() / self.totals.sum()
-        curvature = curvature[curvature > 0]
-        if len(curvature) and not self.common @ self.common > GRADED * curvature.min():
+        curvature, p = self.curvatures() / self.totals.sum(), len(self.common)
+        curvature = curvature.reshape(-1, p).max(axis=0)
+        constant = np.where(self.common == 0, 1.0, np.abs(self.common))
+        unit = 1.0 / np.where(curvature > 0, np.sqrt(curvature), constant)
+        if curvature.any() and not np.square(self.common * unit).sum() > GRADED:
             return None
-        return np.kron(np.eye(self.n_features // len(self.common)), set_apart(self.common))
+        return set_apart(self.common * unit) * unit
 
     def _few(self, pull):
         """Whether a system of the features is solved by factorisation."""

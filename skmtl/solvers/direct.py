@@ -8,7 +8,7 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, set_apart, units
+from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._method import Method
@@ -109,6 +109,8 @@ def conjugate_gradients(operator, precondition, rhs):
 
 def make_preconditioner(term, quadratic):
     """An inverse, exact or approximate, of the Hessian as a function of a gradient."""
+    if quadratic.norm == 0:  # whatever tasks it would couple
+        quadratic = TaskQuadratic(term.n_tasks)
     shift = quadratic.diagonal()
     if term.beside_offset is not None:
         return _inverse_beside_offset(term, quadratic)
@@ -418,13 +420,13 @@ def assembled_inverse(operator, shape):
 
 def _inverse_beside_offset(term, quadratic):
     """Exact inverse where only what tasks differ by along a common offset has a huge curvature."""
-    features, T = set_apart(term.common), term.n_tasks
+    features, T = term.beside_offset, term.n_tasks
     each = np.eye(T * term.n_features // len(features))
     unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
     tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
 
     def into(V):
-        return tasks.T @ V.reshape(-1, len(features)) @ features
+        return tasks.T @ V.reshape(-1, len(features)) @ features.T
 
     def back(V):
         return (tasks @ V @ features).reshape(term.shape)
