@@ -1271,7 +1271,7 @@ def test_tasks_among_the_features_are_said(form):
         ({"y": [1.0]}, "y has 1 rows but X has 96"),
         ({"y": "height"}, r"y must have shape .*; got 'height'"),
         ({"X": RELATED.X[:, 0]}, "Reshape your data"),
-        ({"estimators": "mean"}, r"estimators must be estimators with a fit method; got 'mean'"),
+        ({"estimators": "mean"}, r"with a fit method, compare\(estimators, X, y, tasks\); got 'mean'"),
         ({"estimators": [Ridge(), 1.0]}, r"estimators must be .*; got 1\.0"),
     ],
 )

@@ -139,7 +139,10 @@ def compare(
     if not estimators:
         raise ValueError("estimators is empty; expected at least one estimator.")
     if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
-        raise TypeError(f"estimators must be estimators with a fit method; got {wrong[0]!r:.100}.")
+        raise TypeError(
+            "estimators must be estimators with a fit method, compare(estimators, X, y, tasks); "
+            f"got {wrong[0]!r:.100}."
+        )
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)

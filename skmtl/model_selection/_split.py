@@ -472,5 +472,5 @@ def _check_counts(names, counts, needed, reason, advice):
         listed = ", ".join(f"{name!r}: {n}" for name, n in shown)
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         raise ValueError(
-            f"{reason}, but there are fewer in {len(small)} task(s) ({listed}{more} rows); {advice}."
+            f"{reason}, but there are fewer in {len(small)} task(s) ({listed} rows{more}); {advice}."
         )
