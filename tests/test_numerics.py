@@ -240,6 +240,21 @@ def test_columns_that_are_all_constant_say_nothing(name, rng):
             assert np.abs(coef).max() * size < 1e-8
 
 
+@pytest.mark.parametrize("loss", ["root_squared_error", "huber", "log_loss", "poisson"])
+def test_a_feature_of_whole_tasks_takes_over_from_tied_intercepts(loss, rng):
+    """Without a penalty it is their equal: nothing but rounding is left of their curvature."""
+    t = np.repeat(np.arange(5), 16)
+    own = np.column_stack([rng.normal(size=(80, 3)), rng.normal(size=5)[t]])
+    y = own[:, 0] + (own[:, :3] * 0.5 * rng.normal(size=(5, 3))[t]).sum(axis=1) + rng.normal(size=5)[t]
+    noise = rng.normal(size=80)
+    if loss == "log_loss":
+        model, y = MeanRegularizedClassifier(0.0, intercept_alpha=0.01), (y + 2 * noise > 0).astype(int)
+    else:
+        model = MeanRegularizedRegressor(0.0, intercept_alpha=0.01, loss=loss)
+        y = rng.poisson(np.exp(y / 4)) if loss == "poisson" else y + noise
+    assert model.fit(own, y, tasks=t).dual_gap_ <= 1e-3 * model.objective_
+
+
 @pytest.mark.parametrize("name", ["TaskRelationshipRegressor", "RobustRegressor", "SparseLowRankClassifier"])
 def test_constant_columns_far_from_zero_beside_tied_intercepts(name, rng):
     """They are as good as intercepts without a penalty."""

@@ -25,6 +25,7 @@ GRADED = 1e8  # ratio of the curvatures along features from which their units di
 ROUNDED = 10 * np.finfo(float).eps  # of the terms of a gradient
 SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the objective feels its square
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
+HELD = 1e-12  # share of the curvature of intercepts below which there is rounding
 RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
 ROTATED_ROWS = 2000  # up to here one over the rows of a design
 NEAR = 0.999  # times the strength within clusters: what any other counts as at most in an inverse
@@ -279,7 +280,9 @@ def _schur_inverse(term, quadratic, inverse):
         system = np.pad(system, (0, 1))
         system[:p, p] = cross = share * reach.sum(axis=0)
         system[p, :p] = cross if mean_first else -cross
-        system[p, p] = (term.kept - (along * reach).sum(axis=1)).sum()
+        held = term.kept - (along * reach).sum(axis=1)
+        # nothing where a feature of whole tasks does the work of the intercepts
+        system[p, p] = held[held > HELD * term.kept].sum()
     system = inverse_of_mean(system, mean_first)
 
     def apply(R):
