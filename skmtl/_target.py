@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._inputs import as_target, check_offset, shaped_offset
+from ._inputs import as_target, check_offset, check_sample_weight, shaped_offset
 from ._labels import for_each_task, missing_labels, plain_labels
 from ._sklearn import in_cross_validation
 from ._tasks import by_name
@@ -343,7 +343,9 @@ class TargetMixin:
         if offset is None:
             self._refuse_without_offset()
         eta, codes = self._asked(X, tasks, offset)
-        return self._target_.score(as_target(y), self._target_.predict(eta, codes), codes, sample_weight)
+        y = as_target(y)
+        weight = check_sample_weight(sample_weight, y.shape)
+        return self._target_.score(y, self._target_.predict(eta, codes), codes, weight)
 
 
 class NumbersMixin(TargetMixin, RegressorMixin):

@@ -549,6 +549,13 @@ def test_score_without_a_single_label(model):
         clone(model).fit(X, Y).score(X, np.full_like(Y, np.nan))
 
 
+@every([MeanRegularizedRegressor(), MixedTaskModel()])
+def test_score_names_weights_of_another_length(model):
+    fitted = clone(model).fit(X, y, tasks=TASKS)
+    with pytest.raises(ValueError, match=r"sample_weight must have shape \(60,\); got \(5,\)"):
+        fitted.score(X, y, np.ones(5), tasks=TASKS)
+
+
 # --- what looks bad but is not --------------------------------------------------------------------
 
 
