@@ -135,14 +135,7 @@ def compare(
     >>> sorted(result.table["model"])
     ['intercepts', 'mean', 'model', 'pooled', 'single']
     """
-    estimators = _named(estimators)
-    if not estimators:
-        raise ValueError("estimators is empty; expected at least one estimator.")
-    if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
-        raise TypeError(
-            "estimators must be estimators with a fit method, compare(estimators, X, y, tasks); "
-            f"got {wrong[0]!r:.100}."
-        )
+    estimators = _checked(_named(estimators))
     X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
@@ -203,6 +196,18 @@ def _named(estimators):
             name = f"{base} {sum(key.split()[0] == base for key in named) + 1}"
         named[name] = estimator
     return named
+
+
+def _checked(estimators):
+    """Estimators by name; ValueError if there are none, TypeError if some cannot be fitted."""
+    if not estimators:
+        raise ValueError("estimators is empty; expected at least one estimator.")
+    if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
+        raise TypeError(
+            "estimators must be estimators with a fit method, compare(estimators, X, y, tasks); "
+            f"got {wrong[0]!r:.100}."
+        )
+    return estimators
 
 
 def _final_step(estimator):
