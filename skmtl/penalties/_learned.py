@@ -111,12 +111,11 @@ class Clusters(SmoothPenalty):
 
 def clusters_of(W, n_clusters, **options):
     """Clusters of the rows of W by k-means, shape (n_tasks,), or of equal rows if these are no more."""
-    rows, which = W[:1], None
-    for some in (W[: 4 * n_clusters], W):
+    first = W[: 4 * n_clusters] + 0.0  # without the sign of zeros
+    if len({row.tobytes() for row in first}) <= n_clusters:  # rarely so
+        rows, which = np.unique(W, axis=0, return_inverse=True)
         if len(rows) <= n_clusters:
-            rows, which = np.unique(some, axis=0, return_inverse=True)
-    if len(rows) <= n_clusters:
-        return which.ravel()
+            return which.ravel()
     return sklearn.cluster.KMeans(n_clusters, **options).fit(W).labels_
 
 
