@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import Layout, kind_of_target, make_layout
 from scipy.special import log_softmax, softmax, xlogy
+from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
     GroupSparseClassifier,
@@ -642,6 +643,25 @@ def test_objective_equals_conic_optimum(loss, name, kind, variant):
             check(model.objective_, model.dual_gap_, optimum)
             assert model.coef_.any()
         assert model.dual_gap_ >= model.objective_ - optimum - 1e-8 * abs(optimum)
+
+
+@pytest.mark.parametrize("n_rows, noise", [(5, 1.0), (20, 0.0)])
+@pytest.mark.parametrize("variant", ["plain", "pooled", "free-mean"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_root_that_vanishes_is_certified(name, variant, n_rows, noise):
+    """Of some tasks all rows can be fitted: the loss has no curvature there, and a kink at the optimum."""
+    (cls, _), params, formula = MODELS[name]
+    variant = "no-intercept" if name == "mean" and variant == "free-mean" else variant
+    rng, t = np.random.default_rng(1), np.repeat(np.arange(4), n_rows)
+    X = rng.normal(size=(len(t), 9))
+    y = X @ rng.normal(size=9) + noise * rng.normal(size=len(t)) + 2 * t
+    params = {**params, **VARIANTS[variant], "alpha": 0.1 * params["alpha"]}
+    optimum = reference(Layout(X, y, t), RootSquaredError(), formula, params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = cls(loss="root_squared_error", **params).fit(X, y, tasks=t)
+    assert model.n_iter_ <= 60
+    assert -1e-7 <= model.objective_ - optimum <= model.dual_gap_ + 1e-7
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from ._base import DENSE_FEATURES, DualPoint, shared_step, units
 from ._certificate import duality_gap
 from ._factor import FactorTerm
 from ._forms import by_products, comes_apart, make_term, moments_pay, rows_pay, squared_model
-from ._joint import OutputsTerm, RootTerm
+from ._joint import OutputsTerm
 from ._moments import MomentsTerm
 from ._problem import Problem, fitting_units
+from ._root import RootTerm
 from ._rows import RowsTerm
 
 __all__ = [

@@ -38,6 +38,7 @@ class DataTerm:
     classes_alone = False  # whether no loss sees the same number added to all predictors of a row
     on_moments = False  # of the squared loss, in the place of rows
     largest_curvature = None  # where it has been asked for and is the same everywhere
+    enough = 0.0  # gap that a solver is content with
     kept_inverse = None  # of the blocks of the tasks, by a solver that wants it again
     y = None  # targets on the sample side, of a term on rows
     # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the

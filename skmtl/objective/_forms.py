@@ -6,8 +6,9 @@ from .._threads import loop_pays
 from ..losses import SquaredError
 from ..penalties import TaskQuadratic
 from ..statistics import TaskStatistics
-from ._joint import OutputsTerm, PerTask, RootTerm
+from ._joint import OutputsTerm, PerTask
 from ._moments import MomentsTerm, RowMoments
+from ._root import RootTerm
 from ._rows import RowsTerm
 
 MOST_ENTRIES = 1.25e8  # of second moments: 1 GB

@@ -1,4 +1,4 @@
-"""Data terms whose rows or predictors are tied: several predictors per row, one number per task."""
+"""Data terms whose predictors are tied: several of a row."""
 
 from functools import cached_property
 from itertools import combinations
@@ -419,69 +419,6 @@ class TiedMoments(MomentsTerm):
         along = self.tied.means @ self.tied.kept
         own, total = np.tensordot(along, self.tied.means, axes=([0, 2], [0, 2])), along.sum(axis=0)
         return self.stats.xx.sum(axis=0) + own - total @ self.tied.center @ total.T
-
-
-class RootTerm(RowsTerm):
-    """Data term of `RootSquaredError`: sum_t c_t sigma_t, sigma_t^2 the mean squared error of task t."""
-
-    pointwise = by_rows = joint = False
-
-    def _sigma(self, residual):
-        return np.sqrt(self.task_sums(self.weight * residual**2) / self.totals)
-
-    def _per_sigma(self, sigma):
-        return np.where(sigma > 0, 1.0 / np.where(sigma > 0, sigma, 1.0), 0.0)
-
-    def _loss(self, eta):
-        return float(self.totals @ self._sigma(eta - self.y))
-
-    def loss_gradient(self, eta):
-        residual = eta - self.y
-        return self.weight * residual * self.spread(self._per_sigma(self._sigma(residual)))
-
-    def loss_hessian(self, eta):
-        residual = eta - self.y
-        return residual, self._per_sigma(self._sigma(residual))
-
-    def hessian_times(self, hessian, change):
-        residual, per_sigma = hessian
-        along = self.task_sums(self.weight * residual * change) / self.totals * per_sigma**2
-        return self.weight * (change - residual * self.spread(along)) * self.spread(per_sigma)
-
-    def intercept(self, W, image, start):
-        """Optimal intercepts, the means of the residuals where they are free, shape (n_tasks,)."""
-        if not self.fit_intercept or self.intercept_alpha:
-            return super().intercept(W, image, start)
-        return self.task_sums(self.weight * (self.y - image)) / self.totals
-
-    def _settle(self, hessian, g):
-        if not self.fit_intercept:
-            return np.zeros_like(g)
-        return self.pooled(self._intercept_hessian(hessian), -g)
-
-    def _intercept_hessian(self, hessian):
-        residual, per_sigma = hessian
-        mean = self.task_sums(self.weight * residual) / self.totals
-        return self.totals * per_sigma * np.maximum(1.0 - (mean * per_sigma) ** 2, 0.0)
-
-    def quadratic_model(self, eta):
-        """Rows with squared errors divided by sigma."""
-        per_sigma = self.loss_hessian(eta)[1]
-        return self.data.reweighted(self.y, self.weight * self.spread(per_sigma))
-
-    def _balanced(self, u, hessian, b):
-        """Centred slopes."""
-        u, b = self._settled(u, hessian, b)
-        return u, hessian, b, 1
-
-    def _dual_point(self, u, shift, gradient):
-        point = super()._dual_point(u, shift, gradient)
-        size = np.sqrt((self.task_sums(self.weight * self._unweighted(u) ** 2) / self.totals).max())
-        point.limit = 1.0 / max(size, 1e-300)  # the dual ball of every task
-        return point
-
-    def _conjugate(self, theta, u, slope):
-        return theta * float(np.vdot(u, self.y))
 
 
 class PerTask(Loss):

@@ -30,6 +30,7 @@ class RowsTerm(DataTerm):
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
     by_rows = True  # and those of a row have to do with its predictors alone
+    straight = False  # whether it is about straight along its residuals, whatever they are
     joint = True  # whether those in all coefficients of a task may be one matrix
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
@@ -154,6 +155,10 @@ class RowsTerm(DataTerm):
     def loss_hessian(self, eta):
         return self._weighted(self.loss.hessian(self.y, eta))
 
+    def dual_hessian(self, eta):
+        """Second derivatives, of the loss or what touches it from above, that lead slopes to a dual point."""
+        return self.loss_hessian(eta)
+
     def hessian_times(self, hessian, change):
         """Second derivatives times a change of the predictor."""
         return hessian * change
@@ -212,10 +217,10 @@ class RowsTerm(DataTerm):
     def _toward_infinity(self, g):
         """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
 
-        Out there the gradient is an exponential of the intercept.
+        Out there the gradient is an exponential of the intercept; where that is nothing they stay.
         """
-        floor = self._floor(g)
-        step = self.endless * np.log(np.clip(np.abs(g), TINY, 1 / TINY) / floor)
+        size = np.where(np.abs(g) > TINY, np.minimum(np.abs(g), 1 / TINY), self._floor(g))
+        step = self.endless * np.log(size / self._floor(g))
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
 
     def _bracketed(self, image, b, center=None):
@@ -423,7 +428,7 @@ class RowsTerm(DataTerm):
         settle again.
         """
         eta = self.predictor(image, b)
-        slopes, hessian = self.loss_gradient(eta), self.loss_hessian(eta)
+        slopes, hessian = self.loss_gradient(eta), self.dual_hessian(eta)
         if ahead is not None:
             slopes = slopes + self.hessian_times(hessian, self.image(ahead))
             slopes, b = self._settled(slopes, hessian, b)
@@ -549,7 +554,8 @@ class RowsTerm(DataTerm):
             apart = b - b.mean(axis=1, keepdims=True)
             changes, weighted, apart = (M.reshape(len(M), -1) for M in (changes, weighted, apart))
             C = changes @ weighted.T + self.intercept_alpha * (apart @ apart.T)
-            rounding = np.maximum((PREDICTOR_ROUNDING * most) ** 2, PREDICTOR_ROUNDING * np.array(lost))
+            rounding = max(level, 1.0) * (PREDICTOR_ROUNDING * most) ** 2
+            rounding = np.maximum(rounding, PREDICTOR_ROUNDING * np.array(lost))
             seen = np.diag(C) > rounding
             return C * (seen & seen[:, None]), b.reshape(len(b), -1)
 

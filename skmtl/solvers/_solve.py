@@ -234,7 +234,7 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     known = problem.gap(start) if problem.certified and not method.shows_start else None
     scale = problem.scale(start, known[0]) if known else problem.scale()
     require_finite("the objective at W = 0", scale)
-    target = max(tol * scale, rounding(problem))
+    problem.term.enough = target = max(tol * scale, rounding(problem))
     iterates = method.iterates(problem, start, max_iter, target)
     if problem.certified:
         first = (0, start, known) if known else next(iterates)

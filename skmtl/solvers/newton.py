@@ -28,30 +28,38 @@ def newton(problem, parts, max_iter, target):
     asks for.
     """
     term, W = problem.term, parts[0]
-    above, failures = 0, 0  # steps left that parabolas above the loss lead; how often a step has failed
-    directions, first = _Directions(term, problem.parts[0].quadratic), None
-    _, _, b, objective = problem.evaluate([W])
-    gap, bound, steep = 0.0, None, np.inf  # the last one, what it says of the optimum, and the slope there
+    above = np.inf if term.straight else 0  # steps left that parabolas above the loss lead
+    failures, first = 0, None  # how often a step has failed
+    directions = _Directions(term, problem.parts[0].quadratic)
+    _, image, b, objective = problem.evaluate([W])
+    gap, bound, steep = (
+        0.0,
+        -np.inf,
+        np.inf,
+    )  # the last one, what is known of the optimum, and the slope there
     for n_iter in range(1, max_iter + 1):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
         gradient, direction = directions.find(W, b, share, above > 0)
         slope = float(np.vdot(gradient, direction))
+        if term.straight:  # slopes where the step leads, as they are small where the fit is nearly perfect
+            bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
         step = 1.0 if slope < 0 else 0.0
         while step > SHORTEST_STEP:
             new = W + step * direction
-            _, _, b_new, value = problem.evaluate([new], b)
+            _, image_new, b_new, value = problem.evaluate([new], b)
             if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
-                W, b = new, b_new
+                W, image, b, objective = new, image_new, b_new, value
                 break
             step /= 2
         near = -slope <= min(NEAR * target, 0.5 * steep) or step <= SHORTEST_STEP
-        if near or bound is None or n_iter % OFTEN == 0 or n_iter == max_iter:
+        if near or n_iter == 1 or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
-            bound, steep = objective - gap, -slope
-        else:  # a certificate, which may cost more than a step, would say little that is new
-            objective, gap = value, abs(value - bound)
+            bound, steep = max(bound, objective - gap), -slope
+        gap = abs(
+            objective - bound
+        )  # a certificate, which may cost more than a step, may say little that is new
         first = gap if first is None else first
         yield n_iter, [W], (objective, b, gap)
         if step > SHORTEST_STEP:
@@ -92,7 +100,8 @@ class _Directions:
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             hessian = self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V))
             steps = conjugate_gradients(hessian, inverse, -gradient)
-            return gradient, _truncated(steps, share, INNER_ITERATIONS, 0.0)[0]
+            share, solved = (EXACT, EXACT * square(gradient)) if term.straight else (share, 0.0)
+            return gradient, _truncated(steps, share, INNER_ITERATIONS, solved)[0]
         own = term.curvature_at(eta)
 
         def times(V):

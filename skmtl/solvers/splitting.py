@@ -19,6 +19,7 @@ PATIENCE = 200  # iterations of a gradient method that come first where they may
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
+LATE = 50  # iteration from which on it is in any case
 REFINEMENTS = 4  # of a solution of the smooth part then
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
@@ -132,6 +133,7 @@ def _by_models(problem, parts, first, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
     bound, share, floor = -np.inf, ENOUGH, FLOOR
+    straight = problem.term.straight
     hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
     for n_iter in range(first + 1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, floor, W))
@@ -163,8 +165,10 @@ def _by_models(problem, parts, first, max_iter, target):
         elif step <= SHORTEST_STEP:
             n_stalled = MOST_STALLED
         lost = n_stalled >= MOST_STALLED
-        if gap <= target or not lost or n_iter == max_iter:
+        if gap <= target or not lost or straight or n_iter == max_iter:
             yield n_iter, parts, (objective, b, gap)
+        if lost and straight:  # a gradient method would get nowhere
+            return
         if lost:
             yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
             return
@@ -226,7 +230,7 @@ def _split(problem, parts, first, max_iter, target):
     allowed = _allowed(penalties, G) if graded else G  # large slopes along some features say nothing
     step = smooth.set_step(SHARE * _ratio(V, allowed) if V.any() else _first_step(problem.term, penalties, G))
     Z, pace, review = smooth.into(V + step * allowed), None, first + FIRST_REVIEW
-    graded = graded and all(part.finite for part in problem.parts)
+    finite = all(part.finite for part in problem.parts)
     for n_iter in range(first + 1, max_iter + 1):
         X = smooth(Z)
         V = 2 * X - Z
@@ -234,7 +238,8 @@ def _split(problem, parts, first, max_iter, target):
             return
         Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
         if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
-            smoothly = graded and (n_iter - first) % (2 * CHECK_EVERY) == 0
+            late = graded or n_iter - first > LATE
+            smoothly = finite and late and (n_iter - first) % (2 * CHECK_EVERY) == 0
             yield (
                 n_iter,
                 _finite(problem, smooth.back(X), smooth.back(Y)) if smoothly else list(smooth.back(Y)),
