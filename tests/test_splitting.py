@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmtl import (
     DirtyRegressor,
     GroupSparseClassifier,
+    HierarchicalRegressor,
     MixedTaskModel,
     SparseLowRankClassifier,
     TraceNormRegressor,
@@ -156,6 +157,16 @@ def test_few_rows_have_models_too(offset, intercept_alpha):
             found = solve(data, loss, penalty, **options, max_iter=most, tol=1e-5)
             tight = solve(data, loss, penalty, **options, tol=1e-6, max_iter=most + 60, init=found.parts)
             assert found.objective - found.gap <= tight.objective * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("n_rows, n_features", [(6, 8), (8, 12)])
+def test_a_model_that_ends_above_its_start_leads_nowhere(n_rows, n_features):
+    """Where all rows are in flat pieces a model may be hard to solve, and its last point far up."""
+    rng, t = np.random.default_rng(1), np.repeat(np.arange(4), n_rows)
+    X = rng.normal(size=(len(t), n_features)) + 1000
+    y = X[:, 0] - 1000 + rng.normal(size=4)[t] + rng.normal(size=len(t))
+    model = HierarchicalRegressor(0.1, loss="huber", intercept_alpha=1.0).fit(X, y, tasks=t)
+    assert model.n_iter_ <= 10 and model.dual_gap_ <= 1e-3
 
 
 def test_a_model_that_leads_up_is_followed_part_of_the_way(monkeypatch):

@@ -143,7 +143,7 @@ def _by_models(problem, parts, first, max_iter, target):
         trial, step, before = found, 1.0 if found else 0.0, parts  # None: overflow at once
         while step > SHORTEST_STEP:
             reached = problem.evaluate(trial, b)
-            if reached[3] <= objective - 0.1 * step * to_go:
+            if reached[3] <= objective - 0.1 * step * max(to_go, 0.0):
                 parts, (W, image, b, objective) = trial, reached
                 break
             step /= 2
