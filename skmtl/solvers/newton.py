@@ -32,11 +32,7 @@ def newton(problem, parts, max_iter, target):
     failures, first = 0, None  # how often a step has failed
     directions = _Directions(term, problem.parts[0].quadratic)
     _, image, b, objective = problem.evaluate([W])
-    gap, bound, steep = (
-        0.0,
-        -np.inf,
-        np.inf,
-    )  # the last one, what is known of the optimum, and the slope there
+    gap, bound, steep = 0.0, -np.inf, np.inf  # the last one, what bounds the optimum, and the slope then
     for n_iter in range(1, max_iter + 1):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
@@ -57,9 +53,7 @@ def newton(problem, parts, max_iter, target):
         if near or n_iter == 1 or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
             bound, steep = max(bound, objective - gap), -slope
-        gap = abs(
-            objective - bound
-        )  # a certificate, which may cost more than a step, may say little that is new
+        gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
         first = gap if first is None else first
         yield n_iter, [W], (objective, b, gap)
         if step > SHORTEST_STEP:
