@@ -7,11 +7,10 @@ from numbers import Integral
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_consistent_length
 
 from ._columns import check_features, check_same_names, columns_of, feature_names_of, write_columns
 from ._data import StackedData, name_tasks
-from ._inputs import check_numeric_target, check_sample_weight
+from ._inputs import check_lengths, check_numeric_target, check_sample_weight
 from ._labels import all_labels, encode_tasks, label_keys
 from ._sklearn import in_memory, is_elsewhere, num_samples
 from ._threads import loop_pays, read_only
@@ -108,7 +107,7 @@ class Cells:
         if not alike or sparse.issparse(columns):  # a frame of sparse columns
             return False
         check_same_names("X", self.names, names)
-        check_consistent_length(columns[0] if isinstance(columns, list) else columns, y)
+        check_lengths(columns[0] if isinstance(columns, list) else columns, y)
         cell = self._places(labels)[codes] * self.n_folds
         if self.n_folds > 1:
             cell += folds_of_rows(columns, y, self.n_folds)

@@ -14,10 +14,10 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_consistent_length
 
 from ._columns import check_features
 from ._inputs import (
+    check_lengths,
     check_numeric_target,
     check_offset,
     check_sample_weight,
@@ -444,7 +444,7 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_we
     """
     X = check_features(X)
     y = check_numeric_target(y)
-    check_consistent_length(X, y)
+    check_lengths(X, y)
     sample_weight = check_sample_weight(sample_weight, y.shape)
     offset = check_offset(offset, len(y))
     if offset is not None:

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from ._labels import for_each_task, missing_labels, plain_array
+from ._sklearn import num_samples
 from ._warn import warn
 
 MOST_LOG_EXPOSURE = 30.0  # e^30 is 10^13
@@ -36,13 +37,23 @@ def as_target(y):
             "are stacked by skmtl.stack_tasks."
         ) from error
     if values.ndim == 0 and y is not None:
-        raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y!r:.100}.")
+        column = f" A column of X is passed as y=X[{y!r}], and dropped from X." if isinstance(y, str) else ""
+        raise ValueError(f"y must have shape (n_samples,) or (n_samples, n_tasks); got {y!r:.100}.{column}")
     mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else np.zeros(values.shape, dtype=bool)
     if values.dtype == object:
         mask = mask | missing_labels(values)
     if not mask.any():
         return values
     return np.where(mask, np.nan if values.dtype.kind in "biuf" else None, values)
+
+
+def check_lengths(X, y):
+    """ValueError where X and y differ in their numbers of rows."""
+    if num_samples(X) != num_samples(y):
+        raise ValueError(
+            f"X and y have inconsistent numbers of samples: [{num_samples(X)}, {num_samples(y)}]; expected "
+            "one label, or one row of labels, in y for each row of X."
+        )
 
 
 def refuse_masked(values, name):
@@ -181,6 +192,6 @@ def check_numeric_target(y):
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"y must hold numbers ({error}). For class labels use a classifier (...Classifier in place of "
-            "...Regressor)."
+            "...Regressor); labels of tasks are given as tasks=."
         ) from None
     return check_target(numbers)

@@ -22,13 +22,17 @@ def check_tasks(tasks, n_samples, name="tasks"):
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.ravel()
     if labels.ndim != 1:
-        found = f"got shape {labels.shape}"
+        found = f"got shape {labels.shape}" if labels.ndim else f"got {tasks!r:.100}"
         if isinstance(tasks, str):
             found += f". If {tasks!r} is the column of X that holds the tasks, set task_column={tasks!r} in"
-            found += " the constructor"
+            found += " the constructor; one label of all rows is given once for each"
+        elif labels.ndim == 2 and len(labels) == n_samples:
+            found += ". Of indicators of the tasks give the column that is one, argmax(axis=1)"
         raise ValueError(f"{name} must be one label per row, shape (n_samples,); {found}.")
     if len(labels) != n_samples:
-        raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.")
+        counts = labels.dtype.kind in "iu" and int(labels.sum()) == n_samples
+        way_out = f" Numbers of rows make labels by numpy.repeat(range({len(labels)}), {name})." * counts
+        raise ValueError(f"{name} has {len(labels)} labels but X has {n_samples} rows.{way_out}")
     missing = missing_labels(labels)
     if np.ma.isMaskedArray(tasks):
         missing = missing | np.ma.getmaskarray(tasks).reshape(-1)

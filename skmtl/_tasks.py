@@ -8,12 +8,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._columns import (
     check_features,
     column_names,
+    indexable,
     one_column,
     split_task_column,
     told_apart,
@@ -21,7 +22,15 @@ from ._columns import (
 )
 from ._data import name_tasks
 from ._figures import FittedReprMixin
-from ._inputs import as_target, check_offset, check_sample_weight, check_target, is_clean, refuse_masked
+from ._inputs import (
+    as_target,
+    check_lengths,
+    check_offset,
+    check_sample_weight,
+    check_target,
+    is_clean,
+    refuse_masked,
+)
 from ._labels import (
     KINDS,
     NUMBERS,
@@ -35,7 +44,7 @@ from ._labels import (
     plain_array,
     readable,
 )
-from ._sklearn import fit_context, num_samples, refuse
+from ._sklearn import fit_context, num_samples, refuse, safe_indexing
 from ._warn import warn
 
 HOW_TO_PASS_TASKS = (
@@ -69,9 +78,10 @@ def by_name(method):
     def called(self, *args, **kwargs):
         what = f"{type(self).__name__}.{method.__name__}()"
         if len(args) > len(first):
+            way_out = f"Give the others by name: {whole}" if named else f"It is called as {whole}"
             raise TypeError(
-                f"{what} takes {', '.join(first)} by position; got {len(args)} arguments. Give the others by "
-                f"name: {whole}."
+                f"{what} takes {', '.join(first) or 'nothing'} by position; got {len(args)} arguments. "
+                f"{way_out}."
             )
         if unknown := [] if anything else [name for name in kwargs if name not in known]:
             exposure = "exposure" in unknown and "offset" in known
@@ -203,9 +213,10 @@ class TaskInputMixin(FittedReprMixin):
         """
         self._forget()
         warn_of_order(X, tasks)
+        apart = tasks is not None
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
-        check_consistent_length(X, y)
+        check_lengths(X, y)
         sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
         self._had_offset_ = offset is not None
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
@@ -213,6 +224,8 @@ class TaskInputMixin(FittedReprMixin):
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         if codes is not None:
             check_names(self.tasks_, np.count_nonzero(codes >= 0), self.task_column)
+            if apart:
+                warn_of_labels(X, self.tasks_, codes)
         return X, y, codes, sample_weight, offset
 
     def _forget(self):
@@ -280,7 +293,7 @@ class TaskInputMixin(FittedReprMixin):
         refuse_blocks(X, "X")
         refuse_masked(X, "X")
         if getattr(X, "ndim", 2) == 1 or (isinstance(X, list | tuple) and not X):
-            check_array(X, dtype=None)  # raises scikit-learn's "Reshape your data"
+            _refuse_one_axis(X)
         # in an array scikit-learn would look for names, for as long as all other checks take
         unnamed = type(X) is np.ndarray and X.ndim == 2 and not hasattr(self, "feature_names_in_")
         if unnamed and reset:
@@ -309,19 +322,22 @@ class TaskInputMixin(FittedReprMixin):
             )
         refuse_blocks(y, "y")
         y = check_target(y, self)
-        if y.ndim == 1 or not has_rows_of_tasks:
-            return y
-        if y.shape[1] > 1:
-            raise ValueError(
-                f"y of shape {y.shape} has one column per task and cannot be combined with tasks= or "
-                "task_column=. Give one label per row (1-D y), or leave the tasks away."
-            )
-        warn(
-            "A column-vector y was passed when a 1d array was expected. "
-            "Please change the shape of y to (n_samples,), for example using ravel().",
-            DataConversionWarning,
+        return check_target(one_column_target(y), self) if y.ndim == 2 and has_rows_of_tasks else y
+
+
+def one_column_target(y):
+    """A target (n_samples, 1) of rows whose tasks are known as (n_samples,), with a warning."""
+    if y.shape[1] > 1:
+        raise ValueError(
+            f"y of shape {y.shape} has one column per task and cannot be combined with tasks= or "
+            "task_column=. Give one label per row (1-D y), or leave the tasks away."
         )
-        return check_target(y.ravel(), self)
+    warn(
+        "A column-vector y was passed when a 1d array was expected. "
+        "Please change the shape of y to (n_samples,), for example using ravel().",
+        DataConversionWarning,
+    )
+    return y.ravel()
 
 
 def target_names(y):
@@ -349,6 +365,24 @@ def refuse_blocks(values, name):
         )
 
 
+def table_of(X):
+    """X in a container whose rows can be taken, of two dimensions."""
+    refuse_blocks(X, "X")
+    X = indexable(X)
+    if len(np.shape(X)) < 2:
+        _refuse_one_axis(X)
+    return X
+
+
+def _refuse_one_axis(X):
+    """ValueError in scikit-learn's words."""
+    raise ValueError(
+        f"Expected 2D array, got 1D array instead: X has the shape {np.shape(X)}, which should be "
+        "(n_samples, n_features), and comes before y. Reshape your data using X.reshape(-1, 1) if they are "
+        "one feature (of a frame X[['name']]), X.reshape(1, -1) if they are one row."
+    )
+
+
 def check_names(tasks, n_rows, task_column):
     """Refuse labels that are measurements; warn of those that a scaler has turned into fractions."""
     if tasks.dtype.kind != "f" or (tasks == np.floor(tasks)).all():
@@ -356,8 +390,8 @@ def check_names(tasks, n_rows, task_column):
     seen = f"{len(tasks)} different numbers in {n_rows} rows, such as {tasks[:3].tolist()}"
     if len(tasks) > max(10, n_rows / 2):
         raise ValueError(
-            f"tasks must name the task of each row; got {seen}, which look measured. Pass labels, or put "
-            "the rows into groups first (pandas.cut, numpy.digitize)."
+            f"tasks must name the task of each row; got {seen}, which look measured. Pass labels (y comes "
+            "before tasks), or put the rows into groups first (pandas.cut, numpy.digitize)."
         )
     if task_column is not None:
         warn(
@@ -410,17 +444,30 @@ def task_labels(X, task_column):
     return check_tasks(split_task_column(X, task_column)[1], num_samples(X))
 
 
-def columns_of_labels(X, labels):
-    """Names (positions where there are none) of the columns of X that hold the labels (n_samples,)."""
-    X, labels = X.tocsc() if sparse.issparse(X) else X, labels.tolist()
-    names = column_names(X) or range(X.shape[1] if len(X.shape) == 2 else 0)
+def warn_of_labels(X, tasks, codes):
+    """Say that columns of X hold the labels of the rows, at the positions `codes` (-1: none) in `tasks`."""
+    X, names, rows = indexable(X), column_names(X), np.flatnonzero(codes >= 0)
+    numbers = getattr(X, "dtype", tasks.dtype).kind in "biuf"
+    if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
+        return
 
-    def same(column, n_rows):
-        values = np.asarray(column[:n_rows]).tolist()
-        return not any(map(is_missing, values)) and values == labels[:n_rows]
+    def same(values, at):
+        pairs = zip(values, tasks[codes[at]], strict=True)
+        return all(not is_missing(value) and value == label for value, label in pairs)
 
-    columns = ((name, one_column(X, j)) for j, name in enumerate(names))
-    return [name for name, column in columns if same(column, 1) and same(column, len(labels))]
+    two = rows[[codes[rows].argmin(), codes[rows].argmax()]]  # of different tasks
+    if sparse.issparse(X):
+        one = two[tasks[codes[two]] != 0][:1]
+        block = X[one].tocsr()
+        likely = block.indices[block.data == tasks[codes[one]]].tolist()
+    else:
+        likely = [j for j, values in enumerate(np.asarray(safe_indexing(X, two)).T) if same(values, two)]
+    found = [j for j in likely if same(np.asarray(one_column(X, j))[rows], rows)]
+    if found := [j if names is None else names[j] for j in found]:
+        warn(
+            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
+            "by task_column= in the place of tasks=.",
+        )
 
 
 def stack_tasks(blocks, names=None):
@@ -462,10 +509,14 @@ def stack_tasks(blocks, names=None):
     names = list(range(len(blocks)) if names is None else names)
     if len(names) != len(blocks):
         raise ValueError(f"names has {len(names)} labels but blocks holds {len(blocks)} pairs.")
+    if any(np.ndim(name) and not isinstance(name, tuple) for name in names):
+        raise ValueError(
+            f"names must hold one label per task; got {names[0]!r:.100}. Give [(X_t, y_t), ...]."
+        )
     if len(set(names)) < len(names):
         raise ValueError(f"names must differ from each other; got {names[:10]}.")
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in blocks):
-        raise ValueError("blocks must hold (X, y) pairs, one per task.")
+        raise ValueError("blocks must hold (X, y) pairs, one per task: zip(Xs, ys) of two lists.")
     _check_same(names, [column_names(X) for X, _ in blocks], "the columns {}")
     for name, (X, _) in zip(names, blocks, strict=True):
         refuse_masked(X, f"X of task {name!r}")

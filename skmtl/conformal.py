@@ -15,13 +15,13 @@ from sklearn.base import (
 )
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GroupKFold
-from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._data import name_tasks
-from ._inputs import as_target, check_offset, check_sample_weight
+from ._inputs import as_target, check_lengths, check_offset, check_sample_weight
 from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
@@ -242,7 +242,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         labels = tasks if column is None else final_task_labels(self.estimator, X, NAME_THE_COLUMN)
         one = labels is not None or (y is not None and as_target(y).shape[1:] == (1,))
         y = self._check_target(y, has_rows_of_tasks=one)
-        check_consistent_length(X, y)
+        check_lengths(X, y)
         weight = check_sample_weight(sample_weight, (len(y),))
         self.tasks_, codes = name_tasks(y, labels, weight, names)
         self.n_tasks_ = len(self.tasks_)

@@ -452,6 +452,6 @@ def read_metric(metric):
     """Function, sign, keyword arguments and response method of a callable or a scorer name."""
     if not isinstance(metric, str):
         if not callable(metric):
-            raise ValueError(f"metric must be a callable or the name of a scorer; got {metric!r}.")
+            raise ValueError(f"metric must be a callable or the name of a scorer; got {metric!r:.100}.")
         return metric, 1, {}, "predict"
     return scorer_parts(get_scorer(metric))

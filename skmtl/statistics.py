@@ -8,12 +8,11 @@ from operator import add, sub
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_consistent_length
 
 from ._batches import Cells, added_folds, folds_of_rows, holds_rows, parts_of_batch
 from ._columns import check_features, check_same_names, feature_names_of
 from ._data import make_task_data, name_tasks, task_data
-from ._inputs import check_numeric_target, check_sample_weight, refuse_size
+from ._inputs import check_lengths, check_numeric_target, check_sample_weight, refuse_size
 from ._labels import all_labels, check_tasks, encode_tasks, find_tasks, known_labels, plain_labels, readable
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere
@@ -214,7 +213,7 @@ class TaskStatistics:
         names, columns = feature_names_of(X), target_names(y)
         X = check_features(X, accept_sparse="csr", dtype=np.float64)
         y = check_numeric_target(y)
-        check_consistent_length(X, y)
+        check_lengths(X, y)
         weight = check_sample_weight(weight, y.shape)
         fold, found = folds_of_rows(X, y, n_folds), []
         labels, codes = name_tasks(y, tasks, weight, columns)

@@ -937,8 +937,8 @@ def test_suggest_in_other_layouts():
         suggest(p.X, p.y)
     with pytest.raises(ValueError, match="at least two tasks"):
         suggest(p.X, p.y, [("one", "task")] * len(p.y))
-    with pytest.raises(ValueError, match="tasks must be None for a 2-D y"):
-        suggest(p.X, p.y[:, None], p.tasks)
+    with pytest.raises(ValueError, match="cannot be combined with tasks="):
+        suggest(p.X, np.column_stack([p.y, p.y]), p.tasks)
 
 
 def test_suggest_says_that_columns_have_different_units(rng):
@@ -1267,7 +1267,7 @@ def test_tasks_among_the_features_are_said(form):
         ({"estimators": {"single": Ridge()}}, "share a name"),
         ({"estimators": []}, "estimators is empty"),
         ({"tasks": [1, 2]}, "tasks has 2 labels but X has 96 rows"),
-        ({"y": np.zeros((96, 2))}, "tasks must be None for a 2-D y"),
+        ({"y": np.zeros((96, 2))}, "cannot be combined with tasks="),
         ({"y": [1.0]}, "y has 1 rows but X has 96"),
         ({"y": "height"}, r"y must have shape .*; got 'height'"),
         ({"X": RELATED.X[:, 0]}, "Reshape your data"),

@@ -5,15 +5,17 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from conftest import named
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
     GroupSparseClassifier,
@@ -33,7 +35,11 @@ from skmtl import (
     TaskConformalRegressor,
     TraceNormRegressor,
     compare,
+    stability_selection,
+    stack_tasks,
+    suggest,
 )
+from skmtl.inspection import TaskGainDisplay
 
 rng = np.random.default_rng(0)
 N = 60
@@ -141,7 +147,11 @@ ANY_FIT = {
         ValueError,
         r"tasks must be one label per row, shape \(n_samples,\); got shape \(60, 2\)",
     ),
-    "tasks: one for all": ({"tasks": "ash"}, ValueError, r"tasks must be one label per row.*got shape \(\)"),
+    "tasks: one for all": (
+        {"tasks": "ash"},
+        ValueError,
+        r"tasks must be one label per row.*got 'ash'.*once for each",
+    ),
     "tasks: with a task column": (
         {"task_column": "school", "X": FRAME},
         ValueError,
@@ -631,3 +641,117 @@ def test_warnings_name_the_line_of_the_caller():
         warnings.simplefilter("error")
         for other in (FRAME["school"], FRAME["school"].set_axis(range(1, 61)), TASKS.tolist()):
             MeanRegularizedRegressor().fit(levels, y, tasks=other)  # no index to go by
+
+
+# --- likely mistakes -------------------------------------------------------------------------------
+
+LASSO, SEARCH = MultiTaskLasso(0.1), PathSearchCV(MultiTaskLasso(), alphas=2, cv=2)
+LIKELY = {
+    "compare: y and tasks swapped": (
+        lambda: compare(LASSO, X, TASKS, y),
+        r"tasks must name .* look measured.*y comes before tasks",
+    ),
+    "suggest: y and tasks swapped": (lambda: suggest(X, TASKS, y), "look measured.*y comes before tasks"),
+    "search: y and tasks swapped": (lambda: clone(SEARCH).fit(X, TASKS, tasks=y), "y comes before tasks"),
+    "compare: X and y swapped": (lambda: compare(LASSO, y, X, TASKS), r"X has the shape \(60,\).*before y"),
+    "compare: a list of arrays": (
+        lambda: compare(LASSO, [X[:30], X[30:]], [y, y]),
+        "X must .*list of 2 arrays",
+    ),
+    "suggest: a list of arrays": (lambda: suggest([X[:30], X[30:]], [y, y]), "X must .*list of 2 arrays"),
+    "suggest: NaN": (
+        lambda: suggest(FRAME[["a", "b"]].where(X[:, :2] < 1), y, TASKS),
+        r"X contains NaN in the column\(s\) \['a', 'b'\].*preprocessor=",
+    ),
+    "compare: one name of a baseline": (
+        lambda: compare(LASSO, X, y, TASKS, baselines="single"),
+        "baselines must be a sequence .*; got the string 'single'",
+    ),
+    "tests of sharing: with rows": (
+        lambda: MeanRegularizedClassifier().fit(X, TWO, tasks=TASKS).test_sharing(X, TWO),
+        r"MeanRegularizedClassifier\.test_sharing\(\) takes nothing by position; .* as test_sharing\(\)",
+    ),
+    "alpha_max: tasks by position": (
+        lambda: LASSO.alpha_max(X, y, TASKS),
+        r"MultiTaskLasso\.alpha_max\(\) takes X, y by position; got 3 .* tasks=",
+    ),
+    "a new task: weights by position": (
+        lambda: clone(LASSO).fit(X, y, tasks=CODES).fit_task(X[:5], y[:5], np.ones(5)),
+        r"task must be the label of the one new task; got array.* sample_weight=",
+    ),
+    "tasks: numbers of rows": (
+        lambda: clone(LASSO).fit(X, y, tasks=[10, 20, 30]),
+        r"tasks has 3 labels but X has 60 rows\. .*numpy\.repeat\(range\(3\), tasks\)",
+    ),
+    "tasks: indicators": (
+        lambda: clone(LASSO).fit(X, y, tasks=np.eye(3)[CODES]),
+        r"got shape \(60, 3\)\. .*argmax\(axis=1\)",
+    ),
+    "y: the name of a column": (lambda: clone(LASSO).fit(FRAME, "a"), r"y must have .* got 'a'.*y=X\['a'\]"),
+    "y: tasks in its place": (lambda: clone(LASSO).fit(X, TASKS), "y must hold numbers.* given as tasks="),
+    "search: a class": (
+        lambda: PathSearchCV(MultiTaskLasso).fit(X, y, tasks=TASKS),
+        r"got the class MultiTaskLasso: .* MultiTaskLasso\(\)",
+    ),
+    "stability: a class": (
+        lambda: stability_selection(MultiTaskLasso, X, y, TASKS),
+        r"needs a linear estimator of skmtl; got the class MultiTaskLasso",
+    ),
+    "stack: two lists": (
+        lambda: stack_tasks([X, X], [y, y]),
+        r"names must hold one label per task; got array",
+    ),
+    "stack: arrays": (lambda: stack_tasks(X, y), r"blocks must hold \(X, y\) pairs.*zip"),
+    "gains: a model": (
+        lambda: TaskGainDisplay.from_comparison(LASSO),
+        r"comparison must be what skmtl\.compare .* returns; got MultiTaskLasso",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", LIKELY)
+def test_likely_mistakes(mistake):
+    call, message = LIKELY[mistake]
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+def test_a_target_of_one_column():
+    """As fit does, whatever the frame it stands in."""
+    frame = pd.DataFrame({"y": y})
+    for call in (
+        lambda target: compare(LASSO, X, target, TASKS, cv=2, baselines=()).table["mean"].tolist(),
+        lambda target: clone(SEARCH).fit(X, target, tasks=TASKS).best_score_,
+    ):
+        with pytest.warns(DataConversionWarning, match="column-vector y"):
+            found = call(frame)
+        assert found == call(y)
+
+
+FORMS = {
+    "array": lambda table: table,
+    "list": lambda table: table.tolist(),
+    "frame": lambda table: pd.DataFrame(table, columns=list("abcde")),
+    "polars": lambda table: polars.DataFrame(table, schema=list("abcde")),
+    "rows in order": sparse.csr_array,
+    "columns in order": sparse.csc_array,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tasks_among_the_features(form):
+    """Told by every fit that is given tasks=, and only where all rows that count are equal."""
+    table = FORMS[form](NUMERIC)
+    named_column = r"\['e'\]" if form in ("frame", "polars") else r"\[4\]"
+    scaled = PathSearchCV(make_pipeline(StandardScaler(with_mean=False), MultiTaskLasso()), 2, cv=2)
+    for model in (clone(LASSO), clone(SEARCH), SingleTask(Ridge()), scaled):
+        with pytest.warns(UserWarning, match=rf"^the column\(s\) {named_column} of X equal tasks: .* Drop"):
+            model.fit(table, y, tasks=CODES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for other in (CODES + 1, changed(CODES, 1, at=0), TASKS, CODES * 2 % 3):
+            clone(LASSO).fit(table, y, tasks=other)
+        clone(LASSO).fit(NUMERIC * 0, y, tasks=CODES * 0)
+    weight = (np.arange(N) > 5).astype(float)
+    with pytest.warns(UserWarning, match="equal tasks"):
+        clone(LASSO).fit(table, y, tasks=changed(CODES, 1, at=0), sample_weight=weight)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
@@ -19,7 +18,16 @@ from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
-from .._tasks import columns_of_labels, final_task_column, target_names, task_labels
+from .._tasks import (
+    check_names,
+    final_task_column,
+    one_column_target,
+    refuse_blocks,
+    table_of,
+    target_names,
+    task_labels,
+    warn_of_labels,
+)
 from .._warn import warn
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
@@ -136,7 +144,7 @@ def compare(
     ['intercepts', 'mean', 'model', 'pooled', 'single']
     """
     estimators = _checked(_named(estimators))
-    X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
+    X = table_of(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
     labels, y, names, column = labelled(estimators, X, y, tasks, cv)
@@ -224,10 +232,11 @@ def _final_step(estimator):
 
 def labelled(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, names of the tasks, the column of X with them."""
+    refuse_blocks(y, "y")
     columns, y = target_names(y), as_target(y)
+    if y.ndim == 2 and tasks is not None:
+        y = one_column_target(y)
     if y.ndim == 2:
-        if tasks is not None:
-            raise ValueError("tasks must be None for a 2-D y: its columns are the tasks.")
         return None, y, np.arange(y.shape[1]) if columns is None else columns, None
     found = [(getattr(cv, "task_column", None), False), *map(final_task_column, estimators.values())]
     known = (one for one, may_move in found if not (one is None or (may_move and isinstance(one, Integral))))
@@ -241,18 +250,21 @@ def labelled(estimators, X, y, tasks, cv):
     if len(y) != len(labels):
         raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
     warn_of_order(X, tasks)
-    if tasks is not None and (found := columns_of_labels(X, labels)):
-        warn(
-            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
-            "by task_column= in the place of tasks=.",
-        )
-    return labels, y, encode_tasks(labels)[0], column if tasks is None else None
+    names, codes = encode_tasks(labels)
+    check_names(names, len(labels), column)
+    if tasks is not None:
+        warn_of_labels(X, names, codes)
+    return labels, y, names, column if tasks is None else None
 
 
 def _rivals(baselines, estimators, shared):
     """Models to beat by name, those that are asked for by name with the preprocessing of the estimators."""
     if isinstance(baselines, Mapping):
         return dict(baselines)
+    if isinstance(baselines, str):
+        raise ValueError(
+            f"baselines must be a sequence of names and estimators; got the string {baselines!r}."
+        )
     asked = [one for one in baselines if isinstance(one, str)]
     unknown = [
         one for one in baselines if not (one in RIVALS if isinstance(one, str) else hasattr(one, "fit"))

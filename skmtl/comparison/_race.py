@@ -197,7 +197,8 @@ class Entrant:
                 model, alphas, RANGE, scoring=keeper, cv=[field_.splits[k]], refit=False, grow=grow
             )
             with warnings.catch_warnings():  # further folds look near the best strength on purpose
-                warnings.filterwarnings("ignore", "the best .* of the strengths tried", UserWarning)
+                for said in ("the best .* of the strengths tried", "the column.* of X equal tasks"):
+                    warnings.filterwarnings("ignore", said, UserWarning)
                 found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
             for params, score, seconds in zip(
                 found["params"], found["split0_test_score"], found["mean_fit_time"], strict=True

@@ -58,7 +58,8 @@ def fetch_school(
     %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed): `data` then has the task column "school" in front.
-    %(pair)s Without `as_frame` this leaves the tasks out.
+    %(pair)s Without `as_frame` this leaves the tasks out:
+        `tasks` of the Bunch are in the order of its rows.
 
     Returns
     -------
@@ -113,7 +114,8 @@ def fetch_landmine(
     %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed): `data` then has the task column "field" in front.
-    %(pair)s Without `as_frame` this leaves the tasks out.
+    %(pair)s Without `as_frame` this leaves the tasks out:
+        `tasks` of the Bunch are in the order of its rows.
 
     Returns
     -------
@@ -231,7 +233,8 @@ def fetch_parkinsons(
     %(files)s
     as_frame : bool, default=False
         Return data frames (pandas is needed): `data` then has the task column "subject" in front.
-    %(pair)s Without `as_frame` this leaves the tasks out.
+    %(pair)s Without `as_frame` this leaves the tasks out:
+        `tasks` of the Bunch are in the order of its rows.
 
     Returns
     -------

@@ -23,7 +23,8 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
         Return data frames (pandas is needed): `data` then has the task column "school" in front,
         for ``task_column="school"``, and categories instead of 0 and 1.
     return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out:
+        `tasks` of the Bunch are in the order of its rows.
 
     Returns
     -------
@@ -81,7 +82,8 @@ def load_fertility(*, as_frame=False, return_X_y=False):
         Return data frames (pandas is needed): `data` then has the task column "country" in front,
         for ``task_column="country"``.
     return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out.
+        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out:
+        `tasks` of the Bunch are in the order of its rows.
 
     Returns
     -------

@@ -75,7 +75,7 @@ class ComparisonDisplay(Display):
         -------
         ComparisonDisplay
         """
-        known = comparison.fold_scores
+        known = _read(comparison).fold_scores
         scores = {name: known[name] for name in comparison.table["model"]}
         return cls(
             scores, reference=comparison.reference, overlap=comparison.overlap,
@@ -209,6 +209,7 @@ class TaskGainDisplay(Display):
         -------
         TaskGainDisplay
         """
+        comparison = _read(comparison)
         if model is None:
             model = comparison.best if comparison.best in comparison.models else comparison.models[0]
         table = comparison.per_task
@@ -351,3 +352,11 @@ def _limits(gain, width):
     ends = np.concatenate([gain - width, gain + width])
     room = 0.5 * (high - low) + 2.0
     return min(max(ends.min(), low - room), -1.0), max(min(ends.max(), high + room), 1.0)
+
+
+def _read(comparison):
+    """The comparison; TypeError where it is none."""
+    if not hasattr(comparison, "per_task"):
+        name = type(comparison).__name__
+        raise TypeError(f"comparison must be what skmtl.compare or skmtl.suggest returns; got {name}.")
+    return comparison

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._data import make_task_data
-from .._inputs import check_offset, check_sample_weight, shaped_offset
+from .._inputs import check_lengths, check_offset, check_sample_weight, shaped_offset
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
 from .._tasks import all_or_nothing
 from ..objective import FactorTerm, Problem, duality_gap, make_term
@@ -157,6 +157,11 @@ def insert_label(tasks, task):
     """The labels with one more, sorted if they were, and its position."""
     seen = f"the tasks of fit, which look like {tasks[:3].tolist()}"
     refused = ValueError(f"task={task!r} cannot be sorted with {seen}; give a label of their type.")
+    if np.ndim(task) and not isinstance(task, tuple):
+        raise ValueError(
+            f"task must be the label of the one new task; got {task!r:.100}. Weights are given as "
+            "sample_weight=."
+        )
     new = object_array([task])
     check_tasks(new, 1, "task")
     if tasks.dtype != object:
@@ -192,7 +197,7 @@ def _read_rows(model, X, y, task, sample_weight, offset):
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(f"y_new must hold one task, shape (n_samples,); got shape {np.shape(y)}.")
     y = model._check_target(y, has_rows_of_tasks=True)
-    check_consistent_length(X, y)
+    check_lengths(X, y)
     weight = check_sample_weight(sample_weight, y.shape)
     if model._target_.classes is None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._data import make_task_data
 from .._inputs import resolve_task_weight
 from .._parameters import AUTO, STRENGTH, with_parameters
+from .._tasks import by_name
 from .._warn import warn
 from ..solvers import blas_threads
 from ..statistics import TaskStatistics
@@ -523,6 +524,7 @@ class EmpiricalBayes(LinearModel):
 
     # --- whether tasks differ ---
 
+    @by_name
     @as_fitted
     def test_sharing(self):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.

@@ -18,7 +18,7 @@ from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
 from .._parameters import COUNT, STRENGTH, TaskColumn, documented, with_parameters
 from .._sklearn import StrOptions, validate_parameter_constraints
 from .._target import TargetMixin
-from .._tasks import TaskInputMixin
+from .._tasks import TaskInputMixin, by_name
 from .._warn import warn
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
@@ -267,6 +267,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
                 "task_column, or give a y with one column per task.",
             )
 
+    @by_name
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None, offset=None):
         """Smallest `alpha` at which the penalised coefficients are all zero.
 

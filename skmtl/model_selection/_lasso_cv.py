@@ -13,6 +13,7 @@ from sklearn.utils import indexable
 from .._inputs import check_offset
 from .._parameters import COUNT, FRACTION, RATIO, with_parameters
 from .._sklearn import num_samples
+from .._tasks import by_name
 from ..linear_model import Fitting, MultiTaskElasticNet, MultiTaskLasso, estimator
 from ..metrics import task_scorer
 from ._search import PathSearchCV
@@ -89,6 +90,7 @@ class CrossValidated(MultiTaskLasso, ABC):
         self.mse_path_, alphas = errors[rows], alphas[rows]
         self.alphas_ = alphas if isinstance(self.alphas, Integral) else alphas.reshape(-1, rows.shape[-1])[0]
 
+    @by_name
     def alpha_max(self, X, y, *, tasks=None, sample_weight=None, offset=None):
         return self._model()[0].alpha_max(X, y, tasks=tasks, sample_weight=sample_weight, offset=offset)
 

@@ -100,8 +100,7 @@ def path(
     >>> found.coef.shape, int((found.coef[0] != 0).sum())
     ((20, 5, 20), 0)
     """
-    if not isinstance(estimator, LinearModel):
-        raise TypeError(f"path needs a linear estimator of skmtl; got {type(estimator).__name__}.")
+    check_linear(estimator, "path needs a linear estimator of skmtl")
     fitting = Fitting.of(clone(estimator).set_params(alpha=1.0), X, y, tasks, sample_weight, offset)
     alphas = check_alphas(alphas, eps)
     if isinstance(alphas, Integral):
@@ -122,3 +121,11 @@ def _stopping(stop_when, n_rows):
     if stop_when != "saturated":
         raise ValueError(f"stop_when must be None, 'saturated' or a callable; got {stop_when!r}.")
     return lambda alpha, coef, intercept: np.count_nonzero(np.atleast_2d(coef).any(axis=0)) > n_rows
+
+
+def check_linear(model, needs, also=""):
+    """TypeError that says what is needed, and what else there is, where a model is not linear, or a class."""
+    if not isinstance(model, LinearModel):
+        name = getattr(model, "__name__", type(model).__name__)
+        got = f"the class {name}: make an object of it, {name}()" if isinstance(model, type) else name
+        raise TypeError(f"{needs}; got {got}.{also}")

@@ -17,22 +17,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
 from .._inputs import as_target
-from .._labels import missing_labels
+from .._labels import check_tasks, encode_tasks, missing_labels
 from .._parameters import COUNT, FRACTION
 from .._sklearn import (
     check_method_params,
     fit_context,
     insert_error_scores,
     named_scorers,
+    num_samples,
     takes_weights,
     warn_or_raise_about_fit_failures,
 )
 from .._task_scores import standard_deviation
-from .._tasks import all_or_nothing, by_name, final_task_column, final_task_labels
+from .._tasks import all_or_nothing, by_name, final_task_column, final_task_labels, warn_of_labels
 from .._warn import warn
-from ..linear_model import LinearModel
 from ..statistics import TaskStatistics
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
+from ._path import check_linear
 from ._path_run import PathRun
 from ._split import TaskKFold, wants_tasks
 
@@ -209,6 +210,8 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             _refuse_names(self.scoring, y, given)
             scorer, metric = self._get_scorers()
             X, y = indexable(X, y)
+            if tasks is not None:
+                warn_of_labels(X, *encode_tasks(check_tasks(tasks, num_samples(X))))
             params = check_method_params(X, params=params)
             weight = None if by_request else params.pop("sample_weight", None)
             routed = self._get_routed_params_for_fit(params)
@@ -318,11 +321,11 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         model, prefix = self.estimator, ""
         if isinstance(model, Pipeline):
             prefix, model = model.steps[-1][0] + "__", model.steps[-1][1]
-        if not isinstance(model, LinearModel) or "alpha" not in model.get_params(deep=False):
-            raise TypeError(
-                "PathSearchCV needs a linear estimator of skmtl with a strength alpha, or a Pipeline that "
-                f"ends with one; got {type(model).__name__}. GridSearchCV serves any estimator."
-            )
+        needs = "PathSearchCV needs a linear estimator of skmtl with a strength alpha, or a Pipeline of one"
+        also = " GridSearchCV serves any estimator."
+        check_linear(model, needs, also)
+        if "alpha" not in model.get_params(deep=False):
+            raise TypeError(f"{needs}; got {type(model).__name__}.{also}")
         return model, prefix + "alpha"
 
     def _candidates(self, run, grids, name):

@@ -14,7 +14,7 @@ from .._columns import values_of_column
 from .._inputs import as_target
 from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
 from .._sklearn import num_samples
-from .._tasks import task_labels
+from .._tasks import check_names, task_labels
 from .._warn import warn
 
 __all__ = ["TaskKFold", "TaskShuffleSplit", "TaskTimeSplit"]
@@ -86,7 +86,9 @@ class _TaskSplitter:
         labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
         if y is not None and num_samples(y) != n_samples:
             raise ValueError(f"y has {num_samples(y)} labels but X has {n_samples} rows.")
-        return encode_tasks(labels)
+        names, codes = encode_tasks(labels)
+        check_names(names, n_samples, column)
+        return names, codes
 
 
 class _RandomSplitter(_TaskSplitter):

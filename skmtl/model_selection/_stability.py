@@ -10,10 +10,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._tables import shown_names
-from ..linear_model import Fitting, LinearModel
+from ..linear_model import Fitting
 from ..statistics import TaskStatistics
 from ._false_selections import ASSUMPTIONS, false_bound, on_grid
 from ._grid import check_alphas
+from ._path import check_linear
 from ._split import TaskKFold
 
 BEYOND = 2.0  # times the greatest strength for all rows: halves of them have greater ones
@@ -218,9 +219,7 @@ def stability_selection(
 
 def _check(estimator, X, max_false, threshold, n_pairs, assumption):
     """Refuse what is malformed."""
-    if not isinstance(estimator, LinearModel):
-        name = type(estimator).__name__
-        raise TypeError(f"stability_selection needs a linear estimator of skmtl; got {name}.")
+    check_linear(estimator, "stability_selection needs a linear estimator of skmtl")
     if isinstance(X, TaskStatistics):
         raise ValueError("stability_selection halves rows; got TaskStatistics in their place.")
     for name, value, kind, valid, wanted in [

@@ -10,16 +10,23 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
 from .._data import less_offset, observed, task_data
-from .._inputs import check_numeric_target, check_offset, check_sample_weight, refuse_size, shaped_offset
+from .._inputs import (
+    check_lengths,
+    check_numeric_target,
+    check_offset,
+    check_sample_weight,
+    refuse_size,
+    shaped_offset,
+)
 from .._labels import missing_labels
 from .._parameters import AUTO, COUNT, FRACTION, POSITIVE, STRENGTH, TaskColumn, with_parameters
 from .._sklearn import Options, StrOptions
-from .._tasks import TaskInputMixin, all_or_nothing
+from .._tasks import TaskInputMixin, all_or_nothing, by_name
 from ..losses import Multinomial
 from ._minimise import Adam
 from ._network import ACTIVATIONS, Network
@@ -218,7 +225,7 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         """Rows for the network fitted before."""
         X, codes = self._predict_inputs(X, tasks)
         y = self._check_target(y, has_rows_of_tasks=codes is not None)
-        check_consistent_length(X, y)
+        check_lengths(X, y)
         if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
             raise ValueError(f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) seen first.")
         weight = check_sample_weight(1.0 if sample_weight is None else sample_weight, y.shape)
@@ -366,6 +373,7 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
             eta[unknown] = predicted(X[unknown], None).mean(axis=1)
         return eta, codes
 
+    @by_name
     def transform(self, X):
         """Shared representation: the last layer of the trunk.
 
