@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
+from ._labels import missing_labels
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -68,6 +69,8 @@ def check_features(X, **options):
             numbers = check_array(numbers, **{**options, "dtype": np.float64})
     except (TypeError, ValueError) as error:
         refuse_text(X, error)
+        if "NaN" in str(error):
+            _refuse_missing(X, error)
         raise
     if numbers.dtype.kind in "mM":
         refuse_text(X)
@@ -110,6 +113,18 @@ def refuse_text(X, error=None):
             f"{'' if error is None else f'{error}. '}The column(s) {text} of X are not numbers: encode them "
             "(dates too; in suggest by preprocessor=), and if one of them holds the task of each row name "
             "it by task_column."
+        ) from error
+
+
+def _refuse_missing(X, error):
+    """ValueError that also names the columns of X, dense or a frame, with missing values."""
+    X, names = indexable(X), column_names(X)
+    columns = [] if sparse.issparse(X) else range(X.shape[1])
+    missing = [j for j in columns if missing_labels(np.asarray(one_column(X, j))).any()]
+    if found := [j if names is None else names[j] for j in missing]:
+        raise ValueError(
+            f"{error} Missing are values of the column(s) {found[:5]} of X: impute them in front of the "
+            "model (in suggest by preprocessor=)."
         ) from error
 
 
@@ -265,6 +280,8 @@ def _placed(X, key, argument):
     try:
         position = find_column(key, names, n_columns, argument)
     except ValueError as error:
+        if key == getattr(getattr(X, "index", None), "name", None):
+            raise ValueError(f"{error} It is the name of the index: pass X.reset_index().") from None
         if not any(isinstance(name, str) and name.endswith(f"__{key}") for name in names or []):
             raise
         raise ValueError(

@@ -5,18 +5,17 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from ._candidates import all_candidates
-from ._columns import check_features, column_names, refuse_text, split_task_column
+from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
-from ._tasks import one_column_target, refuse_blocks, table_of
+from ._tasks import one_column_target, refuse_blocks, refuse_two_sources, table_of
 from ._threads import threads_for
 from ._warn import warn
 from .comparison import race
@@ -197,26 +196,13 @@ def _read(X, y, tasks, task_column, numbers):
     X = table_of(X)
     refuse_blocks(y, "y")
     if task_column is not None:
-        if tasks is not None:
-            raise ValueError(f"tasks= and task_column={task_column!r} both say which task a row belongs to.")
+        refuse_two_sources(tasks, task_column)
         X, tasks = split_task_column(X, task_column)
     if numbers:
-        refuse_text(X)
-        _refuse_missing(X)
+        check_features(X)
     if tasks is not None and np.ndim(y) == 2:
         y = one_column_target(as_target(y))
     return X, y, tasks
-
-
-def _refuse_missing(X):
-    """ValueError that names the columns of X with missing values."""
-    numbers, names = check_features(X, ensure_all_finite=False), column_names(X)
-    missing = np.isnan(numbers.sum(axis=0)) if sparse.issparse(numbers) else np.isnan(numbers).any(axis=0)
-    if found := [j if names is None else names[j] for j in np.flatnonzero(missing).tolist()]:
-        raise ValueError(
-            f"X contains NaN in the column(s) {found[:5]}: impute them, here by preprocessor="
-            "make_pipeline(SimpleImputer(), StandardScaler())."
-        )
 
 
 def _findings(found, tried, X, y, tasks, offset, ends):

@@ -308,10 +308,7 @@ class TaskInputMixin(FittedReprMixin):
         return X if is_clean(X) and X.ndim == 2 else check_features(X, estimator=self, **options)
 
     def _refuse_two_sources(self, tasks):
-        if tasks is not None and self.task_column is not None:
-            raise ValueError(
-                f"tasks= and task_column={self.task_column!r} both say which task a row belongs to; use one."
-            )
+        refuse_two_sources(tasks, self.task_column)
 
     def _check_target(self, y, has_rows_of_tasks):
         """y as an array, 1-D finite or 2-D with NaN for missing labels."""
@@ -323,6 +320,12 @@ class TaskInputMixin(FittedReprMixin):
         refuse_blocks(y, "y")
         y = check_target(y, self)
         return check_target(one_column_target(y), self) if y.ndim == 2 and has_rows_of_tasks else y
+
+
+def refuse_two_sources(tasks, column):
+    """ValueError where tasks are given as well as named by a column."""
+    if tasks is not None and column is not None:
+        raise ValueError(f"tasks= and task_column={column!r} both say which task a row belongs to; use one.")
 
 
 def one_column_target(y):

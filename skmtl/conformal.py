@@ -26,7 +26,14 @@ from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plai
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
-from ._tasks import TaskInputMixin, by_name, final_task_column, final_task_labels, target_names
+from ._tasks import (
+    TaskInputMixin,
+    by_name,
+    final_task_column,
+    final_task_labels,
+    refuse_two_sources,
+    target_names,
+)
 from .metrics import probabilities_of, response, score_predictions, tasks_for
 from .model_selection import held_out_splits, routing
 
@@ -233,10 +240,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
     def _read(self, X, y, tasks, sample_weight):
         """Checked X, y, position of the task of each row, weights, and what names the tasks."""
         column = final_task_column(self.estimator)[0]
-        if tasks is not None and column is not None:
-            raise ValueError(
-                f"tasks= and task_column={column!r} of the estimator both say which task a row belongs to."
-            )
+        refuse_two_sources(tasks, column)
         names, X = target_names(y), self._split(X, reset=True)[0]
         X = X.tocsr() if sparse.issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
         labels = tasks if column is None else final_task_labels(self.estimator, X, NAME_THE_COLUMN)

@@ -299,6 +299,14 @@ def task_scorer(
     return TaskScorer(function, average, sign, method, task_column, {**kwargs, **metric_kwargs})
 
 
+def request_of_scores(scorer):
+    """The metadata request of a scorer: `tasks` and `offset`."""
+    request = MetadataRequest(owner=scorer)
+    for name in ("tasks", "offset"):
+        request.score.add_request(param=name, alias=True)
+    return request
+
+
 @dataclass(repr=False, eq=False)
 class TaskScorer:
     """Callable made by `task_scorer`."""
@@ -320,10 +328,7 @@ class TaskScorer:
 
     def get_metadata_routing(self):
         """The metadata request: `tasks` and `offset` for `score`."""
-        request = MetadataRequest(owner=self)
-        for name in ("tasks", "offset"):
-            request.score.add_request(param=name, alias=True)
-        return request
+        return request_of_scores(self)
 
     def _accept_sample_weight(self):
         """Asked by scikit-learn's searches."""

@@ -28,6 +28,7 @@ from skmtl import (
     MultiTaskLassoCV,
     MultiTaskMLP,
     MultiTaskMLPClassifier,
+    MultiTaskMLPRegressor,
     MultiTaskRegressor,
     PathSearchCV,
     Pooled,
@@ -661,7 +662,19 @@ LIKELY = {
     "suggest: a list of arrays": (lambda: suggest([X[:30], X[30:]], [y, y]), "X must .*list of 2 arrays"),
     "suggest: NaN": (
         lambda: suggest(FRAME[["a", "b"]].where(X[:, :2] < 1), y, TASKS),
-        r"X contains NaN in the column\(s\) \['a', 'b'\].*preprocessor=",
+        r"X contains NaN\. .*column\(s\) \['a', 'b'\] of X: impute them .*preprocessor=",
+    ),
+    "search: NaN": (
+        lambda: clone(SEARCH).fit(changed(X, np.nan, at=(7, 2)), y, tasks=TASKS),
+        r"(?s)X contains NaN\..*column\(s\) \[2\] of X: impute them",
+    ),
+    "the task as the index": (
+        lambda: MultiTaskLasso(task_column="school").fit(FRAME.set_index("school"), y),
+        r"'school' is not a column .* name of the index: pass X\.reset_index\(\)",
+    ),
+    "partial_fit: tasks by position": (
+        lambda: MultiTaskMLPRegressor().partial_fit(X, y, TASKS),
+        r"MultiTaskMLPRegressor\.partial_fit\(\) takes X, y by position",
     ),
     "compare: one name of a baseline": (
         lambda: compare(LASSO, X, y, TASKS, baselines="single"),

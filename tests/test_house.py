@@ -28,7 +28,7 @@ SOURCE = Path(skmtl.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 # a room may import what stands to its left, and whatever stands in its own
 ORDER = [
-    "_kernels", "_warn", "_sklearn", "_callbacks", "_parameters", "_threads", "_columns", "_labels",
+    "_kernels", "_warn", "_sklearn", "_callbacks", "_parameters", "_threads", "_labels", "_columns",
     "_tables", "_figures", "_inputs", "_data", "_tasks", "_batches", "_second_moments", "statistics",
     "losses", "penalties", "objective", "solvers", "_task_scores", "metrics", "_target", "linear_model",
     "model_selection",

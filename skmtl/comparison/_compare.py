@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._columns import split_task_column, warn_of_order
-from .._inputs import as_target
+from .._inputs import as_target, check_lengths
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
@@ -23,6 +23,7 @@ from .._tasks import (
     final_task_column,
     one_column_target,
     refuse_blocks,
+    refuse_two_sources,
     table_of,
     target_names,
     task_labels,
@@ -185,10 +186,11 @@ def _without_tasks(estimators, X, tasks, task_column):
     """X without the task column, and the tasks; ValueError where they are known otherwise."""
     own = {name: final_task_column(model)[0] for name, model in estimators.items()}
     own = {name: column for name, column in own.items() if column is not None}
-    if own or tasks is not None:
-        other = "tasks=" if tasks is not None else f"estimators with a task_column of their own ({own})"
+    refuse_two_sources(tasks, task_column)
+    if own:
         raise ValueError(
-            f"task_column={task_column!r} and {other} both say which task a row belongs to; use one."
+            f"task_column={task_column!r} and estimators with a task_column of their own ({own}) both say "
+            "which task a row belongs to; use one."
         )
     return split_task_column(X, task_column)
 
@@ -247,8 +249,7 @@ def labelled(estimators, X, y, tasks, cv):
             "in the estimators), or cv=TaskKFold(task_column=...) if theirs is a position behind a Pipeline."
         )
     labels = task_labels(X, column) if tasks is None else check_tasks(tasks, num_samples(X))
-    if len(y) != len(labels):
-        raise ValueError(f"y has {len(y)} rows but X has {len(labels)}.")
+    check_lengths(X, y)
     warn_of_order(X, tasks)
     names, codes = encode_tasks(labels)
     check_names(names, len(labels), column)

@@ -16,11 +16,11 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
 from .._task_scores import standard_deviation
+from ..metrics import request_of_scores
 from ..model_selection import PathSearchCV
 from ._folds import FoldRun
 
@@ -74,10 +74,7 @@ class Keeper:
 
     def get_metadata_routing(self):
         """The metadata request: `tasks` and `offset` for `score`."""
-        request = MetadataRequest(owner=self)
-        for name in ("tasks", "offset"):
-            request.score.add_request(param=name, alias=True)
-        return request
+        return request_of_scores(self)
 
     def __call__(self, estimator, X, y, **given):
         *steps, (name, model) = estimator.steps

@@ -6,16 +6,15 @@ from math import ceil
 
 import numpy as np
 import sklearn
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
 
 from .._task_scores import deviances
 from ..baselines import Pooled, SingleTask, models_counts
 from ..linear_model import MeanRegularizedClassifier, MeanRegularizedRegressor
-from ._tuned import TunedLinear
+from ._tuned import Tuned, TunedLinear
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
@@ -128,16 +127,11 @@ def _catboost(kind):
     return package.CatBoostRegressor(loss_function="Poisson" if kind == "counts" else "RMSE", **options)
 
 
-class _Trees(BaseEstimator):
+class _Trees(Tuned):
     """Trees whose leaves, and rounds, have the least squared error, deviance or Brier score unseen."""
-
-    def __init__(self, kind):
-        self.kind = kind
 
     def __sklearn_tags__(self):
         return get_tags(DummyClassifier() if self.kind == "classes" else DummyRegressor())
-
-    loss = property(lambda self: "poisson" if self.kind == "counts" else None)
 
     def fit(self, X, y, sample_weight=None):
         self.model_ = self._chosen(X, y, sample_weight)
@@ -152,13 +146,6 @@ class _Trees(BaseEstimator):
             return np.average(deviances(y, found)[known], weights=None if weight is None else weight[known])
         target = y[:, None] == model.classes_ if self.kind == "classes" else y
         return np.sum((target[known] - found[known]) ** 2)
-
-    def predict(self, X):
-        return self.model_.predict(X)
-
-    @available_if(lambda self: self.kind == "classes")
-    def predict_proba(self, X):
-        return self.model_.predict_proba(X)
 
 
 class TunedBoosting(_Trees):

@@ -98,20 +98,31 @@ def held_out_counts(X, y, grid, weight=None):
     return _in_folds(models, lambda model, X, y: deviances(y, model.predict(X)), KFold, X, y, weight)
 
 
-class TunedLinear(BaseEstimator):
+class Tuned(BaseEstimator):
+    """A model of targets of a kind, "numbers", "counts" or "classes", fitted as `model_`."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    loss = property(lambda self: "poisson" if self.kind == "counts" else None)
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+    @available_if(lambda self: self.kind == "classes")
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X)
+
+
+class TunedLinear(Tuned):
     """Ridge regression of least leave-one-out error, or for "classes" logistic and for "counts" Poisson
     regression of least loss in 3 folds.
     """
 
     takes_numbers = True  # no names of columns
 
-    def __init__(self, kind):
-        self.kind = kind
-
     def __sklearn_tags__(self):
         return get_tags((logistic if self.kind == "classes" else ridge)(1.0))
-
-    loss = property(lambda self: "poisson" if self.kind == "counts" else None)
 
     def fit(self, X, y, sample_weight=None):
         part = (X, y) if sample_weight is None else (X, y, sample_weight)
@@ -140,13 +151,6 @@ class TunedLinear(BaseEstimator):
             return sum(found, start=np.zeros(len(grid)))
 
         return model(best_strength(errors, grid))
-
-    def predict(self, X):
-        return self.model_.predict(X)
-
-    @available_if(lambda self: self.kind == "classes")
-    def predict_proba(self, X):
-        return self.model_.predict_proba(X)
 
     @available_if(lambda self: self.kind == "classes")
     def decision_function(self, X):

@@ -220,12 +220,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             cv, split_params = self._splitter(X, y, tasks, routed.splitter.split)
             splits = list(cv.split(X, y, **split_params))
             self._search_rows(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric, after)
-            if self.refit:
-                start = time.time()
-                self.best_estimator_ = self._with(self.best_params_).fit(X, y, **routed.estimator.fit)
-                self.refit_time_ = time.time() - start
-                if hasattr(self.best_estimator_, "feature_names_in_"):
-                    self.feature_names_in_ = self.best_estimator_.feature_names_in_
+            self._refit(lambda best: best.fit(X, y, **routed.estimator.fit))
         return self._finished(scorer)
 
     @all_or_nothing
@@ -264,13 +259,17 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         splits = [((), range(int(fold.count.sum()))) for fold in stats.folds]
         with self._steps("path", None, None) as after:
             self._search(run, splits, metric, after)
+        self._refit(lambda best: best.fit_statistics(stats))
+        return self._finished(scorer)
+
+    def _refit(self, fit):
+        """Fit the estimator with the best parameters to all rows, if that is asked for."""
         if self.refit:
             start = time.time()
-            self.best_estimator_ = self._with(self.best_params_).fit_statistics(stats)
+            self.best_estimator_ = fit(self._with(self.best_params_))
             self.refit_time_ = time.time() - start
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_
-        return self._finished(scorer)
 
     def _finished(self, scorer):
         """The search, with a warning where better strengths may lie beyond the grid."""

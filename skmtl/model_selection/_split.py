@@ -11,10 +11,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from .._columns import values_of_column
-from .._inputs import as_target
+from .._inputs import as_target, check_lengths
 from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
 from .._sklearn import num_samples
-from .._tasks import check_names, task_labels
+from .._tasks import check_names, refuse_two_sources, task_labels
 from .._warn import warn
 
 __all__ = ["TaskKFold", "TaskShuffleSplit", "TaskTimeSplit"]
@@ -69,10 +69,7 @@ class _TaskSplitter:
     def _tasks(self, X, y, groups, tasks):
         """Names of the tasks, and the position of each row's task among them."""
         n_samples, column, name = num_samples(X), self.task_column, type(self).__name__
-        if tasks is not None and column is not None:
-            raise ValueError(
-                f"tasks= and task_column={column!r} both say which task a row belongs to; use one."
-            )
+        refuse_two_sources(tasks, column)
         if tasks is None and column is None and groups is None and np.ndim(y) < 2:
             raise ValueError(
                 f"{name} does not know the task of each row. Give {name}(task_column=...) the column of X "
@@ -84,8 +81,8 @@ class _TaskSplitter:
         if column is not None:
             tasks = task_labels(X, column)
         labels = np.zeros(n_samples, dtype=int) if tasks is None else check_tasks(tasks, n_samples)
-        if y is not None and num_samples(y) != n_samples:
-            raise ValueError(f"y has {num_samples(y)} labels but X has {n_samples} rows.")
+        if y is not None:
+            check_lengths(X, y)
         names, codes = encode_tasks(labels)
         check_names(names, n_samples, column)
         return names, codes

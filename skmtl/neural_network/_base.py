@@ -317,6 +317,7 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         if self.sharing == "attention":
             self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
+    @by_name
     def partial_fit(self, X, y, *, tasks=None, sample_weight=None, offset=None):
         """Train one more epoch of Adam on some rows.
 

@@ -8,6 +8,7 @@ import numpy as np
 from .._parameters import documented, with_parameters
 from .._sklearn import StrOptions
 from .._target import LOSSES, ClassesMixin, KindsMixin, NumbersMixin
+from .._tasks import by_name
 from ..losses import Loss
 from ._base import MLP
 
@@ -96,6 +97,7 @@ class MultiTaskMLPClassifier(ClassesMixin, MLP):
 
     loss = "log_loss"  # the one there is; no parameter
 
+    @by_name
     def partial_fit(self, X, y, classes=None, *, tasks=None, sample_weight=None, offset=None):
         """Train one more epoch of Adam on some rows.
 
