@@ -454,8 +454,11 @@ def warn_of_labels(X, tasks, codes):
     if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
         return
 
+    def plain(values):
+        return list(values) if values.dtype.kind == "M" else values.tolist()
+
     def same(values, at):
-        pairs = zip(values, tasks[codes[at]], strict=True)
+        pairs = zip(plain(values), plain(tasks[codes[at]]), strict=True)
         return all(not is_missing(value) and value == label for value, label in pairs)
 
     two = rows[[codes[rows].argmin(), codes[rows].argmax()]]  # of different tasks

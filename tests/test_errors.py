@@ -765,6 +765,8 @@ def test_tasks_among_the_features(form):
         for other in (CODES + 1, changed(CODES, 1, at=0), TASKS, CODES * 2 % 3):
             clone(LASSO).fit(table, y, tasks=other)
         clone(LASSO).fit(NUMERIC * 0, y, tasks=CODES * 0)
+        for kind in (lambda code: ("a", code), lambda code: np.datetime64("2020-01-01") + code):
+            clone(LASSO).fit(table, y, tasks=[kind(code) for code in CODES.tolist()])
     weight = (np.arange(N) > 5).astype(float)
     with pytest.warns(UserWarning, match="equal tasks"):
         clone(LASSO).fit(table, y, tasks=changed(CODES, 1, at=0), sample_weight=weight)
