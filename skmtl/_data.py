@@ -109,8 +109,7 @@ class TaskData:
         return self._with(scale=self._emphasis(task_weight))
 
     def _emphasis(self, task_weight):
-        mass = np.broadcast_to(self.task_sums(self.row_weight), (self.n_tasks,))
-        unit = self.unit / self.unit.max()
+        mass, unit = self.task_sums(self.row_weight), self.unit / self.unit.max()
         return resolve_task_weight(task_weight, self.tasks, mass * unit) / mass
 
     def shifted(self, offset):
@@ -124,16 +123,17 @@ class TaskData:
             some = abs(X.data[:: 1 + X.nnz // MOST_SAMPLED])
         else:
             some = np.maximum.reduce(abs(X[:: -(-len(X) // FEW_ROWS)]))
-        sizes = {"X": some, "y": _ends(self.y)}
+        some = some[some > 0]
+        sizes = {"X": (some.min(initial=1.0), some.max(initial=1.0)), "y": _ends(self.y)}
         if self.offset is not None:
             sizes["offset"] = _ends(self.offset)
-        for name, size in sizes.items():
-            far = (size > LARGEST) | ((size < SMALLEST) & (size > 0))
-            if far.any():
-                raise ValueError(
-                    f"{name} holds values of size {size[far][0]:.1g}, whose squares are no numbers in double "
-                    f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
-                )
+        for name, found in sizes.items():
+            for size in found:
+                if size > LARGEST or 0 < size < SMALLEST:
+                    raise ValueError(
+                        f"{name} holds values of size {size:.1g}, whose squares are no numbers in double "
+                        f"precision; expected {SMALLEST:g} to {LARGEST:g}: choose another unit."
+                    )
 
     def weigh(self, task_weight, even):
         """Set the emphasis of the tasks, and divide extreme weights by the unit of their task.
@@ -141,9 +141,9 @@ class TaskData:
         `even`: all weights are one.
         """
         unit = np.ones(1) if even else _unit(self._reduced(np.maximum, self.row_weight))
-        if (unit != 1).any():
+        if not even and (unit != 1).any():
             self.row_weight = self.row_weight / self.spread(unit)
-        self.unit = np.broadcast_to(unit, (self.n_tasks,))
+        self.unit = unit
         self.scale = self._emphasis(task_weight)
 
     def task_sums(self, R):
@@ -531,7 +531,7 @@ def observed(y, used):
 
 def _ends(A):
     """Sizes of the greatest and the least number."""
-    return abs(np.array([np.maximum.reduce(A, axis=None), np.minimum.reduce(A, axis=None)]))
+    return abs(float(A.max())), abs(float(A.min()))
 
 
 def _unit(largest):

@@ -139,7 +139,7 @@ def shaped_offset(offset, shape, n_outputs=1):
 
 
 def resolve_task_weight(task_weight, tasks, mass):
-    """Emphasis c_t of each task, shape (n_tasks,); `mass` is the sum of sample weights per task."""
+    """Emphasis c_t of each task, shape (n_tasks,); `mass` is the sum of sample weights of each, or all."""
     n_tasks = len(tasks)
     if task_weight is None:
         return np.ones(n_tasks)
@@ -148,7 +148,7 @@ def resolve_task_weight(task_weight, tasks, mass):
             raise ValueError(
                 f"task_weight must be None, 'samples', a mapping or an array; got {task_weight!r}."
             )
-        mass = mass / mass.max()  # a sum of large ones may overflow
+        mass = np.broadcast_to(mass / mass.max(), n_tasks)  # a sum of large ones may overflow
         return mass * n_tasks / mass.sum()
     if isinstance(task_weight, Mapping):
         task_weight = for_each_task(task_weight, tasks, "task_weight", "weight")

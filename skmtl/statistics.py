@@ -1,7 +1,6 @@
 """Per-task second moments: all that the squared loss needs to know about the data."""
 
 from contextlib import nullcontext
-from copy import copy
 from functools import partial
 from numbers import Integral
 from operator import add, sub
@@ -305,8 +304,8 @@ class TaskStatistics:
 
     def _with(self, **changes):
         """The same but for some fields."""
-        other = copy(self)
-        other.__dict__.update({"folds": (), **changes})
+        other = object.__new__(type(self))
+        other.__dict__.update({**self.__dict__, "folds": (), **changes})
         return other
 
     def _squares(self):

@@ -408,6 +408,16 @@ def test_both_orders_in_memory_give_the_same_epochs(penalty, rng):
     np.testing.assert_allclose(Q_by_task.transpose(0, 2, 1), Q, rtol=1e-10, atol=1e-12)
 
 
+@on_blocks
+def test_an_epoch_without_room_for_its_gradient_is_the_same(penalty, rng):
+    (*rest, Q, W), _ = descent_args(rng, penalty, True, n_epochs=3)
+    short, own = Q[:-1].copy(), W.copy()
+    _kernels.descend_shared(*rest, Q, W)
+    _kernels.descend_shared(*rest, short, own)
+    np.testing.assert_array_equal(own, W)
+    np.testing.assert_array_equal(short[:-1], Q[:-2])
+
+
 def test_tree_sweep_shrinks_group_after_group(rng):
     for _ in range(20):
         V, holder, parent, weight, strength, out, total = tree_args(rng)

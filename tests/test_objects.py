@@ -168,6 +168,7 @@ def test_coefficients_leave_the_task_column_out(cls):
     goal = TWO if "Classifier" in cls.__name__ else y
     model = cls(task_column="school").fit(frame(), goal)
     assert model.coef_.shape == model.deviation_coef_.shape == (5, 3)
+    assert "deviation_coef_" not in vars(model)  # nor in memory, where there are many tasks
     assert model.mean_coef_.shape == (3,)
     assert model.intercept_.shape == (5,)
 

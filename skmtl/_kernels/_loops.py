@@ -106,7 +106,8 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
 
     A (m, m) Gram, diagonal inside the blocks of features between `bounds`; scale (T,) factor of A per
     task; l1, l2, linf strengths of the penalty, times the `weights` of the blocks; Q (E + 1, m, T) negative
-    gradients and W (E + 1, m, T) coefficients: the first of each is the start, epoch e fills e + 1.
+    gradients and W (E + 1, m, T) coefficients: the first of each is the start, epoch e fills e + 1. In a Q of
+    E entries the last epoch changes its start, and only where it still needs it: half of the work.
     """
     n_tasks, longest = W.shape[2], 0
     for b in range(weights.shape[0]):
@@ -114,12 +115,14 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     z, h, new = np.empty(longest * n_tasks), np.empty(longest * n_tasks), np.empty(longest * n_tasks)
     move = np.empty(n_tasks)
     for e in range(1, W.shape[0]):
-        q, w = Q[e], W[e]
+        kept = e < Q.shape[0]
+        q, w = Q[e if kept else e - 1], W[e]
         for i in range(w.shape[0]):
             for k in range(w.shape[1]):
                 q[i, k], w[i, k] = Q[e - 1, i, k], W[e - 1, i, k]
         for b in range(weights.shape[0]):
             first, n = bounds[b], (bounds[b + 1] - bounds[b]) * n_tasks
+            wanted = 0 if kept else bounds[b + 1]
             for j in range(first, bounds[b + 1]):
                 at = (j - first) * n_tasks
                 for t in range(n_tasks):
@@ -136,7 +139,7 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
                     move[t] = scale[t] * delta
                     q[j, t] -= ridge * delta
                 if moved:
-                    for i in range(w.shape[0]):
+                    for i in range(wanted, w.shape[0]):
                         a = A[j, i]
                         for t in range(n_tasks):
                             q[i, t] -= a * move[t]

@@ -124,7 +124,7 @@ def _local(model, frame, mean):
     out.tasks_, out.n_tasks_ = plain_array(frame.index.to_numpy()), len(frame)
     out.coef_, out.intercept_ = frame.to_numpy()[:, :-1], frame[INTERCEPT].to_numpy()
     out.mean_coef_, out.mean_intercept_ = mean[:-1], float(mean[-1])
-    out.deviation_coef_, out.added_tasks_ = out.coef_ - out.mean_coef_, {}
+    out.added_tasks_ = {}
     out._target_ = out._known_target()
     return out
 

@@ -121,7 +121,6 @@ class TransferMixin:
         W, b, gap = _fit_row(model, X, y, given)
         W = W.reshape(self.coef_.shape[1:])
         self.coef_ = np.insert(self.coef_, position, W, axis=0)
-        self.deviation_coef_ = np.insert(self.deviation_coef_, position, W - self.mean_coef_, axis=0)
         b = np.reshape(b, self.intercept_.shape[1:])
         self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
         self.tasks_, self.n_tasks_ = tasks, len(tasks)

@@ -319,13 +319,17 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         W, b = result.coef, result.intercept
         self._parts_, self.added_tasks_ = result.parts, {}
         mean = result.parts[-1][0] if self._shared_mean() is not None else W.mean(axis=0)
-        self.coef_, self.deviation_coef_ = self._shaped(W), self._shaped(W - mean)
-        self.mean_coef_ = self._by_class(mean[None])[0]
+        self.coef_, self.mean_coef_ = self._shaped(W), self._by_class(mean[None])[0]
         self.intercept_ = self._rows(b)
         self.mean_intercept_ = b.mean(axis=0) if b.ndim == 2 else float(b.mean())
         self.n_iter_, self.objective_, self.dual_gap_ = result.n_iter, result.objective, result.gap
         self._set_attributes(result)
         return self
+
+    @derived
+    def deviation_coef_(self):
+        """Coefficients less the shared model or their average."""
+        return self.coef_ - self.mean_coef_
 
     def _all_names(self):
         """Names, or positions, of all columns."""

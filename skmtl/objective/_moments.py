@@ -85,7 +85,7 @@ class MomentsTerm(DataTerm):
 
     def gram(self, chosen=None):
         """Second moments of some columns or all, as `RowsTerm` finds them."""
-        every = chosen is None or (len(chosen) == self.n_features and (np.diff(chosen) > 0).all())
+        every = chosen is None or (len(chosen) == self.n_features and (chosen[1:] > chosen[:-1]).all())
         return self._gram if every else self._gram[:, chosen[:, None], chosen]
 
     def image(self, W):

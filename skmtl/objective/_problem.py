@@ -122,7 +122,7 @@ class Problem:
         penalties = penalty.parts() + ([] if mean_alpha is None else [Shared(float(mean_alpha))])
         self.parts = [Part(part, term.n_tasks) for part in penalties]
         self.ridge = self.own_ridge = float(ridge)
-        if len(self.parts) == 1:  # one part is W itself
+        if len(self.parts) == 1 and self.ridge:  # one part is W itself
             self.parts[0].quadratic += TaskQuadratic(term.n_tasks, deviations=self.ridge, mean=self.ridge)
             self.ridge = 0.0
         self.convex = all(part.rough is None or part.rough.convex for part in self.parts)

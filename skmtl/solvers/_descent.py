@@ -69,7 +69,7 @@ class GramSweep:
         self.turn = Turn.of(A, bounds)
         A = self.turn.gram(A)
         self.by_feature, self.strengths = len(A) == 1 and n_tasks > FEW_TASKS, placement.kernel
-        self.matrices, self.alike = (A, scale, ridge), len(A) == 1 and np.ptp(scale) == 0
+        self.matrices, self.alike = (A, scale, ridge), len(A) == 1 and alike(scale)
         self.kernel = _kernels.descend_shared if self.by_feature else _kernels.descend_separate
         A = np.ascontiguousarray(A[0] if self.by_feature else A)
         self.arguments = A, scale, ridge, bounds, weights, *self.strengths
@@ -113,7 +113,7 @@ class PanelSweep:
         from .. import _kernels
 
         self.kernel, self.scale, self.ridge = _kernels.descend_shared, scale, ridge
-        self.strengths, self.alike = placement.kernel, np.ptp(scale) == 0
+        self.strengths, self.alike = placement.kernel, alike(scale)
         self.pool, self.chosen, self.dtype = pool, chosen, dtype
         self.residual, m = residual.astype(dtype, copy=False), len(chosen)
         self.bounds, self.weights = placement.blocks(m)
@@ -124,11 +124,13 @@ class PanelSweep:
             begin, end = self.bounds[[first, last]]
             at, bounds = slice(begin, end), self.bounds[first : last + 1] - begin
             own = pool.rows(chosen[at])
-            turn = Turn.of((own @ own.T)[None], bounds)
-            own = turn.into(own.T).T
+            A = (own @ own.T)[None]
+            turn = Turn.of(A, bounds)
             self.turn.own += [(slice(begin + block.start, begin + block.stop), U) for block, U in turn.own]
-            Z = own.astype(dtype) if self.kept else None
-            self.panels.append((at, turn, Z, (own @ own.T, scale, ridge, bounds, self.weights[first:last])))
+            Z = turn.into(own.T).T.astype(dtype) if self.kept else None
+            self.panels.append(
+                (at, turn, Z, (turn.gram(A)[0], scale, ridge, bounds, self.weights[first:last]))
+            )
 
     def _in_panels(self, m):
         """First blocks of panels of about the same size, and the end."""
@@ -146,10 +148,9 @@ class PanelSweep:
             for panel in panels:
                 at, turn, Z, known = panel
                 Z = self._rows(at, turn) if Z is None else Z
-                Q, V = np.empty((2, 2, len(Z), W.shape[2]))  # start and end of both
+                V = np.empty((2, len(Z), W.shape[2]))  # start and end
                 V[0] = w[at]
-                Q[0] = self._slope(Z, V[0], residual)
-                self.kernel(*known, *self.strengths, Q, V)
+                self.kernel(*known, *self.strengths, self._slope(Z, V[0], residual)[None], V)
                 move = V[1] - V[0]
                 if move.any():
                     moving.append(panel)
@@ -176,6 +177,11 @@ class PanelSweep:
     def quadratic(self):
         Z = self.turn.into(self.pool.rows(self.chosen).T)
         return Quadratic((Z.T @ Z)[None], self.scale, self.ridge)
+
+
+def alike(scale):
+    """Whether the numbers of all tasks (n_tasks,) are the same."""
+    return bool((scale == scale[0]).all())
 
 
 def descend(sweep, placement, W, Q, smooth, enough, max_epochs):
@@ -234,11 +240,13 @@ def certificate(placement, smooth, W, G, size=None):
     For the squared loss with a ridge the dual objective along theta, times the dual point of the
     residual, is a parabola: the gap is a sum of three terms that are not negative.
     """
-    rough, along = placement.value(W), -float(np.einsum("tj,tj->", G, W))  # in any order, without a copy
+    rough, along = 0.0, 0.0
+    if W.any():  # a norm is zero there
+        rough, along = placement.value(W), -float(np.einsum("tj,tj->", G, W))  # in any order, without a copy
     size = placement.dual_norm(G) if size is None else size
     best = 1.0 + along / (2.0 * smooth) if smooth > 0 else np.inf
     theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
-    theta = 1.0 if np.isinf(theta) else theta
+    theta = 1.0 if theta == np.inf else theta
     gap = rough - theta * along + (1.0 - theta) ** 2 * smooth
     return smooth + rough, abs(gap) if gap == gap else np.inf
 
@@ -248,7 +256,8 @@ def _extrapolated(trails):
     flat = trails[0].reshape(len(trails[0]), -1)
     steps = flat[1:] - flat[:-1]
     gram = steps @ steps.T
-    gram.flat[:: len(gram) + 1] += 1e-12 * gram.trace()
+    diagonal = gram.ravel()[:: len(gram) + 1]
+    diagonal += 1e-12 * diagonal.sum()
     weights, failed = lapack.dposv(gram, np.ones(len(gram)))[1:]
     total = weights.sum()
     if failed or not np.isfinite(total) or total == 0:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..objective import Problem
-from ._descent import GramSweep, PanelSweep, certificate, descend
+from ._descent import GramSweep, PanelSweep, alike, certificate, descend
 from ._method import Method
 from .fista import CHECK_EVERY, fista
 
@@ -59,7 +59,7 @@ def bcd(problem, parts, max_iter, target):
         else:
             yield from checked(fista(problem, [W], epochs_left, target), n_iter, max_iter)
             return
-        W = np.zeros_like(W)
+        W = np.zeros(W.shape)
         W[:, chosen] = W_set
         n_iter += epochs
 
@@ -107,7 +107,7 @@ def rotation_pays(problem):
 
 def invariant(strengths, scale):
     """Whether a penalty and the scales of the tasks on one design stay what they are under rotations."""
-    return np.ptp(scale) == 0 and not strengths[0] and not strengths[2]
+    return alike(scale) and not strengths[0] and not strengths[2]
 
 
 def checked(iterates, n_before, max_iter):
