@@ -13,16 +13,18 @@ from ._data import StackedData, name_tasks
 from ._inputs import check_lengths, check_numeric_target, check_sample_weight
 from ._labels import all_labels, encode_tasks, label_keys
 from ._sklearn import in_memory, is_elsewhere, num_samples
-from ._threads import loop_pays, read_only
+from ._threads import COMPILED_FEATURES, loop_pays, read_only
 
 STEP = np.uint64(0x9E3779B97F4A7C15)  # of the mixing function of Steele, Lea & Flood (2014), SplitMix64
 FACTORS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
 LAST = np.uint64(31)
-COMPILED_HASHES = 2**16  # numbers from which a compiled loop is worth loading Numba
-ENOUGH = 1.5  # rows of a cell for each feature
-MOST_WAITING = 2**22  # numbers (32 MB)
+COMPILED_NUMBERS = 2**16  # numbers from which a compiled loop is worth loading Numba
+ENOUGH = 3.0  # rows of a cell for each feature
+MOST_WAITING = 2**23  # numbers (64 MB)
 LEAST_WEIGHT = 1e-30
-READ_AHEAD = 4  # batches
+READ_AHEAD = (
+    2**26
+)  # bytes (64 MB) of a Parquet file; left to itself pyarrow reads 1 GB where reading is faster
 FORMATS = "csv", "parquet", "arrow", "feather", "orc"
 
 
@@ -49,6 +51,8 @@ def folds_of_rows(X, y, n_folds):
     """
     total, targets = np.zeros(len(y), dtype=np.uint64), y.reshape(len(y), -1)
     first, columns = 0, [*targets.T]
+    n_columns = len(columns) + (len(X) if isinstance(X, list) else X.shape[1])
+    compiled = n_columns * len(y) >= COMPILED_NUMBERS
     if sparse.issparse(X):
         X, first = X.tocsr(), X.shape[1]
         if not X.has_canonical_format:
@@ -56,22 +60,31 @@ def folds_of_rows(X, y, n_folds):
             X.sum_duplicates()
         parts = np.cumsum(np.append(np.uint64(0), _hashed(X.data, X.indices)))
         total += parts[X.indptr[1:]] - parts[X.indptr[:-1]]
+    elif compiled and not isinstance(X, list) and X.flags.c_contiguous and X.dtype == np.float64:
+        _add_hashes_of_rows(X, total)
+        first = X.shape[1]
     else:
         columns = [*(X if isinstance(X, list) else X.T), *columns]
-    compiled = len(columns) * len(y) >= COMPILED_HASHES
     for place, column in enumerate(columns, first):
         column = np.ascontiguousarray(column, dtype=np.float64)
         if compiled:
             _add_hashes(column, place, total)
         else:
             total += _hashed(column, place)
-    return (_mixed(total) % np.uint64(n_folds)).astype(np.intp)
+    total, n_folds = _mixed(total), np.uint64(n_folds)
+    return (total - total // n_folds * n_folds).astype(np.intp)  # the remainder, in a third of its time
 
 
 def _add_hashes(column, place, total):
     from ._kernels import add_hashes  # Numba is imported by the first fit that needs it
 
     add_hashes(read_only(column.view(np.uint64)), np.uint64(place), total)
+
+
+def _add_hashes_of_rows(X, total):
+    from ._kernels import add_hashes_of_rows
+
+    add_hashes_of_rows(read_only(X.view(np.uint64)), total)
 
 
 class Cells:
@@ -96,8 +109,7 @@ class Cells:
         weight = check_sample_weight(weight, y.shape)
         labels, codes = name_tasks(y, tasks, weight)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
-        pays = self.sums or (len(shape) == 2 and loop_pays(len(labels) * self.n_folds, shape[1]))
-        if not pays or not _ordinary(weight):
+        if not (self.sums or self._pays(shape, len(labels))) or not _ordinary(weight):
             return False
         columns = _numbers(X)
         p = len(columns) if isinstance(columns, list) else columns.shape[1]
@@ -113,6 +125,12 @@ class Cells:
             cell += folds_of_rows(columns, y, self.n_folds)
         self._wait(X, columns, y, np.ones(len(y)) if weight is None else weight, cell)
         return True
+
+    def _pays(self, shape, n_tasks):
+        """Whether compiled sums are the way: few features, and many cells or many numbers."""
+        if len(shape) != 2 or shape[1] > COMPILED_FEATURES:
+            return False
+        return shape[0] * shape[1] >= COMPILED_NUMBERS or loop_pays(n_tasks * self.n_folds, shape[1])
 
     def _wait(self, X, columns, *rows):
         """Let rows wait, as copies of arrays that may be filled anew, if there are too few to be added."""
@@ -151,11 +169,10 @@ class Cells:
                 write_columns(table, X, rows)
             else:
                 X[rows] = table
-        if not np.isfinite(X.sum()):
-            for batch, table in zip(batches, tables, strict=True):
-                check_features(batch if isinstance(table, list) else table)
         self.waiting, self.n_rows = [], 0
-        cells, counts = np.unique(cell, return_counts=True)
+        counts = np.bincount(cell, minlength=n_cells)
+        cells = np.flatnonzero(counts)
+        counts = counts[cells]
         data = StackedData(X, y[order], weight[order], None, cells, np.cumsum([0, *counts]))
         data.refuse_extremes()
         if n_cells > len(self.sums[0]):
@@ -167,6 +184,11 @@ class Cells:
         count[cells] += counts
         known, cells = [*map(read_only, (X, data.y, data.row_weight))], read_only(cells)
         data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], *sums))
+        if not np.isfinite(
+            sums[1][cells]
+        ).all():  # means: a number in X is not finite, or sums of them are not
+            for batch, table in zip(batches, tables, strict=True):
+                check_features(batch if isinstance(table, list) else table)
 
     def moments(self):
         """Labels, and moments in the order of `TaskStatistics`, of each fold with rows; else None."""
@@ -302,7 +324,7 @@ def read_batches(
             "target, task_column, weight_column and columns must be different columns, with one feature."
         )
     n_rows, seen = data.count_rows() if progress is not None else 0, 0
-    for batch in data.to_batches(columns=asked, batch_size=batch_size, batch_readahead=READ_AHEAD):
+    for batch in _scanned(data, own=data is not path, columns=asked, batch_size=batch_size):
         if not batch.num_rows:
             continue
         X, y = batch.select(features), _values(batch, target)
@@ -311,6 +333,29 @@ def read_batches(
         seen += num_samples(X)
         if progress is not None:
             progress(seen, n_rows)
+
+
+def _scanned(data, own, **options):
+    """Batches of a dataset; of one of our own, which has no filters, with little read ahead."""
+    parts = (part for whole in data.get_fragments() for part in _in_parts(whole)) if own else [data]
+    scans = (part.to_batches(**({"schema": data.schema} if own else {}), **options) for part in parts)
+    scan = next(scans, None)
+    while scan is not None:
+        ahead = next(scans, None)  # pyarrow begins to read
+        yield from scan
+        scan = ahead
+
+
+def _in_parts(fragment):
+    """A file as parts of about `READ_AHEAD` bytes, where it is one of Parquet."""
+    ids, size = [], 0
+    for group in getattr(fragment, "row_groups", ()):
+        ids, size = [*ids, group.id], size + group.total_byte_size
+        if size >= READ_AHEAD:
+            yield fragment.subset(row_group_ids=ids)
+            ids, size = [], 0
+    if ids or not hasattr(fragment, "row_groups"):
+        yield fragment.subset(row_group_ids=ids) if ids else fragment
 
 
 def _dataset(dataset, path):

@@ -305,6 +305,10 @@ ARGS = {
     "_means": lambda rng, penalty: (*moments_args(rng)[:3], 6, 20, np.full(5, np.nan)),
     "_mixed": lambda rng, penalty: (np.uint64(7),),
     "add_hashes": lambda rng, penalty: bits_args(rng),
+    "add_hashes_of_rows": lambda rng, penalty: (
+        bits_args(rng)[0].reshape(5, 4),
+        np.zeros(5, dtype=np.uint64),
+    ),
     "_add_products": lambda rng, penalty: (rng.normal(size=(6, 20)), 17, rng.normal(size=(6, 6))),
     "task_inverses": lambda rng, penalty: inverses_args(rng),
 }

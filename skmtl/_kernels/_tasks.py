@@ -5,7 +5,7 @@ Those called with part of the tasks fill in what belongs to these, so that threa
 
 import numpy as np
 
-from ._numba import BITS, BOUNDS, CUBE, FLAG, MATRIX, PLACE, ROW, ROWS, SUMS, VECTOR, compiled
+from ._numba import BITS, BITS_OF_ROWS, BOUNDS, CUBE, FLAG, MATRIX, PLACE, ROW, ROWS, SUMS, VECTOR, compiled
 
 
 @compiled
@@ -370,6 +370,20 @@ def add_hashes(bits, place, total):
 
 
 @compiled
+def add_hashes_of_rows(bits, total):
+    """The same of rows (n, p), whose columns have the places from 0 on."""
+    p = bits.shape[1]
+    own = np.empty(p, dtype=np.uint64)
+    for j in range(p):
+        own[j] = _mixed(np.uint64(j))
+    for i in range(bits.shape[0]):
+        for j in range(p):
+            size = bits[i, j] << np.uint64(1)
+            known = size != np.uint64(0) and size <= np.uint64(0xFFE0000000000000)
+            total[i] += _mixed(bits[i, j] ^ own[j]) if known else np.uint64(0)
+
+
+@compiled
 def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
     """Inverses of scale_t xx_t + kappa_t x_t x_t' + shift_t I, x_t the rows of x_mean, into `out`.
 
@@ -425,6 +439,7 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
 SIGNATURES = {
     "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
     "add_hashes": (BITS, PLACE, SUMS),
+    "add_hashes_of_rows": (BITS_OF_ROWS, SUMS),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),
