@@ -251,7 +251,8 @@ def read_batches(
 ):
     """Batches of rows of a file, or of a folder of files, for `TaskStatistics.from_batches`.
 
-    Only one batch is held in memory at a time, whatever the size of the data.
+    Memory is constant, whatever the size of the data: one batch, and two parts of a Parquet file, each a row
+    group or several of 64 MB in all. A dataset of your own is read as pyarrow does, which may hold 1 GB.
 
     Parameters
     ----------
