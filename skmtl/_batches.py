@@ -22,9 +22,7 @@ COMPILED_NUMBERS = 2**16  # numbers from which a compiled loop is worth loading 
 ENOUGH = 3.0  # rows of a cell for each feature
 MOST_WAITING = 2**23  # numbers (64 MB)
 LEAST_WEIGHT = 1e-30
-READ_AHEAD = (
-    2**26
-)  # bytes (64 MB) of a Parquet file; left to itself pyarrow reads 1 GB where reading is faster
+READ_AHEAD = 2**26  # bytes (64 MB) of a Parquet file; where reading is faster pyarrow alone reads 1 GB ahead
 FORMATS = "csv", "parquet", "arrow", "feather", "orc"
 
 
@@ -184,9 +182,7 @@ class Cells:
         count[cells] += counts
         known, cells = [*map(read_only, (X, data.y, data.row_weight))], read_only(cells)
         data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], *sums))
-        if not np.isfinite(
-            sums[1][cells]
-        ).all():  # means: a number in X is not finite, or sums of them are not
+        if not np.isfinite(sums[1][cells]).all():  # means: a number in X is not finite, or a sum of them
             for batch, table in zip(batches, tables, strict=True):
                 check_features(batch if isinstance(table, list) else table)
 
