@@ -25,6 +25,10 @@ STRUCTURES = {  # from the simplest on: fixed parameters, and those that are sea
     "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
     "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
     "GroupSparse": ({}, {"mean_alpha": [None, 0.01]}),
+    "Clustered(relaxation='kmeans')": (
+        {"relaxation": "kmeans", "between_ratio": 0.05, "n_init": 3, "random_state": 0, "mean_ratio": 0.01},
+        {"n_clusters": [2, 3, 4]},
+    ),
     "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 3, 4]}),
     "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
@@ -64,7 +68,7 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
                 continue
         if name == "MeanRegularized":
             grid = grid | weights
-        if any(by):
+        if fixed.get("alpha") == "auto":
             if not _tell_variances(y, kind, Z.shape[1]):
                 continue
             fixed = fixed | {"covariance": None if Z.shape[1] <= MOST_VARIANCES else "spherical"}

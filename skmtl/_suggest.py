@@ -37,7 +37,7 @@ def suggest(
     """Find the best model for these tasks: structures, representations and rivals in a race.
 
     Seven structures (a common model, also with strengths by marginal likelihood, a shared support, clusters,
-    a low rank, correlated tasks, outlier tasks, shared and private features), linear models of splines and of
+    also by k-means, a low rank, correlated tasks, outlier tasks, shared and private features), linear models of splines and of
     random features, and a network with shared layers compete on the same folds with what one would use
     instead: the baselines of `compare` and trees (forests for a `y` of one column per task).
     On the first folds those drop out that are clearly worse, or behind six others. Then it says whether
@@ -127,10 +127,10 @@ def suggest(
     than those of the best one by more than 5% and by more than 3 standard errors of the difference, after
     the second fold by more than 1% and 2.5 standard errors, with a lower score in both; of the rest the six
     best and the baselines go on. The best of many scores is often that of a model that is more general than
-    it has to be. So the first one is used whose error is above the least by at most 3% and at most 1.5
-    standard errors of the difference (baselines: two), or by 0.1%: baselines come first, the simplest before
-    the others, then the models in the order of the paragraph at the top. The verdict says by how much another
-    one is below.
+    it has to be. So the first one is used whose error is above that of each of the others by at most 3% and
+    at most 1.5 standard errors of the difference (baselines: two), or by 0.1%: baselines come first, the
+    simplest before the others, then the models in the order of the paragraph at the top. The verdict says by
+    how much another one is below.
 
     Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
     features, a network or trees above the same for each task by itself in the place of "pooled" (of more than

@@ -25,6 +25,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, RidgeClassifier
 from sklearn.metrics import (
+    adjusted_rand_score,
     d2_tweedie_score,
     mean_absolute_error,
     mean_poisson_deviance,
@@ -1034,6 +1035,29 @@ def test_of_models_that_noise_does_not_tell_apart_the_simplest_is_used(single, l
     assert (f"has {-low_rank / (1 + low_rank):+.1%}, not surely less" in cost) == (
         wanted == "low rank" and low_rank > 0
     )
+
+
+def test_a_model_that_is_clearly_beaten_by_any_other_one_is_not_used(rng):
+    """The best one is told apart from nothing, its errors being those of a model that is quite different."""
+    noise, other = stats.zscore(rng.standard_normal((2, 2500)), axis=1)
+    errors = {"single": 1.02 + noise, "low rank": 1 + noise, "network": 0.999 + other}
+    folds = SimpleNamespace(ranked=["network", "low rank", "single"], scored=np.arange(5))
+    folds.errors = {name: np.split(each, 5) for name, each in errors.items()}
+    folds.scores = {name: [-each.mean()] * 5 for name, each in errors.items()}
+    candidates = {name: _race.Candidate(None, simple=name == "single") for name in errors}
+    race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
+    assert race.excess(errors["single"], errors["network"])[1] < 1 < _advice.SURELY
+    assert _advice._choice(folds, candidates, race) == "low rank"
+
+
+def test_clusters_are_told_from_a_low_rank():
+    """Their centres span few directions, but tasks that deviate from them do not."""
+    p = make_multitask_regression(15, 50, 18, structure="clustered", random_state=0)
+    names = ["ClusteredRegressor(relaxation='kmeans')", "ClusteredRegressor", "TraceNormRegressor", "single"]
+    found = suggest(p.X, p.y, p.tasks, candidates=names, cv=3)
+    assert found.best == names[0] and found.params[found.best]["model__n_clusters"] == 3
+    fitted = found.estimators[found.best].fit(p.X, p.y, model__tasks=p.tasks)
+    assert adjusted_rand_score(p.labels, fitted[-1].labels_) == 1.0
 
 
 def test_a_fold_without_a_score_changes_no_choice():

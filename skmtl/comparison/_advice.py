@@ -100,21 +100,23 @@ def honest(scores, choose):
 
 
 def _choice(folds, candidates, one, at=None):
-    """The model to use by the folds at some places: the first candidate that is as good as the best one.
+    """The model to use by the folds at some places: the first candidate that no other one clearly beats.
 
     Simple ones come first. The best of many scores is often that of a model more general than it has to be.
     """
     at = range(len(folds.scored)) if at is None else at
-    means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
-    best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
-    errors = {name: [folds.errors[name][k] for k in folds.scored[list(at)]] for name in folds.ranked}
-    above = {name: one.excess(errors[name], errors[best]) for name in candidates if name in errors}
-    for name in sorted(above, key=lambda name: not candidates[name].simple):
-        more, surely = above[name]
+    errors = {
+        name: [folds.errors[name][k] for k in folds.scored[list(at)]]
+        for name in candidates
+        if name in folds.ranked
+    }
+    for name in sorted(errors, key=lambda name: not candidates[name].simple):
         sure = SURELY if candidates[name].simple else RATHER
-        if more <= ALIKE or (more <= LITTLE and surely <= sure):
+        above = (one.excess(errors[name], errors[other]) for other in errors if other != name)
+        if all(more <= ALIKE or (more <= LITTLE and surely <= sure) for more, surely in above):
             return name
-    return best
+    means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
+    return max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
 
 
 def _advice(folds, gains, candidates, one):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
+from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
 from ._base import Penalty, public
@@ -100,9 +101,14 @@ class Clusters(SmoothPenalty):
 
     def improved(self, W, labels):
         """Clusters no worse than `labels` for W: Lloyd's iterations from their centres."""
-        centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
-        found = clusters_of(W, len(centers), init=centers, n_init=1)
-        return found if _within(W, found) < _within(W, labels) * (1 - 1e-12) else labels
+        while True:
+            centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
+            found = cdist(W, centers).argmin(axis=1)
+            if len(np.unique(found)) < len(centers):
+                found = clusters_of(W, len(centers), init=centers, n_init=1)
+            if not _within(W, found) < _within(W, labels) * (1 - 1e-12):
+                return labels
+            labels = found
 
     def seeds(self):
         """One seed for each start."""
