@@ -46,6 +46,7 @@ ROWS_PER_FEATURE = 4  # for strengths by marginal likelihood, whose common model
 MOST_VARIANCES = 50  # of features, one each
 MOST_SPLINES = 30  # features of which there are splines
 MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
+MANY_TASKS = 8  # from which on labels of clusters are worth their time
 MOST_ALONE = 20  # tasks that have networks or trees of their own, to tell what sharing brings
 
 
@@ -63,8 +64,8 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
     for structure, (fixed, grid) in STRUCTURES.items():
         name, *by = structure.partition("(")
         if name == "Clustered":
-            grid = {"n_clusters": [k for k in grid["n_clusters"] if k < len(rows)]}
-            if len(rows) < 4:
+            grid = {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= len(rows)]}
+            if len(rows) < (MANY_TASKS if by else 4):
                 continue
         if name == "MeanRegularized":
             grid = grid | weights
