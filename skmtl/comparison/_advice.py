@@ -17,7 +17,7 @@ from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_m
 from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
 from ._result import BY, ERRORS, Suggestion, losses, sign_test, tabulated
 
-SURELY = 2.0  # standard errors: a model is worse
+SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
 LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
 
 
@@ -111,8 +111,9 @@ def _choice(folds, candidates, one, at=None):
         if name in folds.ranked
     }
     for name in sorted(errors, key=lambda name: not candidates[name].simple):
+        sure = SURELY if candidates[name].simple else RATHER
         above = (one.excess(errors[name], errors[other]) for other in errors if other != name)
-        if all(more <= ALIKE or (more <= LITTLE and surely <= SURELY) for more, surely in above):
+        if all(more <= ALIKE or (more <= LITTLE and surely <= sure) for more, surely in above):
             return name
     means = {name: np.mean([folds.scores[name][k] for k in at]) for name in folds.ranked}
     return max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))

@@ -29,7 +29,7 @@ def newton(problem, parts, max_iter, target):
     """
     term, W = problem.term, parts[0]
     above = np.inf if term.straight else 0  # steps left that parabolas above the loss lead
-    failures, first = 0, None  # how often a step has failed
+    failures, first = 0, 0.0  # how often a step has failed
     directions = _Directions(term, problem.parts[0].quadratic)
     _, image, b, objective = problem.evaluate([W])
     gap, bound, steep = 0.0, -np.inf, np.inf  # the last one, what bounds the optimum, and the slope then
@@ -54,7 +54,7 @@ def newton(problem, parts, max_iter, target):
             objective, b, gap = problem.gap([W], b)
             bound, steep = max(bound, objective - gap), -slope
         gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
-        first = gap if first is None else first
+        first = first or gap
         yield n_iter, [W], (objective, b, gap)
         if step > SHORTEST_STEP:
             above = max(above - 1, 0)
