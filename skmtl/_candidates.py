@@ -65,7 +65,7 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         name, *by = structure.partition("(")
         if name == "Clustered":
             grid = {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= len(rows)]}
-            if len(rows) < (MANY_TASKS if by else 4):
+            if len(rows) < (MANY_TASKS if any(by) else 4):
                 continue
         if name == "MeanRegularized":
             grid = grid | weights

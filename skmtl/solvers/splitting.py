@@ -19,7 +19,7 @@ PATIENCE = 200  # iterations of a gradient method that come first where they may
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
-LATE = 50  # iteration from which on it is in any case
+LATE = 50  # iteration from which on it is in models of the root loss
 REFINEMENTS = 4  # of a solution of the smooth part then
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
@@ -137,7 +137,7 @@ def _by_models(problem, parts, first, max_iter, target):
     hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
     for n_iter in range(first + 1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, floor, W))
-        found, stalled, to_go = _solved(model, parts, share * target)
+        found, stalled, to_go = _solved(model, parts, share * target, LATE if straight else MODEL_ITERATIONS)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
         bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
         trial, step, before = found, 1.0 if found else 0.0, parts  # None: overflow at once
@@ -174,7 +174,7 @@ def _by_models(problem, parts, first, max_iter, target):
             return
 
 
-def _solved(model, parts, enough):
+def _solved(model, parts, enough, late):
     """Parts, whether their gap has stopped falling before it was small enough, and how far they lead down.
 
     The gap is to be small, or a share of the latter. Where units differ by more than double precision holds
@@ -182,7 +182,7 @@ def _solved(model, parts, enough):
     """
     start, found, look, least, before = model.evaluate(parts)[3], None, FIRST_LOOK, np.inf, np.inf
     down, due = np.inf, 0
-    for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough):
+    for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough, late):
         if n_iter < min(due, MODEL_ITERATIONS):
             continue
         due = SPARSER * n_iter
@@ -219,8 +219,11 @@ def _turns(problem):
     return all(part.rough is not None and part.rough.turns for part in problem.parts)
 
 
-def _split(problem, parts, first, max_iter, target):
-    """The same from the start."""
+def _split(problem, parts, first, max_iter, target, late=np.inf):
+    """The same from the start.
+
+    From iteration `late` on also points of the smooth part: closer where rows weigh unequally, without zeros.
+    """
     smooth = (_OneDesign if problem.term.n_designs == 1 else _ManyDesigns)(problem)
     spent, parts = smooth.low_rank_start(problem, parts, min(START_ITERATIONS, max_iter - first - 1), target)
     first += spent
@@ -238,8 +241,9 @@ def _split(problem, parts, first, max_iter, target):
             return
         Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
         if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
-            late = graded or n_iter - first > LATE
-            smoothly = finite and late and (n_iter - first) % (2 * CHECK_EVERY) == 0
+            smoothly = (
+                finite and (graded or n_iter - first > late) and (n_iter - first) % (2 * CHECK_EVERY) == 0
+            )
             yield (
                 n_iter,
                 _finite(problem, smooth.back(X), smooth.back(Y)) if smoothly else list(smooth.back(Y)),
