@@ -107,7 +107,7 @@ def refuse_text(X, error=None):
     if names is None:
         some = isinstance(X, np.ndarray) and X.dtype.kind in "OUSmM" and X.ndim == 2
         names = range(X.shape[1] if some else 0)
-    text = [name for j, name in enumerate(names) if not _is_numeric(safe_indexing(X, j, axis=1))]
+    text = [name for j, name in enumerate(names) if not _is_numeric(one_column(X, j))]
     if text:
         raise type(error or ValueError())(
             f"{'' if error is None else f'{error}. '}The column(s) {text} of X are not numbers: encode them "
@@ -295,6 +295,8 @@ def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsr()[:, [position]].toarray().ravel()
+    if hasattr(X, "column_names"):  # of pyarrow, whose batches scikit-learn does not know
+        return np.asarray(X.column(position))
     return safe_indexing(X, position, axis=1)
 
 

@@ -510,3 +510,12 @@ def test_arrays_of_another_device_are_checked():
         TaskStatistics.from_arrays(y, y)
     with pytest.raises(ValueError, match="inconsistent"):
         TaskStatistics.from_arrays(array_api_strict.ones((2, 2), device=device), y)
+
+
+@pytest.mark.parametrize(
+    "values, said", [([1.0, None, 2.0, 3.0], "Missing are"), (list("abcd"), "not numbers")]
+)
+def test_columns_of_a_batch_that_are_no_numbers_are_named(values, said):
+    batch = pa.record_batch([pa.array(values), pa.array([1.0, 2.0, 2.0, 3.0])], names=["a", "b"])
+    with pytest.raises(ValueError, match=rf"{said}.*\['a'\]|\['a'\].*{said}"):
+        TaskStatistics.from_batches([(batch, np.arange(4.0), [0, 0, 1, 1])])

@@ -230,6 +230,15 @@ def test_models_saved_by_earlier_versions(path):
     repr(kept["model"])
 
 
+def test_a_task_added_to_a_model_saved_by_an_earlier_version():
+    """Deviations were stored then, and are formed now."""
+    path = pathlib.Path(__file__).parent / "golden" / "0.1.0" / "lasso.pkl"
+    model, X = pickle.loads(path.read_bytes())["model"], np.random.default_rng(0).normal(size=(8, 3))
+    assert "deviation_coef_" in vars(model)
+    model.fit_task(X, X.sum(axis=1), task="dogwood")
+    assert_array_equal(model.deviation_coef_, model.coef_ - model.mean_coef_)
+
+
 @pytest.mark.parametrize(
     "model, fit, ask", [case[1:] for case in models()], ids=[case[0] for case in models()]
 )

@@ -121,6 +121,7 @@ class TransferMixin:
         W, b, gap = _fit_row(model, X, y, given)
         W = W.reshape(self.coef_.shape[1:])
         self.coef_ = np.insert(self.coef_, position, W, axis=0)
+        vars(self).pop("deviation_coef_", None)  # stored by version 0.1, and without this task
         b = np.reshape(b, self.intercept_.shape[1:])
         self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
         self.tasks_, self.n_tasks_ = tasks, len(tasks)

@@ -28,6 +28,7 @@ MODEL_ITERATIONS, MODEL_GAP = 1000, 0.2  # on one quadratic model: limit, and ga
 ENOUGH, LEAST_SHARE = 0.3, 1e-4  # of the target: gap of a model at first, and where it ends no matter what
 FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; share that is no fall
 FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
+CLOSE = 0.1  # gap relative to the objective at which models of the root loss are left as they are
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
 FLOOR, LEAST_FLOOR = 1e-5, 1e-8  # least curvature of a row in the model, relative to the largest, and at last
 LAGS = 0.1  # way down relative to the gap where it is the bound that lags
@@ -167,7 +168,7 @@ def _by_models(problem, parts, first, max_iter, target):
         lost = n_stalled >= MOST_STALLED
         if gap <= target or not lost or straight or n_iter == max_iter:
             yield n_iter, parts, (objective, b, gap)
-        if lost and straight:  # a gradient method would get nowhere
+        if lost and straight and gap <= CLOSE * objective:  # a gradient method would get nowhere
             return
         if lost:
             yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
