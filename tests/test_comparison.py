@@ -1225,6 +1225,10 @@ def test_compare_takes_a_task_column():
         ValueError, match=r"and estimators with a task_column of their own \({'m': 'school'}\)"
     ):
         compare(own, frame, p.y, task_column="school")
+    with pytest.raises(
+        ValueError, match="task_column='school' of the estimators tell rows apart differently"
+    ):
+        compare(own, frame, p.y, np.roll(p.tasks, 1))
 
 
 def test_suggest_takes_a_task_column_and_gives_models_that_fit():

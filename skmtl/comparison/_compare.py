@@ -253,9 +253,16 @@ def labelled(estimators, X, y, tasks, cv):
     warn_of_order(X, tasks)
     names, codes = encode_tasks(labels)
     check_names(names, len(labels), column)
-    if tasks is not None:
-        warn_of_labels(X, names, codes)
-    return labels, y, names, column if tasks is None else None
+    if tasks is None:
+        return labels, y, names, column
+    warn_of_labels(X, names, codes)
+    if column is not None:
+        others, other = encode_tasks(task_labels(X, column))
+        if not len(names) == len(others) == len(np.unique(codes * len(others) + other)):
+            raise ValueError(
+                f"tasks= and task_column={column!r} of the estimators tell rows apart differently; use one."
+            )
+    return labels, y, names, None
 
 
 def _rivals(baselines, estimators, shared):
