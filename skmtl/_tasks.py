@@ -449,7 +449,7 @@ def task_labels(X, task_column):
 
 def warn_of_labels(X, tasks, codes):
     """Say that columns of X hold the labels of the rows, at the positions `codes` (-1: none) in `tasks`."""
-    X, names, rows = indexable(X), column_names(X), np.flatnonzero(codes >= 0)
+    X, rows = indexable(X), np.flatnonzero(codes >= 0)
     numbers = getattr(X, "dtype", tasks.dtype).kind in "biuf"
     if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
         return
@@ -467,9 +467,12 @@ def warn_of_labels(X, tasks, codes):
         block = X[one].tocsr()
         likely = block.indices[block.data == tasks[codes[one]]].tolist()
     else:
-        likely = [j for j, values in enumerate(np.asarray(safe_indexing(X, two)).T) if same(values, two)]
+        some = X[two] if type(X) is np.ndarray else np.asarray(safe_indexing(X, two))
+        likely = [j for j, values in enumerate(some.T) if same(values, two)]
     found = [j for j in likely if same(np.asarray(one_column(X, j))[rows], rows)]
-    if found := [j if names is None else names[j] for j in found]:
+    if found:
+        names = column_names(X) or range(X.shape[1])
+        found = [names[j] for j in found]
         warn(
             f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
             "by task_column= in the place of tasks=.",
