@@ -164,6 +164,11 @@ class DataTerm:
         return (found, of) if len(of) else None
 
     @property
+    def n_alike(self):
+        """How many predictors of a row may change alike without any loss that sees it."""
+        return self.n_outputs if self.classes_alone else 1
+
+    @property
     def steep(self):
         """Whether dual points are corrected along such directions."""
         return self._steep is not None and len(self._steep[1]) <= ASSEMBLED
@@ -221,13 +226,15 @@ class DataTerm:
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), gradient, pull.mean, along)
         if self.beside_offset is None:
-            return iterated_step(lambda V: curvature(V) + pull.apply(V), gradient, free, along)
+            return iterated_step(
+                lambda V: curvature(V) + pull.apply(V), gradient, free, along, alike=self.n_alike
+            )
         A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
         even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
         step, left = iterated_step(
             lambda V: (curvature(V @ A) + pull.apply(V @ A)) @ A.T, gradient @ A.T, free,
-            along and (lambda vs: along([V @ A for V in vs])), most=OFFSET_ASSEMBLED,
+            along and (lambda vs: along([V @ A for V in vs])), most=OFFSET_ASSEMBLED, alike=self.n_alike,
         )  # fmt: skip
         return step @ A, lambda gradient, in_b: left(gradient @ A.T, in_b)
 
@@ -293,8 +300,10 @@ def shared_step(H, gradient, ridge, along=None):
     return every(step), lambda gradient, in_b: left(gradient.sum(axis=0), in_b)
 
 
-def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEMBLED):
+def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEMBLED, alike=1):
     """The same for other directions: assembled where they are few, else by conjugate gradients.
+
+    The loss does not see what is the same for each of `alike` predictors of a row.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
     gradient is charged to the gap.
@@ -308,11 +317,23 @@ def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEM
     if k * p <= most:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
         step, left = solved(
-            0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])), least
+            seen_alike(0.5 * (H + H.T), k, alike), rhs, along and (lambda vs: along([freely(v) for v in vs])), least
         )
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
+
+
+def seen_alike(H, n_blocks, n_predictors):
+    """H (n, n) with curvature where the predictors of a block change alike.
+
+    There the loss has none and never a gradient: any will do.
+    """
+    if n_predictors == 1:
+        return H
+    level = H.diagonal().reshape(n_blocks, n_predictors, -1).mean(axis=1) / n_predictors
+    ones = np.ones((n_predictors, n_predictors))
+    return H + linalg.block_diag(*(np.kron(ones, np.diag(each)) for each in level))
 
 
 def nothing(gradient, in_b):

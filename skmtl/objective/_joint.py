@@ -8,7 +8,7 @@ import numpy as np
 from .._threads import task_products, weighted_gram
 from ..losses import Loss, tasks_by_loss
 from ..statistics import TaskStatistics
-from ._base import units
+from ._base import seen_alike, units
 from ._moments import MomentsTerm
 from ._rows import RowsTerm
 
@@ -105,11 +105,7 @@ class OutputsTerm(RowsTerm):
                 H[k, :, m] = H[m, :, k] = sign * weighted_gram(self.data.X, np.maximum(sign * own, 0.0))
         H, answer = H.reshape(K * p, -1), self._settle(hessian, in_b.reshape(K * p, -1, K))
         H += in_b.reshape(K * p, -1) @ answer.reshape(K * p, -1).T
-        if not self.classes_alone:
-            return H
-        # where all classes change alike there is no curvature and never a gradient: any will do
-        level = np.diag(H.diagonal().reshape(K, p).mean(axis=0))
-        return H + np.kron(np.full((K, K), 1.0 / K), level)
+        return seen_alike(H, 1, self.n_alike)
 
     @cached_property
     def _used(self):
