@@ -317,7 +317,10 @@ def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEM
     if k * p <= most:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
         step, left = solved(
-            seen_alike(0.5 * (H + H.T), k, alike), rhs, along and (lambda vs: along([freely(v) for v in vs])), least
+            seen_alike(0.5 * (H + H.T), k, alike),
+            rhs,
+            along and (lambda vs: along([freely(v) for v in vs])),
+            least,
         )
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())

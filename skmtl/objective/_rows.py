@@ -15,6 +15,7 @@ from ._moments import MomentsTerm
 ROUNDING = 4e-16  # of a sum
 
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
+STRAIGHT = 0.03  # curvature of parabolas above a loss relative to its own, on average: less is about none
 KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
@@ -30,7 +31,6 @@ class RowsTerm(DataTerm):
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
     by_rows = True  # and those of a row have to do with its predictors alone
-    straight = False  # whether it is about straight along its residuals, whatever they are
     joint = True  # whether those in all coefficients of a task may be one matrix
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
@@ -155,9 +155,22 @@ class RowsTerm(DataTerm):
     def loss_hessian(self, eta):
         return self._weighted(self.loss.hessian(self.y, eta))
 
+    @cached_property
+    def straight(self):
+        """Whether the loss is about straight along its residuals, as large as they are without features."""
+        if not self.loss.translates or self.loss.quadratic or self.n_outputs > 1:
+            return False
+        zero = np.zeros(self.y.shape)
+        above = self._majorant(self.predictor(zero, self.intercept(np.zeros(self.shape), zero, None)))
+        return float(above.sum()) < STRAIGHT * self.loss.curvature * float(self.weight.sum())
+
+    def _majorant(self, eta):
+        """Weighted curvature of parabolas above the loss that touch it at eta."""
+        return self.weight * self.loss.majorant(self.y, eta)
+
     def dual_hessian(self, eta):
         """Second derivatives, of the loss or what touches it from above, that lead slopes to a dual point."""
-        return self.loss_hessian(eta)
+        return self._majorant(eta) if self.straight else self.loss_hessian(eta)
 
     def hessian_times(self, hessian, change):
         """Second derivatives times a change of the predictor."""
@@ -393,8 +406,10 @@ class RowsTerm(DataTerm):
         """Weights of the rows in a quadratic model of every predictor at (image, b), a list of sample sides.
 
         At least the curvature of the loss and `floor` times the largest of it; where it is flat everywhere
-        that which it may have.
+        that which it may have. That of parabolas above a loss that is about straight.
         """
+        if self.straight:
+            return [self._majorant(self.predictor(image, b))]
         found = self._model_weights(self.predictor(image, b))
         most = [h.max() or self.loss.curvature / max(floor, TINY) for h in found]
         return [np.maximum(h, floor * top * (self.weight > 0)) for h, top in zip(found, most, strict=True)]
@@ -437,8 +452,7 @@ class RowsTerm(DataTerm):
         straight = straight and bool(np.any((hessian == 0) & (self.weight > 0)))
         found = self._feasible(slopes, hessian, b, W, free, pull, self.rounds, straight)
         if found is None and straight:  # nothing moves the slopes of such rows but a parabola above the loss
-            above = self.weight * self.loss.majorant(self.y, eta)
-            found = self._feasible(slopes, above, b, W, free, pull, STRAIGHT_ROUNDS, straight)
+            found = self._feasible(slopes, self._majorant(eta), b, W, free, pull, STRAIGHT_ROUNDS, straight)
         if found is None:  # only the trivial point is known to be feasible
             found = np.zeros_like(slopes), np.zeros(self.shape), np.zeros(self.shape), 0.0
         u, shift, gradient, left = found

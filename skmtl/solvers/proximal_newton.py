@@ -53,8 +53,13 @@ PROX_NEWTON = Method(
     prox_newton,
     lambda problem: not problem.term.loss.quadratic and problem.term.loss.pointwise and by_feature(problem),
     f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True, patience=lambda problem: 50,
-    passes=lambda problem: problem.term.n_outputs > 1 and splits(problem) and models_at_once(problem),
+    passes=lambda problem: _is_hard(problem.term) and splits(problem) and models_at_once(problem),
 )  # fmt: skip
+
+
+def _is_hard(term):
+    """Whether other models than those of single coefficients pay."""
+    return term.n_outputs > 1 or term.straight
 
 
 def _newton(problem, W, b, enough, max_steps):

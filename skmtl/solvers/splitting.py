@@ -100,7 +100,7 @@ def models_at_once(problem):
     """
     term = problem.term
     small = _rows_for_models(term) or np.prod(term.shape) <= SMALL
-    return term.far or (small and term.curved())
+    return term.far or (small and (term.straight or term.curved()))
 
 
 def _rows_for_models(term):
