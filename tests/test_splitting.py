@@ -1,5 +1,6 @@
 """The splitting solver: the same optima as a gradient method, at a pace that scales do not change."""
 
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -167,6 +168,33 @@ def test_a_model_that_ends_above_its_start_leads_nowhere(n_rows, n_features):
     y = X[:, 0] - 1000 + rng.normal(size=4)[t] + rng.normal(size=len(t))
     model = HierarchicalRegressor(0.1, loss="huber", intercept_alpha=1.0).fit(X, y, tasks=t)
     assert model.n_iter_ <= 10 and model.dual_gap_ <= 1e-3
+
+
+@pytest.mark.parametrize(
+    "penalty, shape, intercept_alpha",
+    [
+        (Features(L2(0.05)), (120, 6), 0.0),
+        (Features(L2(0.05)), (120, 6), 1e-3),
+        (Spectrum(L1(0.05)), (120, 6), 1e-3),
+        (Features(L2(0.6)), (160, 205), 0.0),
+    ],
+    ids=["features", "tied", "spectrum", "wide"],
+)
+def test_targets_far_beyond_the_width_of_the_loss(penalty, shape, intercept_alpha):
+    """Prices in dollars under Huber's loss: hardly a row is in its curved piece."""
+    rng, t = np.random.default_rng(0), np.arange(shape[0]) % 4
+    X, W = rng.normal(size=shape), np.zeros((4, shape[1]))
+    W[:, :6] = 0.3 * rng.normal(size=(4, 6)) + rng.normal(size=6)
+    y = (X * W[t]).sum(axis=1) + 2 * rng.normal(size=4)[t] + 0.5 * rng.standard_t(2, size=shape[0])
+    data, options = make_task_data(X, 1e4 * y, t), {"intercept_alpha": intercept_alpha}
+    found = solve(data, Huber(), penalty, max_iter=1000, **options)  # a warning is an error
+    assert found.gap <= 1e-3 * found.objective
+    # the same in other units, from there, with a tolerance that may be out of reach
+    near, small = [V / 1e4 for V in found.parts], make_task_data(X, y, t)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        tight = solve(small, Huber(1.35e-4), penalty.scaled(1e-4), tol=1e-6, init=near, **options)
+    assert found.objective - found.gap <= 1e8 * tight.objective * (1 + 1e-9)
 
 
 def test_a_model_that_leads_up_is_followed_part_of_the_way(monkeypatch):

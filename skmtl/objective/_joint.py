@@ -262,7 +262,7 @@ class OutputsTerm(RowsTerm):
         stats = TaskStatistics(self.tasks, self.rows_per_task, ones, zero, np.zeros(self.n_tasks), H, xy, yy)
         return MomentsTerm(stats, ones, False) if tied is None else TiedMoments(stats, tied)
 
-    def least_squares(self, image, b, floor, W):
+    def least_squares(self, image, b, floor, W, above=False):
         """Data term of least squares with the gradient at W and about the curvature of the loss there."""
         return self.joint_model(self.predictor(image, b), floor, W)
 

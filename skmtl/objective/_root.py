@@ -122,7 +122,7 @@ class RootTerm(RowsTerm):
 
     majorant_model = quadratic_model
 
-    def model_weights(self, image, b, floor):
+    def model_weights(self, image, b, floor, above=True):
         """Weights of the rows in the parabolas above, a list of one sample side."""
         return self._model_weights(self.predictor(image, b))
 

@@ -389,9 +389,10 @@ class RowsTerm(DataTerm):
         above = self.loss.majorant(self.y, eta) if self.n_outputs == 1 else self.loss.curvature
         return self.data.reweighted(self.y, self.weight * above)
 
-    def least_squares(self, image, b, floor, W):
+    def least_squares(self, image, b, floor, W, above=False):
         """Data term of least squares with the slopes and about the curvature of the loss at (image, b)."""
-        weights, slopes = self.model_weights(image, b, floor)[0], self.loss_gradient(self.predictor(image, b))
+        weights = self.model_weights(image, b, floor, above)[0]
+        slopes = self.loss_gradient(self.predictor(image, b))
         targets = image + self.spread(b) - slopes / np.where(weights > 0, weights, 1.0)
         rows = self.data.reweighted(targets, np.ascontiguousarray(weights))
         stats = TaskStatistics.from_data(rows)
@@ -402,13 +403,13 @@ class RowsTerm(DataTerm):
         """The same term on some of the columns of X."""
         return type(self)(self.data.select(columns), self.loss, self.fit_intercept, self.intercept_alpha)
 
-    def model_weights(self, image, b, floor):
+    def model_weights(self, image, b, floor, above=False):
         """Weights of the rows in a quadratic model of every predictor at (image, b), a list of sample sides.
 
         At least the curvature of the loss and `floor` times the largest of it; where it is flat everywhere
-        that which it may have. That of parabolas above a loss that is about straight.
+        that which it may have. Or those of parabolas `above` the loss.
         """
-        if self.straight:
+        if above:
             return [self._majorant(self.predictor(image, b))]
         found = self._model_weights(self.predictor(image, b))
         most = [h.max() or self.loss.curvature / max(floor, TINY) for h in found]

@@ -134,10 +134,10 @@ def _by_models(problem, parts, first, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
     bound, share, floor = -np.inf, ENOUGH, FLOOR
-    straight = problem.term.straight
+    straight = above = problem.term.straight  # parabolas above the loss come first
     hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
     for n_iter in range(first + 1, max_iter + 1):
-        model = problem.with_term(problem.term.least_squares(image, b, floor, W))
+        model = problem.with_term(problem.term.least_squares(image, b, floor, W, above))
         found, stalled, to_go = _solved(model, parts, share * target, LATE if straight else MODEL_ITERATIONS)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
         bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
@@ -166,6 +166,8 @@ def _by_models(problem, parts, first, max_iter, target):
         elif step <= SHORTEST_STEP:
             n_stalled = MOST_STALLED
         lost = n_stalled >= MOST_STALLED
+        if lost and above and problem.term.pointwise:  # near enough for its own curvature
+            lost, above, n_stalled, slow, share = False, False, 0, 0, ENOUGH
         if gap <= target or not lost or straight or n_iter == max_iter:
             yield n_iter, parts, (objective, b, gap)
         if lost and straight and gap <= CLOSE * objective:  # a gradient method would get nowhere
