@@ -158,7 +158,7 @@ class RowsTerm(DataTerm):
     @cached_property
     def straight(self):
         """Whether the loss is about straight along its residuals, as large as they are without features."""
-        if not self.loss.translates or self.loss.quadratic or self.n_outputs > 1:
+        if self.n_outputs > 1 or self.loss.quadratic or not np.all(self.loss.translates):
             return False
         zero = np.zeros(self.y.shape)
         above = self._majorant(self.predictor(zero, self.intercept(np.zeros(self.shape), zero, None)))
