@@ -381,7 +381,6 @@ class _Encoded(_Columns):
         self.classes = classes
 
     def learn(self, codes, y):
-        """The columns of the rows of a fit."""
         targets = y[:, None] if self.classes is None else y[:, None] == self.classes
         targets = targets[:, 1:] if np.shape(self.classes) == (2,) else targets
         folds = KFold(min(ENCODING_FOLDS, len(y)), shuffle=True, random_state=0)

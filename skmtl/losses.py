@@ -156,7 +156,6 @@ class Huber(Loss):
         return self.delta / np.maximum(np.abs(y - eta), self.delta)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return -self.delta, self.delta
 
     def conjugate(self, y, u):
@@ -196,7 +195,6 @@ class Poisson(Loss):
         return gammaln(y + 1.0) - (xlogy(y, y) - y)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return -y, np.inf
 
     def conjugate(self, y, u):
@@ -264,7 +262,6 @@ class Logistic(Loss):
         return np.where(y > 0.5, 1.0, -1.0)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return -y, 1.0 - y
 
     def probabilities(self, eta):
@@ -303,7 +300,6 @@ class SquaredHinge(Loss):
         return (self._short(y, eta)[1] > 0).astype(float)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return np.where(y > 0.5, -np.inf, 0.0), np.where(y > 0.5, 0.0, np.inf)
 
     def conjugate(self, y, u):

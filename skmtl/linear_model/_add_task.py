@@ -326,7 +326,6 @@ class RowProblem(Problem):
         return 0.5 * float((self.ridges * self.row(total) ** 2).sum())
 
     def smooth_gradients(self, parts, total, G):
-        """Gradient of the smooth part of the objective in every part."""
         G = G + self._back(self.ridges * self.row(total))
         return [part.of(G, self.whole) for part in self.parts]
 
@@ -350,7 +349,6 @@ class RowProblem(Problem):
         return self
 
     def scale(self, *known):
-        """What the stopping measure is compared with."""
         return self.size
 
     def dual_cost(self, dual, W, parts):

@@ -84,7 +84,6 @@ class CoupledMoments(Moments):
 
     @cached_property
     def df(self):
-        """Rows less fixed effects."""
         fixed = self.common[1].sum() if self.prior.n_common else 0
         return int(self.count.sum() - fixed - (self.n_tasks if self.free else self.levelled))
 
@@ -182,7 +181,6 @@ class CoupledPosterior(Posterior):
 
     @property
     def coef(self):
-        """Slopes of the tasks (n_tasks, n_features)."""
         return self.slopes * self.root
 
     # --- derivatives ---
@@ -204,11 +202,9 @@ class CoupledPosterior(Posterior):
         return (u.T @ self.moments.prior.times(u) / self.noise + known - told).diagonal()
 
     def deviations(self):
-        """Slopes of the tasks less the common ones, in the coordinates of R."""
         return self.moments.prior.deviations(self.slopes)
 
     def intercept_gradient(self):
-        """Derivative of the criterion in the logarithm of `strength`."""
         apart, v = np.empty(len(self.rho)), self.x_mean
         for at in chunks(len(v), v.shape[1] ** 2):
             apart[at] = (np.matmul(self.factor.blocks(at), v[at, :, None])[:, :, 0] * v[at]).sum(axis=1)
@@ -281,18 +277,15 @@ class CoupledPosterior(Posterior):
         return 0.5 * (V + V.T) + np.outer(along, along) / self.total
 
     def mean_variance(self):
-        """Of the common slopes (n_features,)."""
         return self._mean_covariance.diagonal() * self.root**2
 
     def slope_variances(self):
-        """Of the slopes of every task (n_tasks, n_features)."""
         out = np.empty(self.slopes.shape)
         for at in chunks(len(out), out.shape[1] ** 2):
             out[at] = np.einsum("tjj->tj", self._blocks(at)) * self.root**2
         return np.maximum(out, 0.0)
 
     def predictor_variances(self, X, codes):
-        """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
         moments, v, own, kept = self.moments, times(self.root, X), 0.0, 0.0
         if moments.x_mean is not None:
             n = moments.weight[codes]

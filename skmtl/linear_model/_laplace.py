@@ -255,7 +255,6 @@ class WorkingMoments(Moments):
     """`Moments` of working targets, whose noise variance is one."""
 
     def posterior(self, root, strength):
-        """The model at one set of variances."""
         return KnownNoise(self, root, strength)
 
 
@@ -358,7 +357,6 @@ class Mode(KnownNoise):
         return self.answering(xy, sums / moments.weight)
 
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""
         u = self.deviations()
         cross = self.pull.deviations().T @ u
         found = u.T @ u - self.used - 0.5 * (cross + cross.T)
@@ -367,7 +365,6 @@ class Mode(KnownNoise):
         return found.diagonal() if self.root.ndim == 1 else found
 
     def intercept_gradient(self):
-        """Derivative of the criterion in the logarithm of `strength`."""
         moved = self.residual * (self.residual - self.pull.residual)
         return float(self.rho / self.strength @ (self.rho * moved - 1))
 
@@ -405,5 +402,4 @@ class ModeMoments(Moments):
         return self
 
     def some(self, tasks):
-        """Those of some tasks."""
         return ModeMoments.on(self.rows.some(tasks))

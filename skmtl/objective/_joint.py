@@ -61,7 +61,6 @@ class OutputsTerm(RowsTerm):
         return image + self.spread(self.less_unseen(own) @ self.x_common)
 
     def back(self, R):
-        """The transpose of `image`."""
         each = [self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)]
         if self.x_common is None:
             return np.hstack(each)
@@ -77,7 +76,6 @@ class OutputsTerm(RowsTerm):
         return TwoWay(self._used)
 
     def no_intercepts(self):
-        """b = 0."""
         return np.zeros((self.n_tasks, self.n_outputs))
 
     def loss_hessian(self, eta):
@@ -382,7 +380,6 @@ class TiedMoments(MomentsTerm):
         return self.stats.xx + self.tied.held @ self.tied.kept @ self.tied.held.swapaxes(1, 2)
 
     def apart(self, W):
-        """Curvature times W, the mean of tied intercepts held."""
         return task_products(self.second_moments(), W)
 
     def image(self, W):
@@ -390,7 +387,6 @@ class TiedMoments(MomentsTerm):
         return np.hstack([super().image(W), self.tied.along(W)])
 
     def value(self, W, image, b):
-        """Data term."""
         e = image[:, self.last :] - self.tied.aim
         return super().value(W, image[:, : self.last], b) + 0.5 * float(np.vdot(e, self.tied.slopes(e)))
 
@@ -491,12 +487,10 @@ class PerTask(Loss):
         return (*at, slice(loss.n_outputs) if loss.per_class else 0)
 
     def falls(self, y):
-        """Sign of the direction of each predictor in which the loss falls forever, 0 where it does not."""
         axis = () if self.n_outputs == 1 else (self.n_outputs,)
         return self._each("falls", y, out=np.zeros(y.shape + axis))
 
     def project(self, y, u):
-        """Nearest u with a finite conjugate."""
         return self._each("project", y, u, out=np.zeros(u.shape))
 
     def conjugate(self, y, u):

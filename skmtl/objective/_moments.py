@@ -306,7 +306,6 @@ class RowMoments(DataTerm):
         return self.image
 
     def distance(self, W, V, image, other):
-        """<W - V, H (W - V)>."""
         return float(sum_by_rows(lambda w, v, i, o: np.vdot(w - v, i - o), W, V, image, other))
 
 

@@ -118,7 +118,6 @@ class RowsTerm(DataTerm):
         return fresh_gram(self.data, chosen, self.fit_intercept) if pool is None else pool.gram(chosen)
 
     def state(self, W):
-        """All of an evaluation at W."""
         return self.pool.state(W) if isinstance(self.pool, DesignPool) else super().state(W)
 
     @cached_property

@@ -157,7 +157,6 @@ class Pulled(RowPenalty):
     is_open = property(lambda self: self.strength == 0 and self.penalty.is_open)
 
     def certified(self, shape):
-        """Whether the conjugate is known."""
         return self.convex and (self.strength > 0 or self.penalty.certified(shape))
 
     def start(self, shape):

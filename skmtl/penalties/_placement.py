@@ -34,11 +34,9 @@ class Placement(Inside):
     allows_positive = property(lambda self: self.function.allows_positive)
 
     def value(self, W):
-        """Omega(W)."""
         return float(self.function.value(self._vectors(W)).sum())
 
     def prox(self, W, step):
-        """argmin_V 1/2 ||V - W||_F^2 + step Omega(V)."""
         return self._matrix(self.function.prox(self._vectors(W), step), W.shape)
 
     def dual_norm(self, G):
@@ -284,7 +282,6 @@ class Spectrum(Placement):
         return self._padded(singular_values(W - self._mean(W))[1], len(W))
 
     def value(self, W):
-        """Omega(W)."""
         mean = self._mean(W)
         own = 0.5 * self.alpha * self.mean_ratio * len(W) * float(np.vdot(mean, mean))
         return super().value(W) + own
