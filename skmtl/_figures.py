@@ -52,13 +52,11 @@ def fit_warnings(model, names=None):
     coef = getattr(model, "coef_", None)
     if coef is not None and not np.any(coef):
         found.append("all coefficients are zero")
-    none = [
-        name for name in ("intercept", "deviation") if np.all(getattr(model, f"{name}_variance_", 1) == 0)
-    ]
-    found += [
-        f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
-        for name in none
-    ]
+    for name in ("intercept", "deviation"):
+        if np.all(getattr(model, f"{name}_variance_", 1) == 0):
+            found.append(
+                f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
+            )
     constant = getattr(model, "constant_features_", ())
     if len(constant):
         listed = (

@@ -293,8 +293,7 @@ class SingleTask(_Baseline):
     def _fit_task(self, template, X, y, weight):
         """A clone of the template fitted on one task, a constant if that has one class."""
         one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
-        estimator = DummyClassifier(strategy="prior") if one_class else clone(template)
-        return estimator.fit(X, y, **_weights(weight))
+        return (DummyClassifier() if one_class else clone(template)).fit(X, y, **_weights(weight))
 
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
@@ -420,12 +419,6 @@ class _Category(_Columns):
         return estimator, {self.parameter: listed}
 
 
-def _category_parameter(estimator):
-    """The parameter of an estimator, or of its fit, that lists columns of categories; None without one."""
-    known = {*inspect.signature(type(estimator)).parameters, *inspect.signature(estimator.fit).parameters}
-    return next((name for name in CATEGORIES if name in known), None)
-
-
 def _holds_numbers(X):
     try:
         _numbers(X)
@@ -516,7 +509,9 @@ class Pooled(_Baseline):
 
     def _ways_to_tell(self, X):
         """What makes columns of tasks, that of categories last; none where the estimator is not told."""
-        form, parameter = self.task_indicators, _category_parameter(self.estimator)
+        form, makers = self.task_indicators, (type(self.estimator), self.estimator.fit)
+        known = {name for one in makers for name in inspect.signature(one).parameters}
+        parameter = next((name for name in CATEGORIES if name in known), None)  # lists columns of categories
         if form == "category" and parameter is None:
             name = type(self.estimator).__name__
             raise ValueError(

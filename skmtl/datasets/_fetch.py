@@ -139,9 +139,8 @@ def read_arff(path):
         if not line or line.startswith("%"):
             continue
         if not in_header:
-            rows.append(
-                [_number(value.strip(), kind) for value, kind in zip(line.split(","), kinds, strict=True)]
-            )
+            pairs = zip(line.split(","), kinds, strict=True)
+            rows.append([_number(value.strip(), kind) for value, kind in pairs])
         elif line.lower().startswith("@data"):
             in_header = False
         elif line.lower().startswith("@attribute"):

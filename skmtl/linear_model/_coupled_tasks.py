@@ -105,9 +105,8 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         moments = self._tested_moments(seen, precision, free)
         if seen.n_tasks == 1:  # which shares nothing: its coefficients are free
             return moments
-        return CoupledMoments.joined(
-            moments, self._prior_ or CovariancePrior(0.0, np.zeros((seen.n_tasks, 1)))
-        )
+        prior = self._prior_ or CovariancePrior(0.0, np.zeros((seen.n_tasks, 1)))
+        return CoupledMoments.joined(moments, prior)
 
     def _tested_moments(self, seen, precision, free):
         return super()._moments_of(seen, precision, free)

@@ -78,10 +78,8 @@ class CovarianceSearch:
 
     def none(self, theta):
         """Which of level, common and variance of the intercepts are none, where there are no factors."""
-        bound = np.log(RANGE)
-        return np.append(theta[:2] <= -bound, theta[2 : self.n_numbers] >= bound) & (
-            len(theta) == self.n_numbers
-        )
+        bound, n = np.log(RANGE), self.n_numbers
+        return np.append(theta[:2] <= -bound, theta[2:n] >= bound) & (len(theta) == n)
 
     def __call__(self, theta):
         """Criterion and gradient."""

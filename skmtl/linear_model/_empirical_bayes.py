@@ -424,10 +424,8 @@ class EmpiricalBayes(LinearModel):
     def _of_tasks(self):
         """(Posterior, positions in `tasks_` of its tasks): those of the fit, then each that was added."""
         posterior, labels = self._known_posterior(), self.tasks_.tolist()
-        yield (
-            posterior,
-            np.array([j for j, one in enumerate(labels) if one not in self.added_tasks_], np.intp),
-        )
+        first = [j for j, one in enumerate(labels) if one not in self.added_tasks_]
+        yield posterior, np.array(first, np.intp)
         for label in self.added_tasks_:
             seen = self._added_[label]
             precision = np.ones(1) if self._estimates else self._unit_ / seen.weight
@@ -448,11 +446,8 @@ class EmpiricalBayes(LinearModel):
         not meant as its variance.
         """
         precision = posterior.moments.precision
-        return (
-            (np.ones(len(precision)), 1 / precision)
-            if self._estimates
-            else (precision, np.ones(len(precision)))
-        )
+        ones = np.ones(len(precision))
+        return (ones, 1 / precision) if self._estimates else (precision, ones)
 
     def _errors(self, X, codes, of_rows):
         """Standard errors of predictors, or of targets, of rows of the tasks at these positions, or -1."""

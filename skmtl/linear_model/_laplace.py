@@ -91,16 +91,14 @@ class Likelihood:
 
     def some(self, tasks):
         """That of some tasks, a slice or a mask."""
-        return type(self)(
-            self.given.of_tasks(tasks), self.loss, self.precision[tasks], self.fit_intercept, self.free
-        )
+        data, options = self.given.of_tasks(tasks), (self.fit_intercept, self.free)
+        return type(self)(data, self.loss, self.precision[tasks], *options)
 
     def value(self, eta):
         """Sum of the losses."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(
-                np.where(self.weight > 0, self.weight * self.loss.value(self.data.y, eta), 0.0).sum()
-            )
+            each = self.weight * self.loss.value(self.data.y, eta)
+            return float(np.where(self.weight > 0, each, 0.0).sum())
 
     @cached_property
     def constant(self):
@@ -166,11 +164,8 @@ class Likelihood:
     def looped(self):
         """Whether compiled loops serve the tasks."""
         data = self.data
-        return (
-            data.indptr is not None
-            and loop_pays(data.n_tasks, data.n_features)
-            and not sparse.issparse(data.X)
-        )
+        stacked = data.indptr is not None and not sparse.issparse(data.X)
+        return stacked and loop_pays(data.n_tasks, data.n_features)
 
     @cached_property
     def count(self):

@@ -230,11 +230,9 @@ class ClassMode(Mode):
     def _folded(self, A):
         """Sums over the contrasts, (n_own,) or (n_own, n_own)."""
         q = self.rows.n_own
-        return (
-            A.reshape(-1, q).sum(axis=0)
-            if A.ndim == 1
-            else np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
-        )
+        if A.ndim == 1:
+            return A.reshape(-1, q).sum(axis=0)
+        return np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
 
     @cached_property
     def _gradient(self):

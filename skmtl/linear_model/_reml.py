@@ -156,10 +156,6 @@ class Search:
 
     # --- the search itself ---
 
-    def _spans(self):
-        """Positions of the unknown strengths of the slopes, and of that of the intercepts."""
-        return [np.arange(self.n_slopes)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
-
     def _starts(self):
         """Points of a coarse grid, one strength after the other; or those of a simpler covariance."""
         theta = scale = self.scales[0]
@@ -169,9 +165,9 @@ class Search:
             alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
             own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
             return [alike, own]  # one variance for all, in units as they are or as the rows tell them
-        for span in self._spans():
-            levels = np.log(GRID)[:, None] * np.isin(np.arange(len(theta)), span % len(theta))
-            theta = self._best_of(theta + levels)
+        of_slopes = np.arange(len(theta)) < len(theta) - self.ties
+        for some in [of_slopes] * (self.root is None) + [~of_slopes] * self.ties:
+            theta = self._best_of(theta + np.log(GRID)[:, None] * some)
         return [theta]
 
     def _best_of(self, points):
@@ -240,9 +236,8 @@ class Search:
     def _counts(self):
         """Coefficients that have the variance of each strength in common."""
         T, p = self.moments.xy.shape
-        return np.append(
-            np.full(self.n_slopes, T * p if self.covariance == "spherical" else T), [T] * self.ties
-        )
+        own = T * p if self.covariance == "spherical" else T
+        return np.append(np.full(self.n_slopes, own), [T] * self.ties)
 
     def _information(self, found):
         """Second derivatives of the unknowns, about."""

@@ -112,10 +112,8 @@ class CovariancePrior:
     def cost(self, W):
         """<W, Q W>: the least of |W - R Z|^2 / level + |Z|^2."""
         root, k = np.sqrt(self.level), self.root.shape[1]
-        own, along = (
-            np.vstack([self.root / root, np.eye(k)]),
-            np.vstack([W / root, np.zeros((k, W.shape[1]))]),
-        )
+        own = np.vstack([self.root / root, np.eye(k)])
+        along = np.vstack([W / root, np.zeros((k, W.shape[1]))])
         left = along - own @ linalg.lstsq(own, along)[0]
         return float(np.vdot(left, left))
 

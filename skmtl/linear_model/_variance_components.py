@@ -250,10 +250,8 @@ class Posterior:
             z = y_mean - (self.reach * xy).sum(axis=1)
             self.level = self.rho @ z / self.total
             z = z - self.level
-            rhs, squares = (
-                rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape),
-                squares + self.rho @ z**2,
-            )
+            rhs = rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape)
+            squares = squares + self.rho @ z**2
         self.mean, self._deviations = self.spread @ (rhs @ self.spread), None
         if self.moments.pooled:
             self.residual = z - self.away @ self.mean
@@ -309,12 +307,8 @@ class Posterior:
 
     def _factor(self, system):
         """Set a root of the covariance of the common slopes; the log-determinant of their precision."""
-        basis = self.moments.basis
-        B = (
-            basis / self.root[:, None]
-            if self.root.ndim == 1
-            else linalg.solve_triangular(self.root, basis, lower=True)
-        )
+        B, root = self.moments.basis, self.root
+        B = B / root[:, None] if root.ndim == 1 else linalg.solve_triangular(root, B, lower=True)
         H = B.T @ system @ B
         unit = units(H)
         unit = np.where(unit > 0, unit, 1.0)
@@ -369,10 +363,8 @@ class Posterior:
         E = np.broadcast_to(moments.xx @ (self.inverses.of(slice(None)) * (R[:, None] / R)), (T, p, p))
         if moments.pooled:
             along = np.column_stack([np.broadcast_to(self.reach / R, (T, p)), np.ones(T)])
-            E = (
-                np.pad(E, ((0, 0), (0, 1), (0, 1)))
-                + self.rho[:, None, None] * along[:, :, None] * along[:, None, :]
-            )
+            E = np.pad(E, ((0, 0), (0, 1), (0, 1)))
+            E = E + self.rho[:, None, None] * along[:, :, None] * along[:, None, :]
         return 0.5 * (E + E.swapaxes(1, 2)), np.arange(E.shape[1])
 
     def mean_intercept_variance(self):
@@ -434,9 +426,7 @@ class Posterior:
             rhs += np.tensordot(U[at], E, ((0, 1), (0, 1)))
         i, j = np.tril_indices(q)
         half = np.where(i == j, 0.5, 1.0)
-        products = products.reshape(q, q, q, q).transpose(
-            0, 2, 1, 3
-        )  # entries (a, c) and (b, d) of E and u u'
+        products = products.reshape(q, q, q, q).swapaxes(1, 2)  # entries (a, c) and (b, d) of E and u u'
         products = products + products.swapaxes(0, 1)
         products = (products + products.swapaxes(2, 3))[i, j][:, i, j] * np.outer(half, half)
         rhs = rhs.reshape(q, q, k * q)

@@ -307,9 +307,8 @@ def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEM
     rhs = -(free.T @ gradient).ravel()
     if k * p <= most:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
-        step, left = solved(
-            0.5 * (H + H.T), rhs, along and (lambda vs: along([freely(v) for v in vs])), least
-        )
+        inside = along and (lambda vs: along([freely(v) for v in vs]))
+        step, left = solved(0.5 * (H + H.T), rhs, inside, least)
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
@@ -347,11 +346,9 @@ def solved(H, rhs, along=None, least=LEAST):
 
     def left(slope, in_b):
         total = _gain(unit * slope, times(unit * slope))
-        return (
-            total
-            if rest is None
-            else total + 0.5 * float(((rest.T @ slope + in_rest @ in_b.ravel()) ** 2).sum())
-        )
+        if rest is None:
+            return total
+        return total + 0.5 * float(((rest.T @ slope + in_rest @ in_b.ravel()) ** 2).sum())
 
     step = unit * _refined(H, rhs, times)
     return step if rest is None else step + rest @ (rest.T @ raw), left

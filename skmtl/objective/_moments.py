@@ -273,12 +273,12 @@ class RowMoments(DataTerm):
     def __init__(self, data, fit_intercept):
         super().__init__(fit_intercept, 0.0)
         self.data, (self.n_tasks, self.n_features) = data, (data.n_tasks, data.n_features)
-        y_mean = (
-            data.task_sums(data.weight * data.y) / data.totals if fit_intercept else np.zeros(data.n_tasks)
-        )
-        residual = data.weight * (data.y - data.spread(y_mean))
-        self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, data.y - data.spread(y_mean)))
-        center = data.adjoint(data.weight) / data.totals[:, None] if fit_intercept else np.zeros(self.shape)
+        y, center = data.y, np.zeros(self.shape)
+        if fit_intercept:
+            y = y - data.spread(data.task_sums(data.weight * y) / data.totals)
+            center = data.adjoint(data.weight) / data.totals[:, None]
+        residual = data.weight * y
+        self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, y))
         self.given = *map(read_only, (data.X, data.weight)), read_only(center)
 
     def image(self, W):

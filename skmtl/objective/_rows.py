@@ -452,14 +452,9 @@ class RowsTerm(DataTerm):
             if free is not None:
                 gradient = pull.apply(moved)
                 gradient += self.back(u)
-                step, left = self.free_step(
-                    gradient,
-                    free,
-                    pull,
-                    partial(self._curvature, hessian),
-                    self._along(hessian),
-                    self.by_rows and partial(self._shared_at, hessian),
-                )
+                curvature, along = partial(self._curvature, hessian), self._along(hessian)
+                shared = self.by_rows and partial(self._shared_at, hessian)
+                step, left = self.free_step(gradient, free, pull, curvature, along, shared)
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
             u, hessian, b, rounds = self._balanced(u, hessian, b)
