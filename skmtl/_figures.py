@@ -18,10 +18,10 @@ PARTS = (("shared", "private"), ("low_rank", "sparse"))  # of which coefficients
 LISTED = 6  # tasks, or variances, that are named
 
 
-def shortened(items, most=LISTED):
+def shortened(items):
     """The first few of some items in words."""
     items = [str(item) for item in items]
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+    return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")
 
 
 def strengths(model):

@@ -21,10 +21,10 @@ from threadpoolctl import threadpool_limits
 from ._columns import check_features, indexable, refuse_text
 from ._data import blocks
 from ._inputs import check_offset, shaped_offset
-from ._labels import missing_labels, plain_labels
+from ._labels import plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, in_cross_validation, num_samples, safe_indexing
-from ._target import TargetMixin
+from ._target import TargetMixin, used_labels
 from ._tasks import TaskInputMixin, by_name
 from .metrics import score_predictions
 
@@ -141,10 +141,9 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _labels(self, y, codes, weight):
         """Row, value, task and weight of every label in use."""
-        usable = ~missing_labels(y) if y.ndim == 2 else np.ones(len(y), dtype=bool)
+        usable = used_labels(y, weight)
         if weight is not None:
             weight = np.broadcast_to(weight if weight.ndim == y.ndim else weight[:, None], y.shape)
-            usable &= weight > 0
         if y.ndim == 2 and not usable.any(axis=0).all():
             empty = self.tasks_[~usable.any(axis=0)].tolist()
             raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")

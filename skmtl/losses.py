@@ -258,14 +258,12 @@ class Logistic(Loss):
         return np.zeros_like(y)
 
     def falls(self, y):
-        """Sign of the direction in which the loss falls forever."""
         return np.where(y > 0.5, 1.0, -1.0)
 
     def domain(self, y):
         return -y, 1.0 - y
 
     def probabilities(self, eta):
-        """Probabilities of both classes, of one more axis than eta."""
         return np.stack([expit(-eta), expit(eta)], axis=-1)
 
     def conjugate(self, y, u):
@@ -361,11 +359,9 @@ class Multinomial(Loss):
         return p.T
 
     def probabilities(self, eta):
-        """Probabilities of the classes, of the shape of eta."""
         return softmax(eta, axis=-1)
 
     def times(self, hessian, d):
-        """Second derivative times a change d of eta."""
         return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
 
     def third_derivative(self, y, eta, C):
@@ -439,7 +435,6 @@ class RootSquaredError(Loss):
         return self.value(y, eta), self.gradient(y, eta)
 
     def times(self, hessian, d):
-        """Its second derivative times a change d of eta."""
         size, slope = hessian
         return (d / len(d) - slope * (slope @ d)) / size if size > 0 else np.zeros_like(d)
 

@@ -317,7 +317,6 @@ class RowProblem(Problem):
         return [part.rough.start(part.shape) for part in self.parts]
 
     def penalty_value(self, parts):
-        """All penalties."""
         own = sum(part.rough.value(V) for part, V in zip(self.parts, parts, strict=True))
         return own + self.smooth_penalty_value(parts, self.total(parts))
 

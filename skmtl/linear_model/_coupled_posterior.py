@@ -191,7 +191,6 @@ class CoupledPosterior(Posterior):
         return self.factor.blocks(at) + along[:, :, None] * along[:, None, :] / self.total
 
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precisions R^-2 at I (n_features,)."""
         u, S, p = self.deviations(), self.information_of_tasks, len(self.root)
         told = np.zeros((p, p))
         for at in chunks(len(u), p * p):

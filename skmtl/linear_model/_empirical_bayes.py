@@ -121,10 +121,9 @@ class EmpiricalBayes(LinearModel):
         """What the model sees of the data: second moments, where these are all it needs."""
         return data if isinstance(data, TaskStatistics) else TaskStatistics.of_rows(data)
 
-    def _precision(self, moments, emphasis=None):
+    def _precision(self, moments):
         """Factor of the weights of the rows of each task, and what turns alpha into a ratio of variances."""
-        task_weight = self.task_weight if emphasis is None else emphasis
-        mass = moments.weight
+        task_weight, mass = self.task_weight, moments.weight
         unit = mass.sum() / len(mass)
         if (task_weight is None and self._estimates) or isinstance(task_weight, str):
             return np.ones(len(mass)), unit

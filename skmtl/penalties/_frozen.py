@@ -160,7 +160,6 @@ class Pulled(RowPenalty):
         return self.convex and (self.strength > 0 or self.penalty.certified(shape))
 
     def start(self, shape):
-        """The start of the penalty."""
         return self.penalty.start(shape)
 
     def pulled(self, strength, anchor):

@@ -68,7 +68,6 @@ class Placement(Inside):
         return np.hypot.reduce(together, axis=0), None
 
     def is_norm(self, shape):
-        """Whether the duality gap follows from the dual norm."""
         if self.function.free_constants and self.free_directions(shape[0]) is None:
             return False
         return self.convex and (self.function.norm or super().is_norm(shape))
