@@ -55,9 +55,7 @@ class Summary:
     def __repr__(self):
         return str(self)
 
-    @property
-    def _n_shown(self):
-        return SHOWN_FEATURES if self.std is None else WITH_ERRORS
+    _n_shown = property(lambda self: SHOWN_FEATURES if self.std is None else WITH_ERRORS)
 
     def _cells(self):
         """What is printed: the first and last tasks, and the features of greatest coefficients."""

@@ -89,9 +89,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     _level_ = 0.0  # of the offset of counts in fit
 
-    @property
-    def _takes_offset(self):
-        return not is_classifier(self)
+    _takes_offset = property(lambda self: not is_classifier(self))
 
     def get_metadata_routing(self):
         request = super().get_metadata_routing()

@@ -179,9 +179,7 @@ class CoupledPosterior(Posterior):
             squares += self.rho @ self.residual**2
         return squares
 
-    @property
-    def coef(self):
-        return self.slopes * self.root
+    coef = property(lambda self: self.slopes * self.root)
 
     # --- derivatives ---
 
@@ -316,9 +314,7 @@ class CoupledPosterior(Posterior):
             return np.eye(len(self.root)) / np.sqrt(prior.mean_precision)
         return triangular(self._spread_of_tasks, NEAR_SINGULAR)
 
-    @property
-    def new_root(self):
-        return back(self.root, self._own_root)
+    new_root = property(lambda self: back(self.root, self._own_root))
 
     def new_variances(self, X):
         """Of b + x . w of a task that is not in the fit and varies about the mean of those as they do."""

@@ -99,9 +99,7 @@ class EmpiricalBayes(LinearModel):
     def _estimates(self):
         return isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str)
 
-    @property
-    def _correlates(self):
-        return isinstance(self.covariance, str) and self.covariance == "full"
+    _correlates = property(lambda self: isinstance(self.covariance, str) and self.covariance == "full")
 
     def _refuse_other_models(self, what):
         """ValueError where the objective is not the posterior of a mixed model."""
@@ -292,9 +290,7 @@ class EmpiricalBayes(LinearModel):
         """Variances of the coefficients (n_features,), of which only the ratios count; None: all alike."""
         return None
 
-    @property
-    def _given(self):
-        return self._units_ if self.covariance is None else self.covariance
+    _given = property(lambda self: self._units_ if self.covariance is None else self.covariance)
 
     def _normed(self, covariance):
         """Variances or a covariance as floats with a mean variance of one; ValueError if it is none."""

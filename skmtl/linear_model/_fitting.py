@@ -143,10 +143,8 @@ class Fitting:
         model.alpha = 1.0
         return model._omega(), model.ridge, model._shared_mean()
 
-    @property
-    def convex(self):
-        """Whether the penalty is convex; the solutions at other strengths are of use for a start then."""
-        return self._of_unit_strength()[0].convex
+    # whether the penalty is convex; the solutions at other strengths are of use for a start then
+    convex = property(lambda self: self._of_unit_strength()[0].convex)
 
     def alpha_max(self):
         """Smallest strength at which the penalised coefficients are all zero."""

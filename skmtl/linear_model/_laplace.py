@@ -84,10 +84,8 @@ class Likelihood:
                 "one class (or counts of zero), so that nothing bounds the intercepts."
             )
 
-    @cached_property
-    def weight(self):
-        """Of the rows; none where a task says nothing."""
-        return self.data.row_weight * self.data.spread(1.0 - self.silent)
+    # of the rows; none where a task says nothing
+    weight = cached_property(lambda self: self.data.row_weight * self.data.spread(1.0 - self.silent))
 
     def some(self, tasks):
         """That of some tasks, a slice or a mask."""
@@ -228,10 +226,7 @@ class Likelihood:
         """`Moments` that tell of scales: those of the features."""
         return self.moments(eta)[0]
 
-    @cached_property
-    def scale(self):
-        """Size of the loss."""
-        return abs(self.value(self.start.eta))
+    scale = cached_property(lambda self: abs(self.value(self.start.eta)))  # size of the loss
 
 
 def _between(one, other):
@@ -284,19 +279,14 @@ class Mode(KnownNoise):
         self.found, self.value, self.criterion = point, value, 2 * value + self.own_determinant
         return self
 
-    @property
-    def slopes(self):
-        """Of the tasks."""
-        return self.found.coef
+    slopes = property(lambda self: self.found.coef)  # of the tasks
 
     def under(self, root, strength):
         """The same predictors under other variances."""
         return self.rows.model(self.eta, root, strength).reached(self.found, self.value)
 
-    @property
-    def log_likelihood(self):
-        """Laplace approximation of the marginal log-likelihood at the common coefficients of the mode."""
-        return -0.5 * self.criterion - self.rows.constant
+    # Laplace approximation of the marginal log-likelihood at the common coefficients of the mode
+    log_likelihood = property(lambda self: -0.5 * self.criterion - self.rows.constant)
 
     @property
     def excess(self):

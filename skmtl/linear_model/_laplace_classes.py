@@ -61,9 +61,7 @@ class ClassLikelihood(Likelihood):
         self.silent = ~present.all(axis=1)
         return data._with(offset=held if data.offset is None else data.offset + held)
 
-    @cached_property
-    def weight(self):
-        return np.broadcast_to(self.data.row_weight, self.data.y.shape)
+    weight = cached_property(lambda self: np.broadcast_to(self.data.row_weight, self.data.y.shape))
 
     @cached_property
     def _designs(self):

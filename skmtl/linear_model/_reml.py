@@ -60,19 +60,13 @@ class Search:
         p = self.moments.xy.shape[1]
         return 0 if self.root is not None else {"spherical": 1, "diagonal": p}[self.covariance]
 
-    @property
-    def ties(self):
-        """Whether the strength of the intercepts is to be found."""
-        return self.moments.pooled and self.strength is None
+    # whether the strength of the intercepts is to be found
+    ties = property(lambda self: self.moments.pooled and self.strength is None)
 
-    @property
-    def _units(self):
-        return np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit
+    _units = property(lambda self: np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit)
 
-    @cached_property
-    def information(self):
-        """What a mean task says of each slope, without and with its mean, in these units."""
-        return self.moments.information(self._units)
+    # what a mean task says of each slope, without and with its mean, in these units
+    information = cached_property(lambda self: self.moments.information(self._units))
 
     @cached_property
     def scales(self):
@@ -103,10 +97,7 @@ class Search:
         constant = np.zeros(len(self.scales[0]) - self.ties, dtype=bool) if one else self.moments.constant
         return np.append(constant, [False] * self.ties).astype(bool)
 
-    @property
-    def none(self):
-        """The unknowns without any variance."""
-        return self.scales[2].copy()
+    none = property(lambda self: self.scales[2].copy())  # the unknowns without any variance
 
     def ratios(self, theta):
         """R and the strength of the intercepts."""
@@ -227,10 +218,8 @@ class Search:
             before, H = gain, H if whole and np.abs(first[left]).max(initial=0.0) < CLOSE else None
         return theta
 
-    @property
-    def alike(self):
-        """A difference of the criterion that is none."""
-        return min(ALIKE * self.moments.n_tasks**2, HARDLY)
+    # a difference of the criterion that is none
+    alike = property(lambda self: min(ALIKE * self.moments.n_tasks**2, HARDLY))
 
     @property
     def _counts(self):

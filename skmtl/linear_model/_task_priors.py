@@ -56,10 +56,8 @@ class GraphPrior:
         total = self.bare.blocks(slice(None)).sum() - ((self.members @ along)[:, 0] / self.sizes).sum()
         return float(total) / T or 1.0
 
-    @property
-    def mean_precision(self):
-        """By which a task more hangs on the mean of the others."""
-        return self.laplacian.diagonal().mean()
+    # by which a task more hangs on the mean of the others
+    mean_precision = property(lambda self: self.laplacian.diagonal().mean())
 
     @property
     def root_of_covariance(self):

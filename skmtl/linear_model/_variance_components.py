@@ -76,14 +76,10 @@ class Moments:
             x_mean = y_mean = None
         return cls(xx, xy, yy, weight, x_mean, y_mean, stats.count, given, fit_intercept and free)
 
-    @property
-    def n_tasks(self):
-        return len(self.xy)
+    n_tasks = property(lambda self: len(self.xy))
 
-    @property
-    def pooled(self):
-        """Whether the intercepts have a variance."""
-        return self.x_mean is not None and not self.free
+    # whether the intercepts have a variance
+    pooled = property(lambda self: self.x_mean is not None and not self.free)
 
     levelled = pooled  # whether the rows tell their level from the common slopes
 
@@ -99,10 +95,8 @@ class Moments:
         mean = (self.weight[:, None] * times(root, self.x_mean) ** 2).mean(axis=0)
         return np.where(own > 0, own, mean), own + mean
 
-    @property
-    def constant(self):
-        """Which features do not vary within any task, about their mean there (n_features,)."""
-        return np.einsum("djj->j", self.xx) == 0
+    # which features do not vary within any task, about their mean there (n_features,)
+    constant = property(lambda self: np.einsum("djj->j", self.xx) == 0)
 
     def _own_information(self, root):
         if root.ndim == 1:
@@ -282,15 +276,10 @@ class Posterior:
             self.rho = 1.0 / (own + (x_mean * self.reach).sum(axis=1))
         return self.inverses.log_determinant
 
-    @property
-    def slope_root(self):
-        """R of the features."""
-        return self.root
+    slope_root = property(lambda self: self.root)  # R of the features
 
-    @property
-    def new_root(self):
-        """R of a task that is not in the fit (n_features, n_features)."""
-        return matrix(self.root)
+    # R of a task that is not in the fit (n_features, n_features)
+    new_root = property(lambda self: matrix(self.root))
 
     def under(self, root, strength):
         """The same moments under other variances."""
@@ -330,10 +319,8 @@ class Posterior:
             self._deviations = u
         return self._deviations
 
-    @property
-    def coef(self):
-        """Slopes of the tasks (n_tasks, n_features)."""
-        return back(self.root, (self.mean + self.deviations()).T).T
+    # slopes of the tasks (n_tasks, n_features)
+    coef = property(lambda self: back(self.root, (self.mean + self.deviations()).T).T)
 
     def slope_gradient(self):
         """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""

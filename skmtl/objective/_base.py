@@ -100,10 +100,8 @@ class DataTerm:
             G = G - self.along_steep(G)
         return G, self.second_order(G, self.image(G), eta)
 
-    @property
-    def kept(self):
-        """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
-        return self.kept_of(self.totals) if self.fit_intercept else self.totals
+    # how much of the square of its mean (n_tasks,) a task keeps with optimal intercepts
+    kept = property(lambda self: self.kept_of(self.totals) if self.fit_intercept else self.totals)
 
     def common_image(self, W):
         """What the common offset adds to the predictors of each task, (n_tasks,)."""
@@ -163,15 +161,11 @@ class DataTerm:
             found, of = np.hstack([found, offset[:, far] / square[far]]), np.append(of, np.flatnonzero(far))
         return (found, of) if len(of) else None
 
-    @property
-    def steep(self):
-        """Whether dual points are corrected along such directions."""
-        return self._steep is not None and len(self._steep[1]) <= ASSEMBLED
+    # whether dual points are corrected along such directions
+    steep = property(lambda self: self._steep is not None and len(self._steep[1]) <= ASSEMBLED)
 
-    @property
-    def far(self):
-        """Whether the common offset is one."""
-        return self._steep is not None and self._steep[1].max() >= 0
+    # whether the common offset is one
+    far = property(lambda self: self._steep is not None and self._steep[1].max() >= 0)
 
     def _less_shared(self, V):
         """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""

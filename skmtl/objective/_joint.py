@@ -45,10 +45,8 @@ class OutputsTerm(RowsTerm):
 
     edge, pointwise = 1e-12, False
 
-    @property
-    def joint(self):
-        """Whether the second derivatives in all coefficients of a task are known, and fit in memory."""
-        return self.n_tasks * self.n_features**2 <= JOINT_ENTRIES
+    # whether the second derivatives in all coefficients of a task are known, and fit in memory
+    joint = property(lambda self: self.n_tasks * self.n_features**2 <= JOINT_ENTRIES)
 
     def image(self, W):
         """x_i . w_tk."""
@@ -70,10 +68,8 @@ class OutputsTerm(RowsTerm):
     mean_of_offset = property(lambda self: self.two_way.mean)
     less_unseen = property(lambda self: self.two_way)
 
-    @cached_property
-    def two_way(self):
-        """What the tasks or the classes of a task have in common."""
-        return TwoWay(self._used)
+    # what the tasks or the classes of a task have in common
+    two_way = cached_property(lambda self: TwoWay(self._used))
 
     def no_intercepts(self):
         return np.zeros((self.n_tasks, self.n_outputs))
@@ -232,10 +228,7 @@ class OutputsTerm(RowsTerm):
         kept = a * between @ np.linalg.inv(between + a * one) if a else None
         return H - means @ across.swapaxes(1, 2), means, kept
 
-    @cached_property
-    def classes_alone(self):
-        """As of every data term."""
-        return bool(self.loss.per_class and self._used.all())
+    classes_alone = cached_property(lambda self: bool(self.loss.per_class and self._used.all()))
 
     def _gram_about_zero(self, weight, there, floor):
         """Second moments (n_tasks, p + 1, p + 1) of the features and 1 under weights of the rows."""
@@ -359,10 +352,8 @@ class Tied:
             return self.means
         return self.means + np.kron(np.eye(self.kept.shape[1]), self.common[:, None])
 
-    @cached_property
-    def across(self):
-        """Second derivatives in W and the intercepts' mean (n_tasks, K n_features, k), see `turn`."""
-        return self.held @ self.kept @ self.turn
+    # second derivatives in W and the intercepts' mean (n_tasks, K n_features, k), see `turn`
+    across = cached_property(lambda self: self.held @ self.kept @ self.turn)
 
 
 class TiedMoments(MomentsTerm):

@@ -218,10 +218,8 @@ class MomentsTerm(DataTerm):
         seen = np.diag(C) > PREDICTOR_ROUNDING**2 * most
         return C * (seen & seen[:, None]), b
 
-    @cached_property
-    def spreads(self):
-        """Roots of the centred sums of squares of the features (n_designs, n_features)."""
-        return np.sqrt(np.einsum("djj->dj", self.stats.xx))
+    # roots of the centred sums of squares of the features (n_designs, n_features)
+    spreads = cached_property(lambda self: np.sqrt(np.einsum("djj->dj", self.stats.xx)))
 
     def _rounding(self, W):
         """What rounding of the moments can do to the objective, where it is more than the last digits."""

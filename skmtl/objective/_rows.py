@@ -474,10 +474,8 @@ class RowsTerm(DataTerm):
         most = np.abs(free).T @ (np.sqrt(self.squares) * size[:, None])
         return bool((np.abs(left) <= FREE * most + TINY).all())
 
-    @cached_property
-    def squares(self):
-        """Weighted sums of squares of the features in every task, (n_tasks, n_features of X)."""
-        return self.scale[:, None] * self.data.squares
+    # weighted sums of squares of the features in every task, (n_tasks, n_features of X)
+    squares = cached_property(lambda self: self.scale[:, None] * self.data.squares)
 
     def _dual_point(self, u, shift, gradient):
         gb = self.task_sums(u)

@@ -140,10 +140,8 @@ class TaskQuadratic:
         # a ridge is not lost next to a huge strength
         return values + ridge, np.hstack([vectors[:, :k], null])
 
-    @cached_property
-    def laplacian(self):
-        """The matrix as a `Laplacian`, None where it is none."""
-        return None if self.matrix is None else Laplacian.of(self.matrix)
+    # the matrix as a `Laplacian`, None where it is none
+    laplacian = cached_property(lambda self: None if self.matrix is None else Laplacian.of(self.matrix))
 
     def _along_matrix(self, W):
         """matrix @ W."""
@@ -289,9 +287,7 @@ class ClusterQuadratic(TaskQuadratic):
         own = 1.0 / self.size[self.labels]
         return within * (1 - own) + between * (own - 1 / self.n_tasks) + mean / self.n_tasks
 
-    @cached_property
-    def _eigenvectors(self):
-        return self.in_full().eigenvectors()
+    _eigenvectors = cached_property(lambda self: self.in_full().eigenvectors())
 
     def null_space(self):
         """The mean, if it costs nothing."""
