@@ -101,8 +101,8 @@ def suggest(
         and a standard error, of the models that the same rule takes by the other folds. `sharing` says
         whether the tasks differ at all, `findings` what each structure finds in all rows, and `estimators`
         holds all models, those that dropped out as well, at their best strengths, unfitted: Pipelines for the
-        features (without the task column), their last step "model". They take
-        ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
+        features, without a task column (`split_task_column` takes it out), their last step "model". They
+        take ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
         ``tasks=tasks``) and ``predict(X, tasks=tasks)``.
 
     Raises

@@ -6,6 +6,7 @@ from functools import wraps
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
@@ -47,6 +48,9 @@ from ._labels import (
 from ._sklearn import fit_context, num_samples, refuse, safe_indexing
 from ._warn import warn
 
+TASKS_ARE_GIVEN = (
+    "Pass tasks=, one label per row, name a column of X by task_column, or give a y with one column per task."
+)
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
     "sklearn.set_config(enable_metadata_routing=True), pass tasks= to fit and predict and score with "
@@ -421,6 +425,16 @@ def final_model(estimator):
     while estimator is not None and not hasattr(estimator, "task_column"):
         estimator = _inside(estimator)
     return estimator
+
+
+def with_task_column(estimator, column):
+    """The estimator for an X with that column; the same where earlier steps of a Pipeline would see it."""
+    model, may_move = final_model(estimator), final_task_column(estimator)[1]
+    if model is None or may_move:
+        return estimator
+    of_model = [key for key, one in estimator.get_params().items() if one is model]
+    key = "__".join([*of_model, "task_column"])
+    return clone(estimator).set_params(**{key: column})
 
 
 def _inside(estimator):

@@ -17,7 +17,7 @@ import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse, stats
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -33,7 +33,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -1229,6 +1229,29 @@ def test_compare_takes_a_task_column():
         ValueError, match="task_column='school' of the estimators tell rows apart differently"
     ):
         compare(own, frame, p.y, np.roll(p.tasks, 1))
+
+
+def test_models_compared_by_a_task_column_are_for_the_same_data():
+    """A Pipeline, whose first step would see the column, is for the others, and warns without tasks."""
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
+    mean = MeanRegularizedRegressor(0.1)
+    models = {
+        "m": mean, "search": PathSearchCV(mean, alphas=[0.1, 1.0]), "ridge": Ridge(),
+        "one": Pipeline([("m", mean)]), "target": TransformedTargetRegressor(mean),
+    }  # fmt: skip
+    options = {"cv": 2, "baselines": ["single", "pooled", "mean"]}
+    found = compare(models, frame, p.y, task_column="school", **options)
+    known = compare(models, p.X, p.y, p.tasks, **options).estimators
+    for name, model in found.estimators.items():
+        with sklearn.config_context(enable_metadata_routing=True):
+            fitted = clone(known[name]).fit(p.X, p.y, tasks=p.tasks)
+            wanted = fitted.predict(p.X, **({"tasks": p.tasks} if name != "pooled" else {}))
+        assert_allclose(clone(model).fit(frame, p.y).predict(frame), wanted, err_msg=name)
+    piped = make_pipeline(StandardScaler(), mean)
+    for model in compare(piped, frame, p.y, task_column="school", **options).estimators.values():
+        with pytest.warns(UserWarning, match="was fitted without tasks"):
+            clone(model).fit(frame, p.y)
 
 
 def test_suggest_takes_a_task_column_and_gives_models_that_fit():

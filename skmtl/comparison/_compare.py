@@ -28,6 +28,7 @@ from .._tasks import (
     target_names,
     task_labels,
     warn_of_labels,
+    with_task_column,
 )
 from .._warn import warn
 from ..baselines import Pooled, SingleTask
@@ -65,7 +66,9 @@ def compare(
         switched on inside to carry them.
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row, in the place of `tasks`, for
-        estimators without one of their own. They are given the other columns.
+        estimators without one of their own. They are given the other columns. `Comparison.estimators` have
+        it set, for X as it is; Pipelines, whose first steps would see it, are for the other columns and
+        tasks, as `split_task_column` makes them.
     offset : array-like of shape (n_samples,) or of the shape of y, default=None
         Known part of the linear predictor, as in the estimators' `fit`. Baselines that are classifiers of
         scikit-learn take none: they are left out, and `dropped` names them ("mixed" stays).
@@ -179,6 +182,11 @@ def compare(
     dropped = dict.fromkeys(without, NO_OFFSET)
     if dropped:
         said["verdict"] += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
+    models = (
+        models
+        if task_column is None
+        else {name: with_task_column(one, task_column) for name, one in models.items()}
+    )
     return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
 
 
