@@ -63,6 +63,10 @@ HOW_TO_PASS_OFFSETS = (
     "sklearn.set_config(enable_metadata_routing=True), pass offset= to fit, and score with the estimator's "
     "own score or scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose an offset."
 )
+AS_OF_A_SCALER = (
+    "numbers as a scaler makes them of labels. Scale the other columns only, with "
+    "ColumnTransformer(..., remainder='passthrough')."
+)
 IN_CROSS_VALIDATION = (
     "In cross-validation use TaskKFold, with task_column= or given tasks=: it keeps every task in every "
     "training set (learning_curve takes the first rows of each: add shuffle=True there); for new tasks "
@@ -286,6 +290,8 @@ class TaskInputMixin(FittedReprMixin):
                 if hasattr(self, "handle_unknown")
                 else "this model has nothing to say about them."
             )
+        if _are_fractions(unknown):
+            advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])
         refuse(
             f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
@@ -392,7 +398,7 @@ def _refuse_one_axis(X):
 
 def check_names(tasks, n_rows, task_column):
     """Refuse labels that are measurements; warn of those that a scaler has turned into fractions."""
-    if tasks.dtype.kind != "f" or (tasks == np.floor(tasks)).all():
+    if not _are_fractions(tasks):
         return
     seen = f"{len(tasks)} different numbers in {n_rows} rows, such as {tasks[:3].tolist()}"
     if len(tasks) > max(10, n_rows / 2):
@@ -400,11 +406,13 @@ def check_names(tasks, n_rows, task_column):
             f"tasks must name the task of each row; got {seen}, which look measured. Pass labels (y comes "
             "before tasks), or put the rows into groups first (pandas.cut, numpy.digitize)."
         )
-    if task_column is not None:
-        warn(
-            f"task_column={task_column!r} holds {seen}: numbers as a scaler makes them of labels. Scale the "
-            "other columns only, with ColumnTransformer(..., remainder='passthrough').",
-        )
+    source = "tasks" if task_column is None else f"task_column={task_column!r}"
+    warn(f"{source} holds {seen}: {AS_OF_A_SCALER} If these are the labels give them as text.")
+
+
+def _are_fractions(labels):
+    """Whether labels are numbers that are not whole."""
+    return labels.dtype.kind == "f" and (labels != np.floor(labels)).any()
 
 
 def final_task_column(estimator):

@@ -162,6 +162,13 @@ def test_a_grid_that_ends_too_early_grows_or_says_so(side):
     )
 
 
+@pytest.mark.parametrize("alphas", [[1.0, 3.0], [1.0, 1.5, 2.0]], ids=["two", "near"])
+def test_the_edge_of_a_grid_of_few_strengths_is_said(alphas):
+    layout = make_layout("stacked")
+    with pytest.warns(UserWarning, match="the best alpha is the least of the strengths tried"):
+        PathSearchCV(MultiTaskLasso(), alphas, cv=3).fit(layout.X, layout.y, tasks=layout.tasks)
+
+
 def test_names_of_scorers_that_lose_tasks_or_labels_are_refused():
     layout, missing = make_layout("stacked"), make_layout("missing")
     for scoring in ("r2", ["r2", "max_error"], {"a": task_scorer("r2"), "b": "r2"}):

@@ -480,8 +480,9 @@ def test_searches_and_comparisons_take_estimated_strengths():
         X, y, tasks=tasks
     )
     assert half.best_estimator_.intercept_alpha_ > 0
-    with pytest.warns(UserWarning, match=r"alpha='auto' of the estimator .* alphas has no effect"):
-        PathSearchCV(auto, [0.1, 1.0], cv=3).fit(X, y, tasks=tasks)
+    for alphas in ([0.1, 1.0], 5):
+        with pytest.warns(UserWarning, match=r"alpha='auto' of the estimator .* alphas has no effect"):
+            PathSearchCV(auto, alphas, cv=3).fit(X, y, tasks=tasks)
     Z = np.column_stack([X, tasks])
     other = GridSearchCV(auto.set_params(task_column=2), grid, cv=TaskKFold(3, task_column=2)).fit(Z, y)
     assert np.isfinite(other.best_score_)

@@ -1,6 +1,6 @@
 """Multi-task models against simple baselines, on the same folds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
 
@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._columns import split_task_column, warn_of_order
-from .._inputs import as_target, check_lengths
+from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
@@ -147,7 +147,9 @@ def compare(
     >>> sorted(result.table["model"])
     ['intercepts', 'mean', 'model', 'pooled', 'single']
     """
-    estimators = _checked(_named(estimators))
+    estimators = _checked(_named(estimators), "estimators")
+    if not estimators:
+        raise ValueError("estimators is empty; expected at least one estimator.")
     X = table_of(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
@@ -216,16 +218,16 @@ def _named(estimators):
     return named
 
 
-def _checked(estimators):
-    """Estimators by name; ValueError if there are none, TypeError if some cannot be fitted."""
-    if not estimators:
-        raise ValueError("estimators is empty; expected at least one estimator.")
-    if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
-        raise TypeError(
-            "estimators must be estimators with a fit method, compare(estimators, X, y, tasks); "
-            f"got {wrong[0]!r:.100}."
-        )
-    return estimators
+def _checked(models, argument):
+    """Models by name; TypeError if some cannot be fitted."""
+    for model in models.values():
+        refuse_class(model, f"each of {argument}")
+        if not hasattr(model, "fit"):
+            raise TypeError(
+                f"{argument} must be estimators with a fit method, compare(estimators, X, y, tasks); "
+                f"got {model!r:.100}."
+            )
+    return models
 
 
 def _final_step(estimator):
@@ -276,10 +278,11 @@ def labelled(estimators, X, y, tasks, cv):
 def _rivals(baselines, estimators, shared):
     """Models to beat by name, those that are asked for by name with the preprocessing of the estimators."""
     if isinstance(baselines, Mapping):
-        return dict(baselines)
-    if isinstance(baselines, str):
+        return _checked(dict(baselines), "baselines")
+    if isinstance(baselines, str) or not isinstance(baselines, Iterable):
         raise ValueError(
-            f"baselines must be a sequence of names and estimators; got the string {baselines!r}."
+            "baselines must be a sequence of names and estimators (of none: ()), or a dict of estimators; "
+            f"got {'the string ' * isinstance(baselines, str)}{baselines!r:.100}."
         )
     asked = [one for one in baselines if isinstance(one, str)]
     unknown = [
@@ -296,7 +299,7 @@ def _rivals(baselines, estimators, shared):
     models = {name: rival(name, kind, shared, column) for name in asked}
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
-    return models | _named([one for one in baselines if not isinstance(one, str)])
+    return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
 
 
 def _told(model, y, tasks, column):
@@ -328,6 +331,7 @@ def splits_of(cv, X, y, labels):
     """List of (train, test) rows."""
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
+    refuse_class(cv, "cv")
     cv = check_cv(cv)
     if getattr(cv, "stratify", False):
         warn(
