@@ -147,9 +147,7 @@ def compare(
     >>> sorted(result.table["model"])
     ['intercepts', 'mean', 'model', 'pooled', 'single']
     """
-    estimators = _checked(_named(estimators), "estimators")
-    if not estimators:
-        raise ValueError("estimators is empty; expected at least one estimator.")
+    estimators = _compared(estimators)
     X = table_of(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
@@ -216,6 +214,13 @@ def _named(estimators):
             name = f"{base} {sum(key.split()[0] == base for key in named) + 1}"
         named[name] = estimator
     return named
+
+
+def _compared(estimators):
+    """Estimators by name; ValueError if there are none."""
+    if named := _checked(_named(estimators), "estimators"):
+        return named
+    raise ValueError("estimators is empty; expected at least one estimator.")
 
 
 def _checked(models, argument):
