@@ -671,6 +671,7 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     assert all(f"{name}: {sentence}." in shown for name, sentence in found.findings.items())
     said = f"Sharing (helps:|may help, not clearly:) {re.escape(repr(found.best))} is above 'single'"
     assert re.match(said, found.verdict)
+    assert all(len(re.findall("p [<=]", one)) <= 1 for one in found.verdict.split(". "))
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
     estimated = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance="spherical")
     tests = estimated.fit(StandardScaler().fit_transform(p.X), p.y, tasks=p.tasks).test_sharing()
