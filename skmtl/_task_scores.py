@@ -180,9 +180,10 @@ def mean_of_tasks(scores):
     values = np.array(list(scores.values()))
     undefined = [task for task, value in scores.items() if np.isnan(value)]
     if undefined:
+        more = f" and {len(undefined) - 5} more" if len(undefined) > 5 else ""
         warn(
-            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}), "
-            "which are left out of the mean.",
+            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}{more}), "
+            "which have too few labels here, or too few different ones: they are left out of the mean.",
             UndefinedMetricWarning,
         )
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan

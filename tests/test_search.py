@@ -152,6 +152,10 @@ def test_a_grid_that_ends_too_early_grows_or_says_so(side):
         grown = clone(search).set_params(grow=True).fit(X, y, **tasks)
         noise = np.random.default_rng(0).normal(size=len(y))
         zero = PathSearchCV(MultiTaskLasso(), [0.01, 0.1, 10.0], cv=3).fit(layout.X, noise, **tasks)
+        common = layout.X @ np.arange(1.0, 1 + layout.X.shape[1]) + noise  # and no deviations of tasks
+        equal = PathSearchCV(MultiTaskLasso(mean_alpha=0.0), [0.01, 0.1, 10.0], cv=3)
+        equal.fit(layout.X, common, **tasks)
+    assert equal.best_params_["alpha"] == 10.0 and not equal.best_estimator_.deviation_coef_.any()
     assert zero.best_params_["alpha"] == 10.0 and not zero.best_estimator_.coef_.any()
     assert grown.best_score_ > narrow.best_score_
     tried = [one["alpha"] for one in grown.cv_results_["params"]]

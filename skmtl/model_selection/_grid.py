@@ -58,8 +58,9 @@ def rising_edge(params, scores, name):
 
 
 def warn_of_edge(beyond_it, name, model):
-    """Say that better strengths may lie beyond the grid, unless the model there is zero already."""
-    up, coef = beyond_it[-1] > beyond_it[0], getattr(model, "coef_", None)
+    """Say that better strengths may lie beyond the grid, unless what is penalised there is zero already."""
+    shared = getattr(model, "mean_alpha", None) is not None
+    up, coef = beyond_it[-1] > beyond_it[0], getattr(model, "deviation_coef_" if shared else "coef_", None)
     if up and coef is not None and not np.any(coef):
         return
     least, wider = ("greatest", "higher") if up else ("least", "lower")
