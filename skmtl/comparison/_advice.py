@@ -130,7 +130,7 @@ def _advice(folds, gains, candidates, one):
         sharing = "There was no time to say whether sharing helps."
     else:
         sharing = _whether_to_share(folds, gains, use, candidates[use], one)
-    words = [sharing, f"Use {use!r}.", *_at_what_cost(folds, use, simple, one)]
+    words = [sharing, f"Use {use!r}.{_at_what_cost(folds, use, simple, one)}"]
     score, sd = expected
     sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
@@ -170,8 +170,9 @@ def _whether_to_share(folds, gains, use, candidate, one):
     if reason == CLEARLY_WORSE:
         words += f". It is above {alone!r} by {by[1:]} on the first folds"
     elif alone and alone not in folds.mean:
-        clear, words = False, f"{words}. {alone!r}, which is not linear either, was not tried"
-    words += ". What it is compared with is a model for each task by itself" if alone else ""
+        clear, alone = False, None
+        words += f", which is linear. {candidate.alone[0]!r} was not tried"
+    words += ", of models of each task by itself" if alone else ""
     return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is {words}."
 
 
@@ -197,13 +198,12 @@ def _at_what_cost(folds, use, simple, one):
     }
     other = next((name for name in more if (name in simple) != (use in simple)), None)
     if other is None:
-        return []
+        return ""
     error = ERRORS[one.run.measure]
     if use in simple:
-        return [f"The best other one, {other!r}, changes the {error} by {more[other]:+.1%}."]
+        return f" The best other one, {other!r}, changes the {error} by {more[other]:+.1%}."
     alike = [repr(name) for name in more if abs(more[name]) < WORSE and name not in simple]
-    words = [f"As good, within {WORSE:.0%} of its {error}: {', '.join(alike)}."] if alike else []
+    words = f" As good, within {WORSE:.0%} of its {error}: {', '.join(alike)}." if alike else ""
     least = min(more, key=more.get)
-    if more[least] <= -WORSE:
-        words.append(f"{least!r} has {more[least]:+.1%} {error}, not surely less.")
-    return [*words, f"The simpler {other!r} has {more[other]:+.1%} {error}."]
+    lower = f" {least!r} has {more[least]:+.1%}, not surely less." if more[least] <= -WORSE else ""
+    return f"{words}{lower} The simpler {other!r} has {more[other]:+.1%} {error}."

@@ -358,7 +358,7 @@ def _advice(folds, model, estimators, gains, measure):
             more = f"gain{BY.get(measure, '')}, more than by chance ({p_words(p)})"
             return model, f"Use {model!r}: {won} of {n_tasks} tasks {more}."
     if rival == "single":
-        return rival, "Sharing does not clearly help here. Use 'single': estimators['single']."
+        return rival, "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)
     verb = "scores higher" if higher else "is not clearly worse"
     advice = f"Prefer it for prediction: estimators[{rival!r}]."
