@@ -75,8 +75,10 @@ def short_names(names):
 
 
 def _n_common(names):
-    """How many characters at the start all names have in common."""
-    return sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
+    """How many characters at the start all names have in common, whole words where there are such."""
+    common = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
+    ends = (n for n in range(common, 0, -1) if not names[0][n - 1].isalnum())
+    return next(ends, common)
 
 
 def thinned(n, most, interest=None):
