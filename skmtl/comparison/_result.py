@@ -64,7 +64,8 @@ class Comparison:
     dropped : dict of {str: str}
         Models that did not run in all folds, and why.
     estimators : dict of {str: estimator}
-        The models and the baselines by name, unfitted.
+        The models and the baselines by name, unfitted; for the data that were given, see `compare` on its
+        `task_column`.
     fold_scores : dict of {str: list of float}
         Headline scores of each model on the folds, those without a score left out.
     overlap : float
