@@ -437,12 +437,12 @@ def final_model(estimator):
 
 def with_task_column(estimator, column):
     """The estimator for an X with that column; the same where earlier steps of a Pipeline would see it."""
+    estimator = clone(estimator)
     model, may_move = final_model(estimator), final_task_column(estimator)[1]
     if model is None or may_move:
         return estimator
     of_model = [key for key, one in estimator.get_params().items() if one is model]
-    key = "__".join([*of_model, "task_column"])
-    return clone(estimator).set_params(**{key: column})
+    return estimator.set_params(**{"__".join([*of_model[:1], "task_column"]): column})
 
 
 def _inside(estimator):

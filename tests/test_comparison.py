@@ -1237,8 +1237,9 @@ def test_models_compared_by_a_task_column_are_for_the_same_data():
     p = RELATED
     frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
     mean = MeanRegularizedRegressor(0.1)
+    search = PathSearchCV(mean, alphas=[0.1, 1.0]).fit(p.X, p.y, tasks=p.tasks)
     models = {
-        "m": mean, "search": PathSearchCV(mean, alphas=[0.1, 1.0]), "ridge": Ridge(),
+        "m": mean, "search": search, "ridge": Ridge(),
         "one": Pipeline([("m", mean)]), "target": TransformedTargetRegressor(mean),
     }  # fmt: skip
     options = {"cv": 2, "baselines": ["single", "pooled", "mean"]}
