@@ -6,6 +6,7 @@ from functools import wraps
 
 import numpy as np
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.pipeline import Pipeline
@@ -45,7 +46,7 @@ from ._labels import (
     plain_array,
     readable,
 )
-from ._sklearn import fit_context, num_samples, refuse, safe_indexing
+from ._sklearn import asks_for, fit_context, num_samples, refuse, safe_indexing
 from ._warn import warn
 
 TASKS_ARE_GIVEN = (
@@ -230,6 +231,11 @@ class TaskInputMixin(FittedReprMixin):
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
+        if self._layout_ == "single" and asks_for(self, "tasks"):
+            warn(
+                f"{type(self).__name__} was fitted without tasks, which it was to be given: all columns of X "
+                f"are features. {TASKS_ARE_GIVEN}"
+            )
         if codes is not None:
             check_names(self.tasks_, np.count_nonzero(codes >= 0), self.task_column)
             if apart:
@@ -436,13 +442,23 @@ def final_model(estimator):
 
 
 def with_task_column(estimator, column):
-    """The estimator for an X with that column; the same where earlier steps of a Pipeline would see it."""
+    """The estimator for an X with that column; where earlier steps of a Pipeline would see it, for tasks."""
     estimator = clone(estimator)
-    model, may_move = final_model(estimator), final_task_column(estimator)[1]
-    if model is None or may_move:
+    model = final_model(estimator)
+    if model is None:
         return estimator
+    if final_task_column(estimator)[1]:
+        return asking_for_tasks(estimator)
     of_model = [key for key, one in estimator.get_params().items() if one is model]
     return estimator.set_params(**{"__".join([*of_model[:1], "task_column"]): column})
+
+
+def asking_for_tasks(estimator):
+    """The estimator, unfitted, whose model warns where it is not given tasks."""
+    estimator = clone(estimator)
+    with config_context(enable_metadata_routing=True):
+        final_model(estimator).set_fit_request(tasks=True)
+    return estimator
 
 
 def _inside(estimator):

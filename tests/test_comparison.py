@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import skmtl
 from skmtl import (
+    GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MultiTaskRegressor,
@@ -1250,7 +1251,7 @@ def test_models_compared_by_a_task_column_are_for_the_same_data():
             fitted = clone(known[name]).fit(p.X, p.y, tasks=p.tasks)
             wanted = fitted.predict(p.X, **({"tasks": p.tasks} if name != "pooled" else {}))
         assert_allclose(clone(model).fit(frame, p.y).predict(frame), wanted, err_msg=name)
-    piped = make_pipeline(StandardScaler(), mean)
+    piped = make_pipeline(StandardScaler(), GroupSparseRegressor(0.1))
     for model in compare(piped, frame, p.y, task_column="school", **options).estimators.values():
         with pytest.warns(UserWarning, match="was fitted without tasks"):
             clone(model).fit(frame, p.y)
@@ -1266,7 +1267,17 @@ def test_suggest_takes_a_task_column_and_gives_models_that_fit():
         found = suggest(X, p.y, task_column=column, **options)
         assert_allclose(found.table["mean"], wanted.table["mean"])
     model = found.estimators[found.best]
-    fitted = clone(model).fit(p.X, p.y, model__tasks=p.tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = clone(model).fit(p.X, p.y, model__tasks=p.tasks)
+    names = ["TraceNormRegressor", "MultiTaskMLPRegressor", "single", "pooled", COMMON[0]]
+    many = suggest(p.X, p.y, p.tasks, candidates=names, cv=2)
+    assert {*many.estimators} >= {*names}
+    for model in many.estimators.values():
+        with pytest.warns(UserWarning, match="was fitted without tasks, which it was to be given") as said:
+            clone(model).fit(np.c_[p.tasks, p.X], p.y)
+        assert len([one for one in said if "without tasks" in str(one.message)]) == 1
+    model = found.estimators[found.best]
     with sklearn.config_context(enable_metadata_routing=True):
         routed = clone(model).fit(p.X, p.y, tasks=p.tasks).predict(p.X, tasks=p.tasks)
     assert_allclose(fitted.predict(p.X, tasks=p.tasks), routed)
