@@ -296,7 +296,7 @@ class TaskInputMixin(FittedReprMixin):
                 if hasattr(self, "handle_unknown")
                 else "this model has nothing to say about them."
             )
-        if _are_fractions(unknown):
+        if _look_scaled(unknown, self.task_column):
             advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])
         refuse(
@@ -412,8 +412,14 @@ def check_names(tasks, n_rows, task_column):
             f"tasks must name the task of each row; got {seen}, which look measured. Pass labels (y comes "
             "before tasks), or put the rows into groups first (pandas.cut, numpy.digitize)."
         )
-    source = "tasks" if task_column is None else f"task_column={task_column!r}"
-    warn(f"{source} holds {seen}: {AS_OF_A_SCALER} If these are the labels give them as text.")
+    if _look_scaled(tasks, task_column):
+        source = "tasks" if task_column is None else f"task_column={task_column!r}"
+        warn(f"{source} holds {seen}: {AS_OF_A_SCALER} If these are the labels give them as text.")
+
+
+def _look_scaled(labels, task_column):
+    """Whether a scaler may have made them; given as tasks= fractions above zero are rather doses, say."""
+    return _are_fractions(labels) and (task_column is not None or labels.min() < 0)
 
 
 def _are_fractions(labels):

@@ -775,6 +775,7 @@ def test_labels_as_a_scaler_makes_them():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clone(LASSO).fit(X, y, tasks=scaled.astype(str))
+        clone(LASSO).fit(X, y, tasks=CODES + 0.5)  # doses, say
         clone(LASSO).fit(X, y, tasks=CODES.astype(float))
 
 
