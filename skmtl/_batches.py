@@ -298,6 +298,9 @@ def read_batches(
     for name, given in (("target", [target] if isinstance(target, str) else target), ("columns", columns)):
         if not isinstance(given, list | tuple) and (name, given) != ("columns", None):
             raise TypeError(f"{name} must be a list of names of columns; got {given!r}.")
+    for name, given in (("task_column", task_column), ("weight_column", weight_column)):
+        if not isinstance(given, str | None):
+            raise TypeError(f"{name} must be the name of one column; got {given!r}.")
     try:
         from pyarrow import dataset
     except ImportError as error:

@@ -71,14 +71,22 @@ def fit_warnings(model, names=None):
     return found
 
 
-def _number(value):
-    """A number, or the first few of some, with four digits."""
-    return shortened([f"{v:.4g}" for v in np.ravel(value)])
+def _number(value, names=None):
+    """A number with four digits, or the first few of some; the greatest by name, where these are known.
+
+    Of a matrix of covariances the variances.
+    """
+    if np.ndim(value) == 0 or len(names or ()) != len(value):
+        return shortened([f"{v:.4g}" for v in np.ravel(value)])
+    value = np.diagonal(value) if np.ndim(value) == 2 else value
+    order = np.argsort(-value, kind="stable") if len(value) > LISTED else range(len(value))
+    return shortened([f"{value[j]:.4g} ({names[j]})" for j in order])
 
 
-def in_words(figures):
-    """Figures in one line of text."""
-    return ", ".join(f"{name} {_number(value)}" for name, value in figures.items())
+def in_words(figures, features=None):
+    """Figures in one line of text; those of features with their names, where these are known."""
+    named = {name: features if name == "deviation_variance" else None for name in figures}
+    return ", ".join(f"{name} {_number(value, named[name])}" for name, value in figures.items())
 
 
 class FittedReprMixin(BaseEstimator):

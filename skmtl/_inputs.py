@@ -47,6 +47,13 @@ def as_target(y):
     return np.where(mask, np.nan if values.dtype.kind in "biuf" else None, values)
 
 
+def refuse_class(given, name):
+    """TypeError for a class where an object of it is expected."""
+    if isinstance(given, type):
+        made = given.__name__
+        raise TypeError(f"{name} must be an object; got the class {made}: make an object of it, {made}(...).")
+
+
 def check_lengths(X, y):
     """ValueError where X and y differ in their numbers of rows."""
     if num_samples(X) != num_samples(y):

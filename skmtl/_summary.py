@@ -79,7 +79,7 @@ class Summary:
     def _lines(self):
         """What is said above the table, a line each."""
         lines = [f"{name}: {text}" for name, text in (
-            ("strengths", in_words(self.strengths)), ("fit", in_words(self.fit)),
+            ("strengths", in_words(self.strengths, self.features)), ("fit", in_words(self.fit)),
         ) if text]  # fmt: skip
         if self.parts:
             lines.append(f"parts: {', '.join(self.parts)}")

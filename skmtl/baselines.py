@@ -23,9 +23,10 @@ from ._data import blocks
 from ._inputs import check_offset, shaped_offset
 from ._labels import plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
-from ._sklearn import HasMethods, StrOptions, in_cross_validation, num_samples, safe_indexing
+from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
-from ._tasks import TaskInputMixin, by_name
+from ._tasks import TASKS_ARE_GIVEN, TaskInputMixin, by_name
+from ._warn import warn
 from .metrics import score_predictions
 
 LARGEST_WEIGHT = 1e100
@@ -99,6 +100,11 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         X, y, codes, weight, offset = self._fit_inputs(X, y, tasks, sample_weight, offset)
+        if self._layout_ == "single" and not asks_for(self, "tasks"):
+            warn(
+                f"{type(self).__name__} was fitted without tasks: it is its estimator alone, and all columns "
+                f"of X are features. {TASKS_ARE_GIVEN}"
+            )
         if offset is not None:
             y, weight = self._without(shaped_offset(offset, y.shape), y.astype(np.float64), weight)
         if weight is not None and not _takes_weights(self.estimator):

@@ -127,6 +127,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
             return super()._estimate(seen)
         search = self._search(seen)
         moments, theta = search.moments, search.best()
+        self._warn_of_units(moments)
         found, self._theta_ = search.at(theta), theta
         self.constant_features_ = np.flatnonzero(moments.constant)
         prior, none = found.moments.prior, search.none(theta)

@@ -25,6 +25,7 @@ from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
+FAR_APART = 1e3  # ratio of standard deviations of features
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
 LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}  # no parameters of a model
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
@@ -210,6 +211,8 @@ class EmpiricalBayes(LinearModel):
         self._warn_of_features(search)
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
+        if search.n_slopes == 1 and search.covariance == "spherical" and search.unit is None:
+            self._warn_of_units(moments)
         found = search.at(theta)
         self.constant_features_ = np.flatnonzero(moments.constant)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
@@ -238,6 +241,22 @@ class EmpiricalBayes(LinearModel):
                 f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
                 f"deviations and more from the mean of feature(s) {self._first(far)}: their variance there "
                 "says little. Centre the features.",
+            )
+
+    def _warn_of_units(self, moments):
+        """Warn where one variance of all coefficients is found for features in units that are far apart."""
+        if moments.n_tasks < 2 or not isinstance(self.alpha, str):
+            return
+        sizes = np.sqrt(np.einsum("djj->j", moments.xx))
+        some = np.flatnonzero(sizes)
+        least, most = (some[best(sizes[some])] for best in (np.argmin, np.argmax)) if len(some) else (0, 0)
+        if sizes[most] > FAR_APART * sizes[least]:
+            names = self._first(np.array([most, least]) % len(self._names()))
+            other = " or covariance='diagonal'" if "covariance" in self.get_params(deep=False) else ""
+            warn(
+                "alpha='auto': one variance is found for the coefficients of all features, in the units in "
+                f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.0e} times as "
+                f"much within tasks as {names[1]!r}: use StandardScaler in front{other}.",
             )
 
     def _first(self, features):
