@@ -9,4 +9,9 @@ def axes_for(picture, ax, size):
         raise ImportError(f"{picture} needs matplotlib: pip install skmtl[plot].") from error
     if ax is not None and not isinstance(ax, plt.Axes):
         raise TypeError(f"ax of {picture} must be matplotlib axes or None; got {type(ax).__name__}.")
-    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+    if ax is None:
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    figure = ax.get_figure(root=True)
+    if figure.get_layout_engine() is None and vars(figure.subplotpars) == vars(type(figure.subplotpars)()):
+        figure.set_layout_engine("constrained")  # else names are cut off at its border
+    return ax

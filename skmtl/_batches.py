@@ -51,6 +51,11 @@ def folds_of_rows(X, y, n_folds):
     first, columns = 0, [*targets.T]
     n_columns = len(columns) + (len(X) if isinstance(X, list) else X.shape[1])
     compiled = n_columns * len(y) >= COMPILED_NUMBERS
+    if compiled:
+        from ._kernels import (
+            add_hashes,
+            add_hashes_of_rows,
+        )  # Numba is imported by the first fit that needs it
     if sparse.issparse(X):
         X, first = X.tocsr(), X.shape[1]
         if not X.has_canonical_format:
@@ -59,30 +64,18 @@ def folds_of_rows(X, y, n_folds):
         parts = np.cumsum(np.append(np.uint64(0), _hashed(X.data, X.indices)))
         total += parts[X.indptr[1:]] - parts[X.indptr[:-1]]
     elif compiled and not isinstance(X, list) and X.flags.c_contiguous and X.dtype == np.float64:
-        _add_hashes_of_rows(X, total)
+        add_hashes_of_rows(read_only(X.view(np.uint64)), total)
         first = X.shape[1]
     else:
         columns = [*(X if isinstance(X, list) else X.T), *columns]
     for place, column in enumerate(columns, first):
         column = np.ascontiguousarray(column, dtype=np.float64)
         if compiled:
-            _add_hashes(column, place, total)
+            add_hashes(read_only(column.view(np.uint64)), np.uint64(place), total)
         else:
             total += _hashed(column, place)
     total, n_folds = _mixed(total), np.uint64(n_folds)
     return (total - total // n_folds * n_folds).astype(np.intp)  # the remainder, in a third of its time
-
-
-def _add_hashes(column, place, total):
-    from ._kernels import add_hashes  # Numba is imported by the first fit that needs it
-
-    add_hashes(read_only(column.view(np.uint64)), np.uint64(place), total)
-
-
-def _add_hashes_of_rows(X, total):
-    from ._kernels import add_hashes_of_rows
-
-    add_hashes_of_rows(read_only(X.view(np.uint64)), total)
 
 
 class Cells:
@@ -305,6 +298,9 @@ def read_batches(
     for name, given in (("target", [target] if isinstance(target, str) else target), ("columns", columns)):
         if not isinstance(given, list | tuple) and (name, given) != ("columns", None):
             raise TypeError(f"{name} must be a list of names of columns; got {given!r}.")
+    for name, given in (("task_column", task_column), ("weight_column", weight_column)):
+        if not isinstance(given, str | None):
+            raise TypeError(f"{name} must be the name of one column; got {given!r}.")
     try:
         from pyarrow import dataset
     except ImportError as error:

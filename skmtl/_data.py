@@ -172,9 +172,8 @@ class TaskData:
         """Sums of squares of the features in every task under the weights as given, (n_tasks, n_features)."""
         out = np.empty((self.n_tasks, self.n_features))
         for X, weight, _, tasks in self.designs():
-            out[tasks] = (
-                X.multiply(X).T @ weight if sparse.issparse(X) else np.einsum("i,ij,ij->j", weight, X, X)
-            )
+            dense = not sparse.issparse(X)
+            out[tasks] = np.einsum("i,ij,ij->j", weight, X, X) if dense else X.multiply(X).T @ weight
         return out
 
     @of_rows
@@ -396,9 +395,8 @@ class SharedData(TaskData):
     def of_tasks(self, tasks):
         weight = self.row_weight if self.n_designs == 1 else self.row_weight[:, tasks]
         offset = None if self.offset is None else self.offset[:, tasks]
-        return SharedData(
-            self.X, self.y[:, tasks], weight, self.scale[tasks], self.tasks[tasks], offset=offset
-        )
+        known = self.X, self.y[:, tasks], weight, self.scale[tasks], self.tasks[tasks]
+        return SharedData(*known, offset=offset)
 
     def designs(self):
         if self.n_designs == 1:

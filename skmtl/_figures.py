@@ -18,10 +18,10 @@ PARTS = (("shared", "private"), ("low_rank", "sparse"))  # of which coefficients
 LISTED = 6  # tasks, or variances, that are named
 
 
-def shortened(items, most=LISTED):
+def shortened(items):
     """The first few of some items in words."""
     items = [str(item) for item in items]
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+    return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")
 
 
 def strengths(model):
@@ -52,13 +52,11 @@ def fit_warnings(model, names=None):
     coef = getattr(model, "coef_", None)
     if coef is not None and not np.any(coef):
         found.append("all coefficients are zero")
-    none = [
-        name for name in ("intercept", "deviation") if np.all(getattr(model, f"{name}_variance_", 1) == 0)
-    ]
-    found += [
-        f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
-        for name in none
-    ]
+    for name in ("intercept", "deviation"):
+        if np.all(getattr(model, f"{name}_variance_", 1) == 0):
+            found.append(
+                f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
+            )
     constant = getattr(model, "constant_features_", ())
     if len(constant):
         listed = (
@@ -73,14 +71,22 @@ def fit_warnings(model, names=None):
     return found
 
 
-def _number(value):
-    """A number, or the first few of some, with four digits."""
-    return shortened([f"{v:.4g}" for v in np.ravel(value)])
+def _number(value, names=None):
+    """A number with four digits, or the first few of some; the greatest by name, where these are known.
+
+    Of a matrix of covariances the variances.
+    """
+    if np.ndim(value) == 0 or len(names or ()) != len(value):
+        return shortened([f"{v:.4g}" for v in np.ravel(value)])
+    value = np.diagonal(value) if np.ndim(value) == 2 else value
+    order = np.argsort(-value, kind="stable") if len(value) > LISTED else range(len(value))
+    return shortened([f"{value[j]:.4g} ({names[j]})" for j in order])
 
 
-def in_words(figures):
-    """Figures in one line of text."""
-    return ", ".join(f"{name} {_number(value)}" for name, value in figures.items())
+def in_words(figures, features=None):
+    """Figures in one line of text; those of features with their names, where these are known."""
+    named = {name: features if name == "deviation_variance" else None for name in figures}
+    return ", ".join(f"{name} {_number(value, named[name])}" for name, value in figures.items())
 
 
 class FittedReprMixin(BaseEstimator):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from ._figures import shortened
 from ._tables import p_words
 from .comparison import SIGNIFICANCE
 
-LISTED = 6  # names shown in a sentence
 NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
 
@@ -19,17 +19,11 @@ def finding(model, params, names):
     return f"{FINDINGS[name](model, names)} ({', '.join(map('='.join, short.items()))})"
 
 
-def _listed(items):
-    """The first few of a list in words."""
-    items = [str(item) for item in items]
-    return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")
-
-
 def _features(found, coef, names):
     """Some features by the size of their coefficients, so that none is left out for a weaker one."""
     size = np.linalg.norm(_flat(coef)[:, found], axis=0)
     order = found[np.argsort(-size, kind="stable")]
-    return "strongest first: " + _listed(f"x{j}" if names is None else names[j] for j in order)
+    return "strongest first: " + shortened(f"x{j}" if names is None else names[j] for j in order)
 
 
 def _common(model, names):
@@ -48,11 +42,9 @@ def _common(model, names):
 def sharing(tests):
     """Whether slopes and intercepts differ between tasks, in words."""
     words = {True: "differ", False: "do not clearly differ"}
-    return "; ".join(
-        f"{name} {words[bool(test.p_value < SIGNIFICANCE)]} between tasks ({p_words(test.p_value)})"
-        for name, test in tests.items()
-        if not np.isnan(test.p_value)
-    ).capitalize()
+    known = ((name, test.p_value) for name, test in tests.items() if not np.isnan(test.p_value))
+    said = (f"{name} {words[bool(p < SIGNIFICANCE)]} between tasks ({p_words(p)})" for name, p in known)
+    return "; ".join(said).capitalize()
 
 
 def _support(model, names):
@@ -94,12 +86,12 @@ def _outliers(model, names):
     found = model.outlier_tasks_.tolist()
     if not found:
         return "No task stands apart"
-    return f"{len(found)} of {model.n_tasks_} tasks stand apart: {_listed(found)}"
+    return f"{len(found)} of {model.n_tasks_} tasks stand apart: {shortened(found)}"
 
 
 def _clusters(model, names):
     groups = [model.tasks_[model.labels_ == c].tolist() for c in range(model.labels_.max() + 1)]
-    return f"{len(groups)} clusters of tasks: " + "; ".join(f"[{_listed(group)}]" for group in groups)
+    return f"{len(groups)} clusters of tasks: " + "; ".join(f"[{shortened(group)}]" for group in groups)
 
 
 def _relations(model, names):

@@ -47,6 +47,13 @@ def as_target(y):
     return np.where(mask, np.nan if values.dtype.kind in "biuf" else None, values)
 
 
+def refuse_class(given, name):
+    """TypeError for a class where an object of it is expected."""
+    if isinstance(given, type):
+        made = given.__name__
+        raise TypeError(f"{name} must be an object; got the class {made}: make an object of it, {made}(...).")
+
+
 def check_lengths(X, y):
     """ValueError where X and y differ in their numbers of rows."""
     if num_samples(X) != num_samples(y):
@@ -166,10 +173,8 @@ def check_target(y, estimator=None):
     """y as an array without infinities, 1-D without missing labels or 2-D."""
     if is_clean(y):
         return y
-    options = {"input_name": "y", "estimator": estimator}
-    y = check_array(
-        as_target(y), ensure_2d=False, dtype=None, ensure_all_finite=False, ensure_min_samples=0, **options
-    )
+    options = {"input_name": "y", "estimator": estimator, "ensure_2d": False, "dtype": None}
+    y = check_array(as_target(y), ensure_all_finite=False, ensure_min_samples=0, **options)
     if not len(y):
         raise ValueError(f"Found 0 sample(s) (shape={y.shape}) in y while a minimum of 1 is required.")
     if y.ndim == 1 and missing_labels(y).any():
@@ -177,7 +182,7 @@ def check_target(y, estimator=None):
             "Input y contains NaN (or None). With one label per row drop the row; "
             "missing labels are for a y of shape (n_samples, n_tasks)."
         )
-    return check_array(y, ensure_2d=False, dtype=None, ensure_all_finite="allow-nan", **options)
+    return check_array(y, ensure_all_finite="allow-nan", **options)
 
 
 def check_numeric_target(y):

@@ -52,9 +52,8 @@ def documented(cls, texts=MappingProxyType({})):
         own = _sections(vars(base).get("_template") or base.__doc__)[1]
         parameters |= _entries(own.get("Parameters", ""))
         attributes = _entries(own.get("Attributes", "")) | attributes
-    sections["Parameters"] = "".join(
-        text for name, text in parameters.items() if {*name.split(", ")} <= named
-    )
+    own = (text for name, text in parameters.items() if {*name.split(", ")} <= named)
+    sections["Parameters"] = "".join(own)
     sections["Attributes"] = "".join(attributes.values())
     text = intro + "".join(
         f"\n    {name}\n    {'-' * len(name)}\n{sections[name]}" for name in SECTIONS if sections.get(name)

@@ -127,6 +127,12 @@ def _scoring():
     return frame if waits else None
 
 
+def asks_for(estimator, name):
+    """Whether `set_fit_request` of an estimator, and no default, asks for that metadata."""
+    own = vars(estimator).get("_metadata_request")
+    return own is not None and own.fit.requests.get(name) is True
+
+
 def in_cross_validation():
     """Whether scikit-learn's cross-validation or a search of it waits for what is computed."""
     return _caller(lambda frame: frame.f_globals is vars(_validation)) is not None

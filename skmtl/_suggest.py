@@ -15,7 +15,7 @@ from ._findings import finding, sharing
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
-from ._tasks import one_column_target, refuse_blocks, refuse_two_sources, table_of
+from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
 from ._threads import threads_for
 from ._warn import warn
 from .comparison import race
@@ -101,9 +101,9 @@ def suggest(
         and a standard error, of the models that the same rule takes by the other folds. `sharing` says
         whether the tasks differ at all, `findings` what each structure finds in all rows, and `estimators`
         holds all models, those that dropped out as well, at their best strengths, unfitted: Pipelines for the
-        features (without the task column), their last step "model". They take
-        ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
-        ``tasks=tasks``) and ``predict(X, tasks=tasks)``.
+        features, without a task column (`split_task_column` takes it out), their last step "model". They
+        take ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
+        ``tasks=tasks``) and ``predict(X, tasks=tasks)``, and warn without tasks.
 
     Raises
     ------
@@ -188,6 +188,8 @@ def suggest(
     if task_type is None and targets == "numbers" and _may_be_counts(y_):
         found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
     rows = [name for name, one in (("tasks", tasks), ("offset", offset)) if one is not None]
+    if tasks is not None:
+        found.estimators = {name: asking_for_tasks(model) for name, model in found.estimators.items()}
     return replace(found, code=_code(found, rows, task_column))
 
 

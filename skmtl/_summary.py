@@ -55,9 +55,7 @@ class Summary:
     def __repr__(self):
         return str(self)
 
-    @property
-    def _n_shown(self):
-        return SHOWN_FEATURES if self.std is None else WITH_ERRORS
+    _n_shown = property(lambda self: SHOWN_FEATURES if self.std is None else WITH_ERRORS)
 
     def _cells(self):
         """What is printed: the first and last tasks, and the features of greatest coefficients."""
@@ -81,7 +79,7 @@ class Summary:
     def _lines(self):
         """What is said above the table, a line each."""
         lines = [f"{name}: {text}" for name, text in (
-            ("strengths", in_words(self.strengths)), ("fit", in_words(self.fit)),
+            ("strengths", in_words(self.strengths, self.features)), ("fit", in_words(self.fit)),
         ) if text]  # fmt: skip
         if self.parts:
             lines.append(f"parts: {', '.join(self.parts)}")

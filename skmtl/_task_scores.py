@@ -21,6 +21,8 @@ from ._inputs import as_target, check_sample_weight
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._warn import warn
 
+ALIKE = 1e-3  # of an error of many labels: what solvers may leave between equal models
+SURELY = 2.0  # standard errors
 ULPS = 4 * np.finfo(np.float64).eps  # relative: targets this close to each other are one constant
 ROUNDING = 1e-12  # relative: a prediction this close to its target is exact
 LEAST_MEAN = 1e-10  # of counts
@@ -178,9 +180,10 @@ def mean_of_tasks(scores):
     values = np.array(list(scores.values()))
     undefined = [task for task, value in scores.items() if np.isnan(value)]
     if undefined:
+        more = f" and {len(undefined) - 5} more" if len(undefined) > 5 else ""
         warn(
-            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}), "
-            "which are left out of the mean.",
+            f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}{more}), "
+            "which have too few labels here, or too few different ones: they are left out of the mean.",
             UndefinedMetricWarning,
         )
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
@@ -218,3 +221,9 @@ def _deviations(y, center):
         center = first + (y - first).mean()
     off = y - center
     return off if np.abs(off).max() > ULPS * np.abs(y).max() else np.zeros(len(y))
+
+
+def gains_and_losses(gain, error=np.inf):
+    """Which tasks gain, which lose, more than equal models do, and which surely, by their standard errors."""
+    gain = np.asarray(gain, dtype=np.float64)
+    return gain > ALIKE, gain < -ALIKE, np.abs(gain) > SURELY * np.asarray(error)

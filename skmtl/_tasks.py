@@ -6,6 +6,8 @@ from functools import wraps
 
 import numpy as np
 from scipy import sparse
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
@@ -44,9 +46,12 @@ from ._labels import (
     plain_array,
     readable,
 )
-from ._sklearn import fit_context, num_samples, refuse, safe_indexing
+from ._sklearn import asks_for, fit_context, num_samples, refuse, safe_indexing
 from ._warn import warn
 
+TASKS_ARE_GIVEN = (
+    "Pass tasks=, one label per row, name a column of X by task_column, or give a y with one column per task."
+)
 HOW_TO_PASS_TASKS = (
     "Pass predict(X, tasks=...), one label per row; inside a Pipeline or a search switch routing on with "
     "sklearn.set_config(enable_metadata_routing=True), pass tasks= to fit and predict and score with "
@@ -58,6 +63,10 @@ HOW_TO_PASS_OFFSETS = (
     "Inside a search or cross-validation switch routing on with "
     "sklearn.set_config(enable_metadata_routing=True), pass offset= to fit, and score with the estimator's "
     "own score or scoring=task_scorer(...) of skmtl.metrics, since scikit-learn's scorers lose an offset."
+)
+AS_OF_A_SCALER = (
+    "numbers as a scaler makes them of labels. Scale the other columns only, with "
+    "ColumnTransformer(..., remainder='passthrough')."
 )
 IN_CROSS_VALIDATION = (
     "In cross-validation use TaskKFold, with task_column= or given tasks=: it keeps every task in every "
@@ -222,6 +231,11 @@ class TaskInputMixin(FittedReprMixin):
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
+        if self._layout_ == "single" and asks_for(self, "tasks"):
+            warn(
+                f"{type(self).__name__} was fitted without tasks, which it was to be given: all columns of X "
+                f"are features. {TASKS_ARE_GIVEN}"
+            )
         if codes is not None:
             check_names(self.tasks_, np.count_nonzero(codes >= 0), self.task_column)
             if apart:
@@ -282,6 +296,8 @@ class TaskInputMixin(FittedReprMixin):
                 if hasattr(self, "handle_unknown")
                 else "this model has nothing to say about them."
             )
+        if _look_scaled(unknown, self.task_column):
+            advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])
         refuse(
             f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
@@ -388,7 +404,7 @@ def _refuse_one_axis(X):
 
 def check_names(tasks, n_rows, task_column):
     """Refuse labels that are measurements; warn of those that a scaler has turned into fractions."""
-    if tasks.dtype.kind != "f" or (tasks == np.floor(tasks)).all():
+    if not _are_fractions(tasks):
         return
     seen = f"{len(tasks)} different numbers in {n_rows} rows, such as {tasks[:3].tolist()}"
     if len(tasks) > max(10, n_rows / 2):
@@ -396,11 +412,19 @@ def check_names(tasks, n_rows, task_column):
             f"tasks must name the task of each row; got {seen}, which look measured. Pass labels (y comes "
             "before tasks), or put the rows into groups first (pandas.cut, numpy.digitize)."
         )
-    if task_column is not None:
-        warn(
-            f"task_column={task_column!r} holds {seen}: numbers as a scaler makes them of labels. Scale the "
-            "other columns only, with ColumnTransformer(..., remainder='passthrough').",
-        )
+    if _look_scaled(tasks, task_column):
+        source = "tasks" if task_column is None else f"task_column={task_column!r}"
+        warn(f"{source} holds {seen}: {AS_OF_A_SCALER} If these are the labels give them as text.")
+
+
+def _look_scaled(labels, task_column):
+    """Whether a scaler may have made them; given as tasks= fractions above zero are rather doses, say."""
+    return _are_fractions(labels) and (task_column is not None or labels.min() < 0)
+
+
+def _are_fractions(labels):
+    """Whether labels are numbers that are not whole."""
+    return labels.dtype.kind == "f" and (labels != np.floor(labels)).any()
 
 
 def final_task_column(estimator):
@@ -420,6 +444,26 @@ def final_model(estimator):
     """The model with tasks inside searches, Pipelines and wrappers, or None."""
     while estimator is not None and not hasattr(estimator, "task_column"):
         estimator = _inside(estimator)
+    return estimator
+
+
+def with_task_column(estimator, column):
+    """The estimator for an X with that column; where earlier steps of a Pipeline would see it, for tasks."""
+    estimator = clone(estimator)
+    model = final_model(estimator)
+    if model is None:
+        return estimator
+    if final_task_column(estimator)[1]:
+        return asking_for_tasks(estimator)
+    of_model = [key for key, one in estimator.get_params().items() if one is model]
+    return estimator.set_params(**{"__".join([*of_model[:1], "task_column"]): column})
+
+
+def asking_for_tasks(estimator):
+    """The estimator, unfitted, whose model warns where it is not given tasks."""
+    estimator = clone(estimator)
+    with config_context(enable_metadata_routing=True):
+        final_model(estimator).set_fit_request(tasks=True)
     return estimator
 
 

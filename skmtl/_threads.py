@@ -32,9 +32,7 @@ def loop_pays(n_tasks, n_features):
 class _Libraries:
     """The libraries with threads of their own, looked up once."""
 
-    @cached_property
-    def loaded(self):
-        return ThreadpoolController()
+    loaded = cached_property(lambda self: ThreadpoolController())
 
     blas = cached_property(lambda self: self.loaded.select(user_api="blas"))
     openmp = cached_property(lambda self: self.loaded.select(user_api="openmp").lib_controllers)

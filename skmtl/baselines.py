@@ -21,11 +21,12 @@ from threadpoolctl import threadpool_limits
 from ._columns import check_features, indexable, refuse_text
 from ._data import blocks
 from ._inputs import check_offset, shaped_offset
-from ._labels import missing_labels, plain_labels
+from ._labels import plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
-from ._sklearn import HasMethods, StrOptions, in_cross_validation, num_samples, safe_indexing
-from ._target import TargetMixin
-from ._tasks import TaskInputMixin, by_name
+from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
+from ._target import TargetMixin, used_labels
+from ._tasks import TASKS_ARE_GIVEN, TaskInputMixin, by_name
+from ._warn import warn
 from .metrics import score_predictions
 
 LARGEST_WEIGHT = 1e100
@@ -89,9 +90,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     _level_ = 0.0  # of the offset of counts in fit
 
-    @property
-    def _takes_offset(self):
-        return not is_classifier(self)
+    _takes_offset = property(lambda self: not is_classifier(self))
 
     def get_metadata_routing(self):
         request = super().get_metadata_routing()
@@ -101,6 +100,11 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         X, y, codes, weight, offset = self._fit_inputs(X, y, tasks, sample_weight, offset)
+        if self._layout_ == "single" and not asks_for(self, "tasks"):
+            warn(
+                f"{type(self).__name__} was fitted without tasks: it is its estimator alone, and all columns "
+                f"of X are features. {TASKS_ARE_GIVEN}"
+            )
         if offset is not None:
             y, weight = self._without(shaped_offset(offset, y.shape), y.astype(np.float64), weight)
         if weight is not None and not _takes_weights(self.estimator):
@@ -141,10 +145,9 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _labels(self, y, codes, weight):
         """Row, value, task and weight of every label in use."""
-        usable = ~missing_labels(y) if y.ndim == 2 else np.ones(len(y), dtype=bool)
+        usable = used_labels(y, weight)
         if weight is not None:
             weight = np.broadcast_to(weight if weight.ndim == y.ndim else weight[:, None], y.shape)
-            usable &= weight > 0
         if y.ndim == 2 and not usable.any(axis=0).all():
             empty = self.tasks_[~usable.any(axis=0)].tolist()
             raise ValueError(f"y has no usable label (all missing or of weight zero) in task(s) {empty[:5]}.")
@@ -293,8 +296,7 @@ class SingleTask(_Baseline):
     def _fit_task(self, template, X, y, weight):
         """A clone of the template fitted on one task, a constant if that has one class."""
         one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
-        estimator = DummyClassifier(strategy="prior") if one_class else clone(template)
-        return estimator.fit(X, y, **_weights(weight))
+        return (DummyClassifier() if one_class else clone(template)).fit(X, y, **_weights(weight))
 
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
@@ -381,7 +383,6 @@ class _Encoded(_Columns):
         self.classes = classes
 
     def learn(self, codes, y):
-        """The columns of the rows of a fit."""
         targets = y[:, None] if self.classes is None else y[:, None] == self.classes
         targets = targets[:, 1:] if np.shape(self.classes) == (2,) else targets
         folds = KFold(min(ENCODING_FOLDS, len(y)), shuffle=True, random_state=0)
@@ -419,12 +420,6 @@ class _Category(_Columns):
         if self.parameter in inspect.signature(type(estimator)).parameters:
             return estimator.set_params(**{self.parameter: listed}), {}
         return estimator, {self.parameter: listed}
-
-
-def _category_parameter(estimator):
-    """The parameter of an estimator, or of its fit, that lists columns of categories; None without one."""
-    known = {*inspect.signature(type(estimator)).parameters, *inspect.signature(estimator.fit).parameters}
-    return next((name for name in CATEGORIES if name in known), None)
 
 
 def _holds_numbers(X):
@@ -517,7 +512,9 @@ class Pooled(_Baseline):
 
     def _ways_to_tell(self, X):
         """What makes columns of tasks, that of categories last; none where the estimator is not told."""
-        form, parameter = self.task_indicators, _category_parameter(self.estimator)
+        form, makers = self.task_indicators, (type(self.estimator), self.estimator.fit)
+        known = {name for one in makers for name in inspect.signature(one).parameters}
+        parameter = next((name for name in CATEGORIES if name in known), None)  # lists columns of categories
         if form == "category" and parameter is None:
             name = type(self.estimator).__name__
             raise ValueError(

@@ -86,9 +86,9 @@ class Scores:
         self.common = self._quantile(self.all)
         self.borrowed = self._borrowed()
 
-    def _quantile(self, distribution, level=None):
+    def _quantile(self, distribution):
         """The least score with so much of the distribution at or below it, infinite if there is none."""
-        at = np.searchsorted(distribution, (self.level if level is None else level) * (1 - 1e-12))
+        at = np.searchsorted(distribution, self.level * (1 - 1e-12))
         return float(self.scores[at]) if at < len(self.scores) else np.inf
 
     def _borrowed(self):

@@ -156,7 +156,6 @@ class Huber(Loss):
         return self.delta / np.maximum(np.abs(y - eta), self.delta)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return -self.delta, self.delta
 
     def conjugate(self, y, u):
@@ -196,7 +195,6 @@ class Poisson(Loss):
         return gammaln(y + 1.0) - (xlogy(y, y) - y)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return -y, np.inf
 
     def conjugate(self, y, u):
@@ -260,15 +258,12 @@ class Logistic(Loss):
         return np.zeros_like(y)
 
     def falls(self, y):
-        """Sign of the direction in which the loss falls forever."""
         return np.where(y > 0.5, 1.0, -1.0)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return -y, 1.0 - y
 
     def probabilities(self, eta):
-        """Probabilities of both classes, of one more axis than eta."""
         return np.stack([expit(-eta), expit(eta)], axis=-1)
 
     def conjugate(self, y, u):
@@ -303,7 +298,6 @@ class SquaredHinge(Loss):
         return (self._short(y, eta)[1] > 0).astype(float)
 
     def domain(self, y):
-        """Least and greatest u with a finite conjugate."""
         return np.where(y > 0.5, -np.inf, 0.0), np.where(y > 0.5, 0.0, np.inf)
 
     def conjugate(self, y, u):
@@ -365,11 +359,9 @@ class Multinomial(Loss):
         return p.T
 
     def probabilities(self, eta):
-        """Probabilities of the classes, of the shape of eta."""
         return softmax(eta, axis=-1)
 
     def times(self, hessian, d):
-        """Second derivative times a change d of eta."""
         return hessian * (d - np.einsum("...k,...k->...", hessian, d)[..., None])
 
     def third_derivative(self, y, eta, C):
@@ -443,7 +435,6 @@ class RootSquaredError(Loss):
         return self.value(y, eta), self.gradient(y, eta)
 
     def times(self, hessian, d):
-        """Its second derivative times a change d of eta."""
         size, slope = hessian
         return (d / len(d) - slope * (slope @ d)) / size if size > 0 else np.zeros_like(d)
 

@@ -6,6 +6,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # read at the first import of scipy; else o
 
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -573,3 +574,16 @@ def test_order_of_rows_and_names_of_tasks_change_nothing():
         expected = wrap(Ridge()).fit(X, y, tasks=tasks).predict(X, tasks=tasks)
         other = wrap(Ridge()).fit(X[order], y[order], tasks=renamed[order])
         assert_allclose(other.predict(X, tasks=renamed), expected)
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS, ids=WRAPPER_IDS)
+def test_a_fit_without_tasks_says_that_columns_are_features(wrap):
+    X, y, tasks = make_data(labels=(1, 2, 3))
+    with pytest.warns(UserWarning, match="was fitted without tasks: it is its estimator alone"):
+        model = wrap(Ridge()).fit(np.c_[tasks, X], y)
+    assert_allclose(model.predict(np.c_[tasks, X]), Ridge().fit(np.c_[tasks, X], y).predict(np.c_[tasks, X]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrap(Ridge()).fit(X, y, tasks=tasks)
+        wrap(Ridge(), task_column=0).fit(np.c_[tasks, X], y)
+        wrap(Ridge()).fit(X, np.c_[y, y])

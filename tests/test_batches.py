@@ -320,6 +320,9 @@ def test_columns_that_are_not_there(table, tmp_path):
         next(read_batches(tmp_path / "t.parquet", target="price"))
     with pytest.raises(ValueError, match=r"named twice: \['y'\]"):
         next(read_batches(tmp_path / "t.parquet", target="y", columns=["a", "y"]))
+    for name in ("task_column", "weight_column"):
+        with pytest.raises(TypeError, match=rf"{name} must be the name of one column; got \['g'\]"):
+            next(read_batches(tmp_path / "t.parquet", target="y", **{name: ["g"]}))
 
 
 # --- searches ---

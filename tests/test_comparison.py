@@ -17,7 +17,7 @@ import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse, stats
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -33,12 +33,13 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import skmtl
 from skmtl import (
+    GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MultiTaskRegressor,
@@ -671,6 +672,7 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
     assert all(f"{name}: {sentence}." in shown for name, sentence in found.findings.items())
     said = f"Sharing (helps:|may help, not clearly:) {re.escape(repr(found.best))} is above 'single'"
     assert re.match(said, found.verdict)
+    assert all(len(re.findall("p [<=]", one)) <= 1 for one in found.verdict.split(". "))
     assert "<li>" in found._repr_html_() and "* Clustered" in found.to_markdown()
     estimated = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance="spherical")
     tests = estimated.fit(StandardScaler().fit_transform(p.X), p.y, tasks=p.tasks).test_sharing()
@@ -1231,6 +1233,30 @@ def test_compare_takes_a_task_column():
         compare(own, frame, p.y, np.roll(p.tasks, 1))
 
 
+def test_models_compared_by_a_task_column_are_for_the_same_data():
+    """A Pipeline, whose first step would see the column, is for the others, and warns without tasks."""
+    p = RELATED
+    frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
+    mean = MeanRegularizedRegressor(0.1)
+    search = PathSearchCV(mean, alphas=[0.1, 1.0]).fit(p.X, p.y, tasks=p.tasks)
+    models = {
+        "m": mean, "search": search, "ridge": Ridge(),
+        "one": Pipeline([("m", mean)]), "target": TransformedTargetRegressor(mean),
+    }  # fmt: skip
+    options = {"cv": 2, "baselines": ["single", "pooled", "mean"]}
+    found = compare(models, frame, p.y, task_column="school", **options)
+    known = compare(models, p.X, p.y, p.tasks, **options).estimators
+    for name, model in found.estimators.items():
+        with sklearn.config_context(enable_metadata_routing=True):
+            fitted = clone(known[name]).fit(p.X, p.y, tasks=p.tasks)
+            wanted = fitted.predict(p.X, **({"tasks": p.tasks} if name != "pooled" else {}))
+        assert_allclose(clone(model).fit(frame, p.y).predict(frame), wanted, err_msg=name)
+    piped = make_pipeline(StandardScaler(), GroupSparseRegressor(0.1))
+    for model in compare(piped, frame, p.y, task_column="school", **options).estimators.values():
+        with pytest.warns(UserWarning, match="was fitted without tasks"):
+            clone(model).fit(frame, p.y)
+
+
 def test_suggest_takes_a_task_column_and_gives_models_that_fit():
     p = make_multitask_regression(3, 8, 2, structure="mean", random_state=0)
     frame = pd.DataFrame(p.X, columns=list("vw"))
@@ -1241,7 +1267,17 @@ def test_suggest_takes_a_task_column_and_gives_models_that_fit():
         found = suggest(X, p.y, task_column=column, **options)
         assert_allclose(found.table["mean"], wanted.table["mean"])
     model = found.estimators[found.best]
-    fitted = clone(model).fit(p.X, p.y, model__tasks=p.tasks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = clone(model).fit(p.X, p.y, model__tasks=p.tasks)
+    names = ["TraceNormRegressor", "MultiTaskMLPRegressor", "single", "pooled", COMMON[0]]
+    many = suggest(p.X, p.y, p.tasks, candidates=names, cv=2)
+    assert {*many.estimators} >= {*names}
+    for model in many.estimators.values():
+        with pytest.warns(UserWarning, match="was fitted without tasks, which it was to be given") as said:
+            clone(model).fit(np.c_[p.tasks, p.X], p.y)
+        assert len([one for one in said if "without tasks" in str(one.message)]) == 1
+    model = found.estimators[found.best]
     with sklearn.config_context(enable_metadata_routing=True):
         routed = clone(model).fit(p.X, p.y, tasks=p.tasks).predict(p.X, tasks=p.tasks)
     assert_allclose(fitted.predict(p.X, tasks=p.tasks), routed)

@@ -4,7 +4,6 @@ import copy
 import pickle
 import warnings
 from functools import partial
-from itertools import product
 
 import numpy as np
 import pytest
@@ -656,7 +655,7 @@ def test_units_of_all_features_and_of_targets_change_nothing(name):
         )  # fmt: skip
 
     wanted = answers(1.0, 1.0)
-    for units in product([1e-100, 1e100], repeat=2):
+    for units in ((1e-100, 1e100), (1e100, 1e-100)):  # their ratio is that of the slopes
         with np.errstate(over="ignore"):  # a variance of 1e400, the square of a coefficient, is no number
             answer = answers(*units)
         for found, own in zip(answer, wanted, strict=True):

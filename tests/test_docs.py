@@ -35,7 +35,7 @@ def test_python_blocks_of_a_page_run_in_order(page):
 def test_main_job_prints_the_verdict_and_saves_the_picture(tmp_path, monkeypatch, capsys):
     """On fewer splits than the page has."""
     page = (ROOT / "examples" / "plot_does_sharing_help.py").read_text()
-    code = page.replace("TaskShuffleSplit(10, ", "TaskShuffleSplit(4, ")
+    code = page.replace("TaskShuffleSplit(10, ", "TaskShuffleSplit(3, ")
     assert code != page
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():

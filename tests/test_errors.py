@@ -34,6 +34,7 @@ from skmtl import (
     Pooled,
     SingleTask,
     TaskConformalRegressor,
+    TaskKFold,
     TraceNormRegressor,
     compare,
     stability_selection,
@@ -715,6 +716,37 @@ LIKELY = {
         r"names must hold one label per task; got array",
     ),
     "stack: arrays": (lambda: stack_tasks(X, y), r"blocks must hold \(X, y\) pairs.*zip"),
+    "search: a class as cv": (
+        lambda: clone(SEARCH).set_params(cv=TaskKFold).fit(X, y, tasks=TASKS),
+        r"cv must be an object; got the class TaskKFold: make an object of it, TaskKFold\(",
+    ),
+    "compare: a class as cv": (lambda: compare(LASSO, X, y, TASKS, cv=TaskKFold), "got the class TaskKFold"),
+    "suggest: a class as cv": (lambda: suggest(X, y, TASKS, cv=TaskKFold), "got the class TaskKFold"),
+    "conformal: a class as cv": (
+        lambda: TaskConformalRegressor(LASSO, cv=TaskKFold).fit(X, y, tasks=TASKS),
+        "got the class TaskKFold",
+    ),
+    "compare: a class": (
+        lambda: compare(MultiTaskLasso, X, y, TASKS),
+        "of estimators .* class MultiTaskLasso",
+    ),
+    "baselines: a class": (
+        lambda: compare(LASSO, X, y, TASKS, baselines=Ridge),
+        r"baselines must be a sequence .*of none: \(\).*got .*Ridge",
+    ),
+    "baselines: a class among others": (
+        lambda: compare(LASSO, X, y, TASKS, baselines=["single", Ridge]),
+        "each of baselines must be an object; got the class Ridge",
+    ),
+    "baselines: a dict of classes": (
+        lambda: compare(LASSO, X, y, TASKS, baselines={"ridge": Ridge}),
+        "each of baselines must be an object; got the class Ridge",
+    ),
+    "baselines: None": (lambda: compare(LASSO, X, y, TASKS, baselines=None), "baselines must be .* got None"),
+    "tasks: scaled for new rows alone": (
+        lambda: clone(LASSO).fit(X, y, tasks=CODES).predict(X, tasks=CODES / 1.5 - 0.5),
+        r"not seen in fit: .* numbers as a scaler makes them of labels\. Scale the other columns only",
+    ),
     "gains: a model": (
         lambda: TaskGainDisplay.from_comparison(LASSO),
         r"comparison must be what skmtl\.compare .* returns; got MultiTaskLasso",
@@ -727,6 +759,24 @@ def test_likely_mistakes(mistake):
     call, message = LIKELY[mistake]
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+def test_labels_as_a_scaler_makes_them():
+    """Of a task column and of tasks=; text says that they are the labels."""
+    scaled = CODES / 1.5 - 0.5
+    column = make_pipeline(StandardScaler(), clone(LASSO).set_params(task_column=-1))
+    with pytest.warns(
+        UserWarning, match=r"^task_column=-1 holds .* as a scaler makes them .* Scale the other"
+    ):
+        column.fit(NUMERIC, y)
+    for model in (LASSO, SEARCH, SingleTask(Ridge())):
+        with pytest.warns(UserWarning, match=r"^tasks holds 3 different numbers .* If these .* as text"):
+            clone(model).fit(X, y, tasks=scaled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clone(LASSO).fit(X, y, tasks=scaled.astype(str))
+        clone(LASSO).fit(X, y, tasks=CODES + 0.5)  # doses, say
+        clone(LASSO).fit(X, y, tasks=CODES.astype(float))
 
 
 def test_a_target_of_one_column():

@@ -198,6 +198,15 @@ def test_other_contents_are_refused(tmp_path):
         fetch_sarcos(path=tmp_path / "text.mat")
     with pytest.raises(ValueError, match="not those of the data"):
         fetch_parkinsons(path=tmp_path / "text.mat")
+    np.savez(tmp_path / "andro.npz", X=np.eye(3))
+    with pytest.raises(ValueError, match=r"andro\.npz is no ARFF file.*'@data'.*it begins with b'PK"):
+        fetch_mulan("andro", path=tmp_path / "andro.npz")
+    with pytest.raises(ValueError, match=r"andro\.npz is no table of text"):
+        fetch_parkinsons(path=tmp_path / "andro.npz")
+    for row in ("1", "high", "low, high"):
+        (tmp_path / "odd.arff").write_text(f"@attribute a {{low}}\n@data\n{row}, 2\n")
+        with pytest.raises(ValueError, match=rf"odd\.arff: the row '{row}, 2' does not hold the 1 values"):
+            fetch_mulan("andro", path=tmp_path / "odd.arff")
     for fetch, options, message in [
         (fetch_sarcos, {"subset": "all"}, "subset must be 'train' or 'test'; got 'all'"),
         (fetch_parkinsons, {"target": "age"}, r"target must be one of .*; got 'age'"),

@@ -289,7 +289,9 @@ def methods():
     for name, item in public().items():
         for key, value in vars(item).items() if inspect.isclass(item) else ():
             inner = getattr(value, "__func__", value)
-            if not key.startswith("_") and (inspect.isfunction(inner) or isinstance(value, property)):
+            inherits = value.__doc__ is None and inspect.getdoc(inner)  # from the class above
+            written = inspect.isfunction(inner) or isinstance(value, property)
+            if not key.startswith("_") and written and not inherits:
                 found[f"{name}.{key}"] = item
     bases = (LinearModel, LinearRegressor, TargetMixin, ClassesMixin, KindsMixin)
     for base in bases:  # private, but their methods are not

@@ -106,6 +106,14 @@ def test_summary_of_a_task_column_names_the_features_without_it():
     assert text.startswith("MeanRegularizedRegressor") and f"alpha {MODEL.alpha_:.4g}" in text
     assert all(town in text for town in TOWNS) and "±" in text
     assert repr(found) == text and "<td>Ulm</td>" in found._repr_html_()
+    variances = zip(MODEL.deviation_variance_, NAMES, strict=True)
+    assert f"deviation_variance {', '.join(f'{v:.4g} ({name})' for v, name in variances)}" in text
+    full = MeanRegularizedRegressor("auto", covariance="full").fit(DATA.X[:, :3], DATA.y, tasks=DATA.tasks)
+    assert f"deviation_variance {full.deviation_variance_[0, 0]:.4g} (x0), " in str(summary(full))
+    many = MeanRegularizedRegressor("auto").fit(np.tile(DATA.X, (1, 2)), DATA.y, tasks=DATA.tasks)
+    most = np.argmax(many.deviation_variance_)
+    assert f"deviation_variance {many.deviation_variance_[most]:.4g} (x{most}), " in str(summary(many))
+    assert "and 6 more" in str(summary(many))
 
 
 @pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame])
@@ -399,6 +407,26 @@ def test_shrinkage_behind_steps_and_of_outputs():
     assert_allclose(display.own, LinearRegression().fit(linnerud.data, linnerud.target).coef_[:, 2])
 
 
+def test_rows_of_one_task_tell_nothing_of_what_is_constant_there():
+    X = DATA.X.copy()
+    X[:, 0] = DATA.tasks**2  # constant in all tasks, and beyond that in the first one
+    X[DATA.tasks == 0, 1] = 3.3
+    model = GroupSparseRegressor(0.01).fit(X, DATA.y, tasks=DATA.tasks)
+    weight = np.ones(len(X))
+    for feature, none in [(0, range(5)), (1, [0]), (2, []), ("(intercept)", [])]:
+        for given in ({}, {"sample_weight": weight}):
+            display = ShrinkageDisplay.from_estimator(model, X, DATA.y, DATA.tasks, feature=feature, **given)
+            assert_array_equal(np.flatnonzero(np.isnan(display.own)), none)
+            assert np.isfinite(display.shared).all()
+    legend = ShrinkageDisplay.from_estimator(model, X, DATA.y, DATA.tasks, feature=0).ax_.get_legend()
+    assert legend.get_texts()[0].get_text() == "own rows tell none"
+    model.coef_[:, 0] *= 1e9  # differs most
+    assert ShrinkageDisplay.from_estimator(model, X, DATA.y, DATA.tasks).name != "x0"
+    two = np.column_stack([DATA.y, np.where(DATA.tasks == 0, DATA.y, np.nan)])
+    shared = MultiTaskLasso(0.1).fit(X, two)
+    assert np.isnan(ShrinkageDisplay.from_estimator(shared, X, two, feature=1).own).tolist() == [False, True]
+
+
 def test_own_estimates_are_of_the_kind_of_the_model():
     rng = np.random.default_rng(0)
     X, tasks = rng.normal(size=(200, 2)) * [1.0, 100.0], np.repeat(["u", "v"], 100)
@@ -608,6 +636,59 @@ def test_names_of_tasks_cover_neither_tasks_nor_names(n, alike):
         assert not ax.texts
     else:
         assert {text.get_text() for text in ax.texts} == set(display.named_)
+
+
+def test_the_picture_counts_the_tasks_of_the_verdict():
+    """Gains that equal models may differ by count as none, and the same are clear."""
+    p = make_multitask_regression(30, 14, 4, structure="mean", task_spread=0.5, random_state=0)
+    result = compare({"m": MeanRegularizedRegressor(0.3)}, p.X, p.y, p.tasks, cv=2, baselines=["single"])
+    own = result.per_task.query("model == 'm'")
+    title = TaskGainDisplay.from_comparison(result, model="m").ax_.get_title()
+    lost, clearly = own["hurt"].sum(), own["clearly_hurt"].sum()
+    assert 0 < lost < 30 and f"{lost} of 30 tasks lose" in result.verdict
+    assert f", {lost} lose ({clearly} clearly" in title
+    errors, gains = [0.01, np.nan, 0.1, 0.1, 0.0001, 1.0], [0.0005, -0.5, 0.199, 0.201, -0.0009, -0.5]
+    title = TaskGainDisplay(gains, n_rows=[9] * 6, tasks=list("abcdef"), errors=errors).plot().ax_.get_title()
+    assert title == "of 6 tasks 2 gain (1 clearly: blue), 2 lose (0 clearly: orange)"
+
+
+def test_names_are_told_apart_and_inside_the_figure(n=12):
+    """Long ones that begin and end alike, also in axes of a figure that leaves them little room."""
+    names = [f"Comprehensive school no. {t} of Westminster" for t in range(n)]
+    rng = np.random.default_rng(0)
+    scores, gain = {name: rng.normal(size=4) for name in names}, rng.normal(size=n)
+    drawn = [
+        lambda ax: ComparisonDisplay(scores, reference=names[0]).plot(ax),
+        lambda ax: TaskGainDisplay(gain, n_rows=np.full(n, 9), tasks=names).plot(ax),
+        lambda ax: ShrinkageDisplay(gain, gain, tasks=names).plot(ax),
+    ]
+    for draw in drawn:
+        figure, ax = plt.subplots(figsize=(5, 4))
+        draw(ax)
+        figure.canvas.draw()
+        found = [text for text in [*ax.get_yticklabels(), *ax.get_xticklabels()] if "…" in text.get_text()]
+        shown = sorted(text.get_text().partition("  ")[0] for text in found)
+        assert shown == sorted(f"Comprehensi…{t}" for t in range(n))
+        boxes = [text.get_window_extent() for text in found]
+        assert min(min(box.x0, box.y0) for box in boxes) >= 0
+    adjusted, ax = plt.subplots()
+    adjusted.subplots_adjust(left=0.3)
+    assert drawn[2](ax).figure_.get_layout_engine() is None  # whoever sets margins keeps them
+
+
+def test_models_out_of_sight_are_marked_and_others_not():
+    scores = {
+        "a": [0.0, 0.1, 0.2],
+        "b": [0.1, 0.1, 0.3],
+        "near": [-0.2, -0.1, -0.1],
+        "far": [-9.0, -8.9, -8.8],
+    }
+    ax = ComparisonDisplay(scores, reference="a").plot().ax_
+    low = ax.get_xlim()[0]
+    means = {name: np.mean(np.subtract(one, scores["a"])) for name, one in scores.items()}
+    assert (
+        [text.get_text()[0] for text in ax.texts] == ["◂"] * sum(mean < low for mean in means.values()) != []
+    )
 
 
 def test_models_with_the_intervals_of_their_test():

@@ -129,8 +129,8 @@ def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
     seen, found = set(), []
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
 
-    def fit():
-        model = clone(MODELS[name]).fit(X, y, tasks=tasks)
+    def fit():  # few iterations: sums in another order differ from the first on
+        model = clone(MODELS[name]).set_params(tol=0.1).fit(X, y, tasks=tasks)
         moments = TaskStatistics.from_arrays(X, y, tasks)
         return model.coef_, model.intercept_, model.objective_, moments.xx, model.predict(X, tasks=tasks)
 

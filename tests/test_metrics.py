@@ -128,6 +128,11 @@ def test_undefined_scores_are_nan_and_the_mean_says_so():
     assert_allclose(list(scores.values()), [1.0, 0.0, np.nan])
     with pytest.warns(UndefinedMetricWarning, match=r"1 of 3 tasks \(\[3\]\)"):
         assert mean_task_score("roc_auc", y, score, [1, 1, 2, 2, 3, 3]) == 0.5
+    many = np.repeat(np.arange(10), 2)
+    with pytest.warns(
+        UndefinedMetricWarning, match=r"9 of 10 tasks \(\[1, 2, 3, 4, 5\] and 4 more\), .* too few"
+    ):
+        mean_task_score("roc_auc", np.arange(20) == 0, np.arange(20), many)
     Y = np.array([[1.0, np.nan], [2.0, np.nan]])
     assert_allclose(list(per_task_score("r2", Y, np.nan_to_num(Y)).values()), [1.0, np.nan])
     one_row = per_task_score("r2", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1, 1, 2])

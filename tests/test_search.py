@@ -152,6 +152,10 @@ def test_a_grid_that_ends_too_early_grows_or_says_so(side):
         grown = clone(search).set_params(grow=True).fit(X, y, **tasks)
         noise = np.random.default_rng(0).normal(size=len(y))
         zero = PathSearchCV(MultiTaskLasso(), [0.01, 0.1, 10.0], cv=3).fit(layout.X, noise, **tasks)
+        common = layout.X @ np.arange(1.0, 1 + layout.X.shape[1]) + noise  # and no deviations of tasks
+        equal = PathSearchCV(MultiTaskLasso(mean_alpha=0.0), [0.01, 0.1, 10.0], cv=3)
+        equal.fit(layout.X, common, **tasks)
+    assert equal.best_params_["alpha"] == 10.0 and not equal.best_estimator_.deviation_coef_.any()
     assert zero.best_params_["alpha"] == 10.0 and not zero.best_estimator_.coef_.any()
     assert grown.best_score_ > narrow.best_score_
     tried = [one["alpha"] for one in grown.cv_results_["params"]]
@@ -160,6 +164,13 @@ def test_a_grid_that_ends_too_early_grows_or_says_so(side):
     np.testing.assert_allclose(
         grown.cv_results_["mean_test_score"], wide.cv_results_["mean_test_score"], atol=1e-3
     )
+
+
+@pytest.mark.parametrize("alphas", [[1.0, 3.0], [1.0, 1.5, 2.0]], ids=["two", "near"])
+def test_the_edge_of_a_grid_of_few_strengths_is_said(alphas):
+    layout = make_layout("stacked")
+    with pytest.warns(UserWarning, match="the best alpha is the least of the strengths tried"):
+        PathSearchCV(MultiTaskLasso(), alphas, cv=3).fit(layout.X, layout.y, tasks=layout.tasks)
 
 
 def test_names_of_scorers_that_lose_tasks_or_labels_are_refused():

@@ -16,7 +16,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from skmtl import MeanRegularizedRegressor, PathSearchCV, TaskKFold, TaskStatistics, compare
+from skmtl import (
+    MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
+    PathSearchCV,
+    TaskKFold,
+    TaskRelationshipRegressor,
+    TaskStatistics,
+    TemporalRegressor,
+    compare,
+)
 from skmtl.datasets import load_hsb82
 from skmtl.linear_model import _task_inverses
 from skmtl.linear_model._correlations import Factor
@@ -468,6 +477,40 @@ def test_an_array_as_covariance_is_the_metric_of_the_penalty(rng):
         assert_allclose(X[rows].T @ residual[rows] / rows.sum(), pull, atol=1e-8)
 
 
+UNITS = {
+    "default": MeanRegularizedRegressor(alpha="auto"),
+    "spherical": MeanRegularizedRegressor(alpha="auto", covariance="spherical"),
+    "diagonal": MeanRegularizedRegressor(alpha="auto", covariance="diagonal"),
+    "full": MeanRegularizedRegressor(alpha="auto", covariance="full"),
+    "number": MeanRegularizedRegressor(alpha=1.0, intercept_alpha="auto"),
+    "classes": MeanRegularizedClassifier(alpha="auto", covariance="spherical"),
+    "related": TaskRelationshipRegressor(alpha="auto"),
+    "ordered": TemporalRegressor(alpha="auto", smooth="quadratic"),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_said_where_an_estimated_strength_depends_on_them(name):
+    X, y, tasks, *_ = mixed_problem(0, n_rows=15)
+    frame = pd.DataFrame(X, columns=[f"f{j}" for j in range(X.shape[1])])
+    y = (y > np.median(y)).astype(int) if name == "classes" else y
+
+    def fitted_in(units):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = clone(UNITS[name]).fit(frame * units, y, tasks=tasks)
+        said = [str(w.message) for w in caught if "in the units in which they are" in str(w.message)]
+        return model.coef_ * units, said
+
+    units = np.ones(X.shape[1])
+    units[1] = 1e5
+    (coef, none), (other, said) = fitted_in(1.0), fitted_in(units)
+    depends = np.abs(coef - other).max() > 0.01 * np.abs(coef).max()
+    assert not none and len(said) == (depends and name != "number")
+    assert all("feature 'f1' varies" in message for message in said)
+    assert depends == (name not in ("default", "diagonal", "full"))
+
+
 def test_searches_and_comparisons_take_estimated_strengths():
     X, y, tasks, *_ = mixed_problem(0, n_rows=15)
     auto = MeanRegularizedRegressor(**AUTO, covariance="diagonal")
@@ -480,8 +523,9 @@ def test_searches_and_comparisons_take_estimated_strengths():
         X, y, tasks=tasks
     )
     assert half.best_estimator_.intercept_alpha_ > 0
-    with pytest.warns(UserWarning, match=r"alpha='auto' of the estimator .* alphas has no effect"):
-        PathSearchCV(auto, [0.1, 1.0], cv=3).fit(X, y, tasks=tasks)
+    for alphas in ([0.1, 1.0], 5):
+        with pytest.warns(UserWarning, match=r"alpha='auto' of the estimator .* alphas has no effect"):
+            PathSearchCV(auto, alphas, cv=3).fit(X, y, tasks=tasks)
     Z = np.column_stack([X, tasks])
     other = GridSearchCV(auto.set_params(task_column=2), grid, cv=TaskKFold(3, task_column=2)).fit(Z, y)
     assert np.isfinite(other.best_score_)

@@ -130,14 +130,11 @@ def _advice(folds, gains, candidates, one):
         sharing = "There was no time to say whether sharing helps."
     else:
         sharing = _whether_to_share(folds, gains, use, candidates[use], one)
-    words = [
-        sharing,
-        f"Use {use!r}{_at_what_cost(folds, use, simple, one)}.",
-    ]
+    words = [sharing, f"Use {use!r}.{_at_what_cost(folds, use, simple, one)}"]
     score, sd = expected
     sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
-    words.append(f"{sure}; the best score on these folds is the {folds.mean[best]:.3f} of {best!r}.")
+    words += [f"{sure}.", f"The best score on these folds is the {folds.mean[best]:.3f} of {best!r}."]
     if use != folds.reference:
         words.append(losses(gains[use], folds.reference, one.run.measure))
     if one.n_folds < len(one.splits):
@@ -152,7 +149,7 @@ def _advice(folds, gains, candidates, one):
 
 
 def _whether_to_share(folds, gains, use, candidate, one):
-    """Whether the tasks are better off together, in a sentence that says what it compares with.
+    """Whether the tasks are better off together, in sentences that say what they compare with.
 
     A linear model with linear ones of each task by itself and of all rows; another one with its like for each
     task as well, so that what is not linear is no gain of sharing.
@@ -168,32 +165,34 @@ def _whether_to_share(folds, gains, use, candidate, one):
     if not any(name in folds.mean for name in rivals):
         return f"Whether sharing helps is not known: neither {' nor '.join(map(repr, rivals))} ran."
     tests = [_is_above(folds, gains, use, name, one.run.measure) for name in rivals if name in folds.mean]
-    clear, words = all(clear for clear, _ in tests), " and ".join(words for _, words in tests)
+    clear, words = all(clear for clear, _ in tests), ". It is ".join(words for _, words in tests)
     reason, by = one.dropped.get(alone, ("", ""))
     if reason == CLEARLY_WORSE:
-        words += f" and {alone!r} by {by[1:]} on the first folds"
+        words += f". It is above {alone!r} by {by[1:]} on the first folds"
     elif alone and alone not in folds.mean:
-        clear, words = False, f"{words}, which is linear: {alone!r} was not tried"
+        clear, alone = False, None
+        words += f", which is linear. {candidate.alone[0]!r} was not tried"
     words += ", of models of each task by itself" if alone else ""
-    return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is above {words}."
+    return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is {words}."
 
 
 def _is_above(folds, gains, use, other, measure):
     """Whether a model is above another one, by the folds or, but for all rows, the tasks; and the words."""
     gap, p = folds.test(use, other)
-    words, clear = f"{other!r} by {gap:.3f} ({p_words(p)})", bool(gap > 0 and p < SIGNIFICANCE)
+    words = f"{'below' if gap < 0 else 'above'} {other!r} by {abs(gap):.3f} ({p_words(p)})"
+    clear = bool(gap > 0 and p < SIGNIFICANCE)
     if other == "pooled" or clear:
         return clear, words
     with np.errstate(divide="ignore", invalid="ignore"):
         own, their = (np.array([row[3] for row in gains[name]]) for name in (use, other))
         won, p = sign_test(1 - own / their)
     if p < SIGNIFICANCE and won > len(own) / 2:
-        return True, f"{words}; {won} of {len(own)} tasks gain{BY.get(measure, '')} ({p_words(p)})"
+        return True, f"{words}. {won} of {len(own)} tasks gain{BY.get(measure, '')} ({p_words(p)})"
     return False, words
 
 
 def _at_what_cost(folds, use, simple, one):
-    """What the best simpler model, or the best other one, would cost, and which ones are as good."""
+    """Sentences: what the best simpler model, or the best other one, would cost; which are as good."""
     more = {
         name: one.excess(folds.errors[name], folds.errors[use])[0] for name in folds.ranked if name != use
     }
@@ -202,9 +201,9 @@ def _at_what_cost(folds, use, simple, one):
         return ""
     error = ERRORS[one.run.measure]
     if use in simple:
-        return f": the best other one, {other!r}, changes the {error} by {more[other]:+.1%}"
+        return f" The best other one, {other!r}, changes the {error} by {more[other]:+.1%}."
     alike = [repr(name) for name in more if abs(more[name]) < WORSE and name not in simple]
-    words = f" (or {', '.join(alike)}, within {WORSE:.0%} of its {error})" if alike else ""
+    words = f" As good, within {WORSE:.0%} of its {error}: {', '.join(alike)}." if alike else ""
     least = min(more, key=more.get)
-    lower = f"{least!r} has {more[least]:+.1%}, not surely less, and " if more[least] <= -WORSE else ""
-    return f"{words}: {lower}the simpler {other!r} has {more[other]:+.1%} {error}"
+    lower = f" {least!r} has {more[least]:+.1%}, not surely less." if more[least] <= -WORSE else ""
+    return f"{words}{lower} The simpler {other!r} has {more[other]:+.1%} {error}."

@@ -1,6 +1,6 @@
 """Multi-task models against simple baselines, on the same folds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
 
@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._columns import split_task_column, warn_of_order
-from .._inputs import as_target, check_lengths
+from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
@@ -28,6 +28,7 @@ from .._tasks import (
     target_names,
     task_labels,
     warn_of_labels,
+    with_task_column,
 )
 from .._warn import warn
 from ..baselines import Pooled, SingleTask
@@ -65,7 +66,9 @@ def compare(
         switched on inside to carry them.
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row, in the place of `tasks`, for
-        estimators without one of their own. They are given the other columns.
+        estimators without one of their own. They are given the other columns. `Comparison.estimators` have
+        it set, for X as it is; Pipelines, whose first steps would see it, are for the other columns and
+        tasks, as `split_task_column` makes them.
     offset : array-like of shape (n_samples,) or of the shape of y, default=None
         Known part of the linear predictor, as in the estimators' `fit`. Baselines that are classifiers of
         scikit-learn take none: they are left out, and `dropped` names them ("mixed" stays).
@@ -144,7 +147,7 @@ def compare(
     >>> sorted(result.table["model"])
     ['intercepts', 'mean', 'model', 'pooled', 'single']
     """
-    estimators = _checked(_named(estimators))
+    estimators = _compared(estimators)
     X = table_of(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
@@ -179,6 +182,11 @@ def compare(
     dropped = dict.fromkeys(without, NO_OFFSET)
     if dropped:
         said["verdict"] += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
+    models = (
+        models
+        if task_column is None
+        else {name: with_task_column(one, task_column) for name, one in models.items()}
+    )
     return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
 
 
@@ -208,16 +216,23 @@ def _named(estimators):
     return named
 
 
-def _checked(estimators):
-    """Estimators by name; ValueError if there are none, TypeError if some cannot be fitted."""
-    if not estimators:
-        raise ValueError("estimators is empty; expected at least one estimator.")
-    if wrong := [model for model in estimators.values() if not hasattr(model, "fit")]:
-        raise TypeError(
-            "estimators must be estimators with a fit method, compare(estimators, X, y, tasks); "
-            f"got {wrong[0]!r:.100}."
-        )
-    return estimators
+def _compared(estimators):
+    """Estimators by name; ValueError if there are none."""
+    if named := _checked(_named(estimators), "estimators"):
+        return named
+    raise ValueError("estimators is empty; expected at least one estimator.")
+
+
+def _checked(models, argument):
+    """Models by name; TypeError if some cannot be fitted."""
+    for model in models.values():
+        refuse_class(model, f"each of {argument}")
+        if not hasattr(model, "fit"):
+            raise TypeError(
+                f"{argument} must be estimators with a fit method, compare(estimators, X, y, tasks); "
+                f"got {model!r:.100}."
+            )
+    return models
 
 
 def _final_step(estimator):
@@ -268,10 +283,11 @@ def labelled(estimators, X, y, tasks, cv):
 def _rivals(baselines, estimators, shared):
     """Models to beat by name, those that are asked for by name with the preprocessing of the estimators."""
     if isinstance(baselines, Mapping):
-        return dict(baselines)
-    if isinstance(baselines, str):
+        return _checked(dict(baselines), "baselines")
+    if isinstance(baselines, str) or not isinstance(baselines, Iterable):
         raise ValueError(
-            f"baselines must be a sequence of names and estimators; got the string {baselines!r}."
+            "baselines must be a sequence of names and estimators (of none: ()), or a dict of estimators; "
+            f"got {'the string ' * isinstance(baselines, str)}{baselines!r:.100}."
         )
     asked = [one for one in baselines if isinstance(one, str)]
     unknown = [
@@ -288,7 +304,7 @@ def _rivals(baselines, estimators, shared):
     models = {name: rival(name, kind, shared, column) for name in asked}
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
-    return models | _named([one for one in baselines if not isinstance(one, str)])
+    return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
 
 
 def _told(model, y, tasks, column):
@@ -320,6 +336,7 @@ def splits_of(cv, X, y, labels):
     """List of (train, test) rows."""
     if cv is None or isinstance(cv, Integral):
         cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
+    refuse_class(cv, "cv")
     cv = check_cv(cv)
     if getattr(cv, "stratify", False):
         warn(

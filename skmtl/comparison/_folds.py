@@ -12,14 +12,14 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from .._inputs import check_offset
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
-from .._task_scores import deviances, squared_errors, standard_deviation
+from .._task_scores import ALIKE, deviances, squared_errors, standard_deviation
 from .._threads import threads_for
 from .._warn import warn
 from ..metrics import response, tasks_for
 
 SIGNIFICANCE = 0.05
 NO_OFFSET = "Takes no offset"
-ALIKE, CLOSE = 1e-3, 0.05  # of the error of all labels, of each: what solvers may leave between equal models
+CLOSE = 0.05  # of the error of each label: what solvers may leave between equal models
 
 
 def with_offset(models, offset, y):

@@ -10,9 +10,9 @@ from scipy import stats
 from .._labels import encode_tasks
 from .._parameters import documented
 from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, p_words, tagged
-from .._task_scores import standard_deviation
+from .._task_scores import gains_and_losses, standard_deviation
 from ..inspection import TaskGainDisplay
-from ._folds import ALIKE, SIGNIFICANCE
+from ._folds import SIGNIFICANCE
 
 PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
 WIDTH = 100  # of printed lines
@@ -64,7 +64,8 @@ class Comparison:
     dropped : dict of {str: str}
         Models that did not run in all folds, and why.
     estimators : dict of {str: estimator}
-        The models and the baselines by name, unfitted.
+        The models and the baselines by name, unfitted; for the data that were given, see `compare` on its
+        `task_column`.
     fold_scores : dict of {str: list of float}
         Headline scores of each model on the folds, those without a score left out.
     overlap : float
@@ -265,8 +266,9 @@ def _gains(folds, model, shape, codes, names):
     gain = np.where(known > 0, 1 - error / known, np.nan)
     # that of one less a ratio of sums over labels; NaN for too few of these
     sd = _standard_deviations(errors - (1 - gain)[codes] * reference, codes, n) * np.sqrt(n) / known
-    loses, sd = gain < -ALIKE, np.where(n < 3, np.nan, sd)
-    columns = names, n, error / n, gain, loses, loses & (gain < -2 * sd), sd
+    sd = np.where(n < 3, np.nan, sd)
+    _, loses, surely = gains_and_losses(gain, sd)
+    columns = names, n, error / n, gain, loses, loses & surely, sd
     return [(model, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
@@ -292,7 +294,7 @@ def _rows(folds, gains, measure):
 
 def sign_test(gains):
     """Number of tasks that gain, and the two-sided p-value of as many by chance."""
-    won, lost = (sum(gain * sign > ALIKE for gain in gains) for sign in (1, -1))
+    won, lost = (int(which.sum()) for which in gains_and_losses(gains)[:2])
     return won, stats.binomtest(won, won + lost).pvalue if won + lost else np.nan
 
 
@@ -318,7 +320,7 @@ def _verdict(folds, gains, estimators, measure):
     for name in dict.fromkeys([reference, "pooled"]):
         if name in mean and name != model:
             parts.append(f"{_standing(folds, model, name)} {name!r} ({mean[name]:.3f})")
-    parts = [f"{model!r} ({mean[model]:.3f}) is {' and '.join(parts)}."] if parts else []
+    parts = [f"{model!r} ({mean[model]:.3f}) is {'. It is '.join(parts)}."] if parts else []
     gain = mean[model] - mean[reference]
     if "intercepts" in mean and reference != "intercepts" and gain > 0:
         share = max(mean["intercepts"] - mean[reference], 0) / gain
@@ -360,5 +362,5 @@ def _advice(folds, model, estimators, gains, measure):
         return rival, "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)
     verb = "scores higher" if higher else "is not clearly worse"
-    advice = f"prefer it for prediction, estimators[{rival!r}]."
-    return rival, f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: {advice}"
+    advice = f"Prefer it for prediction: estimators[{rival!r}]."
+    return rival, f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}. {advice}"

@@ -37,10 +37,8 @@ class TaskSystems:
         fitting = Fitting.of_rows(model, X, y, tasks, weight)
         data, options = model._scaled(fitting.data), (model.fit_intercept, 0.0)
         self.unit = None
-        if (
-            model.intercept_alpha and model.fit_intercept
-        ):  # one more feature, in units in which alpha is right
-            X, y, codes, weight, _ = fitting.rows
+        if model.intercept_alpha and model.fit_intercept:
+            X, y, codes, weight, _ = fitting.rows  # one more feature, in units in which alpha is right
             self.unit = np.sqrt(model.alpha / model.intercept_alpha)
             X = np.column_stack([X, np.full(len(y), self.unit)])
             data, options = task_data(X, y, codes, weight, None, None, model.tasks_), (False, 0.0)
@@ -197,9 +195,8 @@ class TaskModels:
         """
         parts = delayed_rows({"X": X, "tasks": tasks, "coef_": self._frame})
         model = delayed(self.estimator, traverse=False)
-        found = [
-            delayed(_predictions)(model, one["coef_"], self._mean, one["X"], one["tasks"]) for one in parts
-        ]
+        predict = delayed(_predictions)
+        found = [predict(model, one["coef_"], self._mean, one["X"], one["tasks"]) for one in parts]
         return dd.from_delayed(found, meta=(None, np.float64), verify_meta=False)
 
     def to_local(self):

@@ -92,9 +92,8 @@ def _with_chunks_of(X, given):
     for name, one in given.items():
         if name != "X" and isinstance(one, da.Array):
             own = X.chunks[0] if one.chunks[0] != X.chunks[0] and not np.isnan(X.chunks[0]).any() else None
-            out[name] = one.rechunk(
-                {**({} if own is None else {0: own}), **dict.fromkeys(range(1, one.ndim), -1)}
-            )
+            whole = dict.fromkeys(range(1, one.ndim), -1)
+            out[name] = one.rechunk(whole if own is None else {0: own, **whole})
     return out
 
 
@@ -114,10 +113,8 @@ def delayed_rows(given):
     """{name: delayed partition or None} for each of the partitions of collections that may be None."""
     parts = {name: _delayed(one) for name, one in given.items() if one is not None}
     _check_number({name: len(own) for name, own in parts.items()})
-    return [
-        dict.fromkeys(given) | dict(zip(parts, each, strict=True))
-        for each in zip(*parts.values(), strict=True)
-    ]
+    each = (dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True))
+    return [dict.fromkeys(given) | own for own in each]
 
 
 def _delayed(collection):

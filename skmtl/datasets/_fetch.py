@@ -131,7 +131,10 @@ def _refuse_lack(path, keys, held):
 
 
 def read_arff(path):
-    """Names of the attributes and their values (n_rows, n_attributes); nominal ones by position, ? as NaN."""
+    """Names of the attributes and their values (n_rows, n_attributes); nominal ones by position, ? as NaN.
+
+    ValueError where the file is none, or a row has no value, or no known one, for each attribute.
+    """
     names, kinds, rows = [], [], []
     in_header = True
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -139,9 +142,14 @@ def read_arff(path):
         if not line or line.startswith("%"):
             continue
         if not in_header:
-            rows.append(
-                [_number(value.strip(), kind) for value, kind in zip(line.split(","), kinds, strict=True)]
-            )
+            try:
+                values = zip(line.split(","), kinds, strict=True)
+                rows.append([_number(value.strip(), kind) for value, kind in values])
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}: the row {line!r:.60} does not hold the {len(names)} values of the header: "
+                    f"{error}."
+                ) from error
         elif line.lower().startswith("@data"):
             in_header = False
         elif line.lower().startswith("@attribute"):
@@ -149,6 +157,11 @@ def read_arff(path):
             name, kind = rest.split("{", 1) if "{" in rest else rest.rsplit(None, 1)
             names.append(name.strip().replace("'", "").replace('"', ""))
             kinds.append([one.strip(" '\"") for one in kind.rstrip("} ").split(",")] if "{" in rest else None)
+    if in_header:
+        start = path.read_bytes()[:20]
+        raise ValueError(
+            f"{path} is no ARFF file, the text with a line '@data' that Mulan has: it begins with {start!r}."
+        )
     return names, np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
 

@@ -3,11 +3,10 @@
 import numpy as np
 from scipy import stats
 
-from .._task_scores import standard_deviation
-from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, name_ticks, short
+from .._task_scores import SURELY, gains_and_losses, standard_deviation
+from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, name_ticks, short, short_names
 
 LEVEL = 0.95
-NORMAL = 1.96
 MOST_STEPS = 8  # lines of text that a name may stand above or below its point
 LETTER, LINE = 0.08, 0.17  # inches that a letter, and the line, of such a name takes
 BELOW = 0.2  # its interval, by how much of the distance of models folds are drawn
@@ -115,7 +114,8 @@ class ComparisonDisplay(Display):
             self.ax_.errorbar(
                 self.differences_[at], at, xerr=self.half_widths_[at], fmt="o", color=color, capsize=3
             )
-        labels = [f"{short(name)}  {score:.3f}" for name, score in zip(names, S.mean(axis=1), strict=True)]
+        scored = zip(short_names(names), S.mean(axis=1), strict=True)
+        labels = [f"{name}  {score:.3f}" for name, score in scored]
         self.ax_.set_yticks(range(len(names)), labels)
         for label, name in zip(self.ax_.get_yticklabels(), names, strict=True):
             label.set_fontweight("bold" if name == self.chosen else "normal")
@@ -136,17 +136,17 @@ class ComparisonDisplay(Display):
         low, high = min((self.differences_ - width)[near].min(), 0.0), (self.differences_ + width).max()
         margin = 0.05 * ((high - low) or 1.0)
         self.ax_.set_xlim(low - margin, high + margin)
-        for at in np.flatnonzero(~near):
+        for at in np.flatnonzero(self.differences_ < low - margin):
             text = f"◂ {self.differences_[at]:.2g}"
             self.ax_.text(low, at, text, va="center", ha="left", color=BLUE, fontsize="small")
 
 
 class TaskGainDisplay(Display):
-    """Gain of each task over a reference against its number of rows, with intervals.
+    """Gain of each task over a reference against its number of rows, with intervals of two standard errors.
 
     Where all tasks have about as many rows they stand in the order of their gains, all of them named where
     there is room. Tasks of which the interval is above zero are blue, below zero orange; else those that gain
-    and lose most are named.
+    and lose most are named. As in the verdict a task gains, or loses, by more than 0.1% of its error.
 
     Parameters
     ----------
@@ -237,15 +237,14 @@ class TaskGainDisplay(Display):
             If lengths differ.
         """
         T = len(self.tasks)
-        gain, n_rows = 100 * checked("gains", self.gains, (T,)), checked("n_rows", self.n_rows, (T,))
-        width = np.zeros(T)
-        if self.errors is not None:
-            width = 100 * NORMAL * np.nan_to_num(checked("errors", self.errors, (T,)))
+        gain, n_rows = checked("gains", self.gains, (T,)), checked("n_rows", self.n_rows, (T,))
+        error = np.zeros(T) if self.errors is None else checked("errors", self.errors, (T,))
         known = np.isfinite(gain)
-        gain, n_rows, width = gain[known], n_rows[known], width[known]
+        gain, n_rows, error = gain[known], n_rows[known], error[known]
+        gains, loses, surely = gains_and_losses(gain, error)
+        gain, width = 100 * gain, 100 * SURELY * np.nan_to_num(error)
         names = [str(task) for task, there in zip(self.tasks, known, strict=True) if there]
-        color = np.where(gain - width > 0, BLUE, np.where(gain + width < 0, ORANGE, GREY))
-        color = np.where((width == 0) & (gain == 0), GREY, color)
+        color = np.where(gains & surely, BLUE, np.where(loses & surely, ORANGE, GREY))
         ink = self._begin(ax, (7, 4.2))
         low, high = _limits(gain, width)
         shown, order = np.clip(gain, low, high), np.argsort(gain, kind="stable")
@@ -257,9 +256,9 @@ class TaskGainDisplay(Display):
         self.ax_.set_ylim(low - margin, high + margin)
         against = f"\nagainst {self.reference}" if self.reference else ""
         self.ax_.set_ylabel(f"test error saved (%){against}")
-        self.ax_.set_title(self._counted(gain, color), fontsize="medium", color=ink)
+        self.ax_.set_title(self._counted(gains, loses, surely), fontsize="medium", color=ink)
         beyond = [f" ({g:+.0f}%)" if g != at else "" for g, at in zip(gain, shown, strict=True)]
-        labels = [f"{short(name)}{more}" for name, more in zip(names, beyond, strict=True)]
+        labels = [f"{name}{more}" for name, more in zip(short_names(names), beyond, strict=True)]
         losing = [i for i in order[:most_named] if gain[i] < 0]
         gaining = [i for i in order[::-1][:most_named] if gain[i] > 0]
         self.named_ = [names[i] for i in (order if all_named else losing + gaining)]
@@ -277,7 +276,7 @@ class TaskGainDisplay(Display):
             each = f"{first:.0f}" if first == last else f"{first:.0f} to {last:.0f}"
             self.ax_.set_xlabel(f"tasks by what they gain, {each} rows tested of each")
             width = self.ax_.get_window_extent().width / self.figure_.get_figure(root=True).dpi
-            crowded = LETTER * max(map(len, names)) * len(names) > 0.8 * width
+            crowded = LETTER * max(map(len, short_names(names))) * len(names) > 0.8 * width
             name_ticks(self.ax_, "x", [names[i] for i in order], len(names), rotation=60 * crowded)
             all_named = len(self.ax_.get_xticks()) == len(order)
             if not all_named:
@@ -293,14 +292,14 @@ class TaskGainDisplay(Display):
             self.ax_.set_xlim(first - margin, last + margin)
         return n_rows, False
 
-    def _counted(self, gain, color):
+    def _counted(self, gains, loses, surely):
         """How many tasks gain and lose, in words."""
         words = []
-        for word, sign, one, hue in (("gain", 1, BLUE, "blue"), ("lose", -1, ORANGE, "orange")):
-            clearly = f" ({np.sum(color == one)} clearly: {hue})" if self.errors is not None else ""
-            words.append(f"{np.sum(sign * gain > 0)} {word}{clearly}")
+        for word, which, hue in (("gain", gains, "blue"), ("lose", loses, "orange")):
+            clearly = f" ({np.sum(which & surely)} clearly: {hue})" if self.errors is not None else ""
+            words.append(f"{np.sum(which)} {word}{clearly}")
         first = f"{short(self.model)}\n" if self.model else ""
-        return f"{first}of {len(gain)} tasks {', '.join(words)}"
+        return f"{first}of {len(gains)} tasks {', '.join(words)}"
 
     def _name(self, x, y, labels, chosen, ink):
         """Names beside points (i, 1 or -1: up or down first), as near as they cover the least."""

@@ -1,5 +1,7 @@
 """What all displays share: axes, names on them, the order of tasks, and colours."""
 
+from itertools import takewhile
+
 import numpy as np
 import scipy
 
@@ -10,6 +12,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # told a
 SEVERAL = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A6761D")
 DIVERGING = "RdBu_r"
 LONGEST = 24  # characters of a name
+HALF = (LONGEST - 1) // 2
 ROOM = {"x": 0.17, "y": 0.13}  # inches that a name takes across its axis
 
 
@@ -52,8 +55,30 @@ class Display:
 def short(name):
     """A name, its middle left out where it is long."""
     name = str(name)
-    half = (LONGEST - 1) // 2
-    return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half:]}"
+    return name if len(name) <= LONGEST else f"{name[:HALF]}…{name[-HALF:]}"
+
+
+def short_names(names):
+    """Names as `short` makes them, those that are then the same without what they have in common."""
+    names = [str(name) for name in names]
+    alike = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault(short(name), []).append(name)
+    found = {}
+    for made, group in alike.items():
+        head = _n_common(group)
+        tail = _n_common([name[head:][::-1] for name in group])
+        for name in group:
+            own = short(name[head : len(name) - tail])
+            found[name] = made if len(group) == 1 else f"{name[: min(head, HALF)]}…{own}"
+    return [found[name] for name in names]
+
+
+def _n_common(names):
+    """How many characters at the start all names have in common, whole words where there are such."""
+    common = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
+    ends = (n for n in range(common, 0, -1) if not names[0][n - 1].isalnum())
+    return next(ends, common)
 
 
 def thinned(n, most, interest=None):
@@ -77,7 +102,7 @@ def name_ticks(ax, which, names, most, interest=None, rotation=0):
     box = ax.get_window_extent()
     inches = (box.width if which == "x" else box.height) / ax.figure.get_figure(root=True).dpi
     at = thinned(len(names), max(1, min(most, int(inches / ROOM[which]))), interest)
-    labels = [short(names[i]) for i in at]
+    labels = short_names([names[i] for i in at])
     if which == "x":
         slant = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if rotation else {}
         ax.set_xticks(at, labels, **slant)

@@ -12,7 +12,7 @@ from .._fitted import feature_names, features_seen, final_fitted
 from .._task_scores import standard_deviation
 from ..linear_model import LinearModel
 from ..model_selection import path
-from ._drawing import GREY, SEVERAL, Display, checked, log_ticks, short
+from ._drawing import GREY, SEVERAL, Display, checked, log_ticks, short_names
 
 BELOW = 4.5  # the axis, by how many letters a legend stands
 
@@ -200,13 +200,11 @@ class PathDisplay(Display):
         others = ax.plot(alphas, norms[:, rest], color=GREY, linewidth=0.6, alpha=0.6)[:1]
         for line in others:
             line.set_label(f"{len(rest)} others")
-        self.lines_ = []
-        for k, j in enumerate(order[:most_named]):
+        self.lines_, named = [], order[:most_named]
+        for k, (j, name) in enumerate(zip(named, short_names([names[j] for j in named]), strict=True)):
             style = "-" if k < len(SEVERAL) else "--"
             color = SEVERAL[k % len(SEVERAL)]
-            self.lines_ += ax.plot(
-                alphas, norms[:, j], style, color=color, linewidth=1.6, label=short(names[j])
-            )
+            self.lines_ += ax.plot(alphas, norms[:, j], style, color=color, linewidth=1.6, label=name)
         ax.set_ylabel("norm over tasks")
         place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False, "fontsize": "small"}
         ax.legend(handles=self.lines_ + others, **place)

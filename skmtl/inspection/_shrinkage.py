@@ -1,14 +1,19 @@
 """Where sharing moves the estimate of each task."""
 
+from functools import partial
+
 import numpy as np
 import sklearn
 from sklearn.base import is_classifier
 from sklearn.preprocessing import StandardScaler
 
-from .._columns import split_task_column
+from .._columns import one_column, split_task_column
 from .._fitted import INTERCEPT, features_seen, fitted_coefficients
+from .._inputs import as_target
+from .._labels import missing_labels
 from ..baselines import SingleTask
 from ..losses import Poisson
+from ..statistics import TaskStatistics
 from ._drawing import BLUE, GREY, ORANGE, Display, checked, name_tasks, short
 
 MOST_NAMED = 40
@@ -20,7 +25,8 @@ class ShrinkageDisplay(Display):
     """Caterpillar plot: each task's own estimate of a coefficient, and where sharing moves it.
 
     Tasks are sorted by the shared estimate; of many those are named whose estimates move most. Own
-    estimates far beyond the others are triangles at the border.
+    estimates far beyond the others are triangles at the border; where a feature is constant within a task
+    there is none.
 
     Parameters
     ----------
@@ -109,16 +115,22 @@ class ShrinkageDisplay(Display):
                 f"{len(single.rows)} of {len(single.features)}, such as {single.rows[:3]}."
             )
         rows = _rows_of_class(found, target_class)
+        X, tasks = (X, tasks) if column is None else split_task_column(X, column)
+        varies = partial(_varies, X, as_target(y), tasks, sample_weight)
         if feature is None:
-            spread = StandardScaler(with_mean=False)
-            spread.fit(X if column is None else split_task_column(X, column)[0])
-            feature = int(np.argmax(found.coef[rows].std(axis=0) * np.sqrt(spread.var_)))
+            spread = StandardScaler(with_mean=False).fit(X)
+            differ = found.coef[rows].std(axis=0) * np.sqrt(spread.var_)
+            order = np.argsort(-differ, kind="stable").tolist()
+            feature = next((j for j in order if varies(j).any()), order[0])
         name, shared, std = _estimates(found, feature)
+        own = _estimates(single, feature)[1]
+        if feature != INTERCEPT:
+            at = list(dict.fromkeys(single.tasks))
+            told = varies(found.features.index(name))[[at.index(task) for task in single.tasks]]
+            own = np.where(told, own, np.nan)
         name = name if target_class is None else f"{name} of {target_class}"
         names, std = [found.tasks[i] for i in rows], None if std is None else std[rows]
-        return cls(_estimates(single, feature)[1][rows], shared[rows], tasks=names, std=std, name=name).plot(
-            ax
-        )
+        return cls(own[rows], shared[rows], tasks=names, std=std, name=name).plot(ax)
 
     def plot(self, ax=None):
         """Draw the estimates.
@@ -148,7 +160,7 @@ class ShrinkageDisplay(Display):
             size,
             facecolors="none",
             edgecolors=ORANGE,
-            label="own rows",
+            label="own rows" if np.isfinite(own).any() else "own rows tell none",
             zorder=2,
         )
         for beyond, marker in ((own < low, "<"), (own > high, ">")):
@@ -193,6 +205,13 @@ def _estimates(found, feature):
     if not -len(names) <= at < len(names):
         raise ValueError(f"feature={feature} is out of range: there are {len(names)} features.")
     return names[at], found.coef[:, at], None if found.coef_std is None else found.coef_std[:, at]
+
+
+def _varies(X, y, tasks, weight, position):
+    """Whether a feature has more than one value within each task: else its rows tell of no coefficient."""
+    column, seen = np.asarray(one_column(X, position)), np.where(missing_labels(y), np.nan, 0.0)
+    stats = TaskStatistics.from_arrays(column[:, None], seen, tasks, sample_weight=weight)
+    return np.broadcast_to(stats.xx[:, 0, 0] > 0, stats.n_tasks)
 
 
 def _without_sharing(model):

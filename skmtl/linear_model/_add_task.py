@@ -317,7 +317,6 @@ class RowProblem(Problem):
         return [part.rough.start(part.shape) for part in self.parts]
 
     def penalty_value(self, parts):
-        """All penalties."""
         own = sum(part.rough.value(V) for part, V in zip(self.parts, parts, strict=True))
         return own + self.smooth_penalty_value(parts, self.total(parts))
 
@@ -326,7 +325,6 @@ class RowProblem(Problem):
         return 0.5 * float((self.ridges * self.row(total) ** 2).sum())
 
     def smooth_gradients(self, parts, total, G):
-        """Gradient of the smooth part of the objective in every part."""
         G = G + self._back(self.ridges * self.row(total))
         return [part.of(G, self.whole) for part in self.parts]
 
@@ -350,7 +348,6 @@ class RowProblem(Problem):
         return self
 
     def scale(self, *known):
-        """What the stopping measure is compared with."""
         return self.size
 
     def dual_cost(self, dual, W, parts):

@@ -57,9 +57,7 @@ class Factor:
         rows = np.sqrt(values)[:, None] * vectors.T * np.sqrt(own.diagonal())
         if moments.pooled:
             weight, x_mean = 0.5 * moments.weight / moments.n_tasks, moments.x_mean[:, kept]
-            rows = np.vstack(
-                [rows, np.sqrt(weight)[:, None] * np.broadcast_to(x_mean, (len(weight), len(kept)))]
-            )
+            rows = np.vstack([rows, np.sqrt(weight)[:, None] * x_mean])
         unit = np.sqrt((rows**2).sum(axis=0))
         _, sizes, axes = linalg.svd(rows / unit, full_matrices=False)
         told = sizes > RANK_TOLERANCE * sizes[0]
@@ -78,9 +76,9 @@ class Factor:
         root, search = self.K @ self.triangle(x), self.search
         most = np.exp(-0.5 * search.scales[1][: len(root)]) / np.sqrt((root**2).sum(axis=1))
         Q, R = linalg.qr((np.minimum(most, 1.0)[:, None] * root).T, mode="full")
-        strength = (
-            max(self.level / x[-1] ** 2, np.exp(search.scales[1][-1])) if search.ties else search.strength
-        )
+        strength = search.strength
+        if search.ties:
+            strength = max(self.level / x[-1] ** 2, np.exp(search.scales[1][-1]))
         found = search.model(R.T, strength)
         found.turn = Q
         return found

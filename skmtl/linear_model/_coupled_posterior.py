@@ -84,7 +84,6 @@ class CoupledMoments(Moments):
 
     @cached_property
     def df(self):
-        """Rows less fixed effects."""
         fixed = self.common[1].sum() if self.prior.n_common else 0
         return int(self.count.sum() - fixed - (self.n_tasks if self.free else self.levelled))
 
@@ -180,10 +179,7 @@ class CoupledPosterior(Posterior):
             squares += self.rho @ self.residual**2
         return squares
 
-    @property
-    def coef(self):
-        """Slopes of the tasks (n_tasks, n_features)."""
-        return self.slopes * self.root
+    coef = property(lambda self: self.slopes * self.root)
 
     # --- derivatives ---
 
@@ -193,7 +189,6 @@ class CoupledPosterior(Posterior):
         return self.factor.blocks(at) + along[:, :, None] * along[:, None, :] / self.total
 
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precisions R^-2 at I (n_features,)."""
         u, S, p = self.deviations(), self.information_of_tasks, len(self.root)
         told = np.zeros((p, p))
         for at in chunks(len(u), p * p):
@@ -204,11 +199,9 @@ class CoupledPosterior(Posterior):
         return (u.T @ self.moments.prior.times(u) / self.noise + known - told).diagonal()
 
     def deviations(self):
-        """Slopes of the tasks less the common ones, in the coordinates of R."""
         return self.moments.prior.deviations(self.slopes)
 
     def intercept_gradient(self):
-        """Derivative of the criterion in the logarithm of `strength`."""
         apart, v = np.empty(len(self.rho)), self.x_mean
         for at in chunks(len(v), v.shape[1] ** 2):
             apart[at] = (np.matmul(self.factor.blocks(at), v[at, :, None])[:, :, 0] * v[at]).sum(axis=1)
@@ -281,18 +274,15 @@ class CoupledPosterior(Posterior):
         return 0.5 * (V + V.T) + np.outer(along, along) / self.total
 
     def mean_variance(self):
-        """Of the common slopes (n_features,)."""
         return self._mean_covariance.diagonal() * self.root**2
 
     def slope_variances(self):
-        """Of the slopes of every task (n_tasks, n_features)."""
         out = np.empty(self.slopes.shape)
         for at in chunks(len(out), out.shape[1] ** 2):
             out[at] = np.einsum("tjj->tj", self._blocks(at)) * self.root**2
         return np.maximum(out, 0.0)
 
     def predictor_variances(self, X, codes):
-        """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
         moments, v, own, kept = self.moments, times(self.root, X), 0.0, 0.0
         if moments.x_mean is not None:
             n = moments.weight[codes]
@@ -324,9 +314,7 @@ class CoupledPosterior(Posterior):
             return np.eye(len(self.root)) / np.sqrt(prior.mean_precision)
         return triangular(self._spread_of_tasks, NEAR_SINGULAR)
 
-    @property
-    def new_root(self):
-        return back(self.root, self._own_root)
+    new_root = property(lambda self: back(self.root, self._own_root))
 
     def new_variances(self, X):
         """Of b + x . w of a task that is not in the fit and varies about the mean of those as they do."""

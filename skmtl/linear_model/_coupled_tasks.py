@@ -105,9 +105,8 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         moments = self._tested_moments(seen, precision, free)
         if seen.n_tasks == 1:  # which shares nothing: its coefficients are free
             return moments
-        return CoupledMoments.joined(
-            moments, self._prior_ or CovariancePrior(0.0, np.zeros((seen.n_tasks, 1)))
-        )
+        prior = self._prior_ or CovariancePrior(0.0, np.zeros((seen.n_tasks, 1)))
+        return CoupledMoments.joined(moments, prior)
 
     def _tested_moments(self, seen, precision, free):
         return super()._moments_of(seen, precision, free)
@@ -128,6 +127,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
             return super()._estimate(seen)
         search = self._search(seen)
         moments, theta = search.moments, search.best()
+        self._warn_of_units(moments)
         found, self._theta_ = search.at(theta), theta
         self.constant_features_ = np.flatnonzero(moments.constant)
         prior, none = found.moments.prior, search.none(theta)

@@ -35,10 +35,8 @@ class CovarianceSearch:
     strength: float | None = None
     last: tuple | None = None
 
-    @property
-    def ties(self):
-        """Whether the strength of the intercepts is to be found."""
-        return self.moments.pooled and self.strength is None
+    # whether the strength of the intercepts is to be found
+    ties = property(lambda self: self.moments.pooled and self.strength is None)
 
     @cached_property
     def units(self):
@@ -53,15 +51,11 @@ class CovarianceSearch:
         told = np.broadcast_to(own / (1 + own), self.moments.n_tasks)
         return np.maximum(told, LEAST) ** -0.5
 
-    @property
-    def n_numbers(self):
-        """Unknowns beside F: the logarithms of level and common, and of the strength, in these units."""
-        return 2 + self.ties
+    # unknowns beside F: the logarithms of level and common, and of the strength, in these units
+    n_numbers = property(lambda self: 2 + self.ties)
 
-    @cached_property
-    def zero(self):
-        """What the criterion owes to the unit of the targets, which is no matter of the search."""
-        return float(self.moments.df * np.log(self.moments.least))
+    # what the criterion owes to the unit of the targets, which is no matter of the search
+    zero = cached_property(lambda self: float(self.moments.df * np.log(self.moments.least)))
 
     def at(self, theta):
         """The model there; the last one is kept."""
@@ -78,10 +72,8 @@ class CovarianceSearch:
 
     def none(self, theta):
         """Which of level, common and variance of the intercepts are none, where there are no factors."""
-        bound = np.log(RANGE)
-        return np.append(theta[:2] <= -bound, theta[2 : self.n_numbers] >= bound) & (
-            len(theta) == self.n_numbers
-        )
+        bound, n = np.log(RANGE), self.n_numbers
+        return np.append(theta[:2] <= -bound, theta[2:n] >= bound) & (len(theta) == n)
 
     def __call__(self, theta):
         """Criterion and gradient."""

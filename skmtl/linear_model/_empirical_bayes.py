@@ -25,6 +25,7 @@ from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
+FAR_APART = 1e3  # ratio of standard deviations of features
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
 LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}  # no parameters of a model
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
@@ -99,9 +100,7 @@ class EmpiricalBayes(LinearModel):
     def _estimates(self):
         return isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str)
 
-    @property
-    def _correlates(self):
-        return isinstance(self.covariance, str) and self.covariance == "full"
+    _correlates = property(lambda self: isinstance(self.covariance, str) and self.covariance == "full")
 
     def _refuse_other_models(self, what):
         """ValueError where the objective is not the posterior of a mixed model."""
@@ -121,10 +120,9 @@ class EmpiricalBayes(LinearModel):
         """What the model sees of the data: second moments, where these are all it needs."""
         return data if isinstance(data, TaskStatistics) else TaskStatistics.of_rows(data)
 
-    def _precision(self, moments, emphasis=None):
+    def _precision(self, moments):
         """Factor of the weights of the rows of each task, and what turns alpha into a ratio of variances."""
-        task_weight = self.task_weight if emphasis is None else emphasis
-        mass = moments.weight
+        task_weight, mass = self.task_weight, moments.weight
         unit = mass.sum() / len(mass)
         if (task_weight is None and self._estimates) or isinstance(task_weight, str):
             return np.ones(len(mass)), unit
@@ -213,6 +211,8 @@ class EmpiricalBayes(LinearModel):
         self._warn_of_features(search)
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
+        if search.n_slopes == 1 and search.covariance == "spherical" and search.unit is None:
+            self._warn_of_units(moments)
         found = search.at(theta)
         self.constant_features_ = np.flatnonzero(moments.constant)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
@@ -241,6 +241,22 @@ class EmpiricalBayes(LinearModel):
                 f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
                 f"deviations and more from the mean of feature(s) {self._first(far)}: their variance there "
                 "says little. Centre the features.",
+            )
+
+    def _warn_of_units(self, moments):
+        """Warn where one variance of all coefficients is found for features in units that are far apart."""
+        if moments.n_tasks < 2 or not isinstance(self.alpha, str):
+            return
+        sizes = np.sqrt(np.einsum("djj->j", moments.xx))
+        some = np.flatnonzero(sizes)
+        least, most = (some[best(sizes[some])] for best in (np.argmin, np.argmax)) if len(some) else (0, 0)
+        if sizes[most] > FAR_APART * sizes[least]:
+            names = self._first(np.array([most, least]) % len(self._names()))
+            other = " or covariance='diagonal'" if "covariance" in self.get_params(deep=False) else ""
+            warn(
+                "alpha='auto': one variance is found for the coefficients of all features, in the units in "
+                f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.0e} times as "
+                f"much within tasks as {names[1]!r}: use StandardScaler in front{other}.",
             )
 
     def _first(self, features):
@@ -293,9 +309,7 @@ class EmpiricalBayes(LinearModel):
         """Variances of the coefficients (n_features,), of which only the ratios count; None: all alike."""
         return None
 
-    @property
-    def _given(self):
-        return self._units_ if self.covariance is None else self.covariance
+    _given = property(lambda self: self._units_ if self.covariance is None else self.covariance)
 
     def _normed(self, covariance):
         """Variances or a covariance as floats with a mean variance of one; ValueError if it is none."""
@@ -424,10 +438,8 @@ class EmpiricalBayes(LinearModel):
     def _of_tasks(self):
         """(Posterior, positions in `tasks_` of its tasks): those of the fit, then each that was added."""
         posterior, labels = self._known_posterior(), self.tasks_.tolist()
-        yield (
-            posterior,
-            np.array([j for j, one in enumerate(labels) if one not in self.added_tasks_], np.intp),
-        )
+        first = [j for j, one in enumerate(labels) if one not in self.added_tasks_]
+        yield posterior, np.array(first, np.intp)
         for label in self.added_tasks_:
             seen = self._added_[label]
             precision = np.ones(1) if self._estimates else self._unit_ / seen.weight
@@ -448,11 +460,8 @@ class EmpiricalBayes(LinearModel):
         not meant as its variance.
         """
         precision = posterior.moments.precision
-        return (
-            (np.ones(len(precision)), 1 / precision)
-            if self._estimates
-            else (precision, np.ones(len(precision)))
-        )
+        ones = np.ones(len(precision))
+        return (ones, 1 / precision) if self._estimates else (precision, ones)
 
     def _errors(self, X, codes, of_rows):
         """Standard errors of predictors, or of targets, of rows of the tasks at these positions, or -1."""

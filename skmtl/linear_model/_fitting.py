@@ -129,15 +129,13 @@ class Fitting:
         model = self.model
         data, options = model._scaled(self.data), (model.fit_intercept, intercept_alpha)
         if not isinstance(data, TaskStatistics):
-            apart = rows_pay(data) and self._comes_apart()  # it takes longer to ask
+            apart = False
+            if rows_pay(data):  # else it takes longer to ask
+                penalty, _, shared = self._of_unit_strength()
+                apart = shared is None and comes_apart(penalty, data.n_tasks)
             return make_term(data, model._target_.loss, *options, apart=apart)
         scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
         return MomentsTerm(data, scale, *options)
-
-    def _comes_apart(self):
-        """Whether the penalty leaves a problem of its own to each task."""
-        penalty, _, shared = self._of_unit_strength()
-        return shared is None and comes_apart(penalty, self.data.n_tasks)
 
     def _of_unit_strength(self):
         """Penalty at alpha = 1, ridge, and strength of the shared model."""
@@ -145,10 +143,8 @@ class Fitting:
         model.alpha = 1.0
         return model._omega(), model.ridge, model._shared_mean()
 
-    @property
-    def convex(self):
-        """Whether the penalty is convex; the solutions at other strengths are of use for a start then."""
-        return self._of_unit_strength()[0].convex
+    # whether the penalty is convex; the solutions at other strengths are of use for a start then
+    convex = property(lambda self: self._of_unit_strength()[0].convex)
 
     def alpha_max(self):
         """Smallest strength at which the penalised coefficients are all zero."""
@@ -184,12 +180,10 @@ class Fitting:
             problem = make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
             start = own.start if start is None else start
 
-            def told(_, parts):
-                return after(
-                    lambda: vars(copy(self.model)._store(model._unscaled(result_at(problem, parts))))
-                )
+            def stored(parts):
+                return vars(copy(self.model)._store(model._unscaled(result_at(problem, parts))))
 
-            listens = None if after is None else told
+            listens = after and (lambda n_iter, parts: after(lambda: stored(parts)))
             found = run(problem, model.solver, start, model.max_iter, model.tol, listens, model.verbose)
         return model._unscaled(found)
 

@@ -84,23 +84,19 @@ class Likelihood:
                 "one class (or counts of zero), so that nothing bounds the intercepts."
             )
 
-    @cached_property
-    def weight(self):
-        """Of the rows; none where a task says nothing."""
-        return self.data.row_weight * self.data.spread(1.0 - self.silent)
+    # of the rows; none where a task says nothing
+    weight = cached_property(lambda self: self.data.row_weight * self.data.spread(1.0 - self.silent))
 
     def some(self, tasks):
         """That of some tasks, a slice or a mask."""
-        return type(self)(
-            self.given.of_tasks(tasks), self.loss, self.precision[tasks], self.fit_intercept, self.free
-        )
+        data, options = self.given.of_tasks(tasks), (self.fit_intercept, self.free)
+        return type(self)(data, self.loss, self.precision[tasks], *options)
 
     def value(self, eta):
         """Sum of the losses."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(
-                np.where(self.weight > 0, self.weight * self.loss.value(self.data.y, eta), 0.0).sum()
-            )
+            each = self.weight * self.loss.value(self.data.y, eta)
+            return float(np.where(self.weight > 0, each, 0.0).sum())
 
     @cached_property
     def constant(self):
@@ -166,11 +162,8 @@ class Likelihood:
     def looped(self):
         """Whether compiled loops serve the tasks."""
         data = self.data
-        return (
-            data.indptr is not None
-            and loop_pays(data.n_tasks, data.n_features)
-            and not sparse.issparse(data.X)
-        )
+        stacked = data.indptr is not None and not sparse.issparse(data.X)
+        return stacked and loop_pays(data.n_tasks, data.n_features)
 
     @cached_property
     def count(self):
@@ -233,10 +226,7 @@ class Likelihood:
         """`Moments` that tell of scales: those of the features."""
         return self.moments(eta)[0]
 
-    @cached_property
-    def scale(self):
-        """Size of the loss."""
-        return abs(self.value(self.start.eta))
+    scale = cached_property(lambda self: abs(self.value(self.start.eta)))  # size of the loss
 
 
 def _between(one, other):
@@ -255,7 +245,6 @@ class WorkingMoments(Moments):
     """`Moments` of working targets, whose noise variance is one."""
 
     def posterior(self, root, strength):
-        """The model at one set of variances."""
         return KnownNoise(self, root, strength)
 
 
@@ -290,19 +279,14 @@ class Mode(KnownNoise):
         self.found, self.value, self.criterion = point, value, 2 * value + self.own_determinant
         return self
 
-    @property
-    def slopes(self):
-        """Of the tasks."""
-        return self.found.coef
+    slopes = property(lambda self: self.found.coef)  # of the tasks
 
     def under(self, root, strength):
         """The same predictors under other variances."""
         return self.rows.model(self.eta, root, strength).reached(self.found, self.value)
 
-    @property
-    def log_likelihood(self):
-        """Laplace approximation of the marginal log-likelihood at the common coefficients of the mode."""
-        return -0.5 * self.criterion - self.rows.constant
+    # Laplace approximation of the marginal log-likelihood at the common coefficients of the mode
+    log_likelihood = property(lambda self: -0.5 * self.criterion - self.rows.constant)
 
     @property
     def excess(self):
@@ -358,7 +342,6 @@ class Mode(KnownNoise):
         return self.answering(xy, sums / moments.weight)
 
     def slope_gradient(self):
-        """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""
         u = self.deviations()
         cross = self.pull.deviations().T @ u
         found = u.T @ u - self.used - 0.5 * (cross + cross.T)
@@ -367,7 +350,6 @@ class Mode(KnownNoise):
         return found.diagonal() if self.root.ndim == 1 else found
 
     def intercept_gradient(self):
-        """Derivative of the criterion in the logarithm of `strength`."""
         moved = self.residual * (self.residual - self.pull.residual)
         return float(self.rho / self.strength @ (self.rho * moved - 1))
 
@@ -405,5 +387,4 @@ class ModeMoments(Moments):
         return self
 
     def some(self, tasks):
-        """Those of some tasks."""
         return ModeMoments.on(self.rows.some(tasks))

@@ -61,9 +61,7 @@ class ClassLikelihood(Likelihood):
         self.silent = ~present.all(axis=1)
         return data._with(offset=held if data.offset is None else data.offset + held)
 
-    @cached_property
-    def weight(self):
-        return np.broadcast_to(self.data.row_weight, self.data.y.shape)
+    weight = cached_property(lambda self: np.broadcast_to(self.data.row_weight, self.data.y.shape))
 
     @cached_property
     def _designs(self):
@@ -230,11 +228,9 @@ class ClassMode(Mode):
     def _folded(self, A):
         """Sums over the contrasts, (n_own,) or (n_own, n_own)."""
         q = self.rows.n_own
-        return (
-            A.reshape(-1, q).sum(axis=0)
-            if A.ndim == 1
-            else np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
-        )
+        if A.ndim == 1:
+            return A.reshape(-1, q).sum(axis=0)
+        return np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
 
     @cached_property
     def _gradient(self):

@@ -16,9 +16,9 @@ from .._columns import place_of, warn_of_categories, without_column
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
 from .._parameters import COUNT, STRENGTH, TaskColumn, documented, with_parameters
-from .._sklearn import StrOptions, validate_parameter_constraints
+from .._sklearn import StrOptions, asks_for, validate_parameter_constraints
 from .._target import TargetMixin
-from .._tasks import TaskInputMixin, by_name
+from .._tasks import TASKS_ARE_GIVEN, TaskInputMixin, by_name
 from .._warn import warn
 from ..solvers import SOLVERS
 from ._add_task import TransferMixin
@@ -251,7 +251,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
 
     def _warn_of_forgotten_tasks(self, data):
         """Warn where, without tasks, the strength of the penalty has no effect."""
-        if self.alpha == 0:
+        if self.alpha == 0 or asks_for(self, "tasks"):  # which is told already
             return
         weaker, stronger = copy(self), copy(self)
         weaker.alpha, stronger.alpha = 1.0, 2.0
@@ -263,8 +263,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         if inert:
             warn(
                 f"{type(self).__name__} was fitted without tasks: alpha={self.alpha!r} is about what they "
-                "have in common and has no effect. Pass tasks=, one label per row, name a column of X by "
-                "task_column, or give a y with one column per task.",
+                f"have in common and has no effect. {TASKS_ARE_GIVEN}",
             )
 
     @by_name

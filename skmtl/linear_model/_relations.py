@@ -157,9 +157,8 @@ def linkage_tree(W, tasks):
         return [TreeNode(labels[0], labels, 1.0)]
     length = np.linalg.norm(W, axis=1, keepdims=True)
     faint = length <= 1e-12 * length.max()  # rounding has no direction
-    merges = scipy.cluster.hierarchy.linkage(
-        pdist(np.where(faint, 0.0, W / np.where(faint, 1.0, length))), "average"
-    )
+    directions = np.where(faint, 0.0, W / np.where(faint, 1.0, length))
+    merges = scipy.cluster.hierarchy.linkage(pdist(directions), "average")
     heights = merges[:, 2] / (merges[-1, 2] or 1.0)
     below, handed_down = [[label] for label in labels], np.ones(2 * T - 1)
     for a, b in merges[:, :2].astype(int):

@@ -60,19 +60,13 @@ class Search:
         p = self.moments.xy.shape[1]
         return 0 if self.root is not None else {"spherical": 1, "diagonal": p}[self.covariance]
 
-    @property
-    def ties(self):
-        """Whether the strength of the intercepts is to be found."""
-        return self.moments.pooled and self.strength is None
+    # whether the strength of the intercepts is to be found
+    ties = property(lambda self: self.moments.pooled and self.strength is None)
 
-    @property
-    def _units(self):
-        return np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit
+    _units = property(lambda self: np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit)
 
-    @cached_property
-    def information(self):
-        """What a mean task says of each slope, without and with its mean, in these units."""
-        return self.moments.information(self._units)
+    # what a mean task says of each slope, without and with its mean, in these units
+    information = cached_property(lambda self: self.moments.information(self._units))
 
     @cached_property
     def scales(self):
@@ -103,10 +97,7 @@ class Search:
         constant = np.zeros(len(self.scales[0]) - self.ties, dtype=bool) if one else self.moments.constant
         return np.append(constant, [False] * self.ties).astype(bool)
 
-    @property
-    def none(self):
-        """The unknowns without any variance."""
-        return self.scales[2].copy()
+    none = property(lambda self: self.scales[2].copy())  # the unknowns without any variance
 
     def ratios(self, theta):
         """R and the strength of the intercepts."""
@@ -156,10 +147,6 @@ class Search:
 
     # --- the search itself ---
 
-    def _spans(self):
-        """Positions of the unknown strengths of the slopes, and of that of the intercepts."""
-        return [np.arange(self.n_slopes)] * (self.root is None) + [np.arange(-1, 0)] * self.ties
-
     def _starts(self):
         """Points of a coarse grid, one strength after the other; or those of a simpler covariance."""
         theta = scale = self.scales[0]
@@ -169,9 +156,9 @@ class Search:
             alike = np.insert(theta[1:], 0, np.full(self.n_slopes, theta[0]))
             own = np.insert(theta[1:], 0, scale[: self.n_slopes] + theta[0] - simpler.scales[0][0])
             return [alike, own]  # one variance for all, in units as they are or as the rows tell them
-        for span in self._spans():
-            levels = np.log(GRID)[:, None] * np.isin(np.arange(len(theta)), span % len(theta))
-            theta = self._best_of(theta + levels)
+        of_slopes = np.arange(len(theta)) < len(theta) - self.ties
+        for some in [of_slopes] * (self.root is None) + [~of_slopes] * self.ties:
+            theta = self._best_of(theta + np.log(GRID)[:, None] * some)
         return [theta]
 
     def _best_of(self, points):
@@ -231,18 +218,15 @@ class Search:
             before, H = gain, H if whole and np.abs(first[left]).max(initial=0.0) < CLOSE else None
         return theta
 
-    @property
-    def alike(self):
-        """A difference of the criterion that is none."""
-        return min(ALIKE * self.moments.n_tasks**2, HARDLY)
+    # a difference of the criterion that is none
+    alike = property(lambda self: min(ALIKE * self.moments.n_tasks**2, HARDLY))
 
     @property
     def _counts(self):
         """Coefficients that have the variance of each strength in common."""
         T, p = self.moments.xy.shape
-        return np.append(
-            np.full(self.n_slopes, T * p if self.covariance == "spherical" else T), [T] * self.ties
-        )
+        own = T * p if self.covariance == "spherical" else T
+        return np.append(np.full(self.n_slopes, own), [T] * self.ties)
 
     def _information(self, found):
         """Second derivatives of the unknowns, about."""

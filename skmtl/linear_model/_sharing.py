@@ -153,18 +153,12 @@ def _test(null, least, eigenvalues):
     Without eigenvalues it is that of half a chi-square.
     """
     ratio = max(float(null.criterion - least), 0.0)
-    if eigenvalues is None:
-        return _half_chi_square(ratio)
-    if ratio < NO_RATIO or not len(eigenvalues[0]):
+    if ratio < NO_RATIO or (eigenvalues is not None and not len(eigenvalues[0])):
         return LikelihoodRatio(ratio, 1.0)
+    if eigenvalues is None:
+        return LikelihoodRatio(ratio, float(0.5 * special.erfc(np.sqrt(0.5 * ratio))))
     simulated = _null_ratios(*eigenvalues, null.df, null.excess)
     return LikelihoodRatio(ratio, float((1 + np.count_nonzero(simulated >= ratio)) / (1 + N_SIMULATED)))
-
-
-def _half_chi_square(ratio):
-    return LikelihoodRatio(
-        ratio, float(0.5 * special.erfc(np.sqrt(0.5 * ratio))) if ratio > NO_RATIO else 1.0
-    )
 
 
 def _null_ratios(eigenvalues, whole, df, excess=1.0):

@@ -249,11 +249,9 @@ class Hierarchical(LinearModel):
         elif self.node_weight is not None:
             raise ValueError('node_weight needs a tree with named nodes; tree="auto" sets its own weights.')
         else:
-            self.tree_ = linkage_tree(self._single_task_coef(data), self.tasks_)
-
-    def _single_task_coef(self, data):
-        ridge = Ridge(0.1 * feature_variance(data) or 1.0)
-        return solve(data, self._target_.loss, ridge, fit_intercept=self.fit_intercept, tol=1e-6).coef
+            ridge, options = Ridge(0.1 * feature_variance(data) or 1.0), {"fit_intercept": self.fit_intercept}
+            single = solve(data, self._target_.loss, ridge, tol=1e-6, **options)
+            self.tree_ = linkage_tree(single.coef, self.tasks_)
 
     def _penalty(self):
         where = {label: t for t, label in enumerate(self.tasks_.tolist())}

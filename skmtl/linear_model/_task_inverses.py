@@ -167,9 +167,8 @@ class ThinInverses:
         for at, own in roots.chunks():
             B = self.rows[own]
             B[:] = times(root, roots.rows[own])
-            self.log_determinant += thin_gains(
-                B, roots.targets[own].copy(), self._bounds(at), self.answers[at]
-            )
+            targets = roots.targets[own].copy()
+            self.log_determinant += thin_gains(B, targets, self._bounds(at), self.answers[at])
             self.told += B.T @ B
 
     def _bounds(self, at):

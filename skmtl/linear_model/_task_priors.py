@@ -56,10 +56,8 @@ class GraphPrior:
         total = self.bare.blocks(slice(None)).sum() - ((self.members @ along)[:, 0] / self.sizes).sum()
         return float(total) / T or 1.0
 
-    @property
-    def mean_precision(self):
-        """By which a task more hangs on the mean of the others."""
-        return self.laplacian.diagonal().mean()
+    # by which a task more hangs on the mean of the others
+    mean_precision = property(lambda self: self.laplacian.diagonal().mean())
 
     @property
     def root_of_covariance(self):
@@ -112,10 +110,8 @@ class CovariancePrior:
     def cost(self, W):
         """<W, Q W>: the least of |W - R Z|^2 / level + |Z|^2."""
         root, k = np.sqrt(self.level), self.root.shape[1]
-        own, along = (
-            np.vstack([self.root / root, np.eye(k)]),
-            np.vstack([W / root, np.zeros((k, W.shape[1]))]),
-        )
+        own = np.vstack([self.root / root, np.eye(k)])
+        along = np.vstack([W / root, np.zeros((k, W.shape[1]))])
         left = along - own @ linalg.lstsq(own, along)[0]
         return float(np.vdot(left, left))
 

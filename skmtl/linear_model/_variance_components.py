@@ -76,14 +76,10 @@ class Moments:
             x_mean = y_mean = None
         return cls(xx, xy, yy, weight, x_mean, y_mean, stats.count, given, fit_intercept and free)
 
-    @property
-    def n_tasks(self):
-        return len(self.xy)
+    n_tasks = property(lambda self: len(self.xy))
 
-    @property
-    def pooled(self):
-        """Whether the intercepts have a variance."""
-        return self.x_mean is not None and not self.free
+    # whether the intercepts have a variance
+    pooled = property(lambda self: self.x_mean is not None and not self.free)
 
     levelled = pooled  # whether the rows tell their level from the common slopes
 
@@ -99,10 +95,8 @@ class Moments:
         mean = (self.weight[:, None] * times(root, self.x_mean) ** 2).mean(axis=0)
         return np.where(own > 0, own, mean), own + mean
 
-    @property
-    def constant(self):
-        """Which features do not vary within any task, about their mean there (n_features,)."""
-        return np.einsum("djj->j", self.xx) == 0
+    # which features do not vary within any task, about their mean there (n_features,)
+    constant = property(lambda self: np.einsum("djj->j", self.xx) == 0)
 
     def _own_information(self, root):
         if root.ndim == 1:
@@ -250,10 +244,8 @@ class Posterior:
             z = y_mean - (self.reach * xy).sum(axis=1)
             self.level = self.rho @ z / self.total
             z = z - self.level
-            rhs, squares = (
-                rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape),
-                squares + self.rho @ z**2,
-            )
+            rhs = rhs + (self.rho * z) @ np.broadcast_to(self.away, xy.shape)
+            squares = squares + self.rho @ z**2
         self.mean, self._deviations = self.spread @ (rhs @ self.spread), None
         if self.moments.pooled:
             self.residual = z - self.away @ self.mean
@@ -284,15 +276,10 @@ class Posterior:
             self.rho = 1.0 / (own + (x_mean * self.reach).sum(axis=1))
         return self.inverses.log_determinant
 
-    @property
-    def slope_root(self):
-        """R of the features."""
-        return self.root
+    slope_root = property(lambda self: self.root)  # R of the features
 
-    @property
-    def new_root(self):
-        """R of a task that is not in the fit (n_features, n_features)."""
-        return matrix(self.root)
+    # R of a task that is not in the fit (n_features, n_features)
+    new_root = property(lambda self: matrix(self.root))
 
     def under(self, root, strength):
         """The same moments under other variances."""
@@ -309,12 +296,8 @@ class Posterior:
 
     def _factor(self, system):
         """Set a root of the covariance of the common slopes; the log-determinant of their precision."""
-        basis = self.moments.basis
-        B = (
-            basis / self.root[:, None]
-            if self.root.ndim == 1
-            else linalg.solve_triangular(self.root, basis, lower=True)
-        )
+        B, root = self.moments.basis, self.root
+        B = B / root[:, None] if root.ndim == 1 else linalg.solve_triangular(root, B, lower=True)
         H = B.T @ system @ B
         unit = units(H)
         unit = np.where(unit > 0, unit, 1.0)
@@ -336,10 +319,8 @@ class Posterior:
             self._deviations = u
         return self._deviations
 
-    @property
-    def coef(self):
-        """Slopes of the tasks (n_tasks, n_features)."""
-        return back(self.root, (self.mean + self.deviations()).T).T
+    # slopes of the tasks (n_tasks, n_features)
+    coef = property(lambda self: back(self.root, (self.mean + self.deviations()).T).T)
 
     def slope_gradient(self):
         """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""
@@ -369,10 +350,8 @@ class Posterior:
         E = np.broadcast_to(moments.xx @ (self.inverses.of(slice(None)) * (R[:, None] / R)), (T, p, p))
         if moments.pooled:
             along = np.column_stack([np.broadcast_to(self.reach / R, (T, p)), np.ones(T)])
-            E = (
-                np.pad(E, ((0, 0), (0, 1), (0, 1)))
-                + self.rho[:, None, None] * along[:, :, None] * along[:, None, :]
-            )
+            E = np.pad(E, ((0, 0), (0, 1), (0, 1)))
+            E = E + self.rho[:, None, None] * along[:, :, None] * along[:, None, :]
         return 0.5 * (E + E.swapaxes(1, 2)), np.arange(E.shape[1])
 
     def mean_intercept_variance(self):
@@ -434,9 +413,7 @@ class Posterior:
             rhs += np.tensordot(U[at], E, ((0, 1), (0, 1)))
         i, j = np.tril_indices(q)
         half = np.where(i == j, 0.5, 1.0)
-        products = products.reshape(q, q, q, q).transpose(
-            0, 2, 1, 3
-        )  # entries (a, c) and (b, d) of E and u u'
+        products = products.reshape(q, q, q, q).swapaxes(1, 2)  # entries (a, c) and (b, d) of E and u u'
         products = products + products.swapaxes(0, 1)
         products = (products + products.swapaxes(2, 3))[i, j][:, i, j] * np.outer(half, half)
         rhs = rhs.reshape(q, q, k * q)

@@ -32,11 +32,12 @@ def beyond(alphas, scores):
     order = np.argsort(alphas)
     alphas, scores = np.asarray(alphas)[order], np.asarray(scores)[order]
     at = int(np.argmax(scores))
-    if len(alphas) < 3 or at not in (0, len(alphas) - 1) or not alphas[at] > 0:
+    if len(alphas) < 2 or at not in (0, len(alphas) - 1) or not alphas[at] > 0:
         return None
     away = np.flatnonzero(alphas >= STEP * alphas[0] if at == 0 else alphas <= alphas[-1] / STEP)
+    away = away if len(away) else np.array([len(alphas) - 1 - at])
     least = max(RISE * np.ptp(scores), ROUNDING * abs(scores[at]))
-    if not len(away) or not scores[at] - scores[away[0 if at == 0 else -1]] > least:
+    if not scores[at] - scores[away[0 if at == 0 else -1]] > least:
         return None
     return alphas[at] * 10.0 ** ((-1 if at == 0 else 1) * np.arange(1, PER_DECADE + 1) / PER_DECADE)
 
@@ -57,8 +58,9 @@ def rising_edge(params, scores, name):
 
 
 def warn_of_edge(beyond_it, name, model):
-    """Say that better strengths may lie beyond the grid, unless the model there is zero already."""
-    up, coef = beyond_it[-1] > beyond_it[0], getattr(model, "coef_", None)
+    """Say that better strengths may lie beyond the grid, unless what is penalised there is zero already."""
+    shared = getattr(model, "mean_alpha", None) is not None
+    up, coef = beyond_it[-1] > beyond_it[0], getattr(model, "deviation_coef_" if shared else "coef_", None)
     if up and coef is not None and not np.any(coef):
         return
     least, wider = ("greatest", "higher") if up else ("least", "lower")

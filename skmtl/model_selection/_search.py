@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
-from .._inputs import as_target
+from .._inputs import as_target, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels
 from .._parameters import COUNT, FRACTION
 from .._sklearn import (
@@ -36,6 +36,8 @@ from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edg
 from ._path import check_linear
 from ._path_run import PathRun
 from ._split import TaskKFold, wants_tasks
+
+N_ALPHAS = 100  # by default
 
 
 def _of_the_best(method, of, found):
@@ -169,7 +171,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
     }  # fmt: skip
 
     def __init__(
-        self, estimator, alphas=100, eps=1e-3, param_grid=None, cv=None, scoring=None, refit=True,
+        self, estimator, alphas=N_ALPHAS, eps=1e-3, param_grid=None, cv=None, scoring=None, refit=True,
         n_jobs=None, *, grow=False, one_standard_error=False, error_score=np.nan,
         return_train_score=False, verbose=0,
     ):  # fmt: skip
@@ -203,6 +205,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         self
         """
         self._model()
+        refuse_class(self.cv, "cv")
         given = _given(tasks, offset)
         params = {**params, **given}
         by_request = not given or get_config()["enable_metadata_routing"]
@@ -336,7 +339,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
         alphas = check_alphas(self.alphas, self.eps)
         if self._model()[0].alpha == "auto":  # found by each fit
-            if not isinstance(alphas, Integral):
+            if not isinstance(alphas, Integral) or alphas != N_ALPHAS:
                 warn(
                     f"{name}='auto' of the estimator is estimated by each fit: alphas has no effect. Give "
                     "it a number to search them.",

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from .._columns import values_of_column
-from .._inputs import as_target, check_lengths
+from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._tasks import check_names, refuse_two_sources, task_labels
@@ -436,6 +436,7 @@ def held_out_splits(cv, X, y, tasks, random_state, classes):
         cv = (StratifiedKFold if classes else KFold)(cv, shuffle=True, random_state=random_state)
     elif isinstance(cv, Integral):
         cv = TaskKFold(cv, shuffle=True, random_state=random_state, small_tasks="train")
+    refuse_class(cv, "cv")
     cv = check_cv(cv)
     return list(cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {})))
 

@@ -210,9 +210,8 @@ def stability_selection(
     pairs = _pairs(fitting, n_pairs, check_random_state(random_state))
     bare = Fitting(fitting.model, fitting.data, fitting.rows)  # to be sent without what was computed
     runs = Parallel(n_jobs=n_jobs)(delayed(_entries)(bare, pair, families, alphas) for pair in pairs)
-    shares = {
-        family: np.cumsum(sum(run[family] for run in runs), axis=0) / (2 * n_pairs) for family in families
-    }
+    counts = {family: sum(run[family] for run in runs) for family in families}
+    shares = {family: np.cumsum(own, axis=0) / (2 * n_pairs) for family, own in counts.items()}
     parts = [{key: own[k] for key, own in families.items()} for k in (0, 2, 3)]
     return StabilitySelection(alphas, parts[0], shares, *parts[1:], float(threshold), assumption)
 

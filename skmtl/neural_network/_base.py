@@ -204,9 +204,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         if self._layout_ == "single":
             numbers, offset = numbers[:, None], None if offset is None else offset[:, None]
         place = np.arange(len(y), dtype=np.float64)[:, None]
-        data = task_data(
-            place, check_numeric_target(numbers), codes, sample_weight, offset, None, self.tasks_
-        )
+        numbers = check_numeric_target(numbers)
+        data = task_data(place, numbers, codes, sample_weight, offset, None, self.tasks_)
         data = data.without_offset(self._moves)
         weight = np.array(np.broadcast_to(data.row_weight, data.y.shape))
         codes = None if codes is None else data.spread(np.arange(self.n_tasks_))

@@ -100,10 +100,8 @@ class DataTerm:
             G = G - self.along_steep(G)
         return G, self.second_order(G, self.image(G), eta)
 
-    @property
-    def kept(self):
-        """How much of the square of its mean (n_tasks,) a task keeps with optimal intercepts."""
-        return self.kept_of(self.totals) if self.fit_intercept else self.totals
+    # how much of the square of its mean (n_tasks,) a task keeps with optimal intercepts
+    kept = property(lambda self: self.kept_of(self.totals) if self.fit_intercept else self.totals)
 
     def common_image(self, W):
         """What the common offset adds to the predictors of each task, (n_tasks,)."""
@@ -163,20 +161,14 @@ class DataTerm:
             found, of = np.hstack([found, offset[:, far] / square[far]]), np.append(of, np.flatnonzero(far))
         return (found, of) if len(of) else None
 
-    @property
-    def n_alike(self):
-        """How many predictors of a row may change alike without any loss that sees it."""
-        return self.n_outputs if self.classes_alone else 1
+    # how many predictors of a row may change alike without any loss that sees it
+    n_alike = property(lambda self: self.n_outputs if self.classes_alone else 1)
 
-    @property
-    def steep(self):
-        """Whether dual points are corrected along such directions."""
-        return self._steep is not None and len(self._steep[1]) <= ASSEMBLED
+    # whether dual points are corrected along such directions
+    steep = property(lambda self: self._steep is not None and len(self._steep[1]) <= ASSEMBLED)
 
-    @property
-    def far(self):
-        """Whether the common offset is one."""
-        return self._steep is not None and self._steep[1].max() >= 0
+    # whether the common offset is one
+    far = property(lambda self: self._steep is not None and self._steep[1].max() >= 0)
 
     def _less_shared(self, V):
         """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""
@@ -316,12 +308,8 @@ def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEM
     rhs = -(free.T @ gradient).ravel()
     if k * p <= most:
         H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
-        step, left = solved(
-            seen_alike(0.5 * (H + H.T), k, alike),
-            rhs,
-            along and (lambda vs: along([freely(v) for v in vs])),
-            least,
-        )
+        inside = along and (lambda vs: along([freely(v) for v in vs]))
+        step, left = solved(seen_alike(0.5 * (H + H.T), k, alike), rhs, inside, least)
         return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
     operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
     return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
@@ -371,11 +359,9 @@ def solved(H, rhs, along=None, least=LEAST):
 
     def left(slope, in_b):
         total = _gain(unit * slope, times(unit * slope))
-        return (
-            total
-            if rest is None
-            else total + 0.5 * float(((rest.T @ slope + in_rest @ in_b.ravel()) ** 2).sum())
-        )
+        if rest is None:
+            return total
+        return total + 0.5 * float(((rest.T @ slope + in_rest @ in_b.ravel()) ** 2).sum())
 
     step = unit * _refined(H, rhs, times)
     return step if rest is None else step + rest @ (rest.T @ raw), left

@@ -38,7 +38,6 @@ class FactorTerm(DataTerm):
         return self.term.intercept(None, image, self.b if start is None else start)
 
     def restored(self, V, b):
-        """Intercepts of the rows as they were given."""
         return self.term.restored(self._full(V), b)
 
     def value(self, V, image, b):

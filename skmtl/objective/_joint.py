@@ -45,10 +45,8 @@ class OutputsTerm(RowsTerm):
 
     edge, pointwise = 1e-12, False
 
-    @property
-    def joint(self):
-        """Whether the second derivatives in all coefficients of a task are known, and fit in memory."""
-        return self.n_tasks * self.n_features**2 <= JOINT_ENTRIES
+    # whether the second derivatives in all coefficients of a task are known, and fit in memory
+    joint = property(lambda self: self.n_tasks * self.n_features**2 <= JOINT_ENTRIES)
 
     def image(self, W):
         """x_i . w_tk."""
@@ -61,7 +59,6 @@ class OutputsTerm(RowsTerm):
         return image + self.spread(self.less_unseen(own) @ self.x_common)
 
     def back(self, R):
-        """The transpose of `image`."""
         each = [self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)]
         if self.x_common is None:
             return np.hstack(each)
@@ -71,13 +68,10 @@ class OutputsTerm(RowsTerm):
     mean_of_offset = property(lambda self: self.two_way.mean)
     less_unseen = property(lambda self: self.two_way)
 
-    @cached_property
-    def two_way(self):
-        """What the tasks or the classes of a task have in common."""
-        return TwoWay(self._used)
+    # what the tasks or the classes of a task have in common
+    two_way = cached_property(lambda self: TwoWay(self._used))
 
     def no_intercepts(self):
-        """b = 0."""
         return np.zeros((self.n_tasks, self.n_outputs))
 
     def loss_hessian(self, eta):
@@ -230,10 +224,7 @@ class OutputsTerm(RowsTerm):
         kept = a * between @ np.linalg.inv(between + a * one) if a else None
         return H - means @ across.swapaxes(1, 2), means, kept
 
-    @cached_property
-    def classes_alone(self):
-        """As of every data term."""
-        return bool(self.loss.per_class and self._used.all())
+    classes_alone = cached_property(lambda self: bool(self.loss.per_class and self._used.all()))
 
     def _gram_about_zero(self, weight, there, floor):
         """Second moments (n_tasks, p + 1, p + 1) of the features and 1 under weights of the rows."""
@@ -357,10 +348,8 @@ class Tied:
             return self.means
         return self.means + np.kron(np.eye(self.kept.shape[1]), self.common[:, None])
 
-    @cached_property
-    def across(self):
-        """Second derivatives in W and the intercepts' mean (n_tasks, K n_features, k), see `turn`."""
-        return self.held @ self.kept @ self.turn
+    # second derivatives in W and the intercepts' mean (n_tasks, K n_features, k), see `turn`
+    across = cached_property(lambda self: self.held @ self.kept @ self.turn)
 
 
 class TiedMoments(MomentsTerm):
@@ -378,7 +367,6 @@ class TiedMoments(MomentsTerm):
         return self.stats.xx + self.tied.held @ self.tied.kept @ self.tied.held.swapaxes(1, 2)
 
     def apart(self, W):
-        """Curvature times W, the mean of tied intercepts held."""
         return task_products(self.second_moments(), W)
 
     def image(self, W):
@@ -386,7 +374,6 @@ class TiedMoments(MomentsTerm):
         return np.hstack([super().image(W), self.tied.along(W)])
 
     def value(self, W, image, b):
-        """Data term."""
         e = image[:, self.last :] - self.tied.aim
         return super().value(W, image[:, : self.last], b) + 0.5 * float(np.vdot(e, self.tied.slopes(e)))
 
@@ -487,12 +474,10 @@ class PerTask(Loss):
         return (*at, slice(loss.n_outputs) if loss.per_class else 0)
 
     def falls(self, y):
-        """Sign of the direction of each predictor in which the loss falls forever, 0 where it does not."""
         axis = () if self.n_outputs == 1 else (self.n_outputs,)
         return self._each("falls", y, out=np.zeros(y.shape + axis))
 
     def project(self, y, u):
-        """Nearest u with a finite conjugate."""
         return self._each("project", y, u, out=np.zeros(u.shape))
 
     def conjugate(self, y, u):

@@ -218,10 +218,8 @@ class MomentsTerm(DataTerm):
         seen = np.diag(C) > PREDICTOR_ROUNDING**2 * most
         return C * (seen & seen[:, None]), b
 
-    @cached_property
-    def spreads(self):
-        """Roots of the centred sums of squares of the features (n_designs, n_features)."""
-        return np.sqrt(np.einsum("djj->dj", self.stats.xx))
+    # roots of the centred sums of squares of the features (n_designs, n_features)
+    spreads = cached_property(lambda self: np.sqrt(np.einsum("djj->dj", self.stats.xx)))
 
     def _rounding(self, W):
         """What rounding of the moments can do to the objective, where it is more than the last digits."""
@@ -273,12 +271,12 @@ class RowMoments(DataTerm):
     def __init__(self, data, fit_intercept):
         super().__init__(fit_intercept, 0.0)
         self.data, (self.n_tasks, self.n_features) = data, (data.n_tasks, data.n_features)
-        y_mean = (
-            data.task_sums(data.weight * data.y) / data.totals if fit_intercept else np.zeros(data.n_tasks)
-        )
-        residual = data.weight * (data.y - data.spread(y_mean))
-        self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, data.y - data.spread(y_mean)))
-        center = data.adjoint(data.weight) / data.totals[:, None] if fit_intercept else np.zeros(self.shape)
+        y, center = data.y, np.zeros(self.shape)
+        if fit_intercept:
+            y = y - data.spread(data.task_sums(data.weight * y) / data.totals)
+            center = data.adjoint(data.weight) / data.totals[:, None]
+        residual = data.weight * y
+        self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, y))
         self.given = *map(read_only, (data.X, data.weight)), read_only(center)
 
     def image(self, W):
@@ -306,7 +304,6 @@ class RowMoments(DataTerm):
         return self.image
 
     def distance(self, W, V, image, other):
-        """<W - V, H (W - V)>."""
         return float(sum_by_rows(lambda w, v, i, o: np.vdot(w - v, i - o), W, V, image, other))
 
 

@@ -118,7 +118,6 @@ class RowsTerm(DataTerm):
         return fresh_gram(self.data, chosen, self.fit_intercept) if pool is None else pool.gram(chosen)
 
     def state(self, W):
-        """All of an evaluation at W."""
         return self.pool.state(W) if isinstance(self.pool, DesignPool) else super().state(W)
 
     @cached_property
@@ -468,14 +467,9 @@ class RowsTerm(DataTerm):
             if free is not None:
                 gradient = pull.apply(moved)
                 gradient += self.back(u)
-                step, left = self.free_step(
-                    gradient,
-                    free,
-                    pull,
-                    partial(self._curvature, hessian),
-                    self._along(hessian),
-                    self.by_rows and partial(self._shared_at, hessian),
-                )
+                curvature, along = partial(self._curvature, hessian), self._along(hessian)
+                shared = self.by_rows and partial(self._shared_at, hessian)
+                step, left = self.free_step(gradient, free, pull, curvature, along, shared)
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
             u, hessian, b, rounds = self._balanced(u, hessian, b)
@@ -495,10 +489,8 @@ class RowsTerm(DataTerm):
         most = np.abs(free).T @ (np.sqrt(self.squares) * size[:, None])
         return bool((np.abs(left) <= FREE * most + TINY).all())
 
-    @cached_property
-    def squares(self):
-        """Weighted sums of squares of the features in every task, (n_tasks, n_features of X)."""
-        return self.scale[:, None] * self.data.squares
+    # weighted sums of squares of the features in every task, (n_tasks, n_features of X)
+    squares = cached_property(lambda self: self.scale[:, None] * self.data.squares)
 
     def _dual_point(self, u, shift, gradient):
         gb = self.task_sums(u)

@@ -188,7 +188,6 @@ class Combination(Penalty):
     convex = property(lambda self: all(member.convex for member in self._members()))
 
     def scaled(self, factor):
-        """The penalty times a factor, as a new object."""
         return self._of([member.scaled(factor) for member in self._members()])
 
     def surrogate(self):
@@ -278,7 +277,6 @@ class Sum(Combination):
             yield from term.terms_of_sum()
 
     def split(self):
-        """The penalty as (its non-smooth term or None, list of its quadratic terms)."""
         terms = [*self.terms_of_sum()]
         rough = [term for term in terms if not term.smooth]
         if len(rough) > 1:
@@ -302,7 +300,6 @@ class Sum(Combination):
         return change(self) if rough is None else Sum([change(rough), *smooth])
 
     def value(self, W):
-        """Omega(W)."""
         return sum(term.value(W) for term in self.terms)
 
     def quadratic(self, n_tasks):

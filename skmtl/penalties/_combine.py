@@ -29,7 +29,6 @@ class InfConv(Combination):
         return InfConv(members)
 
     def parts(self):
-        """The penalties of the summands of W."""
         return list(self.components)
 
     def each(self, change):

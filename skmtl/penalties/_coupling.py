@@ -31,7 +31,6 @@ class SmoothPenalty(Penalty):
         raise TypeError(f"{type(self).__name__} must define quadratic(n_tasks).")
 
     def value(self, W):
-        """Omega(W)."""
         return self.quadratic(len(W)).value(W)
 
     def prox(self, W, step):
@@ -64,7 +63,6 @@ class Ridge(SmoothPenalty):
     """Squared length of all coefficients, ``Omega(W) = alpha/2 ||W||_F^2``."""
 
     def quadratic(self, n_tasks):
-        """The penalty as a `TaskQuadratic`."""
         return TaskQuadratic(n_tasks, deviations=self.alpha, mean=self.alpha)
 
     def prox(self, W, step):
@@ -131,7 +129,6 @@ class Coupling(SmoothPenalty):
         return cls(alpha=alpha, M=sparse.csr_array(sparse.diags_array(A.sum(axis=1)) - A))
 
     def quadratic(self, n_tasks):
-        """The penalty as a `TaskQuadratic`."""
         if isinstance(self.M, str):
             if self.M not in ("mean", "shared"):
                 raise ValueError(f"M must be 'mean', 'shared' or a matrix; got {self.M!r}.")
@@ -184,7 +181,6 @@ class Shared(Penalty):
     one_vector = constrains = True
 
     def value(self, W):
-        """Omega(W)."""
         center = W.mean(axis=0)
         if not np.allclose(W, center, rtol=1e-9, atol=1e-12 * np.abs(center).max(initial=0.0)):
             return np.inf

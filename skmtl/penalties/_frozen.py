@@ -157,11 +157,9 @@ class Pulled(RowPenalty):
     is_open = property(lambda self: self.strength == 0 and self.penalty.is_open)
 
     def certified(self, shape):
-        """Whether the conjugate is known."""
         return self.convex and (self.strength > 0 or self.penalty.certified(shape))
 
     def start(self, shape):
-        """The start of the penalty."""
         return self.penalty.start(shape)
 
     def pulled(self, strength, anchor):

@@ -103,11 +103,9 @@ class Groups(Features):
     # --- the penalty ---
 
     def value(self, W):
-        """Omega(W)."""
         return float(self._of_each(W, lambda V, w: w * self.function.value(V)).sum())
 
     def prox(self, W, step):
-        """argmin_V 1/2 ||V - W||_F^2 + step Omega(V)."""
         return self._prox_of_each(W, step, self.function.prox)
 
     def _positive_prox(self, W, step):

@@ -77,11 +77,8 @@ class Clusters(SmoothPenalty):
             raise ValueError(
                 f"labels must hold one cluster per task, shape ({n_tasks},); got {labels.shape}."
             )
-        between, mean, n_clusters = (
-            self.alpha * self.between_ratio,
-            self.alpha * self.mean_ratio,
-            labels.max() + 1,
-        )
+        between, mean = self.alpha * self.between_ratio, self.alpha * self.mean_ratio
+        n_clusters = labels.max() + 1
         if n_clusters == 1 or n_clusters == n_tasks or self.alpha == between:
             return TaskQuadratic(n_tasks, self.alpha if n_clusters == 1 else between, mean)
         return ClusterQuadratic(labels, self.alpha, between, mean)

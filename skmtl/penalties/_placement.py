@@ -34,11 +34,9 @@ class Placement(Inside):
     allows_positive = property(lambda self: self.function.allows_positive)
 
     def value(self, W):
-        """Omega(W)."""
         return float(self.function.value(self._vectors(W)).sum())
 
     def prox(self, W, step):
-        """argmin_V 1/2 ||V - W||_F^2 + step Omega(V)."""
         return self._matrix(self.function.prox(self._vectors(W), step), W.shape)
 
     def dual_norm(self, G):
@@ -70,7 +68,6 @@ class Placement(Inside):
         return np.hypot.reduce(together, axis=0), None
 
     def is_norm(self, shape):
-        """Whether the duality gap follows from the dual norm."""
         if self.function.free_constants and self.free_directions(shape[0]) is None:
             return False
         return self.convex and (self.function.norm or super().is_norm(shape))
@@ -284,7 +281,6 @@ class Spectrum(Placement):
         return self._padded(singular_values(W - self._mean(W))[1], len(W))
 
     def value(self, W):
-        """Omega(W)."""
         mean = self._mean(W)
         own = 0.5 * self.alpha * self.mean_ratio * len(W) * float(np.vdot(mean, mean))
         return super().value(W) + own

@@ -140,10 +140,8 @@ class TaskQuadratic:
         # a ridge is not lost next to a huge strength
         return values + ridge, np.hstack([vectors[:, :k], null])
 
-    @cached_property
-    def laplacian(self):
-        """The matrix as a `Laplacian`, None where it is none."""
-        return None if self.matrix is None else Laplacian.of(self.matrix)
+    # the matrix as a `Laplacian`, None where it is none
+    laplacian = cached_property(lambda self: None if self.matrix is None else Laplacian.of(self.matrix))
 
     def _along_matrix(self, W):
         """matrix @ W."""
@@ -266,11 +264,9 @@ class ClusterQuadratic(TaskQuadratic):
         return sparse.csr_array((np.ones(self.n_tasks), place))
 
     def apply(self, W):
-        """Q W."""
         return sum(number * V for number, V in zip(self.numbers, self.split(W), strict=True))
 
     def times(self, W):
-        """Q W, at weak strengths by the quickest way."""
         if self.norm > WEAK:
             return self.apply(W)
         within, along, mean = self.numbers
@@ -280,30 +276,24 @@ class ClusterQuadratic(TaskQuadratic):
         return out
 
     def value(self, W):
-        """1/2 tr(W' Q W)."""
         sizes = (number**0.5 * V for number, V in zip(self.numbers, self.split(W), strict=True))
         return 0.5 * sum(square(V) * (self.n_tasks / len(V)) for V in sizes)
 
     def prox(self, W, step):
-        """(I + step Q)^-1 W."""
         return sum(V / (1.0 + step * number) for number, V in zip(self.numbers, self.split(W), strict=True))
 
     def diagonal(self):
-        """Diagonal of Q, shape (n_tasks,)."""
         within, between, mean = self.numbers
         own = 1.0 / self.size[self.labels]
         return within * (1 - own) + between * (own - 1 / self.n_tasks) + mean / self.n_tasks
 
-    @cached_property
-    def _eigenvectors(self):
-        return self.in_full().eigenvectors()
+    _eigenvectors = cached_property(lambda self: self.in_full().eigenvectors())
 
     def null_space(self):
         """The mean, if it costs nothing."""
         return np.full((self.n_tasks, 1), self.n_tasks**-0.5) if self.mean == 0 else None
 
     def conjugate(self, G):
-        """1/2 tr(G' Q^+ G)."""
         pairs = [(n, V) for n, V in zip(self.numbers, self.split(G), strict=True) if n > 0]
         return 0.5 * sum(square(V / n**0.5) * (self.n_tasks / len(V)) for n, V in pairs)
 

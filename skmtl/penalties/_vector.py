@@ -93,11 +93,9 @@ class Multiple(VectorFunction):
     allows_positive = True
 
     def value(self, V):
-        """f of each row of V, shape (n_vectors,)."""
         return self.alpha * self._height(V)
 
     def prox(self, V, step):
-        """Row by row argmin_u 1/2 ||u - v||^2 + step f(u), a new array."""
         return self._prox(V, step * self.alpha)
 
 

@@ -128,9 +128,8 @@ class PanelSweep:
             turn = Turn.of(A, bounds)
             self.turn.own += [(slice(begin + block.start, begin + block.stop), U) for block, U in turn.own]
             Z = turn.into(own.T).T.astype(dtype) if self.kept else None
-            self.panels.append(
-                (at, turn, Z, (turn.gram(A)[0], scale, ridge, bounds, self.weights[first:last]))
-            )
+            known = turn.gram(A)[0], scale, ridge, bounds, self.weights[first:last]
+            self.panels.append((at, turn, Z, known))
 
     def _in_panels(self, m):
         """First blocks of panels of about the same size, and the end."""

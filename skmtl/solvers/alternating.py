@@ -31,14 +31,10 @@ UNEQUAL = 100.0  # ratio of the curvatures along features from which a factor is
 COARSE = 1e-3  # stationarity or gap of a start, relative to W = 0
 
 
-def alternating(problem, parts, max_iter, target):
-    """Iterates (n_iter, parts) of a problem with a learned structure."""
-    yield from problem.iterate(parts, max_iter, target)
-
-
 ALTERNATING = Method(
-    alternating, lambda problem: problem.solver == "alternating", patience=lambda problem: 100
-)
+    lambda problem, *how: problem.iterate(*how), lambda problem: problem.solver == "alternating",
+    patience=lambda problem: 100,
+)  # fmt: skip
 
 
 def make_problem_of(term, penalty, ridge=0.0, mean_alpha=None):
@@ -208,9 +204,8 @@ class FactorProblem:
 
     def stationarity(self, parts, start=None):
         """Size of the prox-gradient mapping in both factors, in no units of a component."""
-        return float(
-            np.hypot(self._codes(parts, True).stationarity(), self._rows(parts, True).stationarity())
-        )
+        halves = self._codes(parts, True), self._rows(parts, True)
+        return float(np.hypot(*(half.stationarity() for half in halves)))
 
     def iterate(self, parts, max_iter, target):
         """Proximal gradient steps on S and on L (and m) in turn, with momentum while it leads downhill.

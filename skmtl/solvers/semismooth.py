@@ -102,9 +102,8 @@ def _direction(quadratic, placement, V, away, step):
     out = np.where(V != 0, 0.0, away)
     if not len(used):
         return out
-    block, first, of = np.unique(
-        np.searchsorted(bounds, used, "right") - 1, return_index=True, return_inverse=True
-    )
+    at = np.searchsorted(bounds, used, "right") - 1
+    block, first, of = np.unique(at, return_index=True, return_inverse=True)
     l2 = placement.kernel[1] * weights[block]
 
     def total(values):
