@@ -8,10 +8,12 @@ from conftest import estimators, task_estimators
 from numpy.testing import assert_allclose
 from scipy.linalg import block_diag
 from scipy.optimize import lsq_linear, minimize, nnls
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
+    ClusteredClassifier,
     DirtyRegressor,
     GraphRegularizedRegressor,
     GroupSparseClassifier,
@@ -371,6 +373,24 @@ def test_certificates_hold_far_from_zero_without_intercepts(loss, penalty, share
     found = solve(data, loss, penalty, fit_intercept=False, max_iter=max_iter)
     assert best * (1 - 1e-6) <= found.objective
     assert found.objective - found.gap <= best * (1 + 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_classes_that_change_alike_hide_no_curvature():
+    """Far from zero that between features is 1e-16 of the rest; no loss sees what classes have in common."""
+    rng, t, alpha = np.random.default_rng(6), np.arange(60) % 5, 1e-3
+    binary, y = rng.integers(0, 2, size=(60, 3)), rng.integers(0, 3, size=60)
+    model = ClusteredClassifier(alpha, fit_intercept=False, max_iter=20).fit(binary + 1e8, y, tasks=t)
+    A = np.hstack([binary, np.ones((60, 1))])  # about the same model, and more than its penalty can be
+
+    def objective(v):
+        W = v.reshape(5, 3, 4)
+        eta = np.einsum("ij,ikj->ik", A, W[t])
+        loss = (logsumexp(eta, axis=1) - eta[np.arange(60), y]).sum() / 12
+        return loss + alpha * (W[..., :3] ** 2).sum()
+
+    best = minimize(objective, np.zeros(60), options={"maxiter": 30}).fun
+    assert model.objective_ - model.dual_gap_ <= best * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e3])

@@ -15,7 +15,7 @@ from ._moments import MomentsTerm
 ROUNDING = 4e-16  # of a sum
 
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
-STRAIGHT = 0.03  # curvature of parabolas above a loss relative to its own, on average: less is about none
+STRAIGHT = 0.03  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
 KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
@@ -160,8 +160,9 @@ class RowsTerm(DataTerm):
         if self.n_outputs > 1 or self.loss.quadratic or not np.all(self.loss.translates):
             return False
         zero = np.zeros(self.y.shape)
-        above = self._majorant(self.predictor(zero, self.intercept(np.zeros(self.shape), zero, None)))
-        return float(above.sum()) < STRAIGHT * self.loss.curvature * float(self.weight.sum())
+        eta = self.predictor(zero, self.intercept(np.zeros(self.shape), zero, None))
+        above = self.loss.majorant(self.y, eta)[self.weight > 0]  # intercepts fit some rows exactly
+        return float(np.median(above)) < STRAIGHT * self.loss.curvature
 
     def _majorant(self, eta):
         """Weighted curvature of parabolas above the loss that touch it at eta."""
