@@ -616,6 +616,7 @@ def says_the_rank(p, found):
         r"The tasks' coefficients span (\d) of 8 directions, (\d) of them hold", found["TraceNorm"]
     )
     assert int(stated.group(2)) == p.rank <= int(stated.group(1)) < 8
+    assert found["LatentBasis"].startswith(f"The tasks' coefficients are mixtures of {p.rank} patterns (")
 
 
 def says_the_mean(p, found):
@@ -645,14 +646,14 @@ def says_the_outlier(p, found):
     [
         # of models alike the simplest: "Robust" without an outlier, a low rank of two centres
         ("shared_support", {}, {"GroupSparse"}, says_the_support),
-        ("low_rank", {}, {"TraceNorm"}, says_the_rank),
+        ("low_rank", {}, {"LatentBasis"}, says_the_rank),
         ("mean", {}, {"MeanRegularized"}, says_the_mean),
         ("clustered", {"n_clusters": 2}, {"Clustered"}, says_the_clusters),
         # an outlier and the others are two clusters, and span two directions
         (
             "outliers",
             {"n_informative": 2, "task_spread": 0.1, "noise": 0.5},
-            {"Clustered", "TraceNorm"},
+            {"Clustered", "LatentBasis"},
             says_the_outlier,
         ),
     ],
@@ -865,7 +866,9 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
 
 @pytest.mark.no_cover
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
-    linear = [f"{name}Regressor" for name in FINDINGS]
+    linear = [f"{name}Regressor" for name in FINDINGS if name != "LatentBasis"]  # it wants eight tasks
+    with pytest.raises(ValueError, match=r"candidates must be some of .*got \['LatentBasisRegressor'\]"):
+        suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, candidates=["LatentBasisRegressor"])
     found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, candidates=[*linear, *SIMPLE], cv=3)
     assert found.best == "single" and found.verdict.startswith("Sharing does not help here")
 
