@@ -61,7 +61,7 @@ from skmtl.comparison._rivals import kind_of
 from skmtl.comparison._tuned import TunedLinear, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
-from skmtl.model_selection import TaskKFold, TaskShuffleSplit
+from skmtl.model_selection import TaskKFold, TaskShuffleSplit, beyond
 
 matplotlib.use("agg")
 
@@ -1063,6 +1063,27 @@ def test_clusters_are_told_from_a_low_rank():
     assert found.best == names[0] and found.params[found.best]["model__n_clusters"] == 3
     fitted = found.estimators[found.best].fit(p.X, p.y, model__tasks=p.tasks)
     assert adjusted_rand_score(p.labels, fitted[-1].labels_) == 1.0
+
+
+def test_variants_are_followed_beyond_their_strengths_only_while_they_are_the_best(monkeypatch):
+    """One that is behind is not, though its scores still rise; one that wins is, up to its best strength."""
+    rises = {"first": lambda x: -(x**2), "behind": lambda x: -x - 5, "ahead": lambda x: 1 - (x + 2) ** 2 / 9}
+
+    def look(self, v, alphas, folds, field_, grow=False):
+        alphas = np.logspace(-1.0, 1.0, alphas) if isinstance(alphas, int) else alphas
+        score = rises[self.candidate.variants[v]["kind"]]
+        while alphas is not None:
+            self.tried |= {(v, alpha): {0: score(np.log10(alpha))} for alpha in alphas}
+            own = [alpha for w, alpha in self.tried if w == v]
+            alphas = beyond(own, score(np.log10(own))) if grow else None
+
+    monkeypatch.setattr(_race.Entrant, "_look", look)
+    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in rises]))
+    entrant._search([0], None)
+    of = [[np.log10(alpha) for w, alpha in entrant.tried if w == v] for v in range(3)]
+    assert min(of[1]) > -1 and -3 < min(of[2]) < -2
+    variant, (*_, best, _) = entrant._around([0])
+    assert variant == 2 and np.log10(best) == pytest.approx(-2, abs=0.2)
 
 
 def test_a_fold_without_a_score_changes_no_choice():
