@@ -31,10 +31,14 @@ STRUCTURES = {  # from the simplest on: fixed parameters, and those that are sea
     ),
     "Clustered": ({"mean_ratio": 0.01}, {"n_clusters": [2, 3, 4]}),
     "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
+    "LatentBasis": ({"n_init": 1, "random_state": 0, "tol": 1e-2}, {"n_components": [2, 3, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
     "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
     "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
 }
+LEAST_TASKS = {  # from which on labels of clusters, and factors, are worth their time
+    "Clustered": 4, "Clustered(relaxation='kmeans')": 8, "LatentBasis": 8,
+}  # fmt: skip
 NONLINEAR = {"intercept_alpha": [0.0, 0.3], "mean_alpha": [0.001, 0.03]}
 SIMPLE = ("mean", "pooled", "single", "intercepts")  # from the simplest on
 TREES = ("trees", "forest")  # for rows of tasks; for a column of y per task, each with trees of its own
@@ -46,7 +50,6 @@ ROWS_PER_FEATURE = 4  # for strengths by marginal likelihood, whose common model
 MOST_VARIANCES = 50  # of features, one each
 MOST_SPLINES = 30  # features of which there are splines
 MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
-MANY_TASKS = 8  # from which on labels of clusters are worth their time
 MOST_ALONE = 20  # tasks that have networks or trees of their own, to tell what sharing brings
 
 
@@ -62,11 +65,11 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
     found, alone, shared = {}, {}, y.ndim == 2
     weights = {"task_weight": [None, "samples"]} if max(rows) > UNEQUAL * min(rows) else {}
     for structure, (fixed, grid) in STRUCTURES.items():
+        if len(rows) < LEAST_TASKS.get(structure, 2):
+            continue
         name, *by = structure.partition("(")
         if name == "Clustered":
             grid = {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= len(rows)]}
-            if len(rows) < (MANY_TASKS if any(by) else 4):
-                continue
         if name == "MeanRegularized":
             grid = grid | weights
         if fixed.get("alpha") == "auto":
@@ -102,7 +105,7 @@ def _alone(words, steps, model):
 
 
 def _linear(steps, name, fixed, grid, structure=False):
-    model = getattr(linear_model, name)(tol=TOL, **fixed)
+    model = getattr(linear_model, name)(**{"tol": TOL, **fixed})
     variants = [{f"model__{key}": value for key, value in one.items()} for one in ParameterGrid(grid)]
     variants = () if model.alpha == "auto" else tuple(variants)
     return Candidate(Pipeline([*steps, ("model", model)]), variants, structure=structure)

@@ -66,6 +66,11 @@ def _rank(model, names):
     return f"{text}, {needed} of them {hold} {NEARLY_ALL:.0%} of the squares"
 
 
+def _codes(model, names):
+    used = np.count_nonzero(model.codes_.any(axis=0))
+    return f"The tasks' coefficients are mixtures of {used} patterns{_beyond(model)}"
+
+
 def _parts(model, names):
     shared = np.flatnonzero(_flat(model.shared_coef_).any(axis=0))
     private = np.count_nonzero(_flat(model.private_coef_))
@@ -104,6 +109,6 @@ def _relations(model, names):
 
 
 FINDINGS = {
-    "MeanRegularized": _common, "GroupSparse": _support, "TraceNorm": _rank, "Dirty": _parts,
-    "Robust": _outliers, "Clustered": _clusters, "TaskRelationship": _relations,
+    "MeanRegularized": _common, "GroupSparse": _support, "TraceNorm": _rank, "LatentBasis": _codes,
+    "Dirty": _parts, "Robust": _outliers, "Clustered": _clusters, "TaskRelationship": _relations,
 }  # fmt: skip

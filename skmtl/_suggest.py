@@ -37,11 +37,11 @@ def suggest(
     """Find the best model for these tasks: structures, representations and rivals in a race.
 
     Seven structures (a common model, also with strengths by marginal likelihood, a shared support, clusters,
-    also by k-means, a low rank, correlated tasks, outlier tasks, shared and private features), linear models
-    of splines and of random features, and a network with shared layers compete on the same folds with what
-    one would use instead: the baselines of `compare` and trees (forests for a `y` of one column per task).
-    On the first folds those drop out that are clearly worse, or behind six others. Then it says whether
-    sharing helps, what to use, with the code that makes it, and how sure that is.
+    also by k-means, a low rank, also as mixtures of few patterns, correlated tasks, outlier tasks, shared and
+    private features), linear models of splines and of random features, and a network with shared layers
+    compete on the same folds with what one would use instead: the baselines of `compare` and trees (forests
+    for a `y` of one column per task). On the first folds those drop out that are clearly worse, or behind six
+    others. Then it says whether sharing helps, what to use, with the code that makes it, and how sure it is.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def suggest(
         Names of the models to try, such as "TraceNormRegressor", "MultiTaskMLPClassifier", "single" (an
         unknown one ends in an error that lists all), by default all that the data allow: splines, random
         features, the network and trees want features that are not sparse, strengths by marginal likelihood
-        the same classes in all tasks, and four rows for each feature, clusters four tasks.
+        the same classes in all tasks, and four rows for each feature, clusters four tasks, by k-means, like
+        mixtures of patterns, eight.
     preprocessor : transformer, default=None
         First step of all models, for X without its task column, fitted on the training rows of each fold. By
         default a `StandardScaler`, so that another one has to scale as well; sparse features are left as they

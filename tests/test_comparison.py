@@ -61,7 +61,7 @@ from skmtl.comparison._rivals import kind_of
 from skmtl.comparison._tuned import TunedLinear, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.metrics import task_scorer
-from skmtl.model_selection import TaskKFold, TaskShuffleSplit
+from skmtl.model_selection import TaskKFold, TaskShuffleSplit, beyond
 
 matplotlib.use("agg")
 
@@ -616,6 +616,7 @@ def says_the_rank(p, found):
         r"The tasks' coefficients span (\d) of 8 directions, (\d) of them hold", found["TraceNorm"]
     )
     assert int(stated.group(2)) == p.rank <= int(stated.group(1)) < 8
+    assert found["LatentBasis"].startswith(f"The tasks' coefficients are mixtures of {p.rank} patterns (")
 
 
 def says_the_mean(p, found):
@@ -645,14 +646,14 @@ def says_the_outlier(p, found):
     [
         # of models alike the simplest: "Robust" without an outlier, a low rank of two centres
         ("shared_support", {}, {"GroupSparse"}, says_the_support),
-        ("low_rank", {}, {"TraceNorm"}, says_the_rank),
+        ("low_rank", {}, {"LatentBasis"}, says_the_rank),
         ("mean", {}, {"MeanRegularized"}, says_the_mean),
         ("clustered", {"n_clusters": 2}, {"Clustered"}, says_the_clusters),
         # an outlier and the others are two clusters, and span two directions
         (
             "outliers",
             {"n_informative": 2, "task_spread": 0.1, "noise": 0.5},
-            {"Clustered", "TraceNorm"},
+            {"Clustered", "LatentBasis"},
             says_the_outlier,
         ),
     ],
@@ -865,7 +866,9 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
 
 @pytest.mark.no_cover
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
-    linear = [f"{name}Regressor" for name in FINDINGS]
+    linear = [f"{name}Regressor" for name in FINDINGS if name != "LatentBasis"]  # it wants eight tasks
+    with pytest.raises(ValueError, match=r"candidates must be some of .*got \['LatentBasisRegressor'\]"):
+        suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, candidates=["LatentBasisRegressor"])
     found = suggest(UNRELATED.X, UNRELATED.y, UNRELATED.tasks, candidates=[*linear, *SIMPLE], cv=3)
     assert found.best == "single" and found.verdict.startswith("Sharing does not help here")
 
@@ -1060,6 +1063,27 @@ def test_clusters_are_told_from_a_low_rank():
     assert found.best == names[0] and found.params[found.best]["model__n_clusters"] == 3
     fitted = found.estimators[found.best].fit(p.X, p.y, model__tasks=p.tasks)
     assert adjusted_rand_score(p.labels, fitted[-1].labels_) == 1.0
+
+
+def test_variants_are_followed_beyond_their_strengths_only_while_they_are_the_best(monkeypatch):
+    """One that is behind is not, though its scores still rise; one that wins is, up to its best strength."""
+    rises = {"first": lambda x: -(x**2), "behind": lambda x: -x - 5, "ahead": lambda x: 1 - (x + 2) ** 2 / 9}
+
+    def look(self, v, alphas, folds, field_, grow=False):
+        alphas = np.logspace(-1.0, 1.0, alphas) if isinstance(alphas, int) else alphas
+        score = rises[self.candidate.variants[v]["kind"]]
+        while alphas is not None:
+            self.tried |= {(v, alpha): {0: score(np.log10(alpha))} for alpha in alphas}
+            own = [alpha for w, alpha in self.tried if w == v]
+            alphas = beyond(own, score(np.log10(own))) if grow else None
+
+    monkeypatch.setattr(_race.Entrant, "_look", look)
+    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in rises]))
+    entrant._search([0], None)
+    of = [[np.log10(alpha) for w, alpha in entrant.tried if w == v] for v in range(3)]
+    assert min(of[1]) > -1 and -3 < min(of[2]) < -2
+    variant, (*_, best, _) = entrant._around([0])
+    assert variant == 2 and np.log10(best) == pytest.approx(-2, abs=0.2)
 
 
 def test_a_fold_without_a_score_changes_no_choice():

@@ -4,7 +4,7 @@ Usage::
 
     python examples/benchmarks/choosing.py [path/to/data] [--only school jura] [--jobs 2] \\
         [--markdown docs/sharing.md]
-    python examples/benchmarks/choosing.py --truths 20 [--only clusters]
+    python examples/benchmarks/choosing.py --truths 20 [--seed 1000] [--only clusters]
 
 HSB82 is bundled; the others are read from the directory given: school.npz and landmine.npz with X, y and
 task, jura.npz and atp1d.npz with X and Y (one column per task). Every score is that of five folds,
@@ -15,6 +15,7 @@ import argparse
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,12 @@ def line(name, data, found, seconds):
     )
 
 
-def unrelated(seed):
-    """Tasks with coefficients of their own."""
+def unrelated(seed, spread=1.0):
+    """Tasks with coefficients of their own, and intercepts of that standard deviation."""
     rng = np.random.default_rng(seed)
     X, tasks = rng.standard_normal((600, 8)), np.arange(600) % 8
-    eta = (X * rng.standard_normal((8, 8))[tasks]).sum(axis=1)
-    return {"X": X, "y": eta + 2 * rng.standard_normal(600), "tasks": tasks}
+    y = (X * rng.standard_normal((8, 8))[tasks]).sum(axis=1) + 2 * rng.standard_normal(600)
+    return {"X": X, "y": y + spread * rng.standard_normal(8)[tasks], "tasks": tasks}
 
 
 def shuffled(seed):
@@ -93,6 +94,7 @@ def made(structure, **options):
 SIZE = {"n_tasks": 15, "n_samples": 50, "n_features": 18}
 TRUTHS = {
     "unrelated tasks": unrelated,
+    "unrelated slopes, equal intercepts": partial(unrelated, spread=0.0),
     "labels of tasks shuffled": shuffled,
     "shared support": made("shared_support", **SIZE),
     "low rank": made("low_rank", **SIZE),
@@ -102,15 +104,17 @@ TRUTHS = {
 }
 
 
-def named(truth, n_sets):
-    """A row of the table of what is named where the truth is known."""
-    start, names = time.process_time(), Counter()
-    for seed in range(n_sets):
+def named(truth, n_sets, first):
+    """A row of the table of what is named where the truth is known, and in how many sets sharing helps."""
+    start, names, helps = time.process_time(), Counter(), 0
+    for seed in range(first, first + n_sets):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            names[suggest(**TRUTHS[truth](seed)).best.replace("Regressor", "")] += 1
+            found = suggest(**TRUTHS[truth](seed))
+        names[found.best.replace("Regressor", "")] += 1
+        helps += found.verdict.startswith("Sharing helps")
     words = ", ".join(f"`{name}` {count}" for name, count in names.most_common())
-    return f"| {truth} | {words} | {(time.process_time() - start) / n_sets:.0f} s |"
+    return f"| {truth} | {n_sets} | {words} | {helps} | {(time.process_time() - start) / n_sets:.0f} s |"
 
 
 def main():
@@ -119,13 +123,17 @@ def main():
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--only", nargs="*", choices=[*NAMES, *TRUTHS])
     parser.add_argument("--truths", type=int, metavar="SETS", help="simulated data sets of each truth")
+    parser.add_argument("--seed", type=int, default=0, help="the first one of the simulated data sets")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     if options.truths:
-        rows = ["| truth | named by `suggest` | processor time a set |", "|---|---|---|"]
+        rows = [
+            "| truth | sets | named by `suggest` | sharing helps | processor time a set |",
+            "|---|---|---|---|---|",
+        ]
         for truth in options.only or TRUTHS:
-            rows.append(named(truth, options.truths))
+            rows.append(named(truth, options.truths, options.seed))
             print(rows[-1], flush=True)
         return
     rows = [

@@ -21,7 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._labels import missing_labels
 from .._task_scores import standard_deviation
 from ..metrics import request_of_scores
-from ..model_selection import PathSearchCV
+from ..model_selection import MOST_DECADES, PathSearchCV, beyond
 from ._folds import FoldRun
 
 STRENGTH = "model__alpha"
@@ -181,9 +181,20 @@ class Entrant:
         alphas, best, variants = N_ALPHAS, 0, self.candidate.variants
         for v, variant in enumerate(variants):
             if sum(variant[key] != value for key, value in variants[best].items()) <= 1:
-                self._look(v, alphas, folds, field_, grow=True)
+                self._look(v, alphas, folds, field_, grow=v == best)
+                if v != best:
+                    self._grow(v, folds, field_)
                 alphas, best = next(iter(self._near(folds).values()), N_ALPHAS), self._around(folds)[0]
         return max(len(self.tried) - before, 1)
+
+    def _grow(self, v, folds, field_):
+        """Look at further strengths of a variant as long as it is the best one, at the edge of its own."""
+        for _ in range(MOST_DECADES):
+            own = {alpha: mean for (w, alpha), mean in self._means(folds).items() if w == v}
+            further = beyond([*own], [*own.values()]) if self._around(folds)[0] == v else None
+            if further is None:
+                return
+            self._look(v, further.tolist(), folds, field_)
 
     def _look(self, v, alphas, folds, field_, grow=False):
         """Note the scores of strengths of a variant on some folds, and the models."""
