@@ -15,7 +15,7 @@ from ._moments import MomentsTerm
 ROUNDING = 4e-16  # of a sum
 
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
-STRAIGHT = 0.03  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
+STRAIGHT = 0.06  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
 KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
@@ -309,7 +309,9 @@ class RowsTerm(DataTerm):
         """Optimal intercepts that are tied, a root search for their center: slow, but no kink stops it."""
 
         def beyond(center):
-            return self._bracketed(image, b, center).mean() - center
+            nonlocal b  # from one center to the next intercepts move little
+            b = self._bracketed(image, b, center)
+            return b.mean() - center
 
         alone = self._bracketed(image, b)
         center, high = alone.min(), alone.max()
