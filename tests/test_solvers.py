@@ -210,6 +210,17 @@ def test_newton_direction_solves_the_system_of_the_prox(penalty, n_designs, scal
     np.testing.assert_allclose(found + change, V - W, atol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-120])
+def test_a_singular_system_has_a_step_along_what_it_sees(unit):
+    """Collinear features, beside which the proximal term is nothing."""
+    A = np.ones((1, 2, 2)) * np.array([1.0, unit]) * np.array([[1.0], [unit]])
+    quadratic = semismooth.Quadratic(A, np.ones(1), 0.0)
+    every = np.ones((1, 2), dtype=bool), np.full(2, np.inf)
+    (inverse,) = semismooth._inverses(quadratic, np.arange(2), *every, 1.0)
+    seen = A[0] @ inverse @ A[0]
+    np.testing.assert_allclose(seen, A[0], rtol=1e-10)
+
+
 @pytest.mark.parametrize("kind", ["shared", "stacked", "unequal scales"])
 @pytest.mark.parametrize(
     "penalty",

@@ -24,6 +24,14 @@ class _Hessian:
         self.settle = None  # a function of the gradient; both are made when they are first asked for
 
 
+def _answer(A, g):
+    """A_t^-1 g_t of every task, or about that where A is only rounding, as it is of one row."""
+    try:
+        return np.linalg.solve(A, g[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        return _times(np.linalg.pinv(A, rcond=1e-13, hermitian=True), g)
+
+
 def _times(A, g):
     """A_t g_t of every task, A (n_tasks, K, K)."""
     return np.matmul(A, g[..., None])[..., 0]
@@ -136,10 +144,7 @@ class OutputsTerm(RowsTerm):
         def settle(g):
             g = np.where(held, g, 0.0)
             g = (g - _times(idle, g)) / level
-            try:
-                return np.linalg.solve(lifted, -g[..., None])[..., 0]
-            except np.linalg.LinAlgError:  # no row holds some class any more
-                return (np.linalg.pinv(lifted, rcond=1e-13, hermitian=True) @ -g[..., None])[..., 0]
+            return _answer(lifted, -g)  # it may be singular where no row holds some class any more
 
         return settle
 
@@ -248,7 +253,7 @@ class OutputsTerm(RowsTerm):
             xy = np.matmul(H, W[..., None])[..., 0] - G
             unit = units(H)
             slope, A = unit * G, H * unit[:, None] * unit[..., None] + 1e-9 * np.eye(H.shape[1])
-            explained = np.einsum("tj,tj->t", slope, np.linalg.solve(A, slope[..., None])[..., 0])
+            explained = np.einsum("tj,tj->t", slope, _answer(A, slope))
             yy = np.einsum("tj,tj->t", W, xy - G) + 1.01 * explained
         stats = TaskStatistics(self.tasks, self.rows_per_task, ones, zero, np.zeros(self.n_tasks), H, xy, yy)
         return MomentsTerm(stats, ones, False) if tied is None else TiedMoments(stats, tied)

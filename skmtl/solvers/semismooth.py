@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..objective import units
+
 FIRST_STEP = 10.0  # over the mean curvature: how far the first proximal point may be
 GROWTH = 5.0  # of that step
 NEWTON_STEPS = 20  # for one proximal point, at most
@@ -140,5 +142,10 @@ def _inverses(quadratic, used, entries, a, step):
         at = np.flatnonzero(own)
         inverse = np.zeros((len(used), len(used)))
         system = step * quadratic.block(t, used[at]) + np.diag(1.0 / a[at])
-        inverse[np.ix_(at, at)] = np.linalg.inv(system)
+        try:
+            inverse[np.ix_(at, at)] = np.linalg.inv(system)
+        except np.linalg.LinAlgError:  # entries in units so far apart, or collinear, that 1/a is nothing
+            unit = units(system)
+            rest = np.linalg.pinv(system * unit * unit[:, None], rcond=1e-13, hermitian=True)
+            inverse[np.ix_(at, at)] = rest * unit * unit[:, None]
         yield inverse
