@@ -164,6 +164,8 @@ def penalty_term(model):
     total += 0.5 * model.ridge * (W**2).sum()
     if model._shared_mean() is not None:
         total += 0.5 * model._shared_mean() * (parts.pop() ** 2).sum()
+    if related and T == 1:  # its coefficients are free
+        return total
     if related:
         return total + 0.5 * model.alpha * float(np.trace(W.T @ np.linalg.pinv(model.task_covariance_) @ W))
     omega = model._omega().for_classes(model._n_outputs)
