@@ -19,7 +19,7 @@ class RootTerm(RowsTerm):
     least squares (Sun & Zhang 2012, https://doi.org/10.1093/biomet/ass043).
     """
 
-    pointwise, by_rows, straight = False, False, True
+    pointwise, by_rows, straight, outlying = False, False, True, False
 
     @cached_property
     def sizes(self):
@@ -129,7 +129,7 @@ class RootTerm(RowsTerm):
     def _model_weights(self, eta):
         return [self.weight * self.spread(self._per_sigma(eta - self.y))]
 
-    def dual_hessian(self, eta):
+    def dual_hessian(self, eta, ahead=False):
         """Second derivatives of the parabolas: along the residuals those of the loss are zero."""
         residual, per_sigma = self.loss_hessian(eta)
         return np.zeros_like(residual), per_sigma

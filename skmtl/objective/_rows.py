@@ -31,6 +31,7 @@ class RowsTerm(DataTerm):
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
     by_rows = True  # and those of a row have to do with its predictors alone
+    straight = False  # whether it is about straight along its residuals, whatever they are
     joint = True  # whether those in all coefficients of a task may be one matrix
 
     def __init__(self, data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None):
@@ -155,8 +156,8 @@ class RowsTerm(DataTerm):
         return self._weighted(self.loss.hessian(self.y, eta))
 
     @cached_property
-    def straight(self):
-        """Whether the loss is about straight along its residuals, as large as they are without features."""
+    def outlying(self):
+        """Whether the loss is about straight along most residuals that there are without features."""
         if self.n_outputs > 1 or self.loss.quadratic or not np.all(self.loss.translates):
             return False
         zero = np.zeros(self.y.shape)
@@ -168,9 +169,9 @@ class RowsTerm(DataTerm):
         """Weighted curvature of parabolas above the loss that touch it at eta."""
         return self.weight * self.loss.majorant(self.y, eta)
 
-    def dual_hessian(self, eta):
-        """Second derivatives, of the loss or what touches it from above, that lead slopes to a dual point."""
-        return self._majorant(eta) if self.straight else self.loss_hessian(eta)
+    def dual_hessian(self, eta, ahead=False):
+        """Second derivatives that lead slopes to a dual point: of the loss, or of what led a step `ahead`."""
+        return self._majorant(eta) if ahead and self.outlying else self.loss_hessian(eta)
 
     def hessian_times(self, hessian, change):
         """Second derivatives times a change of the predictor."""
@@ -309,9 +310,7 @@ class RowsTerm(DataTerm):
         """Optimal intercepts that are tied, a root search for their center: slow, but no kink stops it."""
 
         def beyond(center):
-            nonlocal b  # from one center to the next intercepts move little
-            b = self._bracketed(image, b, center)
-            return b.mean() - center
+            return self._bracketed(image, b, center).mean() - center
 
         alone = self._bracketed(image, b)
         center, high = alone.min(), alone.max()
@@ -446,7 +445,7 @@ class RowsTerm(DataTerm):
         settle again.
         """
         eta = self.predictor(image, b)
-        slopes, hessian = self.loss_gradient(eta), self.dual_hessian(eta)
+        slopes, hessian = self.loss_gradient(eta), self.dual_hessian(eta, ahead is not None)
         if ahead is not None:
             slopes = slopes + self.hessian_times(hessian, self.image(ahead))
             slopes, b = self._settled(slopes, hessian, b)

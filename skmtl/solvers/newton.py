@@ -18,7 +18,6 @@ JOINT = 200  # coefficients of a task up to which all of its predictors have one
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
-SLOWLY = 1e-5  # a slope along the step relative to the objective: parabolas above a loss lead on too slowly
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -54,8 +53,6 @@ def newton(problem, parts, max_iter, target):
         if near or n_iter == 1 or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
             bound, steep = max(bound, objective - gap), -slope
-        if term.straight and term.pointwise and -slope <= SLOWLY * objective:
-            above = min(above, 1)  # near enough for the curvature of the loss
         gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
         first = first or gap
         yield n_iter, [W], (objective, b, gap)

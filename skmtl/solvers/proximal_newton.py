@@ -59,7 +59,7 @@ PROX_NEWTON = Method(
 
 def _is_hard(term):
     """Whether other models than those of single coefficients pay."""
-    return term.n_outputs > 1 or term.straight
+    return term.n_outputs > 1 or term.outlying
 
 
 def _newton(problem, W, b, enough, max_steps):
@@ -71,7 +71,7 @@ def _newton(problem, W, b, enough, max_steps):
     for n_steps in range(1, max_steps + 1):
         V, G = (M.reshape(term.n_tasks * term.n_outputs, -1) for M in (W, term.gradient(W, image, b)))
         if gap > KEPT * before:  # the last model did not lead far: a new one
-            weights = term.model_weights(image, b, floor, term.straight)
+            weights = term.model_weights(image, b, floor, term.outlying)
             sweep = GramSweep(term.model_grams(weights), np.ones(len(V)), ridge, placement, len(V))
         before = gap
         value = term.model_value(image, b, weights) + 0.5 * ridge * float(np.vdot(W, W))

@@ -100,7 +100,7 @@ def models_at_once(problem):
     """
     term = problem.term
     small = _rows_for_models(term) or np.prod(term.shape) <= SMALL
-    return term.far or (small and (term.straight or term.curved()))
+    return term.far or (small and (term.outlying or term.curved()))
 
 
 def _rows_for_models(term):
@@ -134,7 +134,8 @@ def _by_models(problem, parts, first, max_iter, target):
     """Iterates (n_iter, parts, (objective, intercept, gap)) of a proximal Newton method."""
     (W, image, b, objective), n_stalled, slow, least = problem.evaluate(parts), 0, 0, np.inf
     bound, share, floor = -np.inf, ENOUGH, FLOOR
-    straight = above = problem.term.straight  # parabolas above the loss come first
+    above = problem.term.outlying  # parabolas above the loss come first
+    straight = problem.term.straight or above
     hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
     for n_iter in range(first + 1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, floor, W, above))
@@ -166,7 +167,7 @@ def _by_models(problem, parts, first, max_iter, target):
         elif step <= SHORTEST_STEP:
             n_stalled = MOST_STALLED
         lost = n_stalled >= MOST_STALLED
-        if lost and above and problem.term.pointwise:  # near enough for its own curvature
+        if lost and above:  # near enough for its own curvature
             lost, above, n_stalled, slow, share = False, False, 0, 0, ENOUGH
         if gap <= target or not lost or straight or n_iter == max_iter:
             yield n_iter, parts, (objective, b, gap)
