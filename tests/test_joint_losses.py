@@ -352,6 +352,18 @@ def test_what_classes_have_in_common_does_not_drift():
     np.testing.assert_allclose(W.sum(axis=1), 0.0, atol=1e-9)
 
 
+@pytest.mark.parametrize("offset", [100.0, 1e5])
+def test_nor_does_it_far_from_zero(offset):
+    """Tied intercepts answer there what no penalty and no loss sees."""
+    rng, t = np.random.default_rng(2), np.repeat(np.arange(3), 20)
+    X = rng.normal(size=(60, 2))
+    y = np.digitize(X[:, 0] + 1.5 * rng.normal(size=60), [-0.7, 0.7])
+    result = solve(
+        make_task_data(X + offset, y, t), Multinomial(3), Coupling(alpha=1.0), intercept_alpha=0.01
+    )
+    np.testing.assert_allclose(result.coef.reshape(3, 3, 2).sum(axis=1), 0.0, atol=1e-9)
+
+
 # --- the certificate ---
 
 OPTIONS = {

@@ -209,6 +209,13 @@ class DataTerm:
         strength = self.intercept_alpha
         return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
 
+    def leveled(self, W):
+        """W (n_tasks, n_features) less what the classes of a task have in common, which no loss sees."""
+        if not self.classes_alone:
+            return W
+        own = W.reshape(self.n_tasks, self.n_outputs, -1)
+        return (own - own.mean(axis=1, keepdims=True)).reshape(W.shape)
+
     def free_step(self, gradient, free, pull, curvature, along, shared):
         """Newton step (n_tasks, n_features) along the columns of `free`, b optimised out, and what it leaves.
 

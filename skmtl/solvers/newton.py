@@ -43,7 +43,7 @@ def newton(problem, parts, max_iter, target):
             bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
         step = 1.0 if slope < 0 else 0.0
         while step > SHORTEST_STEP:
-            new = W + step * direction
+            new = term.leveled(W + step * direction)  # far from zero little holds what no loss sees
             _, image_new, b_new, value = problem.evaluate([new], b)
             if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
                 W, image, b, objective = new, image_new, b_new, value

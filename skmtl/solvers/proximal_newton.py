@@ -108,8 +108,5 @@ def _moved(problem, W, image, b, moves, step):
 
 def _leveled(V, term, placement):
     """V (n_tasks n_outputs, m) less what classes have in common, which no loss sees, if that costs less."""
-    if not term.classes_alone:
-        return V
-    Z = V.reshape(term.n_tasks, term.n_outputs, -1)
-    other = (Z - Z.mean(axis=1, keepdims=True)).reshape(V.shape)
+    other = term.leveled(V.reshape(term.n_tasks, -1)).reshape(V.shape)
     return other if placement.value(other) < placement.value(V) else V
