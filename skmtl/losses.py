@@ -48,6 +48,9 @@ class Loss:
         """What `hessian` returned, without the rows whose slope was put back inside the domain."""
         return np.where(inside == slope, hessian, 0.0)
 
+    def clipped(self, y):
+        """`at`, `low`, `high`, like y, of a loss with the derivative clip(eta - at, low, high); or None."""
+
     def majorant(self, y, eta):
         """Curvature of parabolas that touch the loss at eta and lie above it, where it has a greatest one."""
         return np.full(np.shape(eta), self.curvature)
@@ -150,6 +153,9 @@ class Huber(Loss):
     def hessian(self, y, eta):
         """Second derivative in eta, 1 or 0."""
         return (np.abs(y - eta) <= self.delta).astype(float)
+
+    def clipped(self, y):
+        return y, np.full(y.shape, -self.delta), np.full(y.shape, self.delta)
 
     def majorant(self, y, eta):
         """Curvature of parabolas about y that touch the loss at eta."""
@@ -299,6 +305,9 @@ class SquaredHinge(Loss):
 
     def domain(self, y):
         return np.where(y > 0.5, -np.inf, 0.0), np.where(y > 0.5, 0.0, np.inf)
+
+    def clipped(self, y):
+        return np.where(y > 0.5, 1.0, -1.0), *self.domain(y)
 
     def conjugate(self, y, u):
         """Fenchel conjugate in eta; infinite where u has the sign of the class."""

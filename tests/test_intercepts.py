@@ -264,7 +264,7 @@ def test_tied_intercepts_of_the_root(pull, sizes, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_tied_intercepts_among_outliers_are_optimal(seed):
-    """Nearly all rows are straight: Newton steps end at kinks, and elsewhere go to and fro."""
+    """Nearly all rows are straight: Newton steps alone end at kinks, and elsewhere go to and fro."""
     rng, t = np.random.default_rng(seed), np.repeat(np.arange(4), 10)
     y = 3.0 * rng.normal(size=40) + np.where(rng.random(40) < 0.2, 30.0, 0.0) * rng.normal(size=40)
     data, loss, pull = make_task_data(np.ones((40, 1)), y, t), Huber(0.1), 10.0 ** -rng.integers(1, 4)
@@ -273,6 +273,13 @@ def test_tied_intercepts_among_outliers_are_optimal(seed):
         b = term.intercept(None, np.zeros(40), None)
     g = term.task_sums(term.loss_gradient(term.spread(b))) + pull * (b - b.mean())
     assert_allclose(g, 0.0, atol=1e-12)
+    hinged = make_term(make_task_data(np.ones((40, 1)), y > 0, t), SquaredHinge(), intercept_alpha=pull)
+    free, image = make_term(data, loss), 10.0 * rng.normal(size=40)
+    for other in (hinged, free, make_term(make_task_data(np.ones((10, 1)), y.reshape(10, 4)), loss)):
+        at = image.reshape(other.y.shape)
+        b = other.intercept(None, at, None)
+        slopes = other.loss_gradient(other.predictor(at, b))
+        assert_allclose(other.task_sums(slopes) + other.pull_of_intercepts(b), 0.0, atol=1e-12)
     model = MultiTaskRegressor(1e3, loss=loss, penalty=Features(L2()), intercept_alpha=pull)
     model.fit(rng.normal(size=(40, 3)), y, tasks=t)
     assert not model.coef_.any() and model.dual_gap_ <= 1e-9 * model.objective_

@@ -123,6 +123,14 @@ def inverses_args(rng, p=5):
     )
 
 
+def intercepts_args(rng):
+    """What is left of the rows of three tasks, weights (one is zero), bounds of slopes, and a start."""
+    left, weight, bounds = 3 * rng.normal(size=9), rng.uniform(0.5, 1.0, size=9), np.array([0, 4, 5, 9])
+    weight[2], high = 0.0, np.where(rng.random(9) < 0.5, np.inf, 0.5)
+    known = [frozen(values) for values in (left, weight, np.full(9, -0.5), high, bounds)]
+    return *known, float(rng.choice([0.0, 0.1, 10.0])), rng.normal(size=3)
+
+
 def adam_args(rng, dtype):
     """Parameters, gradient, both averages and the numbers of a step, all of one precision."""
     vectors = [rng.normal(size=50) for _ in range(3)] + [rng.uniform(0.1, 1.0, size=50)]
@@ -282,6 +290,8 @@ ARGS = {
     "_by_factor": lambda rng, penalty: (frozen(rng.uniform(1, 2, size=9)), 2, 3, rng.normal(size=3)),
     "_add_squares": lambda rng, penalty: (rng.normal(size=(6, 7)), 6, np.zeros((7, 7))),
     "_eliminated": lambda rng, penalty: (gram(rng, 4, False), 4, rng.normal(size=(4, 5))),
+    "clipped_intercepts": lambda rng, penalty: intercepts_args(rng),
+    "_clipped_root": lambda rng, penalty: (*intercepts_args(rng)[:4], 0, 4, 0.3, 0.7, 2.0),
     "thin_roots": lambda rng, penalty: roots_args(rng),
     "thin_gains": lambda rng, penalty: gains_args(rng),
     "thin_times": lambda rng, penalty: times_args(rng),

@@ -5,7 +5,21 @@ Those called with part of the tasks fill in what belongs to these, so that threa
 
 import numpy as np
 
-from ._numba import BITS, BITS_OF_ROWS, BOUNDS, CUBE, FLAG, MATRIX, PLACE, ROW, ROWS, SUMS, VECTOR, compiled
+from ._numba import (
+    BITS,
+    BITS_OF_ROWS,
+    BOUNDS,
+    CUBE,
+    FLAG,
+    MATRIX,
+    NUMBER,
+    PLACE,
+    ROW,
+    ROWS,
+    SUMS,
+    VECTOR,
+    compiled,
+)
 
 
 @compiled
@@ -436,6 +450,80 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
     return log_determinant
 
 
+@compiled
+def _clipped_root(left, weight, low, high, first, stop, pull, center, b):
+    """Root of sum_i weight_i clip(b - left_i, low_i, high_i) + pull (b - center), from b on; the slope there.
+
+    Newton's method in a bracket: this is piecewise linear in b, and flat in places.
+    """
+    least, most = (center, center) if pull > 0.0 else (np.inf, -np.inf)
+    for i in range(first, stop):
+        if weight[i] > 0.0:
+            least, most = min(least, left[i]), max(most, left[i])
+    for step in range(1000):
+        b = min(max(b, least), most)
+        g, h, size = pull * (b - center), pull, pull * abs(b - center)
+        for i in range(first, stop):
+            if weight[i] > 0.0:
+                move = b - left[i]
+                if low[i] <= move <= high[i]:
+                    h += weight[i]
+                slope = weight[i] * min(max(move, low[i]), high[i])
+                g, size = g + slope, size + abs(slope)
+        if abs(g) <= 4e-16 * size:
+            break
+        if g < 0.0:
+            least = b
+        else:
+            most = b
+        new = b - g / h if h > 0.0 else np.inf
+        if abs(new - b) <= 4e-16 * abs(b):
+            break
+        if not least < new < most or step % 3 == 2:
+            new = least + 0.5 * (most - least)
+            if not least < new < most:
+                break
+        b = new
+    return b, h
+
+
+@compiled
+def clipped_intercepts(left, weight, low, high, indptr, pull, b):
+    """argmin_b of losses with slopes clip(b_t - left_i, low_i, high_i), and pull/2 sum_t (b_t - mean)^2.
+
+    Tied intercepts: the center that they are pulled to is their mean, found by Newton's method in a bracket.
+    """
+    n_tasks = len(b)
+    if pull == 0.0:
+        for t in range(n_tasks):
+            b[t], _ = _clipped_root(left, weight, low, high, indptr[t], indptr[t + 1], pull, 0.0, b[t])
+        return
+    least, most, center = np.inf, -np.inf, 0.0
+    for i in range(indptr[n_tasks]):
+        if weight[i] > 0.0:
+            least, most = min(least, left[i]), max(most, left[i])
+    for t in range(n_tasks):
+        center += b[t] / n_tasks
+    for step in range(1000):
+        center = min(max(center, least), most)
+        rest, slope = 0.0, 0.0
+        for t in range(n_tasks):
+            b[t], h = _clipped_root(left, weight, low, high, indptr[t], indptr[t + 1], pull, center, b[t])
+            rest, slope = rest + (b[t] - center) / n_tasks, slope + (1.0 - pull / h) / n_tasks
+        if abs(rest) <= 4e-16 * abs(center):
+            break
+        if rest > 0.0:
+            least = center
+        else:
+            most = center
+        new = center + rest / slope if slope > 0.0 else np.inf
+        if not least < new < most or step % 3 == 2:
+            new = least + 0.5 * (most - least)
+            if not least < new < most:
+                break
+        center = new
+
+
 SIGNATURES = {
     "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
     "add_hashes": (BITS, PLACE, SUMS),
@@ -445,5 +533,6 @@ SIGNATURES = {
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),
     "task_factors": (ROWS, ROW, BOUNDS, FLAG, ROW, ROW, BOUNDS, MATRIX, VECTOR, MATRIX),
     "task_solutions": (ROWS, ROW, BOUNDS, ROW, ROW, BOUNDS, MATRIX, ROW, ROWS, MATRIX),
+    "clipped_intercepts": (ROW, ROW, ROW, ROW, BOUNDS, NUMBER, VECTOR),
     "task_inverses": (CUBE, VECTOR, VECTOR, MATRIX, VECTOR, CUBE, VECTOR),
 }

@@ -3,10 +3,9 @@
 from functools import cached_property, partial
 
 import numpy as np
-import scipy
 
 from .._data import SharedData
-from .._threads import weighted_gram
+from .._threads import read_only, weighted_gram
 from ..statistics import TaskStatistics
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, without_center
 from ._columns import DesignPool, fresh_gram, make_pool
@@ -16,7 +15,6 @@ ROUNDING = 4e-16  # of a sum
 
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 STRAIGHT = 0.06  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
-KINKED = 10  # steps of intercepts that are cut short
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
@@ -196,11 +194,38 @@ class RowsTerm(DataTerm):
             return self.no_intercepts()
         if self._astray(image):
             return b
+        if self._clipped is not None:
+            return self._by_kernel(image, b)
         if self.loss.quadratic:
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             return b + self._settle(self.loss_hessian(eta), g)
         return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
+
+    def _task_by_task(self, values):
+        """Values of the sample side, sorted by task."""
+        return read_only(np.broadcast_to(values, self.y.shape).T.ravel())
+
+    @cached_property
+    def _clipped(self):
+        """Where the loss has slopes clip(eta - at, low, high): `at`, and what the compiled search takes."""
+        found = (
+            self.loss.clipped(self.y) if self.n_outputs == 1 and self.y.shape == self.weight.shape else None
+        )
+        if found is None:
+            return None
+        at, *bounds = found
+        ends = read_only(np.concatenate([[0], np.cumsum(self.rows_per_task)]))
+        return at, self._task_by_task(self.weight), *map(self._task_by_task, bounds), ends
+
+    def _by_kernel(self, image, b):
+        """Optimal intercepts, tied or not, of such a loss."""
+        from .._kernels import clipped_intercepts  # Numba is imported by the first fit that needs it
+
+        at, *rest = self._clipped
+        left, b = self._task_by_task(at - self.predictor(image, self.no_intercepts())), b.copy()
+        clipped_intercepts(left, *rest, float(self.intercept_alpha), b)
+        return b
 
     def _astray(self, image):
         """Whether predictors, which may overflow, are too large for their intercepts to be worth a search."""
@@ -237,8 +262,8 @@ class RowsTerm(DataTerm):
         step = self.endless * np.log(size / self._floor(g))
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
 
-    def _bracketed(self, image, b, center=None):
-        """Optimal intercepts of tasks that are alone, or pulled to a center, by Newton's method in a bracket.
+    def _bracketed(self, image, b):
+        """Optimal intercepts of tasks that are alone by Newton's method in a bracket.
 
         The curvature may vanish or explode: where a step is not well below the last one the bracket is
         halved, or the search reaches out twice as far.
@@ -248,8 +273,6 @@ class RowsTerm(DataTerm):
         endless = away.any()
         for _ in range(200):
             g, h = self._intercept_derivatives(self.predictor(image, b))
-            if center is not None:
-                g, h = g + self.intercept_alpha * (b - center), h + self.intercept_alpha
             step = -g / np.maximum(h, TINY)
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
@@ -272,10 +295,9 @@ class RowsTerm(DataTerm):
         from one to the next while they do not become shorter by themselves; at a kink of the loss they never
         do.
         """
-        reach, last, stuck = np.full(b.shape, 0.5), np.full(b.shape, np.inf), 0
+        reach, last = np.full(b.shape, 0.5), np.full(b.shape, np.inf)
         away, unit = self.endless != 0, self.unit
-        alone = self.pointwise and b.ndim == 1 and not away.any()  # others have no better way
-        for n_steps in range(60 if alone else 200):
+        for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             if (np.abs(g) <= self._floor(g)).all():
@@ -299,27 +321,9 @@ class RowsTerm(DataTerm):
                 small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
             b, part = self._downhill(image, b, step)
             reach = np.maximum(reach * part, 1.0)
-            stuck += part < 1.0 and part * (np.abs(step) / unit).max() <= 0.1
             if small.all():
-                return b
-            if stuck > KINKED:
                 break
-        return self._centered(image, b) if alone else b
-
-    def _centered(self, image, b):
-        """Optimal intercepts that are tied, a root search for their center: slow, but no kink stops it."""
-
-        def beyond(center):
-            return self._bracketed(image, b, center).mean() - center
-
-        alone = self._bracketed(image, b)
-        center, high = alone.min(), alone.max()
-        if beyond(high) >= 0:  # rounding
-            center = high
-        elif beyond(center) > 0:
-            accuracy = {"xtol": 1e-12 * self.unit.max(), "rtol": 1e-15}
-            center = scipy.optimize.brentq(beyond, center, high, **accuracy)
-        return self._bracketed(image, b, center)
+        return b
 
     def _better_start(self, image, b):
         """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""
