@@ -492,6 +492,31 @@ def test_forgotten_tasks_are_said_where_the_strength_has_no_effect():
         assert len(said) == (2 if np.array_equal(coef, twice) else 0), name
 
 
+@pytest.mark.parametrize("form", ["tasks", "columns"])
+def test_a_free_common_model_that_fits_every_row_is_said(form):
+    """Where no strength is about it and features are as many as rows: the fit is the same at any alpha."""
+    rng = np.random.default_rng(0)
+    wide, given = rng.normal(size=(20, 25)), {"tasks": np.arange(20) % 4} if form == "tasks" else {}
+    Y = rng.normal(size=20 if form == "tasks" else (20, 4))
+    models = {
+        "mean_alpha": [MeanRegularizedRegressor(), TraceNormRegressor(0.1, mean_alpha=0.0)],
+        "ridge": [GraphRegularizedRegressor(0.1)],
+        None: [
+            MeanRegularizedRegressor(mean_alpha=0.1),
+            GraphRegularizedRegressor(ridge=0.1),
+            MultiTaskLasso(0.1),
+        ],
+    }
+    for way, found in models.items():
+        for model in found:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model.fit(wide, Y, **given)
+                clone(model).fit(wide[:, :6], Y, **given)
+            said = [str(w.message) for w in caught if "all tasks share" in str(w.message)]
+            assert len(said) == (way is not None) and all(f"Give {way} > 0" in words for words in said)
+
+
 # --- many terms ---
 
 

@@ -187,13 +187,13 @@ def test_a_free_mean_that_fits_every_row_is_said():
     rng = np.random.default_rng(0)
     X, y, tasks = rng.normal(size=(30, 40)), rng.normal(size=30), np.arange(30) % 3
     search = PathSearchCV(MeanRegularizedRegressor(), [1.0], cv=3)
-    with pytest.warns(UserWarning, match=r"40 features fit all 20 rows .* param_grid=\{'mean_alpha'"):
-        search.fit(X, y, tasks=tasks)
+    for target, given in ((y, {"tasks": tasks}), (y.reshape(-1, 1) + np.arange(3.0), {})):
+        with pytest.warns(UserWarning, match=r"40 features fit all 20 rows .* param_grid=\{'mean_alpha'"):
+            search.fit(X, target, **given)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search.set_params(param_grid={"mean_alpha": [0.0, 0.1]}).fit(X, y, tasks=tasks)
         search.set_params(param_grid=None).fit(X[:, :10], y, tasks=tasks)
-        search.fit(X, y.reshape(-1, 1) + np.arange(3.0))  # one mean for three columns fits none of them
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 3.0, -1e6])

@@ -247,6 +247,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
             if self._layout_ == "single":
                 warn_of_categories(X, self)
                 self._warn_of_forgotten_tasks(fitting.data)
+            self._warn_of_free_mean(fitting.data)
             fitting.fit(after)
 
     def _warn_of_forgotten_tasks(self, data):
@@ -264,6 +265,29 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
             warn(
                 f"{type(self).__name__} was fitted without tasks: alpha={self.alpha!r} is about what they "
                 f"have in common and has no effect. {TASKS_ARE_GIVEN}",
+            )
+
+    def _warn_of_free_mean(self, data):
+        """Warn where no strength is about what all tasks share, and the features fit every row with it."""
+        free, n_rows = self.mean_alpha == 0, data.X.shape[0]
+        if self.mean_alpha or data.n_tasks == 1 or data.n_features < n_rows or getattr(self, "ridge", 0):
+            return
+        if self.alpha == 0 or not all(loss.translates for loss in np.atleast_1d(self._target_.loss)):
+            return
+        if not free:
+            model, shared = copy(self), np.arange(1.0, 1 + data.n_features)
+            model.alpha = 1.0
+            try:
+                free = model._penalty().value(np.tile(shared, (data.n_tasks, 1))) == 0
+            except TypeError:  # W is decomposed
+                return
+        if free:
+            way, auto = "ridge" if self.mean_alpha is None else "mean_alpha", self.alpha == "auto"
+            warn(
+                f"{way}=0 does not penalise the model that all tasks share, and {data.n_features} features "
+                f"fit {'the mean of the columns of y in ' * (data.y.ndim == 2)}all {n_rows} rows with it, "
+                f"whatever alpha. Give {way} > 0{', and a number as alpha,' * auto} or search it: "
+                f"PathSearchCV(model, param_grid={{{way!r}: [0.01, 0.1, 1.0]}}).",
             )
 
     @by_name

@@ -63,7 +63,8 @@ class RandomCoefficients(EmpiricalBayes):
                 f"{what} needs the same classes in every task; got tasks with classes of their own."
                 if isinstance(loss, list)
                 else f"{what} needs a loss that is minus a log-likelihood, 'squared_error', 'poisson' or "
-                f"'log_loss'; got loss={self.loss!r}."
+                f"'log_loss'; got loss={self.loss!r}. Give numbers as strengths, or search "
+                "them: PathSearchCV(model)."
             )
 
     def _seen_of(self, data):

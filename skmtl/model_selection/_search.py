@@ -557,7 +557,7 @@ def _warn_of_free_mean(model, strength, grids, X, y, splits):
     name = strength.removesuffix("alpha") + "mean_alpha"
     free = model.get_params(deep=False).get("mean_alpha") == 0 and not any(name in grid for grid in grids)
     n_rows = min((len(train) for train, _ in splits), default=np.inf)
-    if free and np.ndim(y) == 1 and len(np.shape(X)) == 2 and np.shape(X)[1] >= n_rows:
+    if free and len(np.shape(X)) == 2 and np.shape(X)[1] >= n_rows:
         warn(
             f"mean_alpha=0 does not penalise the model that all tasks share, and {np.shape(X)[1]} features "
             f"fit all {n_rows} rows of a training set whatever the strength. Search it as well, "
