@@ -370,7 +370,6 @@ GRAPHS = {
     "lists": ADJACENCY.tolist(),
     "sparse": sparse.csr_matrix(ADJACENCY),
     "frame": pd.DataFrame(ADJACENCY, index=NAMES, columns=NAMES).loc[NAMES[[2, 0, 3, 1]], NAMES[::-1]],
-    "frame-without-labels": pd.DataFrame(ADJACENCY),
     "edges": EDGES,
     "edge-lists": [list(edge) for edge in EDGES],
     "mapping": {("ash", "birch"): 1.0, ("cedar", "birch"): 2.0, ("dune", "cedar"): 1.0},
@@ -413,10 +412,6 @@ def test_components_of_a_graph_do_not_touch():
         ([("ash", "birch", -1.0)], "graph .* negative weight"),
         ([("ash", "birch", 1.0), ("birch", "ash", 2.0)], "two different weights"),
         ([("ash",)], r"an edge must be .*\('ash',\)"),
-        ("full", r"an edge must be .*got 'f'.* None for all pairs"),
-        (GRAPHS["frame"].rename(index={"ash": "oak"}), r"frame, names unknown tasks: \['oak'\]"),
-        (GRAPHS["frame"].rename(columns={"ash": "dune"}), r"missing tasks: \['ash'\], repeated .*\['dune'\]"),
-        (pd.DataFrame(ADJACENCY, index=range(1, 5), columns=range(1, 5)), r"names unknown tasks: \[1, 2, 3"),
     ],
 )
 def test_graph_errors(graph, message):

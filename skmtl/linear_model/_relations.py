@@ -43,22 +43,14 @@ def laplacian(graph, tasks):
             raise ValueError(
                 f"graph has shape {np.shape(graph)} but the data hold {T} tasks; expected ({T}, {T})."
             )
-        A = _in_order(graph, tasks) if hasattr(graph, "iloc") else graph
+        labelled = hasattr(graph, "loc") and set(graph.index) == set(graph.columns) == set(tasks.tolist())
+        A = graph.loc[tasks, tasks] if labelled else graph
     else:
         A = _edge_matrix(graph, tasks)
     try:
         return sparse.csr_array(Coupling.graph(A).M)
     except ValueError as error:
         raise ValueError(f"graph is not the adjacency of an undirected graph: {error}") from error
-
-
-def _in_order(frame, tasks):
-    """A frame labelled by the tasks, in their order; one that was given no labels as it is."""
-    names = frame.index.tolist(), frame.columns.tolist()
-    if all(found == [*range(len(tasks))] for found in names):
-        return frame
-    rows, columns = (read_order(found, tasks, "graph, a labelled frame,") for found in names)
-    return frame.iloc[rows.argsort(), columns.argsort()]
 
 
 def _is_matrix(graph, n_tasks):
@@ -73,10 +65,7 @@ def _edge_matrix(graph, tasks):
     weights = {}
     for edge in _weighted_edges(graph) if isinstance(graph, Mapping) else graph:
         if not isinstance(edge, (tuple, list)) or len(edge) not in (2, 3):
-            raise ValueError(
-                f"graph: an edge must be (task, task) or (task, task, weight); got {edge!r}. A graph is "
-                "a list of edges, an adjacency (n_tasks, n_tasks), or None for all pairs."
-            )
+            raise ValueError(f"graph: an edge must be (task, task) or (task, task, weight); got {edge!r}.")
         a, b, weight = (*edge, 1.0)[:3]
         if weights.setdefault((b, a) if (b, a) in weights else (a, b), float(weight)) != weight:
             raise ValueError(f"graph gives the edge between {a!r} and {b!r} two different weights.")
@@ -99,16 +88,16 @@ def _weighted_edges(graph):
 # --- order ----------------------------------------------------------------------------------
 
 
-def read_order(order, tasks, name="order"):
+def read_order(order, tasks):
     """Positions of the tasks in their order, each exactly once."""
     if order is None:
         return np.arange(len(tasks))
     labels = np.asarray(order).tolist() if hasattr(order, "dtype") else list(order)
-    found = positions(labels, tasks, name)
+    found = positions(labels, tasks, "order")
     count = np.bincount(found, minlength=len(tasks))
     if (count != 1).any():
         raise ValueError(
-            f"{name} must name every task exactly once; missing tasks: "
+            "order must name every task exactly once; missing tasks: "
             f"{tasks[count == 0].tolist()[:5]}, repeated tasks: {tasks[count > 1].tolist()[:5]}."
         )
     return found
