@@ -1,6 +1,7 @@
 """What users pass: columns, labels, targets and weights mean the same in every form, or are refused."""
 
 import datetime
+import re
 import warnings
 from itertools import product
 
@@ -38,6 +39,7 @@ from skmtl import (
     stack_tasks,
 )
 from skmtl._labels import encode_tasks
+from skmtl.losses import Huber
 from skmtl.metrics import per_task_score
 from skmtl.penalties import Ridge as Ridge_
 
@@ -490,6 +492,28 @@ def test_forgotten_tasks_are_said_where_the_strength_has_no_effect():
             clone(model).fit(X, labels, tasks=CODES)
         said = [str(w.message) for w in caught if "was fitted without tasks" in str(w.message)]
         assert len(said) == (2 if np.array_equal(coef, twice) else 0), name
+
+
+@pytest.mark.parametrize(("unit", "said"), [(1e-2, "squared"), (1.0, None), (1e3, "absolute")])
+def test_a_width_of_huber_that_is_none_in_the_units_of_y_is_said(unit, said):
+    rng = np.random.default_rng(0)
+    rows, codes = rng.normal(size=(90, 3)), np.arange(90) % 3
+    target_ = unit * (rows @ [2.0, -1.0, 0.0] + rng.normal(size=90))
+    for model in (
+        MeanRegularizedRegressor(0.1, loss="huber"),
+        MultiTaskLasso(0.001 * min(unit, 1.0), loss="huber"),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(rows, target_, tasks=codes)
+        found = [str(w.message) for w in caught if "in units of y" in str(w.message)]
+        assert len(found) == (said is not None)
+        if said:
+            width = float(re.search(r"loss=Huber\((.*?)\)", found[0])[1])
+            assert f"loss of {said} errors" in found[0] and 0.8 < width / (1.35 * unit) < 1.3
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                model.set_params(loss=Huber(width)).fit(rows, target_, tasks=codes)
 
 
 @pytest.mark.parametrize("form", ["tasks", "columns"])

@@ -9,13 +9,16 @@ from .._sklearn import StrOptions, fit_context
 from .._target import ClassesMixin, NumbersMixin
 from .._tasks import all_or_nothing
 from .._warn import warn
-from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss
+from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Huber, Loss
 from ..penalties import Positive
 from ..statistics import TaskStatistics
 from ._fitting import Fitting
 from ._model import LinearModel, estimator
 
 __all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "NonnegativeRegressor", "estimator"]
+
+NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
+FAR = 10.0  # such a standard deviation of residuals is no noise of unit size, for which Huber's width is
 
 
 @with_parameters
@@ -101,6 +104,22 @@ class LinearRegressor(NumbersMixin, LinearModel):
         fitting = Fitting(self, self._read_statistics(stats))
         self.__dict__.update(known)
         fitting.fit()
+
+    def _warn_of_fit(self, data, result):
+        """Warn where y is in units in which the default width of Huber's loss is no width of its noise."""
+        if not (isinstance(self.loss, str) and self.loss == "huber"):  # another width is what was asked for
+            return
+        observed, width = np.broadcast_to(data.weight, data.y.shape) > 0, Huber().delta
+        left = data.y - data.predictor(data.forward(result.coef), result.intercept)
+        left, y = np.abs(left[observed]), data.y[observed]
+        scale, beyond = NORMAL * np.median(left), np.count_nonzero(left > width)
+        if scale > FAR or np.ptp(y) <= width:
+            kind, scale = ("absolute", scale) if scale > FAR else ("squared", max(scale, np.ptp(y) / 1e3))
+            warn(
+                f"loss='huber' has the width {width} in units of y, which {beyond} of {len(left)} residuals "
+                f"exceed: it is the loss of {kind} errors. Divide y by the scale of its noise, or give "
+                f"loss=Huber({width * scale:.2g}).",
+            )
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._statistics_ = None

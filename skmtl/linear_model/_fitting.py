@@ -205,6 +205,7 @@ class Fitting:
         model = self.model
         found = self.at(model.alpha, model._start(self.data) if model.warm_start else None, after)
         model._remember(self)
+        model._warn_of_fit(self.data, found)
         return self.keep(found)
 
     def keep(self, result):

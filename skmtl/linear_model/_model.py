@@ -182,6 +182,9 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
     def _warn_of_data(self, data):
         """Warnings about what the rows leave open."""
 
+    def _warn_of_fit(self, data, result):
+        """Warnings about what the solution leaves of the rows."""
+
     def _refuse_parts(self):
         """ValueError where parts of the rows, as they are read, are not parts of the data."""
 
