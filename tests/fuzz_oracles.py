@@ -294,11 +294,11 @@ def offsets(case):
     moved = replace(base, offset=case.offset or 1e4, y_offset=case.y_offset if moves(case) else 0.0)
     rows, other = make_rows(base), make_rows(moved)
     a, b = fitted(base, rows), second(fitted, moved, other)
+    b = shifted(b, other.y - rows.y) if kind(case) == "regressor" else b
     result = same_optimum(a, b, base, tol=1e-4, check_predictions=False)
     if result or not np.isfinite(getattr(a.model, "dual_gap_", np.nan)) or loss_of(case) != "squared_error":
         return result
-    level = np.zeros_like(rows.y) if kind(case) != "regressor" else other.y - rows.y
-    return close_predictors(a, shifted(b, level), base, 1.0, 1e-4) if kind(case) == "regressor" else None
+    return close_predictors(a, b, base, 1.0, 1e-4) if kind(case) == "regressor" else None
 
 
 def moves(case):
@@ -311,6 +311,9 @@ def shifted(fit, level):
     class Shifted(Fit):
         def predictor(self):
             return fit.predictor() - level[:, None]
+
+        def predicted(self):
+            return fit.predicted() - level
 
     return Shifted(fit.model, fit.form, fit.said)
 
