@@ -18,7 +18,7 @@ GROUPS = {  # estimators as a reader looks for them: what stands before Regresso
     "Tasks with known relations": ["GraphRegularized", "Temporal", "Hierarchical"],
     "Any penalty, any mixture of losses": ["MultiTask", "MixedTaskModel"],
     "Networks": ["MultiTaskMLP"],
-    "Any estimator of scikit-learn": ["SingleTask", "Pooled", "TaskConformal"],
+    "Any estimator of scikit-learn": ["SingleTask", "Pooled", "TaskConformal", "TasksFromColumn"],
     "Searches": ["PathSearchCV"],
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from . import linear_model
 from ._batches import read_batches
 from ._columns import ManyValues, split_task_column
 from ._feature_groups import feature_groups
+from ._from_column import TasksFromColumn
 from ._suggest import suggest
 from ._summary import Summary, summary
 from ._tasks import stack_tasks

@@ -8,7 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import without_column
+from ._columns import split_task_column, without_column
 from ._figures import parts_of
 from ._labels import readable
 
@@ -90,14 +90,16 @@ def final_fitted(estimator):
     return model, names if own is None else own.tolist()
 
 
-def features_seen(estimator, X):
-    """X as it reaches the fitted model inside: behind the steps of Pipelines."""
+def features_seen(estimator, X, tasks=None):
+    """X as it reaches the fitted model inside, behind the steps of Pipelines, and the tasks beside it."""
     for model in _layers(estimator):
+        if hasattr(model, "estimator_") and getattr(model, "task_column", None) is not None:
+            X, tasks = split_task_column(X, model.task_column)
         if isinstance(model, Pipeline) and len(model.steps) > 1:
             X = model[:-1].transform(X)
         if hasattr(model, "task_estimator_") or hasattr(model, "regressor_"):
             raise TypeError(f"{type(model).__name__} gives its model other targets than y: pass that model.")
-    return X
+    return X, tasks
 
 
 def _refuse(model):

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from ._candidates import all_candidates
 from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
+from ._from_column import TasksFromColumn, with_task_column
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._task_scores import standard_deviation
@@ -101,9 +102,10 @@ def suggest(
         others. `best` is the name of the one to use, `code` makes it, and `expected` holds the mean score,
         and a standard error, of the models that the same rule takes by the other folds. `sharing` says
         whether the tasks differ at all, `findings` what each structure finds in all rows, and `estimators`
-        holds all models, those that dropped out as well, at their best strengths, unfitted: Pipelines for the
-        features, without a task column (`split_task_column` takes it out), their last step "model". They
-        take ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
+        holds all models, those that dropped out as well, at their best strengths, unfitted: Pipelines, their
+        last step "model". With `task_column` they are for X as it is, in a `TasksFromColumn` where first
+        steps are not to see the column: ``fit(X, y)``, ``predict(X)``. With `tasks` they take
+        ``fit(X, y, model__tasks=tasks)``, as steps of a Pipeline do, (under metadata routing
         ``tasks=tasks``) and ``predict(X, tasks=tasks)``, and warn without tasks.
 
     Raises
@@ -188,10 +190,15 @@ def suggest(
     found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
     if task_type is None and targets == "numbers" and _may_be_counts(y_):
         found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
+    if task_column is not None:
+        found.estimators = {
+            name: with_task_column(one, task_column) for name, one in found.estimators.items()
+        }
+        tasks = None
+    elif tasks is not None:
+        found.estimators = {name: asking_for_tasks(one) for name, one in found.estimators.items()}
     rows = [name for name, one in (("tasks", tasks), ("offset", offset)) if one is not None]
-    if tasks is not None:
-        found.estimators = {name: asking_for_tasks(model) for name, model in found.estimators.items()}
-    return replace(found, code=_code(found, rows, task_column))
+    return replace(found, code=_code(found.estimators[found.best], rows))
 
 
 def _read(X, y, tasks, task_column, numbers):
@@ -231,21 +238,22 @@ def _findings(found, tried, X, y, tasks, offset, ends):
     return said
 
 
-def _code(found, rows, column):
-    """Python code that makes the best model and fits it, with what there is of rows beside X and y."""
+def _code(model, rows):
+    """Python code that makes the model and fits it, with what there is of rows beside X and y."""
     steps, imports, own = [], {"from sklearn.pipeline import Pipeline"}, []
-    for key, step in found.estimators[found.best].steps:
+    around = isinstance(model, TasksFromColumn)
+    for key, step in (model.estimator if around else model).steps:
         text, used = _written(step)
         if "<" in text:  # no code
             text, used, own = "preprocessor", [], ["# preprocessor: the one that suggest was given"]
         steps.append(f"({key!r}, {text})")
         imports |= {_import(type(one)) for one in used}
-    split = []
-    if column is not None:
-        imports.add("from skmtl import split_task_column")
-        split.append(f"X, tasks = split_task_column(X, {column!r})")
-    lines = [*sorted(imports), "", *own, f"model = Pipeline([{', '.join(steps)}])", *split]
-    step = "" if get_config()["enable_metadata_routing"] else "model__"
+    made = f"Pipeline([{', '.join(steps)}])"
+    if around:
+        imports.add("from skmtl import TasksFromColumn")
+        made = f"TasksFromColumn({made}, {model.task_column!r})"
+    lines = [*sorted(imports), "", *own, f"model = {made}"]
+    step = "" if around or get_config()["enable_metadata_routing"] else "model__"
     given = [[f"{prefix}{name}={name}" for name in rows] for prefix in (step, "")]
     arguments = [", ".join(one) for one in (("X", "y", *given[0]), ("X", *given[1]))]
     return "\n".join([*lines, f"model.fit({arguments[0]})", f"model.predict({arguments[1]})"])

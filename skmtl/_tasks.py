@@ -447,18 +447,6 @@ def final_model(estimator):
     return estimator
 
 
-def with_task_column(estimator, column):
-    """The estimator for an X with that column; where earlier steps of a Pipeline would see it, for tasks."""
-    estimator = clone(estimator)
-    model = final_model(estimator)
-    if model is None:
-        return estimator
-    if final_task_column(estimator)[1]:
-        return asking_for_tasks(estimator)
-    of_model = [key for key, one in estimator.get_params().items() if one is model]
-    return estimator.set_params(**{"__".join([*of_model[:1], "task_column"]): column})
-
-
 def asking_for_tasks(estimator):
     """The estimator, unfitted, whose model warns where it is not given tasks."""
     estimator = clone(estimator)

@@ -248,6 +248,7 @@ WRAPPERS = {
     "TaskConformalClassifier",
     "TaskConformalRegressor",
     "TaskResidual",
+    "TasksFromColumn",
 }  # of other estimators, with tests of their own
 NETWORKS = {"MultiTaskMLP", "MultiTaskMLPClassifier", "MultiTaskMLPRegressor"}  # test_neural_network.py
 

@@ -1160,10 +1160,10 @@ def test_code_of_a_suggestion_runs_as_printed():
         found = suggest(y=p.y, candidates=candidates, cv=2, random_state=np.random.RandomState(0), **data)
         names = {"y": p.y, "tasks": None, **data}
         exec(found.code, names)
-        features = {} if "task_column" not in data else {"X": p.X}
-        X, tasks = features.get("X", data["X"]), names["tasks"]
-        fitted = clone(found.estimators[found.best]).fit(X, p.y, model__tasks=tasks)
-        assert_allclose(names["model"].predict(names["X"], tasks=tasks), fitted.predict(X, tasks=tasks))
+        X, tasks = data["X"], data.get("tasks")
+        for_fit, for_predict = ({}, {}) if tasks is None else ({"model__tasks": tasks}, {"tasks": tasks})
+        fitted = clone(found.estimators[found.best]).fit(X, p.y, **for_fit)
+        assert_allclose(names["model"].predict(X, **for_predict), fitted.predict(X, **for_predict))
 
 
 def test_code_of_a_preprocessor_and_of_baselines_stands_alone():
@@ -1258,7 +1258,7 @@ def test_compare_takes_a_task_column():
 
 
 def test_models_compared_by_a_task_column_are_for_the_same_data():
-    """A Pipeline, whose first step would see the column, is for the others, and warns without tasks."""
+    """Also where first steps would see the column, or folds of a search are not told which one it is."""
     p = RELATED
     frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)
     mean = MeanRegularizedRegressor(0.1)
@@ -1266,6 +1266,7 @@ def test_models_compared_by_a_task_column_are_for_the_same_data():
     models = {
         "m": mean, "search": search, "ridge": Ridge(),
         "one": Pipeline([("m", mean)]), "target": TransformedTargetRegressor(mean),
+        "grid": GridSearchCV(mean, {"alpha": [0.1, 1.0]}, cv=TaskKFold(2)),
     }  # fmt: skip
     options = {"cv": 2, "baselines": ["single", "pooled", "mean"]}
     found = compare(models, frame, p.y, task_column="school", **options)
@@ -1273,12 +1274,16 @@ def test_models_compared_by_a_task_column_are_for_the_same_data():
     for name, model in found.estimators.items():
         with sklearn.config_context(enable_metadata_routing=True):
             fitted = clone(known[name]).fit(p.X, p.y, tasks=p.tasks)
+            fitted = getattr(fitted, "best_estimator_", fitted)
             wanted = fitted.predict(p.X, **({"tasks": p.tasks} if name != "pooled" else {}))
         assert_allclose(clone(model).fit(frame, p.y).predict(frame), wanted, err_msg=name)
-    piped = make_pipeline(StandardScaler(), GroupSparseRegressor(0.1))
-    for model in compare(piped, frame, p.y, task_column="school", **options).estimators.values():
-        with pytest.warns(UserWarning, match="was fitted without tasks"):
-            clone(model).fit(frame, p.y)
+    steps = make_pipeline(StandardScaler(), GroupSparseRegressor(0.1))
+    known = compare(steps, p.X, p.y, p.tasks, **options).estimators
+    for name, model in compare(steps, frame, p.y, task_column="school", **options).estimators.items():
+        step = "groupsparseregressor" if name == "GroupSparseRegressor" else "model"
+        wanted = clone(known[name]).fit(p.X, p.y, **{f"{step}__tasks": p.tasks})
+        wanted = wanted.predict(p.X, **({"tasks": p.tasks} if name != "pooled" else {}))
+        assert_allclose(clone(model).fit(frame, p.y).predict(frame), wanted, err_msg=name)
 
 
 def test_suggest_takes_a_task_column_and_gives_models_that_fit():
@@ -1290,7 +1295,8 @@ def test_suggest_takes_a_task_column_and_gives_models_that_fit():
     for X, column in [(frame, "school"), (np.insert(p.X, 1, p.tasks, axis=1), 1)]:
         found = suggest(X, p.y, task_column=column, **options)
         assert_allclose(found.table["mean"], wanted.table["mean"])
-    model = found.estimators[found.best]
+        ready = clone(found.estimators[found.best]).fit(X, p.y).predict(X)
+    model = wanted.estimators[wanted.best]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted = clone(model).fit(p.X, p.y, model__tasks=p.tasks)
@@ -1301,7 +1307,8 @@ def test_suggest_takes_a_task_column_and_gives_models_that_fit():
         with pytest.warns(UserWarning, match="was fitted without tasks, which it was to be given") as said:
             clone(model).fit(np.c_[p.tasks, p.X], p.y)
         assert len([one for one in said if "without tasks" in str(one.message)]) == 1
-    model = found.estimators[found.best]
+    assert_allclose(fitted.predict(p.X, tasks=p.tasks), ready)
+    model = wanted.estimators[wanted.best]
     with sklearn.config_context(enable_metadata_routing=True):
         routed = clone(model).fit(p.X, p.y, tasks=p.tasks).predict(p.X, tasks=p.tasks)
     assert_allclose(fitted.predict(p.X, tasks=p.tasks), routed)

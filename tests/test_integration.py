@@ -74,9 +74,12 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from skmtl import (
     MeanRegularizedRegressor,
+    PathSearchCV,
     Pooled,
     SingleTask,
     TaskKFold,
+    TasksFromColumn,
+    summary,
 )
 from skmtl.metrics import task_scorer
 
@@ -231,6 +234,48 @@ def test_task_column_travels(name):
         with named(form):
             ours = utility(clone(model).set_params(task_column=column), table, target(model))
             assert_allclose(ours, carried_by_hand(name), **CLOSE)
+
+
+def test_tasks_from_a_column_travel_in_front_of_a_scaler():
+    """It scales the other columns of any table."""
+    for name, form in {
+        "cross_val_predict": "pandas", "cross_validate-strings": "object-array", "GridSearchCV": "polars",
+        "StackingRegressor": "pandas-int", "TransformedTargetRegressor": "array",
+        "MultiOutputRegressor": "pandas-category", "classifier-cross_val_predict-proba": "object-array",
+        "classifier-VotingClassifier": "pandas", "classifier-CalibratedClassifierCV-frozen": "array",
+        "classifier-FixedThresholdClassifier": "polars",
+    }.items():  # fmt: skip
+        (utility, model), (table, column) = CARRY[name], FORMS[form]
+        with named(name):
+            ours = utility(TasksFromColumn(piped(model), column), table, target(model))
+            assert_allclose(ours, carried_by_hand(name, scale=True), **CLOSE)
+
+
+def test_tasks_from_a_column_are_known_around_it():
+    table, offset = frame(), np.linspace(0, 1, N)
+    model = TasksFromColumn(piped(REGRESSOR), "school")
+    scores = [
+        cross_val_score(one, table, y, cv=TaskKFold(3, task_column="school"), scoring=task_scorer("r2"))
+        for one in (model, preprocessed(REGRESSOR, "pandas"))
+    ]
+    assert_allclose(*scores)
+    fitted = model.fit(table, y, offset=offset)
+    scaled = StandardScaler().fit_transform(X)
+    wanted = clone(REGRESSOR).fit(scaled, y, tasks=TASKS, offset=offset)
+    assert_allclose(fitted.predict(table, offset=offset), wanted.predict(scaled, tasks=TASKS, offset=offset))
+    assert_allclose(summary(fitted).coef["v"], wanted.coef_[:, 1])
+    assert fitted.feature_names_in_.tolist() == ["u", "school", "v", "w"]
+    search = PathSearchCV(piped(MeanRegularizedRegressor()), [0.1, 1.0], cv=TaskKFold(3))
+    inside = TasksFromColumn(search, "school").fit(table, y)
+    by_tasks = search.fit(table[["u", "v", "w"]], y, tasks=TASKS)
+    assert_allclose(inside.predict(table), by_tasks.predict(table[["u", "v", "w"]], tasks=TASKS))
+    assert inside.score(table, y) == by_tasks.score(table[["u", "v", "w"]], y, tasks=TASKS)
+    with pytest.raises(ValueError, match="tasks= and task_column='school' both say"):
+        model.fit(table, y, tasks=TASKS)
+    with pytest.raises(ValueError, match="'town' is not a column of X"):
+        TasksFromColumn(REGRESSOR, "town").fit(table, y)
+    with pytest.raises(TypeError, match="got TasksFromColumn: give it the one in this, and put the Tasks"):
+        PathSearchCV(model).fit(table, y)
 
 
 @pytest.mark.parametrize("form", ["pandas", "polars", "array", "csr"])

@@ -632,6 +632,7 @@ def test_every_estimator_counts_an_offset_or_refuses_it(name):
         "TaskConformalClassifier": lambda: cls(LogisticRegression()),
         "TaskResidual": lambda: cls(Ridge(), near()),
         "PathSearchCV": lambda: cls(near(), ALPHAS),
+        "TasksFromColumn": lambda: cls(near(), 0),
     }
     known = cls.__init__.__annotations__ | dict(inspect.signature(cls).parameters)
     options = {"random_state": 0} if "random_state" in known else {}
@@ -647,12 +648,14 @@ def test_every_estimator_counts_an_offset_or_refuses_it(name):
         with pytest.raises(TypeError, match="offset"):
             model.predict(X, **given, offset=KNOWN)
         return
-    plain = clone(model).fit(X, target, **given)
-    fitted = clone(model).fit(X, target, **given, offset=KNOWN)
+    codes = np.unique(TASKS, return_inverse=True)[1]
+    table, given = (np.column_stack([codes, X]), {}) if name == "TasksFromColumn" else (X, given)
+    plain = clone(model).fit(table, target, **given)
+    fitted = clone(model).fit(table, target, **given, offset=KNOWN)
     shown = "decision_function" if is_classifier(model) else "predict"
 
     def ask(one, **more):
-        return getattr(one, shown)(X, **given, **more)
+        return getattr(one, shown)(table, **given, **more)
 
     assert np.abs(ask(fitted) - ask(plain)).max() > 0.05
     assert_allclose(ask(fitted, offset=KNOWN) - ask(fitted), KNOWN, rtol=1e-4, atol=1e-5)

@@ -22,6 +22,7 @@ from skmtl import (
     TaskConformalClassifier,
     TaskConformalRegressor,
     TaskResidual,
+    TasksFromColumn,
     TaskStatistics,
 )
 
@@ -49,6 +50,7 @@ ALL |= {
     "TaskConformalRegressor": TaskConformalRegressor(Pooled(Ridge()), cv=2),
     "TaskConformalClassifier": TaskConformalClassifier(Pooled(LogisticRegression()), cv=2),
     "TaskResidual": TaskResidual(Ridge(), skmtl.MeanRegularizedRegressor(0.1), cv=2),
+    "TasksFromColumn": TasksFromColumn(skmtl.MeanRegularizedRegressor(0.1), 0),
 }
 
 
@@ -56,6 +58,8 @@ def arguments(model, seed):
     """Arguments of a fit on other rows for every seed."""
     order = np.random.default_rng(seed).permutation(36)[:33]
     y = (np.where(Y > 0, "yes", "no") if is_classifier(model) else Y)[order]
+    if isinstance(model, TasksFromColumn):
+        return {"X": np.column_stack([TASKS == "a", X[:, 1:]])[order], "y": y}
     tasks = {} if type(model).__name__.startswith("Incomplete") else {"tasks": TASKS[order]}
     return {"X": X[order], "y": y, **tasks}
 

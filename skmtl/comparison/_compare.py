@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._columns import split_task_column, warn_of_order
+from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
@@ -28,7 +29,6 @@ from .._tasks import (
     target_names,
     task_labels,
     warn_of_labels,
-    with_task_column,
 )
 from .._warn import warn
 from ..baselines import Pooled, SingleTask
@@ -66,9 +66,9 @@ def compare(
         switched on inside to carry them.
     task_column : str or int, default=None
         Column of X (name or position) that holds the task of each row, in the place of `tasks`, for
-        estimators without one of their own. They are given the other columns. `Comparison.estimators` have
-        it set, for X as it is; Pipelines, whose first steps would see it, are for the other columns and
-        tasks, as `split_task_column` makes them.
+        estimators without one of their own. They are given the other columns. `Comparison.estimators` are
+        for X as it is: they have it set, Pipelines, whose first steps would see it, are in a
+        `TasksFromColumn`.
     offset : array-like of shape (n_samples,) or of the shape of y, default=None
         Known part of the linear predictor, as in the estimators' `fit`. Baselines that are classifiers of
         scikit-learn take none: they are left out, and `dropped` names them ("mixed" stays).
@@ -303,7 +303,7 @@ def _rivals(baselines, estimators, shared):
     kind = kind_of(estimators[0])
     models = {name: rival(name, kind, shared, column) for name in asked}
     if steps is not None:
-        models = {name: clone(Pipeline([*steps, ("baseline", model)])) for name, model in models.items()}
+        models = {name: clone(Pipeline([*steps, ("model", model)])) for name, model in models.items()}
     return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
 
 

@@ -112,7 +112,8 @@ class PathDisplay(Display):
             raise ValueError("X and y are needed for the path of a model that no search has chosen.")
         if X is not None:
             names = feature_names(final_fitted(estimator)[0], columns)
-            found |= _along(path(model, features_seen(estimator, X), y, tasks, alphas, eps), names)
+            X, tasks = features_seen(estimator, X, tasks)
+            found |= _along(path(model, X, y, tasks, alphas, eps), names)
             alphas = found.pop("alphas")
         return cls(alphas, **found).plot(ax, **options)
 

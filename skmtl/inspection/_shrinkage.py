@@ -104,7 +104,8 @@ class ShrinkageDisplay(Display):
         """
         found = fitted_coefficients(estimator, errors=True)
         own = _without_sharing(found.model) if own is None else own
-        X, column = features_seen(estimator, X), getattr(found.model, "task_column", None)
+        X, tasks = features_seen(estimator, X, tasks)
+        column = getattr(found.model, "task_column", None)
         single = SingleTask(own, task_column=column).fit(X, y, tasks=tasks, sample_weight=sample_weight)
         single = fitted_coefficients(single)
         if single.rows != found.rows or single.coef.shape != found.coef.shape:

@@ -128,4 +128,7 @@ def check_linear(model, needs, also=""):
     if not isinstance(model, LinearModel):
         name = getattr(model, "__name__", type(model).__name__)
         got = f"the class {name}: make an object of it, {name}()" if isinstance(model, type) else name
+        inner = getattr(model, "estimator", None)
+        if isinstance(getattr(inner, "steps", [(None, inner)])[-1][1], LinearModel):
+            got += f": give it the one in this, and put the {name} around it"
         raise TypeError(f"{needs}; got {got}.{also}")
