@@ -731,6 +731,18 @@ def test_features_collinear_up_to_rounding_give_the_free_mean_no_direction(seed)
         assert model.dual_gap_ < 1e-3
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_free_mean_of_fewer_rows_than_collinear_features_is_certified_at_once(shared):
+    """Directions that no row sees hold parts of those of little curvature, by rounding: they are free."""
+    rng = np.random.default_rng(0)
+    patterns = rng.normal(size=(42, 10))
+    X = patterns @ rng.normal(size=(10, 100)) + 0.05 * rng.normal(size=(42, 100))
+    Y = 50 * patterns[:, :5] @ rng.normal(size=(5, 4)) + 30 * rng.normal(size=(42, 4)) + 300
+    given = {"y": Y} if shared else {"y": Y[:, 0], "tasks": np.arange(42) % 4}
+    model = MeanRegularizedRegressor(1.0, max_iter=3).fit(X, **given)
+    assert model.dual_gap_ < 1e-9 * Y.var() and np.abs(model.coef_).max() < 1e3
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_classes_beside_numbers_far_from_zero_have_a_certificate(n_classes):
     rng = np.random.default_rng(0)

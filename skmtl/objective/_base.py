@@ -359,7 +359,8 @@ def solved(H, rhs, along=None, least=LEAST):
     used = values > least * values[-1]
     inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
     # rounding may leave nothing of the curvature along an axis
-    rest, in_rest = _resolved([*(unit * vectors.T[~used]), *np.eye(len(unit))[unit == 0]], along)
+    unseen = _apart(unit * vectors.T[~used], unit * vectors.T[used], values[used], along)
+    rest, in_rest = _resolved([*unseen, *np.eye(len(unit))[unit == 0]], along)
 
     def times(r):
         return vectors @ (inverse * (vectors.T @ r))
@@ -372,6 +373,14 @@ def solved(H, rhs, along=None, least=LEAST):
 
     step = unit * _refined(H, rhs, times)
     return step if rest is None else step + rest @ (rest.T @ raw), left
+
+
+def _apart(directions, others, values, along):
+    """Directions without what rounding of eigenvectors leaves in them of others with those eigenvalues."""
+    if not (along and len(directions)):
+        return directions
+    between = along([*directions, *others])[0][: len(directions), len(directions) :]
+    return directions - (between / values) @ others
 
 
 def _resolved(directions, along):
