@@ -22,7 +22,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_python_blocks_of_a_page_run_in_order(page):
+def test_python_blocks_of_a_page_run_in_order(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # some save a file
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     namespace = {"__name__": "__main__"}
     with warnings.catch_warnings():
