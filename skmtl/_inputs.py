@@ -94,6 +94,8 @@ def check_sample_weight(sample_weight, shape):
     refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(shape[0], sample_weight, dtype=np.float64)
+    if isinstance(sample_weight, str):
+        raise ValueError(f"sample_weight must hold a number for each row of X; got {sample_weight!r}.")
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != shape[:1] and not (len(shape) == 2 and weight.shape == shape):
         expected = f"({shape[0]},)" + (f" or {tuple(shape)}" if len(shape) == 2 else "")

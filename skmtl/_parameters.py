@@ -9,6 +9,8 @@ import re
 import sys
 from bisect import insort
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import wraps
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Annotated, get_origin
@@ -35,7 +37,25 @@ def with_parameters(cls):
     own = {name: list(kind.__metadata__) for name, kind in stated.items()}
     cls._parameter_constraints = own
     cls.__init__.__annotations__ |= {name: kind.__origin__ for name, kind in stated.items()}
+    cls.__init__ = _telling(cls.__init__)
     return cls
+
+
+def _telling(made):
+    """A constructor whose error names the parameter that is like one that there is not."""
+    known = [*inspect.signature(made).parameters][1:]
+
+    @wraps(made)
+    def __init__(self, *args, **kwargs):
+        try:
+            made(self, *args, **kwargs)
+        except TypeError as error:
+            unknown = next((name for name in kwargs if name not in known), None)
+            near = get_close_matches(str(unknown), known, 1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise TypeError(f"{error}: {meant}" if unknown else str(error)) from None
+
+    return __init__
 
 
 def documented(cls, texts=MappingProxyType({})):

@@ -15,7 +15,7 @@ from ._findings import finding, sharing
 from ._from_column import TasksFromColumn, with_task_column
 from ._inputs import as_target
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
-from ._task_scores import standard_deviation
+from ._target import warn_of_units
 from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
 from ._threads import threads_for
 from ._warn import warn
@@ -169,7 +169,7 @@ def suggest(
             "with one column per task."
         )
     if targets == "numbers" and y_.ndim == 2:
-        _warn_of_units(y_)
+        warn_of_units(np.where(missing_labels(y_), np.nan, y_).astype(np.float64), UNITS)
     if cv is None or isinstance(cv, Integral):
         n_folds = int(np.clip(np.median(rows), 2, N_FOLDS)) if cv is None else cv
         cv = TaskKFold(n_folds, shuffle=True, random_state=0, small_tasks="train")
@@ -309,18 +309,6 @@ def _may_be_counts(y):
     """Whether numbers look like counts of rare events: whole, from 0 up, a tenth of them 0."""
     y = y[~missing_labels(y)].astype(np.float64)
     return bool((y >= 0).all() and (y == np.rint(y)).all() and np.mean(y == 0) >= ZEROS)
-
-
-def _warn_of_units(y):
-    """Say that columns of y are in different units: one strength and one noise are for all of them."""
-    known = ~missing_labels(y)
-    columns = [y[known[:, t], t].astype(float) for t in range(y.shape[1])]
-    spread = [standard_deviation(column) for column in columns if len(np.unique(column)) > 1]
-    if spread and max(spread) > UNITS * min(spread):
-        warn(
-            f"the standard deviations of the columns of y reach from {min(spread):.3g} to {max(spread):.3g} "
-            "but models have one strength and one variance of the noise for all: divide each by its own.",
-        )
 
 
 def _are_classes(values, n_labels):

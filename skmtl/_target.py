@@ -19,10 +19,26 @@ from ._inputs import as_target, check_offset, check_sample_weight, shaped_offset
 from ._labels import for_each_task, missing_labels, plain_labels
 from ._sklearn import in_cross_validation
 from ._tasks import by_name
+from ._warn import warn
 from .losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Loss, Multinomial, get_loss
 from .metrics import score_predictions
 
 LOSSES = {**REGRESSION_LOSSES, **CLASSIFICATION_LOSSES}
+
+
+def warn_of_units(y, most):
+    """Say that standard deviations of columns of y, NaN where missing, differ by more than that factor.
+
+    One strength and one noise are for all of them.
+    """
+    with np.errstate(all="ignore"):
+        spread = np.nanstd(y, axis=0)[np.nanmin(y, axis=0) < np.nanmax(y, axis=0)]
+    if len(spread) and spread.max() > most * spread.min():
+        warn(
+            f"the standard deviations of the columns of y reach from {spread.min():.1g} to "
+            f"{spread.max():.1g} but models have one strength and one variance of the noise for all: divide "
+            "each by its own.",
+        )
 
 
 # --- targets ---

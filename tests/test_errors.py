@@ -747,6 +747,45 @@ LIKELY = {
         lambda: clone(LASSO).fit(X, y, tasks=CODES).predict(X, tasks=CODES / 1.5 - 0.5),
         r"not seen in fit: .* numbers as a scaler makes them of labels\. Scale the other columns only",
     ),
+    "a parameter that is misspelt": (
+        lambda: MultiTaskLasso(aplha=0.1),
+        r"unexpected keyword argument 'aplha': did you mean 'alpha'\?",
+    ),
+    "a parameter of another model": (
+        lambda: MultiTaskLasso(n_clusters=2),
+        "unexpected keyword argument 'n_clusters': there are alpha, ",
+    ),
+    "too many by position": (
+        lambda: MultiTaskLasso(0.1, 0.5),
+        r"takes from 1 to 2 positional arguments but 3",
+    ),
+    "auto: misspelt": (lambda: MeanRegularizedRegressor("automatic").fit(X, y), "Got 'automatic' instead.$"),
+    "auto: of another model": (lambda: MultiTaskLasso("auto").fit(X, y), "alpha='auto', are those of"),
+    "losses: a list": (
+        lambda: MixedTaskModel(losses=["squared_error", "log_loss"]).fit(X, np.c_[y, CODES > 0]),
+        r"losses must be .* such as \{'height': 'squared_error', 'sick': 'log_loss'\}",
+    ),
+    "compare: text behind a Pipeline": (
+        lambda: compare(make_pipeline(StandardScaler(), LASSO), FRAME, y, TASKS),
+        r"column\(s\) \['school'\] of X are not numbers: .* name it by task_column",
+    ),
+    "weights: a name": (
+        lambda: clone(LASSO).fit(X, y, tasks=TASKS, sample_weight="balanced"),
+        "sample_weight must hold a number for each row of X; got 'balanced'",
+    ),
+    "search: a grid as alphas": (
+        lambda: PathSearchCV(LASSO, {"alpha": [1, 2]}).fit(X, y, tasks=TASKS),
+        r"alphas must be .* got \{'alpha': \[1, 2\]\}",
+    ),
+    "search: text as alphas": (lambda: PathSearchCV(LASSO, ["a"]).fit(X, y, tasks=TASKS), "got \\['a'\\]"),
+    "search: alpha in the grid": (
+        lambda: PathSearchCV(LASSO, param_grid={"alpha": [1]}).fit(X, y, tasks=TASKS),
+        r"strengths are given by alphas, PathSearchCV\(model, alphas=\[...\]\)",
+    ),
+    "search: names as grid": (
+        lambda: PathSearchCV(LASSO, param_grid=["alpha"]).fit(X, y, tasks=TASKS),
+        "param_grid must be a dict of lists of values, .* got 'alpha'",
+    ),
     "gains: a model": (
         lambda: TaskGainDisplay.from_comparison(LASSO),
         r"comparison must be what skmtl\.compare .* returns; got MultiTaskLasso",
@@ -777,6 +816,22 @@ def test_labels_as_a_scaler_makes_them():
         clone(LASSO).fit(X, y, tasks=scaled.astype(str))
         clone(LASSO).fit(X, y, tasks=CODES + 0.5)  # doses, say
         clone(LASSO).fit(X, y, tasks=CODES.astype(float))
+
+
+def test_columns_of_y_in_units_that_are_far_apart():
+    Y = np.column_stack([y, 20 * y + X[:, 0]])
+    with pytest.warns(UserWarning, match="columns of y reach from .* divide each by its own"):
+        clone(LASSO).fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for alike in (Y / [1, 20], np.where([False, True], 3.3, Y), Y / [1, 4]):
+            clone(LASSO).fit(X, alike)
+
+
+def test_numbers_as_text_are_numbers_for_compare_too():
+    options = {"cv": 2, "baselines": ["single"]}
+    found, wanted = (compare(LASSO, X, one, TASKS, **options).table for one in (y.astype(str), y))
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), wanted.drop(columns="seconds"))
 
 
 def test_a_target_of_one_column():

@@ -402,6 +402,22 @@ def test_components_of_a_graph_do_not_touch():
     )
 
 
+NEIGHBOURS = pd.DataFrame(
+    [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]],
+    index=(names := ["dune", "ash", "cedar", "birch"]),
+    columns=names,
+)
+
+
+def test_a_graph_by_name_is_one_by_position_in_the_order_of_the_tasks():
+    pairs = [("dune", "ash"), ("ash", "cedar"), ("cedar", "birch")]
+    by_pairs = fit(GraphRegularizedRegressor, graph=pairs).coef_
+    turned = NEIGHBOURS[["ash", "birch", "dune", "cedar"]]  # columns in another order than rows
+    sorted_ = NEIGHBOURS.loc[sorted(names), sorted(names)].to_numpy()
+    for graph in (NEIGHBOURS, turned, sorted_, pd.DataFrame(sorted_)):
+        np.testing.assert_array_equal(fit(GraphRegularizedRegressor, graph=graph).coef_, by_pairs)
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
@@ -412,6 +428,11 @@ def test_components_of_a_graph_do_not_touch():
         ([("ash", "birch", -1.0)], "graph .* negative weight"),
         ([("ash", "birch", 1.0), ("birch", "ash", 2.0)], "two different weights"),
         ([("ash",)], r"an edge must be .*\('ash',\)"),
+        ("full", "graph must be a matrix, or pairs .* got 'full'"),
+        (NEIGHBOURS.rename(index={"dune": "oak"}), r"graph names unknown tasks: \['oak'\]"),
+        (NEIGHBOURS.rename(columns={"dune": "Dune"}), r"graph names unknown tasks: \['Dune'\]"),
+        (NEIGHBOURS.rename(index={"dune": "ash"}), r"graph names no tasks \['dune'\]"),
+        (NEIGHBOURS.set_axis([3, 2, 1, 0]), "graph names unknown tasks: .3, 2, 1, 0"),
     ],
 )
 def test_graph_errors(graph, message):

@@ -1,6 +1,7 @@
 """Multi-task models against simple baselines, on the same folds."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral
 
@@ -251,6 +252,9 @@ def labelled(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, names of the tasks, the column of X with them."""
     refuse_blocks(y, "y")
     columns, y = target_names(y), as_target(y)
+    if y.dtype.kind in "US" and not any(map(is_classifier, estimators.values())):
+        with suppress(ValueError):  # which a fit explains
+            y = y.astype(np.float64)
     if y.ndim == 2 and tasks is not None:
         y = one_column_target(y)
     if y.ndim == 2:

@@ -9,6 +9,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metadata_routing import get_routing_for_object
 
+from .._columns import refuse_text
 from .._inputs import check_offset
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
@@ -61,7 +62,12 @@ class FoldRun:
         given |= {} if self.offset is None else {"offset": self.offset[train]}
         with threads_for(X):
             start = time.perf_counter()
-            fitted = clone(model).fit(X, self.y[train], **given)
+            try:
+                fitted = clone(model).fit(X, self.y[train], **given)
+            except ValueError as error:
+                if "could not convert" in str(error) and "of X are not" not in str(error):
+                    refuse_text(X, error)
+                raise
             seconds = time.perf_counter() - start
             self._check_search(name, fitted)
             return *self.judged(fitted, test), seconds

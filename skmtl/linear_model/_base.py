@@ -6,7 +6,7 @@ import numpy as np
 
 from .._parameters import with_parameters
 from .._sklearn import StrOptions, fit_context
-from .._target import ClassesMixin, NumbersMixin
+from .._target import ClassesMixin, NumbersMixin, warn_of_units
 from .._tasks import all_or_nothing
 from .._warn import warn
 from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Huber, Loss
@@ -19,6 +19,7 @@ __all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "NonnegativeReg
 
 NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
 FAR = 10.0  # such a standard deviation of residuals is no noise of unit size, for which Huber's width is
+UNITS = 10  # ratio of standard deviations of columns of y
 
 
 @with_parameters
@@ -120,6 +121,10 @@ class LinearRegressor(NumbersMixin, LinearModel):
                 f"exceed: it is the loss of {kind} errors. Divide y by the scale of its noise, or give "
                 f"loss=Huber({width * scale:.2g}).",
             )
+
+    def _warn_of_data(self, data):
+        if self._layout_ == "shared" and self._target_.loss.quadratic:
+            warn_of_units(np.where(data.weight > 0, data.y, np.nan), UNITS)
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._statistics_ = None

@@ -413,8 +413,9 @@ class EmpiricalBayes(LinearModel):
             seen = self._seen_
             if seen is None:
                 raise ValueError(
-                    f"this {type(self).__name__} holds no second moments of its data, as after a fit on few "
-                    "rows of many features that was saved: fit it again for standard errors."
+                    f"this {type(self).__name__} holds no second moments of its data: one that was saved "
+                    "has none of a fit of classes or counts, or on few rows of many features. Fit it again "
+                    "for standard errors."
                 )
             seen = self._seen_of(seen)
             with blas_threads(seen):

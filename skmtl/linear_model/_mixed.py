@@ -54,3 +54,12 @@ class MixedTaskModel(KindsMixin, Generic):
     """
 
     losses: Annotated[Any, None, StrOptions(set(LOSSES)), Loss, Mapping] = None
+
+    def _validate_params(self):
+        if isinstance(self.losses, list | tuple):
+            raise ValueError(
+                "losses must be one loss, or a mapping of tasks to losses such as {'height': "
+                "'squared_error', 'sick': 'log_loss'} (columns without names are tasks 0, 1, ...); got "
+                f"{self.losses!r:.100}."
+            )
+        super()._validate_params()

@@ -233,7 +233,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         try:
             validate_parameter_constraints(self._parameter_constraints, given, type(self).__name__)
         except ValueError as error:
-            if not isinstance(given.get("alpha"), str):
+            if given.get("alpha") != "auto" or "'alpha' parameter" not in str(error):
                 raise
             raise type(error)(
                 f"{error} Strengths by marginal likelihood, alpha='auto', are those of {MIXED}; for others "

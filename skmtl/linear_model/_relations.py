@@ -43,14 +43,29 @@ def laplacian(graph, tasks):
             raise ValueError(
                 f"graph has shape {np.shape(graph)} but the data hold {T} tasks; expected ({T}, {T})."
             )
-        labelled = hasattr(graph, "loc") and set(graph.index) == set(graph.columns) == set(tasks.tolist())
-        A = graph.loc[tasks, tasks] if labelled else graph
+        A = graph if _is_unnamed(graph) else graph.loc[*_named(graph, tasks)]
+    elif isinstance(graph, str):
+        raise ValueError(f"graph must be a matrix, or pairs (task, task) of neighbours; got {graph!r}.")
     else:
         A = _edge_matrix(graph, tasks)
     try:
         return sparse.csr_array(Coupling.graph(A).M)
     except ValueError as error:
         raise ValueError(f"graph is not the adjacency of an undirected graph: {error}") from error
+
+
+def _is_unnamed(graph):
+    """Whether a matrix is no data frame, or one whose rows and columns are numbered 0, 1, ..."""
+    numbers = list(range(len(graph))) if hasattr(graph, "loc") else None
+    return numbers is None or list(graph.index) == list(graph.columns) == numbers
+
+
+def _named(graph, tasks):
+    """Labels of the rows, and of the columns, of a data frame in the order of the tasks."""
+    for axis in (graph.index, graph.columns):
+        at = positions(axis.tolist(), tasks, "graph")
+        _refuse([label for t, label in enumerate(tasks.tolist()) if t not in at], "graph names no tasks ")
+        yield axis[np.argsort(at)]
 
 
 def _is_matrix(graph, n_tasks):

@@ -1,5 +1,6 @@
 """Grids of strengths: those that are asked for, and where better ones may lie beyond their edge."""
 
+from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
@@ -18,6 +19,11 @@ def check_alphas(alphas, eps):
         if alphas < 1 or not 0 < eps < 1:
             raise ValueError(f"alphas must be at least 1 and eps between 0 and 1; got {alphas} and {eps}.")
         return alphas
+    if isinstance(alphas, Mapping) or np.asarray(alphas).dtype.kind not in "biuf":
+        raise ValueError(
+            "alphas must be a number of strengths or a list of numbers, alphas=[0.1, 1.0]; got "
+            f"{alphas!r:.100}. Other parameters of a search are for its param_grid."
+        )
     alphas = check_array(alphas, ensure_2d=False, dtype=np.float64, input_name="alphas")
     if alphas.ndim != 1 or (alphas < 0).any():
         raise ValueError("alphas must be a number of strengths or a list of numbers >= 0.")

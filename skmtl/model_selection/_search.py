@@ -335,8 +335,15 @@ class PathSearchCV(StepsMixin, GridSearchCV):
 
         A path is a list of positions in falling order of the strength.
         """
+        if wrong := [grid for grid in grids if not isinstance(grid, Mapping)]:
+            raise ValueError(
+                f"param_grid must be a dict of lists of values, or a list of these; got {wrong[0]!r:.100}."
+            )
         if any(name in grid for grid in grids):
-            raise ValueError(f"param_grid holds {name!r}: the strengths are given by alphas.")
+            raise ValueError(
+                f"param_grid holds {name!r}: the strengths are given by alphas, "
+                "PathSearchCV(model, alphas=[...])."
+            )
         alphas = check_alphas(self.alphas, self.eps)
         if self._model()[0].alpha == "auto":  # found by each fit
             if not isinstance(alphas, Integral) or alphas != N_ALPHAS:

@@ -180,7 +180,7 @@ class TaskKFold(_RandomSplitter, KFold):
         if self.small_tasks == "error" or small.all():
             advice = "lower n_splits, merge or leave out these tasks, or use TaskShuffleSplit"
             if not small.all():
-                advice += "; small_tasks='train' keeps them in training"
+                advice += "; cv=TaskKFold(..., small_tasks='train') keeps them in training"
             reason = f"n_splits={self.n_splits} needs at least as many rows of each task"
             _check_counts(names, counts, self.n_splits, reason, advice)
         folds = np.full(len(codes), -1, dtype=np.intp)
