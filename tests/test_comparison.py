@@ -1236,6 +1236,16 @@ def test_representations_are_of_what_the_preprocessor_makes():
         suggest(p.X, p.y, p.tasks, candidates="pooled")
 
 
+def test_compare_says_what_has_run(capsys):
+    p, models = RELATED, {"a": SingleTask(Ridge()), "b": Pooled(Ridge())}
+    found = compare(models, p.X, p.y, p.tasks, cv=2, baselines=(), verbose=1)
+    lines = capsys.readouterr().out.splitlines()
+    for line, name in zip(lines, models, strict=True):
+        assert re.fullmatch(rf"\[\d+\.\d s\] {name}: {row(found, name)['mean']:.4f} on 2 folds", line)
+    compare(models, p.X, p.y, p.tasks, cv=2, baselines=())
+    assert not capsys.readouterr().out
+
+
 def test_compare_takes_a_task_column():
     p = RELATED
     frame = pd.DataFrame(p.X, columns=list("vwxyz")).assign(school=p.tasks)

@@ -1,8 +1,10 @@
 """Multi-task models against simple baselines, on the same folds."""
 
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from numbers import Integral
 
 import numpy as np
@@ -42,7 +44,7 @@ from ._rivals import BASELINES, RIVALS, kind_of, rival
 
 def compare(
     estimators, X, y, tasks=None, *, task_column=None, offset=None, cv=None, scoring=None,
-    baselines=BASELINES, reference=None, n_jobs=None,
+    baselines=BASELINES, reference=None, n_jobs=None, verbose=0,
 ):  # fmt: skip
     r"""Compare multi-task models with single-task and pooled baselines on the same folds.
 
@@ -87,6 +89,8 @@ def compare(
         first baseline, without any the first estimator.
     n_jobs : int, default=None
         Number of processes over models and folds.
+    verbose : int, default=0
+        1 prints a line for each model when it has run.
 
     Returns
     -------
@@ -173,9 +177,7 @@ def compare(
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     splits = splits_of(cv, X, y, labels)
     with routing(tasks, offset):
-        outcomes = Parallel(n_jobs=n_jobs)(
-            delayed(run)(name, model, *split) for name, model in models.items() for split in splits
-        )
+        outcomes = _outcomes(run, models, splits, n_jobs, verbose)
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
@@ -189,6 +191,19 @@ def compare(
         else {name: with_task_column(one, task_column) for name, one in models.items()}
     )
     return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
+
+
+def _outcomes(run, models, splits, n_jobs, verbose):
+    """What `run` returns for each model and split, in this order; a line for each model if `verbose`."""
+    start, found, pairs = time.perf_counter(), [], list(product(models, splits))
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    for outcome in parallel(delayed(run)(name, models[name], *split) for name, split in pairs):
+        name = pairs[len(found)][0]
+        found.append(outcome)
+        if verbose and len(found) % len(splits) == 0:
+            score = np.mean([score for score, *_ in found[-len(splits) :]])
+            print(f"[{time.perf_counter() - start:.1f} s] {name}: {score:.4f} on {len(splits)} folds")
+    return found
 
 
 def _without_tasks(estimators, X, tasks, task_column):
