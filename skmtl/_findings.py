@@ -32,7 +32,7 @@ def _common(model, names):
     if not isinstance(model.alpha, str):
         return text
     variance = np.broadcast_to(model.deviation_variance_, model.n_features_in_)
-    differing = np.flatnonzero(variance > 0)
+    differing = np.setdiff1d(np.flatnonzero(variance > 0), model.constant_features_)
     if np.ndim(model.deviation_variance_) == 0 or not len(differing):
         return text if len(differing) else "Tasks have the same slopes"
     listed = _features(differing, np.sqrt(variance), names)
@@ -68,7 +68,7 @@ def _rank(model, names):
 
 def _codes(model, names):
     used = np.count_nonzero(model.codes_.any(axis=0))
-    return f"The tasks' coefficients are mixtures of {used} patterns{_beyond(model)}"
+    return f"The tasks' coefficients are mixtures of {used} pattern{'s' * (used != 1)}{_beyond(model)}"
 
 
 def _parts(model, names):
@@ -89,8 +89,8 @@ def _beyond(model):
 
 def _outliers(model, names):
     found = model.outlier_tasks_.tolist()
-    if not found:
-        return "No task stands apart"
+    if len(found) in (0, model.n_tasks_):
+        return "No task stands apart" if not found else "All tasks stand apart: there is no majority"
     return f"{len(found)} of {model.n_tasks_} tasks stand apart: {shortened(found)}"
 
 

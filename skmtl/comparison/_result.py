@@ -234,7 +234,9 @@ class Suggestion(Comparison):
 
     def _found(self):
         first = [f"{self.sharing}."] if self.sharing else []
-        return first + [f"{name}: {sentence}." for name, sentence in self.findings.items()]
+        worse = {name for name, why in self.dropped.items() if "worse" in why}
+        said = {name: f"{name}{' (predicts clearly worse)' * (name in worse)}" for name in self.findings}
+        return first + [f"{said[name]}: {sentence}." for name, sentence in self.findings.items()]
 
 
 def _wrapped(text):
@@ -322,7 +324,10 @@ def _verdict(folds, gains, estimators, measure):
             parts.append(f"{_standing(folds, model, name)} {name!r} ({mean[name]:.3f})")
     parts = [f"{model!r} ({mean[model]:.3f}) is {'. It is '.join(parts)}."] if parts else []
     gain = mean[model] - mean[reference]
-    if "intercepts" in mean and reference != "intercepts" and gain > 0:
+    levels = mean.get("intercepts", -np.inf) > mean.get(
+        "pooled", -np.inf
+    )  # else they are no part of the gain
+    if levels and reference != "intercepts" and gain > 0:
         share = max(mean["intercepts"] - mean[reference], 0) / gain
         found = f"scores {mean['intercepts']:.3f}"
         if folds.clearly_better(model, reference):  # else the gain may be nothing
