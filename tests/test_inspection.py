@@ -47,6 +47,7 @@ from skmtl import (
     TaskKFold,
     TaskRelationshipRegressor,
     TaskResidual,
+    TasksFromColumn,
     TaskStatistics,
     compare,
     inspection,
@@ -401,6 +402,14 @@ def test_shrinkage_behind_steps_and_of_outputs():
     one = LinearRegression().fit(scaled[FRAME.town == "Hof"], DATA.y[FRAME.town == "Hof"])
     assert_allclose(display.own[1], one.coef_[0])
     assert display.std is None
+    around = TasksFromColumn(make_pipeline(StandardScaler(), GroupSparseRegressor(0.1)), "town").fit(
+        FRAME, DATA.y
+    )
+    same = ShrinkageDisplay.from_estimator(around, FRAME, DATA.y, feature="a")
+    assert_allclose(same.own, display.own)
+    assert_allclose(same.shared, display.shared)
+    drawn = [PathDisplay.from_estimator(one, FRAME, DATA.y, alphas=3).norms for one in (around, fitted)]
+    assert_allclose(*drawn)
     linnerud = load_linnerud(as_frame=True)
     model = MultiTaskLasso(0.1).fit(linnerud.data, linnerud.target)
     display = ShrinkageDisplay.from_estimator(model, linnerud.data, linnerud.target, feature="Jumps")

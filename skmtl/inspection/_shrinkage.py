@@ -124,6 +124,7 @@ class ShrinkageDisplay(Display):
             order = np.argsort(-differ, kind="stable").tolist()
             feature = next((j for j in order if varies(j).any()), order[0])
         name, shared, std = _estimates(found, feature)
+        single.features = found.features  # an array behind a Pipeline has no names
         own = _estimates(single, feature)[1]
         if feature != INTERCEPT:
             at = list(dict.fromkeys(single.tasks))
