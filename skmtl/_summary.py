@@ -1,6 +1,6 @@
 """A fitted model as tables: coefficients by name, strengths, and what the fit says about itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Summary:
         What to know before numbers are read.
     rows, features : list of str
         Names of the rows (tasks, or tasks and classes) and of the features.
+    common : dict of {str: tuple of float}
+        Intercept and coefficients that all tasks share, with standard errors, of models that know these.
 
     See Also
     --------
@@ -51,6 +53,7 @@ class Summary:
     warnings: list
     rows: list
     features: list
+    common: dict = field(default_factory=dict)
 
     def __repr__(self):
         return str(self)
@@ -66,6 +69,9 @@ class Summary:
         n, ends = len(self.rows), SHOWN_TASKS // 2
         shown = list(range(n)) if n <= SHOWN_TASKS else [*range(ends), *range(n - ends, n)]
         table = [["task", INTERCEPT, *features]]
+        if self.common:
+            own = (self.common[name] for name in table[0][1:])
+            table.append(["(all)", *(f"{cell(value)} ±{cell(error)}" for value, error in own)])
         for i in shown:
             found = [cell(values[name][i]) for name in table[0][1:]]
             if errors is not None:
@@ -73,7 +79,7 @@ class Summary:
                 found = [f"{one} ±{cell(error)}" for one, error in zip(found, own, strict=True)]
             table.append([self.rows[i], *found])
         if n > SHOWN_TASKS:
-            table.insert(1 + ends, ["...", *[""] * (len(table[0]) - 1)])
+            table.insert(len(table) - ends, ["...", *[""] * (len(table[0]) - 1)])
         return table
 
     def _lines(self):
@@ -165,4 +171,16 @@ def summary(estimator, *, feature_names=None):
     return Summary(
         name, table(found.coef, found.intercept), std, parts, strengths(model), fit_figures(model),
         fit_warnings(model, found.features), found.rows, found.features,
+        {} if std is None else _common(model, names),
     )  # fmt: skip
+
+
+def _common(model, names):
+    """What all tasks share, by name, with standard errors; empty where a model has none, or several."""
+    try:
+        values = np.append(model.mean_intercept_, model.mean_coef_)
+        errors = np.append(model.mean_intercept_std_, model.mean_coef_std_)
+    except (AttributeError, ValueError):
+        return {}
+    pairs = zip(values.tolist(), errors.tolist(), strict=True)
+    return dict(zip(names, pairs, strict=True)) if len(values) == len(names) and model.n_tasks_ > 1 else {}

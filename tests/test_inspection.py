@@ -3,6 +3,7 @@
 from functools import cache
 from itertools import pairwise
 
+import re
 import matplotlib
 
 matplotlib.use("Agg")
@@ -104,6 +105,9 @@ def test_summary_of_a_task_column_names_the_features_without_it():
     assert_array_equal(found.std["(intercept)"], MODEL.intercept_std_)
     assert found.strengths["alpha"] == MODEL.alpha_ and found.fit["dual_gap"] == MODEL.dual_gap_
     text = str(found)
+    common = [MODEL.mean_intercept_, *MODEL.mean_coef_], [MODEL.mean_intercept_std_, *MODEL.mean_coef_std_]
+    assert found.common == dict(zip(["(intercept)", *NAMES], zip(*common, strict=True), strict=True))
+    assert re.search(rf"\n\(all\) +{MODEL.mean_intercept_:.4f} ±{MODEL.mean_intercept_std_:.4f} ", text)
     assert text.startswith("MeanRegularizedRegressor") and f"alpha {MODEL.alpha_:.4g}" in text
     assert all(town in text for town in TOWNS) and "±" in text
     assert repr(found) == text and "<td>Ulm</td>" in found._repr_html_()
