@@ -1,9 +1,9 @@
 """Pictures show the numbers of the models by the names of tasks and features; summaries hold the same."""
 
+import re
 from functools import cache
 from itertools import pairwise
 
-import re
 import matplotlib
 
 matplotlib.use("Agg")
