@@ -68,7 +68,7 @@ def _rank(model, names):
 
 def _codes(model, names):
     used = np.count_nonzero(model.codes_.any(axis=0))
-    return f"The tasks' coefficients are mixtures of {used} pattern{'s' * (used != 1)}{_beyond(model)}"
+    return f"The tasks' coefficients are mixtures of {used} pattern{'' if used == 1 else 's'}{_beyond(model)}"
 
 
 def _parts(model, names):

@@ -28,6 +28,7 @@ MOST_CLASSES = 20
 TASK_TYPES = {"regression": "numbers", "classification": "classes", "count": "counts"}
 N_FITS = 5  # as which the test of the tasks counts
 ZEROS = 0.1  # of numbers that may be counts
+FEW, MOST_OF_FEW = 0.02, 0.5  # of the labels, and their share of squared deviations that is worth a word
 UNITS = 3  # ratio of standard deviations of columns of y
 
 
@@ -188,8 +189,8 @@ def suggest(
     found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
     ends = np.inf if time_budget is None else start + time_budget
     found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
-    if task_type is None and targets == "numbers" and _may_be_counts(y_):
-        found.verdict += " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
+    if targets == "numbers":
+        found.verdict += _hints(y_, task_type)
     if task_column is not None:
         found.estimators = {
             name: with_task_column(one, task_column) for name, one in found.estimators.items()
@@ -309,6 +310,28 @@ def _may_be_counts(y):
     """Whether numbers look like counts of rare events: whole, from 0 up, a tenth of them 0."""
     y = y[~missing_labels(y)].astype(np.float64)
     return bool((y >= 0).all() and (y == np.rint(y)).all() and np.mean(y == 0) >= ZEROS)
+
+
+def _hints(y, task_type):
+    """What the numbers in y may be as well: sentences for the verdict, each behind a space."""
+    if task_type is None and _may_be_counts(y):
+        return " y holds whole numbers from 0 up: if they count events, pass task_type='count'."
+    share = _share_of_few(y)
+    if share <= MOST_OF_FEW:
+        return ""
+    return (
+        f" {share:.0%} of the squared deviations of y are those of {FEW:.0%} of the labels, which decide "
+        "these scores: see whether they are right, and try the logarithm of y, or loss=Huber(...)."
+    )
+
+
+def _share_of_few(y):
+    """Share of the squared deviations from the medians of the columns of y that the greatest few have."""
+    y = np.where(missing_labels(y), np.nan, y).astype(np.float64).reshape(len(y), -1)
+    away = np.abs(y - np.nanmedian(y, axis=0))
+    most = np.nanmax(away, axis=0)
+    squares = np.sort(((away / np.where(most > 0, most, 1.0)) ** 2)[~np.isnan(y)])[::-1]
+    return squares[: max(int(FEW * len(squares)), 1)].sum() / max(squares.sum(), 1e-300)
 
 
 def _are_classes(values, n_labels):

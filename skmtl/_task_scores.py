@@ -183,7 +183,8 @@ def mean_of_tasks(scores):
         more = f" and {len(undefined) - 5} more" if len(undefined) > 5 else ""
         warn(
             f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}{more}), "
-            "which have too few labels here, or too few different ones: they are left out of the mean.",
+            "which have too few labels here, or too few different ones: they are left out of the mean. "
+            "task_scorer(..., average='pooled') scores all rows together.",
             UndefinedMetricWarning,
         )
     return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan

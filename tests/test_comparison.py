@@ -947,6 +947,19 @@ def test_suggest_in_other_layouts():
         suggest(p.X, np.column_stack([p.y, p.y]), p.tasks)
 
 
+def test_suggest_says_that_few_rows_decide(rng):
+    p = RELATED
+    prices = np.exp(11 + 0.3 * p.y)
+    prices[::40] *= 100
+    for y, told in ((prices, True), (p.y, False), (rng.standard_t(3, size=len(p.y)), False)):
+        verdict = suggest(p.X, y, p.tasks, candidates=["mean"], cv=2).verdict
+        assert ("of y are those of 2% of the labels" in verdict) == told
+    assert (
+        "try the logarithm of y, or loss=Huber(...)"
+        in suggest(p.X, prices, p.tasks, candidates=["mean"], cv=2).verdict
+    )
+
+
 def test_suggest_says_that_columns_have_different_units(rng):
     X = rng.standard_normal((60, 2))
     Y = X @ rng.standard_normal((2, 3)) + rng.standard_normal((60, 3))

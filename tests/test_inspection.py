@@ -760,7 +760,7 @@ def test_convergence_is_that_of_fits():
     (line,) = noisy.seconds_ax_.get_lines()  # two fits end alike: their least time
     assert_allclose(line.get_xydata(), [[2, 0.1], [3, 0.01]])
     assert noisy.seconds_ax_.get_xlabel() == "milliseconds of the fit"
-    assert (display.seconds > 0).all()
+    assert (display.seconds > 0).all() and (np.diff(display.seconds) >= 0).all()
     concave = ConvergenceDisplay.from_estimator(
         GroupSparseRegressor(0.1, norm="mcp"), DATA.X, DATA.y, DATA.tasks, tols=tols
     )

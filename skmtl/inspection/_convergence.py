@@ -13,7 +13,7 @@ REPEATS, ENOUGH = 3, 0.5  # the least time of so many fits counts, or of as many
 
 
 class ConvergenceDisplay(Display):
-    """Duality gap against iterations and time, a point for each tolerance that leads farther.
+    """Duality gap against iterations and time, a point for each tolerance at which the fit goes on.
 
     The gap bounds how far the objective is above its optimum. Without a certificate the objective above the
     least one found stands in its place. Fits that end at the same iteration are one point, with the least of
@@ -101,6 +101,7 @@ class ConvergenceDisplay(Display):
         gaps, objective, n_iter, seconds = (
             np.array(one, dtype=np.float64) for one in zip(*found, strict=True)
         )
+        seconds = np.minimum.accumulate(seconds[::-1])[::-1]  # a fit that goes on takes no less
         certified = not np.isnan(gaps).any()
         gaps = gaps if certified else objective - objective.min()
         gaps = gaps / np.maximum(np.abs(objective), np.finfo(float).tiny)
@@ -149,7 +150,7 @@ class ConvergenceDisplay(Display):
         what = "duality gap / objective" if self.certified else "objective above the least found / objective"
         self.iterations_ax_.set_ylabel(what)
         rounding = " (at the bottom: rounding)" if (gaps <= least).any() else ""
-        each = f"a point for each tolerance that leads farther{rounding}"
+        each = f"a point for each tol at which the fit goes on{rounding}"
         points = "one solution at every tolerance" if len(first) == 1 else each
         title = f"{self.name}: {points}".lstrip(": ")
         self.ax_.set_title(title, fontsize="medium", color=ink)
