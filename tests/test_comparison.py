@@ -670,7 +670,9 @@ def test_suggest_finds_the_structure(structure, options, best, says_the_truth):
         texts |= suggest(p.X, p.y, p.tasks, candidates=["RobustRegressor"], cv=3).findings
     says_the_truth(p, {name.removesuffix("Regressor"): text for name, text in texts.items()})
     shown = " ".join(str(found).split())  # lines are wrapped
-    assert all(f"{name}: {sentence}." in shown for name, sentence in found.findings.items())
+    worse = [name for name, why in found.dropped.items() if why.startswith("Clearly worse")]
+    marks = dict.fromkeys(worse, " (predicts clearly worse)")
+    assert all(f"{name}{marks.get(name, '')}: {one}." in shown for name, one in found.findings.items())
     said = f"Sharing (helps:|may help, not clearly:) {re.escape(repr(found.best))} is above 'single'"
     assert re.match(said, found.verdict)
     assert all(len(re.findall("p [<=]", one)) <= 1 for one in found.verdict.split(". "))
