@@ -164,6 +164,10 @@ class Moments:
         """The model at one set of variances."""
         return Posterior(self, root, strength)
 
+    def about(self):
+        """Themselves, or such whose posteriors are found to some digits."""
+        return self
+
     def some(self, tasks):
         """Those of some tasks."""
         own = (
