@@ -191,7 +191,7 @@ class Search:
         enough = self.alike if enough is None else enough * self.moments.n_tasks
         free = np.isin(np.arange(len(theta)), fixed, invert=True) & ~self.silent
         theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), np.where(self.silent, high, theta))
-        found, before, counts, H, gradient = self.at(theta), 0.0, self._counts, None, None
+        found, before, counts, H, start, gradient = self.at(theta), 0.0, self._counts, None, theta, None
         for _ in range(MOST_STEPS):
             old, gradient = gradient, self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
@@ -218,7 +218,7 @@ class Search:
             whole = whole and first[left].min(initial=0.0) > -NEARBY
             if whole and gain**2 < enough * before:
                 break  # the next step would gain as much less than this one as this less than the last
-            before, H = gain, H if whole and np.abs(first[left]).max(initial=0.0) < CLOSE else None
+            before, H = gain, H if whole and left.all() and np.abs(first).max(initial=0.0) < CLOSE else None
         return theta
 
     # a difference of the criterion that is none
