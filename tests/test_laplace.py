@@ -391,10 +391,10 @@ def test_the_null_of_tests_has_the_variance_of_classes_about_free_intercepts(rng
 def test_slopes_of_few_rows_a_task_are_tested_by_targets_drawn_within_tasks(loss, sd):
     """Draws have the probabilities of rows given their sum; p-values tell slopes that differ."""
     tasks, found = np.repeat(np.arange(60), 5), []
-    for seed, sd in enumerate([0.0] * 5 + [sd] * 5):
+    for seed, own in enumerate([0.0] * 5 + [sd] * 5):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(300, 1))
-        eta = X[:, 0] * (0.7 + sd * rng.normal(size=60)[tasks]) + rng.normal(size=60)[tasks]
+        eta = X[:, 0] * (0.7 + own * rng.normal(size=60)[tasks]) + rng.normal(size=60)[tasks]
         y = rng.poisson(np.exp(eta)) if loss.log_link else rng.random(300) < special.expit(eta)
         y = y.astype(float)
         null = search_on(X, y, tasks, loss, "free").moments.posterior(np.full(1, 1e-6), None)

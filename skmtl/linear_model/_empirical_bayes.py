@@ -25,7 +25,7 @@ from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
-FAR_APART = 1e3  # ratio of standard deviations of features
+FAR_APART = 10.0  # ratio of standard deviations of features, from where one variance for all predicts worse
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
 LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}  # no parameters of a model
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
@@ -247,7 +247,7 @@ class EmpiricalBayes(LinearModel):
         """Warn where one variance of all coefficients is found for features in units that are far apart."""
         if moments.n_tasks < 2 or not isinstance(self.alpha, str):
             return
-        sizes = np.sqrt(np.einsum("djj->j", moments.xx))
+        sizes = np.sqrt(moments.feature_variances)
         some = np.flatnonzero(sizes)
         least, most = (some[best(sizes[some])] for best in (np.argmin, np.argmax)) if len(some) else (0, 0)
         if sizes[most] > FAR_APART * sizes[least]:
@@ -255,8 +255,8 @@ class EmpiricalBayes(LinearModel):
             other = " or covariance='diagonal'" if "covariance" in self.get_params(deep=False) else ""
             warn(
                 "alpha='auto': one variance is found for the coefficients of all features, in the units in "
-                f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.0e} times as "
-                f"much within tasks as {names[1]!r}: use StandardScaler in front{other}.",
+                f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.2g} times as "
+                f"much as {names[1]!r}: use StandardScaler in front{other}.",
             )
 
     def _first(self, features):

@@ -381,6 +381,8 @@ class ModeMoments(Moments):
         """From a `Likelihood`."""
         start = rows.outline(rows.start.eta)
         found = cls(*(getattr(start, one.name) for one in fields(Moments)))
+        if rows.offset is not None:
+            found.x_mean = found.x_mean + rows.offset
         found.rows, rows.last = rows, rows.start
         return found
 
