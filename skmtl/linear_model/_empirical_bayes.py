@@ -549,11 +549,13 @@ class EmpiricalBayes(LinearModel):
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
-            fitted. With fewer than about 7 rows a task that is too narrow: there the p-value of the slopes
-            of two classes is that of the score of their variance, on 999 data sets with the same slopes
-            for all tasks and as many rows of each class in every task as there are (with sample weights, an
-            offset, more than 20,000 rows or slopes, or more than two classes a warning says that it is too
-            small). A feature that is constant within every task has no test, its p-value is NaN.
+            fitted. Where classes and counts tell little of a task (second derivatives of its losses that add
+            up to less than 5 in the mean, as those of 20 rows of two equal classes) the p-value of the slopes
+            is that of the score of their variance, on 999 data sets with the same slopes for all tasks and
+            the sum of targets of every task as it is; of more than two classes, sparse X, one X for all
+            tasks, sample weights, or more than 20,000 rows or slopes it is that of the ratio, and a warning
+            says where it is too small. A feature that is constant within every task has no test, its p-value
+            is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.

@@ -47,18 +47,21 @@ def sharing_tests(seen, moments_of, free=False):
     unit = np.where(own > 0, own, 1.0) ** -0.5
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
-    posterior, features = null.at(null.best()), np.arange(len(unit))
-    coupled = posterior.moments.prior is not None
-    eigenvalues = _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, features)
-    found = {"slopes": _test(posterior, _least(Search(moments)), eigenvalues)}
+    posterior, least = null.at(null.best()), _least(Search(moments))
     if np.isinf(posterior.df) and posterior.moments.weight.mean() < FEW and _can_be_drawn(seen):
-        found["slopes"] = _drawn_anew(found["slopes"].statistic, posterior, seen, unit)
-    elif posterior.excess > MOST_EXCESS:
-        warn(
-            "tasks have few rows for intercepts of their own: p-values of test_sharing are too small, "
-            "with 5 rows of two classes below 5 % in a sixth of data sets without any differences. Pool "
-            "the intercepts (intercept_alpha='auto').",
+        found = {"slopes": _drawn_anew(_ratio(posterior, least), posterior, seen, unit)}
+    else:
+        coupled = posterior.moments.prior is not None
+        eigenvalues = (
+            _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, range(len(unit)))
         )
+        found = {"slopes": _test(posterior, least, eigenvalues)}
+        if posterior.excess > MOST_EXCESS:
+            warn(
+                "tasks have few rows for intercepts of their own: p-values of test_sharing are too small, "
+                "with 5 rows of two classes below 5 % in a sixth of data sets without any differences. Pool "
+                "the intercepts (intercept_alpha='auto').",
+            )
     if moments.x_mean is not None:
         moments = moments_of(seen.turned(unit), False).centered() if free else moments
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
@@ -159,12 +162,16 @@ def _least(search):
     return search.at(search.best()).criterion
 
 
+def _ratio(null, least):
+    return max(float(null.criterion - least), 0.0)
+
+
 def _test(null, least, eigenvalues):
     """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert).
 
     Without eigenvalues it is that of half a chi-square.
     """
-    ratio = max(float(null.criterion - least), 0.0)
+    ratio = _ratio(null, least)
     if ratio < NO_RATIO or (eigenvalues is not None and not len(eigenvalues[0])):
         return LikelihoodRatio(ratio, 1.0)
     if eigenvalues is None:
