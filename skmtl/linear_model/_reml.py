@@ -126,7 +126,7 @@ class Search:
         if self.moments.has_mode:
             return None
         try:
-            self.at(self.scales[0])
+            self.about().at(self.scales[0])
         except NoModeError as error:
             return error
         self.moments.has_mode = True
