@@ -236,12 +236,16 @@ class Logistic(Loss):
 
     def value(self, y, eta):
         """Loss."""
-        return np.logaddexp(0.0, np.where(y > 0.5, -eta, eta))
+        z = np.where(y > 0.5, -eta, eta)
+        return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
 
     def gradient(self, y, eta):
         """First derivative in eta."""
-        # 1 - expit(eta) would round to zero for a confident correct prediction
-        return np.where(y > 0.5, -expit(-eta), expit(eta))
+        first = y > 0.5
+        z = np.where(first, -eta, eta)  # 1 - expit(eta) would round to zero for a confident correct one
+        small = np.exp(-np.abs(z))
+        p = np.where(z < 0, small, 1.0) / (1.0 + small)
+        return np.where(first, -p, p)
 
     def value_and_gradient(self, y, eta):
         """Both, by one exponential."""
@@ -253,11 +257,12 @@ class Logistic(Loss):
 
     def hessian(self, y, eta):
         """Second derivative in eta."""
-        return expit(eta) * expit(-eta)
+        small = np.exp(-np.abs(eta))
+        return small / np.square(1.0 + small)
 
     def third_derivative(self, y, eta):
         """Third derivative in eta."""
-        return self.hessian(y, eta) * (expit(-eta) - expit(eta))
+        return -self.hessian(y, eta) * np.tanh(0.5 * eta)
 
     def normalizer(self, y):
         """Zero: it is minus a log-likelihood."""

@@ -387,23 +387,39 @@ def test_the_null_of_tests_has_the_variance_of_classes_about_free_intercepts(rng
         model.test_sharing()
 
 
-def test_slopes_of_few_rows_a_task_are_tested_by_classes_drawn_within_tasks():
-    """Draws have the probabilities of rows given their number; p-values tell slopes that differ."""
+@pytest.mark.parametrize(("loss", "sd"), [(LOSSES[0], 3.0), (LOSSES[1], 1.0)])
+def test_slopes_of_few_rows_a_task_are_tested_by_targets_drawn_within_tasks(loss, sd):
+    """Draws have the probabilities of rows given their sum; p-values tell slopes that differ."""
     tasks, found = np.repeat(np.arange(60), 5), []
-    for seed, sd in enumerate([0.0] * 5 + [3.0] * 5):
+    for seed, own in enumerate([0.0] * 5 + [sd] * 5):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(300, 1))
-        eta = X[:, 0] * (0.7 + sd * rng.normal(size=60)[tasks]) + rng.normal(size=60)[tasks]
-        y = (rng.random(300) < special.expit(eta)).astype(float)
-        null = search_on(X, y, tasks, Logistic(), "free").moments.posterior(np.full(1, 1e-6), None)
-        seen = SeenRows(make_task_data(X, y, tasks), Logistic())
+        eta = X[:, 0] * (0.7 + own * rng.normal(size=60)[tasks]) + rng.normal(size=60)[tasks]
+        y = rng.poisson(np.exp(eta)) if loss.log_link else rng.random(300) < special.expit(eta)
+        y = y.astype(float)
+        null = search_on(X, y, tasks, loss, "free").moments.posterior(np.full(1, 1e-6), None)
+        seen = SeenRows(make_task_data(X, y, tasks), loss)
         found.append(_sharing._drawn_anew(1.0, null, seen, np.ones(1)).p_value)
     assert np.median(found[:5]) > 0.1 and np.median(found[5:]) < 0.02
+    other = SeenRows(make_task_data(X, y, tasks, offset=np.linspace(-50.0, 50.0, 60)[tasks]), loss)
+    assert _sharing._drawn_anew(1.0, null, other, np.ones(1)).p_value == found[-1]  # intercepts answer it
     assert _sharing._can_be_drawn(seen)
     for many in (np.ones((300, 400)), np.ones((20_001, 1))):  # 60 x 400 slopes, more rows
         n = len(many)
         data = make_task_data(many, np.arange(n) % 2.0, np.arange(n) % 60)
-        assert not _sharing._can_be_drawn(SeenRows(data, Logistic()))
+        assert not _sharing._can_be_drawn(SeenRows(data, loss))
+
+
+@pytest.mark.parametrize("n_rows", [5, 40])
+def test_pooled_intercepts_leave_few_rows_to_draws(n_rows):
+    """The p-value of slopes is that of draws where rows are few, that of the ratio where they are many."""
+    X, y, tasks, *_ = problem(2, LOSSES[0], n_tasks=12, n_rows=n_rows)
+    found = fitted(X, y, tasks, covariance="spherical").test_sharing()["slopes"]
+    rank = found.p_value * (1 + _sharing.N_DRAWN)
+    assert (abs(rank - round(rank)) < 1e-6) == (n_rows == 5)
+
+
+def test_draws_of_a_number_have_the_probabilities_of_rows():
     odds = np.array([0.5, 1.0, 4.0])
     drawn = _sharing._of_number(odds / (1 + odds), 1, np.random.default_rng(0))
     assert (drawn.sum(axis=1) == 1).all()

@@ -25,7 +25,7 @@ from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
 
-FAR_APART = 1e3  # ratio of standard deviations of features
+FAR_APART = 10.0  # ratio of standard deviations of features, from where one variance for all predicts worse
 NO_VARIANCE = 1e-12  # of the mean variance: what stands for zero where it must be divided by
 LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}  # no parameters of a model
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
@@ -247,7 +247,7 @@ class EmpiricalBayes(LinearModel):
         """Warn where one variance of all coefficients is found for features in units that are far apart."""
         if moments.n_tasks < 2 or not isinstance(self.alpha, str):
             return
-        sizes = np.sqrt(np.einsum("djj->j", moments.xx))
+        sizes = np.sqrt(moments.feature_variances)
         some = np.flatnonzero(sizes)
         least, most = (some[best(sizes[some])] for best in (np.argmin, np.argmax)) if len(some) else (0, 0)
         if sizes[most] > FAR_APART * sizes[least]:
@@ -255,8 +255,8 @@ class EmpiricalBayes(LinearModel):
             other = " or covariance='diagonal'" if "covariance" in self.get_params(deep=False) else ""
             warn(
                 "alpha='auto': one variance is found for the coefficients of all features, in the units in "
-                f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.0e} times as "
-                f"much within tasks as {names[1]!r}: use StandardScaler in front{other}.",
+                f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.2g} times as "
+                f"much as {names[1]!r}: use StandardScaler in front{other}.",
             )
 
     def _first(self, features):
@@ -550,11 +550,13 @@ class EmpiricalBayes(LinearModel):
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
-            fitted. With fewer than about 7 rows a task that is too narrow: there the p-value of the slopes
-            of two classes is that of the score of their variance, on 999 data sets with the same slopes
-            for all tasks and as many rows of each class in every task as there are (with sample weights, an
-            offset, more than 20,000 rows or slopes, or more than two classes a warning says that it is too
-            small). A feature that is constant within every task has no test, its p-value is NaN.
+            fitted. Where classes and counts tell little of a task (second derivatives of its losses that add
+            up to less than 5 in the mean, as those of 20 rows of two equal classes) the p-value of the slopes
+            is that of the score of their variance, on 999 data sets with the same slopes for all tasks and
+            the sum of targets of every task as it is; of more than two classes, sparse X, one X for all
+            tasks, sample weights, or more than 20,000 rows or slopes it is that of the ratio, and a warning
+            says where it is too small. A feature that is constant within every task has no test, its p-value
+            is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.

@@ -8,6 +8,7 @@ in restricted maximum likelihood, has no bound where the classes of every task a
 grows with any variance.
 """
 
+from copy import copy
 from dataclasses import fields
 from functools import cached_property
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from ._variance_components import Moments, NoModeError, Posterior, back, times
 
 MOST_STEPS = 60  # of Newton's method to a mode
 SETTLED = 1e-10  # change of the predictors that ends it: what is left is about its square
+ABOUT = 1e-3  # the same where a start is looked for
 UNSETTLED = 1e-3  # change that does not come from rounding
 ROUNDING = 1e-13  # of sums over rows
 FLAT = 1e-12  # of the greatest second derivative: least weight of a row
@@ -182,8 +184,11 @@ class Likelihood:
             center = first + sums / data.task_rows[:, None]
         return center, data._with(X=data.X - data.spread_rows(center))
 
-    def mode(self, root, strength, point):
-        """`Mode` at R and a strength of the intercepts, searched from a point by Newton's method."""
+    def mode(self, root, strength, point, settled=SETTLED):
+        """`Mode` at R and a strength of the intercepts, searched from a point by Newton's method.
+
+        Up to this change of the predictors.
+        """
         value, last = self.objective(point, root, strength), np.inf
         for _ in range(MOST_STEPS):
             found = self.model(point.eta, root, strength)
@@ -193,7 +198,7 @@ class Likelihood:
             while not at <= value + ROUNDING * (abs(value) + self.scale) and size > SHORTEST_STEP:
                 size, new = size / 2, _between(point, new)
                 at = self.objective(new, root, strength)
-            if change <= SETTLED or (change > 0.5 * last and not at < value):  # no digits are left
+            if change <= settled or (change > 0.5 * last and not at < value):  # no digits are left
                 break
             value, point, last = at, new, change
             if at <= PERFECT * self.scale:
@@ -359,6 +364,12 @@ class ModeMoments(Moments):
 
     rounding = 1e-9
     has_mode = False  # not known
+    settled = SETTLED
+
+    def about(self):
+        found = copy(self)
+        found.settled = ABOUT
+        return found
 
     def least_strengths(self, root):
         """Those of the greatest deviations that a feature may make of the predictors of a task."""
@@ -370,16 +381,18 @@ class ModeMoments(Moments):
         """From a `Likelihood`."""
         start = rows.outline(rows.start.eta)
         found = cls(*(getattr(start, one.name) for one in fields(Moments)))
-        found.rows, found.last = rows, rows.start
+        if rows.offset is not None:
+            found.x_mean = found.x_mean + rows.offset
+        found.rows, rows.last = rows, rows.start
         return found
 
     def posterior(self, root, strength):
         """The model about the mode at one set of variances, searched from the last one."""
         try:
-            found = self.rows.mode(root, strength, self.last)
+            found = self.rows.mode(root, strength, self.rows.last, self.settled)
         except np.linalg.LinAlgError as error:
             raise ValueError(LOST) from error
-        self.last = found.found
+        self.rows.last = found.found
         return found
 
     def centered(self):

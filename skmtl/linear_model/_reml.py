@@ -23,6 +23,9 @@ DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, belo
 MOST_SHORTER = 12  # steps of half the length that are tried
 CLOSE = 0.1  # step in a logarithm within which the information stays what it is
 NEARBY = 1.0  # step in a logarithm from which Newton's method converges
+LEAST_CURVED = (
+    0.1  # second derivative along a step over that of the information, from where it takes its place
+)
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 5.0  # step in a logarithm by which a variance falls
@@ -123,7 +126,7 @@ class Search:
         if self.moments.has_mode:
             return None
         try:
-            self.at(self.scales[0])
+            self.about().at(self.scales[0])
         except NoModeError as error:
             return error
         self.moments.has_mode = True
@@ -188,12 +191,12 @@ class Search:
         enough = self.alike if enough is None else enough * self.moments.n_tasks
         free = np.isin(np.arange(len(theta)), fixed, invert=True) & ~self.silent
         theta = np.where(free, np.clip(theta, low, scale + np.log(FAR)), np.where(self.silent, high, theta))
-        found, before, counts, H = self.at(theta), 0.0, self._counts, None
+        found, before, counts, H, start, gradient = self.at(theta), 0.0, self._counts, None, theta, None
         for _ in range(MOST_STEPS):
-            gradient = self.gradient(found)
+            old, gradient = gradient, self.gradient(found)
             held = np.where(gradient > 0, theta <= low, theta >= high)
             at = np.flatnonzero(free & ~held)
-            H = self._information(found) if H is None else H
+            H = self._information(found) if H is None else _updated(H, theta - start, gradient - old)
             moves = _moves(H[np.ix_(at, at)], gradient[at], counts[at])
             first = next(moves)
             gain = -gradient[at] @ first
@@ -215,7 +218,7 @@ class Search:
             whole = whole and first[left].min(initial=0.0) > -NEARBY
             if whole and gain**2 < enough * before:
                 break  # the next step would gain as much less than this one as this less than the last
-            before, H = gain, H if whole and np.abs(first[left]).max(initial=0.0) < CLOSE else None
+            before, H = gain, H if whole and left.all() and np.abs(first).max(initial=0.0) < CLOSE else None
         return theta
 
     # a difference of the criterion that is none
@@ -250,6 +253,7 @@ class Search:
             if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode():
                 few = self
             if theta is None:
+                few = few.about()
                 theta = few._best_of(few._starts())
                 self.spherical = few.spherical
             if few is not self:
@@ -271,6 +275,11 @@ class Search:
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
         return self.ratios(theta)
+
+    def about(self):
+        """The same to some digits, where these are cheaper."""
+        moments = self.moments.about()
+        return self if moments is self.moments else replace(self, moments=moments, last=None)
 
     def of(self, tasks):
         """The same of some of the tasks."""
@@ -309,6 +318,14 @@ def _moves(H, gradient, counts):
         yield bold
     careful = _newton_step(H, gradient, LONGEST)
     yield from (careful * 0.5**k for k in range(MOST_SHORTER))
+
+
+def _updated(H, step, change):
+    """Second derivatives H by which the gradient has this change along a step (Broyden and others)."""
+    along, size = H @ step, step @ H @ step
+    if not step @ change > LEAST_CURVED * size:
+        return H
+    return H - np.outer(along, along) / size + np.outer(change, change) / (step @ change)
 
 
 def _newton_step(H, gradient, highest):

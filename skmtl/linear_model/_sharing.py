@@ -8,6 +8,7 @@ from scipy import linalg, sparse, special
 
 from .._warn import warn
 from ..objective import units
+from ..statistics import TINY
 from ._reml import RANGE, Search
 from ._variance_components import RANK_TOLERANCE
 
@@ -15,7 +16,8 @@ N_SIMULATED = 10_000
 DENSE = 1000  # size up to which eigenvalues take the common effects into account
 GROUPS = 300  # of eigenvalues that are alike
 NO_RATIO = 1e-7  # rounding
-MOST_EXCESS = 1.2  # of a variance that is put right, from where more is wrong than that
+MOST_EXCESS = 1.2  # of a variance that is put right, from where it is said that more is wrong than that
+FEW = 5.0  # second derivatives of the losses of a mean task: 20 rows of two classes, 5 counts about 1
 N_DRAWN, MOST_DRAWN = 999, 20_000  # data sets drawn anew; rows, and slopes of all tasks, of one
 BISECTIONS, NEWTON_STEPS = 60, 2
 NO_SLOPES = 1e-9  # their standard deviation over that of the noise, in units of the information
@@ -45,14 +47,16 @@ def sharing_tests(seen, moments_of, free=False):
     unit = np.where(own > 0, own, 1.0) ** -0.5
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
-    posterior, features = null.at(null.best()), np.arange(len(unit))
-    coupled = posterior.moments.prior is not None
-    eigenvalues = _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, features)
-    found = {"slopes": _test(posterior, _least(Search(moments)), eigenvalues)}
-    if posterior.excess > MOST_EXCESS:
-        if _can_be_drawn(seen):
-            found["slopes"] = _drawn_anew(found["slopes"].statistic, posterior, seen, unit)
-        else:
+    posterior, least = null.at(null.best()), _least(Search(moments))
+    if np.isinf(posterior.df) and posterior.moments.weight.mean() < FEW and _can_be_drawn(seen):
+        found = {"slopes": _drawn_anew(_ratio(posterior, least), posterior, seen, unit)}
+    else:
+        coupled = posterior.moments.prior is not None
+        eigenvalues = (
+            _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, range(len(unit)))
+        )
+        found = {"slopes": _test(posterior, least, eigenvalues)}
+        if posterior.excess > MOST_EXCESS:
             warn(
                 "tasks have few rows for intercepts of their own: p-values of test_sharing are too small, "
                 "with 5 rows of two classes below 5 % in a sixth of data sets without any differences. Pool "
@@ -69,51 +73,62 @@ def sharing_tests(seen, moments_of, free=False):
 
 
 def _can_be_drawn(seen):
-    """Whether classes of rows can be drawn within tasks: two, of not too many rows that count alike."""
+    """Whether targets can be drawn within tasks: two classes or counts of not too many rows, all alike."""
     data = seen.data
-    alike = np.ptp(data.row_weight) == 0 and not sparse.issparse(data.X) and data.offset is None
+    alike = np.ptp(data.row_weight) == 0 and not sparse.issparse(data.X) and (data.y % 1 == 0).all()
     few = max(len(data.y), data.n_tasks * data.n_features) <= MOST_DRAWN  # 160 MB of scores
-    return alike and data.indptr is not None and seen.loss.n_outputs == 1 and few
+    return data.indptr is not None and seen.loss.n_outputs == 1 and alike and few
 
 
 def _drawn_anew(ratio, null, seen, unit):
-    """The ratio, with the p-value of the score of the variance, by rows of classes drawn within tasks.
+    """The ratio, with the p-value of the score of the variance, by targets drawn within tasks.
 
-    There are as many of a class in each task as there were: these numbers given, free intercepts play no
-    part. So are the common slopes found, by Newton's method with moments of the draws.
+    Every task has the sum of its targets in each draw: these sums given, intercepts play no part. So are the
+    common slopes found, by Newton's method with moments of the draws.
     """
-    data, slopes = seen.turned(unit).data, null.slopes.mean(axis=0)
+    turned, slopes = seen.turned(unit), null.slopes.mean(axis=0)
     for _ in range(NEWTON_STEPS):
-        scores, told, common = _scores_of_draws(data, slopes)
+        scores, told, common = _scores_of_draws(turned, slopes)
         slopes = slopes + common[:, 0]
-    scores, told, common = _scores_of_draws(data, slopes)
+    scores, told, common = _scores_of_draws(turned, slopes)
     squares = np.square(scores - np.einsum("tjk,kb->btj", told, common)).sum(axis=(1, 2))
     greater = np.count_nonzero(squares[1:] >= squares[0] * (1 - NO_RATIO))
     return LikelihoodRatio(ratio, float((1 + greater) / (1 + N_DRAWN)))
 
 
-def _scores_of_draws(data, slopes):
-    """Scores of the slopes (1 + N_DRAWN, n_tasks, n_features) of the rows as they are and as drawn, about 0.
+def _scores_of_draws(seen, slopes):
+    """Scores of the slopes (1 + N_DRAWN, n_tasks, n_features) of targets as they are and as drawn, about 0.
 
     With their second moments (n_tasks, n_features, n_features), and the changes of common slopes to which
     the scores of all tasks add up (n_features, 1 + N_DRAWN).
     """
-    rng, positive = np.random.default_rng(0), data.y == data.y.max()
-    predictors, wanted = data.forward(np.tile(slopes, (data.n_tasks, 1))), data.task_sums(positive)
-    low, high = np.full((2, data.n_tasks), [[-1.0], [1.0]]) * (np.ptp(predictors) + np.log(len(positive)) + 1)
+    data, loss, rng = seen.data, seen.loss, np.random.default_rng(0)
+    image, wanted = data.forward(np.tile(slopes, (data.n_tasks, 1))), data.task_sums(data.y)
+    start = data.predictor(image, np.zeros(data.n_tasks))
+    room = np.log(len(data.y)) + np.log1p(data.y.max()) + 1
+    low, high = np.full((2, data.n_tasks), [[-start.max() - room], [room - start.min()]])
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        less = data.task_sums(special.expit(predictors + data.spread(middle))) < wanted
+        less = data.task_sums(_mean(loss, start + data.spread(middle))) < wanted
         low, high = np.where(less, middle, low), np.where(less, high, middle)
-    probability = special.expit(predictors + data.spread(low))
+    mean = _mean(loss, start + data.spread(low))
     scores = np.empty((1 + N_DRAWN, data.n_tasks, data.n_features))
     for t, (begin, end) in enumerate(pairwise(data.indptr)):
-        drawn = _of_number(probability[begin:end], wanted[t], rng)
-        every = np.concatenate([positive[None, begin:end], drawn]) - drawn.mean(axis=0)
+        own = mean[begin:end]
+        if loss.log_link:
+            drawn = rng.multinomial(int(wanted[t]), own / max(own.sum(), TINY), N_DRAWN)
+        else:
+            drawn = _of_number(own, wanted[t], rng)
+        every = np.concatenate([data.y[None, begin:end], drawn]) - drawn.mean(axis=0)
         scores[:, t] = every @ data.X[begin:end]
     told = np.einsum("btj,btk->tjk", scores[1:], scores[1:]) / N_DRAWN
     whole = np.linalg.pinv(told.sum(axis=0), rcond=RANK_TOLERANCE, hermitian=True)
     return scores, told, whole @ scores.sum(axis=1).T
+
+
+def _mean(loss, eta):
+    """Of targets with these predictors."""
+    return loss.gradient(np.zeros_like(eta), eta)
 
 
 def _of_number(probability, wanted, rng):
@@ -147,12 +162,16 @@ def _least(search):
     return search.at(search.best()).criterion
 
 
+def _ratio(null, least):
+    return max(float(null.criterion - least), 0.0)
+
+
 def _test(null, least, eigenvalues):
     """The ratio against its distribution under the null, by simulation (Crainiceanu & Ruppert).
 
     Without eigenvalues it is that of half a chi-square.
     """
-    ratio = max(float(null.criterion - least), 0.0)
+    ratio = _ratio(null, least)
     if ratio < NO_RATIO or (eigenvalues is not None and not len(eigenvalues[0])):
         return LikelihoodRatio(ratio, 1.0)
     if eigenvalues is None:

@@ -113,13 +113,20 @@ class Moments:
         return self.weight @ np.broadcast_to(self.x_mean, self.xy.shape) / self.weight.sum()
 
     @property
+    def feature_variances(self):
+        """Variances of the features over all rows, about zero where tasks have no intercept (n_features,)."""
+        own = np.einsum("djj->j", self.xx) * (self.n_tasks / len(self.xx))
+        if self.x_mean is not None:
+            away = np.broadcast_to(self.x_mean - self._center, self.xy.shape) ** 2
+            own = own + self.weight @ np.where(away > CONSTANT * self._center**2, away, 0.0)
+        return own / self.weight.sum()
+
+    @property
     def far(self):
         """Positions of features whose mean is far from zero beside how they vary, where intercepts do."""
         if not self.pooled:
             return np.zeros(0, dtype=np.intp)
-        own = np.einsum("djj->j", self.xx) * (self.n_tasks / len(self.xx))
-        away = np.broadcast_to(self.x_mean - self._center, self.xy.shape)
-        variance = (own + self.weight @ away**2) / self.weight.sum()
+        variance = self.feature_variances
         return np.flatnonzero((variance > 0) & (self._center**2 > FAR_FROM_ZERO**2 * variance))
 
     def centered(self):
@@ -163,6 +170,10 @@ class Moments:
     def posterior(self, root, strength):
         """The model at one set of variances."""
         return Posterior(self, root, strength)
+
+    def about(self):
+        """Themselves, or such whose posteriors are found to some digits."""
+        return self
 
     def some(self, tasks):
         """Those of some tasks."""
