@@ -35,9 +35,8 @@ def warn_of_units(y, most):
         spread = np.nanstd(y, axis=0)[np.nanmin(y, axis=0) < np.nanmax(y, axis=0)]
     if len(spread) and spread.max() > most * spread.min():
         warn(
-            f"the standard deviations of the columns of y reach from {spread.min():.1g} to "
-            f"{spread.max():.1g} but models have one strength and one variance of the noise for all: divide "
-            "each by its own.",
+            f"the standard deviations of columns of y are more than {most}-fold apart, but models have one "
+            "strength and one variance of the noise for all: divide each by its own.",
         )
 
 

@@ -820,7 +820,7 @@ def test_labels_as_a_scaler_makes_them():
 
 def test_columns_of_y_in_units_that_are_far_apart():
     Y = np.column_stack([y, 20 * y + X[:, 0]])
-    with pytest.warns(UserWarning, match="columns of y reach from .* divide each by its own"):
+    with pytest.warns(UserWarning, match="columns of y are more than 10-fold apart.* divide each by its own"):
         clone(LASSO).fit(X, Y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
