@@ -681,6 +681,21 @@ def test_zero_variances_are_found():
     assert apart.deviation_variance_[2] == 0.0
 
 
+def test_levels_that_one_row_of_each_task_does_not_tell_from_noise_are_said():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), rng.normal(size=60)
+    for tasks, options, said in [
+        (np.arange(60), {"intercept_alpha": "auto"}, 1), (np.arange(60) % 59, {"intercept_alpha": "auto"}, 0),
+        (np.arange(60), {"intercept_alpha": 1.0}, 0),
+    ]:  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            MeanRegularizedRegressor("auto", **options).fit(X, y, tasks=tasks)
+            TaskRelationshipRegressor("auto", **options).fit(X, y, tasks=tasks)
+        found = ["does not tell the variance of intercepts" in str(w.message) for w in caught]
+        assert sum(found) == 2 * said
+
+
 def test_wrong_arguments_are_named():
     X, y, tasks, *_ = mixed_problem(0)
     for options, word in [

@@ -128,6 +128,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         search = self._search(seen)
         moments, theta = search.moments, search.best()
         self._warn_of_units(moments)
+        self._warn_of_single_rows(moments)
         found, self._theta_ = search.at(theta), theta
         self.constant_features_ = np.flatnonzero(moments.constant)
         prior, none = found.moments.prior, search.none(theta)

@@ -209,6 +209,7 @@ class EmpiricalBayes(LinearModel):
         """Set the strengths, and the variances that go with them; the `Posterior` there."""
         search = self._search(seen)
         self._warn_of_features(search)
+        self._warn_of_single_rows(search.moments)
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
         if search.n_slopes == 1 and search.covariance == "spherical" and search.unit is None:
@@ -241,6 +242,16 @@ class EmpiricalBayes(LinearModel):
                 f"intercept_alpha='auto': intercepts are those at X = 0, {FAR_FROM_ZERO:.0f} standard "
                 f"deviations and more from the mean of feature(s) {self._first(far)}: their variance there "
                 "says little. Centre the features.",
+            )
+
+    def _warn_of_single_rows(self, moments):
+        """Warn where levels and noise are one sum."""
+        pooled = isinstance(self.intercept_alpha, str) and self.fit_intercept and self._target_.loss.quadratic
+        if pooled and moments.n_tasks > 1 and (moments.count <= 1).all():
+            warn(
+                "intercept_alpha='auto': one row of each task does not tell the variance of intercepts from "
+                "that of the noise, and intervals for new rows of these tasks are no good. Give "
+                "intercept_alpha a number, the ratio of noise to intercepts.",
             )
 
     def _warn_of_units(self, moments):
