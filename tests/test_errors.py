@@ -748,8 +748,8 @@ LIKELY = {
         r"not seen in fit: .* numbers as a scaler makes them of labels\. Scale the other columns only",
     ),
     "a parameter that is misspelt": (
-        lambda: MultiTaskLasso(aplha=0.1),
-        r"unexpected keyword argument 'aplha': did you mean 'alpha'\?",
+        lambda: MultiTaskLasso(alfa=0.1),
+        r"unexpected keyword argument 'alfa': did you mean 'alpha'\?",
     ),
     "a parameter of another model": (
         lambda: MultiTaskLasso(n_clusters=2),
