@@ -465,7 +465,7 @@ def test_fitted_models_are_copied_saved_and_changed():
     assert_allclose(copy.deepcopy(model).coef_, model.coef_)
     other = pickle.loads(pickle.dumps(model))
     assert_allclose(other.predict_proba(X, tasks=tasks), model.predict_proba(X, tasks=tasks))
-    with pytest.raises(ValueError, match="fit it again"):
+    with pytest.raises(ValueError, match="Fit it again"):
         _ = other.coef_std_
     assert_allclose(model.coef_std_, std)  # saving has left the rows where they were
     model.set_params(alpha=0.3, intercept_alpha=0.1, covariance=None).fit(X, y, tasks=tasks)

@@ -275,7 +275,12 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         free, n_rows = self.mean_alpha == 0, data.X.shape[0]
         if self.mean_alpha or data.n_tasks == 1 or data.n_features < n_rows or getattr(self, "ridge", 0):
             return
-        if self.alpha == 0 or not all(loss.translates for loss in np.atleast_1d(self._target_.loss)):
+        used = (data.X.max(axis=0) != data.X.min(axis=0)).sum()  # the others say nothing
+        if (
+            used < n_rows
+            or self.alpha == 0
+            or not all(loss.translates for loss in np.atleast_1d(self._target_.loss))
+        ):
             return
         if not free:
             model, shared = copy(self), np.arange(1.0, 1 + data.n_features)
@@ -287,7 +292,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         if free:
             way, auto = "ridge" if self.mean_alpha is None else "mean_alpha", self.alpha == "auto"
             warn(
-                f"{way}=0 does not penalise the model that all tasks share, and {data.n_features} features "
+                f"{way}=0 does not penalise the model that all tasks share, and {used} features "
                 f"fit {'the mean of the columns of y in ' * (data.y.ndim == 2)}all {n_rows} rows with it, "
                 f"whatever alpha. Give {way} > 0{', and a number as alpha,' * auto} or search it: "
                 f"PathSearchCV(model, param_grid={{{way!r}: [0.01, 0.1, 1.0]}}).",
