@@ -124,7 +124,8 @@ class LinearRegressor(NumbersMixin, LinearModel):
 
     def _warn_of_data(self, data):
         if self._layout_ == "shared" and self._target_.loss.quadratic:
-            warn_of_units(np.where(data.weight > 0, data.y, np.nan), UNITS)
+            complete = data.n_designs == 1
+            warn_of_units(data.y if complete else np.where(data.weight > 0, data.y, np.nan), UNITS)
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._statistics_ = None
