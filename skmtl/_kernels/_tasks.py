@@ -452,31 +452,34 @@ def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
 
 @compiled
 def _clipped_root(left, weight, low, high, first, stop, pull, center, b):
-    """Root of sum_i weight_i clip(b - left_i, low_i, high_i) + pull (b - center), from b on; the slope there.
+    """Root of sum_i weight_i clip(b - left_i, low_i, high_i) + pull (b - center), from b on.
 
-    Newton's method in a bracket: this is piecewise linear in b, and flat in places.
+    Also the sum there, its slope, and the size of its terms. Newton's method in a bracket: the sum is
+    piecewise linear in b, and flat in places.
     """
     least, most = (center, center) if pull > 0.0 else (np.inf, -np.inf)
     for i in range(first, stop):
         if weight[i] > 0.0:
             least, most = min(least, left[i]), max(most, left[i])
+    own, h, size = 0.0, 0.0, 0.0
     for step in range(1000):
         b = min(max(b, least), most)
-        g, h, size = pull * (b - center), pull, pull * abs(b - center)
+        own, h, size = 0.0, 0.0, 0.0
         for i in range(first, stop):
             if weight[i] > 0.0:
                 move = b - left[i]
                 if low[i] <= move <= high[i]:
                     h += weight[i]
                 slope = weight[i] * min(max(move, low[i]), high[i])
-                g, size = g + slope, size + abs(slope)
-        if abs(g) <= 4e-16 * size:
+                own, size = own + slope, size + abs(slope)
+        g = own + pull * (b - center)
+        if abs(g) <= 4e-16 * (size + pull * abs(b - center)):
             break
         if g < 0.0:
             least = b
         else:
             most = b
-        new = b - g / h if h > 0.0 else np.inf
+        new = b - g / (h + pull) if h + pull > 0.0 else np.inf
         if abs(new - b) <= 4e-16 * abs(b):
             break
         if not least < new < most or step % 3 == 2:
@@ -484,19 +487,20 @@ def _clipped_root(left, weight, low, high, first, stop, pull, center, b):
             if not least < new < most:
                 break
         b = new
-    return b, h
+    return b, own, h, size
 
 
 @compiled
 def clipped_intercepts(left, weight, low, high, indptr, pull, b):
     """argmin_b of losses with slopes clip(b_t - left_i, low_i, high_i), and pull/2 sum_t (b_t - mean)^2.
 
-    Tied intercepts: the center that they are pulled to is their mean, found by Newton's method in a bracket.
+    Tied intercepts: where the center that they are pulled to is their mean, which Newton's method in a
+    bracket finds, the slopes of all losses add up to zero.
     """
     n_tasks = len(b)
     if pull == 0.0:
         for t in range(n_tasks):
-            b[t], _ = _clipped_root(left, weight, low, high, indptr[t], indptr[t + 1], pull, 0.0, b[t])
+            b[t] = _clipped_root(left, weight, low, high, indptr[t], indptr[t + 1], pull, 0.0, b[t])[0]
         return
     least, most, center = np.inf, -np.inf, 0.0
     for i in range(indptr[n_tasks]):
@@ -506,17 +510,21 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
         center += b[t] / n_tasks
     for step in range(1000):
         center = min(max(center, least), most)
-        rest, slope = 0.0, 0.0
+        total, slope, size = 0.0, 0.0, 0.0
         for t in range(n_tasks):
-            b[t], h = _clipped_root(left, weight, low, high, indptr[t], indptr[t + 1], pull, center, b[t])
-            rest, slope = rest + (b[t] - center) / n_tasks, slope + (1.0 - pull / h) / n_tasks
-        if abs(rest) <= 4e-16 * abs(center):
+            b[t], own, h, most_own = _clipped_root(
+                left, weight, low, high, indptr[t], indptr[t + 1], pull, center, b[t]
+            )
+            total, size, slope = total + own, size + most_own, slope + h * (pull / (h + pull))
+        if abs(total) <= 4e-16 * size:
             break
-        if rest > 0.0:
+        if total < 0.0:
             least = center
         else:
             most = center
-        new = center + rest / slope if slope > 0.0 else np.inf
+        new = center - total / slope if slope > 0.0 else np.inf
+        if abs(new - center) <= 4e-16 * abs(center):
+            break
         if not least < new < most or step % 3 == 2:
             new = least + 0.5 * (most - least)
             if not least < new < most:
