@@ -3,7 +3,9 @@
 from dataclasses import field
 from typing import Annotated, Any
 
+from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
@@ -126,12 +128,15 @@ class TasksFromColumn(MetaEstimatorMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Targets.
         **params : dict
-            Of the estimator's `fit`, such as `offset`.
+            Of the estimator's `fit`, such as `offset`. A Pipeline's may be named as it names them,
+            ``model__sample_weight``; by their own names they are for its last step, or, under metadata
+            routing, for those that ask for them.
 
         Returns
         -------
         self
         """
+        self._validate_params()
         self.estimator_ = self._ask(clone(self.estimator), "fit", X, y, **params)
         return self
 
@@ -141,6 +146,15 @@ class TasksFromColumn(MetaEstimatorMixin, BaseEstimator):
         X = table_of(X)
         validate_data(self, told_apart(X), skip_check_array=True, reset=method == "fit")
         X, tasks = split_task_column(X, self.task_column)
+        if (
+            method == "fit"
+            and params
+            and isinstance(estimator, Pipeline)
+            and not get_config()["enable_metadata_routing"]
+        ):
+            step = estimator.steps[-1][0]
+            given = {key if "__" in key else f"{step}__{key}": params[key] for key in params}
+            return estimator.fit(X, *y, **given, **{f"{step}__tasks": tasks})
         with routing(tasks):
             return getattr(estimator, method)(X, *y, **tasks_for(estimator, method, tasks), **params)
 

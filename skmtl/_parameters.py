@@ -51,7 +51,8 @@ def _telling(made):
             made(self, *args, **kwargs)
         except TypeError as error:
             unknown = next((name for name in kwargs if name not in known), None)
-            near = get_close_matches(str(unknown), known, 1)
+            near = [one for one in known if unknown and unknown.startswith(one)]
+            near = near or get_close_matches(str(unknown), known, 1)
             meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
             raise TypeError(f"{error}: {meant}" if unknown else str(error)) from None
 

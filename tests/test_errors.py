@@ -751,6 +751,10 @@ LIKELY = {
         lambda: MultiTaskLasso(alfa=0.1),
         r"unexpected keyword argument 'alfa': did you mean 'alpha'\?",
     ),
+    "a parameter that is written out": (
+        lambda: MultiTaskLasso(tolerance=0.1),
+        r"unexpected keyword argument 'tolerance': did you mean 'tol'\?",
+    ),
     "a parameter of another model": (
         lambda: MultiTaskLasso(n_clusters=2),
         "unexpected keyword argument 'n_clusters': there are alpha, ",

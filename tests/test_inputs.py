@@ -506,6 +506,7 @@ def test_a_width_of_huber_that_is_none_in_the_units_of_y_is_said(unit, said):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(rows, target_, tasks=codes)
+            clone(model).fit(rows, np.zeros(90), tasks=codes)  # a constant has no scale
         found = [str(w.message) for w in caught if "in units of y" in str(w.message)]
         assert len(found) == (said is not None)
         if said:

@@ -270,6 +270,19 @@ def test_tasks_from_a_column_are_known_around_it():
     by_tasks = search.fit(table[["u", "v", "w"]], y, tasks=TASKS)
     assert_allclose(inside.predict(table), by_tasks.predict(table[["u", "v", "w"]], tasks=TASKS))
     assert inside.score(table, y) == by_tasks.score(table[["u", "v", "w"]], y, tasks=TASKS)
+    weight, step = np.linspace(1, 3, N), model.estimator.steps[-1][0]
+    by_name = {f"{step}__tasks": TASKS, f"{step}__sample_weight": weight}
+    by_hand = (
+        piped(REGRESSOR)
+        .fit(table[["u", "v", "w"]], y, **by_name)
+        .predict(table[["u", "v", "w"]], tasks=TASKS)
+    )
+    for given in ({"sample_weight": weight}, {f"{step}__sample_weight": weight}):
+        assert_allclose(model.fit(table, y, **given).predict(table), by_hand)
+    with pytest.raises(
+        ValueError, match=r"'estimator' parameter .* must be an object implementing .*'predict'"
+    ):
+        TasksFromColumn(StandardScaler(), "school").fit(table, y)
     with pytest.raises(ValueError, match="tasks= and task_column='school' both say"):
         model.fit(table, y, tasks=TASKS)
     with pytest.raises(ValueError, match="'town' is not a column of X"):

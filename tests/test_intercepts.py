@@ -285,6 +285,21 @@ def test_tied_intercepts_among_outliers_are_optimal(seed):
     assert not model.coef_.any() and model.dual_gap_ <= 1e-9 * model.objective_
 
 
+@pytest.mark.parametrize("pull", [1e6, 1e8, 1e10, 1e12])
+def test_intercepts_that_are_held_together_keep_the_digits_of_their_center(pull):
+    """The slopes of all losses add up to zero, where differences of intercepts are below rounding."""
+    rng = np.random.default_rng(2)
+    rows, codes = rng.normal(size=(8, 8)), rng.normal(size=(8, 40)) > 0
+    codes[:2] = [[True], [False]]
+    term = make_term(make_task_data(rows, codes.astype(float)), SquaredHinge(), intercept_alpha=pull)
+    image = 3.0 * rng.normal(size=(8, 40))
+    b = term.intercept(None, image, None)
+    slopes = term.loss_gradient(term.predictor(image, b))
+    assert abs(slopes.sum()) <= 1e-13 * np.abs(slopes).sum() and np.ptp(b) <= 10 / pull
+    model = MeanRegularizedClassifier(0.1, mean_alpha=0.0, loss="squared_hinge", intercept_alpha=pull)
+    assert model.fit(rows, codes).dual_gap_ <= 1e-3 * model.objective_  # no more than the tolerance
+
+
 @pytest.mark.parametrize("pull", [0.0, 0.5])
 @pytest.mark.parametrize("layout", ["stacked", "shared"])
 def test_the_curvature_that_tasks_of_several_classes_share(layout, pull):

@@ -114,7 +114,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
         left = data.y - data.predictor(data.forward(result.coef), result.intercept)
         left, y = np.abs(left[observed]), data.y[observed]
         scale, beyond = NORMAL * np.median(left), np.count_nonzero(left > width)
-        if scale > FAR or np.ptp(y) <= width:
+        if scale > FAR or 0 < np.ptp(y) <= width:
             kind, scale = ("absolute", scale) if scale > FAR else ("squared", max(scale, np.ptp(y) / 1e3))
             warn(
                 f"loss='huber' has the width {width} in units of y, which {beyond} of {len(left)} residuals "

@@ -43,12 +43,14 @@ def sharing_tests(seen, moments_of, free=False):
         Whether they are in the test of the slopes. Then the intercepts that are tested are those at the mean
         of the features, otherwise those of the model, at zero.
     """
-    own = moments_of(seen, free).information()[0]
-    unit = np.where(own > 0, own, 1.0) ** -0.5
+    known = moments_of(seen, free)
+    own, varies = known.information()[0], ~known.constant
+    unit = np.where(varies & (own > 0), own, 1.0) ** -0.5
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
     posterior, least = null.at(null.best()), _least(Search(moments))
-    if np.isinf(posterior.df) and posterior.moments.weight.mean() < FEW and _can_be_drawn(seen):
+    little = np.isinf(posterior.df) and varies.any() and posterior.moments.weight.mean() < FEW
+    if little and _can_be_drawn(seen):
         found = {"slopes": _drawn_anew(_ratio(posterior, least), posterior, seen, unit)}
     else:
         coupled = posterior.moments.prior is not None
