@@ -44,9 +44,12 @@ def insert(path, added):
 def house(tmp_path_factory):
     """A copy of the library and its tests with the blocks of the page, and how to run Python in it."""
     copy = tmp_path_factory.mktemp("house")
-    for folder in ("skmtl", "tests", "docs"):  # with the loops that are compiled already
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("_build"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    unfinished = shutil.ignore_patterns("*.tmp.*", "*.pyc.*")  # what others write into the caches right now
+    for folder in ("skmtl", "tests"):  # with the loops that are compiled already
+        shutil.copytree(ROOT / folder, copy / folder, ignore=unfinished)
+    (copy / "docs").mkdir()
+    for file in ("pyproject.toml", "docs/made_pages.py"):  # not what a build of the site writes meanwhile
+        shutil.copy(ROOT / file, copy / file)
     for code in blocks().values():
         for file, lines in code:
             insert(copy / file, lines)
