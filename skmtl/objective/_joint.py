@@ -132,6 +132,9 @@ class OutputsTerm(RowsTerm):
             return np.zeros_like(g)
         if hessian.settle is None:
             H = np.stack([self.task_sums(column) for column in self._columns(hessian)], axis=1)
+            if self.loss.per_class:  # as minus the sum of the others: far out p (1 - p) has no digits left
+                at = np.arange(self.n_outputs)
+                H[:, at, at] -= H.sum(axis=2)
             hessian.settle = self._tied(H) if self.intercept_alpha else self._free(H)
         return hessian.settle(g)
 

@@ -253,14 +253,25 @@ class RowsTerm(DataTerm):
         """What rounding leaves of the gradient g in the intercepts."""
         return ROUNDING * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
 
-    def _toward_infinity(self, g):
+    def _toward_infinity(self, g, eta):
         """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
 
-        Out there the gradient is an exponential of the intercept; where that is nothing they stay.
+        Out there the gradient is an exponential of the intercept; where that is nothing they stay. Before
+        that the last row has to come to the right side of 0.
         """
         size = np.where(np.abs(g) > TINY, np.minimum(np.abs(g), 1 / TINY), self._floor(g))
-        step = self.endless * np.log(size / self._floor(g))
+        step = self.endless * (np.log(size / self._floor(g)) + self._behind(eta))
         return np.where(self.endless != 0, step.mean(axis=0), 0.0) if self.intercept_alpha else step
+
+    def _behind(self, eta):
+        """How far the last row of each endless task is on the wrong side of 0; 0 for several outputs."""
+        rows = self.rows_per_task
+        if self.n_outputs > 1 or eta.shape != self.y.shape:
+            return 0.0
+        wrong = np.where(self.weight_of(eta) > 0, -eta, 0.0) * self.spread(self.endless)
+        found, at = np.zeros(rows.shape), (np.cumsum(rows) - rows)[rows > 0]
+        found[rows > 0] = np.maximum.reduceat(self._task_by_task(wrong), at)
+        return np.maximum(found, 0.0)
 
     def _bracketed(self, image, b):
         """Optimal intercepts of tasks that are alone by Newton's method in a bracket.
@@ -272,7 +283,8 @@ class RowsTerm(DataTerm):
         reach, last, away = 2.0 * unit, np.full(b.shape, np.inf), self.endless != 0
         endless = away.any()
         for _ in range(200):
-            g, h = self._intercept_derivatives(self.predictor(image, b))
+            eta = self.predictor(image, b)
+            g, h = self._intercept_derivatives(eta)
             step = -g / np.maximum(h, TINY)
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
@@ -282,7 +294,7 @@ class RowsTerm(DataTerm):
                 inside = slow & np.isfinite(low) & np.isfinite(high)
                 step[inside] = 0.5 * (low[inside] + high[inside]) - b[inside]
             if endless:
-                step = np.where(away, self._toward_infinity(g), step)
+                step = np.where(away, self._toward_infinity(g, eta), step)
             b, last = b + step, np.abs(step)
             if (last <= 1e-12 * (unit + np.abs(b))).all():
                 break
@@ -317,7 +329,7 @@ class RowsTerm(DataTerm):
                 continue
             step = reach * np.clip(step, -2.0 * unit, 2.0 * unit)
             if away.any():
-                step = np.where(away, self._toward_infinity(g), step)
+                step = np.where(away, self._toward_infinity(g, eta), step)
                 small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
             b, part = self._downhill(image, b, step)
             reach = np.maximum(reach * part, 1.0)
