@@ -20,6 +20,7 @@ COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loa
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 BLOCK_NUMBERS = 2**18  # read by a block: much more work than to start a thread
 ELEMENTS = 2**17  # of a block of an array that is read once
+SPARSE = 0.75  # share of rows with a weight up to which it pays to pick them
 ROOM = 2**15  # numbers in a temporary array that is used again and again: it stays in the cache
 SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
 
@@ -103,8 +104,10 @@ def weighted_gram(X, weight):
         rows, root = X[block], np.sqrt(weight[block, None])
         out, room = np.zeros((p, p)), np.empty((min(step, len(rows)), p))
         for start in range(0, len(rows), step):
-            own = rows[start : start + step]
-            Z = np.multiply(own, root[start : start + step], out=room[: len(own)])
+            own, share = rows[start : start + step], root[start : start + step]
+            if np.count_nonzero(share) < SPARSE * len(share):
+                own, share = own[share[:, 0] > 0], share[share[:, 0] > 0]
+            Z = np.multiply(own, share, out=room[: len(own)])
             out += Z.T @ Z
         return out
 

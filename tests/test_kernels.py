@@ -223,7 +223,7 @@ def sums_args(rng):
 
 
 def factors_args(rng, centred=True):
-    """Rows of tasks, some with one more for a tied intercept, and room for factors and a sum."""
+    """Rows of tasks, some with one more for a tied intercept, and room for factors, a sum and rows."""
     (X, bounds), p = rows_args(rng), 6
     pull = np.array([0.0, 0.7, 0.3, 0.0, 0.4])
     m = np.minimum(np.diff(bounds) + (pull > 0), p)
@@ -231,7 +231,7 @@ def factors_args(rng, centred=True):
     known = rng.uniform(0.5, 1.0, size=len(X)), pull, rng.normal(size=p), places
     for values in known:
         values.flags.writeable = False
-    room = np.full((5, p), np.nan), np.full(places[-1], np.nan), np.zeros((p, p))
+    room = np.full((5, p), np.nan), np.full(places[-1], np.nan), np.zeros((p, p)), np.zeros((m.sum(), p))
     return X, known[0], bounds, centred, *known[1:], *room
 
 
@@ -239,7 +239,7 @@ def solutions_args(rng, centred=True):
     """The same with factors, and vectors to be solved for."""
     args = factors_args(rng, centred)
     _kernels.task_factors(*args)
-    X, root, bounds, _, pull, common, places, center, factors, _ = args
+    X, root, bounds, _, pull, common, places, center, factors, *_ = args
     V = rng.normal(size=center.shape)
     for values in (factors, V):
         values.flags.writeable = False
@@ -474,9 +474,10 @@ def test_task_moments_equal_their_formulas(p, rng):
 @pytest.mark.parametrize("centred", [True, False])
 def test_factors_of_rows_equal_their_formulas(centred, rng):
     """Of tasks with fewer rows than features, as many, and more, with and without a row for the intercept."""
-    *known, places, center, factors, total = factors_args(rng, centred)
+    *known, places, center, factors, total, reduced = factors_args(rng, centred)
     X, root, bounds, _, pull, common = known
-    _kernels.task_factors(*known, places, center, factors, total)
+    n = _kernels.task_factors(*known, places, center, factors, total, reduced)
+    total += reduced[:n].T @ reduced[:n]
     factors.flags.writeable = False
     V, out, explained = rng.normal(size=(5, 6)), np.full((5, 6), np.nan), np.zeros((6, 6))
     V.flags.writeable = False

@@ -29,10 +29,10 @@ from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighte
 from skmtl.linear_model import Fitting
 from skmtl.losses import SquaredError
 from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, by_products, make_term
-from skmtl.penalties import Clusters, TaskQuadratic
+from skmtl.penalties import Clusters, Coupling, TaskQuadratic
 from skmtl.penalties._quadratic import ClusterQuadratic
 from skmtl.solvers import _separation, coordinate
-from skmtl.solvers.direct import make_preconditioner
+from skmtl.solvers.direct import conjugate_gradients, make_preconditioner
 
 
 @pytest.fixture
@@ -295,3 +295,53 @@ def test_predictions_of_other_types_and_orders(few_are_many):
     ]
     b = np.append(model.intercept_, model.mean_intercept_)[np.minimum(names, 8)]
     np.testing.assert_allclose(model.predict(asked, tasks=names), np.array(expected) + b, rtol=1e-6)
+
+
+def test_solution_by_an_inverse_costs_no_product(rng):
+    """And those after it are refined by products."""
+    A = rng.normal(size=(6, 6))
+    A, rhs, products = A @ A.T + np.eye(6), rng.normal(size=(1, 6)), []
+
+    def operator(V):
+        products.append(1)
+        return V @ A
+
+    near = np.linalg.inv(A) + 1e-4 * np.eye(6)
+    found = conjugate_gradients(operator, lambda R: R @ near, rhs, True)
+    np.testing.assert_array_equal(next(found)[0], rhs @ near)
+    assert not products
+    *_, (last, _, _) = itertools.islice(found, 8)
+    np.testing.assert_allclose(last @ A, rhs, rtol=1e-10)
+
+
+@pytest.mark.parametrize("enough, moves", [(0.0, 1), (1e9, 0)])
+def test_step_that_is_worth_little_is_charged_and_not_taken(enough, moves, few_are_many, monkeypatch):
+    """What is charged is no less than the gap from the point of the step."""
+    term = make_term(make_task_data(*problem([4] * 6)), SquaredError(), apart=True)
+    asked = Problem(term, Coupling(0.3))
+    W = np.random.default_rng(0).normal(size=term.shape)
+    least = asked.gap([W])[2]
+    term.enough, images, image = enough, [], term.image
+    monkeypatch.setattr(term, "image", lambda V: images.append(1) or image(V))
+    found = asked.gap([W])[2]
+    assert len(images) == 1 + moves
+    assert found >= least * (1 - 1e-9)
+
+
+def test_curvatures_of_many_tasks_are_those_of_each(few_are_many):
+    for tied in (0.0, 0.5):
+        term = make_term(make_task_data(*problem(SIZES)), SquaredError(), True, tied, apart=True)
+        each = [term.curvature(V) for V in np.eye(9)[:, None].repeat(len(SIZES), axis=1)]
+        if not tied:
+            expected = [own[:, j].sum() for j, own in enumerate(each)]
+            np.testing.assert_allclose(term.curvatures(), expected, rtol=1e-10)
+        left, squares = term.totals - term.kept, term.squares
+        mean = term.data.adjoint(term.weight) / term.totals[:, None]
+        np.testing.assert_allclose(term.curvatures(), (squares - left[:, None] * mean**2).sum(axis=0))
+
+
+def test_gram_skips_rows_without_weight(rng):
+    X, weight = rng.normal(size=(50, 4)), rng.uniform(size=50) * (rng.random(50) < 0.4)
+    X[weight == 0] = np.nan
+    used = weight > 0
+    np.testing.assert_allclose(weighted_gram(X, weight), (X[used].T * weight[used]) @ X[used], rtol=1e-12)

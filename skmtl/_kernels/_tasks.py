@@ -151,10 +151,10 @@ def _mean_of_rows(X, root, first, n, out):
 
 
 @compiled
-def _factor_of_rows(Z, m, K, total):
-    """Factor of I + Z Z' into K for m rows Z, and I - (I + Z'Z)^-1 added to `total`; the rows are lost.
+def _factor_of_rows(Z, m, K, reduced):
+    """Factor of I + Z Z' into K for m rows Z, and rows V with I - (I + Z'Z)^-1 = V'V into `reduced`.
 
-    Z and K have an even number of rows; what lies beyond m is overwritten.
+    Z and K have an even number of rows; what lies beyond m is overwritten, and Z lost.
     """
     even = (m + 1) // 2 * 2
     if even > m:
@@ -164,7 +164,9 @@ def _factor_of_rows(Z, m, K, total):
             K[a, b] = 0.0
     _add_products(Z[:even], Z.shape[1], K)
     _eliminated(K, m, Z)
-    _add_squares(Z, m, total)
+    for a in range(m):
+        for j in range(reduced.shape[1]):
+            reduced[a, j] = Z[a, j]
 
 
 @compiled
@@ -195,15 +197,16 @@ def _pack(U, m, place, out):
 
 
 @compiled
-def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors, total):
+def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors, total, reduced):
     """Cholesky factors U_t of I + G_t G_t', of I + G_t'G_t where that is smaller, for every task.
 
     Rows of G_t are root_i (x_i - center_t), the latter the mean under the squares of root (zero unless
     `centred`), and pull_t (center_t + common) where pull_t is not zero. Fills `center`, `factors` (upper
     triangles, row by row, between the `bounds` of the tasks), and adds the sum over the tasks of
-    I - (I + G_t'G_t)^-1 to `total`, its upper triangle.
+    I - (I + G_t'G_t)^-1 to `total`, its upper triangle. Of tasks on their rows that are squares of rows of
+    `reduced`, as many as are returned: their sum is left to BLAS.
     """
-    p, most = X.shape[1], 0
+    p, most, n_reduced = X.shape[1], 0, 0
     for t in range(len(indptr) - 1):
         most = max(most, indptr[t + 1] - indptr[t] + 1)
     most = (min(most, max(p, 32)) + 1) // 2 * 2
@@ -220,7 +223,8 @@ def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors
             _weighted_rows(X, root, first, n, mean, Z)
             if extra:
                 _tied_row(mean, common, pull[t], Z[n])
-            _factor_of_rows(Z, m, K, total)
+            _factor_of_rows(Z, m, K, reduced[n_reduced:])
+            n_reduced += m
             _pack(K, m, bounds[t], factors)
             continue
         C[:] = 0.0
@@ -233,6 +237,7 @@ def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors
             _add_squares(Z, extra, C)  # of the same type as k
         _factor_of_moments(C, M, total)
         _pack(C, p, bounds[t], factors)
+    return n_reduced
 
 
 @compiled
@@ -539,7 +544,7 @@ SIGNATURES = {
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),
-    "task_factors": (ROWS, ROW, BOUNDS, FLAG, ROW, ROW, BOUNDS, MATRIX, VECTOR, MATRIX),
+    "task_factors": (ROWS, ROW, BOUNDS, FLAG, ROW, ROW, BOUNDS, MATRIX, VECTOR, MATRIX, MATRIX),
     "task_solutions": (ROWS, ROW, BOUNDS, ROW, ROW, BOUNDS, MATRIX, ROW, ROWS, MATRIX),
     "clipped_intercepts": (ROW, ROW, ROW, ROW, BOUNDS, NUMBER, VECTOR),
     "task_inverses": (CUBE, VECTOR, VECTOR, MATRIX, VECTOR, CUBE, VECTOR),

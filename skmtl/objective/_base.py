@@ -334,6 +334,12 @@ def seen_alike(H, n_blocks, n_predictors):
     return H + linalg.block_diag(*(np.kron(ones, np.diag(each)) for each in level))
 
 
+def slack(gradient, W, free):
+    """What a gradient along free directions that should vanish may cost, the objective's at W."""
+    left, at = free.T @ gradient, free.T @ W
+    return float((np.abs(left) * np.abs(at)).sum())  # one by one: features may have any units
+
+
 def nothing(gradient, in_b):
     """Zero, as what is left."""
     return 0.0

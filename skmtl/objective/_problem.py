@@ -6,7 +6,9 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from .._threads import by_rows
 from ..penalties import Ridge, Shared, TaskQuadratic, square
+from ._base import slack
 from ._certificate import duality_gap
 from ._forms import by_products
 
@@ -356,17 +358,14 @@ class Problem:
 
     def _infeasibility(self, W, b, dual):
         """What rounding leaves of gradients that must vanish, times the variables they belong to."""
-        slack, gb = 0.0, dual.intercept_gradient
+        found, gb = 0.0, dual.intercept_gradient
         if self.term.fit_intercept:
-            slack = float(np.vdot(np.abs(gb.sum(axis=0)), np.abs(b.mean(axis=0))))
+            found = float(np.vdot(np.abs(gb.sum(axis=0)), np.abs(b.mean(axis=0))))
             if not self.term.intercept_alpha:
-                slack = float(np.vdot(np.abs(gb), np.abs(b)))
+                found = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
-            gradient = self.pull.apply(W)
-            gradient += dual.gradient
-            left, free = self.free.T @ gradient, self.free.T @ W
-            slack += float((np.abs(left) * np.abs(free)).sum())  # one by one: features may have any units
-        return slack
+            found += slack(by_rows(np.add, self.pull.apply(W), dual.gradient), W, self.free)
+        return found
 
     def scale(self, start=(), objective=None):
         """What the stopping measure is compared with, at W = 0: the objective or the size of the gradient.

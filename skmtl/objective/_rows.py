@@ -5,17 +5,17 @@ from functools import cached_property, partial
 import numpy as np
 
 from .._data import SharedData
-from .._threads import read_only, weighted_gram
+from .._threads import by_rows, loop_pays, read_only, weighted_gram
 from ..statistics import TaskStatistics
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, without_center
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, slack, without_center
 from ._columns import DesignPool, fresh_gram, make_pool
 from ._moments import MomentsTerm
 
 ROUNDING = 4e-16  # of a sum
-
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 STRAIGHT = 0.06  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
+DONE = 1e-3  # of the gap that is enough: what a step may gain that is not taken
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
 
@@ -98,6 +98,8 @@ class RowsTerm(DataTerm):
 
     def curvatures(self):
         """Sum of the curvatures of all tasks along each feature of X, those of a squared loss."""
+        if loop_pays(self.n_tasks, self.data.n_features):  # no slower, and wanted again
+            return np.maximum(self._summed[0].diagonal(), 0.0)
         left, weight = self.totals - self.kept, np.broadcast_to(self.weight, self.y.shape)
         mean = self.data.adjoint(weight) / self.totals[:, None]
         return np.maximum((self.squares - left[:, None] * mean**2).sum(axis=0), 0.0)
@@ -209,10 +211,8 @@ class RowsTerm(DataTerm):
     @cached_property
     def _clipped(self):
         """Where the loss has slopes clip(eta - at, low, high): `at`, and what the compiled search takes."""
-        found = (
-            self.loss.clipped(self.y) if self.n_outputs == 1 and self.y.shape == self.weight.shape else None
-        )
-        if found is None:
+        single = self.n_outputs == 1 and self.y.shape == self.weight.shape
+        if not single or (found := self.loss.clipped(self.y)) is None:
             return None
         at, *bounds = found
         ends = read_only(np.concatenate([[0], np.cumsum(self.rows_per_task)]))
@@ -483,19 +483,22 @@ class RowsTerm(DataTerm):
         shift, left, moved = np.zeros(self.shape), nothing, W
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
-                gradient = pull.apply(moved)
-                gradient += self.back(u)
+                gradient = self.back(u)
+                total = by_rows(np.add, pull.apply(moved), gradient)
                 curvature, along = partial(self._curvature, hessian), self._along(hessian)
                 shared = self.by_rows and partial(self._shared_at, hessian)
-                step, left = self.free_step(gradient, free, pull, curvature, along, shared)
+                step, left = self.free_step(total, free, pull, curvature, along, shared)
+                if self.loss.quadratic and left is not nothing:
+                    in_b = self.unanswered(self.task_sums(u))
+                    gain = left(total, in_b)
+                    if gain + slack(total, moved, free) + np.abs(in_b * b).sum() <= DONE * self.enough:
+                        return u, shift, gradient, gain
                 shift += step
                 moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
             u, hessian, b, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
-                after = None if free is None else pull.apply(moved)
-                if free is not None:
-                    after += gradient
+                after = None if free is None else by_rows(np.add, pull.apply(moved), gradient)
                 if straight and not self._vanishes(free.T @ after, u, free):
                     return None
                 return u, shift, gradient, left(after, self.unanswered(self.task_sums(u)))
@@ -586,22 +589,24 @@ class RowsTerm(DataTerm):
 
         return along
 
-    # of the squared loss
-    shared_curvature = cached_property(lambda self: self.shared_curvature_under(self.weight))
+    # of the squared loss, as `_summed_under` has it
+    _summed = cached_property(lambda self: self._summed_under(self.weight))
+    shared_curvature = cached_property(lambda self: without_center(*self._summed))
 
     def _shared_at(self, hessian):
         """Curvature along a vector shared by all tasks, where second derivatives are weights of rows."""
         return self.shared_curvature if self.loss.quadratic else self.shared_curvature_under(hessian)
 
     def shared_curvature_under(self, weight):
-        """Curvature along a vector shared by all tasks (n_features, n_features) under weights of the rows.
+        """Curvature (n_features, n_features) along a vector that tasks share, under weights of the rows."""
+        return without_center(*self._summed_under(weight))
 
-        With b optimised out.
-        """
+    def _summed_under(self, weight):
+        """Sum of the curvatures of all tasks, the mean of intercepts held, and its kappa and x_mean."""
         weight = np.broadcast_to(weight, self.y.shape)
-        X, w, totals = self.data.X, weight if weight.ndim == 1 else weight.sum(axis=1), self.task_sums(weight)
-        gram = weighted_gram(X, w)
+        gram = weighted_gram(self.data.X, weight if weight.ndim == 1 else weight.sum(axis=1))
         if not self.fit_intercept:
-            return gram
+            return gram, np.zeros(1), None
+        totals = self.task_sums(weight)
         kappa, x_mean = self.kept_of(totals), self.data.adjoint(weight) / np.maximum(totals, TINY)[:, None]
-        return without_center(gram - (x_mean * (totals - kappa)[:, None]).T @ x_mean, kappa, x_mean)
+        return gram - weighted_gram(x_mean, totals - kappa), kappa, x_mean

@@ -76,7 +76,8 @@ class TaskQuadratic:
         """(deviations (I - P) + mean P) W, in one array: there may be many tasks."""
         out = deviations(W)
         out *= self.deviations
-        out += self.mean * W.mean(axis=0)
+        if self.mean:
+            out += self.mean * W.mean(axis=0)
         return out
 
     def times(self, W):

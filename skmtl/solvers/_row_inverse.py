@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._threads import read_only
+from .._threads import by_rows, read_only
 
 LARGEST = 1e5  # root of C_t / d: beyond that little would be left of the digits of differences
 
@@ -36,10 +36,10 @@ class RowInverse:
         X, root, pull, common, bounds = self.given
 
         def factorise(t, rows):
-            found = np.zeros((p, p))
+            found, reduced = np.zeros((p, p)), np.empty((most[t].sum(), p))
             tied = pull[t], common, bounds[t.start : t.stop + 1]
-            task_factors(X, root, rows, term.fit_intercept, *tied, center[t], factors, found)
-            return found
+            n = task_factors(X, root, rows, term.fit_intercept, *tied, center[t], factors, found, reduced)
+            return found + reduced[:n].T @ reduced[:n]
 
         found = np.triu(sum(self.data.in_blocks(factorise)))
         self.explained = found + np.triu(found, 1).T
@@ -81,4 +81,5 @@ class RowInverse:
 
     def with_mean(self, R, V, m, mean_first):
         """Solutions, from those without what is shared, V, and that, m, for right-hand sides R."""
-        return self(R + (self.d * m if mean_first else -m))
+        own = self.d * m if mean_first else -m
+        return self(by_rows(lambda r: r + own, R))

@@ -55,7 +55,10 @@ def direct(problem, parts, max_iter, target):
             yield 0, parts, problem.gap(parts, b)
         if apply is None:
             apply = make_preconditioner(term, quadratic)
-        steps = conjugate_gradients(lambda V: products.curvature(V) + quadratic.times(V), apply, -gradient)
+        exact = quadratic.separate and not term.on_moments and rows_pay(term.data)
+        steps = conjugate_gradients(
+            lambda V: products.curvature(V) + quadratic.times(V), apply, -gradient, exact
+        )
         for move, _, decrease in islice(steps, min(RESTART, max_iter - n_iter)):
             n_iter += 1
             if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
@@ -85,14 +88,20 @@ DIRECT = Method(
 )  # fmt: skip
 
 
-def conjugate_gradients(operator, precondition, rhs):
+def conjugate_gradients(operator, precondition, rhs, inverse=False):
     """Successive solutions of operator(V) = rhs by preconditioned conjugate gradients.
 
-    With the residual of each, and by how much it lowers 1/2 <V, operator(V)> - <V, rhs>.
+    With the residual of each, and by how much it lowers 1/2 <V, operator(V)> - <V, rhs>. The first is taken
+    as it is, without a residual, where the preconditioner is the inverse.
     """
-    x, r = None, rhs.copy()
-    z = precondition(r)
-    d, rz = z, np.vdot(r, z)
+    x, z = None, precondition(rhs)
+    rz = np.vdot(rhs, z)
+    if inverse and np.isfinite(rz):
+        yield z, None, 0.5 * rz
+        x, rhs = z, rhs - operator(z)
+        z = precondition(rhs)
+        rz = np.vdot(rhs, z)
+    d, r = z, rhs.copy()
     while True:
         q = operator(d)
         curvature = np.vdot(d, q)
