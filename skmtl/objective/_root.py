@@ -5,7 +5,8 @@ from functools import cached_property
 import numpy as np
 
 from ._base import TINY
-from ._rows import ROUNDING, RowsTerm
+from ._intercepts import ROUNDING
+from ._rows import RowsTerm
 
 PERFECT = 0.2  # of the gap that is enough: what root mean squared errors of nearly perfect fits may add to it
 LEAST = 1e-8  # of the targets: in a smaller one there is only rounding
