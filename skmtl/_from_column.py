@@ -146,12 +146,8 @@ class TasksFromColumn(MetaEstimatorMixin, BaseEstimator):
         X = table_of(X)
         validate_data(self, told_apart(X), skip_check_array=True, reset=method == "fit")
         X, tasks = split_task_column(X, self.task_column)
-        if (
-            method == "fit"
-            and params
-            and isinstance(estimator, Pipeline)
-            and not get_config()["enable_metadata_routing"]
-        ):
+        by_steps = isinstance(estimator, Pipeline) and not get_config()["enable_metadata_routing"]
+        if method == "fit" and params and by_steps:
             step = estimator.steps[-1][0]
             given = {key if "__" in key else f"{step}__{key}": params[key] for key in params}
             return estimator.fit(X, *y, **given, **{f"{step}__tasks": tasks})

@@ -432,19 +432,14 @@ def final_task_column(estimator):
 
     The second value is True when earlier steps of a Pipeline stand between X and the model.
     """
-    may_move = False
-    while estimator is not None and not hasattr(estimator, "task_column"):
-        if isinstance(estimator, Pipeline):
-            may_move |= any(step not in (None, "passthrough") for _, step in estimator.steps[:-1])
-        estimator = _inside(estimator)
-    return getattr(estimator, "task_column", None), may_move
+    *around, model = _way_in(estimator)
+    steps = [step for one in around if isinstance(one, Pipeline) for _, step in one.steps[:-1]]
+    return getattr(model, "task_column", None), any(step not in (None, "passthrough") for step in steps)
 
 
 def final_model(estimator):
     """The model with tasks inside searches, Pipelines and wrappers, or None."""
-    while estimator is not None and not hasattr(estimator, "task_column"):
-        estimator = _inside(estimator)
-    return estimator
+    return _way_in(estimator)[-1]
 
 
 def asking_for_tasks(estimator):
@@ -455,12 +450,15 @@ def asking_for_tasks(estimator):
     return estimator
 
 
-def _inside(estimator):
-    """The model in a Pipeline, a search or a wrapper, or None."""
-    if isinstance(estimator, Pipeline):
-        return estimator.steps[-1][1]
-    inner = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator", "regressor"))
-    return next((model for model in inner if model is not None), None)
+def _way_in(estimator):
+    """What is around a model with tasks, Pipelines, searches and wrappers, and last the model or None."""
+    way = [estimator]
+    while way[-1] is not None and not hasattr(way[-1], "task_column"):
+        names = ("best_estimator_", "estimator", "regressor")
+        inner = (getattr(way[-1], name, None) for name in names)
+        inner = [way[-1].steps[-1][1]] if isinstance(way[-1], Pipeline) else inner
+        way.append(next((model for model in inner if model is not None), None))
+    return way
 
 
 def final_task_labels(estimator, X, way_out):

@@ -35,9 +35,26 @@ ENCODING_FOLDS = 5
 SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
 
 
-def _wrapped_has(method):
-    """Whether the wrapped estimator offers `method`, for `available_if`; its own error where it does not."""
-    return lambda self: callable(getattr(self.estimator, method))
+def inner_has(method, inner="estimator"):
+    """Whether the estimator inside offers `method`, for `available_if`; its own error where it does not."""
+    return lambda self: callable(getattr(getattr(self, inner), method))
+
+
+class Wrapper(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+    """An estimator around another; a subclass has `predict`."""
+
+    @by_name
+    def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
+        if offset is None:
+            self._refuse_without_offset()
+        return self._score_of(y, self.predict(X, tasks=tasks, offset=offset), sample_weight)
+
+    score.__doc__ = TargetMixin.score.__doc__
+
+    def _score_of(self, y, predicted, sample_weight):
+        """Accuracy or R^2 of predictions."""
+        metric = accuracy_score if is_classifier(self) else r2_score
+        return score_predictions(metric, y, predicted, sample_weight)
 
 
 def models_counts(estimator):
@@ -52,7 +69,7 @@ def models_counts(estimator):
 
 
 @with_parameters
-class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+class _Baseline(Wrapper):
     """Fit, predict and score of a wrapper around any scikit-learn estimator.
 
     Parameters
@@ -169,7 +186,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     predict.__doc__ = TargetMixin.predict.__doc__
 
-    @available_if(_wrapped_has("predict_proba"))
+    @available_if(inner_has("predict_proba"))
     @by_name
     def predict_proba(self, X, *, tasks=None):
         """Predict class probabilities.
@@ -188,7 +205,7 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """
         return self._respond("predict_proba", X, tasks)
 
-    @available_if(_wrapped_has("decision_function"))
+    @available_if(inner_has("decision_function"))
     @by_name
     def decision_function(self, X, *, tasks=None):
         """Compute the decision values of the classes.
@@ -205,15 +222,6 @@ class _Baseline(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             (2-D `y`, no `tasks`) with a second axis of length n_tasks.
         """
         return self._respond("decision_function", X, tasks)
-
-    @by_name
-    def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
-        if offset is None:
-            self._refuse_without_offset()
-        metric = accuracy_score if is_classifier(self) else r2_score
-        return score_predictions(metric, y, self.predict(X, tasks=tasks, offset=offset), sample_weight)
-
-    score.__doc__ = TargetMixin.score.__doc__
 
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""

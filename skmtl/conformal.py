@@ -5,15 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    MetaEstimatorMixin,
-    RegressorMixin,
-    clone,
-    is_classifier,
-)
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.base import ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -26,15 +18,9 @@ from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plai
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
-from ._tasks import (
-    TaskInputMixin,
-    by_name,
-    final_task_column,
-    final_task_labels,
-    refuse_two_sources,
-    target_names,
-)
-from .metrics import probabilities_of, response, score_predictions, tasks_for
+from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
+from .baselines import Wrapper
+from .metrics import probabilities_of, response, tasks_for
 from .model_selection import held_out_splits, routing
 
 N_FOLDS = 5
@@ -148,7 +134,7 @@ def _scales(scores, weight, codes, n_tasks):
 
 
 @with_parameters
-class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+class _TaskConformal(Wrapper):
     """A model and how far off it was on rows that it had not seen.
 
     Parameters
@@ -221,7 +207,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
             splits = held_out_splits(self.cv, X, y, labels, self.random_state, is_classifier(self))
             for train, test in splits:
                 self.estimator_ = self._fitted(X, y, labels, given, train)
-                scores[test] = self._scores(safe_indexing(X, test), y[test], labels, test, offset)
+                scores[test] = self._scores_on(test, X, y, labels, offset, self.estimator_)
                 tested[test] = True
             if len(splits) > 1:
                 self.estimator_ = self._fitted(X, y, labels, given, np.arange(len(y)))
@@ -258,6 +244,11 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         own = tasks_for(model, "fit", None if labels is None else labels[rows])
         return model.fit(safe_indexing(X, rows), y[rows], **own, **given)
 
+    def _scores_on(self, rows, X, y, labels, offset, model):
+        """How far off a model is on some rows."""
+        tasks, known = (None if own is None else own[rows] for own in (labels, offset))
+        return self._scores(safe_indexing(X, rows), y[rows], tasks, known, model)
+
     def _quantiles(self, scores, used, codes, weight, scaled=True):
         """`Scores` of the labels in use."""
         at = np.nonzero(used)
@@ -280,8 +271,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         scores = np.zeros(len(y))
         for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(X, y, codes):
             model = self._fitted(X, y, labels, given, train)
-            parts = safe_indexing(X, test), y[test], labels, test, given.get("offset")
-            scores[test] = self._scores(*parts, model)
+            scores[test] = self._scores_on(test, X, y, labels, given.get("offset"), model)
         found = self._quantiles(scores, usable, codes, given.get("sample_weight"), scaled=False)
         self.new_task_quantile_ = found.of_a_new_task()
 
@@ -318,12 +308,7 @@ class _TaskConformal(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self._respond("predict", self._split(X)[0], tasks, offset)
 
-    @by_name
-    def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
-        metric = accuracy_score if is_classifier(self) else r2_score
-        return score_predictions(metric, y, self.predict(X, tasks=tasks, offset=offset), sample_weight)
-
-    predict.__doc__, score.__doc__ = TargetMixin.predict.__doc__, TargetMixin.score.__doc__
+    predict.__doc__ = TargetMixin.predict.__doc__
 
     def _respond(self, method, X, tasks, offset=None, model=None):
         model = self.estimator_ if model is None else model
@@ -384,9 +369,8 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
 
     score = _TaskConformal.score  # not that of RegressorMixin, which takes no tasks
 
-    def _scores(self, X, y, labels, rows, offset, model=None):
-        tasks, known = (None if own is None else own[rows] for own in (labels, offset))
-        found = self._respond("predict", X, tasks, known, model)
+    def _scores(self, X, y, tasks, offset, model):
+        found = self._respond("predict", X, tasks, offset, model)
         return np.where(missing_labels(y), 0.0, np.abs(y - found))
 
     @by_name
@@ -476,9 +460,8 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
             found = probabilities_of(self.classes_, model, X, None if shared else tasks, shared, offset)
         return self._of_own_task(found, tasks) if shared and tasks is not None else found
 
-    def _scores(self, X, y, labels, rows, offset, model=None):
-        tasks, known = (None if own is None else own[rows] for own in (labels, offset))
-        proba = self._proba(X, tasks, model or self.estimator_, known)
+    def _scores(self, X, y, tasks, offset, model):
+        proba = self._proba(X, tasks, model, offset)
         return 1 - (proba * (y[..., None] == self.classes_)).sum(axis=-1)
 
     @by_name

@@ -6,8 +6,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
@@ -19,17 +18,12 @@ from ._labels import check_tasks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
-from ._tasks import TaskInputMixin, by_name, final_model, final_task_column
+from ._tasks import by_name, final_model, final_task_column
 from ._warn import warn
-from .baselines import Pooled, SingleTask, models_counts
+from .baselines import Pooled, SingleTask, Wrapper, inner_has, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
-from .metrics import probabilities_of, response, score_predictions, tasks_for
+from .metrics import probabilities_of, response, tasks_for
 from .model_selection import held_out_splits, routing
-
-
-def _task_estimator_has(method):
-    """Whether the task estimator offers `method`, for `available_if`; its own error where it does not."""
-    return lambda self: callable(getattr(self.task_estimator, method))
 
 
 def _without_offset(method):
@@ -39,7 +33,7 @@ def _without_offset(method):
 
 @documented
 @with_parameters
-class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
+class TaskResidual(Wrapper):
     r"""A mean of all tasks by any model, and a multi-task model of what it leaves.
 
     The linear predictor of a row of task t is
@@ -272,12 +266,11 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
     @by_name
     def score(self, X, y, sample_weight=None, *, tasks=None):
-        metric = accuracy_score if is_classifier(self) else r2_score
-        return score_predictions(metric, y, self.predict(X, tasks=tasks), sample_weight)
+        return self._score_of(y, self.predict(X, tasks=tasks), sample_weight)
 
     score.__doc__ = _without_offset(SingleTask.score)
 
-    @available_if(_task_estimator_has("predict_proba"))
+    @available_if(inner_has("predict_proba", "task_estimator"))
     @by_name
     def predict_proba(self, X, *, tasks=None):
         """Predict class probabilities as the task estimator does.
@@ -293,7 +286,7 @@ class TaskResidual(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         """
         return self._respond("predict_proba", X, tasks)
 
-    @available_if(_task_estimator_has("decision_function"))
+    @available_if(inner_has("decision_function", "task_estimator"))
     @by_name
     def decision_function(self, X, *, tasks=None):
         """Compute the linear predictors, mean and deviation together.

@@ -182,10 +182,8 @@ class Constants:
         emphasis = resolve_task_weight(model.task_weight, total.tasks, total.weight)
         self.tasks, self.emphasis, self.scale = total.tasks, emphasis, emphasis / total.weight
         y = [stats.y_mean if numbers else np.full(stats.n_tasks, float(k)) for k, stats in enumerate(each)]
-        tasks, mass = (
-            np.concatenate([getattr(stats, name) for stats in each]) for name in ("tasks", "weight")
-        )
-        self.rows = y, tasks, mass = np.concatenate(y), tasks, mass
+        of_rows = y, [stats.tasks for stats in each], [stats.weight for stats in each]
+        self.rows = y, tasks, mass = tuple(map(np.concatenate, of_rows))
         data = make_task_data(np.zeros((len(y), 1)), y, tasks, sample_weight=mass, task_weight=emphasis)
         term = make_term(data, target.loss, model.fit_intercept, model.intercept_alpha)
         W = np.zeros((total.n_tasks, 1))

@@ -117,8 +117,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
     def _search(self, seen):
         if seen.n_tasks == 1:
             return super()._search(seen)
-        free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
-        return CovarianceSearch(self._moments(seen, free), self._given_strength())
+        return CovarianceSearch(self._moments(seen, self.intercept_alpha == 0), self._given_strength())
 
     def _estimate(self, seen):
         self._prior_ = None

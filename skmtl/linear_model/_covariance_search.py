@@ -8,7 +8,7 @@ import numpy as np
 from scipy import linalg, optimize
 
 from ._coupled_posterior import CoupledMoments
-from ._reml import FAR, GRID, RANGE, expected_variances
+from ._reml import FAR, GRID, RANGE, Known, expected_variances
 from ._task_priors import CovariancePrior
 
 MOST_UNKNOWNS = 5000  # of a dense system of factors times features
@@ -19,7 +19,7 @@ LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to
 
 
 @dataclass
-class CovarianceSearch:
+class CovarianceSearch(Known):
     """The search of a covariance level I + common 11' + F F', F (n_tasks, n_factors).
 
     In units of a coefficient of which a mean task tells as much.
@@ -34,9 +34,6 @@ class CovarianceSearch:
     moments: CoupledMoments
     strength: float | None = None
     last: tuple | None = None
-
-    # whether the strength of the intercepts is to be found
-    ties = property(lambda self: self.moments.pooled and self.strength is None)
 
     @cached_property
     def units(self):
@@ -57,18 +54,13 @@ class CovarianceSearch:
     # what the criterion owes to the unit of the targets, which is no matter of the search
     zero = cached_property(lambda self: float(self.moments.df * np.log(self.moments.least)))
 
-    def at(self, theta):
-        """The model there; the last one is kept."""
-        if self.last is not None and np.array_equal(self.last[0], theta):
-            return self.last[1]
+    def _model_at(self, theta):
         (unit, weight), n, (T, p) = self.units, self.n_numbers, self.moments.xy.shape
         level, common = np.exp(theta[:2])
         F = self.rows[:, None] * theta[n:].reshape(T, -1)
         prior = CovariancePrior(level, np.column_stack([np.full(T, np.sqrt(common)), F]))
         strength = weight * np.exp(theta[2]) if self.ties else self.strength
-        found = replace(self.moments, prior=prior).posterior(np.full(p, unit**0.5), strength)
-        self.last = np.array(theta), found
-        return found
+        return replace(self.moments, prior=prior).posterior(np.full(p, unit**0.5), strength)
 
     def none(self, theta):
         """Which of level, common and variance of the intercepts are none, where there are no factors."""
@@ -89,9 +81,6 @@ class CovarianceSearch:
         bounds = [(-bound, bound)] * n + [(None, None)] * (len(theta) - n)
         options = {**OPTIONS, "maxiter": n_steps}
         return optimize.minimize(self, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-
-    def _best_of(self, starts):
-        return min(starts, key=lambda theta: self.at(theta).criterion)
 
     def _alike(self):
         """The minimum without factors, from a grid: no variance is stationary for any data."""

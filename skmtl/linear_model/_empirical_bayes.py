@@ -198,9 +198,8 @@ class EmpiricalBayes(LinearModel):
     def _search(self, seen):
         """`Search` of what is to be estimated."""
         given = self._root(seen.n_features)
-        free = not isinstance(self.intercept_alpha, str) and self.intercept_alpha == 0
         several = seen.n_tasks > 1  # of one there is no variance to be found
-        moments = self._moments(seen, free, several)
+        moments = self._moments(seen, self.intercept_alpha == 0, several)
         kind = "spherical" if given is not None else self.covariance or self._covariance_of_auto
         kind = "diagonal" if kind == "full" else kind
         return Search(moments, kind, self._given_root(moments), self._given_strength(), given)
@@ -462,9 +461,6 @@ class EmpiricalBayes(LinearModel):
         """Moments of the rows of a task that was added, at these positions."""
         return self._moments_of(seen, precision, free)
 
-    def _noise(self):
-        return self.noise_variance_ if self._estimates else self._known_posterior().noise
-
     def _levels(self, posterior):
         """Variances of deviations and of a row, times those of the model, (n_tasks,) each.
 
@@ -498,7 +494,8 @@ class EmpiricalBayes(LinearModel):
 
     def _in_units(self, variances, least=0.0):
         """Standard errors of variances over that of the noise; their product may be no number."""
-        return max(self._noise(), least) ** 0.5 * np.sqrt(variances)
+        noise = self.noise_variance_ if self._estimates else self._known_posterior().noise
+        return max(noise, least) ** 0.5 * np.sqrt(variances)
 
     @property
     @as_fitted

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 from scipy import sparse
 
+from .._columns import place_of
 from .._parameters import POSITIVE, RATIO
 from .._sklearn import StrOptions
 from .._tables import shown_names
@@ -111,7 +112,9 @@ class GroupSparse(LinearModel):
         return super()._takes_statistics and not by_name
 
     def _prepare(self, data):
-        labels = group_labels(self.feature_groups, self._names(), self._place_of_tasks())
+        labels = group_labels(
+            self.feature_groups, self._names(), place_of(self.task_column, self._all_names())
+        )
         grouped = self.feature_groups is not None or self.feature_weight is not None
         self._grouping_ = None
         if grouped:

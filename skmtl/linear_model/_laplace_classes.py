@@ -294,11 +294,8 @@ class ClassMode(Mode):
 
     def predictor_variances(self, X, codes):
         """Of the predictors of the classes, (n, n_classes), for rows X of the tasks at these positions."""
-        found = [
-            own + super(ClassMode, self).predictor_variances(F, codes)
-            for F, own in self._combinations(X, codes)
-        ]
-        return np.column_stack(found)
+        of_class = super().predictor_variances
+        return np.column_stack([own + of_class(F, codes) for F, own in self._combinations(X, codes)])
 
     def mean_intercept_variance(self):
         """Of the means of the intercepts of the classes (n_classes,)."""

@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .._callbacks import StepsMixin
-from .._columns import place_of, warn_of_categories, without_column
+from .._columns import warn_of_categories, without_column
 from .._data import predict_rows
 from .._inputs import check_numeric_target, shaped_offset, warn_of_exposures
 from .._parameters import COUNT, STRENGTH, TaskColumn, documented, with_parameters
@@ -276,11 +276,8 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         if self.mean_alpha or data.n_tasks == 1 or data.n_features < n_rows or getattr(self, "ridge", 0):
             return
         used = (data.X.max(axis=0) != data.X.min(axis=0)).sum()  # the others say nothing
-        if (
-            used < n_rows
-            or self.alpha == 0
-            or not all(loss.translates for loss in np.atleast_1d(self._target_.loss))
-        ):
+        fits = used >= n_rows and all(loss.translates for loss in np.atleast_1d(self._target_.loss))
+        if self.alpha == 0 or not fits:
             return
         if not free:
             model, shared = copy(self), np.arange(1.0, 1 + data.n_features)
@@ -365,10 +362,6 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
     def _all_names(self):
         """Names, or positions, of all columns."""
         return getattr(self, "feature_names_in_", np.arange(self.n_features_in_)).tolist()
-
-    def _place_of_tasks(self):
-        """Position of the task column, None where there is none or moments are all that is known."""
-        return place_of(self.task_column, self._all_names())
 
     def _names(self):
         """Names, or positions, of the features without the task column."""

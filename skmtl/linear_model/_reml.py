@@ -23,17 +23,34 @@ DEFINITE = 1e-8  # eigenvalue of such information in units of its diagonal, belo
 MOST_SHORTER = 12  # steps of half the length that are tried
 CLOSE = 0.1  # step in a logarithm within which the information stays what it is
 NEARBY = 1.0  # step in a logarithm from which Newton's method converges
-LEAST_CURVED = (
-    0.1  # second derivative along a step over that of the information, from where it takes its place
-)
+LEAST_CURVED = 0.1  # second derivative along a step over that of the information that takes its place
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 5.0  # step in a logarithm by which a variance falls
 HIGHEST = 5.0  # and how far it rises, in itself: farther on, all rise together beside a noise of none
 
 
+class Known:
+    """What searches have in common: `moments`, a `strength` or None, and the last model that was formed."""
+
+    last = None
+
+    # whether the strength of the intercepts is to be found
+    ties = property(lambda self: self.moments.pooled and self.strength is None)
+
+    def at(self, theta):
+        """The model there; the last one is kept."""
+        if self.last is None or not np.array_equal(self.last[0], theta):
+            self.last = np.array(theta), self._model_at(theta)
+        return self.last[1]
+
+    def _best_of(self, points):
+        self.last = min(((theta, self.at(theta)) for theta in points), key=lambda one: one[1].criterion)
+        return self.last[0]
+
+
 @dataclass
-class Search:
+class Search(Known):
     """Criterion of the logarithms of the strengths that are not given, with its gradient.
 
     Parameters
@@ -62,9 +79,6 @@ class Search:
         """Unknowns of the covariance of the slopes."""
         p = self.moments.xy.shape[1]
         return 0 if self.root is not None else {"spherical": 1, "diagonal": p}[self.covariance]
-
-    # whether the strength of the intercepts is to be found
-    ties = property(lambda self: self.moments.pooled and self.strength is None)
 
     _units = property(lambda self: np.ones(self.moments.xy.shape[1]) if self.unit is None else self.unit)
 
@@ -111,11 +125,8 @@ class Search:
             root = np.exp(-0.5 * theta[:k])
         return root, float(np.exp(theta[-1])) if self.ties else self.strength
 
-    def at(self, theta):
-        """The model there; the last one is kept."""
-        if self.last is None or not np.array_equal(self.last[0], theta):
-            self.last = theta.copy(), self.model(*self.ratios(theta))
-        return self.last[1]
+    def _model_at(self, theta):
+        return self.model(*self.ratios(theta))
 
     def model(self, root, strength):
         """`Posterior` at R and a strength of the intercepts."""
@@ -163,10 +174,6 @@ class Search:
         for some in [of_slopes] * (self.root is None) + [~of_slopes] * self.ties:
             theta = self._best_of(theta + np.log(GRID)[:, None] * some)
         return [theta]
-
-    def _best_of(self, points):
-        self.last = min(((theta, self.at(theta)) for theta in points), key=lambda one: one[1].criterion)
-        return self.last[0]
 
     def simplest(self, theta):
         """The search that ended at theta, or that of one variance for all slopes, and the end of it.

@@ -53,11 +53,7 @@ def sharing_tests(seen, moments_of, free=False):
     if little and _can_be_drawn(seen):
         found = {"slopes": _drawn_anew(_ratio(posterior, least), posterior, seen, unit)}
     else:
-        coupled = posterior.moments.prior is not None
-        eigenvalues = (
-            _coupled_eigenvalues(posterior) if coupled else _eigenvalues(posterior, range(len(unit)))
-        )
-        found = {"slopes": _test(posterior, least, eigenvalues)}
+        found = {"slopes": _test(posterior, least, _eigenvalues(posterior, range(len(unit))))}
         if posterior.excess > MOST_EXCESS:
             warn(
                 "tasks have few rows for intercepts of their own: p-values of test_sharing are too small, "
@@ -68,8 +64,7 @@ def sharing_tests(seen, moments_of, free=False):
         moments = moments_of(seen.turned(unit), False).centered() if free else moments
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        coupled = posterior.moments.prior is not None
-        eigenvalues = _coupled_intercepts(posterior) if coupled else _eigenvalues(posterior, [len(unit)])
+        eigenvalues = _eigenvalues(posterior, [len(unit)])
         found["intercepts"] = _test(posterior, _least(Search(moments)), eigenvalues)
     return found
 
@@ -207,8 +202,11 @@ def _null_ratios(eigenvalues, whole, df, excess=1.0):
 def _eigenvalues(null, features):
     """Of what the rows tell of deviations of some features, common effects projected out, and with these.
 
-    Deviations of the others, intercepts that vary among them, have the variances of the null.
+    Deviations of the others, intercepts that vary among them, have the variances of the null. Of tasks that
+    are coupled they are those of all slopes, or of the intercepts.
     """
+    if null.moments.prior is not None:
+        return _coupled_eigenvalues(null) if 0 in features else _coupled_intercepts(null)
     E, label = null.told()
     at = np.flatnonzero(np.isin(label, features))
     own = E[:, at[:, None], at]
