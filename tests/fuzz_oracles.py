@@ -76,8 +76,9 @@ def predict(case):
         wrong = (np.asarray(classes)[best] != found) & (margin > 1e-9 + 2 * fit.rounding())
         return f"{wrong.sum()} classes are not those of X w + b" if wrong.any() else None
     mean = np.exp(eta[:, 0]) if loss_of(case) == "poisson" else eta[:, 0]
-    size = np.abs(mean - found).max() / (np.abs(mean).max() + np.abs(fit.form.rows.y).max() + 1e-300)
-    return f"predict is off X w + b by {size:.2g}" if size > 1e-7 else None
+    size = np.abs(mean).max() + np.abs(fit.form.rows.y).max() + 1e-300
+    off, rounding = np.abs(mean - found).max() / size, np.max(fit.rounding()) / size
+    return f"predict is off X w + b by {off:.2g}" if off > 1e-7 + rounding else None
 
 
 def probabilities(case):

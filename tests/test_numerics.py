@@ -339,6 +339,19 @@ def test_nearly_collinear_features_are_fitted_or_said(model, X, y):
     assert warned or model.objective_ >= optimum * (1 - 1e-4)
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_classes_take_no_step_along_the_rounding_of_collinear_features(loss):
+    """Conjugate gradients that go on once all is solved grow along what nothing holds."""
+    for seed in (7, 15, 16, 20, 29):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(24, 3))
+        X[:, 2] = X[:, 0]
+        y = X @ [1.0, -0.5, 0.0] + rng.normal(size=24) > 0
+        model = MeanRegularizedClassifier(alpha=0.1, intercept_alpha=0.5, mean_alpha=0.0, loss=loss)
+        model.fit(1e6 * X, y, tasks=np.arange(24) % 2)
+        assert np.abs(model.coef_).max() < 1e-3 and model.dual_gap_ < 1e-3 * model.objective_
+
+
 def test_collinear_features_are_certified():
     for more in (np.c_[X, X[:, 0]], np.c_[X, X @ [1.0, -2.0, 0.5, 3.0]], np.c_[X, np.eye(3)[TASKS]]):
         model = MultiTaskLasso(0.0).fit(more, Y, tasks=TASKS)  # a warning is an error here

@@ -18,6 +18,7 @@ JOINT = 200  # coefficients of a task up to which all of its predictors have one
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
+ROUNDING = 1e-12  # a share that may be all rounding
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
 
@@ -139,9 +140,11 @@ def _truncated(steps, share, limit, solved):
 
     Or the first whose residual has squares of no more than `solved`.
     """
-    found, count, total = None, 0, 0.0
+    found, count, total, least = None, 0, 0.0, np.inf
     for solution, residual, decrease in islice(steps, limit):
-        found, count, total = solution, count + 1, total + decrease
+        if decrease > least and least <= ROUNDING * total:  # steps along rounding grow from here
+            break
+        found, count, total, least = solution, count + 1, total + decrease, min(least, decrease)
         if decrease <= share * total or square(residual) <= solved:
             break
     return found, count
