@@ -18,7 +18,7 @@ from ._columns import ManyValues
 from ._labels import missing_labels
 from ._target import find_classes
 from .baselines import SingleTask
-from .comparison import Candidate, rival
+from .comparison import ONE_FOR_ALL, Candidate, rival
 from .penalties import Ridge
 
 STRUCTURES = {  # from the simplest on: fixed parameters, and those that are searched beside the strength
@@ -43,7 +43,6 @@ NONLINEAR = {"intercept_alpha": [0.0, 0.3], "mean_alpha": [0.001, 0.03]}
 SIMPLE = ("mean", "pooled", "single", "intercepts")  # from the simplest on
 TREES = ("trees", "forest")  # for rows of tasks; for a column of y per task, each with trees of its own
 APART = ("mean", "single")  # a model for each task by itself
-UNIT = ("pooled", "intercepts")  # which mean nothing for columns of different units
 UNEQUAL = 1.2  # ratio of numbers of rows from which tasks may count by their rows as well
 TOL = 1e-3
 ROWS_PER_FEATURE = 4  # for strengths by marginal likelihood, whose common model has free coefficients
@@ -91,7 +90,7 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         found[f"MultiTaskMLP{kind}"] = Candidate(Pipeline([*steps, ("model", network)]), alone=own)
     apart = (*APART, *TREES) if shared else APART
     for name in (*SIMPLE, *(() if sparse.issparse(Z) else TREES[shared : shared + 1])):
-        if not (name in UNIT and shared and targets == "numbers"):
+        if not (name in ONE_FOR_ALL and shared and targets == "numbers"):
             model = Pipeline([*steps, ("model", rival(name, targets, shared))])
             found[name] = Candidate(model, simple=name in SIMPLE, shares=name not in apart)
         if name == "trees":

@@ -237,3 +237,10 @@ def for_each_task(mapping, tasks, name, what):
             f"unknown tasks: {unknown[:5]}, tasks without a {what}: {absent[:5]}."
         )
     return [value[key] for key in keys]
+
+
+def rows_of_tasks(y, labels=None):
+    """Number of observed labels of each task; a column of y for each without labels of rows."""
+    if labels is None:
+        return (~missing_labels(y)).reshape(len(y), -1).sum(axis=0)
+    return np.bincount(encode_tasks(labels)[1])

@@ -14,16 +14,15 @@ from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
 from ._from_column import TasksFromColumn, with_task_column
 from ._inputs import as_target
-from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
+from ._labels import check_tasks, missing_labels, plain_labels, rows_of_tasks
 from ._target import warn_of_units
 from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
 from ._threads import threads_for
 from ._warn import warn
 from .comparison import race
 from .metrics import as_task_scorer
-from .model_selection import TaskKFold, routing
+from .model_selection import routing
 
-N_FOLDS = 5
 MOST_CLASSES = 20
 TASK_TYPES = {"regression": "numbers", "classification": "classes", "count": "counts"}
 N_FITS = 5  # as which the test of the tasks counts
@@ -163,7 +162,7 @@ def suggest(
     start = time.perf_counter()
     X, y, tasks = _read(X, y, tasks, task_column, preprocessor is None)
     y_, targets = as_target(y), _targets(y, task_type)
-    rows = _rows_of_tasks(X, y_, tasks)
+    rows = rows_of_tasks(y_, None if tasks is None else check_tasks(tasks, np.shape(X)[0]))
     if len(rows) < 2:
         raise ValueError(
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
@@ -171,9 +170,6 @@ def suggest(
         )
     if targets == "numbers" and y_.ndim == 2:
         warn_of_units(np.where(missing_labels(y_), np.nan, y_).astype(np.float64), UNITS)
-    if cv is None or isinstance(cv, Integral):
-        n_folds = int(np.clip(np.median(rows), 2, N_FOLDS)) if cv is None else cv
-        cv = TaskKFold(n_folds, shuffle=True, random_state=0, small_tasks="train")
     by = "neg_log_loss" if scoring is None and targets == "classes" else scoring
     by = None if by is None else as_task_scorer(by)
     if not isinstance(random_state, Integral):
@@ -278,13 +274,6 @@ def _written(step):
 def _import(cls):
     module = cls.__module__.partition("._")[0]
     return f"from {module} import {cls.__name__}"
-
-
-def _rows_of_tasks(X, y, tasks):
-    """Number of observed labels of each task."""
-    if tasks is None:
-        return (~missing_labels(y)).reshape(len(y), -1).sum(axis=0)
-    return np.bincount(encode_tasks(check_tasks(tasks, np.shape(X)[0]))[1])
 
 
 def _targets(y, task_type):

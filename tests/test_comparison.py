@@ -157,11 +157,58 @@ def test_verdict_credits_the_shrunken_intercepts(alpha, credit):
     means = dict(zip(result.table["model"], result.table["mean"], strict=True))
     share = (means["intercepts"] - means["single"]) / (means["model"] - means["single"])
     assert (share > 1) == (credit != "share")
-    gain = f"brings {'all' if credit == 'all' else f'{share:.0%}'} of its gain over 'single'. "
-    found = f"scores {means['intercepts']:.3f}. " if credit == "score" else gain
-    assert f"Pooling with shrunken intercepts alone {found}" in result.verdict
+    gain = f"bring {'all' if credit == 'all' else f'{share:.0%}'} of its gain over 'single'. "
+    found = f"score {means['intercepts']:.3f}. " if credit == "score" else gain
+    assert f"Levels of the tasks alone ('intercepts') {found}" in result.verdict
     assert "'model'" in result.verdict and f"{means['model']:.3f}" in result.verdict
     assert re.search(r"The simpler 'intercepts' \(.*\) (is not clearly worse|scores higher)", result.verdict)
+
+
+def test_one_model_of_all_columns_of_numbers_is_no_baseline_unless_asked_for(rng):
+    """Their units may differ, and rows that are left out stay in training as those of other columns."""
+    X = rng.normal(size=(60, 3))
+    Y = X @ rng.normal(size=(3, 2)) * [1, 1000] + rng.normal(size=(60, 2))
+    found = compare({"mine": MeanRegularizedRegressor(0.1)}, X, Y, cv=2)
+    assert {*found.table["model"]} == {"mine", "single", "mean"}
+    assert found.verdict.endswith(
+        " Left out, as one model of all columns of y means little: 'pooled', 'intercepts'."
+    )
+    assert [*found.dropped] == ["pooled", "intercepts"]
+    asked = compare({"mine": MeanRegularizedRegressor(0.1)}, X, Y, cv=2, baselines=["single", "pooled"])
+    assert {*asked.table["model"]} == {"mine", "single", "pooled"} and not asked.dropped
+    classes = compare({"mine": MeanRegularizedClassifier(0.1)}, X, Y > 0, cv=2)
+    assert "intercepts" in {*classes.table["model"]} and not classes.dropped
+
+
+def test_tasks_with_fewer_rows_than_folds_only_train():
+    """As in `suggest`, and both say so; a default of fewer folds where most tasks have few rows."""
+    p = make_multitask_regression(4, 12, 2, structure="mean", random_state=0)
+    kept = (p.tasks > 0) | (np.arange(48) < 2)
+    rows = p.X[kept], p.y[kept], p.tasks[kept]
+    said = " 1 of 4 tasks with too few rows for a test set only train, without a score."
+    for found in (compare(SingleTask(Ridge()), *rows), suggest(*rows, candidates=["single", "pooled"])):
+        assert said in found.verdict and len(found.fold_scores["single"]) == 5
+        tested = found.per_task.query("model == 'single'").set_index("task")["n_test"]
+        assert tested.tolist() == [0, 12, 12, 12]
+    few = (p.tasks == 3) | (np.arange(48) % 12 < 3)
+    found = compare(SingleTask(Ridge()), p.X[few], p.y[few], p.tasks[few])
+    assert len(found.fold_scores["single"]) == 3 and "only train" not in found.verdict
+
+
+def test_verdict_says_how_many_tasks_gain_over_the_model_that_it_prefers():
+    """And goes by them where they are more than by chance, whatever the reference."""
+    models = {"mine": MeanRegularizedRegressor("auto", intercept_alpha="auto")}
+    for spread, seed, best in ((0.3, 2, "mine"), (0.3, 0, "intercepts"), (0.2, 3, "intercepts")):
+        p = make_multitask_regression(24, 9, 3, structure="mean", task_spread=spread, random_state=seed)
+        found = compare(models, p.X, p.y, p.tasks, cv=2, baselines=["single", "intercepts"])
+        error = {name: own["error"].to_numpy() for name, own in found.per_task.groupby("model")}
+        gain = f"{np.sum(error['mine'] < 0.999 * error['intercepts'])} of 24 tasks gain over 'intercepts'"
+        sure = row(found, "mine")["mean"] > row(found, "intercepts")["mean"]
+        assert sure == (seed != 3) and found.best == best
+        told = (
+            f"Use 'mine': {gain}, more than by chance" if best == "mine" else f": by 'mine' {gain}. Prefer it"
+        )
+        assert told in found.verdict
 
 
 def test_clear_winner_is_recommended():
@@ -233,7 +280,7 @@ def test_shared_design(make, missing):
     estimator = Ridge() if make is make_multitask_regression else LogisticRegression()
     y = pd.DataFrame(p.y, columns=list("dcba"))
     result = compare({"m": Pooled(estimator, task_indicators=True)}, p.X, y, cv=3)
-    assert sorted(result.table["model"]) == sorted(["m", *BASELINES])
+    assert {*result.table["model"]} == {"m", *BASELINES} - {*result.dropped}
     assert np.isfinite(result.table[["mean", "sd", "difference"]]).all(axis=None)
     ours = result.per_task.query("model == 'm'")
     assert ours["task"].tolist() == list("dcba")
@@ -815,7 +862,7 @@ def test_models_with_an_offset(rng):
     given, model = {"tasks": c.tasks, "offset": rows, "cv": 2}, MeanRegularizedClassifier(0.1)
     compared = compare(model, c.X, c.y, **given)
     assert compared.dropped == dict.fromkeys(BASELINES, "Takes no offset")
-    assert "Left out, as they take no offset: 'single', " in compared.verdict
+    assert "Takes no offset: 'single', " in compared.verdict
     without = compare(model, c.X, c.y, c.tasks, cv=2, baselines=[])
     assert compared.table["brier"][0] == pytest.approx(without.table["brier"][0])
     found = suggest(c.X, c.y, **given, candidates=["MeanRegularizedClassifier", "single", "trees"])

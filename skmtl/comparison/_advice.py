@@ -15,7 +15,7 @@ from ..model_selection import routing
 from ._compare import headline, labelled, splits_of
 from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_measure, with_offset
 from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
-from ._result import BY, ERRORS, Suggestion, losses, sign_test, tabulated
+from ._result import BY, ERRORS, Suggestion, losses, tabulated, tasks_won, untested
 
 SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
 LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
@@ -145,7 +145,12 @@ def _advice(folds, gains, candidates, one):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
         words += [f"{reason}: {', '.join(left)}."] if left else []
     dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}
-    return {"best": use, "expected": expected, "dropped": dropped, "verdict": " ".join(words)}
+    return {
+        "best": use,
+        "expected": expected,
+        "dropped": dropped,
+        "verdict": " ".join(words) + untested(gains[use]),
+    }
 
 
 def _whether_to_share(folds, gains, use, candidate, one):
@@ -183,11 +188,9 @@ def _is_above(folds, gains, use, other, measure):
     clear = bool(gap > 0 and p < SIGNIFICANCE)
     if other == "pooled" or clear:
         return clear, words
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own, their = (np.array([row[3] for row in gains[name]]) for name in (use, other))
-        won, p = sign_test(1 - own / their)
-    if p < SIGNIFICANCE and won > len(own) / 2:
-        return True, f"{words}. {won} of {len(own)} tasks gain{BY.get(measure, '')} ({p_words(p)})"
+    (won, p), n_tasks = tasks_won(gains, use, other), len(gains[use])
+    if p < SIGNIFICANCE and won > n_tasks / 2:
+        return True, f"{words}. {won} of {n_tasks} tasks gain{BY.get(measure, '')} ({p_words(p)})"
     return False, words
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._columns import split_task_column, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
-from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
+from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels, rows_of_tasks
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
@@ -39,7 +39,10 @@ from ..metrics import as_task_scorer, task_scorer
 from ..model_selection import TaskKFold, routing, wants_tasks
 from ._folds import NO_OFFSET, FoldRun, FoldScores, error_measure, with_offset
 from ._result import _verdict, tabulated
-from ._rivals import BASELINES, RIVALS, kind_of, rival
+from ._rivals import BASELINES, ONE_FOR_ALL, RIVALS, kind_of, rival
+
+N_FOLDS = 5
+NO_UNIT = "Left out, as one model of all columns of y means little"
 
 
 def compare(
@@ -76,14 +79,16 @@ def compare(
         Known part of the linear predictor, as in the estimators' `fit`. Baselines that are classifiers of
         scikit-learn take none: they are left out, and `dropped` names them ("mixed" stays).
     cv : int, splitter or iterable of splits, default=None
-        By default, and for an int, `TaskKFold` with 5 or `cv` shuffled folds.
+        By default, and for an int, `TaskKFold` with 5 (or as many as most tasks have rows) or `cv` shuffled
+        folds. Tasks with fewer rows are for training only, as the verdict says: scores are of the others.
     scoring : str, callable or `task_scorer`, default=None
         Headline score: a scorer's name or ``metric(y_true, y_pred)``, evaluated on all rows of a
         test fold together, or a `task_scorer`. By default R^2 on all rows of a fold (for a 2-D `y` the
         mean over tasks), where the first estimator has the Poisson loss the same of the Poisson deviance, for
         two classes the area under the ROC curve, else accuracy.
     baselines : sequence of str and estimators, or dict of {str: estimator}
-        Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean", which are quick.
+        Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean", which are quick; for
+        a 2-D `y` of numbers "single" and "mean", as one model of all columns means little there.
     reference : str, default=None
         Name of the model that gains and differences are measured against. By default "single", without it the
         first baseline, without any the first estimator.
@@ -157,7 +162,10 @@ def compare(
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
     labels, y, names, column = labelled(estimators, X, y, tasks, cv)
+    kind = kind_of(next(iter(estimators.values())))
+    left_out = ONE_FOR_ALL if baselines is BASELINES and y.ndim == 2 and kind == "numbers" else ()
     rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
+    rivals = {name: model for name, model in rivals.items() if name not in left_out}
     told = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
     with routing(tasks, offset):
         models, offset = with_offset(told, offset, y)
@@ -172,7 +180,6 @@ def compare(
         reference = "single" if "single" in models else next(iter([*rivals, *estimators]))
     if reference not in models:
         raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
-    kind = kind_of(next(iter(estimators.values())))
     score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     splits = splits_of(cv, X, y, labels)
@@ -182,14 +189,12 @@ def compare(
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
     said = _verdict(folds, gains, list(estimators), measure)
-    dropped = dict.fromkeys(without, NO_OFFSET)
-    if dropped:
-        said["verdict"] += f" Left out, as they take no offset: {', '.join(map(repr, dropped))}."
-    models = (
-        models
-        if task_column is None
-        else {name: with_task_column(one, task_column) for name, one in models.items()}
-    )
+    dropped = dict.fromkeys(left_out, NO_UNIT) | dict.fromkeys(without, NO_OFFSET)
+    for reason in (NO_UNIT, NO_OFFSET):
+        left = [repr(name) for name, why in dropped.items() if why == reason]
+        said["verdict"] += f" {reason}: {', '.join(left)}." if left else ""
+    if task_column is not None:
+        models = {name: with_task_column(one, task_column) for name, one in models.items()}
     return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
 
 
@@ -353,8 +358,10 @@ def headline(scoring, models, y, kind="numbers"):
 
 def splits_of(cv, X, y, labels):
     """List of (train, test) rows."""
-    if cv is None or isinstance(cv, Integral):
-        cv = TaskKFold(5 if cv is None else cv, shuffle=True, random_state=0)
+    if cv is None:
+        cv = int(np.clip(np.median(rows_of_tasks(y, labels)), 2, N_FOLDS))
+    if isinstance(cv, Integral):
+        cv = TaskKFold(cv, shuffle=True, random_state=0, small_tasks="train")
     refuse_class(cv, "cv")
     cv = check_cv(cv)
     if getattr(cv, "stratify", False):

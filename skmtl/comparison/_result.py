@@ -304,6 +304,23 @@ def _table(rows, header):
     return frame(dict(zip(header.split(), zip(*rows, strict=True), strict=True)))
 
 
+def tasks_won(gains, model, other):
+    """`sign_test` of one model against another one, which need not be the reference."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own, their = (np.array([row[3] for row in gains[name]]) for name in (model, other))
+        return sign_test(1 - own / their)
+
+
+def untested(gains):
+    """A sentence on the tasks without a test row, behind a space, if there are such."""
+    n = sum(not row[2] for row in gains)
+    return (
+        f" {n} of {len(gains)} tasks with too few rows for a test set only train, without a score."
+        if n
+        else ""
+    )
+
+
 def losses(gains, reference, measure):
     """How many tasks lose, in a sentence."""
     lost, clearly = (sum(row[part] for row in gains) for part in (5, 6))
@@ -329,14 +346,14 @@ def _verdict(folds, gains, estimators, measure):
     )  # else they are no part of the gain
     if levels and reference != "intercepts" and gain > 0:
         share = max(mean["intercepts"] - mean[reference], 0) / gain
-        found = f"scores {mean['intercepts']:.3f}"
+        found = f"score {mean['intercepts']:.3f}"
         if folds.clearly_better(model, reference):  # else the gain may be nothing
-            found = f"brings {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
-        parts.append(f"Pooling with shrunken intercepts alone {found}.")
+            found = f"bring {'all' if share > 1 else f'{share:.0%}'} of its gain over {reference!r}"
+        parts.append(f"Levels of the tasks alone ('intercepts') {found}.")
     if model != reference:
         parts.append(losses(gains[model], reference, measure))
     best, advice = _advice(folds, model, estimators, gains, measure)
-    return {"best": best, "verdict": " ".join([*parts, advice])}
+    return {"best": best, "verdict": " ".join([*parts, advice]) + untested(gains[model])}
 
 
 def _standing(folds, model, other):
@@ -358,14 +375,13 @@ def _advice(folds, model, estimators, gains, measure):
         told = rival in (None, folds.reference, "pooled")
         reason = "" if told else f": it is {_standing(folds, model, rival)} {rival!r}"
         return model, f"Use {model!r}{reason}."
-    if rival == folds.reference and folds.mean[model] > folds.mean[rival]:
-        (won, p), n_tasks = sign_test([row[4] for row in gains[model]]), len(gains[model])
-        if p < SIGNIFICANCE and won > n_tasks / 2:
-            more = f"gain{BY.get(measure, '')}, more than by chance ({p_words(p)})"
-            return model, f"Use {model!r}: {won} of {n_tasks} tasks {more}."
+    (won, p), n_tasks = tasks_won(gains, model, rival), len(gains[model])
+    more = f"{won} of {n_tasks} tasks gain over {rival!r}{BY.get(measure, '')}"
+    if rival != "pooled" and folds.mean[model] > folds.mean[rival] and p < SIGNIFICANCE and won > n_tasks / 2:
+        return model, f"Use {model!r}: {more}, more than by chance ({p_words(p)})."
     if rival == "single":
         return rival, "Sharing does not clearly help here: use 'single', estimators['single']."
     higher = folds.ranked.index(rival) < folds.ranked.index(model)
     verb = "scores higher" if higher else "is not clearly worse"
     advice = f"Prefer it for prediction: estimators[{rival!r}]."
-    return rival, f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}. {advice}"
+    return rival, f"The simpler {rival!r} ({folds.mean[rival]:.3f}) {verb}: by {model!r} {more}. {advice}"

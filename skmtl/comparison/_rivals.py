@@ -17,6 +17,7 @@ from ..linear_model import MeanRegularizedClassifier, MeanRegularizedRegressor
 from ._tuned import Tuned, TunedLinear
 
 BASELINES = ("single", "pooled", "intercepts", "mean")
+ONE_FOR_ALL = ("pooled", "intercepts")  # which mean nothing for columns of numbers: one model, many outputs
 LEAVES = 5, 20  # least number of rows of a leaf of boosted trees
 FOREST_LEAVES, MOST_FEATURES = (1, 5), 40  # a third of the features at a split, at most these
 FIRST_TREES, N_TREES = 1 / 3, 60  # share that tells the leaves, and trees of the forest
