@@ -53,5 +53,5 @@ for ax, t in zip(axes, [0, 1, 2], strict=True):
     ax.plot(grid[:, 0], gain[t] * response(grid), color="gray", label="truth")
     ax.plot(grid[:, 0], model.predict(grid, tasks=np.full(200, t)), label="splines")
     ax.set(title=f"sensor {t}", xlabel="temperature")
-axes[0].legend()
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()

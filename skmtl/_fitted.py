@@ -62,7 +62,7 @@ class Coefficients:
         return names, W
 
 
-def _layers(estimator):
+def layers(estimator):
     """The fitted estimators from the outside in, the model with coefficients last."""
     yield estimator
     while not (hasattr(estimator, "coef_") or hasattr(estimator, "estimators_")):
@@ -83,7 +83,7 @@ def final_fitted(estimator):
     The names are None where nothing tells them.
     """
     names = None
-    for model in _layers(estimator):
+    for model in layers(estimator):
         if isinstance(model, Pipeline):
             names = _names_behind(model[:-1], names)
     own = getattr(model, "feature_names_in_", None)
@@ -92,7 +92,7 @@ def final_fitted(estimator):
 
 def features_seen(estimator, X, tasks=None):
     """X as it reaches the fitted model inside, behind the steps of Pipelines, and the tasks beside it."""
-    for model in _layers(estimator):
+    for model in layers(estimator):
         if hasattr(model, "estimator_") and getattr(model, "task_column", None) is not None:
             X, tasks = split_task_column(X, model.task_column)
         if isinstance(model, Pipeline) and len(model.steps) > 1:

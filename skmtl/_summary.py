@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._figures import fit_figures, fit_warnings, in_words, strengths
-from ._fitted import INTERCEPT, fitted_coefficients
+from ._fitted import INTERCEPT, fitted_coefficients, layers
 from ._tables import as_html, as_text, cell, frame, tagged
 
 SHOWN_TASKS, SHOWN_FEATURES, WITH_ERRORS = 12, 7, 3  # printed; the tables hold all
+AROUND = {  # an attribute of what stands around the model, and what follows for the numbers
+    "task_estimator_": "coefficients are of what the mean of all tasks leaves, and not of y",
+    "regressor_": "coefficients are of the transformed target, and not of y",
+}
 
 
 @dataclass(repr=False)
@@ -168,9 +172,10 @@ def summary(estimator, *, feature_names=None):
     std = None if found.coef_std is None else table(found.coef_std, found.intercept_std)
     parts = {name: table(V) for name, V in found.parts.items()}
     name, model = type(found.model).__name__, found.model
+    around = [text for layer in layers(estimator) for own, text in AROUND.items() if hasattr(layer, own)]
     return Summary(
         name, table(found.coef, found.intercept), std, parts, strengths(model), fit_figures(model),
-        fit_warnings(model, found.features), found.rows, found.features,
+        [*around, *fit_warnings(model, found.features)], found.rows, found.features,
         {} if std is None else _common(model, names),
     )  # fmt: skip
 

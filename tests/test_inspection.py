@@ -149,6 +149,9 @@ def test_names_behind_pipelines_and_in_searches():
         DATA.X, DATA.y, tasks=DATA.tasks
     )
     assert_array_equal(summary(residual).coef.iloc[:, 1:], residual.task_estimator_.coef_)
+    assert (
+        summary(residual).warnings[0] == "coefficients are of what the mean of all tasks leaves, and not of y"
+    )
 
 
 def test_second_moments_do_not_tell_where_the_task_column_was():
@@ -643,6 +646,7 @@ def test_names_of_tasks_cover_neither_tasks_nor_names(n, alike):
     for i, text in enumerate(ax.texts):
         box = extent(text)
         assert not any(box.contains(*point) for point in points), text.get_text()
+        assert text.get_bbox_patch() is not None  # lines of intervals do not cross it
         assert not any(box.overlaps(other) for other in [*boxes[:i], *boxes[i + 1 :]]), text.get_text()
     if alike and n <= 20:  # all of them on the axis
         assert labels(ax.xaxis) == display.named_ == [tasks[t] for t in np.argsort(gain)]

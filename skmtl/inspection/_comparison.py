@@ -320,6 +320,7 @@ class TaskGainDisplay(Display):
             self.ax_.annotate(
                 labels[i], (x[i], y[i]), at[:2], textcoords="axes fraction", va="center",
                 ha="right" if at[2] < 0 else "left", fontsize="small", color=ink, annotation_clip=False,
+                bbox={"facecolor": self.ax_.get_facecolor(), "alpha": 0.75, "linewidth": 0, "pad": 0.5},
                 arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
             )  # fmt: skip
 
