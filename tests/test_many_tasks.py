@@ -340,6 +340,17 @@ def test_curvatures_of_many_tasks_are_those_of_each(few_are_many):
         np.testing.assert_allclose(term.curvatures(), (squares - left[:, None] * mean**2).sum(axis=0))
 
 
+def test_a_huge_pull_keeps_no_more_of_an_intercept_than_there_is(rng):
+    weight, labels = rng.uniform(0.1, 3.0, 2000), np.repeat(np.arange(500), 4)
+    data = make_task_data(rng.normal(size=(2000, 3)), rng.normal(size=2000), labels, sample_weight=weight)
+    term = RowsTerm(data, SquaredError(), True, np.pi * 1e20)
+    assert (term.kept_of(weight) <= weight).all()
+    with np.errstate(invalid="raise"):  # of a root
+        found = term.shared_curvature
+    away = data.X - np.average(data.X, axis=0, weights=term.weight)  # one intercept for all
+    np.testing.assert_allclose(found, weighted_gram(away, term.weight), rtol=1e-10, atol=1e-10)
+
+
 def test_gram_skips_rows_without_weight(rng):
     X, weight = rng.normal(size=(50, 4)), rng.uniform(size=50) * (rng.random(50) < 0.4)
     X[weight == 0] = np.nan

@@ -207,7 +207,8 @@ class DataTerm:
     def kept_of(self, h):
         """kappa: at optimal b the intercepts cost 1/2 sum kappa_t (a_t - (kappa-weighted mean of a))^2."""
         strength = self.intercept_alpha
-        return np.zeros_like(h) if strength == 0 else h * strength / (h + strength)
+        # no more than h, which rounding would make it
+        return np.zeros_like(h) if strength == 0 else np.minimum(h * strength / (h + strength), h)
 
     def leveled(self, W):
         """W (n_tasks, n_features) less what the classes of a task have in common, which no loss sees."""
