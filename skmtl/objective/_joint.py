@@ -37,6 +37,12 @@ def _times(A, g):
     return np.matmul(A, g[..., None])[..., 0]
 
 
+def _center(each):
+    """Mean of the features (n_tasks, p) under the weights of several moments, exact where all means agree."""
+    first, total = each[0].x_mean, sum(stats.weight for stats in each) + 1e-290
+    return first + sum(stats.weight[:, None] * (stats.x_mean - first) for stats in each) / total[:, None]
+
+
 class OutputsTerm(RowsTerm):
     """Data term of a loss with K predictors per row, one after another in the rows of W.
 
@@ -199,49 +205,62 @@ class OutputsTerm(RowsTerm):
         return all((each[used & (self.weight_of(each) > 0)] > 0).all() for each in diagonals)
 
     def _second_moments(self, hessian, floor=0.0):
-        """Second derivatives in W (n_tasks, K p, K p), in W and b, and in b.
+        """Second derivatives in W (n_tasks, K p, K p), in W and b, and in b, and a center (n_tasks, p).
 
-        Between two classes they are minus weights of the rows, of at least `floor` times the largest, and on
-        the diagonal the sums of these.
+        They are of features less the center, about which they lose no digits.
         """
         K, p = self.n_outputs, self.data.n_features
-        columns, H = self._columns(hessian), np.zeros((self.n_tasks, K, p + 1, K, p + 1))
-        for pair in combinations(range(K), 2):
-            k, other = pair
-            there = self.spread(self._used[:, k] & self._used[:, other]) & (self.weight > 0)
-            gram = self._gram_about_zero(-columns[k][..., other], there, floor)
+        H, each = np.zeros((self.n_tasks, K, p + 1, K, p + 1)), self._moments_of_pairs(hessian, floor)
+        center = _center([stats for _, stats in each]) if self.fit_intercept else np.zeros((self.n_tasks, p))
+        for pair, stats in each:
+            mean = np.hstack([stats.x_mean - center, np.ones((self.n_tasks, 1))])
+            gram = stats.weight[:, None, None] * mean[:, :, None] * mean[:, None]
+            gram[:, :-1, :-1] += stats.xx
             H[:, pair, :, pair] += gram
-            H[:, pair, :, pair[::-1]] -= gram
-        for k, own in enumerate(() if self.classes_alone else np.moveaxis(sum(columns), -1, 0)):
-            own = np.where(own > 1e-9 * columns[k].max(), own, 0.0)  # of losses that are not of classes
-            H[:, k, :, k] += self._gram_about_zero(own, own > 0, floor)
+            if len(pair) == 2:
+                H[:, pair, :, pair[::-1]] -= gram
         W, b, m = slice(p), p, K * p
-        return H[:, :, W, :, W].reshape(-1, m, m), H[:, :, W, :, b].reshape(-1, m, K), H[:, :, b, :, b]
+        of_W, across = H[:, :, W, :, W].reshape(-1, m, m), H[:, :, W, :, b].reshape(-1, m, K)
+        return of_W, across, H[:, :, b, :, b], center
+
+    def _moments_of_pairs(self, hessian, floor):
+        """Pairs of classes, and predictors alone, with the moments of features under their weights of rows.
+
+        Between two classes second derivatives are minus weights, of at least `floor` times the largest, and
+        on the diagonal the sums of these and, of losses that are not of classes, of a weight of its own.
+        """
+        columns, found = self._columns(hessian), []
+        for k, other in combinations(range(self.n_outputs), 2):
+            there = self.spread(self._used[:, k] & self._used[:, other]) & (self.weight > 0)
+            found.append(((k, other), self._moments(-columns[k][..., other], there, floor)))
+        for k, own in enumerate(() if self.classes_alone else np.moveaxis(sum(columns), -1, 0)):
+            own = np.where(own > 1e-9 * columns[k].max(), own, 0.0)
+            found.append(((k,), self._moments(own, own > 0, floor)))
+        return found
+
+    def _moments(self, weight, there, floor):
+        weight = np.ascontiguousarray(np.maximum(weight, floor * weight.max() * there))
+        return TaskStatistics.from_data(self.data.reweighted(self.y, weight))
 
     def _eliminated(self, hessian, floor):
         """Second derivatives in W (n_tasks, K p, K p) with free intercepts that follow.
 
         Also what these follow (n_tasks, K p, K), and what they keep of its square if they are tied.
         """
-        H, across, between = self._second_moments(hessian, floor)
+        H, across, between, center = self._second_moments(hessian, floor)
         if not self.fit_intercept:
             return H, None, None
+        one = np.eye(self.n_outputs)
         level = np.trace(between, axis1=1, axis2=2)[:, None, None] / self.n_outputs + 1e-290
         means = across @ np.linalg.pinv(between / level, rcond=1e-12, hermitian=True) / level
-        a, one = self.intercept_alpha, np.eye(self.n_outputs)
+        left = H - means @ across.swapaxes(1, 2)
+        some = np.einsum("tjj->tj", left) > 1e-14 * np.einsum("tjj->tj", H)  # else rounding
+        means = means + np.einsum("tj,kl->tkjl", center, one).reshape(means.shape)
+        a = self.intercept_alpha
         kept = a * between @ np.linalg.inv(between + a * one) if a else None
-        return H - means @ across.swapaxes(1, 2), means, kept
+        return left * (some[:, :, None] & some[:, None]), means, kept
 
     classes_alone = cached_property(lambda self: bool(self.loss.per_class and self._used.all()))
-
-    def _gram_about_zero(self, weight, there, floor):
-        """Second moments (n_tasks, p + 1, p + 1) of the features and 1 under weights of the rows."""
-        weight = np.ascontiguousarray(np.maximum(weight, floor * weight.max() * there))
-        stats = TaskStatistics.from_data(self.data.reweighted(self.y, weight))
-        mean = np.hstack([stats.x_mean, np.ones((self.n_tasks, 1))])
-        gram = stats.weight[:, None, None] * mean[:, :, None] * mean[:, None]
-        gram[:, :-1, :-1] += stats.xx
-        return gram
 
     def joint_model(self, eta, floor=0.0, W=None):
         """Least squares of about the curvature of the loss at eta, and of its slopes, if that is of W."""
