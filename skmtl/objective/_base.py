@@ -251,7 +251,8 @@ class DataTerm:
         curvature = curvature.reshape(-1, p).max(axis=0)
         constant = np.where(self.common == 0, 1.0, np.abs(self.common))
         unit = 1.0 / np.where(curvature > 0, np.sqrt(curvature), constant)
-        if curvature.any() and not np.square(self.common * unit).sum() > GRADED:
+        far = GRADED if len(self.common) == self.n_features else STEEP  # a mean for each of several predictors
+        if curvature.any() and not np.square(self.common * unit).sum() > far:
             return None
         return set_apart(self.common * unit) * unit
 
