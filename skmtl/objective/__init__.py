@@ -9,7 +9,7 @@ data are in it and in `gradient`), so that a solver may combine images instead o
 A `Problem` adds penalties to it.
 """
 
-from ._base import DENSE_FEATURES, DualPoint, shared_step, units
+from ._base import DENSE_FEATURES, PREDICTOR_ROUNDING, DualPoint, inverse_of, shared_step, units
 from ._certificate import duality_gap
 from ._factor import FactorTerm
 from ._forms import by_products, comes_apart, make_term, moments_pay, rows_pay, squared_model
@@ -20,7 +20,24 @@ from ._root import RootTerm
 from ._rows import RowsTerm
 
 __all__ = [
-    "DENSE_FEATURES", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm", "Problem", "RootTerm",
-    "RowsTerm", "by_products", "comes_apart", "duality_gap", "fitting_units", "make_term", "moments_pay",
-    "rows_pay", "shared_step", "squared_model", "units",
+    "DENSE_FEATURES",
+    "PREDICTOR_ROUNDING",
+    "DualPoint",
+    "FactorTerm",
+    "MomentsTerm",
+    "OutputsTerm",
+    "Problem",
+    "RootTerm",
+    "RowsTerm",
+    "by_products",
+    "comes_apart",
+    "duality_gap",
+    "fitting_units",
+    "inverse_of",
+    "make_term",
+    "moments_pay",
+    "rows_pay",
+    "shared_step",
+    "squared_model",
+    "units",
 ]  # fmt: skip

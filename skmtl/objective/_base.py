@@ -249,10 +249,13 @@ class DataTerm:
             return None
         curvature, p = self.curvatures() / self.totals.sum(), len(self.common)
         curvature = curvature.reshape(-1, p).max(axis=0)
-        constant = np.where(self.common == 0, 1.0, np.abs(self.common))
-        unit = 1.0 / np.where(curvature > 0, np.sqrt(curvature), constant)
-        far = GRADED if len(self.common) == self.n_features else STEEP  # a mean for each of several predictors
-        if curvature.any() and not np.square(self.common * unit).sum() > far:
+        varies, size = curvature > 0, np.sqrt(curvature)
+        other = np.median(size[varies]) if varies.any() else np.abs(self.common).max()  # of what is constant
+        unit = 1.0 / np.where(varies, size, other)
+        far = (
+            GRADED if len(self.common) == self.n_features else STEEP
+        )  # a mean for each of several predictors
+        if varies.any() and not np.square(self.common * unit).sum() > far:
             return None
         return set_apart(self.common * unit) * unit
 
@@ -348,7 +351,13 @@ def nothing(gradient, in_b):
 
 
 def solved(H, rhs, along=None, least=LEAST):
-    """H^+ rhs, refined once, and how much 1/2 <x, H x> - <slope, x> may still fall from there.
+    """H^+ rhs, and how much 1/2 <x, H x> - <slope, x> may still fall from there, see `inverse_of`."""
+    inverse, left = inverse_of(H, along, least)
+    return inverse(rhs), left
+
+
+def inverse_of(H, along=None, least=LEAST):
+    """H^+ as a function of a vector, refined once, and what may be gained along slopes that are left.
 
     The latter is a function of the slopes found there, in x and in the intercepts: large predictors may leave
     few digits of them. Along what H^+ leaves out the entries of H hold rounding only, and `along(vs)` says
@@ -356,22 +365,30 @@ def solved(H, rhs, along=None, least=LEAST):
     it is little, so that much is to be gained, of collinear ones none.
     """
     if not np.isfinite(H).all():  # no curvature to speak of
-        return np.zeros_like(rhs), lambda slope, in_b: np.inf
-    unit, raw = units(H), rhs
-    H, rhs = H * unit * unit[:, None], rhs * unit
+        return np.zeros_like, lambda slope, in_b: np.inf
+    unit = units(H)
+    H = H * unit * unit[:, None]
     factor, info = lapack.dpotrf(H)
+    rest = None
     if info == 0 and lapack.dpocon(factor, np.abs(H).sum(axis=0).max())[0] > 100 * least:
-        found = _refined(H, rhs, lambda r: lapack.dpotrs(factor, r)[0])
-        return unit * found, lambda slope, _: _gain(unit * slope, lapack.dpotrs(factor, unit * slope)[0])
-    values, vectors = linalg.eigh(H + np.diag(unit == 0))  # axes without curvature beside the others
-    used = values > least * values[-1]
-    inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
-    # rounding may leave nothing of the curvature along an axis
-    unseen = _apart(unit * vectors.T[~used], unit * vectors.T[used], values[used], along)
-    rest, in_rest = _resolved([*unseen, *np.eye(len(unit))[unit == 0]], along)
 
-    def times(r):
-        return vectors @ (inverse * (vectors.T @ r))
+        def times(r):
+            return lapack.dpotrs(factor, r)[0]
+
+    else:
+        values, vectors = linalg.eigh(H + np.diag(unit == 0))  # axes without curvature beside the others
+        used = values > least * values[-1]
+        inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
+        # rounding may leave nothing of the curvature along an axis
+        unseen = _apart(unit * vectors.T[~used], unit * vectors.T[used], values[used], along)
+        rest, in_rest = _resolved([*unseen, *np.eye(len(unit))[unit == 0]], along)
+
+        def times(r):
+            return vectors @ (inverse * (vectors.T @ r))
+
+    def step(rhs):
+        found = unit * _refined(H, unit * rhs, times)
+        return found if rest is None else found + rest @ (rest.T @ rhs)
 
     def left(slope, in_b):
         total = _gain(unit * slope, times(unit * slope))
@@ -379,8 +396,7 @@ def solved(H, rhs, along=None, least=LEAST):
             return total
         return total + 0.5 * float(((rest.T @ slope + in_rest @ in_b.ravel()) ** 2).sum())
 
-    step = unit * _refined(H, rhs, times)
-    return step if rest is None else step + rest @ (rest.T @ raw), left
+    return step, left
 
 
 def _apart(directions, others, values, along):

@@ -8,9 +8,16 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
+from ..objective import (
+    DENSE_FEATURES,
+    by_products,
+    make_term,
+    rows_pay,
+    units,
+)
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
+from ._inverses import GRADED, RANK_TOLERANCE, assembled_inverse, inverses, pseudo_inverses
 from ._method import Method
 from ._row_inverse import RowInverse
 
@@ -21,12 +28,11 @@ CANCELLED = 1e-6  # eigenvalues below, left of 1, have lost too many digits
 CHUNK_TASKS = 256  # tasks handled at a time where all would take the memory of the moments
 LEAST = 1e-10  # times the curvature: what deviations cost at least where rows leave them free
 ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
-GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
 ROUNDED = 10 * np.finfo(float).eps  # of the terms of a gradient
 SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the objective feels its square
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 HELD = 1e-12  # share of the curvature of intercepts below which there is rounding
-RANK_TOLERANCE = 10 * np.finfo(float).eps  # times the size: eigenvalues below are rounding
+RESOLVED = 1e-12  # share of the curvature of what intercepts have in common that elimination may leave
 ROTATED_ROWS = 2000  # up to here one over the rows of a design
 NEAR = 0.999  # times the strength within clusters: what any other counts as at most in an inverse
 BATCHED = 64  # rows up to which inverses of many tasks at once are faster than factors of each
@@ -123,7 +129,7 @@ def make_preconditioner(term, quadratic):
         quadratic = TaskQuadratic(term.n_tasks)
     shift = quadratic.diagonal()
     if term.beside_offset is not None:
-        return _inverse_beside_offset(term, quadratic)
+        return assembled_inverse(lambda V: term.curvature(V) + quadratic.times(V), term)
     clusters = quadratic.labels is not None
     simple = quadratic.separate or clusters
     cheap = simple or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
@@ -168,8 +174,9 @@ def _joined_inverse(term, inverse):
     if M is None or not M.shape[-1]:  # there is no mean, or no loss sees it
         return inverse
     reach = np.stack([inverse(np.ascontiguousarray(own)) for own in np.moveaxis(M, -1, 0)], axis=-1)
-    left = np.diag(term.tied.curvature) - np.tensordot(M, reach, axes=([0, 1], [0, 1]))
-    center = linalg.pinvh(0.5 * (left + left.T))
+    unit = 1.0 / np.sqrt(term.tied.curvature)
+    left = np.eye(len(unit)) - unit * unit[:, None] * np.tensordot(M, reach, axes=([0, 1], [0, 1]))
+    center = unit * unit[:, None] * linalg.pinvh(0.5 * (left + left.T), atol=RESOLVED)
 
     def apply(R):
         V = inverse(R)
@@ -235,38 +242,6 @@ def _inverses(term, shift):
     if len(singular):
         inverse[singular] = pseudo_inverses(_blocks(term, singular) + shift[singular, None, None] * np.eye(p))
     return inverse
-
-
-def inverses(B):
-    """Of positive semidefinite matrices (n, p, p), pseudo-inverses where one is singular."""
-    try:
-        inverse = np.linalg.inv(B)
-    except np.linalg.LinAlgError:
-        return pseudo_inverses(B)
-    low = np.einsum("tjj->tj", B) * np.einsum("tjj->tj", inverse)  # the largest entries are on the diagonal
-    sound = (low > 0).all(axis=1) & (low.max(axis=1) < 1 / (RANK_TOLERANCE * B.shape[-1]))
-    if not sound.all():
-        inverse[~sound] = pseudo_inverses(B[~sound])
-    return inverse
-
-
-def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
-    """Of positive semidefinite matrices (..., p, p), with ranks in units that give them a diagonal of ones.
-
-    As long as these are not far apart, those that lead to solutions of least norm in the units given.
-    """
-    unit = units(B)
-    values, vectors = np.linalg.eigh(unit[..., :, None] * B * unit[..., None, :])
-    used = values > tolerance * B.shape[-1] * values[..., -1:]
-    own = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)[..., None, :]
-    inverse = (vectors * own) @ np.swapaxes(vectors, -1, -2)
-    inverse = unit[..., :, None] * inverse * unit[..., None, :]
-    alike = unit.max(initial=0.0) <= GRADED**0.5 * unit.min(initial=np.inf, where=unit > 0)
-    if used.all() or not alike:
-        return inverse
-    null = np.where(used[..., None, :], 0.0, unit[..., :, None] * vectors)
-    inside = np.eye(B.shape[-1]) - null @ np.linalg.pinv(null)
-    return inside @ inverse @ inside
 
 
 def _schur_inverse(term, quadratic, inverse):
@@ -420,35 +395,6 @@ def _rotated_inverse(term, quadratic):
     values, features = linalg.eigh(H)
     solve = quadratic.shifted_inverse(_levels(values, quadratic))
     return lambda R: solve(R @ features) @ features.T
-
-
-def assembled_inverse(operator, shape):
-    """Inverse of a positive semidefinite operator on few coefficients, built column by column."""
-    n = shape[0] * shape[1]
-    H = np.array([operator(unit.reshape(shape)).ravel() for unit in np.eye(n)])
-    inverse = inverses(0.5 * (H + H.T)[None])[0]
-    return lambda R: (inverse @ R.ravel()).reshape(shape)
-
-
-def _inverse_beside_offset(term, quadratic):
-    """Exact inverse where only what tasks differ by along a common offset has a huge curvature."""
-    features, T = term.beside_offset, term.n_tasks
-    each = np.eye(T * term.n_features // len(features))
-    unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
-    tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
-
-    def into(V):
-        return tasks.T @ V.reshape(-1, len(features)) @ features.T
-
-    def back(V):
-        return (tasks @ V @ features).reshape(term.shape)
-
-    def times(V):
-        V = back(V)
-        return into(term.curvature(V) + quadratic.times(V))
-
-    inverse = assembled_inverse(times, (len(tasks), len(features)))
-    return lambda R: back(inverse(into(R)))
 
 
 def _assembled_inverse(term, quadratic):

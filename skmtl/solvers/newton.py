@@ -6,8 +6,9 @@ import numpy as np
 
 from ..objective import rows_pay, squared_model
 from ..penalties import square
+from ._inverses import assembled_inverse
 from ._method import Method
-from .direct import ASSEMBLED, assembled_inverse, conjugate_gradients, diagonal_inverse, make_preconditioner
+from .direct import ASSEMBLED, conjugate_gradients, diagonal_inverse, make_preconditioner
 
 SHORTEST_STEP = 1e-8
 INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
@@ -105,7 +106,7 @@ class _Directions:
         fresh = self.precondition is None
         if fresh:
             few = self.slow and W.size <= ASSEMBLED
-            self.precondition = assembled_inverse(times, W.shape) if few else self._preconditioner(eta)
+            self.precondition = assembled_inverse(times, term) if few else self._preconditioner(eta)
         steps = conjugate_gradients(times, self.precondition, -gradient)
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
         share, limit = (share, self.left) if self.left else (EXACT, INNER_ITERATIONS)
