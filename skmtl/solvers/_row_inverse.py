@@ -21,6 +21,8 @@ class RowInverse:
         Sum over the tasks of (C_t + d_t I)^-1 C_t, without the digits that a large d would cancel.
     """
 
+    rounded = 0.0  # share of the system of the mean that is rounding
+
     def __init__(self, term, d):
         from .._kernels import task_factors  # Numba is imported by the first fit that needs it
 

@@ -30,6 +30,7 @@ LEAST = 1e-10  # times the curvature: what deviations cost at least where rows l
 ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
 ROUNDED = 10 * np.finfo(float).eps  # of the terms of a gradient
 SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the objective feels its square
+MOST_ROUNDED = 1e-6  # share of a system that is taken for rounding at most
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 HELD = 1e-12  # share of the curvature of intercepts below which there is rounding
 RESOLVED = 1e-12  # share of the curvature of what intercepts have in common that elimination may leave
@@ -201,9 +202,9 @@ def task_inverses_of(term, quadratic):
     return term, quadratic, BlockInverse(term, quadratic.deviations)
 
 
-def inverse_of_mean(system, mean_first):
-    """Inverse of a system of what the tasks share, see `mean_system`."""
-    return pseudo_inverses(system, 1e-14) if mean_first else _inverted(system)
+def inverse_of_mean(system, mean_first, rounded=0.0):
+    """Inverse of a system of what the tasks share, see `mean_system`, of which a share is rounding."""
+    return pseudo_inverses(system, max(rounded, 1e-14)) if mean_first else _inverted(system)
 
 
 def _blocks(term, tasks=slice(None)):
@@ -267,7 +268,7 @@ def _schur_inverse(term, quadratic, inverse):
         held = term.kept - (along * reach).sum(axis=1)
         # nothing where a feature of whole tasks does the work of the intercepts
         system[p, p] = held[held > HELD * term.kept].sum()
-    system = inverse_of_mean(system, mean_first)
+    system = inverse_of_mean(system, mean_first, inverse.rounded)
 
     def apply(R):
         V = inverse(R)
@@ -328,6 +329,7 @@ class BlockInverse:
     """(C_t + d I)^-1 of every task (n_tasks, p, p), C_t its curvature and d what deviations cost."""
 
     strong = False  # whether deviations cost so much that there is hardly more than the mean
+    rounded = 0.0  # share of the system of the mean that is rounding
 
     def __init__(self, term, d):
         self.term, self.d, self.inverse = term, d, _inverses(term, np.full(term.n_tasks, d))
@@ -367,6 +369,7 @@ class BlockInverse:
                 left += own.reshape(-1, p).T @ C.reshape(-1, p)
                 lost += ROUNDED * np.einsum("tjk,tjk->k", np.abs(own), np.abs(C))
             left *= np.outer(*[left.diagonal() > lost] * 2)  # nothing of what others explain up to rounding
+            self.rounded = min((lost * reciprocal(left.diagonal())).max(), MOST_ROUNDED)
             left = 0.5 * (left + left.T)
         return left + T * d * mean / (d - mean) * np.eye(p), d
 
