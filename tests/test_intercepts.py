@@ -6,15 +6,18 @@ import cvxpy as cp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
     DirtyClassifier,
     GroupSparseClassifier,
     MeanRegularizedClassifier,
+    MeanRegularizedRegressor,
     MixedTaskModel,
     MultiTaskLasso,
     MultiTaskRegressor,
     RobustClassifier,
+    TaskRelationshipClassifier,
     TraceNormClassifier,
     TraceNormRegressor,
 )
@@ -392,3 +395,42 @@ def test_tied_intercepts_where_no_row_has_a_curvature(monkeypatch):
     slope = term.task_sums(term.loss_gradient(term.predictor(image, b))) + 0.1 * (b - b.mean())
     assert_allclose(slope, 0.0, atol=1e-8)
     assert len(looks) < 60
+
+
+@pytest.mark.parametrize("far", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "cls", [TraceNormClassifier, GroupSparseClassifier, MeanRegularizedClassifier, TaskRelationshipClassifier]
+)
+def test_features_that_add_up_to_a_constant_beside_tied_intercepts(cls, n_classes, far):
+    """They do the work of the intercepts' mean: nothing sees how much of it, so that none of it runs off."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        tasks, level = np.arange(40) % 4, rng.integers(seed % 2 + 1, size=40)
+        Z = np.column_stack([np.eye(seed % 2 + 1)[level], rng.normal(size=(40, seed // 2))])
+        y, alpha, pull = rng.integers(n_classes, size=40), 10.0 ** -(seed + 1), 10.0 ** (2 - seed)
+        model = cls(alpha, intercept_alpha=pull)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", category=ConvergenceWarning)
+            model.fit(Z + far, y, tasks=tasks)
+        assert np.abs(model.coef_).max() < 1e3
+        p = model.predict_proba(Z + far, tasks=tasks)[np.arange(40), y]
+        b = model.intercept_ - model.intercept_.mean(axis=0)
+        least = model.objective_ - 0.5 * pull * np.square(b).sum()  # the penalty is no less than nothing
+        assert sum(-np.log(p[tasks == t]).mean() for t in range(4)) <= least + 1e-6 * max(1.0, least)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge", "poisson"])
+@pytest.mark.parametrize("pull", [0.0, 0.01, 0.5])
+def test_the_mean_of_a_linear_combination_of_features_stays_where_it_is(loss, pull):
+    """What a feature adds to the others is rounding: no reason for coefficients of 1e12."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, tasks = rng.normal(size=(320, 3)), np.repeat(np.arange(8), 40)
+        score, X = X @ rng.normal(size=3), np.column_stack([X, X @ rng.normal(size=(3, 2))])
+        if loss == "poisson":
+            model, y = MeanRegularizedRegressor, rng.poisson(np.exp(0.4 * score))
+        else:
+            model, y = MeanRegularizedClassifier, (score + rng.logistic(size=320) > 0).astype(int)
+        model = model(1e-4, loss=loss, intercept_alpha=pull).fit(X, y, tasks=tasks)
+        assert np.abs(model.coef_).max() < 1e3

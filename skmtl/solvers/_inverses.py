@@ -44,40 +44,15 @@ def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
 
 
 def assembled_inverse(operator, term):
-    """Inverse of a positive semidefinite operator on few coefficients, built column by column.
-
-    Beside a common offset, along which only what tasks differ by has a huge curvature.
-    """
-    if term.beside_offset is not None:
-        return _inverse_beside_offset(operator, term)
-    inverse = inverses(_assembled(operator, term.shape)[None])[0]
-    return lambda R: (inverse @ R.ravel()).reshape(term.shape)
-
-
-def _assembled(operator, shape):
-    H = np.array([operator(unit.reshape(shape)).ravel() for unit in np.eye(shape[0] * shape[1])])
-    return 0.5 * (H + H.T)
-
-
-def _inverse_beside_offset(operator, term):
-    features, T = term.beside_offset, term.n_tasks
-    each = np.eye(T * term.n_features // len(features))
-    unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
-    tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
-    shape = len(tasks), len(features)
-
-    def into(V):
-        return tasks.T @ V.reshape(-1, len(features)) @ features.T
-
-    def back(V):
-        return (tasks @ V.reshape(shape) @ features).reshape(term.shape)
-
-    far = np.tile(term.common**2, len(each) // T) * term.totals.sum()
-    curvature = np.maximum(term.curvatures(), far / FARTHEST)
-    sizes = PREDICTOR_ROUNDING * np.sqrt(curvature + far)  # of predictors, from the coefficients' rounding
+    """Inverse of a positive semidefinite operator on few coefficients, built column by column."""
+    into, back, far = _coordinates(term)
+    curvature = np.maximum(np.tile(term.curvatures(), term.n_outputs), far / FARTHEST)
+    # of predictors, from the rounding of coefficients, and of their squares, from that of moments
+    sizes = PREDICTOR_ROUNDING * np.sqrt(curvature + far), np.sqrt(PREDICTOR_ROUNDING * curvature)
+    sizes = np.column_stack(sizes if term.on_moments else sizes[:1])
 
     def less_rounding(C, directions):
-        seen = np.diag(C) > [(np.abs(back(v)) @ sizes).sum() ** 2 for v in directions]
+        seen = np.diag(C) > [(np.abs(back(v)) @ sizes).sum(axis=0).max() ** 2 for v in directions]
         return C * (seen & seen[:, None])
 
     def along(directions):
@@ -86,7 +61,29 @@ def _inverse_beside_offset(operator, term):
         C = np.array([V.ravel() for V in found]) @ np.array([operator(V).ravel() for V in found]).T
         return less_rounding(C, directions), np.zeros((len(C), 0))
 
-    H = _assembled(lambda V: into(operator(back(V))), shape)
+    axes = np.eye(term.n_tasks * term.n_features)
+    H = np.array([into(operator(back(axis))) for axis in axes])
     least = PREDICTOR_ROUNDING * np.sqrt(1.0 + (far * reciprocal(curvature)).max())
-    inverse, _ = inverse_of(less_rounding(H, np.eye(len(H))), along, least)
-    return lambda R: back(inverse(into(R).ravel()))
+    inverse, _ = inverse_of(less_rounding(0.5 * (H + H.T), axes), along, least)
+    return lambda R: back(inverse(into(R)))
+
+
+def _coordinates(term):
+    """Functions of W and of numbers in a row to one another, and the squares of a common offset.
+
+    Beside that, along which only what tasks differ by has a huge curvature.
+    """
+    features, T = term.beside_offset, term.n_tasks
+    if features is None:
+        return np.ravel, lambda v: v.reshape(term.shape), np.zeros(term.n_features)
+    each = np.eye(T * term.n_features // len(features))
+    unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
+    tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
+
+    def into(V):
+        return (tasks.T @ V.reshape(-1, len(features)) @ features.T).ravel()
+
+    def back(v):
+        return (tasks @ v.reshape(len(tasks), -1) @ features).reshape(term.shape)
+
+    return into, back, np.tile(term.common**2, len(each) // T) * term.totals.sum()

@@ -129,8 +129,9 @@ def make_preconditioner(term, quadratic):
     if quadratic.norm == 0:  # whatever tasks it would couple
         quadratic = TaskQuadratic(term.n_tasks)
     shift = quadratic.diagonal()
+    whole = partial(assembled_inverse, lambda V: term.curvature(V) + quadratic.times(V), term)
     if term.beside_offset is not None:
-        return assembled_inverse(lambda V: term.curvature(V) + quadratic.times(V), term)
+        return whole()
     clusters = quadratic.labels is not None
     simple = quadratic.separate or clusters
     cheap = simple or quadratic.graph is not None or term.n_tasks <= ROTATED_TASKS
@@ -142,7 +143,9 @@ def make_preconditioner(term, quadratic):
         if clusters and not few:
             return _cluster_inverse(quadratic, _kept_inverse(term, quadratic.within, BlockInverse))
         if quadratic.separate:
-            return _joined_inverse(term, _schur_inverse(*task_inverses_of(term, quadratic)))
+            found = task_inverses_of(term, quadratic)
+            inverse = _joined_inverse(term, _schur_inverse(*found))
+            return whole() if few and found[-1].rounded == MOST_ROUNDED else inverse
         if quadratic.graph is None and few:
             return _joined_inverse(term, _assembled_inverse(term, quadratic))
         inverse = _inverses(term, shift)
@@ -267,7 +270,8 @@ def _schur_inverse(term, quadratic, inverse):
         system[p, :p] = cross if mean_first else -cross
         held = term.kept - (along * reach).sum(axis=1)
         # nothing where a feature of whole tasks does the work of the intercepts
-        system[p, p] = held[held > HELD * term.kept].sum()
+        system[p, p] = held = held[held > HELD * term.kept].sum()
+        inverse.rounded = min(inverse.rounded * (term.kept.sum() / held if held else 1.0), MOST_ROUNDED)
     system = inverse_of_mean(system, mean_first, inverse.rounded)
 
     def apply(R):
@@ -357,6 +361,8 @@ class BlockInverse:
             return np.eye(p), 0.0
         if mean > d:
             return total + T / (mean - d) * np.eye(p), 1.0
+        size = self.term.spreads**2 * self.term.scale[:, None] * np.einsum("tjj->tj", inverse)
+        self.rounded = min(ROUNDED * size.max(), MOST_ROUNDED)  # what is left of conditions like these
         left = np.eye(p) - d / T * total
         self.strong = not np.linalg.eigvalsh(left)[0] > CANCELLED
         if not self.strong:
@@ -369,7 +375,6 @@ class BlockInverse:
                 left += own.reshape(-1, p).T @ C.reshape(-1, p)
                 lost += ROUNDED * np.einsum("tjk,tjk->k", np.abs(own), np.abs(C))
             left *= np.outer(*[left.diagonal() > lost] * 2)  # nothing of what others explain up to rounding
-            self.rounded = min((lost * reciprocal(left.diagonal())).max(), MOST_ROUNDED)
             left = 0.5 * (left + left.T)
         return left + T * d * mean / (d - mean) * np.eye(p), d
 

@@ -19,6 +19,7 @@ JOINT = 200  # coefficients of a task up to which all of its predictors have one
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
+NOTHING = 64 * np.finfo(float).eps  # a slope of which is rounding
 ROUNDING = 1e-12  # a share that may be all rounding
 LOOSE = 0.2  # share of a model's decrease in the step that ends it, halved from one model to the next
 
@@ -81,6 +82,7 @@ class _Directions:
         # steps up to which a preconditioner is kept; factors through few rows cost no more than some of them
         self.few = 0 if self.apart and term.n_outputs == 1 and rows_pay(term.data) else FEW
         self.slow = False  # whether the inverse for a squared loss does not serve
+        self.steepest = np.zeros(term.n_features)  # the largest slopes seen
 
     def find(self, W, b, share, above):
         """The gradient, and -H^-1 gradient up to a share of the decrease that it promises.
@@ -90,7 +92,10 @@ class _Directions:
         """
         term, image = self.term, self.term.image(W)
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
-        eta = term.predictor(image, b)
+        eta, slopes = term.predictor(image, b), np.abs(gradient).max(axis=0, initial=0.0)
+        self.steepest = np.maximum(self.steepest, slopes)
+        if (slopes <= NOTHING * self.steepest).all():  # a step along rounding may be of any length
+            return gradient, np.zeros_like(W)
         if above:
             self.precondition, model = None, squared_model(term, eta, above=True, apart=self.apart)
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
