@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._columns import split_task_column, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
-from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels, rows_of_tasks
+from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
@@ -36,12 +36,11 @@ from .._tasks import (
 from .._warn import warn
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
-from ..model_selection import TaskKFold, routing, wants_tasks
+from ..model_selection import folds_of_tasks, n_folds_for, routing, wants_tasks
 from ._folds import NO_OFFSET, FoldRun, FoldScores, error_measure, with_offset
 from ._result import _verdict, tabulated
 from ._rivals import BASELINES, ONE_FOR_ALL, RIVALS, kind_of, rival
 
-N_FOLDS = 5
 NO_UNIT = "Left out, as one model of all columns of y means little"
 
 
@@ -359,9 +358,9 @@ def headline(scoring, models, y, kind="numbers"):
 def splits_of(cv, X, y, labels):
     """List of (train, test) rows."""
     if cv is None:
-        cv = int(np.clip(np.median(rows_of_tasks(y, labels)), 2, N_FOLDS))
+        cv = n_folds_for(y, labels)
     if isinstance(cv, Integral):
-        cv = TaskKFold(cv, shuffle=True, random_state=0, small_tasks="train")
+        cv = folds_of_tasks(cv)
     refuse_class(cv, "cv")
     cv = check_cv(cv)
     if getattr(cv, "stratify", False):
