@@ -36,12 +36,18 @@ def check_tasks(tasks, n_samples, name="tasks"):
     missing = missing_labels(labels)
     if np.ma.isMaskedArray(tasks):
         missing = missing | np.ma.getmaskarray(tasks).reshape(-1)
-    if missing.any():
-        raise ValueError(
-            f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
-            "every row needs a task."
-        )
+    refuse_missing(missing, name)
     return labels
+
+
+def refuse_missing(missing, name):
+    """ValueError where rows, by a mask of these, have no task."""
+    if missing.any():
+        n = int(missing.sum())
+        raise ValueError(
+            f"{name} has {n} missing label{'s' * (n > 1)} (first at row {int(np.argmax(missing))}); every "
+            "row needs a task: leave such rows out, or give them a label, such as 'unknown'."
+        )
 
 
 def _label_array(tasks, name):
@@ -88,6 +94,8 @@ def missing_labels(labels):
         return np.zeros(labels.shape, dtype=bool)
     if labels.dtype.kind != "O":
         return labels != labels
+    if {*map(type, labels.ravel())} <= {str, int, bool}:
+        return np.zeros(labels.shape, dtype=bool)
     return np.array([is_missing(label) for label in labels.ravel()], dtype=bool).reshape(labels.shape)
 
 

@@ -18,6 +18,7 @@ from ._columns import (
     column_names,
     indexable,
     one_column,
+    source_of_tasks,
     split_task_column,
     told_apart,
     warn_of_order,
@@ -300,8 +301,8 @@ class TaskInputMixin(FittedReprMixin):
             advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])
         refuse(
-            f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
-            f"{readable(self.tasks_[:3])}. {advice}"
+            f"{source_of_tasks(self.task_column)} has {len(unknown)} label(s) not seen in fit: "
+            f"{unknown[:5]}; fitted tasks look like {readable(self.tasks_[:3])}. {advice}"
         )
 
     def _split(self, X, tasks=None, reset=False):

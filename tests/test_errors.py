@@ -35,6 +35,7 @@ from skmtl import (
     SingleTask,
     TaskConformalRegressor,
     TaskKFold,
+    TasksFromColumn,
     TraceNormRegressor,
     compare,
     stability_selection,
@@ -102,7 +103,7 @@ ANY_FIT = {
     "tasks: None": (
         {"tasks": changed(TASKS, None, dtype=object)},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 7\); every row needs a task",
+        r"tasks has 1 missing label \(first at row 7\); every row needs a task",
     ),
     "tasks: NaN among strings": (
         {"tasks": pd.Series(TASKS, dtype=object).where(CODES > 0)},
@@ -112,17 +113,17 @@ ANY_FIT = {
     "tasks: NaN among numbers": (
         {"tasks": changed(CODES, np.nan, dtype=float)},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 7\)",
+        r"tasks has 1 missing label \(first at row 7\)",
     ),
     "tasks: NaN in a list of strings": (
         {"tasks": [*TASKS[:-1].tolist(), np.nan]},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 59\)",
+        r"tasks has 1 missing label \(first at row 59\)",
     ),
     "tasks: None in a list": (
         {"tasks": [*TASKS[:-1].tolist(), None]},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 59\)",
+        r"tasks has 1 missing label \(first at row 59\)",
     ),
     "tasks: NA of pandas": (
         {"tasks": pd.Series(TASKS, dtype="string").where(CODES > 0)},
@@ -132,7 +133,7 @@ ANY_FIT = {
     "tasks: NaT": (
         {"tasks": changed(np.datetime64("2020-01-01") + CODES, np.datetime64("NaT"))},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 7\)",
+        r"tasks has 1 missing label \(first at row 7\)",
     ),
     "tasks: mixed types": (
         {"tasks": changed(TASKS, 3, dtype=object)},
@@ -201,7 +202,7 @@ ANY_FIT = {
             "tasks": None,
         },
         ValueError,
-        r"1 missing labels \(first at row 7\)",
+        r"^task_column='school' has 1 missing label \(first at row 7\); .* leave such rows out",
     ),
     "X: NaN": ({"X": changed(X, np.nan)}, ValueError, "Input.* contains NaN"),
     "X: infinite": ({"X": changed(X, np.inf)}, ValueError, "Input.* contains infinity"),
@@ -478,7 +479,7 @@ PREDICT = {
     "missing label": (
         X,
         changed(TASKS, None, dtype=object),
-        r"tasks has 1 missing labels \(first at row 7\)",
+        r"tasks has 1 missing label \(first at row 7\)",
     ),
     "fewer features": (X[:, :2], TASKS, "X has 2 features, but .* is expecting 4 features"),
     "more features": (NUMERIC, TASKS, "X has 5 features, but .* is expecting 4 features"),
@@ -879,3 +880,36 @@ def test_tasks_among_the_features(form):
     weight = (np.arange(N) > 5).astype(float)
     with pytest.warns(UserWarning, match="equal tasks"):
         clone(LASSO).fit(table, y, tasks=changed(CODES, 1, at=0), sample_weight=weight)
+
+
+def test_messages_name_what_says_the_task_of_a_row():
+    """The column of X where there is one, and tasks where they are given, everywhere alike."""
+    model = MultiTaskLasso(task_column="school")
+    without = FRAME.assign(school=changed(TASKS, None, dtype=object))
+    other = FRAME.assign(school=changed(TASKS, "oak"))
+    plain = FRAME[[*"abcd"]]
+    calls = [
+        lambda X: clone(model).fit(X, y),
+        lambda X: PathSearchCV(model, 2).fit(X, y),
+        lambda X: list(TaskKFold(2, task_column="school").split(X)),
+        lambda X: compare(model, X, y, baselines=["single"]),
+        lambda X: compare(MultiTaskLasso(), X, y, task_column="school", baselines=["single"]),
+        lambda X: TaskConformalRegressor(model).fit(X, y),
+        lambda X: TasksFromColumn(Ridge(), "school").fit(X, y),
+        lambda X: clone(model).fit(FRAME, y).predict(X),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^task_column='school' has 1 missing label \(first at row 7\)"):
+            call(without)
+    with pytest.raises(ValueError, match=r"^tasks has 1 missing label \(first at row 7\)"):
+        MultiTaskLasso().fit(plain, y, tasks=without["school"])
+    with pytest.raises(
+        ValueError, match=r"^task_column='school' has 1 label\(s\) not seen in fit: \['oak'\]"
+    ):
+        clone(model).fit(FRAME, y).predict(other)
+    with pytest.raises(
+        ValueError, match=r"^task_column='school' has 1 label\(s\) not seen in fit: \['oak'\]"
+    ):
+        TaskConformalRegressor(model.set_params(handle_unknown="average")).fit(FRAME, y).predict_interval(
+            other
+        )
