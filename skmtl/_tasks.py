@@ -48,7 +48,7 @@ from ._labels import (
     readable,
 )
 from ._sklearn import asks_for, fit_context, num_samples, refuse, safe_indexing
-from ._warn import warn
+from ._warn import saying_once, warn
 
 TASKS_ARE_GIVEN = (
     "Pass tasks=, one label per row, name a column of X by task_column, or give a y with one column per task."
@@ -127,14 +127,15 @@ def _refuse_labels(model, method, weight, tasks):
 
 
 def all_or_nothing(method):
-    """The same of a method after whose failure, or interruption, the estimator is what it was before."""
+    """The same of a method after whose failure the estimator is as before; it says each warning once."""
     method = by_name(method)
 
     @wraps(method)
     def kept(self, *args, **kwargs):
         before = dict(vars(self))
         try:
-            return method(self, *args, **kwargs)
+            with saying_once():
+                return method(self, *args, **kwargs)
         except BaseException:
             self.__dict__ = before
             raise

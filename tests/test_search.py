@@ -467,10 +467,29 @@ def test_tasks_of_few_rows_only_train_by_default():
     assert model.mse_path_.shape == (3, 5)
     with pytest.raises(ValueError, match="needs at least as many rows of each task"):
         PathSearchCV(MultiTaskLasso(), ALPHAS, cv=TaskKFold(5)).fit(X, y, tasks=tasks)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", ".*only train")
-        inside = PathSearchCV(MultiTaskLasso(), ALPHAS, cv=3)
-        assert "only train" in str(skmtl.compare(inside, X, y, tasks, baselines=["single"], cv=5))
+    inside = PathSearchCV(MultiTaskLasso(), ALPHAS, cv=3)
+    assert "only train" in str(skmtl.compare(inside, X, y, tasks, baselines=["single"], cv=5))
+
+
+@pytest.mark.parametrize("kind", ["search", "compare", "conformal", "suggest"])
+def test_what_many_fits_say_is_said_once(kind):
+    """Also where its figures differ from fold to fold, and to those who want all warnings."""
+    layout = make_layout("shared")
+    y = layout.y * [*[1.0] * (layout.y.shape[1] - 1), 100.0]
+    calls = {
+        "search": lambda: PathSearchCV(make_pipeline(StandardScaler(), MultiTaskLasso()), ALPHAS).fit(
+            layout.X, y
+        ),
+        "compare": lambda: skmtl.compare(MultiTaskLasso(), layout.X, y),
+        "conformal": lambda: skmtl.TaskConformalRegressor(MultiTaskLasso()).fit(layout.X, y),
+        "suggest": lambda: skmtl.suggest(layout.X, y, candidates=["GroupSparseRegressor", "single"]),
+    }
+    for _ in range(2):  # in each call anew
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            calls[kind]()
+        texts = [str(one.message) for one in found]
+        assert sum("the standard deviations of columns of y are" in text for text in texts) == 1, texts
 
 
 def test_folds_by_default_are_fewer_where_tasks_have_few_rows():

@@ -33,7 +33,7 @@ from .._tasks import (
     task_labels,
     warn_of_labels,
 )
-from .._warn import warn
+from .._warn import saying_once, warn
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
 from ..model_selection import folds_of_tasks, n_folds_for, routing, wants_tasks
@@ -182,7 +182,7 @@ def compare(
     score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     splits = splits_of(cv, X, y, labels)
-    with routing(tasks, offset):
+    with routing(tasks, offset), saying_once():
         outcomes = _outcomes(run, models, splits, n_jobs, verbose)
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)

@@ -1,7 +1,6 @@
 """Models on the same folds: fitting, scoring, and how far the scores can be trusted."""
 
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +63,7 @@ class FoldRun:
         with threads_for(X):
             start = time.perf_counter()
             try:
-                with warnings.catch_warnings():  # of searches inside; the verdict tells of the folds here
-                    warnings.filterwarnings("ignore", ".* tasks, such as .* only train", UserWarning)
-                    fitted = clone(model).fit(X, self.y[train], **given)
+                fitted = clone(model).fit(X, self.y[train], **given)
             except ValueError as error:
                 if "could not convert" in str(error) and "of X are not" not in str(error):
                     refuse_text(X, error)
