@@ -1,14 +1,13 @@
 """Columns of X by name or position: a text is a name and an integer a position, always."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import missing_labels, refuse_missing
+from ._labels import meant, missing_labels, refuse_missing
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -170,9 +169,7 @@ def find_column(key, names, n_columns, argument):
         )
     if not at:
         have = "no column names" if names is None else f"the columns {names}"
-        near = get_close_matches(str(key), [name for name in names or [] if isinstance(name, str)], 1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.{meant}")
+        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.{meant(key, names)}")
     return at[0]
 
 

@@ -14,7 +14,7 @@ from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
 from ._from_column import TasksFromColumn, with_task_column
 from ._inputs import as_target
-from ._labels import check_tasks, missing_labels, plain_labels, rows_of_tasks
+from ._labels import check_tasks, meant, missing_labels, plain_labels, rows_of_tasks
 from ._target import warn_of_units
 from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
 from ._threads import threads_for
@@ -178,7 +178,10 @@ def suggest(
             raise ValueError(f"candidates must be a sequence of names; got the string {candidates!r}.")
         unknown = [name for name in candidates if name not in tried]
         if unknown or not len(candidates):
-            raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
+            raise ValueError(
+                f"candidates must be some of {list(tried)}; got {unknown or candidates}."
+                f"{meant(unknown[0], tried) if unknown else ''}"
+            )
         tried = {name: one for name, one in tried.items() if name in candidates}
     ends = np.inf if time_budget is None else start + time_budget
     with saying_once():

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
+    GraphRegularizedRegressor,
     GroupSparseClassifier,
     GroupSparseRegressor,
     MeanRegularizedClassifier,
@@ -36,13 +37,15 @@ from skmtl import (
     TaskConformalRegressor,
     TaskKFold,
     TasksFromColumn,
+    TaskStatistics,
     TraceNormRegressor,
     compare,
     stability_selection,
     stack_tasks,
     suggest,
 )
-from skmtl.inspection import TaskGainDisplay
+from skmtl.inspection import ShrinkageDisplay, TaskGainDisplay
+from skmtl.penalties import Penalty
 
 rng = np.random.default_rng(0)
 N = 60
@@ -224,7 +227,7 @@ ANY_FIT = {
     "y: not given": ({"y": None}, ValueError, "requires y to be passed, but the target y is None"),
     "y: too short": ({"y": TWO[:-1]}, ValueError, r"inconsistent numbers of samples: \[60, 59\]"),
     "y: a name": (
-        {"y": "height"},
+        {"y": "rainfall"},
         ValueError,
         r"y must have shape \(n_samples,\) or \(n_samples, n_tasks\); got 'height'",
     ),
@@ -913,3 +916,71 @@ def test_messages_name_what_says_the_task_of_a_row():
         TaskConformalRegressor(model.set_params(handle_unknown="average")).fit(FRAME, y).predict_interval(
             other
         )
+
+
+MISSPELT = {
+    "baselines": (lambda: compare(LASSO, X, y, TASKS, baselines=["single", "poled"]), "pooled"),
+    "reference": (lambda: compare(LASSO, X, y, TASKS, reference="singel"), "single"),
+    "candidates": (lambda: suggest(X, y, TASKS, candidates=["TraceNormRegresor"]), "TraceNormRegressor"),
+    "tasks of a graph": (
+        lambda: GraphRegularizedRegressor(graph=[("ash", "brich")]).fit(X, y, tasks=TASKS),
+        "birch",
+    ),
+    "tasks of a mapping": (
+        lambda: MultiTaskLasso(task_weight={"ash": 1, "brich": 2, "cedar": 1}).fit(X, y, tasks=TASKS),
+        "birch",
+    ),
+    "feature of a picture": (
+        lambda: ShrinkageDisplay.from_estimator(
+            MultiTaskLasso(task_column="school").fit(FRAME.rename(columns={"a": "rainfall"}), y),
+            FRAME.rename(columns={"a": "rainfall"}), y, feature="ranfall",
+        ),
+        "rainfall",
+    ),
+    "model of a picture": (
+        lambda: compare({"mine": LASSO}, X, y, TASKS, baselines=["single"]).plot(model="singel"),
+        "single",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MISSPELT)
+def test_misspelt_names_are_recognised(what):
+    call, wanted = MISSPELT[what]
+    with pytest.raises(ValueError, match=rf" Did you mean '{wanted}'\?$"):
+        call()
+
+
+def test_names_of_models_that_are_those_of_baselines_are_told():
+    with pytest.raises(
+        ValueError, match=r"share a name: \['mean'\]\. .*compare\(\{'my mean': model\}, \.\.\.\)"
+    ):
+        compare({"mean": LASSO, "mine": LASSO}, X, y, TASKS)
+
+
+def test_y_in_the_place_of_tasks_in_batches():
+    batches = [(X[:30], CODES[:30], y[:30]), (X[30:], CODES[30:], y[30:])]
+    for n_folds in (None, 2):
+        with pytest.raises(
+            ValueError, match="tasks must name the task of each row; got 60 different numbers"
+        ):
+            TaskStatistics.from_batches(batches, n_folds=n_folds)
+
+
+def test_a_prox_of_another_shape_is_refused():
+    """It would be broadcast, and fit another model."""
+
+    class OneForAll(Penalty):
+        def __init__(self, alpha=1.0):
+            self.alpha = alpha
+
+        def value(self, W):
+            return self.alpha * float(np.abs(W).sum())
+
+        def prox(self, W, step):
+            return W[0] * 0.5
+
+    with pytest.raises(
+        ValueError, match=r"OneForAll.prox must return an array of the shape of W, \(3, 4\); got \(4,\)"
+    ):
+        MultiTaskRegressor(penalty=OneForAll()).fit(X, y, tasks=TASKS)

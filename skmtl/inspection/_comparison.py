@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
+from .._labels import meant
 from .._task_scores import SURELY, gains_and_losses, standard_deviation
 from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, name_ticks, short, short_names
 
@@ -219,7 +220,8 @@ class TaskGainDisplay(Display):
         table = comparison.per_task
         chosen = np.asarray(table["model"]) == model
         if not chosen.any():
-            raise ValueError(f"model={model!r} is not one of {sorted(set(table['model']))}.")
+            known = sorted(set(table["model"]))
+            raise ValueError(f"model={model!r} is not one of {known}.{meant(model, known)}")
         gain, error, n, task = (
             np.asarray(table[name])[chosen] for name in ("gain", "gain_std", "n_test", "task")
         )
