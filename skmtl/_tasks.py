@@ -317,9 +317,21 @@ class TaskInputMixin(FittedReprMixin):
         if unnamed and reset:
             self.n_features_in_ = X.shape[1]
         elif not (unnamed and X.shape[1] == self.n_features_in_):
-            validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+            self._check_columns(X, reset)
         self._refuse_two_sources(tasks)
         return (X, tasks) if self.task_column is None else split_task_column(X, self.task_column)
+
+    def _check_columns(self, X, reset):
+        """Set or check the columns of X."""
+        try:
+            validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+        except ValueError as error:
+            if self.task_column is None or self.task_column in (column_names(X) or [self.task_column]):
+                raise
+            raise ValueError(
+                f"{error}The column {self.task_column!r} says the task of each row, here as in fit; tasks= "
+                "does not take its place."
+            ) from None
 
     def _check_features(self, X, **options):
         """X as a numeric array or CSR/CSC matrix."""

@@ -227,7 +227,7 @@ ANY_FIT = {
     "y: not given": ({"y": None}, ValueError, "requires y to be passed, but the target y is None"),
     "y: too short": ({"y": TWO[:-1]}, ValueError, r"inconsistent numbers of samples: \[60, 59\]"),
     "y: a name": (
-        {"y": "rainfall"},
+        {"y": "height"},
         ValueError,
         r"y must have shape \(n_samples,\) or \(n_samples, n_tasks\); got 'height'",
     ),
@@ -538,7 +538,9 @@ def test_predict_with_a_task_column(model):
         fitted.predict(FRAME.assign(school="oak"))
     with pytest.raises(ValueError, match="missing labels"):
         fitted.predict(FRAME.assign(school=None))
-    with pytest.raises(ValueError, match="now missing:\n- school"):
+    with pytest.raises(
+        ValueError, match="now missing:\n- school\nThe column 'school' says the task of each row, here as in"
+    ):
         fitted.predict(FRAME.drop(columns="school"))
 
 
