@@ -1,14 +1,13 @@
 """Columns of X by name or position: a text is a name and an integer a position, always."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import missing_labels
+from ._labels import meant, missing_labels, refuse_missing
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -170,9 +169,7 @@ def find_column(key, names, n_columns, argument):
         )
     if not at:
         have = "no column names" if names is None else f"the columns {names}"
-        near = get_close_matches(str(key), [name for name in names or [] if isinstance(name, str)], 1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.{meant}")
+        raise ValueError(f"{argument}{key!r} is not a column of X; X has {have}.{meant(key, names)}")
     return at[0]
 
 
@@ -215,7 +212,7 @@ def split_task_column(X, task_column):
     Raises
     ------
     ValueError
-        If there is no such column, or more than one of that name.
+        If there is no such column, more than one of that name, or a row without a label.
 
     See Also
     --------
@@ -229,7 +226,14 @@ def split_task_column(X, task_column):
     ((2, 2), array([7., 8.]))
     """
     X, position, n_columns = _placed(X, task_column, "task_column=")
-    return _drop_column(X, position, n_columns), one_column(X, position)
+    tasks = one_column(X, position)
+    refuse_missing(missing_labels(np.asarray(tasks)), source_of_tasks(task_column))
+    return _drop_column(X, position, n_columns), tasks
+
+
+def source_of_tasks(task_column):
+    """What the user gave to say which task a row belongs to, for messages."""
+    return "tasks" if task_column is None else f"task_column={task_column!r}"
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Labels of tasks: read, sorted, and found again, each as what it is."""
 
 from datetime import date, timedelta
-from itertools import pairwise
+from difflib import get_close_matches
+from itertools import islice, pairwise
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,6 +14,7 @@ TICKS |= {"m": 60 * TICKS["s"], "h": 3600 * TICKS["s"], "D": 86400 * TICKS["s"],
 KINDS = {(date, np.datetime64): "dates", (timedelta, np.timedelta64): "spans of time", str: "text"}
 KINDS |= {bytes: "bytes", (bool, np.bool_): "booleans", Integral: "integers", Real: "numbers"}
 DENSE = 4  # times as many integers as labels are there at most where their order is found by marking them
+MOST_KNOWN = 10_000  # names that a misspelt one is compared with
 NUMBERS = {"booleans", "integers", "numbers"}
 
 
@@ -36,12 +38,18 @@ def check_tasks(tasks, n_samples, name="tasks"):
     missing = missing_labels(labels)
     if np.ma.isMaskedArray(tasks):
         missing = missing | np.ma.getmaskarray(tasks).reshape(-1)
-    if missing.any():
-        raise ValueError(
-            f"{name} has {int(missing.sum())} missing labels (first at row {int(np.argmax(missing))}); "
-            "every row needs a task."
-        )
+    refuse_missing(missing, name)
     return labels
+
+
+def refuse_missing(missing, name):
+    """ValueError where rows, by a mask of these, have no task."""
+    if missing.any():
+        n = int(missing.sum())
+        raise ValueError(
+            f"{name} has {n} missing label{'s' * (n > 1)} (first at row {int(np.argmax(missing))}); every "
+            "row needs a task: leave such rows out, or give them a label, such as 'unknown'."
+        )
 
 
 def _label_array(tasks, name):
@@ -88,6 +96,8 @@ def missing_labels(labels):
         return np.zeros(labels.shape, dtype=bool)
     if labels.dtype.kind != "O":
         return labels != labels
+    if {*map(type, labels.ravel())} <= {str, int, bool}:
+        return np.zeros(labels.shape, dtype=bool)
     return np.array([is_missing(label) for label in labels.ravel()], dtype=bool).reshape(labels.shape)
 
 
@@ -222,6 +232,13 @@ def readable(labels):
     return labels.astype(str).tolist() if labels.dtype.kind in "mM" else labels.tolist()
 
 
+def meant(name, known):
+    """A question for the text among what is known that is most like a misspelt one, behind a space."""
+    texts = islice((one for one in ([] if known is None else known) if isinstance(one, str)), MOST_KNOWN)
+    near = get_close_matches(str(name), list(texts), 1)
+    return f" Did you mean {str(near[0])!r}?" if near else ""
+
+
 def for_each_task(mapping, tasks, name, what):
     """Values of a mapping {task: value} in the order of the tasks, all of which it must name.
 
@@ -235,6 +252,7 @@ def for_each_task(mapping, tasks, name, what):
         raise ValueError(
             f"{name} must name every task exactly once; "
             f"unknown tasks: {unknown[:5]}, tasks without a {what}: {absent[:5]}."
+            + (meant(unknown[0], absent) if unknown else "")
         )
     return [value[key] for key in keys]
 

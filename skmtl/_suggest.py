@@ -14,11 +14,11 @@ from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
 from ._from_column import TasksFromColumn, with_task_column
 from ._inputs import as_target
-from ._labels import check_tasks, missing_labels, plain_labels, rows_of_tasks
+from ._labels import check_tasks, meant, missing_labels, plain_labels, rows_of_tasks
 from ._target import warn_of_units
 from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
 from ._threads import threads_for
-from ._warn import warn
+from ._warn import saying_once, warn
 from .comparison import race
 from .metrics import as_task_scorer
 from .model_selection import routing
@@ -168,8 +168,6 @@ def suggest(
             "suggest needs at least two tasks: pass tasks=, name a column of X by task_column=, or give a y "
             "with one column per task."
         )
-    if targets == "numbers" and y_.ndim == 2:
-        warn_of_units(np.where(missing_labels(y_), np.nan, y_).astype(np.float64), UNITS)
     by = "neg_log_loss" if scoring is None and targets == "classes" else scoring
     by = None if by is None else as_task_scorer(by)
     if not isinstance(random_state, Integral):
@@ -180,11 +178,17 @@ def suggest(
             raise ValueError(f"candidates must be a sequence of names; got the string {candidates!r}.")
         unknown = [name for name in candidates if name not in tried]
         if unknown or not len(candidates):
-            raise ValueError(f"candidates must be some of {list(tried)}; got {unknown or candidates}.")
+            raise ValueError(
+                f"candidates must be some of {list(tried)}; got {unknown or candidates}."
+                f"{meant(unknown[0], tried) if unknown else ''}"
+            )
         tried = {name: one for name, one in tried.items() if name in candidates}
-    found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
     ends = np.inf if time_budget is None else start + time_budget
-    found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
+    with saying_once():
+        if targets == "numbers" and y_.ndim == 2:
+            warn_of_units(np.where(missing_labels(y_), np.nan, y_).astype(np.float64), UNITS)
+        found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
+        found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
     if targets == "numbers":
         found.verdict += _hints(y_, task_type)
     if task_column is not None:

@@ -18,6 +18,7 @@ from ._columns import (
     column_names,
     indexable,
     one_column,
+    source_of_tasks,
     split_task_column,
     told_apart,
     warn_of_order,
@@ -47,7 +48,7 @@ from ._labels import (
     readable,
 )
 from ._sklearn import asks_for, fit_context, num_samples, refuse, safe_indexing
-from ._warn import warn
+from ._warn import saying_once, warn
 
 TASKS_ARE_GIVEN = (
     "Pass tasks=, one label per row, name a column of X by task_column, or give a y with one column per task."
@@ -126,14 +127,15 @@ def _refuse_labels(model, method, weight, tasks):
 
 
 def all_or_nothing(method):
-    """The same of a method after whose failure, or interruption, the estimator is what it was before."""
+    """The same of a method after whose failure the estimator is as before; it says each warning once."""
     method = by_name(method)
 
     @wraps(method)
     def kept(self, *args, **kwargs):
         before = dict(vars(self))
         try:
-            return method(self, *args, **kwargs)
+            with saying_once():
+                return method(self, *args, **kwargs)
         except BaseException:
             self.__dict__ = before
             raise
@@ -300,8 +302,8 @@ class TaskInputMixin(FittedReprMixin):
             advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])
         refuse(
-            f"tasks has {len(unknown)} label(s) not seen in fit: {unknown[:5]}; fitted tasks look like "
-            f"{readable(self.tasks_[:3])}. {advice}"
+            f"{source_of_tasks(self.task_column)} has {len(unknown)} label(s) not seen in fit: "
+            f"{unknown[:5]}; fitted tasks look like {readable(self.tasks_[:3])}. {advice}"
         )
 
     def _split(self, X, tasks=None, reset=False):
@@ -315,9 +317,21 @@ class TaskInputMixin(FittedReprMixin):
         if unnamed and reset:
             self.n_features_in_ = X.shape[1]
         elif not (unnamed and X.shape[1] == self.n_features_in_):
-            validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+            self._check_columns(X, reset)
         self._refuse_two_sources(tasks)
         return (X, tasks) if self.task_column is None else split_task_column(X, self.task_column)
+
+    def _check_columns(self, X, reset):
+        """Set or check the columns of X."""
+        try:
+            validate_data(self, told_apart(X), skip_check_array=True, reset=reset)
+        except ValueError as error:
+            if self.task_column is None or self.task_column in (column_names(X) or [self.task_column]):
+                raise
+            raise ValueError(
+                f"{error}The column {self.task_column!r} says the task of each row, here as in fit; tasks= "
+                "does not take its place."
+            ) from None
 
     def _check_features(self, X, **options):
         """X as a numeric array or CSR/CSC matrix."""

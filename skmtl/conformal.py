@@ -12,6 +12,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from ._columns import source_of_tasks
 from ._data import name_tasks
 from ._inputs import as_target, check_lengths, check_offset, check_sample_weight
 from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
@@ -298,8 +299,9 @@ class _TaskConformal(Wrapper):
         if (codes < 0).any() and unknown is None:
             new = encode_tasks(np.asarray(labels)[codes < 0])[0]
             raise ValueError(
-                f"tasks has {len(new)} label(s) not seen in fit: {readable(new[:5])}. With new_tasks=True, "
-                "and an estimator that predicts for such tasks, they get intervals of their own."
+                f"{source_of_tasks(column)} has {len(new)} label(s) not seen in fit: {readable(new[:5])}. "
+                "With new_tasks=True, and an estimator that predicts for such tasks, they get intervals of "
+                "their own."
             )
         return X, tasks, np.where(codes >= 0, self.quantiles_[codes], np.nan if unknown is None else unknown)
 

@@ -15,7 +15,7 @@ from ._inputs import check_lengths, check_numeric_target, check_sample_weight, r
 from ._labels import all_labels, check_tasks, encode_tasks, find_tasks, known_labels, plain_labels, readable
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere
-from ._tasks import target_names
+from ._tasks import check_names, target_names
 from ._threads import loop_pays, read_only
 from ._warn import warn
 
@@ -195,6 +195,8 @@ class TaskStatistics:
         if len(filled) < len(folds):
             raise ValueError(f"n_folds={len(folds)}: {len(folds) - len(filled)} fold(s) have no row.")
         total = sum(filled[1:], start=filled[0])
+        if not shape:
+            check_names(total.tasks, int(total.count.sum()), None)
         if shape and total.n_tasks < shape[0]:
             raise ValueError(f"y has labels in {total.n_tasks} of {shape[0]} columns: leave the others out.")
         if shape and names is not None and total.tasks.tolist() != names.tolist():

@@ -315,8 +315,8 @@ def test_malformed_task_weight(weight, message):
     [
         ({"tasks": [0, 1]}, ValueError, "tasks has 2 labels but X has 6 rows"),
         ({"tasks": np.zeros((6, 2))}, ValueError, r"tasks must be one label per row.*\(6, 2\)"),
-        ({"tasks": [0, 1, None, 0, 1, 0]}, ValueError, "tasks has 1 missing labels"),
-        ({"tasks": [0, 1, np.nan, 0, 1, 0.0]}, ValueError, r"1 missing labels \(first at row 2\)"),
+        ({"tasks": [0, 1, None, 0, 1, 0]}, ValueError, "tasks has 1 missing label"),
+        ({"tasks": [0, 1, np.nan, 0, 1, 0.0]}, ValueError, r"1 missing label \(first at row 2\)"),
         ({"tasks": np.array([0, 1, "a", 0, 1, 0], dtype=object)}, TypeError, "cannot be sorted"),
         (
             {"y": np.zeros((6, 2)), "tasks": None, "X": np.zeros((5, 2))},

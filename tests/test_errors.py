@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
+    GraphRegularizedRegressor,
     GroupSparseClassifier,
     GroupSparseRegressor,
     MeanRegularizedClassifier,
@@ -35,13 +36,16 @@ from skmtl import (
     SingleTask,
     TaskConformalRegressor,
     TaskKFold,
+    TasksFromColumn,
+    TaskStatistics,
     TraceNormRegressor,
     compare,
     stability_selection,
     stack_tasks,
     suggest,
 )
-from skmtl.inspection import TaskGainDisplay
+from skmtl.inspection import ShrinkageDisplay, TaskGainDisplay
+from skmtl.penalties import Penalty
 
 rng = np.random.default_rng(0)
 N = 60
@@ -102,7 +106,7 @@ ANY_FIT = {
     "tasks: None": (
         {"tasks": changed(TASKS, None, dtype=object)},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 7\); every row needs a task",
+        r"tasks has 1 missing label \(first at row 7\); every row needs a task",
     ),
     "tasks: NaN among strings": (
         {"tasks": pd.Series(TASKS, dtype=object).where(CODES > 0)},
@@ -112,17 +116,17 @@ ANY_FIT = {
     "tasks: NaN among numbers": (
         {"tasks": changed(CODES, np.nan, dtype=float)},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 7\)",
+        r"tasks has 1 missing label \(first at row 7\)",
     ),
     "tasks: NaN in a list of strings": (
         {"tasks": [*TASKS[:-1].tolist(), np.nan]},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 59\)",
+        r"tasks has 1 missing label \(first at row 59\)",
     ),
     "tasks: None in a list": (
         {"tasks": [*TASKS[:-1].tolist(), None]},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 59\)",
+        r"tasks has 1 missing label \(first at row 59\)",
     ),
     "tasks: NA of pandas": (
         {"tasks": pd.Series(TASKS, dtype="string").where(CODES > 0)},
@@ -132,7 +136,7 @@ ANY_FIT = {
     "tasks: NaT": (
         {"tasks": changed(np.datetime64("2020-01-01") + CODES, np.datetime64("NaT"))},
         ValueError,
-        r"tasks has 1 missing labels \(first at row 7\)",
+        r"tasks has 1 missing label \(first at row 7\)",
     ),
     "tasks: mixed types": (
         {"tasks": changed(TASKS, 3, dtype=object)},
@@ -201,7 +205,7 @@ ANY_FIT = {
             "tasks": None,
         },
         ValueError,
-        r"1 missing labels \(first at row 7\)",
+        r"^task_column='school' has 1 missing label \(first at row 7\); .* leave such rows out",
     ),
     "X: NaN": ({"X": changed(X, np.nan)}, ValueError, "Input.* contains NaN"),
     "X: infinite": ({"X": changed(X, np.inf)}, ValueError, "Input.* contains infinity"),
@@ -478,7 +482,7 @@ PREDICT = {
     "missing label": (
         X,
         changed(TASKS, None, dtype=object),
-        r"tasks has 1 missing labels \(first at row 7\)",
+        r"tasks has 1 missing label \(first at row 7\)",
     ),
     "fewer features": (X[:, :2], TASKS, "X has 2 features, but .* is expecting 4 features"),
     "more features": (NUMERIC, TASKS, "X has 5 features, but .* is expecting 4 features"),
@@ -534,7 +538,9 @@ def test_predict_with_a_task_column(model):
         fitted.predict(FRAME.assign(school="oak"))
     with pytest.raises(ValueError, match="missing labels"):
         fitted.predict(FRAME.assign(school=None))
-    with pytest.raises(ValueError, match="now missing:\n- school"):
+    with pytest.raises(
+        ValueError, match="now missing:\n- school\nThe column 'school' says the task of each row, here as in"
+    ):
         fitted.predict(FRAME.drop(columns="school"))
 
 
@@ -879,3 +885,104 @@ def test_tasks_among_the_features(form):
     weight = (np.arange(N) > 5).astype(float)
     with pytest.warns(UserWarning, match="equal tasks"):
         clone(LASSO).fit(table, y, tasks=changed(CODES, 1, at=0), sample_weight=weight)
+
+
+def test_messages_name_what_says_the_task_of_a_row():
+    """The column of X where there is one, and tasks where they are given, everywhere alike."""
+    model = MultiTaskLasso(task_column="school")
+    without = FRAME.assign(school=changed(TASKS, None, dtype=object))
+    other = FRAME.assign(school=changed(TASKS, "oak"))
+    plain = FRAME[[*"abcd"]]
+    calls = [
+        lambda X: clone(model).fit(X, y),
+        lambda X: PathSearchCV(model, 2).fit(X, y),
+        lambda X: list(TaskKFold(2, task_column="school").split(X)),
+        lambda X: compare(model, X, y, baselines=["single"]),
+        lambda X: compare(MultiTaskLasso(), X, y, task_column="school", baselines=["single"]),
+        lambda X: TaskConformalRegressor(model).fit(X, y),
+        lambda X: TasksFromColumn(Ridge(), "school").fit(X, y),
+        lambda X: clone(model).fit(FRAME, y).predict(X),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^task_column='school' has 1 missing label \(first at row 7\)"):
+            call(without)
+    with pytest.raises(ValueError, match=r"^tasks has 1 missing label \(first at row 7\)"):
+        MultiTaskLasso().fit(plain, y, tasks=without["school"])
+    with pytest.raises(
+        ValueError, match=r"^task_column='school' has 1 label\(s\) not seen in fit: \['oak'\]"
+    ):
+        clone(model).fit(FRAME, y).predict(other)
+    with pytest.raises(
+        ValueError, match=r"^task_column='school' has 1 label\(s\) not seen in fit: \['oak'\]"
+    ):
+        TaskConformalRegressor(model.set_params(handle_unknown="average")).fit(FRAME, y).predict_interval(
+            other
+        )
+
+
+MISSPELT = {
+    "baselines": (lambda: compare(LASSO, X, y, TASKS, baselines=["single", "poled"]), "pooled"),
+    "reference": (lambda: compare(LASSO, X, y, TASKS, reference="singel"), "single"),
+    "candidates": (lambda: suggest(X, y, TASKS, candidates=["TraceNormRegresor"]), "TraceNormRegressor"),
+    "tasks of a graph": (
+        lambda: GraphRegularizedRegressor(graph=[("ash", "brich")]).fit(X, y, tasks=TASKS),
+        "birch",
+    ),
+    "tasks of a mapping": (
+        lambda: MultiTaskLasso(task_weight={"ash": 1, "brich": 2, "cedar": 1}).fit(X, y, tasks=TASKS),
+        "birch",
+    ),
+    "feature of a picture": (
+        lambda: ShrinkageDisplay.from_estimator(
+            MultiTaskLasso(task_column="school").fit(FRAME.rename(columns={"a": "rainfall"}), y),
+            FRAME.rename(columns={"a": "rainfall"}), y, feature="ranfall",
+        ),
+        "rainfall",
+    ),
+    "model of a picture": (
+        lambda: compare({"mine": LASSO}, X, y, TASKS, baselines=["single"]).plot(model="singel"),
+        "single",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MISSPELT)
+def test_misspelt_names_are_recognised(what):
+    call, wanted = MISSPELT[what]
+    with pytest.raises(ValueError, match=rf" Did you mean '{wanted}'\?$"):
+        call()
+
+
+def test_names_of_models_that_are_those_of_baselines_are_told():
+    with pytest.raises(
+        ValueError, match=r"share a name: \['mean'\]\. .*compare\(\{'my mean': model\}, \.\.\.\)"
+    ):
+        compare({"mean": LASSO, "mine": LASSO}, X, y, TASKS)
+
+
+def test_y_in_the_place_of_tasks_in_batches():
+    batches = [(X[:30], CODES[:30], y[:30]), (X[30:], CODES[30:], y[30:])]
+    for n_folds in (None, 2):
+        with pytest.raises(
+            ValueError, match="tasks must name the task of each row; got 60 different numbers"
+        ):
+            TaskStatistics.from_batches(batches, n_folds=n_folds)
+
+
+def test_a_prox_of_another_shape_is_refused():
+    """It would be broadcast, and fit another model."""
+
+    class OneForAll(Penalty):
+        def __init__(self, alpha=1.0):
+            self.alpha = alpha
+
+        def value(self, W):
+            return self.alpha * float(np.abs(W).sum())
+
+        def prox(self, W, step):
+            return W[0] * 0.5
+
+    with pytest.raises(
+        ValueError, match=r"OneForAll.prox must return an array of the shape of W, \(3, 4\); got \(4,\)"
+    ):
+        MultiTaskRegressor(penalty=OneForAll()).fit(X, y, tasks=TASKS)

@@ -655,6 +655,24 @@ def test_names_of_tasks_cover_neither_tasks_nor_names(n, alike):
         assert {text.get_text() for text in ax.texts} == set(display.named_)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_lines_to_names_cross_no_other_name(seed, n=20):
+    """Long names and short ones among points that lie close."""
+    rng = np.random.default_rng(seed)
+    tasks = [f"{('Togo', 'Bosnia and Herzegovina', 'Papua New Guinea')[t % 3]} {t}" for t in range(n)]
+    gain, n_rows = 0.1 * rng.standard_t(2.5, n), rng.integers(150, 160, n)
+    ax = TaskGainDisplay(gain, n_rows=n_rows + 100 * (np.arange(n) % 2), tasks=tasks).plot().ax_
+    ax.figure.canvas.draw()
+    boxes = [matplotlib.text.Text.get_window_extent(text) for text in ax.texts]
+    assert len(boxes) > 5
+    for i, text in enumerate(ax.texts):
+        (start, end) = text.arrow_patch.get_transform().transform(
+            text.arrow_patch.get_path().vertices[[0, -1]]
+        )
+        for point in np.linspace(start, end, 100):
+            assert not any(box.contains(*point) for box in [*boxes[:i], *boxes[i + 1 :]]), text.get_text()
+
+
 def test_the_picture_counts_the_tasks_of_the_verdict():
     """Gains that equal models may differ by count as none, and the same are clear."""
     p = make_multitask_regression(30, 14, 4, structure="mean", task_spread=0.5, random_state=0)

@@ -446,6 +446,69 @@ def test_default_folds():
     assert search.set_params(cv=4).fit(shared.X, shared.y).n_splits_ == 4
 
 
+def test_tasks_of_few_rows_only_train_by_default():
+    """As in compare, with a warning; a splitter keeps its own rule."""
+    layout = make_layout("stacked")
+    names = np.unique(layout.tasks).tolist()
+    rows = np.flatnonzero(layout.tasks != names[0])
+    rows = np.append(rows, np.flatnonzero(layout.tasks == names[0])[:3])
+    X, y, tasks = layout.X[rows], layout.y[rows], layout.tasks[rows]
+    told = (
+        rf"^1 of {len(names)} tasks, such as \[{names[0]!r}.*\], have too few rows for 5 folds and only train"
+    )
+    splits = list(TaskKFold(5, shuffle=True, random_state=0, small_tasks="train").split(X, tasks=tasks))
+    wanted = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS, cv=splits).fit(X, y, tasks=tasks)
+    for cv in (None, 5):
+        search = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS, cv=cv)
+        with pytest.warns(UserWarning, match=told):
+            same(search.fit(X, y, tasks=tasks), wanted)
+    with pytest.warns(UserWarning, match=told):
+        model = MultiTaskLassoCV(alphas=3, task_column=-1).fit(np.column_stack([X, tasks]), y)
+    assert model.mse_path_.shape == (3, 5)
+    with pytest.raises(ValueError, match="needs at least as many rows of each task"):
+        PathSearchCV(MultiTaskLasso(), ALPHAS, cv=TaskKFold(5)).fit(X, y, tasks=tasks)
+    inside = PathSearchCV(MultiTaskLasso(), ALPHAS, cv=3)
+    assert "only train" in str(skmtl.compare(inside, X, y, tasks, baselines=["single"], cv=5))
+
+
+@pytest.mark.parametrize("kind", ["search", "compare", "conformal", "suggest"])
+def test_what_many_fits_say_is_said_once(kind):
+    """Also where its figures differ from fold to fold, and to those who want all warnings."""
+    layout = make_layout("shared")
+    y = layout.y * [*[1.0] * (layout.y.shape[1] - 1), 100.0]
+    calls = {
+        "search": lambda: PathSearchCV(make_pipeline(StandardScaler(), MultiTaskLasso()), ALPHAS).fit(
+            layout.X, y
+        ),
+        "compare": lambda: skmtl.compare(MultiTaskLasso(), layout.X, y),
+        "conformal": lambda: skmtl.TaskConformalRegressor(MultiTaskLasso()).fit(layout.X, y),
+        "suggest": lambda: skmtl.suggest(layout.X, y, candidates=["GroupSparseRegressor", "single"]),
+    }
+    for _ in range(2):  # in each call anew
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            calls[kind]()
+        texts = [str(one.message) for one in found]
+        assert sum("the standard deviations of columns of y are" in text for text in texts) == 1, texts
+
+
+def test_folds_by_default_are_fewer_where_tasks_have_few_rows():
+    layout = make_layout("stacked")
+    rows = np.concatenate([np.flatnonzero(layout.tasks == task)[:3] for task in np.unique(layout.tasks)])
+    found = PathSearchCV(MultiTaskLasso(), ALPHAS).fit(
+        layout.X[rows], layout.y[rows], tasks=layout.tasks[rows]
+    )
+    assert found.n_splits_ == 3
+
+
+def test_columns_with_one_label_only_train():
+    y = make_layout("shared").y.copy()
+    y[1:, 0] = np.nan
+    with pytest.warns(UserWarning, match=r"1 of \d+ tasks, such as \['one'\]"):
+        names = ["one", *map(str, range(1, y.shape[1]))]
+        PathSearchCV(MultiTaskLasso(), ALPHAS).fit(make_layout("shared").X, pd.DataFrame(y, columns=names))
+
+
 def test_folds_of_a_task_column_that_moves():
     layout = make_layout("stacked")
     X = np.column_stack([layout.X, layout.tasks])

@@ -241,7 +241,7 @@ def mean_regularized(options):
 # --- the table ---
 
 HEADER = [
-    "| row | problem; gap | asked | skmtl | best peer | ratio | gaps | all peers (ratios) | peak memory |",
+    "| row | problem; gap | aim | skmtl | best peer | ratio | gaps | all peers (ratios) | peak memory |",
     "|---|---|---|---|---|---|---|---|---|",
 ]
 

@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._columns import split_task_column, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
-from .._labels import check_tasks, encode_tasks, missing_labels, plain_labels, rows_of_tasks
+from .._labels import check_tasks, encode_tasks, meant, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
@@ -33,15 +33,14 @@ from .._tasks import (
     task_labels,
     warn_of_labels,
 )
-from .._warn import warn
+from .._warn import saying_once, warn
 from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, task_scorer
-from ..model_selection import TaskKFold, routing, wants_tasks
+from ..model_selection import folds_of_tasks, n_folds_for, routing, wants_tasks
 from ._folds import NO_OFFSET, FoldRun, FoldScores, error_measure, with_offset
 from ._result import _verdict, tabulated
 from ._rivals import BASELINES, ONE_FOR_ALL, RIVALS, kind_of, rival
 
-N_FOLDS = 5
 NO_UNIT = "Left out, as one model of all columns of y means little"
 
 
@@ -166,6 +165,7 @@ def compare(
     left_out = ONE_FOR_ALL if baselines is BASELINES and y.ndim == 2 and kind == "numbers" else ()
     rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
     rivals = {name: model for name, model in rivals.items() if name not in left_out}
+    _refuse_both(estimators, rivals)
     told = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
     with routing(tasks, offset):
         models, offset = with_offset(told, offset, y)
@@ -174,16 +174,16 @@ def compare(
         raise ValueError(f"offset was given, but these estimators take none: {refused}.")
     rivals = {name: model for name, model in rivals.items() if name in models}
     estimators = {name: models[name] for name in estimators}
-    if len(models) < len(estimators) + len(rivals):
-        raise ValueError(f"estimators and baselines share a name: {list(estimators)} and {list(rivals)}.")
     if reference is None:
         reference = "single" if "single" in models else next(iter([*rivals, *estimators]))
     if reference not in models:
-        raise ValueError(f"reference={reference!r} is not one of the models {list(models)}.")
+        raise ValueError(
+            f"reference={reference!r} is not one of the models {list(models)}.{meant(reference, models)}"
+        )
     score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
     splits = splits_of(cv, X, y, labels)
-    with routing(tasks, offset):
+    with routing(tasks, offset), saying_once():
         outcomes = _outcomes(run, models, splits, n_jobs, verbose)
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
@@ -320,6 +320,7 @@ def _rivals(baselines, estimators, shared):
     if unknown:
         raise ValueError(
             f"baselines must be among {[*RIVALS]} or estimators, or a dict of estimators; got {unknown}."
+            f"{meant(unknown[0], RIVALS)}"
         )
     steps = next(filter(None, (_final_step(estimator)[1] for estimator in estimators)), None)
     columns = (final_task_column(estimator)[0] for estimator in estimators)
@@ -329,6 +330,15 @@ def _rivals(baselines, estimators, shared):
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("model", model)])) for name, model in models.items()}
     return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
+
+
+def _refuse_both(estimators, rivals):
+    """ValueError where a name is that of two models."""
+    if both := [name for name in estimators if name in rivals]:
+        raise ValueError(
+            f"estimators and baselines share a name: {both}. Name yours otherwise, compare({{'my {both[0]}': "
+            "model}, ...), or leave it away from baselines=."
+        )
 
 
 def _told(model, y, tasks, column):
@@ -359,9 +369,9 @@ def headline(scoring, models, y, kind="numbers"):
 def splits_of(cv, X, y, labels):
     """List of (train, test) rows."""
     if cv is None:
-        cv = int(np.clip(np.median(rows_of_tasks(y, labels)), 2, N_FOLDS))
+        cv = n_folds_for(y, labels)
     if isinstance(cv, Integral):
-        cv = TaskKFold(cv, shuffle=True, random_state=0, small_tasks="train")
+        cv = folds_of_tasks(cv)
     refuse_class(cv, "cv")
     cv = check_cv(cv)
     if getattr(cv, "stratify", False):

@@ -1,14 +1,19 @@
 """Comparisons: models with intervals, and which tasks gain and lose."""
 
+from itertools import product
+
 import numpy as np
 from scipy import stats
 
+from .._labels import meant
 from .._task_scores import SURELY, gains_and_losses, standard_deviation
 from ._drawing import BLUE, GREY, ORANGE, Display, checked, log_ticks, name_ticks, short, short_names
 
 LEVEL = 0.95
 MOST_STEPS = 8  # lines of text that a name may stand above or below its point
+ASIDE = 0.0, 0.08, 0.16  # of the axes: how much further beside it a name may stand
 LETTER, LINE = 0.08, 0.17  # inches that a letter, and the line, of such a name takes
+IN_LINE = 30  # points of the line to a name that are looked at
 BELOW = 0.2  # its interval, by how much of the distance of models folds are drawn
 
 
@@ -215,7 +220,8 @@ class TaskGainDisplay(Display):
         table = comparison.per_task
         chosen = np.asarray(table["model"]) == model
         if not chosen.any():
-            raise ValueError(f"model={model!r} is not one of {sorted(set(table['model']))}.")
+            known = sorted(set(table["model"]))
+            raise ValueError(f"model={model!r} is not one of {known}.{meant(model, known)}")
         gain, error, n, task = (
             np.asarray(table[name])[chosen] for name in ("gain", "gain_std", "n_test", "task")
         )
@@ -305,24 +311,35 @@ class TaskGainDisplay(Display):
         """Names beside points (i, 1 or -1: up or down first), as near as they cover the least."""
         box, dpi = self.ax_.get_window_extent(), self.figure_.get_figure(root=True).dpi
         letter, line = LETTER * dpi / box.width, LINE * dpi / box.height
-        to_share, taken = self.ax_.transData + self.ax_.transAxes.inverted(), []
+        to_share = self.ax_.transData + self.ax_.transAxes.inverted()
         points = to_share.transform(np.column_stack([x, y]))
-        for i, side in chosen:
-            across, up = points[i]
-            places = [
-                (across + hand * (0.02 + 0.01 * k), up + way * k * line, hand)
-                for k in range(MOST_STEPS) for way in (side, -side)
-                for hand in ((-1, 1) if across > 0.5 else (1, -1))
-            ]  # fmt: skip
-            size = letter * len(labels[i]), line
-            at = min(places, key=lambda place, size=size: _covered(_box(*place, *size), points, taken))
-            taken.append(_box(*at, *size))
+        sizes = {i: (letter * len(labels[i]), line) for i, _ in chosen}
+        for i, (across, up, hand) in _placed(points, sizes, chosen).items():
             self.ax_.annotate(
-                labels[i], (x[i], y[i]), at[:2], textcoords="axes fraction", va="center",
-                ha="right" if at[2] < 0 else "left", fontsize="small", color=ink, annotation_clip=False,
+                labels[i], (x[i], y[i]), (across, up), textcoords="axes fraction", va="center",
+                ha="right" if hand < 0 else "left", fontsize="small", color=ink, annotation_clip=False,
                 bbox={"facecolor": self.ax_.get_facecolor(), "alpha": 0.75, "linewidth": 0, "pad": 0.5},
-                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+                arrowprops={
+                    "arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2,
+                    "relpos": (float(hand < 0), 0.5),
+                },
             )  # fmt: skip
+
+
+def _placed(points, sizes, chosen):
+    """Where names stand, {i: (across, up, hand)}: one after the other, then again beside all others."""
+    at, boxes, lines = {}, {}, {}
+    for i, side in [*chosen, *chosen]:
+        across, up = points[i]
+        others = [[one for j, one in kind.items() if j != i] for kind in (boxes, lines)]
+        options = []
+        for aside, k, way in product(ASIDE, range(MOST_STEPS), (side, -side)):
+            for hand in (-1, 1) if across > 0.5 else (1, -1):
+                place = across + hand * (0.02 + 0.01 * k + aside), up + way * k * sizes[i][1], hand
+                options.append((place, _box(*place, *sizes[i]), np.linspace(points[i], place[:2], IN_LINE)))
+        covered = [_covered(box, line, points, *others) for _, box, line in options]
+        at[i], boxes[i], lines[i] = options[int(np.argmin(covered))]
+    return at
 
 
 def _box(across, up, hand, width, height):
@@ -331,15 +348,22 @@ def _box(across, up, hand, width, height):
     return left, left + width, up - height / 2, up + height / 2
 
 
-def _covered(box, points, taken):
-    """How much a text there would cover: points (n, 2), names in other boxes, what is outside the axes."""
+def _covered(box, line, points, boxes, lines):
+    """How much a text in a box would cover, with the points of the line to it.
+
+    Points (n, 2), names in other boxes and lines to them, in both ways, and what is outside the axes.
+    """
     left, right, lower, upper = box
-    inside = (points > (left, lower)) & (points < (right, upper))
-    crossed = sum(
-        left < end and start < right and lower < up and down < upper for start, end, down, up in taken
-    )
+    over = sum(left < end and start < right and lower < up and down < upper for start, end, down, up in boxes)
+    crossed = sum(_inside(one, line).any() for one in boxes) + sum(_inside(box, one).any() for one in lines)
     outside = min(left, lower) < 0 or max(right, upper) > 1
-    return inside.all(axis=1).sum() + 10 * crossed + 100 * outside
+    return _inside(box, points).sum() + 10 * over + 5 * crossed + 100 * outside
+
+
+def _inside(box, points):
+    """Which points (n, 2) are inside a box."""
+    left, right, lower, upper = box
+    return ((points > (left, lower)) & (points < (right, upper))).all(axis=1)
 
 
 def _limits(gain, width):

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from .._columns import one_column, split_task_column
 from .._fitted import INTERCEPT, features_seen, fitted_coefficients
 from .._inputs import as_target
-from .._labels import missing_labels
+from .._labels import meant, missing_labels
 from ..baselines import SingleTask
 from ..losses import Poisson
 from ..statistics import TaskStatistics
@@ -202,7 +202,9 @@ def _estimates(found, feature):
     if feature == INTERCEPT:
         return INTERCEPT, found.intercept, found.intercept_std
     if isinstance(feature, str) and feature not in names:
-        raise ValueError(f"feature={feature!r} is not one of {names[:20]} or {INTERCEPT!r}.")
+        raise ValueError(
+            f"feature={feature!r} is not one of {names[:20]} or {INTERCEPT!r}.{meant(feature, names)}"
+        )
     at = names.index(feature) if isinstance(feature, str) else feature
     if not -len(names) <= at < len(names):
         raise ValueError(f"feature={feature} is out of range: there are {len(names)} features.")

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.spatial.distance import pdist
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from .._labels import label_keys, object_array, readable
+from .._labels import label_keys, meant, object_array, readable
 from ..penalties import Coupling
 from ..statistics import ROUNDING, TaskStatistics
 
@@ -20,7 +20,11 @@ def positions(labels, tasks, name):
     known = {key: t for t, key in enumerate(label_keys(tasks))}
     found = [known.get(key, -1) for key in label_keys(object_array(labels))]
     unknown = [label for label, at in zip(labels, found, strict=True) if at < 0]
-    _refuse(unknown, f"{name} names unknown tasks: ", f"; the tasks look like {readable(tasks[:3])}")
+    if unknown:
+        raise ValueError(
+            f"{name} names unknown tasks: {unknown[:5]}; the tasks look like {readable(tasks[:3])}."
+            f"{meant(unknown[0], tasks)}"
+        )
     return np.array(found, dtype=np.intp)
 
 

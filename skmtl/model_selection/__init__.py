@@ -4,7 +4,15 @@ from ._grid import MOST_DECADES, beyond
 from ._lasso_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from ._path import CoefficientPath, path
 from ._search import PathSearchCV, routing
-from ._split import TaskKFold, TaskShuffleSplit, TaskTimeSplit, held_out_splits, wants_tasks
+from ._split import (
+    TaskKFold,
+    TaskShuffleSplit,
+    TaskTimeSplit,
+    folds_of_tasks,
+    held_out_splits,
+    n_folds_for,
+    wants_tasks,
+)
 from ._stability import StabilitySelection, stability_selection
 
 __all__ = [

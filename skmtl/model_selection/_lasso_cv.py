@@ -30,7 +30,8 @@ class CrossValidated(MultiTaskLasso, ABC):
     eps : float, default=1e-3
         Least strength over the greatest, where `alphas` is a number.
     cv : int, splitter or iterable of splits, default=None
-        By default 5 folds, shuffled ones of `TaskKFold` where rows have task labels or labels are missing.
+        By default 5 folds, shuffled ones of `TaskKFold` where rows have task labels or labels are missing; as
+        in `PathSearchCV` tasks with fewer rows than folds only train.
     n_jobs : int, default=None
         Number of processes.
 
@@ -70,8 +71,7 @@ class CrossValidated(MultiTaskLasso, ABC):
             model, self.alphas, self.eps, grid, self.cv, scorer, n_jobs=self.n_jobs, error_score="raise"
         )
         X, y = indexable(X, y)
-        cv, split_params = search._splitter(X, y, tasks, {})
-        splits = list(cv.split(X, y, **split_params))
+        splits = search._splits(X, y, tasks, {})
         with self._steps("path", X, y, **given) as after:
             search._search_rows(X, y, splits, given, given, scorer, "score", after)
         model.set_params(**search.best_params_).fit(X, y, **given)

@@ -35,7 +35,7 @@ from ..statistics import TaskStatistics
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge
 from ._path import check_linear
 from ._path_run import PathRun
-from ._split import TaskKFold, wants_tasks
+from ._split import N_FOLDS, folds_of_tasks, n_folds_for, wants_tasks, warn_of_untested
 
 N_ALPHAS = 100  # by default
 
@@ -98,8 +98,9 @@ class PathSearchCV(StepsMixin, GridSearchCV):
     param_grid : dict of {str: sequence}, or list of these, default=None
         Other parameters to search; the strength must not be among them.
     cv : int, splitter or iterable of splits, default=None
-        By default 5 folds, an int for their number: where rows have task labels or labels are missing
-        shuffled ones of `TaskKFold`, always the same, else as in `GridSearchCV`.
+        By default 5 folds, of tasks of few rows as many as their median, an int for their number: where rows
+        have task labels or labels are missing shuffled ones of `TaskKFold`, always the same, in which tasks
+        with fewer rows only train, as a warning says; else as in `GridSearchCV`.
     scoring : str, callable, list, tuple or dict, default=None
         As in `GridSearchCV`; also a `skmtl.metrics.task_scorer`. By default the estimator's `score`.
     refit : bool, str or callable, default=True
@@ -220,8 +221,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             routed = self._get_routed_params_for_fit(params)
             if weight is not None:
                 self._add_weight(routed, scorer, weight)
-            cv, split_params = self._splitter(X, y, tasks, routed.splitter.split)
-            splits = list(cv.split(X, y, **split_params))
+            splits = self._splits(X, y, tasks, routed.splitter.split)
             self._search_rows(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric, after)
             self._refit(lambda best: best.fit(X, y, **routed.estimator.fit))
         return self._finished(scorer)
@@ -367,26 +367,29 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             paths = {key: sorted(path, key=lambda at: -candidates[at][name]) for key, path in paths.items()}
         return candidates, list(paths.values())
 
-    def _splitter(self, X, y, tasks, split_params):
-        """The splitter and the arguments of its `split`."""
+    def _splits(self, X, y, tasks, split_params):
+        """Training and test rows of each fold, with a warning where folds by default test not all tasks."""
         column = final_task_column(self.estimator)[0]
         by_task = tasks is not None or column is not None
         several = np.ndim(y) == 2 and not by_task
-        if not (self.cv is None or isinstance(self.cv, Integral)):
-            cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        by_default = self.cv is None or isinstance(self.cv, Integral)
+        of_tasks = by_default and (missing_labels(as_target(y)).any() if several else by_task)
+        if of_tasks:
+            cv = folds_of_tasks(N_FOLDS if self.cv is None else self.cv)
         else:
-            n_splits, split_params = 5 if self.cv is None else self.cv, {}
-            if missing_labels(as_target(y)).any() if several else by_task:
-                # shuffled, as rows of a task are often sorted by their target or class
-                cv = TaskKFold(n_splits, shuffle=True, random_state=0)
-            else:
-                cv = check_cv(n_splits, y, classifier=is_classifier(self.estimator) and not several)
-        if not (by_task and wants_tasks(cv)):
-            return cv, split_params
-        if tasks is None:
-            way_out = "Give cv=TaskKFold(task_column=...) the column of X that holds the tasks."
-            tasks = final_task_labels(self.estimator, X, way_out)
-        return cv, {**split_params, "tasks": tasks}
+            cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator) and not several)
+        given = {} if by_default else {**split_params}
+        if by_task and wants_tasks(cv):
+            if tasks is None:
+                way_out = "Give cv=TaskKFold(task_column=...) the column of X that holds the tasks."
+                tasks = final_task_labels(self.estimator, X, way_out)
+            given["tasks"] = tasks
+        if of_tasks and by_task and self.cv is None:
+            cv.n_splits = n_folds_for(y, tasks)
+        splits = list(cv.split(X, y, **given))
+        if of_tasks:
+            warn_of_untested(splits, y, given.get("tasks"))
+        return splits
 
     # --- the search ---
 

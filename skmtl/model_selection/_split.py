@@ -12,12 +12,22 @@ from sklearn.utils.multiclass import type_of_target
 
 from .._columns import values_of_column
 from .._inputs import as_target, check_lengths, refuse_class
-from .._labels import check_tasks, encode_tasks, for_each_task, missing_labels, plain_labels
+from .._labels import (
+    check_tasks,
+    encode_tasks,
+    for_each_task,
+    missing_labels,
+    plain_labels,
+    readable,
+    rows_of_tasks,
+)
 from .._sklearn import num_samples
-from .._tasks import check_names, refuse_two_sources, task_labels
+from .._tasks import check_names, refuse_two_sources, target_names, task_labels
 from .._warn import warn
 
 __all__ = ["TaskKFold", "TaskShuffleSplit", "TaskTimeSplit"]
+
+N_FOLDS = 5  # by default
 
 
 class _TaskSplitter:
@@ -431,14 +441,41 @@ def held_out_splits(cv, X, y, tasks, random_state, classes):
 
     Tasks are labels of rows or None, `classes` says whether a y of one task is one of classes.
     """
-    cv = 5 if cv is None else cv
+    cv = N_FOLDS if cv is None else cv
     if isinstance(cv, Integral) and tasks is None and y.ndim == 1:
         cv = (StratifiedKFold if classes else KFold)(cv, shuffle=True, random_state=random_state)
     elif isinstance(cv, Integral):
-        cv = TaskKFold(cv, shuffle=True, random_state=random_state, small_tasks="train")
+        cv = folds_of_tasks(cv, random_state)
     refuse_class(cv, "cv")
     cv = check_cv(cv)
     return list(cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {})))
+
+
+def folds_of_tasks(n_splits, random_state=0):
+    """Folds by default: shuffled, as rows of a task are often sorted by their target or class."""
+    return TaskKFold(n_splits, shuffle=True, random_state=random_state, small_tasks="train")
+
+
+def n_folds_for(y, labels):
+    """Number of folds by default: fewer where tasks have few rows."""
+    return int(np.clip(np.median(rows_of_tasks(y, labels)), 2, N_FOLDS))
+
+
+def warn_of_untested(splits, y, labels):
+    """Say that tasks have no label in any test set; without labels of rows they are columns of y."""
+    tested = np.unique(np.concatenate([test for _, test in splits]))
+    if labels is None:
+        names, counts = target_names(y), rows_of_tasks(as_target(y)[tested])
+        names = np.arange(len(counts)) if names is None else names
+    else:
+        names, codes = encode_tasks(labels)
+        counts = np.bincount(codes[tested], minlength=len(names))
+    small = names[counts == 0]
+    if len(small):
+        warn(
+            f"{len(small)} of {len(names)} tasks, such as {readable(small[:5])}, have too few rows for "
+            f"{len(splits)} folds and only train: scores are of the others.",
+        )
 
 
 def wants_tasks(cv):

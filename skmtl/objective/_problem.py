@@ -53,7 +53,15 @@ class Part:
 
     def prox(self, V, step):
         """That of its non-smooth penalty."""
-        return V if self.rough is None else self.rough.prox(V, step)
+        if self.rough is None:
+            return V
+        found = self.rough.prox(V, step)
+        if np.shape(found) != V.shape:
+            name = type(self.rough).__name__
+            raise ValueError(
+                f"{name}.prox must return an array of the shape of W, {V.shape}; got {np.shape(found)}."
+            )
+        return found
 
     def value(self, V):
         """Penalty of the part."""
