@@ -264,6 +264,8 @@ def test_tasks_from_a_column_are_known_around_it():
     wanted = clone(REGRESSOR).fit(scaled, y, tasks=TASKS, offset=offset)
     assert_allclose(fitted.predict(table, offset=offset), wanted.predict(scaled, tasks=TASKS, offset=offset))
     assert_allclose(summary(fitted).coef["v"], wanted.coef_[:, 1])
+    given = {"sample_weight": np.linspace(1, 3, N), "offset": offset}
+    assert_allclose(fitted.score(table, y, **given), wanted.score(scaled, y, tasks=TASKS, **given))
     assert fitted.feature_names_in_.tolist() == ["u", "school", "v", "w"]
     search = PathSearchCV(piped(MeanRegularizedRegressor()), [0.1, 1.0], cv=TaskKFold(3))
     inside = TasksFromColumn(search, "school").fit(table, y)
