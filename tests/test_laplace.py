@@ -643,3 +643,28 @@ def test_separable_classes_are_fitted_without_variances_and_a_warning():
         assert model.score(X, X[:, 0] > 0, tasks=tasks) == 1
         with pytest.raises(ValueError, match="separable"):
             _ = model.coef_std_
+
+
+@pytest.mark.parametrize("intercept_alpha", [0.0, "auto"])
+@pytest.mark.parametrize("n_classes", [2, 3, None])
+def test_a_rare_feature_that_separates_its_rows_leaves_the_strengths_to_the_others(
+    n_classes, intercept_alpha
+):
+    """A dummy of one row explains it wholly: strengths are those without the row and the dummy."""
+    rng = np.random.default_rng(0)
+    tasks, rare = np.repeat(np.arange(10), 20), np.arange(200) == 3
+    eta = rng.normal(size=(10, 2))[tasks] * (X := rng.normal(size=(200, 2)))
+    y = np.floor(special.expit(eta.sum(axis=1) + rng.logistic(size=200)) * (n_classes or 3)) * ~rare
+    options = {"alpha": "auto", "intercept_alpha": intercept_alpha, "covariance": "spherical"}
+    one = MeanRegularizedClassifier(**options)
+    one = one if n_classes else MeanRegularizedRegressor(loss="poisson", **options)
+    with pytest.warns(UserWarning, match="separable along directions"):
+        model = clone(one).fit(np.column_stack([X, 3.0 * rare]), y, tasks=tasks)
+    other = one.fit(X[~rare], y[~rare], tasks=tasks[~rare])
+    for name in ("deviation_variance_", "intercept_variance_", "log_marginal_likelihood_"):
+        assert_allclose(getattr(model, name), getattr(other, name), rtol=1e-3, err_msg=name)
+    assert_allclose(model.coef_[..., :2], other.coef_, rtol=1e-2, atol=1e-4)
+    assert_allclose(model.coef_std_[..., :2], other.coef_std_, rtol=1e-2)
+    wanted = other.test_sharing()
+    for name, found in model.test_sharing().items():
+        assert_allclose(found, wanted[name], rtol=0.05, atol=0.05, err_msg=name)

@@ -127,6 +127,10 @@ class ClassLikelihood(Likelihood):
         H = self._curvature(eta)
         return np.einsum("...aa->...", H) / H.shape[-1]
 
+    def told_of(self, eta, change):
+        H, own = self._curvature(eta), change @ self.contrasts
+        return np.sqrt(np.einsum("...a,...ab,...b->...", own, H, own).max() / H.max())
+
     def moments(self, eta):
         data, H, B = self.data, self._curvature(eta), self.contrasts
         linear = eta if data.offset is None else eta - data.offset
