@@ -403,11 +403,33 @@ def test_slopes_of_few_rows_a_task_are_tested_by_targets_drawn_within_tasks(loss
     assert np.median(found[:5]) > 0.1 and np.median(found[5:]) < 0.02
     other = SeenRows(make_task_data(X, y, tasks, offset=np.linspace(-50.0, 50.0, 60)[tasks]), loss)
     assert _sharing._drawn_anew(1.0, null, other, np.ones(1)).p_value == found[-1]  # intercepts answer it
-    assert _sharing._can_be_drawn(seen)
     for many in (np.ones((300, 400)), np.ones((20_001, 1))):  # 60 x 400 slopes, more rows
         n = len(many)
         data = make_task_data(many, np.arange(n) % 2.0, np.arange(n) % 60)
-        assert not _sharing._can_be_drawn(SeenRows(data, loss))
+        assert _sharing._rows_to_draw(SeenRows(data, loss)) is None
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_targets_are_drawn_for_rows_in_any_form(loss):
+    """Sparse, on one X with missing labels, and as often as whole weights say."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8, 2)) * (rng.random((8, 2)) < 0.7)
+    y, weight = (rng.random((8, 12)) < 0.5).astype(float), rng.integers(0, 3, (8, 12)).astype(float)
+    y[:2], weight[:2] = [[0.0], [1.0]], 1.0
+    task, row = np.divmod(np.repeat(np.arange(96), weight.T.ravel().astype(int)), 8)
+    model = fitted(X[row], y[row, task], task, loss, intercept_alpha=0.0, covariance="spherical")
+    wanted = model.test_sharing()["slopes"].p_value
+    assert 0.01 < wanted < 1 and (wanted * 1000) % 1 < 1e-9
+    once = np.tile(np.arange(12), 8)
+    for rows, target, given in (
+        (sparse.csr_array(X[row]), y[row, task], {"tasks": task}),
+        (X, np.where(weight > 0, y, np.nan), {"sample_weight": weight}),
+        (sparse.csr_array(X), y, {"sample_weight": weight}),
+        (np.repeat(X, 12, axis=0), y.ravel(), {"tasks": once, "sample_weight": weight.ravel()}),
+        (X[row], y[row, task], {"tasks": task, "sample_weight": np.full(len(row), 0.7)}),
+    ):
+        found = clone(model).fit(rows, target, **given).test_sharing()["slopes"].p_value
+        assert_allclose(found, wanted, atol=0.002)  # a draw or two, where common slopes start elsewhere
 
 
 @pytest.mark.parametrize("n_rows", [5, 40])

@@ -561,10 +561,10 @@ class EmpiricalBayes(LinearModel):
             fitted. Where classes and counts tell little of a task (second derivatives of its losses that add
             up to less than 5 in the mean, as those of 20 rows of two equal classes) the p-value of the slopes
             is that of the score of their variance, on 999 data sets with the same slopes for all tasks and
-            the sum of targets of every task as it is; of more than two classes, sparse X, one X for all
-            tasks, sample weights, or more than 20,000 rows or slopes it is that of the ratio, and a warning
-            says where it is too small. A feature that is constant within every task has no test, its p-value
-            is NaN.
+            the sum of targets (the rows of each class) of every task as it is; with unequal sample weights
+            that are no whole numbers, or more than 20,000 rows or slopes (of more than two classes times
+            their number), it is that of the ratio, and a warning says where it is too small. A feature that
+            is constant within every task has no test, its p-value is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.
@@ -572,7 +572,9 @@ class EmpiricalBayes(LinearModel):
         References
         ----------
         Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance
-        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x
+        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x; Besag
+        & Clifford (1989), Generalized Monte Carlo significance tests, Biometrika 76,
+        https://doi.org/10.1093/biomet/76.4.633 (draws of more than two classes)
         """
         free, seen = self._known_posterior().moments.free, self._seen_of(self._seen_)
         with blas_threads(seen):

@@ -150,9 +150,10 @@ class ClassLikelihood(Likelihood):
                 along[t], level[t] = inverse[t] @ A, inverse[t] @ s
                 xx[t] -= A.T @ along[t]
                 xy[t] -= A.T @ level[t]
-        xx, ones = 0.5 * (xx + xx.swapaxes(1, 2)), np.ones(T)
+        xx = 0.5 * (xx + xx.swapaxes(1, 2))
         count = a * (self.count - self.free)
-        found = ClassMoments(xx, xy, 0 * ones, ones, None, None, count, self.precision, self.free)
+        told = data.task_sums(np.einsum("...aa->...", H)) / (a * self.unit)  # as of one predictor
+        found = ClassMoments(xx, xy, 0 * told, told, None, None, count, self.precision, self.free)
         found.basis = self._basis
         if self.free:
             found.inverse, found.along, found.level = inverse, along, level
