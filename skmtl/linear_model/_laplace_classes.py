@@ -237,6 +237,9 @@ class ClassMode(Mode):
             return A.reshape(-1, q).sum(axis=0)
         return np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
 
+    def _by_feature(self, A):
+        return A.reshape(*A.shape[:-1], -1, self.rows.n_own).sum(axis=-2)
+
     @cached_property
     def _gradient(self):
         return self._folded(super().slope_gradient())
