@@ -440,10 +440,10 @@ class EmpiricalBayes(LinearModel):
         search = self._search(seen)
         root, strength, variances = search.expected(self._theta_)
         if self._correlates:  # no less than without correlations, where these are hardly above zero
-            own = matrix(found.slope_root)
-            rise = np.where(root == search.ratios(self._theta_)[0], 0.0, root / np.sqrt((own**2).sum(axis=1)))
-            root, strength = np.maximum(rise, 1.0)[:, None] * own, min(found.strength or 0.0, strength or 0.0)
-        found = found.under(root, strength)
+            V = matrix(found.slope_root) @ matrix(found.slope_root).T
+            more = np.where(root == search.ratios(self._theta_)[0], 0.0, root**2 - V.diagonal())
+            root = triangular(V + np.diag(np.maximum(more, 0.0)), NO_VARIANCE)
+        found = found.under(root, min(found.strength or 0.0, strength or 0.0))
         found.precision_variances = variances
         return found
 
@@ -514,9 +514,8 @@ class EmpiricalBayes(LinearModel):
         variance that is hardly above zero is taken to be what it is expected to be, given the rows: at zero
         the errors would be too small.
         """
-        models = list(self._of_tasks())
         out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))
-        for posterior, positions in models:
+        for posterior, positions in self._of_tasks():
             out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T
         return self._rows(self._in_units(out))
 
