@@ -304,13 +304,16 @@ def test_standard_errors_are_those_of_the_joint_model(intercepts):
     C = np.linalg.pinv(dense.hessian(z), hermitian=True, rcond=1e-12)
     assert_allclose(z[1:3], model.mean_coef_, rtol=1e-5, atol=1e-6)
     assert_allclose(model.mean_coef_std_, np.sqrt(C.diagonal()[1:3]), rtol=1e-4)
+    errors = model._known_posterior().precision_variances[[2, 0, 1]]
+    errors /= np.array([own if intercepts == "pooled" else np.inf, *model.deviation_variance_])
     for t in range(30):
-        at = 3 * t + 4
-        covariance = C[1:3, 1:3] + C[at : at + 2, at : at + 2] + C[1:3, at : at + 2] + C[at : at + 2, 1:3]
-        assert_allclose(model.coef_std_[t], np.sqrt(covariance.diagonal()), rtol=1e-4)
+        at = slice(3 * t + 3, 3 * t + 6)
+        covariance = C[:3, :3] + C[at, at] + C[:3, at] + C[at, :3]
+        along = np.linalg.pinv(dense.hessian(z)[at, at], hermitian=True)  # what is common known
+        std = np.sqrt(covariance.diagonal() + (along**2 * errors).sum(axis=1))
+        assert_allclose(model.coef_std_[t], std[1:], rtol=1e-4)
         if intercepts is not None:
-            i = at - 1
-            assert_allclose(model.intercept_std_[t] ** 2, C[0, 0] + C[i, i] + 2 * C[0, i], rtol=1e-4)
+            assert_allclose(model.intercept_std_[t], std[0], rtol=1e-4)
 
 
 def test_standard_deviations_of_counts():
@@ -403,11 +406,33 @@ def test_slopes_of_few_rows_a_task_are_tested_by_targets_drawn_within_tasks(loss
     assert np.median(found[:5]) > 0.1 and np.median(found[5:]) < 0.02
     other = SeenRows(make_task_data(X, y, tasks, offset=np.linspace(-50.0, 50.0, 60)[tasks]), loss)
     assert _sharing._drawn_anew(1.0, null, other, np.ones(1)).p_value == found[-1]  # intercepts answer it
-    assert _sharing._can_be_drawn(seen)
     for many in (np.ones((300, 400)), np.ones((20_001, 1))):  # 60 x 400 slopes, more rows
         n = len(many)
         data = make_task_data(many, np.arange(n) % 2.0, np.arange(n) % 60)
-        assert not _sharing._can_be_drawn(SeenRows(data, loss))
+        assert _sharing._rows_to_draw(SeenRows(data, loss)) is None
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_targets_are_drawn_for_rows_in_any_form(loss):
+    """Sparse, on one X with missing labels, and as often as whole weights say."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8, 2)) * (rng.random((8, 2)) < 0.7)
+    y, weight = (rng.random((8, 12)) < 0.5).astype(float), rng.integers(0, 3, (8, 12)).astype(float)
+    y[:2], weight[:2] = [[0.0], [1.0]], 1.0
+    task, row = np.divmod(np.repeat(np.arange(96), weight.T.ravel().astype(int)), 8)
+    model = fitted(X[row], y[row, task], task, loss, intercept_alpha=0.0, covariance="spherical")
+    wanted = model.test_sharing()["slopes"].p_value
+    assert 0.01 < wanted < 1 and (wanted * 1000) % 1 < 1e-9
+    once = np.tile(np.arange(12), 8)
+    for rows, target, given in (
+        (sparse.csr_array(X[row]), y[row, task], {"tasks": task}),
+        (X, np.where(weight > 0, y, np.nan), {"sample_weight": weight}),
+        (sparse.csr_array(X), y, {"sample_weight": weight}),
+        (np.repeat(X, 12, axis=0), y.ravel(), {"tasks": once, "sample_weight": weight.ravel()}),
+        (X[row], y[row, task], {"tasks": task, "sample_weight": np.full(len(row), 0.7)}),
+    ):
+        found = clone(model).fit(rows, target, **given).test_sharing()["slopes"].p_value
+        assert_allclose(found, wanted, atol=0.002)  # a draw or two, where common slopes start elsewhere
 
 
 @pytest.mark.parametrize("n_rows", [5, 40])
@@ -643,3 +668,28 @@ def test_separable_classes_are_fitted_without_variances_and_a_warning():
         assert model.score(X, X[:, 0] > 0, tasks=tasks) == 1
         with pytest.raises(ValueError, match="separable"):
             _ = model.coef_std_
+
+
+@pytest.mark.parametrize("intercept_alpha", [0.0, "auto"])
+@pytest.mark.parametrize("n_classes", [2, 3, None])
+def test_a_rare_feature_that_separates_its_rows_leaves_the_strengths_to_the_others(
+    n_classes, intercept_alpha
+):
+    """A dummy of one row explains it wholly: strengths are those without the row and the dummy."""
+    rng = np.random.default_rng(0)
+    tasks, rare = np.repeat(np.arange(10), 20), np.arange(200) == 3
+    eta = rng.normal(size=(10, 2))[tasks] * (X := rng.normal(size=(200, 2)))
+    y = np.floor(special.expit(eta.sum(axis=1) + rng.logistic(size=200)) * (n_classes or 3)) * ~rare
+    options = {"alpha": "auto", "intercept_alpha": intercept_alpha, "covariance": "spherical"}
+    one = MeanRegularizedClassifier(**options)
+    one = one if n_classes else MeanRegularizedRegressor(loss="poisson", **options)
+    with pytest.warns(UserWarning, match="separable along directions"):
+        model = clone(one).fit(np.column_stack([X, 3.0 * rare]), y, tasks=tasks)
+    other = one.fit(X[~rare], y[~rare], tasks=tasks[~rare])
+    for name in ("deviation_variance_", "intercept_variance_", "log_marginal_likelihood_"):
+        assert_allclose(getattr(model, name), getattr(other, name), rtol=1e-3, err_msg=name)
+    assert_allclose(model.coef_[..., :2], other.coef_, rtol=1e-2, atol=1e-4)
+    assert_allclose(model.coef_std_[..., :2], other.coef_std_, rtol=1e-2)
+    wanted = other.test_sharing()
+    for name, found in model.test_sharing().items():
+        assert_allclose(found, wanted[name], rtol=0.05, atol=0.05, err_msg=name)

@@ -1,5 +1,6 @@
 """Strengths of classifiers of more than two classes by Laplace's method."""
 
+import itertools
 import re
 import warnings
 
@@ -12,6 +13,7 @@ from sklearn.base import clone
 
 from skmtl import MeanRegularizedClassifier
 from skmtl._data import make_task_data
+from skmtl.linear_model import _sharing
 from skmtl.linear_model._laplace import ModeMoments
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._seen_rows import SeenRows
@@ -251,6 +253,33 @@ def test_a_new_task_and_tests_of_sharing():
         assert_allclose(model.intercept_std_[-1], whole.intercept_std_[-1], rtol=0.1)
     X, y, tasks = problem(1, n_tasks=12, n_rows=30, sd=0.0)
     assert fitted(X, y, tasks).test_sharing()["slopes"].p_value > 0.05
+
+
+def test_draws_of_classes_have_the_probabilities_of_rows():
+    """Those of every way to give the rows as many of each class, by the product over rows."""
+    data = make_task_data(np.zeros((4, 1)), np.array([0.0, 2.0, 1.0, 0.0]))
+    eta = np.random.default_rng(1).normal(size=(4, 3))
+    drawn = np.concatenate([next(_sharing._exchanged(data, eta, np.random.default_rng(s))) for s in range(9)])
+    ways = np.array(sorted(set(itertools.permutations((0, 2, 1, 0)))))
+    wanted = np.exp(eta[np.arange(4), ways].sum(axis=1))
+    found = (drawn[:, None] == ways).all(axis=2).mean(axis=0)
+    assert_allclose(found, wanted / wanted.sum(), atol=0.02)
+
+
+def test_slopes_of_few_rows_of_classes_are_tested_by_targets_drawn_within_tasks():
+    """In any form of the rows; those that differ are told from those that do not."""
+    found = []
+    for sd in (0.0, 2.0):
+        X, y, tasks = problem(3, n_tasks=10, n_rows=6, sd=sd)
+        model = fitted(X, y, tasks, intercept_alpha=0.0, covariance="spherical")
+        found.append(model.test_sharing()["slopes"].p_value)
+        assert (found[-1] * 1000) % 1 < 1e-9
+    assert found[0] > 0.1 > 0.02 > found[1]
+    weight = np.random.default_rng(0).integers(1, 3, len(y))
+    model.fit(np.repeat(X, weight, axis=0), np.repeat(y, weight), tasks=np.repeat(tasks, weight))
+    wanted = model.test_sharing()["slopes"].p_value
+    model.fit(sparse.csr_array(X), y, tasks=tasks, sample_weight=weight)
+    assert model.test_sharing()["slopes"].p_value == wanted
 
 
 def hard_problems():

@@ -435,9 +435,17 @@ class EmpiricalBayes(LinearModel):
     def _expected(self, seen):
         """The same anew."""
         found = self._at_estimate(seen)
-        if not self._estimates or self._correlates:
+        if not self._estimates:
             return found
-        return found.under(*self._search(seen).expected(self._theta_))
+        search = self._search(seen)
+        root, strength, variances = search.expected(self._theta_)
+        if self._correlates:  # no less than without correlations, where these are hardly above zero
+            V = matrix(found.slope_root) @ matrix(found.slope_root).T
+            more = np.where(root == search.ratios(self._theta_)[0], 0.0, root**2 - V.diagonal())
+            root = triangular(V + np.diag(np.maximum(more, 0.0)), NO_VARIANCE)
+        found = found.under(root, min(found.strength or 0.0, strength or 0.0))
+        found.precision_variances = variances
+        return found
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
@@ -502,12 +510,12 @@ class EmpiricalBayes(LinearModel):
     def coef_std_(self):
         """Standard errors of `coef_`, in its shape.
 
-        Of a coefficient about its estimate, common ones included. An estimated variance that is hardly above
-        zero is taken to be what it is expected to be, given the rows: at zero the errors would be too small.
+        Of a coefficient about its estimate, common ones and those of estimated variances included. Such a
+        variance that is hardly above zero is taken to be what it is expected to be, given the rows: at zero
+        the errors would be too small.
         """
-        models = list(self._of_tasks())
         out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))
-        for posterior, positions in models:
+        for posterior, positions in self._of_tasks():
             out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T
         return self._rows(self._in_units(out))
 
@@ -558,13 +566,14 @@ class EmpiricalBayes(LinearModel):
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
             variances held at their estimates; from 1000 tasks on those that common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
-            fitted. Where classes and counts tell little of a task (second derivatives of its losses that add
-            up to less than 5 in the mean, as those of 20 rows of two equal classes) the p-value of the slopes
-            is that of the score of their variance, on 999 data sets with the same slopes for all tasks and
-            the sum of targets of every task as it is; of more than two classes, sparse X, one X for all
-            tasks, sample weights, or more than 20,000 rows or slopes it is that of the ratio, and a warning
-            says where it is too small. A feature that is constant within every task has no test, its p-value
-            is NaN.
+            fitted. Tests of the intercepts may be conservative where a class is rare (2 % at a level of 5 %).
+            Where classes and counts tell little of a task (second derivatives of its losses that add up to
+            less than 5 in the mean, as those of 20 rows of two equal classes) the p-value of the slopes is
+            that of the score of their variance, on 999 data sets with the same slopes for all tasks and the
+            sum of targets (the rows of each class) of every task as it is; with unequal sample weights that
+            are no whole numbers, or more than 20,000 rows or slopes (of more than two classes times their
+            number), it is that of the ratio, and a warning says where it is too small. A feature that is
+            constant within every task has no test, its p-value is NaN.
             Of a graph or an order the slopes are those that vary along its edges, and p-values are of half a
             chi-square where tasks with rows of their own have more than 1000 coefficients; of a covariance
             between tasks they are those about a common model, whatever the covariance.
@@ -572,7 +581,9 @@ class EmpiricalBayes(LinearModel):
         References
         ----------
         Crainiceanu & Ruppert (2004), Likelihood ratio tests in linear mixed models with one variance
-        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x
+        component, J. Royal Statistical Society B 66, https://doi.org/10.1111/j.1467-9868.2004.00438.x; Besag
+        & Clifford (1989), Generalized Monte Carlo significance tests, Biometrika 76,
+        https://doi.org/10.1093/biomet/76.4.633 (draws of more than two classes)
         """
         free, seen = self._known_posterior().moments.free, self._seen_of(self._seen_)
         with blas_threads(seen):

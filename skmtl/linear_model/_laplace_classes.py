@@ -127,6 +127,10 @@ class ClassLikelihood(Likelihood):
         H = self._curvature(eta)
         return np.einsum("...aa->...", H) / H.shape[-1]
 
+    def told_of(self, eta, change):
+        H, own = self._curvature(eta), change @ self.contrasts
+        return np.sqrt(np.einsum("...a,...ab,...b->...", own, H, own).max() / H.max())
+
     def moments(self, eta):
         data, H, B = self.data, self._curvature(eta), self.contrasts
         linear = eta if data.offset is None else eta - data.offset
@@ -146,9 +150,10 @@ class ClassLikelihood(Likelihood):
                 along[t], level[t] = inverse[t] @ A, inverse[t] @ s
                 xx[t] -= A.T @ along[t]
                 xy[t] -= A.T @ level[t]
-        xx, ones = 0.5 * (xx + xx.swapaxes(1, 2)), np.ones(T)
+        xx = 0.5 * (xx + xx.swapaxes(1, 2))
         count = a * (self.count - self.free)
-        found = ClassMoments(xx, xy, 0 * ones, ones, None, None, count, self.precision, self.free)
+        told = data.task_sums(np.einsum("...aa->...", H)) / (a * self.unit)  # as of one predictor
+        found = ClassMoments(xx, xy, 0 * told, told, None, None, count, self.precision, self.free)
         found.basis = self._basis
         if self.free:
             found.inverse, found.along, found.level = inverse, along, level
@@ -231,6 +236,9 @@ class ClassMode(Mode):
         if A.ndim == 1:
             return A.reshape(-1, q).sum(axis=0)
         return np.einsum("aiaj->ij", A.reshape(-1, q, len(A) // q, q))
+
+    def _by_feature(self, A):
+        return A.reshape(*A.shape[:-1], -1, self.rows.n_own).sum(axis=-2)
 
     @cached_property
     def _gradient(self):

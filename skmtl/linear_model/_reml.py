@@ -271,17 +271,22 @@ class Search(Known):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
 
         A variance has about a normal distribution above zero, with the average information as precision;
-        standard errors at an estimate of zero would be too small. One far from zero stays as it is.
+        standard errors at an estimate of zero would be too small. One far from zero stays as it is. And the
+        variances of the logarithms of the precisions, of slopes and intercepts (n_features + 1,).
         """
+        k, p = self.n_slopes, self.moments.xy.shape[1]
         if not len(theta):
-            return self.ratios(theta)
+            return *self.ratios(theta), np.zeros(p + 1)
         at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
-        told, certain, mean = expected_variances(self._information(found), self.gradient(found))
+        told, certain, mean, errors = expected_variances(self._information(found), self.gradient(found))
         certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
-        return self.ratios(theta)
+        spread = np.zeros(p + 1)
+        for j, own in zip(told, errors**2, strict=True):
+            spread[p if j == k else slice(p) if self.covariance == "spherical" else j] = own
+        return *self.ratios(theta), spread
 
     def about(self):
         """The same to some digits, where these are cheaper."""
@@ -297,8 +302,8 @@ class Search(Known):
 def expected_variances(H, gradient):
     """Expected variances over those at which a criterion has this information and gradient.
 
-    In the logarithms of the precisions. Which ones the rows tell of, and of these which are far from zero and
-    what is expected of them.
+    In the logarithms of the precisions. Which ones the rows tell of, and of these which are far from zero,
+    what is expected of them, and their standard deviations over that.
     """
     told = np.flatnonzero(H.diagonal() > UNTOLD)
     unit = H.diagonal()[told] ** -0.5
@@ -307,8 +312,9 @@ def expected_variances(H, gradient):
     mode = 1 + 0.5 * half @ (gradient[told] @ half)
     spread = np.sqrt(np.maximum((half**2).sum(axis=1), np.finfo(float).tiny))
     z = mode / spread
-    mean = spread * np.maximum(z + np.exp(-0.5 * z**2 - special.log_ndtr(z)) / np.sqrt(2 * np.pi), 0.1)
-    return told, z > CERTAIN, mean
+    above = np.exp(-0.5 * z**2 - special.log_ndtr(z)) / np.sqrt(2 * np.pi)
+    mean, left = np.maximum(z + above, 0.1), np.sqrt(np.clip(1 - above * (above + z), 0.0, 1.0))
+    return told, z > CERTAIN, spread * mean, np.minimum(left / mean, 1.0)
 
 
 def _moves(H, gradient, counts):

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, sparse, special
 
+from .._data import make_task_data
 from .._warn import warn
 from ..objective import units
 from ..statistics import TINY
 from ._reml import RANGE, Search
+from ._seen_rows import SeenRows
 from ._variance_components import RANK_TOLERANCE
 
 N_SIMULATED = 10_000
@@ -19,7 +21,7 @@ NO_RATIO = 1e-7  # rounding
 MOST_EXCESS = 1.2  # of a variance that is put right, from where it is said that more is wrong than that
 FEW = 5.0  # second derivatives of the losses of a mean task: 20 rows of two classes, 5 counts about 1
 N_DRAWN, MOST_DRAWN = 999, 20_000  # data sets drawn anew; rows, and slopes of all tasks, of one
-BISECTIONS, NEWTON_STEPS = 60, 2
+BISECTIONS, NEWTON_STEPS, EXCHANGES = 60, 2, 20
 NO_SLOPES = 1e-9  # their standard deviation over that of the noise, in units of the information
 
 
@@ -50,8 +52,9 @@ def sharing_tests(seen, moments_of, free=False):
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
     posterior, least = null.at(null.best()), _least(Search(moments))
     little = np.isinf(posterior.df) and varies.any() and posterior.moments.weight.mean() < FEW
-    if little and _can_be_drawn(seen):
-        found = {"slopes": _drawn_anew(_ratio(posterior, least), posterior, seen, unit)}
+    rows = _rows_to_draw(seen) if little else None
+    if rows is not None:
+        found = {"slopes": _drawn_anew(_ratio(posterior, least), posterior, rows, unit)}
     else:
         found = {"slopes": _test(posterior, least, _eigenvalues(posterior, range(len(unit))))}
         if posterior.excess > MOST_EXCESS:
@@ -69,12 +72,25 @@ def sharing_tests(seen, moments_of, free=False):
     return found
 
 
-def _can_be_drawn(seen):
-    """Whether targets can be drawn within tasks: two classes or counts of not too many rows, all alike."""
-    data = seen.data
-    alike = np.ptp(data.row_weight) == 0 and not sparse.issparse(data.X) and (data.y % 1 == 0).all()
-    few = max(len(data.y), data.n_tasks * data.n_features) <= MOST_DRAWN  # 160 MB of scores
-    return data.indptr is not None and seen.loss.n_outputs == 1 and alike and few
+def _rows_to_draw(seen):
+    """The rows of every task, as many as each counts for, whose targets can be drawn within tasks; or None.
+
+    Of classes or counts, of not too many rows, whose weights are numbers of rows or all alike.
+    """
+    data, T = seen.data, seen.n_tasks
+    count = np.broadcast_to(data.row_weight * data.spread(data.unit * np.ones(T)), data.y.shape).ravel()
+    if (count % 1).any():
+        if np.ptp(count[count > 0]) > 0:
+            return None
+        count = count > 0
+    if max(count.sum(), T * data.n_features) * seen.loss.n_outputs > MOST_DRAWN or (data.y % 1).any():
+        return None  # 160 MB of scores
+    at = np.repeat(np.arange(len(count)), count.astype(np.intp))
+    X = data.X[at // (len(count) // len(data.y))]
+    codes = np.broadcast_to(data.spread(np.arange(T)), data.y.shape).ravel()[at]
+    offset = None if data.offset is None else data.offset.reshape(len(count), -1)[at]
+    X = X.toarray() if sparse.issparse(X) else X
+    return SeenRows(make_task_data(X, data.y.ravel()[at], codes, offset=offset), seen.loss)
 
 
 def _drawn_anew(ratio, null, seen, unit):
@@ -94,33 +110,63 @@ def _drawn_anew(ratio, null, seen, unit):
 
 
 def _scores_of_draws(seen, slopes):
-    """Scores of the slopes (1 + N_DRAWN, n_tasks, n_features) of targets as they are and as drawn, about 0.
+    """Scores of the slopes (1 + N_DRAWN, n_tasks, n_slopes) of targets as they are and as drawn, about 0.
 
-    With their second moments (n_tasks, n_features, n_features), and the changes of common slopes to which
-    the scores of all tasks add up (n_features, 1 + N_DRAWN).
+    With their second moments (n_tasks, n_slopes, n_slopes), and the changes of common slopes to which the
+    scores of all tasks add up (n_slopes, 1 + N_DRAWN). Of more than two classes the slopes are those of one
+    after another.
     """
     data, loss, rng = seen.data, seen.loss, np.random.default_rng(0)
-    image, wanted = data.forward(np.tile(slopes, (data.n_tasks, 1))), data.task_sums(data.y)
-    start = data.predictor(image, np.zeros(data.n_tasks))
-    room = np.log(len(data.y)) + np.log1p(data.y.max()) + 1
-    low, high = np.full((2, data.n_tasks), [[-start.max() - room], [room - start.min()]])
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        less = data.task_sums(_mean(loss, start + data.spread(middle))) < wanted
-        low, high = np.where(less, middle, low), np.where(less, high, middle)
-    mean = _mean(loss, start + data.spread(low))
-    scores = np.empty((1 + N_DRAWN, data.n_tasks, data.n_features))
-    for t, (begin, end) in enumerate(pairwise(data.indptr)):
-        own = mean[begin:end]
-        if loss.log_link:
-            drawn = rng.multinomial(int(wanted[t]), own / max(own.sum(), TINY), N_DRAWN)
-        else:
-            drawn = _of_number(own, wanted[t], rng)
-        every = np.concatenate([data.y[None, begin:end], drawn]) - drawn.mean(axis=0)
-        scores[:, t] = every @ data.X[begin:end]
+    eta = data.X @ slopes.reshape(loss.n_outputs, -1).T + (0.0 if data.offset is None else data.offset)
+    draws = _exchanged(data, eta, rng) if loss.n_outputs > 1 else _of_sums(data, loss, eta[:, 0], rng)
+    scores = np.empty((1 + N_DRAWN, data.n_tasks, len(slopes)))
+    for t, ((begin, end), drawn) in enumerate(zip(pairwise(data.indptr), draws, strict=True)):
+        every = np.concatenate([data.y[None, begin:end], drawn])
+        every = (every == np.arange(loss.n_outputs)[:, None, None]) if loss.n_outputs > 1 else every[None]
+        every = every - every[:, 1:].mean(axis=1, keepdims=True)
+        scores[:, t] = (every @ data.X[begin:end]).swapaxes(0, 1).reshape(len(scores), -1)
     told = np.einsum("btj,btk->tjk", scores[1:], scores[1:]) / N_DRAWN
     whole = np.linalg.pinv(told.sum(axis=0), rcond=RANK_TOLERANCE, hermitian=True)
     return scores, told, whole @ scores.sum(axis=1).T
+
+
+def _of_sums(data, loss, eta, rng):
+    """Counts or classes of each task (N_DRAWN, n_rows) that have the sum of its targets."""
+    wanted, T = data.task_sums(data.y), data.n_tasks
+    room = np.log(len(data.y)) + np.log1p(data.y.max()) + 1
+    low, high = np.full((2, T), [[-eta.max() - room], [room - eta.min()]])
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        less = data.task_sums(_mean(loss, eta + data.spread(middle))) < wanted
+        low, high = np.where(less, middle, low), np.where(less, high, middle)
+    mean = _mean(loss, eta + data.spread(low))
+    for t, (begin, end) in enumerate(pairwise(data.indptr)):
+        own = mean[begin:end]
+        if loss.log_link:
+            yield rng.multinomial(int(wanted[t]), own / max(own.sum(), TINY), N_DRAWN)
+        else:
+            yield _of_number(own, wanted[t], rng)
+
+
+def _exchanged(data, eta, rng):
+    """Classes of each task (N_DRAWN, n_rows) of which it has as many as there are.
+
+    Pairs of its rows exchange theirs by Metropolis' rule: from the classes as they are to others, and from
+    these to each draw by the same pairs in the opposite order. So are the former one of the draws, if the
+    model is true (Besag & Clifford 1989).
+    """
+    for begin, end in pairwise(data.indptr):
+        own, pairs = eta[begin:end], [rng.permutation(end - begin) for _ in range(EXCHANGES)]
+        drawn = data.y[None, begin:end].astype(np.intp)
+        for n_draws, order in ((1, pairs[::-1]), (N_DRAWN, pairs)):
+            drawn = np.repeat(drawn, n_draws, axis=0)
+            for rows in order:
+                i, j = rows[: len(rows) // 2], rows[(len(rows) + 1) // 2 :]
+                a, b = drawn[:, i], drawn[:, j]
+                gain = own[i, b] + own[j, a] - own[i, a] - own[j, b]
+                moved = -rng.standard_exponential(gain.shape) < gain
+                drawn[:, i], drawn[:, j] = np.where(moved, b, a), np.where(moved, a, b)
+        yield drawn
 
 
 def _mean(loss, eta):

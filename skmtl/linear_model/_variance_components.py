@@ -443,6 +443,26 @@ class Posterior:
 
     # --- variances over that of the noise ---
 
+    # of the logarithms of the precisions (n_features + 1,), the last one that of the intercepts; None: known
+    precision_variances = None
+
+    def _of_precisions(self, along, kept):
+        """What these variances add to those of predictors, on average over what tasks may be.
+
+        By the delta method (Kass & Steffey), from the covariances of predictors with deviations of the slopes
+        (n, ..., n_features), in the coordinates of R, and with those of intercepts times `strength` (n, ...).
+        """
+        V = self.precision_variances
+        if V is None:
+            return 0.0
+        squares = self._by_feature(along**2)
+        added = squares @ V[: squares.shape[-1]]
+        return added + kept**2 / self.strength * V[-1] if self.moments.pooled else added
+
+    def _by_feature(self, A):
+        """Sums over the parts of the last axis that have one precision."""
+        return A
+
     def mean_variance(self):
         """Of the common slopes (n_features,)."""
         return (back(self.root, self.spread) ** 2).sum(axis=1)
@@ -454,19 +474,20 @@ class Posterior:
         for at in chunks(len(out), R.size):
             some = at if len(self.inverses) > 1 else slice(None)
             inverse = self.inverses.of(some)
-            own, errors = ((R @ inverse) * R).sum(axis=2), inverse @ spread
+            along, errors, kept = R @ inverse, inverse @ spread, None
+            own = (along * R).sum(axis=2)
             if self.moments.pooled:
                 kept, reach = self.rho[at, None] * self.reach[some], self.reach[some] @ R.T
                 errors = errors - kept[:, :, None] * (self.away[some] @ spread)[:, None, :]
-                kept = kept @ R.T
+                along, kept = along - reach[:, :, None] * kept[:, None, :], kept @ R.T
                 own = own - kept * reach + kept**2 / self.total
-            out[at] = own + ((R @ errors) ** 2).sum(axis=2)
+            out[at] = own + ((R @ errors) ** 2).sum(axis=2) + self._of_precisions(along, kept)
         return np.maximum(out, 0.0)
 
     def predictor_variances(self, X, codes):
         """Of b_t + x . w_t for rows X (n, n_features) of the tasks at these positions (n,)."""
         moments, at = self.moments, codes if len(self.inverses) > 1 else np.zeros_like(codes)
-        v, own, pooled = times(self.root, X), np.zeros(len(X)), moments.pooled
+        v, own, kept, pooled = times(self.root, X), np.zeros(len(X)), None, moments.pooled
         if moments.x_mean is not None:
             n = moments.weight[codes]
             own = 1 / (n + self.strength) if pooled else 1 / n
@@ -478,8 +499,10 @@ class Posterior:
             rho = self.rho[codes]
             kept = self.strength * own - rho * reach
             out = out - rho * reach**2 + kept**2 / self.total
-            along = along - (rho * reach)[:, None] * self.reach[at] - kept[:, None] * self.center
-        return np.maximum(out, 0.0) + ((along @ self.spread) ** 2).sum(axis=1)
+            along = along - (rho * reach)[:, None] * self.reach[at]
+        out = np.maximum(out, 0.0) + self._of_precisions(along, kept)
+        along = along - kept[:, None] * self.center if pooled else along
+        return out + ((along @ self.spread) ** 2).sum(axis=1)
 
     def new_variances(self, X):
         """Of b + x . w of a task that is not among those of the fit.
