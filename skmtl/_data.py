@@ -306,7 +306,7 @@ class StackedData(TaskData):
         return (np.concatenate([np.arange(*self.indptr[t : t + 2]) for t in tasks]),)
 
     def of_tasks(self, tasks):
-        """The rows of some tasks, a slice or a mask."""
+        """The rows of some tasks: a slice, a mask, or positions that rise."""
         chosen = np.zeros(self.n_tasks, dtype=bool)
         chosen[tasks] = True
         rows, counts = self.spread(chosen), self.task_rows[tasks]

@@ -31,8 +31,9 @@ from skmtl.losses import SquaredError
 from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, by_products, make_term
 from skmtl.penalties import Clusters, Coupling, TaskQuadratic
 from skmtl.penalties._quadratic import ClusterQuadratic
-from skmtl.solvers import _separation, coordinate
+from skmtl.solvers import _separation, coordinate, variances
 from skmtl.solvers.direct import conjugate_gradients, make_preconditioner
+from skmtl.solvers.variances import by_variances
 
 
 @pytest.fixture
@@ -127,6 +128,8 @@ def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
     X, y, tasks = problem([4, 20, 7] * 6)
     y = y > np.median(y) if name == "classes" else y
     seen, found = set(), []
+    monkeypatch.setattr(variances, "SOME", 2)
+    monkeypatch.setattr(variances, "MANY", 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
 
     def fit():  # few iterations: sums in another order differ from the first on
@@ -356,3 +359,41 @@ def test_gram_skips_rows_without_weight(rng):
     X[weight == 0] = np.nan
     used = weight > 0
     np.testing.assert_allclose(weighted_gram(X, weight), (X[used].T * weight[used]) @ X[used], rtol=1e-12)
+
+
+@pytest.fixture
+def few_tell_of_all(few_are_many, monkeypatch):
+    """Variances of features from a hundred tasks on, fifty of which tell about all."""
+    monkeypatch.setattr(variances, "SOME", 50)
+    monkeypatch.setattr(variances, "MANY", 100)
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("strength", [0.7, 0.1, 0.003])
+@pytest.mark.parametrize(
+    "options", [{}, {"ridge": 0.3}, {"fit_intercept": False}, {"feature_groups": [0, 1, 1, 2, 0, 3, 3, 3, 4]}],
+    ids=str,
+)  # fmt: skip
+def test_norms_of_features_by_their_variances(options, strength, rows, few_tell_of_all, monkeypatch):
+    """Against gradient methods; zeros are exact, and tasks may have more rows than features."""
+    monkeypatch.setattr(variances, "FEW_ROWS", 5.0)
+    monkeypatch.setattr(variances, "rows_pay", lambda data: True)
+    if rows:
+        monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
+    X, y, tasks = problem(SIZES * 12)
+    given, passes = {"tasks": tasks, "sample_weight": np.random.default_rng(1).uniform(0.5, 1, len(y))}, []
+
+    def counted(*how):
+        W, n_iter = by_variances(*how)
+        passes.append(n_iter)
+        return W, n_iter
+
+    monkeypatch.setattr(coordinate, "by_variances", counted)
+    form = GroupSparseRegressor(tol=1e-11, max_iter=100_000, **options)
+    form.set_params(alpha=strength * form.alpha_max(X, y, **given))
+    model = clone(form).fit(X, y, **given)
+    assert passes == [model.n_iter_]  # and no iteration of another kind
+    other = clone(form).set_params(solver="fista").fit(X, y, **given)
+    assert len(passes) == 1 and model.objective_ == pytest.approx(other.objective_, rel=1e-10)
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-4)
+    np.testing.assert_array_equal(model.coef_.any(axis=0), other.coef_.any(axis=0))

@@ -278,6 +278,23 @@ class RowMoments(DataTerm):
         residual = data.weight * y
         self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, y))
         self.given = *map(read_only, (data.X, data.weight)), read_only(center)
+        self.y = read_only(y)
+
+    def ridges(self, variances, slopes, curved=False):
+        """Of ridge regressions of every task: squares of residuals and slopes, curvature in the variances.
+
+        See `task_ridges`, which fills the slopes.
+        """
+        from .._kernels import task_ridges
+
+        (X, weight, center), root, p = self.given, np.sqrt(variances), self.n_features
+
+        def solved(t, rows):
+            squares, H = np.zeros(p), np.zeros((p, p) if curved else (0, 0))
+            loss = task_ridges(X, weight, self.y, rows, center[t], root, slopes[t], squares, H)
+            return loss, squares, H
+
+        return [sum(each) for each in zip(*self.data.in_blocks(solved), strict=True)]
 
     def image(self, W):
         """C_t w_t of every task."""
