@@ -1,5 +1,6 @@
 """Many tasks with few rows each: through their rows, in blocks, on all cores, with the same bits."""
 
+import importlib
 import itertools
 import pickle
 import threading
@@ -31,7 +32,8 @@ from skmtl.losses import SquaredError
 from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, by_products, make_term
 from skmtl.penalties import Clusters, Coupling, TaskQuadratic
 from skmtl.penalties._quadratic import ClusterQuadratic
-from skmtl.solvers import _separation, coordinate, variances
+from skmtl.solvers import _separation, coordinate, covariances, variances
+from skmtl.solvers.covariances import by_covariance
 from skmtl.solvers.direct import conjugate_gradients, make_preconditioner
 from skmtl.solvers.variances import by_variances
 
@@ -366,18 +368,21 @@ def few_tell_of_all(few_are_many, monkeypatch):
     """Variances of features from a hundred tasks on, fifty of which tell about all."""
     monkeypatch.setattr(variances, "SOME", 50)
     monkeypatch.setattr(variances, "MANY", 100)
+    monkeypatch.setattr(variances, "FEW_ROWS", 5.0)
+    monkeypatch.setattr(variances, "rows_pay", lambda data: True)
+    monkeypatch.setattr(covariances, "SOME", 32)
+    monkeypatch.setattr(covariances, "MANY", 2)
 
 
 @pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("strength", [0.7, 0.1, 0.003])
 @pytest.mark.parametrize(
-    "options", [{}, {"ridge": 0.3}, {"fit_intercept": False}, {"feature_groups": [0, 1, 1, 2, 0, 3, 3, 3, 4]}],
+    "options",
+    [{}, {"ridge": 0.3}, {"fit_intercept": False}, {"feature_groups": [0, 1, 1, 2, 0, 3, 3, 3, 4]}],
     ids=str,
 )  # fmt: skip
 def test_norms_of_features_by_their_variances(options, strength, rows, few_tell_of_all, monkeypatch):
     """Against gradient methods; zeros are exact, and tasks may have more rows than features."""
-    monkeypatch.setattr(variances, "FEW_ROWS", 5.0)
-    monkeypatch.setattr(variances, "rows_pay", lambda data: True)
     if rows:
         monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
     X, y, tasks = problem(SIZES * 12)
@@ -397,3 +402,32 @@ def test_norms_of_features_by_their_variances(options, strength, rows, few_tell_
     assert len(passes) == 1 and model.objective_ == pytest.approx(other.objective_, rel=1e-10)
     np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-4)
     np.testing.assert_array_equal(model.coef_.any(axis=0), other.coef_.any(axis=0))
+
+
+@pytest.mark.parametrize("strength", [0.7, 0.1, 0.01])
+@pytest.mark.parametrize("fit_intercept, rows", [(True, True), (False, False)])
+def test_trace_norm_by_a_covariance(fit_intercept, strength, rows, few_tell_of_all, monkeypatch):
+    """The start has most of the way behind it, and the solution is that without it."""
+    if rows:
+        monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
+    X, y, tasks = problem(SIZES * 60)
+    y = y if fit_intercept else y - tasks
+    given, seen = {"tasks": tasks, "sample_weight": np.random.default_rng(1).uniform(0.5, 1, len(y))}, []
+
+    def kept(problem, *how):
+        W, n_passes = by_covariance(problem, *how)
+        seen.append((n_passes, problem.gap([W])[2] / problem.null_objective()))
+        return W, n_passes
+
+    monkeypatch.setattr(importlib.import_module("skmtl.solvers.fista"), "by_covariance", kept)
+    form = TraceNormRegressor(tol=1e-9, fit_intercept=fit_intercept)
+    form.set_params(alpha=strength * form.alpha_max(X, y, **given))
+    model = clone(form).fit(X, y, **given)
+    ((n_passes, left),) = seen
+    assert n_passes <= 10 and left < 0.01
+    monkeypatch.setattr(covariances, "MANY", np.inf)
+    other = clone(form).fit(X, y, **given)
+    assert len(seen) == 1 and other.n_iter_ >= model.n_iter_
+    assert model.objective_ == pytest.approx(other.objective_, rel=1e-8)
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-3)
+    assert model.rank_ == other.rank_

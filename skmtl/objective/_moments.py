@@ -280,19 +280,23 @@ class RowMoments(DataTerm):
         self.given = *map(read_only, (data.X, data.weight)), read_only(center)
         self.y = read_only(y)
 
-    def ridges(self, variances, slopes, curved=False):
+    def ridges(self, variances, slopes, curved=False, basis=None):
         """Of ridge regressions of every task: squares of residuals and slopes, curvature in the variances.
 
-        See `task_ridges`, which fills the slopes.
+        See `task_ridges`, which fills the slopes. With a `basis` of the features, as orthonormal columns,
+        slopes and variances are those along it, and in the place of their squares are all their products.
         """
         from .._kernels import task_ridges
 
         (X, weight, center), root, p = self.given, np.sqrt(variances), self.n_features
+        center = center if basis is None else read_only(center @ basis)
 
         def solved(t, rows):
-            squares, H = np.zeros(p), np.zeros((p, p) if curved else (0, 0))
-            loss = task_ridges(X, weight, self.y, rows, center[t], root, slopes[t], squares, H)
-            return loss, squares, H
+            block, squares, H = slice(rows[0], rows[-1]), np.zeros(p), np.zeros((p, p) if curved else (0, 0))
+            own = X[block] if basis is None else read_only(X[block] @ basis)
+            known = own, weight[block], self.y[block], read_only(rows - rows[0]), center[t]
+            loss = task_ridges(*known, root, slopes[t], squares, H)
+            return loss, squares if basis is None else slopes[t].T @ slopes[t], H
 
         return [sum(each) for each in zip(*self.data.in_blocks(solved), strict=True)]
 

@@ -125,9 +125,9 @@ def invariant(strengths, scale):
 
 def checked(iterates, n_before, max_iter):
     """The iterates of `fista` that are worth a certificate, counted on from n_before."""
-    for n_iter, parts in iterates:
-        if n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
-            yield n_before + n_iter, parts
+    for n_iter, parts, *known in iterates:
+        if known or n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
+            yield n_before + n_iter, parts, *known
 
 
 def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epochs):

@@ -46,9 +46,14 @@ def by_variances(problem, W, solve, max_iter, target):
 
 
 def variances_pay(problem):
-    """Whether that applies, to L2 norms, and there are many tasks with few rows, or no room for moments."""
-    term, (l1, _, linf) = problem.term, problem.parts[0].rough.kernel
-    if term.n_tasks < MANY or term.data is None or term.tied_intercepts or l1 or linf:
+    """Whether that applies: to L2 norms."""
+    l1, _, linf = problem.parts[0].rough.kernel
+    return not (l1 or linf) and problem.term.n_tasks >= MANY and rows_are_few(problem.term)
+
+
+def rows_are_few(term):
+    """Whether tasks have their rows and fewer of them than features, or there is no room for moments."""
+    if term.data is None or term.tied_intercepts:
         return False
     few = not term.on_moments or len(term.data.y) <= FEW_ROWS * term.n_tasks * term.n_features
     return few and rows_pay(term.data) and loop_pays(*term.shape)
