@@ -16,6 +16,7 @@ MANY = 100  # of them, in all, with the cheapest preconditioner before a better 
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 JOINT = 200  # coefficients of a task up to which all of its predictors have one system
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
+PROMISED = 10.0  # times the target: the next slope, as steps shorten, up to which it may
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
 ROUNDING = 1e-12  # a share that may be all rounding
@@ -30,7 +31,9 @@ def newton(problem, parts, max_iter, target):
     """
     term, W = problem.term, parts[0]
     above = np.inf if term.straight else 0  # steps left that parabolas above the loss lead
-    failures, first = 0, 0.0  # how often a step has failed
+    failures, first, before = 0, 0.0, np.inf  # how often a step has failed, and the last slope
+    if W.any():
+        yield 0, parts, problem.gap(parts)
     directions = _Directions(term, problem.parts[0].quadratic)
     _, image, b, objective = problem.evaluate([W])
     gap, bound, steep = 0.0, -np.inf, np.inf  # the last one, what bounds the optimum, and the slope then
@@ -38,7 +41,7 @@ def newton(problem, parts, max_iter, target):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
-        gradient, direction = directions.find(W, b, share, above > 0)
+        gradient, direction = directions.find(W, image, b, share, above > 0)
         slope = float(np.vdot(gradient, direction))
         if term.straight:  # slopes where the step leads, as they are small where the fit is nearly perfect
             bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
@@ -50,10 +53,14 @@ def newton(problem, parts, max_iter, target):
                 W, image, b, objective = new, image_new, b_new, value
                 break
             step /= 2
-        near = -slope <= min(NEAR * target, 0.5 * steep) or step <= SHORTEST_STEP
-        if near or n_iter == 1 or n_iter % OFTEN == 0 or n_iter == max_iter:
+        near = -slope <= min(NEAR * target, 0.5 * steep)
+        if directions.exact:  # they shorten as those of Newton's method do, at best
+            near = near and -slope * (slope / before) ** 2 <= PROMISED * target
+        first_look = n_iter == 1 and not directions.exact
+        if near or step <= SHORTEST_STEP or first_look or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
             bound, steep = max(bound, objective - gap), -slope
+        before = slope
         gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
         first = first or gap
         yield n_iter, [W], (objective, b, gap)
@@ -67,7 +74,8 @@ def newton(problem, parts, max_iter, target):
 
 NEWTON = Method(
     newton, lambda problem: problem.smooth and not problem.term.loss.quadratic,
-    "a loss that is not quadratic and quadratic penalties only", patience=lambda problem: 25,
+    "a loss that is not quadratic and quadratic penalties only", shows_start=True,
+    patience=lambda problem: 25,
 )  # fmt: skip
 
 
@@ -80,14 +88,15 @@ class _Directions:
         # steps up to which a preconditioner is kept; factors through few rows cost no more than some of them
         self.few = 0 if self.apart and term.n_outputs == 1 and rows_pay(term.data) else FEW
         self.slow = False  # whether the inverse for a squared loss does not serve
+        self.exact = False  # whether it was that of the Hessian
 
-    def find(self, W, b, share, above):
+    def find(self, W, image, b, share, above):
         """The gradient, and -H^-1 gradient up to a share of the decrease that it promises.
 
         `above` asks for that of parabolas above the loss: where it is straight in places, its own curvature
         leads nowhere.
         """
-        term, image = self.term, self.term.image(W)
+        term = self.term
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
         eta = term.predictor(image, b)
         if above:
@@ -108,8 +117,9 @@ class _Directions:
             self.precondition = assembled_inverse(times, W.shape) if few else self._preconditioner(eta)
         steps = conjugate_gradients(times, self.precondition, -gradient)
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
-        share, limit = (share, self.left) if self.left else (EXACT, INNER_ITERATIONS)
+        share, limit = (share, self.left) if self.left else (EXACT, 1 if self.exact else INNER_ITERATIONS)
         direction, count = _truncated(steps, share, limit, EXACT * square(gradient))
+        self.exact = not (self.few or self.left) and count <= (1 if self.exact else 2)
         if self.left:
             self.left -= count
         if not self.left and count > self.few:
