@@ -16,7 +16,7 @@ MANY = 100  # of them, in all, with the cheapest preconditioner before a better 
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 JOINT = 200  # coefficients of a task up to which all of its predictors have one system
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
-PROMISED = 10.0  # times the target: the next slope, as steps shorten, up to which it may
+PROMISED = 2.0  # times the target: the next slope, as steps shorten, up to which it may
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
 ROUNDING = 1e-12  # a share that may be all rounding
@@ -64,6 +64,7 @@ def newton(problem, parts, max_iter, target):
         gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
         first = first or gap
         yield n_iter, [W], (objective, b, gap)
+        directions.exact &= step == 1.0
         if step > SHORTEST_STEP:
             above = max(above - 1, 0)
         elif above or not np.isfinite(term.loss.curvature):  # no descent left in floating point
@@ -115,11 +116,14 @@ class _Directions:
         if fresh:
             few = self.slow and W.size <= ASSEMBLED
             self.precondition = assembled_inverse(times, W.shape) if few else self._preconditioner(eta)
-        steps = conjugate_gradients(times, self.precondition, -gradient)
+        steps = conjugate_gradients(times, self.precondition, -gradient, self.exact)
+        if self.exact:
+            self.precondition = None
+            return gradient, next(steps)[0]
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
-        share, limit = (share, self.left) if self.left else (EXACT, 1 if self.exact else INNER_ITERATIONS)
+        share, limit = (share, self.left) if self.left else (EXACT, INNER_ITERATIONS)
         direction, count = _truncated(steps, share, limit, EXACT * square(gradient))
-        self.exact = not (self.few or self.left) and count <= (1 if self.exact else 2)
+        self.exact = not (self.few or self.left) and count <= 2
         if self.left:
             self.left -= count
         if not self.left and count > self.few:
