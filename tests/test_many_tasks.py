@@ -28,8 +28,8 @@ from skmtl import (
 from skmtl._data import make_task_data
 from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighted_gram
 from skmtl.linear_model import Fitting
-from skmtl.losses import SquaredError
-from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, by_products, make_term
+from skmtl.losses import Logistic, Poisson, SquaredError
+from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, _intercepts, by_products, make_term
 from skmtl.penalties import Clusters, Coupling, TaskQuadratic
 from skmtl.penalties._quadratic import ClusterQuadratic
 from skmtl.solvers import _separation, coordinate, covariances, variances
@@ -237,6 +237,37 @@ def test_certificates_are_asked_for_where_they_may_be_met(monkeypatch):
     values, gaps = zip(*((value, gap) for *_, value, gap in found.history), strict=True)
     assert len(asked) < len(gaps) and gaps[-1] == found.gap < 1e-5
     assert all(gap >= value - found.objective - 1e-12 for value, gap in zip(values, gaps, strict=True))
+
+
+def test_exact_steps_are_certified_where_they_end(few_are_many, monkeypatch):
+    """Neither at the start nor on the way, and nothing is solved twice where the inverse is exact."""
+    asked, products, certify, curvature_at = [], [], Problem.certify, RowsTerm.curvature_at
+    monkeypatch.setattr(Problem, "certify", lambda self, *args: asked.append(1) or certify(self, *args))
+
+    def counted(self, eta=None):
+        times = curvature_at(self, eta)
+        return lambda V: products.append(1) or times(V)
+
+    monkeypatch.setattr(RowsTerm, "curvature_at", counted)
+    X, y, tasks = problem(SIZES * 8)
+    model = MeanRegularizedClassifier(0.1, tol=1e-6).fit(X, y > np.median(y), tasks=tasks)
+    assert model.n_iter_ >= 5 and len(asked) <= 4 and len(products) <= 2
+    assert model.dual_gap_ <= 1e-6 * np.log(2) * len(model.tasks_)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), Poisson()], ids=repr)
+def test_intercepts_of_blocks_of_tasks(loss, few_are_many, monkeypatch, rng):
+    X, y, tasks = problem(SIZES)
+    data = make_task_data(X, np.floor(np.abs(y)) if loss == Poisson() else np.sign(y), tasks)
+    term = make_term(data, loss, True)
+    W = rng.normal(size=term.shape)
+    expected, blocks = term.intercept(W, term.image(W), None), []
+    monkeypatch.setattr(_intercepts, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(
+        _intercepts, "in_blocks", lambda work, each: blocks.extend(each) or in_blocks(work, each)
+    )
+    np.testing.assert_allclose(term.intercept(W, term.image(W), None), expected, rtol=1e-9, atol=1e-10)
+    assert len(blocks) > 2
 
 
 def test_rows_that_hold_all_directions_end_the_search_for_separation(monkeypatch):

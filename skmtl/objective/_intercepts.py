@@ -112,7 +112,8 @@ class Intercepts:
     def _by_blocks(self, image, b):
         """`_bracketed` for blocks of tasks, whose rows stay in the cache, on all cores."""
         data = self.data
-        if data.indptr is None or issparse(data.X) or not self.one_loss:
+        few = len(self.y) < 2 * BLOCK_ROWS or data.indptr is None
+        if few or issparse(data.X) or not self.one_loss:
             return self._bracketed(image, b)
         out = np.empty(b.shape)
 

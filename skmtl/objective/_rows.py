@@ -151,7 +151,7 @@ class RowsTerm(Intercepts, DataTerm):
             return weighted(values, self.weight_of(values))
         return by_rows(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
 
-    @property
+    @cached_property
     def one_loss(self):
         """Whether every row has one predictor, a weight, and the loss of all others."""
         return (
