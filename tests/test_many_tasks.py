@@ -405,6 +405,15 @@ def few_tell_of_all(few_are_many, monkeypatch):
     monkeypatch.setattr(covariances, "MANY", 2)
 
 
+def test_variances_are_those_of_targets_less_an_offset(few_tell_of_all, rng):
+    X, y, tasks = problem(SIZES * 12)
+    offset, model = 5.0 * rng.normal(size=len(y)), GroupSparseRegressor(0.3, tol=1e-9)
+    expected = clone(model).fit(X, y - offset, tasks=tasks)
+    found = clone(model).fit(X, y, tasks=tasks, offset=offset)
+    assert found.n_iter_ == expected.n_iter_
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-10)
+
+
 @pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("strength", [0.7, 0.1, 0.003])
 @pytest.mark.parametrize(

@@ -270,6 +270,7 @@ class RowMoments(DataTerm):
 
     def __init__(self, data, fit_intercept):
         super().__init__(fit_intercept, 0.0)
+        data = data.without_offset()
         self.data, (self.n_tasks, self.n_features) = data, (data.n_tasks, data.n_features)
         y, center = data.y, np.zeros(self.shape)
         if fit_intercept:
