@@ -32,8 +32,6 @@ def newton(problem, parts, max_iter, target):
     term, W = problem.term, parts[0]
     above = np.inf if term.straight else 0  # steps left that parabolas above the loss lead
     failures, first, before = 0, 0.0, np.inf  # how often a step has failed, and the last slope
-    if W.any():
-        yield 0, parts, problem.gap(parts)
     directions = _Directions(term, problem.parts[0].quadratic)
     _, image, b, objective = problem.evaluate([W])
     gap, bound, steep = 0.0, -np.inf, np.inf  # the last one, what bounds the optimum, and the slope then
@@ -43,6 +41,8 @@ def newton(problem, parts, max_iter, target):
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
         gradient, direction = directions.find(W, image, b, share, above > 0)
         slope = float(np.vdot(gradient, direction))
+        if n_iter == 1 and not (directions.exact and -slope > NEAR * target):  # it may be the solution
+            yield 0, parts, problem.gap(parts)
         if term.straight:  # slopes where the step leads, as they are small where the fit is nearly perfect
             bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
         step = 1.0 if slope < 0 else 0.0
