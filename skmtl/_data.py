@@ -157,7 +157,10 @@ class TaskData:
         design has an offset of its own, which leaves nothing of a column that is constant in each, or with
         `common` all have one, (n_features,).
         """
-        columns = self._far_columns(common)
+        key = "_far_columns", common
+        if key not in self.known:  # as in `of_rows`
+            self.known[key] = self._far_columns(common)
+        columns = self.known[key]
         if not len(columns):
             return None, self
         X, block = self.X.copy(), _dense(self.X[:, columns])
@@ -306,7 +309,7 @@ class StackedData(TaskData):
         return (np.concatenate([np.arange(*self.indptr[t : t + 2]) for t in tasks]),)
 
     def of_tasks(self, tasks):
-        """The rows of some tasks, a slice or a mask."""
+        """The rows of some tasks: a slice, a mask, or positions that rise."""
         chosen = np.zeros(self.n_tasks, dtype=bool)
         chosen[tasks] = True
         rows, counts = self.spread(chosen), self.task_rows[tasks]

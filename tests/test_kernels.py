@@ -21,7 +21,7 @@ PENALTIES = {
     "l1": Features(L1()), "l2": Features(L2()), "linf": Features(LInf()), "entries": Entries(L1()),
     "sparse": Features(SparseL2(l1_ratio=0.4)), "sparse-l1": Features(SparseL2(l1_ratio=1.0)),
 }  # fmt: skip
-FILES = _kernels._loops, _kernels._tasks
+FILES = _kernels._loops, _kernels._ridges, _kernels._tasks
 KERNELS = {name: item for file in FILES for name, item in vars(file).items() if hasattr(item, "py_func")}
 penalties = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 GROUPS = {
@@ -246,6 +246,16 @@ def solutions_args(rng, centred=True):
     return X, root, bounds, pull, common, places, center, factors, V, np.full(V.shape, np.nan)
 
 
+def ridges_args(rng, curved=True):
+    """Rows of tasks, fewer than features and more, a variance of zero among theirs, and room."""
+    (X, bounds), p = rows_args(rng), 6
+    known = rng.uniform(0.5, 1.0, size=len(X)), rng.normal(size=len(X)), bounds, rng.normal(size=(5, p))
+    for values in known:
+        values.flags.writeable = False
+    root, empty = np.append(rng.uniform(size=p - 1), 0.0), (p, p) if curved else (0, 0)
+    return X, *known, root, np.full((5, p), np.nan), np.zeros(p), np.zeros(empty)
+
+
 def frozen(A):
     """The array, read only."""
     A.flags.writeable = False
@@ -263,6 +273,31 @@ ARGS = {
     "task_curvatures": lambda rng, penalty: curvatures_args(rng),
     "task_factors": lambda rng, penalty: factors_args(rng),
     "task_solutions": lambda rng, penalty: solutions_args(rng),
+    "task_ridges": lambda rng, penalty: ridges_args(rng),
+    "_system_of_rows": lambda rng, penalty: (
+        rng.normal(size=(3, 8)),
+        3,
+        rng.normal(size=3),
+        rng.uniform(size=5),
+        np.zeros((4, 8)),
+        np.zeros((4, 4)),
+        np.zeros((4, 6)),
+    ),
+    "_system_of_features": lambda rng, penalty: (
+        rng.normal(size=(8, 8)),
+        7,
+        rng.normal(size=8),
+        rng.uniform(size=5),
+        np.zeros((5, 5)),
+        np.zeros((6, 6)),
+        np.zeros((6, 6)),
+    ),
+    "_back_substituted": lambda rng, penalty: (
+        rng.uniform(1, 2, (4, 4)),
+        4,
+        rng.normal(size=(4, 3)),
+        np.zeros(4),
+    ),
     "_weighted_rows": lambda rng, penalty: (
         frozen(rng.normal(size=(5, 3))),
         frozen(rng.uniform(size=5)),
@@ -491,6 +526,24 @@ def test_factors_of_rows_equal_their_formulas(centred, rng):
         np.testing.assert_allclose(center[t], mean, atol=1e-14)
         np.testing.assert_allclose(out[t], inverse @ V[t], rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(np.triu(total), np.triu(explained), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("curved", [True, False])
+def test_ridges_of_tasks_equal_their_formulas(curved, rng):
+    X, weight, y, bounds, center, root, slopes, squares, H = args = ridges_args(rng, curved)
+    loss = _kernels.task_ridges(*args)
+    losses, curvature = 0.0, np.zeros(H.shape)
+    for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        w = np.sqrt(weight[rows])
+        Z = w[:, None] * (X[rows] - center[t])
+        inverse = np.linalg.inv(np.eye(len(Z)) + Z * root**2 @ Z.T)
+        r = inverse @ (w * y[rows])
+        losses += r @ r
+        np.testing.assert_allclose(slopes[t], Z.T @ r, rtol=1e-11, atol=1e-12)
+        curvature += np.outer(slopes[t], slopes[t]) * (Z.T @ inverse @ Z) if curved else 0.0
+    np.testing.assert_allclose(loss, losses, rtol=1e-12)
+    np.testing.assert_allclose(squares, (slopes**2).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(H, np.triu(curvature), rtol=1e-11, atol=1e-11)
 
 
 def test_products_of_rows_with_coefficients_of_their_tasks(rng):

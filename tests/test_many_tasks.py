@@ -1,5 +1,6 @@
 """Many tasks with few rows each: through their rows, in blocks, on all cores, with the same bits."""
 
+import importlib
 import itertools
 import pickle
 import threading
@@ -27,12 +28,14 @@ from skmtl import (
 from skmtl._data import make_task_data
 from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighted_gram
 from skmtl.linear_model import Fitting
-from skmtl.losses import SquaredError
-from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, by_products, make_term
+from skmtl.losses import Logistic, Poisson, SquaredError
+from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, _intercepts, by_products, make_term
 from skmtl.penalties import Clusters, Coupling, TaskQuadratic
 from skmtl.penalties._quadratic import ClusterQuadratic
-from skmtl.solvers import _separation, coordinate
+from skmtl.solvers import _separation, coordinate, covariances, variances
+from skmtl.solvers.covariances import by_covariance
 from skmtl.solvers.direct import conjugate_gradients, make_preconditioner
+from skmtl.solvers.variances import by_variances
 
 
 @pytest.fixture
@@ -127,6 +130,8 @@ def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
     X, y, tasks = problem([4, 20, 7] * 6)
     y = y > np.median(y) if name == "classes" else y
     seen, found = set(), []
+    monkeypatch.setattr(variances, "SOME", 2)
+    monkeypatch.setattr(variances, "MANY", 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
 
     def fit():  # few iterations: sums in another order differ from the first on
@@ -232,6 +237,37 @@ def test_certificates_are_asked_for_where_they_may_be_met(monkeypatch):
     values, gaps = zip(*((value, gap) for *_, value, gap in found.history), strict=True)
     assert len(asked) < len(gaps) and gaps[-1] == found.gap < 1e-5
     assert all(gap >= value - found.objective - 1e-12 for value, gap in zip(values, gaps, strict=True))
+
+
+def test_exact_steps_are_certified_where_they_end(few_are_many, monkeypatch):
+    """Neither at the start nor on the way, and nothing is solved twice where the inverse is exact."""
+    asked, products, certify, curvature_at = [], [], Problem.certify, RowsTerm.curvature_at
+    monkeypatch.setattr(Problem, "certify", lambda self, *args: asked.append(1) or certify(self, *args))
+
+    def counted(self, eta=None):
+        times = curvature_at(self, eta)
+        return lambda V: products.append(1) or times(V)
+
+    monkeypatch.setattr(RowsTerm, "curvature_at", counted)
+    X, y, tasks = problem(SIZES * 8)
+    model = MeanRegularizedClassifier(0.1, tol=1e-6).fit(X, y > np.median(y), tasks=tasks)
+    assert model.n_iter_ >= 5 and len(asked) <= 4 and len(products) <= 2
+    assert model.dual_gap_ <= 1e-6 * np.log(2) * len(model.tasks_)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), Poisson()], ids=repr)
+def test_intercepts_of_blocks_of_tasks(loss, few_are_many, monkeypatch, rng):
+    X, y, tasks = problem(SIZES)
+    data = make_task_data(X, np.floor(np.abs(y)) if loss == Poisson() else np.sign(y), tasks)
+    term = make_term(data, loss, True)
+    W = rng.normal(size=term.shape)
+    expected, blocks = term.intercept(W, term.image(W), None), []
+    monkeypatch.setattr(_intercepts, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(
+        _intercepts, "in_blocks", lambda work, each: blocks.extend(each) or in_blocks(work, each)
+    )
+    np.testing.assert_allclose(term.intercept(W, term.image(W), None), expected, rtol=1e-9, atol=1e-10)
+    assert len(blocks) > 2
 
 
 def test_rows_that_hold_all_directions_end_the_search_for_separation(monkeypatch):
@@ -356,3 +392,82 @@ def test_gram_skips_rows_without_weight(rng):
     X[weight == 0] = np.nan
     used = weight > 0
     np.testing.assert_allclose(weighted_gram(X, weight), (X[used].T * weight[used]) @ X[used], rtol=1e-12)
+
+
+@pytest.fixture
+def few_tell_of_all(few_are_many, monkeypatch):
+    """Variances of features from a hundred tasks on, fifty of which tell about all."""
+    monkeypatch.setattr(variances, "SOME", 50)
+    monkeypatch.setattr(variances, "MANY", 100)
+    monkeypatch.setattr(variances, "FEW_ROWS", 5.0)
+    monkeypatch.setattr(variances, "rows_pay", lambda data: True)
+    monkeypatch.setattr(covariances, "SOME", 32)
+    monkeypatch.setattr(covariances, "MANY", 2)
+
+
+def test_variances_are_those_of_targets_less_an_offset(few_tell_of_all, rng):
+    X, y, tasks = problem(SIZES * 12)
+    offset, model = 5.0 * rng.normal(size=len(y)), GroupSparseRegressor(0.3, tol=1e-9)
+    expected = clone(model).fit(X, y - offset, tasks=tasks)
+    found = clone(model).fit(X, y, tasks=tasks, offset=offset)
+    assert found.n_iter_ == expected.n_iter_
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("strength", [0.7, 0.1, 0.003])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ridge": 0.3}, {"fit_intercept": False}, {"feature_groups": [0, 1, 1, 2, 0, 3, 3, 3, 4]}],
+    ids=str,
+)  # fmt: skip
+def test_norms_of_features_by_their_variances(options, strength, rows, few_tell_of_all, monkeypatch):
+    """Against gradient methods; zeros are exact, and tasks may have more rows than features."""
+    if rows:
+        monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
+    X, y, tasks = problem(SIZES * 12)
+    given, passes = {"tasks": tasks, "sample_weight": np.random.default_rng(1).uniform(0.5, 1, len(y))}, []
+
+    def counted(*how):
+        W, n_iter = by_variances(*how)
+        passes.append(n_iter)
+        return W, n_iter
+
+    monkeypatch.setattr(coordinate, "by_variances", counted)
+    form = GroupSparseRegressor(tol=1e-11, max_iter=100_000, **options)
+    form.set_params(alpha=strength * form.alpha_max(X, y, **given))
+    model = clone(form).fit(X, y, **given)
+    assert passes == [model.n_iter_]  # and no iteration of another kind
+    other = clone(form).set_params(solver="fista").fit(X, y, **given)
+    assert len(passes) == 1 and model.objective_ == pytest.approx(other.objective_, rel=1e-10)
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-4)
+    np.testing.assert_array_equal(model.coef_.any(axis=0), other.coef_.any(axis=0))
+
+
+@pytest.mark.parametrize("strength", [0.7, 0.1, 0.01])
+@pytest.mark.parametrize("fit_intercept, rows", [(True, True), (False, False)])
+def test_trace_norm_by_a_covariance(fit_intercept, strength, rows, few_tell_of_all, monkeypatch):
+    """The start has most of the way behind it, and the solution is that without it."""
+    if rows:
+        monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
+    X, y, tasks = problem(SIZES * 60)
+    y = y if fit_intercept else y - tasks
+    given, seen = {"tasks": tasks, "sample_weight": np.random.default_rng(1).uniform(0.5, 1, len(y))}, []
+
+    def kept(problem, *how):
+        W, n_passes = by_covariance(problem, *how)
+        seen.append((n_passes, problem.gap([W])[2] / problem.null_objective()))
+        return W, n_passes
+
+    monkeypatch.setattr(importlib.import_module("skmtl.solvers.fista"), "by_covariance", kept)
+    form = TraceNormRegressor(tol=1e-9, fit_intercept=fit_intercept)
+    form.set_params(alpha=strength * form.alpha_max(X, y, **given))
+    model = clone(form).fit(X, y, **given)
+    ((n_passes, left),) = seen
+    assert n_passes <= 10 and left < 0.01
+    monkeypatch.setattr(covariances, "MANY", np.inf)
+    other = clone(form).fit(X, y, **given)
+    assert len(seen) == 1 and other.n_iter_ >= model.n_iter_
+    assert model.objective_ == pytest.approx(other.objective_, rel=1e-8)
+    np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-3)
+    assert model.rank_ == other.rank_

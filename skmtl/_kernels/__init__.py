@@ -2,7 +2,9 @@
 
 from ._loops import *
 from ._loops import SIGNATURES as _OF_LOOPS
+from ._ridges import *
+from ._ridges import SIGNATURES as _OF_RIDGES
 from ._tasks import *
 from ._tasks import SIGNATURES as _OF_TASKS
 
-SIGNATURES = _OF_LOOPS | _OF_TASKS  # the kernels that Python calls and the types it passes, for `warm_up`
+SIGNATURES = _OF_LOOPS | _OF_RIDGES | _OF_TASKS  # kernels that Python calls, and the types, for `warm_up`

@@ -47,10 +47,16 @@ def squared_model(term, eta, above=False, apart=False):
 
 def by_products(term):
     """The term for solvers that need gradients only: of many tasks rows are read once, not twice."""
-    data = term.data if isinstance(term, RowsTerm) and term.loss.quadratic else None
+    found = row_moments(term) if isinstance(term, RowsTerm) else None
+    return term if found is None else found
+
+
+def row_moments(term):
+    """The squared loss of many tasks on their rows, None where that does not apply."""
+    data = term.data if term.loss.quadratic else None
     if data is None or data.indptr is None or issparse(data.X) or term.tied_intercepts:
-        return term
-    return RowMoments(data, term.fit_intercept) if loop_pays(*term.shape) else term
+        return None
+    return RowMoments(data, term.fit_intercept) if loop_pays(*term.shape) else None
 
 
 def comes_apart(penalty, n_tasks):

@@ -1,13 +1,17 @@
 """The intercepts that are best for given predictors, by searches that hold far out too."""
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import issparse
 
-from .._threads import read_only
+from .._data import StackedData
+from .._threads import blocks_of, in_blocks, read_only
 from ._base import TINY
 
 ROUNDING = 4e-16  # of a sum
+BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 
 
@@ -31,7 +35,7 @@ class Intercepts:
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
             return b + self._settle(self.loss_hessian(eta), g)
-        return self._descended(image, b) if self.intercept_alpha else self._bracketed(image, b)
+        return self._descended(image, b) if self.intercept_alpha else self._by_blocks(image, b)
 
     def _task_by_task(self, values):
         """Values of the sample side, sorted by task."""
@@ -104,6 +108,32 @@ class Intercepts:
         wrong = np.moveaxis(wrong, 1, 0) if self.y.ndim == 2 else wrong  # to one row of one task each
         found[seen] = np.maximum.reduceat(wrong.reshape(-1, *found.shape[1:]), begin[seen])
         return np.maximum(found, 0.0)
+
+    def _by_blocks(self, image, b):
+        """`_bracketed` for blocks of tasks, whose rows stay in the cache, on all cores."""
+        data = self.data
+        few = len(self.y) < 2 * BLOCK_ROWS or data.indptr is None
+        if few or issparse(data.X) or not self.one_loss:
+            return self._bracketed(image, b)
+        out = np.empty(b.shape)
+
+        def search(tasks):
+            bounds = data.indptr[tasks.start : tasks.stop + 1]
+            rows, other = slice(bounds[0], bounds[-1]), copy(self)
+            known = (values[rows] for values in (data.X, data.y, data.row_weight))
+            offset = None if data.offset is None else data.offset[rows]
+            own = StackedData(*known, data.scale[tasks], data.tasks[tasks], bounds - bounds[0], offset)
+            kept = "n_tasks", "y", "weight", "totals", "task_sums", "spread", "predictor"
+            other.__dict__.update({name: getattr(own, name) for name in kept}, data=own)
+            other.rows_per_task, other.unit, other.endless = (
+                own.task_rows,
+                self.unit[tasks],
+                self.endless[tasks],
+            )
+            out[tasks] = other._bracketed(image[rows], b[tasks])
+
+        in_blocks(search, blocks_of(data.indptr, BLOCK_ROWS))
+        return out
 
     def _bracketed(self, image, b):
         """Optimal intercepts of tasks that are alone by Newton's method in a bracket.

@@ -270,6 +270,7 @@ class RowMoments(DataTerm):
 
     def __init__(self, data, fit_intercept):
         super().__init__(fit_intercept, 0.0)
+        data = data.without_offset()
         self.data, (self.n_tasks, self.n_features) = data, (data.n_tasks, data.n_features)
         y, center = data.y, np.zeros(self.shape)
         if fit_intercept:
@@ -278,6 +279,27 @@ class RowMoments(DataTerm):
         residual = data.weight * y
         self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, y))
         self.given = *map(read_only, (data.X, data.weight)), read_only(center)
+        self.y = read_only(y)
+
+    def ridges(self, variances, slopes, curved=False, basis=None):
+        """Of ridge regressions of every task: squares of residuals and slopes, curvature in the variances.
+
+        See `task_ridges`, which fills the slopes. With a `basis` of the features, as orthonormal columns,
+        slopes and variances are those along it, and in the place of their squares are all their products.
+        """
+        from .._kernels import task_ridges
+
+        (X, weight, center), root, p = self.given, np.sqrt(variances), self.n_features
+        center = center if basis is None else read_only(center @ basis)
+
+        def solved(t, rows):
+            block, squares, H = slice(rows[0], rows[-1]), np.zeros(p), np.zeros((p, p) if curved else (0, 0))
+            own = X[block] if basis is None else read_only(X[block] @ basis)
+            known = own, weight[block], self.y[block], read_only(rows - rows[0]), center[t]
+            loss = task_ridges(*known, root, slopes[t], squares, H)
+            return loss, squares if basis is None else slopes[t].T @ slopes[t], H
+
+        return [sum(each) for each in zip(*self.data.in_blocks(solved), strict=True)]
 
     def image(self, W):
         """C_t w_t of every task."""

@@ -140,19 +140,32 @@ class RowsTerm(Intercepts, DataTerm):
         """The weights, broadcast against values of rows or of their predictors."""
         return self.weight if values.ndim == self.weight.ndim else self.weight[..., None]
 
-    def _weighted(self, values):
-        """weight * values; where exp may overflow, a missing label still counts for nothing."""
-        weight = self.weight_of(values)
-        return weight * (np.where(weight > 0, values, 0.0) if self.loss.curvature == np.inf else values)
+    def _weighted(self, function, eta):
+        """weight * function(y, eta); where exp may overflow, a missing label still counts for nothing."""
+
+        def weighted(values, weight):
+            return weight * (np.where(weight > 0, values, 0.0) if self.loss.curvature == np.inf else values)
+
+        if not self.one_loss:
+            values = function(self.y, eta)
+            return weighted(values, self.weight_of(values))
+        return by_rows(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
+
+    @cached_property
+    def one_loss(self):
+        """Whether every row has one predictor, a weight, and the loss of all others."""
+        return (
+            self.n_outputs == 1 and self.y.shape == self.weight.shape and np.ndim(self.loss.translates) == 0
+        )
 
     def _loss(self, eta):
-        return float(self._weighted(self.loss.value(self.y, eta)).sum())
+        return float(self._weighted(self.loss.value, eta).sum())
 
     def loss_gradient(self, eta):
-        return self._weighted(self.loss.gradient(self.y, eta))
+        return self._weighted(self.loss.gradient, eta)
 
     def loss_hessian(self, eta):
-        return self._weighted(self.loss.hessian(self.y, eta))
+        return self._weighted(self.loss.hessian, eta)
 
     @cached_property
     def outlying(self):

@@ -54,12 +54,14 @@ def runs_off(problem, parts):
     for held in HELD:
         holds = used & (slopes > held)
         if _hold_all(term, free, holds):
-            continue
+            return False  # as do the rows that come with a lower slope
         holds = holds.reshape(used.shape + (1,) * (b.ndim - 1))
         there = partial(lambda holds, v: (holds * forward(v)[1]).ravel(), holds)
         home = partial(lambda holds, R: back(holds * R.reshape(image.shape)), holds)
         on_rows = LinearOperator((image.size, len(point)), there, home, dtype=np.float64)
-        kept = lsmr(on_rows, on_rows @ point, atol=1e-12, btol=1e-12, maxiter=MOST_STEPS)[0]
+        kept = 0.0
+        if holds.any():
+            kept = lsmr(on_rows, on_rows @ point, atol=1e-12, btol=1e-12, maxiter=MOST_STEPS)[0]
         moved, eta = forward(point - kept)
         if np.abs(moved[used]).max() > FAR and not _opposed(term.loss, y, eta, used):
             return True

@@ -308,7 +308,7 @@ def _points(problem, every, parts, iterates, max_iter, callback):
     n_iter, point, seen = 0, None, None
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
-        if stop or n_iter % every == 0 or n_iter >= max_iter:
+        if stop or known or n_iter % every == 0 or n_iter >= max_iter:
             point, seen = _Point(problem, parts, point and point.intercept, *known), n_iter
             yield n_iter, point, stop
     if seen != n_iter:

@@ -6,6 +6,7 @@ from ..objective import Problem
 from ._descent import GramSweep, PanelSweep, alike, certificate, descend
 from ._method import Method
 from .fista import CHECK_EVERY, fista
+from .variances import by_variances, variances_pay
 
 FIRST_SET = 64
 GROWTH = 3
@@ -14,6 +15,7 @@ ROTATED = 0.6  # columns per task up to which rotating the tasks pays
 GRAM_ENTRIES = 1.25e8  # numbers in the Gram matrices of a working set (1 GB)
 SINGLE = 1e-5  # gap over objective from which on single precision is enough inside a working set
 LOOSE = 0.05  # a working set is solved to this share of the gap that is left
+ROUGH, ROUGH_EPOCHS = 1e-4, 1000  # gap of a solution for fewer tasks, relative to W = 0
 LAST = 0.8  # or to this share of the goal: the rest is left to what violates it outside of the set
 
 
@@ -42,6 +44,10 @@ def bcd(problem, parts, max_iter, target):
             return
         used = np.zeros(len(sizes), dtype=bool)
         used[chosen] = W_set.any(axis=0)
+        if n_iter == 0 and variances_pay(problem):
+            W, n_iter = by_variances(problem, W, _solution, max_iter, target)
+            chosen = placement.columns(W.any(axis=0))
+            continue
         chosen = last = working_set(placement, used, sizes, last)
         by_rows = state.residual is not None and len(chosen) > WIDE * len(state.residual)
         own = placement.restricted(chosen)
@@ -62,6 +68,13 @@ def bcd(problem, parts, max_iter, target):
         W = np.zeros(W.shape)
         W[:, chosen] = W_set
         n_iter += epochs
+
+
+def _solution(problem):
+    """W of a problem of fewer tasks, roughly."""
+    target = ROUGH * problem.null_objective()
+    points = bcd(problem, problem.zeros(), ROUGH_EPOCHS, target)
+    return next(W for n_iter, (W,), (*_, gap) in points if gap <= target or n_iter >= ROUGH_EPOCHS)
 
 
 def by_feature(problem):
@@ -112,9 +125,9 @@ def invariant(strengths, scale):
 
 def checked(iterates, n_before, max_iter):
     """The iterates of `fista` that are worth a certificate, counted on from n_before."""
-    for n_iter, parts in iterates:
-        if n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
-            yield n_before + n_iter, parts
+    for n_iter, parts, *known in iterates:
+        if known or n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
+            yield n_before + n_iter, parts, *known
 
 
 def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epochs):

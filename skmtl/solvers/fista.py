@@ -5,6 +5,7 @@ import numpy as np
 from .._threads import by_rows, sum_by_rows
 from ..objective import by_products
 from ._method import Method
+from .covariances import by_covariance, covariance_pays
 
 PROBE = 1e-3  # way along the gradient whose curvature gives the first step, relative to 1 + ||W||
 FARTHEST = 100.0  # change of a predictor in the first step, relative to the targets
@@ -16,17 +17,24 @@ CHECK_EVERY = 10  # iterations between certificates: one costs about as much as 
 def fista(problem, parts, max_iter, target):
     """Iterates (n_iter, parts) of FISTA with adaptive restart and a step that can grow back.
 
+    Where fewer tasks tell where to start, the first is that, with its (objective, intercept, gap).
+
     References
     ----------
     Beck & Teboulle (2009), https://doi.org/10.1137/080716542;
     O'Donoghue & Candes (2015), https://doi.org/10.1007/s10208-013-9150-3 (restart).
     """
+    first = 0
+    if max_iter and covariance_pays(problem) and not parts[0].any():
+        W, first = by_covariance(problem, _solution, max_iter, target)
+        parts = [W]
+        yield first, parts, problem.gap(parts)
     term, X = by_products(problem.term), [V.copy() for V in parts]
     problem = problem if term is problem.term else problem.with_term(term)
     W, image, b, lowest = problem.evaluate(X)
     step = _first_step(problem, X, W, image, b)
     Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
-    for n_iter in range(1, max_iter + 1):
+    for n_iter in range(first + 1, max_iter + 1):
         b, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
         if not problem.convex:
             value = _objective(problem, new, W_new, image_new, b)
@@ -46,6 +54,14 @@ def fista(problem, parts, max_iter, target):
         if easy == 3:  # the curvature met is well below 1/step: try a longer one
             step, easy = min(1.5 * step, LONGEST), 0
         yield n_iter, X
+
+
+def _solution(problem, W, max_iter, target):
+    """W with a gap of at most the target, or the last one."""
+    for n_iter, parts in fista(problem, [W], max_iter, target):
+        if n_iter % CHECK_EVERY == 0 and problem.gap(parts)[2] <= target:
+            break
+    return parts[0]
 
 
 def _turn(y, x, old):

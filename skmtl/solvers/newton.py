@@ -17,6 +17,7 @@ MANY = 100  # of them, in all, with the cheapest preconditioner before a better 
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 JOINT = 200  # coefficients of a task up to which all of its predictors have one system
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
+PROMISED = 2.0  # times the target: the next slope, as steps shorten, up to which it may
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
 NOTHING = 64 * np.finfo(float).eps  # a slope of which is rounding
@@ -32,7 +33,7 @@ def newton(problem, parts, max_iter, target):
     """
     term, W = problem.term, parts[0]
     above = np.inf if term.straight else 0  # steps left that parabolas above the loss lead
-    failures, first = 0, 0.0  # how often a step has failed
+    failures, first, before = 0, 0.0, np.inf  # how often a step has failed, and the last slope
     directions = _Directions(term, problem.parts[0].quadratic)
     _, image, b, objective = problem.evaluate([W])
     gap, bound, steep = 0.0, -np.inf, np.inf  # the last one, what bounds the optimum, and the slope then
@@ -40,8 +41,10 @@ def newton(problem, parts, max_iter, target):
         share = LOOSE * 0.5**n_iter
         if 0 < gap < np.inf:
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
-        gradient, direction = directions.find(W, b, share, above > 0)
+        gradient, direction = directions.find(W, image, b, share, above > 0)
         slope = float(np.vdot(gradient, direction))
+        if n_iter == 1 and not (directions.exact and -slope > NEAR * target):  # it may be the solution
+            yield 0, parts, problem.gap(parts)
         if term.straight:  # slopes where the step leads, as they are small where the fit is nearly perfect
             bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
         step = 1.0 if slope < 0 else 0.0
@@ -52,13 +55,18 @@ def newton(problem, parts, max_iter, target):
                 W, image, b, objective = new, image_new, b_new, value
                 break
             step /= 2
-        near = -slope <= min(NEAR * target, 0.5 * steep) or step <= SHORTEST_STEP
-        if near or n_iter == 1 or n_iter % OFTEN == 0 or n_iter == max_iter:
+        near = -slope <= min(NEAR * target, 0.5 * steep)
+        if directions.exact:  # they shorten as those of Newton's method do, at best
+            near = near and -slope * (slope / before) ** 2 <= PROMISED * target
+        first_look = n_iter == 1 and not directions.exact
+        if near or step <= SHORTEST_STEP or first_look or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
             bound, steep = max(bound, objective - gap), -slope
+        before = slope
         gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
         first = first or gap
         yield n_iter, [W], (objective, b, gap)
+        directions.exact &= step == 1.0
         if step > SHORTEST_STEP:
             above = max(above - 1, 0)
         elif above or not np.isfinite(term.loss.curvature):  # no descent left in floating point
@@ -69,7 +77,8 @@ def newton(problem, parts, max_iter, target):
 
 NEWTON = Method(
     newton, lambda problem: problem.smooth and not problem.term.loss.quadratic,
-    "a loss that is not quadratic and quadratic penalties only", patience=lambda problem: 25,
+    "a loss that is not quadratic and quadratic penalties only", shows_start=True,
+    patience=lambda problem: 25,
 )  # fmt: skip
 
 
@@ -83,14 +92,15 @@ class _Directions:
         self.few = 0 if self.apart and term.n_outputs == 1 and rows_pay(term.data) else FEW
         self.slow = False  # whether the inverse for a squared loss does not serve
         self.steepest = np.zeros(term.n_features)  # the largest slopes seen
+        self.exact = False  # whether it was that of the Hessian
 
-    def find(self, W, b, share, above):
+    def find(self, W, image, b, share, above):
         """The gradient, and -H^-1 gradient up to a share of the decrease that it promises.
 
         `above` asks for that of parabolas above the loss: where it is straight in places, its own curvature
         leads nowhere.
         """
-        term, image = self.term, self.term.image(W)
+        term = self.term
         gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
         eta, slopes = term.predictor(image, b), np.abs(gradient).max(axis=0, initial=0.0)
         self.steepest = np.maximum(self.steepest, slopes)
@@ -112,10 +122,14 @@ class _Directions:
         if fresh:
             few = self.slow and W.size <= ASSEMBLED
             self.precondition = assembled_inverse(times, term) if few else self._preconditioner(eta)
-        steps = conjugate_gradients(times, self.precondition, -gradient)
+        steps = conjugate_gradients(times, self.precondition, -gradient, self.exact)
+        if self.exact:
+            self.precondition = None
+            return gradient, next(steps)[0]
         # a good preconditioner makes exact directions cheap, and the iterates those of Newton's method
         share, limit = (share, self.left) if self.left else (EXACT, INNER_ITERATIONS)
         direction, count = _truncated(steps, share, limit, EXACT * square(gradient))
+        self.exact = not (self.few or self.left) and count <= 2
         if self.left:
             self.left -= count
         if not self.left and count > self.few:

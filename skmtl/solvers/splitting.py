@@ -59,8 +59,8 @@ def splitting(problem, parts, max_iter, target):
     n_iter, term = 0, problem.term
     if not (_pays_at_once if term.loss.quadratic else models_at_once)(problem):
         begun = fista(problem, parts, min(PATIENCE, max_iter), target)
-        for n_iter, parts in checked(begun, 0, max_iter):
-            yield n_iter, parts
+        for n_iter, parts, *known in checked(begun, 0, max_iter):
+            yield n_iter, parts, *known
     if n_iter < max_iter:
         iterates = _split if term.loss.quadratic else _by_models
         yield from iterates(problem, parts, n_iter, max_iter, target)
