@@ -514,6 +514,7 @@ class EmpiricalBayes(LinearModel):
         variance that is hardly above zero is taken to be what it is expected to be, given the rows: at zero
         the errors would be too small.
         """
+        check_is_fitted(self)
         out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))
         for posterior, positions in self._of_tasks():
             out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T

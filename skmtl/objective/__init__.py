@@ -21,7 +21,7 @@ from ._rows import RowsTerm
 
 __all__ = [
     "DENSE_FEATURES", "PREDICTOR_ROUNDING", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm",
-    "Problem", "RootTerm", "RowMoments", "RowsTerm", "by_products", "comes_apart", "duality_gap", "fitting_units",
-    "inverse_of", "make_term", "moments_pay", "row_moments", "rows_pay", "shared_step", "squared_model",
-    "units",
+    "Problem", "RootTerm", "RowMoments", "RowsTerm", "by_products", "comes_apart", "duality_gap",
+    "fitting_units", "inverse_of", "make_term", "moments_pay", "row_moments", "rows_pay", "shared_step",
+    "squared_model", "units",
 ]  # fmt: skip
