@@ -43,7 +43,7 @@ def newton(problem, parts, max_iter, target):
             share = max(share * min(1.0, gap / first), 0.1 * target / gap)
         gradient, direction = directions.find(W, image, b, share, above > 0)
         slope = float(np.vdot(gradient, direction))
-        if n_iter == 1 and not (directions.exact and -slope > NEAR * target):  # it may be the solution
+        if n_iter == 1 and -slope <= NEAR * target:  # it may be the solution
             yield 0, parts, problem.gap(parts)
         if term.straight:  # slopes where the step leads, as they are small where the fit is nearly perfect
             bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
