@@ -252,9 +252,8 @@ class DataTerm:
         varies, size = curvature > 0, np.sqrt(curvature)
         other = np.median(size[varies]) if varies.any() else np.abs(self.common).max()  # of what is constant
         unit = 1.0 / np.where(varies, size, other)
-        far = (
-            GRADED if len(self.common) == self.n_features else STEEP
-        )  # a mean for each of several predictors
+        # several predictors have a mean each, which elimination leaves fewer digits of
+        far = GRADED if p == self.n_features else STEEP
         if varies.any() and not np.square(self.common * unit).sum() > far:
             return None
         return set_apart(self.common * unit) * unit

@@ -8,13 +8,7 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import (
-    DENSE_FEATURES,
-    by_products,
-    make_term,
-    rows_pay,
-    units,
-)
+from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._inverses import GRADED, RANK_TOLERANCE, assembled_inverse, inverses, pseudo_inverses
