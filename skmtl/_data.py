@@ -301,7 +301,7 @@ class StackedData(TaskData):
         """Weighted means of columns (n_rows, k) in every task, exact where a column is constant."""
         first = block[self.indptr[:-1]]
         weighted = (block - self.spread(first)) * self.row_weight[:, None]
-        mass = self.task_sums(self.row_weight)[:, None]
+        mass = np.maximum(self.task_sums(self.row_weight), np.finfo(float).tiny)[:, None]  # it may be nothing
         return first + np.add.reduceat(weighted, self.indptr[:-1], axis=0) / mass
 
     def where(self, tasks):

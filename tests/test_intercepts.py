@@ -74,6 +74,22 @@ def test_an_intercept_at_infinity_is_found_at_once_and_stays_finite(loss, y, siz
     assert same == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1e-6, 0.5])
+@pytest.mark.parametrize("size", [1e4, 1e6])
+def test_intercepts_of_classes_far_apart_are_found(size, alpha, monkeypatch):
+    """Where rows are far apart the loss is all kinks: the way leads through predictors made smaller."""
+    term = term_of(Multinomial(3), LACKING, intercept_alpha=alpha)
+    image = term.image(size * np.random.default_rng(2).standard_t(1.5, size=term.shape))
+    calls, slopes = [], type(term).loss_gradient
+    monkeypatch.setattr(type(term), "loss_gradient", lambda self, eta: calls.append(1) or slopes(self, eta))
+    b, value = optimum(term, image)
+    assert len(calls) <= 250
+    g = term.data.task_sums(slopes(term, term.predictor(image, b))) + term.pull_of_intercepts(b)
+    assert np.abs(g).max() < 1e-12 * np.abs(image).max()
+    for move in np.random.default_rng(3).normal(size=(20, *b.shape)):
+        assert term.value(None, image, b + move) >= value * (1 - 1e-12)
+
+
 @pytest.mark.parametrize(
     "cls",
     [

@@ -228,6 +228,26 @@ def test_inverse_of_clusters_is_about_that_of_the_hessian(mean_ratio, moments, f
     assert model.n_iter_ <= 15 and model.dual_gap_ <= 1e-8 * model.objective_
 
 
+@pytest.mark.parametrize("loss", ["huber", "squared_hinge"])
+def test_tasks_of_flat_rows_only_have_no_curvature(loss):
+    """Newton's method weighs rows by theirs; with all of a task at zero its means are not numbers."""
+    rng, tasks = np.random.default_rng(0), np.repeat(np.arange(512), 2)
+    X = rng.normal(size=(len(tasks), 3))
+    y = X @ rng.normal(size=3) + rng.normal(size=512)[tasks] + rng.normal(size=len(tasks))
+    regresses = loss == "huber"
+    model = (MeanRegularizedRegressor if regresses else MeanRegularizedClassifier)(
+        0.5, intercept_alpha=0.5, loss=loss
+    )
+    y = y if regresses else y > 0
+    by_gradients = clone(model).set_params(solver="fista", tol=1e-7).fit(X, y, tasks=tasks)
+    model.fit(X, y, tasks=tasks)
+    assert (
+        -1e-12
+        <= model.objective_ - by_gradients.objective_ + by_gradients.dual_gap_
+        <= 2e-4 * model.objective_
+    )
+
+
 def test_certificates_are_asked_for_where_they_may_be_met(monkeypatch):
     asked, certify = [], Problem.certify
     monkeypatch.setattr(Problem, "certify", lambda self, *args: asked.append(1) or certify(self, *args))

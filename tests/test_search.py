@@ -446,6 +446,19 @@ def test_default_folds():
     assert search.set_params(cv=4).fit(shared.X, shared.y).n_splits_ == 4
 
 
+@pytest.mark.parametrize(
+    "form", [list, pd.Categorical, lambda labels: pd.Series(labels, index=np.arange(len(labels))[::-1])]
+)
+def test_default_folds_take_tasks_in_any_form(form):
+    layout = make_layout("stacked")
+    X, y, tasks = layout.X, layout.y, layout.tasks
+    search, found = PathSearchCV(MultiTaskLasso(tol=1e-10), ALPHAS), MultiTaskLassoCV(alphas=3)
+    same(clone(search).fit(X, y, tasks=form(tasks)), search.fit(X, y, tasks=tasks), atol=0)
+    assert (
+        found.fit(X, y, tasks=form(tasks)).mse_path_ == clone(found).fit(X, y, tasks=tasks).mse_path_
+    ).all()
+
+
 def test_tasks_of_few_rows_only_train_by_default():
     """As in compare, with a warning; a splitter keeps its own rule."""
     layout = make_layout("stacked")

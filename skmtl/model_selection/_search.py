@@ -383,7 +383,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             if tasks is None:
                 way_out = "Give cv=TaskKFold(task_column=...) the column of X that holds the tasks."
                 tasks = final_task_labels(self.estimator, X, way_out)
-            given["tasks"] = tasks
+            given["tasks"] = tasks = check_tasks(tasks, len(y))
         if of_tasks and by_task and self.cv is None:
             cv.n_splits = n_folds_for(y, tasks)
         splits = list(cv.split(X, y, **given))

@@ -13,6 +13,9 @@ from ._base import TINY
 ROUNDING = 4e-16  # of a sum
 BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
+LOST = 16 * np.finfo(float).eps  # of the predictors: what a loss loses in rounding
+LONG = 60  # Newton steps after which intercepts of classes come from predictors that are made smaller
+COOLING, WARM = 4.0, 10.0  # what these are divided by less and less; their size where that begins
 
 
 class Intercepts:
@@ -162,15 +165,15 @@ class Intercepts:
                 break
         return b
 
-    def _descended(self, image, b):
+    def _descended(self, image, b, cooled=False):
         """Optimal intercepts that are tied, by Newton steps that lead downhill.
 
         Far out the curvature vanishes and a full step would overshoot: steps are short, and twice as long
         from one to the next while they do not become shorter by themselves; at a kink of the loss they never
-        do.
+        do. `cooled`: whether the start is as good as it gets.
         """
         reach, last = np.full(b.shape, 0.5), np.full(b.shape, np.inf)
-        away, unit = self.endless != 0, self.unit
+        away, unit, totals = self.endless != 0, self.unit, (-1, *[1] * (b.ndim - 1))
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
@@ -182,6 +185,8 @@ class Intercepts:
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue
             small = np.abs(step) <= 1e-7 * (unit + np.abs(b))  # the error left is its square
+            if n_steps >= LONG and self.loss.per_class and not cooled:
+                return self._cooled(image, b)
             size = np.abs(step) / unit
             # down an exponential all steps are of size 1
             eased = size <= np.clip(0.5 * last, 0.5, 2.0 * reach)
@@ -193,11 +198,25 @@ class Intercepts:
             if away.any():
                 step = np.where(away, self._toward_infinity(g, eta), step)
                 small = np.where(away, np.abs(step) <= 1e-7 * (unit + np.abs(b)), small)
+            if n_steps >= LONG:  # what a step takes off the loss may be lost in its rounding
+                small |= np.abs(g * step) <= LOST * np.abs(eta).max() * self.totals.reshape(totals)
             b, part = self._downhill(image, b, step)
             reach = np.maximum(reach * part, 1.0)
             if small.all():
                 break
         return b
+
+    def _cooled(self, image, b):
+        """`_descended` where rows are so far apart that the loss is all kinks.
+
+        Of predictors divided by `heat` the loss is smooth; its minimum leads to that at less heat.
+        """
+        heat, other = COOLING ** np.ceil(np.log(np.abs(image).max() / WARM) / np.log(COOLING)), copy(self)
+        while heat > 1:
+            other.intercept_alpha = heat * self.intercept_alpha
+            b = heat * other._descended(image / heat, b / heat, True)
+            heat /= COOLING
+        return self._descended(image, b, True)
 
     def _better_start(self, image, b):
         """Intercepts of zero or about predictors of zero, where predictors have changed a lot; else None."""

@@ -20,6 +20,7 @@ from .alternating import ALTERNATING, make_problem_of
 
 SOLVERS = {**METHODS, "alternating": ALTERNATING}
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
+SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
 
@@ -305,11 +306,15 @@ class _Point:
 
 def _points(problem, every, parts, iterates, max_iter, callback):
     """Iterates worth a look, the last in any case: (n_iter, point, whether the callback stops)."""
-    n_iter, point, seen = 0, None, None
+    n_iter, point, seen, due = 0, None, None, 0
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
-        if stop or known or n_iter % every == 0 or n_iter >= max_iter:
-            point, seen = _Point(problem, parts, point and point.intercept, *known), n_iter
+        if stop or known or (n_iter % every == 0 and n_iter >= due) or n_iter >= max_iter:
+            point, seen, due = (
+                _Point(problem, parts, point and point.intercept, *known),
+                n_iter,
+                SPARSER * n_iter,
+            )
             yield n_iter, point, stop
     if seen != n_iter:
         yield n_iter, _Point(problem, parts, point and point.intercept), False

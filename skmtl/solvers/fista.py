@@ -74,7 +74,16 @@ def _ahead(beta, new, old):
     return by_rows(lambda x, old: x + beta * (x - old), new, old)
 
 
-FISTA = Method(fista, lambda problem: True, every=CHECK_EVERY)
+def beyond_gradients(term):
+    """Whether curvatures differ by more than double precision holds: a gradient method gets nowhere."""
+    curvature = term.curvatures()
+    return curvature.max() * np.finfo(float).eps > curvature[curvature > 0].min(initial=np.inf)
+
+
+FISTA = Method(
+    fista, lambda problem: True, every=CHECK_EVERY,
+    patience=lambda problem: 100 if beyond_gradients(problem.term) else 500,
+)  # fmt: skip
 
 
 def _objective(problem, parts, W, image, b):

@@ -9,7 +9,7 @@ from ..penalties import L1, TaskQuadratic, singular_values
 from ._method import Method
 from .coordinate import checked
 from .direct import KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
-from .fista import fista
+from .fista import beyond_gradients, fista
 
 ONE_SYSTEM, MANY_SYSTEMS = 1000, 500  # sizes up to which systems are solved by factorisation
 CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for each task of one design
@@ -171,7 +171,7 @@ def _by_models(problem, parts, first, max_iter, target):
             lost, above, n_stalled, slow, share = False, False, 0, 0, ENOUGH
         if gap <= target or not lost or straight or n_iter == max_iter:
             yield n_iter, parts, (objective, b, gap)
-        if lost and straight and gap <= CLOSE * objective:  # a gradient method would get nowhere
+        if lost and (beyond_gradients(problem.term) or (straight and gap <= CLOSE * objective)):
             return
         if lost:
             yield from checked(fista(problem, parts, max_iter - n_iter, target), n_iter, max_iter)
