@@ -923,3 +923,38 @@ def test_a_covariance_without_correlations_is_the_diagonal_one():
     assert_allclose(full.coef_, diagonal.coef_)
     with pytest.raises(ValueError, match="not all zero"):
         MeanRegularizedRegressor(**AUTO, covariance=[0, 0]).fit(X, y, tasks=tasks)
+
+
+# --- many slopes beside few rows ---
+
+
+def covered(covariance, n_tasks, n_rows, p, seed):
+    """Share of new rows in 95 % intervals, and whether the fit warns of slopes that explain the noise."""
+    rng, tasks = np.random.default_rng(seed), np.repeat(np.arange(n_tasks), n_rows)
+    W = rng.normal(size=p) + 0.3 * rng.normal(size=(n_tasks, p))
+
+    def rows(tasks):
+        X = rng.normal(size=(len(tasks), p))
+        return X, (X * W[tasks]).sum(axis=1) + rng.normal(size=len(tasks))
+
+    model = MeanRegularizedRegressor(alpha="auto", intercept_alpha="auto", covariance=covariance)
+    new = np.repeat(np.arange(n_tasks), 10)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.fit(*rows(tasks), tasks=tasks)
+    X, y = rows(new)
+    low, high = model.prediction_interval(X, tasks=new)[-2:]
+    return np.mean((y >= low) & (y <= high)), any("which may be noise" in str(w.message) for w in said)
+
+
+def test_correlations_leave_the_noise_where_it_is():
+    """Of 10 x 8 rows with 10 features they explained it away: a third of new rows was covered."""
+    found, warned = np.transpose([covered("full", 10, 8, 10, seed) for seed in range(8)])
+    assert warned.sum() <= 1 and found[warned == 0].mean() >= 0.93
+
+
+def test_slopes_that_explain_every_row_are_said():
+    found, warned = np.transpose([covered("diagonal", 4, 10, 30, seed) for seed in range(4)])
+    assert warned.all() and found.mean() < 0.9
+    found, warned = np.transpose([covered(None, 30, 10, 5, seed) for seed in range(4)])
+    assert not warned.any() and found.mean() >= 0.93

@@ -14,6 +14,7 @@ ALIKE = 1e-8  # of the criterion, for each task: no difference
 STARTS = 1.0, 0.1
 SMALLEST = 1e-5  # entry on the diagonal of F, and root of a variance of intercepts
 HELD = 1e3  # times the greatest information: over it the variance where there is none
+LEAST_NOISE = 0.7  # of that without correlations
 MOST_STEPS, MOST_DAMPING = 30, 1e8
 
 
@@ -21,7 +22,8 @@ def correlated(search, theta):
     """`Posterior` where slopes vary together, and the share of their correlations that is left out.
 
     That share is the one which best predicts tasks left out in turn, among those at which the likelihood is
-    not below that without correlations, where a search of the latter ended at `theta`.
+    not below that without correlations, where a search of the latter ended at `theta`, and which leave the
+    noise about what it is there: correlations of many features explain that of few rows away.
     """
     diagonal = search.at(theta)
     least = diagonal.criterion
@@ -32,7 +34,7 @@ def correlated(search, theta):
             if amount == 1:
                 break
             found = search.model(without_correlation(best.slope_root, amount), best.strength)
-            if found.criterion <= least:
+            if found.criterion <= least and found.noise >= LEAST_NOISE * diagonal.noise:
                 return found, float(amount)
     return diagonal, 1.0
 

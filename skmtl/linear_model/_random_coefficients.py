@@ -16,6 +16,7 @@ from ._seen_rows import SeenRows
 from ._sharing import feature_tests
 from ._variance_components import NoModeError, feature_variances
 
+EXPLAINED = 0.01  # share of the variation within tasks that is left where slopes explain too much
 COVARIANCES = {"spherical", "diagonal", "full"}
 
 
@@ -96,6 +97,22 @@ class RandomCoefficients(EmpiricalBayes):
         theta = search.none
         search.last = theta, error.found.under(*search.ratios(theta))
         return search, theta
+
+    def _set_slopes(self, root, zero, search):
+        super()._set_slopes(root, zero, search)
+        moments, several = search.moments, search.moments.n_tasks > 1
+        slopes, rows = moments.n_tasks * np.count_nonzero(~moments.constant), int(moments.count.sum())
+        total = moments.yy.sum()
+        left = (
+            self.noise_variance_ * moments.df if self._target_.loss.quadratic and search.n_slopes else np.inf
+        )
+        if several and slopes >= rows and left < EXPLAINED * total:
+            warn(
+                f"alpha='auto': {slopes} slopes of {moments.n_tasks} tasks explain all but "
+                f"{left / total:.2g} of the variation in {rows} rows, which may be noise: "
+                "its variance, and intervals with it, are then too small. Give more rows, fewer features, or "
+                "covariance='spherical'.",
+            )
 
     def _simplest(self, search, theta):
         """The same, or one variance for all where the rows are not known to tell of several."""
