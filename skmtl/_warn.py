@@ -14,12 +14,12 @@ import sklearn
 FILES = __file__, joblib.__file__, np.__file__, sklearn.__file__
 INSIDE = (*(os.path.dirname(file) + os.sep for file in FILES), contextlib.__file__)
 SAID = ContextVar("said", default=None)  # what a call has warned of
-FIGURES = re.compile(r"\[.*?\]|[\d.]+(e[+-]?\d+)?")
+FIGURES = re.compile(r"\[.*?\]|'[^']*'|[\d.]+(e[+-]?\d+)?")  # and names
 
 
 @contextlib.contextmanager
 def saying_once():
-    """Each warning once, whatever is fitted inside and whatever its figures and lists.
+    """Each warning once, whatever is fitted inside and whatever its figures, names and lists.
 
     Python does so by default, but forgets what it has said wherever a `catch_warnings` ends.
     """

@@ -9,7 +9,7 @@ import sklearn
 from scipy import sparse
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
-from sklearn.dummy import DummyClassifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
@@ -30,6 +30,7 @@ from ._warn import warn
 from .metrics import score_predictions
 
 LARGEST_WEIGHT = 1e100
+LOSSES = "loss", "objective", "loss_function", "criterion"  # parameters that may name it
 CATEGORIES = {"categorical_features": np.float64, "categorical_feature": np.float64, "cat_features": object}
 ENCODING_FOLDS = 5
 SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
@@ -58,14 +59,19 @@ class Wrapper(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def models_counts(estimator):
-    """Whether an estimator, or the last one in it, has the loss of Poisson, and with it a log link."""
-    inner = estimator
-    while inner is not None:
-        last = inner
+    """Whether an estimator, or one in it, has the loss of Poisson, which is of rates."""
+    inner, named = estimator, False
+    while inner is not None and not named:
+        losses = [str(getattr(inner, name, "")).lower() for name in LOSSES]
+        named = "poisson" in [loss.rpartition(":")[2].removesuffix("()") for loss in losses]
+        named |= isinstance(inner, sklearn.linear_model.PoissonRegressor)
         inner = inner.steps[-1][1] if hasattr(inner, "steps") else getattr(inner, "estimator", None)
-    losses = [str(getattr(last, name, "")).lower() for name in ("loss", "objective", "loss_function")]
-    named = "poisson" in [loss.rpartition(":")[2].removesuffix("()") for loss in losses]
-    return named or isinstance(last, sklearn.linear_model.PoissonRegressor)
+    return named
+
+
+def _zero_of(estimator, y):
+    """A constant in the place of a model of counts that found nothing to count, else None."""
+    return DummyRegressor() if models_counts(estimator) and not np.any(y) else None
 
 
 @with_parameters
@@ -245,7 +251,7 @@ class SingleTask(_Baseline):
     .. math:: \hat f_t = \arg\min_f \; L(f; \{(x_i, y_i) : i \in t\}), \qquad \hat y_i = \hat f_{t(i)}(x_i)
 
     A classification task with a single class in its training rows gets a constant prediction
-    (`sklearn.dummy.DummyClassifier`).
+    (`sklearn.dummy.DummyClassifier`), and so does one of counts where nothing was counted.
 
     Parameters
     ----------
@@ -304,7 +310,8 @@ class SingleTask(_Baseline):
     def _fit_task(self, template, X, y, weight):
         """A clone of the template fitted on one task, a constant if that has one class."""
         one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
-        return (DummyClassifier() if one_class else clone(template)).fit(X, y, **_weights(weight))
+        constant = DummyClassifier() if one_class else _zero_of(template, y)
+        return (constant or clone(template)).fit(X, y, **_weights(weight))
 
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
@@ -510,8 +517,9 @@ class Pooled(_Baseline):
 
     def _fit_labels(self, X, rows, y, codes, weight):
         """Fit one clone on every label."""
-        X, y, given, estimator = _take(X, rows), plain_labels(y), _weights(weight), clone(self.estimator)
-        self._told_ = [] if codes is None else self._ways_to_tell(X)
+        X, y, given, zero = _take(X, rows), plain_labels(y), _weights(weight), _zero_of(self.estimator, y)
+        estimator = zero or clone(self.estimator)
+        self._told_ = [] if codes is None or zero else self._ways_to_tell(X)
         if self._told_:
             X = self._with_columns(X, [way.learn(codes, y) for way in self._told_])
             estimator, more = self._told_[-1].tell(estimator, X.shape[1] - 1)

@@ -22,7 +22,7 @@ from ._target import TargetMixin, used_labels
 from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
 from .baselines import Wrapper
 from .metrics import probabilities_of, response, tasks_for
-from .model_selection import held_out_splits, routing
+from .model_selection import held_out_splits, routing, rows_with_weight
 
 N_FOLDS = 5
 ROUNDING = 1e-12  # of probabilities
@@ -205,13 +205,14 @@ class _TaskConformal(Wrapper):
         given = {name: one for name, one in known.items() if one is not None}
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         with routing(tasks, offset):
-            splits = held_out_splits(self.cv, X, y, labels, self.random_state, is_classifier(self))
+            classes = is_classifier(self)
+            splits = held_out_splits(self.cv, X, y, labels, self.random_state, classes, weight)
             for train, test in splits:
                 self.estimator_ = self._fitted(X, y, labels, given, train)
                 scores[test] = self._scores_on(test, X, y, labels, offset, self.estimator_)
                 tested[test] = True
             if len(splits) > 1:
-                self.estimator_ = self._fitted(X, y, labels, given, np.arange(len(y)))
+                self.estimator_ = self._fitted(X, y, labels, given, rows_with_weight(weight, len(y)))
             found = self._quantiles(scores, tested & usable, codes, weight)
             self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
             if self.new_tasks:
@@ -269,8 +270,9 @@ class _TaskConformal(Wrapper):
                 f"new_tasks=True with level={self.level} needs at least {least:.0f} tasks; got "
                 f"{self.n_tasks_}. Lower level, or leave new_tasks=False."
             )
-        scores = np.zeros(len(y))
-        for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(X, y, codes):
+        scores, rows = np.zeros(len(y)), rows_with_weight(given.get("sample_weight"), len(y))
+        for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(rows, groups=codes[rows]):
+            train, test = rows[train], rows[test]
             model = self._fitted(X, y, labels, given, train)
             scores[test] = self._scores_on(test, X, y, labels, given.get("offset"), model)
         found = self._quantiles(scores, usable, codes, given.get("sample_weight"), scaled=False)

@@ -23,7 +23,7 @@ from ._warn import warn
 from .baselines import Pooled, SingleTask, Wrapper, inner_has, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
 from .metrics import probabilities_of, response, tasks_for
-from .model_selection import held_out_splits, routing
+from .model_selection import held_out_splits, routing, rows_with_weight
 
 
 def _without_offset(method):
@@ -140,9 +140,10 @@ class TaskResidual(Wrapper):
         self.least_ = self._least(y, used, weight)
         alone = y.shape[1:] == (1,) and used.all()  # one task, in whatever shape
         targets = y[:, 0] if alone else y
-        splits = held_out_splits(self.cv, X, targets, labels, self.random_state, is_classifier(self))
+        rows, classes = rows_with_weight(weight, len(y)), is_classifier(self)
+        splits = held_out_splits(self.cv, X, targets, labels, self.random_state, classes, weight)
         if isinstance(self.cv, Integral | None) and not self._mean_knows_tasks():
-            splits = _with_rest(splits, len(y))
+            splits = _with_rest(splits, rows)
         total, times = 0.0, np.zeros(len(y))
         for train, test in splits:
             mean = self._fitted_mean(X, y, labels, weight, train)
@@ -150,12 +151,11 @@ class TaskResidual(Wrapper):
             total = np.zeros((len(y), *own.shape[1:])) if not times.any() else total
             np.add.at(total, test, own)
             np.add.at(times, test, 1.0)
-        if not times.all():
-            raise ValueError(
-                f"cv must hold out every row; {np.count_nonzero(times == 0)} of {len(y)} are in no test set."
-            )
-        offset = total / times.reshape(-1, *[1] * (total.ndim - 1))
-        self.mean_estimator_ = self._fitted_mean(X, y, labels, weight, np.arange(len(y)))
+        if not times[rows].all():
+            left = np.count_nonzero(times[rows] == 0)
+            raise ValueError(f"cv must hold out every row; {left} of {len(rows)} are in no test set.")
+        offset = total / np.maximum(times, 1.0).reshape(-1, *[1] * (total.ndim - 1))
+        self.mean_estimator_ = self._fitted_mean(X, y, labels, weight, rows)
         given = {"tasks": labels, "sample_weight": weight, "offset": offset}
         with routing(offset):
             model = clone(self.task_estimator)
@@ -203,6 +203,7 @@ class TaskResidual(Wrapper):
         loss = get_loss(getattr(final_model(self.task_estimator), "loss", "squared_error"), REGRESSION_LOSSES)
         if not (loss.log_link or models_counts(self.task_estimator)):
             return 0.0
+        loss.check(y[used])
         weight = np.ones(len(y)) if weight is None else weight
         weight = np.broadcast_to(weight.reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
         return self.least * float(np.average(y[used], weights=weight[used]))
@@ -303,9 +304,9 @@ class TaskResidual(Wrapper):
         return self._respond("decision_function", X, tasks)
 
 
-def _with_rest(splits, n_rows):
-    """The splits with rows that none holds out, the only ones of their tasks, dealt out to them."""
+def _with_rest(splits, rows):
+    """The splits with the rows that none holds out, the only ones of their tasks, dealt out to them."""
     held_out = np.concatenate([test for _, test in splits])
-    rest, k = np.setdiff1d(np.arange(n_rows), held_out), len(splits)
+    rest, k = np.setdiff1d(rows, held_out), len(splits)
     for i, (train, test) in enumerate(splits):
         yield np.setdiff1d(train, rest[i::k]), np.concatenate([test, rest[i::k]])

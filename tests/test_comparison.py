@@ -34,7 +34,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import skmtl
@@ -44,6 +44,7 @@ from skmtl import (
     MeanRegularizedRegressor,
     MultiTaskRegressor,
     PathSearchCV,
+    TaskRelationshipRegressor,
     penalties,
     suggest,
 )
@@ -1524,3 +1525,55 @@ def test_units_of_the_targets_change_no_verdict(unit):
         for u in (1.0, unit)
     ]  # fmt: skip
     assert chosen[0] == chosen[1]
+
+
+def spoilt():
+    """Rows of six tasks, one of which has a row far away in X."""
+    rng = np.random.default_rng(0)
+    tasks, X = np.arange(180) % 6, rng.normal(size=(180, 3))
+    y = (X * (1 + 0.2 * rng.normal(size=(6, 3)))[tasks]).sum(axis=1) + 0.3 * rng.normal(size=180)
+    far = {"far": Pooled(make_pipeline(PolynomialFeatures(4), Ridge(1e-3)))}
+    X[4] *= 300
+    y[4] = 0.0
+    return far, X, y, tasks
+
+
+def test_the_verdict_names_the_task_on_which_a_model_fails():
+    far, X, y, tasks = spoilt()
+    found = compare(far, X, y, tasks, baselines=("single", "mean"))
+    assert found.table["p_value"][0] > 0.05  # one task makes the mean and the spread
+    assert "'far' " in found.verdict and "is worse (it fails on task 4, with " in found.verdict
+    assert "not clearly different" not in found.verdict and found.best == "mean"
+    found = compare({"model": Pooled(DummyRegressor())}, X, y, tasks, baselines=far)
+    assert found.best == "model" and "Use 'model': it is better (the latter fails on task 4" in found.verdict
+
+
+def test_on_shuffled_labels_no_model_fails_on_a_task():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X, y, tasks = rng.normal(size=(90, 3)), rng.standard_t(3, size=90), np.arange(90) % 6
+        models = {"one": GroupSparseRegressor(0.1), "two": MeanRegularizedRegressor(0.1)}
+        assert "fails" not in compare(models, X, y, tasks, cv=3).verdict
+
+
+def test_a_warning_is_said_once_whatever_the_names_in_it():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 4)) * [1, 1.01, 300, 301], columns=list("abcd"))
+    y, tasks = rng.normal(size=120), np.arange(120) % 4
+    models = {
+        "one": MeanRegularizedRegressor(alpha="auto", covariance="spherical"),
+        "two": TaskRelationshipRegressor(alpha="auto"),
+    }
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        compare(models, frame, y, tasks, baselines=("single",))
+    assert len([one for one in said if "one variance is found" in str(one.message)]) == 1
+
+
+def test_the_title_says_how_many_tasks_are_listed():
+    rng = np.random.default_rng(0)
+    tasks = np.concatenate([np.arange(60) % 6, 6 + np.arange(8)])  # the last ones have a row each
+    X = rng.normal(size=(68, 2))
+    y = X @ [1, 2] + rng.normal(size=68)
+    found = compare({"model": Pooled(Ridge())}, X, y, tasks, baselines=("single",))
+    assert "of most gain" not in str(found) and "tasks with 'model';" in str(found)

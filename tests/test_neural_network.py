@@ -708,3 +708,14 @@ def test_classes_state_a_formula_a_reference_and_an_example(cls):
 
 def test_networks_under_test_are_all_there_are():
     assert {cls.__name__ for cls in CLASSES} == NETWORKS == set(skmtl.neural_network.__all__)
+
+
+def test_the_task_whose_loss_overflows_is_named_as_it_was_given():
+    rng = np.random.default_rng(1)
+    X, tasks = 10 * rng.normal(size=(120, 5)), np.arange(120) % 4
+    y = rng.poisson(np.where(rng.random(120) < 0.1, 1000.0, 0.001)).astype(float)
+    model = MultiTaskMLPRegressor(
+        hidden_layer_sizes=(8,), loss="poisson", solver="adam", learning_rate_init=1e3, random_state=0
+    )
+    with pytest.raises(FloatingPointError, match=r"the loss of task [0-3] is not finite"):
+        model.fit(X, y, tasks=tasks)

@@ -1,12 +1,14 @@
 """A mean of all tasks by any model as the offset of a multi-task model: by hand, fold by fold."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -70,8 +72,9 @@ def test_by_hand(name, weighted):
     weight = np.where(np.arange(N) % 9, 1.5, 0.0) if weighted else None
     model = TaskResidual(mean, task, cv=FOLDS).fit(X, target, tasks=TASKS, sample_weight=weight)
     own = np.ones(N) if weight is None else weight
-    offset = None
-    for train, test in FOLDS.split(X, target, tasks=TASKS):
+    offset, rows = None, np.flatnonzero(own)
+    for train, test in FOLDS.split(X[rows], target[rows], tasks=TASKS[rows]):
+        train, test = rows[train], rows[test]
         fitted = clone(mean).fit(X[train], target[train], sample_weight=own[train])
         part = linked(name, fitted, X[test])
         offset = np.zeros((N, *part.shape[1:])) if offset is None else offset
@@ -304,3 +307,64 @@ def test_the_only_row_of_a_task_is_held_out_as_well(rng):
     with pytest.raises(ValueError, match="cv must hold out every row; 3 of 63"):
         cv = TaskKFold(5, small_tasks="train")
         TaskResidual(Spy(), MeanRegularizedRegressor(), cv=cv).fit(X, X[:, 0] + tasks, tasks=tasks)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("cv", [None, TaskKFold(3), "pairs"])
+@pytest.mark.parametrize("wrap", [TaskResidual, TaskConformalRegressor])
+def test_rows_without_weight_are_as_if_they_were_not_there(wrap, cv, shared):
+    gen = np.random.default_rng(4)
+    weight = gen.integers(0, 3, size=N).astype(float)
+    used = weight > 0
+    target = np.c_[y, ETA] if shared else y
+    all_rows = {} if shared else {"tasks": TASKS}
+    some = {} if shared else {"tasks": TASKS[used]}
+    inner = (RandomForestRegressor(5, random_state=0), MeanRegularizedRegressor(0.1))
+    inner = inner if wrap is TaskResidual else inner[1:]
+    place = np.cumsum(used) - 1  # of each row among those with a weight
+    pairs = [(np.flatnonzero(np.arange(N) % 3 != k), np.flatnonzero(np.arange(N) % 3 == k)) for k in range(3)]
+    kept = [[place[part[used[part]]] for part in pair] for pair in pairs]
+    first = wrap(*inner, cv=pairs if cv == "pairs" else cv)
+    second = wrap(*inner, cv=kept if cv == "pairs" else cv)
+    first.fit(X, target, sample_weight=weight, **all_rows)
+    second.fit(X[used], target[used], sample_weight=weight[used], **some)
+    found, expected = first.predict(X, **all_rows), second.predict(X, **all_rows)
+    assert_allclose(found, expected, rtol=1e-10)
+    if wrap is TaskConformalRegressor:
+        assert_allclose(first.quantiles_, second.quantiles_, rtol=1e-10)
+
+
+MEANS_OF_COUNTS = [
+    RandomForestRegressor(5, criterion="poisson", random_state=0),
+    HistGradientBoostingRegressor(loss="poisson", max_iter=3),
+    PoissonRegressor(),
+]
+
+
+@pytest.mark.parametrize("mean", MEANS_OF_COUNTS)
+def test_a_mean_of_counts_where_some_or_all_are_zero(mean):
+    target = np.c_[COUNTS, np.zeros(N)]
+    model = TaskResidual(mean, MeanRegularizedRegressor(0.1, loss="poisson"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = model.fit(X, target).predict(X)
+        assert found[:, 1].max() < 0.01 and found[:, 0].mean() == pytest.approx(COUNTS.mean(), rel=0.2)
+        nothing = Pooled(mean, task_indicators="auto").fit(X, 0 * COUNTS, tasks=TASKS)
+        assert_array_equal(nothing.predict(X, tasks=TASKS), 0.0)
+
+
+@pytest.mark.parametrize("mean", [*MEANS_OF_COUNTS, RandomForestRegressor(5, random_state=0)])
+def test_negative_counts_are_refused_in_words_of_the_task_model(mean):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="the Poisson loss needs targets y >= 0; found -1"):
+            TaskResidual(mean, MeanRegularizedRegressor(0.1, loss="poisson")).fit(X, COUNTS - 1, tasks=TASKS)
+
+
+def test_a_forest_of_counts_has_rates_under_an_offset():
+    offset = np.log(1.0 + np.arange(N) % 7)
+    target = np.random.default_rng(0).poisson(np.exp(offset + 0.5 * X[:, 1])).astype(float)
+    model = Pooled(MEANS_OF_COUNTS[0]).fit(X, target, tasks=TASKS, offset=offset)
+    rate = model.predict(X, tasks=TASKS)
+    assert_allclose(model.predict(X, tasks=TASKS, offset=offset), rate * np.exp(offset))
+    assert (rate >= 0).all()

@@ -138,7 +138,9 @@ def compare(
     that of a sign test: could as many tasks gain (or lose) by chance? Models whose errors differ by less
     than 0.1% are taken for alike, as solvers stop before their last digits: they have no p-value, and such a
     gain of a task counts as none. Test sets on which the score is undefined, such as an area under the ROC
-    curve of one class, are left out with a warning.
+    curve of one class, are left out with a warning. Where one task makes the spread of the scores, as its
+    errors under one model are more by three times all those of the other one, the verdict names it in the
+    place of a p-value.
 
     References
     ----------
@@ -188,7 +190,7 @@ def compare(
     folds = FoldScores(models, splits, outcomes, reference)
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
-    said = _verdict(folds, gains, list(estimators), measure)
+    said = _verdict(folds, gains, list(estimators), run)
     dropped = dict.fromkeys(left_out, NO_UNIT) | dict.fromkeys(without, NO_OFFSET)
     for reason in (NO_UNIT, NO_OFFSET):
         left = [repr(name) for name, why in dropped.items() if why == reason]

@@ -1,6 +1,7 @@
 """The result of a comparison: tables, a picture, and what a person should conclude."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from textwrap import fill
 
@@ -16,6 +17,7 @@ from ._folds import SIGNIFICANCE
 
 PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
 WIDTH = 100  # of printed lines
+FAILURE = 3.0  # excess of error on one task over all error of another model
 SHOWN = 4  # tasks that gain, and that lose, most
 LEGEND = (
     "mean, sd: of the score over folds; p_value: of the difference, over folds; p_tasks: of a split between "
@@ -142,8 +144,7 @@ class Comparison:
         return "\n".join([*found, "", self.verdict] if found else [self.verdict])
 
     def _tasks_title(self, model, rows):
-        n_tasks = len(self.per_task) // len(self.table)
-        most = "" if len(rows) == n_tasks + 1 else f", the {SHOWN} of most gain and the {SHOWN} of least"
+        most = f", the {SHOWN} of most gain and the {SHOWN} of least" if len(rows) > 2 * SHOWN + 1 else ""
         error = next(words for name, words in ERRORS.items() if name in names_of(self.table))
         saved = f"gain is the share of the error of {self.reference!r} that it saves"
         return f"tasks with {model!r}{most}; error is the mean {error}, {saved}; per_task holds all"
@@ -311,6 +312,20 @@ def tasks_won(gains, model, other):
         return sign_test(1 - own / their)
 
 
+def failing(gains, model, other, apart):
+    """The task on which a model has far more error than another one in all, and how many times as much there.
+
+    None where there is no such task. Tasks that are `apart` count the same. The spread of scores over folds
+    is then that of one task: a test of their mean tells nothing.
+    """
+    (n, own), (_, their) = (np.array([row[2:4] for row in gains[name]]).T for name in (model, other))
+    seen = (n > 0) & (their > 0)
+    weight = np.where(seen, 1 / np.where(seen, their, 1.0) if apart else n, 0.0)
+    excess, whole = weight * np.where(seen, own - their, 0.0), weight @ np.where(seen, their, 0.0)
+    t = int(excess.argmax())
+    return (gains[model][t][1], own[t] / their[t]) if excess[t] > FAILURE * whole else None
+
+
 def untested(gains):
     """A sentence on the tasks without a test row, behind a space, if there are such."""
     n = sum(not row[2] for row in gains)
@@ -331,14 +346,15 @@ def losses(gains, reference, measure):
     return f"{lost} of {len(gains)} tasks lose against {reference!r}{by}{sure}."
 
 
-def _verdict(folds, gains, estimators, measure):
+def _verdict(folds, gains, estimators, run):
     """The model to use, and what a person should conclude and do."""
+    measure, fails = run.measure, partial(failing, gains, apart=run.scorer.average == "macro")
     reference, mean = folds.reference, folds.mean
     model = next(name for name in folds.ranked if name in estimators)
     parts = []
     for name in dict.fromkeys([reference, "pooled"]):
         if name in mean and name != model:
-            parts.append(f"{_standing(folds, model, name)} {name!r} ({mean[name]:.3f})")
+            parts.append(f"{_standing(folds, model, name, fails)} {name!r} ({mean[name]:.3f})")
     parts = [f"{model!r} ({mean[model]:.3f}) is {'. It is '.join(parts)}."] if parts else []
     gain = mean[model] - mean[reference]
     levels = mean.get("intercepts", -np.inf) > mean.get(
@@ -352,12 +368,12 @@ def _verdict(folds, gains, estimators, measure):
         parts.append(f"Levels of the tasks alone ('intercepts') {found}.")
     if model != reference:
         parts.append(losses(gains[model], reference, measure))
-    best, advice = _advice(folds, model, estimators, gains, measure)
+    best, advice = _advice(folds, model, estimators, gains, measure, fails)
     return {"best": best, "verdict": " ".join([*parts, advice]) + untested(gains[model])}
 
 
-def _standing(folds, model, other):
-    """How the scores of two models compare, with the p-value."""
+def _standing(folds, model, other, fails):
+    """How the scores of two models compare, with the p-value or the task on which one of them fails."""
     if folds.alike(model, other):
         return "no different from"
     p = folds.test(model, other)[1]
@@ -365,16 +381,22 @@ def _standing(folds, model, other):
         return f"clearly better ({p_words(p)}) than"
     if folds.clearly_better(other, model):
         return f"clearly worse ({p_words(p)}) than"
+    for words, one, rest in (("worse", model, other), ("better", other, model)):
+        if task := fails(one, rest):
+            whose = "it" if one == model else "the latter"
+            return f"{words} ({whose} fails on task {task[0]!r}, with {task[1]:.3g} times the error) than"
     return "not clearly different from" if np.isnan(p) else f"not clearly different ({p_words(p)}) from"
 
 
-def _advice(folds, model, estimators, gains, measure):
+def _advice(folds, model, estimators, gains, measure, fails):
     """The model to use, a baseline unless the best multi-task model clearly beats them all, and the words."""
     rival = next((name for name in folds.ranked if name not in estimators), None)
     if rival is None or folds.clearly_better(model, rival):
         told = rival in (None, folds.reference, "pooled")
-        reason = "" if told else f": it is {_standing(folds, model, rival)} {rival!r}"
+        reason = "" if told else f": it is {_standing(folds, model, rival, fails)} {rival!r}"
         return model, f"Use {model!r}{reason}."
+    if fails(rival, model):
+        return model, f"Use {model!r}: it is {_standing(folds, model, rival, fails)} {rival!r}."
     (won, p), n_tasks = tasks_won(gains, model, rival), len(gains[model])
     more = f"{won} of {n_tasks} tasks gain over {rival!r}{BY.get(measure, '')}"
     if rival != "pooled" and folds.mean[model] > folds.mean[rival] and p < SIGNIFICANCE and won > n_tasks / 2:

@@ -262,11 +262,11 @@ class EmpiricalBayes(LinearModel):
         least, most = (some[best(sizes[some])] for best in (np.argmin, np.argmax)) if len(some) else (0, 0)
         if sizes[most] > FAR_APART * sizes[least]:
             names = self._first(np.array([most, least]) % len(self._names()))
-            other = " or covariance='diagonal'" if "covariance" in self.get_params(deep=False) else ""
             warn(
                 "alpha='auto': one variance is found for the coefficients of all features, in the units in "
                 f"which they are, but feature {names[0]!r} varies {sizes[most] / sizes[least]:.2g} times as "
-                f"much as {names[1]!r}: use StandardScaler in front{other}.",
+                f"much as {names[1]!r}: use StandardScaler in front, or covariance='diagonal' "
+                "where there is that parameter.",
             )
 
     def _first(self, features):

@@ -11,6 +11,7 @@ from ._split import (
     folds_of_tasks,
     held_out_splits,
     n_folds_for,
+    rows_with_weight,
     wants_tasks,
 )
 from ._stability import StabilitySelection, stability_selection

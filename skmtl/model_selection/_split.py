@@ -21,7 +21,7 @@ from .._labels import (
     readable,
     rows_of_tasks,
 )
-from .._sklearn import num_samples
+from .._sklearn import num_samples, safe_indexing
 from .._tasks import check_names, refuse_two_sources, target_names, task_labels
 from .._warn import warn
 
@@ -436,11 +436,16 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
             )
 
 
-def held_out_splits(cv, X, y, tasks, random_state, classes):
+def held_out_splits(cv, X, y, tasks, random_state, classes, weight=None):
     """Splits of rows by `cv`; by default, and for an int, into 5 or so many shuffled folds of every task.
 
-    Tasks are labels of rows or None, `classes` says whether a y of one task is one of classes.
+    Tasks are labels of rows or None, `classes` says whether a y of one task is one of classes. Rows without a
+    weight are in no split, and change none.
     """
+    rows, given = rows_with_weight(weight, len(y)), not isinstance(cv, Integral | None) | hasattr(cv, "split")
+    used = np.isin(np.arange(len(y)), rows)
+    if not given and len(rows) < len(y):
+        X, y, tasks = safe_indexing(X, rows), y[rows], None if tasks is None else tasks[rows]
     cv = N_FOLDS if cv is None else cv
     if isinstance(cv, Integral) and tasks is None and y.ndim == 1:
         cv = (StratifiedKFold if classes else KFold)(cv, shuffle=True, random_state=random_state)
@@ -448,7 +453,15 @@ def held_out_splits(cv, X, y, tasks, random_state, classes):
         cv = folds_of_tasks(cv, random_state)
     refuse_class(cv, "cv")
     cv = check_cv(cv)
-    return list(cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {})))
+    splits = cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {}))
+    if given:
+        return [tuple(np.asarray(part)[used[part]] for part in split) for split in splits]
+    return [(rows[train], rows[test]) for train, test in splits]
+
+
+def rows_with_weight(weight, n_rows):
+    """Positions of the rows that have a weight, for some task: all without weights."""
+    return np.flatnonzero(np.ones(n_rows) if weight is None else weight.reshape(n_rows, -1).any(axis=1))
 
 
 def folds_of_tasks(n_splits, random_state=0):

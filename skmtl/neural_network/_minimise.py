@@ -15,7 +15,7 @@ def refuse_infinite(numbers, network, theta, rows, iteration, names, rate):
     if np.isfinite(numbers).all():
         return
     bad = np.flatnonzero(~np.isfinite(network.task_losses(theta, rows)))
-    which = f"task {names[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
+    which = f"task {names.tolist()[bad[0]]!r}" if len(bad) else "the penalty (all tasks)"
     raise DivergedError(
         f"training stopped in epoch {iteration}: the loss of {which} is not finite, with {rate}. "
         "Look for outliers in X, lower learning_rate_init or raise alpha."
