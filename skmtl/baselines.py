@@ -242,7 +242,8 @@ class SingleTask(_Baseline):
 
     Each task t minimises what the wrapped estimator minimises, on its own rows only:
 
-    .. math:: \hat f_t = \arg\min_f \; L(f; \{(x_i, y_i) : i \in t\}), \qquad \hat y_i = \hat f_{t(i)}(x_i)
+    .. math:: \hat f_t = \operatorname*{argmin}_f \; L(f; \{(x_i, y_i) : i \in t\}),
+       \qquad \hat y_i = \hat f_{t(i)}(x_i)
 
     A classification task with a single class in its training rows gets a constant prediction
     (`sklearn.dummy.DummyClassifier`).
@@ -448,7 +449,7 @@ def _numbers(X):
 class Pooled(_Baseline):
     r"""One estimator for all tasks, fitted on all rows together.
 
-    .. math:: \hat f = \arg\min_f \; L(f; \{(\tilde x_i, y_i)\}), \qquad
+    .. math:: \hat f = \operatorname*{argmin}_f \; L(f; \{(\tilde x_i, y_i)\}), \qquad
        \tilde x_i = x_i \text{ or, told the task, } (x_i, z_{t(i)})
 
     with :math:`z_t` the unit vector of task t, its number as a category, or its mean target. With a penalised

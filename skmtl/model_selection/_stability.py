@@ -110,7 +110,7 @@ def stability_selection(
     falling strengths until q items are in use, the first q (of those that enter at one strength the largest).
     Selected is what is in a share of at least `threshold` of all halves, with q as large as
 
-    .. math:: E[V] \le \frac{C q^2}{p} \le \text{max\_false}
+    .. math:: E[V] \le \frac{C q^2}{p} \le \mathit{max\_false}
 
     allows, p the number of items and V that of the false ones among the selected. What the items are is up to
     the penalty of the estimator, and each kind is a family with a bound of its own:
