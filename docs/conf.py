@@ -63,7 +63,7 @@ sphinx_gallery_conf = {
 }
 
 (HERE / "api.rst").write_text(MADE["api_page"]())
-(HERE / "flowchart.svg").write_text(MADE["flowchart"]())
+(HERE / "flowchart.html").write_text(MADE["flowchart"]() + MADE["flow_list"]())
 
 
 def mathml(tex, display):
