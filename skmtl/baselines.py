@@ -19,9 +19,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
 from ._columns import check_features, indexable, refuse_text
-from ._data import blocks
 from ._inputs import check_offset, shaped_offset
-from ._labels import plain_labels
+from ._labels import blocks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels

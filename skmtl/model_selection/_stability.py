@@ -51,6 +51,15 @@ class StabilitySelection:
     --------
     stability_selection : Makes it.
     skmtl.inspection.StabilityDisplay : A picture of the paths.
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseRegressor, stability_selection
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> found = stability_selection(GroupSparseRegressor(), data.X, data.y, data.tasks, n_pairs=5)
+    >>> list(found.names), found.frequencies["features"].shape[1]
+    (['features'], 20)
     """
 
     alphas: np.ndarray
