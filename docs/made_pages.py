@@ -135,3 +135,17 @@ def flowchart():
         'aria-label="Which model for my tasks?"><desc>Questions from top to bottom, with the estimators for '
         f"each answer.</desc>{''.join(parts)}</svg>"
     )
+
+
+def flow_list():
+    """The same questions and answers as a list, for screens too narrow for the chart."""
+
+    def answer(holds, names):
+        links = " ".join(f'<a href="generated/skmtl.{name}.html">{label(name)}</a>' for name in names)
+        return f"<li>{escape(holds)}<br>{links}</li>"
+
+    items = (
+        f"<li><p>{escape(question)}</p><ul>{''.join(answer(*pair) for pair in answers)}</ul></li>"
+        for question, answers in LADDER
+    )
+    return f'<ol class="flowlist">{"".join(items)}</ol>'

@@ -24,7 +24,7 @@ from ._inputs import (
     resolve_task_weight,
     shaped_offset,
 )
-from ._labels import check_tasks, encode_tasks
+from ._labels import blocks, check_tasks, encode_tasks
 from ._threads import ROOM, blocks_of, even_blocks, in_blocks, loop_pays, read_only
 
 FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
@@ -442,6 +442,12 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_we
     ------
     ValueError, TypeError
         If an argument is malformed; the message names it.
+
+    Examples
+    --------
+    >>> from skmtl.solvers import make_task_data
+    >>> make_task_data([[1.0], [2.0], [4.0]], [0.0, 1.0, 1.0], ["a", "a", "b"]).n_tasks
+    2
     """
     X = check_features(X)
     y = check_numeric_target(y)
@@ -591,10 +597,3 @@ def row_products(X, codes, W):
 
     in_blocks(fill, even_blocks(len(codes), X.shape[1]))
     return out
-
-
-def blocks(codes):
-    """(code, its rows in order) for every code that occurs, sorted by code."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.diff(codes[order])) + 1
-    return [(codes[rows[0]], rows) for rows in np.split(order, starts) if len(rows)]

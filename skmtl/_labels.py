@@ -262,3 +262,10 @@ def rows_of_tasks(y, labels=None):
     if labels is None:
         return (~missing_labels(y)).reshape(len(y), -1).sum(axis=0)
     return np.bincount(encode_tasks(labels)[1])
+
+
+def blocks(codes):
+    """(code, its rows in order) for every code that occurs, sorted by code."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return [(codes[rows[0]], rows) for rows in np.split(order, starts) if len(rows)]

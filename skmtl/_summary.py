@@ -46,6 +46,15 @@ class Summary:
     See Also
     --------
     summary : Makes it.
+
+    Examples
+    --------
+    >>> from skmtl import MeanRegularizedRegressor, summary
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> table = summary(MeanRegularizedRegressor(0.1).fit(data.X, data.y, tasks=data.tasks))
+    >>> table.name, len(table.rows), table.features[:2]
+    ('MeanRegularizedRegressor', 4, ['x0', 'x1'])
     """
 
     name: str

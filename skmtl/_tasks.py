@@ -42,6 +42,7 @@ from ._labels import (
     find_tasks,
     is_missing,
     label_kind,
+    meant,
     object_array,
     of_one_kind,
     plain_array,
@@ -301,9 +302,11 @@ class TaskInputMixin(FittedReprMixin):
         if _look_scaled(unknown, self.task_column):
             advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])
+        numbered = any(map(str.isdigit, str(unknown[0])))  # names like these are of other tasks
         refuse(
             f"{source_of_tasks(self.task_column)} has {len(unknown)} label(s) not seen in fit: "
-            f"{unknown[:5]}; fitted tasks look like {readable(self.tasks_[:3])}. {advice}"
+            f"{unknown[:5]}; fitted tasks look like {readable(self.tasks_[:3])}."
+            f"{'' if numbered else meant(unknown[0], self.tasks_)} {advice}"
         )
 
     def _split(self, X, tasks=None, reset=False):

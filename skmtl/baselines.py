@@ -19,9 +19,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
 from ._columns import check_features, indexable, refuse_text
-from ._data import blocks
 from ._inputs import check_offset, shaped_offset
-from ._labels import plain_labels
+from ._labels import blocks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
@@ -248,7 +247,8 @@ class SingleTask(_Baseline):
 
     Each task t minimises what the wrapped estimator minimises, on its own rows only:
 
-    .. math:: \hat f_t = \arg\min_f \; L(f; \{(x_i, y_i) : i \in t\}), \qquad \hat y_i = \hat f_{t(i)}(x_i)
+    .. math:: \hat f_t = \operatorname*{argmin}_f \; L(f; \{(x_i, y_i) : i \in t\}),
+       \qquad \hat y_i = \hat f_{t(i)}(x_i)
 
     A classification task with a single class in its training rows gets a constant prediction
     (`sklearn.dummy.DummyClassifier`), and so does one of counts where nothing was counted.
@@ -455,7 +455,7 @@ def _numbers(X):
 class Pooled(_Baseline):
     r"""One estimator for all tasks, fitted on all rows together.
 
-    .. math:: \hat f = \arg\min_f \; L(f; \{(\tilde x_i, y_i)\}), \qquad
+    .. math:: \hat f = \operatorname*{argmin}_f \; L(f; \{(\tilde x_i, y_i)\}), \qquad
        \tilde x_i = x_i \text{ or, told the task, } (x_i, z_{t(i)})
 
     with :math:`z_t` the unit vector of task t, its number as a category, or its mean target. With a penalised

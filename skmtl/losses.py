@@ -18,6 +18,12 @@ class Loss:
     * `mean`: what a linear predictor predicts, the inverse link.
 
     `Multinomial` takes one predictor per class, `RootSquaredError` all rows of a task at once.
+
+    Examples
+    --------
+    >>> from skmtl.losses import Loss, Poisson, SquaredError
+    >>> [(isinstance(loss, Loss), loss.curvature) for loss in (SquaredError(), Poisson())]
+    [(True, 1.0), (True, inf)]
     """
 
     curvature = np.inf
@@ -96,7 +102,15 @@ class Loss:
 
 
 class SquaredError(Loss):
-    """Squared error, ``1/2 (y - eta)^2``."""
+    """Squared error, ``1/2 (y - eta)^2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.losses import SquaredError
+    >>> SquaredError().value(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    array([0., 2.])
+    """
 
     curvature = 1.0
     quadratic = translates = True
@@ -130,6 +144,13 @@ class Huber(Loss):
     ----------
     Huber (1964), Robust estimation of a location parameter, Annals of Mathematical Statistics 35,
     https://doi.org/10.1214/aoms/1177703732
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.losses import Huber
+    >>> Huber(delta=1.0).value(np.array([0.0, 0.0]), np.array([1.0, 10.0]))
+    array([0.5, 9.5])
     """
 
     curvature = 1.0
@@ -170,7 +191,15 @@ class Huber(Loss):
 
 
 class Poisson(Loss):
-    """Half the Poisson deviance with the log link, ``exp(eta) - y eta + y log y - y``, y >= 0."""
+    """Half the Poisson deviance with the log link, ``exp(eta) - y eta + y log y - y``, y >= 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.losses import Poisson
+    >>> Poisson().value(np.array([1.0, 1.0]), np.array([0.0, 1.0])).round(3)
+    array([0.   , 0.718])
+    """
 
     log_link = True
 
@@ -230,7 +259,15 @@ class Poisson(Loss):
 
 
 class Logistic(Loss):
-    """Logistic loss (log-loss) of two classes, ``log(1 + exp(eta)) - y eta`` with y in {0, 1}."""
+    """Logistic loss (log-loss) of two classes, ``log(1 + exp(eta)) - y eta`` with y in {0, 1}.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.losses import Logistic
+    >>> Logistic().value(np.array([0.0, 1.0]), np.array([0.0, 0.0])).round(3)
+    array([0.693, 0.693])
+    """
 
     curvature = 0.25
 
@@ -286,7 +323,15 @@ class Logistic(Loss):
 
 
 class SquaredHinge(Loss):
-    """Squared hinge loss of two classes, ``1/2 max(0, 1 - (2y - 1) eta)^2`` with y in {0, 1}."""
+    """Squared hinge loss of two classes, ``1/2 max(0, 1 - (2y - 1) eta)^2`` with y in {0, 1}.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.losses import SquaredHinge
+    >>> SquaredHinge().value(np.array([0.0, 1.0]), np.array([0.0, 2.0]))
+    array([0.5, 0. ])
+    """
 
     curvature = 1.0
 
@@ -327,6 +372,13 @@ class Multinomial(Loss):
     ----------
     n_classes : int
         K, the number of classes and of linear predictors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.losses import Multinomial
+    >>> Multinomial(3).value(np.array([0.0]), np.zeros((1, 3))).round(3)
+    array([1.099])
     """
 
     curvature = 0.5
@@ -426,6 +478,17 @@ class RootSquaredError(Loss):
     ----------
     Gong, Zhou, Fan & Ye (2014), Efficient multi-task feature learning with calibration, KDD,
     https://doi.org/10.1145/2623330.2623641
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.losses import RootSquaredError
+    >>> from skmtl.penalties import L2, Features
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> model = MultiTaskRegressor(0.1, loss=RootSquaredError(), penalty=Features(L2()))
+    >>> model.fit(data.X, data.y, tasks=data.tasks).coef_.shape
+    (4, 20)
     """
 
     translates = True

@@ -1,5 +1,7 @@
 """Estimators on collections of Dask: what the local ones find, wherever the rows are and whatever happens."""
 
+import doctest
+import inspect
 import os
 import subprocess
 import sys
@@ -479,3 +481,11 @@ def test_dask_is_asked_for_by_name_only():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "False"
     assert "ImportError: skmtl.dask needs Dask: pip install 'skmtl[dask]'" in found.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "LatentBasisClassifier"])
+def test_the_example_of_an_estimator_runs(name):
+    doc = inspect.getdoc(getattr(skmtl.dask, name))
+    example = doctest.DocTestParser().get_doctest(doc, {}, name, None, 0)
+    assert len(example.examples) == 6
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -473,6 +473,11 @@ PREDICT = {
         changed(TASKS, "oak"),
         r"tasks has 1 label\(s\) not seen in fit: \['oak'\]; fitted tasks look like \['ash', 'birch', ",
     ),
+    "misspelt task": (
+        X,
+        changed(TASKS, "brich"),
+        r"not seen in fit: \['brich'\]; .* look like .*\. Did you mean 'birch'\? In cross-validation",
+    ),
     "labels of another type": (
         X,
         CODES,

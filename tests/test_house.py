@@ -303,6 +303,14 @@ def methods():
 
 
 PUBLIC, METHODS = public(), methods()
+ROOMS = (
+    "datasets",
+    "inspection",
+    "losses",
+    "metrics",
+    "penalties",
+    "solvers",
+)  # beside what skmtl itself offers
 # what a docstring must have; not asked for: "See also", examples everywhere, types of obvious arguments
 ALWAYS = {
     "GL03",
@@ -343,6 +351,13 @@ def test_public_methods_are_documented():
         doc = Validator(get_doc_object(Validator._load_obj(name)))
         found += missed(name, ALWAYS | ({"PR01", "RT01"} if doc.doc["Parameters"] else set()))
     assert found == []
+
+
+def test_public_names_have_an_example():
+    """Those of Dask have that of the estimator of one machine."""
+    rooms = skmtl, *(importlib.import_module(f"skmtl.{name}") for name in ROOMS)
+    items = {f"{room.__name__}.{name}": getattr(room, name) for room in rooms for name in room.__all__}
+    assert [name for name, item in items.items() if ">>> " not in inspect.getdoc(item)] == []
 
 
 def test_classes_state_a_formula_a_reference_and_an_example():

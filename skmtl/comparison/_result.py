@@ -82,6 +82,15 @@ class Comparison:
     Notes
     -----
     Data frames if pandas is installed; the columns are read as ``table["mean"]`` in both cases.
+
+    Examples
+    --------
+    >>> from skmtl import MeanRegularizedRegressor, compare
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> result = compare(MeanRegularizedRegressor(0.1), data.X, data.y, data.tasks, cv=3)
+    >>> result.models, result.score, result.reference
+    (['MeanRegularizedRegressor'], 'r2_score (pooled)', 'single')
     """
 
     table: object
@@ -221,6 +230,15 @@ class Suggestion(Comparison):
     See Also
     --------
     suggest : Makes it.
+
+    Examples
+    --------
+    >>> from skmtl import suggest
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> p = make_multitask_regression(8, 30, 6, structure="mean", task_spread=0.4, random_state=0)
+    >>> found = suggest(p.X, p.y, p.tasks, cv=2)
+    >>> "MeanRegularizedRegressor(" in found.code, sorted(found.params[found.best])
+    (True, ['model__alpha', 'model__intercept_alpha'])
     """
 
     code: str = ""

@@ -304,10 +304,36 @@ def _fit_by_newton(model, rows):
     model._store(Newton(model, rows, reader).run())
 
 
+EXAMPLE = """
+Examples
+--------
+>>> import dask.array as da
+>>> from skmtl.dask import {name}
+>>> from skmtl.datasets import make_multitask_{kind}
+>>> data = make_multitask_{kind}(n_tasks=4, n_samples=50, n_features=5, random_state=0)
+>>> X, y, tasks = (da.from_array(rows, chunks=100) for rows in (data.X, data.y, data.tasks))
+>>> {name}({needed}).fit(X, y, tasks=tasks).coef_.shape
+(4, 5)
+"""
+NEEDED = {"GraphRegularized": "graph=[[1] * 4] * 4", "Hierarchical": "tree={0: 'a', 1: 'a', 2: 'b', 3: 'b'}"}
+
+
+def example_of(name):
+    """The section of its docstring, none where there is no fit."""
+    stem = name.removesuffix("Regressor").removesuffix("Classifier")
+    kind = "classification" if name.endswith("Classifier") else "regression"
+    if name in (
+        "LatentBasisClassifier",
+        "PathSearchCV",
+    ):  # the first is not convex, which Newton's method needs
+        return ""
+    return EXAMPLE.format(name=name, kind=kind, needed=NEEDED.get(stem, ""))
+
+
 def on_collections(local, base):
     """A public class of this room: an estimator of `skmtl` that takes collections of Dask as well."""
     name, rest = local.__name__, inspect.getdoc(local).partition("\nExamples\n")[0]
-    doc = f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{rest}"
+    doc = f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{rest}{example_of(name)}"
     return type(name, (base, local), {"__doc__": doc, "__module__": "skmtl.dask", "_local": local})
 
 

@@ -30,8 +30,8 @@ class Clustered(LinearModel):
 
     .. math::
 
-        \\min \\Big\\{ \\sum_{i < T} \\sigma_i^2 / \\theta_i : 1 \\le \\theta_i \\le 1 / \\beta, \\;
-        \\sum_{i < T} \\theta_i \\le (k - 1) / \\beta + T - k \\Big\\}.
+        \\min \\{ \\sum_{i < T} \\sigma_i^2 / \\theta_i : 1 \\le \\theta_i \\le 1 / \\beta, \\;
+        \\sum_{i < T} \\theta_i \\le (k - 1) / \\beta + T - k \\}.
 
     One cluster is mean regularisation.
 

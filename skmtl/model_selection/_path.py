@@ -30,6 +30,15 @@ class CoefficientPath:
         Whether the stopping rule of the solver was met.
     tasks : ndarray of shape (n_tasks,)
         Task labels, the order of the rows of a `coef`.
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseRegressor, path
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> found = path(GroupSparseRegressor(), data.X, data.y, data.tasks, alphas=10)
+    >>> found.coef.shape, bool(found.coef[0].any())  # at the greatest strength all are zero
+    ((10, 4, 20), False)
     """
 
     alphas: np.ndarray

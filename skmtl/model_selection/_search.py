@@ -80,7 +80,8 @@ class PathSearchCV(StepsMixin, GridSearchCV):
     Finds what `sklearn.model_selection.GridSearchCV` finds with the same folds, scoring and grid, the
     strength of greatest mean score,
 
-    .. math:: \hat\alpha = \arg\max_\alpha \frac{1}{K} \sum_{k=1}^K \mathrm{score}_k(\hat W_k(\alpha)),
+    .. math:: \hat\alpha = \operatorname*{argmax}_\alpha
+       \frac{1}{K} \sum_{k=1}^K \mathrm{score}_k(\hat W_k(\alpha)),
 
     but computes the solutions of a fold as one path: each strength starts from the solution at the one
     before, on the same data terms. For the squared loss the second moments of a training set are the sums of

@@ -51,6 +51,15 @@ class StabilitySelection:
     --------
     stability_selection : Makes it.
     skmtl.inspection.StabilityDisplay : A picture of the paths.
+
+    Examples
+    --------
+    >>> from skmtl import GroupSparseRegressor, stability_selection
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> found = stability_selection(GroupSparseRegressor(), data.X, data.y, data.tasks, n_pairs=5)
+    >>> list(found.names), found.frequencies["features"].shape[1]
+    (['features'], 20)
     """
 
     alphas: np.ndarray
@@ -110,7 +119,7 @@ def stability_selection(
     falling strengths until q items are in use, the first q (of those that enter at one strength the largest).
     Selected is what is in a share of at least `threshold` of all halves, with q as large as
 
-    .. math:: E[V] \le \frac{C q^2}{p} \le \text{max\_false}
+    .. math:: E[V] \le \frac{C q^2}{p} \le \mathit{max\_false}
 
     allows, p the number of items and V that of the false ones among the selected. What the items are is up to
     the penalty of the estimator, and each kind is a family with a bound of its own:

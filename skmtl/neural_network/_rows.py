@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 
-from .._data import blocks
+from .._labels import blocks
 
 # of columns in units that a network can learn from
 LARGEST, USUAL, SMALLEST = 100.0, 3.0, 1 / 30  # absolute values of columns

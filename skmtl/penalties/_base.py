@@ -28,6 +28,19 @@ class Penalty(BaseEstimator):
     To write one, define ``value(W)`` and ``prox(W, step)``; a parameter called ``alpha`` should
     multiply the whole penalty. The dual norm, ``alpha_max`` and the duality gap of a norm follow
     from the prox. Penalties add up (``a + b``) and scale (``2 * a``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Penalty
+    >>> class Squares(Penalty):
+    ...     def value(self, W):
+    ...         return np.sum(W**2) / 2
+    ...
+    ...     def prox(self, W, step):
+    ...         return W / (1 + step)
+    >>> Squares().prox(np.array([[3.0, 0.0]]), 2.0)
+    array([[1., 0.]])
     """
 
     smooth = False  # quadratic, given by `quadratic`, without a prox of its own
@@ -261,6 +274,14 @@ class Sum(Combination):
     ------
     ValueError
         When used, if more than one term is not smooth, or a term is an `InfConv`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import L2, Features, Ridge, Sum
+    >>> both = Features(L2()) + Ridge()
+    >>> isinstance(both, Sum), both.value(np.array([[3.0], [4.0]]))
+    (True, 17.5)
     """
 
     terms: Any

@@ -18,6 +18,13 @@ class InfConv(Combination):
     ----------
     components : sequence of Penalty
         One penalty per part; every part but quadratic terms must have a prox.
+
+    Examples
+    --------
+    >>> from skmtl.penalties import L2, Features, InfConv, Tasks
+    >>> dirty = InfConv([Features(L2()), Tasks(L2())])  # common features, and tasks on their own
+    >>> len(dirty.components)
+    2
     """
 
     components: Any

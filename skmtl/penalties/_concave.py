@@ -77,6 +77,13 @@ class MCP(_OfLength):
     Breheny & Huang (2015), Group descent algorithms for nonconvex penalized linear and logistic
     regression models with grouped predictors, Statistics and Computing 25,
     https://doi.org/10.1007/s11222-013-9424-2
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import MCP
+    >>> MCP(gamma=3.0).value(np.array([[1.5], [3.0], [30.0]]))  # a long vector costs no more
+    array([1.125, 1.5  , 1.5  ])
     """
 
     gamma: float = 3.0
@@ -111,6 +118,13 @@ class SCAD(_OfLength):
     ----------
     Fan & Li (2001), Variable selection via nonconcave penalized likelihood and its oracle properties,
     J. American Statistical Association 96, https://doi.org/10.1198/016214501753382273
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import SCAD
+    >>> SCAD().value(np.array([[0.5], [4.0], [40.0]]))  # a long vector costs no more
+    array([0.5 , 2.35, 2.35])
     """
 
     gamma: float = 3.7
@@ -140,6 +154,13 @@ class CappedL1(Multiple):
     References
     ----------
     Gong, Ye & Zhang (2013), Multi-stage multi-task feature learning, JMLR 14.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import CappedL1
+    >>> CappedL1().value(np.array([[0.5], [4.0], [40.0]]))  # a long vector costs no more
+    array([0.5, 3. , 3. ])
     """
 
     gamma: float = 3.0
@@ -175,6 +196,13 @@ class SqrtL1(Multiple):
     References
     ----------
     Lozano & Swirszcz (2012), Multi-level Lasso for sparse multi-task regression, ICML.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import SqrtL1
+    >>> SqrtL1().value(np.array([[3.0, -6.0]]))
+    array([3.])
     """
 
     convex, zeros = False, ("vectors", "entries")

@@ -60,7 +60,15 @@ class SmoothPenalty(Penalty):
 
 @public
 class Ridge(SmoothPenalty):
-    """Squared length of all coefficients, ``Omega(W) = alpha/2 ||W||_F^2``."""
+    """Squared length of all coefficients, ``Omega(W) = alpha/2 ||W||_F^2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Ridge
+    >>> round(Ridge(2.0).value(np.array([[3.0, -4.0]])), 6)
+    25.0
+    """
 
     def quadratic(self, n_tasks):
         return TaskQuadratic(n_tasks, deviations=self.alpha, mean=self.alpha)
@@ -174,6 +182,13 @@ class Shared(Penalty):
     ----------
     alpha : float, default=1.0
         Strength; 0 leaves the shared vector unpenalised.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Shared
+    >>> Shared(2.0).value(np.array([[1.0, 2.0], [1.0, 2.0]]))
+    10.0
     """
 
     alpha: float = 1.0

@@ -151,6 +151,17 @@ class Factorized(Penalty):
     ----------
     Kumar & Daume (2012), Learning task grouping and overlap in multi-task learning, ICML,
     https://doi.org/10.48550/arXiv.1206.6417
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Factorized
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=6, structure="low_rank", random_state=0)
+    >>> model = MultiTaskRegressor(0.01, penalty=Factorized(n_components=2))
+    >>> int(np.linalg.matrix_rank(model.fit(data.X, data.y, tasks=data.tasks).coef_))
+    2
     """
 
     alpha: float = 1.0

@@ -35,6 +35,13 @@ class Fused(Multiple):
     https://doi.org/10.1145/2339530.2339702 (prox as a composition);
     Davies & Kovac (2001), Local extremes, runs, strings and multiresolution, Annals of Statistics 29,
     https://doi.org/10.1214/aos/996986501 (taut string).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Fused
+    >>> Fused().value(np.array([[1.0, 1.0, 4.0, 4.0]]))  # one change
+    array([3.])
     """
 
     l1_ratio: float = 0.0
@@ -189,6 +196,13 @@ class Tree(Multiple):
     Annals of Applied Statistics 6, https://doi.org/10.1214/12-AOAS549;
     Jenatton, Mairal, Obozinski & Bach (2011), Proximal methods for hierarchical sparse coding,
     JMLR 12 (prox).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Tree
+    >>> Tree(groups=[[0, 1], [1]]).value(np.array([[3.0, -4.0]]))
+    array([9.])
     """
 
     groups: Any = ()

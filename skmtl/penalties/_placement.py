@@ -182,6 +182,13 @@ class Tasks(Placement):
     ----------
     function : VectorFunction
         ``Tasks(L2())`` switches whole tasks on and off (outlier tasks in decompositions).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import L2, Tasks
+    >>> Tasks(L2()).value(np.array([[3.0, -4.0], [0.0, 0.0]]))
+    5.0
     """
 
     kind = "tasks"
@@ -200,6 +207,13 @@ class Entries(Placement):
     ----------
     function : VectorFunction
         ``Entries(L1())`` is one Lasso per task with a common strength.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import L1, Entries
+    >>> Entries(L1()).value(np.array([[3.0, 0.0], [-4.0, 1.0]]))
+    8.0
     """
 
     kind = "coefficients"

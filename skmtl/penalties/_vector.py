@@ -14,6 +14,19 @@ class VectorFunction(BaseEstimator):
     Define ``value(V)`` and ``prox(V, step)`` for V of shape (n_vectors, length); ``alpha`` multiplies
     the whole function. A norm may override ``dual_norm(V)``, a squared norm ``conjugate(V)``, one
     number per vector.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Features, VectorFunction
+    >>> class Squares(VectorFunction):
+    ...     def value(self, V):
+    ...         return (V**2).sum(axis=1) / 2
+    ...
+    ...     def prox(self, V, step):
+    ...         return V / (1 + step)
+    >>> Features(Squares()).prox(np.array([[3.0, 0.0]]), 2.0)
+    array([[1., 0.]])
     """
 
     norm = False  # a norm, or a seminorm with `free_constants`, and known to be one
@@ -149,7 +162,15 @@ class Norms(Multiple):
 
 @public
 class L1(Norms):
-    """Sum of absolute values, ``f(v) = alpha ||v||_1``."""
+    """Sum of absolute values, ``f(v) = alpha ||v||_1``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import L1
+    >>> L1(2.0).value(np.array([[3.0, -4.0]]))
+    array([14.])
+    """
 
     def _shares(self):
         return 1.0, 0.0
@@ -161,7 +182,15 @@ class L1(Norms):
 
 @public
 class L2(Norms):
-    """Euclidean norm, ``f(v) = alpha ||v||_2``: the vector is zero as a whole or not at all."""
+    """Euclidean norm, ``f(v) = alpha ||v||_2``: the vector is zero as a whole or not at all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import L2
+    >>> L2(2.0).value(np.array([[3.0, -4.0]]))
+    array([10.])
+    """
 
     def _shares(self):
         return 0.0, 1.0
@@ -175,6 +204,13 @@ class LInf(Multiple):
     ----------
     Quattoni, Carreras, Collins & Darrell (2009), An efficient projection for l1,infinity
     regularization, ICML, https://doi.org/10.1145/1553374.1553484
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import LInf
+    >>> LInf(2.0).value(np.array([[3.0, -4.0]]))
+    array([8.])
     """
 
     norm = True
@@ -212,6 +248,13 @@ class SparseL2(Norms):
     ----------
     Simon, Friedman, Hastie & Tibshirani (2013), A sparse-group Lasso, J. Computational and
     Graphical Statistics 22, https://doi.org/10.1080/10618600.2012.681250
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import SparseL2
+    >>> SparseL2(l1_ratio=0.5).value(np.array([[3.0, -4.0]]))
+    array([6.])
     """
 
     l1_ratio: float = 0.5
@@ -253,6 +296,13 @@ class SquaredL1(Multiple):
     Zhou, Jin & Hoi (2010), Exclusive Lasso for multi-task feature selection, AISTATS, PMLR 9;
     Argyriou, Evgeniou & Pontil (2008), Convex multi-task feature learning, Machine Learning 73,
     https://doi.org/10.1007/s10994-007-5040-8 (singular values).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import SquaredL1
+    >>> SquaredL1().value(np.array([[3.0, -4.0]]))
+    array([24.5])
     """
 
     degree, zeros = 2, ("entries",)
@@ -305,6 +355,13 @@ class Box(Multiple):
     Jacob, Bach & Vert (2009), Clustered multi-task learning: a convex formulation, NIPS 21;
     Chen, Tang, Liu & Ye (2009), A convex formulation for learning shared structures from multiple
     tasks, ICML, https://doi.org/10.1145/1553374.1553392
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.penalties import Box
+    >>> Box(low=0.5, high=1.0, budget=1.5).value(np.array([[3.0, 0.0]]))  # theta = (1, 0.5)
+    array([4.5])
     """
 
     low: float = 0.1

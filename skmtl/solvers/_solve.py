@@ -49,6 +49,18 @@ class SolverResult:
         Iteration, objective and gap (or stationarity) at each check.
     labels : ndarray of shape (n_tasks,) or None
         Cluster of each task, where the solver found clusters.
+
+    Examples
+    --------
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.losses import SquaredError
+    >>> from skmtl.penalties import L2, Features
+    >>> from skmtl.solvers import make_task_data, solve
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> rows = make_task_data(data.X, data.y, data.tasks)
+    >>> result = solve(rows, SquaredError(), Features(L2(0.1)), tol=1e-6)
+    >>> bool(0 <= result.gap <= 1e-5 * result.objective)
+    True
     """
 
     coef: np.ndarray
@@ -117,6 +129,18 @@ def solve(
         If `max_iter` is reached first.
     UserWarning
         If directions that nothing penalises separate the classes: the objective has no minimum.
+
+    Examples
+    --------
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.losses import SquaredError
+    >>> from skmtl.penalties import L2, Features
+    >>> from skmtl.solvers import make_task_data, solve
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> rows = make_task_data(data.X, data.y, data.tasks)
+    >>> result = solve(rows, SquaredError(), Features(L2(0.1)))
+    >>> result.coef.shape, result.converged
+    ((4, 20), True)
     """
     with blas_threads(data):
         problem = make_problem(data, loss, penalty, fit_intercept, ridge, intercept_alpha, mean_alpha)
@@ -155,6 +179,18 @@ def alpha_max(data, loss, penalty, *, fit_intercept=True, ridge=0.0, intercept_a
     ------
     ValueError
         If the penalty is not a norm (a quadratic penalty never gives exact zeros).
+
+    Examples
+    --------
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> from skmtl.losses import SquaredError
+    >>> from skmtl.penalties import L2, Features
+    >>> from skmtl.solvers import alpha_max, make_task_data, solve
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=30, random_state=0)
+    >>> rows = make_task_data(data.X, data.y, data.tasks)
+    >>> largest = alpha_max(rows, SquaredError(), Features(L2()))
+    >>> bool(solve(rows, SquaredError(), Features(L2(largest))).coef.any())
+    False
     """
     with blas_threads(data):
         term = make_problem(data, loss, penalty, fit_intercept, intercept_alpha=intercept_alpha).term
