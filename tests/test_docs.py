@@ -114,9 +114,9 @@ def rows_of_the_table():
             yield family, options | NEEDED.get(family, {}), cells[3]
 
 
-def taken(family, parameters, kind):
+def taken(family, parameters, kind, **size):
     """Name of the solver that an estimator takes."""
-    layout, cls = make_layout(kind), getattr(skmtl, family.replace("*", "Regressor"))
+    layout, cls = make_layout(kind, **size), getattr(skmtl, family.replace("*", "Regressor"))
     X = np.where(MISSING.get(family, False), np.nan, layout.X)
     fitting = Fitting.of(cls(0.2, **parameters), X, layout.y, None if family in MISSING else layout.tasks)
     model = fitting.model
@@ -132,11 +132,12 @@ def test_the_table_names_the_solver_that_is_taken(family, parameters, said):
     for kind in ["stacked"] if family in MISSING else ["stacked", "shared"]:
         assert taken(family, parameters, kind) == first
     if other:
-        stacked, shared = re.findall("fista|splitting", other)
+        few, many, shared = re.findall("fista|splitting", other)
         ratios = ["l1_ratio", *(["group_ratio"] if " g > 0" in other else [])]
         for ratio in ratios:
             own = parameters | {ratio: 0.3}
-            assert [taken(family, own, kind) for kind in ("stacked", "shared")] == [stacked, shared]
+            found = [taken(family, own, "stacked", p=p) for p in (7, 101)] + [taken(family, own, "shared")]
+            assert found == [few, many, shared]
 
 
 def test_the_table_has_the_families():

@@ -48,6 +48,10 @@ class FactorTerm(DataTerm):
         W = self._full(V)
         return self._own(self.term.gradient(W, image, b) + self.ridge * W)
 
+    def curvatures(self):
+        """Those along the features of X; latent ones come in units of their own, all alike."""
+        return np.ones(self.n_features) if self.left is None else self.term.curvatures()
+
     def second_order(self, V, image, eta=None):
         W = self._full(V)
         return self.term.second_order(W, image, eta) + float(np.vdot(W, self.ridge * W))

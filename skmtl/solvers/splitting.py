@@ -6,9 +6,10 @@ import numpy as np
 from scipy.sparse import issparse
 
 from ..penalties import L1, TaskQuadratic, singular_values
+from ._inverses import assembled_inverse
 from ._method import Method
 from .coordinate import checked
-from .direct import KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
+from .direct import ASSEMBLED, KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
 from .fista import beyond_gradients, fista
 
 ONE_SYSTEM, MANY_SYSTEMS = 1000, 500  # sizes up to which systems are solved by factorisation
@@ -57,7 +58,8 @@ def splitting(problem, parts, max_iter, target):
     https://doi.org/10.1137/19M1290097.
     """
     n_iter, term = 0, problem.term
-    if not (_pays_at_once if term.loss.quadratic else models_at_once)(problem):
+    coupled = not all(part.quadratic.separate for part in problem.parts)  # then systems are large
+    if not (_pays_at_once if term.loss.quadratic else models_at_once)(problem) or (coupled and not term.far):
         begun = fista(problem, parts, min(PATIENCE, max_iter), target)
         for n_iter, parts, *known in checked(begun, 0, max_iter):
             yield n_iter, parts, *known
@@ -69,7 +71,8 @@ def splitting(problem, parts, max_iter, target):
 def splits(problem):
     """Whether the smooth part, or a quadratic model of it, can be solved exactly at a bearable cost."""
     quadratics = [part.quadratic for part in problem.parts]
-    ridges, separate = all(q.is_ridge for q in quadratics), all(q.separate for q in quadratics)
+    ridges = all(q.is_ridge for q in quadratics)
+    separate = all(q.separate for q in quadratics) or np.prod(problem.term.shape) <= ASSEMBLED
     if problem.smooth or not problem.convex or (len(quadratics) > 1 and not ridges):
         return False
     if not problem.term.loss.quadratic:
@@ -125,7 +128,7 @@ SPLITTING = Method(
     splitting,
     splits,
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
-    "penalty on one design only), and systems of a size that can be factorised",
+    "penalty on one design or few coefficients only), and systems of a size that can be factorised",
     patience=lambda problem: 500 if problem.term.loss.quadratic else 100,  # models
 )
 
@@ -366,10 +369,12 @@ class _SmoothProx:
 
 
 class _ManyDesigns(_SmoothProx):
-    """A design for each task: their own inverses."""
+    """A design for each task: their own inverses, or that of all few coefficients."""
 
     def _solver(self, level):
         total = self.quadratic + TaskQuadratic(self.term.n_tasks, level, level)
+        if not total.separate:
+            return assembled_inverse(lambda V: self.term.curvature(V) + total.times(V), self.term)
         inverse = make_preconditioner(self.term, total)
         return partial(self._refined, inverse, total) if _graded(self.term) else inverse
 
