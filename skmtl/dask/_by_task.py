@@ -158,6 +158,16 @@ class TaskModels:
         Mean of the intercepts.
     n_tasks_ : int
         Number of tasks.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from skmtl.dask import MeanRegularizedRegressor
+    >>> from skmtl.datasets import make_multitask_regression
+    >>> data = make_multitask_regression(n_tasks=4, n_samples=50, n_features=5, random_state=0)
+    >>> X, y, tasks = (da.from_array(rows, chunks=100) for rows in (data.X, data.y, data.tasks))
+    >>> MeanRegularizedRegressor(0.1).fit_by_task(X, y, tasks=tasks).coef_.compute().shape
+    (4, 5)
     """
 
     def __init__(self, estimator, rows):

@@ -308,32 +308,43 @@ EXAMPLE = """
 Examples
 --------
 >>> import dask.array as da
->>> from skmtl.dask import {name}
+>>> from skmtl.dask import {imported}
 >>> from skmtl.datasets import make_multitask_{kind}
 >>> data = make_multitask_{kind}(n_tasks=4, n_samples=50, n_features=5, random_state=0)
 >>> X, y, tasks = (da.from_array(rows, chunks=100) for rows in (data.X, data.y, data.tasks))
->>> {name}({needed}).fit(X, y, tasks=tasks).coef_.shape
+>>> {name}({needed}).fit(X, y, tasks=tasks).{found}.shape
 (4, 5)
 """
-NEEDED = {"GraphRegularized": "graph=[[1] * 4] * 4", "Hierarchical": "tree={0: 'a', 1: 'a', 2: 'b', 3: 'b'}"}
+NEEDED = {
+    "GraphRegularized": "graph=[[1] * 4] * 4", "Hierarchical": "tree={0: 'a', 1: 'a', 2: 'b', 3: 'b'}",
+    "PathSearchCV": "MeanRegularizedRegressor(), 5",
+}  # fmt: skip
+NO_FIT = """Its penalty is not convex, which Newton's method on partitions needs, so that `fit` raises ValueError: fit
+`skmtl.LatentBasisClassifier` to rows in memory.
+
+"""
 
 
 def example_of(name):
     """The section of its docstring, none where there is no fit."""
     stem = name.removesuffix("Regressor").removesuffix("Classifier")
     kind = "classification" if name.endswith("Classifier") else "regression"
-    if name in (
-        "LatentBasisClassifier",
-        "PathSearchCV",
-    ):  # the first is not convex, which Newton's method needs
+    if name == "LatentBasisClassifier":
         return ""
-    return EXAMPLE.format(name=name, kind=kind, needed=NEEDED.get(stem, ""))
+    searches = name == "PathSearchCV"
+    found, imported = (
+        ("best_estimator_.coef_", f"MeanRegularizedRegressor, {name}") if searches else ("coef_", name)
+    )
+    return EXAMPLE.format(name=name, kind=kind, needed=NEEDED.get(stem, ""), found=found, imported=imported)
 
 
 def on_collections(local, base):
     """A public class of this room: an estimator of `skmtl` that takes collections of Dask as well."""
     name, rest = local.__name__, inspect.getdoc(local).partition("\nExamples\n")[0]
-    doc = f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{rest}{example_of(name)}"
+    example = example_of(name)
+    doc = (
+        f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{'' if example else NO_FIT}{rest}{example}"
+    )
     return type(name, (base, local), {"__doc__": doc, "__module__": "skmtl.dask", "_local": local})
 
 

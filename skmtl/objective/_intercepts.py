@@ -13,6 +13,7 @@ from ._base import TINY
 ROUNDING = 4e-16  # of a sum
 BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
+UNTOLD = 1e13  # predictors of classes whose digits say nothing of intercepts
 LOST = 16 * np.finfo(float).eps  # of the predictors: what a loss loses in rounding
 LONG = 60  # Newton steps after which intercepts of classes come from predictors that are made smaller
 COOLING, WARM = 4.0, 10.0  # what these are divided by less and less; their size where that begins
@@ -66,6 +67,7 @@ class Intercepts:
     def _astray(self, image):
         """Whether predictors, which may overflow, are too large for their intercepts to be worth a search."""
         most = np.inf if self.loss.quadratic else ASTRAY * max(1.0, self.unit.max())
+        most = UNTOLD if self.loss.per_class else most
         return not np.abs(image).max() < most
 
     @cached_property

@@ -34,6 +34,7 @@ MOST_STALLED = 10  # models whose gap stops falling, before a gradient method ta
 FLOOR, LEAST_FLOOR = 1e-5, 1e-8  # least curvature of a row in the model, relative to the largest, and at last
 LAGS = 0.1  # way down relative to the gap where it is the bound that lags
 SHORTEST_STEP = 1e-6
+ASTRAY = 1e6  # times the objective: steps that lead there are far too long
 LOW_RANK = 0.3  # share of the directions up to which a start of low rank pays
 START_ITERATIONS, START_TARGET = 30, 1e-6  # its limits; the second relative to the target of the gap
 MEMORY = 10  # changes that an extrapolation combines
@@ -151,7 +152,7 @@ def _by_models(problem, parts, first, max_iter, target):
             if reached[3] <= objective - 0.1 * step * max(to_go, 0.0):
                 parts, (W, image, b, objective) = trial, reached
                 break
-            step /= 2
+            step /= 2 if reached[3] <= ASTRAY * objective else 64
             trial = [V + step * (F - V) for V, F in zip(parts, found, strict=True)]
         while slow and step >= 1.0:  # the loss falls faster than the model
             step *= 2
