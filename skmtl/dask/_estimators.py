@@ -319,8 +319,8 @@ NEEDED = {
     "GraphRegularized": "graph=[[1] * 4] * 4", "Hierarchical": "tree={0: 'a', 1: 'a', 2: 'b', 3: 'b'}",
     "PathSearchCV": "MeanRegularizedRegressor(), 5",
 }  # fmt: skip
-NO_FIT = """Its penalty is not convex, which Newton's method on partitions needs, so that `fit` raises ValueError: fit
-`skmtl.LatentBasisClassifier` to rows in memory.
+NO_FIT = """Its penalty is not convex, which Newton's method on partitions needs: `fit` raises ValueError, and
+`skmtl.LatentBasisClassifier` takes rows in memory.
 
 """
 
@@ -331,10 +331,9 @@ def example_of(name):
     kind = "classification" if name.endswith("Classifier") else "regression"
     if name == "LatentBasisClassifier":
         return ""
-    searches = name == "PathSearchCV"
-    found, imported = (
-        ("best_estimator_.coef_", f"MeanRegularizedRegressor, {name}") if searches else ("coef_", name)
-    )
+    found, imported = "coef_", name
+    if name == "PathSearchCV":
+        found, imported = "best_estimator_.coef_", f"MeanRegularizedRegressor, {name}"
     return EXAMPLE.format(name=name, kind=kind, needed=NEEDED.get(stem, ""), found=found, imported=imported)
 
 

@@ -346,11 +346,8 @@ def _points(problem, every, parts, iterates, max_iter, callback):
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if stop or known or (n_iter % every == 0 and n_iter >= due) or n_iter >= max_iter:
-            point, seen, due = (
-                _Point(problem, parts, point and point.intercept, *known),
-                n_iter,
-                SPARSER * n_iter,
-            )
+            point, seen = _Point(problem, parts, point and point.intercept, *known), n_iter
+            due = SPARSER * n_iter
             yield n_iter, point, stop
     if seen != n_iter:
         yield n_iter, _Point(problem, parts, point and point.intercept), False
