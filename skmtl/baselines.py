@@ -311,7 +311,7 @@ class SingleTask(_Baseline):
         """A clone of the template fitted on one task, a constant if that has one class."""
         one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
         constant = DummyClassifier() if one_class else _zero_of(template, y)
-        return (constant or clone(template)).fit(X, y, **_weights(weight))
+        return _fitted(constant or clone(template), X, y, _weights(weight))
 
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
@@ -524,7 +524,7 @@ class Pooled(_Baseline):
             X = self._with_columns(X, [way.learn(codes, y) for way in self._told_])
             estimator, more = self._told_[-1].tell(estimator, X.shape[1] - 1)
             given |= more
-        self.estimator_ = estimator.fit(X, y, **given)
+        self.estimator_ = _fitted(estimator, X, y, given)
 
     def _ways_to_tell(self, X):
         """What makes columns of tasks, that of categories last; none where the estimator is not told."""
@@ -567,6 +567,16 @@ def _take(X, rows):
     if len(rows) == n_samples and (rows == np.arange(n_samples)).all():
         return X
     return X[rows] if sparse.issparse(X) else safe_indexing(X, rows)
+
+
+def _fitted(estimator, X, y, given):
+    """The estimator fitted; ValueError where numbers overflowed on the way, which scikit-learn lets pass."""
+    coef = getattr(estimator.fit(X, y, **given), "coef_", None)
+    if isinstance(coef, np.ndarray) and coef.dtype.kind == "f" and not np.isfinite(coef).all():
+        raise ValueError(
+            f"X is so large that coefficients of {estimator} overflow: standardise the features."
+        )
+    return estimator
 
 
 def _weights(weight):

@@ -274,6 +274,14 @@ def test_weights_whose_squares_overflow_are_refused(wrap):
         wrap(Ridge()).fit(np.eye(12), np.arange(12.0), tasks=np.arange(12) % 2, sample_weight=weight)
 
 
+@pytest.mark.parametrize("wrap", [SingleTask, Pooled])
+def test_numbers_that_overflow_are_refused(wrap):
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array((rng.normal(size=(20, 3)) + 1e8) * [1e100, 1.0, 1e100])
+    with pytest.raises(ValueError, match="X is so large that coefficients of Ridge"):
+        wrap(Ridge(0.1, fit_intercept=False)).fit(X, rng.normal(size=20), tasks=np.repeat([0, 1], 10))
+
+
 def test_weights_reach_only_estimators_that_take_them():
     X, y, tasks = make_data()
     SingleTask(KNeighborsRegressor()).fit(X, y, tasks=tasks)  # none given, none passed
