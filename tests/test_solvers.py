@@ -23,6 +23,7 @@ from skmtl import (
     TaskStatistics,
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
+from skmtl.objective import Problem
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, Groups, LInf, Ridge, SparseL2
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers._solve import SOLVERS, _Progress, choose_solver, make_problem
@@ -755,3 +756,20 @@ def test_a_certificate_of_a_working_set_reads_all_features_once(form, monkeypatc
     )
     assert found.converged and len(checks) > 1
     assert read.count(300) == len(checks)
+
+
+def test_an_objective_that_overflows_is_not_the_least(monkeypatch, rng):
+    """Moments of columns at 1e100 may give one of minus infinity on the way."""
+    X = rng.normal(size=(30, 4)) * [100.0, 1.0, 0.1, 0.01]
+    data = make_task_data(X, rng.normal(size=30), np.repeat([0, 1], 15))
+    calls, gap = [], Problem.gap
+
+    def overflowing(self, *args):
+        calls.append(1)
+        objective, b, found = gap(self, *args)
+        return (-np.inf, b, np.inf) if len(calls) == 2 else (objective, b, found)
+
+    monkeypatch.setattr(Problem, "gap", overflowing)
+    with pytest.warns(ConvergenceWarning):
+        found = solve(data, SquaredError(), Features(L2(1e-3)), solver="fista", max_iter=40, tol=0.0)
+    assert len(calls) > 3 and np.isfinite(found.objective)

@@ -304,7 +304,8 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
     progress = _Progress(problem, SOLVERS[name].patience(problem), max_iter, target)
     for n_iter, point, stop in _points(problem, SOLVERS[name].every, parts, iterates, max_iter, callback):
         history.append((n_iter, point.objective, point.measure))
-        best = point if best is None or point.objective <= best.objective else best
+        if np.isfinite(point.objective) and (best is None or point.objective <= best.objective):
+            best = point
         if verbose:
             shown = f"objective {point.objective:.8g}  gap {point.measure:.3e}  target {target:.3e}"
             print(f"{name} {n_iter:6d}  {shown}")
