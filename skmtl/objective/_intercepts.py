@@ -15,6 +15,8 @@ BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 UNTOLD = 1e13  # predictors of classes whose digits say nothing of intercepts
 LOST = 16 * np.finfo(float).eps  # of the predictors: what a loss loses in rounding
+EXPECTED = 0.4  # of slope times step that a full Newton step takes off the loss, half of it if that is a parabola
+MANY = 10  # Newton steps after which the gradient may be rounding
 LONG = 60  # Newton steps after which intercepts of classes come from predictors that are made smaller
 COOLING, WARM = 4.0, 10.0  # what these are divided by less and less; their size where that begins
 
@@ -179,7 +181,7 @@ class Intercepts:
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
-            if (np.abs(g) <= self._floor(g)).all():
+            if (np.abs(g) <= self._floor(g) * (1.0 if n_steps < MANY else 16.0)).all():
                 return b
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():
@@ -196,6 +198,9 @@ class Intercepts:
             if not (n_steps or eased.all()) and (other := self._better_start(image, b)) is not None:
                 b = other
                 continue
+            if size.max() > 2.0 and self._led(image, b, step, g):
+                b = b + step
+                continue
             step = reach * np.clip(step, -2.0 * unit, 2.0 * unit)
             if away.any():
                 step = np.where(away, self._toward_infinity(g, eta), step)
@@ -207,6 +212,11 @@ class Intercepts:
             if small.all():
                 break
         return b
+
+    def _led(self, image, b, step, g):
+        """Whether the full Newton step lowers the data term about as its slope and curvature say."""
+        fall = self.value(None, image, b) - self.value(None, image, b + step)
+        return fall >= EXPECTED * np.abs(g * step).sum()
 
     def _cooled(self, image, b):
         """`_descended` where rows are so far apart that the loss is all kinks.

@@ -22,6 +22,8 @@ STEPS_OF_NEWTON = 25  # numbers for which a Newton step takes as long as a round
 MOST_NUMBERS = 200  # for which it is quicker than the rounds it may save
 NEWTON_STEPS = 4.0 ** -np.arange(6)  # the first that leads downhill is taken
 FIRST_ROUNDS = 10  # that lead to better solutions than Newton steps from afar would
+STEPS_OF_ROWS = 2  # after a Newton step along the narrow valley of a common offset, to its floor
+ENOUGH = 1e-3  # of the objective, that the last of them gained
 FLAT = 1e-12  # curvature, relative to the largest, that may be rounding
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
 INNER_LOOKS = 20  # of these from one look at its objective to the next
@@ -279,13 +281,16 @@ class FactorProblem:
         term = FactorTerm(self.term, ridge, left=left / size.T, b=self.b)
         return _Half(Problem(term, _Rows(strengths / size**2)), right * size, size)
 
-    def _newton_step(self, parts, lowest):
+    def _newton_step(self, parts, lowest, rows_alone=False):
         """Parts after a Newton step in all numbers but codes of zero, and their objective; None if not lower.
 
-        Codes that would change their sign become zero. Of a negative curvature the size counts.
+        Codes that would change their sign become zero, and rows follow the codes. Of a negative curvature
+        the size counts.
         """
         S, (left, right) = parts[0], self._factors(parts)
         used, (H, unit, slope) = np.nonzero(S), self._second_order(parts, left, right)
+        if rows_alone:
+            used, (H, unit, slope) = ([], []), (H[-right.size :, -right.size :], unit[-right.size :], slope[-right.size :])
         if not np.isfinite(H).all():
             return None
         values, vectors = linalg.eigh(H * unit * unit[:, None])
@@ -297,9 +302,22 @@ class FactorProblem:
             codes[codes * S < 0] = 0.0
             new = self._parts(codes, right + step * move[n:].reshape(right.shape))
             value = self._reached(new)
+            if self.term.far and not rows_alone:
+                new, value = self._with_rows(new, value)
             if value < lowest - 1e-15 * abs(lowest):
                 return new, value
         return None
+
+    def _with_rows(self, parts, value):
+        """Parts of the same codes after Newton steps in the rows, and their objective."""
+        for _ in range(STEPS_OF_ROWS):
+            found = self._newton_step(parts, value, rows_alone=True)
+            if found is None:
+                break
+            gain, (parts, value) = value - found[1], found
+            if gain <= ENOUGH * abs(value):
+                break
+        return parts, value
 
     def _second_order(self, parts, left, right):
         """Second derivatives in the codes that are not zero and all rows, units for them, and slopes."""
