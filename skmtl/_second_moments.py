@@ -66,7 +66,7 @@ def moments_elsewhere(X, rows, Y, weight, plain=False):
 
 
 def _sparse_moments(X, Y, weight, x_mean):
-    """xx, xy' and yy for centred Y; X would fill, so that its means are subtracted afterwards.
+    """xx, xy' and yy for Y that is centred but for rounding; X would fill, so that its means are subtracted afterwards.
 
     None where that costs too many digits: columns with hardly a zero and a large offset.
     """
@@ -75,4 +75,5 @@ def _sparse_moments(X, Y, weight, x_mean):
     left = np.diag(xx) - offset
     if (left < 1e-6 * offset).any():
         return None
-    return xx - weight.sum() * np.outer(x_mean, x_mean), (Xw.T @ Y).T, weight @ Y**2
+    yx = (Xw.T @ Y).T - np.outer(weight @ Y, x_mean)  # the mean of large targets is rounded
+    return xx - weight.sum() * np.outer(x_mean, x_mean), yx, weight @ Y**2

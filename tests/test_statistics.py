@@ -395,12 +395,13 @@ def test_large_offsets_lose_no_digits(kind):
         np.testing.assert_allclose(stats.y_mean + 1e6, near.y_mean, atol=1e-9)
 
 
-def test_large_offsets_in_sparse_data_lose_no_digits():
+@pytest.mark.parametrize(("of_x", "of_y"), [(1e6, 0.0), (3e2, 1e8)])
+def test_large_offsets_in_sparse_data_lose_no_digits(of_x, of_y):
     """Sparse features are not centred before the product, but their columns may have any mean."""
     layout = make_layout("stacked")
-    X = layout.X + 1e6
-    dense = TaskStatistics.from_arrays(X, layout.y, layout.tasks)
-    stored = TaskStatistics.from_arrays(sparse.csr_array(X), layout.y, layout.tasks)
+    X, y = layout.X + of_x, layout.y + of_y
+    dense = TaskStatistics.from_arrays(X, y, layout.tasks)
+    stored = TaskStatistics.from_arrays(sparse.csr_array(X), y, layout.tasks)
     for field in ("xx", "xy", "yy"):
         expected = getattr(dense, field)
         np.testing.assert_allclose(

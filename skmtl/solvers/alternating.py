@@ -290,7 +290,10 @@ class FactorProblem:
         S, (left, right) = parts[0], self._factors(parts)
         used, (H, unit, slope) = np.nonzero(S), self._second_order(parts, left, right)
         if rows_alone:
-            used, (H, unit, slope) = ([], []), (H[-right.size :, -right.size :], unit[-right.size :], slope[-right.size :])
+            used, (H, unit, slope) = (
+                ([], []),
+                (H[-right.size :, -right.size :], unit[-right.size :], slope[-right.size :]),
+            )
         if not np.isfinite(H).all():
             return None
         values, vectors = linalg.eigh(H * unit * unit[:, None])
