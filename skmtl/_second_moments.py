@@ -66,7 +66,7 @@ def moments_elsewhere(X, rows, Y, weight, plain=False):
 
 
 def _sparse_moments(X, Y, weight, x_mean):
-    """xx, xy' and yy for Y that is centred but for rounding; X would fill, so that its means are subtracted afterwards.
+    """xx, xy' and yy for Y about centred; X would fill, so that its means are subtracted afterwards.
 
     None where that costs too many digits: columns with hardly a zero and a large offset.
     """
