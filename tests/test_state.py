@@ -13,6 +13,7 @@ import pytest
 from conftest import NETWORKS, WRAPPERS, estimators
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
 
 import skmtl
 from skmtl import (
@@ -175,3 +176,30 @@ def test_a_fit_leaves_nothing_of_the_fit_before():
     quietly(net.fit, **arguments(net, 0)).set_params(sharing="hard")
     again = quietly(net.fit, **arguments(net, 1))
     assert vars(again).keys() == vars(quietly(clone(net).fit, **arguments(net, 1))).keys()
+
+
+WITHOUT_ERRORS = {  # whose standard errors would need another model
+    "mean": skmtl.MeanRegularizedRegressor(mean_alpha=0.1),
+    "ridge": skmtl.MeanRegularizedRegressor(ridge=0.1),
+    "huber": skmtl.MeanRegularizedRegressor(loss="huber"),
+    "classes": skmtl.MeanRegularizedClassifier(mean_alpha=0.1),
+    "sparse graph": skmtl.GraphRegularizedRegressor(l1_ratio=0.5),
+    "searched": PathSearchCV(skmtl.TemporalRegressor(), [0.1, 1.0], cv=2),
+    "in steps": make_pipeline(skmtl.TemporalRegressor(task_column=0)),
+    "wrapped": SingleTask(skmtl.MeanRegularizedRegressor()),
+}
+
+
+@pytest.mark.parametrize("name", [*ALL, *WITHOUT_ERRORS])
+def test_what_a_fit_does_not_have_is_absent(name):
+    """`dir`, debuggers and displays ask for every attribute and expect an AttributeError at most."""
+    model = WITHOUT_ERRORS.get(name)
+    if model is None:
+        model = pickle.loads(trained(name))
+    elif name == "in steps":
+        quietly(model.fit, np.column_stack([np.arange(36) % 3, X]), Y)
+    else:
+        quietly(model.fit, **arguments(model, 0))
+    for attribute in {*dir(model), *dir(type(model))}:
+        quietly(getattr, model, attribute, None)
+    assert model._repr_html_()

@@ -10,7 +10,7 @@ from .._parameters import with_parameters
 from ..penalties import Coupling, Metric
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
-from ._empirical_bayes import as_fitted
+from ._fitting import as_fitted
 from ._intervals import EmpiricalBayesRegressor
 from ._task_priors import CovariancePrior, GraphPrior
 

@@ -2,7 +2,6 @@
 
 from copy import copy
 from dataclasses import field, replace
-from functools import wraps
 from types import MappingProxyType
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from ..solvers import blas_threads
 from ..statistics import TaskStatistics
 from ._base import LinearModel
 from ._correlations import correlated
-from ._fitting import Fitting
+from ._fitting import Fitting, as_fitted, standard_errors
 from ._reml import Search
 from ._sharing import sharing_tests
 from ._variance_components import FAR_FROM_ZERO, Moments, matrix, triangular
@@ -31,22 +30,6 @@ LATER = {"handle_unknown", "max_iter", "solver", "tol", "verbose", "warm_start"}
 CHUNK_NUMBERS = 2**22  # in the matrices of the tasks of some rows at a time
 
 Auto = Annotated[float | str, STRENGTH, AUTO]
-
-
-def as_fitted(method):
-    """A method that answers by the parameters of the fit, whatever these are now."""
-
-    @wraps(method)
-    def answered(self, *args, **kwargs):
-        asked = self._asked_
-        if all(vars(self)[name] is value for name, value in asked.items()):
-            return method(self, *args, **kwargs)
-        other = copy(self)
-        vars(other).update(asked)
-        found, self._posterior_ = method(other, *args, **kwargs), other._posterior_
-        return found
-
-    return answered
 
 
 @with_parameters
@@ -505,8 +488,7 @@ class EmpiricalBayes(LinearModel):
         noise = self.noise_variance_ if self._estimates else self._known_posterior().noise
         return max(noise, least) ** 0.5 * np.sqrt(variances)
 
-    @property
-    @as_fitted
+    @standard_errors
     def coef_std_(self):
         """Standard errors of `coef_`, in its shape.
 
@@ -520,8 +502,7 @@ class EmpiricalBayes(LinearModel):
             out[positions] = (posterior.slope_variances().T * self._levels(posterior)[0]).T
         return self._rows(self._in_units(out))
 
-    @property
-    @as_fitted
+    @standard_errors
     def intercept_std_(self):
         """Standard errors of `intercept_`, in its shape."""
         check_is_fitted(self)
@@ -530,16 +511,14 @@ class EmpiricalBayes(LinearModel):
         X = np.zeros((self.n_tasks_, np.shape(self.mean_coef_)[-1]))
         return self._rows(self._errors(X, np.arange(self.n_tasks_), False))
 
-    @property
-    @as_fitted
+    @standard_errors
     def mean_coef_std_(self):
         """Standard errors of `mean_coef_` (n_features,)."""
         self._known_posterior()  # says why there may be none
         seen = self._seen_of(self._seen_)
         return self._in_units(self._at_estimate(seen).mean_variance())
 
-    @property
-    @as_fitted
+    @standard_errors
     def mean_intercept_std_(self):
         """Standard error of `mean_intercept_`.
 

@@ -1,7 +1,7 @@
 """A model on its data: the one door from rows or second moments to solutions and a fitted model."""
 
 from copy import copy
-from functools import cached_property
+from functools import cached_property, wraps
 
 import numpy as np
 
@@ -17,6 +17,40 @@ ROUNDING = 1e-14  # of the greatest strength: what smaller ones are made of
 def takes_statistics(model):
     """Whether an estimator takes `TaskStatistics` in the place of its rows."""
     return getattr(model, "_takes_statistics", False)
+
+
+def as_fitted(method):
+    """A method that answers by the parameters of the fit, whatever these are now."""
+
+    @wraps(method)
+    def answered(self, *args, **kwargs):
+        asked = self._asked_
+        if all(vars(self)[name] is value for name, value in asked.items()):
+            return method(self, *args, **kwargs)
+        other = copy(self)
+        vars(other).update(asked)
+        found, self._posterior_ = method(other, *args, **kwargs), other._posterior_
+        return found
+
+    return answered
+
+
+class NoErrorsError(ValueError, AttributeError):
+    """Standard errors that a fit does not have."""
+
+
+def standard_errors(method):
+    """An attribute of the fit; `hasattr` says where there is none, and the error why."""
+    answered = as_fitted(method)
+
+    @wraps(method)
+    def found(self):
+        try:
+            return answered(self)
+        except ValueError as error:
+            raise error if isinstance(error, AttributeError) else NoErrorsError(*error.args) from error
+
+    return property(found)
 
 
 class Fitting:

@@ -6,7 +6,8 @@ from scipy import sparse, special
 from .._parameters import with_parameters
 from .._tasks import by_name
 from ._base import LinearRegressor
-from ._empirical_bayes import EmpiricalBayes, as_fitted
+from ._empirical_bayes import EmpiricalBayes
+from ._fitting import as_fitted
 
 
 @with_parameters
