@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from .._parameters import AUTO, RATIO
 from .._sklearn import StrOptions
@@ -63,10 +65,17 @@ class GraphRegularized(LinearModel):
     l1_ratio: Annotated[float, RATIO] = 0.0
 
     def _prepare(self, data):
-        self.laplacian_ = laplacian(self.graph, self.tasks_)
+        if self.graph is not None:
+            self.laplacian_ = laplacian(self.graph, self.tasks_)
+
+    @cached_property
+    def laplacian_(self):
+        """That of all pairs, which no fit needs: it grows with the square of the tasks."""
+        check_is_fitted(self)
+        return laplacian(None, [label for label in self.tasks_.tolist() if label not in self.added_tasks_])
 
     def _penalty(self):
-        M = "mean" if self.graph is None else self.laplacian_  # the same, without a matrix
+        M = "mean" if self.graph is None else self.laplacian_
         return Coupling(self.alpha * (1 - self.l1_ratio), M) + Entries(L1(self.alpha * self.l1_ratio))
 
 

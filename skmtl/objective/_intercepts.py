@@ -11,6 +11,7 @@ from .._threads import blocks_of, in_blocks, read_only
 from ._base import TINY
 
 ROUNDING = 4e-16  # of a sum
+OF_CLASSES = 6e-15  # of one of probabilities of several classes, which are quotients of exponentials
 BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 UNTOLD = 1e13  # predictors of classes whose digits say nothing of intercepts
@@ -18,7 +19,6 @@ LOST = 16 * np.finfo(float).eps  # of the predictors: what a loss loses in round
 EXPECTED = (
     0.4  # of slope times step that a full Newton step takes off the loss, half of it if that is a parabola
 )
-MANY = 10  # Newton steps after which the gradient may be rounding
 LONG = 60  # Newton steps after which intercepts of classes come from predictors that are made smaller
 COOLING, WARM = 4.0, 10.0  # what these are divided by less and less; their size where that begins
 
@@ -93,7 +93,8 @@ class Intercepts:
 
     def _floor(self, g):
         """What rounding leaves of the gradient g in the intercepts."""
-        return ROUNDING * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+        digits = OF_CLASSES if self.loss.per_class else ROUNDING
+        return digits * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
 
     def _toward_infinity(self, g, eta):
         """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
@@ -183,7 +184,7 @@ class Intercepts:
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
-            if (np.abs(g) <= self._floor(g) * (1.0 if n_steps < MANY else 16.0)).all():
+            if (np.abs(g) <= self._floor(g)).all():
                 return b
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():

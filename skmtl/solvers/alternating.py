@@ -22,7 +22,8 @@ STEPS_OF_NEWTON = 25  # numbers for which a Newton step takes as long as a round
 MOST_NUMBERS = 200  # for which it is quicker than the rounds it may save
 NEWTON_STEPS = 4.0 ** -np.arange(6)  # the first that leads downhill is taken
 FIRST_ROUNDS = 10  # that lead to better solutions than Newton steps from afar would
-STEPS_OF_ROWS = 2  # after a Newton step along the narrow valley of a common offset, to its floor
+SHORT = 0.1  # of the codes: their change in a Newton step along the narrow valley of a common offset
+STEPS_OF_ROWS = 2  # after it, to the floor of that valley
 ENOUGH = 1e-3  # of the objective, that the last of them gained
 FLAT = 1e-12  # curvature, relative to the largest, that may be rounding
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
@@ -284,28 +285,31 @@ class FactorProblem:
     def _newton_step(self, parts, lowest, rows_alone=False):
         """Parts after a Newton step in all numbers but codes of zero, and their objective; None if not lower.
 
-        Codes that would change their sign become zero, and rows follow the codes. Of a negative curvature
-        the size counts.
+        Codes that would change their sign become zero, but along the narrow valley of a common offset, where
+        steps are short and rows follow the codes to its floor. Of a negative curvature the size counts.
         """
         S, (left, right) = parts[0], self._factors(parts)
         used, (H, unit, slope) = np.nonzero(S), self._second_order(parts, left, right)
         if rows_alone:
-            used, (H, unit, slope) = (
-                ([], []),
-                (H[-right.size :, -right.size :], unit[-right.size :], slope[-right.size :]),
-            )
+            own = slice(-right.size, None)
+            used, H, unit, slope = ([], []), H[own, own], unit[own], slope[own]
         if not np.isfinite(H).all():
             return None
         values, vectors = linalg.eigh(H * unit * unit[:, None])
         size = np.maximum(np.abs(values), FLAT * np.abs(values).max())
         move = -unit * (vectors @ ((vectors.T @ (unit * slope)) / size))
+        follow = self.term.far and not (rows_alone or self.term.loss.quadratic)  # rounds are cheap there
+        n = len(used[0])
+        if follow:
+            move *= min(1.0, SHORT * np.linalg.norm(S) / max(np.linalg.norm(move[:n]), 1e-300))
         for step in NEWTON_STEPS:
-            codes, n = S.copy(), len(used[0])
+            codes = S.copy()
             codes[used] += step * move[:n]
-            codes[codes * S < 0] = 0.0
+            if not follow:
+                codes[codes * S < 0] = 0.0
             new = self._parts(codes, right + step * move[n:].reshape(right.shape))
             value = self._reached(new)
-            if self.term.far and not rows_alone:
+            if follow:
                 new, value = self._with_rows(new, value)
             if value < lowest - 1e-15 * abs(lowest):
                 return new, value
