@@ -11,7 +11,6 @@ from .._threads import blocks_of, in_blocks, read_only
 from ._base import TINY
 
 ROUNDING = 4e-16  # of a sum
-OF_CLASSES = 6e-15  # of one of probabilities of several classes, which are quotients of exponentials
 BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 UNTOLD = 1e13  # predictors of classes whose digits say nothing of intercepts
@@ -93,8 +92,7 @@ class Intercepts:
 
     def _floor(self, g):
         """What rounding leaves of the gradient g in the intercepts."""
-        digits = OF_CLASSES if self.loss.per_class else ROUNDING
-        return digits * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
+        return ROUNDING * self._slope_unit * self.totals.reshape(-1, *[1] * (g.ndim - 1))
 
     def _toward_infinity(self, g, eta):
         """Step of the endless intercepts to where their gradient g is but rounding; 0 for the others.
@@ -181,10 +179,12 @@ class Intercepts:
         """
         reach, last = np.full(b.shape, 0.5), np.full(b.shape, np.inf)
         away, unit, totals = self.endless != 0, self.unit, (-1, *[1] * (b.ndim - 1))
+        # probabilities of classes are quotients of exponentials, of which large predictors leave fewer digits
+        floor = self._floor(b) * (max(16.0, np.abs(image).max()) if self.loss.per_class else 1.0)
         for n_steps in range(200):
             eta = self.predictor(image, b)
             g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
-            if (np.abs(g) <= self._floor(g)).all():
+            if (np.abs(g) <= floor).all():
                 return b
             step = self._settle(self.loss_hessian(eta), g)
             if np.isnan(step).any() or not np.isfinite(g).all():
