@@ -389,6 +389,14 @@ def test_the_complete_graph_is_mean_regularisation():
     same(fit(GraphRegularizedRegressor, graph=np.full((4, 4), 0.25)), fit(MeanRegularizedRegressor))
 
 
+def test_no_fit_makes_the_matrix_of_all_pairs():
+    """It grows with the square of the tasks; who asks for it gets it."""
+    model = fit(GraphRegularizedRegressor)
+    assert "laplacian_" not in vars(model)
+    np.testing.assert_array_equal(model.laplacian_.toarray(), np.eye(4) - 0.25)
+    assert "laplacian_" not in vars(model.fit(X, Y, tasks=TASKS))
+
+
 def test_graph_without_its_coupling_is_the_lasso():
     same(fit(GraphRegularizedRegressor, graph=EDGES, l1_ratio=1.0), lasso(0.1))
 
