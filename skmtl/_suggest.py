@@ -290,6 +290,11 @@ def _targets(y, task_type):
     values = np.unique(plain_labels(y[~missing_labels(y)]))
     if task_type == "count" and (values.dtype.kind not in "biuf" or values.min() < 0):
         raise ValueError(f"task_type='count' needs a y of numbers >= 0; got {values[0]!s:.100}.")
+    if task_type == "classification" and not _are_whole(values):
+        raise ValueError(
+            "task_type='classification' needs labels in y, text or whole numbers; got "
+            f"{values[values != np.rint(values)][0]!s}."
+        )
     classes = _are_classes(values, y.size) if task_type is None else task_type == "classification"
     if classes and task_type is None and len(values) > 2 and values.dtype.kind not in "OUS":
         warn(
@@ -327,12 +332,17 @@ def _share_of_few(y):
     return squares[: max(int(FEW * len(squares)), 1)].sum() / max(squares.sum(), 1e-300)
 
 
-def _are_classes(values, n_labels):
-    """Whether different targets look like classes: text, truth values, two, labels 0, 1, 2, ... or 1, 2, ...
+def _are_whole(values):
+    """Whether targets may be labels: text, or whole numbers."""
+    return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
-    Whole numbers with gaps or below zero are rather counts, grades or rounded measurements.
+
+def _are_classes(values, n_labels):
+    """Whether targets look like classes: text, truth values, two whole numbers, 0, 1, 2, ... or 1, 2, ...
+
+    Others are rather counts, grades or measurements.
     """
-    if values.dtype.kind in "OUSb" or len(values) == 2:
+    if values.dtype.kind in "OUSb" or (len(values) == 2 and _are_whole(values)):
         return True
     in_a_row = any(np.array_equal(values, np.arange(len(values)) + first) for first in (0, 1))
     return in_a_row and 2 < len(values) <= min(MOST_CLASSES, n_labels // 10)

@@ -782,9 +782,20 @@ def test_what_the_targets_are_is_stated_or_plain(y, targets, says):
     ] * says
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _targets(y, "regression") == "numbers" and _targets(y, "classification") == "classes"
+        assert _targets(y, "regression") == "numbers"
+        if not (y == 1 / 7).any():
+            assert _targets(y, "classification") == "classes"
     with pytest.raises(ValueError, match=r"task_type must be one of .*'count'.* or None"):
         suggest(RELATED.X, RELATED.y, RELATED.tasks, task_type="multiclass")
+
+
+@pytest.mark.parametrize("shape", [(60,), (30, 2)])
+def test_two_fractions_are_no_labels(shape):
+    """Classifiers refuse them."""
+    y = np.array([2.5, 7.5])[np.arange(60) % 2].reshape(shape)
+    assert _targets(y, None) == "numbers" and _targets(2 * y, None) == "classes"
+    with pytest.raises(ValueError, match=r"task_type='classification' needs labels in y, .* got 2\.5"):
+        _targets(y, "classification")
 
 
 def test_suggest_of_counts(rng):
