@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, cg
 
@@ -193,7 +193,8 @@ class DataTerm:
         def inside(V):
             return self._less_shared(curvature(self._less_shared(V) @ B.T) @ B)
 
-        step, _ = iterated_step(inside, self._less_shared(excess @ B), np.eye(self.n_tasks), least=1e-9)
+        every = sparse.eye_array(self.n_tasks, format="csr")  # as many numbers as tasks, not their square
+        step, _ = iterated_step(inside, self._less_shared(excess @ B), every, least=1e-9)
         return self._less_shared(step) @ B.T
 
     def pooled(self, h, ha):
