@@ -104,16 +104,6 @@ class MomentsTerm(DataTerm):
             out[:, -1] += self.common_image(W)
         return out  # its last column is zero where intercepts are free: the moments are about the means
 
-    def state(self, W):
-        return super().state(W) if W.any() else self._null  # where all solvers start
-
-    def null_value(self):
-        return self._null.value
-
-    @cached_property
-    def _null(self):
-        return super().state(np.zeros(self.shape))
-
     def intercept(self, W, image, start=None):
         """Optimal intercepts, shape (n_tasks,)."""
         if not self.fit_intercept:

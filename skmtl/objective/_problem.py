@@ -247,13 +247,12 @@ class Problem:
     def evaluate(self, parts, start=None):
         """W, its image, optimal intercepts and objective."""
         W = self.total(parts)
-        image = self.term.image(W)
-        b = self.term.intercept(W, image, start)
-        return W, image, b, self.term.value(W, image, b) + self.penalty_value(parts)
+        image, b, value = self.term.evaluate(W, start)
+        return W, image, b, value + self.penalty_value(parts)
 
     def null_objective(self):
         """Objective at W = 0 with the best intercepts: the scale of the stopping rule."""
-        return self.term.null_value() + self.penalty_value(self.zeros())
+        return self.term.null[2] + self.penalty_value(self.zeros())
 
     def gap(self, parts, start=None):
         """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate."""
