@@ -172,7 +172,9 @@ class DataTerm:
     steep = property(lambda self: self._steep is not None and len(self._steep[1]) <= ASSEMBLED)
 
     # whether the common offset is one
-    far = property(lambda self: self._steep is not None and self._steep[1].max() >= 0)
+    far = property(
+        lambda self: self.common is not None and self._steep is not None and self._steep[1].max() >= 0
+    )
 
     def _less_shared(self, V):
         """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""
