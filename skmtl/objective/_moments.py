@@ -161,7 +161,7 @@ class MomentsTerm(DataTerm):
             W, image = W + ahead, image + self.image(ahead)  # the sum holds less of what a large offset tells
             b = self.intercept(W, image)
         if free is not None:
-            gradient = self.gradient(W, image, b) + pull.apply(moved)
+            gradient = pull.plus(self.gradient(W, image, b), moved)
             shift, left = self._free_step(gradient, free, pull)
             W, moved, image = W + shift, moved + shift, image + self.image(shift)
             b = self.intercept(W, image)
@@ -175,7 +175,7 @@ class MomentsTerm(DataTerm):
             return -(theta**2) * fit - theta * along_y
 
         slopes = self.gradient(W, image, b)
-        gain = left(slopes + pull.apply(moved), self.unanswered(gb)) if free is not None else 0.0
+        gain = left(pull.plus(slopes, moved), self.unanswered(gb)) if free is not None else 0.0
         return DualPoint(slopes, gb, shift, negative_conjugate, gain, self._rounding(W))
 
     def _along_targets(self, W, image, gb):

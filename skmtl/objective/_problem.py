@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from .._threads import by_rows
 from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._base import slack
 from ._certificate import duality_gap
@@ -371,7 +370,7 @@ class Problem:
             if not self.term.intercept_alpha:
                 found = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
-            found += slack(by_rows(np.add, self.pull.apply(W), dual.gradient), W, self.free)
+            found += slack(self.pull.plus(dual.gradient, W), W, self.free)
         return found
 
     def scale(self, start=(), objective=None):
