@@ -86,9 +86,8 @@ def blocks_of(bounds, numbers=BLOCK_NUMBERS):
 
 def even_blocks(n_tasks, size, numbers=BLOCK_NUMBERS):
     """The same of tasks with `size` numbers each."""
-    if n_tasks * size < 2 * numbers:  # of small problems in every iteration
-        return [slice(0, n_tasks)]
-    return blocks_of(np.arange(n_tasks + 1) * size, numbers)
+    n_blocks = max(min(n_tasks * size // numbers, n_tasks), 1)
+    return [slice(n_tasks * k // n_blocks, n_tasks * (k + 1) // n_blocks) for k in range(n_blocks)]
 
 
 def weighted_gram(X, weight):

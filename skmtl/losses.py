@@ -258,6 +258,11 @@ class Poisson(Loss):
         return np.exp(eta)
 
 
+def _sign(y):
+    """-1 for y = 0, 1 for y = 1: a product with it takes a fraction of the time of a choice of each row."""
+    return np.copysign(1.0, y - 0.5)
+
+
 class Logistic(Loss):
     """Logistic loss (log-loss) of two classes, ``log(1 + exp(eta)) - y eta`` with y in {0, 1}.
 
@@ -273,24 +278,12 @@ class Logistic(Loss):
 
     def value(self, y, eta):
         """Loss."""
-        z = np.where(y > 0.5, -eta, eta)
-        return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
+        return np.maximum(-_sign(y) * eta, 0.0) + np.log1p(np.exp(-np.abs(eta)))
 
     def gradient(self, y, eta):
         """First derivative in eta."""
-        first = y > 0.5
-        z = np.where(first, -eta, eta)  # 1 - expit(eta) would round to zero for a confident correct one
-        small = np.exp(-np.abs(z))
-        p = np.where(z < 0, small, 1.0) / (1.0 + small)
-        return np.where(first, -p, p)
-
-    def value_and_gradient(self, y, eta):
-        """Both, by one exponential."""
-        first = y > 0.5
-        z = np.where(first, -eta, eta)
-        small = np.exp(-np.abs(z))
-        p = np.where(z < 0, small, 1.0) / (1.0 + small)
-        return np.maximum(z, 0.0) + np.log1p(small), np.where(first, -p, p)
+        away = -_sign(y)  # 1 - expit(eta) would round to zero for a confident correct one
+        return away * np.exp(np.minimum(away * eta, 0.0)) / (1.0 + np.exp(-np.abs(eta)))
 
     def hessian(self, y, eta):
         """Second derivative in eta."""
@@ -316,7 +309,7 @@ class Logistic(Loss):
 
     def conjugate(self, y, u):
         """Fenchel conjugate in eta; infinite where u + y leaves [0, 1]."""
-        size = np.where(y > 0.5, -u, u)
+        size = -_sign(y) * u
         inside = (size >= 0) & (size <= 1)
         size = np.where(inside, size, 0.0)
         return np.where(inside, xlogy(size, size) + xlogy(1 - size, 1 - size), np.inf)
@@ -337,7 +330,7 @@ class SquaredHinge(Loss):
 
     def _short(self, y, eta):
         """Sign of the class and what is missing to the margin."""
-        sign = np.where(y > 0.5, 1.0, -1.0)
+        sign = _sign(y)
         return sign, np.maximum(0.0, 1.0 - sign * eta)
 
     def value(self, y, eta):
@@ -361,7 +354,7 @@ class SquaredHinge(Loss):
 
     def conjugate(self, y, u):
         """Fenchel conjugate in eta; infinite where u has the sign of the class."""
-        size = np.where(y > 0.5, -u, u)
+        size = -_sign(y) * u
         return np.where(size >= 0, size * (0.5 * size - 1.0), np.inf)
 
 

@@ -66,17 +66,21 @@ class DataTerm:
             return b
         return b - np.matmul(W, self.x_offset[..., None]).reshape(b.shape)
 
-    def null_value(self):
-        """The value at W = 0 with the best intercepts."""
-        W = np.zeros(self.shape)
+    def evaluate(self, W, start=None):
+        """Image, best intercepts, searched from some, and value at W; those at zero are found once."""
+        return self.null if start is None and not W.any() else self._evaluated(W, start)
+
+    def _evaluated(self, W, start=None):
         image = self.image(W)
-        return self.value(W, image, self.intercept(W, image, None))
+        b = self.intercept(W, image, start)
+        return image, b, self.value(W, image, b)
+
+    null = cached_property(lambda self: self._evaluated(np.zeros(self.shape)))  # where most solvers start
 
     def state(self, W):
-        """All of an evaluation at W."""
-        image = self.image(W)
-        b = self.intercept(W, image, None)
-        return State(b, self.value(W, image, b), self.gradient(W, image, b))
+        """The same with the gradient."""
+        image, b, value = self.evaluate(W)
+        return State(b, value, self.gradient(W, image, b))
 
     def curvature(self, V, eta=None):
         """H V, at eta where the loss is not quadratic."""
@@ -168,7 +172,9 @@ class DataTerm:
     steep = property(lambda self: self._steep is not None and len(self._steep[1]) <= ASSEMBLED)
 
     # whether the common offset is one
-    far = property(lambda self: self._steep is not None and self._steep[1].max() >= 0)
+    far = property(
+        lambda self: self.common is not None and self._steep is not None and self._steep[1].max() >= 0
+    )
 
     def _less_shared(self, V):
         """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""

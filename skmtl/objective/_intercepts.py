@@ -71,7 +71,7 @@ class Intercepts:
         """Whether predictors, which may overflow, are too large for their intercepts to be worth a search."""
         most = np.inf if self.loss.quadratic else ASTRAY * max(1.0, self.unit.max())
         most = UNTOLD if self.loss.per_class else most
-        return not np.abs(image).max() < most
+        return not (-most < image.min() and image.max() < most)  # nor if one is NaN
 
     @cached_property
     def endless(self):

@@ -104,16 +104,6 @@ class MomentsTerm(DataTerm):
             out[:, -1] += self.common_image(W)
         return out  # its last column is zero where intercepts are free: the moments are about the means
 
-    def state(self, W):
-        return super().state(W) if W.any() else self._null  # where all solvers start
-
-    def null_value(self):
-        return self._null.value
-
-    @cached_property
-    def _null(self):
-        return super().state(np.zeros(self.shape))
-
     def intercept(self, W, image, start=None):
         """Optimal intercepts, shape (n_tasks,)."""
         if not self.fit_intercept:
@@ -171,7 +161,7 @@ class MomentsTerm(DataTerm):
             W, image = W + ahead, image + self.image(ahead)  # the sum holds less of what a large offset tells
             b = self.intercept(W, image)
         if free is not None:
-            gradient = self.gradient(W, image, b) + pull.apply(moved)
+            gradient = pull.plus(self.gradient(W, image, b), moved)
             shift, left = self._free_step(gradient, free, pull)
             W, moved, image = W + shift, moved + shift, image + self.image(shift)
             b = self.intercept(W, image)
@@ -185,7 +175,7 @@ class MomentsTerm(DataTerm):
             return -(theta**2) * fit - theta * along_y
 
         slopes = self.gradient(W, image, b)
-        gain = left(slopes + pull.apply(moved), self.unanswered(gb)) if free is not None else 0.0
+        gain = left(pull.plus(slopes, moved), self.unanswered(gb)) if free is not None else 0.0
         return DualPoint(slopes, gb, shift, negative_conjugate, gain, self._rounding(W))
 
     def _along_targets(self, W, image, gb):

@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from .._threads import by_rows
 from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._base import slack
 from ._certificate import duality_gap
@@ -247,13 +246,12 @@ class Problem:
     def evaluate(self, parts, start=None):
         """W, its image, optimal intercepts and objective."""
         W = self.total(parts)
-        image = self.term.image(W)
-        b = self.term.intercept(W, image, start)
-        return W, image, b, self.term.value(W, image, b) + self.penalty_value(parts)
+        image, b, value = self.term.evaluate(W, start)
+        return W, image, b, value + self.penalty_value(parts)
 
     def null_objective(self):
         """Objective at W = 0 with the best intercepts: the scale of the stopping rule."""
-        return self.term.null_value() + self.penalty_value(self.zeros())
+        return self.term.null[2] + self.penalty_value(self.zeros())
 
     def gap(self, parts, start=None):
         """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate."""
@@ -372,7 +370,7 @@ class Problem:
             if not self.term.intercept_alpha:
                 found = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
-            found += slack(by_rows(np.add, self.pull.apply(W), dual.gradient), W, self.free)
+            found += slack(self.pull.plus(dual.gradient, W), W, self.free)
         return found
 
     def scale(self, start=(), objective=None):

@@ -319,7 +319,7 @@ class RowsTerm(Intercepts, DataTerm):
         for _ in range(n_rounds if np.isfinite(u).all() else 0):
             if free is not None:
                 gradient = self.back(u)
-                total = by_rows(np.add, pull.apply(moved), gradient)
+                total = pull.plus(gradient, moved)
                 curvature, along = partial(self._curvature, hessian), self._along(hessian)
                 shared = self.by_rows and partial(self._shared_at, hessian)
                 step, left = self.free_step(total, free, pull, curvature, along, shared)
@@ -333,7 +333,7 @@ class RowsTerm(Intercepts, DataTerm):
             u, hessian, b, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
-                after = None if free is None else by_rows(np.add, pull.apply(moved), gradient)
+                after = None if free is None else pull.plus(gradient, moved)
                 if straight and not self._vanishes(free.T @ after, u, free):
                     return None
                 return u, shift, gradient, left(after, self.unanswered(self.task_sums(u)))
@@ -443,5 +443,6 @@ class RowsTerm(Intercepts, DataTerm):
         if not self.fit_intercept:
             return gram, np.zeros(1), None
         totals = self.task_sums(weight)
-        kappa, x_mean = self.kept_of(totals), self.data.adjoint(weight) / np.maximum(totals, TINY)[:, None]
+        kappa, x_mean = self.kept_of(totals), self.data.adjoint(weight)
+        x_mean /= np.maximum(totals, TINY)[:, None]
         return gram - weighted_gram(x_mean, totals - kappa), kappa, x_mean

@@ -7,6 +7,8 @@ from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
+from .._threads import by_rows
+
 DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
 MOST_EDGES = 100_000  # of which differences are taken one by one
 WEAK = 1e4  # strength up to which a product with a graph need not take differences first
@@ -71,6 +73,10 @@ class TaskQuadratic:
             return self.mean * W
         out = self._own(W)
         return out if self.matrix is None else out + self._along_matrix(W)
+
+    def plus(self, G, W):
+        """G + Q W, without a copy of G where there is no Q."""
+        return by_rows(np.add, self.apply(W), G) if self else G
 
     def _own(self, W):
         """(deviations (I - P) + mean P) W, in one array: there may be many tasks."""

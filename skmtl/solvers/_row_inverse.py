@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._threads import by_rows, read_only
+from .._threads import read_only
 
 LARGEST = 1e5  # root of C_t / d: beyond that little would be left of the digits of differences
 
@@ -48,16 +48,16 @@ class RowInverse:
         self.sound = factors.max() < LARGEST
         self.found = center, read_only(factors)
 
-    def __call__(self, R):
-        """The inverse of every task times its row of R (n_tasks, n_features)."""
+    def __call__(self, R, shared=0.0):
+        """The inverse of every task times its row of R (n_tasks, n_features), plus what all share."""
         from .._kernels import task_solutions
 
         (X, root, pull, common, bounds), (center, factors) = self.given, self.found
-        out, R = np.empty(R.shape), read_only(R)
+        out = np.empty(R.shape)
 
         def solve(t, rows):
             tied = pull[t], common, bounds[t.start : t.stop + 1]
-            task_solutions(X, root, rows, *tied, center[t], factors, R[t], out[t])
+            task_solutions(X, root, rows, *tied, center[t], factors, read_only(R[t] + shared), out[t])
             out[t] /= self.each[t, None]
 
         self.data.in_blocks(solve)
@@ -83,5 +83,4 @@ class RowInverse:
 
     def with_mean(self, R, V, m, mean_first):
         """Solutions, from those without what is shared, V, and that, m, for right-hand sides R."""
-        own = self.d * m if mean_first else -m
-        return self(by_rows(lambda r: r + own, R))
+        return self(R, self.d * m if mean_first else -m)

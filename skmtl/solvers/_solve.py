@@ -258,7 +258,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     found, missed = solved(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
         _warn(problem, name, found.history[-1], missed, tol, max_iter)
-    warn_of_separation(problem, found.parts)
+    warn_of_separation(problem, found)
     return found
 
 

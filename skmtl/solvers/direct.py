@@ -64,7 +64,7 @@ def direct(problem, parts, max_iter, target):
             n_iter += 1
             if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
                 continue
-            W = start + move
+            W = start + move if moved else move
             if not target:  # who asks has a measure of its own
                 yield n_iter, [W]
                 continue
