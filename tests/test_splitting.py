@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmtl import (
     DirtyRegressor,
     GroupSparseClassifier,
+    GroupSparseRegressor,
     HierarchicalRegressor,
     MixedTaskModel,
     SparseLowRankClassifier,
@@ -548,3 +549,17 @@ def test_no_gradient_method_follows_where_units_leave_it_nothing_to_do():
     with pytest.warns(ConvergenceWarning, match="duality gap"):
         found = solve(data, Multinomial(3), Spectrum(L1(0.1)), mean_alpha=0.1)
     assert found.n_iter <= 10 and np.isfinite(found.gap)
+
+
+@pytest.mark.parametrize("n_tasks", [50, 400])
+def test_few_rows_of_features_in_very_different_units_have_a_certificate(n_tasks):
+    """Epochs over the features would get nowhere: one is next to free given the others."""
+    rng = np.random.default_rng(0)
+    tasks, unit = np.repeat(np.arange(n_tasks), 6), 10.0 ** np.linspace(-6, 6, 10)
+    X = rng.normal(size=(6 * n_tasks, 10))
+    y = X @ rng.normal(size=10) + rng.normal(size=6 * n_tasks)
+    model = GroupSparseRegressor(3.0, max_iter=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X * unit, y, tasks=tasks)
+    assert model.dual_gap_ <= 0.01 * model.objective_

@@ -5,7 +5,8 @@ import numpy as np
 from ..objective import Problem
 from ._descent import GramSweep, PanelSweep, alike, certificate, descend
 from ._method import Method
-from .fista import CHECK_EVERY, fista
+from .fista import checked, fista, too_graded
+from .splitting import splits
 from .variances import by_variances, variances_pay
 
 FIRST_SET = 64
@@ -16,6 +17,7 @@ GRAM_ENTRIES = 1.25e8  # numbers in the Gram matrices of a working set (1 GB)
 SINGLE = 1e-5  # gap over objective from which on single precision is enough inside a working set
 LOOSE = 0.05  # a working set is solved to this share of the gap that is left
 ROUGH, ROUGH_EPOCHS = 1e-4, 1000  # gap of a solution for fewer tasks, relative to W = 0
+APART = 1e12  # ratio of curvatures along features from which epochs get nowhere where rows are few
 LAST = 0.8  # or to this share of the goal: the rest is left to what violates it outside of the set
 
 
@@ -89,9 +91,21 @@ BY_FEATURE = (
     "Features(L2()), Features(L1()) or Entries(L1()), or SparseL2 or LInf in their place (plus Ridge), and "
     "neither intercept_alpha nor mean_alpha"
 )
+
+
+def _is_hard(term):
+    """Whether one feature is next to free given the others, and what tells them apart is lost in their units.
+
+    So it is of fewer rows than features in very different units.
+    """
+    few = term.n_designs > 1 and term.rows_per_task.mean() < term.n_features
+    return few and too_graded(term, APART)
+
+
 BCD = Method(
     bcd, lambda problem: problem.term.loss.quadratic and by_feature(problem),
     f"the squared loss, {BY_FEATURE}", shows_start=True,
+    passes=lambda problem: _is_hard(problem.term) and splits(problem),
 )  # fmt: skip
 
 
@@ -121,13 +135,6 @@ def rotation_pays(problem):
 def invariant(strengths, scale):
     """Whether a penalty and the scales of the tasks on one design stay what they are under rotations."""
     return alike(scale) and not strengths[0] and not strengths[2]
-
-
-def checked(iterates, n_before, max_iter):
-    """The iterates of `fista` that are worth a certificate, counted on from n_before."""
-    for n_iter, parts, *known in iterates:
-        if known or n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
-            yield n_before + n_iter, parts, *known
 
 
 def _descend_gram(term, chosen, placement, ridge, W, Q, smooth, enough, max_epochs):

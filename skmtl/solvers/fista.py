@@ -75,10 +75,22 @@ def _ahead(beta, new, old):
     return by_rows(lambda x, old: x + beta * (x - old), new, old)
 
 
+def checked(iterates, n_before, max_iter):
+    """The iterates of `fista` that are worth a certificate, counted on from n_before."""
+    for n_iter, parts, *known in iterates:
+        if known or n_iter % CHECK_EVERY == 0 or n_before + n_iter == max_iter:
+            yield n_before + n_iter, parts, *known
+
+
+def too_graded(term, ratio):
+    """Whether curvatures along features differ by more than that."""
+    curvature = term.curvatures()
+    return curvature.max() > ratio * curvature[curvature > 0].min(initial=np.inf)
+
+
 def beyond_gradients(term):
     """Whether curvatures differ so much that a gradient method gets nowhere."""
-    curvature = term.curvatures()
-    return curvature.max() > BEYOND * curvature[curvature > 0].min(initial=np.inf)
+    return too_graded(term, BEYOND)
 
 
 FISTA = Method(

@@ -4,8 +4,8 @@ import numpy as np
 
 from ._descent import GramSweep, descend
 from ._method import Method
-from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, checked, working_set
-from .fista import fista
+from .coordinate import BY_FEATURE, GRAM_ENTRIES, LOOSE, by_feature, working_set
+from .fista import checked, fista
 from .splitting import LAGS, LEAST_FLOOR, models_at_once, splits
 
 SHORTEST_STEP = 1e-6

@@ -8,9 +8,8 @@ from scipy.sparse import issparse
 from ..penalties import L1, TaskQuadratic, singular_values
 from ._inverses import assembled_inverse
 from ._method import Method
-from .coordinate import checked
 from .direct import ASSEMBLED, KERNEL_ENTRIES, ROTATED_TASKS, make_preconditioner
-from .fista import beyond_gradients, fista
+from .fista import beyond_gradients, checked, fista
 
 ONE_SYSTEM, MANY_SYSTEMS = 1000, 500  # sizes up to which systems are solved by factorisation
 CHEAP, PER_TASK = 200, 50  # sizes up to which they cost little, the second for each task of one design
