@@ -33,6 +33,7 @@ from skmtl import (
     TemporalRegressor,
     TraceNormRegressor,
 )
+from skmtl.linear_model._relations import linkage_tree
 from skmtl.losses import Huber, Logistic, SquaredError
 from skmtl.objective import Problem, make_term
 from skmtl.penalties import L1, L2, Entries, Features, Fused, InfConv, Positive, Ridge, Shared, Spectrum
@@ -180,6 +181,17 @@ def test_a_tree_by_linkage_does_not_depend_on_offsets_or_containers():
         tree = HierarchicalRegressor(0.1).fit(design, Y, tasks=TASKS).tree_
         trees.append([node.weight for node in tree])
     assert_allclose(trees[1:], [trees[0]] * 3, rtol=1e-4)
+
+
+def test_rounding_does_not_choose_between_tasks_that_are_as_close():
+    """All rows of two columns that are the same have one of two directions."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=12)
+    trees = [
+        linkage_tree(np.outer(size, [1.0, 1.0]) * (1 + 1e-15 * rng.normal(size=(12, 2))), np.arange(12))
+        for _ in range(10)
+    ]
+    assert [[node.tasks for node in tree] for tree in trees] == [[node.tasks for node in trees[0]]] * 10
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
