@@ -1548,6 +1548,43 @@ def test_the_verdict_names_the_task_on_which_a_model_fails():
     assert found.best == "model" and "Use 'model': it is better (the latter fails on task 4" in found.verdict
 
 
+class Column(DummyRegressor):
+    """Predicts a column of X."""
+
+    def __init__(self, column=0):
+        self.column = column
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return X[:, self.column]
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_the_verdict_says_where_tasks_contradict_the_folds(clear):
+    """One task decides the score of all rows, the others are as many one way or the other."""
+    rng = np.random.default_rng(0)
+    tasks, y = np.arange(240) % 12, rng.normal(size=240)
+    off = np.where(
+        tasks[:, None] == 0, [1.0, 6.0] if clear else [6.0, 6.0], [0.5, 0.3] if clear else [0.3, 0.5]
+    )
+    X = y[:, None] + off * rng.choice([-1.0, 1.0], size=(240, 1))
+    X[tasks == 0] += 0.0 if clear else rng.normal(size=(20, 2))
+    mine, single = Pooled(Column(0)), Pooled(Column(1))
+    found = compare({"mine": mine}, X, y, tasks, baselines={"single": single})
+    one = row(found, "mine")
+    assert (one["p_value"] < 0.05) == clear and one["p_tasks"] < 0.05
+    assert (one["difference"] > 0) >= clear and one["tasks_gaining"] == (1 if clear else 11)
+    told = "but 11 of 12 tasks lose, p = " if clear else "but 11 of 12 tasks gain, p = "
+    assert ("clearly better (p" in found.verdict) == clear and told in found.verdict
+    single = _race.Candidate(single, simple=True, shares=False)
+    found = _advice.race({"mine": _race.Candidate(mine), "single": single}, X, y, tasks, None, None, None)
+    assert found.best == ("mine" if clear else "single")
+    sharing = "Sharing may help, not clearly" if clear else "Sharing does not help here"
+    assert found.verdict.startswith(sharing) and told in found.verdict.partition(" Use ")[0]
+
+
 def test_on_shuffled_labels_no_model_fails_on_a_task():
     for seed in range(20):
         rng = np.random.default_rng(seed)
