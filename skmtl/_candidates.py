@@ -33,7 +33,7 @@ STRUCTURES = {  # from the simplest on: fixed parameters, and those that are sea
     "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
     "LatentBasis": ({"n_init": 1, "random_state": 0, "tol": 1e-2}, {"n_components": [2, 3, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
-    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
+    "Robust": ({"mean_alpha": 0.01, "shared_ratio": 0.6}, {}),
     "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
 }
 LEAST_TASKS = {  # from which on labels of clusters, and factors, are worth their time
