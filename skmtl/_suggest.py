@@ -122,8 +122,8 @@ def suggest(
     Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
     while the best is at the edge of these, and near the best one for other values of another parameter (and
     for a common model of tasks of different sizes with and without ``task_weight="samples"``), one changed at
-    a time; on the
-    second those near the best, later those next to it. On each fold a model is scored at the strength that
+    a time, then between the best one and its neighbours; on the second those near the best, later those
+    next to it. On each fold a model is scored at the strength that
     is best over the *other* folds, and `expected` is the mean score of the models to use by the other folds:
     scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the standard
     error is that of Nadeau & Bengio. In the first fold all models run. One drops out whose errors are greater
