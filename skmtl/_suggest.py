@@ -37,12 +37,13 @@ def suggest(
 ):  # fmt: skip
     """Find the best model for these tasks: structures, representations and rivals in a race.
 
-    Seven structures (a common model, also with strengths by marginal likelihood, a shared support, clusters,
-    also by k-means, a low rank, also as mixtures of few patterns, correlated tasks, outlier tasks, shared and
-    private features), linear models of splines and of random features, and a network with shared layers
-    compete on the same folds with what one would use instead: the baselines of `compare` and trees (forests
-    for a `y` of one column per task). On the first folds those drop out that are clearly worse, or behind six
-    others. Then it says whether sharing helps, what to use, with the code that makes it, and how sure it is.
+    Seven structures (a common model, also with strengths by marginal likelihood, a shared support, a common
+    model with outlier tasks, clusters, also by k-means, a low rank, also as mixtures of few patterns,
+    correlated tasks, shared and private features), linear models of splines and of random features, and a
+    network with shared layers compete on the same folds with what one would use instead: the baselines of
+    `compare` and trees (forests for a `y` of one column per task). On the first folds those drop out that are
+    clearly worse, or behind six others. Then it says whether sharing helps, what to use, with the code that
+    makes it, and how sure it is.
 
     Parameters
     ----------
@@ -137,8 +138,8 @@ def suggest(
 
     Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
     features, a network or trees above the same for each task by itself in the place of "pooled" (of more than
-    20 tasks splines in the place of networks and trees). That one runs last, as "single of ...", until it is
-    clearly worse, and is used where it is as good.
+    20 tasks splines in the place of networks and trees). That one runs last, as "single of ...", where the
+    model is clearly above "single", until it is clearly worse, and is used where it is as good.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves

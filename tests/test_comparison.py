@@ -701,6 +701,18 @@ def test_odd_tasks_about_a_common_model_are_named():
         assert found.findings["RobustRegressor"].startswith("2 of 10 tasks stand apart: 2, 7 (")
 
 
+@pytest.mark.parametrize("seed", [4, 5])
+def test_odd_tasks_are_named_before_clusters_that_predict_as_well(seed):
+    rng = np.random.default_rng(seed)
+    coef = rng.normal(size=8) + 0.3 * rng.normal(size=(12, 8))
+    coef[[2, 7]] = rng.normal(size=(2, 8))
+    X, tasks = rng.normal(size=(300, 8)), np.arange(300) % 12
+    y = (X * coef[tasks]).sum(axis=1) + rng.normal(size=300)
+    names = ["RobustRegressor", COMMON[0], "ClusteredRegressor(relaxation='kmeans')", "single"]
+    found = suggest(X, y, tasks, candidates=names)
+    assert found.best == "RobustRegressor" and found.dropped.keys() <= {COMMON[0]}
+
+
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("structure", "options", "best", "says_the_truth"),
@@ -1604,6 +1616,21 @@ def test_the_verdict_says_where_tasks_contradict_the_folds(clear):
     assert found.best == ("mine" if clear else "single")
     sharing = "Sharing may help, not clearly" if clear else "Sharing does not help here"
     assert found.verdict.startswith(sharing) and told in found.verdict.partition(" Use ")[0]
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_models_of_each_task_run_where_sharing_may_be_said_to_help(clear):
+    """For each task they take long, and tell nothing of a model that is not clearly above "single"."""
+    rng = np.random.default_rng(0)
+    tasks, y = np.arange(240) % 12, rng.normal(size=240)
+    X = y[:, None] + [0.7, 1.2 if clear else 0.8] * rng.normal(size=(240, 2))
+    models = {"mine": _race.Candidate(Pooled(Column(0)))}
+    models["single"] = _race.Candidate(Pooled(Column(1)), simple=True, shares=False)
+    models["mine"].alone = "own", _race.Candidate(Pooled(DummyRegressor()), shares=False)
+    found = _advice.race(models, X, y, tasks, None, None, None)
+    assert found.best == "mine" and ("own" in found.dropped) == clear
+    assert ("'own' was not tried" in found.verdict) != clear
+    assert found.verdict.startswith("Sharing helps" if clear else "Sharing may help, not clearly")
 
 
 def test_on_shuffled_labels_no_model_fails_on_a_task():

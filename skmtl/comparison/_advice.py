@@ -68,12 +68,14 @@ def race(
         entrants = one(candidates)
         folds = _scores(entrants, one)
         use = _choice(folds, candidates, one)
-        if candidates[use].shares and candidates[use].alone and "single" in candidates:
+        found, gains = tabulated(folds, run, names, Suggestion)
+        wins = "single" in folds.mean and _is_above(folds, gains, use, "single", measure)[0]
+        if wins and candidates[use].shares and candidates[use].alone:
             name, own = candidates[use].alone
             candidates, models = {name: own, **candidates}, {**models, name: own.model}
             if further := one.alone(entrants[use]):
                 folds = _scores(entrants := entrants | further, one)
-    found, gains = tabulated(folds, run, names, Suggestion)
+                found, gains = tabulated(folds, run, names, Suggestion)
     known = {name: entrants[name] for name in folds.ranked} | one.behind
     found.params = {name: entrant.params for name, entrant in known.items()}
     found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
