@@ -25,6 +25,7 @@ STRUCTURES = {  # from the simplest on: fixed parameters, and those that are sea
     "MeanRegularized(alpha='auto')": ({"alpha": "auto", "intercept_alpha": "auto"}, {}),
     "MeanRegularized": ({"mean_alpha": 0.01}, {"intercept_alpha": [0.0, 0.3]}),
     "GroupSparse": ({}, {"mean_alpha": [None, 0.01]}),
+    "Robust": ({"mean_alpha": 0.01, "shared_ratio": 0.6}, {}),
     "Clustered(relaxation='kmeans')": (
         {"relaxation": "kmeans", "between_ratio": 0.05, "n_init": 3, "random_state": 0, "mean_ratio": 0.01},
         {"n_clusters": [2, 3, 4]},
@@ -33,7 +34,6 @@ STRUCTURES = {  # from the simplest on: fixed parameters, and those that are sea
     "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
     "LatentBasis": ({"n_init": 1, "random_state": 0, "tol": 1e-2}, {"n_components": [2, 3, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
-    "Robust": ({}, {"shared_ratio": [0.3, 0.6]}),
     "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
 }
 LEAST_TASKS = {  # from which on labels of clusters, and factors, are worth their time

@@ -6,6 +6,7 @@ from ._figures import shortened
 from ._tables import p_words
 from .comparison import SIGNIFICANCE
 
+MOST = 0.9  # of the squared coefficients of single tasks; the others deviate as all do
 NEARLY_ALL = 0.99  # of the squared coefficients; the rank that predicts best counts traces as well
 
 
@@ -88,10 +89,13 @@ def _beyond(model):
 
 
 def _outliers(model, names):
-    found = model.outlier_tasks_.tolist()
-    if len(found) in (0, model.n_tasks_):
-        return "No task stands apart" if not found else "All tasks stand apart: there is no majority"
-    return f"{len(found)} of {model.n_tasks_} tasks stand apart: {shortened(found)}"
+    size = np.square(model.private_coef_).reshape(model.n_tasks_, -1).sum(axis=1)
+    order, held = np.argsort(-size, kind="stable"), np.cumsum(np.sort(size)[::-1])
+    apart = order[: np.count_nonzero(held < MOST * held[-1]) + 1]
+    if 2 * len(apart) > len(size) or not size.any():
+        return "No task stands apart from a majority"
+    found = model.tasks_[np.sort(apart)].tolist()
+    return f"{len(found)} of {len(size)} tasks stand apart: {shortened(found)}"
 
 
 def _clusters(model, names):

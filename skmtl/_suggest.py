@@ -37,12 +37,13 @@ def suggest(
 ):  # fmt: skip
     """Find the best model for these tasks: structures, representations and rivals in a race.
 
-    Seven structures (a common model, also with strengths by marginal likelihood, a shared support, clusters,
-    also by k-means, a low rank, also as mixtures of few patterns, correlated tasks, outlier tasks, shared and
-    private features), linear models of splines and of random features, and a network with shared layers
-    compete on the same folds with what one would use instead: the baselines of `compare` and trees (forests
-    for a `y` of one column per task). On the first folds those drop out that are clearly worse, or behind six
-    others. Then it says whether sharing helps, what to use, with the code that makes it, and how sure it is.
+    Seven structures (a common model, also with strengths by marginal likelihood, a shared support, a common
+    model with outlier tasks, clusters, also by k-means, a low rank, also as mixtures of few patterns,
+    correlated tasks, shared and private features), linear models of splines and of random features, and a
+    network with shared layers compete on the same folds with what one would use instead: the baselines of
+    `compare` and trees (forests for a `y` of one column per task). On the first folds those drop out that are
+    clearly worse, or behind six others. Then it says whether sharing helps, what to use, with the code that
+    makes it, and how sure it is.
 
     Parameters
     ----------
@@ -122,8 +123,8 @@ def suggest(
     Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
     while the best is at the edge of these, and near the best one for other values of another parameter (and
     for a common model of tasks of different sizes with and without ``task_weight="samples"``), one changed at
-    a time; on the
-    second those near the best, later those next to it. On each fold a model is scored at the strength that
+    a time, then between the best one and its neighbours; on the second those near the best, later those
+    next to it. On each fold a model is scored at the strength that
     is best over the *other* folds, and `expected` is the mean score of the models to use by the other folds:
     scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the standard
     error is that of Nadeau & Bengio. In the first fold all models run. One drops out whose errors are greater
@@ -137,8 +138,8 @@ def suggest(
 
     Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
     features, a network or trees above the same for each task by itself in the place of "pooled" (of more than
-    20 tasks splines in the place of networks and trees). That one runs last, as "single of ...", until it is
-    clearly worse, and is used where it is as good.
+    20 tasks splines in the place of networks and trees). That one runs last, as "single of ...", where the
+    model is clearly above "single", until it is clearly worse, and is used where it is as good.
 
     Splines are made of features with ten values and more, thirty features at most, random features of a
     Gaussian kernel with the median distance between rows as its width. The strength that predicts best leaves

@@ -15,7 +15,7 @@ from ..model_selection import routing
 from ._compare import headline, labelled, splits_of
 from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_measure, with_offset
 from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
-from ._result import BY, ERRORS, Suggestion, losses, tabulated, tasks_won, untested
+from ._result import BY, ERRORS, Suggestion, losses, tabulated, tasks_against, tasks_won, untested
 
 SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
 LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
@@ -68,12 +68,14 @@ def race(
         entrants = one(candidates)
         folds = _scores(entrants, one)
         use = _choice(folds, candidates, one)
-        if candidates[use].shares and candidates[use].alone and "single" in candidates:
+        found, gains = tabulated(folds, run, names, Suggestion)
+        wins = "single" in folds.mean and _is_above(folds, gains, use, "single", measure)[0]
+        if wins and candidates[use].shares and candidates[use].alone:
             name, own = candidates[use].alone
             candidates, models = {name: own, **candidates}, {**models, name: own.model}
             if further := one.alone(entrants[use]):
                 folds = _scores(entrants := entrants | further, one)
-    found, gains = tabulated(folds, run, names, Suggestion)
+                found, gains = tabulated(folds, run, names, Suggestion)
     known = {name: entrants[name] for name in folds.ranked} | one.behind
     found.params = {name: entrant.params for name, entrant in known.items()}
     found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
@@ -129,7 +131,7 @@ def _advice(folds, gains, candidates, one):
     if hurried and any(candidates[name].shares and name != "pooled" for name in one.late):
         sharing = "There was no time to say whether sharing helps."
     else:
-        sharing = _whether_to_share(folds, gains, use, candidates[use], one)
+        sharing = _whether_to_share(folds, gains, use, candidates, one)
     words = [sharing, f"Use {use!r}.{_at_what_cost(folds, use, simple, one)}"]
     score, sd = expected
     sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
@@ -153,7 +155,7 @@ def _advice(folds, gains, candidates, one):
     }
 
 
-def _whether_to_share(folds, gains, use, candidate, one):
+def _whether_to_share(folds, gains, use, candidates, one):
     """Whether the tasks are better off together, in sentences that say what they compare with.
 
     A linear model with linear ones of each task by itself and of all rows; another one with its like for each
@@ -161,8 +163,12 @@ def _whether_to_share(folds, gains, use, candidate, one):
     """
     if use == "mean":
         return "No model beats the mean of each task."
+    candidate = candidates[use]
     if not candidate.shares:
-        return "Sharing does not help here: a model for each task by itself is as good."
+        sharing = next((name for name in folds.ranked if name != "pooled" and candidates[name].shares), use)
+        against = tasks_against(gains, sharing, use, -1, one.run.measure)
+        against += f", by {sharing!r}" if against else ""
+        return f"Sharing does not help here: a model for each task by itself is as good{against}."
     if use == "pooled":
         return "Tasks do not differ in a way that helps to predict: one model for all rows is as good."
     alone = candidate.alone[0] if candidate.alone else None
@@ -186,12 +192,14 @@ def _is_above(folds, gains, use, other, measure):
     gap, p = folds.test(use, other)
     words = f"{'below' if gap < 0 else 'above'} {other!r} by {abs(gap):.3f} ({p_words(p)})"
     clear = bool(gap > 0 and p < SIGNIFICANCE)
+    if clear and (against := tasks_against(gains, use, other, 1, measure)):
+        return False, words + against
     if other == "pooled" or clear:
         return clear, words
     (won, p), n_tasks = tasks_won(gains, use, other), len(gains[use])
     if p < SIGNIFICANCE and won > n_tasks / 2:
         return True, f"{words}. {won} of {n_tasks} tasks gain{BY.get(measure, '')} ({p_words(p)})"
-    return False, words
+    return False, words + tasks_against(gains, use, other, 0, measure)
 
 
 def _at_what_cost(folds, use, simple, one):

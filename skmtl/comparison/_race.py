@@ -156,17 +156,18 @@ class Entrant:
         return found
 
     def _around(self, folds):
-        """The best variant, and its best strength with its neighbours."""
+        """The best variant, its best strength and the neighbours of that, two a side after the first fold."""
         means = self._means(folds)
         v, best = max(means, key=means.get)
-        own = sorted(alpha for w, alpha in means if w == v)
-        return v, own[max(own.index(best) - 1, 0) : own.index(best) + 2]
+        own, reach = sorted(alpha for w, alpha in means if w == v), 2 if self.outcomes else 1
+        return v, own[max(own.index(best) - reach, 0) : own.index(best) + reach + 1]
 
     def _search(self, folds, field_):
         """Scores of the strengths on further folds, and how many there were for each.
 
         At first all of one variant, and those near its best one of the others that differ in one parameter
-        from the best so far; on the next fold those near the best; then those next to it.
+        from the best so far, and those between the best one and its neighbours; on the next fold those near
+        the best; then those next to it.
         """
         known, before = [*self.outcomes], len(self.tried)
         near = self._near(known) if known else {}
@@ -185,6 +186,9 @@ class Entrant:
                 if v != best:
                     self._grow(v, folds, field_)
                 alphas, best = next(iter(self._near(folds).values()), N_ALPHAS), self._around(folds)[0]
+        v, around = self._around(folds)
+        if between := np.sqrt(np.multiply(around[1:], around[:-1])).tolist():
+            self._look(v, between, folds, field_)
         return max(len(self.tried) - before, 1)
 
     def _grow(self, v, folds, field_):

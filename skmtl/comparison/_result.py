@@ -330,6 +330,18 @@ def tasks_won(gains, model, other):
         return sign_test(1 - own / their)
 
 
+def tasks_against(gains, model, other, clear, measure):
+    """What the tasks say against folds by which a model is clearly better (1), worse (-1) or neither (0).
+
+    Words behind a comma, none where they agree or may split like that by chance.
+    """
+    (won, p), (lost, _) = tasks_won(gains, model, other), tasks_won(gains, other, model)
+    if not p < SIGNIFICANCE or np.sign(won - lost) == clear:
+        return ""
+    n, verb = (won, "gain") if won > lost else (lost, "lose")
+    return f", but {n} of {len(gains[model])} tasks {verb}{BY.get(measure, '')}, {p_words(p)}"
+
+
 def failing(gains, model, other, apart):
     """The task on which a model has far more error than another one in all, and how many times as much there.
 
@@ -367,12 +379,13 @@ def losses(gains, reference, measure):
 def _verdict(folds, gains, estimators, run):
     """The model to use, and what a person should conclude and do."""
     measure, fails = run.measure, partial(failing, gains, apart=run.scorer.average == "macro")
+    standing = partial(_standing, folds, gains=gains, measure=measure, fails=fails)
     reference, mean = folds.reference, folds.mean
     model = next(name for name in folds.ranked if name in estimators)
     parts = []
     for name in dict.fromkeys([reference, "pooled"]):
         if name in mean and name != model:
-            parts.append(f"{_standing(folds, model, name, fails)} {name!r} ({mean[name]:.3f})")
+            parts.append(f"{standing(model, name)} {name!r} ({mean[name]:.3f})")
     parts = [f"{model!r} ({mean[model]:.3f}) is {'. It is '.join(parts)}."] if parts else []
     gain = mean[model] - mean[reference]
     levels = mean.get("intercepts", -np.inf) > mean.get(
@@ -386,35 +399,36 @@ def _verdict(folds, gains, estimators, run):
         parts.append(f"Levels of the tasks alone ('intercepts') {found}.")
     if model != reference:
         parts.append(losses(gains[model], reference, measure))
-    best, advice = _advice(folds, model, estimators, gains, measure, fails)
+    best, advice = _advice(folds, model, estimators, gains, measure, fails, standing)
     return {"best": best, "verdict": " ".join([*parts, advice]) + untested(gains[model])}
 
 
-def _standing(folds, model, other, fails):
-    """How the scores of two models compare, with the p-value or the task on which one of them fails."""
+def _standing(folds, model, other, gains, measure, fails):
+    """How the scores of two models compare, with p-values or the task on which one of them fails."""
+    p, than = folds.test(model, other)[1], "than"
+    clear = int(folds.clearly_better(model, other)) - int(folds.clearly_better(other, model))
     if folds.alike(model, other):
-        return "no different from"
-    p = folds.test(model, other)[1]
-    if folds.clearly_better(model, other):
-        return f"clearly better ({p_words(p)}) than"
-    if folds.clearly_better(other, model):
-        return f"clearly worse ({p_words(p)}) than"
-    for words, one, rest in (("worse", model, other), ("better", other, model)):
-        if task := fails(one, rest):
-            whose = "it" if one == model else "the latter"
-            return f"{words} ({whose} fails on task {task[0]!r}, with {task[1]:.3g} times the error) than"
-    return "not clearly different from" if np.isnan(p) else f"not clearly different ({p_words(p)}) from"
+        words, reason, than = "no different", "", "from"
+    elif clear:
+        words, reason = f"clearly {'better' if clear > 0 else 'worse'}", p_words(p)
+    elif task := fails(model, other) or fails(other, model):
+        words, whose = ("worse", "it") if fails(model, other) else ("better", "the latter")
+        reason = f"{whose} fails on task {task[0]!r}, with {task[1]:.3g} times the error"
+    else:
+        words, reason, than = "not clearly different", "" if np.isnan(p) else p_words(p), "from"
+    reason = (reason + tasks_against(gains, model, other, clear, measure)).removeprefix(", ")
+    return f"{words} ({reason}) {than}" if reason else f"{words} {than}"
 
 
-def _advice(folds, model, estimators, gains, measure, fails):
+def _advice(folds, model, estimators, gains, measure, fails, standing):
     """The model to use, a baseline unless the best multi-task model clearly beats them all, and the words."""
     rival = next((name for name in folds.ranked if name not in estimators), None)
     if rival is None or folds.clearly_better(model, rival):
         told = rival in (None, folds.reference, "pooled")
-        reason = "" if told else f": it is {_standing(folds, model, rival, fails)} {rival!r}"
+        reason = "" if told else f": it is {standing(model, rival)} {rival!r}"
         return model, f"Use {model!r}{reason}."
     if fails(rival, model):
-        return model, f"Use {model!r}: it is {_standing(folds, model, rival, fails)} {rival!r}."
+        return model, f"Use {model!r}: it is {standing(model, rival)} {rival!r}."
     (won, p), n_tasks = tasks_won(gains, model, rival), len(gains[model])
     more = f"{won} of {n_tasks} tasks gain over {rival!r}{BY.get(measure, '')}"
     if rival != "pooled" and folds.mean[model] > folds.mean[rival] and p < SIGNIFICANCE and won > n_tasks / 2:
