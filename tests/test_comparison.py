@@ -1673,3 +1673,23 @@ def test_the_title_says_how_many_tasks_are_listed():
     y = X @ [1, 2] + rng.normal(size=68)
     found = compare({"model": Pooled(Ridge())}, X, y, tasks, baselines=("single",))
     assert "of most gain" not in str(found) and "tasks with 'model';" in str(found)
+
+
+def test_a_task_that_was_known_without_error_is_hurt_by_any():
+    X, y, tasks = RELATED.X, RELATED.y.copy(), RELATED.tasks
+    constant = np.unique(tasks)[2]
+    y[tasks == constant] = 5.0
+    found = compare(MeanRegularizedRegressor(1.0, intercept_alpha=1.0), X, y, tasks, baselines=("single",))
+    own = found.per_task
+    own = own[(own["model"] == "MeanRegularizedRegressor") & (own["task"] == constant)]
+    assert own["hurt"].tolist() == [True] and own["gain"].tolist() == [-np.inf]
+    lost = found.per_task[found.per_task["model"] == "MeanRegularizedRegressor"]["hurt"].sum()
+    assert f"{lost} of 6 tasks lose" in found.verdict
+
+
+def test_suggest_says_where_nothing_predicts(rng):
+    X, tasks = rng.normal(size=(120, 3)), np.arange(120) % 6
+    names = ["single", "pooled", "MeanRegularizedRegressor"]
+    for y, said in ((rng.normal(size=120), True), (X.sum(axis=1), False)):
+        found = suggest(X, y, tasks, candidates=names, cv=3)
+        assert ("no better than the same prediction for every row" in found.verdict) == said

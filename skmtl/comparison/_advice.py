@@ -7,9 +7,10 @@ from numbers import Integral
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.metrics import r2_score, roc_auc_score
 
 from .._tables import p_words
-from .._task_scores import standard_deviation
+from .._task_scores import d2_poisson_score, standard_deviation
 from .._threads import threads_for
 from ..model_selection import routing
 from ._compare import headline, labelled, splits_of
@@ -17,6 +18,11 @@ from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_m
 from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
 from ._result import BY, ERRORS, Suggestion, losses, tabulated, tasks_against, tasks_won, untested
 
+SAME_FOR_ALL = {
+    r2_score: 0.0,
+    d2_poisson_score: 0.0,
+    roc_auc_score: 0.5,
+}  # what one prediction for all scores
 SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
 LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
 
@@ -136,6 +142,8 @@ def _advice(folds, gains, candidates, one):
     score, sd = expected
     sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
+    nothing = score <= SAME_FOR_ALL.get(one.run.scorer.metric, -np.inf)
+    sure += ", no better than the same prediction for every row" if nothing else ""
     words += [f"{sure}.", f"The best score on these folds is the {folds.mean[best]:.3f} of {best!r}."]
     if use != folds.reference:
         words.append(losses(gains[use], folds.reference, one.run.measure))

@@ -18,6 +18,7 @@ from ._folds import SIGNIFICANCE
 PER_TASK = "model task n_test error gain hurt clearly_hurt gain_std"
 WIDTH = 100  # of printed lines
 FAILURE = 3.0  # excess of error on one task over all error of another model
+ROUNDED = 1e-20  # error of a task, relative to the mean of all, up to which there is none
 SHOWN = 4  # tasks that gain, and that lose, most
 LEGEND = (
     "mean, sd: of the score over folds; p_value: of the difference, over folds; p_tasks: of a split between "
@@ -284,7 +285,8 @@ def _gains(folds, model, shape, codes, names):
     codes = np.broadcast_to(np.arange(T), shape)[seen] if codes is None else codes[seen]
     errors, reference, n = errors[seen], reference[seen], np.bincount(codes, minlength=T)
     error, known = (np.bincount(codes, v, T) for v in (errors, reference))
-    gain = np.where(known > 0, 1 - error / known, np.nan)
+    lost = np.where(error > ROUNDED * known.mean(), -np.inf, np.nan)  # what was known without an error
+    gain = np.where(known > 0, 1 - error / known, lost)
     # that of one less a ratio of sums over labels; NaN for too few of these
     sd = _standard_deviations(errors - (1 - gain)[codes] * reference, codes, n) * np.sqrt(n) / known
     sd = np.where(n < 3, np.nan, sd)
