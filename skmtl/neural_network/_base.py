@@ -81,7 +81,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     learning_rate_init : float, default=0.001
         Step of Adam. Training that leaves the finite numbers is a ValueError with the epoch and the task.
     max_iter : int, default=1200
-        Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any.
+        Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any. A
+        `ConvergenceWarning` says that they were too few.
     tol : float, default=1e-4
         Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
         ``tol/100`` or the objective falls by less than ``1e-4 tol`` of itself.
