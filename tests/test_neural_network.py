@@ -577,6 +577,27 @@ def test_coarse_labels_help_fine_ones():
     assert accuracy > 0.8 and accuracy > alone.score(X[1000:], digit[1000:]) + 0.05
 
 
+def test_targets_far_off_are_nothing_to_the_loss_of_huber():
+    """Scales are those of medians: of 200 rows one of 1e4 made the error of the others 600 times as large."""
+    rng = np.random.default_rng(0)
+    tasks, X = np.repeat(np.arange(5), 40), rng.normal(size=(200, 4))
+    y = np.tanh(X @ rng.normal(size=4)) * 3 + tasks + 0.1 * rng.normal(size=200)
+    net = MultiTaskMLPRegressor(loss="huber", random_state=0)
+    errors, kept = [], np.arange(200) != 5
+    for off in (y[5], 1e4, -1e6):
+        left = net.fit(X, np.where(kept, y, off), tasks=tasks).predict(X, tasks=tasks) - y
+        errors.append(np.sqrt(np.mean(left[kept] ** 2)))
+    assert max(errors) < 2 * errors[0] < 0.3
+    Y = np.where(rng.random((40, 5)) < 0.2, np.nan, y.reshape(5, 40).T)  # missing labels, and weights
+    few = model(loss="huber", alpha=0.1, intercept_alpha=0.0).fit(X[:40], Y)
+    np.testing.assert_allclose(few._center_, np.nanmedian(Y, axis=0))
+    off = np.abs(Y - few._center_)
+    np.testing.assert_allclose(few._scale_, 1.4826 * np.nanmedian(off, axis=0))
+    most = np.where(np.arange(40) < 30, 1.0, y[:40])  # no deviation in the median
+    few.fit(X[:40], most)
+    np.testing.assert_allclose([few._center_[0], few._scale_[0]], [most.mean(), most.std()])
+
+
 def test_counts():
     X, Y = problem(n=300)
     rate = np.exp((Y - Y.mean(axis=0)) / Y.std(axis=0) + [2.0, 0.0, 1.0])

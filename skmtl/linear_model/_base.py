@@ -9,7 +9,7 @@ from .._sklearn import StrOptions, fit_context
 from .._target import ClassesMixin, NumbersMixin, warn_of_units
 from .._tasks import all_or_nothing
 from .._warn import warn
-from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Huber, Loss
+from ..losses import CLASSIFICATION_LOSSES, NORMAL, REGRESSION_LOSSES, Huber, Loss
 from ..penalties import Positive
 from ..statistics import TaskStatistics
 from ._fitting import Fitting
@@ -17,7 +17,6 @@ from ._model import LinearModel, estimator
 
 __all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "NonnegativeRegressor", "estimator"]
 
-NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
 FAR = 10.0  # such a standard deviation of residuals is no noise of unit size, for which Huber's width is
 UNITS = 10  # ratio of standard deviations of columns of y
 
