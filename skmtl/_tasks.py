@@ -166,6 +166,7 @@ class TaskInputMixin(FittedReprMixin):
     _predicts_by_task = True  # whether the prediction for a row depends on its task
     _takes_offset = False  # whether its linear predictors take an offset
     _had_offset_ = False  # whether there was one in fit
+    _of_moments_ = False  # whether fit had moments, which do not tell in which form tasks were given
     __metadata_request__fit = {"tasks": True}
     __metadata_request__predict = {"tasks": True}
     __metadata_request__predict_proba = {"tasks": True}
@@ -230,7 +231,7 @@ class TaskInputMixin(FittedReprMixin):
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
         check_lengths(X, y)
         sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
-        self._had_offset_ = offset is not None
+        self._had_offset_, self._of_moments_ = offset is not None, False
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
