@@ -404,6 +404,19 @@ def test_partial_fits_are_a_fit_on_all_rows(model):
     assert model.n_tasks_ == 1
 
 
+def test_moments_of_rows_without_tasks_predict_without_tasks():
+    X, y, *_ = rows()
+    model = MultiTaskLasso(0.05, tol=1e-9).fit_statistics(TaskStatistics.from_arrays(X, y))
+    np.testing.assert_allclose(
+        model.predict(X), MultiTaskLasso(0.05, tol=1e-9).fit(X, y).predict(X), atol=1e-6
+    )
+    np.testing.assert_array_equal(model.predict(X), model.predict(X, tasks=np.zeros(len(X), dtype=int)))
+    assert model.score(X, y) > 0
+    model.fit_statistics(TaskStatistics.from_arrays(X, y, ["a"] * len(X)))
+    with pytest.raises(ValueError, match="fitted with 1 task and cannot"):
+        model.predict(X)
+
+
 def test_partial_fits_go_on_from_statistics():
     X, y, tasks, _ = rows()
     Y = np.column_stack([y, X[:, 0]])
