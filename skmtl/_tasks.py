@@ -262,10 +262,9 @@ class TaskInputMixin(FittedReprMixin):
             if self._layout_ == "stacked" and self._predicts_by_task:
                 if self._of_moments_ and self.tasks_.tolist() == [0]:  # what they call rows without a task
                     return X, np.zeros(num_samples(X), dtype=np.intp)
-                tasks = f"{self.n_tasks_} task{'s' * (self.n_tasks_ != 1)}"
                 refuse(
-                    f"This {type(self).__name__} was fitted with {tasks} and cannot predict "
-                    f"without knowing the task of each row. {HOW_TO_PASS_TASKS}"
+                    f"{type(self).__name__} was fitted with {self.n_tasks_} task{'s' * (self.n_tasks_ > 1)}"
+                    f" and cannot predict without knowing the task of each row. {HOW_TO_PASS_TASKS}"
                 )
             return X, None
         if self._layout_ == "single":
