@@ -184,11 +184,11 @@ def suggest(
                 f"{meant(unknown[0], tried) if unknown else ''}"
             )
         tried = {name: one for name, one in tried.items() if name in candidates}
-    ends = np.inf if time_budget is None else start + time_budget
     with saying_once():
         if targets == "numbers" and y_.ndim == 2:
             warn_of_units(np.where(missing_labels(y_), np.nan, y_).astype(np.float64), UNITS)
         found = race(tried, X, y, tasks, cv, scoring, by, targets, n_jobs, time_budget, verbose, offset)
+        ends = np.inf if time_budget is None else start + time_budget
         found = replace(found, **_findings(found, tried, X, y, tasks, offset, ends))
     if targets == "numbers":
         found.verdict += _hints(y_, task_type)

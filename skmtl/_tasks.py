@@ -166,6 +166,7 @@ class TaskInputMixin(FittedReprMixin):
     _predicts_by_task = True  # whether the prediction for a row depends on its task
     _takes_offset = False  # whether its linear predictors take an offset
     _had_offset_ = False  # whether there was one in fit
+    _of_moments_ = False  # whether fit had moments, which do not tell in which form tasks were given
     __metadata_request__fit = {"tasks": True}
     __metadata_request__predict = {"tasks": True}
     __metadata_request__predict_proba = {"tasks": True}
@@ -230,7 +231,7 @@ class TaskInputMixin(FittedReprMixin):
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
         check_lengths(X, y)
         sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
-        self._had_offset_ = offset is not None
+        self._had_offset_, self._of_moments_ = offset is not None, False
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
@@ -259,9 +260,11 @@ class TaskInputMixin(FittedReprMixin):
         X, tasks = self._split(X, tasks)
         if tasks is None:
             if self._layout_ == "stacked" and self._predicts_by_task:
+                if self._of_moments_ and self.tasks_.tolist() == [0]:  # what they call rows without a task
+                    return X, np.zeros(num_samples(X), dtype=np.intp)
                 refuse(
-                    f"This {type(self).__name__} was fitted with {self.n_tasks_} tasks and cannot predict "
-                    f"without knowing the task of each row. {HOW_TO_PASS_TASKS}"
+                    f"{type(self).__name__} was fitted with {self.n_tasks_} task{'s' * (self.n_tasks_ > 1)}"
+                    f" and cannot predict without knowing the task of each row. {HOW_TO_PASS_TASKS}"
                 )
             return X, None
         if self._layout_ == "single":

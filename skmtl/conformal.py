@@ -20,7 +20,7 @@ from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
 from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
-from .baselines import Wrapper
+from .baselines import Wrapper, models_counts
 from .metrics import probabilities_of, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
 
@@ -389,7 +389,7 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
         Returns
         -------
         interval : ndarray of shape (2, n_samples) or (2, n_samples, n_tasks)
-            Lower and upper ends.
+            Lower and upper ends; around models of counts they are at least zero.
 
         Raises
         ------
@@ -402,7 +402,8 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
         """
         X, tasks, width = self._asked(X, tasks)
         y = self._respond("predict", X, tasks, offset)
-        return np.stack([y - width, y + width])
+        least = 0.0 if models_counts(self.estimator) else -np.inf
+        return np.stack([np.maximum(y - width, least), y + width])
 
 
 @documented

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.special import expit, gammaln, softmax, xlogy
 
+NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
+
 LARGEST_COUNT = 1e120
 
 

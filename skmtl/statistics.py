@@ -373,6 +373,8 @@ class TaskStatistics:
         ValueError
             If a label is not there.
         """
+        if not len(tasks):
+            raise ValueError("tasks is empty; expected the labels of some tasks.")
         at = find_tasks(check_tasks(tasks, len(tasks)), self.tasks)
         if (at < 0).any():
             absent = readable(np.asarray(tasks)[at < 0][:5])
@@ -431,7 +433,7 @@ class TaskStatistics:
         try:
             opened = np.load(path, allow_pickle=False)
         except (EOFError, ValueError) as error:
-            raise ValueError(f"{path} holds no TaskStatistics: {error}") from error
+            raise ValueError(f"{path} holds no TaskStatistics: it is no file of `save`.") from error
         if not hasattr(opened, "files"):
             raise ValueError(f"{path} holds no TaskStatistics but a single array.")
         with opened as stored:

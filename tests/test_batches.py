@@ -399,8 +399,33 @@ def test_partial_fits_are_a_fit_on_all_rows(model):
     np.testing.assert_allclose(coef, model.coef_, atol=1e-6)
     np.testing.assert_allclose(intercept, model.intercept_, atol=1e-6)
     np.testing.assert_allclose(predicted, model.predict(X, tasks=tasks), atol=1e-5)
-    model.partial_fit(X, y, tasks=tasks)  # begins anew after a fit
-    assert model.n_tasks_ == 6
+    with pytest.warns(UserWarning, match="begins anew: fit keeps no rows"):
+        model.partial_fit(X[tasks == 2], y[tasks == 2], tasks=tasks[tasks == 2])
+    assert model.n_tasks_ == 1
+
+
+def test_moments_of_rows_without_tasks_predict_without_tasks():
+    X, y, *_ = rows()
+    model = MultiTaskLasso(0.05, tol=1e-9).fit_statistics(TaskStatistics.from_arrays(X, y))
+    np.testing.assert_allclose(
+        model.predict(X), MultiTaskLasso(0.05, tol=1e-9).fit(X, y).predict(X), atol=1e-6
+    )
+    np.testing.assert_array_equal(model.predict(X), model.predict(X, tasks=np.zeros(len(X), dtype=int)))
+    assert model.score(X, y) > 0
+    model.fit_statistics(TaskStatistics.from_arrays(X, y, ["a"] * len(X)))
+    with pytest.raises(ValueError, match="fitted with 1 task and cannot"):
+        model.predict(X)
+
+
+def test_partial_fits_go_on_from_statistics():
+    X, y, tasks, _ = rows()
+    Y = np.column_stack([y, X[:, 0]])
+    for target, given in ((y, {"tasks": tasks}), (y, {}), (Y, {})):
+        (X1, y1, *t1), (X2, y2, *t2) = parts((X, target, *given.values()), [120])
+        model = MultiTaskLasso(0.05, tol=1e-9).fit_statistics(TaskStatistics.from_arrays(X1, y1, *t1))
+        found = model.partial_fit(X2, y2, **dict(zip(given, t2, strict=True))).predict(X, **given)
+        whole = MultiTaskLasso(0.05, tol=1e-9).fit(X, target, **given)
+        np.testing.assert_allclose(found, whole.predict(X, **given), atol=1e-6)
 
 
 def test_partial_fit_of_frames_with_a_task_column():

@@ -307,3 +307,16 @@ def test_an_offset_of_classes_and_what_takes_none(rng):
     assert_allclose(model.predict_proba(X, **rows), model.estimator_.predict_proba(X, **rows))
     with pytest.raises(TypeError, match="TaskConformalRegressor takes none"):
         TaskConformalRegressor(Ridge()).fit(X, offset, tasks=tasks, offset=offset)
+
+
+def test_intervals_of_counts_are_not_below_zero():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(300, 3)), np.arange(300) % 5
+    counts = rng.poisson(np.exp(X[:, 0] - 0.5))
+    inner = MeanRegularizedRegressor(0.1, loss="poisson")
+    for model in (inner, make_pipeline(StandardScaler(), inner)):
+        found = TaskConformalRegressor(model, random_state=0).fit(X, counts, tasks=tasks)
+        low, high = found.predict_interval(X, tasks=tasks)
+        assert low.min() == 0 and ((low <= counts) & (counts <= high)).mean() > 0.85
+    found = TaskConformalRegressor(MeanRegularizedRegressor(0.1)).fit(X, counts, tasks=tasks)
+    assert found.predict_interval(X, tasks=tasks)[0].min() < 0

@@ -489,3 +489,11 @@ def test_the_example_of_an_estimator_runs(name):
     example = doctest.DocTestParser().get_doctest(doc, {}, name, None, 0)
     assert len(example.examples) == 6
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_collections_without_a_row_are_named():
+    table = pd.DataFrame({"a": [1.0, 2.0], "t": [0, 1], "y": [0.0, 1.0]})
+    empty = dd.from_pandas(table.iloc[:0], npartitions=1)
+    model = skmtl.dask.MeanRegularizedRegressor(0.1, task_column="t")
+    with pytest.raises(ValueError, match="X and y have no row with a positive weight"):
+        model.fit(empty[["a", "t"]], empty["y"])

@@ -1,5 +1,8 @@
 """Bad parameters, penalties, blocks and statistics: errors that name what was found and expected."""
 
+import io
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +17,14 @@ from skmtl import (
     MultiTaskElasticNet,
     MultiTaskLasso,
     MultiTaskRegressor,
+    PathSearchCV,
     Pooled,
     SingleTask,
+    TaskConformalRegressor,
     TaskStatistics,
     TraceNormRegressor,
     stack_tasks,
+    suggest,
 )
 from skmtl.losses import Logistic
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, Penalty, Shared, Spectrum
@@ -280,6 +286,12 @@ MERGE = {
     ),
     "more than there is": (lambda: STATISTICS - (STATISTICS + STATISTICS), ValueError, "more rows of a task"),
     "nothing left": (lambda: STATISTICS - STATISTICS, ValueError, "leaves no row of any task"),
+    "no task": (lambda: STATISTICS.of_tasks([]), ValueError, "tasks is empty; expected the labels"),
+    "no such file": (
+        lambda: TaskStatistics.load(io.BytesIO(b"garbage")),
+        ValueError,
+        "holds no TaskStatistics: it is no file of `save`.$",
+    ),
     "no batch": (lambda: TaskStatistics.from_batches([]), ValueError, "batches is empty"),
     "NaN": (
         lambda: TaskStatistics.from_arrays(X, np.where(CODES == 1, np.nan, y), TASKS),
@@ -299,3 +311,21 @@ def test_statistics(mistake):
     use, kind, message = MERGE[mistake]
     with pytest.raises(kind, match=message):
         use()
+
+
+def test_messages_name_what_was_given():
+    """And nothing of what numpy and the folds inside have said."""
+    dates = pd.DataFrame(X, columns=list("abcd")).assign(when=pd.date_range("2020", periods=N))
+    with pytest.raises(ValueError, match=r"^The column\(s\) \['when'\] of X are not numbers"):
+        MultiTaskLasso(0.1).fit(dates, y, tasks=TASKS)
+    with pytest.raises(ValueError, match=r"feature_groups must hold labels of one type; .*'NoneType', 'str'"):
+        GroupSparseRegressor(feature_groups=["a", None, "b", "a"]).fit(X, y, tasks=TASKS)
+    with pytest.raises(ValueError, match="time_budget must be a positive number of seconds; got '5'"):
+        suggest(X, y, tasks=TASKS, time_budget="5", verbose=0)
+    with pytest.raises(ValueError, match=r"^cv=5 needs .*; lower cv, merge"):
+        TaskConformalRegressor(MeanRegularizedRegressor()).fit(X, y, tasks=np.arange(N) // 3)
+    stats = TaskStatistics.from_batches([(X, y, TASKS)], n_folds=4)
+    with pytest.warns(
+        UserWarning, match=re.escape("cv=3 has no effect in fit_statistics: the test sets are the 4")
+    ):
+        PathSearchCV(MeanRegularizedRegressor(), cv=3).fit_statistics(stats)

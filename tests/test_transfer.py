@@ -29,12 +29,13 @@ from skmtl import (
     MultiTaskRegressor,
     RobustRegressor,
     SharedSubspaceRegressor,
-    SparseLowRankRegressor,
     TaskRelationshipRegressor,
     TemporalRegressor,
     TraceNormClassifier,
     TraceNormRegressor,
+    summary,
 )
+from skmtl._fitted import fitted_coefficients
 from skmtl.datasets import make_multitask_regression
 from skmtl.penalties import (
     L1,
@@ -639,7 +640,38 @@ def test_it_is_documented():
     assert [error for error in validate(name)["errors"] if error[0] in wanted] == []
 
 
-def test_a_decomposition_keeps_its_parts():
-    model = SparseLowRankRegressor(0.3, sparse_ratio=0.3)
-    before, after = fitted(model)
-    np.testing.assert_array_equal(before.low_rank_coef_, after.low_rank_coef_)
+@pytest.mark.parametrize("name", [*TAKING, "decomposed"])
+def test_tables_and_parts_hold_the_new_task(name):
+    cls = TAKING.get(name, MultiTaskRegressor)
+    for kind in kinds_of(cls):
+        for given in ({}, {"mean_alpha": 0.5}):
+            model = cls(0.05, **given, intercept_alpha=0.1, tol=0.01)
+            model = model if name in TAKING else model.set_params(penalty=OTHERS[name])
+            before, after = fitted(model, kind, tight=False)
+            found, K = fitted_coefficients(after), kind if kind > 2 else 1
+            assert len(summary(after).coef) == len(found.coef) == 5 * K
+            new = [task == "cedar" for task in found.tasks]
+            if found.parts:
+                np.testing.assert_allclose(sum(found.parts.values()), found.coef, atol=1e-12)
+                old = fitted_coefficients(before).parts
+                for part, V in found.parts.items():
+                    np.testing.assert_allclose(V[~np.array(new)], old[part], atol=1e-12)
+    assert bool(found.parts) == name.startswith(("Dirty", "Robust", "SparseLowRank", "decomposed"))
+
+
+def test_parts_of_the_new_row_are_those_that_it_is_made_of():
+    """Each answers the gradient of the loss: p_j = -g_j d_j / (alpha rho), and q as an outlier or not."""
+    outliers = []
+    for shift in (0.0, 9.0):
+        y = LAYOUT.y + shift * X[:, 0] * (CODES == 2)
+        model = RobustRegressor(0.2, shared_ratio=0.4, **TIGHT).fit(X[OLD], y[OLD], tasks=NAMES[CODES[OLD]])
+        d = np.linalg.norm(model.shared_coef_, axis=0)
+        model.fit_task(X[NEW], y[NEW], "cedar")
+        p, q, w = model.shared_coef_[2], model.private_coef_[2], model.coef_[2]
+        g = X[NEW].T @ (X[NEW] @ w + model.intercept_[2] - y[NEW]) / len(NEW)
+        np.testing.assert_allclose(0.08 * p, -g * d, atol=2e-5)
+        if q.any():
+            np.testing.assert_allclose(0.12 * q / np.linalg.norm(q), -g, atol=2e-5)
+        assert q.any() == ("cedar" in model.outlier_tasks_)
+        outliers.append(bool(q.any()))
+    assert outliers == [False, True]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
@@ -53,7 +53,7 @@ def race(
     found : Suggestion
         Of those that ran in all folds; `params` and `estimators` are of all.
     """
-    if time_budget is not None and not time_budget > 0:
+    if time_budget is not None and not (isinstance(time_budget, Real) and time_budget > 0):
         raise ValueError(f"time_budget must be a positive number of seconds; got {time_budget!r}.")
     if verbose is not None and not isinstance(verbose, Integral):
         raise TypeError(f"verbose must be None, 0 or 1; got {verbose!r}.")

@@ -45,6 +45,8 @@ def known_of(reader):
 def moments_of(rows, reader, n_folds=1):
     """`TaskStatistics` of all rows, with those of folds if there are several."""
     folds = rows.sum(_added, _fold_moments, reader, n_folds)
+    if all(fold is None for fold in folds):
+        raise ValueError("X and y have no row with a positive weight.")
     return TaskStatistics.total(folds, rows.shape, target_names(rows.y_head))
 
 

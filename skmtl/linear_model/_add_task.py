@@ -8,6 +8,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._data import make_task_data
+from .._figures import parts_of
 from .._inputs import check_lengths, check_offset, check_sample_weight, shaped_offset
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
 from .._tasks import all_or_nothing
@@ -44,9 +45,9 @@ class TransferMixin:
         -------
         self
             With one more entry in `tasks_` (sorted as before; after the others where the columns of y
-            were not sorted), `n_tasks_`, `coef_`, `deviation_coef_`, `intercept_` and `added_tasks_`.
-            All other attributes, `mean_coef_` and `mean_intercept_` among them, describe the tasks of
-            `fit`: they are what is held fixed, also by further calls.
+            were not sorted), `n_tasks_`, `coef_`, `deviation_coef_`, `intercept_`, `added_tasks_` and, of
+            a decomposition, its parts. All other attributes, `mean_coef_` and `mean_intercept_` among them,
+            describe the tasks of `fit`: they are what is held fixed, also by further calls.
 
         Raises
         ------
@@ -118,13 +119,13 @@ class TransferMixin:
                 penalty = penalty.given(model.labels_)
             self._frozen_ = penalty.for_classes(model._n_outputs).frozen_parts(model._parts_)
         model._frozen_ = self._frozen_
-        W, b, gap = _fit_row(model, X, y, given)
-        W = W.reshape(self.coef_.shape[1:])
-        self.coef_ = np.insert(self.coef_, position, W, axis=0)
+        W, b, gap, parts = _fit_row(model, X, y, given)
+        self.coef_ = _with_row(self.coef_, position, W)
+        self.intercept_ = _with_row(self.intercept_, position, b)
         vars(self).pop("deviation_coef_", None)  # stored by version 0.1, and without this task
-        b = np.reshape(b, self.intercept_.shape[1:])
-        self.intercept_ = np.insert(self.intercept_, position, b, axis=0)
         self.tasks_, self.n_tasks_ = tasks, len(tasks)
+        held = zip(parts_of(self).values(), parts, strict=False)
+        self._set_parts([_with_row(V, position, row) for V, row in held])
         self.added_tasks_ = {**self.added_tasks_, task: gap}
         self._remember_added(task, X, y, given)
         return self
@@ -211,8 +212,13 @@ def _read_rows(model, X, y, task, sample_weight, offset):
 # --- model ---
 
 
+def _with_row(V, position, row):
+    """What has a row for every task with the one of a new task."""
+    return np.insert(V, position, np.reshape(row, V.shape[1:]), axis=0)
+
+
 def _fit_row(model, X, y, given):
-    """Coefficients, intercepts and gap of the new task: the best of the alternatives."""
+    """Coefficients, intercepts, gap and parts of the new task: the best of the alternatives."""
     X, emphasis = model._scaled_rows(X, given["sample_weight"])
     own, problems = _problems(model, X, y, {**given, "task_weight": emphasis})
     results = [run(one, "fista", None, model.max_iter, model.tol, verbose=model.verbose) for one in problems]
@@ -220,7 +226,7 @@ def _fit_row(model, X, y, given):
     result = results[best]
     w = problems[best].row(result.coef)
     b = result.intercept if own.all() else w[:, ~own]
-    return model._unscaled(replace(result, coef=w[:, own])).coef, b, float(result.gap)
+    return model._unscaled(replace(result, coef=w[:, own])).coef, b, float(result.gap), result.parts
 
 
 def _problems(model, X, y, given):

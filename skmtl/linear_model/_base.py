@@ -9,7 +9,7 @@ from .._sklearn import StrOptions, fit_context
 from .._target import ClassesMixin, NumbersMixin, warn_of_units
 from .._tasks import all_or_nothing
 from .._warn import warn
-from ..losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, Huber, Loss
+from ..losses import CLASSIFICATION_LOSSES, NORMAL, REGRESSION_LOSSES, Huber, Loss
 from ..penalties import Positive
 from ..statistics import TaskStatistics
 from ._fitting import Fitting
@@ -17,7 +17,6 @@ from ._model import LinearModel, estimator
 
 __all__ = ["LinearClassifier", "LinearModel", "LinearRegressor", "NonnegativeRegressor", "estimator"]
 
-NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
 FAR = 10.0  # such a standard deviation of residuals is no noise of unit size, for which Huber's width is
 UNITS = 10  # ratio of standard deviations of columns of y
 
@@ -59,15 +58,17 @@ class LinearRegressor(NumbersMixin, LinearModel):
         ValueError
             If the loss is not the squared error.
         """
-        self._statistics_ = None
-        return Fitting(self, self._read_statistics(stats)).fit()
+        Fitting(self, self._read_statistics(stats)).fit()
+        self._statistics_ = stats
+        return self
 
     @all_or_nothing
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, *, tasks=None, sample_weight=None, offset=None):
-        """Fit to these rows and those of all calls since the last `fit`.
+        """Fit to these rows and those of all calls since the last `fit`, without those of `fit` itself.
 
-        Second moments of the rows are added up (see `TaskStatistics`); no row is kept.
+        Second moments of the rows are added up (see `TaskStatistics`); no row is kept. After `fit` it begins
+        anew, with a warning; after `fit_statistics` it goes on from these moments.
 
         Parameters
         ----------
@@ -84,14 +85,20 @@ class LinearRegressor(NumbersMixin, LinearModel):
             If the loss is not the squared error, or rows and columns are not like those before.
         """
         self._refuse_other_than_squares("partial_fit serves")
-        before, layout = self._statistics_, getattr(self, "_layout_", None)
+        before, layout = self._statistics_, None if self._of_moments_ else getattr(self, "_layout_", None)
         if before is not None:
             self._split(X, tasks)  # the same columns as before
+        elif hasattr(self, "coef_"):
+            warn(
+                f"partial_fit of this {type(self).__name__} begins anew: fit keeps no rows. To go on from "
+                "them call fit_statistics(TaskStatistics.from_arrays(X, y, tasks)) in the place of fit, or "
+                "partial_fit from the first rows on."
+            )
         stats = TaskStatistics.of_rows(Fitting.of_rows(self, X, y, tasks, sample_weight, offset).data)
         if hasattr(self, "feature_names_in_"):
             stats.feature_names = np.array(self._names(), dtype=object)
         if before is not None:
-            if layout != self._layout_:
+            if layout not in (None, self._layout_):
                 raise ValueError("partial_fit needs tasks in one form, tasks= or columns of y, each time.")
             stats = before + stats
         self._fit_moments(stats)
@@ -100,7 +107,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
 
     def _fit_moments(self, stats):
         """Fit to moments of rows of which everything else is known."""
-        known = "_layout_", "n_features_in_", "feature_names_in_", "_had_offset_"
+        known = "_layout_", "n_features_in_", "feature_names_in_", "_had_offset_", "_of_moments_"
         known = {name: getattr(self, name) for name in known if hasattr(self, name)}
         fitting = Fitting(self, self._read_statistics(stats))
         self.__dict__.update(known)
@@ -143,6 +150,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
         self._refuse_other_than_squares("statistics serve")
         self._forget()
         self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
+        self._of_moments_ = True
         self._had_offset_ = False  # moments are those of targets less theirs
         self._target_ = self._known_target()
         self.n_features_in_ = stats.n_features + (self.task_column is not None)

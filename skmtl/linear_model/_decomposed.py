@@ -64,8 +64,8 @@ class Dirty(LinearModel):
         shared = SHARED_NORMS[self.norm](self.alpha * self.shared_ratio)
         return InfConv([Features(shared), Entries(L1(self.alpha * (1 - self.shared_ratio)))])
 
-    def _set_attributes(self, result):
-        self.shared_coef_, self.private_coef_ = map(self._shaped, result.parts[:2])
+    def _set_parts(self, parts):
+        self.shared_coef_, self.private_coef_, *_ = parts
 
 
 @estimator
@@ -129,9 +129,9 @@ class Robust(LinearModel):
         shared = SHARED_PARTS[self.shared](self.alpha * self.shared_ratio)
         return InfConv([shared, Tasks(L2(self.alpha * (1 - self.shared_ratio)))])
 
-    def _set_attributes(self, result):
-        self.shared_coef_, self.private_coef_ = map(self._shaped, result.parts[:2])
-        self.outlier_tasks_ = self.tasks_[result.parts[1].any(axis=1)]
+    def _set_parts(self, parts):
+        self.shared_coef_, self.private_coef_, *_ = parts
+        self.outlier_tasks_ = self.tasks_[self.private_coef_.reshape(self.n_tasks_, -1).any(axis=1)]
 
 
 @estimator
@@ -192,8 +192,8 @@ class SparseLowRank(LinearModel):
         rho = self.sparse_ratio
         return InfConv([Spectrum(L1(self.alpha * (1 - rho))), Entries(L1(self.alpha * rho))])
 
-    def _set_attributes(self, result):
-        self.low_rank_coef_, self.sparse_coef_ = map(self._shaped, result.parts[:2])
+    def _set_parts(self, parts):
+        self.low_rank_coef_, self.sparse_coef_, *_ = parts
 
 
 @estimator

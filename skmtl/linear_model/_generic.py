@@ -49,9 +49,9 @@ class Generic(LinearModel):
         penalty = Features(L2()) if self.penalty is None else self.penalty
         return penalty.scaled(self.alpha)
 
-    def _set_attributes(self, result):
+    def _set_parts(self, parts):
         if isinstance(self.penalty, InfConv):
-            self.part_coefs_ = [self._shaped(V) for V in result.parts[: len(self.penalty.components)]]
+            self.part_coefs_ = [V for V, _ in zip(parts, self.penalty.components, strict=False)]
 
 
 @estimator

@@ -154,6 +154,11 @@ def group_labels(groups, names, place_of_tasks=None):
             f"feature_groups must hold one label for each of {len(names)} features; got an array of shape "
             f"{labels.shape}."
         )
+    try:
+        np.unique(labels)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in labels.tolist()})
+        raise ValueError(f"feature_groups must hold labels of one type; got {kinds}.") from None
     return labels
 
 

@@ -194,6 +194,10 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
 
     def _set_attributes(self, result):
         """Fitted attributes beyond the common ones."""
+        self._set_parts(self._shaped(V) for V in result.parts)
+
+    def _set_parts(self, parts):
+        """Attributes that are summands of `coef_`, in its shape; a shared model may come behind them."""
 
     def _in_numbers(self):
         """The fitted model with numbers in the place of strengths that it has found."""

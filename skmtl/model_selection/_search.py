@@ -261,6 +261,11 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         run = self._run(None, None, {}, {}, scorer)
         run.take_moments(stats, self.scoring)
         splits = [((), range(int(fold.count.sum()))) for fold in stats.folds]
+        if self.cv is not None and self.cv != len(splits):
+            warn(
+                f"cv={self.cv!r} has no effect in fit_statistics: the test sets are the {len(splits)} "
+                "folds of stats."
+            )
         with self._steps("path", None, None) as after:
             self._search(run, splits, metric, after)
         self._refit(lambda best: best.fit_statistics(stats))

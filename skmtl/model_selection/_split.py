@@ -456,7 +456,10 @@ def held_out_splits(cv, X, y, tasks, random_state, classes, weight=None):
     splits = cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {}))
     if given:
         return [tuple(np.asarray(part)[used[part]] for part in split) for split in splits]
-    return [(rows[train], rows[test]) for train, test in splits]
+    try:
+        return [(rows[train], rows[test]) for train, test in splits]
+    except ValueError as error:  # of the parameter that there is
+        raise ValueError(str(error).replace("n_splits", "cv")) from None
 
 
 def rows_with_weight(weight, n_rows):

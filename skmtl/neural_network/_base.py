@@ -27,7 +27,7 @@ from .._labels import missing_labels
 from .._parameters import AUTO, COUNT, FRACTION, POSITIVE, STRENGTH, TaskColumn, with_parameters
 from .._sklearn import Options, StrOptions
 from .._tasks import TaskInputMixin, all_or_nothing, by_name
-from ..losses import Multinomial
+from ..losses import Huber, Multinomial
 from ._minimise import Adam
 from ._network import ACTIVATIONS, Network
 from ._rows import Rows, Units, as_floats, merged
@@ -35,6 +35,9 @@ from ._training import LBFGS_ROWS, Training, comparable
 
 LEARNED = "_theta_", "_network_"
 UNCHOSEN = 64, 32  # layers where none can be chosen
+OF_MEDIANS = (
+    0.37  # of normal rows: as many say as much by their variance as all by the deviation from a median
+)
 
 
 @with_parameters
@@ -81,7 +84,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
     learning_rate_init : float, default=0.001
         Step of Adam. Training that leaves the finite numbers is a ValueError with the epoch and the task.
     max_iter : int, default=1200
-        Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any.
+        Epochs of Adam, or iterations of L-BFGS, of a whole fit: four fifths are for the search, if any. A
+        `ConvergenceWarning` says that they were too few.
     tol : float, default=1e-4
         Relative improvement that counts for `n_iter_no_change`; L-BFGS stops when the gradient is below
         ``tol/100`` or the objective falls by less than ``1e-4 tol`` of itself.
@@ -260,9 +264,10 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
 
         0 and 1 unless the loss translates; common if offsets are to be compared.
         """
-        moves = self._moves
-        center, variance = rows.task_moments(rows.y)
-        pooled = comparable(variance, mass) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
+        moves, robust = self._moves, np.array([isinstance(loss, Huber) for loss in self._losses()])
+        center, variance = rows.task_moments(rows.y, robust)
+        rows_of = mass * np.where(robust, OF_MEDIANS, 1.0)
+        pooled = comparable(variance, rows_of) if self.intercept_alpha == "auto" else self.intercept_alpha > 0
         common = bool(moves.all() and pooled)
         if common:
             center, variance = (np.full_like(v, np.average(v, weights=mass)) for v in (center, variance))

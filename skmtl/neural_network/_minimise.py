@@ -23,7 +23,10 @@ def refuse_infinite(numbers, network, theta, rows, iteration, names, rate):
 
 
 def lbfgs(model, network, theta, rows, alpha, steps, after, curve):
-    """Parameters after L-BFGS on all rows; `after(loss, theta)`, true to stop, fills `curve`."""
+    """Parameters after L-BFGS on all rows, and whether `steps` ended it.
+
+    `after(loss, theta)`, true to stop, fills `curve`.
+    """
     gradient = np.empty(network.size, dtype=network.dtype)
     G = network.views(gradient)
 
@@ -39,7 +42,7 @@ def lbfgs(model, network, theta, rows, alpha, steps, after, curve):
 
     options = {"maxiter": steps, "maxfun": 20 * steps, "gtol": 1e-2 * model.tol, "ftol": 1e-4 * model.tol}
     found = minimize(objective, theta.astype(float), (), "L-BFGS-B", True, callback=callback, options=options)
-    return found.x.astype(network.dtype)
+    return found.x.astype(network.dtype), found.status == 1
 
 
 class Adam:

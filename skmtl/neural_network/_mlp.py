@@ -32,13 +32,16 @@ class MultiTaskMLPRegressor(NumbersMixin, MLP):
     representation h_t is one trunk for all tasks (``sharing="hard"``), a mixture of experts weighted by the
     task (``"attention"``), or a trunk of the task's own (``"soft"``), which adds ``coupling/2 sum_t ||theta_t
     - mean(theta)||^2``; the heads are then part of theta_t. Squared-error and Huber targets are
-    standardised in every task (alike in all if their offsets are pooled), and back in `predict`.
+    standardised in every task (alike in all if their offsets are pooled), and back in `predict`: by mean and
+    standard deviation, under Huber's loss by the median and 1.4826 times the median absolute deviation,
+    unless that is zero.
 
     Parameters
     ----------
     loss : {"squared_error", "huber", "poisson"} or Loss, default="squared_error"
         Loss of a row, see `skmtl.losses`. The delta of Huber's loss is in standard deviations of the
-        targets. With "poisson" the network predicts ``exp`` of its output.
+        targets, as their median absolute deviation tells these. With "poisson" the network predicts ``exp``
+        of its output.
 
     References
     ----------

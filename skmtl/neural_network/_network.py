@@ -17,7 +17,7 @@ from scipy.linalg import get_blas_funcs
 from scipy.special import expit, softmax
 
 from .._data import expanded
-from ..losses import tasks_by_loss
+from ..losses import Huber, tasks_by_loss
 
 MOST_POOLING = 1.0  # learned from the variances: a task of mean size is pulled at most half way to the mean
 PREDICT_CELLS = 200_000  # rows times groups (or tasks) handled at a time when predicting
@@ -144,6 +144,7 @@ class Network:
         self.slices = dict(zip(self.shapes, (slice(*pair) for pair in pairwise(bounds)), strict=True))
         self.size, self.n_shrunken = bounds[-1], bounds[self.depth]  # what alpha shrinks comes first
         self.kinds = [*tasks_by_loss(losses).items()]
+        self.robust = [isinstance(loss, Huber) for loss in losses]  # tasks with outliers
         # heads of tasks of one kind are compared with their mean; others have nothing in common
         self.alike = len(self.kinds) == 1
         self.has_mean_head = self.alike and self.sharing != "soft" and self.n_tasks > 1
@@ -245,7 +246,7 @@ class Network:
             P[name][...] = P[name].mean(axis=0)
         P["offsets"][...] = 0.0
         left = rows.y - self.predict(theta, rows.X, rows.codes)[..., 0]
-        mean, variance = rows.task_moments(left)
+        mean, variance = rows.task_moments(left, self.robust)
         within = np.average(variance, weights=mass)
         between = np.var(mean, ddof=1) - np.mean(within / mass)
         return float(within / max(between * mass.mean(), within / MOST_POOLING)) if within > 0 else 0.0

@@ -7,6 +7,7 @@ from scipy import sparse
 from scipy.linalg import eigh
 
 from .._labels import blocks
+from ..losses import NORMAL
 
 # of columns in units that a network can learn from
 LARGEST, USUAL, SMALLEST = 100.0, 3.0, 1 / 30  # absolute values of columns
@@ -61,10 +62,31 @@ class Rows:
             return values.sum(axis=0, dtype=np.float64)
         return np.bincount(self.codes, values, minlength=self.n_tasks)
 
-    def task_moments(self, values):
-        """Weighted mean and variance of values in each task, both (n_tasks,), for weights that sum to one."""
+    def task_moments(self, values, robust):
+        """Weighted mean and variance of values in each task, both (n_tasks,), for weights that sum to one.
+
+        Of tasks that are `robust` the median and the square of the scaled median absolute deviation from it,
+        unless that is zero.
+        """
         mean = self.task_sums(values)
-        return mean, self.task_sums((values - self.spread(mean)) ** 2)
+        variance = self.task_sums((values - self.spread(mean)) ** 2)
+        for t in np.flatnonzero(robust):
+            at = (slice(None), t) if self.codes is None else slice(*np.searchsorted(self.codes, [t, t + 1]))
+            own, weight = values[at], self.weight[at]
+            middle = weighted_median(own, weight)
+            if (size := NORMAL * weighted_median(np.abs(own - middle), weight)) > 0:
+                mean[t], variance[t] = middle, size**2
+        return mean, variance
+
+
+def weighted_median(values, weight):
+    """The value with half of the weight on each side, or the middle of two; zero where there is no weight."""
+    order = np.argsort(values[weight > 0])
+    values, total = values[weight > 0][order], np.cumsum(weight[weight > 0][order])
+    if not len(values):
+        return 0.0
+    low, high = np.searchsorted(total, 0.5 * total[-1] * np.array([1 - 1e-9, 1 + 1e-9]))
+    return float(0.5 * (values[low] + values[high]))
 
 
 def merged(rows, rng):

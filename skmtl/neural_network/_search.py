@@ -63,6 +63,8 @@ class Climb:
         self.racing = dict(NARROWEST) if model.activation == "auto" else {model.activation: 2}
 
     goes_on = property(lambda self: self.training.n_iter < self.end and not self.training.stopped)
+    # for an attempt that is longer, and the last training
+    has_room = property(lambda self: self.training.left > LONGER * STEPS)
 
     def best(self):
         """The best attempt."""
@@ -71,7 +73,8 @@ class Climb:
         self.alpha = self.middle() if self.free else self.alpha
         found = smallest_first(self.widths())[:FINALISTS]
         self.end = start + SEARCH * left
-        found = smallest_first([self.moved(one, one.alpha, one.pull, LONGER) for one in found])
+        found = [self.moved(one, one.alpha, one.pull, LONGER) for one in found if self.has_room]
+        found = smallest_first(found)
         best = max((self.uphill(one) for one in found[:CLIMBERS]), key=by_score)
         self.training.limit -= max(int(self.end) - self.training.n_iter, 0)  # the rest is for all rows
         return best
@@ -148,7 +151,7 @@ def along_paths(training, theta):
     heads = training.model.head_alpha == "auto" and network.has_mean_head
     alphas = (ALPHAS[solver] * np.sqrt(network.n_tasks)).tolist()
     first, *rest = PULLS[solver] if heads else [None]
-    end, n = SEARCH * training.left, len(alphas) * (1 + heads) + len(rest)
+    end, n = int(SEARCH * training.left), len(alphas) * (1 + heads) + len(rest)
     stride = min(int(np.ceil(n * LEAST_STEPS / end)), len(alphas))
     alphas, rest = alphas[(stride - 1) // 2 :: stride], rest[(stride - 1) // 2 :: stride]
     tries, end = iter(range(len(alphas) * (1 + heads) + len(rest), 0, -1)), end + training.n_iter
@@ -172,7 +175,7 @@ def along_paths(training, theta):
         equal = best_of(found)
         found += follow(equal.theta, [(equal.alpha, pull) for pull in rest])
     best = best_of(found + follow(theta, [(alpha, None) for alpha in alphas]))
-    training.limit += training.n_iter - int(end)
+    training.limit -= end - training.n_iter
     return best
 
 

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 from scipy.special import polygamma
+from sklearn.exceptions import ConvergenceWarning
 
 from .._inputs import resolve_task_weight
+from .._warn import warn
 from ._minimise import Adam, lbfgs
 from ._rows import RowSpace, hold_out
 from ._search import Climb, along_paths
@@ -20,6 +22,8 @@ SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count 
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
 HASTE = 3  # divides the patience in the search, where most starts are solutions of another strength
 MEMORY = 0.9  # of the averages of "dynamic" weights over rounds
+STEEP = 0.1  # of the loss: its fall that says that `max_iter` was too low after a search by held-out rows
+WORSE = 0.05  # of the loss of constants: what a training loses to them that has led nowhere
 
 
 def comparable(variance, mass):
@@ -76,13 +80,17 @@ class Training:
             self.space = RowSpace(X)
             self.rows = replace(self.rows, X=self.space.Z)
             theta, self.network = self.space.down(theta, self.network)
-        if climbs or self.alpha == "auto" or self.stops or self.learns:
+        wanted = climbs or self.alpha == "auto" or self.stops or self.learns
+        if wanted and self.limit > 1:  # one iteration is for the last training
             self.train, self.held = hold_out(self.rows, model.validation_fraction, self.rng)
         self.pool(theta)
-        return self._run(theta, climbs)
+        searched = bool(self.held) and (climbs or self.alpha == "auto")
+        theta, progress = self._run(theta, climbs, searched)
+        self.warn_of_end(theta, progress, searched)
+        return theta, progress
 
-    def _run(self, theta, climbs):
-        progress, searched = None, self.held and (climbs or self.alpha == "auto")
+    def _run(self, theta, climbs, searched):
+        progress = None
         if searched:
             best = Climb(self).best() if climbs else along_paths(self, theta)
             theta, progress, self.alpha, self.network = best.theta, best.progress, best.alpha, best.network
@@ -94,7 +102,7 @@ class Training:
             return self.minimise(theta, self.rows, self.left)
         if progress is None or self.solver == "lbfgs":
             theta, progress = self.minimise(theta, self.train, self.left, watched=True)
-        if searched and self.solver == "adam":
+        if searched and self.solver == "adam" and self.n_iter < self.limit:
             theta, last = self.minimise(theta, self.rows, min(self.left, LAST_EPOCHS), falling=True)
             progress.curve += last.curve
         return theta, progress
@@ -140,7 +148,7 @@ class Training:
         steps of Adam fall to zero. `hasty`: divides the patience.
         """
         model, network = self.model, self.network
-        progress = SimpleNamespace(curve=[], scores=[], best=-np.inf, theta=None, waited=0)
+        progress = SimpleNamespace(curve=[], scores=[], best=-np.inf, theta=None, waited=0, cut=False)
         rows, patience = rows.weighted(self.emphasis), model.n_iter_no_change / hasty
         if self.solver == "lbfgs":
             patience = patience * LBFGS_PATIENCE if watched else np.inf
@@ -161,18 +169,47 @@ class Training:
             return self.stopped or progress.waited >= patience
 
         if self.solver == "lbfgs":
-            theta = lbfgs(model, network, theta, rows, self.alpha, steps, after, progress.curve)
+            theta, progress.cut = lbfgs(model, network, theta, rows, self.alpha, steps, after, progress.curve)
         else:
             theta, mover = theta.copy(), Adam(len(theta), theta.dtype, model.learning_rate_init)
             for number in range(steps):
                 mover.rate = model.learning_rate_init * (1 - falling * number / steps)
                 if after(mover.epoch(model, network, theta, rows, self.alpha, self.rng, number + 1), theta):
                     break
+            else:
+                progress.cut = True
         return (theta if progress.theta is None else progress.theta), progress
+
+    def warn_of_end(self, theta, progress, searched):
+        """Warn where the training has led nowhere, or `max_iter` has ended it too early."""
+        model, name = self.model, type(self.model).__name__
+        constant = np.zeros_like(theta)
+        self.network.views(constant)["offsets"][...] = self.offsets
+        ended, least = (self.emphasis @ self.network.task_losses(at, self.rows) for at in (theta, constant))
+        if ended - least > WORSE * abs(least) + model.tol:
+            lower = "lower learning_rate_init" if self.solver == "adam" else "raise alpha"
+            warn(
+                f"{name} ended with a loss of {ended / len(self.mass):.4g}, where constants have "
+                f"{least / len(self.mass):.4g}. Standardise the features, {lower}, or increase max_iter.",
+                ConvergenceWarning,
+            )
+            return
+        reached = np.array(progress.scores or np.negative(progress.curve))
+        unit, length = ("iteration", LBFGS_PATIENCE) if self.solver == "lbfgs" else ("epoch", 1)
+        few, best = model.n_iter_no_change * length, reached.max(initial=-np.inf)
+        before = reached[: -int(few)].max() if len(reached) > few else -np.inf
+        if progress.cut and best - before > (STEEP if searched else model.tol) * abs(best):
+            other = ", or give hidden_layer_sizes and alpha, on which four fifths of it go" * searched
+            warn(
+                f"{name} stopped at max_iter={model.max_iter} before it had converged: the "
+                f"{'held-out ' * bool(progress.scores)}loss of the last training, {-best:.4g}, still fell in "
+                f"{unit} {len(reached)}. Increase max_iter{other}.",
+                ConvergenceWarning,
+            )
 
     def learn_weights(self, theta, trained):
         """Set the weights of the tasks from their held-out losses; parameters trained on the way."""
-        steps, losses, least = max(self.left // 2, 1), self.network.task_losses, np.inf
+        steps, losses, least = self.left // 2, self.network.task_losses, np.inf
         if self.model.task_weight == "uncertainty":
             theta = theta if trained else self.minimise(theta, self.train, steps, watched=True)[0]
             found = losses(theta, self.held)
