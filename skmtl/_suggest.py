@@ -156,7 +156,7 @@ def suggest(
     >>> from skmtl import suggest
     >>> from skmtl.datasets import make_multitask_regression
     >>> p = make_multitask_regression(8, 30, 6, structure="mean", task_spread=0.4, random_state=0)
-    >>> found = suggest(p.X, p.y, p.tasks, cv=2)
+    >>> found = suggest(p.X, p.y, p.tasks, cv=3)
     >>> found.best
     'MeanRegularizedRegressor'
     """

@@ -691,7 +691,7 @@ def test_the_error_of_lost_tasks_comes_first():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=r"^task_column='school' is not a column of X; X has .*'f'\]"):
             PathSearchCV(model, ALPHAS, cv=TaskKFold(3, task_column="school")).fit(frame, layout.y)
-        with pytest.raises(ValueError, match=r"^This MultiTaskLasso was fitted with 4 tasks and cannot"):
+        with pytest.raises(ValueError, match=r"^MultiTaskLasso was fitted with 4 tasks and cannot"):
             lost.fit(layout.X, layout.y, tasks=layout.tasks)
         with pytest.raises(
             ValueError, match=r"^tasks has 1 label.*use TaskKFold, with task_column= or given"
