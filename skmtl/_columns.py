@@ -108,9 +108,8 @@ def refuse_text(X, error=None):
         names = range(X.shape[1] if some else 0)
     text = [name for j, name in enumerate(names) if not _is_numeric(one_column(X, j))]
     if text:
-        told = (
-            None if error is None or "DType" in str(error) else error
-        )  # NumPy's own, of dates beside numbers
+        # not NumPy's own words about dates beside numbers
+        told = None if error is None or "DType" in str(error) else error
         raise type(told or ValueError())(
             f"{'' if told is None else f'{told}. '}The column(s) {text} of X are not numbers: encode them "
             "(dates too; in suggest by preprocessor=), and if one of them holds the task of each row name "

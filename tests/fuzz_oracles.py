@@ -39,6 +39,8 @@ def objective(case):
     slack = TOL * max(null_scale(case, fit.form.rows), abs(own)) + 1e-300
     lost = fit.rounding().max()  # of a predictor: slopes of classes are at most one
     slack += lost * (1.0 if kind(case) == "classifier" else np.sqrt(abs(own)) + lost)
+    if isinstance(fit.model.intercept_alpha, float):  # times the squares of what rounding moves intercepts by
+        slack += fit.model.intercept_alpha * lost**2
     if not abs(own - fit.model.objective_) <= slack:
         return f"objective_ is {fit.model.objective_:.8g}, at coef_ and intercept_ it is {own:.8g}"
     return None

@@ -242,6 +242,11 @@ def test_small_tasks_can_stay_in_training():
         assert 0 in train and 0 not in test
     with pytest.raises(ValueError, match=r"one label only for the task\(s\) in column\(s\) \[0\]"):
         list(TaskKFold(4).split(np.zeros((20, 1)), Y))
+    few = np.where(np.arange(4)[:, None] > [0, 4], np.nan, 1.0)
+    for train, test in TaskKFold(3, small_tasks="train").split(np.zeros((4, 1)), few):
+        assert len(test) == 1 and 0 in train
+    with pytest.raises(ValueError, match=r"n_splits=4 needs as many rows .* one label only; got 3"):
+        list(TaskKFold(4, small_tasks="train").split(np.zeros((4, 1)), few))
     with pytest.raises(
         ValueError, match=r"n_splits=24 .* fewer in 4 task\(s\).*Shuffle\w+\.$"
     ):  # nothing left to test

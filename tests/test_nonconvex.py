@@ -5,6 +5,7 @@ Objectives, gradients and conditions of stationarity are written here, per task,
 
 import inspect
 import warnings
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -30,7 +31,7 @@ from skmtl.datasets import make_multitask_regression
 from skmtl.losses import Logistic, SquaredError
 from skmtl.objective import make_term
 from skmtl.penalties import L1, L2, Clusters, Entries, Factorized, Features, Ridge
-from skmtl.solvers import make_problem_of, make_task_data
+from skmtl.solvers import alternating, make_problem_of, make_task_data
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -462,3 +463,13 @@ def test_factors_far_from_zero_under_tied_intercepts_are_found():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         model.fit(X + 1e5, y, tasks=tasks)
+
+
+def test_a_start_from_which_no_step_can_be_taken_is_zero(monkeypatch):
+    """A quadratic model may overflow; the factors are sought all the same."""
+    nothing = replace(alternating.METHODS["splitting"], iterates=lambda *args: iter(()))
+    monkeypatch.setattr(alternating, "METHODS", dict.fromkeys(alternating.METHODS, nothing))
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(40, 3)), np.arange(40) % 4
+    model = LatentBasisClassifier(random_state=0).fit(X, X[:, 0] > 0, tasks=tasks)
+    assert np.isfinite(model.coef_).all() and model.objective_ > 0

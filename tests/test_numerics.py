@@ -805,3 +805,20 @@ def test_a_shared_mean_beside_a_coupling_that_lets_it_pass_is_nothing():
     )
     assert_allclose(shared.coef_, plain.coef_, rtol=1e-6)
     assert shared.dual_gap_ < 1e-4 * plain.objective_
+
+
+def test_no_bound_is_above_the_optimum_on_separable_rows_far_from_zero():
+    """It is zero, at infinity: rounding times the coefficients so far says nothing of it."""
+    rows = [
+        [0.7866020203, 1.8712043762, -2.2385902405],
+        [-1.7894973755, -0.6444625854, -0.8049201965],
+        [1.6589584351, -0.9154281616, 3.0290298462],
+        [-0.6475639343, 0.3618698120, -0.7376403809],
+    ]
+    X, y = np.repeat(rows, [2, 1, 3, 3], axis=0) + 1e6, np.repeat([0, 1, 0, 1], [2, 1, 3, 3])
+    for max_iter in (1, 8, 100):
+        model = MultiTaskClassifier(1e-16, fit_intercept=False, max_iter=max_iter)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, y)
+        assert model.objective_ - model.dual_gap_ <= 1e-9

@@ -210,6 +210,12 @@ class TaskKFold(_RandomSplitter, KFold):
         order = rng.permutation(n_samples) if self.shuffle else np.arange(n_samples)
         folds = np.full(n_samples, -1, dtype=np.intp)
         size, labels = np.zeros(self.n_splits), np.zeros((self.n_splits, n_tasks))
+        order = order[~present[order][:, single].any(axis=1)]  # the others stay in training
+        if len(order) < self.n_splits:
+            raise ValueError(
+                f"n_splits={self.n_splits} needs as many rows without a task that has one label only; "
+                f"got {len(order)}: lower n_splits, or leave these tasks out."
+            )
         for t in np.argsort(present.sum(axis=0), kind="stable"):
             for row in order[present[order, t] & (folds[order] < 0)]:
                 k = np.lexsort((size, labels[:, t]))[0]  # the fewest labels of the task, then the fewest rows
@@ -218,7 +224,6 @@ class TaskKFold(_RandomSplitter, KFold):
                 labels[k] += present[row]
         rest = order[folds[order] < 0]
         folds[rest] = np.arange(len(rest)) % self.n_splits
-        folds[present[:, single].any(axis=1)] = -1
         return folds
 
     def _folds(self, codes, classes):

@@ -35,9 +35,7 @@ from ._training import LBFGS_ROWS, Training, comparable
 
 LEARNED = "_theta_", "_network_"
 UNCHOSEN = 64, 32  # layers where none can be chosen
-OF_MEDIANS = (
-    0.37  # of normal rows: as many say as much by their variance as all by the deviation from a median
-)
+OF_MEDIANS = 0.37  # share of normal rows whose variance says as much as the deviation of all from a median
 
 
 @with_parameters

@@ -15,9 +15,7 @@ BLOCK_ROWS = 2**15  # of tasks whose intercepts are found together
 ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 UNTOLD = 1e13  # predictors of classes whose digits say nothing of intercepts
 LOST = 16 * np.finfo(float).eps  # of the predictors: what a loss loses in rounding
-EXPECTED = (
-    0.4  # of slope times step that a full Newton step takes off the loss, half of it if that is a parabola
-)
+EXPECTED = 0.4  # of slope times step, which a full Newton step takes off the loss: half of a parabola
 LONG = 60  # Newton steps after which intercepts of classes come from predictors that are made smaller
 COOLING, WARM = 4.0, 10.0  # what these are divided by less and less; their size where that begins
 

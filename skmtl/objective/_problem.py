@@ -16,6 +16,7 @@ NEARBY = 1e-4  # step of a prox that tells what a penalty says of a point, relat
 CORRECTIONS = 10  # dual points with gradients corrected along steep directions, and one without
 PROJECTIONS, RELAXED, SETTLED = 30, 1.5, 1e-3  # for one: most of them, their length, share of the first left
 FALLS = 0.5  # share of what they are corrected by, below which there is
+DOUBTFUL = 1e-3  # of a dual objective: what rounding may leave of it far from the optimum
 PAYS = 0.9  # share of the gap that a correction leaves, above which there is no further one
 
 
@@ -301,9 +302,13 @@ class Problem:
         """The gap from a dual point, and by how much it is beyond the dual norm of the penalties."""
         moved = W + dual.shift
         size, cost = self.dual_cost(dual, moved, parts)
+        left = self._infeasibility(moved, b, dual)
+        told = dual.negative_conjugate(1.0) if left > DOUBTFUL**2 * primal else np.inf
+        if told < min(left / DOUBTFUL, 0.5 * primal):
+            left = np.inf  # the optimum is far from here, and variables may be far larger there
         gap = self.scaled_gap(
             primal, lambda theta: dual.negative_conjugate(theta) - cost(theta), max(size, 1.0 / dual.limit),
-            self._infeasibility(moved, b, dual), dual.left,
+            left, dual.left,
         )  # fmt: skip
         return gap + dual.rounding, size
 

@@ -65,7 +65,7 @@ def _solved(problem, start, target):
 def _coarse(problem):
     """Parts of a problem with a certificate whose gap is small, if that is within reach, in any units."""
     method, target = METHODS[choose_solver(problem)], COARSE * problem.null_objective()
-    lowest = np.inf
+    lowest, parts = np.inf, problem.zeros()  # where no step can be taken
     for n_iter, parts, *known in method.iterates(problem, problem.zeros(), INNER_LIMIT, 0.0):
         if n_iter % method.every:
             continue
