@@ -303,8 +303,10 @@ class Problem:
         moved = W + dual.shift
         size, cost = self.dual_cost(dual, moved, parts)
         left = self._infeasibility(moved, b, dual)
-        told = dual.negative_conjugate(1.0) if left > DOUBTFUL**2 * primal else np.inf
-        if told < min(left / DOUBTFUL, 0.5 * primal):
+        doubtful = (
+            left > DOUBTFUL**2 * primal and not self.term.loss.quadratic
+        )  # whose step ends at its optimum
+        if doubtful and dual.negative_conjugate(1.0) < min(left / DOUBTFUL, 0.5 * primal):
             left = np.inf  # the optimum is far from here, and variables may be far larger there
         gap = self.scaled_gap(
             primal, lambda theta: dual.negative_conjugate(theta) - cost(theta), max(size, 1.0 / dual.limit),
