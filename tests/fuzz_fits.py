@@ -276,8 +276,8 @@ def both(case, rows, other_rows, other_case=None, **options):
     return same_optimum(a, b, case, **options)
 
 
-# coefficients, or sums under the weights as they are, do not exist in the new units
-BEYOND = "numbers overflow", "no numbers in double precision"
+# coefficients, or sums under the weights as they are, do not exist in the new units; nor a solver by name
+BEYOND = "numbers overflow", "no numbers in double precision", "use solver='auto'"
 
 
 def second(function, *args, **kwargs):
