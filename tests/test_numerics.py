@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
     ClusteredClassifier,
+    ClusteredRegressor,
     DirtyRegressor,
     GraphRegularizedRegressor,
     GroupSparseClassifier,
@@ -565,6 +566,16 @@ def test_deviations_that_nothing_holds_serve_the_mean(alpha, mean_alpha):
     model.fit(wide, Y[:15], tasks=np.repeat(range(3), 5))  # a warning is an error here
     assert model.objective_ <= 1e-8
     assert np.abs(model.mean_coef_).max() <= 1e-4 * np.abs(model.coef_).max()
+
+
+@pytest.mark.parametrize("seed", [219, 298])
+def test_rounding_of_moments_is_no_bound_of_a_perfect_fit(seed):
+    """Of 20 features and 3 intercepts for 22 rows, with a mean that costs nothing: the optimum is zero."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.integers(0, 2, (22, 20)).astype(float), rng.normal(size=22)
+    model = ClusteredRegressor(n_clusters=2, alpha=0.1).fit(X, y, tasks=np.repeat([0, 1, 2], [12, 6, 4]))
+    assert 0 < model.objective_ < 1e-3
+    assert model.objective_ - model.dual_gap_ <= 1e-12
 
 
 @pytest.mark.parametrize("mean_alpha", [1e-3, 1.0, 1e8])

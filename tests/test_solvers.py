@@ -710,6 +710,8 @@ def test_a_pace_that_gets_there_is_waited_for():
     assert ended_at(np.exp(-0.05 * n)) is not None  # 7e-3 at the last one
     assert ended_at(np.ones(100)) == 4  # at the second look that has one before it to compare with
     assert ended_at(np.where(n < 30, 1.0, 1e-5), max_iter=300) == 4
+    # 5e-5 after 100,000 iterations, but a pace seen over 200 of them is no forecast of that
+    assert ended_at(2e-4 * np.exp(-0.002 * n), max_iter=100_000) == 4
 
 
 def test_a_saddle_is_left_while_the_objective_falls():

@@ -170,6 +170,8 @@ class MomentsTerm(DataTerm):
         along_y = self._along_targets(W, image, gb)
         if self.tied_intercepts:
             fit += float(gb @ gb) / (2 * self.intercept_alpha)
+        # what differences of moments leave of no residual is rounding, and no scale makes a bound of it
+        fit += np.finfo(float).eps * (float(np.vdot(np.abs(W), np.abs(self.xy))) + self.yy.sum())
 
         def negative_conjugate(theta):
             return -(theta**2) * fit - theta * along_y

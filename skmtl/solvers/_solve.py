@@ -23,6 +23,7 @@ SETTLED = 1e-6  # of the size of predictors: a change of the objective by as lit
 SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
+AHEAD = 50  # times the iterations since the last look: how far a pace says what is reached
 
 
 @dataclass
@@ -383,7 +384,7 @@ class _Progress:
             return False
         last, best = self.last, min(measure for *_, measure in history)
         lowest = min(objective for _, objective, _ in history)
-        left = (self.max_iter - n_iter) / (n_iter - self.n_iter)
+        left = min((self.max_iter - n_iter) / (n_iter - self.n_iter), AHEAD)
         self.n_iter, self.last = n_iter, (best, lowest)
         if last is None or best * (best / last[0]) ** left <= self.target:
             return False
