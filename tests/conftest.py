@@ -43,6 +43,9 @@ from skmtl.penalties import (
     VectorFunction,
 )
 
+# on a test, for networks: what a few iterations give is compared there
+cut_networks = pytest.mark.filterwarnings("ignore:MultiTaskMLP:sklearn.exceptions.ConvergenceWarning")
+
 BOX = Box(0.5, low=0.2, high=1.3, budget=2.1)
 # one instance or more of every public penalty
 PENALTIES = {

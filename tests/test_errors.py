@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
-from conftest import named
+from conftest import cut_networks, named
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone, is_classifier
@@ -309,6 +309,7 @@ def test_tasks_by_position(model):
 @pytest.mark.parametrize(
     "labels", [TASKS, np.unique(TASKS, return_inverse=True)[1] + 1], ids=["text", "numbers"]
 )
+@cut_networks
 def test_tasks_in_the_place_of_weights(model, labels):
     """score(X, y, sample_weight) is scikit-learn's: labels there are told, weights are taken."""
     fitted = clone(model).fit(X, target(model), tasks=labels)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from conftest import estimators, make_layout, task_estimators
+from conftest import cut_networks, estimators, make_layout, task_estimators
 from golden.make import models
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
@@ -242,6 +242,7 @@ def test_a_task_added_to_a_model_saved_by_an_earlier_version():
 @pytest.mark.parametrize(
     "model, fit, ask", [case[1:] for case in models()], ids=[case[0] for case in models()]
 )
+@cut_networks
 def test_skops_files(model, fit, ask):
     model.fit(**fit)
     saved = skops.io.dumps(model)

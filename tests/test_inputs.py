@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import named, task_estimators
+from conftest import cut_networks, named, task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone, is_classifier
@@ -42,6 +42,8 @@ from skmtl._labels import encode_tasks
 from skmtl.losses import Huber
 from skmtl.metrics import per_task_score
 from skmtl.penalties import Ridge as Ridge_
+
+pytestmark = cut_networks
 
 rng = np.random.default_rng(0)
 N = 60

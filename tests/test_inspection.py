@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from conftest import cut_networks
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.compose import make_column_transformer
@@ -227,6 +228,7 @@ def test_summary_names_the_features_that_no_task_varies_in(steps_before):
     assert not len(through_zero.fit(FRAME.assign(h=3.0), DATA.y).constant_features_)
 
 
+@cut_networks
 def test_what_cannot_be_read_is_refused():
     for model in (Ridge().fit(DATA.X, DATA.y), Pooled(Ridge()).fit(DATA.X, DATA.y, tasks=DATA.tasks)):
         with pytest.raises(TypeError, match=r"coefficients are read from a fitted linear model.*got Ridge"):

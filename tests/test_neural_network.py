@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NETWORKS
+from conftest import NETWORKS, cut_networks
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -27,6 +27,8 @@ import skmtl
 from skmtl import MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor, losses
 from skmtl.neural_network._network import Network
 from skmtl.neural_network._rows import Rows, RowSpace
+
+pytestmark = cut_networks
 
 CLASSES = [MultiTaskMLP, MultiTaskMLPClassifier, MultiTaskMLPRegressor]
 SHARING = ["hard", "attention", "soft"]

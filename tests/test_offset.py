@@ -7,7 +7,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 import sklearn
-from conftest import LAYOUTS, LOSSES, PENALTIES, estimators, kind_of_target, make_layout
+from conftest import LAYOUTS, LOSSES, PENALTIES, cut_networks, estimators, kind_of_target, make_layout
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
@@ -622,6 +622,7 @@ def every_estimator():
 
 
 @pytest.mark.parametrize("name", every_estimator())
+@cut_networks
 def test_every_estimator_counts_an_offset_or_refuses_it(name):
     """A fit with an offset is another one, as is a prediction; or a TypeError names the argument."""
     cls = every_estimator()[name]
@@ -678,6 +679,7 @@ NETWORK = {"hidden_layer_sizes": (5,), "alpha": 0.1, "max_iter": 15, "random_sta
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@cut_networks
 def test_networks_have_it_in_the_targets_of_losses_of_differences(loss):
     model = MultiTaskMLPRegressor(loss=loss, **NETWORK)
     for features, target, offset, given in (
@@ -717,6 +719,7 @@ def test_gradients_of_networks_with_an_offset_equal_differences(sharing, loss, r
             assert gradient @ v == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-7)
 
 
+@cut_networks
 def test_networks_of_counts_and_classes_with_a_constant_and_with_repeated_rows():
     model = MultiTaskMLPRegressor(loss="poisson", **NETWORK)
     for features, target, given in ((X, COUNTS, {"tasks": TASKS}), (X[:40], np.abs(np.round(Y)), {})):
@@ -748,6 +751,7 @@ def test_networks_of_counts_and_classes_with_a_constant_and_with_repeated_rows()
             assert_allclose(ratio, np.exp(offset), rtol=1e-9)
 
 
+@cut_networks
 def test_a_network_of_several_kinds_has_it_in_targets_or_predictors():
     target = np.column_stack([COUNTS[:40], y[:40]])
     losses = {0: "poisson", 1: "squared_error"}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from conftest import cut_networks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
@@ -67,6 +68,7 @@ def linked(name, mean, X):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("weighted", [False, True])
+@cut_networks
 def test_by_hand(name, weighted):
     mean, task, target = CASES[name]
     weight = np.where(np.arange(N) % 9, 1.5, 0.0) if weighted else None
