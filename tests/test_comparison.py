@@ -57,7 +57,7 @@ from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison import _advice, _race, _rivals, compare
 from skmtl.comparison._advice import honest
 from skmtl.comparison._folds import ALIKE
-from skmtl.comparison._result import _gains
+from skmtl.comparison._result import _gains, losses
 from skmtl.comparison._rivals import kind_of
 from skmtl.comparison._tuned import TunedLinear, best_strength, held_out_counts
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -191,6 +191,8 @@ def test_tasks_with_fewer_rows_than_folds_only_train():
         assert said in found.verdict and len(found.fold_scores["single"]) == 5
         tested = found.per_task.query("model == 'single'").set_index("task")["n_test"]
         assert tested.tolist() == [0, 12, 12, 12]
+    without, loses = ("m", 0, 0, np.nan, np.nan, False, False), ("m", 1, 12, 1.0, -0.5, True, False)
+    assert losses([without, loses], "single", "error").startswith("1 of 1 tasks lose")
     few = (p.tasks == 3) | (np.arange(48) % 12 < 3)
     found = compare(SingleTask(Ridge()), p.X[few], p.y[few], p.tasks[few])
     assert len(found.fold_scores["single"]) == 3 and "only train" not in found.verdict
@@ -1642,6 +1644,16 @@ def test_models_of_each_task_run_where_sharing_may_be_said_to_help(clear):
     assert found.best == "mine" and ("own" in found.dropped) == clear
     assert ("'own' was not tried" in found.verdict) != clear
     assert found.verdict.startswith("Sharing helps" if clear else "Sharing may help, not clearly")
+
+
+def test_a_simple_model_below_single_is_not_said_to_help_perhaps():
+    rng = np.random.default_rng(8)
+    y = rng.normal(size=240)
+    X = y[:, None] + [0.100, 0.099] * rng.normal(size=(240, 2))
+    models = {"mine": _race.Candidate(Pooled(Column(0)), simple=True)}
+    models["single"] = _race.Candidate(Pooled(Column(1)), shares=False)
+    found = _advice.race(models, X, y, np.arange(240) % 12, None, None, None)
+    assert found.verdict.startswith("Sharing does not clearly help: 'mine' is below 'single' by")
 
 
 def test_on_shuffled_labels_no_model_fails_on_a_task():

@@ -192,7 +192,8 @@ def _whether_to_share(folds, gains, use, candidates, one):
         clear, alone = False, None
         words += f", which is linear. {candidate.alone[0]!r} was not tried"
     words += ", of models of each task by itself" if alone else ""
-    return f"Sharing {'helps' if clear else 'may help, not clearly'}: {use!r} is {words}."
+    unclear = "may help, not clearly" if words.startswith("above") else "does not clearly help"
+    return f"Sharing {'helps' if clear else unclear}: {use!r} is {words}."
 
 
 def _is_above(folds, gains, use, other, measure):

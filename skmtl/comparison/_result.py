@@ -375,7 +375,8 @@ def losses(gains, reference, measure):
     if not lost:
         return f"No task loses against {reference!r}{by.replace('their', 'its')}."
     sure = f", {clearly} of them by more than two standard errors" if clearly else ", none of them clearly"
-    return f"{lost} of {len(gains)} tasks lose against {reference!r}{by}{sure}."
+    tested = sum(bool(row[2]) for row in gains)
+    return f"{lost} of {tested} tasks lose against {reference!r}{by}{sure}."
 
 
 def _verdict(folds, gains, estimators, run):
