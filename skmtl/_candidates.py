@@ -60,6 +60,8 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         preprocessor = "passthrough" if sparse.issparse(X) else StandardScaler()
     steps, Z = [("scale", preprocessor)], X
     if preprocessor != "passthrough":
+        if not hasattr(preprocessor, "fit_transform"):
+            raise TypeError(f"preprocessor must be a transformer; got {preprocessor!r:.100}.")
         Z = clone(preprocessor).fit_transform(X, y if y.ndim == 1 else None)
     found, alone, shared = {}, {}, y.ndim == 2
     weights = {"task_weight": [None, "samples"]} if max(rows) > UNEQUAL * min(rows) else {}

@@ -301,8 +301,6 @@ def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsr()[:, [position]].toarray().ravel()
-    if hasattr(X, "column_names"):  # of pyarrow, whose batches scikit-learn does not know
-        return np.asarray(X.column(position))
     return safe_indexing(X, position, axis=1)
 
 

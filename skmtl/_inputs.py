@@ -87,6 +87,16 @@ def refuse_size(shape, what):
     )
 
 
+def check_numbers(values, name, **options):
+    """Finite floats of any shape; errors name the argument."""
+    try:
+        return check_array(values, **{"ensure_2d": False, "dtype": np.float64, "input_name": name, **options})
+    except (TypeError, ValueError) as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name} must hold numbers: {error}") from None
+
+
 def check_sample_weight(sample_weight, shape):
     """Float weights of shape (n_samples,) or (n_samples, n_tasks), nonnegative, not all zero."""
     if sample_weight is None:
@@ -96,7 +106,7 @@ def check_sample_weight(sample_weight, shape):
         sample_weight = np.full(shape[0], sample_weight, dtype=np.float64)
     if isinstance(sample_weight, str):
         raise ValueError(f"sample_weight must hold a number for each row of X; got {sample_weight!r}.")
-    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    weight = check_numbers(sample_weight, "sample_weight")
     if weight.shape != shape[:1] and not (len(shape) == 2 and weight.shape == shape):
         expected = f"({shape[0]},)" + (f" or {tuple(shape)}" if len(shape) == 2 else "")
         raise ValueError(f"sample_weight must have shape {expected}; got {weight.shape}.")
@@ -116,7 +126,7 @@ def check_offset(offset, n_samples):
     refuse_masked(offset, "offset")
     if isinstance(offset, Real):
         offset = np.full(n_samples, offset, dtype=np.float64)
-    offset = check_array(offset, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="offset")
+    offset = check_numbers(offset, "offset", allow_nd=True)
     if len(offset) != n_samples:
         raise ValueError(f"offset must hold one row per sample, {n_samples}; got shape {offset.shape}.")
     return offset

@@ -121,15 +121,17 @@ def encode_tasks(labels):
                 return _encode_dense(labels, least, int(most) - int(least) + 1)
         return np.unique(labels, return_inverse=True)
     except TypeError:
-        kinds = sorted({type(label).__name__ for label in labels})
-        if len(kinds) == 1:
-            raise TypeError(
-                f"tasks holds labels of the type {kinds[0]} without an order among them; use text, numbers, "
-                "dates or tuples of these."
-            ) from None
-        raise TypeError(
-            f"tasks mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
-        ) from None
+        refuse_unsorted(labels, "tasks")
+
+
+def refuse_unsorted(labels, name):
+    """TypeError for labels without an order among them."""
+    kinds = sorted({type(label).__name__ for label in labels})
+    problem = f"mixes labels that cannot be sorted ({', '.join(kinds)}); use labels of one type."
+    if len(kinds) == 1:
+        problem = f"holds labels of the type {kinds[0]} without an order among them; use text, numbers, "
+        problem += "dates or tuples of these."
+    raise TypeError(f"{name} {problem}") from None
 
 
 def _encode_dense(labels, least, size):

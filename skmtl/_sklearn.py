@@ -6,6 +6,7 @@ of a model, gives the same and takes a fifth longer.
 """
 
 import inspect
+import sys
 import warnings
 from weakref import finalize
 
@@ -39,6 +40,10 @@ def safe_indexing(X, indices, *, axis=0):
             f"a {type(X).__name__} of Dask was given where rows in memory are needed: "
             "use the estimators of skmtl.dask, or its compute()."
         )
+    if hasattr(X, "column_names") and not hasattr(
+        X, "combine_chunks"
+    ):  # a batch, which scikit-learn does not know
+        X = sys.modules["pyarrow"].Table.from_batches([X])
     return utils._safe_indexing(X, indices, axis=axis)
 
 

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._inputs import as_target, check_offset, check_sample_weight, shaped_offset
-from ._labels import for_each_task, missing_labels, plain_labels
+from ._labels import for_each_task, missing_labels, plain_labels, refuse_unsorted
 from ._sklearn import in_cross_validation
 from ._tasks import by_name
 from ._warn import warn
@@ -267,8 +267,11 @@ def _suited(classes, loss, where=""):
 def _classes(labels):
     """The sorted distinct labels."""
     labels = plain_labels(labels)
-    check_classification_targets(labels)
-    return np.unique(labels)
+    try:
+        check_classification_targets(labels)
+        return np.unique(labels)
+    except TypeError:
+        refuse_unsorted(labels, "y")
 
 
 def _union(sets):

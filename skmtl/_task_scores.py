@@ -17,7 +17,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
 from ._columns import column_names
-from ._inputs import as_target, check_sample_weight
+from ._inputs import as_target, check_numbers, check_sample_weight
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._warn import warn
 
@@ -30,13 +30,20 @@ OF_ERRORS = {mean_squared_error, mean_absolute_error, root_mean_squared_error, r
 ABOUT_THE_MEAN = {r2_score, explained_variance_score}  # relative to a variance that rounding can make up
 
 
-def task_blocks(y_true, y_pred, tasks, sample_weight):
-    """Task names, and per task (targets, predictions, weights or None) without missing labels."""
+def task_blocks(y_true, y_pred, tasks, sample_weight, numbers=False):
+    """Task names, and per task (targets, predictions, weights or None) without missing labels.
+
+    `numbers`: whether targets and predictions have to be.
+    """
     names = column_names(y_true)
     y_true = check_array(
         as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
     )
     y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
+    if numbers:
+        y_true = check_numbers(y_true, "y_true", ensure_all_finite="allow-nan" if y_true.ndim == 2 else True)
+        y_pred = check_numbers(y_pred, "y_pred")
+    y_true, y_pred = _wide(y_true), _wide(y_pred)
     check_consistent_length(y_true, y_pred)
     if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
         y_true = y_true.ravel()
@@ -61,6 +68,12 @@ def task_blocks(y_true, y_pred, tasks, sample_weight):
     order, counts = np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(names))
     parts, blocks = (y_true, y_pred, weight), np.split(order, counts.cumsum()[:-1])
     return names, [tuple(None if a is None else plain_labels(a[at]) for a in parts) for at in blocks]
+
+
+def _wide(values):
+    """Numbers in eight bytes, whose differences and squares do not overflow."""
+    wide = {"i": np.int64, "u": np.int64, "f": np.float64}.get(values.dtype.kind)
+    return values.astype(wide) if wide and values.dtype.itemsize < 8 else values
 
 
 def block_scores(function, blocks, kwargs):
@@ -195,12 +208,12 @@ def unexplained(y_true, y_pred, tasks, centers=None):
 
     NaN where targets do not vary.
     """
-    names, blocks = task_blocks(y_true, y_pred, tasks, None)
+    names, blocks = task_blocks(y_true, y_pred, tasks, None, numbers=True)
     if centers is None:
         centers = [None] * len(names)
-    elif np.shape(centers) != (len(names),):
+    elif (centers := check_numbers(centers, "train_mean")).shape != (len(names),):
         raise ValueError(
-            f"train_mean must hold one number per task, shape ({len(names)},); got shape {np.shape(centers)}."
+            f"train_mean must hold one number per task, shape ({len(names)},); got shape {centers.shape}."
         )
     parts = [(y - p, _deviations(y, m)) for (y, p, _), m in zip(blocks, centers, strict=True)]
     shares = {name: _share(*part) for name, part in zip(names, parts, strict=True)}

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._columns import source_of_tasks
 from ._data import name_tasks
-from ._inputs import as_target, check_lengths, check_offset, check_sample_weight
-from ._labels import check_tasks, encode_tasks, find_tasks, missing_labels, plain_labels, readable
+from ._inputs import as_target, check_lengths, check_numeric_target, check_offset, check_sample_weight
+from ._labels import check_tasks, encode_tasks, find_tasks, plain_labels, readable
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import TargetMixin, used_labels
@@ -374,8 +374,8 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
     score = _TaskConformal.score  # not that of RegressorMixin, which takes no tasks
 
     def _scores(self, X, y, tasks, offset, model):
-        found = self._respond("predict", X, tasks, offset, model)
-        return np.where(missing_labels(y), 0.0, np.abs(y - found))
+        found, y = self._respond("predict", X, tasks, offset, model), check_numeric_target(y)
+        return np.where(np.isnan(y), 0.0, np.abs(y - found))
 
     @by_name
     def predict_interval(self, X, *, tasks=None, offset=None):

@@ -458,6 +458,10 @@ class TaskStatistics:
         found = _merge(a, b, weight, cross, 1.0)._without_noise()._in_range(varies)
         return found._with(folds=self._by_fold(other, add))
 
+    def __radd__(self, other):
+        """The same for `sum`, which begins with zero."""
+        return self if isinstance(other, Integral) and other == 0 else NotImplemented
+
     def __sub__(self, other):
         """Moments of the rows of `self` that are not in `other`; tasks left without rows vanish.
 

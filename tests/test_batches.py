@@ -11,6 +11,8 @@ from conftest import make_layout
 from numpy.testing import assert_allclose
 from pyarrow import csv, dataset, parquet
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
 
 from skmtl import (
@@ -18,6 +20,7 @@ from skmtl import (
     MeanRegularizedRegressor,
     MultiTaskLasso,
     PathSearchCV,
+    Pooled,
     TaskStatistics,
     TraceNormRegressor,
     _batches,
@@ -547,3 +550,20 @@ def test_columns_of_a_batch_that_are_no_numbers_are_named(values, said):
     batch = pa.record_batch([pa.array(values), pa.array([1.0, 2.0, 2.0, 3.0])], names=["a", "b"])
     with pytest.raises(ValueError, match=rf"{said}.*\['a'\]|\['a'\].*{said}"):
         TaskStatistics.from_batches([(batch, np.arange(4.0), [0, 0, 1, 1])])
+
+
+def test_a_batch_is_a_table():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    table = pa.table({"g": np.arange(60) % 4, **{name: X[:, j] for j, name in enumerate("abc")}})
+    for model in (
+        GroupSparseRegressor(0.1),
+        Pooled(Ridge()),
+        PathSearchCV(GroupSparseRegressor(), [0.1, 1.0]),
+    ):
+        models, tables = [clone(model) for _ in range(2)], (table, table.to_batches()[0])
+        for one, other in zip(models, tables, strict=True):
+            one.fit(other.select(["a", "b", "c"]), X[:, 0], tasks=table["g"])
+        a, b = (one.predict(X, tasks=np.arange(60) % 4) for one in models)
+        np.testing.assert_array_equal(a, b)
+    models = [GroupSparseRegressor(0.1, task_column="g").fit(other, X[:, 0]) for other in tables]
+    np.testing.assert_array_equal(*(one.predict(table) for one in models))

@@ -320,3 +320,18 @@ def test_intervals_of_counts_are_not_below_zero():
         assert low.min() == 0 and ((low <= counts) & (counts <= high)).mean() > 0.85
     found = TaskConformalRegressor(MeanRegularizedRegressor(0.1)).fit(X, counts, tasks=tasks)
     assert found.predict_interval(X, tasks=tasks)[0].min() < 0
+
+
+@pytest.mark.parametrize("form", ["objects", "nullable", "text"])
+def test_targets_in_any_form_that_the_model_takes(form):
+    X, Y = np.random.default_rng(0).normal(size=(60, 3)), np.random.default_rng(1).normal(size=(60, 2))
+    Y[::5, 0] = np.nan
+    other = Y.astype(object)
+    other[::5, 0] = None
+    other = pd.DataFrame(Y).astype("Float64") if form == "nullable" else other
+    if form == "text":
+        Y, other = Y[:, 1], Y[:, 1].astype(str)
+    tasks = np.arange(60) % 4 if form == "text" else None
+    given, expected = (TaskConformalRegressor(MODEL).fit(X, y, tasks=tasks) for y in (other, Y))
+    found = given.predict_interval(X, tasks=tasks)
+    assert_allclose(found, expected.predict_interval(X, tasks=tasks))

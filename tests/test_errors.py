@@ -33,6 +33,7 @@ from skmtl import (
     MultiTaskRegressor,
     PathSearchCV,
     Pooled,
+    RobustRegressor,
     SingleTask,
     TaskConformalRegressor,
     TaskKFold,
@@ -992,3 +993,32 @@ def test_a_prox_of_another_shape_is_refused():
         ValueError, match=r"OneForAll.prox must return an array of the shape of W, \(3, 4\); got \(4,\)"
     ):
         MultiTaskRegressor(penalty=OneForAll()).fit(X, y, tasks=TASKS)
+
+
+def test_what_is_no_number_or_has_no_order_is_named():
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    y, tasks, text = X[:, 0], np.arange(12) % 3, ["a"] * 12
+    for name in ("sample_weight", "offset"):
+        with pytest.raises(ValueError, match=f"{name} must hold numbers: could not convert"):
+            MeanRegularizedRegressor().fit(X, y, tasks=tasks, **{name: text})
+    with pytest.raises(TypeError, match="covariance must hold numbers"):
+        MeanRegularizedRegressor("auto", covariance={"a": 1}).fit(X, y, tasks=tasks)
+    with pytest.raises(TypeError, match=r"y mixes labels that cannot be sorted \(int, str\)"):
+        GroupSparseClassifier().fit(X, np.array(["a", 1] * 6, dtype=object), tasks=tasks)
+    for alphas in ([], True):
+        with pytest.raises(ValueError, match="alphas must be a number of strengths or a list of numbers"):
+            PathSearchCV(MultiTaskLasso(), alphas).fit(X, y, tasks=tasks)
+    with pytest.raises(ValueError, match="positive=True, needs Features, Tasks or Entries"):
+        RobustRegressor(shared="subspace", positive=True).fit(X, y, tasks=tasks)
+    with pytest.raises(TypeError, match="preprocessor must be a transformer"):
+        suggest(X, y, tasks, preprocessor="scale")
+
+
+def test_statistics_add_up_by_sum():
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    parts = [
+        TaskStatistics.from_arrays(X[at], X[at, 0], tasks=at % 2) for at in (np.arange(6), np.arange(6, 12))
+    ]
+    assert_allclose(sum(parts).xx, (parts[0] + parts[1]).xx)
+    with pytest.raises(TypeError):
+        sum(parts, start=1)

@@ -465,3 +465,31 @@ def test_columns_with_classes_of_their_own_are_scored_over_all_classes():
     brier = [np.sum(((Y[:, [t]] == own) - proba[t]) ** 2, axis=1) / 2 for t, own in enumerate(model.classes_)]
     run, rows = FoldRun(X, Y, None, False, task_scorer("neg_log_loss"), "brier"), np.arange(90)
     assert_allclose(run("forest", model, rows, rows)[1], np.transpose(brier))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "int32", "float16", "bool"])
+def test_narrow_numbers_do_not_overflow(kind):
+    """Differences and squares are those of double precision, whatever targets and predictions come in."""
+    y = np.array([0, 200, 100, 255] * 2) * {"int16": 100, "int32": 1000}.get(kind, 1)
+    y = y > 100 if kind == "bool" else y.astype(kind)
+    p, tasks = y[::-1].copy(), [0] * 4 + [1] * 4
+    wide = y.astype(float), p.astype(float), tasks
+    for metric in (
+        explained_variance_within,
+        explained_variance_per_task,
+        normalized_mse,
+        average_relative_rmse,
+    ):
+        assert metric(y, p, tasks) == metric(*wide)
+    if kind != "bool":
+        assert per_task_score("neg_max_error", y, p, tasks) == per_task_score("neg_max_error", *wide)
+
+
+def test_what_is_no_number_is_named():
+    text = ["a", "b", "c", "d"]
+    with pytest.raises(ValueError, match="y_true must hold numbers"):
+        normalized_mse(text, [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="train_mean must hold numbers"):
+        average_relative_rmse([1.0, 2.0], [1.0, 3.0], [0, 1], train_mean=["a", "b"])
+    with pytest.raises(ValueError, match="y_true contains NaN"):
+        normalized_mse([1.0, None, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])

@@ -473,7 +473,7 @@ def test_placements_of_functions_they_do_not_fit():
         with pytest.raises(ValueError, match="mean_ratio must be >= 0; got -1"):
             call(Spectrum(L1(), mean_ratio=-1.0))
         for inner in (Spectrum(L1()), Ridge(), Coupling(), PENALTIES["infconv"], Features(UserL2())):
-            with pytest.raises(ValueError, match=r"Positive needs Features, Tasks or Entries .* got"):
+            with pytest.raises(ValueError, match=r"Positive.* needs Features, Tasks or Entries .* got"):
                 call(Positive(inner))
 
 

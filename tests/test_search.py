@@ -813,3 +813,14 @@ def test_cv_classes_stay_quiet_and_sparse_input_stays_sparse():
         )
     assert sparse.issparse(by_csr.sparse_coef_)
     np.testing.assert_allclose(by_csr.coef_, dense.coef_, atol=1e-7)
+
+
+@pytest.mark.parametrize("other", [lambda at: at - 80, lambda at: np.isin(np.arange(80), at)])
+def test_splits_by_places_from_the_end_and_by_masks(other):
+    X = np.random.default_rng(0).normal(size=(80, 3))
+    y, tasks = X[:, 0] + X[:, 1], np.arange(80) % 4
+    rows = [(np.arange(60), np.arange(60, 80)), (np.arange(20, 80), np.arange(20))]
+    others = [(other(train), other(test)) for train, test in rows]
+    found = [PathSearchCV(GroupSparseRegressor(), [0.1, 1.0], cv=cv) for cv in (rows, others)]
+    scores = [search.fit(X, y, tasks=tasks).cv_results_["mean_test_score"] for search in found]
+    np.testing.assert_allclose(scores[1], scores[0])

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._data import make_task_data
-from .._inputs import resolve_task_weight
+from .._inputs import check_numbers, resolve_task_weight
 from .._parameters import AUTO, STRENGTH, with_parameters
 from .._tasks import by_name
 from .._warn import warn
@@ -306,7 +305,7 @@ class EmpiricalBayes(LinearModel):
 
     def _normed(self, covariance):
         """Variances or a covariance as floats with a mean variance of one; ValueError if it is none."""
-        V = check_array(covariance, ensure_2d=False, dtype=np.float64, input_name="covariance")
+        V = check_numbers(covariance, "covariance", allow_nd=True)
         variances = V.diagonal() if V.ndim == 2 else V
         symmetric = V.ndim == 1 or (V.shape[0] == V.shape[1] and np.allclose(V, V.T))
         none = isinstance(self.alpha, str) and not variances.any()  # there is nothing to be estimated

@@ -19,7 +19,11 @@ def check_alphas(alphas, eps):
         if alphas < 1 or not 0 < eps < 1:
             raise ValueError(f"alphas must be at least 1 and eps between 0 and 1; got {alphas} and {eps}.")
         return alphas
-    if isinstance(alphas, Mapping) or np.asarray(alphas).dtype.kind not in "biuf":
+    if (
+        isinstance(alphas, (Mapping, bool))
+        or np.asarray(alphas).dtype.kind not in "iuf"
+        or not np.size(alphas)
+    ):
         raise ValueError(
             "alphas must be a number of strengths or a list of numbers, alphas=[0.1, 1.0]; got "
             f"{alphas!r:.100}. Other parameters of a search are for its param_grid."

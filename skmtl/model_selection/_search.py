@@ -392,7 +392,8 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             given["tasks"] = tasks = check_tasks(tasks, len(y))
         if of_tasks and by_task and self.cv is None:
             cv.n_splits = n_folds_for(y, tasks)
-        splits = list(cv.split(X, y, **given))
+        every = np.arange(num_samples(X))  # masks and places from the end are rows as well
+        splits = [(every[train], every[test]) for train, test in cv.split(X, y, **given)]
         if of_tasks:
             warn_of_untested(splits, y, given.get("tasks"))
         return splits

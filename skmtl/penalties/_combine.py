@@ -100,8 +100,8 @@ class Positive(Inside, Combination):
     def _inner(self):
         if not getattr(self.penalty, "allows_positive", False):
             raise ValueError(
-                "Positive needs Features, Tasks or Entries of a vector function with allows_positive; "
-                f"got {self.penalty!r}."
+                "Positive, or positive=True, needs Features, Tasks or Entries of a vector function with "
+                f"allows_positive; got {self.penalty!r}."
             )
         return self.penalty
 
