@@ -270,6 +270,11 @@ class DataTerm:
         return pull.separate and self.n_features <= DENSE_FEATURES
 
 
+def graded(curvature, ratio):
+    """Whether curvatures, where there is one, differ by more than that."""
+    return bool(curvature.max(initial=0.0) > ratio * curvature[curvature > 0].min(initial=np.inf))
+
+
 def set_apart(direction):
     """Rotation (n, n), its own inverse, whose first row is along a direction."""
     mirror = direction / np.linalg.norm(direction)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from ..objective import FactorTerm, Problem, fitting_units, units
+from ..objective import FactorTerm, Problem, fitting_units, graded, units
 from ..penalties import Penalty, Ridge, square
 from ._choice import METHODS, choose_solver, rounding_of_gradients
 from ._method import Method
@@ -143,9 +143,7 @@ class FactorProblem:
 
     def fitting_units(self):
         """Units (n_features of X,) in which features vary alike; None where they do so about as they are."""
-        curvature = self.term.curvatures()
-        graded = curvature.max() > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
-        return fitting_units(self.term) if graded else None
+        return fitting_units(self.term) if graded(self.term.curvatures(), UNEQUAL) else None
 
     def in_units(self, unit):
         """The problem of features in other units, those here times `unit` (n_features of X,)."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..objective import Problem
+from ..objective import Problem, graded
 from ._descent import GramSweep, PanelSweep, alike, certificate, descend
 from ._method import Method
-from .fista import checked, fista, too_graded
+from .fista import checked, fista
 from .splitting import splits
 from .variances import by_variances, variances_pay
 
@@ -93,19 +93,19 @@ BY_FEATURE = (
 )
 
 
-def _is_hard(term):
+def _gets_nowhere(term):
     """Whether one feature is next to free given the others, and what tells them apart is lost in their units.
 
     So it is of fewer rows than features in very different units.
     """
     few = term.n_designs > 1 and term.rows_per_task.mean() < term.n_features
-    return few and too_graded(term, APART)
+    return few and graded(term.curvatures(), APART)
 
 
 BCD = Method(
     bcd, lambda problem: problem.term.loss.quadratic and by_feature(problem),
     f"the squared loss, {BY_FEATURE}", shows_start=True,
-    passes=lambda problem: _is_hard(problem.term) and splits(problem),
+    passes=lambda problem: _gets_nowhere(problem.term) and splits(problem),
 )  # fmt: skip
 
 

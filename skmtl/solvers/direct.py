@@ -8,7 +8,7 @@ from scipy import linalg
 
 from .._threads import even_blocks, in_blocks, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, by_products, make_term, rows_pay, units
+from ..objective import DENSE_FEATURES, by_products, graded, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._inverses import GRADED, RANK_TOLERANCE, assembled_inverse, inverses, pseudo_inverses
@@ -388,8 +388,7 @@ def _rotated_inverse(term, quadratic):
     if quadratic.separate or quadratic.labels is not None:
         own = inverses(H + np.array(quadratic.numbers)[:, None, None] * np.eye(len(H)))
         return lambda R: sum(V @ inverse for V, inverse in zip(quadratic.split(R), own, strict=True))
-    size = H.diagonal()[H.diagonal() > 0]
-    if len(size) and size.max() > GRADED * size.min() and quadratic.graph is None:
+    if graded(H.diagonal(), GRADED) and quadratic.graph is None:
         # in such units eigenvectors of H lose the small features
         levels, tasks = quadratic.eigenvectors()
         own = inverses(H + levels[:, None, None] * np.eye(len(H)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._threads import by_rows, sum_by_rows
-from ..objective import by_products
+from ..objective import by_products, graded
 from ._method import Method
 from .covariances import by_covariance, covariance_pays
 
@@ -82,15 +82,9 @@ def checked(iterates, n_before, max_iter):
             yield n_before + n_iter, parts, *known
 
 
-def too_graded(term, ratio):
-    """Whether curvatures along features differ by more than that."""
-    curvature = term.curvatures()
-    return curvature.max() > ratio * curvature[curvature > 0].min(initial=np.inf)
-
-
 def beyond_gradients(term):
     """Whether curvatures differ so much that a gradient method gets nowhere."""
-    return too_graded(term, BEYOND)
+    return graded(term.curvatures(), BEYOND)
 
 
 FISTA = Method(

@@ -53,11 +53,11 @@ PROX_NEWTON = Method(
     prox_newton,
     lambda problem: not problem.term.loss.quadratic and problem.term.loss.pointwise and by_feature(problem),
     f"a loss of every row that is not quadratic, {BY_FEATURE}", shows_start=True, patience=lambda problem: 50,
-    passes=lambda problem: _is_hard(problem.term) and splits(problem) and models_at_once(problem),
+    passes=lambda problem: _others_pay(problem.term) and splits(problem) and models_at_once(problem),
 )  # fmt: skip
 
 
-def _is_hard(term):
+def _others_pay(term):
     """Whether other models than those of single coefficients pay."""
     return term.n_outputs > 1 or term.outlying
 

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 from scipy.sparse import issparse
 
+from ..objective import graded
 from ..penalties import L1, TaskQuadratic, singular_values
 from ._inverses import assembled_inverse
 from ._method import Method
@@ -235,9 +236,9 @@ def _split(problem, parts, first, max_iter, target, late=np.inf):
     spent, parts = smooth.low_rank_start(problem, parts, min(START_ITERATIONS, max_iter - first - 1), target)
     first += spent
     penalties = [_penalty_prox(part, len(parts)) for part in problem.parts]
-    graded = _graded(problem.term)
+    lags = _lags(problem.term)
     V, G = np.array(parts), _gradients(problem, parts)
-    allowed = _allowed(penalties, G) if graded else G  # large slopes along some features say nothing
+    allowed = _allowed(penalties, G) if lags else G  # large slopes along some features say nothing
     step = smooth.set_step(SHARE * _ratio(V, allowed) if V.any() else _first_step(problem.term, penalties, G))
     Z, pace, review = smooth.into(V + step * allowed), None, first + FIRST_REVIEW
     finite = all(part.finite for part in problem.parts)
@@ -249,7 +250,7 @@ def _split(problem, parts, first, max_iter, target, late=np.inf):
         Y = np.array([prox(v, step) for prox, v in zip(penalties, V, strict=True)])
         if (n_iter - first) % CHECK_EVERY == (spent > 0) or n_iter == max_iter:
             smoothly = (
-                finite and (graded or n_iter - first > late) and (n_iter - first) % (2 * CHECK_EVERY) == 0
+                finite and (lags or n_iter - first > late) and (n_iter - first) % (2 * CHECK_EVERY) == 0
             )
             yield (
                 n_iter,
@@ -270,13 +271,11 @@ def _allowed(penalties, G):
     return G + np.array([prox(-g, 1.0) for prox, g in zip(penalties, G, strict=True)])
 
 
-def _graded(term):
+def _lags(term):
     """Whether the curvatures along features differ so much that the point of the penalties lags behind."""
     if not term.on_moments:
         return False
-    curvature = term.spreads**2
-    lags = curvature.max(initial=0.0) > UNEQUAL * curvature[curvature > 0].min(initial=np.inf)
-    return lags or (term.common is not None and term.steep)
+    return graded(term.spreads**2, UNEQUAL) or (term.common is not None and term.steep)
 
 
 def _finite(problem, X, Y):
@@ -376,7 +375,7 @@ class _ManyDesigns(_SmoothProx):
         if not total.separate:
             return assembled_inverse(lambda V: self.term.curvature(V) + total.times(V), self.term)
         inverse = make_preconditioner(self.term, total)
-        return partial(self._refined, inverse, total) if _graded(self.term) else inverse
+        return partial(self._refined, inverse, total) if _lags(self.term) else inverse
 
     def _refined(self, inverse, total, R):
         """Solutions without the rounding of an inverse of numbers in very different units."""
