@@ -123,19 +123,26 @@ def _weighted_rows(X, root, first, n, center, Z):
 def _eliminated(K, n, Z):
     """Cholesky factor U of I + K, U'U, in the upper triangle of K, and U'^-1 Z in the place of n rows Z."""
     q = Z.shape[1]
-    for a in range(n):
-        unit = 1.0 / np.sqrt(max(K[a, a] + 1.0, 1.0))  # but for rounding it is no less
-        K[a, a] = 1.0 / unit
-        for b in range(a + 1, n):
-            K[a, b] *= unit
-        for j in range(q):
-            Z[a, j] *= unit
-        for c in range(a + 1, n):
-            f = K[a, c]
-            for b in range(c, n):
-                K[c, b] -= f * K[a, b]
+    for first in range(0, n, 2):  # two pivots at a time
+        for a in range(first, min(first + 2, n)):
+            if a > first:
+                f = K[first, a]
+                for b in range(a, n):
+                    K[a, b] -= f * K[first, b]
+                for j in range(q):
+                    Z[a, j] -= f * Z[first, j]
+            unit = 1.0 / np.sqrt(max(K[a, a] + 1.0, 1.0))  # but for rounding it is no less
+            K[a, a] = 1.0 / unit
+            for b in range(a + 1, n):
+                K[a, b] *= unit
             for j in range(q):
-                Z[c, j] -= f * Z[a, j]
+                Z[a, j] *= unit
+        for c in range(first + 2, n):
+            f, g = K[first, c], K[first + 1, c]
+            for b in range(c, n):
+                K[c, b] -= f * K[first, b] + g * K[first + 1, b]
+            for j in range(q):
+                Z[c, j] -= f * Z[first, j] + g * Z[first + 1, j]
 
 
 @compiled
