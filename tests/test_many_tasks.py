@@ -112,7 +112,7 @@ def test_form_of_the_data_follows_from_the_rows_and_the_penalty(few_are_many):
 def test_fewer_rows_than_features_are_multiplied_in_the_place_of_moments(fit_intercept, few_are_many, rng):
     term = make_term(make_task_data(*problem([4] * 5)), SquaredError(), fit_intercept)
     V, other = rng.normal(size=term.shape), by_products(term)
-    assert other is not term
+    assert other is not term and other is by_products(term)
     np.testing.assert_allclose(other.curvature(V), term.curvature(V), atol=1e-12)
     np.testing.assert_allclose(other.gradient_at(V), term.gradient_at(V), atol=1e-12)
 

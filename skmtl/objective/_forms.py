@@ -52,8 +52,9 @@ def by_products(term):
     """
     data = term.data if term.on_moments else None
     fewer = data is not None and rows_pay(data) and not data.graded
-    found = row_moments(term) if fewer or isinstance(term, RowsTerm) else None
-    return term if found is None else found
+    if term.products is None and (fewer or isinstance(term, RowsTerm)):
+        term.products = row_moments(term)
+    return term if term.products is None else term.products
 
 
 def row_moments(term):
