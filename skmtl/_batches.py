@@ -2,13 +2,12 @@
 
 import os
 from functools import reduce
-from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 
-from ._columns import check_features, check_same_names, columns_of, feature_names_of, write_columns
+from ._columns import check_features, check_same_names, columns_of, feature_names_of
 from ._data import StackedData, name_tasks
 from ._inputs import check_lengths, check_numeric_target, check_sample_weight
 from ._labels import all_labels, encode_tasks, label_keys
@@ -145,26 +144,26 @@ class Cells:
 
     def _add(self):
         """Add the rows that wait, sorted by their cells."""
-        from ._kernels import task_moments  # Numba is imported by the first fit that needs it
+        from ._kernels import scatter_rows, sorted_places, task_moments  # Numba is imported by the first fit
 
         batches, tables, *_ = zip(*self.waiting, strict=True)
         y, weight, cell = (np.concatenate(own) for own in [*zip(*self.waiting, strict=True)][2:])
         n_cells, p = len(self.places) * self.n_folds, self.sums[2].shape[1]
-        order = np.argsort(cell.astype(np.min_scalar_type(n_cells)), kind="stable")
-        at, bounds = np.empty_like(order), np.cumsum([0, *(len(own) for _, _, own, *_ in self.waiting)])
-        at[order] = np.arange(len(order))
-        X = np.empty((len(y), p))
-        for table, rows in zip(tables, pairwise(bounds), strict=True):
-            rows = at[slice(*rows)]
-            if isinstance(table, list):
-                write_columns(table, X, rows)
-            else:
-                X[rows] = table
-        self.waiting, self.n_rows = [], 0
         counts = np.bincount(cell, minlength=n_cells)
+        at = sorted_places(read_only(cell), counts.cumsum() - counts)
+        bounds = np.cumsum([len(own) for _, _, own, *_ in self.waiting])[:-1]
+        X, ordered = np.empty((len(y), p)), np.empty((2, len(y)))
+        for own, values in zip(ordered, (y, weight), strict=True):
+            own[at] = values
+        for table, own in zip(tables, np.split(at, bounds), strict=True):
+            if isinstance(table, list):
+                scatter_rows(read_only(np.array(table, dtype=float)), read_only(own), X)
+            else:
+                X[own] = table
+        self.waiting, self.n_rows = [], 0
         cells = np.flatnonzero(counts)
         counts = counts[cells]
-        data = StackedData(X, y[order], weight[order], None, cells, np.cumsum([0, *counts]))
+        data = StackedData(X, *ordered, None, cells, np.cumsum([0, *counts]))
         data.refuse_extremes()
         if n_cells > len(self.sums[0]):
             larger = _sums(max(n_cells, 2 * len(self.sums[0])), p)

@@ -81,23 +81,15 @@ def columns_of(table):
     return [np.asarray(column) for column in table.columns]
 
 
-def write_columns(columns, out, at=None):
-    """Write columns side by side into `out`, to rows in order or `at` positions, a block after the other."""
-    room = out if at is None else np.empty((BLOCK, len(columns)), dtype=out.dtype)
-    for start in range(0, len(columns[0]) if columns else 0, BLOCK):
-        rows = slice(start, start + BLOCK)
-        block = room[rows] if at is None else room[: len(at[rows])]
-        for j, column in enumerate(columns):
-            block[:, j] = column[rows]
-        if at is not None:
-            out[at[rows]] = block
-    return out
-
-
 def _of_columns(table):
-    """A table of pyarrow as an array."""
+    """A table of pyarrow as an array, written a block of rows after the other."""
     columns = columns_of(table)
-    return write_columns(columns, np.empty((table.num_rows, len(columns)), dtype=np.result_type(*columns)))
+    out = np.empty((table.num_rows, len(columns)), dtype=np.result_type(*columns))
+    for start in range(0, len(out), BLOCK):
+        rows = slice(start, start + BLOCK)
+        for j, column in enumerate(columns):
+            out[rows, j] = column[rows]
+    return out
 
 
 def refuse_text(X, error=None):

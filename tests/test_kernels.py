@@ -348,6 +348,12 @@ ARGS = {
     "tree_sweep": lambda rng, penalty: tree_args(rng),
     "task_moments": lambda rng, penalty: moments_args(rng),
     "_means": lambda rng, penalty: (*moments_args(rng)[:3], 6, 20, np.full(5, np.nan)),
+    "sorted_places": lambda rng, penalty: (frozen(rng.integers(3, size=20)), np.array([0, 20, 40])),
+    "scatter_rows": lambda rng, penalty: (
+        frozen(rng.normal(size=(3, 6))),
+        frozen(rng.permutation(6)),
+        np.zeros((6, 3)),
+    ),
     "_mixed": lambda rng, penalty: (np.uint64(7),),
     "add_hashes": lambda rng, penalty: bits_args(rng),
     "add_hashes_of_rows": lambda rng, penalty: (
@@ -504,6 +510,14 @@ def test_task_moments_equal_their_formulas(p, rng):
             np.testing.assert_allclose(one[at[t]], value, rtol=1e-9, atol=1e-9)
             np.testing.assert_allclose(other[at[t]], value, rtol=1e-9, atol=1e-9)
         np.testing.assert_array_equal(found[3][t], found[3][t].T)
+
+
+def test_rows_are_scattered_in_the_stable_order_of_their_codes(rng):
+    codes, columns = rng.integers(5, size=40), rng.normal(size=(3, 40))
+    counts, out = np.bincount(codes, minlength=5), np.empty((40, 3))
+    at = _kernels.sorted_places(frozen(codes), counts.cumsum() - counts)
+    _kernels.scatter_rows(frozen(columns), frozen(at), out)
+    np.testing.assert_array_equal(out, columns.T[np.argsort(codes, kind="stable")])
 
 
 @pytest.mark.parametrize("centred", [True, False])

@@ -29,7 +29,16 @@ from skmtl._data import make_task_data
 from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighted_gram
 from skmtl.linear_model import Fitting
 from skmtl.losses import Logistic, Poisson, SquaredError
-from skmtl.objective import MomentsTerm, Problem, RowsTerm, _forms, _intercepts, by_products, make_term
+from skmtl.objective import (
+    MomentsTerm,
+    Problem,
+    RowMoments,
+    RowsTerm,
+    _forms,
+    _intercepts,
+    by_products,
+    make_term,
+)
 from skmtl.penalties import Clusters, Coupling, TaskQuadratic
 from skmtl.penalties._quadratic import ClusterQuadratic
 from skmtl.solvers import _separation, coordinate, covariances, variances
@@ -92,9 +101,20 @@ def test_form_of_the_data_follows_from_the_rows_and_the_penalty(few_are_many):
     data = make_task_data(X, y, tasks)
     assert type(make_term(data, SquaredError(), apart=True)) is RowsTerm
     assert type(make_term(data, SquaredError())) is MomentsTerm
-    assert type(make_term(make_task_data(*problem([20] * 5)), SquaredError(), apart=True)) is MomentsTerm
+    assert type(by_products(make_term(data, SquaredError()))) is RowMoments
     graded = X * np.geomspace(1, 1e6, 9)  # products of rows would know of the last feature only
-    assert type(make_term(make_task_data(graded, y, tasks), SquaredError(), apart=True)) is MomentsTerm
+    for rows in (problem([20] * 5), (graded, y, tasks)):
+        term = make_term(make_task_data(*rows), SquaredError(), apart=True)
+        assert type(term) is MomentsTerm and by_products(term) is term
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_fewer_rows_than_features_are_multiplied_in_the_place_of_moments(fit_intercept, few_are_many, rng):
+    term = make_term(make_task_data(*problem([4] * 5)), SquaredError(), fit_intercept)
+    V, other = rng.normal(size=term.shape), by_products(term)
+    assert other is not term and other is by_products(term)
+    np.testing.assert_allclose(other.curvature(V), term.curvature(V), atol=1e-12)
+    np.testing.assert_allclose(other.gradient_at(V), term.gradient_at(V), atol=1e-12)
 
 
 @pytest.mark.parametrize("tied", [0.0, 0.5])

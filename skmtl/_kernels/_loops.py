@@ -191,30 +191,30 @@ def _string_knots(y, strength, corner, height, knot, side):
     """
     n = y.shape[0]
     first, last = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
-    corner[:, 0], height[:, 0] = 0, 0.0
+    x, h = corner, height  # a view for every k would take longer than all the rest
+    x[:, 0], h[:, 0] = 0, 0.0
     knot[0], side[0], count, total = 0, 0.0, 1, 0.0
     for k in range(1, n + 1):
         total += y[k - 1]
         for s in range(2):
-            sign = 1.0 - 2.0 * s
-            x, h, o = corner[s], height[s], 1 - s
+            sign, o = 1.0 - 2.0 * s, 1 - s
             new = total + sign * strength if k < n else total
             a = last[s]
-            while (
-                a > first[s]
-                and sign * ((h[a] - h[a - 1]) * (k - x[a]) - (new - h[a]) * (x[a] - x[a - 1])) >= 0.0
-            ):
+            while a > first[s]:
+                rise, run = h[s, a] - h[s, a - 1], x[s, a] - x[s, a - 1]
+                if not sign * (rise * (k - x[s, a]) - (new - h[s, a]) * run) >= 0.0:
+                    break
                 a -= 1
             last[s] = a + 1
-            x[a + 1], h[a + 1] = k, new
+            x[s, a + 1], h[s, a + 1] = k, new
             while a == first[s] and last[o] > first[o]:
                 b = first[o] + 1
-                curvature = (new - h[a]) * (corner[o, b] - x[a]) - (height[o, b] - h[a]) * (k - x[a])
-                if corner[o, b] == k or sign * curvature >= 0.0:
+                curvature = (new - h[s, a]) * (x[o, b] - x[s, a]) - (h[o, b] - h[s, a]) * (k - x[s, a])
+                if x[o, b] == k or sign * curvature >= 0.0:
                     break
                 first[o] = b
-                x[a], h[a] = corner[o, b], height[o, b]
-                knot[count], side[count] = x[a], -sign
+                x[s, a], h[s, a] = x[o, b], h[o, b]
+                knot[count], side[count] = x[s, a], -sign
                 count += 1
     knot[count], side[count] = n, 0.0
     return count + 1

@@ -14,6 +14,7 @@ from ._numba import (
     MATRIX,
     NUMBER,
     PLACE,
+    PLACES,
     ROW,
     ROWS,
     SUMS,
@@ -122,19 +123,26 @@ def _weighted_rows(X, root, first, n, center, Z):
 def _eliminated(K, n, Z):
     """Cholesky factor U of I + K, U'U, in the upper triangle of K, and U'^-1 Z in the place of n rows Z."""
     q = Z.shape[1]
-    for a in range(n):
-        unit = 1.0 / np.sqrt(max(K[a, a] + 1.0, 1.0))  # but for rounding it is no less
-        K[a, a] = 1.0 / unit
-        for b in range(a + 1, n):
-            K[a, b] *= unit
-        for j in range(q):
-            Z[a, j] *= unit
-        for c in range(a + 1, n):
-            f = K[a, c]
-            for b in range(c, n):
-                K[c, b] -= f * K[a, b]
+    for first in range(0, n, 2):  # two pivots at a time
+        for a in range(first, min(first + 2, n)):
+            if a > first:
+                f = K[first, a]
+                for b in range(a, n):
+                    K[a, b] -= f * K[first, b]
+                for j in range(q):
+                    Z[a, j] -= f * Z[first, j]
+            unit = 1.0 / np.sqrt(max(K[a, a] + 1.0, 1.0))  # but for rounding it is no less
+            K[a, a] = 1.0 / unit
+            for b in range(a + 1, n):
+                K[a, b] *= unit
             for j in range(q):
-                Z[c, j] -= f * Z[a, j]
+                Z[a, j] *= unit
+        for c in range(first + 2, n):
+            f, g = K[first, c], K[first + 1, c]
+            for b in range(c, n):
+                K[c, b] -= f * K[first, b] + g * K[first + 1, b]
+            for j in range(q):
+                Z[c, j] -= f * Z[first, j] + g * Z[first + 1, j]
 
 
 @compiled
@@ -361,12 +369,31 @@ def task_moments(X, y, weight, indptr, at, mass, x_mean, y_mean, xx, xy, yy):
             n = 0
         for a in range(p):
             x_mean[c, a] += share * (mean[a] - x_mean[c, a])
-            for b in range(a, p):
+            for b in range(a):
+                S[a, b] = S[b, a]  # here it is in the cache
+            for b in range(p):
                 xx[c, a, b] += S[a, b]
-                xx[c, b, a] = xx[c, a, b]
             xy[c, a] += S[a, p]
         y_mean[c] += share * (mean[p] - y_mean[c])
         yy[c] += S[p, p]
+
+
+@compiled
+def sorted_places(codes, first):
+    """Positions of rows in a stable order of their codes, whose runs start at `first` (used up)."""
+    out = np.empty(len(codes), dtype=np.int64)
+    for i in range(len(codes)):
+        out[i] = first[codes[i]]
+        first[codes[i]] += 1
+    return out
+
+
+@compiled
+def scatter_rows(columns, at, out):
+    """Write columns (p, n) as rows of `out`, to the positions `at`."""
+    for i in range(len(at)):
+        for j in range(len(columns)):
+            out[at[i], j] = columns[j, i]
 
 
 @compiled
@@ -539,6 +566,8 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
 
 SIGNATURES = {
     "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "sorted_places": (BOUNDS, PLACES),
+    "scatter_rows": (ROWS, BOUNDS, MATRIX),
     "add_hashes": (BITS, PLACE, SUMS),
     "add_hashes_of_rows": (BITS_OF_ROWS, SUMS),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),

@@ -177,7 +177,8 @@ def linkage_tree(W, tasks):
     length = np.linalg.norm(W, axis=1, keepdims=True)
     faint = length <= 1e-12 * length.max()  # rounding has no direction
     directions = np.where(faint, 0.0, W / np.where(faint, 1.0, length))
-    distances = np.round(pdist(directions), 10)  # rounding does not choose between equals
+    distances = pdist(directions)
+    distances.round(10, out=distances)  # rounding does not choose between equals; there may be many
     merges = scipy.cluster.hierarchy.linkage(distances, "average")
     heights = merges[:, 2] / (merges[-1, 2] or 1.0)
     below, handed_down = [[label] for label in labels], np.ones(2 * T - 1)

@@ -40,6 +40,7 @@ class DataTerm:
     largest_curvature = None  # where it has been asked for and is the same everywhere
     enough = 0.0  # gap that a solver is content with
     kept_inverse = None  # of the blocks of the tasks, by a solver that wants it again
+    products = None  # in the place of this term, see `by_products`
     y = None  # targets on the sample side, of a term on rows
     # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the
     # same number for all tasks, the offset times the mean of W; so predictors keep what W deviates by

@@ -17,7 +17,8 @@ class FactorTerm(DataTerm):
 
     def __init__(self, term, ridge, left=None, right=None, b=None):
         super().__init__(term.fit_intercept, term.intercept_alpha)
-        self.term, self.ridge, self.b, self.left, self.right = term, ridge, b, left, right
+        self.term, self.b, self.left, self.right = term, b, left, right
+        self.ridge = ridge if np.any(ridge) else None
         self.loss, self.y_size, self.totals = term.loss, term.y_size, term.totals
         T, p = term.shape
         self.n_tasks, self.n_features = (T, len(right)) if left is None else (left.shape[1], p)
@@ -27,6 +28,12 @@ class FactorTerm(DataTerm):
 
     def _own(self, G):
         return G @ self.right.T if self.left is None else self.left.T @ G
+
+    def _tilted(self, G, W):
+        return G if self.ridge is None else G + self.ridge * W
+
+    def _along_ridge(self, W):
+        return 0.0 if self.ridge is None else float(np.vdot(W, self.ridge * W))
 
     def image(self, V):
         return self.term.image(self._full(V))
@@ -42,11 +49,11 @@ class FactorTerm(DataTerm):
 
     def value(self, V, image, b):
         W = self._full(V)
-        return self.term.value(W, image, b) + 0.5 * float(np.vdot(W, self.ridge * W))
+        return self.term.value(W, image, b) + 0.5 * self._along_ridge(W)
 
     def gradient(self, V, image, b):
         W = self._full(V)
-        return self._own(self.term.gradient(W, image, b) + self.ridge * W)
+        return self._own(self._tilted(self.term.gradient(W, image, b), W))
 
     def curvatures(self):
         """Those along the features of X; latent ones come in units of their own, all alike."""
@@ -54,7 +61,7 @@ class FactorTerm(DataTerm):
 
     def second_order(self, V, image, eta=None):
         W = self._full(V)
-        return self.term.second_order(W, image, eta) + float(np.vdot(W, self.ridge * W))
+        return self.term.second_order(W, image, eta) + self._along_ridge(W)
 
     def curvature_at(self, eta=None):
         """H V as a function of V, at eta where the loss is not quadratic."""
@@ -62,7 +69,7 @@ class FactorTerm(DataTerm):
 
         def curvature(V):
             W = self._full(V)
-            return self._own(inner(W) + self.ridge * W)
+            return self._own(self._tilted(inner(W), W))
 
         return curvature
 

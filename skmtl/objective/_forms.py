@@ -46,9 +46,15 @@ def squared_model(term, eta, above=False, apart=False):
 
 
 def by_products(term):
-    """The term for solvers that need gradients only: of many tasks rows are read once, not twice."""
-    found = row_moments(term) if isinstance(term, RowsTerm) else None
-    return term if found is None else found
+    """The term for solvers that need gradients only: rows of many tasks are read once, not twice.
+
+    So they are in the place of moments that are larger, unless a product of them would lose small features.
+    """
+    data = term.data if term.on_moments else None
+    fewer = data is not None and rows_pay(data) and not data.graded
+    if term.products is None and (fewer or isinstance(term, RowsTerm)):
+        term.products = row_moments(term)
+    return term if term.products is None else term.products
 
 
 def row_moments(term):

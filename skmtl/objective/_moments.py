@@ -94,12 +94,11 @@ class MomentsTerm(DataTerm):
             return np.zeros((self.n_tasks, self.n_features + 1))
         out = np.empty((self.n_tasks, self.n_features + 1))
         if len(self.stats.xx) == 1:
-            out[:, :-1] = W @ self.stats.xx[0]
-            out[:, -1] = W @ self.stats.x_mean[0]
+            own, out[:, -1] = W @ self.stats.xx[0], W @ self.stats.x_mean[0]
         else:
-            out[:, :-1] = task_products(self.stats.xx, W)
+            own = task_products(self.stats.xx, W)
             out[:, -1] = 0.0 if self.free_intercepts else np.einsum("tj,tj->t", W, self.stats.x_mean)
-        out[:, :-1] *= self.scale[:, None]
+        np.multiply(own, self.scale[:, None], out=out[:, :-1])
         if self.x_common is not None:
             out[:, -1] += self.common_image(W)
         return out  # its last column is zero where intercepts are free: the moments are about the means
@@ -148,8 +147,9 @@ class MomentsTerm(DataTerm):
         return self.pooled(self.totals, -self.totals * image[:, -1])
 
     def _curvature(self, image):
-        b = self._following(image)
-        return image[:, :-1] + self._through_means(image[:, -1] + b)
+        if self.free_intercepts:  # nothing goes through the means
+            return image[:, :-1]
+        return image[:, :-1] + self._through_means(image[:, -1] + self._following(image))
 
     def dual_point(self, W, image, b, free, pull, ahead=None):
         """The slopes at the optimum over the free variables: for a quadratic, one Newton step.

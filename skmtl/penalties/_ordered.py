@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .._threads import even_blocks, in_blocks
 from ._base import public
 from ._vector import Multiple, _inverse, _over, _shrunk, _soft, least_strength
 
@@ -107,14 +108,14 @@ class Fused(Multiple):
     def _taut(self, V, c):
         """Prox of the total variation; neighbours that it joins are exactly equal."""
         strength = float(c * self._ratios()[0])
-        out = np.array(V, dtype=np.float64, order="C")
         if strength == 0 or V.shape[1] < 2:
-            return out
+            return np.array(V, dtype=np.float64, order="C")
         from .._kernels import taut_string
 
         order = self._positions(V.shape[1])
-        found = np.empty_like(out)
-        taut_string(np.array(out[:, order], order="C"), strength, found)
+        Y = np.array(V[:, order], dtype=np.float64, order="C")
+        found, out = np.empty_like(Y), np.empty_like(Y)
+        in_blocks(lambda rows: taut_string(Y[rows], strength, found[rows]), even_blocks(*Y.shape))
         out[:, order] = found
         return out
 

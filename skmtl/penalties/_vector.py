@@ -468,7 +468,7 @@ def _falling(V):
 
 def _soft(V, level):
     """V with every entry moved towards zero by `level`."""
-    return np.sign(V) * np.maximum(np.abs(V) - level, 0.0)
+    return V - np.clip(V, -level, level)
 
 
 def _shrunk(V, level):
