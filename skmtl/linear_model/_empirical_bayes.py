@@ -421,14 +421,21 @@ class EmpiricalBayes(LinearModel):
         if not self._estimates:
             return found
         search = self._search(seen)
-        root, strength, variances = search.expected(self._theta_)
+        theta, bias, move = self._refined(search)
+        root, strength, variances = search.expected(theta, bias)
         if self._correlates:  # no less than without correlations, where these are hardly above zero
             V = matrix(found.slope_root) @ matrix(found.slope_root).T
             more = np.where(root == search.ratios(self._theta_)[0], 0.0, root**2 - V.diagonal())
             root = triangular(V + np.diag(np.maximum(more, 0.0)), NO_VARIANCE)
         found = found.under(root, min(found.strength or 0.0, strength or 0.0))
         found.precision_variances = variances
+        if move is not None:
+            found.refine(move)
         return found
+
+    def _refined(self, search):
+        """Unknowns to be expected about, what the gradient lacks there, how far common ones move or None."""
+        return self._theta_, 0.0, None
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
