@@ -828,6 +828,16 @@ def test_features_that_are_constant_within_tasks_are_named(covariance, intercept
         assert [np.isnan(tests[name].p_value) for name in "abcd"] == [False, False, True, True]
 
 
+@pytest.mark.parametrize("n_rows", [3, 2])
+def test_one_task_whose_rows_tell_nothing_of_the_noise_is_named(n_rows):
+    X, y = np.random.default_rng(0).normal(size=(n_rows, 2)), np.arange(float(n_rows))
+    with pytest.warns(UserWarning, match=f"{n_rows} .* of one task do not outnumber its coefficients"):
+        model = MeanRegularizedRegressor("auto").fit(X, y, tasks=np.zeros(n_rows))
+    assert model.noise_variance_ == 0.0
+    with pytest.raises(ValueError, match="more rows than fixed effects"):
+        _ = model.coef_std_
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e8])
 def test_tests_of_free_intercepts_do_not_mind_where_zero_is(offset):
     X, y, tasks, *_ = mixed_problem(0, n_tasks=20)

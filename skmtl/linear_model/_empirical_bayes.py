@@ -194,6 +194,7 @@ class EmpiricalBayes(LinearModel):
         self._warn_of_single_rows(search.moments)
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
+        self._warn_of_no_noise(moments)
         if search.n_slopes == 1 and search.covariance == "spherical" and search.unit is None:
             self._warn_of_units(moments)
         found = search.at(theta)
@@ -234,6 +235,14 @@ class EmpiricalBayes(LinearModel):
                 "intercept_alpha='auto': one row of each task does not tell the variance of intercepts from "
                 "that of the noise, and intervals for new rows of these tasks are no good. Give "
                 "intercept_alpha a number, the ratio of noise to intercepts.",
+            )
+
+    def _warn_of_no_noise(self, moments):
+        """Warn where the coefficients of one task, of which no variance is found, fit its rows perfectly."""
+        if self._target_.loss.quadratic and moments.df < 1:
+            warn(
+                f"{int(moments.count.sum())} row(s) of one task do not outnumber its coefficients, and "
+                "nothing tells the noise: noise_variance_ is 0, and there are no standard errors.",
             )
 
     def _warn_of_units(self, moments):
