@@ -1,7 +1,7 @@
 """Losses: functions of (y, eta) that never see the design."""
 
 import numpy as np
-from scipy.special import expit, gammaln, softmax, xlogy
+from scipy.special import expit, gammaln, pdtr, softmax, xlogy
 
 NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
 
@@ -226,6 +226,31 @@ class Poisson(Loss):
         """Mean squared error of exp(eta) as a prediction, for predictors with a variance about eta."""
         mean = np.exp(eta + 0.5 * variance)
         return mean + np.exp(2 * eta) * (np.exp(2 * variance) - 2 * np.exp(0.5 * variance) + 1)
+
+    def interval(self, eta, std, level):
+        """Least and greatest count (2, n) of an interval that has at least this probability.
+
+        Where predictors are normal about eta with standard deviations (n,). Half of the rest is below it, or
+        as much less as single counts make it, and above it not more than the rest of that.
+        """
+        z = np.linspace(-5.0, 5.0, 161)[:, None]
+        weight = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+        with np.errstate(over="ignore"):
+            rate = np.minimum(np.exp(eta + np.minimum(std, 1e3) * z), 2 * LARGEST_COUNT)
+
+        def up_to(count):
+            return np.where(count < 0, 0.0, (weight * pdtr(np.maximum(count, 0), rate)).sum(axis=0))
+
+        def least(level):
+            low, high = np.full(len(eta), -1.0), np.ceil(rate[-1] + 10 * np.sqrt(rate[-1]) + 20)
+            while (high - low > np.maximum(1.0, 1e-12 * high)).any():
+                middle = np.floor(0.5 * (low + high))
+                enough = up_to(middle) >= level
+                low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+            return high
+
+        low = least(0.5 - 0.5 * level)
+        return np.stack([low, least(level + up_to(low - 1))])
 
     def normalizer(self, y):
         """log y! less what the deviance takes off."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import LAYOUTS, criterion_of, make_layout
 from numpy.testing import assert_allclose
-from scipy import optimize, sparse, special
+from scipy import optimize, sparse, special, stats
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
@@ -24,9 +24,10 @@ from skmtl import (
     compare,
 )
 from skmtl._data import make_task_data
-from skmtl.linear_model import _sharing
+from skmtl.linear_model import _random_coefficients, _sharing
 from skmtl.linear_model._laplace import Likelihood, Mode, ModeMoments
 from skmtl.linear_model._reml import Search
+from skmtl.linear_model._sampled import refined
 from skmtl.linear_model._seen_rows import SeenRows
 from skmtl.losses import Logistic, Poisson
 
@@ -230,12 +231,107 @@ def test_many_rows_leave_little_of_the_error_of_the_approximation():
     assert errors[0] > errors[1] > errors[2]
 
 
+# --- what Laplace's method leaves out ---
+
+
+@pytest.fixture
+def by_laplace(monkeypatch):
+    """Standard errors by Laplace's method alone."""
+    monkeypatch.setattr(_random_coefficients, "told_by_points", lambda moments: False)
+
+
+def by_quadrature(x, y, tasks, loss, mean, variance):
+    """Exact log-likelihood of one slope that varies, and first and second moments of each (n_tasks, 3)."""
+    nodes = np.linspace(-8, 8, 4001)
+    slopes = mean + np.sqrt(variance) * nodes
+    each = [-loss.value(y[own, None], x[own] * slopes).sum(axis=0) for own in by_tasks(tasks)]
+    joint = np.exp(np.array(each) - 0.5 * nodes**2) * (nodes[1] - nodes[0]) / np.sqrt(2 * np.pi)
+    found = joint @ np.stack([np.ones(len(nodes)), slopes, slopes**2], axis=1)
+    return np.log(found[:, 0]).sum(), found[:, 1:] / found[:, :1]
+
+
+def by_tasks(tasks):
+    return [tasks == t for t in range(tasks[-1] + 1)]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_errors_are_those_of_the_exact_posterior(loss):
+    X, y, tasks, *_ = problem(4, loss, n_tasks=60, n_rows=6, p=1, sd=1.0, sd_intercept=0.0)
+    options = {"covariance": "spherical", "fit_intercept": False, "tol": 1e-10}
+    model = fitted(X, y, tasks, loss, **options)
+
+    def lost(at):
+        return -by_quadrature(X, y, tasks, loss, at[0], np.exp(at[1]))[0]
+
+    options = {"xatol": 1e-6, "fatol": 1e-10}
+    best = optimize.minimize(lost, [0.5, -0.5], method="Nelder-Mead", options=options).x
+    search = model._search(model._seen_of(model._seen_))
+    theta, _, move = refined(search, model._theta_)
+    assert_allclose(-theta, best[1:], atol=0.02)
+    assert_allclose(model.mean_coef_ + move, best[:1], atol=0.02)
+    if loss == Logistic():  # by Laplace's method it is too small
+        assert -model._theta_[0] < best[1] - 0.1
+
+    found = model._known_posterior()
+    mean = (model.mean_coef_ + move).item()
+    first, second = by_quadrature(X, y, tasks, loss, mean, found.root.item() ** 2)[1].T
+    coef = model.coef_[:, 0]
+    wanted = second - 2 * coef * first + coef**2
+    assert_allclose(found.covariances[:, 0, 0] + found.beyond[:, 0, 0], wanted, rtol=0.03)
+    assert np.abs(found.covariances[:, 0, 0] / wanted - 1).max() > 0.1
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_errors_of_coefficients_and_of_predictors_are_the_same(loss):
+    """The slope of a feature is what a predictor gains by it, and levels are where X is zero."""
+    X, y, tasks, *_ = problem(2, loss)
+    model = fitted(X + 5.0, y, tasks, loss)
+    found = model._known_posterior()
+    assert np.abs(found.beyond).max() > 1e-3
+    codes = np.arange(12)
+    zero = found.predictor_variances(np.zeros((12, 2)), codes)
+    assert_allclose(model.intercept_std_, np.sqrt(zero))
+    ahead, behind = (
+        found.predictor_variances(sign * np.eye(2)[:1].repeat(12, axis=0), codes) for sign in (1, -1)
+    )
+    assert_allclose(0.5 * (ahead + behind) - zero, model.coef_std_[:, 0] ** 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_intervals_of_tasks_with_few_rows_cover(n_classes):
+    covered = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        tasks, X = np.repeat(np.arange(30), 10), rng.normal(size=(300, 3))
+        W = 0.5 * rng.normal(size=(n_classes, 3)) + 0.7 * rng.normal(size=(30, n_classes, 3))
+        W[:, 0] *= n_classes > 2
+        b = 0.5 * rng.normal(size=(30, n_classes)) * ([0, 1] if n_classes == 2 else 1)
+        y = (np.einsum("ij,ikj->ik", X, W[tasks]) + b[tasks] + rng.gumbel(size=(300, n_classes))).argmax(
+            axis=1
+        )
+        W = W[:, 1] if n_classes == 2 else W - W.mean(axis=1, keepdims=True)
+        model = fitted(X, y, tasks, covariance="spherical")
+        covered.append(np.abs(model.coef_ - W) <= 1.96 * model.coef_std_)
+    assert 0.92 <= np.mean(covered) <= 0.97
+
+
+def test_variances_of_many_tasks_are_refined_by_some(monkeypatch):
+    X, y, tasks, *_ = problem(0, LOSSES[0], n_tasks=120, n_rows=8)
+    every = fitted(X, y, tasks, covariance="spherical")
+    assert every._known_posterior().beyond is not None
+    monkeypatch.setattr("skmtl.linear_model._sampled.MOST_TASKS", 50)
+    some = fitted(X, y, tasks, covariance="spherical")
+    assert_allclose(some._known_posterior().root, every._known_posterior().root, rtol=0.05)
+    assert_allclose(some.coef_std_, every.coef_std_, rtol=0.05)
+    assert (some.coef_std_ != every.coef_std_).all()
+
+
 # --- estimators ---
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("covariance", COVARIANCES)
-def test_numbers_give_the_same_fit(covariance, loss):
+def test_numbers_give_the_same_fit(covariance, loss, by_laplace):
     X, y, tasks, *_ = problem(0, loss)
     model = fitted(X, y, tasks, loss, covariance=covariance, tol=1e-12)
     numbers = clone(model).set_params(
@@ -294,7 +390,7 @@ def test_weights_are_numbers_of_rows():
 
 
 @pytest.mark.parametrize("intercepts", ["pooled", "free", None])
-def test_standard_errors_are_those_of_the_joint_model(intercepts):
+def test_standard_errors_are_those_of_the_joint_model(intercepts, by_laplace):
     X, y, tasks, *_ = problem(5, LOSSES[1], n_tasks=30)
     options = {"pooled": {}, "free": {"intercept_alpha": 0.0}, None: {"fit_intercept": False}}[intercepts]
     model = fitted(X, y, tasks, LOSSES[1], tol=1e-13, **options)
@@ -324,10 +420,41 @@ def test_standard_deviations_of_counts():
     rng, error = np.random.default_rng(0), model._errors(X[:3], tasks[:3], False)
     draws = rng.poisson(np.exp(np.log(predicted[:3]) + error * rng.normal(size=(400_000, 3))))
     assert_allclose(np.sqrt(((draws - predicted[:3]) ** 2).mean(axis=0)), std[:3], rtol=0.02)
-    new = model.predict(X, tasks=np.full(len(y), 99), return_std=True)[1]
-    assert np.isfinite(new).all()
-    with pytest.raises(ValueError, match="prediction_interval"):
-        model.prediction_interval(X, tasks=tasks)
+    lower, upper = model.prediction_interval(X[:3], tasks=tasks[:3], level=0.9)
+    less, more = (draws < lower).mean(axis=0), (draws > upper).mean(axis=0)
+    assert (less <= 0.052).all() and (less + (draws == lower).mean(axis=0) >= 0.048).all()
+    assert (less + more <= 0.102).all() and (less + more + (draws == upper).mean(axis=0) >= 0.098).all()
+    new = np.full(len(y), 99)
+    assert np.isfinite(model.predict(X, tasks=new, return_std=True)[1]).all()
+    assert (np.diff(model.prediction_interval(X, tasks=new), axis=0) > 0).all()
+
+
+def test_intervals_of_counts_have_the_shape_of_predictions_and_hold_new_ones():
+    X, y, tasks, W, b = problem(6, LOSSES[1], n_tasks=40, n_rows=10, sd=0.4)
+    rng = np.random.default_rng(0)
+    y = rng.poisson(np.exp(2.0 + b[tasks] + (X * W[tasks]).sum(axis=1)))
+    model = fitted(X, y, tasks, LOSSES[1])
+    new, at = rng.normal(size=(4000, 2)), rng.integers(40, size=4000)
+    y = rng.poisson(np.exp(2.0 + b[at] + (new * W[at]).sum(axis=1)))
+    lower, upper = model.prediction_interval(new, tasks=at)
+    assert (lower % 1 == 0).all() and (upper % 1 == 0).all() and (lower >= 0).all()
+    assert 0.94 < np.mean((lower <= y) & (y <= upper)) < 0.98
+    Y = rng.poisson(2.0, size=(30, 4))
+    both = MeanRegularizedRegressor(**AUTO, loss="poisson").fit(X[:30], Y)
+    assert both.prediction_interval(X[:7]).shape == (2, 7, 4)
+    with pytest.raises(ValueError, match="prediction_interval needs loss='squared_error' or 'poisson'"):
+        MeanRegularizedRegressor(loss="huber").fit(X[:30], Y).prediction_interval(X[:7])
+
+
+def test_intervals_of_counts_of_any_size():
+    eta, std = np.array([-20.0, 0.0, 3.0, 60.0, 250.0, 0.0]), np.array([0.1, 0.0, 0.0, 0.1, 0.0, np.inf])
+    low, high = Poisson().interval(eta, std, 0.95)
+    assert_allclose(low[:3], stats.poisson.ppf(0.025, np.exp(eta[:3])))
+    level = 0.95 + stats.poisson.cdf(low[:3] - 1, np.exp(eta[:3]))
+    assert_allclose(high[:3], stats.poisson.ppf(level, np.exp(eta[:3])))
+    assert_allclose(np.log([low[3], high[3]]), 60 + np.array([-0.196, 0.196]), atol=4e-3)
+    assert_allclose(np.log(high[4]), 250.0) and (low <= high).all()
+    assert low[5] == 0 and high[5] > 1e100
 
 
 def test_a_new_task_is_fitted_under_the_estimated_covariance():
@@ -673,7 +800,7 @@ def test_separable_classes_are_fitted_without_variances_and_a_warning():
 @pytest.mark.parametrize("intercept_alpha", [0.0, "auto"])
 @pytest.mark.parametrize("n_classes", [2, 3, None])
 def test_a_rare_feature_that_separates_its_rows_leaves_the_strengths_to_the_others(
-    n_classes, intercept_alpha
+    n_classes, intercept_alpha, by_laplace
 ):
     """A dummy of one row explains it wholly: strengths are those without the row and the dummy."""
     rng = np.random.default_rng(0)

@@ -193,6 +193,7 @@ class EmpiricalBayes(LinearModel):
         self._warn_of_single_rows(search.moments)
         search, self._theta_ = self._best(search)
         moments, theta = search.moments, self._theta_
+        self._warn_of_no_noise(moments)
         if search.n_slopes == 1 and search.covariance == "spherical" and search.unit is None:
             self._warn_of_units(moments)
         found = search.at(theta)
@@ -233,6 +234,14 @@ class EmpiricalBayes(LinearModel):
                 "intercept_alpha='auto': one row of each task does not tell the variance of intercepts from "
                 "that of the noise, and intervals for new rows of these tasks are no good. Give "
                 "intercept_alpha a number, the ratio of noise to intercepts.",
+            )
+
+    def _warn_of_no_noise(self, moments):
+        """Warn where the coefficients of one task, of which no variance is found, fit its rows perfectly."""
+        if self._target_.loss.quadratic and moments.df < 1:
+            warn(
+                f"{int(moments.count.sum())} row(s) of one task do not outnumber its coefficients, and "
+                "nothing tells the noise: noise_variance_ is 0, and there are no standard errors.",
             )
 
     def _warn_of_units(self, moments):
@@ -420,14 +429,21 @@ class EmpiricalBayes(LinearModel):
         if not self._estimates:
             return found
         search = self._search(seen)
-        root, strength, variances = search.expected(self._theta_)
+        theta, bias, move = self._refined(search)
+        root, strength, variances = search.expected(theta, bias)
         if self._correlates:  # no less than without correlations, where these are hardly above zero
             V = matrix(found.slope_root) @ matrix(found.slope_root).T
             more = np.where(root == search.ratios(self._theta_)[0], 0.0, root**2 - V.diagonal())
             root = triangular(V + np.diag(np.maximum(more, 0.0)), NO_VARIANCE)
         found = found.under(root, min(found.strength or 0.0, strength or 0.0))
         found.precision_variances = variances
+        if move is not None:
+            found.refine(move)
         return found
+
+    def _refined(self, search):
+        """Unknowns to be expected about, what the gradient lacks there, how far common ones move or None."""
+        return self._theta_, 0.0, None
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
@@ -535,15 +551,16 @@ class EmpiricalBayes(LinearModel):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.
 
         Restricted likelihood ratios between the mixed model and the same one without the variance that is
-        tested, which is found anew with one variance for all slopes in units of what the rows tell of them.
+        tested, which is found anew with one variance for all slopes in units of what the rows tell of them;
+        the other variances are in both those without it.
 
         Returns
         -------
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
             its name, else x0, x1, ..., in the model with a variance for each. Each has a `statistic` and a
-            `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
-            variances held at their estimates; from 1000 tasks on those that common effects take no part in.
+            `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001); from 1000
+            tasks on that of a ratio which common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
             fitted. Tests of the intercepts may be conservative where a class is rare (2 % at a level of 5 %).
             Where classes and counts tell little of a task (second derivatives of its losses that add up to

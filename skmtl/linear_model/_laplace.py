@@ -18,7 +18,8 @@ from scipy import linalg, sparse
 
 from ..objective import make_term
 from ..statistics import TINY, TaskStatistics, loop_pays, read_only
-from ._variance_components import Moments, NoModeError, Posterior, back, times
+from ._sampled import beyond
+from ._variance_components import Moments, NoModeError, Posterior, back, matrix, times
 
 MOST_STEPS = 60  # of Newton's method to a mode
 SETTLED = 1e-10  # change of the predictors that ends it: what is left is about its square
@@ -236,6 +237,37 @@ class Likelihood:
         """`Moments` that tell of scales: those of the features."""
         return self.moments(eta)[0]
 
+    # coefficients of a task that vary, of one contrast
+    n_own = property(lambda self: self.given.n_features + (self.fit_intercept and not self.free))
+
+    @cached_property
+    def center(self):
+        """Where the levels of tasks are whose intercepts vary (n_features,)."""
+        return self.about[0].mean(axis=0) if self.fit_intercept else np.zeros(self.given.n_features)
+
+    def design(self, X):
+        """X about its center, with a column of ones where intercepts vary."""
+        return np.column_stack([X - self.center, np.ones((len(X), self.n_own - X.shape[1]))])
+
+    n_blocks = property(lambda self: max(self.loss.n_outputs - 1, 1) * self.n_own)  # of all contrasts
+
+    def blocks(self, W, b):
+        """Coefficients that vary, with levels at the center of the features (n_tasks, n_blocks)."""
+        return np.column_stack([W, b + W @ self.center]) if self.n_own > W.shape[1] else W
+
+    def losses(self, t, coef):
+        """Sums over the rows of a task under each of some coefficients that vary (n, n_own)."""
+        data = self.data
+        at = (slice(None), t) if data.indptr is None else slice(*data.indptr[t : t + 2])
+        D = self.design(data.X if data.indptr is None else data.X[at])
+        eta = self._own_predictor(coef.reshape(len(coef), -1, self.n_own) @ D.T)
+        eta = eta if data.offset is None else eta + data.offset[at]
+        return self.loss.value(np.broadcast_to(data.y[at], eta.shape[:2]), eta) @ self.weight[at]
+
+    def _own_predictor(self, contrasts):
+        """Predictors of rows, from their contrasts (n, n_contrasts, n_rows)."""
+        return contrasts[:, 0]
+
     scale = cached_property(lambda self: abs(self.value(self.start.eta)))  # size of the loss
 
 
@@ -327,6 +359,68 @@ class Mode(KnownNoise):
         Q = inverse - (rho[:, None] * reach)[:, :, None] * reach[:, None, :]
         e = kept / self.strength + (v * along).sum(axis=1) - over**2 / rho
         return e, back(self.root, (along - over[:, None] * reach).T).T, self._unrooted(Q)
+
+    # --- beyond Laplace's method, of coefficients that vary, (n_tasks, n) or (n_tasks, n, n) ---
+
+    beyond = None  # mean squares about those of the fit beyond their covariances
+
+    blocks = cached_property(lambda self: self._blocks_of(self.found))
+
+    middle = cached_property(lambda self: self._blocks_of(self.point))  # those of the working model
+
+    heart = cached_property(lambda self: self.middle.mean(axis=0))  # what they have in common
+
+    def _blocks_of(self, point):
+        return self.rows.blocks(point.coef, point.intercept)
+
+    def refine(self, move):
+        """Set `beyond`, where common coefficients are so far from those of the fit."""
+        self.common = self.blocks.mean(axis=0) + move
+        self.beyond = beyond(self, self.common)
+
+    def of(self, moments):
+        if self.beyond is None:
+            return super().of(moments)
+        other, (rows, W, b) = super().of(moments), moments.seen
+        vars(other).pop("covariances", None)
+        rows.center, other.rows, other.heart = self.rows.center, rows, self.heart
+        other.blocks = other.middle = other.rows.blocks(W, b)
+        other.beyond = beyond(other, self.common)
+        return other
+
+    @property
+    def root_of_blocks(self):
+        """R of these (n, n)."""
+        R = matrix(self.root)
+        if not self.moments.pooled:
+            return R
+        return np.block([[R, np.zeros((len(R), 1))], [self.rows.center @ R, self.strength**-0.5]])
+
+    @cached_property
+    def covariances(self):
+        """Those of the working model, common coefficients given."""
+        e, f, Q = self._forms()
+        if not self.moments.pooled:
+            return Q
+        x_mean = self.moments.x_mean - self.rows.center
+        out = np.empty((len(Q), *np.add(Q.shape[1:], 1)))
+        across = f - (Q @ x_mean[:, :, None])[:, :, 0]
+        out[:, :-1, :-1], out[:, -1, :-1], out[:, :-1, -1] = Q, across, across
+        out[:, -1, -1] = e - ((f + across) * x_mean).sum(axis=1)
+        return out
+
+    def slope_variances(self):
+        out = super().slope_variances()
+        if self.beyond is not None:
+            out += np.einsum("tjj->tj", self.beyond)[:, : out.shape[1]]
+        return out
+
+    def predictor_variances(self, X, codes):
+        out = super().predictor_variances(X, codes)
+        if self.beyond is not None:
+            F = X if X.shape[1] == self.beyond.shape[1] else self.rows.design(X)
+            out += ((F[:, None] @ self.beyond[codes])[:, 0] * F).sum(axis=1)
+        return np.maximum(out, 0.0)
 
     def _unrooted(self, Q):
         R = self.root

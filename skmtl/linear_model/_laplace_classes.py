@@ -15,6 +15,7 @@ from scipy import linalg, sparse
 from ..objective import make_term
 from ._laplace import FLAT, POOLED, Likelihood, Mode, Point, WorkingMoments
 from ._task_inverses import times
+from ._variance_components import matrix
 
 ABSENT = -1e3  # predictor of a class that a task with free intercepts does not have
 
@@ -45,7 +46,6 @@ class ClassLikelihood(Likelihood):
     def __init__(self, data, loss, precision, fit_intercept, free):
         self.contrasts = linalg.helmert(loss.n_outputs).T  # (n_classes, n_contrasts)
         self._pairs = np.einsum("ka,kb->kab", self.contrasts, self.contrasts)
-        self.n_own = data.n_features + (fit_intercept and not free)  # coefficients of a contrast
         super().__init__(data, loss, precision, fit_intercept, free)
 
     def _read(self):
@@ -97,10 +97,13 @@ class ClassLikelihood(Likelihood):
         B = self.contrasts
         if self.free:
             b = b + np.einsum("tkj,tj->tk", W, np.broadcast_to(self._designs[1], (len(W), W.shape[2])))
-        coef = np.einsum("ka,tkj->taj", B, W)
+        return self.predictor(self.blocks(W, b), b @ B * self.free)
+
+    def blocks(self, W, b):
+        coef = np.einsum("ka,tkj->taj", self.contrasts, W)
         if self.n_own > W.shape[2]:
-            coef = np.concatenate([coef, (b @ B)[:, :, None]], axis=2)
-        return self.predictor(coef.reshape(len(coef), -1), b @ B * self.free)
+            coef = np.concatenate([coef, (b @ self.contrasts)[:, :, None]], axis=2)
+        return coef.reshape(len(coef), -1)
 
     @cached_property
     def start(self):
@@ -113,6 +116,11 @@ class ClassLikelihood(Likelihood):
             coef[:, :, -1] = b
         coef, b = coef.reshape(len(b), -1), b * self.free
         return Point(coef, b, self.predictor(coef, b))
+
+    center = cached_property(lambda self: np.zeros(self.given.n_features))  # features are as they are
+
+    def _own_predictor(self, contrasts):
+        return contrasts.swapaxes(1, 2) @ self.contrasts.T
 
     def _curvature(self, eta):
         """Second derivatives of the losses in the contrasts, weighted (..., n_contrasts, n_contrasts)."""
@@ -211,6 +219,13 @@ class ClassMode(Mode):
         C, p = self.found.coef, len(self.slope_root)
         W = np.einsum("ka,taj->tkj", self.rows.contrasts, C.reshape(len(C), -1, self.rows.n_own)[..., :p])
         return W.reshape(len(C), -1)
+
+    def _blocks_of(self, point):
+        return point.coef
+
+    root_of_blocks = property(lambda self: matrix(self.root))
+
+    covariances = cached_property(lambda self: self._unrooted(self.inverses.of(slice(None))))
 
     @cached_property
     def pull(self):

@@ -12,6 +12,7 @@ from ._empirical_bayes import EmpiricalBayes
 from ._fitting import Fitting
 from ._intervals import EmpiricalBayesRegressor
 from ._laplace import LOST, ModeMoments
+from ._sampled import refined, told_by_points
 from ._seen_rows import SeenRows
 from ._sharing import feature_tests
 from ._variance_components import NoModeError, feature_variances
@@ -122,11 +123,19 @@ class RandomCoefficients(EmpiricalBayes):
         self._covariance_of_auto = search.covariance
         return search, theta
 
+    def _refined(self, search):
+        if self._target_.loss.quadratic or self._correlates or not told_by_points(search.moments):
+            return super()._refined(search)
+        return refined(search, self._theta_)
+
     def _own_moments(self, seen, precision, free, at):
         if self._target_.loss.quadratic:
             return super()._own_moments(seen, precision, free, at)
         rows = seen.likelihood(precision, self.fit_intercept, free)
-        return rows.moments(rows.at(self.coef_[at], self.intercept_[at]))[0]
+        W, b = self.coef_[at], self.intercept_[at]
+        found = rows.moments(rows.at(W, b))[0]
+        found.seen = rows, W, b
+        return found
 
     def _fitting_on(self, seen, found=None):
         if self._target_.loss.quadratic:

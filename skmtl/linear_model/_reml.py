@@ -267,19 +267,22 @@ class Search(Known):
                 theta = few.descended(theta, enough=NEAR)
         return self.descended(theta, enough=enough)
 
-    def expected(self, theta):
+    def expected(self, theta, bias=0.0):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
 
         A variance has about a normal distribution above zero, with the average information as precision;
         standard errors at an estimate of zero would be too small. One far from zero stays as it is. And the
-        variances of the logarithms of the precisions, of slopes and intercepts (n_features + 1,).
+        variances of the logarithms of the precisions, of slopes and intercepts (n_features + 1,). `bias` is
+        what the gradient lacks.
         """
         k, p = self.n_slopes, self.moments.xy.shape[1]
         if not len(theta):
             return *self.ratios(theta), np.zeros(p + 1)
         at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
-        told, certain, mean, errors = expected_variances(self._information(found), self.gradient(found))
+        told, certain, mean, errors = expected_variances(
+            self._information(found), self.gradient(found) + bias
+        )
         certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
@@ -324,12 +327,12 @@ def _moves(H, gradient, counts):
     share, the rest being noise; the others, shorter and shorter, go along a straight line.
     """
     share = np.sqrt(np.clip(2 * H.diagonal() / counts, LEAST_SHARE, 1.0))
-    step = _newton_step(H, gradient, HIGHEST)
+    step = newton_step(H, gradient, HIGHEST)
     bold = 1 + np.expm1(np.minimum(-share * step, np.log(HIGHEST))) / share
     bold = -np.log(np.maximum(bold, np.exp(-LONGEST)))
     if gradient @ bold < 0:
         yield bold
-    careful = _newton_step(H, gradient, LONGEST)
+    careful = newton_step(H, gradient, LONGEST)
     yield from (careful * 0.5**k for k in range(MOST_SHORTER))
 
 
@@ -341,7 +344,7 @@ def _updated(H, step, change):
     return H - np.outer(along, along) / size + np.outer(change, change) / (step @ change)
 
 
-def _newton_step(H, gradient, highest):
+def newton_step(H, gradient, highest):
     """-H^-1 gradient, with the size of its eigenvalues; damped where a variance would change too much."""
     long = np.zeros(len(H), dtype=bool)
     while True:
