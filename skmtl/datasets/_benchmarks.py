@@ -42,7 +42,7 @@ SARCOS_FEATURES = [f"{what}_{k}" for what in ("position", "velocity", "accelerat
 SCORES = ("motor_UPDRS", "total_UPDRS")
 
 
-@documented_in_common
+@documented_in_common(task="school")
 def fetch_school(
     *, path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):  # fmt: skip
@@ -56,10 +56,7 @@ def fetch_school(
     path : str or Path, default=None
         A file of your own: `school.mat` of MALSAR, or an npz file with arrays X, y and task.
     %(files)s
-    as_frame : bool, default=False
-        Return data frames (pandas is needed): `data` then has the task column "school" in front.
-    %(pair)s Without `as_frame` this leaves the tasks out:
-        `tasks` of the Bunch are in the order of its rows.
+    %(pair)s
 
     Returns
     -------
@@ -97,7 +94,7 @@ def fetch_school(
     )  # fmt: skip
 
 
-@documented_in_common
+@documented_in_common(task="field")
 def fetch_landmine(
     *, path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):  # fmt: skip
@@ -112,10 +109,7 @@ def fetch_landmine(
     path : str or Path, default=None
         A file of your own: `LandmineData.mat`, or an npz file with arrays X, y and task.
     %(files)s
-    as_frame : bool, default=False
-        Return data frames (pandas is needed): `data` then has the task column "field" in front.
-    %(pair)s Without `as_frame` this leaves the tasks out:
-        `tasks` of the Bunch are in the order of its rows.
+    %(pair)s
 
     Returns
     -------
@@ -151,7 +145,7 @@ def fetch_landmine(
     )
 
 
-@documented_in_common
+@documented_in_common()
 def fetch_sarcos(
     *, subset="train", path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):
@@ -168,9 +162,7 @@ def fetch_sarcos(
     path : str or Path, default=None
         A file of your own: `sarcos_inv.mat` or `sarcos_inv_test.mat`.
     %(files)s
-    as_frame : bool, default=False
-        Return data frames (pandas is needed).
-    %(pair)s
+    %(alone)s
 
     Returns
     -------
@@ -178,12 +170,7 @@ def fetch_sarcos(
         With the attributes `data` (n_rows, 21), `target` (n_rows, 7), `tasks` (None: the columns of the
         target), `feature_names`, `target_names`, `frame` (None without `as_frame`) and `DESCR`.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be downloaded, or `path` is no file.
-    ValueError
-        If `subset` is unknown, or the file holds something else.
+    %(raises)s
 
     Notes
     -----
@@ -214,7 +201,7 @@ def fetch_sarcos(
     )  # fmt: skip
 
 
-@documented_in_common
+@documented_in_common(task="subject")
 def fetch_parkinsons(
     *, target="total_UPDRS", path=None, data_home=None, download_if_missing=True, as_frame=False,
     return_X_y=False,
@@ -231,10 +218,7 @@ def fetch_parkinsons(
     path : str or Path, default=None
         A file of your own: `parkinsons_updrs.data`.
     %(files)s
-    as_frame : bool, default=False
-        Return data frames (pandas is needed): `data` then has the task column "subject" in front.
-    %(pair)s Without `as_frame` this leaves the tasks out:
-        `tasks` of the Bunch are in the order of its rows.
+    %(pair)s
 
     Returns
     -------
@@ -242,12 +226,7 @@ def fetch_parkinsons(
         With the attributes `data` (5875, 19), `target` (5875,), `tasks` (5875,) from 1 to 42,
         `feature_names`, `target_names`, `frame` (None without `as_frame`) and `DESCR`.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be downloaded or has another checksum, or `path` is no file.
-    ValueError
-        If `target` is unknown, or the file holds something else.
+    %(raises)s
 
     Notes
     -----
@@ -285,7 +264,7 @@ def fetch_parkinsons(
     )  # fmt: skip
 
 
-@documented_in_common
+@documented_in_common()
 def fetch_mulan(
     name, *, path=None, data_home=None, download_if_missing=True, as_frame=False, return_X_y=False
 ):  # fmt: skip
@@ -301,9 +280,7 @@ def fetch_mulan(
     path : str or Path, default=None
         A file of your own, in the ARFF format of the collection.
     %(files)s
-    as_frame : bool, default=False
-        Return data frames (pandas is needed).
-    %(pair)s
+    %(alone)s
 
     Returns
     -------
@@ -312,12 +289,7 @@ def fetch_mulan(
         `tasks` (None: the columns of the target), `feature_names`, `target_names`, `frame` (None without
         `as_frame`) and `DESCR`. Nominal features without numbers are positions among their values.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be downloaded, or `path` is no file.
-    ValueError
-        If `name` is unknown, or the file holds something else.
+    %(raises)s
 
     Notes
     -----

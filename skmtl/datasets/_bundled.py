@@ -7,10 +7,31 @@ from importlib import resources
 import numpy as np
 from sklearn.utils import Bunch
 
+from ._fetch import IN_FRONT, documented_in_common
+
 DATA = resources.files(__package__) / "data"
+SHARED = {  # what the docstrings have in common
+    "frames": f"""as_frame : bool, default=False
+        {IN_FRONT},
+        for ``task_column="%(task)s"``""",
+    "last": """target_names : list of str
+            Name of the target.
+        frame : DataFrame of shape %(shape)s or None
+            %(Task)s, features and target together, with `as_frame`.
+        DESCR : str
+            What the columns mean and where the data come from.
+    (data, target) : tuple
+        With `return_X_y`.
+
+    Raises
+    ------
+    ImportError
+        If `as_frame` is True and pandas is not installed.""",
+}
 ONE_IN_ARRAY = {"minority": "Yes", "sex": "Female", "sector": "Catholic"}
 
 
+@documented_in_common(**SHARED, task="school", Task="School", shape="(7185, 6)")
 def load_hsb82(*, as_frame=False, return_X_y=False):
     """Load the High School and Beyond data: pupils' mathematics scores in 160 schools.
 
@@ -19,12 +40,8 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
 
     Parameters
     ----------
-    as_frame : bool, default=False
-        Return data frames (pandas is needed): `data` then has the task column "school" in front,
-        for ``task_column="school"``, and categories instead of 0 and 1.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out:
-        `tasks` of the Bunch are in the order of its rows.
+    %(frames)s, and categories instead of 0 and 1.
+    %(without)s
 
     Returns
     -------
@@ -39,19 +56,7 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
             School of each pupil, a string such as "1224".
         feature_names : list of str
             Names of the four features.
-        target_names : list of str
-            Name of the target.
-        frame : DataFrame of shape (7185, 6) or None
-            School, features and target together, with `as_frame`.
-        DESCR : str
-            What the columns mean and where the data come from.
-    (data, target) : tuple
-        With `return_X_y`.
-
-    Raises
-    ------
-    ImportError
-        If `as_frame` is True and pandas is not installed.
+        %(last)s
 
     References
     ----------
@@ -70,6 +75,7 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
     )
 
 
+@documented_in_common(**SHARED, task="country", Task="Country", shape="(10033, 3)")
 def load_fertility(*, as_frame=False, return_X_y=False):
     """Load the number of children per woman in 193 countries from 1960 to 2013.
 
@@ -78,12 +84,8 @@ def load_fertility(*, as_frame=False, return_X_y=False):
 
     Parameters
     ----------
-    as_frame : bool, default=False
-        Return data frames (pandas is needed): `data` then has the task column "country" in front,
-        for ``task_column="country"``.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out:
-        `tasks` of the Bunch are in the order of its rows.
+    %(frames)s.
+    %(without)s
 
     Returns
     -------
@@ -98,19 +100,7 @@ def load_fertility(*, as_frame=False, return_X_y=False):
             Country of each row, its name.
         feature_names : list of str
             "year".
-        target_names : list of str
-            Name of the target.
-        frame : DataFrame of shape (10033, 3) or None
-            Country, year and target together, with `as_frame`.
-        DESCR : str
-            What the columns mean and where the data come from.
-    (data, target) : tuple
-        With `return_X_y`.
-
-    Raises
-    ------
-    ImportError
-        If `as_frame` is True and pandas is not installed.
+        %(last)s
 
     References
     ----------

@@ -12,26 +12,41 @@ from sklearn.utils import Bunch
 from .._parameters import filled
 
 RETRIES, DELAY = 2, 0.5  # of a download, seconds between them
+FRAMES = "Return data frames (pandas is needed)"
+IN_FRONT = f'{FRAMES}: `data` then has the task column "%(task)s" in front'
 SHARED = {  # what the docstrings of all have in common, in the places of these names
     "files": """data_home : str or Path, default=None
         Where files are kept, by default `sklearn.datasets.get_data_home`.
     download_if_missing : bool, default=True
         Whether to download what is not there; else an OSError says so.""",
-    "pair": """return_X_y : bool, default=False
+    "alone": f"""as_frame : bool, default=False
+        {FRAMES}.
+    return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.""",
+    "pair": f"""as_frame : bool, default=False
+        {IN_FRONT}.
+    %(without)s""",
+    "without": """return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch. Without `as_frame` this leaves the tasks out:
+        `tasks` of the Bunch are in the order of its rows.""",
+    "rest": "`feature_names`, `target_names`, `frame` (None without `as_frame`) and `DESCR`.",
     "raises": """Raises
     ------
     OSError
-        If the file cannot be downloaded, or `path` is no file.
+        If the file cannot be downloaded or has another checksum than the published one, or `path` is no file.
     ValueError
-        If the file holds something else.""",
+        If the file holds something else, or an argument is unknown.""",
 }
 
 
-def documented_in_common(function):
-    """Fill in its docstring what it has in common with the others."""
-    function.__doc__ = filled(function.__doc__, SHARED)
-    return function
+def documented_in_common(**own):
+    """Decorator: fill in a docstring what it has in common with the others, and its own texts."""
+
+    def fill(function):
+        function.__doc__ = filled(function.__doc__, SHARED | own)
+        return function
+
+    return fill
 
 
 @dataclass
