@@ -355,6 +355,10 @@ def _dataset(dataset, path):
     files = [str(path), *(name for *_, names in os.walk(path) for name in sorted(names))]
     ends = (kind for name in files for kind in FORMATS if name.rstrip("/\\").lower().endswith(kind))
     known = next(ends, "parquet")
+    if known == "csv":
+        from pyarrow import csv
+
+        known = dataset.CsvFileFormat(convert_options=csv.ConvertOptions(strings_can_be_null=True))
     if known == "parquet":  # whose ranges pyarrow would keep until the end of a file, all of it in the end
         options = dataset.ParquetFragmentScanOptions(pre_buffer=False)
         known = dataset.ParquetFileFormat(default_fragment_scan_options=options)

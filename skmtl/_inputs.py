@@ -97,8 +97,8 @@ def check_numbers(values, name, **options):
         raise type(error)(f"{name} must hold numbers: {error}") from None
 
 
-def check_sample_weight(sample_weight, shape):
-    """Float weights of shape (n_samples,) or (n_samples, n_tasks), nonnegative, not all zero."""
+def check_sample_weight(sample_weight, shape, some=False):
+    """Float weights (n_samples,) or (n_samples, n_tasks), not negative; all zero of `some` rows only."""
     if sample_weight is None:
         return None
     refuse_masked(sample_weight, "sample_weight")
@@ -114,7 +114,7 @@ def check_sample_weight(sample_weight, shape):
         raise ValueError(
             f"sample_weight must not be negative; found {weight.min():g}. Negative values in data."
         )
-    if not weight.any():
+    if not (some or weight.any()):
         raise ValueError("sample_weight is zero for every row; at least one weight must be positive.")
     return weight
 

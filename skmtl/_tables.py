@@ -94,6 +94,6 @@ def as_html(rows, caption):
 
 def as_markdown(rows):
     """Lines of the same in the Markdown of GitHub."""
-    head, *body = rows
+    head, *body = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     rule = ["---", *["---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *body)]

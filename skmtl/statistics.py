@@ -166,13 +166,16 @@ class TaskStatistics:
         """
         if n_folds is not None and not (isinstance(n_folds, Integral) and n_folds >= 2):
             raise ValueError(f"n_folds must be an integer of at least 2 or None; got {n_folds!r}.")
-        parts, first, shape, cells = [None] * (n_folds or 1), None, None, Cells(n_folds or 1)
+        parts, first, shape, told, cells = [None] * (n_folds or 1), None, None, set(), Cells(n_folds or 1)
         for X, y, tasks, weight in map(parts_of_batch, batches):
             names, own = target_names(y), tuple(getattr(y, "shape", np.shape(y))[1:])
             check_same_names("y", first, names)
             first, shape = names if first is None else first, own if shape is None else shape
             if own != shape:
                 raise ValueError(f"batches differ in the columns of y: {shape} and {own}, () for a 1-D y.")
+            told.add(tasks is not None)
+            if len(told) > 1:
+                raise ValueError("tasks is None in some batches, and labels in others; give all rows theirs.")
             if not cells.take(X, y, tasks, weight):
                 parts = added_folds(parts, cls.of_folds(X, y, tasks, weight, len(parts)))
         return cls.total(added_folds(parts, cls._of_cells(cells)), shape, first)

@@ -567,3 +567,16 @@ def test_a_batch_is_a_table():
         np.testing.assert_array_equal(a, b)
     models = [GroupSparseRegressor(0.1, task_column="g").fit(other, X[:, 0]) for other in tables]
     np.testing.assert_array_equal(*(one.predict(table) for one in models))
+
+
+def test_a_label_that_is_missing_in_a_text_file_is_refused(tmp_path):
+    rows = [f"{i % 7},{i % 5},{'' if i % 4 == 0 else 'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,y,shop", *rows]))
+    with pytest.raises(ValueError, match="missing"):
+        TaskStatistics.from_batches(read_batches(tmp_path / "rows.csv", target="y", task_column="shop"))
+
+
+def test_batches_with_and_without_tasks_are_refused():
+    X, tasks = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 4
+    with pytest.raises(ValueError, match="tasks is None in some batches, and labels in others"):
+        TaskStatistics.from_batches([(X[:30], X[:30, 0], None), (X[30:], X[30:, 0], tasks[30:])])

@@ -1705,3 +1705,19 @@ def test_suggest_says_where_nothing_predicts(rng):
     for y, said in ((rng.normal(size=120), True), (X.sum(axis=1), False)):
         found = suggest(X, y, tasks, candidates=names, cv=3)
         assert ("no better than the same prediction for every row" in found.verdict) == said
+
+
+def test_equal_scores_say_nothing():
+    rng = np.random.default_rng(3)
+    X, tasks = rng.normal(size=(400, 3)), np.repeat(np.arange(8), 50)
+    y = (rng.random(400) < 1 / (1 + np.exp(3 - 0.8 * X[:, 0]))).astype(int)  # of one class nearly all
+    found = compare(MeanRegularizedClassifier(0.3), X, y, tasks, scoring="accuracy")
+    equal = found.table["difference"] == 0
+    assert equal.sum() > 2 and found.table["p_value"][equal].isna().all() and "(p " not in found.verdict
+
+
+def test_names_do_not_break_a_table_of_markdown():
+    p = make_multitask_regression(3, 12, 2, random_state=0)
+    text = compare({"a|b\nc": SingleTask(Ridge())}, p.X, p.y, p.tasks, cv=2).to_markdown()
+    lines = [line.replace("\\|", "") for line in text.split("\n") if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1 and "a\\|b c" in text

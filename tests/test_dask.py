@@ -497,3 +497,17 @@ def test_collections_without_a_row_are_named():
     model = skmtl.dask.MeanRegularizedRegressor(0.1, task_column="t")
     with pytest.raises(ValueError, match="X and y have no row with a positive weight"):
         model.fit(empty[["a", "t"]], empty["y"])
+
+
+@pytest.mark.parametrize("kind", ["class", "count"])
+def test_partitions_without_weight_are_passed_over(kind):
+    X, y, tasks = rows(kind)
+    weight = np.where(np.arange(N) < PIECES[1], 0.0, 1.0)
+    name, options = ("Classifier", {}) if kind == "class" else ("Regressor", {"loss": "poisson"})
+    local, model = (
+        getattr(module, f"MeanRegularized{name}")(0.1, tol=1e-9, **options) for module in (skmtl, skmtl.dask)
+    )
+    local.fit(X, y, tasks=tasks, sample_weight=weight)
+    X, y, tasks, weight = chunked(X, y, tasks, weight)
+    model.fit(X, y, tasks=tasks, sample_weight=weight)
+    assert_allclose(model.coef_, local.coef_, atol=1e-5)

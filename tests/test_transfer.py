@@ -9,6 +9,7 @@ import pytest
 from conftest import make_layout, task_estimators
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import Validator, validate
+from scipy.linalg import block_diag
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.special import logsumexp, softmax
@@ -675,3 +676,25 @@ def test_parts_of_the_new_row_are_those_that_it_is_made_of():
         assert q.any() == ("cedar" in model.outlier_tasks_)
         outliers.append(bool(q.any()))
     assert outliers == [False, True]
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
+def test_units_of_features_are_nothing_to_a_new_task(covariance):
+    """Beside pulled intercepts too: its coefficients are those of the closed form."""
+    rng = np.random.default_rng(3)
+    tasks, B = np.repeat(np.arange(30), 10), rng.normal(size=4) + 0.5 * rng.normal(size=(31, 4))
+    X, new = np.column_stack([rng.normal(size=(300, 3)), np.ones(300)]), rng.normal(size=(6, 4))
+    new[:, 3] = 1.0
+    y, y_new = (X * B[tasks]).sum(axis=1) + rng.normal(size=300), new @ B[30] + rng.normal(size=6)
+    for units in ([1.0, 1.0, 1.0], [1e-3, 1.0, 1.0], [1e-6, 1.0, 1e6]):
+        model = MeanRegularizedRegressor("auto", intercept_alpha="auto", covariance=covariance)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "alpha='auto': one variance", UserWarning)  # units that matter
+            model.fit(X[:, :3] * units, y, tasks=tasks)
+        Z, center = new * [*units, 1.0], np.append(model.mean_coef_, model.mean_intercept_)
+        variances = np.broadcast_to(model.deviation_variance_, (3, 3) if covariance == "full" else 3)
+        D = block_diag(variances if covariance == "full" else np.diag(variances), model.intercept_variance_)
+        noise = model.noise_variance_ * np.eye(6)
+        coef = center + D @ Z.T @ np.linalg.solve(Z @ D @ Z.T + noise, y_new - Z @ center)
+        model.fit_task(Z[:, :3], y_new, 99)
+        np.testing.assert_allclose(model.predict(Z[:, :3], tasks=np.full(6, 99)), Z @ coef, atol=1e-10)

@@ -145,10 +145,10 @@ class FoldScores:
     def test(self, model, other):
         """Mean difference of the scores and its p-value, corrected for overlapping training sets.
 
-        The p-value is NaN where there is nothing to test: one fold, or models that are alike.
+        The p-value is NaN where there is nothing to test: one fold, equal scores, or models that are alike.
         """
         d = np.subtract(self.scores[model], self.scores[other])
-        if len(d) < 2 or self.alike(model, other):
+        if len(d) < 2 or not d.any() or self.alike(model, other):
             return d.mean(), np.nan
         scale = np.sqrt(1 / len(d) + self.overlap) * standard_deviation(d)
         return d.mean(), 2 * stats.t.sf(abs(d.mean()) / scale if scale > 0 else np.inf, len(d) - 1)

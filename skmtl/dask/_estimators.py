@@ -65,7 +65,7 @@ def _refuse(model, local):
         raise TypeError(
             f"{type(model).__name__} does not take {', '.join(local)} with collections of Dask. "
             "In the place of offset: with the squared error y - offset; of counts y / exposure with "
-            "sample_weight=exposure."
+            "sample_weight=exposure and strengths divided by the mean exposure."
         )
 
 

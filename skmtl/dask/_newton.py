@@ -86,7 +86,7 @@ def _long(reader, X, y, tasks, weight):
     if not num_samples(X):
         return None
     X, y = reader._check_features(X), reader._check_target(y, has_rows_of_tasks=tasks is not None)
-    weight = check_sample_weight(weight, y.shape)
+    weight = check_sample_weight(weight, y.shape, some=True)
     used = used_labels(y, weight)
     if not used.any():
         return None
