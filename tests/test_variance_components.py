@@ -376,6 +376,26 @@ def test_the_tests_of_sharing_hold_their_level():
     assert all(one.p_value < 0.01 and one.statistic > 5 for one in found.values())
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_ratios_hold_the_other_variances_at_those_of_the_null(seed):
+    """With few rows of each task one that is found anew takes up what is tested, and ratios are too large."""
+    X, y, tasks, *_ = mixed_problem(seed, n_tasks=10, n_rows=4, sd=0.5)
+    model = fitted(X, y, tasks)
+    found = model.test_sharing()
+    for tested, name in enumerate(("x0", "x1")):
+
+        def lost(other, own, tested=tested):  # the variance of intercepts, and of the other slope
+            V = np.diag(np.exp([own, other[1]] if tested == 0 else [other[1], own]))
+            return dense(X, y, tasks, V, float(np.exp(other[0])))[0]
+
+        starts = [(a, b) for a in (-12.0, -1.0) for b in (-12.0, -1.0)]
+        options = {"args": (-30.0,), "bounds": [(-12, 6)] * 2}
+        null = min((optimize.minimize(lost, at, **options) for at in starts), key=lambda end: end.fun)
+        own = min(lost(null.x, at) for at in np.linspace(-12, 6, 1801))
+        wanted = max(null.fun - own, 0.0)
+        assert_allclose(found[name].statistic, wanted, rtol=1e-3, atol=1e-3)
+
+
 # --- all forms of data ---
 
 

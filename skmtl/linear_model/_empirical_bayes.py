@@ -552,15 +552,16 @@ class EmpiricalBayes(LinearModel):
         """Test whether the coefficients, and the intercepts, of the tasks differ at all.
 
         Restricted likelihood ratios between the mixed model and the same one without the variance that is
-        tested, which is found anew with one variance for all slopes in units of what the rows tell of them.
+        tested, which is found anew with one variance for all slopes in units of what the rows tell of them;
+        the other variances are in both those without it.
 
         Returns
         -------
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
             its name, else x0, x1, ..., in the model with a variance for each. Each has a `statistic` and a
-            `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001), the other
-            variances held at their estimates; from 1000 tasks on those that common effects take no part in.
+            `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001); from 1000
+            tasks on that of a ratio which common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
             fitted. Tests of the intercepts may be conservative where a class is rare (2 % at a level of 5 %).
             Where classes and counts tell little of a task (second derivatives of its losses that add up to

@@ -35,6 +35,9 @@ class LikelihoodRatio(NamedTuple):
 def sharing_tests(seen, moments_of, free=False):
     """Tests of the slopes, with one variance for all in units that rows tell alike, and of intercepts.
 
+    The other variance is that of the null in both models, as in the distribution of the ratio: where few rows
+    hardly tell the two apart, one that is found anew rejects too often.
+
     Parameters
     ----------
     seen : object
@@ -50,7 +53,8 @@ def sharing_tests(seen, moments_of, free=False):
     unit = np.where(varies & (own > 0), own, 1.0) ** -0.5
     moments = moments_of(seen.turned(unit), free)
     null = Search(moments, root=np.full(len(unit), NO_SLOPES))
-    posterior, least = null.at(null.best()), _least(Search(moments))
+    posterior = null.at(null.best())
+    least = _least(Search(moments, strength=posterior.strength))
     little = np.isinf(posterior.df) and varies.any() and posterior.moments.weight.mean() < FEW
     rows = _rows_to_draw(seen) if little else None
     if rows is not None:
@@ -68,7 +72,9 @@ def sharing_tests(seen, moments_of, free=False):
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
         eigenvalues = _eigenvalues(posterior, [len(unit)])
-        found["intercepts"] = _test(posterior, _least(Search(moments)), eigenvalues)
+        found["intercepts"] = _test(
+            posterior, _least(Search(moments, root=posterior.slope_root)), eigenvalues
+        )
     return found
 
 
@@ -189,14 +195,16 @@ def feature_tests(moments):
     """A test of every slope with a diagonal covariance, the others' variances found anew (n_features,)."""
     search, found = Search(moments, "diagonal"), []
     theta = search.best()
-    least = search.at(theta).criterion
     for j in range(moments.xy.shape[1]):
         if search.silent[j]:
             found.append(LikelihoodRatio(0.0, np.nan))
             continue
         other = theta.copy()
         other[j] = search.scales[2][j]
-        null = search.at(search.descended(other, fixed=[j]))
+        other = search.descended(other, fixed=[j])
+        null = search.at(other)
+        other = np.where(np.arange(len(theta)) == j, theta, other)
+        least = search.at(search.descended(other, fixed=np.delete(np.arange(len(theta)), j))).criterion
         found.append(_test(null, least, _eigenvalues(null, [j])))
     return found
 
