@@ -983,8 +983,24 @@ def test_correlations_leave_the_noise_where_it_is():
     assert warned.sum() <= 1 and found[warned == 0].mean() >= 0.93
 
 
+def test_variances_of_many_slopes_leave_the_noise_where_it_is():
+    """Of 5 x 8 rows with 15 features they explained it away: 70 % of new rows were covered."""
+    found, warned = np.transpose([covered("diagonal", 5, 8, 15, seed) for seed in range(8)])
+    assert warned.sum() <= 1 and found.mean() >= 0.95
+
+
+def test_variances_are_those_of_the_greatest_likelihood_where_rows_are_many():
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=10, n_rows=3, p=5, sd=[0.0, 2.0, 0.0, 0.0, 0.0])
+    model = fitted(X, y, tasks)
+    search = model._search(TaskStatistics.from_arrays(X, y, tasks))
+    assert len(y) < 50
+    simpler = Search(search.moments, unit=search.information[0] ** -0.5)
+    assert search.at(search.best()).noise > 0.7 * simpler.at(simpler.best()).noise
+    assert_allclose(model._theta_, search.best())  # so do few rows, whose noise it leaves
+
+
 def test_slopes_that_explain_every_row_are_said():
     found, warned = np.transpose([covered("diagonal", 4, 10, 30, seed) for seed in range(4)])
-    assert warned.all() and found.mean() < 0.9
+    assert warned.all()
     found, warned = np.transpose([covered(None, 30, 10, 5, seed) for seed in range(4)])
     assert not warned.any() and found.mean() >= 0.93

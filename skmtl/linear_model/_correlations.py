@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from ..objective import units
-from ._reml import NEAR
+from ._reml import LEAST_NOISE, NEAR
 from ._variance_components import RANK_TOLERANCE, triangular
 
 SHRINKAGES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
@@ -14,7 +14,6 @@ ALIKE = 1e-8  # of the criterion, for each task: no difference
 STARTS = 1.0, 0.1
 SMALLEST = 1e-5  # entry on the diagonal of F, and root of a variance of intercepts
 HELD = 1e3  # times the greatest information: over it the variance where there is none
-LEAST_NOISE = 0.7  # of that without correlations
 MOST_STEPS, MOST_DAMPING = 30, 1e8
 
 

@@ -21,6 +21,12 @@ EXPLAINED = 0.01  # share of the variation within tasks that is left where slope
 COVARIANCES = {"spherical", "diagonal", "full"}
 
 
+def _as_many_slopes(moments):
+    """Whether tasks have as many slopes that vary as rows, and are several."""
+    slopes = moments.n_tasks * np.count_nonzero(~moments.constant)
+    return moments.n_tasks > 1 and slopes >= moments.count.sum()
+
+
 @with_parameters
 class RandomCoefficients(EmpiricalBayes):
     """Linear model whose objective is the posterior of a mixed model, in which tasks vary around their mean.
@@ -101,22 +107,26 @@ class RandomCoefficients(EmpiricalBayes):
 
     def _set_slopes(self, root, zero, search):
         super()._set_slopes(root, zero, search)
-        moments, several = search.moments, search.moments.n_tasks > 1
-        slopes, rows = moments.n_tasks * np.count_nonzero(~moments.constant), int(moments.count.sum())
+        moments = search.moments
         total = moments.yy.sum()
         left = (
             self.noise_variance_ * moments.df if self._target_.loss.quadratic and search.n_slopes else np.inf
         )
-        if several and slopes >= rows and left < EXPLAINED * total:
+        if _as_many_slopes(moments) and left < EXPLAINED * total:
+            rows = int(moments.count.sum())
             warn(
-                f"alpha='auto': {slopes} slopes of {moments.n_tasks} tasks explain all but "
-                f"{left / total:.2g} of the variation in {rows} rows, which may be noise: "
-                "its variance, and intervals with it, are then too small. Give more rows, fewer features, or "
-                "covariance='spherical'.",
+                f"alpha='auto': the slopes of {moments.n_tasks} tasks explain all but {left / total:.2g} of "
+                f"the variation in {rows} rows, which may be noise: its variance, and intervals with it, "
+                "are then too small. Give more rows, fewer features, or covariance='spherical'.",
             )
 
     def _simplest(self, search, theta):
-        """The same, or one variance for all where the rows are not known to tell of several."""
+        """The same, or one variance for all where the rows are not known to tell of several.
+
+        Of numbers variances between the two, where several leave too little of the noise.
+        """
+        if self._target_.loss.quadratic and search.n_slopes > 1 and _as_many_slopes(search.moments):
+            return search, search.leaving_noise(theta)
         if self._target_.loss.quadratic or self.covariance is not None or search.n_slopes < 2:
             return search, theta
         search, theta = search.simplest(theta)

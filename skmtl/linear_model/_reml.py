@@ -27,6 +27,8 @@ LEAST_CURVED = 0.1  # second derivative along a step over that of the informatio
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
 LONGEST = 5.0  # step in a logarithm by which a variance falls
+LEAST_NOISE = 0.7  # of that of a simpler covariance
+SHARES = np.linspace(1.0, 0.0, 11)  # of several variances, the rest of one for all
 HIGHEST = 5.0  # and how far it rises, in itself: farther on, all rise together beside a noise of none
 
 
@@ -186,6 +188,22 @@ class Search(Known):
         if other.at(end).criterion <= least + NEAR * self.moments.n_tasks:  # it may be the one
             end = other.descended(end)
         return (self, theta) if other.at(end).criterion > least else (other, end)
+
+    def leaving_noise(self, theta):
+        """The unknowns, or some between one variance for all slopes and these, which leave most of its noise.
+
+        Variances of as many slopes as rows may explain the noise away; one for all, in units that the rows
+        tell alike, hardly does.
+        """
+        own = np.where(self.information[0] > 0, self.information[0], 1.0)
+        alike = replace(self, covariance="spherical", unit=own**-0.5, last=None)
+        end = alike.best(NEAR)
+        least, one = LEAST_NOISE * alike.at(end).noise, np.append(end[0] + np.log(own), end[1:])
+        for share in SHARES:
+            between = np.clip(share * theta + (1 - share) * one, *self.scales[1:])
+            if self.at(between).noise >= least:
+                break
+        return between
 
     def descended(self, theta, fixed=(), enough=None):
         """The minimum from a start, with some unknowns held: Newton's method with the average information.
