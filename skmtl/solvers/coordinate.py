@@ -93,7 +93,7 @@ BY_FEATURE = (
 )
 
 
-def _is_hard(term):
+def _is_graded(term):
     """Whether one feature is next to free given the others, and what tells them apart is lost in their units.
 
     So it is of fewer rows than features in very different units.
@@ -105,7 +105,7 @@ def _is_hard(term):
 BCD = Method(
     bcd, lambda problem: problem.term.loss.quadratic and by_feature(problem),
     f"the squared loss, {BY_FEATURE}", shows_start=True,
-    passes=lambda problem: _is_hard(problem.term) and splits(problem),
+    passes=lambda problem: _is_graded(problem.term) and splits(problem),
 )  # fmt: skip
 
 
