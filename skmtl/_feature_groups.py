@@ -71,12 +71,7 @@ def feature_groups(source):
 
 
 class GroupsByName:
-    """Finds the group of each column by its name, among those of some features.
-
-    Parameters
-    ----------
-    features : sequence of str
-    """
+    """Finds the group of each column by its name, among those of some features."""
 
     def __init__(self, features):
         self.features = [str(name) for name in features]

@@ -19,20 +19,8 @@ INTERCEPT = "(intercept)"  # its name among those of the features
 class Coefficients:
     """What a fitted linear model says of each task, a row for each task and class that it tells apart.
 
-    Parameters
-    ----------
-    model : estimator
-        The final model.
-    tasks, classes : list
-        Task and class of each row; None in the place of the class where there are two or none.
-    features : list of str
-        Names of the columns, without that of the tasks.
-    coef, intercept : ndarray of shape (n_rows, n_features) and (n_rows,)
-        Their values.
-    coef_std, intercept_std : ndarray of the same shapes or None
-        Standard errors, where the model knows them.
-    parts : dict of {str: ndarray of shape (n_rows, n_features)}
-        Summands of `coef`, where it is written as a sum.
+    `classes` are None where there are two or none, standard errors where the model knows none; `parts` are
+    the summands of `coef` (n_rows, n_features) by name, where it is written as a sum.
     """
 
     model: Any

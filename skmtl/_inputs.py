@@ -141,6 +141,11 @@ def warn_of_exposures(offset):
         )
 
 
+def present(**given):
+    """The arguments that are not None."""
+    return {name: one for name, one in given.items() if one is not None}
+
+
 def shaped_offset(offset, shape, n_outputs=1):
     """The offset in the shape of the predictors: that of y, with an axis for several outputs.
 

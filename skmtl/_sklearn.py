@@ -115,21 +115,14 @@ def refuse(message):
     with the traceback and goes on to pick any candidate; there is no exception that it lets through. Only
     while it waits for that score is there a filter, for that one warning, which raises the error again.
     """
-    frame = _scoring()
-    if frame is not None:
+    frame = _caller(lambda frame: frame.f_code is score_fitted.__code__)  # waits for a score
+    if frame is not None and frame.f_locals.get("error_score", "raise") != "raise":
         again = _Again(message)
         warnings.filterwarnings("error", "Scoring failed", UserWarning)
         warnings.filters[0] = (warnings.filters[0][0], again, *warnings.filters[0][2:])
         frame.f_locals["until_then"] = stay = type("Stay", (), {})()  # as long as the frame does
         finalize(stay, again.leave)
     raise ValueError(message)
-
-
-def _scoring():
-    """The frame in which scikit-learn waits for a score and would go on without it, or None."""
-    frame = _caller(lambda frame: frame.f_code is score_fitted.__code__)
-    waits = frame is not None and frame.f_locals.get("error_score", "raise") != "raise"
-    return frame if waits else None
 
 
 def asks_for(estimator, name):

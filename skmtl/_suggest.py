@@ -13,7 +13,7 @@ from ._candidates import all_candidates
 from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
 from ._from_column import TasksFromColumn, with_task_column
-from ._inputs import as_target
+from ._inputs import as_target, present
 from ._labels import check_tasks, meant, missing_labels, plain_labels, rows_of_tasks
 from ._target import warn_of_units
 from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
@@ -199,8 +199,7 @@ def suggest(
         tasks = None
     elif tasks is not None:
         found.estimators = {name: asking_for_tasks(one) for name, one in found.estimators.items()}
-    rows = [name for name, one in (("tasks", tasks), ("offset", offset)) if one is not None]
-    return replace(found, code=_code(found.estimators[found.best], rows))
+    return replace(found, code=_code(found.estimators[found.best], present(tasks=tasks, offset=offset)))
 
 
 def _read(X, y, tasks, task_column, numbers):
@@ -219,8 +218,7 @@ def _read(X, y, tasks, task_column, numbers):
 
 def _findings(found, tried, X, y, tasks, offset, ends):
     """What each structure finds in all rows, and whether the tasks differ at all, as far as time is left."""
-    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
-    said = {"findings": {}}
+    given, said = present(tasks=tasks, offset=offset), {"findings": {}}
     seconds = dict(zip(found.table["model"], found.table["seconds"], strict=True))
     with routing(tasks, offset), threads_for(X):
         for name, model in found.estimators.items():
@@ -249,7 +247,8 @@ def _code(model, rows):
         if "<" in text:  # no code
             text, used, own = "preprocessor", [], ["# preprocessor: the one that suggest was given"]
         steps.append(f"({key!r}, {text})")
-        imports |= {_import(type(one)) for one in used}
+        kinds = [(type(one).__module__.partition("._")[0], type(one).__name__) for one in used]
+        imports |= {f"from {module} import {name}" for module, name in kinds}
     made = f"Pipeline([{', '.join(steps)}])"
     if around:
         imports.add("from skmtl import TasksFromColumn")
@@ -274,11 +273,6 @@ def _written(step):
         by = [f"{name}={value.__name__ if value is object else repr(value)}" for name, value in known]
         text = text.replace(repr(one), f"{type(one).__name__}({', '.join(by)})")
     return text, used + selectors
-
-
-def _import(cls):
-    module = cls.__module__.partition("._")[0]
-    return f"from {module} import {cls.__name__}"
 
 
 def _targets(y, task_type):

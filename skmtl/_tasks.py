@@ -163,6 +163,7 @@ class TaskInputMixin(FittedReprMixin):
         Names of the columns of X, if these are strings.
     """
 
+    n_tasks_ = property(lambda self: len(self.tasks_), doc="Number of tasks.")
     _predicts_by_task = True  # whether the prediction for a row depends on its task
     _takes_offset = False  # whether its linear predictors take an offset
     _had_offset_ = False  # whether there was one in fit
@@ -233,7 +234,6 @@ class TaskInputMixin(FittedReprMixin):
         sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
         self._had_offset_, self._of_moments_ = offset is not None, False
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
-        self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         if self._layout_ == "single" and asks_for(self, "tasks"):
             warn(

@@ -35,9 +35,9 @@ ENCODING_FOLDS = 5
 SMALL_TASK = 2000  # mean rows per task below which threads in BLAS cost more time than they save
 
 
-def inner_has(method, inner="estimator"):
+def _inner_has(method):
     """Whether the estimator inside offers `method`, for `available_if`; its own error where it does not."""
-    return lambda self: callable(getattr(getattr(self, inner), method))
+    return lambda self: callable(getattr(getattr(self, self._inner), method))
 
 
 class Wrapper(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
@@ -57,6 +57,49 @@ class Wrapper(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
         return score_predictions(metric, y, predicted, sample_weight)
 
 
+class ScoringWrapper(Wrapper):
+    """The same with the scores of classes of the estimator that it holds by the name `_inner`."""
+
+    _inner = "estimator"
+
+    @available_if(_inner_has("predict_proba"))
+    @by_name
+    def predict_proba(self, X, *, tasks=None):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            One column per entry of `classes_`. For all tasks at once (2-D `y`, no `tasks`): the probability
+            of ``classes_[1]``, shape (n_samples, n_tasks), as for scikit-learn's multilabel classifiers; with
+            more than two classes (n_samples, n_tasks, n_classes).
+        """
+        return self._respond("predict_proba", X, tasks)
+
+    @available_if(_inner_has("decision_function"))
+    @by_name
+    def decision_function(self, X, *, tasks=None):
+        """Compute the decision values of the classes.
+
+        Parameters
+        ----------
+        X, tasks
+            As in `predict`.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            One value per row for two classes, else one column per class. For all tasks at once (2-D `y`, no
+            `tasks`) with a second axis of length n_tasks.
+        """
+        return self._respond("decision_function", X, tasks)
+
+
 def models_counts(estimator):
     """Whether an estimator, or one in it, has the loss of Poisson, which is of rates."""
     inner, named = estimator, False
@@ -74,7 +117,7 @@ def _zero_of(estimator, y):
 
 
 @with_parameters
-class _Baseline(Wrapper):
+class _Baseline(ScoringWrapper):
     """Fit, predict and score of a wrapper around any scikit-learn estimator.
 
     Parameters
@@ -191,43 +234,6 @@ class _Baseline(Wrapper):
 
     predict.__doc__ = TargetMixin.predict.__doc__
 
-    @available_if(inner_has("predict_proba"))
-    @by_name
-    def predict_proba(self, X, *, tasks=None):
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X, tasks
-            As in `predict`.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            One column per entry of `classes_`. For all tasks at once (2-D `y`, no `tasks`): the
-            probability of ``classes_[1]``, shape (n_samples, n_tasks), as for scikit-learn's
-            multilabel classifiers; with more than two classes (n_samples, n_tasks, n_classes).
-        """
-        return self._respond("predict_proba", X, tasks)
-
-    @available_if(inner_has("decision_function"))
-    @by_name
-    def decision_function(self, X, *, tasks=None):
-        """Compute the decision values of the classes.
-
-        Parameters
-        ----------
-        X, tasks
-            As in `predict`.
-
-        Returns
-        -------
-        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            One value per row for two classes, else one column per class. For all tasks at once
-            (2-D `y`, no `tasks`) with a second axis of length n_tasks.
-        """
-        return self._respond("decision_function", X, tasks)
-
     def _respond(self, method, X, tasks):
         """Output of `method` for the rows of X, or for every row and task of a shared design."""
         X, codes = self._predict_inputs(X, tasks)
@@ -270,10 +276,9 @@ class SingleTask(_Baseline):
 
     Notes
     -----
-    Without tasks (1-D `y`, no `task_column`) there is one task, and predictions are those of the
-    wrapped estimator. In a task that lacks some of several classes the missing ones get probability
-    zero and the smallest possible decision value; in a task with one of two classes the decision
-    value is -1 or 1.
+    Without tasks (1-D `y`, no `task_column`) there is one task, and predictions are those of the wrapped
+    estimator. In a task that lacks some of several classes the missing ones get probability zero and the
+    smallest possible decision value; in a task with one of two classes the decision value is -1 or 1.
 
     References
     ----------
@@ -294,8 +299,8 @@ class SingleTask(_Baseline):
     handle_unknown: Annotated[str, StrOptions({"error", "average"})] = "error"
 
     def _fit_labels(self, X, rows, y, codes, weight):
-        """Fit one clone per task on its labels."""
-        of_tasks = blocks(np.zeros(len(rows), np.intp) if codes is None else codes)
+        """Fit one clone per task on its labels, a constant where these are of one class."""
+        self.estimators_, of_tasks = [], blocks(np.zeros(len(rows), np.intp) if codes is None else codes)
 
         def parts():
             for _, at in of_tasks:
@@ -305,13 +310,10 @@ class SingleTask(_Baseline):
         choose = getattr(self.estimator, "of_common_strength", lambda parts: self.estimator)
         with threadpool_limits(1 if small else None, user_api="blas"):
             template = choose(parts())
-            self.estimators_ = [self._fit_task(template, *part) for part in parts()]
-
-    def _fit_task(self, template, X, y, weight):
-        """A clone of the template fitted on one task, a constant if that has one class."""
-        one_class = is_classifier(self) and self._layout_ != "single" and (y == y[0]).all()
-        constant = DummyClassifier() if one_class else _zero_of(template, y)
-        return _fitted(constant or clone(template), X, y, _weights(weight))
+            for own, labels, mass in parts():
+                one_class = is_classifier(self) and self._layout_ != "single" and (labels == labels[0]).all()
+                constant = DummyClassifier() if one_class else _zero_of(template, labels)
+                self.estimators_.append(_fitted(constant or clone(template), own, labels, _weights(mass)))
 
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
@@ -379,9 +381,8 @@ class _Indicators(_Columns):
     """One 0/1 column per task; none is set for a task that is not known."""
 
     def __init__(self, n_tasks, size=1.0):
-        known = [np.arange(n_tasks)]
-        self.encoder = OneHotEncoder(categories=known, handle_unknown="ignore").fit(known[0][:, None])
-        self.size = size
+        known, self.size = np.arange(n_tasks), size
+        self.encoder = OneHotEncoder(categories=[known], handle_unknown="ignore").fit(known[:, None])
 
     def columns(self, codes):
         """Those of rows of tasks at these positions, -1 for one that is not known."""

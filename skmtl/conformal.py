@@ -8,20 +8,26 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import source_of_tasks
 from ._data import name_tasks
-from ._inputs import as_target, check_lengths, check_numeric_target, check_offset, check_sample_weight
+from ._inputs import (
+    as_target,
+    check_lengths,
+    check_numeric_target,
+    check_offset,
+    check_sample_weight,
+    present,
+)
 from ._labels import check_tasks, encode_tasks, find_tasks, plain_labels, readable
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
-from ._target import TargetMixin, used_labels
+from ._target import ClassesMixin, TargetMixin, used_labels
 from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
 from .baselines import Wrapper, models_counts
-from .metrics import probabilities_of, response, tasks_for
+from .metrics import probabilities_of, reaches, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
 
 N_FOLDS = 5
@@ -41,17 +47,8 @@ class Scores:
         F_t(s) = (n_t F_t^own(s) + nu F(s / c_t)) / (n_t + nu),
 
     with nu by the method of moments from how many scores of each task exceed the quantile of all. F is that
-    of scores over their scale c_t, the mean of the task shrunk towards that of all in logarithms.
-
-    Parameters
-    ----------
-    scores, weight : ndarray of shape (n_labels,)
-    codes : ndarray of shape (n_labels,)
-        Position of the task of each.
-    n_tasks : int
-    level : float
-    scaled : bool
-        Whether tasks may differ in scale; otherwise c_t = 1.
+    of scores over their scale c_t, the mean of the task shrunk towards that of all in logarithms; unless
+    `scaled` c_t is 1. Scores and weights are (n_labels,), and `codes` the position of the task of each.
     """
 
     def __init__(self, scores, weight, codes, n_tasks, level, scaled):
@@ -183,10 +180,7 @@ class _TaskConformal(Wrapper):
     __metadata_request__predict_proba = {"offset": True}
     __metadata_request__score = {"offset": True}
 
-    @property
-    def _takes_offset(self):
-        routed = get_routing_for_object(self.estimator)
-        return all("offset" in routed.consumes(method, ["offset"]) for method in ("fit", "predict"))
+    _takes_offset = property(lambda self: reaches("offset", self.estimator, "fit", "predict"))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -201,8 +195,7 @@ class _TaskConformal(Wrapper):
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
         usable = used_labels(y, weight)
         offset = check_offset(offset, len(y))
-        known = {"sample_weight": weight, "offset": offset}
-        given = {name: one for name, one in known.items() if one is not None}
+        given = present(sample_weight=weight, offset=offset)
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         with routing(tasks, offset):
             classes = is_classifier(self)
@@ -237,7 +230,6 @@ class _TaskConformal(Wrapper):
         check_lengths(X, y)
         weight = check_sample_weight(sample_weight, (len(y),))
         self.tasks_, codes = name_tasks(y, labels, weight, names)
-        self.n_tasks_ = len(self.tasks_)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         return X, y, codes, weight, None if labels is None else check_tasks(labels, len(y))
 
@@ -471,19 +463,10 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
 
     @by_name
     def predict_proba(self, X, *, tasks=None, offset=None):
-        """Predict class probabilities as the model does.
-
-        Parameters
-        ----------
-        X, tasks, offset
-            As in `predict`.
-
-        Returns
-        -------
-        proba : ndarray
-        """
         check_is_fitted(self)
         return self._respond("predict_proba", self._split(X)[0], tasks, offset)
+
+    predict_proba.__doc__ = ClassesMixin.predict_proba.__doc__
 
     @by_name
     def predict_set(self, X, *, tasks=None, offset=None):

@@ -419,9 +419,15 @@ def probabilities_of(classes, estimator, X, labels, columns, offset=None):
     return out
 
 
+def reaches(name, model, *methods):
+    """Whether an argument reaches what is behind these methods."""
+    routed = get_routing_for_object(model)
+    return all(name in routed.consumes(method, [name]) for method in methods)
+
+
 def tasks_for(model, method, labels):
     """The tasks of the rows as keyword arguments, where they reach the model behind a method."""
-    reach = "tasks" in get_routing_for_object(model).consumes(method, ["tasks"])
+    reach = reaches("tasks", model, method)
     return {"tasks": labels} if labels is not None and final_task_column(model)[0] is None and reach else {}
 
 

@@ -8,21 +8,20 @@ from typing import Annotated, Any
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import indexable
+from ._inputs import present
 from ._labels import check_tasks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import used_labels
 from ._tasks import by_name, final_model, final_task_column
 from ._warn import warn
-from .baselines import Pooled, SingleTask, Wrapper, inner_has, models_counts
+from .baselines import Pooled, ScoringWrapper, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
-from .metrics import probabilities_of, response, tasks_for
+from .metrics import probabilities_of, reaches, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
 
 
@@ -33,7 +32,7 @@ def _without_offset(method):
 
 @documented
 @with_parameters
-class TaskResidual(Wrapper):
+class TaskResidual(ScoringWrapper):
     r"""A mean of all tasks by any model, and a multi-task model of what it leaves.
 
     The linear predictor of a row of task t is
@@ -112,6 +111,8 @@ class TaskResidual(Wrapper):
     least: Annotated[float, Interval(Real, 0, 0.5, closed="neither")] = 1e-4
     random_state: Annotated[Any, "random_state"] = 0
 
+    _inner = "task_estimator"
+
     @property
     def handle_unknown(self):
         """What the task estimator does with tasks that it does not know."""
@@ -142,7 +143,7 @@ class TaskResidual(Wrapper):
         targets = y[:, 0] if alone else y
         rows, classes = rows_with_weight(weight, len(y)), is_classifier(self)
         splits = held_out_splits(self.cv, X, targets, labels, self.random_state, classes, weight)
-        if isinstance(self.cv, Integral | None) and not self._mean_knows_tasks():
+        if isinstance(self.cv, Integral | None) and not reaches("tasks", self.mean_estimator, "fit"):
             splits = _with_rest(splits, rows)
         total, times = 0.0, np.zeros(len(y))
         for train, test in splits:
@@ -156,10 +157,9 @@ class TaskResidual(Wrapper):
             raise ValueError(f"cv must hold out every row; {left} of {len(rows)} are in no test set.")
         offset = total / np.maximum(times, 1.0).reshape(-1, *[1] * (total.ndim - 1))
         self.mean_estimator_ = self._fitted_mean(X, y, labels, weight, rows)
-        given = {"tasks": labels, "sample_weight": weight, "offset": offset}
+        given = present(tasks=labels, sample_weight=weight, offset=offset)
         with routing(offset):
-            model = clone(self.task_estimator)
-            self.task_estimator_ = model.fit(X, y, **{k: v for k, v in given.items() if v is not None})
+            self.task_estimator_ = clone(self.task_estimator).fit(X, y, **given)
 
     def _check_estimators(self):
         """Whether one models what the other leaves, and takes an offset."""
@@ -169,8 +169,7 @@ class TaskResidual(Wrapper):
                 f"{name} needs two regressors or two classifiers; got mean_estimator={both[0]!r:.100} and "
                 f"task_estimator={both[1]!r:.100}."
             )
-        routed = get_routing_for_object(self.task_estimator)
-        if not all("offset" in routed.consumes(method, ["offset"]) for method in ("fit", "predict")):
+        if not reaches("offset", self.task_estimator, "fit", "predict"):
             raise TypeError(
                 f"{name} needs a task_estimator that takes an offset: a linear model or network of skmtl, or "
                 f"a Pipeline or a search that ends with one; got {self.task_estimator!r:.200}."
@@ -208,13 +207,10 @@ class TaskResidual(Wrapper):
         weight = np.broadcast_to(weight.reshape(len(y), *[-1] * (y.ndim - 1)), y.shape)
         return self.least * float(np.average(y[used], weights=weight[used]))
 
-    def _mean_knows_tasks(self):
-        return "tasks" in get_routing_for_object(self.mean_estimator).consumes("fit", ["tasks"])
-
     def _fitted_mean(self, X, y, labels, weight, rows):
         """The mean of some rows, which knows tasks or is told them by a baseline."""
         model, alone = clone(self.mean_estimator), self._layout_ == "shared"
-        if not self._mean_knows_tasks():
+        if not reaches("tasks", model, "fit"):
             model = SingleTask(model) if alone else Pooled(model)
         given = {} if weight is None else {"sample_weight": weight[rows]}
         with routing(labels):
@@ -270,38 +266,6 @@ class TaskResidual(Wrapper):
         return self._score_of(y, self.predict(X, tasks=tasks), sample_weight)
 
     score.__doc__ = _without_offset(SingleTask.score)
-
-    @available_if(inner_has("predict_proba", "task_estimator"))
-    @by_name
-    def predict_proba(self, X, *, tasks=None):
-        """Predict class probabilities as the task estimator does.
-
-        Parameters
-        ----------
-        X, tasks
-            As in `predict`.
-
-        Returns
-        -------
-        proba : ndarray
-        """
-        return self._respond("predict_proba", X, tasks)
-
-    @available_if(inner_has("decision_function", "task_estimator"))
-    @by_name
-    def decision_function(self, X, *, tasks=None):
-        """Compute the linear predictors, mean and deviation together.
-
-        Parameters
-        ----------
-        X, tasks
-            As in `predict`.
-
-        Returns
-        -------
-        decision : ndarray
-        """
-        return self._respond("decision_function", X, tasks)
 
 
 def _with_rest(splits, rows):

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import r2_score, roc_auc_score
 
+from .._inputs import present
 from .._tables import p_words
 from .._task_scores import d2_poisson_score, standard_deviation
 from .._threads import threads_for
@@ -66,8 +67,8 @@ def race(
         raise ValueError(f"offset was given, but no candidate takes one: {[*models]}.")
     score, measure = headline(scoring, taking, y, kind), error_measure(taking, kind)
     run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
-    given = {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
-    one = Race(run, splits_of(cv, X, y, labels), strengths_by, given, n_jobs, time_budget, verbose)
+    given, splits = present(tasks=tasks, offset=offset), splits_of(cv, X, y, labels)
+    one = Race(run, splits, strengths_by, given, n_jobs, time_budget, verbose)
     one.dropped |= {name: (NO_OFFSET, "") for name in candidates if name not in taking}
     candidates, models = {name: candidates[name] for name in taking}, taking
     with routing(tasks, offset), threads_for(X):

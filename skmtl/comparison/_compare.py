@@ -12,7 +12,6 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -35,7 +34,7 @@ from .._tasks import (
 )
 from .._warn import saying_once, warn
 from ..baselines import Pooled, SingleTask
-from ..metrics import as_task_scorer, task_scorer
+from ..metrics import as_task_scorer, reaches, task_scorer
 from ..model_selection import folds_of_tasks, n_folds_for, routing, wants_tasks
 from ._folds import NO_OFFSET, FoldRun, FoldScores, error_measure, with_offset
 from ._result import _verdict, tabulated
@@ -345,7 +344,7 @@ def _refuse_both(estimators, rivals):
 
 def _told(model, y, tasks, column):
     """The model; around one that knows no tasks what tells it these, or makes it one of each output."""
-    if "tasks" in get_routing_for_object(model).consumes("fit", ["tasks"]):
+    if reaches("tasks", model, "fit"):
         return model
     if y.ndim == 2:
         as_it_is = get_tags(model).target_tags.multi_output and not missing_labels(y).any()

@@ -7,7 +7,6 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from .._columns import refuse_text
 from .._inputs import check_offset
@@ -16,7 +15,7 @@ from .._sklearn import safe_indexing
 from .._task_scores import ALIKE, deviances, squared_errors, standard_deviation
 from .._threads import threads_for
 from .._warn import warn
-from ..metrics import response, tasks_for
+from ..metrics import reaches, response, tasks_for
 
 SIGNIFICANCE = 0.05
 NO_OFFSET = "Takes no offset"
@@ -27,11 +26,7 @@ def with_offset(models, offset, y):
     """Those of the models that take an offset, all where there is none, and the offset as an array."""
     if offset is None:
         return dict(models), None
-    takes = {
-        name: model
-        for name, model in models.items()
-        if all(get_routing_for_object(model).consumes(method, ["offset"]) for method in ("fit", "predict"))
-    }
+    takes = {name: model for name, model in models.items() if reaches("offset", model, "fit", "predict")}
     return takes, check_offset(offset, len(y))
 
 

@@ -246,22 +246,8 @@ class Entrant:
 class Race:
     """Candidates by name on the folds of a comparison.
 
-    Parameters
-    ----------
-    run : FoldRun
-        Fits and scores a model on a fold.
-    splits : list of (train, test)
-        The folds.
-    scoring : task_scorer or None
-        What strengths are chosen by.
-    given : dict
-        The tasks, for `fit`.
-    n_jobs : int or None
-        Number of processes over models.
-    time_budget : float or None
-        Seconds, in which no model begins that is expected to end later.
-    verbose : int or None
-        Whether each model says its score; None: one line, if it takes long.
+    Strengths are chosen by `scoring`; no model begins that is expected to end after `time_budget` seconds;
+    with `verbose` each says its score, with None there is one line if it takes long.
     """
 
     run: FoldRun

@@ -65,25 +65,14 @@ class FreeIntercepts(Pooled):
     _size = FREE
 
 
-def _single(kind, shared, **column):
-    return SingleTask(TunedLinear(kind), **column)
+def _linear(make, **told):
+    """Tuned linear models, told the task in that way."""
+    return lambda kind, shared, **column: make(TunedLinear(kind), **told, **column)
 
 
 def _mean(kind, shared, **column):
     means = {"classes": DummyClassifier(strategy="prior"), "counts": MeanCount(), "numbers": DummyRegressor()}
     return SingleTask(means[kind], **column)
-
-
-def _pooled(kind, shared, **column):
-    return Pooled(TunedLinear(kind), **column)
-
-
-def _intercepts(kind, shared, **column):
-    return Pooled(TunedLinear(kind), task_indicators=True, **column)
-
-
-def _dummies(kind, shared, **column):
-    return FreeIntercepts(TunedLinear(kind), task_indicators=True, **column)
 
 
 def _mixed(kind, shared, **column):
@@ -133,12 +122,6 @@ class _Trees(Tuned):
 
     def __sklearn_tags__(self):
         return get_tags(DummyClassifier() if self.kind == "classes" else DummyRegressor())
-
-    def fit(self, X, y, sample_weight=None):
-        self.model_ = self._chosen(X, y, sample_weight)
-        if self.kind == "classes":
-            self.classes_ = self.model_.classes_
-        return self
 
     def _error(self, model, y, found, weight):
         """Sum of the errors."""
@@ -226,11 +209,11 @@ class TunedForest(_Trees):
 
 
 RIVALS = {
-    "single": _single,
-    "pooled": _pooled,
-    "intercepts": _intercepts,
+    "single": _linear(SingleTask),
+    "pooled": _linear(Pooled),
+    "intercepts": _linear(Pooled, task_indicators=True),
     "mean": _mean,
-    "dummies": _dummies,
+    "dummies": _linear(FreeIntercepts, task_indicators=True),
     "mixed": _mixed,
     "trees": _of_trees(TunedBoosting, "auto"),
     "forest": _of_trees(TunedForest, "encoded"),

@@ -99,12 +99,18 @@ def held_out_counts(X, y, grid, weight=None):
 
 
 class Tuned(BaseEstimator):
-    """A model of targets of a kind, "numbers", "counts" or "classes", fitted as `model_`."""
+    """A model of targets of a kind, "numbers", "counts" or "classes", fitted as `model_` by ``_chosen``."""
 
     def __init__(self, kind):
         self.kind = kind
 
     loss = property(lambda self: "poisson" if self.kind == "counts" else None)
+
+    def fit(self, X, y, sample_weight=None):
+        self.model_ = self._chosen(X, y, sample_weight)
+        if self.kind == "classes":
+            self.classes_ = self.model_.classes_
+        return self
 
     def predict(self, X):
         return self.model_.predict(X)
@@ -124,12 +130,9 @@ class TunedLinear(Tuned):
     def __sklearn_tags__(self):
         return get_tags((logistic if self.kind == "classes" else ridge)(1.0))
 
-    def fit(self, X, y, sample_weight=None):
-        part = (X, y) if sample_weight is None else (X, y, sample_weight)
-        self.model_ = self._best([part]).fit(*part)
-        if self.kind == "classes":
-            self.classes_ = self.model_.classes_
-        return self
+    def _chosen(self, X, y, weight):
+        part = (X, y) if weight is None else (X, y, weight)
+        return self._best([part]).fit(*part)
 
     def of_common_strength(self, parts):
         """The model for every task by the (X, y, weight) of all those that can be split."""

@@ -22,15 +22,7 @@ INTERCEPT = "(intercept)"  # its column beside those of the features
 
 
 class TaskSystems:
-    """The systems of the tasks of a partition, given what they share.
-
-    Parameters
-    ----------
-    model : MeanRegularizedRegressor
-        That knows the columns of the rows.
-    X, y, tasks, weight
-        The rows.
-    """
+    """The systems of the tasks of a partition, given what they share; the model knows its columns."""
 
     def __init__(self, model, X, y, tasks, weight):
         self.model = model = copy(model)
@@ -119,7 +111,7 @@ def _frame(model, W, b, tasks):
 def _local(model, frame, mean):
     """A fitted local estimator of the tasks in a frame of coefficients, of which `mean` is that of all."""
     frame, out = frame.sort_index(), copy(model)
-    out.tasks_, out.n_tasks_ = plain_array(frame.index.to_numpy()), len(frame)
+    out.tasks_ = plain_array(frame.index.to_numpy())
     out.coef_, out.intercept_ = frame.to_numpy()[:, :-1], frame[INTERCEPT].to_numpy()
     out.mean_coef_, out.mean_intercept_ = mean[:-1], float(mean[-1])
     out.added_tasks_ = {}

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import linear_model, model_selection
 from .._batches import added_folds
+from .._inputs import present
 from .._tasks import all_or_nothing, target_names
 from ..statistics import TaskStatistics
 from ._by_task import TaskModels
@@ -104,8 +105,7 @@ class OnCollections:
             If an argument is malformed; the message names it.
         """
         if not is_collection(X):
-            given = {"tasks": tasks, "sample_weight": sample_weight, **local}
-            return super().fit(X, y, **{name: one for name, one in given.items() if one is not None})
+            return super().fit(X, y, **present(tasks=tasks, sample_weight=sample_weight, **local))
         _refuse(self, local)
         self._fit_partitions(Partitions(X, y, tasks, sample_weight, client))
         return self

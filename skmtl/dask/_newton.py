@@ -37,19 +37,11 @@ MOST_CLASSES = 100  # of a target that holds no classes but numbers
 
 @dataclass
 class Look:
-    """Where a pass looks: coefficients, intercepts and, for the way there and the dual point, those before.
+    """Where a pass looks, (coef, intercept): `at`, and for the way there and the dual point `before`, `dual`.
 
-    Parameters
-    ----------
-    tasks : ndarray of shape (n_tasks,)
-    target : Target
-    scale : ndarray of shape (n_tasks,)
-        What the weight of a row of each task is to be multiplied by.
-    at, before, dual : tuple of (coef, intercept)
-    theta : float
-        Scale of the slopes at `dual` of the model at `before`.
-    steps : tuple of float
-        Parts of the way from `before` whose loss is asked for; moments are found where it is the whole.
+    The weight of a row of each task is to be multiplied by `scale`, the slopes at `dual` of the model at
+    `before` by `theta`; `steps` are parts of the way from `before` whose loss is asked for, and moments are
+    found where it is the whole.
     """
 
     tasks: np.ndarray
@@ -164,16 +156,9 @@ class Sample:
 
 
 class Constants:
-    """What is known of the tasks without features.
+    """What is known of the tasks without features: c_t, best intercepts and what is reached by these.
 
-    Attributes
-    ----------
-    tasks, emphasis, scale : ndarray of shape (n_tasks,)
-        The tasks, c_t, and what the weight of a row of each is to be multiplied by.
-    intercept : ndarray of shape (n_tasks,)
-        The best intercepts.
-    objective : float
-        What is reached by these.
+    The weight of a row of each task is to be multiplied by `scale`.
     """
 
     def __init__(self, model, target, labels):
@@ -244,16 +229,7 @@ def _conjugate(loss, y, weight, start, dual, theta):
 
 
 class Newton:
-    """Proximal Newton of a linear model on partitions.
-
-    Parameters
-    ----------
-    model : LinearModel
-        That is to be fitted; it is told of the tasks and the classes.
-    rows : Partitions
-    reader : LinearModel
-        See `reader_of`.
-    """
+    """Proximal Newton on partitions of a linear model, which is told tasks and classes; see `reader_of`."""
 
     def __init__(self, model, rows, reader):
         self.model, self.rows, self.reader, self.n_passes = model, rows, reader, 0
@@ -276,7 +252,7 @@ class Newton:
             raise ValueError(
                 f"y has labels in {len(tasks)} of {rows.shape[0]} columns: leave the others out."
             )
-        model.tasks_, model.n_tasks_ = tasks if names is None else names[tasks], len(tasks)
+        model.tasks_ = tasks if names is None else names[tasks]
         if is_classifier(model):
             present = [find_tasks(tasks, stats.tasks) >= 0 for stats in labels.values()]
             model._warn_of_absent(~np.transpose(present))

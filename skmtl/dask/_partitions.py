@@ -11,6 +11,7 @@ try:
 except ImportError as error:
     raise ImportError("skmtl.dask needs Dask: pip install 'skmtl[dask]'.") from error
 
+from .._inputs import present
 from .._sklearn import num_samples
 
 FAN_IN = 8  # partial sums that are added at a time
@@ -24,12 +25,7 @@ def is_collection(X):
 class Partitions:
     """Rows (X, y, tasks, sample_weight) in partitions, the last two of which may be None.
 
-    Parameters
-    ----------
-    X, y, tasks, sample_weight : collection of Dask, list of Delayed or None
-        With the same partitions.
-    client : distributed.Client, optional
-        What computes. Default: Dask's own choice.
+    Collections of Dask or lists of Delayed; without a client what computes is Dask's own choice.
     """
 
     def __init__(self, X, y, tasks, sample_weight, client):
@@ -99,7 +95,7 @@ def _with_chunks_of(X, given):
 
 def _zipped(given):
     """A delayed tuple of partitions for each of X."""
-    used = {name: one for name, one in given.items() if one is not None}
+    used = present(**given)
     if all(isinstance(one, dd.DataFrame | dd.Series) for one in used.values()):
         _check_number({name: one.npartitions for name, one in used.items()})
         kept = dd.map_partitions(  # as one collection, whose partitions are made once
@@ -111,7 +107,7 @@ def _zipped(given):
 
 def delayed_rows(given):
     """{name: delayed partition or None} for each of the partitions of collections that may be None."""
-    parts = {name: _delayed(one) for name, one in given.items() if one is not None}
+    parts = {name: _delayed(one) for name, one in present(**given).items()}
     _check_number({name: len(own) for name, own in parts.items()})
     each = (dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True))
     return [dict.fromkeys(given) | own for own in each]

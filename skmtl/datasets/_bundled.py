@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 from sklearn.utils import Bunch
 
-from ._fetch import IN_FRONT, documented_in_common
+from ._fetch import IN_FRONT, documented_in_common, pandas_for
 
 DATA = resources.files(__package__) / "data"
 SHARED = {  # what the docstrings have in common
@@ -121,7 +121,9 @@ def _load(name, task, features, target, as_frame, return_X_y):
     columns = _read_columns(name)
     tasks, y, frame = np.array(columns[task]), np.array(columns[target], dtype=np.float64), None
     if as_frame:
-        frame = _frame(name, {key: columns[key] for key in (task, *features, target)}, task)
+        kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in (*features, target)}
+        frame = pandas_for(f"load_{name}").DataFrame({key: columns[key] for key in (task, *kinds)})
+        frame = frame.astype(kinds)
         data, y = frame[[task, *features]], frame[target]
     else:
         data = np.column_stack([_as_numbers(key, columns[key]) for key in features])
@@ -148,13 +150,3 @@ def _as_numbers(name, values):
     if name in ONE_IN_ARRAY:
         return np.array([value == ONE_IN_ARRAY[name] for value in values], dtype=np.float64)
     return np.array(values, dtype=np.float64)
-
-
-def _frame(name, columns, task):
-    """All columns as a data frame, with categories."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(f"load_{name}(as_frame=True) needs pandas: pip install pandas.") from error
-    kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in columns if key != task}
-    return pd.DataFrame(columns).astype(kinds)

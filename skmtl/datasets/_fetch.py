@@ -51,21 +51,11 @@ def documented_in_common(**own):
 
 @dataclass
 class Source:
-    """A file in the web.
+    """A file in the web."""
 
-    Parameters
-    ----------
-    function : str
-        Name of the function that reads it, for messages.
-    url : str
-        Where it is.
-    sha256 : str or None
-        Its checksum, where one is published: else the shape of what it holds is checked alone.
-    """
-
-    function: str
+    function: str  # name of the one that reads it, for messages
     url: str
-    sha256: str | None = None
+    sha256: str | None = None  # where it is published: else the shape of what it holds is checked alone
 
     def file(self, path, data_home, download_if_missing):
         """The file: at `path`, in the cache, or downloaded to it."""
@@ -96,14 +86,20 @@ class Source:
                 )
 
 
+def pandas_for(function):
+    """pandas; ImportError that names what needs it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(f"{function}(as_frame=True) needs pandas: pip install pandas.") from error
+    return pandas
+
+
 def bunch(function, data, target, tasks, names, targets, descr, task_name, as_frame, return_X_y):
     """What a function returns: arrays, or frames with the tasks in front."""
     frame = None
     if as_frame:
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(f"{function}(as_frame=True) needs pandas: pip install pandas.") from error
+        pd = pandas_for(function)
         data, target = pd.DataFrame(data, columns=names), pd.DataFrame(target, columns=targets)
         if tasks is not None:
             data.insert(0, task_name, tasks)

@@ -125,7 +125,7 @@ class TransferMixin:
         self.coef_ = _with_row(self.coef_, position, W)
         self.intercept_ = _with_row(self.intercept_, position, b)
         vars(self).pop("deviation_coef_", None)  # stored by version 0.1, and without this task
-        self.tasks_, self.n_tasks_ = tasks, len(tasks)
+        self.tasks_ = tasks
         held = zip(parts_of(self).values(), parts, strict=False)
         self._set_parts([_with_row(V, position, row) for V, row in held])
         self.added_tasks_ = {**self.added_tasks_, task: gap}

@@ -149,8 +149,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
             raise TypeError(f"stats must be a TaskStatistics object; got {type(stats).__name__}.")
         self._refuse_other_than_squares("statistics serve")
         self._forget()
-        self._layout_, self.tasks_, self.n_tasks_ = "stacked", stats.tasks, stats.n_tasks
-        self._of_moments_ = True
+        self._layout_, self.tasks_, self._of_moments_ = "stacked", stats.tasks, True
         self._had_offset_ = False  # moments are those of targets less theirs
         self._target_ = self._known_target()
         self.n_features_in_ = stats.n_features + (self.task_column is not None)

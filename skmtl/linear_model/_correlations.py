@@ -42,10 +42,6 @@ class Factor:
     """A triangular F and the strength of intercepts, V = K F F' K' with K'MK = I, M what a mean task tells.
 
     So neither units of features nor where they are zero matter, and singular V have nothing special.
-
-    Parameters
-    ----------
-    search : Search
     """
 
     def __init__(self, search):

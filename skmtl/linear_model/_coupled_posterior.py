@@ -104,13 +104,8 @@ class CoupledMoments(Moments):
 class CoupledPosterior(Posterior):
     """The model at one set of variances: its criterion, and what it says of the coefficients.
 
-    Parameters
-    ----------
-    moments : CoupledMoments
-    root : ndarray of shape (n_features,)
-        R, diagonal, with R R' (x) Q^-1 the covariance of the slopes over the noise variance.
-    strength : float
-        Noise variance over that of the intercepts, if these have one.
+    Over the noise variance slopes have the covariance R R' (x) Q^-1, R diagonal, `root` (n_features,), and
+    intercepts, if they vary, the variance 1 / `strength`.
     """
 
     def __init__(self, moments, root, strength):

@@ -22,13 +22,8 @@ LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to
 class CovarianceSearch(Known):
     """The search of a covariance level I + common 11' + F F', F (n_tasks, n_factors).
 
-    In units of a coefficient of which a mean task tells as much.
-
-    Parameters
-    ----------
-    moments : CoupledMoments
-    strength : float or None
-        That of the intercepts, where it is given.
+    In units of a coefficient of which a mean task tells as much; `strength` is that of the intercepts, where
+    it is given.
     """
 
     moments: CoupledMoments

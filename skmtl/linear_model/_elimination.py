@@ -53,15 +53,7 @@ class Clique(NamedTuple):
 
 
 class Elimination:
-    """An order of the tasks of a graph, and where the factor has blocks.
-
-    Parameters
-    ----------
-    laplacian : sparse array of shape (n_tasks, n_tasks)
-        Without explicit zeros.
-    n_features : int
-        Size of a block.
-    """
+    """An order of the tasks of a graph, a Laplacian without explicit zeros, and the blocks of the factor."""
 
     def __init__(self, laplacian, n_features):
         self.n_tasks, self.n_features = laplacian.shape[0], n_features
@@ -138,15 +130,13 @@ class Elimination:
     def _count(self, products):
         self.products += products
         if self.products > MOST_PRODUCTS:
-            self._refuse(self.laplacian)
-
-    def _refuse(self, laplacian):
-        edges = (laplacian.nnz - self.n_tasks) // 2
-        raise ValueError(
-            "alpha='auto', and standard errors, need a factor of the joint system of all tasks: that of "
-            f"{self.n_tasks} tasks of {self.n_features} features on a graph of {edges} edges takes more than "
-            f"{MOST_PRODUCTS:.0e} multiplications. Give a number as alpha, fewer edges or fewer features."
-        )
+            edges = (self.laplacian.nnz - self.n_tasks) // 2
+            raise ValueError(
+                "alpha='auto', and standard errors, need a factor of the joint system of all tasks: that of "
+                f"{self.n_tasks} tasks of {self.n_features} features on a graph of {edges} edges takes more "
+                f"than {MOST_PRODUCTS:.0e} multiplications. Give a number as alpha, fewer edges or fewer "
+                "features."
+            )
 
     def _group(self, tasks, near):
         among = self._place(near[:, :, None], near[:, None, :])
@@ -170,14 +160,10 @@ def _add(out, into, joined, values):
 
 
 class Sweep:
-    """The system S + M (x) I on an `Elimination` of M, factorised.
+    """The system S + M (x) I on an `Elimination` of M, factorised; `log_determinant` is of all but the roots.
 
-    Attributes
-    ----------
-    log_determinant : float
-        Of the blocks of all tasks but the roots.
-    common : ndarray of shape (n_roots, n_features, n_features)
-        What is left at the roots: the information on what the tasks of each component have in common.
+    `common` (n_roots, n_features, n_features) is left at these: the information on what the tasks of each
+    component have in common.
     """
 
     def __init__(self, order, information):

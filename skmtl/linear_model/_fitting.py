@@ -56,15 +56,9 @@ def standard_errors(method):
 class Fitting:
     """A model, the data as it reads them, and the data term, which serves every strength.
 
-    Parameters
-    ----------
-    model : LinearModel
-        Told by its reading what it knows of the data (`tasks_`, `classes_`, ...); `keep` fits it.
-    data : TaskData or TaskStatistics
-    rows : tuple of (X, y, codes, sample_weight, offset), optional
-        What the data are made of, checked.
-    start : list of ndarray, optional
-        Parts that are about the solution, where they are known.
+    The model is told by its reading what it knows of the data (`tasks_`, `classes_`, ...); `keep` fits it.
+    `rows`, (X, y, codes, sample_weight, offset), are what the data are made of, checked; `start` holds parts
+    that are about the solution, where they are known.
     """
 
     def __init__(self, model, data, rows=None, start=None):

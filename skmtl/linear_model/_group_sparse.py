@@ -165,7 +165,6 @@ def group_labels(groups, names, place_of_tasks=None):
 def group_weights(weight, labels):
     """Weights of the groups, in the order of the sorted labels; None: the default ones of `Groups`."""
     groups, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    alone = len(groups) == len(labels)
     if weight is None:
         return None
     if isinstance(weight, Mapping):
@@ -177,7 +176,7 @@ def group_weights(weight, labels):
             )
         weight = list({**own, **weight}.values())
     weight = np.asarray(weight, dtype=np.float64)
-    if weight.shape == of.shape and (alone or len(groups) != len(labels)):
+    if weight.shape == of.shape:
         each, weight = weight, np.zeros(len(groups))
         weight[of] = each
         if not np.array_equal(weight[of], each):

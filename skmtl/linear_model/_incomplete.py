@@ -133,7 +133,7 @@ class IncompleteMultiSource(LinearModel):
         if len(set(labels)) < len(labels):
             raise ValueError(f"sources: the names {self._sources_[:10]} do not tell the patterns apart.")
         order = np.argsort(labels)
-        self.tasks_, self.patterns_, self.n_tasks_ = labels[order], patterns[order], len(labels)
+        self.tasks_, self.patterns_ = labels[order], patterns[order]
         self._owned_ = self.patterns_[:, self._source_of_]
         self._layout_ = "single" if len(labels) == 1 else "stacked"
 

@@ -10,13 +10,7 @@ MOST_DENSE = 2**26  # numbers of a sparse X that is made dense
 
 
 class SeenRows:
-    """Rows and a loss that is minus a log-likelihood, where second moments stand for the squared loss.
-
-    Parameters
-    ----------
-    data : TaskData
-    loss : Loss
-    """
+    """Rows and a loss that is minus a log-likelihood, where second moments stand for the squared loss."""
 
     def __init__(self, data, loss):
         self.data, self.loss, self.tasks = data, loss, data.tasks

@@ -31,12 +31,7 @@ def chunks(n, size):
 class Roots:
     """Rows F_t and their targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t, the last of each task zero.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n, n_features)
-    targets : ndarray of shape (n,)
-    bounds : ndarray of shape (n_tasks + 1,)
-        Those of task t lie between bounds[t] and bounds[t + 1].
+    Those of task t lie between bounds[t] and bounds[t + 1].
     """
 
     def __init__(self, rows, targets, bounds):
@@ -75,23 +70,10 @@ class Roots:
 
 
 class Inverses:
-    """The inverses of I + R' xx_t R as matrices.
+    """The inverses of I + R' xx_t R as matrices, R diagonal, `root` (n_features,), or a matrix.
 
-    Parameters
-    ----------
-    xx : ndarray of shape (n_designs, n_features, n_features)
-    xy : ndarray of shape (n_tasks, n_features)
-    root : ndarray of shape (n_features,) or (n_features, n_features)
-        R, diagonal or as a matrix.
-
-    Attributes
-    ----------
-    answers : ndarray of shape (n_tasks, n_features)
-        R' xy after the inverses.
-    told : ndarray of shape (n_features, n_features)
-        Sum of I less the inverses.
-    log_determinant : float
-        Sum of those of the matrices that are inverted.
+    `answers` (n_tasks, n_features) are R' xy after the inverses, `told` is the sum of I less the inverses,
+    `log_determinant` that of those of the matrices that are inverted.
     """
 
     def __init__(self, xx, xy, root):
@@ -148,15 +130,7 @@ class Inverses:
 
 
 class ThinInverses:
-    """The same of tasks with few rows each.
-
-    Parameters
-    ----------
-    roots : Roots
-        Of xx and xy.
-    root : ndarray of shape (n_features,) or (n_features, n_features)
-        R, diagonal or as a matrix.
-    """
+    """The same of tasks with few rows each, by the `Roots` of xx and xy."""
 
     def __init__(self, roots, root):
         from .._kernels import thin_gains

@@ -20,15 +20,7 @@ ROTATED_TASKS = 4000  # up to here an eigendecomposition over tasks is cheap
 
 
 class GraphPrior:
-    """Precision Q = M, the Laplacian of a graph.
-
-    Parameters
-    ----------
-    laplacian : sparse array of shape (n_tasks, n_tasks)
-    n_features : int
-    one_design : bool
-        Whether all S_t are the same: then the eigenvectors of M serve.
-    """
+    """Precision Q = M, the Laplacian of a graph; with `one_design`, of all S_t, its eigenvectors serve."""
 
     def __init__(self, laplacian, n_features, one_design):
         self.laplacian, T = sparse.csr_array(laplacian, copy=True), laplacian.shape[0]

@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
-from .._inputs import as_target, refuse_class
+from .._inputs import as_target, present, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels
 from .._parameters import COUNT, FRACTION
 from .._sklearn import (
@@ -67,7 +67,7 @@ def _of_the_best(method, of, found):
         """
         check_is_fitted(self)
         with routing(tasks, offset):
-            return getattr(self.best_estimator_, method)(X, **_given(tasks, offset))
+            return getattr(self.best_estimator_, method)(X, **present(tasks=tasks, offset=offset))
 
     call.__name__, call.__qualname__ = method, f"PathSearchCV.{method}"
     call.__doc__ = call.__doc__ and call.__doc__ % {"of": of, "method": method, "found": found}
@@ -208,7 +208,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         """
         self._model()
         refuse_class(self.cv, "cv")
-        given = _given(tasks, offset)
+        given = present(tasks=tasks, offset=offset)
         params = {**params, **given}
         by_request = not given or get_config()["enable_metadata_routing"]
         with self._steps("path", X, y, **params) as after, routing(*given.values()):
@@ -519,7 +519,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         score : float
         """
         with routing(tasks, offset):
-            return super().score(X, y, **params, **_given(tasks, offset))
+            return super().score(X, y, **params, **present(tasks=tasks, offset=offset))
 
     predict = _of_the_best(
         "predict", "Predictions", "y : ndarray of shape (n_samples,) or (n_samples, n_tasks)"
@@ -536,11 +536,6 @@ def routing(*given):
     """Metadata routing for tasks, or an offset, that were passed, in any case."""
     known = any(one is not None for one in given) or get_config()["enable_metadata_routing"]
     return config_context(enable_metadata_routing=known)
-
-
-def _given(tasks, offset):
-    """Both as keyword arguments, where there are any."""
-    return {name: one for name, one in (("tasks", tasks), ("offset", offset)) if one is not None}
 
 
 def _refuse_names(scoring, y, given):

@@ -97,32 +97,17 @@ class Views(dict):
 
 @dataclass(eq=False)
 class Network:
-    """A multi-layer network for several tasks with losses of their own.
-
-    Parameters
-    ----------
-    n_features : int
-    losses : list of Loss
-        One per task.
-    hidden : tuple of int
-        Widths of the layers of a trunk.
-    activation, sharing, n_experts, coupling
-        As in the estimators.
-    dtype : dtype
-        Of parameters and activations.
-    head_alpha, intercept_alpha
-        Pull of heads, and of offsets, to their means; None: as strong as alpha.
-    """
+    """A multi-layer network for several tasks with losses of their own, options as in the estimators."""
 
     n_features: int
-    losses: list
-    hidden: tuple
+    losses: list  # one per task
+    hidden: tuple  # widths of the layers of a trunk
     activation: str
     sharing: str
     n_experts: int
     coupling: float
-    dtype: np.dtype
-    head_alpha: float | None = None
+    dtype: np.dtype  # of parameters and activations
+    head_alpha: float | None = None  # pull of heads to their mean; None: as strong as alpha
     intercept_alpha: float = 0.0
 
     kernels = None  # those of the rectifier, compiled

@@ -139,7 +139,7 @@ class TaskQuadratic:
             values[values < SINGULAR * max(values[-1], 0.0)] = 0.0
             return values + ridge, vectors
         # what the graph leaves free is known exactly: it is lifted above the rest, and put in its place
-        null = self.laplacian.null_vectors()
+        null = self.laplacian.null.toarray()
         lift = 2.0 * np.abs(Q).sum(axis=1).max() or 1.0  # of the size of Q, whatever its unit
         values, vectors = np.linalg.eigh(Q + lift * null @ null.T)
         k = T - null.shape[1]
@@ -209,10 +209,7 @@ class TaskQuadratic:
 class ClusterQuadratic(TaskQuadratic):
     """The form with Q = within (I - C) + deviations (C - P) + mean P, C the means over clusters of tasks.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n_tasks,)
-        Clusters 0, 1, ... of the tasks, each of which occurs.
+    Their labels (n_tasks,) are 0, 1, ..., each of which occurs.
     """
 
     def __init__(self, labels, within, deviations, mean):
@@ -345,11 +342,6 @@ class Laplacian:
         return sparse.csc_array((np.bincount(self.component)[self.component] ** -0.5, place))
 
     null = cached_property(lambda self: self.components[:, self.flat])  # along which the form vanishes
-
-    def null_vectors(self):
-        """The same as an array."""
-        size = np.bincount(self.component)[self.component] ** -0.5
-        return np.where(self.component[:, None] == self.flat, size[:, None], 0.0)
 
     @classmethod
     def of(cls, M):
