@@ -528,7 +528,10 @@ class EmpiricalBayes(LinearModel):
 
     @standard_errors
     def mean_coef_std_(self):
-        """Standard errors of `mean_coef_` (n_features,)."""
+        """Standard errors of `mean_coef_` (n_features,).
+
+        About the common coefficients; of `TaskRelationshipRegressor` about the mean of those of these tasks.
+        """
         self._known_posterior()  # says why there may be none
         seen = self._seen_of(self._seen_)
         return self._in_units(self._at_estimate(seen).mean_variance())
