@@ -54,7 +54,7 @@ from skmtl._suggest import _targets
 from skmtl._tables import p_words
 from skmtl._task_scores import standard_deviation
 from skmtl.baselines import Pooled, SingleTask
-from skmtl.comparison import _advice, _race, _rivals, compare
+from skmtl.comparison import _advice, _race, _rivals, _tuned, compare
 from skmtl.comparison._advice import honest
 from skmtl.comparison._folds import ALIKE
 from skmtl.comparison._result import _gains, losses
@@ -1721,3 +1721,22 @@ def test_names_do_not_break_a_table_of_markdown():
     text = compare({"a|b\nc": SingleTask(Ridge())}, p.X, p.y, p.tasks, cv=2).to_markdown()
     lines = [line.replace("\\|", "") for line in text.split("\n") if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1 and "a\\|b c" in text
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("n_rows", [251, 700])
+def test_levels_of_many_tasks_are_eliminated_exactly(container, n_rows, monkeypatch):
+    """Leave-one-out errors are those of a ridge regression with a column for each task."""
+    rng = np.random.default_rng(0)
+    tasks = np.append(np.arange(250), rng.integers(250, size=n_rows - 250))
+    X = rng.normal(size=(n_rows, 4)) + 3
+    y = 1e3 + X[:, 0] + rng.normal(size=250)[tasks] + rng.normal(size=n_rows)
+    columns = container(np.hstack([X, 2.0 * (tasks[:, None] == np.arange(250))]))
+    assert _tuned._n_levels(columns) == 250
+    errors = (
+        sklearn.linear_model.RidgeCV(_tuned.ALPHAS, store_cv_results=True)
+        .fit(columns, y)
+        .cv_results_.sum(axis=0)
+    )
+    monkeypatch.delattr(sklearn.linear_model, "RidgeCV")  # it is not asked
+    assert_allclose(_tuned.leave_one_out(columns, y, _tuned.ALPHAS), errors, rtol=1e-9)

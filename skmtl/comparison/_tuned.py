@@ -1,10 +1,14 @@
 """Linear models for `compare`: one strength each, tuned on the training rows over a grid that grows."""
 
+from itertools import pairwise
+
 import numpy as np
 import sklearn
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
@@ -15,6 +19,7 @@ from ..model_selection import MOST_DECADES, beyond
 ALPHAS = np.logspace(-2, 5, 15)
 LOGISTIC_ALPHAS = np.logspace(-1, 2, 4)
 COUNT_ALPHAS = np.logspace(-4, 1, 6)
+MANY_LEVELS = 200  # columns of tasks from which no system of them is solved
 FEW_COEFFICIENTS = 300  # of logistic regression, of which Newton's method is quicker than L-BFGS
 
 
@@ -31,7 +36,39 @@ def best_strength(errors_of, grid):
 
 def leave_one_out(X, y, grid):
     """Sum of the squared leave-one-out errors of ridge regression at each strength."""
-    return sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
+    n_levels = _n_levels(X) if X.shape[1] > MANY_LEVELS else 0
+    if n_levels <= max(MANY_LEVELS, X.shape[1] - n_levels):
+        return sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
+    Z, E = (sparse.csr_array(part) for part in (X[:, :-n_levels], X[:, -n_levels:]))
+    Z = np.column_stack([StandardScaler(with_std=False).fit_transform(Z.toarray()), np.ones(len(y))])
+    y = y - y.mean()
+    return np.array([_beside_levels(Z, E, y, alpha) for alpha in grid])
+
+
+def _n_levels(X):
+    """Number of columns at the end of which a row is in one at most, as those of tasks are."""
+    columns, seen = sparse.csc_array(X), np.zeros(X.shape[0], dtype=bool)
+    for n, (start, end) in enumerate(pairwise(columns.indptr[::-1])):
+        rows = columns.indices[end:start]
+        if seen[rows].any():
+            return n
+        seen[rows] = True
+    return X.shape[1]
+
+
+def _beside_levels(Z, E, y, alpha):
+    """The errors at one strength, beside features Z, the last of ones, without a system of the levels E."""
+    squares = E.power(2)
+    held = 1.0 / (squares.sum(axis=0) + alpha)
+
+    def rest(V):
+        return V - E @ (held * (E.T @ V).T).T
+
+    R = rest(Z)
+    S = Z.T @ R + np.diag([alpha] * (Z.shape[1] - 1) + [0.0])
+    B = np.linalg.solve(S, R.T)
+    leverage = squares @ held + np.einsum("ij,ji->i", R, B)
+    return (((rest(y) - R @ (B @ y)) / (1.0 - leverage)) ** 2).sum()
 
 
 def held_out(X, y, grid):
