@@ -194,9 +194,12 @@ def null_scale(case, rows):
             total += min(square, np.average(np.abs(y), weights=w[at]))
         else:
             total += 0.5 * square
-    if loss_of(case) == "squared_error" and isinstance(case.intercept_alpha, float):  # tied intercepts
-        kept = case.intercept_alpha / (1.0 + case.intercept_alpha)
-        total += 0.5 * kept * float(np.var(means)) * len(means)
+    tie = case.intercept_alpha if isinstance(case.intercept_alpha, float) else 0.0
+    if loss_of(case) == "squared_error":
+        total += 0.5 * tie / (1.0 + tie) * float(np.var(means)) * len(means)
+    elif loss_of(case) == "root_squared_error" and tie > 0:
+        off = np.abs(means - np.mean(means))
+        total += np.where(tie * off > 1, off - 0.5 / tie, 0.5 * tie * off**2).sum()
     rounding = (1e-12 * np.abs(rows.y[used]).max()) ** (1 if loss_of(case) == "root_squared_error" else 2)
     return float(total + rounding)
 

@@ -26,7 +26,7 @@ from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.objective import Problem
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, Groups, LInf, Ridge, SparseL2
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
-from skmtl.solvers._solve import SOLVERS, _Progress, choose_solver, make_problem
+from skmtl.solvers._solve import SOLVERS, _followed, _Progress, choose_solver, make_problem
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -712,6 +712,16 @@ def test_a_pace_that_gets_there_is_waited_for():
     assert ended_at(np.where(n < 30, 1.0, 1e-5), max_iter=300) == 4
     # 5e-5 after 100,000 iterations, but a pace seen over 200 of them is no forecast of that
     assert ended_at(2e-4 * np.exp(-0.002 * n), max_iter=100_000) == 4
+
+
+def test_newton_steps_that_creep_end_soon():
+    """A gap that falls like 1/n gets there after thousands of steps, of which each is a system."""
+    problem = make_problem(make_data("stacked", Logistic()), Logistic(), Ridge(0.1))
+    parts = problem.zeros()
+    objective, b, _ = problem.gap(parts)
+    steps = ((n, parts, (objective, b, 1.0 / n)) for n in range(1, 10_001))
+    found, stopped = _followed(problem, "newton", parts, steps, 10_000, 1.5e-4, None, 0)
+    assert found.n_iter <= 1000 and not found.converged and not stopped
 
 
 def test_a_saddle_is_left_while_the_objective_falls():

@@ -14,4 +14,5 @@ class Method:
     every: int = 1  # iterations between looks at what is not known
     shows_start: bool = False  # as its first iterate, with its certificate, if it may be the solution
     patience: Callable = lambda problem: 500  # iterations before the measure of convergence is asked to fall
+    reach: float = float("inf")  # iterations in which it gets to a solution, if it ever does
     passes: Callable = lambda problem: False  # whether a later one that applies is faster

@@ -302,7 +302,8 @@ def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
     """The result of the iterates, and whether the callback stopped them: the only loop that stops."""
     history, best = [], None
-    progress = _Progress(problem, SOLVERS[name].patience(problem), max_iter, target)
+    method = SOLVERS[name]
+    progress = _Progress(problem, method.patience(problem), min(max_iter, method.reach), target)
     for n_iter, point, stop in _points(problem, SOLVERS[name].every, parts, iterates, max_iter, callback):
         history.append((n_iter, point.objective, point.measure))
         if np.isfinite(point.objective) and (best is None or point.objective <= best.objective):

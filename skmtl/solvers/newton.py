@@ -78,7 +78,7 @@ def newton(problem, parts, max_iter, target):
 NEWTON = Method(
     newton, lambda problem: problem.smooth and not problem.term.loss.quadratic,
     "a loss that is not quadratic and quadratic penalties only", shows_start=True,
-    patience=lambda problem: 25,
+    patience=lambda problem: 25, reach=1000,
 )  # fmt: skip
 
 
