@@ -24,7 +24,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.objective import Problem
-from skmtl.penalties import L1, L2, Coupling, Entries, Features, Groups, LInf, Ridge, SparseL2
+from skmtl.penalties import L1, L2, Coupling, Entries, Factorized, Features, Groups, LInf, Ridge, SparseL2
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers._solve import SOLVERS, _followed, _Progress, choose_solver, make_problem
 
@@ -722,6 +722,14 @@ def test_newton_steps_that_creep_end_soon():
     steps = ((n, parts, (objective, b, 1.0 / n)) for n in range(1, 10_001))
     found, stopped = _followed(problem, "newton", parts, steps, 10_000, 1.5e-4, None, 0)
     assert found.n_iter <= 1000 and not found.converged and not stopped
+
+
+@pytest.mark.parametrize("penalty", [Ridge(0.1), Factorized(0.1, 2)], ids=repr)
+def test_what_is_far_beyond_the_start_ends(penalty):
+    problem = make_problem(make_data("stacked", SquaredError()), SquaredError(), penalty)
+    progress = _Progress(problem, 100, 10_000, target=1e-4)
+    assert progress.ended([(1, 1.0, 1.0), (2, 1e40, 1.0)])
+    assert not progress.ended([(1, 1.0, 1.0), (2, 2.0, 1.0)])
 
 
 def test_a_saddle_is_left_while_the_objective_falls():

@@ -199,6 +199,10 @@ class FactorProblem:
         _, _, b, value = self.evaluate(parts, start)
         return value, b, np.nan
 
+    def null_objective(self):
+        """Objective at factors of zero, which cost nothing."""
+        return self.term.null[2]
+
     def scale(self, *known):
         """Size of the gradient at W = 0: what the stationarity is compared with."""
         return float(np.linalg.norm(self.term.gradient_at(np.zeros(self.shape))))
