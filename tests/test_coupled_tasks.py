@@ -691,3 +691,19 @@ def test_wrong_arguments_are_named():
     for model, word in [(TemporalRegressor(), "smooth"), (TaskRelationshipRegressor(), "alpha='auto'")]:
         with pytest.raises(ValueError, match=word):
             model.fit(X, y, tasks=tasks).predict(X, tasks=tasks, return_std=True)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_the_covariance_that_is_reported_is_that_of_the_objective(seed):
+    """Where tasks are alike too, so that next to nothing of it is apart from what they share."""
+    rng = np.random.default_rng(seed)
+    X, tasks = rng.normal(size=(108, 6)) + 1000, np.repeat(np.arange(9), 12)
+    y = (X - 1000) @ (0.3 * rng.normal(size=6)) + 0.5 * rng.normal(size=108)
+    model = TaskRelationshipRegressor("auto", intercept_alpha="auto").fit(X, y, tasks=tasks)
+    values, vectors = np.linalg.eigh(model.task_covariance_)
+    assert 0 < values[0] < 1e-7 * values[-1]
+    off = model.intercept_ - model.intercept_.mean()
+    residual = y - (X * model.coef_[tasks]).sum(axis=1) - model.intercept_[tasks]
+    objective = residual @ residual / 24 + 0.5 * model.intercept_alpha_ * off @ off
+    objective += 0.5 * model.alpha_ * ((vectors.T @ model.coef_) ** 2 / values[:, None]).sum()
+    assert_allclose(model.objective_, objective, rtol=1e-6)

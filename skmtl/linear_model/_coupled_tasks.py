@@ -14,7 +14,7 @@ from ._fitting import as_fitted
 from ._intervals import EmpiricalBayesRegressor
 from ._task_priors import CovariancePrior, GraphPrior
 
-SINGULAR = 1e-8  # of the largest eigenvalue of a covariance: what stands for zero
+SINGULAR = 1e-8  # eigenvalue of a covariance of trace one: what stands for zero
 
 
 @dataclass(eq=False, repr=False)
@@ -132,7 +132,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         self.constant_features_ = np.flatnonzero(moments.constant)
         prior, none = found.moments.prior, search.none(theta)
         self.n_factors_, size = prior.root.shape[1] - 1, np.trace(prior.covariance())
-        self._prior_ = CovariancePrior(prior.level / size, prior.root / np.sqrt(size))
+        self._prior_ = CovariancePrior(max(prior.level / size, SINGULAR), prior.root / np.sqrt(size))
         size = float(size * found.root[0] ** 2)
         self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
         self.log_marginal_likelihood_ = float(found.log_likelihood)
@@ -146,8 +146,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         numbers = super()._in_numbers()
         if isinstance(self.alpha, str):
             values, vectors = linalg.eigh(self._prior_.covariance())
-            M = (vectors / np.maximum(values, SINGULAR * values[-1])) @ vectors.T
-            M = M if len(M) > 1 else np.zeros((1, 1))
+            M = (vectors / values) @ vectors.T if len(values) > 1 else np.zeros((1, 1))
             numbers._coupling_ = Related(numbers.alpha, M, self._pull_of_new)
         return numbers
 
