@@ -698,3 +698,19 @@ def test_units_of_features_are_nothing_to_a_new_task(covariance):
         coef = center + D @ Z.T @ np.linalg.solve(Z @ D @ Z.T + noise, y_new - Z @ center)
         model.fit_task(Z[:, :3], y_new, 99)
         np.testing.assert_allclose(model.predict(Z[:, :3], tasks=np.full(6, 99)), Z @ coef, atol=1e-10)
+
+
+@pytest.mark.parametrize("given", [{}, {"ridge": 0.3}])
+def test_a_new_task_of_few_rows_and_many_features(given):
+    """The optimum is that of a ridge regression about the common model."""
+    rng = np.random.default_rng(8)
+    X, tasks, new = rng.normal(size=(40, 1200)), np.arange(40) % 4, rng.normal(size=(6, 1200))
+    X[:, 0], new[:, 0] = 1e3 * X[:, 0], 1e3 * new[:, 0]
+    y, y_new = X @ rng.normal(size=1200) + rng.normal(size=40), rng.normal(size=6)
+    model = MeanRegularizedRegressor(0.7, mean_alpha=1.0, fit_intercept=False).set_params(**given)
+    model.fit(X, y, tasks=tasks).fit_task(new, y_new, 9)
+    ridge = given.get("ridge", 0.0)
+    center = 0.7 / (0.7 + ridge) * model.mean_coef_
+    pull = new @ new.T / 6 + (0.7 + ridge) * np.eye(6)
+    coef = center + new.T @ np.linalg.solve(pull, y_new - new @ center) / 6
+    np.testing.assert_allclose(model.coef_[-1], coef, rtol=0, atol=1e-12)

@@ -222,9 +222,9 @@ def _with_row(V, position, row):
 def _fit_row(model, X, y, given):
     """Coefficients, intercepts, gap and parts of the new task: the best of the alternatives."""
     X, emphasis = model._scaled_rows(X, given["sample_weight"])
-    own, problems = _problems(model, X, y, {**given, "task_weight": emphasis})
+    X, own, problems = _problems(model, X, y, {**given, "task_weight": emphasis})
     options = {"max_iter": model.max_iter, "tol": model.tol, "verbose": model.verbose}
-    results = [run(one, "fista", one.solved(), **options) for one in problems]
+    results = [run(one, "fista", one.solved(X), **options) for one in problems]
     best = min(range(len(results)), key=lambda k: results[k].objective)
     result = results[best]
     w = problems[best].row(result.coef)
@@ -233,7 +233,7 @@ def _fit_row(model, X, y, given):
 
 
 def _problems(model, X, y, given):
-    """Which entries of the new row w are coefficients, and its problems.
+    """The columns of the new row w, which of them are features, and its problems.
 
     Intercepts that are pulled to their mean are coefficients as well, of a column of ones.
     """
@@ -255,7 +255,7 @@ def _problems(model, X, y, given):
     for penalties in alternatives:
         parts = [*(RowPart(one, at) for one in penalties), *(RowPart(one, rest) for one in pull)]
         problems.append(RowProblem(term, parts, model.ridge * own, right).measured(plain, own))
-    return own, problems
+    return X, own, problems
 
 
 @dataclass(eq=False)
@@ -308,20 +308,33 @@ class RowProblem(Problem):
         other.size = self.size
         return run(other).parts
 
-    def solved(self):
-        """The parts at the optimum in any units where all is quadratic and none shares a place; else None."""
+    def solved(self, X):
+        """The parts at the optimum in any units where all is quadratic and none shares a place; else None.
+
+        The new row less the centre is R c, R of its prior and c among the rows of X R, if these are fewer.
+        """
         term, n = self.term, self.shape[1]
         quadratic = all(type(part.rough) is Metric and not part.rough.is_open for part in self.parts)
         apart = sum(len(part.at) for part in self.parts) == n and self.shape[0] == 1
-        if not (quadratic and apart and term.loss.quadratic and n <= MOST_SOLVED and self.right is None):
+        if not (
+            quadratic and apart and term.loss.quadratic and self.right is None and min(X.shape) <= MOST_SOLVED
+        ):
             return None
-        R, z, times = np.zeros((n, n)), self.total(self.zeros()), term.curvature_at()
-        for part in self.parts:
-            R[np.ix_(part.at, part.at)] = part.rough.root(len(part.at))
-        A = np.vstack([times(row[None]) for row in np.eye(n)]) + np.diag(np.broadcast_to(self.ridges, n))
-        slopes = R @ (term.gradient_at(z) + self.ridges * z)[0]
-        z = z - R @ np.linalg.solve(np.eye(n) + R @ A @ R, slopes)
-        return [part.of(z, self.whole) for part in self.parts]
+
+        def root(V):
+            out = np.empty_like(V)
+            for part in self.parts:
+                out[part.at] = part.rough.root(V[part.at], self.ridges[part.at].max(initial=0.0))
+            return out
+
+        z, among = self.total(self.zeros()).T, np.eye(n)
+        z -= root(root(self.ridges[:, None] * z))
+        if len(rows := X.toarray() if sparse.issparse(X) else X) < n:
+            among = np.linalg.qr(root(rows.T.astype(float)))[0]
+        R, times = root(among), term.curvature_at()
+        A = np.vstack([times(row[None]) for row in np.ascontiguousarray(R.T)])
+        z -= R @ np.linalg.solve(np.eye(len(A)) + A @ R, R.T @ term.gradient_at(z.T).T)
+        return [part.of(z.T, self.whole) for part in self.parts]
 
     def row(self, z):
         """w."""

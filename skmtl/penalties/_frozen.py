@@ -82,13 +82,13 @@ class Metric(RowPenalty):
         first, *rest = (x / (1.0 + step * h) for x, h in self._split(w - self.center))
         return self.center + (first @ self.basis + rest[0] if rest else first)
 
-    def root(self, n):
-        """Symmetric R (n, n) with R R the inverse of its curvature."""
-        along = np.power(self.curvature, -0.5)
+    def root(self, V, ridge):
+        """R V for symmetric R with R R the inverse of its curvature + ridge."""
+        along = np.reshape(np.power(self.curvature + ridge, -0.5), (-1, 1))
         if self.basis is None:
-            return np.diag(np.broadcast_to(along, n))
-        B, rest = self.basis, np.power(float(self.rest), -0.5)
-        return (B.T * along) @ B + rest * (np.eye(n) - B.T @ B)
+            return along * V
+        B, rest = self.basis, np.power(self.rest + ridge, -0.5)
+        return B.T @ ((along - rest) * (B @ V)) + rest * V
 
     def conjugate(self, G):
         """-<G, center> + 1/2 sum_i <a_i, G>^2 / h_i; directions without curvature are left out."""
