@@ -244,9 +244,9 @@ def read_batches(
 
     Parameters
     ----------
-    path : str, path-like or pyarrow.dataset.Dataset
-        A Parquet, CSV, Arrow or ORC file, told by the end of its name, a folder of such files (also one
-        partitioned by the values of columns), or a dataset.
+    path : str, path-like, list of these or pyarrow.dataset.Dataset
+        A Parquet, CSV, Arrow or ORC file, told by the end of its name, a folder or list of such files (also
+        one partitioned by the values of columns), or a dataset.
     target : str or list of str
         Column of the targets; several for one task per column, with missing values for labels that are.
     task_column : str, optional
@@ -274,7 +274,7 @@ def read_batches(
     ImportError
         Without pyarrow.
     ValueError
-        If a column is not there, or named twice.
+        If a column is not there, or named twice; if a file cannot be read, or has other columns.
 
     Examples
     --------
@@ -316,7 +316,8 @@ def read_batches(
             "target, task_column, weight_column and columns must be different columns, with one feature."
         )
     n_rows, seen = data.count_rows() if progress is not None else 0, 0
-    for batch in _scanned(data, own=data is not path, columns=asked, batch_size=batch_size):
+    known = {*names} if data is not path and columns is None else None
+    for batch in _scanned(data, known, own=data is not path, columns=asked, batch_size=batch_size):
         if not batch.num_rows:
             continue
         X, y = batch.select(features), _values(batch, target)
@@ -327,15 +328,29 @@ def read_batches(
             progress(seen, n_rows)
 
 
-def _scanned(data, own, **options):
-    """Batches of a dataset; of one of our own, which has no filters, with little read ahead."""
-    parts = (part for whole in data.get_fragments() for part in _in_parts(whole)) if own else [data]
+def _scanned(data, known, own, **options):
+    """Batches of a dataset; of one of our own, which has no filters, with little read ahead.
+
+    Files have no other columns than those in `known`, if it is given.
+    """
+    files = data.get_fragments() if own else []
+    parts = (part for file in files for part in _in_parts(_with_columns(file, known))) if own else [data]
     scans = (part.to_batches(**({"schema": data.schema} if own else {}), **options) for part in parts)
     scan = next(scans, None)
     while scan is not None:
         ahead = next(scans, None)  # pyarrow begins to read
         yield from scan
         scan = ahead
+
+
+def _with_columns(file, known):
+    """The file, unless it has a column that the first one has not."""
+    if known is not None and (more := [name for name in file.physical_schema.names if name not in known]):
+        raise ValueError(
+            f"{file.path} has the columns {more[:20]}, which the first file has not; files at path must have "
+            "the same columns, or columns= must name those to be read."
+        )
+    return file
 
 
 def _in_parts(fragment):
@@ -352,7 +367,11 @@ def _in_parts(fragment):
 
 def _dataset(dataset, path):
     """The files at a path as a dataset, their format told by their names."""
-    files = [str(path), *(name for *_, names in os.walk(path) for name in sorted(names))]
+    paths = list(path) if isinstance(path, list | tuple) else [path]
+    if not paths or not all(isinstance(one, str | os.PathLike) for one in paths):
+        raise TypeError(f"path must be a file or folder, a list of files, or a dataset; got {path!r:.200}.")
+    inside = (name for one in paths for *_, names in os.walk(one) for name in sorted(names))
+    files = [*map(str, paths), *inside]
     ends = (kind for name in files for kind in FORMATS if name.rstrip("/\\").lower().endswith(kind))
     known = next(ends, "parquet")
     if known == "csv":
@@ -362,7 +381,7 @@ def _dataset(dataset, path):
     if known == "parquet":  # whose ranges pyarrow would keep until the end of a file, all of it in the end
         options = dataset.ParquetFragmentScanOptions(pre_buffer=False)
         known = dataset.ParquetFileFormat(default_fragment_scan_options=options)
-    return dataset.dataset(path, format=known, partitioning="hive")
+    return dataset.dataset(paths if len(paths) > 1 else paths[0], format=known, partitioning="hive")
 
 
 def _values(batch, column):

@@ -317,6 +317,22 @@ def test_several_targets_are_tasks(table, tmp_path):
     np.testing.assert_allclose(stats.xx, expected.xx, rtol=1e-9)
 
 
+def test_files_of_a_list_have_the_same_columns(table, tmp_path):
+    """A column that only a later file had was left out without a word."""
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for file, more in zip(files, (0, 1), strict=True):
+        new = table.append_column("new", table["a"]) if more else table
+        parquet.write_table(new, file)
+    for path in (files, tmp_path):
+        with pytest.raises(ValueError, match=r"b.parquet has the columns \['new'\], which the first file"):
+            list(read_batches(path, target="y", task_column="shop"))
+    both = read_batches([str(file) for file in files], target="y", task_column="shop", columns=["a", "b"])
+    assert sum(len(y) for _, y, _ in both) == 2 * len(table)
+    for path in (3, [], [table]):
+        with pytest.raises(TypeError, match="path must be a file or folder, a list of files, or a dataset"):
+            next(read_batches(path, target="y"))
+
+
 def test_columns_that_are_not_there(table, tmp_path):
     parquet.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(ValueError, match=r"not there: \['price'\]"):
