@@ -16,6 +16,7 @@ from skmtl import (
     HierarchicalRegressor,
     MixedTaskModel,
     SparseLowRankClassifier,
+    TemporalRegressor,
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, SquaredError, SquaredHinge
@@ -302,6 +303,25 @@ def test_scales_and_correlation_hardly_change_the_pace():
         model.set_params(alpha=0.01 * model.alpha_max(X, y, tasks=tasks)).fit(X, y, tasks=tasks)
         steps[solver] = model.n_iter_
     assert steps["auto"] < 300 < 5 * steps["auto"] < steps["fista"]
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("spread", [2, 6])
+def test_units_are_nothing_to_a_norm_of_differences(spread, positive):
+    """What tasks have in common costs nothing; it took thousands of steps to nowhere."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(180, 12)), np.repeat(np.arange(12), 15)
+    y = X @ rng.normal(size=12) + (X * rng.normal(size=(12, 12))[tasks]).sum(axis=1) + rng.normal(size=180)
+    unit = np.logspace(-spread, spread, 12)[rng.permutation(12)]
+    for alpha in (0.01, 1.0):
+        model = TemporalRegressor(alpha, positive=positive, tol=1e-6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(X * unit, y, tasks=tasks)
+        assert model.n_iter_ < 1500
+        changes = np.abs(np.diff(model.coef_, axis=0)).sum()
+        e = y - ((X * unit) * model.coef_[tasks]).sum(axis=1) - model.intercept_[tasks]
+        assert model.objective_ == pytest.approx((e**2).sum() / 30 + alpha * changes, rel=1e-9)
 
 
 @pytest.mark.parametrize("graded", [False, True])

@@ -265,7 +265,7 @@ class RowPart:
     rough: RowPenalty
     at: np.ndarray
 
-    quadratic = TaskQuadratic(1)
+    quadratic, unsigned = TaskQuadratic(1), None
 
     shape = property(lambda self: (1, len(self.at)))
 

@@ -302,6 +302,7 @@ class DualPoint:
     left: float = 0.0  # how much less the objective may be along the free directions all the same
     rounding: float = 0.0  # of the objective itself, where it is more than the last digits
     limit: float = np.inf  # greatest factor theta that leaves it feasible for the loss
+    unanswered: np.ndarray = None  # the gradient less multipliers of a constraint
 
 
 def shared_step(H, gradient, ridge, along=None):

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import linalg
 
 from ..penalties import Ridge, Shared, TaskQuadratic, square
-from ._base import slack
+from ._base import graded, slack
 from ._certificate import duality_gap
 from ._forms import by_products
 
@@ -17,6 +17,8 @@ CORRECTIONS = 10  # dual points with gradients corrected along steep directions,
 PROJECTIONS, RELAXED, SETTLED = 30, 1.5, 1e-3  # for one: most of them, their length, share of the first left
 FALLS = 0.5  # share of what they are corrected by, below which there is
 DOUBTFUL = 1e-3  # of a dual objective: what rounding may leave of it far from the optimum
+UNEQUAL = 100.0  # ratio of curvatures along features from which units of their own pay
+ANSWERED = 1e-10  # of the slope of a feature along predictors: what may be left of one that vanishes
 PAYS = 0.9  # share of the gap that a correction leaves, above which there is no further one
 
 
@@ -42,14 +44,35 @@ class Part:
         rough = None if self.rough is None else self.rough.in_units(unit)
         if self.quadratic or (rough is None and self.rough is not None):
             return None
-        other = copy(self)
-        other.rough = rough
-        return other
+        return self.with_rough(rough)
 
     @property
     def bare(self):
         """Whether its non-smooth penalty is a constraint on the signs alone."""
         return self.rough is not None and not self.one_vector and getattr(self.rough, "alpha", 1.0) == 0
+
+    @cached_property
+    def unsigned(self):
+        """The part without a constraint on signs beside which some directions are free, or None."""
+        inner, T = getattr(self.rough, "unsigned", None), self.quadratic.n_tasks
+        if inner is None or (self.bare and min(self.quadratic.deviations, self.quadratic.mean) > 0):
+            return None
+        if not self.bare and inner.free_directions(T) is None:
+            return None
+        return self.with_rough(None if self.bare else inner)
+
+    def with_rough(self, rough):
+        """The part with another non-smooth penalty."""
+        other = copy(self)
+        other.__dict__.pop("unsigned", None)
+        other.rough = rough
+        return other
+
+    def multipliers(self, V, G, curvatures):
+        """Those of V >= 0, about: what a step from V against the gradient G leaves below zero."""
+        step = curvatures + self.quadratic.diagonal()[:, None] if self.bare else curvatures
+        ahead = step * V - self.quadratic.plus(G, V)
+        return np.maximum(-(ahead if self.bare else self.unsigned.prox(ahead, 1.0)), 0.0)
 
     def prox(self, V, step):
         """That of its non-smooth penalty."""
@@ -97,6 +120,8 @@ class Part:
 
     def free_directions(self, n_tasks):
         """Directions that cost nothing, or None."""
+        if self.unsigned is not None:
+            return self.unsigned.free_directions(n_tasks)
         if self.rough is None:
             return self.quadratic.null_space()
         return self.rough.free_directions(n_tasks)
@@ -146,9 +171,8 @@ class Problem:
 
     def restricted(self, columns):
         """The problem of some columns of X alone, of one part with a penalty that is not smooth."""
-        other, part = self.with_term(self.term.restricted(columns)), copy(self.parts[0])
-        part.rough = part.rough.restricted(columns)
-        other.parts = [part]
+        other, part = self.with_term(self.term.restricted(columns)), self.parts[0]
+        other.parts = [part.with_rough(part.rough.restricted(columns))]
         return other
 
     # whether all of it is, and W has one part
@@ -160,7 +184,7 @@ class Problem:
     @cached_property
     def pulls_part(self):
         """Whether quadratic terms of an only part act along its free directions as well."""
-        return len(self.parts) == 1 and self.parts[0].rough is not None and self.free is not None
+        return len(self.parts) == 1 and self.unsigned[0].rough is not None and self.free is not None
 
     @cached_property
     def pull(self):
@@ -176,13 +200,28 @@ class Problem:
             return found[0] if found else None
         return linalg.orth(np.hstack(found))
 
+    @cached_property
+    def signed(self):
+        """Place of the only part with free directions, if it has multipliers of a constraint on its signs."""
+        if not any(part.unsigned for part in self.parts):
+            return None
+        places = [k for k, part in enumerate(self.parts) if self._is_free(part)]
+        return places[0] if len(places) == 1 and self.parts[places[0]].unsigned is not None else None
+
+    # the parts, with multipliers in the place of such a constraint
+    unsigned = property(lambda self: [part.unsigned or part for part in self.parts])
+
+    def _is_free(self, part):
+        return part.free_directions(self.term.n_tasks) is not None
+
     def _has_certificate(self, part):
         if part.rough is None or part.rough.one_vector:
             return True
+        if part.unsigned is not None:
+            return self.signed is not None and self._has_certificate(part.unsigned)
         if part.bare:
-            return len(self.parts) == 1 and min(part.quadratic.deviations, part.quadratic.mean) > 0
-        beside_others = len(self.parts) > 1 and part.quadratic
-        if beside_others and part.rough.free_directions(self.term.n_tasks) is not None:
+            return len(self.parts) == 1
+        if len(self.parts) > 1 and part.quadratic and self._is_free(part):
             return False  # its quadratic term would act on a direction that the other parts leave free
         return part.rough.certified(self.shape)
 
@@ -200,11 +239,13 @@ class Problem:
         return None if penalty is None else Problem(self.term, penalty, self.own_ridge, self.mean_alpha)
 
     def fitting_units(self):
-        """Units (n_features of X,) in which features vary alike; None where they matter.
+        """Units (n_features of X,) in which features vary alike; None where penalties compare features.
 
-        With constraints alone they do not, but a measure without a certificate would depend on them.
+        With a certificate also where solvers do without: where nothing is free or features do so about as
+        they are. With a constraint alone the point where they stop is to depend on no units.
         """
-        if self.certified or self.ridge:
+        natural = self.free is None or not graded(self.term.curvatures(), UNEQUAL)
+        if self.ridge or (self.certified and self.signed is None and natural):
             return None
         unit = fitting_units(self.term)
         return None if None in self._parts_in_units(unit) else unit
@@ -284,19 +325,51 @@ class Problem:
         gradient without corrections. See `DataTerm.dual_point`.
         """
         term, least, gradient, before = self.term, np.inf, None, np.inf
+        multipliers = self._multipliers(W, image, b, parts)
         for _ in range(CORRECTIONS):
-            dual = term.dual_point(W, image, b, self.free, self.pull, ahead)
+            dual = self._dual_point(W, image, b, multipliers, ahead)
             gap, size = self._gap_of(dual, primal, W, b, parts)
             gradient, pays = dual.gradient if gradient is None else gradient, gap < PAYS * least
             least, beyond = min(least, gap), 1.0 < size < np.inf or (size == 0 and term.far)
             if not (beyond and self.corrects and term.steep):
                 break
-            excess = self._steep_excess(dual.gradient, W + dual.shift, parts)
+            excess = self._steep_excess(dual.unanswered, W + dual.shift, parts)
             left = np.linalg.norm(excess)
             if not (pays or left < FALLS * before):
                 break
             ahead, before = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead), left
         return least, gradient
+
+    def _multipliers(self, W, image, b, parts):
+        """Multipliers of the constraint on the signs of the part `signed`, if there is one, else None."""
+        if self.signed is None:
+            return None
+        G = self.term.gradient(W, image, b)
+        G = G + self.ridge * W if self.ridge else G
+        curvatures = np.tile(self.term.curvatures(), self.term.n_outputs) / self.term.n_tasks
+        return self.parts[self.signed].multipliers(parts[self.signed], G, curvatures)
+
+    def _dual_point(self, W, image, b, multipliers, ahead=None):
+        """That of the data term beside multipliers, whose gradient they answer in part."""
+        pull = self.pull if multipliers is None else self.pull.against(multipliers)
+        dual = self.term.dual_point(W, image, b, self.free, pull, ahead)
+        dual.unanswered = dual.gradient
+        if multipliers is not None:
+            dual.unanswered, answered = self._beside(multipliers, pull.plus(dual.gradient, W + dual.shift))
+            dual.unanswered += dual.gradient
+            dual.limit = dual.limit if answered else TINY  # nothing is known to be feasible
+        return dual
+
+    def _beside(self, multipliers, left):
+        """Minus the multipliers, changed to answer what is left along free directions; and if they do."""
+        free, M = self.free, multipliers
+        if (free >= 0).all():  # means of tasks, no task in two of them
+            total, held = free.T @ left, free.T @ M
+            share = np.where(total < 0, np.maximum(1.0 + total / np.where(held > 0, held, TINY), 0.0), 1.0)
+            M = M * (1.0 + (free > 0) @ (share - 1.0)) + free @ np.maximum(total, 0.0)
+        left = free.T @ (left + multipliers - M)
+        sizes = np.sqrt(np.tile(self.term.curvatures(), self.term.n_outputs) * self.term.null[2])
+        return -M, bool((np.abs(left) <= ANSWERED * sizes + TINY).all())
 
     def _gap_of(self, dual, primal, W, b, parts):
         """The gap from a dual point, and by how much it is beyond the dual norm of the penalties."""
@@ -333,7 +406,7 @@ class Problem:
     def _excess(self, gradient, W, parts):
         """What a gradient has beyond what the penalties can answer."""
         left = gradient
-        for part, V in zip(self.parts, parts, strict=True):
+        for part, V in zip(self.unsigned, parts, strict=True):
             own = self.ridge * W + part.quadratic.apply(W if self.pulls_part else V)
             left = left - part.excess(V, left + own)
         return gradient - left
@@ -345,7 +418,7 @@ class Problem:
         much the dual objective is below minus the conjugate of the data term there.
         """
         W, image, b, _ = self.evaluate(parts)
-        dual, term = self.term.dual_point(W, image, b, self.free, self.pull), self.term
+        dual, term = self._dual_point(W, image, b, self._multipliers(W, image, b, parts)), self.term
         moved, gb = W + dual.shift, dual.intercept_gradient
         size, cost = self.dual_cost(dual, moved, parts)
         theta = 1.0 / max(size, 1.0)
@@ -357,11 +430,12 @@ class Problem:
 
     def dual_cost(self, dual, W, parts):
         """Dual norm of the penalties at the dual point, and what they cost, a function of its scale."""
-        G, cost, size = dual.gradient, 0.0, 0.0
+        ridge, cost, size = self.ridge * W if self.ridge else 0.0, 0.0, 0.0
         if self.ridge:
-            G, cost = G + self.ridge * W, 0.5 * self.ridge * float(np.vdot(W, W))
-        for part, V in zip(self.parts, parts, strict=True):
-            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G)
+            cost = 0.5 * self.ridge * float(np.vdot(W, W))
+        for k, (part, V) in enumerate(zip(self.unsigned, parts, strict=True)):
+            G = dual.unanswered if k == self.signed else dual.gradient
+            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G + ridge)
             size, cost = max(size, part_size), cost + part_cost
         return size, lambda theta: theta**2 * cost
 
@@ -377,7 +451,7 @@ class Problem:
             if not self.term.intercept_alpha:
                 found = float(np.vdot(np.abs(gb), np.abs(b)))
         if self.free is not None:
-            found += slack(self.pull.plus(dual.gradient, W), W, self.free)
+            found += slack(self.pull.plus(dual.unanswered, W), W, self.free)
         return found
 
     def scale(self, start=(), objective=None):

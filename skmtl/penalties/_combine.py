@@ -59,6 +59,37 @@ class InfConv(Combination):
         return max(part.dual_norm(G) for part in self.components)
 
 
+class InUnits(Penalty):
+    """A penalty on features times `unit` (n_features,) that is a seminorm of each by itself, summed."""
+
+    allows_positive = property(lambda self: self.penalty.allows_positive)
+    alpha = property(lambda self: self.penalty.alpha)
+
+    def __init__(self, penalty, unit):
+        self.penalty, self.unit = penalty, unit
+
+    def value(self, W):
+        return self.penalty.value(W * self.unit)
+
+    def prox(self, W, step):
+        return self.unit * self.penalty.prox(W / self.unit, step)
+
+    def _positive_prox(self, W, step):
+        return self.unit * self.penalty._positive_prox(W / self.unit, step)
+
+    def dual_norm(self, G):
+        return self.penalty.dual_norm(G / self.unit)
+
+    def _positive_dual_norm(self, W):
+        return self.penalty._positive_dual_norm(W / self.unit)
+
+    def is_norm(self, shape):
+        return self.penalty.is_norm(shape)
+
+    def free_directions(self, n_tasks):
+        return self.penalty.free_directions(n_tasks)
+
+
 @dataclass(eq=False, repr=False)
 class Positive(Inside, Combination):
     """A penalty on coefficients without negative signs, ``Omega(W) if W >= 0 else inf``.
@@ -105,6 +136,11 @@ class Positive(Inside, Combination):
             )
         return self.penalty
 
+    @property
+    def unsigned(self):
+        """The penalty without the constraint."""
+        return self._inner()
+
     def value(self, W):
         """Omega(W), infinite if an entry is negative."""
         return np.inf if (W < 0).any() else self._inner().value(W)
@@ -123,8 +159,9 @@ class Positive(Inside, Combination):
         return inner.is_norm(shape) and inner.free_directions(shape[0]) is None
 
     def in_units(self, unit):
-        """The constraint alone is the same in all units."""
-        return self if self.alpha == 0 else None
+        """The constraint is the same in all units."""
+        inner = self if self.alpha == 0 else self._inner().in_units(unit)
+        return inner if inner is None or inner is self else Positive(inner)
 
     def allowed(self, G):
         """The part of a gradient that W >= 0 may follow."""

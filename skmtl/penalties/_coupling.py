@@ -215,13 +215,13 @@ class Shared(Penalty):
 
     def in_units(self, unit):
         """With a strength for every feature: the solvers ask for no more than its value and prox."""
-        return self if self.alpha == 0 else Shared(self.alpha * unit**2)
+        return Shared(self.alpha * unit**2) if np.any(self.alpha) else self
 
     def conjugate(self, G):
         """||sum_t g_t||^2 / (2 alpha T); with alpha = 0 the sum must vanish (see `free_directions`)."""
         total = G.sum(axis=0)
-        return float(total @ total) / (2.0 * self.alpha * len(G)) if self.alpha > 0 else 0.0
+        return float(total @ (total / self.alpha)) / (2.0 * len(G)) if np.any(self.alpha) else 0.0
 
     def free_directions(self, n_tasks):
         """The mean, where it is unpenalised."""
-        return np.full((n_tasks, 1), n_tasks**-0.5) if self.alpha == 0 else None
+        return None if np.any(self.alpha) else np.full((n_tasks, 1), n_tasks**-0.5)

@@ -51,6 +51,7 @@ class Groups(Features):
     groups: Any
     weights: Any = None
 
+    separate = False
     _layout = None, None, None  # of which groups and weights the last one was read
 
     # --- the groups ---

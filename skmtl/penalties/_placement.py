@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._base import Inside
+from ._combine import InUnits
 from ._frozen import Metric, Scalars
 from ._vector import L1, VectorFunction, _over, least_strength
 
@@ -21,6 +22,7 @@ class Placement(Inside):
     # a subclass has _vectors(W), the vectors of W as rows, and _matrix(V, shape), W from its vectors
 
     holds, kind = "function", None  # what its vectors are, in `pattern`
+    separate = False  # whether it is a sum over features
 
     def _inner(self):
         if not isinstance(self.function, VectorFunction):
@@ -103,6 +105,10 @@ class Placement(Inside):
         """The penalty of these features alone, given as `columns` gives them."""
         return self
 
+    def in_units(self, unit):
+        """A seminorm of every feature by itself keeps its prox."""
+        return InUnits(self, unit) if self.function.norm and self.separate else None
+
     def _positive_prox(self, W, step):
         """The prox on W >= 0."""
         return self._matrix(self.function._positive_prox(self._vectors(W), step), W.shape)
@@ -133,7 +139,7 @@ class Features(Placement):
     10.0
     """
 
-    _n_classes, kind = 1, "features"
+    _n_classes, kind, separate = 1, "features", True
 
     @property
     def kernel(self):
@@ -216,7 +222,7 @@ class Entries(Placement):
     8.0
     """
 
-    kind = "coefficients"
+    kind, separate = "coefficients", True
 
     @property
     def kernel(self):

@@ -1,5 +1,6 @@
 """Quadratic forms over tasks, 1/2 tr(W' Q W), with what solvers ask of them."""
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +25,7 @@ class TaskQuadratic:
     """
 
     labels = None  # of clusters of tasks that have a strength of their own
+    multipliers = None  # what answers a gradient beside it
 
     def __init__(self, n_tasks, deviations=0.0, mean=0.0, matrix=None):
         self.n_tasks, self.deviations, self.mean, self.matrix = n_tasks, deviations, mean, matrix
@@ -75,8 +77,15 @@ class TaskQuadratic:
         return out if self.matrix is None else out + self._along_matrix(W)
 
     def plus(self, G, W):
-        """G + Q W, without a copy of G where there is no Q."""
-        return by_rows(np.add, self.apply(W), G) if self else G
+        """G + Q W less the multipliers it is against, without a copy of G where there is no Q."""
+        G = by_rows(np.add, self.apply(W), G) if self else G
+        return G if self.multipliers is None else G - self.multipliers
+
+    def against(self, multipliers):
+        """The same beside those of a constraint (n_tasks, n_features)."""
+        other = copy(self)
+        other.multipliers = multipliers
+        return other
 
     def _own(self, W):
         """(deviations (I - P) + mean P) W, in one array: there may be many tasks."""

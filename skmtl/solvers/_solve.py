@@ -19,6 +19,7 @@ from ._separation import warn_of_separation
 from .alternating import ALTERNATING, make_problem_of
 
 SOLVERS = {**METHODS, "alternating": ALTERNATING}
+WITH_UNITS = "splitting", "fista", "alternating"  # to which those of the features matter
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
@@ -254,7 +255,7 @@ def _refusing_overflow():
 def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=None, verbose=0):
     """Solve a `Problem`."""
     name = choose_solver(problem, solver)
-    units = problem.fitting_units()
+    units = problem.fitting_units() if name in WITH_UNITS else None
     solved = _run if units is None else partial(_in_units, units)
     found, missed = solved(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
