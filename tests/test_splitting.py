@@ -305,6 +305,23 @@ def test_scales_and_correlation_hardly_change_the_pace():
     assert steps["auto"] < 300 < 5 * steps["auto"] < steps["fista"]
 
 
+@pytest.mark.parametrize("spread", [1.5, 4])
+def test_units_are_nothing_to_a_constraint_on_signs(spread):
+    """The smooth part is outside of it, and the other lags behind in natural units."""
+    rng = np.random.default_rng(1)
+    X, tasks = rng.normal(size=(400, 8)), np.repeat(np.arange(10), 40)
+    y, unit = (
+        X @ rng.normal(size=8) + rng.normal(size=400),
+        np.logspace(-spread, spread, 8)[rng.permutation(8)],
+    )
+    for alpha in (0.01, 1.0):
+        model = GroupSparseRegressor(alpha, positive=True, solver="splitting", tol=1e-6).fit(
+            X * unit, y, tasks=tasks
+        )
+        other = GroupSparseRegressor(alpha, positive=True, tol=1e-9).fit(X * unit, y, tasks=tasks)
+        assert model.n_iter_ < 100 and model.objective_ == pytest.approx(other.objective_, rel=1e-5)
+
+
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("spread", [2, 6])
 def test_units_are_nothing_to_a_norm_of_differences(spread, positive):

@@ -241,10 +241,11 @@ class Problem:
     def fitting_units(self):
         """Units (n_features of X,) in which features vary alike; None where penalties compare features.
 
-        With a certificate also where solvers do without: where nothing is free or features do so about as
-        they are. With a constraint alone the point where they stop is to depend on no units.
+        With a certificate also where solvers do without: where nothing is free nor constrained, or features
+        do so about as they are. With a constraint alone the point where they stop is to depend on no units.
         """
-        natural = self.free is None or not graded(self.term.curvatures(), UNEQUAL)
+        hard = self.free is not None or not all(part.finite for part in self.parts)
+        natural = not hard or not graded(self.term.curvatures(), UNEQUAL)
         if self.ridge or (self.certified and self.signed is None and natural):
             return None
         unit = fitting_units(self.term)
