@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import meant, missing_labels, refuse_missing
+from ._labels import decoded, meant, missing_labels, refuse_missing
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -56,7 +56,7 @@ def indexable(X):
     """X in a container whose rows can be taken."""
     if sparse.issparse(X):
         return X.tocsr()
-    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
+    return told_apart(decoded(X)) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
 
 
 def check_features(X, **options):
@@ -78,7 +78,7 @@ def check_features(X, **options):
 
 def columns_of(table):
     """The columns of a table of pyarrow as arrays."""
-    return [np.asarray(column) for column in table.columns]
+    return [np.asarray(decoded(column)) for column in table.columns]
 
 
 def _of_columns(table):
@@ -293,7 +293,7 @@ def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsr()[:, [position]].toarray().ravel()
-    return safe_indexing(X, position, axis=1)
+    return decoded(safe_indexing(X, position, axis=1))
 
 
 def _drop_column(X, position, n_columns):

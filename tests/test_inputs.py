@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from conftest import cut_networks, named, task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
@@ -355,6 +356,36 @@ def test_na_is_a_missing_label_from_fit_to_compare(kind):
         return  # as boolean
     tables = [compare(model, X, Z, cv=3, baselines=("single", "pooled")).table for Z in (given, plain)]
     assert_allclose(tables[0]["mean"], tables[1]["mean"], rtol=1e-9)
+
+
+def dictionary(values):
+    """A column of pyarrow that holds positions in a dictionary, as of categories of pandas."""
+    return pa.chunked_array([pa.array(values, from_pandas=True).dictionary_encode()])
+
+
+@pytest.mark.parametrize("name", ["mean", "single", "network"])
+@pytest.mark.parametrize("of", ["tasks", "task_column", "X", "y"])
+def test_null_of_a_dictionary_of_pyarrow_is_missing(name, of):
+    """NumPy reads it as the last value, which would be another task, class or number without a word."""
+    labels = np.array(["a", "b", "c"], dtype=object)[CODES]
+    labels[7] = None
+    known, given = np.where(labels == None, "a", labels), dictionary(labels)  # noqa: E711
+    model, half = clone(MODELS[name]), pd.Series(np.round(X[:, 0])).where(np.arange(N) != 7)
+    table = pa.table({"x": X[:, 0], "half": dictionary(half)})
+    with pytest.raises(ValueError, match=r"missing label|NaN"):
+        if of == "tasks":
+            model.fit(X, y, tasks=given)
+        elif of == "task_column":
+            model.set_params(task_column="task").fit(table.append_column("task", given), y)
+        else:
+            model.fit(table if of == "X" else X, y if of == "X" else dictionary(half), tasks=known)
+
+
+def test_dictionary_of_pyarrow_in_several_columns_of_y():
+    words = np.where(MISSING, None, np.where(ROUND > 0, "a", "b"))
+    given = pa.table({str(j): dictionary(column) for j, column in enumerate(words.T)})
+    fitted, reference = (MeanRegularizedClassifier(0.1).fit(X, Z) for Z in (given, words))
+    assert_allclose(fitted.coef_, reference.coef_, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean", "string"])
