@@ -290,6 +290,7 @@ SEPARABLE = {
     "beside a coupling": (MultiTaskClassifier(0.1, penalty=Features(Fused()) + Coupling()), X, LINE > 0),
     "clusters": (ClusteredClassifier(), FLAGGED, np.where(FLAG > 0, 1, NOISY)),
     "three classes": (GroupSparseClassifier(mean_alpha=0.0), X, THREE),
+    "one of three": (MeanRegularizedClassifier(), X, np.where(LINE > 1, 2, NOISY)),
     "missing": (MeanRegularizedClassifier(), X, MISSING),
     "counts": (MeanRegularizedRegressor(loss="poisson", tol=1e-9), FLAGGED, np.where(FLAG > 0, 0, 1 + NOISY)),
 }
@@ -342,4 +343,25 @@ def test_separable_is_what_a_linear_programme_calls_so(seed):
         MeanRegularizedClassifier(tol=1e-8).fit(table, y, tasks=tasks)
     margins = np.column_stack([table, tasks, 1 - tasks]) * (2 * y - 1)[:, None]
     found = linprog(-margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(n), bounds=(-1, 1))
+    assert any("separable" in str(w.message) for w in caught) == (found.fun < -1e-6)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_separable_of_three_classes_is_what_a_linear_programme_calls_so(seed):
+    """Also where one class is apart from two that overlap, whose rows hold the difference of these only."""
+    rng = np.random.default_rng(seed)
+    n, tasks, K = 40, np.arange(40) % 2, 3
+    table, apart = np.round(rng.normal(size=(n, 4))), rng.normal(size=4)
+    overlapping = (table @ rng.normal(size=4) + rng.logistic(size=n) > 0).astype(int)
+    y = np.where(table @ apart + 0.3 * (seed % 4) * rng.logistic(size=n) > 1, 2, overlapping)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MeanRegularizedClassifier(tol=1e-8).fit(table, y, tasks=tasks)
+    rows = np.column_stack([table, tasks, 1 - tasks])
+    indicators = np.eye(K)
+    margins = np.concatenate([
+        np.einsum("nk,np->nkp", indicators[y] - indicators[other], rows)[y != other].reshape(-1, K * 6)
+        for other in range(K)
+    ])  # fmt: skip
+    found = linprog(-margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=(-1, 1))
     assert any("separable" in str(w.message) for w in caught) == (found.fun < -1e-6)
