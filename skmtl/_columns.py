@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import decoded, meant, missing_labels, refuse_missing
+from ._labels import NUMBERS, decoded, is_missing, label_kind, meant, missing_labels, refuse_missing
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -50,6 +50,53 @@ def warn_of_categories(X, model):
             f"{found} of X for numbers. If one holds the task of each row name it, "
             f"task_column={found[0]!r}; else encode them."
         )
+
+
+def warn_of_labels(X, tasks, codes):
+    """Say that columns of X hold the labels of the rows, at the positions `codes` (-1: none) in `tasks`."""
+    X, rows = indexable(X), np.flatnonzero(codes >= 0)
+    numbers = getattr(X, "dtype", tasks.dtype).kind in "biuf"
+    if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
+        return
+
+    def plain(values):
+        return list(values) if values.dtype.kind == "M" else values.tolist()
+
+    def same(values, at):
+        pairs = zip(plain(values), plain(tasks[codes[at]]), strict=True)
+        return all(not is_missing(value) and value == label for value, label in pairs)
+
+    two = rows[[codes[rows].argmin(), codes[rows].argmax()]]  # of different tasks
+    if sparse.issparse(X):
+        one = two[tasks[codes[two]] != 0][:1]
+        block = X[one].tocsr()
+        likely = block.indices[block.data == tasks[codes[one]]].tolist()
+    else:
+        some = X[two] if type(X) is np.ndarray else np.asarray(safe_indexing(X, two))
+        likely = [j for j, values in enumerate(some.T) if same(values, two)]
+    found = [j for j in likely if same(np.asarray(one_column(X, j))[rows], rows)]
+    if found:
+        names = column_names(X) or range(X.shape[1])
+        found = [names[j] for j in found]
+        warn(
+            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
+            "by task_column= in the place of tasks=.",
+        )
+
+
+def refuse_other_order(given, names=None):
+    """ValueError where columns of a frame among `given`, by argument, name the tasks in another order.
+
+    The order of the tasks is that of `names`, by default that of the columns of y.
+    """
+    names = column_names(given.get("y")) if names is None else names.tolist()
+    for what, values in given.items():
+        own = column_names(values)
+        if names is not None and own is not None and own != names and set(own) == set(names):
+            raise ValueError(
+                f"the columns of {what} name the tasks in the order {own[:5]}, and these are in the order "
+                f"{names[:5]}: columns are taken as they stand, so reorder them."
+            )
 
 
 def indexable(X):

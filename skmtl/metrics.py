@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
+from ._columns import refuse_other_order
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
 from ._sklearn import check_response_method, num_samples, refuse, scorer_parts
 from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, unexplained
-from ._tasks import final_task_column, final_task_labels, task_labels
+from ._tasks import final_model, final_task_column, final_task_labels, task_labels
 
 __all__ = [
     "average_relative_rmse", "explained_variance_per_task", "explained_variance_within", "mean_task_score",
@@ -335,6 +336,9 @@ class TaskScorer:
         return "sample_weight" in inspect.signature(self.metric).parameters
 
     def __call__(self, estimator, X, y, tasks=None, sample_weight=None, offset=None):
+        model = final_model(estimator)
+        if getattr(model, "_layout_", "") == "shared":
+            refuse_other_order({"y": y, "sample_weight": sample_weight}, model.tasks_)
         labels = self._labels(estimator, X, y, tasks)
         values, method, classes = response(estimator, X, labels, self.response_method, offset)
         kwargs = dict(self.kwargs)

@@ -40,8 +40,8 @@ from skmtl import (
     stack_tasks,
 )
 from skmtl._labels import encode_tasks
-from skmtl.losses import Huber
-from skmtl.metrics import per_task_score
+from skmtl.losses import Huber, Logistic, Multinomial, SquaredHinge
+from skmtl.metrics import per_task_score, task_scorer
 from skmtl.penalties import Ridge as Ridge_
 
 pytestmark = cut_networks
@@ -356,6 +356,42 @@ def test_na_is_a_missing_label_from_fit_to_compare(kind):
         return  # as boolean
     tables = [compare(model, X, Z, cv=3, baselines=("single", "pooled")).table for Z in (given, plain)]
     assert_allclose(tables[0]["mean"], tables[1]["mean"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge(), Multinomial(3)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [MeanRegularizedRegressor, MultiTaskMLPRegressor, MixedTaskModel, MultiTaskMLP]
+)
+def test_losses_of_classes_are_not_for_numbers(model, loss):
+    """The predictions would be log-odds."""
+    given = {"loss": loss} if hasattr(model(), "loss") else {"losses": {0: loss, 1: "huber", 2: loss}}
+    with pytest.raises(ValueError, match=rf"loss={re.escape(repr(loss))} is of classes.* use a classifier"):
+        model(**given).fit(X, (y > 0).astype(float), tasks=CODES)
+
+
+ANY_ORDER = ["mean", "lasso", "single", "pooled", "mixed", "network"]
+
+
+@pytest.mark.parametrize("name", ANY_ORDER)
+def test_columns_that_name_the_tasks_in_another_order_are_refused(name):
+    """Columns are taken as they stand: the score would be that of other tasks, as would be weights."""
+    frame = pd.DataFrame(Y, columns=["a", "b", "c"])
+    other, model = frame[["b", "a", "c"]], clone(MODELS[name])
+    weights = {"sample_weight": other.abs()} if name != "lasso" else {}
+    offsets = {"offset": other} if name in ("mean", "network") else {}
+    for key, given in {**weights, **offsets}.items():
+        with pytest.raises(ValueError, match=rf"columns of {key} .* order \['b', 'a', 'c'\]"):
+            clone(model).fit(X, frame, **{key: given})
+    model.fit(X, frame)
+    assert model.score(X, frame) == model.score(X, Y) == model.score(X, frame.set_axis([0, 1, 2], axis=1))
+    search = PathSearchCV(MODELS["mean"], [0.1], cv=3).fit(X, frame)
+    scorer = task_scorer("r2")
+    for score in (model.score, search.score, lambda X, y: scorer(model, X, y)):
+        with pytest.raises(ValueError, match=r"columns of y .* order \['b', 'a', 'c'\]"):
+            score(X, other)
+    if hasattr(model, "partial_fit"):
+        with pytest.raises(ValueError, match=r"columns of y .* order \['b', 'a', 'c'\]"):
+            model.partial_fit(X, other)
 
 
 def dictionary(values):

@@ -57,6 +57,17 @@ def stacked():
 # --- scores of predictions ---
 
 
+@pytest.mark.parametrize(
+    "metric", [normalized_mse, average_relative_rmse, explained_variance_within, explained_variance_per_task]
+)
+def test_predictions_of_one_column_are_those_of_the_rows(metric):
+    """They are not broadcast to all pairs of rows."""
+    y, predicted, tasks, _ = stacked()
+    assert metric(y, predicted[:, None], tasks) == metric(y, predicted, tasks)
+    with pytest.raises(ValueError, match=r"y_pred must have shape \(35,\) as y_true; got \(35, 2\)"):
+        metric(y, np.column_stack([predicted, y]), tasks)
+
+
 @pytest.mark.parametrize("level", [0.1, 1.0, -1e8, 1e-80, 1 / 3])
 @pytest.mark.parametrize("n", [3, 7, 1000])
 def test_a_target_that_is_constant_but_for_rounding_has_no_variance(level, n):
@@ -98,6 +109,16 @@ def test_equals_the_metric_on_each_task(metric, weighted):
             score, function(y[rows], p[rows], sample_weight=None if weight is None else weight[rows])
         )
     assert_allclose(mean_task_score(metric, y, p, tasks, weight), np.mean(list(scores.values())))
+
+
+def test_predictions_whose_columns_are_in_another_order_are_refused():
+    y, predicted, _, weight = stacked()
+    y, predicted = (pd.DataFrame({"a": v[:17], "b": v[17:34]}) for v in (y, predicted))
+    assert per_task_score("r2", y, predicted)["b"] == pytest.approx(r2_score(y["b"], predicted["b"]))
+    weight = pd.DataFrame({"b": weight[:17], "a": weight[17:34]})
+    for other in ({"y_pred": predicted[["b", "a"]]}, {"y_pred": predicted, "sample_weight": weight}):
+        with pytest.raises(ValueError, match=f"columns of {list(other)[-1]} .* in the order .'b', 'a'"):
+            per_task_score("r2", y, **other)
 
 
 def test_columns_are_tasks_and_missing_labels_are_left_out():

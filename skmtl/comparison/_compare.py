@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._columns import split_task_column, warn_of_order
+from .._columns import split_task_column, warn_of_labels, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, meant, missing_labels, plain_labels
@@ -30,7 +30,6 @@ from .._tasks import (
     table_of,
     target_names,
     task_labels,
-    warn_of_labels,
 )
 from .._warn import saying_once, warn
 from ..baselines import Pooled, SingleTask
