@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,6 +27,7 @@ from skmtl import (
     SingleTask,
     TaskKFold,
     TraceNormClassifier,
+    compare,
 )
 from skmtl.losses import Huber, RootSquaredError
 from skmtl.metrics import per_task_score
@@ -223,6 +225,23 @@ def test_mixed_tasks_on_the_same_rows():
     assert list(proba) == ["grade"] and proba["grade"].shape == (N, 3)
     assert_allclose(proba["grade"].sum(axis=1), 1.0, rtol=1e-12)
     assert model.score(X, Y) > 0.8 and inner.dual_gap_ >= 0
+
+
+def test_scores_of_mixed_tasks_with_a_weight_for_each_label():
+    Y, weight = mixed(), np.random.default_rng(1).uniform(0.0, 2.0, size=(N, 3))
+    weight[:20] = 0.0
+    model = MixedTaskModel(0.01, losses=LOSSES).fit(X, Y, sample_weight=weight)
+    found, known = model.predict(X), Y.notna().to_numpy()
+    expected = [
+        metric(Y[name][at].astype(kind), found[at, t].astype(kind), sample_weight=weight[at, t])
+        for t, (name, metric, kind, at) in enumerate([
+            ("size", r2_score, float, known[:, 0]), ("grade", accuracy_score, str, known[:, 1]),
+            ("level", r2_score, float, known[:, 2]),
+        ])
+    ]  # fmt: skip
+    assert model.score(X, Y, sample_weight=weight) == pytest.approx(np.mean(expected))
+    with pytest.raises(ValueError, match=r"y holds classes, such as '\w+', .* the tasks of each kind"):
+        compare(model, X, Y, cv=2)
 
 
 def test_mixed_tasks_on_rows_of_their_own():

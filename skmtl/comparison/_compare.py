@@ -23,6 +23,7 @@ from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
     check_names,
+    final_model,
     final_task_column,
     one_column_target,
     refuse_blocks,
@@ -275,6 +276,8 @@ def labelled(estimators, X, y, tasks, cv):
     if y.dtype.kind in "US" and not any(map(is_classifier, estimators.values())):
         with suppress(ValueError):  # which a fit explains
             y = y.astype(np.float64)
+    if any(hasattr(final_model(model), "losses") for model in estimators.values()):
+        _refuse_kinds(y)
     if y.ndim == 2 and tasks is not None:
         y = one_column_target(y)
     if y.ndim == 2:
@@ -302,6 +305,19 @@ def labelled(estimators, X, y, tasks, cv):
                 f"tasks= and task_column={column!r} of the estimators tell rows apart differently; use one."
             )
     return labels, y, names, None
+
+
+def _refuse_kinds(y):
+    """ValueError where the labels of tasks of different kinds have no one score."""
+    known = y[~missing_labels(y)]
+    try:
+        known.astype(np.float64)
+    except (TypeError, ValueError):
+        word = next((label for label in known.tolist() if isinstance(label, str)), known[0])
+        raise ValueError(
+            f"y holds classes, such as {word!r}, for a model of tasks of different kinds, of which there is "
+            "no one score: compare the tasks of each kind."
+        ) from None
 
 
 def _rivals(baselines, estimators, shared):

@@ -350,6 +350,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
             self._keep(training, theta, SimpleNamespace(curve=[], scores=[]))
             rows, rng = training.rows, training.rng
         else:
+            if offset is None:
+                self._refuse_without_offset()
             if classes is not None:
                 self._refuse_other_classes(classes)
             rows, rng = self._read_more(X, y, tasks, sample_weight, offset), self._generators()[0]
