@@ -230,6 +230,7 @@ class TaskInputMixin(FittedReprMixin):
         """
         self._forget()
         warn_of_order(X, tasks)
+        refuse_other_order({"y": y, "sample_weight": sample_weight, "offset": offset})
         apart = tasks is not None
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
     GraphRegularizedRegressor,
+    GroupSparseRegressor,
     IncompleteMultiSourceRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
@@ -37,6 +38,8 @@ from skmtl import (
     TaskStatistics,
     TraceNormRegressor,
     compare,
+    path,
+    stability_selection,
     stack_tasks,
 )
 from skmtl._labels import encode_tasks
@@ -392,6 +395,24 @@ def test_columns_that_name_the_tasks_in_another_order_are_refused(name):
     if hasattr(model, "partial_fit"):
         with pytest.raises(ValueError, match=r"columns of y .* order \['b', 'a', 'c'\]"):
             model.partial_fit(X, other)
+
+
+@pytest.mark.parametrize("key", ["sample_weight", "offset"])
+def test_other_calls_refuse_columns_in_another_order(key):
+    frame, sparse_model = pd.DataFrame(Y, columns=["a", "b", "c"]), GroupSparseRegressor()
+    given = {key: frame[["c", "a", "b"]].abs()}
+    calls = [
+        lambda: PathSearchCV(sparse_model, 2, cv=3).fit(X, frame, **given),
+        lambda: path(sparse_model, X, frame, alphas=2, **given),
+        lambda: stability_selection(sparse_model, X, frame, **given),
+        {
+            "sample_weight": lambda: TaskStatistics.from_arrays(X, frame, **given),
+            "offset": lambda: compare(sparse_model, X, frame, cv=2, **given),
+        }[key],
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=rf"columns of {key} .* order \['c', 'a', 'b'\]"):
+            call()
 
 
 def dictionary(values):

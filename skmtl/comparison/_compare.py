@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._columns import split_task_column, warn_of_labels, warn_of_order
+from .._columns import refuse_other_order, split_task_column, warn_of_labels, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, meant, missing_labels, plain_labels
@@ -161,6 +161,7 @@ def compare(
     X = table_of(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
+    refuse_other_order({"y": y, "offset": offset})
     labels, y, names, column = labelled(estimators, X, y, tasks, cv)
     kind = kind_of(next(iter(estimators.values())))
     left_out = ONE_FOR_ALL if baselines is BASELINES and y.ndim == 2 and kind == "numbers" else ()

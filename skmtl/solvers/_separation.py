@@ -8,7 +8,7 @@ from .._warn import warn
 from ..objective import units
 
 FAR = 10.0  # of a predictor: how far a solution must have gone
-HELD = (1e-1, 1e-3, 1e-6)  # slopes of the loss above which a row is taken to hold the solution
+HELD = (1e-2, 1e-6)  # slopes of the loss above which a row is taken to hold the solution
 OUT, ROUNDING = 1e8, 1e-6  # how far out a loss shows its slope at infinity, and what of it is rounding
 MOST_STEPS = 300
 HOLDS = 1e-8  # least eigenvalue of the curvature of rows that hold all directions, its diagonal one
@@ -64,11 +64,11 @@ def _less_held(term, free, holds, along, b, shape):
     unit, n, own = np.where(unit > 0, unit, 1.0), along.size, float(term.free_intercepts)
     holds, point = holds.astype(float), np.append(along * unit, b)
     count = holds.sum(axis=-1, keepdims=True)
-    common = np.where(count > 1, holds / np.maximum(count, 1.0), 0.0)
+    common, ones = np.where(count > 1, holds / np.maximum(count, 1.0), 0.0), np.ones((holds.shape[-1], 1))
 
     def held(R):
         R = holds * R.reshape(holds.shape)
-        return (R - common * R.sum(axis=-1, keepdims=True)).reshape(shape)
+        return (R - common * (R @ ones)).reshape(shape)
 
     def forward(v):
         image = term.image(free @ (v[:n].reshape(along.shape) / unit))
