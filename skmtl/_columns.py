@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import meant, missing_labels, refuse_missing
+from ._labels import NUMBERS, decoded, is_missing, label_kind, meant, missing_labels, refuse_missing
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -52,11 +52,58 @@ def warn_of_categories(X, model):
         )
 
 
+def warn_of_labels(X, tasks, codes):
+    """Say that columns of X hold the labels of the rows, at the positions `codes` (-1: none) in `tasks`."""
+    X, rows = indexable(X), np.flatnonzero(codes >= 0)
+    numbers = getattr(X, "dtype", tasks.dtype).kind in "biuf"
+    if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
+        return
+
+    def plain(values):
+        return list(values) if values.dtype.kind == "M" else values.tolist()
+
+    def same(values, at):
+        pairs = zip(plain(values), plain(tasks[codes[at]]), strict=True)
+        return all(not is_missing(value) and value == label for value, label in pairs)
+
+    two = rows[[codes[rows].argmin(), codes[rows].argmax()]]  # of different tasks
+    if sparse.issparse(X):
+        one = two[tasks[codes[two]] != 0][:1]
+        block = X[one].tocsr()
+        likely = block.indices[block.data == tasks[codes[one]]].tolist()
+    else:
+        some = X[two] if type(X) is np.ndarray else np.asarray(safe_indexing(X, two))
+        likely = [j for j, values in enumerate(some.T) if same(values, two)]
+    found = [j for j in likely if same(np.asarray(one_column(X, j))[rows], rows)]
+    if found:
+        names = column_names(X) or range(X.shape[1])
+        found = [names[j] for j in found]
+        warn(
+            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
+            "by task_column= in the place of tasks=.",
+        )
+
+
+def refuse_other_order(given, names=None):
+    """ValueError where columns of a frame among `given`, by argument, name the tasks in another order.
+
+    The order of the tasks is that of `names`, by default that of the columns of y.
+    """
+    names = column_names(given.get("y")) if names is None else names.tolist()
+    for what, values in given.items():
+        own = column_names(values)
+        if names is not None and own is not None and own != names and set(own) == set(names):
+            raise ValueError(
+                f"the columns of {what} name the tasks in the order {own[:5]}, and these are in the order "
+                f"{names[:5]}: columns are taken as they stand, so reorder them."
+            )
+
+
 def indexable(X):
     """X in a container whose rows can be taken."""
     if sparse.issparse(X):
         return X.tocsr()
-    return told_apart(X) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
+    return told_apart(decoded(X)) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
 
 
 def check_features(X, **options):
@@ -78,7 +125,7 @@ def check_features(X, **options):
 
 def columns_of(table):
     """The columns of a table of pyarrow as arrays."""
-    return [np.asarray(column) for column in table.columns]
+    return [np.asarray(decoded(column)) for column in table.columns]
 
 
 def _of_columns(table):
@@ -293,7 +340,7 @@ def one_column(X, position):
     """A column of X as an array (n_samples,)."""
     if sparse.issparse(X):
         return X.tocsr()[:, [position]].toarray().ravel()
-    return safe_indexing(X, position, axis=1)
+    return decoded(safe_indexing(X, position, axis=1))
 
 
 def _drop_column(X, position, n_columns):

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from ._columns import check_features
+from ._columns import check_features, refuse_other_order
 from ._inputs import (
     check_lengths,
     check_numeric_target,
@@ -449,6 +449,7 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_we
     >>> make_task_data([[1.0], [2.0], [4.0]], [0.0, 1.0, 1.0], ["a", "a", "b"]).n_tasks
     2
     """
+    refuse_other_order({"y": y, "sample_weight": sample_weight, "offset": offset})
     X = check_features(X)
     y = check_numeric_target(y)
     check_lengths(X, y)

@@ -69,8 +69,21 @@ def _label_array(tasks, name):
     return labels
 
 
+def decoded(values):
+    """Dictionaries of pyarrow, columns or tables of them, as values: NumPy takes nulls for the last one."""
+    kind = getattr(values, "type", None)
+    if hasattr(kind, "index_type"):
+        return values.cast(kind.value_type)
+    if hasattr(values, "combine_chunks") and hasattr(values, "column_names"):
+        for j, column in enumerate(values.columns):
+            if hasattr(column.type, "index_type"):
+                values = values.set_column(j, values.column_names[j], decoded(column))
+    return values
+
+
 def plain_array(values):
     """The values in an array; texts that end in NUL, which its text type would strip, as objects."""
+    values = decoded(values)
     out = np.asarray(values)
     if isinstance(values, np.ndarray) or out.dtype.kind not in "US" or out.ndim != 1:
         return out

@@ -74,8 +74,13 @@ insert_error_scores = _validation._insert_error_scores
 warn_or_raise_about_fit_failures = _validation._warn_or_raise_about_fit_failures
 
 
+def is_scorer(metric):
+    """Whether a metric is the name of a scorer, or one by `make_scorer`."""
+    return isinstance(metric, str) or hasattr(metric, "_score_func")
+
+
 def scorer_parts(scorer):
-    """Function, sign, keyword arguments and response method of a named scorer, which shows none of them."""
+    """Function, sign, keyword arguments and response method of a scorer, which shows none of them."""
     return scorer._score_func, scorer._sign, dict(scorer._kwargs), scorer._response_method
 
 

@@ -214,13 +214,14 @@ class Kinds(OwnTargets):
 
     def score(self, y, predicted, codes, sample_weight):
         """Mean over tasks of R^2 (numbers) or accuracy (classes); missing labels are left out."""
-        weight, scores = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight), []
+        weight, scores = np.ones(len(y)) if sample_weight is None else sample_weight, []
         for t, one in enumerate(self.each.values()):
             true, guess = (y[:, t], predicted[:, t]) if y.ndim == 2 else (y, predicted)
             rows = ~missing_labels(true) & (True if codes is None else codes == t)
             if rows.any():
                 true, guess = plain_labels(true[rows]), plain_labels(guess[rows])
-                scores.append(one.metric(true, guess, sample_weight=weight[rows]))
+                own = weight[:, t] if weight.ndim == 2 else weight
+                scores.append(one.metric(true, guess, sample_weight=own[rows]))
         return float(np.mean(scores))
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from ._columns import column_names
+from ._columns import column_names, refuse_other_order
 from ._inputs import as_target, check_numbers, check_sample_weight
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._warn import warn
@@ -35,6 +35,7 @@ def task_blocks(y_true, y_pred, tasks, sample_weight, numbers=False):
 
     `numbers`: whether targets and predictions have to be.
     """
+    refuse_other_order({"y": y_true, "y_pred": y_pred, "sample_weight": sample_weight})
     names = column_names(y_true)
     y_true = check_array(
         as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
@@ -47,6 +48,10 @@ def task_blocks(y_true, y_pred, tasks, sample_weight, numbers=False):
     check_consistent_length(y_true, y_pred)
     if y_true.ndim == 2 and y_true.shape[1] == y_pred.ndim == 1:
         y_true = y_true.ravel()
+    if y_true.ndim == 1 and y_pred.shape[1:] == (1,):
+        y_pred = y_pred.ravel()
+    if numbers and y_pred.shape != y_true.shape:
+        raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
     weight = check_sample_weight(sample_weight, y_true.shape)
     if y_true.ndim == 1:
         y_true, y_pred = plain_labels(y_true), plain_labels(y_pred)

@@ -17,10 +17,11 @@ from ._columns import (
     check_features,
     column_names,
     indexable,
-    one_column,
+    refuse_other_order,
     source_of_tasks,
     split_task_column,
     told_apart,
+    warn_of_labels,
     warn_of_order,
 )
 from ._data import name_tasks
@@ -40,7 +41,6 @@ from ._labels import (
     check_tasks,
     encode_tasks,
     find_tasks,
-    is_missing,
     label_kind,
     meant,
     object_array,
@@ -48,7 +48,7 @@ from ._labels import (
     plain_array,
     readable,
 )
-from ._sklearn import asks_for, fit_context, num_samples, refuse, safe_indexing
+from ._sklearn import asks_for, fit_context, num_samples, refuse
 from ._warn import saying_once, warn
 
 TASKS_ARE_GIVEN = (
@@ -102,6 +102,9 @@ def by_name(method):
             raise TypeError(f"{what} was given no {missing[0]}; it is called as {whole}.")
         if "tasks" in known and "sample_weight" in first[: len(args)]:
             _refuse_labels(self, method.__name__, args[first.index("sample_weight")], kwargs.get("tasks"))
+        given, fits = dict(zip(first, args, strict=False)) | kwargs, method.__name__ == "fit"
+        names = self.tasks_ if not fits and getattr(self, "_layout_", "") == "shared" else None
+        refuse_other_order({key: given.get(key) for key in ("y", "sample_weight", "offset")}, names)
         return method(self, *args, **kwargs)
 
     return called
@@ -227,6 +230,7 @@ class TaskInputMixin(FittedReprMixin):
         """
         self._forget()
         warn_of_order(X, tasks)
+        refuse_other_order({"y": y, "sample_weight": sample_weight, "offset": offset})
         apart = tasks is not None
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
@@ -495,38 +499,6 @@ def final_task_labels(estimator, X, way_out):
 def task_labels(X, task_column):
     """The labels in the task column of X, shape (n_samples,)."""
     return check_tasks(split_task_column(X, task_column)[1], num_samples(X))
-
-
-def warn_of_labels(X, tasks, codes):
-    """Say that columns of X hold the labels of the rows, at the positions `codes` (-1: none) in `tasks`."""
-    X, rows = indexable(X), np.flatnonzero(codes >= 0)
-    numbers = getattr(X, "dtype", tasks.dtype).kind in "biuf"
-    if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
-        return
-
-    def plain(values):
-        return list(values) if values.dtype.kind == "M" else values.tolist()
-
-    def same(values, at):
-        pairs = zip(plain(values), plain(tasks[codes[at]]), strict=True)
-        return all(not is_missing(value) and value == label for value, label in pairs)
-
-    two = rows[[codes[rows].argmin(), codes[rows].argmax()]]  # of different tasks
-    if sparse.issparse(X):
-        one = two[tasks[codes[two]] != 0][:1]
-        block = X[one].tocsr()
-        likely = block.indices[block.data == tasks[codes[one]]].tolist()
-    else:
-        some = X[two] if type(X) is np.ndarray else np.asarray(safe_indexing(X, two))
-        likely = [j for j, values in enumerate(some.T) if same(values, two)]
-    found = [j for j in likely if same(np.asarray(one_column(X, j))[rows], rows)]
-    if found:
-        names = column_names(X) or range(X.shape[1])
-        found = [names[j] for j in found]
-        warn(
-            f"the column(s) {found} of X equal tasks: models take them for features. Drop them, or name one "
-            "by task_column= in the place of tasks=.",
-        )
 
 
 def stack_tasks(blocks, names=None):

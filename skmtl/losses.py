@@ -558,7 +558,13 @@ def tasks_by_loss(losses):
 
 
 def get_loss(loss, losses):
-    """The loss object behind a name of `losses`; an object is returned as it is."""
+    """The loss object behind a name of `losses`; an object, unless it is of classes, is returned as it is."""
+    if isinstance(loss, (Logistic, SquaredHinge, Multinomial)):
+        raise ValueError(
+            f"loss={loss!r} is of classes, and its predictors are no numbers to predict: use a classifier "
+            "(...Classifier in place of ...Regressor), or among losses of tasks its name, 'log_loss' or "
+            "'squared_hinge'."
+        )
     return loss if isinstance(loss, Loss) else losses[loss]()
 
 

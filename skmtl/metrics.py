@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
+from ._columns import refuse_other_order
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
-from ._sklearn import check_response_method, num_samples, refuse, scorer_parts
+from ._sklearn import check_response_method, is_scorer, num_samples, refuse, scorer_parts
 from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, unexplained
-from ._tasks import final_task_column, final_task_labels, task_labels
+from ._tasks import final_model, final_task_column, final_task_labels, task_labels
 
 __all__ = [
     "average_relative_rmse", "explained_variance_per_task", "explained_variance_within", "mean_task_score",
@@ -28,7 +29,7 @@ def per_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
 
     Parameters
     ----------
-    metric : callable or str
+    metric : callable, str or scorer
         ``metric(y_true, y_pred)``, or the name of a scikit-learn scorer such as "r2", "accuracy",
         "roc_auc", "neg_mean_squared_error" (with the sign that the name says).
     y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
@@ -244,7 +245,7 @@ def task_scorer(
 
     Parameters
     ----------
-    metric : callable or str
+    metric : callable, str or scorer
         ``metric(y_true, y_pred, **metric_kwargs)``, or the name of a scikit-learn scorer, which
         then decides on sign and response method. A metric with an argument `tasks`, such as those of this
         module, gets the tasks and averages over them in its own way.
@@ -293,8 +294,8 @@ def task_scorer(
     """
     if average not in ("macro", "pooled", "worst"):
         raise ValueError(f"average must be 'macro', 'pooled' or 'worst'; got {average!r}.")
-    function, sign, kwargs, method = read_metric(metric)
-    if not isinstance(metric, str):
+    function, sign, kwargs, method = read_metric(metric, metric_kwargs)
+    if not is_scorer(metric):
         sign, method = (1 if greater_is_better else -1), response_method
     return TaskScorer(function, average, sign, method, task_column, {**kwargs, **metric_kwargs})
 
@@ -335,6 +336,9 @@ class TaskScorer:
         return "sample_weight" in inspect.signature(self.metric).parameters
 
     def __call__(self, estimator, X, y, tasks=None, sample_weight=None, offset=None):
+        model = final_model(estimator)
+        if getattr(model, "_layout_", "") == "shared":
+            refuse_other_order({"y": y, "sample_weight": sample_weight}, model.tasks_)
         labels = self._labels(estimator, X, y, tasks)
         values, method, classes = response(estimator, X, labels, self.response_method, offset)
         kwargs = dict(self.kwargs)
@@ -459,10 +463,21 @@ def _score_of_positive(values, method, classes, y_ndim, pos_label):
 # --- the pieces -----------------------------------------------------------------------------
 
 
-def read_metric(metric):
-    """Function, sign, keyword arguments and response method of a callable or a scorer name."""
-    if not isinstance(metric, str):
-        if not callable(metric):
-            raise ValueError(f"metric must be a callable or the name of a scorer; got {metric!r:.100}.")
-        return metric, 1, {}, "predict"
-    return scorer_parts(get_scorer(metric))
+def read_metric(metric, kwargs=()):
+    """Function, sign, keyword arguments and response method of a callable, a scorer or its name.
+
+    A callable may need what is among `kwargs`, and tasks and weights.
+    """
+    if is_scorer(metric):
+        return scorer_parts(get_scorer(metric))
+    if not callable(metric):
+        raise ValueError(f"metric must be a callable or the name of a scorer; got {metric!r:.100}.")
+    known = {"tasks", "sample_weight", *kwargs}
+    given = [p for p in inspect.signature(metric).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = [p.name for p in given if p.default is p.empty and p.name not in known]
+    if len(needed) > 2:
+        raise ValueError(
+            f"metric must be called as metric(y_true, y_pred), not as a scorer; got {metric!r:.100} of "
+            f"{needed}."
+        )
+    return metric, 1, {}, "predict"

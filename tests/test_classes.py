@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,6 +27,7 @@ from skmtl import (
     SingleTask,
     TaskKFold,
     TraceNormClassifier,
+    compare,
 )
 from skmtl.losses import Huber, RootSquaredError
 from skmtl.metrics import per_task_score
@@ -225,6 +227,23 @@ def test_mixed_tasks_on_the_same_rows():
     assert model.score(X, Y) > 0.8 and inner.dual_gap_ >= 0
 
 
+def test_scores_of_mixed_tasks_with_a_weight_for_each_label():
+    Y, weight = mixed(), np.random.default_rng(1).uniform(0.0, 2.0, size=(N, 3))
+    weight[:20] = 0.0
+    model = MixedTaskModel(0.01, losses=LOSSES).fit(X, Y, sample_weight=weight)
+    found, known = model.predict(X), Y.notna().to_numpy()
+    expected = [
+        metric(Y[name][at].astype(kind), found[at, t].astype(kind), sample_weight=weight[at, t])
+        for t, (name, metric, kind, at) in enumerate([
+            ("size", r2_score, float, known[:, 0]), ("grade", accuracy_score, str, known[:, 1]),
+            ("level", r2_score, float, known[:, 2]),
+        ])
+    ]  # fmt: skip
+    assert model.score(X, Y, sample_weight=weight) == pytest.approx(np.mean(expected))
+    with pytest.raises(ValueError, match=r"y holds classes, such as '\w+', .* the tasks of each kind"):
+        compare(model, X, Y, cv=2)
+
+
 def test_mixed_tasks_on_rows_of_their_own():
     y = np.where(TASKS == "ash", SCORES[:, 0] > 0, SCORES[:, 0] + 5)
     losses = {"ash": "log_loss", "birch": "squared_error", "cedar": Huber(2.0)}
@@ -290,6 +309,7 @@ SEPARABLE = {
     "beside a coupling": (MultiTaskClassifier(0.1, penalty=Features(Fused()) + Coupling()), X, LINE > 0),
     "clusters": (ClusteredClassifier(), FLAGGED, np.where(FLAG > 0, 1, NOISY)),
     "three classes": (GroupSparseClassifier(mean_alpha=0.0), X, THREE),
+    "one of three": (MeanRegularizedClassifier(), X, np.where(LINE > 1, 2, NOISY)),
     "missing": (MeanRegularizedClassifier(), X, MISSING),
     "counts": (MeanRegularizedRegressor(loss="poisson", tol=1e-9), FLAGGED, np.where(FLAG > 0, 0, 1 + NOISY)),
 }
@@ -342,4 +362,25 @@ def test_separable_is_what_a_linear_programme_calls_so(seed):
         MeanRegularizedClassifier(tol=1e-8).fit(table, y, tasks=tasks)
     margins = np.column_stack([table, tasks, 1 - tasks]) * (2 * y - 1)[:, None]
     found = linprog(-margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(n), bounds=(-1, 1))
+    assert any("separable" in str(w.message) for w in caught) == (found.fun < -1e-6)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_separable_of_three_classes_is_what_a_linear_programme_calls_so(seed):
+    """Also where one class is apart from two that overlap, whose rows hold the difference of these only."""
+    rng = np.random.default_rng(seed)
+    n, tasks, K = 40, np.arange(40) % 2, 3
+    table, apart = np.round(rng.normal(size=(n, 4))), rng.normal(size=4)
+    overlapping = (table @ rng.normal(size=4) + rng.logistic(size=n) > 0).astype(int)
+    y = np.where(table @ apart + 0.3 * (seed % 4) * rng.logistic(size=n) > 1, 2, overlapping)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MeanRegularizedClassifier(tol=1e-8).fit(table, y, tasks=tasks)
+    rows = np.column_stack([table, tasks, 1 - tasks])
+    indicators = np.eye(K)
+    margins = np.concatenate([
+        np.einsum("nk,np->nkp", indicators[y] - indicators[other], rows)[y != other].reshape(-1, K * 6)
+        for other in range(K)
+    ])  # fmt: skip
+    found = linprog(-margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=(-1, 1))
     assert any("separable" in str(w.message) for w in caught) == (found.fun < -1e-6)

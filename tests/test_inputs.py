@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from conftest import cut_networks, named, task_estimators
 from numpy.testing import assert_allclose, assert_array_equal
@@ -19,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
     GraphRegularizedRegressor,
+    GroupSparseRegressor,
     IncompleteMultiSourceRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
@@ -36,11 +38,13 @@ from skmtl import (
     TaskStatistics,
     TraceNormRegressor,
     compare,
+    path,
+    stability_selection,
     stack_tasks,
 )
 from skmtl._labels import encode_tasks
-from skmtl.losses import Huber
-from skmtl.metrics import per_task_score
+from skmtl.losses import Huber, Logistic, Multinomial, SquaredHinge
+from skmtl.metrics import per_task_score, task_scorer
 from skmtl.penalties import Ridge as Ridge_
 
 pytestmark = cut_networks
@@ -355,6 +359,90 @@ def test_na_is_a_missing_label_from_fit_to_compare(kind):
         return  # as boolean
     tables = [compare(model, X, Z, cv=3, baselines=("single", "pooled")).table for Z in (given, plain)]
     assert_allclose(tables[0]["mean"], tables[1]["mean"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [Logistic(), SquaredHinge(), Multinomial(3)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [MeanRegularizedRegressor, MultiTaskMLPRegressor, MixedTaskModel, MultiTaskMLP]
+)
+def test_losses_of_classes_are_not_for_numbers(model, loss):
+    """The predictions would be log-odds."""
+    given = {"loss": loss} if hasattr(model(), "loss") else {"losses": {0: loss, 1: "huber", 2: loss}}
+    with pytest.raises(ValueError, match=rf"loss={re.escape(repr(loss))} is of classes.* use a classifier"):
+        model(**given).fit(X, (y > 0).astype(float), tasks=CODES)
+
+
+ANY_ORDER = ["mean", "lasso", "single", "pooled", "mixed", "network"]
+
+
+@pytest.mark.parametrize("name", ANY_ORDER)
+def test_columns_that_name_the_tasks_in_another_order_are_refused(name):
+    """Columns are taken as they stand: the score would be that of other tasks, as would be weights."""
+    frame = pd.DataFrame(Y, columns=["a", "b", "c"])
+    other, model = frame[["b", "a", "c"]], clone(MODELS[name])
+    weights = {"sample_weight": other.abs()} if name != "lasso" else {}
+    offsets = {"offset": other} if name in ("mean", "network") else {}
+    for key, given in {**weights, **offsets}.items():
+        with pytest.raises(ValueError, match=rf"columns of {key} .* order \['b', 'a', 'c'\]"):
+            clone(model).fit(X, frame, **{key: given})
+    model.fit(X, frame)
+    assert model.score(X, frame) == model.score(X, Y) == model.score(X, frame.set_axis([0, 1, 2], axis=1))
+    search = PathSearchCV(MODELS["mean"], [0.1], cv=3).fit(X, frame)
+    scorer = task_scorer("r2")
+    for score in (model.score, search.score, lambda X, y: scorer(model, X, y)):
+        with pytest.raises(ValueError, match=r"columns of y .* order \['b', 'a', 'c'\]"):
+            score(X, other)
+    if hasattr(model, "partial_fit"):
+        with pytest.raises(ValueError, match=r"columns of y .* order \['b', 'a', 'c'\]"):
+            model.partial_fit(X, other)
+
+
+@pytest.mark.parametrize("key", ["sample_weight", "offset"])
+def test_other_calls_refuse_columns_in_another_order(key):
+    frame, sparse_model = pd.DataFrame(Y, columns=["a", "b", "c"]), GroupSparseRegressor()
+    given = {key: frame[["c", "a", "b"]].abs()}
+    calls = [
+        lambda: PathSearchCV(sparse_model, 2, cv=3).fit(X, frame, **given),
+        lambda: path(sparse_model, X, frame, alphas=2, **given),
+        lambda: stability_selection(sparse_model, X, frame, **given),
+        {
+            "sample_weight": lambda: TaskStatistics.from_arrays(X, frame, **given),
+            "offset": lambda: compare(sparse_model, X, frame, cv=2, **given),
+        }[key],
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=rf"columns of {key} .* order \['c', 'a', 'b'\]"):
+            call()
+
+
+def dictionary(values):
+    """A column of pyarrow that holds positions in a dictionary, as of categories of pandas."""
+    return pa.chunked_array([pa.array(values, from_pandas=True).dictionary_encode()])
+
+
+@pytest.mark.parametrize("name", ["mean", "single", "network"])
+@pytest.mark.parametrize("of", ["tasks", "task_column", "X", "y"])
+def test_null_of_a_dictionary_of_pyarrow_is_missing(name, of):
+    """NumPy reads it as the last value, which would be another task, class or number without a word."""
+    labels = np.array(["a", "b", "c"], dtype=object)[CODES]
+    labels[7] = None
+    known, given = np.where(labels == None, "a", labels), dictionary(labels)  # noqa: E711
+    model, half = clone(MODELS[name]), pd.Series(np.round(X[:, 0])).where(np.arange(N) != 7)
+    table = pa.table({"x": X[:, 0], "half": dictionary(half)})
+    with pytest.raises(ValueError, match=r"missing label|NaN"):
+        if of == "tasks":
+            model.fit(X, y, tasks=given)
+        elif of == "task_column":
+            model.set_params(task_column="task").fit(table.append_column("task", given), y)
+        else:
+            model.fit(table if of == "X" else X, y if of == "X" else dictionary(half), tasks=known)
+
+
+def test_dictionary_of_pyarrow_in_several_columns_of_y():
+    words = np.where(MISSING, None, np.where(ROUND > 0, "a", "b"))
+    given = pa.table({str(j): dictionary(column) for j, column in enumerate(words.T)})
+    fitted, reference = (MeanRegularizedClassifier(0.1).fit(X, Z) for Z in (given, words))
+    assert_allclose(fitted.coef_, reference.coef_, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean", "string"])

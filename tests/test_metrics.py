@@ -11,13 +11,15 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import (
     accuracy_score,
     explained_variance_score,
     get_scorer,
     log_loss,
+    make_scorer,
     mean_absolute_error,
+    mean_pinball_loss,
     mean_squared_error,
     r2_score,
     roc_auc_score,
@@ -27,7 +29,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmtl import _task_scores
+from skmtl import _task_scores, compare
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison._folds import FoldRun
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -55,6 +57,17 @@ def stacked():
 
 
 # --- scores of predictions ---
+
+
+@pytest.mark.parametrize(
+    "metric", [normalized_mse, average_relative_rmse, explained_variance_within, explained_variance_per_task]
+)
+def test_predictions_of_one_column_are_those_of_the_rows(metric):
+    """They are not broadcast to all pairs of rows."""
+    y, predicted, tasks, _ = stacked()
+    assert metric(y, predicted[:, None], tasks) == metric(y, predicted, tasks)
+    with pytest.raises(ValueError, match=r"y_pred must have shape \(35,\) as y_true; got \(35, 2\)"):
+        metric(y, np.column_stack([predicted, y]), tasks)
 
 
 @pytest.mark.parametrize("level", [0.1, 1.0, -1e8, 1e-80, 1 / 3])
@@ -98,6 +111,42 @@ def test_equals_the_metric_on_each_task(metric, weighted):
             score, function(y[rows], p[rows], sample_weight=None if weight is None else weight[rows])
         )
     assert_allclose(mean_task_score(metric, y, p, tasks, weight), np.mean(list(scores.values())))
+
+
+def test_scorers_of_scikit_learn_are_metrics_and_other_callables_are_told_apart():
+    y, predicted, tasks, _ = stacked()
+    made = make_scorer(mean_pinball_loss, greater_is_better=False, alpha=0.2)
+
+    def needy(y_true, y_pred, tasks, sample_weight, alpha):
+        return -mean_pinball_loss(y_true, y_pred, alpha=alpha, sample_weight=sample_weight)
+
+    X = predicted[:, None]
+    model, given = SingleTask(LinearRegression()).fit(X, y, tasks=tasks), {"tasks": tasks}
+    expected = [
+        -mean_pinball_loss(y[at], model.predict(X[at], tasks=tasks[at]), alpha=0.2) for at in of(tasks)
+    ]
+    assert list(per_task_score(made, y, model.predict(X, tasks=tasks), tasks).values()) == pytest.approx(
+        expected
+    )
+    assert task_scorer(made)(model, X, y, **given) == pytest.approx(np.mean(expected))
+    assert task_scorer(made, average="worst")(model, X, y, **given) == pytest.approx(min(expected))
+    assert task_scorer(needy, alpha=0.2).kwargs == {"alpha": 0.2}
+    with pytest.raises(ValueError, match=r"metric\(y_true, y_pred\), not as a scorer.*\['model', 'X', 'y'\]"):
+        compare(SingleTask(Ridge()), X, y, tasks, scoring=lambda model, X, y: model.score(X, y))
+
+
+def of(tasks):
+    return [tasks == t for t in np.unique(tasks)]
+
+
+def test_predictions_whose_columns_are_in_another_order_are_refused():
+    y, predicted, _, weight = stacked()
+    y, predicted = (pd.DataFrame({"a": v[:17], "b": v[17:34]}) for v in (y, predicted))
+    assert per_task_score("r2", y, predicted)["b"] == pytest.approx(r2_score(y["b"], predicted["b"]))
+    weight = pd.DataFrame({"b": weight[:17], "a": weight[17:34]})
+    for other in ({"y_pred": predicted[["b", "a"]]}, {"y_pred": predicted, "sample_weight": weight}):
+        with pytest.raises(ValueError, match=f"columns of {list(other)[-1]} .* in the order .'b', 'a'"):
+            per_task_score("r2", y, **other)
 
 
 def test_columns_are_tasks_and_missing_labels_are_left_out():

@@ -315,6 +315,19 @@ def test_rows_at_the_same_time_are_on_one_side(kind):
     assert_same(splits, again)
 
 
+def test_times_that_are_numbers_as_text():
+    """As text "10" comes before "9": rows to train would be later than those tested."""
+    frame = pd.DataFrame({"year": np.arange(2, 14), "task": 6 * ["a", "b"]})
+    expected = list(TaskTimeSplit(2, task_column="task", time_column="year").split(frame))
+    as_text = TaskTimeSplit(2, task_column="task", time_column="year")
+    with pytest.raises(ValueError, match=r"time_column='year' .* '13' would come before '2'"):
+        list(as_text.split(frame.astype({"year": str})))
+    for text in (frame["year"] + 1990).astype(str), "day " + frame["year"].astype(str).str.zfill(2):
+        found = list(as_text.split(frame.assign(year=text)))
+        for one, other in zip(found, expected, strict=True):
+            assert_array_equal(np.concatenate(one), np.concatenate(other))
+
+
 def test_small_tasks_are_tested_in_the_last_splits():
     tasks = np.repeat(["large", "three", "two", "one"], [8, 3, 2, 1])
     with pytest.warns(UserWarning, match=r"3 of 4 tasks have fewer times than n_splits \+ 1 = 4 \(\['one'"):

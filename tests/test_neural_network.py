@@ -524,6 +524,19 @@ def test_partial_fit_knows_classes_that_come_later():
         model(MultiTaskMLPClassifier).partial_fit(X, labels, [[0, 1], [0, 1], [0, 1]])
 
 
+def test_partial_fit_keeps_its_network_and_refuses_other_classes():
+    X, Y = np.eye(6)[:, :3], np.array([0, 1, 0, 1, 0, 1])
+    net = model(MultiTaskMLPClassifier).partial_fit(X, Y, classes=[0, 1, 2])
+    net.set_params(sharing="attention").partial_fit(X, Y, classes=[2, 1, 0])  # as with other layers
+    assert net.transform(X).shape[1] == net.hidden_layer_sizes_[-1] == len(net.get_feature_names_out())
+    with pytest.raises(
+        ValueError, match=r"classes must be those of the first call, \[0, 1, 2\].* got \[0, 1\]"
+    ):
+        net.partial_fit(X, Y, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes must hold positive integers.*\(True,\)"):
+        model(MultiTaskMLPRegressor, hidden_layer_sizes=(True,)).fit(X, Y)
+
+
 def test_partial_fit_learns():
     X, Y = problem(n=300)
     net = model(learning_rate_init=0.01, batch_size=30, alpha=1e-4)

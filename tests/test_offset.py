@@ -673,6 +673,19 @@ def test_baselines_of_classifiers_refuse_an_offset(wrapper):
     assert taken == [{"offset"}, set()]
 
 
+@pytest.mark.parametrize(
+    "model", [MeanRegularizedRegressor(0.1), MultiTaskMLPRegressor(hidden_layer_sizes=(3,))]
+)
+def test_more_rows_without_their_offset_are_refused(model):
+    """They would be learned as if they had none."""
+    model.partial_fit(X, y, tasks=TASKS, offset=KNOWN)
+    before = model.predict(X, tasks=TASKS, offset=0.0)
+    with pytest.raises(ValueError, match="was fitted with an offset, and is given rows without"):
+        model.partial_fit(X, y, tasks=TASKS)
+    assert_allclose(model.predict(X, tasks=TASKS, offset=0.0), before, rtol=0, atol=0)
+    model.partial_fit(X, y, tasks=TASKS, offset=0.0)
+
+
 # --- networks ---
 
 NETWORK = {"hidden_layer_sizes": (5,), "alpha": 0.1, "max_iter": 15, "random_state": 0}

@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._columns import split_task_column, warn_of_order
+from .._columns import refuse_other_order, split_task_column, warn_of_labels, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import check_tasks, encode_tasks, meant, missing_labels, plain_labels
@@ -23,6 +23,7 @@ from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
     check_names,
+    final_model,
     final_task_column,
     one_column_target,
     refuse_blocks,
@@ -30,7 +31,6 @@ from .._tasks import (
     table_of,
     target_names,
     task_labels,
-    warn_of_labels,
 )
 from .._warn import saying_once, warn
 from ..baselines import Pooled, SingleTask
@@ -161,6 +161,7 @@ def compare(
     X = table_of(X)
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
+    refuse_other_order({"y": y, "offset": offset})
     labels, y, names, column = labelled(estimators, X, y, tasks, cv)
     kind = kind_of(next(iter(estimators.values())))
     left_out = ONE_FOR_ALL if baselines is BASELINES and y.ndim == 2 and kind == "numbers" else ()
@@ -276,6 +277,8 @@ def labelled(estimators, X, y, tasks, cv):
     if y.dtype.kind in "US" and not any(map(is_classifier, estimators.values())):
         with suppress(ValueError):  # which a fit explains
             y = y.astype(np.float64)
+    if any(hasattr(final_model(model), "losses") for model in estimators.values()):
+        _refuse_kinds(y)
     if y.ndim == 2 and tasks is not None:
         y = one_column_target(y)
     if y.ndim == 2:
@@ -303,6 +306,19 @@ def labelled(estimators, X, y, tasks, cv):
                 f"tasks= and task_column={column!r} of the estimators tell rows apart differently; use one."
             )
     return labels, y, names, None
+
+
+def _refuse_kinds(y):
+    """ValueError where the labels of tasks of different kinds have no one score."""
+    known = y[~missing_labels(y)]
+    try:
+        known.astype(np.float64)
+    except (TypeError, ValueError):
+        word = next((label for label in known.tolist() if isinstance(label, str)), known[0])
+        raise ValueError(
+            f"y holds classes, such as {word!r}, for a model of tasks of different kinds, of which there is "
+            "no one score: compare the tasks of each kind."
+        ) from None
 
 
 def _rivals(baselines, estimators, shared):

@@ -88,6 +88,8 @@ class LinearRegressor(NumbersMixin, LinearModel):
         before, layout = self._statistics_, None if self._of_moments_ else getattr(self, "_layout_", None)
         if before is not None:
             self._split(X, tasks)  # the same columns as before
+            if offset is None:
+                self._refuse_without_offset()
         elif hasattr(self, "coef_"):
             warn(
                 f"partial_fit of this {type(self).__name__} begins anew: fit keeps no rows. To go on from "

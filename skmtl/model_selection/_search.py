@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
+from .._columns import warn_of_labels
 from .._inputs import as_target, present, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels
 from .._parameters import COUNT, FRACTION
@@ -29,7 +30,7 @@ from .._sklearn import (
     warn_or_raise_about_fit_failures,
 )
 from .._task_scores import standard_deviation
-from .._tasks import all_or_nothing, by_name, final_task_column, final_task_labels, warn_of_labels
+from .._tasks import all_or_nothing, by_name, final_task_column, final_task_labels
 from .._warn import warn
 from ..statistics import TaskStatistics
 from ._grid import MOST_DECADES, check_alphas, path_of, rising_edge, warn_of_edge

@@ -419,11 +419,27 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
                 f"time_column={self.time_column!r} holds no time in row {row}; every row needs one."
             )
         try:
-            return np.unique(plain_labels(values), return_inverse=True)[1]
+            times, place = np.unique(plain_labels(values), return_inverse=True)
         except TypeError as error:
             raise TypeError(
                 f"time_column={self.time_column!r} holds times without an order: {error}."
             ) from None
+        if times.dtype.kind in "US":
+            self._refuse_numbers_as_text(times)
+        return place
+
+    def _refuse_numbers_as_text(self, times):
+        """ValueError where sorted texts are numbers in another order."""
+        try:
+            falls = np.diff(times.astype(np.float64)) < 0
+        except ValueError:
+            return
+        if falls.any():
+            at = int(np.argmax(falls))
+            raise ValueError(
+                f"time_column={self.time_column!r} holds numbers as text, of which {str(times[at])!r} would "
+                f"come before {str(times[at + 1])!r}: give them as numbers."
+            )
 
     def _say_small(self, names, n_times):
         """Warn of tasks that not all splits test; ValueError where none is large enough for the first."""

@@ -301,7 +301,7 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         if isinstance(layers, str) and goes_on:
             layers, activation = self._network_.hidden, self._network_.activation
         hidden = UNCHOSEN if isinstance(layers, str) else tuple(np.atleast_1d(layers).tolist())
-        if not hidden or not all(isinstance(width, int) and width >= 1 for width in hidden):
+        if not hidden or not all(type(width) is int and width >= 1 for width in hidden):
             raise ValueError(f"hidden_layer_sizes must hold positive integers, one or more; got {hidden}.")
         activation = "relu" if activation == "auto" else activation
         given = self.sharing, self.n_experts, self.coupling, X.dtype
@@ -315,8 +315,8 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         self.head_alpha_ = self.alpha_ if network.head_alpha is None else network.head_alpha
         self.intercept_alpha_ = network.intercept_alpha
         self._theta_, self.coefs_ = theta, dict(network.views(theta))
-        self._n_features_out = network.hidden[-1] * (1 if self.sharing == "soft" else network.groups)
-        if self.sharing == "attention":
+        self._n_features_out = network.hidden[-1] * (1 if network.sharing == "soft" else network.groups)
+        if network.sharing == "attention":
             self.attention_ = softmax(self.coefs_["gates"], axis=1)
 
     @by_name
@@ -350,6 +350,10 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
             self._keep(training, theta, SimpleNamespace(curve=[], scores=[]))
             rows, rng = training.rows, training.rng
         else:
+            if offset is None:
+                self._refuse_without_offset()
+            if classes is not None:
+                self._refuse_other_classes(classes)
             rows, rng = self._read_more(X, y, tasks, sample_weight, offset), self._generators()[0]
         theta, network = self._theta_.copy(), self._network_
         adam = deepcopy(self._adam_) or Adam(len(theta), theta.dtype, self.learning_rate_init)

@@ -124,16 +124,30 @@ class MultiTaskMLPClassifier(ClassesMixin, MLP):
         return self._partial_fit(X, y, tasks, sample_weight, offset, classes)
 
     def _take_classes(self, classes):
+        self.classes_ = self._sorted_classes(classes)
+        self._target_ = self._known_target()
+
+    def _sorted_classes(self, classes):
+        """The classes of all tasks, or a list of those of each."""
         each = all(np.ndim(one) == 1 for one in classes)
         if each and len(classes) != self.n_tasks_:
             raise ValueError(f"classes must hold one array per task; got {len(classes)} for {self.n_tasks_}.")
-        self.classes_ = [np.unique(one) for one in classes] if each else np.unique(classes)
-        if not each and len(self.classes_) < len(classes):
+        found = [np.unique(one) for one in classes] if each else np.unique(classes)
+        if not each and len(found) < len(classes):
             raise ValueError(
-                f"classes must hold every class once; got {len(self.classes_)} classes in {len(classes)} "
+                f"classes must hold every class once; got {len(found)} classes in {len(classes)} "
                 "labels. Task labels are given by name: tasks=."
             )
-        self._target_ = self._known_target()
+        return found
+
+    def _refuse_other_classes(self, classes):
+        """ValueError where the classes of a later call are not those that the network was made for."""
+        given, known = (
+            [one.tolist() for one in found] if isinstance(found, list) else found.tolist()
+            for found in (self._sorted_classes(classes), self.classes_)
+        )
+        if given != known:
+            raise ValueError(f"classes must be those of the first call, {known}, or left away; got {given}.")
 
 
 @documented

@@ -8,7 +8,7 @@ from .._warn import warn
 from ..objective import units
 
 FAR = 10.0  # of a predictor: how far a solution must have gone
-HELD = (1e-1, 1e-3)  # slopes of the loss above which a row is taken to hold the solution
+HELD = (1e-2, 1e-6)  # slopes of the loss above which a row is taken to hold the solution
 OUT, ROUNDING = 1e8, 1e-6  # how far out a loss shows its slope at infinity, and what of it is rounding
 MOST_STEPS = 300
 HOLDS = 1e-8  # least eigenvalue of the curvature of rows that hold all directions, its diagonal one
@@ -41,37 +41,45 @@ def runs_off(problem, found):
         return False
     b = found.intercept - term.restored(W, np.zeros_like(found.intercept))
     _, image, b, _ = problem.evaluate(found.parts, b)
-    slopes = (
-        np.abs(term.loss.gradient(term.y, term.predictor(image, b))).reshape(*used.shape, -1).max(axis=-1)
-    )
+    slopes = np.abs(term.loss.gradient(term.y, term.predictor(image, b))).reshape(*used.shape, -1)
     own = b if term.free_intercepts else np.zeros_like(b)
     if _falls_on(term, used, moved, moved + term.spread(own)):
         return True
     for held in HELD:
-        holds = used & (slopes > held)
-        if _hold_all(term, free, holds):
+        holds = used[..., None] & (slopes > held)
+        if _hold_all(term, free, holds.all(axis=-1)):
             return False  # as do the rows that come with a lower slope
         if holds.any() and _falls_on(term, used, *_less_held(term, free, holds, along, own, moved.shape)):
             return True
     return False
 
 
-def _less_held(term, free, rows, along, b, shape):
-    """Predictors, without intercepts and with them, of what some rows do not hold of a free direction."""
+def _less_held(term, free, holds, along, b, shape):
+    """Predictors, without intercepts and with them, of what some rows do not hold of a free direction.
+
+    `holds` (..., n_outputs): which predictors of a row have a slope; of several it is their differences that
+    it holds, as the loss of classes sees no more.
+    """
     unit = np.tile(np.sqrt(term.squares.sum(axis=0)), term.n_outputs)
     unit, n, own = np.where(unit > 0, unit, 1.0), along.size, float(term.free_intercepts)
-    rows, point = rows.reshape(rows.shape + (1,) * (b.ndim - 1)), np.append(along * unit, b)
+    holds, point = holds.astype(float), np.append(along * unit, b)
+    count = holds.sum(axis=-1, keepdims=True)
+    common, ones = np.where(count > 1, holds / np.maximum(count, 1.0), 0.0), np.ones((holds.shape[-1], 1))
+
+    def held(R):
+        R = holds * R.reshape(holds.shape)
+        return (R - common * (R @ ones)).reshape(shape)
 
     def forward(v):
         image = term.image(free @ (v[:n].reshape(along.shape) / unit))
         return image, image + term.spread(own * v[n:].reshape(b.shape))
 
     def back(R):
-        R = rows * R.reshape(shape)
+        R = held(R)
         return np.append(free.T @ term.back(R) / unit, own * term.task_sums(R))
 
     size = np.prod(shape), len(point)
-    on_rows = LinearOperator(size, lambda v: (rows * forward(v)[1]).ravel(), back, dtype=np.float64)
+    on_rows = LinearOperator(size, lambda v: held(forward(v)[1]).ravel(), back, dtype=np.float64)
     return forward(point - lsmr(on_rows, on_rows @ point, atol=1e-12, btol=1e-12, maxiter=MOST_STEPS)[0])
 
 
