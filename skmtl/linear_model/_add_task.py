@@ -265,7 +265,7 @@ class RowPart:
     rough: RowPenalty
     at: np.ndarray
 
-    quadratic, unsigned = TaskQuadratic(1), None
+    quadratic, unsigned, finite = TaskQuadratic(1), None, True
 
     shape = property(lambda self: (1, len(self.at)))
 
