@@ -326,6 +326,25 @@ def test_variances_of_many_tasks_are_refined_by_some(monkeypatch):
     assert (some.coef_std_ != every.coef_std_).all()
 
 
+@pytest.mark.parametrize(("n_classes", "most"), [(2, 100), (3, 300)])
+def test_tasks_of_the_same_size_are_handled_at_once(n_classes, most, monkeypatch):
+    """Loops are over sizes, not tasks, and what is read together is what is read one by one."""
+    rng = np.random.default_rng(0)
+    tasks = np.repeat(np.arange(120), rng.choice([4, 7], size=120))
+    X = rng.normal(size=(len(tasks), 2))
+    y = (X[:, :1] + rng.normal(size=(len(tasks), n_classes))).argmax(axis=1)
+    model, calls = fitted(X, y, tasks, covariance="spherical"), []
+
+    kind = type(model._target_.loss)
+    known = kind.value
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "value", lambda *given: calls.append(1) or known(*given))
+        together = model.coef_std_
+    assert len(calls) < most
+    monkeypatch.setattr("skmtl.linear_model._task_inverses.CHUNK_NUMBERS", 1)
+    assert_allclose(fitted(X, y, tasks, covariance="spherical").coef_std_, together, rtol=1e-6)
+
+
 # --- estimators ---
 
 
