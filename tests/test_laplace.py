@@ -263,14 +263,22 @@ def test_errors_are_those_of_the_exact_posterior(loss):
     def lost(at):
         return -by_quadrature(X, y, tasks, loss, at[0], np.exp(at[1]))[0]
 
+    def lost_about(at, mean):  # what is common integrated out
+        spread = np.linspace(-0.6, 0.6, 13)
+        return -special.logsumexp([-lost([mean + away, at[0]]) for away in spread])
+
     options = {"xatol": 1e-6, "fatol": 1e-10}
     best = optimize.minimize(lost, [0.5, -0.5], method="Nelder-Mead", options=options).x
     search = model._search(model._seen_of(model._seen_))
     theta, _, move = refined(search, model._theta_)
-    assert_allclose(-theta, best[1:], atol=0.02)
     assert_allclose(model.mean_coef_ + move, best[:1], atol=0.02)
     if loss == Logistic():  # by Laplace's method it is too small
+        assert_allclose(-theta, best[1:], atol=0.02)
         assert -model._theta_[0] < best[1] - 0.1
+    else:
+        about = optimize.minimize_scalar(lambda at: lost_about([at], best[0]), [best[1], best[1] + 0.1])
+        assert_allclose(-theta, about.x, atol=0.005)
+        assert about.x > best[1] + 0.015
 
     found = model._known_posterior()
     mean = (model.mean_coef_ + move).item()
@@ -324,6 +332,17 @@ def test_variances_of_many_tasks_are_refined_by_some(monkeypatch):
     assert_allclose(some._known_posterior().root, every._known_posterior().root, rtol=0.05)
     assert_allclose(some.coef_std_, every.coef_std_, rtol=0.05)
     assert (some.coef_std_ != every.coef_std_).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_free_covariances_have_the_errors_of_the_exact_posterior(loss):
+    """Without correlations in the rows they are those of variances of their own."""
+    X, y, tasks, *_ = problem(6, loss, n_tasks=40, n_rows=10)
+    full, diagonal = (fitted(X, y, tasks, loss, covariance=one) for one in ("full", "diagonal"))
+    assert full.covariance_shrinkage_ > 0.9
+    assert np.abs(full._known_posterior().beyond).max() > 1e-3
+    own, wanted = ((model.coef_std_**2).mean() for model in (full, diagonal))
+    assert_allclose(own, wanted, rtol=0.02)
 
 
 @pytest.mark.parametrize(("n_classes", "most"), [(2, 100), (3, 300)])

@@ -47,6 +47,8 @@ def refined(search, theta):
         exact, move = _scores(own, common)
         exact = _unknowns(search, exact) - (0.0 if few is search else few.gradient(own))
         gradient = exact if few is search else search.gradient(mode) + exact * step
+        if mode.rows.loss.log_link:  # of classes errors hold enough without
+            gradient = gradient + search.common_gradient(mode)
         H = search._information(mode)[np.ix_(free, free)]
         change = np.clip(newton_step(H, gradient[free], LONGEST), -LONGEST, LONGEST)
         new[free], common = np.clip(new[free] + change, low[free], high[free]), common + move
