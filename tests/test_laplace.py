@@ -345,6 +345,16 @@ def test_free_covariances_have_the_errors_of_the_exact_posterior(loss):
     assert_allclose(own, wanted, rtol=0.02)
 
 
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_errors_are_numbers_where_X_is_far_from_zero(covariance):
+    rng = np.random.default_rng(0)
+    X, y = 1e6 + rng.normal(size=(48, 3)), np.random.default_rng(3).poisson(1.0, 48)
+    options = {"alpha": "auto", "intercept_alpha": "auto", "loss": "poisson", "covariance": covariance}
+    with pytest.warns(UserWarning, match="Centre the features"):
+        model = MeanRegularizedRegressor(**options).fit(X, y, tasks=np.repeat(np.arange(8), 6))
+    assert np.isfinite(model.coef_std_).all()
+
+
 @pytest.mark.parametrize(("n_classes", "most"), [(2, 100), (3, 300)])
 def test_tasks_of_the_same_size_are_handled_at_once(n_classes, most, monkeypatch):
     """Loops are over sizes, not tasks, and what is read together is what is read one by one."""

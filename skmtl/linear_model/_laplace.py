@@ -402,7 +402,8 @@ class Mode(KnownNoise):
     def refine(self, move):
         """Set `beyond`, where common coefficients are so far from those of the fit."""
         self.common = self.blocks.mean(axis=0) + move
-        self.beyond = beyond(self, self.common)
+        found = beyond(self, self.common)
+        self.beyond = found if np.isfinite(found).all() else None  # X so far from zero that points are lost
 
     def of(self, moments):
         if self.beyond is None:
