@@ -432,8 +432,10 @@ class EmpiricalBayes(LinearModel):
         theta, bias, move = self._refined(search)
         root, strength, variances = search.expected(theta, bias)
         if self._correlates:  # no less than without correlations, where these are hardly above zero
-            V = matrix(found.slope_root) @ matrix(found.slope_root).T
-            more = np.where(root == search.ratios(self._theta_)[0], 0.0, root**2 - V.diagonal())
+            known = search.ratios(theta)[0]
+            R = (known / search.ratios(self._theta_)[0])[:, None] * matrix(found.slope_root)
+            V = R @ R.T
+            more = np.where(root == known, 0.0, root**2 - V.diagonal())
             root = triangular(V + np.diag(np.maximum(more, 0.0)), NO_VARIANCE)
         found = found.under(root, min(found.strength or 0.0, strength or 0.0))
         found.precision_variances = variances

@@ -19,7 +19,8 @@ from scipy import linalg, sparse
 from ..objective import make_term
 from ..statistics import TINY, TaskStatistics, loop_pays, read_only
 from ._sampled import beyond
-from ._variance_components import Moments, NoModeError, Posterior, back, matrix, times
+from ._task_inverses import chunks, times
+from ._variance_components import Moments, NoModeError, Posterior, back, matrix
 
 MOST_STEPS = 60  # of Newton's method to a mode
 SETTLED = 1e-10  # change of the predictors that ends it: what is left is about its square
@@ -37,6 +38,7 @@ LOST = (
     "coefficients is found to the last digits. Centre them, and scale them."
 )
 POOLED = 1.0  # strength of the intercepts at the start, in rows
+COPIES = 4  # of the numbers of some tasks at a time
 
 
 class Point(NamedTuple):
@@ -181,7 +183,7 @@ class Likelihood:
     @cached_property
     def about(self):
         """Means of the features, whatever the weights, and the rows less these."""
-        data = self.data
+        data = self.data.dense() if sparse.issparse(self.data.X) else self.data
         if data.y.ndim == 2:
             center = data.X[:1] + (data.X - data.X[:1]).mean(axis=0)
         else:  # exact where a column is constant
@@ -255,18 +257,42 @@ class Likelihood:
         """Coefficients that vary, with levels at the center of the features (n_tasks, n_blocks)."""
         return np.column_stack([W, b + W @ self.center]) if self.n_own > W.shape[1] else W
 
-    def losses(self, t, coef):
-        """Sums over the rows of a task under each of some coefficients that vary (n, n_own)."""
-        data = self.data
-        at = (slice(None), t) if data.indptr is None else slice(*data.indptr[t : t + 2])
-        D = self.design(data.X if data.indptr is None else data.X[at])
-        eta = self._own_predictor(coef.reshape(len(coef), -1, self.n_own) @ D.T)
-        eta = eta if data.offset is None else eta + data.offset[at]
-        return self.loss.value(np.broadcast_to(data.y[at], eta.shape[:2]), eta) @ self.weight[at]
+    def batches(self, width):
+        """Positions (m,) of some tasks with as many rows, of these on the flat sample side (m, n_rows).
+
+        As many tasks as so many numbers for each row stay in the cache.
+        """
+        data, sizes = self.data, self.data.task_rows
+        for size in np.unique(sizes):
+            tasks, place = np.flatnonzero(sizes == size), np.arange(size)
+            for own in (tasks[at] for at in chunks(len(tasks), COPIES * width * max(size, self.n_own))):
+                shared = data.indptr is None
+                yield own, place * len(sizes) + own[:, None] if shared else data.indptr[own, None] + place
+
+    def _of_rows(self, A, rows):
+        """What A (n_rows, ...) says of the rows of tasks, or (1, ...) of all where these share X."""
+        return A[rows[:1] // self.data.n_tasks] if self.data.indptr is None else A[rows]
+
+    def losses(self, rows, coef):
+        """Sums over the rows of tasks under each of some coefficients that vary (n_tasks, n, n_blocks)."""
+        width = COPIES * coef[:, :, 0].size * self.loss.n_outputs
+        return sum(self._losses(rows[:, at], coef) for at in chunks(rows.shape[1], width))
+
+    def _losses(self, rows, coef):
+        data, (m, n, _) = self.data, coef.shape
+        D = self._of_rows(data.X, rows)
+        D = self.design(D.reshape(-1, D.shape[2])).reshape(*D.shape[:2], -1)
+        coef = coef.reshape(m, n, -1, self.n_own).transpose(2, 0, 1, 3)
+        eta = self._own_predictor(coef @ D.swapaxes(1, 2))
+        if data.offset is not None:
+            eta = eta + data.offset.reshape(-1, *eta.shape[3:])[rows][:, None]
+        y = np.broadcast_to(data.y.ravel()[rows][:, None], eta.shape[:3])
+        loss = self.loss.value(y.ravel(), eta.reshape(-1, *eta.shape[3:])).reshape(y.shape)
+        return (loss @ self.weight.ravel()[rows][:, :, None])[:, :, 0]
 
     def _own_predictor(self, contrasts):
-        """Predictors of rows, from their contrasts (n, n_contrasts, n_rows)."""
-        return contrasts[:, 0]
+        """Predictors of rows, from their contrasts (n_contrasts, ...)."""
+        return contrasts[0]
 
     scale = cached_property(lambda self: abs(self.value(self.start.eta)))  # size of the loss
 
@@ -376,7 +402,8 @@ class Mode(KnownNoise):
     def refine(self, move):
         """Set `beyond`, where common coefficients are so far from those of the fit."""
         self.common = self.blocks.mean(axis=0) + move
-        self.beyond = beyond(self, self.common)
+        found = beyond(self, self.common)
+        self.beyond = found if np.isfinite(found).all() else None  # X so far from zero that points are lost
 
     def of(self, moments):
         if self.beyond is None:

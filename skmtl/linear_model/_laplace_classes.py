@@ -56,7 +56,12 @@ class ClassLikelihood(Likelihood):
         used = np.broadcast_to(data.row_weight > 0, data.y.shape)
         present = np.stack([data.task_sums(used & (data.y == k)) for k in range(K)], axis=-1) > 0
         self._refuse((present.sum(axis=1) == 1).all())
-        self.held = [self.contrasts[own].T @ linalg.helmert(own.sum()).T for own in present]
+        count = present.sum(axis=1)
+        self.held = np.zeros((data.n_tasks, K - 1, K - 1))  # contrasts of the classes that a task has
+        self.lost = (np.arange(K - 1) >= count[:, None] - 1)[:, :, None] * np.eye(K - 1)
+        for own in np.unique(present, axis=0):
+            held = self.contrasts[own].T @ linalg.helmert(own.sum()).T
+            self.held[(present == own).all(axis=1), :, : held.shape[1]] = held
         held = data.spread(np.where(present, 0.0, ABSENT)) + np.zeros((*data.y.shape, K))
         self.silent = ~present.all(axis=1)
         return data._with(offset=held if data.offset is None else data.offset + held)
@@ -65,31 +70,24 @@ class ClassLikelihood(Likelihood):
 
     @cached_property
     def _designs(self):
-        """X of every design, with a column of ones or about its mean; its means (n_designs, n_features)."""
-        data, found, means = self.data, [], []
-        every = [data.X] if data.indptr is None else [X for X, *_ in data.designs()]
-        for X in every:
-            X = X.toarray() if sparse.issparse(X) else X
-            if self.free:
-                center = X[:1] + (X - X[:1]).mean(axis=0)
-                means.append(center[0])
-                X = X - center
-            found.append(np.column_stack([X, np.ones(len(X))]) if self.n_own > data.n_features else X)
-        return found, np.array(means or np.zeros((len(found), data.n_features)))
+        """X of all rows, with a column of ones or about its means in every design; these, or None."""
+        if self.free:
+            return self.about[1].X, self.about[0]
+        X = self.data.X.toarray() if sparse.issparse(self.data.X) else self.data.X
+        return np.column_stack([X, np.ones((len(X), self.n_own - X.shape[1]))]), None
 
-    def _tasks(self):
-        """(t, its design, where its rows are on the sample side)."""
-        designs, indptr = self._designs[0], self.data.indptr
-        for t in range(self.data.n_tasks):
-            at = (slice(None), t) if indptr is None else slice(*indptr[t : t + 2])
-            yield t, designs[t % len(designs)], at
+    def _tasks(self, width):
+        """(Some tasks, their design (m, n, n_own), where their rows are on the flat sample side)."""
+        for own, rows in self.batches(width):
+            yield own, self._of_rows(self._designs[0], rows), rows
 
     def predictor(self, coef, level):
         """Those of all classes, from coefficients of the contrasts and levels of the designs."""
         V, data = coef.reshape(len(coef), -1, self.n_own), self.data
-        eta = np.zeros((*data.y.shape, self.loss.n_outputs))
-        for t, D, at in self._tasks():
-            eta[at] = (D @ V[t].T + level[t]) @ self.contrasts.T
+        eta = np.zeros((data.y.size, self.loss.n_outputs))
+        for own, D, rows in self._tasks(eta.shape[1]):
+            eta[rows] = (D @ V[own].swapaxes(1, 2) + level[own][:, None]) @ self.contrasts.T
+        eta = eta.reshape(*data.y.shape, -1)
         return eta if data.offset is None else eta + data.offset
 
     def at(self, W, b):
@@ -120,7 +118,7 @@ class ClassLikelihood(Likelihood):
     center = cached_property(lambda self: np.zeros(self.given.n_features))  # features are as they are
 
     def _own_predictor(self, contrasts):
-        return contrasts.swapaxes(1, 2) @ self.contrasts.T
+        return np.moveaxis(np.tensordot(self.contrasts, contrasts, 1), 0, -1)  # classes first in memory
 
     def _curvature(self, eta):
         """Second derivatives of the losses in the contrasts, weighted (..., n_contrasts, n_contrasts)."""
@@ -147,17 +145,20 @@ class ClassLikelihood(Likelihood):
         T, a, q = data.n_tasks, H.shape[-1], self.n_own
         xx, xy, inverse = np.empty((T, a * q, a * q)), np.empty((T, a * q)), np.empty((T, a, a))
         along, level = np.empty((T, a, a * q)), np.empty((T, a))
-        for t, D, at in self._tasks():
-            each = (H[at][:, :, :, None] * D[:, None, None, :]).reshape(len(D), -1)
-            xx[t] = (D.T @ each).reshape(q, a, a, q).swapaxes(0, 1).reshape(a * q, a * q)
-            xy[t] = (u[at].T @ D).ravel()
+        curvature, slope = H.reshape(-1, a, a), u.reshape(-1, a)
+        for own, D, rows in self._tasks(a * a * q):
+            h, s, m = curvature[rows], slope[rows].swapaxes(1, 2), len(own)
+            each = (h[..., None] * D[:, :, None, None, :]).reshape(*rows.shape, -1)
+            S = (D.swapaxes(1, 2) @ each).reshape(m, q, a, a, q).swapaxes(1, 2).reshape(m, a * q, a * q)
+            c = (s @ D).reshape(m, a * q)
             if self.free:
-                Q = self.held[t]
-                inverse[t] = Q @ np.linalg.inv(Q.T @ H[at].sum(axis=0) @ Q) @ Q.T
-                A, s = each.sum(axis=0).reshape(a, a * q), u[at].sum(axis=0)
-                along[t], level[t] = inverse[t] @ A, inverse[t] @ s
-                xx[t] -= A.T @ along[t]
-                xy[t] -= A.T @ level[t]
+                Q, A = self.held[own], each.sum(axis=1).reshape(m, a, a * q)
+                G = Q.swapaxes(1, 2) @ h.sum(axis=1) @ Q + self.lost[own]
+                K = inverse[own] = Q @ np.linalg.inv(G) @ Q.swapaxes(1, 2)
+                along[own], level[own] = K @ A, (K @ s.sum(axis=2)[:, :, None])[:, :, 0]
+                S = S - A.swapaxes(1, 2) @ along[own]
+                c = c - np.einsum("tas,ta->ts", A, level[own])
+            xx[own], xy[own] = S, c
         xx = 0.5 * (xx + xx.swapaxes(1, 2))
         count = a * (self.count - self.free)
         told = data.task_sums(np.einsum("...aa->...", H)) / (a * self.unit)  # as of one predictor
@@ -232,15 +233,16 @@ class ClassMode(Mode):
         rows, data, R = self.rows, self.rows.data, self.root
         xy, B = np.empty(self.own.shape), self.rows.contrasts
         inverse = self.inverses.of(slice(None))
-        for t, D, at in rows._tasks():
-            F = np.einsum("ab,ij->iabj", np.eye(B.shape[1]), D).reshape(len(D), B.shape[1], -1)
+        eta, one = self.eta.reshape(-1, len(B)), np.eye(B.shape[1])
+        for own, D, at in rows._tasks(B.shape[1] * len(R)):
+            F = np.einsum("ab,tij->tiabj", one, D).reshape(*D.shape[:2], len(one), -1)
             if rows.free:
-                F = F - self.moments.along[t]
+                F = F - self.moments.along[own][:, None]
             V = times(R, F)
-            C = np.einsum("ka,iab,lb->ikl", B, V @ inverse[t] @ V.swapaxes(1, 2), B)
-            third = rows.loss.third_derivative(data.y[at], self.eta[at], C)
-            u = (rows.weight[at][:, None] * third) @ B
-            xy[t] = np.einsum("ia,ias->s", u, F)
+            C = B @ (V @ inverse[own][:, None] @ V.swapaxes(2, 3)) @ B.T
+            third = rows.loss.third_derivative(data.y.ravel()[at], eta[at], C)
+            u = (rows.weight.ravel()[at][:, :, None] * third) @ B
+            xy[own] = np.einsum("tia,tias->ts", u, np.broadcast_to(F, (len(own), *F.shape[1:])))
         return self.answering(xy, None)
 
     # --- by features: one precision for all contrasts ---

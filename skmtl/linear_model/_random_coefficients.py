@@ -134,7 +134,7 @@ class RandomCoefficients(EmpiricalBayes):
         return search, theta
 
     def _refined(self, search):
-        if self._target_.loss.quadratic or self._correlates or not told_by_points(search.moments):
+        if self._target_.loss.quadratic or not told_by_points(search.moments):
             return super()._refined(search)
         return refined(search, self._theta_)
 

@@ -152,13 +152,21 @@ class Search(Known):
 
     def gradient(self, found):
         """Derivatives of the criterion at a `Posterior`."""
+        return self._of_unknowns(found.slope_gradient, found.intercept_gradient)
+
+    def common_gradient(self, found):
+        """What common coefficients add to them, where they are integrated out."""
+        return self._of_unknowns(found.common_slope_gradient, found.common_intercept_gradient)
+
+    def _of_unknowns(self, slopes, intercepts):
+        """Derivatives in the unknowns, from what gives those in the entries of R and in the strength."""
         gradient = []
         if self.n_slopes:
-            own = found.slope_gradient()
+            own = slopes()
             own = own if own.ndim == 1 else own.diagonal()
             gradient.append(own.sum(keepdims=True) if self.covariance == "spherical" else own)
         if self.ties:
-            gradient.append([found.intercept_gradient()])
+            gradient.append([intercepts()])
         return np.concatenate(gradient)
 
     # --- the search itself ---

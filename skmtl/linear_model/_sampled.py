@@ -47,6 +47,8 @@ def refined(search, theta):
         exact, move = _scores(own, common)
         exact = _unknowns(search, exact) - (0.0 if few is search else few.gradient(own))
         gradient = exact if few is search else search.gradient(mode) + exact * step
+        if mode.rows.loss.log_link:  # of classes errors hold enough without
+            gradient = gradient + search.common_gradient(mode)
         H = search._information(mode)[np.ix_(free, free)]
         change = np.clip(newton_step(H, gradient[free], LONGEST), -LONGEST, LONGEST)
         new[free], common = np.clip(new[free] + change, low[free], high[free]), common + move
@@ -71,8 +73,12 @@ def _scores(mode, common):
     """
     R, told, T = mode.root_of_blocks, np.eye(len(mode.root_of_blocks)), mode.moments.n_tasks
     first, second = np.zeros(len(R)), -T * np.ones(len(R))
-    for v, weight, covariance in _points(mode, common):
-        first, second, told = first + weight @ v, second + weight @ v**2, told - covariance / T
+    for _, v, weight, covariance in _points(mode, common):
+        first, second = (
+            first + np.einsum("tm,tmj->j", weight, v),
+            second + np.einsum("tm,tmj->j", weight, v**2),
+        )
+        told = told - covariance.sum(axis=0) / T
     some = told.diagonal() > TOLD
     told = np.linalg.pinv(np.where(np.outer(some, some), told, 0.0), rcond=TOLD, hermitian=True)
     move = R @ (told @ first) / T
@@ -82,32 +88,34 @@ def _scores(mode, common):
 def beyond(mode, common):
     """Mean squares of coefficients about those of the fit, beyond their covariances (n_tasks, n, n)."""
     out, R = -mode.covariances, mode.root_of_blocks
-    for t, (v, weight, _) in enumerate(_points(mode, common)):
-        away = common - mode.blocks[t] + v @ R.T
-        out[t] += (away * weight[:, None]).T @ away
+    for own, v, weight, _ in _points(mode, common):
+        away = (common - mode.blocks[own])[:, None] + v @ R.T
+        out[own] += (away * weight[:, :, None]).swapaxes(1, 2) @ away
     return out
 
 
 def _points(mode, common):
-    """For each task deviations (2 N_PAIRS, n), their weights by the exact posterior, and covariance.
+    """For some tasks at a time, their positions (m,) and deviations (m, 2 N_PAIRS, n).
 
-    In the coordinates of R, whatever the units of features.
+    With weights by the exact posterior, and covariances. In the coordinates of R, whatever the units of X.
     """
-    R = mode.root_of_blocks
-    inverse, (points, given), turns = np.linalg.inv(R), _normal(len(R)), np.random.default_rng(0)
+    R, rows = mode.root_of_blocks, mode.rows
+    inverse, (points, given) = np.linalg.inv(R), _normal(len(R))
+    turns = np.random.default_rng(0).standard_normal(mode.covariances.shape)
     size, moved = 0.5 * (points**2).sum(axis=1), (common - mode.heart) @ inverse.T
-    middle = (mode.middle - mode.heart) @ inverse.T
-    for t, (at, covariance) in enumerate(zip(middle, inverse @ mode.covariances @ inverse.T, strict=True)):
-        values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
-        root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
-        turn = np.linalg.qr(turns.standard_normal(root.shape))[0]
-        v = at - moved + covariance @ moved + points @ (root @ turn).T
-        ratio = size - 0.5 * (v**2).sum(axis=1) - mode.rows.losses(t, common + v @ R.T)
-        weight = special.softmax(given + ratio)
-        while weight @ weight > MOST_UNEVEN * (np.exp(given) @ np.exp(given)):
-            ratio *= 0.5
-            weight = special.softmax(given + ratio)
-        yield v, weight, covariance
+    middle, even = (mode.middle - mode.heart) @ inverse.T, MOST_UNEVEN * np.exp(2 * given).sum()
+    for own, places in rows.batches(len(points) * rows.loss.n_outputs):
+        covariance = inverse @ mode.covariances[own] @ inverse.T
+        values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.swapaxes(1, 2)))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None] @ vectors.swapaxes(1, 2)
+        root = root @ np.linalg.qr(turns[own])[0]
+        v = (middle[own] - moved + covariance @ moved)[:, None] + points @ root.swapaxes(1, 2)
+        ratio = size - 0.5 * (v**2).sum(axis=2) - rows.losses(places, common + v @ R.T)
+        weight = special.softmax(given + ratio, axis=1)
+        while (uneven := (weight**2).sum(axis=1) > even).any():
+            ratio[uneven] *= 0.5
+            weight = special.softmax(given + ratio, axis=1)
+        yield own, v, weight, covariance
 
 
 @cache

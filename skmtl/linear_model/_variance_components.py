@@ -15,7 +15,7 @@ from scipy import linalg
 
 from ..objective import units
 from ..solvers import require_finite
-from ._task_inverses import Inverses, Roots, ThinInverses, chunks, times
+from ._task_inverses import SUMMED, Inverses, Roots, ThinInverses, chunks, times
 
 RANK_TOLERANCE = 1e-11
 EPS = np.finfo(float).eps
@@ -335,20 +335,33 @@ class Posterior:
 
     def slope_gradient(self):
         """Derivative of the criterion in the prior precision of the slopes at I, diagonal if R is so."""
-        u, none = self.deviations(), np.zeros((0, len(self.spread)))
+        u = self.deviations()
         gradient = u.T @ u / self.noise - self.used
-        reach, along = none, none @ self.spread
         if self.moments.pooled:
             every = np.broadcast_to(self.reach, u.shape)
-            gradient -= ((self.rho * (1 - self.rho / self.total))[:, None] * every).T @ every
-            reach, along = self.rho[: len(self.reach), None] * self.reach, self.away @ self.spread
+            gradient -= (self.rho[:, None] * every).T @ every
         gradient = gradient.diagonal() if self.root.ndim == 1 else gradient
-        return gradient + len(u) / len(self.inverses) * self.inverses.squares(self.spread, reach, along)
+        return gradient + self.common_slope_gradient()
+
+    def common_slope_gradient(self):
+        """What common coefficients add to it, where they are integrated out."""
+        reach, (T, p) = np.zeros((0, len(self.spread))), self.own.shape
+        along, found = reach @ self.spread, 0.0
+        if self.moments.pooled:
+            every = self.rho[:, None] * np.broadcast_to(self.reach, (T, p))
+            found = SUMMED[self.root.ndim](every, every) / self.total
+            reach, along = self.rho[: len(self.reach), None] * self.reach, self.away @ self.spread
+        return found + T / len(self.inverses) * self.inverses.squares(self.spread, reach, along)
 
     def intercept_gradient(self):
         """Derivative of the criterion in the logarithm of `strength`."""
+        own = self.rho / self.strength @ (self.rho * self.residual**2 / self.noise - 1)
+        return float(own) + self.common_intercept_gradient()
+
+    def common_intercept_gradient(self):
+        """What common coefficients add to it, where they are integrated out."""
         apart = 1 / self.total + ((self.away @ self.spread) ** 2).sum(axis=1)
-        return float(self.rho / self.strength @ (self.rho * (self.residual**2 / self.noise + apart) - 1))
+        return float((self.rho**2 * apart).sum() / self.strength)
 
     def told(self):
         """What the rows of every task tell of common coefficients, where these are its own about them.
