@@ -244,13 +244,14 @@ def read_batches(
 
     Parameters
     ----------
-    path : str, path-like, list of these or pyarrow.dataset.Dataset
-        A Parquet, CSV, Arrow or ORC file, told by the end of its name, a folder or list of such files (also
-        one partitioned by the values of columns), or a dataset.
+    path : str, path-like, list of files or pyarrow.dataset.Dataset
+        A Parquet, CSV, Arrow or ORC file, told by the end of its name, a folder of such files (also one
+        partitioned by the values of columns) or a list of them, of the same columns and types, or a dataset.
     target : str or list of str
         Column of the targets; several for one task per column, with missing values for labels that are.
     task_column : str, optional
-        Column of the task labels. None: there is one task, or one per target.
+        Column of the task labels. None: there is one task, or one per target. Labels of digits, in CSV files
+        and names of folders, are numbers, 01 is 1; a dataset with a schema of your own keeps them as text.
     columns : list of str, optional
         Features. Default: all other columns.
     weight_column : str, optional
@@ -274,7 +275,7 @@ def read_batches(
     ImportError
         Without pyarrow.
     ValueError
-        If a column is not there, or named twice; if a file cannot be read, or has other columns.
+        If a column is not there, or named twice; if a file cannot be read, or has other columns or types.
 
     Examples
     --------
@@ -316,8 +317,8 @@ def read_batches(
             "target, task_column, weight_column and columns must be different columns, with one feature."
         )
     n_rows, seen = data.count_rows() if progress is not None else 0, 0
-    known = {*names} if data is not path and columns is None else None
-    for batch in _scanned(data, known, own=data is not path, columns=asked, batch_size=batch_size):
+    files = data is path or _alike(data.get_fragments(), asked, columns is None)
+    for batch in _scanned(data, files, columns=asked, batch_size=batch_size):
         if not batch.num_rows:
             continue
         X, y = batch.select(features), _values(batch, target)
@@ -328,13 +329,10 @@ def read_batches(
             progress(seen, n_rows)
 
 
-def _scanned(data, known, own, **options):
-    """Batches of a dataset; of one of our own, which has no filters, with little read ahead.
-
-    Files have no other columns than those in `known`, if it is given.
-    """
-    files = data.get_fragments() if own else []
-    parts = (part for file in files for part in _in_parts(_with_columns(file, known))) if own else [data]
+def _scanned(data, files, **options):
+    """Batches of a dataset; of the files of one of our own, which has no filters, with little read ahead."""
+    own = files is not True
+    parts = (part for file in files for part in _in_parts(file)) if own else [data]
     scans = (part.to_batches(**({"schema": data.schema} if own else {}), **options) for part in parts)
     scan = next(scans, None)
     while scan is not None:
@@ -343,14 +341,46 @@ def _scanned(data, known, own, **options):
         scan = ahead
 
 
-def _with_columns(file, known):
-    """The file, unless it has a column that the first one has not."""
-    if known is not None and (more := [name for name in file.physical_schema.names if name not in known]):
-        raise ValueError(
-            f"{file.path} has the columns {more[:20]}, which the first file has not; files at path must have "
-            "the same columns, or columns= must name those to be read."
-        )
-    return file
+def _alike(files, asked, every):
+    """The files, with the columns asked for as in the first one, and no others where `every` is read."""
+    first = None
+    for file in files:
+        own = file.physical_schema
+        first = own if first is None else first
+        shared = [name for name in asked if name in first.names]  # others are names of folders
+        absent = [name for name in shared if name not in own.names]
+        more = [name for name in own.names if every and name not in first.names]
+        types = ((n, own.field(n).type, first.field(n).type) for n in shared if n in own.names)
+        text = (
+            file.format.default_extname == "csv"
+        )  # whose numbers are read as those of the first one, or not
+        other = [
+            f"{n} of {one} in the place of {known}" for n, one, known in types if not _fits(one, known, text)
+        ]
+        if absent or more or other:
+            raise ValueError(
+                f"{file.path} is not like the first file at path: not there {absent[:20]}, there alone "
+                f"{more[:20]}, of another type {other[:20]}. Files must have the same columns and types "
+                "(columns= names those to be read)."
+            )
+        yield file
+
+
+def _fits(own, known, from_text):
+    """Whether values of a type of pyarrow are those of another, or pyarrow tells where they are not."""
+    from pyarrow import types
+
+    def text(kind):
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return types.is_string(kind) or types.is_large_string(kind)
+
+    if from_text or own == known or types.is_null(own) or (text(own) and text(known)):
+        return True
+    whole = types.is_integer(own) or types.is_decimal(own)
+    if types.is_floating(known):
+        return whole or (types.is_floating(own) and own.bit_width <= known.bit_width)
+    number = types.is_integer(known) or types.is_decimal(known)
+    return number and (whole or types.is_floating(own))
 
 
 def _in_parts(fragment):
@@ -368,10 +398,11 @@ def _in_parts(fragment):
 def _dataset(dataset, path):
     """The files at a path as a dataset, their format told by their names."""
     paths = list(path) if isinstance(path, list | tuple) else [path]
-    if not paths or not all(isinstance(one, str | os.PathLike) for one in paths):
+    folders = len(paths) > 1 and any(map(os.path.isdir, paths))
+    if folders or not paths or not all(isinstance(one, str | os.PathLike) for one in paths):
         raise TypeError(f"path must be a file or folder, a list of files, or a dataset; got {path!r:.200}.")
     inside = (name for one in paths for *_, names in os.walk(one) for name in sorted(names))
-    files = [*map(str, paths), *inside]
+    files = [name.removesuffix(".gz").removesuffix(".bz2") for name in (*map(str, paths), *inside)]
     ends = (kind for name in files for kind in FORMATS if name.rstrip("/\\").lower().endswith(kind))
     known = next(ends, "parquet")
     if known == "csv":

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from functools import partial
 from numbers import Integral
 from operator import add, sub
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
@@ -435,21 +436,19 @@ class TaskStatistics:
         """
         try:
             opened = np.load(path, allow_pickle=False)
-        except (EOFError, ValueError) as error:
+            stored = {name: opened[name] for name in opened.files}  # AttributeError: a single array
+        except (AttributeError, EOFError, ValueError, BadZipFile) as error:
             raise ValueError(f"{path} holds no TaskStatistics: it is no file of `save`.") from error
-        if not hasattr(opened, "files"):
-            raise ValueError(f"{path} holds no TaskStatistics but a single array.")
-        with opened as stored:
-            absent = {"tasks", "n_folds", *MOMENTS} - set(stored)
-            if absent:
-                raise ValueError(f"{path} holds no TaskStatistics: {sorted(absent)} are not there.")
-            names = stored["feature_names"].astype(object) if "feature_names" in stored else None
+        opened.close()
+        if absent := {"tasks", "n_folds", *MOMENTS} - set(stored):
+            raise ValueError(f"{path} holds no TaskStatistics: {sorted(absent)} are not there.")
+        names = stored["feature_names"].astype(object) if "feature_names" in stored else None
 
-            def read(prefix, folds=()):
-                moments = (stored[prefix + name] for name in ("tasks", *MOMENTS))
-                return cls(*moments, feature_names=names, folds=folds)
+        def read(prefix, folds=()):
+            moments = (stored[prefix + name] for name in ("tasks", *MOMENTS))
+            return cls(*moments, feature_names=names, folds=folds)
 
-            return read("", [read(f"fold{k}_") for k in range(int(stored["n_folds"]))])
+        return read("", [read(f"fold{k}_") for k in range(int(stored["n_folds"]))])
 
     def __add__(self, other):
         """Moments of the rows of both."""

@@ -1,5 +1,6 @@
 """Data in batches: folds by hashes, files, statistics that are stored, searched and added to."""
 
+import gzip
 from copy import deepcopy
 
 import array_api_strict
@@ -324,13 +325,59 @@ def test_files_of_a_list_have_the_same_columns(table, tmp_path):
         new = table.append_column("new", table["a"]) if more else table
         parquet.write_table(new, file)
     for path in (files, tmp_path):
-        with pytest.raises(ValueError, match=r"b.parquet has the columns \['new'\], which the first file"):
+        with pytest.raises(ValueError, match=r"b.parquet is not like .* there alone \['new'\]"):
             list(read_batches(path, target="y", task_column="shop"))
     both = read_batches([str(file) for file in files], target="y", task_column="shop", columns=["a", "b"])
     assert sum(len(y) for _, y, _ in both) == 2 * len(table)
     for path in (3, [], [table]):
         with pytest.raises(TypeError, match="path must be a file or folder, a list of files, or a dataset"):
             next(read_batches(path, target="y"))
+
+
+@pytest.mark.parametrize(
+    "name, first, later",
+    [
+        ("b", [True, False], [0.3, 4.0]),
+        ("b", np.float32([1, 2]), [1e9, 1e9 + 1]),
+        ("shop", [True, False], [2, 1]),
+        (
+            "shop",
+            np.array(["2020-01-01", "2020-01-02"], "M8[D]"),
+            np.array(["2020-01-01T10", "2020-01-02"], "M8[s]"),
+        ),
+        ("y", [True, False], [3, 0]),
+        ("z", [1.0, 2.0], None),
+    ],
+)
+def test_files_of_a_folder_have_the_same_types(tmp_path, name, first, later):
+    """pyarrow casts to those of the first file, any number to True; a target that is absent was missing."""
+    common = {"a": [1.0, 2.0], "b": [1.0, 3.0], "shop": ["x", "y"], "y": [1.0, 2.0], "z": [1.0, 2.0]}
+    for file, values in (("1", first), ("2", later)):
+        columns = {**common, name: values}
+        columns = {k: pa.array(v) for k, v in columns.items() if v is not None}
+        parquet.write_table(pa.table(columns), tmp_path / f"{file}.parquet")
+    with pytest.raises(ValueError, match=rf"2.parquet is not like the first .*'{name}( of |'\])"):
+        TaskStatistics.from_batches(
+            read_batches(tmp_path, target=["y", "z"], columns=["a", "b", "shop"][: 2 + (name == "shop")])
+        )
+
+
+def test_numbers_of_files_may_be_whole_in_some(table, tmp_path):
+    for k, values in enumerate(([0.5, 1.5], [1, 2], [None, 3])):
+        parquet.write_table(pa.table({"a": values, "y": [1.0, 2.0 + k]}), tmp_path / f"{k}.parquet")
+    X = np.concatenate(
+        [X.column("a").to_numpy(zero_copy_only=False) for X, *_ in read_batches(tmp_path, target="y")]
+    )
+    np.testing.assert_array_equal(X, [0.5, 1.5, 1, 2, np.nan, 3])
+
+
+def test_compressed_text_keeps_what_the_first_file_says(tmp_path):
+    """Labels that look like numbers in a later file only stay apart."""
+    for k, labels in enumerate((["a", "b"], ["01", "1"])):
+        with gzip.open(tmp_path / f"{k}.csv.gz", "wt") as file:
+            file.write("a,shop,y\n" + "".join(f"{k}.5,{label},1\n" for label in labels))
+    found = [label for *_, tasks in read_batches(tmp_path, target="y", task_column="shop") for label in tasks]
+    assert found == ["a", "b", "01", "1"]
 
 
 def test_columns_that_are_not_there(table, tmp_path):

@@ -292,6 +292,11 @@ MERGE = {
         ValueError,
         "holds no TaskStatistics: it is no file of `save`.$",
     ),
+    "a broken file": (
+        lambda: TaskStatistics.load(io.BytesIO(b"PK\x03\x04garbage")),
+        ValueError,
+        "holds no TaskStatistics: it is no file of `save`.$",
+    ),
     "no batch": (lambda: TaskStatistics.from_batches([]), ValueError, "batches is empty"),
     "NaN": (
         lambda: TaskStatistics.from_arrays(X, np.where(CODES == 1, np.nan, y), TASKS),
