@@ -431,3 +431,20 @@ def test_every_model_has_its_formula():
     models = {name for name in models if issubclass(getattr(skmtl, name), LinearModel)}
     stems = {name.removesuffix("Regressor").removesuffix("Classifier"): name for name in models - tested}
     assert set(stems) <= ELSEWHERE
+
+
+@pytest.mark.parametrize("penalty", [Entries(L1(0.0)), Features(Fused(1.0))], ids=["alone", "changes"])
+@pytest.mark.parametrize("unit", [1.0, np.array([1e-2, 1e2, 1.0, 1.0, 1.0])], ids=["plain", "units"])
+def test_positive_coefficients_of_several_classes(penalty, unit):
+    """What classes have in common no loss sees: W >= 0 takes nothing from them, and a warning is an error."""
+    rng = np.random.default_rng(0)
+    X, tasks, W = rng.normal(size=(240, 5)), np.arange(240) % 3, rng.normal(size=(5, 3))
+    y = (X @ W + rng.gumbel(size=(240, 3))).argmax(axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, free = (
+            MultiTaskClassifier(0.01, penalty=each, tol=1e-6).fit(X * unit, y, tasks=tasks)
+            for each in (Positive(penalty), penalty)
+        )
+    assert (found.coef_ >= 0).all() and found.objective_ == pytest.approx(free.objective_, rel=1e-5)
+    assert found.dual_gap_ <= 1e-5 * free.objective_

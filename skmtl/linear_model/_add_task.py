@@ -80,8 +80,8 @@ class TransferMixin:
           and d_i = sigma_i (trace norm), sigma_i / sum sigma (task relationship), the optimal theta_i
           (subspace, clusters: about the mean of the tasks); task relationships with ``alpha="auto"`` have
           the estimated covariance of coefficients about their mean in its place;
-        * ``alpha/2 ||w - mean(w)||^2`` for mean regularisation, and for a graph (that of ``smooth="quadratic"``
-          too) with its mean degree in place of 1: it says nothing of a new task, which hangs on all alike;
+        * ``alpha/2 ||w - mean(w)||^2`` for mean regularisation, and for a graph, ``smooth="quadratic"``
+          too, with its mean degree in place of 1: it says nothing of a new task, which hangs on all alike;
         * ``alpha sum_j |w_j - w_jT|`` for ordered tasks, after the last one T, with ``smooth="fused"``;
         * ``alpha/2 ||w - w_c||^2`` for k-means clusters, the centre c with the lowest objective;
         * ``alpha rho ||s||_1`` for w = s L with a latent basis;

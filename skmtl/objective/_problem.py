@@ -342,8 +342,11 @@ class Problem:
         return least, gradient
 
     def _multipliers(self, W, image, b, parts):
-        """Multipliers of the constraint on the signs of the part `signed`, if there is one, else None."""
-        if self.signed is None:
+        """Multipliers of the constraint on the signs of the part `signed`, if there is one, else None.
+
+        Of classes as well: what they have in common no loss sees, and it leads inside.
+        """
+        if self.signed is None or (self.term.n_alike > 1 and not self.ridge):
             return None
         G = self.term.gradient(W, image, b)
         G = G + self.ridge * W if self.ridge else G

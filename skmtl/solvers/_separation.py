@@ -30,7 +30,7 @@ def runs_off(problem, found):
     The direction is what the rows that still have a slope do not hold of the solution. If no row is against
     it, however far it goes, the answer is true, and certain but for rounding.
     """
-    term, W = problem.term, problem.total(found.parts)
+    term, W = problem.term, problem.term.leveled(problem.total(found.parts))
     falls = term.y is not None and term.loss.falls(term.y).any()
     free = _unpenalised(problem) if falls else None
     if free is None:
