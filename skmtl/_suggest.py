@@ -131,7 +131,7 @@ def suggest(
     than those of the best one by more than 5% and by more than 3 standard errors of the difference, after
     the second fold by more than 1% and 2.5 standard errors, with a lower score in both; of the rest the six
     best and the baselines go on. The best of many scores is often that of a model that is more general than
-    it has to be. So the first one is used whose error is above that of each of the others by at most 2% and
+    it has to be. So the first one is used whose error is above that of each of the others by at most 3% and
     at most 1.5 standard errors of the difference (baselines: two), or by 0.1%: baselines come first, the
     simplest before the others, then the models in the order of the paragraph at the top. The verdict says by
     how much another one is below.

@@ -1118,12 +1118,11 @@ def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
 @pytest.mark.parametrize(
     ("single", "low_rank", "noise", "wanted"),
     [
-        (0.1, 0.015, 1.0, "low rank"),  # a standard error of 0.02
-        (0.1, 0.015, 0.1, "network"),  # one of 0.002: surely worse
-        (0.1, 0.025, 1.0, "network"),  # too much, sure or not
-        (0.015, 0.0, 1.0, "single"),
-        (0.015, 0.0, 0.1, "low rank"),
-        (0.025, 0.0, 1.0, "low rank"),
+        (0.1, 0.025, 1.0, "low rank"),  # a standard error of 0.02
+        (0.1, 0.025, 0.1, "network"),  # one of 0.002: surely worse
+        (0.1, 0.035, 1.0, "network"),  # too much, sure or not
+        (0.025, 0.0, 1.0, "single"),
+        (0.025, 0.0, 0.1, "low rank"),
         (0.0008, 0.0, 0.01, "single"),  # alike
     ],
 )
@@ -1148,7 +1147,7 @@ def test_of_models_that_noise_does_not_tell_apart_the_simplest_is_used(single, l
 def test_a_model_that_is_clearly_beaten_by_any_other_one_is_not_used(rng):
     """The best one is told apart from nothing, its errors being those of a model that is quite different."""
     noise, other = stats.zscore(rng.standard_normal((2, 2500)), axis=1)
-    errors = {"single": 1.015 + noise, "low rank": 1 + noise, "network": 0.999 + other}
+    errors = {"single": 1.02 + noise, "low rank": 1 + noise, "network": 0.999 + other}
     folds = SimpleNamespace(ranked=["network", "low rank", "single"], scored=np.arange(5))
     folds.errors = {name: np.split(each, 5) for name, each in errors.items()}
     folds.scores = {name: [-each.mean()] * 5 for name, each in errors.items()}

@@ -25,7 +25,7 @@ SAME_FOR_ALL = {
     roc_auc_score: 0.5,
 }  # what one prediction for all scores
 SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
-LITTLE = 0.02  # of the error, which a simpler model may have more where it is not sure
+LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
 
 
 def race(
