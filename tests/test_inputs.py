@@ -425,8 +425,9 @@ def dictionary(values):
 def test_null_of_a_dictionary_of_pyarrow_is_missing(name, of):
     """NumPy reads it as the last value, which would be another task, class or number without a word."""
     labels = np.array(["a", "b", "c"], dtype=object)[CODES]
-    labels[7] = None
-    known, given = np.where(labels == None, "a", labels), dictionary(labels)  # noqa: E711
+    known = labels.copy()
+    labels[7], known[7] = None, "a"
+    given = dictionary(labels)
     model, half = clone(MODELS[name]), pd.Series(np.round(X[:, 0])).where(np.arange(N) != 7)
     table = pa.table({"x": X[:, 0], "half": dictionary(half)})
     with pytest.raises(ValueError, match=r"missing label|NaN"):
