@@ -30,6 +30,7 @@ from skmtl import (
 from skmtl.datasets import make_multitask_regression
 from skmtl.losses import Logistic, SquaredError
 from skmtl.objective import make_term
+from skmtl.objective._joint import OutputsTerm
 from skmtl.penalties import L1, L2, Clusters, Entries, Factorized, Features, Ridge
 from skmtl.solvers import alternating, make_problem_of, make_task_data
 
@@ -473,3 +474,14 @@ def test_a_start_from_which_no_step_can_be_taken_is_zero(monkeypatch):
     X, tasks = rng.normal(size=(40, 3)), np.arange(40) % 4
     model = LatentBasisClassifier(random_state=0).fit(X, X[:, 0] > 0, tasks=tasks)
     assert np.isfinite(model.coef_).all() and model.objective_ > 0
+
+
+def test_factors_of_classes_are_found_under_models_of_the_loss(monkeypatch):
+    """Intercepts are searched about once for ten steps on the factors, not in each of them."""
+    rng, searches, search = np.random.default_rng(0), [], OutputsTerm.intercept
+    X, tasks = rng.normal(size=(240, 5)), np.repeat(np.arange(6), 40)
+    W = rng.normal(size=(3, 5)) + 0.5 * rng.normal(size=(6, 3, 5))
+    y = (np.einsum("ij,ikj->ik", X, W[tasks]) + rng.gumbel(size=(240, 3))).argmax(axis=1)
+    monkeypatch.setattr(OutputsTerm, "intercept", lambda *args: searches.append(1) or search(*args))
+    model = LatentBasisClassifier(0.01).fit(X, y, tasks=tasks)
+    assert len(searches) < 2 * model.n_iter_

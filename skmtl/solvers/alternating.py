@@ -6,6 +6,8 @@ and `iterate`, their solver.
 
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 from scipy import linalg
@@ -15,6 +17,7 @@ from ..penalties import Penalty, Ridge, square
 from ._choice import METHODS, choose_solver, rounding_of_gradients
 from ._method import Method
 from .fista import fista
+from .splitting import FLOOR, models_pay
 
 INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other has its turn
 ROUND = 2 * INNER_ITERATIONS
@@ -163,9 +166,10 @@ class FactorProblem:
         # what leads in the predictors, not in the entries of W
         W, *mean = (V / self.unit for V in (W, *mean))
         starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
+        reached = [(parts, self._reached(parts)) for parts in starts]
         for _ in range(TRIAL_ROUNDS):
-            starts = [self._round(parts) for parts in starts]
-        return self._lowered(min(starts, key=self._reached))
+            reached = [self._downhill(*each) for each in reached]
+        return self._lowered(min(reached, key=itemgetter(1))[0])
 
     def _lowered(self, parts):
         """Parts; where they lead above W = 0, as far out as a loss may be straight, shorter ones."""
@@ -223,9 +227,8 @@ class FactorProblem:
             ahead = [V + age / (age + 3) * (V - old) for V, old in zip(parts, before, strict=True)]
             new = self._round(ahead)
             value = self._reached(new)
-            if age > 0 and not value <= lowest:
-                age, new = 0, self._round(parts)
-                value = self._reached(new)
+            if not value <= lowest:
+                age, (new, value) = 0, self._downhill(parts, lowest, age > 0)
             parts, before, lowest, age, wait = new, parts, value, age + 1, wait - 1
             if wait <= 0:
                 found = self._newton_step(parts, lowest)
@@ -239,11 +242,30 @@ class FactorProblem:
         n = np.count_nonzero(parts[0]) + self._factors(parts)[1].size
         return 1 + n // STEPS_OF_NEWTON if n <= MOST_NUMBERS else np.inf
 
-    def _round(self, parts):
-        """Parts after some steps on each factor."""
-        k = self.penalty.n_components
-        S = self._codes(parts).stepped()[:, :k]
-        return self._parts(S, self._rows([S, *parts[1:]]).stepped())
+    def _downhill(self, parts, lowest, again=True):
+        """Parts after a round and their objective, lower than before; whether to try a model `again`."""
+        new = self._round(parts, exactly=not again)
+        value = self._reached(new)
+        if again and self._models and not value <= lowest:  # far from the loss
+            return self._downhill(parts, lowest, False)
+        return new, value
+
+    def _round(self, parts, exactly=False):
+        """Parts after some steps on each factor, of the loss or of a quadratic model that needs no rows."""
+        k, model = self.penalty.n_components, self if exactly else self._model(*self.evaluate(parts)[:3])
+        S = model._codes(parts).stepped()[:, :k]
+        return self._parts(S, model._rows([S, *parts[1:]]).stepped())
+
+    # whether there are such models, and they cost little
+    _models = cached_property(lambda self: not self.term.loss.quadratic and models_pay(self.term))
+
+    def _model(self, W, image, b):
+        """The problem with a quadratic model of the loss about W, or itself."""
+        if not self._models:
+            return self
+        other = copy(self)
+        other.term = self.term.least_squares(image, b, FLOOR, W, self.term.outlying)
+        return other
 
     def _parts(self, S, rows):
         """Parts from the codes and [L; m], each component scaled so that it costs least."""
@@ -331,7 +353,8 @@ class FactorProblem:
     def _second_order(self, parts, left, right):
         """Second derivatives in the codes that are not zero and all rows, units for them, and slopes."""
         W, image, b, _ = self.evaluate(parts)
-        times = self.term.curvature_at(None if self.term.loss.quadratic else self.term.predictor(image, b))
+        term = self._model(W, image, b).term
+        times = term.curvature_at(None if term.loss.quadratic else term.predictor(image, b))
         cost, strengths, ridge = self._strengths()
         G = self.term.gradient(W, image, b) + ridge * W
         (t, c), n, width = np.nonzero(parts[0]), np.count_nonzero(parts[0]), right.shape[1]

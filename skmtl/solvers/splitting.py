@@ -77,7 +77,7 @@ def splits(problem):
     if problem.smooth or not problem.convex or (len(quadratics) > 1 and not ridges):
         return False
     if not problem.term.loss.quadratic:
-        return problem.certified and separate and _models_pay(problem.term)
+        return problem.certified and separate and models_pay(problem.term)
     return _has_systems(problem.term, ridges, separate)
 
 
@@ -91,7 +91,7 @@ def _has_systems(term, ridges, separate):
     return (ridges or alike) and not term.tied_intercepts and term.n_features <= ONE_SYSTEM
 
 
-def _models_pay(term):
+def models_pay(term):
     """Whether quadratic models of a loss cost little, or an offset leaves no other way."""
     cheap = _rows_for_models(term) or np.prod(term.shape) <= MODERATE
     return term.n_features <= CHEAP and cheap and term.joint and _bearable(term.n_tasks, term.n_features)
