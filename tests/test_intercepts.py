@@ -450,3 +450,16 @@ def test_the_mean_of_a_linear_combination_of_features_stays_where_it_is(loss, pu
             model, y = MeanRegularizedClassifier, (score + rng.logistic(size=320) > 0).astype(int)
         model = model(1e-4, loss=loss, intercept_alpha=pull).fit(X, y, tasks=tasks)
         assert np.abs(model.coef_).max() < 1e3
+
+
+@pytest.mark.parametrize("pull", [0.0, 1e-6, 0.1])
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e9])
+def test_intercepts_of_rows_that_are_certain_and_wrong(size, pull):
+    """No row has a curvature, which leads nowhere: by a linear programme 11/6 of the size is the least."""
+    tasks, y = np.repeat([0, 1], 6), np.tile([0.0, 1, 2, 0, 1, 2], 2)
+    X = np.tile([1.0, 3, 9, 5, 4, 9], 2)[:, None]
+    term = make_term(make_task_data(X, y, tasks), Multinomial(3), True, pull)
+    W = np.tile([0.0, size, 0.0], (2, 1))
+    image = term.image(W)
+    found = term.value(W, image, term.intercept(W, image, None))
+    assert 0 <= found - 2 * 11 / 6 * size <= 2 * np.log(3)

@@ -185,7 +185,10 @@ class Intercepts:
             if (np.abs(g) <= floor).all():
                 return b
             step = self._settle(self.loss_hessian(eta), g)
-            if np.isnan(step).any() or not np.isfinite(g).all():
+            finite = np.isfinite(g).all()
+            if np.isnan(step).any() and finite:  # nothing is curved, and no step leads on
+                return b if cooled else self._cooled(image, b)
+            if not finite:
                 # exp overflows: down with the predictors it does so for
                 b = b + np.where(np.isinf(g), -np.abs(eta).max(), 0.0)
                 continue

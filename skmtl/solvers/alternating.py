@@ -31,7 +31,7 @@ ENOUGH = 1e-3  # of the objective, that the last of them gained
 FLAT = 1e-12  # curvature, relative to the largest, that may be rounding
 INNER_LIMIT = 1000  # iterations for the convex problem between two assignments
 INNER_LOOKS = 20  # of these from one look at its objective to the next
-STILL = 1e-9  # of the objective, that is no fall between two looks
+STILL, NOTHING = 1e-9, 1e-15  # of the objective, and of that at W = 0, that is no fall between two looks
 TRIAL_ROUNDS = 10  # after which the best of several starts is chosen
 UNEQUAL = 100.0  # ratio of the curvatures along features from which a factor is found in units of its own
 COARSE = 1e-3  # stationarity or gap of a start, relative to W = 0
@@ -60,7 +60,7 @@ def _solved(problem, start, target):
             break
         if n_iter % INNER_LOOKS == 0:
             before, lowest = lowest, problem.evaluate(parts)[3]
-            if not lowest < before - STILL * abs(lowest):
+            if not lowest < before - STILL * abs(lowest) - NOTHING * problem.null_objective():
                 break
     return parts
 
