@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn.linear_model as sk
 from conftest import LAYOUTS, LOSSES, NORMS, PENALTIES, kind_of_target, make_layout, named, task_estimators
+from numpy.testing import assert_allclose
 from scipy import sparse
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -24,7 +25,21 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.objective import Problem
-from skmtl.penalties import L1, L2, Coupling, Entries, Factorized, Features, Groups, LInf, Ridge, SparseL2
+from skmtl.penalties import (
+    L1,
+    L2,
+    Coupling,
+    Entries,
+    Factorized,
+    Features,
+    Groups,
+    InfConv,
+    LInf,
+    Ridge,
+    SparseL2,
+    Spectrum,
+    Tasks,
+)
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers._solve import SOLVERS, _followed, _Progress, choose_solver, make_problem
 
@@ -762,6 +777,38 @@ def test_a_penalty_that_is_more_than_rounding_is_not_left_out(name, options, mon
     monkeypatch.setattr(_solve, "_without_norms", without)
     layout = make_layout("stacked", classification=True)
     task_estimators()[name](**options).fit(layout.X, layout.y, tasks=layout.tasks)
+
+
+FAINT = {  # norms that cost nothing to speak of, and what is left of the penalty
+    "one": (Features(L2(1e-17)) + Ridge(1.0), Ridge(1.0)),
+    "trace": (Spectrum(L1(1e-17)) + Ridge(1.0), Ridge(1.0)),
+    "tasks": (InfConv([Features(L2(1e-17)), Tasks(L2(1e-17))]), Ridge(0.0)),
+    "beside": (InfConv([Features(L2(1e-17)) + Ridge(1.0), Tasks(L2(1e-17))]), Ridge(0.0)),
+}
+
+
+@pytest.mark.parametrize("penalty, rest", FAINT.values(), ids=FAINT)
+def test_norms_that_cost_less_than_the_target_are_certified(penalty, rest):
+    """Nothing is left of a dual point then, but the optimum is no less than that without the norms."""
+    layout = make_layout("stacked")
+    model = MultiTaskRegressor(1.0, penalty=penalty, tol=1e-6).fit(layout.X, layout.y, tasks=layout.tasks)
+    other = MultiTaskRegressor(1.0, penalty=rest, tol=1e-9).fit(layout.X, layout.y, tasks=layout.tasks)
+    assert_allclose(model.objective_, other.objective_, rtol=1e-6)
+    assert model.objective_ - model.dual_gap_ <= other.objective_ * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("mean_alpha", [None, 0.0, 1e-3, 10.0])
+@pytest.mark.parametrize("other", [Tasks(L2(1e-17)), Ridge(0.1)], ids=["norm", "ridge"])
+@pytest.mark.filterwarnings("ignore:.* stopped after:sklearn.exceptions.ConvergenceWarning")
+def test_a_bound_without_norms_knows_of_other_parts(other, mean_alpha):
+    """W costs less in these than in the first."""
+    layout, penalty = make_layout("stacked"), InfConv([Features(L2(1e-17)) + Ridge(1.0), other])
+    given = {"mean_alpha": mean_alpha, "tol": 1e-6, "max_iter": 300}
+    model = MultiTaskRegressor(1.0, penalty=penalty, **given).fit(layout.X, layout.y, tasks=layout.tasks)
+    near = InfConv([Features(L2(1e-9)) + Ridge(1.0), other])
+    upper = MultiTaskRegressor(1.0, penalty=near, **given).fit(layout.X, layout.y, tasks=layout.tasks)
+    assert model.objective_ - model.dual_gap_ <= upper.objective_
+    assert_allclose(model.objective_, upper.objective_, rtol=1e-4)
 
 
 @pytest.mark.parametrize("form", [np.array, csr_matrix])

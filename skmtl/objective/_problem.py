@@ -264,10 +264,21 @@ class Problem:
     def _parts_in_units(self, unit):
         return [part.in_units(np.tile(unit, self.term.n_outputs)) for part in self.parts]
 
+    @cached_property
     def without_norms(self):
-        """The problem of the first part with its quadratic terms alone."""
-        smooth = self.penalty.for_classes(self.term.n_outputs).parts()[0].split()[1]
+        """The problem without norms, whose optimum is no greater, if W then has one part; else None."""
+        first, *others = self.parts
+        free = [part for part in self.parts if not (part.quadratic or part.one_vector)]
+        if self.smooth or not (free or self._alone(first.quadratic, others)):
+            return None
+        smooth = [] if free else self.penalty.for_classes(self.term.n_outputs).parts()[0].split()[1]
         return Problem(self.term, sum(smooth, start=Ridge(0.0)), self.own_ridge)
+
+    def _alone(self, quadratic, others):
+        """Whether it lets pass what others would pay for, so that these are zero."""
+        moved = quadratic.apply(np.ones((self.shape[0], 1)))
+        passes = all(part.one_vector for part in others) and np.abs(moved).max() <= 1e-12 * quadratic.norm
+        return passes or not others
 
     def penalty_value(self, parts):
         """Omega of the parts, ridge included."""

@@ -278,12 +278,14 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     if problem.certified:
         first = (0, start, known) if known else next(iterates)
         if init is None and _faint(problem, *first[2][::2]):
-            found = _without_norms(problem, max_iter, tol, callback, verbose)
+            found, _ = _without_norms(problem, max_iter, tol, callback, verbose)
             if found.gap <= target:
                 return found, None
         if not known or known[2] <= target:  # in the latter case there is nothing to do
             iterates = [first] if known else chain([first], iterates)
     found, stopped = _followed(problem, name, start, iterates, max_iter, target, callback, verbose)
+    if not (found.converged or stopped) and _cheap(problem, found.parts, target):
+        found = _beside_none(problem, found, target, max_iter, tol)
     return found, None if found.converged or stopped else target
 
 
@@ -398,11 +400,11 @@ def _faint(problem, objective, gap):
 
     There the dual objective is that of the slopes over their dual norm, twice the objective over it.
     """
-    if type(problem) is not Problem or problem.smooth:
+    if type(problem) is not Problem or problem.without_norms is None:
         return False
-    first = problem.parts[0]
-    if first.rough is None and _holds(first.quadratic, problem.parts[1:], problem.shape[0]):
-        return True
+    first, *others = problem.parts
+    if first.rough is None and (not first.quadratic or all(part.one_vector for part in others)):
+        return True  # others cost more than they save
     if not 0 <= objective - gap < FAINT * objective:
         return False
     W, *others = problem.zeros()  # what does a step cost? Units may differ, and that may be below zero
@@ -411,23 +413,33 @@ def _faint(problem, objective, gap):
     return problem.penalty_value([-step * G, *others]) < np.sqrt(FAINT) * objective
 
 
-def _holds(quadratic, others, n_tasks):
-    """Whether a quadratic penalty lets pass what other parts would pay for, so that these are zero."""
-    if not quadratic:
-        return True
-    moved = quadratic.apply(np.ones((n_tasks, 1)))
-    return all(part.one_vector for part in others) and np.abs(moved).max() <= 1e-12 * quadratic.norm
+def _cheap(problem, parts, target):
+    """Whether norms cost less than the target: what they leave of a dual point says little then."""
+    if type(problem) is not Problem or problem.without_norms is None or not problem.certified:
+        return False
+    smooth = problem.smooth_penalty_value(parts, problem.total(parts))
+    return problem.penalty_value(parts) - smooth <= target
 
 
-def _without_norms(problem, max_iter, tol, callback, verbose):
-    """The solution without the norms; the optimum is not below that without them, which bounds the gap."""
-    rest = problem.without_norms()
+def _without_norms(problem, max_iter, tol, callback=None, verbose=0):
+    """The solution without the norms, and its lower bound, which is one of the optimum with them as well."""
+    rest = problem.without_norms
     zeros = problem.zeros()[1:]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
     found, _ = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
-    return replace(found, parts=parts, objective=found.objective + cost, gap=abs(found.gap + cost))
+    least = found.objective - found.gap
+    return replace(found, parts=parts, objective=found.objective + cost, gap=abs(found.gap + cost)), least
+
+
+def _beside_none(problem, found, target, max_iter, tol):
+    """The solution, or that without the norms, if the bound of the latter says that it is good enough."""
+    other, least = _without_norms(problem, max_iter, tol)
+    for one in (replace(found, gap=abs(found.objective - least)), other):
+        if one.gap <= target:
+            return replace(one, n_iter=found.n_iter, history=found.history, converged=True)
+    return found
 
 
 def require_finite(what, *numbers):
