@@ -543,6 +543,46 @@ def test_the_fold_of_a_sparse_row_is_that_of_its_sums(rng):
     assert counts[0] == counts[1] and twice.nnz == 300
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"xx": np.ones((2, 2, 2))}, r"xx has the shape \(2, 2, 2\), where that of 3 tasks is \(3, 2, 2\)"),
+        ({"y_mean": np.ones(2)}, r"y_mean has the shape \(2,\), where that of 3 tasks is \(3,\)"),
+        ({"fold1_xy": np.ones((3, 1))}, r"fold1_xy has the shape \(3, 1\)"),
+        ({"tasks": np.array([0, 0, 1])}, r"tasks are not labels of tasks that differ: \[0, 0, 1\]"),
+        ({"yy": np.array([1.0, np.nan, 1.0])}, "yy holds what is no finite number"),
+        ({"xy": np.full((3, 2), "a")}, "xy holds what is no finite number"),
+        ({"fold0_weight": -np.ones(3)}, "fold0_weight is -1 in some task"),
+        ({"feature_names": np.array(["a"])}, r"feature_names are \['a'\], which is 1 in the place of 2"),
+        ({"n_folds": 3}, r"\['fold2_count', .*\] are not there"),
+        ({"n_folds": "many"}, r"\['a whole number n_folds'\] are not there"),
+    ],
+)
+def test_a_file_of_wrong_moments_is_refused(rng, change, problem, tmp_path):
+    X, tasks = rng.normal(size=(60, 2)), np.arange(60) % 3
+    stats, path = TaskStatistics.from_batches([(X, X[:, 0], tasks)], n_folds=2), tmp_path / "s.npz"
+    stats.save(path)
+    assert_same(TaskStatistics.load(path), stats)
+    with np.load(path) as stored:
+        np.savez(path, **{**stored, **change})
+    with pytest.raises(ValueError, match=rf"s\.npz holds no TaskStatistics: {problem}"):
+        TaskStatistics.load(path)
+
+
+def test_a_broken_file_is_named(rng, tmp_path):
+    stats, path = TaskStatistics.from_arrays(np.eye(4), np.ones(4)), tmp_path / "s.npz"
+    stats.save(path)
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    for _ in range(2000):
+        broken, at = whole.copy(), rng.integers(len(whole), size=3)
+        broken[at] ^= 1 << rng.integers(8, size=3, dtype=np.uint8)
+        path.write_bytes(broken.tobytes())
+        try:
+            assert_same(TaskStatistics.load(path), stats)  # where nothing is read
+        except ValueError as error:
+            assert "s.npz holds no TaskStatistics" in str(error)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", None])
 def test_a_file_of_something_else_is_named(content, tmp_path):
     path = tmp_path / "other.npz"
