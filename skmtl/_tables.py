@@ -73,8 +73,14 @@ def p_words(p):
     return "no p-value" if np.isnan(p) else f"p < {LEAST_P}" if p < LEAST_P else f"p = {p:.2g}"
 
 
+def in_line(text):
+    """A text without what would break a line of it, such as a new line in the name of a task."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def as_text(rows):
     """Lines of a table of texts, the header first, its columns aligned."""
+    rows = [[*map(in_line, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 

@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import skmtl
 from skmtl import (
+    GroupSparseClassifier,
     GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
@@ -47,6 +48,7 @@ from skmtl import (
     TaskRelationshipRegressor,
     penalties,
     suggest,
+    summary,
 )
 from skmtl._candidates import SIMPLE, all_candidates
 from skmtl._findings import FINDINGS
@@ -442,6 +444,40 @@ def test_scores_with_a_class_that_training_lacked():
         model, X, y, tasks, cv=splits[:1], scoring="roc_auc", baselines=["mean"], reference="mean"
     )
     assert_allclose(found.table["mean"], alone.table["mean"])
+
+
+def test_scores_that_are_undefined_everywhere_are_refused():
+    """Models without a score had p < 0.001 and a verdict."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(40, 2)), np.repeat(["a", "b"], 20)
+    model, score = GroupSparseClassifier(0.1), task_scorer("roc_auc")
+    with pytest.raises(ValueError, match="scoring: the score is undefined on all 5 test sets"):
+        compare(model, X, (tasks == "a").astype(int), tasks, scoring=score)
+    with pytest.raises(ValueError, match=r"scoring=task_scorer\(roc_auc_score, average='macro'"):
+        suggest(X, (tasks == "a").astype(int), tasks, scoring=score)
+
+
+def test_a_model_without_a_score_has_no_p_value():
+    def some(y_true, y_pred):
+        return np.nan if np.ptp(y_pred) == 0 else -np.mean(np.abs(y_true - y_pred))
+
+    found = compare(
+        Pooled(Ridge()), RELATED.X, RELATED.y, RELATED.tasks, cv=3, scoring=some,
+        baselines={"constant": DummyRegressor()}, reference="constant",
+    )  # fmt: skip
+    assert np.isnan(row(found, "constant")["mean"]) and np.isfinite(row(found, "Pooled")["mean"])
+    assert np.isnan(row(found, "Pooled")["p_value"])
+
+
+def test_names_with_new_lines_break_no_line_of_a_table():
+    p = make_multitask_regression(2, 20, 2, random_state=0)
+    tasks = np.array(["a\nb", "c\td"])[p.tasks]
+    found = compare({"my\nmodel": MeanRegularizedRegressor()}, p.X, p.y, tasks, cv=2)
+    lines = str(found).split("\n")
+    assert any(line.startswith(r"my\nmodel") for line in lines)
+    assert any(line.startswith(r"a\nb ") for line in lines) and any(r"c\td " in line for line in lines)
+    table = str(summary(MeanRegularizedRegressor().fit(p.X, p.y, tasks=tasks))).split("\n")[-4:]
+    assert len({len(line) for line in table}) == 1 and table[-2].startswith(r"a\nb ")
 
 
 def test_sign_test_over_tasks():

@@ -114,10 +114,19 @@ class FoldScores:
         self.ranked = sorted(self.mean, key=lambda name: -np.nan_to_num(self.mean[name], nan=-np.inf))
 
     def _leave_out_undefined(self):
-        """Drop the scores of folds where they are NaN for every model (one class only), with a warning."""
+        """Drop the scores of folds where they are NaN for every model (one class only), with a warning.
+
+        ValueError where no fold is left.
+        """
         undefined = np.isnan(list(self.scores.values())).all(axis=0)
-        self.scored = np.flatnonzero(undefined.all() | ~undefined)  # folds of the scores; errors have all
-        if undefined.any() and not undefined.all():
+        self.scored = np.flatnonzero(~undefined)  # folds of the scores; errors have all
+        if undefined.all():
+            raise ValueError(
+                f"scoring: the score is undefined on all {len(undefined)} test sets, for every model. Where "
+                "these, or tasks in them, have a single row or class: fewer folds, another scoring=, or "
+                "task_scorer(..., average='pooled'), which takes all tasks together."
+            )
+        if undefined.any():
             warn(
                 f"the score is undefined on {undefined.sum()} of {len(undefined)} test sets, which are left "
                 "out of means and tests: fewer folds, or TaskKFold(stratify=True), spread a rare class.",
@@ -143,7 +152,7 @@ class FoldScores:
         The p-value is NaN where there is nothing to test: one fold, equal scores, or models that are alike.
         """
         d = np.subtract(self.scores[model], self.scores[other])
-        if len(d) < 2 or not d.any() or self.alike(model, other):
+        if len(d) < 2 or not d.any() or np.isnan(d).any() or self.alike(model, other):
             return d.mean(), np.nan
         scale = np.sqrt(1 / len(d) + self.overlap) * standard_deviation(d)
         return d.mean(), 2 * stats.t.sf(abs(d.mean()) / scale if scale > 0 else np.inf, len(d) - 1)

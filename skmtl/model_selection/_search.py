@@ -561,7 +561,8 @@ def _refuse_scores(scoring, metric, scores):
     raise ValueError(
         f"no candidate has a finite mean score by scoring={name!r}: on {undefined.sum()} of {len(undefined)} "
         "test sets none has a finite one. Where these lack a class take fewer folds, or "
-        "cv=TaskKFold(..., stratify=True); error_score='raise' shows the error of a scorer that fails."
+        "cv=TaskKFold(..., stratify=True); where tasks do, task_scorer(..., average='pooled'). "
+        "error_score='raise' shows the error of a scorer that fails."
     )
 
 
