@@ -62,7 +62,7 @@ def cell(value, name=""):
 
 def shown_names(family, names):
     """Names of features, also behind those of tasks, with x0, x1, ... for positions; others as they are."""
-    if family.startswith("coefficients"):
+    if family.startswith(("coefficients", "changes")):
         return [(task, *shown_names("features", [feature])) for task, feature in names]
     positions = family.startswith("features")
     return [f"x{name}" if positions and isinstance(name, int) else name for name in names]
