@@ -30,8 +30,10 @@ def with_offset(models, offset, y):
     return takes, check_offset(offset, len(y))
 
 
-def error_measure(models, kind="numbers"):
+def error_measure(models, kind="numbers", kinds=None):
     """Which error of single labels all models can have; `kind` tells counts from other numbers."""
+    if kinds is not None:
+        return "error"
     if kind == "counts":
         return "deviance"
     if not is_classifier(next(iter(models.values()))):
@@ -50,15 +52,17 @@ class FoldRun:
     scorer: object
     measure: str
     offset: object = None
+    kinds: object = None  # of tasks of different ones
 
     def __call__(self, name, model, train, test):
         X = safe_indexing(self.X, train)
         given = tasks_for(model, "fit", self.labels[train] if self.pass_tasks else None)
         given |= {} if self.offset is None else {"offset": self.offset[train]}
+        y = safe_indexing(self.y if self.kinds is None else self.kinds.given, train)
         with threads_for(X):
             start = time.perf_counter()
             try:
-                fitted = clone(model).fit(X, self.y[train], **given)
+                fitted = clone(model).fit(X, y, **given)
             except ValueError as error:
                 if "could not convert" in str(error) and "of X are not" not in str(error):
                     refuse_text(X, error)
@@ -87,6 +91,8 @@ class FoldRun:
         """Squared error, deviance, Brier score or 0/1 error of each label, NaN where it is missing."""
         missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
         found, _, classes = response(model, X, labels, method, offset)
+        if self.measure == "error":
+            return self.kinds.errors(y, found, labels)
         if self.measure == "rmse":
             return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "deviance":
