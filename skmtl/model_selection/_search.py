@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
-from .._columns import warn_of_labels
+from .._columns import refuse_masked, warn_of_labels
 from .._inputs import as_target, check_sample_weight, present, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels
 from .._parameters import COUNT, FRACTION
@@ -209,6 +209,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         """
         self._model()
         refuse_class(self.cv, "cv")
+        refuse_masked(X, "X")
         given = present(tasks=tasks, offset=offset)
         params = {**params, **given}
         by_request = not given or get_config()["enable_metadata_routing"]
