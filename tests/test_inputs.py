@@ -508,9 +508,10 @@ def test_masked_predictions_are_refused():
 
 
 def test_suggest_names_a_target_with_missing_labels():
-    y, some = np.where(np.arange(N) == 3, np.nan, X[:, 0]), ["single", "pooled"]
+    """Also where these are in the first test set."""
+    y, folds = np.where(np.arange(N) < 3, np.nan, X[:, 0]), np.arange(N).reshape(2, -1)
     with pytest.raises(ValueError, match=r"Input y contains NaN .*drop the row"):
-        suggest(X, y, CODES, candidates=some, cv=2)
+        suggest(X, y, CODES, candidates=["single"], cv=[folds[::-1], folds])
 
 
 def test_stacked_blocks_keep_their_masks():
