@@ -1,6 +1,7 @@
 """Batches of rows: read from files with constant memory, and told apart by hashes of what they hold."""
 
 import os
+from contextlib import contextmanager
 from functools import reduce
 from numbers import Integral
 
@@ -242,6 +243,10 @@ def read_batches(
     Memory is constant, whatever the size of the data: one batch, and two parts of a Parquet file, each a row
     group or several of 64 MB in all. A dataset of your own is read as pyarrow does, which may hold 1 GB.
 
+    In CSV files numbers are floats, and NA, NULL, nan, or nothing, are missing values, as pandas reads them:
+    also where they stand for labels (NA for Namibia), which are then refused. A dataset of your own keeps
+    them, ``ConvertOptions(strings_can_be_null=False)``.
+
     Parameters
     ----------
     path : str, path-like, list of files or pyarrow.dataset.Dataset
@@ -305,7 +310,8 @@ def read_batches(
         from pyarrow import dataset
     except ImportError as error:
         raise ImportError("read_batches needs pyarrow: pip install pyarrow.") from error
-    data = path if isinstance(path, dataset.Dataset) else _dataset(dataset, path)
+    with _named(path):
+        data = path if isinstance(path, dataset.Dataset) else _dataset(dataset, path)
     targets, names = [target] if isinstance(target, str) else list(target), data.schema.names
     others = [column for column in (task_column, weight_column) if column is not None]
     features = [n for n in names if n not in {*targets, *others}] if columns is None else list(columns)
@@ -316,9 +322,13 @@ def read_batches(
             f"read_batches found the columns {names[:20]}; not there: {absent}, named twice: {twice}. "
             "target, task_column, weight_column and columns must be different columns, with one feature."
         )
-    n_rows, seen = data.count_rows() if progress is not None else 0, 0
-    files = data is path or _alike(data.get_fragments(), asked, columns is None)
-    for batch in _scanned(data, files, columns=asked, batch_size=batch_size):
+    own, options = data is not path, {"columns": asked, "batch_size": batch_size}
+    with _named(path):
+        if own:
+            options["schema"] = _types(data, asked, {*asked} - {task_column})
+        n_rows, seen = data.count_rows() if progress is not None else 0, 0
+    files = _alike(data, options["schema"], asked, columns is None) if own else [("a dataset", data)]
+    for batch in _scanned(files, options):
         if not batch.num_rows:
             continue
         X, y = batch.select(features), _values(batch, target)
@@ -329,31 +339,66 @@ def read_batches(
             progress(seen, n_rows)
 
 
-def _scanned(data, files, **options):
-    """Batches of a dataset; of the files of one of our own, which has no filters, with little read ahead."""
-    own = files is not True
-    parts = (part for file in files for part in _in_parts(file)) if own else [data]
-    scans = (part.to_batches(**({"schema": data.schema} if own else {}), **options) for part in parts)
+@contextmanager
+def _named(path):
+    """ValueError of pyarrow, or of broken files, with the path."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        way_out = (
+            " Columns of text have the types of the first rows, unless a dataset is given that has a schema: "
+            "pyarrow.dataset.dataset(path, format='csv', schema=...)."
+        )
+        way_out = way_out if "conversion" in str(error) else ""
+        raise ValueError(f"path: {path!s:.200} cannot be read: {str(error).strip('. ')}.{way_out}") from error
+
+
+def _scanned(files, options):
+    """Batches of files by name, with little read ahead."""
+    scans = ((name, part.to_batches(**options)) for name, file in files for part in _in_parts(file))
     scan = next(scans, None)
     while scan is not None:
         ahead = next(scans, None)  # pyarrow begins to read
-        yield from scan
+        with _named(scan[0]):
+            yield from scan[1]
         scan = ahead
 
 
-def _alike(files, asked, every):
-    """The files, with the columns asked for as in the first one, and no others where `every` is read."""
-    first = None
-    for file in files:
+def _types(data, asked, numbers):
+    """The schema of files of one folder or list, in which columns without a value are as in a later file.
+
+    Integers of text are floats where they are `numbers`, as fractions may follow.
+    """
+    from pyarrow import float64, types
+
+    found = {name: data.schema.field(name) for name in asked}
+    empty, files = [name for name in asked if types.is_null(found[name].type)], data.get_fragments()
+    while empty and (file := next(files, None)) is not None:
         own = file.physical_schema
+        found |= {name: own.field(name) for name in empty if name in own.names}
+        empty = [name for name in empty if types.is_null(found[name].type)]
+    schema, text = data.schema, data.format.default_extname == "csv"
+    for name, column in found.items():
+        if text and name in numbers and (types.is_integer(column.type) or types.is_null(column.type)):
+            column = column.with_type(float64())
+        schema = schema.set(schema.get_field_index(name), column)
+    return schema
+
+
+def _alike(data, schema, asked, every):
+    """Files by name, with the columns asked for as in the schema, and no others where `every` is read."""
+    first = None
+    for file in data.get_fragments():
+        with _named(file.path):
+            own = file.physical_schema
         first = own if first is None else first
         shared = [name for name in asked if name in first.names]  # others are names of folders
         absent = [name for name in shared if name not in own.names]
         more = [name for name in own.names if every and name not in first.names]
-        types = ((n, own.field(n).type, first.field(n).type) for n in shared if n in own.names)
-        text = (
-            file.format.default_extname == "csv"
-        )  # whose numbers are read as those of the first one, or not
+        types = ((n, own.field(n).type, schema.field(n).type) for n in shared if n in own.names)
+        text = file.format.default_extname == "csv"  # whose columns are read as the schema has them, or not
         other = [
             f"{n} of {one} in the place of {known}" for n, one, known in types if not _fits(one, known, text)
         ]
@@ -363,7 +408,7 @@ def _alike(files, asked, every):
                 f"{more[:20]}, of another type {other[:20]}. Files must have the same columns and types "
                 "(columns= names those to be read)."
             )
-        yield file
+        yield file.path, file
 
 
 def _fits(own, known, from_text):

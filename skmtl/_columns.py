@@ -106,9 +106,20 @@ def indexable(X):
     return told_apart(decoded(X)) if hasattr(X, "shape") or hasattr(X, "columns") else np.asarray(X)
 
 
+def refuse_masked(values, name):
+    """ValueError for a masked array, whose mask nothing that follows would see."""
+    masked = np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0
+    if masked:
+        raise ValueError(
+            f"{name} is a masked array with {masked} masked entries, which would be used as they are: drop "
+            f"these rows, or impute the entries ({name}.filled(...))."
+        )
+
+
 def check_features(X, **options):
     """X as a numeric array or CSR/CSC matrix; an error names the columns that are no numbers."""
     options = {"accept_sparse": ("csr", "csc"), "dtype": "numeric", "input_name": "X", **options}
+    refuse_masked(X, "X")
     try:
         numbers = check_array(_of_columns(X) if hasattr(X, "column_names") else told_apart(X), **options)
         if numbers.dtype == object:  # categories come through as such

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
+from ._columns import refuse_masked
 from ._labels import for_each_task, missing_labels, plain_array
 from ._sklearn import num_samples
 from ._warn import warn
@@ -60,16 +61,6 @@ def check_lengths(X, y):
         raise ValueError(
             f"X and y have inconsistent numbers of samples: [{num_samples(X)}, {num_samples(y)}]; expected "
             "one label, or one row of labels, in y for each row of X."
-        )
-
-
-def refuse_masked(values, name):
-    """ValueError for a masked array, whose mask nothing that follows would see."""
-    masked = np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0
-    if masked:
-        raise ValueError(
-            f"{name} is a masked array with {masked} masked entries, which would be used as they are: drop "
-            f"these rows, or impute the entries ({name}.filled(...))."
         )
 
 

@@ -13,7 +13,7 @@ from ._candidates import all_candidates
 from ._columns import check_features, column_names, split_task_column
 from ._findings import finding, sharing
 from ._from_column import TasksFromColumn, with_task_column
-from ._inputs import as_target, present
+from ._inputs import as_target, check_target, present
 from ._labels import check_tasks, meant, missing_labels, plain_labels, rows_of_tasks
 from ._target import warn_of_units
 from ._tasks import asking_for_tasks, one_column_target, refuse_blocks, refuse_two_sources, table_of
@@ -213,6 +213,7 @@ def _read(X, y, tasks, task_column, numbers):
         check_features(X)
     if tasks is not None and np.ndim(y) == 2:
         y = one_column_target(as_target(y))
+    check_target(y)
     return X, y, tasks
 
 

@@ -62,7 +62,7 @@ def cell(value, name=""):
 
 def shown_names(family, names):
     """Names of features, also behind those of tasks, with x0, x1, ... for positions; others as they are."""
-    if family.startswith("coefficients"):
+    if family.startswith(("coefficients", "changes")):
         return [(task, *shown_names("features", [feature])) for task, feature in names]
     positions = family.startswith("features")
     return [f"x{name}" if positions and isinstance(name, int) else name for name in names]
@@ -73,8 +73,14 @@ def p_words(p):
     return "no p-value" if np.isnan(p) else f"p < {LEAST_P}" if p < LEAST_P else f"p = {p:.2g}"
 
 
+def in_line(text):
+    """A text without what would break a line of it, such as a new line in the name of a task."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def as_text(rows):
     """Lines of a table of texts, the header first, its columns aligned."""
+    rows = [[*map(in_line, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 

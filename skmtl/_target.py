@@ -217,10 +217,10 @@ class Kinds(OwnTargets):
         weight, scores = np.ones(len(y)) if sample_weight is None else sample_weight, []
         for t, one in enumerate(self.each.values()):
             true, guess = (y[:, t], predicted[:, t]) if y.ndim == 2 else (y, predicted)
-            rows = ~missing_labels(true) & (True if codes is None else codes == t)
+            own = weight[:, t] if weight.ndim == 2 else weight
+            rows = ~missing_labels(true) & (own > 0) & (True if codes is None else codes == t)
             if rows.any():
                 true, guess = plain_labels(true[rows]), plain_labels(guess[rows])
-                own = weight[:, t] if weight.ndim == 2 else weight
                 scores.append(one.metric(true, guess, sample_weight=own[rows]))
         return float(np.mean(scores))
 

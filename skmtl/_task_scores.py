@@ -16,7 +16,7 @@ from sklearn.metrics import (
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from ._columns import column_names, refuse_other_order
+from ._columns import column_names, refuse_masked, refuse_other_order
 from ._inputs import as_target, check_numbers, check_sample_weight
 from ._labels import check_tasks, encode_tasks, missing_labels, plain_labels
 from ._warn import warn
@@ -40,6 +40,7 @@ def task_blocks(y_true, y_pred, tasks, sample_weight, numbers=False):
     y_true = check_array(
         as_target(y_true), ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y_true"
     )
+    refuse_masked(y_pred, "y_pred")
     y_pred = check_array(y_pred, ensure_2d=False, dtype=None, allow_nd=True, input_name="y_pred")
     if numbers:
         y_true = check_numbers(y_true, "y_true", ensure_all_finite="allow-nan" if y_true.ndim == 2 else True)

@@ -17,6 +17,7 @@ from ._columns import (
     check_features,
     column_names,
     indexable,
+    refuse_masked,
     refuse_other_order,
     source_of_tasks,
     split_task_column,
@@ -33,7 +34,6 @@ from ._inputs import (
     check_sample_weight,
     check_target,
     is_clean,
-    refuse_masked,
 )
 from ._labels import (
     KINDS,
@@ -411,6 +411,7 @@ def refuse_blocks(values, name):
 def table_of(X):
     """X in a container whose rows can be taken, of two dimensions."""
     refuse_blocks(X, "X")
+    refuse_masked(X, "X")
     X = indexable(X)
     if len(np.shape(X)) < 2:
         _refuse_one_axis(X)

@@ -339,8 +339,10 @@ class TaskScorer:
         model = final_model(estimator)
         if getattr(model, "_layout_", "") == "shared":
             refuse_other_order({"y": y, "sample_weight": sample_weight}, model.tasks_)
-        labels = self._labels(estimator, X, y, tasks)
-        values, method, classes = response(estimator, X, labels, self.response_method, offset)
+        labels, methods = self._labels(estimator, X, y, tasks), self.response_method
+        if np.ndim(methods) and isinstance(getattr(model, "classes_", None), list):
+            methods = [one for one in methods if one != "decision_function"]  # infinite for unknown classes
+        values, method, classes = response(estimator, X, labels, methods, offset)
         kwargs = dict(self.kwargs)
         if classes is not None and method == "predict_proba":
             values, classes = _with_unseen(values, classes, np.asarray(y))

@@ -1,10 +1,8 @@
 """Per-task second moments: all that the squared loss needs to know about the data."""
 
-from contextlib import nullcontext
 from functools import partial
 from numbers import Integral
 from operator import add, sub
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +12,7 @@ from ._columns import check_features, check_same_names, feature_names_of
 from ._data import make_task_data, name_tasks, task_data
 from ._inputs import check_lengths, check_numeric_target, check_sample_weight, refuse_size
 from ._labels import all_labels, check_tasks, encode_tasks, find_tasks, known_labels, plain_labels, readable
+from ._moment_files import MOMENTS, read_moments, write_arrays
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere
 from ._tasks import check_names, target_names
@@ -23,7 +22,6 @@ from ._warn import warn
 EPS = np.finfo(float).eps
 ROUNDING = 16 * EPS  # of a mean, relative to it
 LOST = 1e-6  # of a variance: what a difference of moments may be off by before it is refused
-MOMENTS = "count", "weight", "x_mean", "y_mean", "xx", "xy", "yy"
 
 
 class TaskStatistics:
@@ -414,8 +412,7 @@ class TaskStatistics:
         for prefix, stats in [("", self), *((f"fold{k}_", fold) for k, fold in enumerate(self.folds))]:
             stored[f"{prefix}tasks"] = plain_labels(stats.tasks)
             stored |= {prefix + name: getattr(stats, name) for name in MOMENTS}
-        with nullcontext(path) if hasattr(path, "write") else open(path, "wb") as file:
-            np.savez(file, **stored)  # which would add an ending to a path
+        write_arrays(path, stored)
 
     @classmethod
     def load(cls, path):
@@ -434,21 +431,9 @@ class TaskStatistics:
         ValueError
             If the file holds something else.
         """
-        try:
-            opened = np.load(path, allow_pickle=False)
-            stored = {name: opened[name] for name in opened.files}  # AttributeError: a single array
-        except (AttributeError, EOFError, ValueError, BadZipFile) as error:
-            raise ValueError(f"{path} holds no TaskStatistics: it is no file of `save`.") from error
-        opened.close()
-        if absent := {"tasks", "n_folds", *MOMENTS} - set(stored):
-            raise ValueError(f"{path} holds no TaskStatistics: {sorted(absent)} are not there.")
-        names = stored["feature_names"].astype(object) if "feature_names" in stored else None
-
-        def read(prefix, folds=()):
-            moments = (stored[prefix + name] for name in ("tasks", *MOMENTS))
-            return cls(*moments, feature_names=names, folds=folds)
-
-        return read("", [read(f"fold{k}_") for k in range(int(stored["n_folds"]))])
+        each, names = read_moments(path)
+        whole, *folds = (cls(**fields, feature_names=names) for fields in each)
+        return whole._with(folds=tuple(folds))
 
     def __add__(self, other):
         """Moments of the rows of both."""

@@ -282,6 +282,76 @@ def test_files_give_the_statistics_of_their_rows(kind, table, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("first", ["no row", "no value", "whole numbers"])
+def test_columns_without_a_value_are_of_the_type_of_later_ones(kind, first, table, tmp_path):
+    """An empty file in front, or one without a value, made all columns those of nulls."""
+    some = {"a": table["a"], "b": table["b"], "y": table["y"], "shop": table["shop"].cast(pa.string())}
+    n = {"no row": 0, "no value": 1, "whole numbers": 1}[first]
+    empty = {**{name: pa.nulls(n) for name in some}, "shop": pa.array(["0"] * n)}
+    if first == "whole numbers":
+        empty |= {name: pa.array([2] if kind == "csv" else [2.0]) for name in "aby"}
+    empty |= {"shop": pa.nulls(0)} if first == "no row" else {}
+    files = [tmp_path / f"1.{kind}", tmp_path / f"2.{kind}"]
+    for file, own in zip(files, (empty, some), strict=True):
+        (csv.write_csv if kind == "csv" else parquet.write_table)(pa.table(own), file)
+    batches = [*read_batches(tmp_path, target="y", task_column="shop")]
+    assert [len(y) for _, y, _ in batches] == [n] * (n > 0) + [400]
+    assert all(X.schema.types == [pa.float64()] * 2 for X, *_ in batches)
+    alone = [*read_batches(files[1], target="y", task_column="shop")]
+    for found, expected in zip(batches[-1][1:], alone[0][1:], strict=True):
+        assert found.dtype == expected.dtype and found.tolist() == expected.tolist()
+    assert np.array_equal(batches[-1][0]["a"], alone[0][0]["a"])
+
+
+def test_fractions_may_come_late(tmp_path):
+    """pyarrow takes the types of the first megabyte."""
+    path = tmp_path / "late.csv"
+    path.write_text("x,y,shop\n" + "1,2,3\n" * 200_000 + "1.5,2,3\n")
+    assert (
+        sum(np.asarray(X["x"]).sum() for X, *_ in read_batches(path, target="y", task_column="shop"))
+        == 200_001.5
+    )
+    path.write_text("x,y,shop\n" + "1,2,3\n" * 200_000 + "1,2,b\n")
+    with pytest.raises(ValueError, match=r"path: .*late\.csv cannot be read: .*'b'\. Columns of text have"):
+        list(read_batches(path, target="y", task_column="shop"))
+
+
+@pytest.mark.parametrize(
+    "name", ["e.csv", "e.parquet", "pages.parquet", "cut.csv.gz", "d/rows.csv", "d/e.parquet"]
+)
+def test_a_file_that_cannot_be_read_is_named(name, table, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    content = b""
+    if name == "pages.parquet":
+        parquet.write_table(table, path)
+        content = path.read_bytes()[:100] + bytes(500) + path.read_bytes()[600:]
+    elif name == "cut.csv.gz":
+        content = gzip.compress(b"a,y,shop\n" + b"1,2,3\n" * 1000)[:-30]
+    elif name == "d/rows.csv":
+        (path.parent / "a.csv").write_text("a,y,shop\n1,2,3\n")
+    elif name == "d/e.parquet":
+        parquet.write_table(table, path.parent / "a.parquet")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"path: .*{path.name} cannot be read: "):
+        list(read_batches(path.parent if "/" in name else path, target="y", task_column="shop"))
+
+
+def test_na_is_no_label_but_of_a_dataset_of_your_own(tmp_path):
+    """As pandas reads it; of a label it is refused, and never lost."""
+    path = tmp_path / "lands.csv"
+    path.write_text("x,y,land\n" + "1,2,DE\n2,3,NA\n3,5,NA\n")
+    known = pd.read_csv(path)["land"].isna().tolist()
+    ((_, _, lands),) = read_batches(path, target="y", task_column="land")
+    assert [label is None for label in lands] == known == [False, True, True]
+    with pytest.raises(ValueError, match=r"tasks has 2 missing labels \(first at row 1\)"):
+        TaskStatistics.from_batches(read_batches(path, target="y", task_column="land"))
+    form = dataset.CsvFileFormat(convert_options=csv.ConvertOptions(strings_can_be_null=False))
+    own = read_batches(dataset.dataset(path, format=form), target="y", task_column="land")
+    assert TaskStatistics.from_batches(own).tasks.tolist() == ["DE", "NA"]
+
+
 def test_ranges_of_a_file_are_not_kept_until_its_end(table, tmp_path):
     """50 million rows took as much memory as the file."""
     parquet.write_table(table, tmp_path / "rows.parquet")
@@ -541,6 +611,46 @@ def test_the_fold_of_a_sparse_row_is_that_of_its_sums(rng):
         for A in (X, twice)
     ]
     assert counts[0] == counts[1] and twice.nnz == 300
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"xx": np.ones((2, 2, 2))}, r"xx has the shape \(2, 2, 2\), where that of 3 tasks is \(3, 2, 2\)"),
+        ({"y_mean": np.ones(2)}, r"y_mean has the shape \(2,\), where that of 3 tasks is \(3,\)"),
+        ({"fold1_xy": np.ones((3, 1))}, r"fold1_xy has the shape \(3, 1\)"),
+        ({"tasks": np.array([0, 0, 1])}, r"tasks are not labels of tasks that differ: \[0, 0, 1\]"),
+        ({"yy": np.array([1.0, np.nan, 1.0])}, "yy holds what is no finite number"),
+        ({"xy": np.full((3, 2), "a")}, "xy holds what is no finite number"),
+        ({"fold0_weight": -np.ones(3)}, "fold0_weight is -1 in some task"),
+        ({"feature_names": np.array(["a"])}, r"feature_names are \['a'\], which is 1 in the place of 2"),
+        ({"n_folds": 3}, r"\['fold2_count', .*\] are not there"),
+        ({"n_folds": "many"}, r"\['a whole number n_folds'\] are not there"),
+    ],
+)
+def test_a_file_of_wrong_moments_is_refused(rng, change, problem, tmp_path):
+    X, tasks = rng.normal(size=(60, 2)), np.arange(60) % 3
+    stats, path = TaskStatistics.from_batches([(X, X[:, 0], tasks)], n_folds=2), tmp_path / "s.npz"
+    stats.save(path)
+    assert_same(TaskStatistics.load(path), stats)
+    with np.load(path) as stored:
+        np.savez(path, **{**stored, **change})
+    with pytest.raises(ValueError, match=rf"s\.npz holds no TaskStatistics: {problem}"):
+        TaskStatistics.load(path)
+
+
+def test_a_broken_file_is_named(rng, tmp_path):
+    stats, path = TaskStatistics.from_arrays(np.eye(4), np.ones(4)), tmp_path / "s.npz"
+    stats.save(path)
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    for _ in range(2000):
+        broken, at = whole.copy(), rng.integers(len(whole), size=3)
+        broken[at] ^= 1 << rng.integers(8, size=3, dtype=np.uint8)
+        path.write_bytes(broken.tobytes())
+        try:
+            assert_same(TaskStatistics.load(path), stats)  # where nothing is read
+        except ValueError as error:
+            assert "s.npz holds no TaskStatistics" in str(error)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", None])

@@ -39,17 +39,21 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import skmtl
 from skmtl import (
+    GroupSparseClassifier,
     GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
+    MixedTaskModel,
     MultiTaskRegressor,
     PathSearchCV,
     TaskRelationshipRegressor,
     penalties,
     suggest,
+    summary,
 )
 from skmtl._candidates import SIMPLE, all_candidates
 from skmtl._findings import FINDINGS
+from skmtl._sklearn import safe_indexing
 from skmtl._suggest import _targets
 from skmtl._tables import p_words
 from skmtl._task_scores import standard_deviation
@@ -442,6 +446,116 @@ def test_scores_with_a_class_that_training_lacked():
         model, X, y, tasks, cv=splits[:1], scoring="roc_auc", baselines=["mean"], reference="mean"
     )
     assert_allclose(found.table["mean"], alone.table["mean"])
+
+
+def test_scores_that_are_undefined_everywhere_are_refused():
+    """Models without a score had p < 0.001 and a verdict."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(40, 2)), np.repeat(["a", "b"], 20)
+    model, score = GroupSparseClassifier(0.1), task_scorer("roc_auc")
+    with pytest.raises(ValueError, match="scoring: the score is undefined on all 5 test sets"):
+        compare(model, X, (tasks == "a").astype(int), tasks, scoring=score)
+    with pytest.raises(ValueError, match=r"scoring=task_scorer\(roc_auc_score, average='macro'"):
+        suggest(X, (tasks == "a").astype(int), tasks, scoring=score)
+
+
+def test_a_model_without_a_score_has_no_p_value():
+    def some(y_true, y_pred):
+        return np.nan if np.ptp(y_pred) == 0 else -np.mean(np.abs(y_true - y_pred))
+
+    found = compare(
+        Pooled(Ridge()), RELATED.X, RELATED.y, RELATED.tasks, cv=3, scoring=some,
+        baselines={"constant": DummyRegressor()}, reference="constant",
+    )  # fmt: skip
+    assert np.isnan(row(found, "constant")["mean"]) and np.isfinite(row(found, "Pooled")["mean"])
+    assert np.isnan(row(found, "Pooled")["p_value"])
+
+
+def test_names_with_new_lines_break_no_line_of_a_table():
+    p = make_multitask_regression(2, 20, 2, random_state=0)
+    tasks = np.array(["a\nb", "c\td"])[p.tasks]
+    found = compare({"my\nmodel": MeanRegularizedRegressor()}, p.X, p.y, tasks, cv=2)
+    lines = str(found).split("\n")
+    assert any(line.startswith(r"my\nmodel") for line in lines)
+    assert any(line.startswith(r"a\nb ") for line in lines) and any(r"c\td " in line for line in lines)
+    table = str(summary(MeanRegularizedRegressor().fit(p.X, p.y, tasks=tasks))).split("\n")[-4:]
+    assert len({len(line) for line in table}) == 1 and table[-2].startswith(r"a\nb ")
+
+
+@pytest.mark.parametrize("form", ["columns", "text", "frame", "missing", "rows", "task column"])
+def test_tasks_of_different_kinds_are_scored_by_what_their_losses_say(form):
+    """Classes 0 and 1 were scored by R^2, next to which a regression is best, and text was refused."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 3))
+    Y = np.column_stack([X[:, 0] + rng.normal(size=90) > 0, X[:, 1] + 0.3 * rng.normal(size=90)]).astype(
+        float
+    )
+    names, given, losses = [0, 1], {}, ["log_loss", "squared_error"]
+    if form == "text":
+        Y = Y.astype(object)
+        Y[:, 0] = np.where(Y[:, 0] == 1, "sick", "well")
+    elif form == "frame":
+        names = ["sick", "height"]
+        Y = pd.DataFrame(Y, columns=names)
+    elif form == "missing":
+        Y[::4, 0] = Y[1::5, 1] = np.nan
+    elif form in ("rows", "task column"):
+        tasks = np.arange(90) % 2
+        Y, given = np.where(tasks == 0, Y[:, 0], Y[:, 1]), {"tasks": tasks}
+    if form == "task column":
+        X, given = np.column_stack([tasks, X]), {"task_column": 0}
+    model = MixedTaskModel(0.01, losses=dict(zip(names, losses, strict=True)))
+    splits = [*TaskKFold(3, shuffle=True, random_state=0).split(X, np.asarray(Y), **(
+        {"tasks": tasks} if given else {}))]  # fmt: skip
+    found = compare({"m": model}, X, Y, **given, cv=splits)
+    assert found.score == "r2_or_accuracy (macro)" and {*found.table["model"]} == {"m", "single", "mean"}
+    y, scores, errors = np.asarray(Y), [], np.full(np.shape(Y), np.nan)
+    for train, test in splits:
+        own, A = bool(given), X[:, 1:] if form == "task column" else X
+        fitted, held_out = ({"tasks": tasks[rows]} if own else {} for rows in (train, test))
+        one = clone(model).fit(A[train], safe_indexing(Y, train), **fitted)
+        predicted = one.predict(A[test], **held_out)
+        each = []
+        for t in (0, 1):
+            at = np.flatnonzero(tasks[test] == t) if own else (slice(None), t)
+            true, guess = y[test][at], predicted[at]
+            known = ~pd.isna(true)
+            if t == 0:
+                each.append(np.mean(true[known] == guess[known]))
+                error = np.where(known, true != guess, np.nan).astype(float)
+            else:
+                true, guess = true.astype(float), guess.astype(float)
+                each.append(r2_score(true[known], guess[known]))
+                whole = (y[tasks == 1] if own else y[:, 1]).astype(float)
+                error = (true - guess) ** 2 / np.nanvar(whole)
+            if own:
+                errors[test[at]] = error
+            else:
+                errors[test, t] = error
+        scores.append(np.mean(each))
+    assert_allclose(found.fold_scores["m"], scores, rtol=1e-6)
+    for t, name in enumerate(names):
+        own = errors[tasks == t] if given else errors[:, t]
+        columns = (found.per_task[key] for key in ("model", "task", "error", "n_test"))
+        line = next(one for one in zip(*columns, strict=True) if one[:2] == ("m", name))
+        assert_allclose(line[2:], [np.nanmean(own), np.count_nonzero(~np.isnan(own))], rtol=1e-4)
+    assert "one model of tasks of different kinds" in found.verdict and "pooled" in found.dropped
+    assert row(found, "m")["mean"] > row(found, "mean")["mean"] + 0.2
+    assert row(found, "single")["mean"] > row(found, "mean")["mean"] + 0.2
+
+
+def test_other_models_beside_tasks_of_different_kinds():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    Y = np.column_stack([X[:, 0] > 0, X[:, 1]]).astype(float)
+    mixed = MixedTaskModel(losses={0: "log_loss", 1: "squared_error"})
+    models = {"numbers": MultiTaskRegressor(0.1), "mixed": PathSearchCV(mixed, [0.01, 0.1])}
+    found = compare(models, X, Y, cv=3)
+    assert row(found, "numbers")["mean"] < 0.5 < row(found, "mixed")["mean"]  # numbers are no classes
+    with pytest.raises(ValueError, match=r"must be 'single' and 'mean' for tasks .*; got 'trees'"):
+        compare(mixed, X, Y, cv=3, baselines=["trees"])
+    numbers = compare(MixedTaskModel(0.1), X, Y, cv=3)
+    assert numbers.score == "r2_score (macro)"
 
 
 def test_sign_test_over_tasks():

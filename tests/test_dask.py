@@ -358,6 +358,20 @@ def test_many_tasks_of_few_rows_by_task():
     assert_allclose(found.predict(X.drop(columns="y")).compute(), local.predict(frame), atol=1e-9)
 
 
+def test_partitions_without_weight_hold_no_task():
+    X, y, tasks, cuts = sorted_rows()
+    weight = np.random.default_rng(0).uniform(1, 2, size=N)
+    weight[cuts[1] : cuts[2]] = 0.0
+    parts = pieces(X, y, tasks, weight, cuts=cuts)
+    found = skmtl.dask.MeanRegularizedRegressor().fit_by_task(
+        *parts[:2], tasks=parts[2], sample_weight=parts[3]
+    )
+    local = skmtl.MeanRegularizedRegressor(tol=1e-13).fit(X, y, tasks=tasks, sample_weight=weight)
+    assert found.n_tasks_ == len(local.tasks_) < len(np.unique(tasks))
+    assert_allclose(found.to_local().coef_, local.coef_, atol=1e-9)
+    assert found.to_local().tasks_.tolist() == local.tasks_.tolist()
+
+
 def test_tasks_in_several_partitions_are_refused():
     X, y, tasks, cuts = sorted_rows()
     cuts[1] += 1

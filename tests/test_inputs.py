@@ -16,6 +16,7 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import learning_curve
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import (
@@ -41,11 +42,13 @@ from skmtl import (
     path,
     stability_selection,
     stack_tasks,
+    suggest,
 )
 from skmtl._labels import encode_tasks
 from skmtl.losses import Huber, Logistic, Multinomial, SquaredHinge
 from skmtl.metrics import per_task_score, task_scorer
 from skmtl.penalties import Ridge as Ridge_
+from skmtl.solvers import make_task_data
 
 pytestmark = cut_networks
 
@@ -475,6 +478,40 @@ def test_masks_that_nothing_would_see_are_refused(name):
         model.fit(X, target(model), tasks=CODES, sample_weight=np.ma.masked_array(np.ones(N), mask[:, 1]))
     with pytest.raises(ValueError, match="Input y contains NaN"):
         model.fit(X, np.ma.masked_array(target(model), mask[:, 1]), tasks=CODES)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda X, y: suggest(X, y, CODES, candidates=["single"]),
+        lambda X, y: compare(make_pipeline(StandardScaler(), GroupSparseRegressor()), X, y, CODES),
+        lambda X, y: PathSearchCV(make_pipeline(StandardScaler(), GroupSparseRegressor()), [1.0]).fit(
+            X, y, tasks=CODES
+        ),
+        lambda X, y: TaskStatistics.from_arrays(X, y, CODES),
+        lambda X, y: TaskStatistics.from_batches([(X, y, CODES)], n_folds=2),
+        lambda X, y: make_task_data(X, y, CODES),
+    ],
+    ids=["suggest", "compare", "search", "statistics", "batches", "data"],
+)
+def test_masks_are_refused_in_front_of_all_that_would_not_see_them(use):
+    """A scaler, and moments, took what is behind the mask for numbers."""
+    mask = np.zeros(X.shape, dtype=bool)
+    mask[3, 1] = True
+    with pytest.raises(ValueError, match="X is a masked array with 1 masked entries"):
+        use(np.ma.masked_array(X, mask), X[:, 0])
+
+
+def test_masked_predictions_are_refused():
+    with pytest.raises(ValueError, match="y_pred is a masked array with 1 masked entries"):
+        per_task_score("r2", [1.0, 2.0], np.ma.masked_array([1.0, 2.0], [True, False]))
+
+
+def test_suggest_names_a_target_with_missing_labels():
+    """Also where these are in the first test set."""
+    y, folds = np.where(np.arange(N) < 3, np.nan, X[:, 0]), np.arange(N).reshape(2, -1)
+    with pytest.raises(ValueError, match=r"Input y contains NaN .*drop the row"):
+        suggest(X, y, CODES, candidates=["single"], cv=[folds[::-1], folds])
 
 
 def test_stacked_blocks_keep_their_masks():

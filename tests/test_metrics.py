@@ -1,6 +1,7 @@
 """Scores per task equal the metric on the rows of the task; the scorer carries tasks to predict."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmtl import _task_scores, compare
+from skmtl import GroupSparseClassifier, MixedTaskModel, _task_scores, compare
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison._folds import FoldRun
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -542,3 +543,29 @@ def test_what_is_no_number_is_named():
         average_relative_rmse([1.0, 2.0], [1.0, 3.0], [0, 1], train_mean=["a", "b"])
     with pytest.raises(ValueError, match="y_true contains NaN"):
         normalized_mse([1.0, None, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
+
+
+def test_columns_with_classes_of_their_own_are_scored_by_probabilities(rng):
+    """Decision values of a class that a task does not know are infinite, which was all that a metric said."""
+    X = rng.normal(size=(60, 3))
+    Y = np.column_stack([rng.integers(2, size=60), rng.integers(3, size=60)])
+    model = GroupSparseClassifier(0.01).fit(X, Y)
+    assert np.isinf(model.decision_function(X)).any()
+    with pytest.raises(ValueError, match="multi_class must be in"):
+        task_scorer("roc_auc")(model, X, Y)
+    found = task_scorer("roc_auc", average="pooled", multi_class="ovr")(model, X, Y)
+    first, second = model.predict_proba(X)
+    P = np.vstack([np.column_stack([first, np.zeros(60)]), second])
+    assert found == pytest.approx(roc_auc_score(Y.T.ravel(), P, multi_class="ovr"))
+
+
+def test_rows_of_zero_weight_are_no_rows_in_scores_of_different_kinds(rng):
+    X = rng.normal(size=(60, 3))
+    Y = np.column_stack([X[:, 0] > 0, X[:, 1], X[:, 2]]).astype(float)
+    model = MixedTaskModel(0.01, losses={0: "log_loss", 1: "squared_error", 2: "squared_error"}).fit(X, Y)
+    weight = np.ones((60, 3))
+    weight[:, 1] = weight[:20, 0] = 0.0
+    labels = np.where(weight > 0, Y, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.score(X, Y, sample_weight=weight) == model.score(X, labels)

@@ -8,6 +8,7 @@ import pytest
 from conftest import FOUND, LOSSES, kind_of_target, make_layout, public_classes
 from conftest import NORMS as NORMS_OF_ANY_SHAPE
 from conftest import PENALTIES as PENALTIES_OF_ANY_SHAPE
+from numpy.testing import assert_allclose
 from scipy import sparse
 from scipy.linalg import null_space
 from scipy.optimize import lsq_linear
@@ -662,6 +663,34 @@ def test_strength_zero_keeps_the_constraint(name):
 
 
 # --- combinations ---
+
+
+def test_decompositions_in_decompositions_are_one(rng):
+    """Their parts are those of all; the inner one was asked for a value of its own."""
+    X, tasks = rng.normal(size=(60, 4)), np.arange(60) % 3
+    y = X[:, 0] + rng.normal(size=60)
+    a, b, c = Features(L2(0.1)), Entries(L1(0.1)), Tasks(L2(0.2))
+    one, flat = (
+        MultiTaskRegressor(0.5, penalty=2 * penalty, tol=1e-10).fit(X, y, tasks=tasks)
+        for penalty in (InfConv([InfConv([a, b]), c]), InfConv([a, b, c]))
+    )
+    assert one.objective_ == pytest.approx(flat.objective_, rel=1e-9) and one.dual_gap_ < 1e-8
+    assert_allclose(sum(one.part_coefs_), one.coef_, atol=1e-12)
+    assert len(one.part_coefs_) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: InfConv([]), ValueError, r"InfConv needs at least one component; got \[\]"),
+        (lambda: Features(L1("a")), TypeError, r"alpha of a penalty must be a number >= 0; got Features\("),
+        (lambda: Ridge(np.ones(3)), TypeError, r"alpha of a penalty must be a number >= 0; got Ridge\("),
+        (lambda: Positive(Features(L2()) + Ridge()), ValueError, "quadratic terms are added to it; got Sum"),
+    ],
+)
+def test_malformed_penalties(make, error, message, rng):
+    with pytest.raises(error, match=message):
+        MultiTaskRegressor(penalty=make()).fit(rng.normal(size=(9, 2)), np.arange(9.0))
 
 
 def test_sum_is_flat_and_adds_up(rng):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import sklearn
 from conftest import estimators, make_layout
+from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -824,3 +825,35 @@ def test_splits_by_places_from_the_end_and_by_masks(other):
     found = [PathSearchCV(GroupSparseRegressor(), [0.1, 1.0], cv=cv) for cv in (rows, others)]
     scores = [search.fit(X, y, tasks=tasks).cv_results_["mean_test_score"] for search in found]
     np.testing.assert_allclose(scores[1], scores[0])
+
+
+@pytest.mark.parametrize("form", [np.asarray, list])
+@pytest.mark.parametrize(
+    "search", [PathSearchCV(GroupSparseRegressor(), [0.1, 1.0]), MultiTaskLassoCV(alphas=[0.1, 1.0])]
+)
+def test_tasks_without_a_weight_are_in_no_test_set(rng, search, form):
+    """The model does not know them, which was told as an error of cross-validation."""
+    X, tasks = rng.normal(size=(90, 3)), np.array(list("abc"))[np.arange(90) % 3]
+    y, weight = X[:, 0] + rng.normal(size=90), rng.uniform(1, 2, size=90)
+    weight[tasks == "b"] = 0.0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*only train")
+        found = clone(search).fit(X, y, tasks=tasks, sample_weight=form(weight))
+    model = getattr(found, "best_estimator_", found)
+    assert model.tasks_.tolist() == ["a", "c"]
+    splits = TaskKFold(5, shuffle=True, random_state=0).split(X, y, tasks=tasks)
+    inner = GroupSparseRegressor(alpha=0.1, tol=1e-8)
+    errors = []
+    for train, test in splits:
+        test = test[tasks[test] != "b"]
+        own = inner.fit(X[train], y[train], tasks=tasks[train], sample_weight=weight[train])
+        left = y[test] - own.predict(X[test], tasks=tasks[test])
+        if search.__class__ is PathSearchCV:
+            mean = np.average(y[test], weights=weight[test])
+            errors.append(1 - weight[test] @ left**2 / (weight[test] @ (y[test] - mean) ** 2))
+        else:
+            errors.append(np.average(left**2, weights=weight[test]))
+    results = (
+        found.cv_results_["mean_test_score"] if model is not found else found.mse_path_.mean(axis=1)[::-1]
+    )
+    assert_allclose(results[0], np.mean(errors), rtol=1e-4)

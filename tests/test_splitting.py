@@ -15,12 +15,26 @@ from skmtl import (
     GroupSparseRegressor,
     HierarchicalRegressor,
     MixedTaskModel,
+    MultiTaskRegressor,
     SparseLowRankClassifier,
     TemporalRegressor,
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, SquaredError, SquaredHinge
-from skmtl.penalties import L1, L2, Box, Coupling, Entries, Features, InfConv, Shared, Spectrum, Tasks
+from skmtl.penalties import (
+    L1,
+    L2,
+    Box,
+    Coupling,
+    Entries,
+    Features,
+    InfConv,
+    LInf,
+    Positive,
+    Shared,
+    Spectrum,
+    Tasks,
+)
 from skmtl.solvers import make_task_data, solve, splitting
 from skmtl.solvers._solve import choose_solver, make_problem
 from skmtl.solvers.direct import make_preconditioner
@@ -600,3 +614,29 @@ def test_few_rows_of_features_in_very_different_units_have_a_certificate(n_tasks
         warnings.simplefilter("error")
         model.fit(X * unit, y, tasks=tasks)
     assert model.dual_gap_ <= 0.01 * model.objective_
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [Positive(Features(L2(0.5))), Entries(L1(0.3))],
+        [Positive(Tasks(L2(0.5))), Spectrum(L1(0.3))],
+        [Positive(Features(LInf(0.5))), Entries(L1(0.3))],
+    ],
+)
+def test_a_part_without_negative_signs_beside_a_free_one(parts, seed):
+    """Slopes that the free part does not answer sent both far away in opposite directions."""
+    rng = np.random.default_rng(seed)
+    tasks = np.arange(80) % 3
+    X, W = rng.normal(size=(80, 5)), rng.normal(size=(3, 5))
+    y = (X * W[tasks]).sum(axis=1) + rng.normal(size=80)
+    for alpha in (0.001, 0.01, 0.1):
+        model = MultiTaskRegressor(alpha, penalty=InfConv(parts), tol=1e-8)
+        found = model.fit(X, y, tasks=tasks)
+        assert found.dual_gap_ <= 1e-6 and found.n_iter_ < 1000
+        W, b = found.coef_, found.intercept_
+        left = y - (X * W[tasks]).sum(axis=1) - b[tasks]
+        data = sum((left[tasks == t] ** 2).mean() / 2 for t in range(3))
+        values = [part.value(V) for part, V in zip(parts, found._parts_, strict=True)]
+        assert_allclose(found.objective_, data + alpha * sum(values))

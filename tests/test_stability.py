@@ -358,3 +358,12 @@ def test_no_picture_without_matplotlib(monkeypatch):
 def test_bad_arguments(model, options, error, message):
     with pytest.raises(error, match=message):
         stability_selection(model, **{**make_layout("stacked").fit_args(), **options})
+
+
+def test_changes_of_features_without_names_are_printed_like_coefficients(rng):
+    X, tasks = rng.normal(size=(120, 3)), np.repeat(["a\n1", "b", "c"], 40)
+    y = X[:, 0] * np.array([0.0, 3.0, -3.0])[np.arange(120) // 40] + 0.1 * rng.normal(size=120)
+    for model in (TemporalRegressor(), MultiTaskRegressor(penalty=Entries(L1()))):
+        found = stability_selection(model, X, y, tasks, n_pairs=4, alphas=8, max_false=2)
+        lines = str(found).splitlines()[1:]
+        assert lines and all("'x0')" in line or "'x1')" in line or "'x2')" in line for line in lines)

@@ -23,7 +23,6 @@ from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
     check_names,
-    final_model,
     final_task_column,
     one_column_target,
     refuse_blocks,
@@ -37,10 +36,12 @@ from ..baselines import Pooled, SingleTask
 from ..metrics import as_task_scorer, reaches, task_scorer
 from ..model_selection import folds_of_tasks, n_folds_for, routing, wants_tasks
 from ._folds import NO_OFFSET, FoldRun, FoldScores, error_measure, with_offset
+from ._kinds import Kinds
 from ._result import _verdict, tabulated
 from ._rivals import BASELINES, ONE_FOR_ALL, RIVALS, kind_of, rival
 
 NO_UNIT = "Left out, as one model of all columns of y means little"
+KINDS = "Left out, as one model of tasks of different kinds means little"
 
 
 def compare(
@@ -55,7 +56,8 @@ def compare(
 
     over the test rows of all folds (scores of a task on one fold are too noisy):
     :math:`e_i = (y_i - \hat y_i)^2`, for counts the Poisson deviance, for classifiers the Brier score of the
-    predicted probabilities, or the 0/1 error if a model has no `predict_proba`.
+    predicted probabilities, or the 0/1 error if a model has no `predict_proba`. Beside classes in some tasks
+    squared errors of the others are relative to the variance of the task, and classes have the 0/1 error.
 
     Parameters
     ----------
@@ -86,7 +88,8 @@ def compare(
         two classes the area under the ROC curve, else accuracy.
     baselines : sequence of str and estimators, or dict of {str: estimator}
         Models to beat, see Notes. Default: "single", "pooled", "intercepts" and "mean", which are quick; for
-        a 2-D `y` of numbers "single" and "mean", as one model of all columns means little there.
+        a 2-D `y` of numbers, and tasks of different kinds, "single" and "mean", as one model of all means
+        little there.
     reference : str, default=None
         Name of the model that gains and differences are measured against. By default "single", without it the
         first baseline, without any the first estimator.
@@ -162,11 +165,12 @@ def compare(
     if task_column is not None:
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
     refuse_other_order({"y": y, "offset": offset})
-    labels, y, names, column = labelled(estimators, X, y, tasks, cv)
-    kind = kind_of(next(iter(estimators.values())))
-    left_out = ONE_FOR_ALL if baselines is BASELINES and y.ndim == 2 and kind == "numbers" else ()
-    rivals = _rivals(baselines, list(estimators.values()), y.ndim == 2)
-    rivals = {name: model for name, model in rivals.items() if name not in left_out}
+    given, (labels, y, names, column) = y, labelled(estimators, X, y, tasks, cv)
+    kind, kinds = kind_of(next(iter(estimators.values()))), Kinds.of(estimators, names, y, labels, given)
+    apart = kinds is not None or (y.ndim == 2 and kind == "numbers")
+    left_out = ONE_FOR_ALL if baselines is BASELINES and apart else ()
+    asked = [one for one in baselines if one not in left_out] if baselines is BASELINES else baselines
+    rivals = _rivals(asked, list(estimators.values()), y.ndim == 2, kinds)
     _refuse_both(estimators, rivals)
     told = {name: _told(model, y, tasks, column) for name, model in {**estimators, **rivals}.items()}
     with routing(tasks, offset):
@@ -182,8 +186,8 @@ def compare(
         raise ValueError(
             f"reference={reference!r} is not one of the models {list(models)}.{meant(reference, models)}"
         )
-    score, measure = headline(scoring, models, y, kind), error_measure(models, kind)
-    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset)
+    score, measure = headline(scoring, models, y, kind, kinds), error_measure(models, kind, kinds)
+    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset, kinds)
     splits = splits_of(cv, X, y, labels)
     with routing(tasks, offset), saying_once():
         outcomes = _outcomes(run, models, splits, n_jobs, verbose)
@@ -191,13 +195,17 @@ def compare(
     found, gains = tabulated(folds, run, names)
     best_first = [name for name in folds.ranked if name in estimators]
     said = _verdict(folds, gains, list(estimators), run)
-    dropped = dict.fromkeys(left_out, NO_UNIT) | dict.fromkeys(without, NO_OFFSET)
-    for reason in (NO_UNIT, NO_OFFSET):
-        left = [repr(name) for name, why in dropped.items() if why == reason]
-        said["verdict"] += f" {reason}: {', '.join(left)}." if left else ""
+    dropped = dict.fromkeys(left_out, NO_UNIT if kinds is None else KINDS) | dict.fromkeys(without, NO_OFFSET)
+    said["verdict"] += _left_out(dropped)
     if task_column is not None:
         models = {name: with_task_column(one, task_column) for name, one in models.items()}
     return replace(found, **said, models=best_first, estimators=models, dropped=dropped)
+
+
+def _left_out(dropped):
+    """Sentences on models that were left out, {name: reason}, each behind a space."""
+    names = {why: [repr(name) for name in dropped if dropped[name] == why] for why in dropped.values()}
+    return "".join(f" {why}: {', '.join(left)}." for why, left in names.items())
 
 
 def _outcomes(run, models, splits, n_jobs, verbose):
@@ -277,8 +285,6 @@ def labelled(estimators, X, y, tasks, cv):
     if y.dtype.kind in "US" and not any(map(is_classifier, estimators.values())):
         with suppress(ValueError):  # which a fit explains
             y = y.astype(np.float64)
-    if any(hasattr(final_model(model), "losses") for model in estimators.values()):
-        _refuse_kinds(y)
     if y.ndim == 2 and tasks is not None:
         y = one_column_target(y)
     if y.ndim == 2:
@@ -308,20 +314,7 @@ def labelled(estimators, X, y, tasks, cv):
     return labels, y, names, None
 
 
-def _refuse_kinds(y):
-    """ValueError where the labels of tasks of different kinds have no one score."""
-    known = y[~missing_labels(y)]
-    try:
-        known.astype(np.float64)
-    except (TypeError, ValueError):
-        word = next((label for label in known.tolist() if isinstance(label, str)), known[0])
-        raise ValueError(
-            f"y holds classes, such as {word!r}, for a model of tasks of different kinds, of which there is "
-            "no one score: compare the tasks of each kind."
-        ) from None
-
-
-def _rivals(baselines, estimators, shared):
+def _rivals(baselines, estimators, shared, kinds):
     """Models to beat by name, those that are asked for by name with the preprocessing of the estimators."""
     if isinstance(baselines, Mapping):
         return _checked(dict(baselines), "baselines")
@@ -343,7 +336,10 @@ def _rivals(baselines, estimators, shared):
     columns = (final_task_column(estimator)[0] for estimator in estimators)
     column = next((column for column in columns if column is not None), None)
     kind = kind_of(estimators[0])
-    models = {name: rival(name, kind, shared, column) for name in asked}
+    models = {
+        name: rival(name, kind, shared, column) if kinds is None else kinds.rival(name, column)
+        for name in asked
+    }
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("model", model)])) for name, model in models.items()}
     return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
@@ -370,10 +366,12 @@ def _told(model, y, tasks, column):
     return Pooled(model, task_indicators="auto", task_column=column)
 
 
-def headline(scoring, models, y, kind="numbers"):
+def headline(scoring, models, y, kind="numbers", kinds=None):
     """The headline score as a task scorer; `kind` tells counts from other numbers."""
     if scoring is not None:
         return as_task_scorer(scoring)
+    if kinds is not None:
+        return task_scorer(kinds)
     if not is_classifier(next(iter(models.values()))):
         metric = d2_poisson_score if kind == "counts" else "r2"
         return task_scorer(metric, average="pooled" if y.ndim == 1 else "macro")

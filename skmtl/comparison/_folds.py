@@ -30,8 +30,10 @@ def with_offset(models, offset, y):
     return takes, check_offset(offset, len(y))
 
 
-def error_measure(models, kind="numbers"):
+def error_measure(models, kind="numbers", kinds=None):
     """Which error of single labels all models can have; `kind` tells counts from other numbers."""
+    if kinds is not None:
+        return "error"
     if kind == "counts":
         return "deviance"
     if not is_classifier(next(iter(models.values()))):
@@ -50,15 +52,17 @@ class FoldRun:
     scorer: object
     measure: str
     offset: object = None
+    kinds: object = None  # of tasks of different ones
 
     def __call__(self, name, model, train, test):
         X = safe_indexing(self.X, train)
         given = tasks_for(model, "fit", self.labels[train] if self.pass_tasks else None)
         given |= {} if self.offset is None else {"offset": self.offset[train]}
+        y = safe_indexing(self.y if self.kinds is None else self.kinds.given, train)
         with threads_for(X):
             start = time.perf_counter()
             try:
-                fitted = clone(model).fit(X, self.y[train], **given)
+                fitted = clone(model).fit(X, y, **given)
             except ValueError as error:
                 if "could not convert" in str(error) and "of X are not" not in str(error):
                     refuse_text(X, error)
@@ -87,6 +91,8 @@ class FoldRun:
         """Squared error, deviance, Brier score or 0/1 error of each label, NaN where it is missing."""
         missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
         found, _, classes = response(model, X, labels, method, offset)
+        if self.measure == "error":
+            return self.kinds.errors(y, found, labels)
         if self.measure == "rmse":
             return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "deviance":
@@ -114,10 +120,19 @@ class FoldScores:
         self.ranked = sorted(self.mean, key=lambda name: -np.nan_to_num(self.mean[name], nan=-np.inf))
 
     def _leave_out_undefined(self):
-        """Drop the scores of folds where they are NaN for every model (one class only), with a warning."""
+        """Drop the scores of folds where they are NaN for every model (one class only), with a warning.
+
+        ValueError where no fold is left.
+        """
         undefined = np.isnan(list(self.scores.values())).all(axis=0)
-        self.scored = np.flatnonzero(undefined.all() | ~undefined)  # folds of the scores; errors have all
-        if undefined.any() and not undefined.all():
+        self.scored = np.flatnonzero(~undefined)  # folds of the scores; errors have all
+        if undefined.all():
+            raise ValueError(
+                f"scoring: the score is undefined on all {len(undefined)} test sets, for every model. Where "
+                "these, or tasks in them, have a single row or class: fewer folds, another scoring=, or "
+                "task_scorer(..., average='pooled'), which takes all tasks together."
+            )
+        if undefined.any():
             warn(
                 f"the score is undefined on {undefined.sum()} of {len(undefined)} test sets, which are left "
                 "out of means and tests: fewer folds, or TaskKFold(stratify=True), spread a rare class.",
@@ -143,7 +158,7 @@ class FoldScores:
         The p-value is NaN where there is nothing to test: one fold, equal scores, or models that are alike.
         """
         d = np.subtract(self.scores[model], self.scores[other])
-        if len(d) < 2 or not d.any() or self.alike(model, other):
+        if len(d) < 2 or not d.any() or np.isnan(d).any() or self.alike(model, other):
             return d.mean(), np.nan
         scale = np.sqrt(1 / len(d) + self.overlap) * standard_deviation(d)
         return d.mean(), 2 * stats.t.sf(abs(d.mean()) / scale if scale > 0 else np.inf, len(d) - 1)

@@ -72,6 +72,9 @@ class Keeper:
     def __init__(self, scoring):
         self.scoring, self.models = scoring, {}
 
+    def __repr__(self):
+        return repr(self.scoring)
+
     def get_metadata_routing(self):
         """The metadata request: `tasks` and `offset` for `score`."""
         return request_of_scores(self)

@@ -29,6 +29,7 @@ ERRORS = {
     "deviance": "deviance",
     "brier": "Brier score",
     "error_rate": "share of wrong labels",
+    "error": "squared error over the variance, or share of wrong labels",
 }
 BY = {name: f" by their {ERRORS[name]}" for name in ("brier", "error_rate")}  # ranks are by another score
 ROWS = {
@@ -49,7 +50,8 @@ class Comparison:
         One row per model, best first: model, mean and sd of the headline score over folds, mean
         difference to the reference and its p_value, the number of tasks that gain and the p-value p_tasks
         of a sign test over tasks, a second measure (rmse: mean over tasks of the root mean squared error;
-        deviance, brier or error_rate: mean over labels), and seconds per fold.
+        deviance, brier, error_rate, or error for tasks of different kinds: mean over labels), and seconds per
+        fold.
     per_task : DataFrame or record array
         One row per model and task: model, task, n_test (labels tested), error (mean per label), gain
         over the reference, hurt (it loses more than 0.1%), clearly_hurt (by more than two standard

@@ -8,6 +8,7 @@ from copy import copy
 
 import numpy as np
 
+from .._batches import holds_rows
 from .._data import task_data
 from .._labels import plain_array
 from .._sklearn import num_samples
@@ -65,7 +66,7 @@ def _means_of(model, *rows):
     """(system, right-hand side, whether it is of the mean, hashes of the labels) of a partition, or None."""
     import pandas as pd
 
-    if not num_samples(rows[0]):
+    if not holds_rows(rows[0], rows[-1]):
         return None
     with ONE_BLAS_THREAD:
         systems = TaskSystems(model, *rows)
@@ -94,7 +95,7 @@ def _without_labels(found):
 
 def _frame_of(model, mean, *rows):
     """Coefficients of the tasks of a partition, with their intercepts, as a frame."""
-    if not num_samples(rows[0]):
+    if not holds_rows(rows[0], rows[-1]):
         return _frame(model, np.empty((0, len(model._names()))), np.empty(0), None)
     with ONE_BLAS_THREAD:
         systems = TaskSystems(model, *rows)

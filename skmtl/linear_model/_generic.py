@@ -51,7 +51,7 @@ class Generic(LinearModel):
 
     def _set_parts(self, parts):
         if isinstance(self.penalty, InfConv):
-            self.part_coefs_ = [V for V, _ in zip(parts, self.penalty.components, strict=False)]
+            self.part_coefs_ = [V for V, _ in zip(parts, self.penalty.parts(), strict=False)]
 
 
 @estimator

@@ -65,13 +65,17 @@ class CrossValidated(MultiTaskLasso, ABC):
         model.alpha, given = 1.0, {"tasks": tasks, "sample_weight": sample_weight, "offset": offset}
         Fitting.of(model, X, y, **given)  # malformed data are refused in words about them, not about folds
         given["offset"] = check_offset(offset, num_samples(X))
-        given = {key: np.asarray(value) for key, value in given.items() if value is not None}
+        given = {
+            key: value if np.isscalar(value) else np.asarray(value)
+            for key, value in given.items()
+            if value is not None
+        }
         scorer = task_scorer(mean_squared_error, average="pooled", greater_is_better=False)
         search = PathSearchCV(
             model, self.alphas, self.eps, grid, self.cv, scorer, n_jobs=self.n_jobs, error_score="raise"
         )
         X, y = indexable(X, y)
-        splits = search._splits(X, y, tasks, {})
+        splits = search._splits(X, y, tasks, {}, sample_weight)
         with self._steps("path", X, y, **given) as after:
             search._search_rows(X, y, splits, given, given, scorer, "score", after)
         model.set_params(**search.best_params_).fit(X, y, **given)

@@ -16,8 +16,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
-from .._columns import warn_of_labels
-from .._inputs import as_target, present, refuse_class
+from .._columns import refuse_masked, warn_of_labels
+from .._inputs import as_target, check_sample_weight, present, refuse_class
 from .._labels import check_tasks, encode_tasks, missing_labels
 from .._parameters import COUNT, FRACTION
 from .._sklearn import (
@@ -209,6 +209,7 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         """
         self._model()
         refuse_class(self.cv, "cv")
+        refuse_masked(X, "X")
         given = present(tasks=tasks, offset=offset)
         params = {**params, **given}
         by_request = not given or get_config()["enable_metadata_routing"]
@@ -223,7 +224,8 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             routed = self._get_routed_params_for_fit(params)
             if weight is not None:
                 self._add_weight(routed, scorer, weight)
-            splits = self._splits(X, y, tasks, routed.splitter.split)
+            weight = routed.estimator.fit.get("sample_weight")
+            splits = self._splits(X, y, tasks, routed.splitter.split, weight)
             self._search_rows(X, y, splits, routed.estimator.fit, routed.scorer.score, scorer, metric, after)
             self._refit(lambda best: best.fit(X, y, **routed.estimator.fit))
         return self._finished(scorer)
@@ -374,8 +376,11 @@ class PathSearchCV(StepsMixin, GridSearchCV):
             paths = {key: sorted(path, key=lambda at: -candidates[at][name]) for key, path in paths.items()}
         return candidates, list(paths.values())
 
-    def _splits(self, X, y, tasks, split_params):
-        """Training and test rows of each fold, with a warning where folds by default test not all tasks."""
+    def _splits(self, X, y, tasks, split_params, weight=None):
+        """Training and test rows of each fold, with a warning where folds by default test not all tasks.
+
+        Tasks all of whose rows have no weight are in no test set: models do not know them.
+        """
         column = final_task_column(self.estimator)[0]
         by_task = tasks is not None or column is not None
         several = np.ndim(y) == 2 and not by_task
@@ -397,6 +402,10 @@ class PathSearchCV(StepsMixin, GridSearchCV):
         splits = [(every[train], every[test]) for train, test in cv.split(X, y, **given)]
         if of_tasks:
             warn_of_untested(splits, y, given.get("tasks"))
+        if weight is not None and "tasks" in given:
+            codes = encode_tasks(check_tasks(given["tasks"], len(y)))[1]
+            known = (np.bincount(codes, check_sample_weight(weight, (len(y),))) > 0)[codes]
+            splits = [(train, test[known[test]]) for train, test in splits]
         return splits
 
     # --- the search ---
@@ -561,7 +570,8 @@ def _refuse_scores(scoring, metric, scores):
     raise ValueError(
         f"no candidate has a finite mean score by scoring={name!r}: on {undefined.sum()} of {len(undefined)} "
         "test sets none has a finite one. Where these lack a class take fewer folds, or "
-        "cv=TaskKFold(..., stratify=True); error_score='raise' shows the error of a scorer that fails."
+        "cv=TaskKFold(..., stratify=True); where tasks do, task_scorer(..., average='pooled'). "
+        "error_score='raise' shows the error of a scorer that fails."
     )
 
 

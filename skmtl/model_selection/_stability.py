@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._tables import shown_names
+from .._tables import in_line, shown_names
 from ..linear_model import Fitting
 from ..statistics import TaskStatistics
 from ._false_selections import ASSUMPTIONS, false_bound, on_grid
@@ -104,7 +104,7 @@ class StabilitySelection:
                 f"halves; expected false ones at most {self.bound[family]:.2g} ({self.assumption})"
             )
             shown = shown_names(family, names)
-            lines += [f"  {shares[j]:4.0%}  {shown[j]}" for j in chosen[:LISTED]]
+            lines += [f"  {shares[j]:4.0%}  {in_line(str(shown[j]))}" for j in chosen[:LISTED]]
             lines += [f"  and {len(chosen) - LISTED} more"] if len(chosen) > LISTED else []
         return "\n".join(lines)
 

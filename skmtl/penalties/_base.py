@@ -3,6 +3,7 @@
 from copy import copy
 from dataclasses import dataclass
 from itertools import product
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,8 @@ class Penalty(BaseEstimator):
         if not hasattr(self, "alpha"):
             return _Scaled(self, factor)
         other = copy(self)
+        if not isinstance(other.alpha, Real):
+            raise TypeError(f"alpha of a penalty must be a number >= 0; got {self!r:.200}.")
         other.alpha *= factor
         return other
 

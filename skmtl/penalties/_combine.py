@@ -36,7 +36,11 @@ class InfConv(Combination):
         return InfConv(members)
 
     def parts(self):
-        return list(self.components)
+        """The penalties of the parts, those of decompositions in it one by one."""
+        found = [part for component in self.components for part in component.parts()]
+        if not found:
+            raise ValueError(f"InfConv needs at least one component; got {self.components!r}.")
+        return found
 
     def each(self, change):
         """The decomposition with a change made to every part."""
@@ -132,7 +136,7 @@ class Positive(Inside, Combination):
         if not getattr(self.penalty, "allows_positive", False):
             raise ValueError(
                 "Positive, or positive=True, needs Features, Tasks or Entries of a vector function with "
-                f"allows_positive; got {self.penalty!r}."
+                f"allows_positive, quadratic terms are added to it; got {self.penalty!r}."
             )
         return self.penalty
 

@@ -51,7 +51,6 @@ class Groups(Features):
     groups: Any
     weights: Any = None
 
-    separate = False
     _layout = None, None, None  # of which groups and weights the last one was read
 
     # --- the groups ---
@@ -162,6 +161,11 @@ class Groups(Features):
         return [Scalars(*(np.tile(row, self._n_classes) for row in out))]
 
     # groups of one feature are features
+
+    @property
+    def separate(self):
+        """Whether it is a sum over features."""
+        return self.kind == "features"
 
     @property
     def kind(self):

@@ -238,7 +238,8 @@ def _split(problem, parts, first, max_iter, target, late=np.inf):
     penalties = [_penalty_prox(part, len(parts)) for part in problem.parts]
     lags = _lags(problem.term)
     V, G = np.array(parts), _gradients(problem, parts)
-    allowed = _allowed(penalties, G) if lags else G  # large slopes along some features say nothing
+    # large slopes along some features say nothing, nor those that some of several parts never answer
+    allowed = _allowed(penalties, G) if lags or len(parts) > 1 else G
     step = smooth.set_step(SHARE * _ratio(V, allowed) if V.any() else _first_step(problem.term, penalties, G))
     Z, pace, review = smooth.into(V + step * allowed), None, first + FIRST_REVIEW
     finite = all(part.finite for part in problem.parts)
@@ -267,8 +268,10 @@ def _split(problem, parts, first, max_iter, target, late=np.inf):
 
 
 def _allowed(penalties, G):
-    """The gradients that penalties may answer nearest to these."""
-    return G + np.array([prox(-g, 1.0) for prox, g in zip(penalties, G, strict=True)])
+    """Gradients near these that the penalty of every part may answer, as all parts have about the same."""
+    for prox in penalties:
+        G = G + np.array([prox(-g, 1.0) for g in G])
+    return G
 
 
 def _lags(term):
