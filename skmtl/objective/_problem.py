@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from .._threads import by_rows
 from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._base import graded, slack
 from ._certificate import duality_gap
@@ -377,7 +378,7 @@ class Problem:
 
     def _gap_of(self, dual, primal, W, b, parts):
         """The gap from a dual point, and by how much it is beyond the dual norm of the penalties."""
-        moved = W + dual.shift
+        moved = by_rows(np.add, W, dual.shift)
         size, cost = self.dual_cost(dual, moved, parts)
         left = self._infeasibility(moved, b, dual)
         doubtful = (
@@ -434,12 +435,11 @@ class Problem:
 
     def dual_cost(self, dual, W, parts):
         """Dual norm of the penalties at the dual point, and what they cost, a function of its scale."""
-        ridge, cost, size = self.ridge * W if self.ridge else 0.0, 0.0, 0.0
-        if self.ridge:
-            cost = 0.5 * self.ridge * float(np.vdot(W, W))
+        cost, size = 0.5 * self.ridge * float(np.vdot(W, W)) if self.ridge else 0.0, 0.0
         for k, (part, V) in enumerate(zip(self.unsigned, parts, strict=True)):
             G = dual.unanswered if k == self.signed else dual.gradient
-            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G + ridge)
+            G = G + self.ridge * W if self.ridge else G
+            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G)
             size, cost = max(size, part_size), cost + part_cost
         return size, lambda theta: theta**2 * cost
 

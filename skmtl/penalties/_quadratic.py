@@ -8,7 +8,7 @@ from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from .._threads import by_rows
+from .._threads import by_rows, sum_by_rows
 
 DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
 MOST_EDGES = 100_000  # of which differences are taken one by one
@@ -71,14 +71,12 @@ class TaskQuadratic:
 
     def apply(self, W):
         """Q W."""
-        if self.is_ridge:
-            return self.mean * W
-        out = self._own(W)
-        return out if self.matrix is None else out + self._along_matrix(W)
+        return by_rows(self._own(W), W) if self.matrix is None else self._beside(self._along_matrix(W), W)
 
     def plus(self, G, W):
         """G + Q W less the multipliers it is against, without a copy of G where there is no Q."""
-        G = by_rows(np.add, self.apply(W), G) if self else G
+        if self:
+            G = self._beside(G, W) if self.separate else by_rows(np.add, self.apply(W), G)
         return G if self.multipliers is None else G - self.multipliers
 
     def against(self, multipliers):
@@ -88,31 +86,34 @@ class TaskQuadratic:
         return other
 
     def _own(self, W):
-        """(deviations (I - P) + mean P) W, in one array: there may be many tasks."""
-        out = deviations(W)
-        out *= self.deviations
-        if self.mean:
-            out += self.mean * W.mean(axis=0)
-        return out
+        """(deviations (I - P) + mean P) W as a function of rows of W."""
+        if self.deviations == self.mean or self.n_tasks == 1:
+            return lambda rows: self.mean * rows
+        away, center = apart(W)
+        center *= self.mean
+        return lambda rows: self.deviations * away(rows) + center
+
+    def _beside(self, G, W):
+        """G plus that of all rows."""
+        own = self._own(W)
+        return by_rows(lambda w, g: own(w) + g, W, G)
 
     def times(self, W):
         """Q W, at weak strengths by the quickest way: their rounding is that of the data."""
         if self.is_ridge or self.laplacian is None or self.norm > WEAK:
             return self.apply(W)
-        return self._own(W) + self.matrix @ W
+        return self._beside(self.matrix @ W, W)
 
     def value(self, W):
         """1/2 tr(W' Q W)."""
         if self.is_ridge:
-            return 0.5 * square(self.mean**0.5 * W)
+            return 0.5 * sum_by_rows(lambda w: square(self.mean**0.5 * w), W)
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
         total = 0.0
-        if self.deviations:
-            away = deviations(W)
-            away *= self.deviations**0.5
-            total += square(away)
-        if self.mean:
-            total += self.n_tasks * square(self.mean**0.5 * W.mean(axis=0))
+        if self.deviations or self.mean:
+            away, center = apart(W)
+            total += self.n_tasks * square(self.mean**0.5 * center)
+            total += sum_by_rows(lambda w: square(self.deviations**0.5 * away(w)), W)
         if self.matrix is None:
             return 0.5 * total
         if self.laplacian is None:
@@ -205,13 +206,11 @@ class TaskQuadratic:
             values, vectors = self.eigenvectors()
             along = vectors[:, values > 0].T @ G
             return 0.5 * square(along / values[values > 0, None] ** 0.5)
-        center, total = G.mean(axis=0), 0.0
+        center, total = apart(G)[1], 0.0
         if self.mean > 0:
             total += self.n_tasks * square(center / self.mean**0.5)
         if self.deviations > 0:
-            away = G - center
-            away /= self.deviations**0.5
-            total += square(away)
+            total += sum_by_rows(lambda g: square((g - center) / self.deviations**0.5), G)
         return 0.5 * total
 
 
@@ -322,11 +321,16 @@ def reciprocal(values):
     return np.where(values > floor, 1.0 / np.where(values > 0, values, 1.0), 0.0)
 
 
+def apart(W):
+    """A function of rows of W, these less the mean of all, zero where all rows are equal; and the mean."""
+    first = W[0]  # rounding in the mean must not be multiplied by a huge strength
+    center = sum_by_rows(lambda w: (w - first).sum(axis=0), W) / len(W)
+    return lambda rows: rows - first - center, first + center
+
+
 def deviations(W):
     """W less its mean over tasks; of rows that are equal exactly zero."""
-    away = W - W[0]  # rounding in the mean must not be multiplied by a huge strength
-    away -= away.mean(axis=0)
-    return away
+    return by_rows(apart(W)[0], W)
 
 
 class Laplacian:
