@@ -174,6 +174,17 @@ def spread(b, bounds, image=None):
     return out
 
 
+def sparse_product(M, V):
+    """M V for a sparse array in rows (n, m), by blocks of them on all cores."""
+    out = np.empty((M.shape[0], V.shape[1]))
+
+    def fill(rows):
+        out[rows] = M[rows] @ V
+
+    in_blocks(fill, even_blocks(len(out), V.shape[1], ELEMENTS))
+    return out
+
+
 def by_rows(work, *arrays, out=None):
     """work(*arrays) that is done row by row, an array of the shape of the first, by blocks on all cores."""
     if arrays[0].size < 2 * ELEMENTS:

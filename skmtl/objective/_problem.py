@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from .._threads import by_rows
+from .._threads import by_rows, sum_by_rows
 from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._base import graded, slack
 from ._certificate import duality_gap
@@ -285,7 +285,7 @@ class Problem:
         """Gradient of the smooth part of the objective in every part, from the data term's G."""
         G = G + self.ridge * total if self.ridge else G
         pairs = zip(self.parts, parts, strict=True)
-        return [G + part.quadratic.apply(V) if part.quadratic else G for part, V in pairs]
+        return [part.quadratic.beside(G, V) for part, V in pairs]
 
     def evaluate(self, parts, start=None):
         """W, its image, optimal intercepts and objective."""
@@ -479,8 +479,8 @@ class Problem:
         gradients = self.smooth_gradients(parts, W, self.term.gradient(W, image, b))
         each = [(part.rough, V, g) for part, V, g in zip(self.parts, parts, gradients, strict=True)]
         moves = (g if p is None else (V - p.prox(V - step * g, step)) / step for p, V, g in each)
-        size = float(np.sqrt(sum(np.vdot(m, m) for m in moves)))
-        lost = EPS / step * float(np.sqrt(sum(np.vdot(V, V) for V in parts)))  # of a move, in rounding
+        size = float(np.sqrt(sum(sum_by_rows(square, m) for m in moves)))
+        lost = EPS / step * float(np.sqrt(sum(sum_by_rows(square, V) for V in parts)))  # in rounding
         return max(size, lost) if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
 
     def _curvature(self, image, b):

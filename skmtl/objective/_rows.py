@@ -329,8 +329,9 @@ class RowsTerm(Intercepts, DataTerm):
                     gain = left(total, in_b)
                     if gain + slack(total, moved, free) + np.abs(in_b * b).sum() <= DONE * self.enough:
                         return u, shift, gradient, gain
-                shift += step
-                moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
+                shift = by_rows(np.add, shift, step, out=shift)
+                change = self.hessian_times(hessian, self.image(step))
+                moved, u = by_rows(np.add, W, shift), by_rows(np.add, u, change)
             u, hessian, b, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)

@@ -450,10 +450,15 @@ def _coupled_inverse(term, quadratic, own):
         joined = quadratic.shifted_inverse(levels)
 
         def shared(V):
-            return joined(V) - V / apart
+            return by_rows(lambda v, joined: joined - v / apart, V, joined(V))
 
     coupled = quadratic.diagonal()[:, None] > 0  # the others keep to what their rows say
-    return lambda R: own(R) + coupled * (shared(coupled * (R @ features)) @ features.T)
+
+    def apply(R):
+        V = shared(by_rows(lambda r, some: some * (r @ features), R, coupled))
+        return by_rows(lambda v, r, some: r + some * (v @ features.T), V, own(R), coupled)
+
+    return apply
 
 
 def _kernel_inverse(term, shift):
