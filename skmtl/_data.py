@@ -21,11 +21,13 @@ from ._inputs import (
     check_numeric_target,
     check_offset,
     check_sample_weight,
+    less_offset,
+    observed,
     resolve_task_weight,
     shaped_offset,
 )
 from ._labels import blocks, check_tasks, encode_tasks
-from ._threads import ROOM, blocks_of, even_blocks, in_blocks, loop_pays, read_only
+from ._threads import ROOM, blocks_of, even_blocks, in_blocks, loop_pays, read_only, reduced, spread
 
 FAR = 100.0  # times its spread: from there on a column is moved towards zero before sums are taken
 FEW_ROWS = 32  # by which the size of the features is judged
@@ -75,8 +77,12 @@ class TaskData:
 
     def predictor(self, image, b):
         """x_i . w_t + b_t, and the offset."""
-        eta = image + self.spread(b)
+        eta = self.raised(image, b)
         return eta if self.offset is None else eta + self.offset
+
+    def raised(self, image, b):
+        """x_i . w_t + b_t."""
+        return image + self.spread(b)
 
     def without_offset(self, moves=True):
         """The same rows with targets less the offset, in tasks whose loss sees only y - eta (n_tasks,)."""
@@ -285,11 +291,14 @@ class StackedData(TaskData):
         return in_blocks(lambda block: work(block, indptr[block.start : block.stop + 1]), blocks)
 
     def _reduced(self, ufunc, R):
-        return ufunc.reduceat(R, self.indptr[:-1])
+        return reduced(ufunc, R, self.indptr)
 
     def spread(self, b):
         """The value of its task on the sample side."""
-        return b.repeat(self.task_rows, axis=0)
+        return spread(b, self.indptr)
+
+    def raised(self, image, b):
+        return spread(b, self.indptr, image)
 
     spread_rows = spread  # what belongs to every row, in `SharedData`
 
@@ -515,26 +524,6 @@ def _shared(X, y, weight, offset, tasks):
         if offset is not None:
             offset = np.where(used.reshape(used.shape + (1,) * (offset.ndim - 2)), offset, 0.0)
     return SharedData(X.astype(np.float64, copy=False), y, weight, None, tasks, offset=offset)
-
-
-def less_offset(y, offset, moves):
-    """Targets less the offset where `moves` says that only y - eta counts, and what is left of it or None."""
-    if np.all(moves):
-        return y - offset.reshape(*y.shape, -1)[..., 0], None
-    if not np.any(moves):
-        return y, offset
-    taken = np.where(moves, offset.reshape(*y.shape, -1)[..., 0], 0.0)
-    moves = np.broadcast_to(moves, y.shape).reshape(y.shape + (1,) * (offset.ndim - y.ndim))
-    return y - taken, np.where(moves, 0.0, offset)
-
-
-def observed(y, used):
-    """y where it is used, elsewhere the least label of its task (of all, if it has none) that is.
-
-    A loss may have no value at a number of our own.
-    """
-    least = np.where(used, y, np.inf).min(axis=0)
-    return np.where(used, y, np.where(least < np.inf, least, least.min()))
 
 
 def _ends(A):

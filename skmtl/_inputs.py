@@ -12,6 +12,7 @@ from sklearn.utils import check_array
 from ._columns import refuse_masked
 from ._labels import for_each_task, missing_labels, plain_array
 from ._sklearn import num_samples
+from ._threads import sum_by_rows
 from ._warn import warn
 
 MOST_LOG_EXPOSURE = 30.0  # e^30 is 10^13
@@ -23,7 +24,7 @@ def is_clean(X):
     if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim not in (1, 2) or X.size == 0:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(X.sum()))
+        return bool(np.isfinite(sum_by_rows(np.sum, X if X.flags.c_contiguous else X.T)))
 
 
 def as_target(y):
@@ -151,6 +152,26 @@ def shaped_offset(offset, shape, n_outputs=1):
         also = f"({shape[0]},) or " if every else ""
         raise ValueError(f"offset must have shape {also}{expected}; got {offset.shape}.")
     return offset
+
+
+def less_offset(y, offset, moves):
+    """Targets less the offset where `moves` says that only y - eta counts, and what is left of it or None."""
+    if np.all(moves):
+        return y - offset.reshape(*y.shape, -1)[..., 0], None
+    if not np.any(moves):
+        return y, offset
+    taken = np.where(moves, offset.reshape(*y.shape, -1)[..., 0], 0.0)
+    moves = np.broadcast_to(moves, y.shape).reshape(y.shape + (1,) * (offset.ndim - y.ndim))
+    return y - taken, np.where(moves, 0.0, offset)
+
+
+def observed(y, used):
+    """y where it is used, elsewhere the least label of its task (of all, if it has none) that is.
+
+    A loss may have no value at a number of our own.
+    """
+    least = np.where(used, y, np.inf).min(axis=0)
+    return np.where(used, y, np.where(least < np.inf, least, least.min()))
 
 
 def resolve_task_weight(task_weight, tasks, mass):

@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 BLOCK_NUMBERS = 2**18  # read by a block: much more work than to start a thread
-ELEMENTS = 2**17  # of a block of an array that is read once
+ELEMENTS = 2**16  # of a block of an array that is read once
 SPARSE = 0.75  # share of rows with a weight up to which it pays to pick them
 ROOM = 2**15  # numbers in a temporary array that is used again and again: it stays in the cache
 SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
@@ -149,11 +149,47 @@ def task_products(A, V):
     return out
 
 
-def by_rows(work, *arrays):
+def reduced(ufunc, R, bounds):
+    """What a ufunc makes of the rows of each task, which have these bounds (n_tasks + 1,)."""
+    if R.size < 2 * ELEMENTS:
+        return ufunc.reduceat(R, bounds[:-1])
+
+    def work(tasks):
+        own = bounds[tasks.start : tasks.stop + 1]
+        return ufunc.reduceat(R[own[0] : own[-1]], own[:-1] - own[0])
+
+    return np.concatenate(in_blocks(work, blocks_of(bounds, ELEMENTS)))
+
+
+def spread(b, bounds, image=None):
+    """The value of its task for each row, added to an image if there is one."""
+    out, rows = np.empty((bounds[-1], *b.shape[1:]), b.dtype), np.diff(bounds)
+
+    def fill(tasks):
+        at = slice(bounds[tasks.start], bounds[tasks.stop])
+        own = b[tasks].repeat(rows[tasks], axis=0)
+        out[at] = own if image is None else np.add(image[at], own, out=own)
+
+    in_blocks(fill, blocks_of(bounds, ELEMENTS))
+    return out
+
+
+def sparse_product(M, V):
+    """M V for a sparse array in rows (n, m), by blocks of them on all cores."""
+    out = np.empty((M.shape[0], V.shape[1]))
+
+    def fill(rows):
+        out[rows] = M[rows] @ V
+
+    in_blocks(fill, even_blocks(len(out), V.shape[1], ELEMENTS))
+    return out
+
+
+def by_rows(work, *arrays, out=None):
     """work(*arrays) that is done row by row, an array of the shape of the first, by blocks on all cores."""
     if arrays[0].size < 2 * ELEMENTS:
         return work(*arrays)
-    out = np.empty_like(arrays[0])
+    out = np.empty_like(arrays[0]) if out is None else out
 
     def fill(rows):
         out[rows] = work(*(A[rows] for A in arrays))
@@ -162,11 +198,17 @@ def by_rows(work, *arrays):
     return out
 
 
-def sum_by_rows(work, *arrays):
-    """Sum of the numbers work(*arrays) of blocks of rows, found on all cores."""
+def of_rows(work, *arrays):
+    """List of work(*arrays) of blocks of rows, found on all cores."""
     if arrays[0].size < 2 * ELEMENTS:
-        return work(*arrays)
-    return sum(in_blocks(lambda rows: work(*(A[rows] for A in arrays)), _small_blocks(arrays[0])))
+        return [work(*arrays)]
+    return in_blocks(lambda rows: work(*(A[rows] for A in arrays)), _small_blocks(arrays[0]))
+
+
+def sum_by_rows(work, *arrays):
+    """Sum of what work(*arrays) of blocks of rows returns, found on all cores."""
+    first, *others = of_rows(work, *arrays)
+    return sum(others, start=first)
 
 
 def _small_blocks(A):

@@ -405,7 +405,7 @@ def test_kmeans_ends_at_mean_regularisation(n_clusters, ratio, kind):
     model = make("kmeans", kind, n_clusters=n_clusters).fit(**data.fit_args())
     a = model.alpha
     cls = MeanRegularizedRegressor if kind == "regression" else MeanRegularizedClassifier
-    other = cls(a * ratio, mean_alpha=0.2 * a, **TIGHT).fit(**data.fit_args())
+    other = cls(a * ratio, mean_alpha=0.2 * a, **TIGHTER).fit(**data.fit_args())
     np.testing.assert_allclose(model.objective_, other.objective_, rtol=1e-9)
     np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-3 if kind == "classification" else 1e-6)
 

@@ -14,12 +14,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import StepsMixin
-from .._data import less_offset, observed, task_data
+from .._data import task_data
 from .._inputs import (
     check_lengths,
     check_numeric_target,
     check_offset,
     check_sample_weight,
+    less_offset,
+    observed,
     refuse_size,
     shaped_offset,
 )

@@ -310,7 +310,7 @@ def shared_step(H, gradient, ridge, along=None):
     n_tasks = len(gradient)
 
     def every(v):
-        return v[None].repeat(n_tasks, axis=0)
+        return np.broadcast_to(v, (n_tasks, len(v)))
 
     H = H + ridge * n_tasks * np.eye(len(H))
     step, left = solved(H, -gradient.sum(axis=0), along and (lambda vs: along([every(v) for v in vs])))

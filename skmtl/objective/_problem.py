@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from .._threads import by_rows, sum_by_rows
 from ..penalties import Ridge, Shared, TaskQuadratic, square
 from ._base import graded, slack
 from ._certificate import duality_gap
@@ -295,7 +296,7 @@ class Problem:
         """Gradient of the smooth part of the objective in every part, from the data term's G."""
         G = G + self.ridge * total if self.ridge else G
         pairs = zip(self.parts, parts, strict=True)
-        return [G + part.quadratic.apply(V) if part.quadratic else G for part, V in pairs]
+        return [part.quadratic.beside(G, V) for part, V in pairs]
 
     def evaluate(self, parts, start=None):
         """W, its image, optimal intercepts and objective."""
@@ -388,7 +389,7 @@ class Problem:
 
     def _gap_of(self, dual, primal, W, b, parts):
         """The gap from a dual point, and by how much it is beyond the dual norm of the penalties."""
-        moved = W + dual.shift
+        moved = by_rows(np.add, W, dual.shift)
         size, cost = self.dual_cost(dual, moved, parts)
         left = self._infeasibility(moved, b, dual)
         doubtful = (
@@ -445,12 +446,11 @@ class Problem:
 
     def dual_cost(self, dual, W, parts):
         """Dual norm of the penalties at the dual point, and what they cost, a function of its scale."""
-        ridge, cost, size = self.ridge * W if self.ridge else 0.0, 0.0, 0.0
-        if self.ridge:
-            cost = 0.5 * self.ridge * float(np.vdot(W, W))
+        cost, size = 0.5 * self.ridge * float(np.vdot(W, W)) if self.ridge else 0.0, 0.0
         for k, (part, V) in enumerate(zip(self.unsigned, parts, strict=True)):
             G = dual.unanswered if k == self.signed else dual.gradient
-            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G + ridge)
+            G = G + self.ridge * W if self.ridge else G
+            part_size, part_cost = part.dual_cost(W if self.pulls_part else V, G)
             size, cost = max(size, part_size), cost + part_cost
         return size, lambda theta: theta**2 * cost
 
@@ -490,8 +490,8 @@ class Problem:
         gradients = self.smooth_gradients(parts, W, self.term.gradient(W, image, b))
         each = [(part.rough, V, g) for part, V, g in zip(self.parts, parts, gradients, strict=True)]
         moves = (g if p is None else (V - p.prox(V - step * g, step)) / step for p, V, g in each)
-        size = float(np.sqrt(sum(np.vdot(m, m) for m in moves)))
-        lost = EPS / step * float(np.sqrt(sum(np.vdot(V, V) for V in parts)))  # of a move, in rounding
+        size = float(np.sqrt(sum(sum_by_rows(square, m) for m in moves)))
+        lost = EPS / step * float(np.sqrt(sum(sum_by_rows(square, V) for V in parts)))  # in rounding
         return max(size, lost) if np.isfinite(size) else np.inf  # exp overflows: far from anywhere
 
     def _curvature(self, image, b):

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from .._data import SharedData
-from .._threads import by_rows, loop_pays, weighted_gram
+from .._threads import by_rows, loop_pays, of_rows, sum_by_rows, weighted_gram
 from ..statistics import TaskStatistics
 from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, slack, without_center
 from ._columns import DesignPool, fresh_gram, make_pool
@@ -140,7 +140,7 @@ class RowsTerm(Intercepts, DataTerm):
         """The weights, broadcast against values of rows or of their predictors."""
         return self.weight if values.ndim == self.weight.ndim else self.weight[..., None]
 
-    def _weighted(self, function, eta):
+    def _weighted(self, function, eta, spread=None):
         """weight * function(y, eta); where exp may overflow, a missing label still counts for nothing."""
 
         def weighted(values, weight):
@@ -149,7 +149,8 @@ class RowsTerm(Intercepts, DataTerm):
         if not self.one_loss:
             values = function(self.y, eta)
             return weighted(values, self.weight_of(values))
-        return by_rows(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
+        spread = spread or by_rows
+        return spread(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
 
     @cached_property
     def one_loss(self):
@@ -159,7 +160,7 @@ class RowsTerm(Intercepts, DataTerm):
         )
 
     def _loss(self, eta):
-        return float(self._weighted(self.loss.value, eta).sum())
+        return float(np.sum(self._weighted(self.loss.value, eta, _total)))
 
     def loss_gradient(self, eta):
         return self._weighted(self.loss.gradient, eta)
@@ -187,7 +188,7 @@ class RowsTerm(Intercepts, DataTerm):
 
     def hessian_times(self, hessian, change):
         """Second derivatives times a change of the predictor."""
-        return hessian * change
+        return by_rows(np.multiply, hessian, change)
 
     def _settle(self, hessian, g):
         """Newton step of the intercepts that answers the gradient g, of the shape of b."""
@@ -208,7 +209,7 @@ class RowsTerm(Intercepts, DataTerm):
     def _followed(self, hessian, image):
         """A change of the predictors with the intercepts that follow it, and these."""
         b = self._settle(hessian, self.task_sums(self.hessian_times(hessian, image)))
-        return image + self.spread(b), b
+        return self.data.raised(image, b), b
 
     def curved(self):
         """Whether the loss is flat for no predictor."""
@@ -328,8 +329,9 @@ class RowsTerm(Intercepts, DataTerm):
                     gain = left(total, in_b)
                     if gain + slack(total, moved, free) + np.abs(in_b * b).sum() <= DONE * self.enough:
                         return u, shift, gradient, gain
-                shift += step
-                moved, u = W + shift, u + self.hessian_times(hessian, self.image(step))
+                shift = by_rows(np.add, shift, step, out=shift)
+                change = self.hessian_times(hessian, self.image(step))
+                moved, u = by_rows(np.add, W, shift), by_rows(np.add, u, change)
             u, hessian, b, rounds = self._balanced(u, hessian, b)
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
@@ -362,15 +364,19 @@ class RowsTerm(Intercepts, DataTerm):
 
     def _unweighted(self, u):
         """u over the weights; a missing label is no constraint."""
-        weight = self.weight_of(u)
-        return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
+
+        def divided(u, weight):
+            return np.where(weight > 0, u / np.where(weight > 0, weight, 1.0), 0.0)
+
+        return by_rows(divided, u, self.weight_of(u))
 
     def _settled(self, u, hessian, b):
         """Slopes whose sums over tasks vanish, or that the penalty of intercepts answers, and the latter."""
         if not self.fit_intercept:
             return u, b
         step = self._settle(hessian, self.task_sums(u) + self.pull_of_intercepts(b))
-        return u + self.hessian_times(hessian, np.broadcast_to(self.spread(step), u.shape)), b + step
+        change = self.hessian_times(hessian, np.broadcast_to(self.spread(step), u.shape))
+        return by_rows(np.add, u, change), b + step
 
     def _balanced(self, u, hessian, b):
         """Weighted slopes in the domain with vanishing sums over tasks (pooled intercepts: in total).
@@ -381,13 +387,23 @@ class RowsTerm(Intercepts, DataTerm):
         for n_round in range(1, 21):
             u, b = self._settled(u, hessian, b)
             slope = self._unweighted(u)
-            inside = np.where(self.weight_of(u) > 0, self.loss.project(self.y, slope), 0.0)
-            u = self.weight_of(u) * inside
-            moved = (self.weight_of(u) * np.abs(inside - slope)).max(initial=0.0)
-            if moved <= self.edge * np.abs(u).max(initial=TINY):
+            inside, weight = self._inside(slope), self.weight_of(u)
+            u = by_rows(np.multiply, inside, weight)
+            moved = max(of_rows(lambda w, a, b: (w * np.abs(a - b)).max(initial=0.0), weight, inside, slope))
+            if moved <= self.edge * max(of_rows(lambda u: np.abs(u).max(initial=TINY), u)):
                 return u, hessian, b, n_round
             hessian = self._put_back(hessian, slope, inside)
         return u, hessian, b, 0
+
+    def _inside(self, slope):
+        """Slopes in the domain of the conjugate, none of rows without a weight."""
+
+        def put_in(slope, y, weight):
+            return np.where(weight > 0, self.loss.project(y, slope), 0.0)
+
+        if self.one_loss:
+            return by_rows(put_in, slope, self.y, self.weight)
+        return put_in(slope, self.y, self.weight_of(slope))
 
     def _put_back(self, hessian, slope, inside):
         """Second derivatives where slopes that left the domain are put back inside."""
@@ -395,7 +411,12 @@ class RowsTerm(Intercepts, DataTerm):
 
     def _conjugate(self, theta, u, slope):
         """F* of theta times the weighted slopes."""
-        found = float((self.weight * self.loss.conjugate(self.y, theta * slope)).sum())
+
+        def conjugates(slope, y, weight):
+            return weight * self.loss.conjugate(y, theta * slope)
+
+        known = slope, self.y, self.weight
+        found = float(_total(conjugates, *known) if self.one_loss else conjugates(*known).sum())
         return found if self.data.offset is None else found - theta * float(np.vdot(u, self.data.offset))
 
     def _along(self, hessian):
@@ -446,3 +467,8 @@ class RowsTerm(Intercepts, DataTerm):
         kappa, x_mean = self.kept_of(totals), self.data.adjoint(weight)
         x_mean /= np.maximum(totals, TINY)[:, None]
         return gram - weighted_gram(x_mean, totals - kappa), kappa, x_mean
+
+
+def _total(work, *arrays):
+    """Sum of all numbers of work(*arrays)."""
+    return sum_by_rows(lambda *rows: work(*rows).sum(), *arrays)

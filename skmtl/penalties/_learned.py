@@ -8,6 +8,7 @@ import sklearn
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
+from .._threads import of_rows
 from ._base import Penalty, public
 from ._coupling import SmoothPenalty
 from ._frozen import Metric, Scalars
@@ -98,14 +99,15 @@ class Clusters(SmoothPenalty):
 
     def improved(self, W, labels):
         """Clusters no worse than `labels` for W: Lloyd's iterations from their centres."""
+        least, centers = _within(W, labels)
         while True:
-            centers = np.array([W[labels == c].mean(axis=0) for c in np.unique(labels)])
-            found = cdist(W, centers).argmin(axis=1)
+            found = np.concatenate(of_rows(lambda w, centers=centers: cdist(w, centers).argmin(axis=1), W))
             if len(np.unique(found)) < len(centers):
                 found = clusters_of(W, len(centers), init=centers, n_init=1)
-            if not _within(W, found) < _within(W, labels) * (1 - 1e-12):
+            within, new = _within(W, found)
+            if not within < least * (1 - 1e-12):
                 return labels
-            labels = found
+            labels, least, centers = found, within, new
 
     def seeds(self):
         """One seed for each start."""
@@ -123,8 +125,9 @@ def clusters_of(W, n_clusters, **options):
 
 
 def _within(W, labels):
-    """Sum of squares of the rows of W about the centre of their cluster."""
-    return sum(((W[labels == c] - W[labels == c].mean(axis=0)) ** 2).sum() for c in np.unique(labels))
+    """Sum of squares of the rows of W about the centre of their cluster, and these centres."""
+    form = ClusterQuadratic(np.unique(labels, return_inverse=True)[1], 2.0, 0.0, 0.0)
+    return form.value(W), form.centers(W)
 
 
 @dataclass(eq=False, repr=False)

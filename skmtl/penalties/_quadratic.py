@@ -8,12 +8,13 @@ from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from .._threads import by_rows
+from .._threads import by_rows, in_blocks, sparse_product, sum_by_rows
 
 DENSE_TASKS = 300  # up to here an eigendecomposition over tasks costs next to nothing
 MOST_EDGES = 100_000  # of which differences are taken one by one
 WEAK = 1e4  # strength up to which a product with a graph need not take differences first
 FEW_ENTRIES = 10_000  # of an array of differences, up to which it is dense
+COLUMNS = 8  # of a system with a sparse factor that are solved at a time: they stay in the cache
 SINGULAR = 1e-12  # eigenvalues below, relative to the largest, are zero
 
 
@@ -71,15 +72,18 @@ class TaskQuadratic:
 
     def apply(self, W):
         """Q W."""
-        if self.is_ridge:
-            return self.mean * W
-        out = self._own(W)
-        return out if self.matrix is None else out + self._along_matrix(W)
+        return by_rows(self._own(W), W) if self.matrix is None else self._beside(self._along_matrix(W), W)
 
     def plus(self, G, W):
-        """G + Q W less the multipliers it is against, without a copy of G where there is no Q."""
-        G = by_rows(np.add, self.apply(W), G) if self else G
+        """G + Q W less the multipliers it is against."""
+        G = self.beside(G, W)
         return G if self.multipliers is None else G - self.multipliers
+
+    def beside(self, G, W):
+        """G + Q W, without a copy of G where there is no Q."""
+        if not self:
+            return G
+        return self._beside(G, W) if self.separate else by_rows(np.add, self.apply(W), G)
 
     def against(self, multipliers):
         """The same beside those of a constraint (n_tasks, n_features)."""
@@ -88,31 +92,35 @@ class TaskQuadratic:
         return other
 
     def _own(self, W):
-        """(deviations (I - P) + mean P) W, in one array: there may be many tasks."""
-        out = deviations(W)
-        out *= self.deviations
-        if self.mean:
-            out += self.mean * W.mean(axis=0)
-        return out
+        """(deviations (I - P) + mean P) W as a function of rows of W."""
+        if self.deviations == self.mean or self.n_tasks == 1:
+            return lambda rows: self.mean * rows
+        away, center = apart(W)
+        center *= self.mean
+        return lambda rows: self.deviations * away(rows) + center
+
+    def _beside(self, G, W):
+        """G plus that of all rows."""
+        own = self._own(W)
+        return by_rows(lambda w, g: own(w) + g, W, G)
 
     def times(self, W):
         """Q W, at weak strengths by the quickest way: their rounding is that of the data."""
         if self.is_ridge or self.laplacian is None or self.norm > WEAK:
             return self.apply(W)
-        return self._own(W) + self.matrix @ W
+        M = self.matrix
+        return self._beside(sparse_product(M.tocsr(), W) if sparse.issparse(M) else M @ W, W)
 
     def value(self, W):
         """1/2 tr(W' Q W)."""
         if self.is_ridge:
-            return 0.5 * square(self.mean**0.5 * W)
+            return 0.5 * sum_by_rows(lambda w: square(self.mean**0.5 * w), W)
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
         total = 0.0
-        if self.deviations:
-            away = deviations(W)
-            away *= self.deviations**0.5
-            total += square(away)
-        if self.mean:
-            total += self.n_tasks * square(self.mean**0.5 * W.mean(axis=0))
+        if self.deviations or self.mean:
+            away, center = apart(W)
+            total += self.n_tasks * square(self.mean**0.5 * center)
+            total += sum_by_rows(lambda w: square(self.deviations**0.5 * away(w)), W)
         if self.matrix is None:
             return 0.5 * total
         if self.laplacian is None:
@@ -200,18 +208,16 @@ class TaskQuadratic:
     def conjugate(self, G):
         """1/2 tr(G' Q^+ G): the Fenchel conjugate for G without a component in the null space."""
         if self.graph is not None:
-            return 0.5 * float(np.vdot(G, self.graph.solve(G, np.zeros(G.shape[1]))))
+            return 0.5 * float(sum_by_rows(np.vdot, G, self.graph.solve(G, np.zeros(G.shape[1]))))
         if self.matrix is not None:
             values, vectors = self.eigenvectors()
             along = vectors[:, values > 0].T @ G
             return 0.5 * square(along / values[values > 0, None] ** 0.5)
-        center, total = G.mean(axis=0), 0.0
+        center, total = apart(G)[1], 0.0
         if self.mean > 0:
             total += self.n_tasks * square(center / self.mean**0.5)
         if self.deviations > 0:
-            away = G - center
-            away /= self.deviations**0.5
-            total += square(away)
+            total += sum_by_rows(lambda g: square((g - center) / self.deviations**0.5), G)
         return 0.5 * total
 
 
@@ -253,15 +259,30 @@ class ClusterQuadratic(TaskQuadratic):
 
         Of rows that are equal no more than zero is left.
         """
-        within = W - W[self.first][self.labels]
-        center = self.centers(within)
-        within -= center[self.labels]
-        between, mean = self._apart(center + W[self.first])
-        return within, between[self.labels], mean
+        within, between, mean = self._split(W)
+        return by_rows(within, W, self.labels), between[self.labels], mean
+
+    def _split(self, W):
+        """The same, as a function of rows and their labels, of each cluster, and the mean."""
+        first = W[self.first]
+        center = self._centers(lambda w, labels: w - first[labels], W)
+        between, mean = self._apart(center + first)
+        return lambda w, labels: w - first[labels] - center[labels], between, mean
 
     def centers(self, W):
         """Means of the clusters (n_clusters, n_features)."""
-        return (self._members @ W) / self.size[:, None]
+        return self._centers(lambda w, labels: w, W)
+
+    def _centers(self, of, W):
+        """The same of numbers that are a function of rows of W and their labels."""
+
+        def summed(w, labels):
+            members = sparse.csc_array(
+                (np.ones(len(w)), labels, np.arange(len(w) + 1)), (len(self.size), len(w))
+            )
+            return members @ of(w, labels)
+
+        return sum_by_rows(summed, W, self.labels) / self.size[:, None]
 
     def split_centers(self, W):
         """Means of the clusters less that of all tasks, and this (1, n_features)."""
@@ -271,29 +292,35 @@ class ClusterQuadratic(TaskQuadratic):
         between, share = centers - centers[0], self.size / self.n_tasks
         return between - share @ between, (share @ centers)[None]
 
-    @cached_property
-    def _members(self):
-        place = self.labels, np.arange(self.n_tasks)
-        return sparse.csr_array((np.ones(self.n_tasks), place))
+    def _scaled(self, numbers, W):
+        """Sum of the parts of W times these numbers."""
+        within, between, mean = self._split(W)
+        rest = numbers[1] * between + numbers[2] * mean
+        return by_rows(lambda w, labels: numbers[0] * within(w, labels) + rest[labels], W, self.labels)
 
     def apply(self, W):
-        return sum(number * V for number, V in zip(self.numbers, self.split(W), strict=True))
+        return self._scaled(self.numbers, W)
 
     def times(self, W):
         if self.norm > WEAK:
             return self.apply(W)
         within, along, mean = self.numbers
         between, center = self.split_centers(W)
-        out = within * W
-        out += ((along - within) * between + (mean - within) * center)[self.labels]
-        return out
+        rest = (along - within) * between + (mean - within) * center
+        return by_rows(lambda w, labels: within * w + rest[labels], W, self.labels)
 
     def value(self, W):
-        sizes = (number**0.5 * V for number, V in zip(self.numbers, self.split(W), strict=True))
-        return 0.5 * sum(square(V) * (self.n_tasks / len(V)) for V in sizes)
+        return 0.5 * self._squared([number**0.5 for number in self.numbers], W)
+
+    def _squared(self, roots, W):
+        """Sum of squares of the parts of W times these numbers."""
+        (within, between, mean), (own, along, center) = self._split(W), roots
+        total = sum_by_rows(lambda w, labels: square(own * within(w, labels)), W, self.labels)
+        total += square(along * np.sqrt(self.size)[:, None] * between)
+        return total + self.n_tasks * square(center * mean)
 
     def prox(self, W, step):
-        return sum(V / (1.0 + step * number) for number, V in zip(self.numbers, self.split(W), strict=True))
+        return self._scaled([1.0 / (1.0 + step * number) for number in self.numbers], W)
 
     def diagonal(self):
         within, between, mean = self.numbers
@@ -307,8 +334,7 @@ class ClusterQuadratic(TaskQuadratic):
         return np.full((self.n_tasks, 1), self.n_tasks**-0.5) if self.mean == 0 else None
 
     def conjugate(self, G):
-        pairs = [(n, V) for n, V in zip(self.numbers, self.split(G), strict=True) if n > 0]
-        return 0.5 * sum(square(V / n**0.5) * (self.n_tasks / len(V)) for n, V in pairs)
+        return 0.5 * self._squared([n**-0.5 if n > 0 else 0.0 for n in self.numbers], G)
 
 
 def square(A):
@@ -322,11 +348,16 @@ def reciprocal(values):
     return np.where(values > floor, 1.0 / np.where(values > 0, values, 1.0), 0.0)
 
 
+def apart(W):
+    """A function of rows of W, these less the mean of all, zero where all rows are equal; and the mean."""
+    first = W[0]  # rounding in the mean must not be multiplied by a huge strength
+    center = sum_by_rows(lambda w: (w - first).sum(axis=0), W) / len(W)
+    return lambda rows: rows - first - center, first + center
+
+
 def deviations(W):
     """W less its mean over tasks; of rows that are equal exactly zero."""
-    away = W - W[0]  # rounding in the mean must not be multiplied by a huge strength
-    away -= away.mean(axis=0)
-    return away
+    return by_rows(apart(W)[0], W)
 
 
 class Laplacian:
@@ -388,18 +419,21 @@ class Laplacian:
         out[self.null.indices] = self.null.indices[self.null.indptr[:-1]][own]
         return out
 
+    def _away(self, W):
+        return by_rows(lambda w, first: w - W[first], W, self.first)
+
     def apply(self, W):
         """M W."""
         if self.M.nnz > MOST_EDGES:
-            return self.M @ (W - W[self.first])
+            return sparse_product(self.M.T, self._away(W))
         differences, weight = self.edges
         return differences.T @ ((differences @ W) * weight[:, None]) + self.sums[:, None] * W
 
     def twice_value(self, W):
         """tr(W' M W)."""
         if self.M.nnz > MOST_EDGES:
-            away = W - W[self.first]
-            return float(np.vdot(away, self.M @ away))
+            away = self._away(W)
+            return float(sum_by_rows(np.vdot, away, sparse_product(self.M.T, away)))
         differences, weight = self.edges
         along, own = (differences @ W) * weight[:, None] ** 0.5, W * self.sums[:, None] ** 0.5
         return square(along) + square(own)
@@ -436,9 +470,16 @@ class GraphQuadratic:
     def solve(self, R, levels):
         """(Q + levels_j I)^-1 R[:, j] for each column; without a level, nothing along the null vectors."""
         out, inverse = np.empty_like(R), reciprocal(levels + self.ridge)
-        for level in np.unique(levels):
-            at = levels == level
-            along = self.flat.T @ R[:, at]  # the form is the level there, whatever the strength of the graph
-            V = self._factor(level).solve(R[:, at] - self.flat @ along)
-            out[:, at] = V + self.flat @ (along * inverse[at] - self.flat.T @ V)
+        alike = [np.flatnonzero(levels == level) for level in np.unique(levels)]
+        factors = [(self._factor(levels[at[0]]), at) for at in alike]
+        N = self.flat.toarray() if self.flat.shape[1] < COLUMNS else self.flat
+
+        def solve(block):
+            factor, at = block
+            V = np.asfortranarray(R[:, at])
+            along = N.T @ V  # the form is the level there, whatever the strength of the graph
+            V = factor.solve(V - (along.T @ N.T).T)
+            out[:, at] = V + ((along * inverse[at] - N.T @ V).T @ N.T).T
+
+        in_blocks(solve, [(f, at[k : k + COLUMNS]) for f, at in factors for k in range(0, len(at), COLUMNS)])
         return out

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._threads import read_only
+from .._threads import by_rows, read_only
 
 LARGEST = 1e5  # root of C_t / d: beyond that little would be left of the digits of differences
 
@@ -32,7 +32,7 @@ class RowInverse:
         common = np.zeros(p) if term.x_common is None else term.x_common
         most = np.minimum(self.data.task_rows + (kept > 0), p)
         bounds = np.concatenate([[0], np.cumsum(most * (most + 1) // 2)])
-        root = np.sqrt(self.data.weight / self.data.spread(self.each))
+        root = by_rows(lambda w, d: np.sqrt(w / d), self.data.weight, self.data.spread(self.each))
         self.given = *map(read_only, (self.data.X, root)), *map(read_only, (np.sqrt(kept), common, bounds))
         center, factors = np.empty((T, p)), np.empty(bounds[-1])
         X, root, pull, common, bounds = self.given
@@ -41,11 +41,13 @@ class RowInverse:
             found, reduced = np.zeros((p, p)), np.empty((most[t].sum(), p))
             tied = pull[t], common, bounds[t.start : t.stop + 1]
             n = task_factors(X, root, rows, term.fit_intercept, *tied, center[t], factors, found, reduced)
-            return found + reduced[:n].T @ reduced[:n]
+            own = factors[bounds[t.start] : bounds[t.stop]]
+            return found + reduced[:n].T @ reduced[:n], own.max()
 
-        found = np.triu(sum(self.data.in_blocks(factorise)))
+        found, sizes = zip(*self.data.in_blocks(factorise), strict=True)
+        found = np.triu(sum(found))
         self.explained = found + np.triu(found, 1).T
-        self.sound = factors.max() < LARGEST
+        self.sound = np.max(sizes) < LARGEST
         self.found = center, read_only(factors)
 
     def __call__(self, R, shared=0.0):

@@ -53,8 +53,6 @@ def _solved(problem, start, target):
     """Parts of a convex problem whose stationarity is within the target, or whose objective falls no more."""
     target, lowest = max(target, rounding_of_gradients(problem.term)), np.inf
     method, parts = METHODS[choose_solver(problem)], start
-    if problem.stationarity(start) <= target:
-        return start
     for n_iter, parts, *_ in method.iterates(problem, start, INNER_LIMIT, 0.0):
         if n_iter % method.every == 0 and problem.stationarity(parts) <= target:
             break

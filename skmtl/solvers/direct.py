@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 from scipy import linalg
 
-from .._threads import even_blocks, in_blocks, task_products
+from .._threads import by_rows, even_blocks, in_blocks, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..objective import DENSE_FEATURES, by_products, graded, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
@@ -50,7 +50,7 @@ def direct(problem, parts, max_iter, target):
         _, image, b, _ = problem.evaluate([start])
         own = term.gradient(start, image, b)
         moved = start.any()
-        gradient = own + quadratic.apply(start) if moved else own
+        gradient = quadratic.plus(own, start) if moved else own
         shown = apply is None and (moved or not own.any())
         if shown and (np.abs(gradient) <= _solved(own, start, quadratic)).all():
             yield 0, parts, problem.gap(parts, b)
@@ -58,13 +58,14 @@ def direct(problem, parts, max_iter, target):
             apply = make_preconditioner(term, quadratic)
         exact = quadratic.separate and not term.on_moments and rows_pay(term.data)
         steps = conjugate_gradients(
-            lambda V: products.curvature(V) + quadratic.times(V), apply, -gradient, exact
-        )
+            lambda V: by_rows(np.add, products.curvature(V), quadratic.times(V)), apply,
+            by_rows(np.negative, gradient), exact,
+        )  # fmt: skip
         for move, _, decrease in islice(steps, min(RESTART, max_iter - n_iter)):
             n_iter += 1
             if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
                 continue
-            W = start + move if moved else move
+            W = by_rows(np.add, start, move) if moved else move
             if not target:  # who asks has a measure of its own
                 yield n_iter, [W]
                 continue
@@ -93,29 +94,34 @@ def conjugate_gradients(operator, precondition, rhs, inverse=False):
     """Successive solutions of operator(V) = rhs by preconditioned conjugate gradients.
 
     With the residual of each, and by how much it lowers 1/2 <V, operator(V)> - <V, rhs>. The first is taken
-    as it is, without a residual, where the preconditioner is the inverse.
+    as it is, without a residual, where the preconditioner is the inverse. `rhs` is used up.
     """
     x, z = None, precondition(rhs)
-    rz = np.vdot(rhs, z)
+    rz = sum_by_rows(np.vdot, rhs, z)
     if inverse and np.isfinite(rz):
         yield z, None, 0.5 * rz
-        x, rhs = z, rhs - operator(z)
+        x, rhs = z, by_rows(np.subtract, rhs, operator(z))
         z = precondition(rhs)
-        rz = np.vdot(rhs, z)
-    d, r = z, rhs.copy()
+        rz = sum_by_rows(np.vdot, rhs, z)
+    d, r = z, rhs
     while True:
         q = operator(d)
-        curvature = np.vdot(d, q)
+        curvature = sum_by_rows(np.vdot, d, q)
         if not curvature > 0 or not np.isfinite(rz):  # solved to rounding
             yield np.zeros_like(rhs) if x is None else x, r, 0.0
             return
         step = rz / curvature
-        x = step * d if x is None else x + step * d
-        r -= step * q
+        x = by_rows(partial(np.multiply, step), d) if x is None else _moved(x, step, d)
+        r = _moved(r, -step, q, r)
         yield x, r, 0.5 * step * rz
         z = precondition(r)
-        rz, before = np.vdot(r, z), rz
-        d = z + (rz / before) * d
+        rz, before = sum_by_rows(np.vdot, r, z), rz
+        d = _moved(z, rz / before, d)
+
+
+def _moved(x, step, d, out=None):
+    """x + step d."""
+    return by_rows(lambda x, d: x + step * d, x, d, out=out)
 
 
 def make_preconditioner(term, quadratic):
@@ -444,10 +450,15 @@ def _coupled_inverse(term, quadratic, own):
         joined = quadratic.shifted_inverse(levels)
 
         def shared(V):
-            return joined(V) - V / apart
+            return by_rows(lambda v, joined: joined - v / apart, V, joined(V))
 
     coupled = quadratic.diagonal()[:, None] > 0  # the others keep to what their rows say
-    return lambda R: own(R) + coupled * (shared(coupled * (R @ features)) @ features.T)
+
+    def apply(R):
+        V = shared(by_rows(lambda r, some: some * (r @ features), R, coupled))
+        return by_rows(lambda v, r, some: r + some * (v @ features.T), V, own(R), coupled)
+
+    return apply
 
 
 def _kernel_inverse(term, shift):

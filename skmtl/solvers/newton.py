@@ -4,6 +4,7 @@ from itertools import islice
 
 import numpy as np
 
+from .._threads import by_rows, of_rows
 from ..objective import rows_pay, squared_model
 from ..penalties import square
 from ._inverses import assembled_inverse
@@ -11,6 +12,7 @@ from ._method import Method
 from .direct import ASSEMBLED, conjugate_gradients, diagonal_inverse, make_preconditioner
 
 SHORTEST_STEP = 1e-8
+PARABOLA = 0.54  # of slope times step: no parabola falls by more than half of it
 INNER_ITERATIONS = 200  # conjugate gradient steps for one Newton direction
 FEW = 15  # of them up to which the next direction keeps the preconditioner of the last
 MANY = 100  # of them, in all, with the cheapest preconditioner before a better one is made
@@ -47,32 +49,52 @@ def newton(problem, parts, max_iter, target):
             yield 0, parts, problem.gap(parts)
         if term.straight:  # slopes where the step leads, as they are small where the fit is nearly perfect
             bound = max(bound, problem.bound([W], image, b, objective, [W + direction]))
-        step = 1.0 if slope < 0 else 0.0
-        while step > SHORTEST_STEP:
-            new = term.leveled(W + step * direction)  # far from zero little holds what no loss sees
-            _, image_new, b_new, value = problem.evaluate([new], b)
-            if value <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
-                W, image, b, objective = new, image_new, b_new, value
-                break
-            step /= 2
+        step, found = _step(problem, W, direction, b, objective, slope)
+        if found is not None:
+            W, image, b, objective = found
         near = -slope <= min(NEAR * target, 0.5 * steep)
         if directions.exact:  # they shorten as those of Newton's method do, at best
             near = near and -slope * (slope / before) ** 2 <= PROMISED * target
         first_look = n_iter == 1 and not directions.exact
-        if near or step <= SHORTEST_STEP or first_look or n_iter % OFTEN == 0 or n_iter == max_iter:
+        if near or found is None or first_look or n_iter % OFTEN == 0 or n_iter == max_iter:
             objective, b, gap = problem.gap([W], b)
             bound, steep = max(bound, objective - gap), -slope
         before = slope
         gap = abs(objective - bound)  # a certificate may cost more than a step, and say little new
         first = first or gap
         yield n_iter, [W], (objective, b, gap)
-        directions.exact &= step == 1.0
-        if step > SHORTEST_STEP:
+        directions.exact &= step >= 1.0
+        if found is not None:
             above = max(above - 1, 0)
         elif above or not np.isfinite(term.loss.curvature):  # no descent left in floating point
             return
         else:
             above, failures = 2**failures, failures + 1
+
+
+def _step(problem, W, direction, b, objective, slope):
+    """Length of a step that leads downhill, and (W, image, intercepts, objective) after it; or None.
+
+    From W = 0 it is twice as long, or four times, where the loss falls more than a parabola would: that of
+    classes does. Later single tasks would be led too far.
+    """
+
+    def after(step):
+        new = by_rows(lambda w, d: w + step * d, W, direction)
+        new = problem.term.leveled(new)  # far from zero little holds what no loss sees
+        return new, *problem.evaluate([new], b)[1:]
+
+    step, found = 1.0 if slope < 0 else 0.0, None
+    while step > SHORTEST_STEP and found is None:
+        found = after(step)
+        if not found[-1] <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
+            step, found = step / 2, None
+    while not W.any() and step >= 1.0 and objective - found[-1] > PARABOLA * step * -slope:
+        further = after(2 * step)
+        if not further[-1] < found[-1]:
+            break
+        step, found = 2 * step, further
+    return step, found
 
 
 NEWTON = Method(
@@ -101,8 +123,9 @@ class _Directions:
         leads nowhere.
         """
         term = self.term
-        gradient = term.gradient(W, image, b) + self.quadratic.apply(W)
-        eta, slopes = term.predictor(image, b), np.abs(gradient).max(axis=0, initial=0.0)
+        gradient = self.quadratic.plus(term.gradient(W, image, b), W)
+        slopes = np.max(of_rows(lambda g: np.abs(g).max(axis=0, initial=0.0), gradient), axis=0)
+        eta, rhs = term.predictor(image, b), by_rows(np.negative, gradient)
         self.steepest = np.maximum(self.steepest, slopes)
         if (slopes <= NOTHING * self.steepest).all():  # a step along rounding may be of any length
             return gradient, np.zeros_like(W)
@@ -110,19 +133,19 @@ class _Directions:
             self.precondition, model = None, squared_model(term, eta, above=True, apart=self.apart)
             inverse = self._by_predictor(make_preconditioner(model, self.quadratic))
             hessian = self._by_predictor(lambda V: model.curvature(V) + self.quadratic.apply(V))
-            steps = conjugate_gradients(hessian, inverse, -gradient)
+            steps = conjugate_gradients(hessian, inverse, rhs)
             share, solved = (EXACT, EXACT * square(gradient)) if term.straight else (share, 0.0)
             return gradient, _truncated(steps, share, INNER_ITERATIONS, solved)[0]
         own = term.curvature_at(eta)
 
         def times(V):
-            return own(V) + self.quadratic.apply(V)
+            return self.quadratic.plus(own(V), V)
 
         fresh = self.precondition is None
         if fresh:
             few = self.slow and W.size <= ASSEMBLED
             self.precondition = assembled_inverse(times, term) if few else self._preconditioner(eta)
-        steps = conjugate_gradients(times, self.precondition, -gradient, self.exact)
+        steps = conjugate_gradients(times, self.precondition, rhs, self.exact)
         if self.exact:
             self.precondition = None
             return gradient, next(steps)[0]
