@@ -73,10 +73,6 @@ class Ridge(SmoothPenalty):
     def quadratic(self, n_tasks):
         return TaskQuadratic(n_tasks, deviations=self.alpha, mean=self.alpha)
 
-    def prox(self, W, step):
-        """W / (1 + step alpha)."""
-        return W / (1.0 + step * self.alpha)
-
 
 @public
 class Coupling(SmoothPenalty):

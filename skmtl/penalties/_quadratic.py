@@ -53,8 +53,12 @@ class TaskQuadratic:
 
     def split(self, W):
         """Parts of W along the eigenvectors of the `numbers`."""
-        center = W.mean(axis=0)
-        return W - center, center[None]
+        return deviations(W), W.mean(axis=0)[None]
+
+    def _squares(self, W, power):
+        """Sum of squares of the parts of W, each times its number, unless zero, to a power."""
+        pairs = ((number, V) for number, V in zip(self.numbers, self.split(W), strict=True) if number)
+        return sum(square(V * number ** (power / 2)) * (self.n_tasks / len(V)) for number, V in pairs)
 
     @property
     def is_ridge(self):
@@ -106,13 +110,7 @@ class TaskQuadratic:
         if self.is_ridge:
             return 0.5 * square(self.mean**0.5 * W)
         # by squares: <W, Q W> would lose all digits of small deviations under a huge strength
-        total = 0.0
-        if self.deviations:
-            away = deviations(W)
-            away *= self.deviations**0.5
-            total += square(away)
-        if self.mean:
-            total += self.n_tasks * square(self.mean**0.5 * W.mean(axis=0))
+        total = self._squares(W, 1)
         if self.matrix is None:
             return 0.5 * total
         if self.laplacian is None:
@@ -121,6 +119,9 @@ class TaskQuadratic:
 
     def prox(self, W, step):
         """(I + step Q)^-1 W."""
+        if self.matrix is None:
+            pairs = zip(self.numbers, self.split(W), strict=True)
+            return sum(V / (1.0 + step * number) for number, V in pairs)
         values, vectors = self.eigenvectors()
         return vectors @ ((vectors.T @ W) / (1.0 + step * values)[:, None])
 
@@ -205,14 +206,7 @@ class TaskQuadratic:
             values, vectors = self.eigenvectors()
             along = vectors[:, values > 0].T @ G
             return 0.5 * square(along / values[values > 0, None] ** 0.5)
-        center, total = G.mean(axis=0), 0.0
-        if self.mean > 0:
-            total += self.n_tasks * square(center / self.mean**0.5)
-        if self.deviations > 0:
-            away = G - center
-            away /= self.deviations**0.5
-            total += square(away)
-        return 0.5 * total
+        return 0.5 * self._squares(G, -1)
 
 
 class ClusterQuadratic(TaskQuadratic):
@@ -288,13 +282,6 @@ class ClusterQuadratic(TaskQuadratic):
         out += ((along - within) * between + (mean - within) * center)[self.labels]
         return out
 
-    def value(self, W):
-        sizes = (number**0.5 * V for number, V in zip(self.numbers, self.split(W), strict=True))
-        return 0.5 * sum(square(V) * (self.n_tasks / len(V)) for V in sizes)
-
-    def prox(self, W, step):
-        return sum(V / (1.0 + step * number) for number, V in zip(self.numbers, self.split(W), strict=True))
-
     def diagonal(self):
         within, between, mean = self.numbers
         own = 1.0 / self.size[self.labels]
@@ -305,10 +292,6 @@ class ClusterQuadratic(TaskQuadratic):
     def null_space(self):
         """The mean, if it costs nothing."""
         return np.full((self.n_tasks, 1), self.n_tasks**-0.5) if self.mean == 0 else None
-
-    def conjugate(self, G):
-        pairs = [(n, V) for n, V in zip(self.numbers, self.split(G), strict=True) if n > 0]
-        return 0.5 * sum(square(V / n**0.5) * (self.n_tasks / len(V)) for n, V in pairs)
 
 
 def square(A):
