@@ -184,9 +184,7 @@ class _TaskConformal(Wrapper):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags, tags.non_deterministic = inner.input_tags, inner.non_deterministic
-        tags.target_tags.multi_output = inner.target_tags.multi_output
+        tags.target_tags.multi_output = get_tags(self.estimator).target_tags.multi_output
         return tags
 
     def _fit(self, X, y, tasks, sample_weight, offset):

@@ -402,10 +402,17 @@ def response(estimator, X, labels, methods, offset=None):
     if name != "predict_proba" or not np.ndim(classes[0]):
         return np.stack(values, axis=1), name, classes
     every = np.unique(np.concatenate(classes))
-    out = np.zeros((len(values[0]), len(values), len(every)))
-    for t, own in enumerate(classes):
-        out[:, t, np.searchsorted(every, own)] = values[t]
-    return out, name, every
+    columns = [placed(own, seen, every) for own, seen in zip(values, classes, strict=True)]
+    return np.stack(columns, axis=1), name, every
+
+
+def placed(values, seen, classes, fill=0.0):
+    """Columns (..., n_seen) of classes that were seen in their places among all; the others are filled."""
+    if len(seen) == len(classes):
+        return values
+    out = np.full((*values.shape[:-1], len(classes)), fill, dtype=values.dtype)
+    out[..., np.searchsorted(classes, seen)] = values
+    return out
 
 
 def probabilities_of(classes, estimator, X, labels, columns, offset=None):
@@ -416,11 +423,7 @@ def probabilities_of(classes, estimator, X, labels, columns, offset=None):
     found, _, seen = response(estimator, X, labels, "predict_proba", offset)
     if columns and found.ndim == 2:
         found = np.stack([1 - found, found], axis=-1)
-    if len(seen) == len(classes):
-        return found
-    out = np.zeros((*found.shape[:-1], len(classes)))
-    out[..., np.searchsorted(classes, seen)] = found
-    return out
+    return placed(found, seen, classes)
 
 
 def reaches(name, model, *methods):
@@ -439,13 +442,8 @@ def _with_unseen(values, classes, y):
     """Probabilities and classes with those that the training rows lacked: they were given no probability."""
     if np.ndim(classes[0]) or values.ndim != y.ndim + 1:
         return values, classes
-    unseen = np.setdiff1d(y[~missing_labels(y)], classes)
-    if not len(unseen):
-        return values, classes
-    every = np.concatenate([classes, unseen])
-    values = np.concatenate([values, np.zeros((*values.shape[:-1], len(unseen)))], axis=-1)
-    order = np.argsort(every)
-    return values[..., order], every[order]
+    every = np.union1d(classes, y[~missing_labels(y)])
+    return (values, classes) if len(every) == len(classes) else (placed(values, classes, every), every)
 
 
 def _score_of_positive(values, method, classes, y_ndim, pos_label):

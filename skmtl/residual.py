@@ -119,12 +119,9 @@ class TaskResidual(ScoringWrapper):
         return getattr(final_model(self.task_estimator), "handle_unknown", "error")
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        mean, tasks = get_tags(self.mean_estimator), get_tags(self.task_estimator)
-        tags.estimator_type = tasks.estimator_type
-        tags.regressor_tags, tags.classifier_tags = tasks.regressor_tags, tasks.classifier_tags
-        tags.input_tags.sparse = mean.input_tags.sparse and tasks.input_tags.sparse
-        tags.non_deterministic = mean.non_deterministic or tasks.non_deterministic
+        tags, mean = super().__sklearn_tags__(), get_tags(self.mean_estimator)
+        tags.input_tags.sparse &= mean.input_tags.sparse
+        tags.non_deterministic |= mean.non_deterministic
         return tags
 
     # --- fit ---
