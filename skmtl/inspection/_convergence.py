@@ -98,9 +98,7 @@ class ConvergenceDisplay(Display):
             if not hasattr(one, "objective_"):
                 raise TypeError(f"{type(model).__name__} does not tell its objective.")
             found.append((one.dual_gap_, one.objective_, one.n_iter_, min(times)))
-        gaps, objective, n_iter, seconds = (
-            np.array(one, dtype=np.float64) for one in zip(*found, strict=True)
-        )
+        gaps, objective, n_iter, seconds = np.transpose(found).astype(np.float64)
         seconds = np.minimum.accumulate(seconds[::-1])[::-1]  # a fit that goes on takes no less
         certified = not np.isnan(gaps).any()
         gaps = gaps if certified else objective - objective.min()

@@ -4,6 +4,7 @@ from itertools import takewhile
 
 import numpy as np
 import scipy
+from scipy.spatial.distance import pdist, squareform
 
 from .._axes import axes_for
 from .._parameters import filled
@@ -137,7 +138,7 @@ def tree_of(distances):
     n = len(distances)
     if n < 3:
         return None
-    condensed = np.maximum(distances[np.triu_indices(n, 1)], 0.0)
+    condensed = np.maximum(squareform(distances, checks=False), 0.0)
     return scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
 
 
@@ -158,18 +159,14 @@ def draw_tree(ax, tree, color):
 
 def row_distances(V):
     """Euclidean distances between rows; what is not known counts as zero."""
-    V = np.nan_to_num(V)
-    square = (V**2).sum(axis=1)
-    return np.sqrt(np.maximum(square[:, None] + square - 2 * V @ V.T, 0.0))
+    return squareform(pdist(np.nan_to_num(V)))
 
 
 def checked(name, values, shape):
     """Values as floats of a shape, in which None stands for any length; ValueError that names them."""
     values = np.asarray(values, dtype=np.float64)
-    fits = values.ndim == len(shape) and all(
-        want in (None, have) for have, want in zip(values.shape, shape, strict=True)
-    )
-    if not fits:
+    sizes = zip(values.shape, shape, strict=False)
+    if values.ndim != len(shape) or any(want not in (None, have) for have, want in sizes):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have shape ({wanted}); got {values.shape}.")
     return values
