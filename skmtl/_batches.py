@@ -51,10 +51,7 @@ def folds_of_rows(X, y, n_folds):
     n_columns = len(columns) + (len(X) if isinstance(X, list) else X.shape[1])
     compiled = n_columns * len(y) >= COMPILED_NUMBERS
     if compiled:
-        from ._kernels import (
-            add_hashes,
-            add_hashes_of_rows,
-        )  # Numba is imported by the first fit that needs it
+        from ._kernels import add_hashes, add_hashes_of_rows  # Numba is imported by the first that needs it
     if sparse.issparse(X):
         X, first = X.tocsr(), X.shape[1]
         if not X.has_canonical_format:
@@ -351,12 +348,9 @@ def _alike(files, asked, every):
         absent = [name for name in shared if name not in own.names]
         more = [name for name in own.names if every and name not in first.names]
         types = ((n, own.field(n).type, first.field(n).type) for n in shared if n in own.names)
-        text = (
-            file.format.default_extname == "csv"
-        )  # whose numbers are read as those of the first one, or not
-        other = [
-            f"{n} of {one} in the place of {known}" for n, one, known in types if not _fits(one, known, text)
-        ]
+        text = file.format.default_extname == "csv"  # numbers are read as those of the first, or not
+        misfits = (one for one in types if not _fits(*one[1:], text))
+        other = [f"{n} of {one} in the place of {known}" for n, one, known in misfits]
         if absent or more or other:
             raise ValueError(
                 f"{file.path} is not like the first file at path: not there {absent[:20]}, there alone "

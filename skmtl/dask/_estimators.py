@@ -270,13 +270,10 @@ class OnCollectionsByTask(OnCollectionsRegressor):
         """
         self._validate_params()
         beside = self.mean_alpha or self.ridge or self.covariance is not None
-        wrong = {name: getattr(self, name) for name in ("loss", "task_weight", "alpha", "intercept_alpha")}
-        wrong = [
-            f"{name}={value!r}"
-            for name, value in wrong.items()
-            if (isinstance(value, str) and value != "squared_error")
-            or (name == "task_weight" and value is not None)
-        ]
+        texts = {name: getattr(self, name) for name in ("loss", "alpha", "intercept_alpha")}
+        texts = {name: value for name, value in texts.items() if isinstance(value, str)}
+        wrong = [f"{name}={value!r}" for name, value in texts.items() if value != "squared_error"]
+        wrong += [] if self.task_weight is None else [f"task_weight={self.task_weight!r}"]
         if self.intercept_alpha and beside:
             wrong += [f"intercept_alpha={self.intercept_alpha!r} beside mean_alpha, ridge or covariance"]
         if wrong or not self.alpha:
