@@ -54,9 +54,7 @@ def fit_warnings(model, names=None):
         found.append("all coefficients are zero")
     for name in ("intercept", "deviation"):
         if np.all(getattr(model, f"{name}_variance_", 1) == 0):
-            found.append(
-                f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
-            )
+            found.append(f"the estimated {name} variance is zero: rows do not show that tasks differ in it")
     constant = getattr(model, "constant_features_", ())
     if len(constant):
         named = [] if names is None else [names[j] for j in constant]

@@ -99,10 +99,7 @@ class TasksFromColumn(MetaEstimatorMixin, BaseEstimator):
         tags.target_tags.multi_output = False
         return tags
 
-    @property
-    def classes_(self):
-        """Class labels (classifiers only)."""
-        return self.estimator_.classes_
+    classes_ = property(lambda self: self.estimator_.classes_, doc="Class labels (classifiers only).")
 
     def get_metadata_routing(self):
         """Metadata routing: whatever the estimator takes.

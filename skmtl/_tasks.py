@@ -299,13 +299,12 @@ class TaskInputMixin(FittedReprMixin):
                 f"The labels in fit were {label_kind(self.tasks_)} and these are {label_kind(labels)}: give "
                 "them as they were in fit."
             )
+        elif hasattr(self, "handle_unknown"):
+            also = " (or fit_task, once they have rows)" * hasattr(self, "fit_task")
+            average = "set handle_unknown='average' to predict them with the average over tasks"
+            advice = f"{IN_CROSS_VALIDATION}{average}{also}."
         else:
-            advice = IN_CROSS_VALIDATION + (
-                "set handle_unknown='average' to predict them with the average over tasks"
-                f"{' (or fit_task, once they have rows)' if hasattr(self, 'fit_task') else ''}."
-                if hasattr(self, "handle_unknown")
-                else "this model has nothing to say about them."
-            )
+            advice = f"{IN_CROSS_VALIDATION}this model has nothing to say about them."
         if _look_scaled(unknown, self.task_column):
             advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])

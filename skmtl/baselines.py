@@ -183,9 +183,7 @@ class _Baseline(ScoringWrapper):
             check_classification_targets(plain_labels(labels[1]))
             self.classes_ = known = np.unique(plain_labels(labels[1]))
             if len(known) < 2 and self._layout_ != "single":
-                raise ValueError(
-                    f"y holds only one class, {known.tolist()}; at least two classes are needed."
-                )
+                raise ValueError(f"y holds only one class, {known.tolist()}; at least two are needed.")
         try:
             self._fit_labels(self._indexable(X), *labels)
         except (TypeError, ValueError) as error:
@@ -574,9 +572,7 @@ def _fitted(estimator, X, y, given):
     """The estimator fitted; ValueError where numbers overflowed on the way, which scikit-learn lets pass."""
     coef = getattr(estimator.fit(X, y, **given), "coef_", None)
     if isinstance(coef, np.ndarray) and coef.dtype.kind == "f" and not np.isfinite(coef).all():
-        raise ValueError(
-            f"X is so large that coefficients of {estimator} overflow: standardise the features."
-        )
+        raise ValueError(f"X is so large that coefficients of {estimator} overflow: standardise features.")
     return estimator
 
 

@@ -86,15 +86,8 @@ class TaskStatistics:
         rows = int(self.count.sum())
         return f"TaskStatistics(n_tasks={self.n_tasks}, n_features={self.n_features}, n_samples={rows})"
 
-    @property
-    def n_tasks(self):
-        """Number of tasks."""
-        return len(self.tasks)
-
-    @property
-    def n_features(self):
-        """Number of features."""
-        return self.xy.shape[1]
+    n_tasks = property(lambda self: len(self.tasks), doc="Number of tasks.")
+    n_features = property(lambda self: self.xy.shape[1], doc="Number of features.")
 
     @classmethod
     def from_arrays(cls, X, y, tasks=None, *, sample_weight=None):
@@ -501,9 +494,7 @@ class TaskStatistics:
         """The folds of both, combined one by one."""
         one, two = self.folds, other.folds
         if len(one) != len(two):
-            raise ValueError(
-                f"one of two statistics has {len(one)} folds and the other {len(two)}: both need as many."
-            )
+            raise ValueError(f"statistics of {len(one)} and of {len(two)} folds: both need as many.")
         return tuple(combine(a, b) for a, b in zip(one, two, strict=True))
 
     def _aligned(self, other, join):
@@ -592,12 +583,8 @@ def _merge(a, b, weight, cross, sign):
     with np.errstate(over="ignore", invalid="ignore"):
         xx = (cross[:D, None] * dx)[:, :, None] * dx[:, None, :]
         xx += b.xx
-        return a._with(
-            count=a.count + sign * b.count,
-            weight=weight,
-            x_mean=a.x_mean + share[:D, None] * dx,
-            y_mean=a.y_mean + share * dy,
-            xx=(np.add if sign > 0 else np.subtract)(a.xx, xx, out=xx),
-            xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
-            yy=a.yy + sign * b.yy + sign * cross * dy**2,
-        )
+        x_mean, y_mean = a.x_mean + share[:D, None] * dx, a.y_mean + share * dy
+        xx = (np.add if sign > 0 else np.subtract)(a.xx, xx, out=xx)
+        xy = a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx
+        count, yy = a.count + sign * b.count, a.yy + sign * b.yy + sign * cross * dy**2
+    return a._with(count=count, weight=weight, x_mean=x_mean, y_mean=y_mean, xx=xx, xy=xy, yy=yy)

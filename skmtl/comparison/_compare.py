@@ -331,9 +331,8 @@ def _rivals(baselines, estimators, shared):
             f"got {'the string ' * isinstance(baselines, str)}{baselines!r:.100}."
         )
     asked = [one for one in baselines if isinstance(one, str)]
-    unknown = [
-        one for one in baselines if not (one in RIVALS if isinstance(one, str) else hasattr(one, "fit"))
-    ]
+    others = [one for one in baselines if not isinstance(one, str)]
+    unknown = [one for one in asked if one not in RIVALS] + [one for one in others if not hasattr(one, "fit")]
     if unknown:
         raise ValueError(
             f"baselines must be among {[*RIVALS]} or estimators, or a dict of estimators; got {unknown}."
@@ -346,7 +345,7 @@ def _rivals(baselines, estimators, shared):
     models = {name: rival(name, kind, shared, column) for name in asked}
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("model", model)])) for name, model in models.items()}
-    return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
+    return models | _checked(_named(others), "baselines")
 
 
 def _refuse_both(estimators, rivals):

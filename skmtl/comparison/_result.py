@@ -139,9 +139,7 @@ class Comparison:
         rows = [f"{name!r}: {words}" for name, words in ROWS.items() if name in self._baselines]
         return "; ".join([LEGEND, *rows]) + "."
 
-    @property
-    def _baselines(self):
-        return [name for name in self.table["model"] if name not in self.models]
+    _baselines = property(lambda self: [name for name in self.table["model"] if name not in self.models])
 
     def _found(self):
         """Whether tasks differ, and what each model found, a line each."""
@@ -247,9 +245,7 @@ class Suggestion(Comparison):
     sharing: str = ""
     findings: dict = field(default_factory=dict)
 
-    @property
-    def _baselines(self):
-        return self.models
+    _baselines = property(lambda self: self.models)
 
     def _found(self):
         first = [f"{self.sharing}."] if self.sharing else []
@@ -260,9 +256,8 @@ class Suggestion(Comparison):
 
 def _wrapped(text):
     """Text in lines that a terminal holds."""
-    return "\n".join(
-        fill(line, WIDTH, subsequent_indent="  " * line.startswith("* ")) for line in text.split("\n")
-    )
+    lines = text.split("\n")
+    return "\n".join(fill(line, WIDTH, subsequent_indent="  " * line.startswith("* ")) for line in lines)
 
 
 def tabulated(folds, run, names, result=Comparison):

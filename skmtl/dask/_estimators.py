@@ -214,9 +214,7 @@ class OnCollectionsSearch(OnCollections):
     def _fit_partitions(self, rows):
         n_folds = 5 if self.cv is None else self.cv
         if not (isinstance(n_folds, Integral) and n_folds >= 2):
-            raise ValueError(
-                f"cv must be a number of folds or None for collections of Dask; got {self.cv!r}."
-            )
+            raise ValueError(f"cv must be a number of folds or None on collections of Dask; got {self.cv!r}.")
         if isinstance(self.estimator, Pipeline) or not hasattr(self.estimator, "fit_statistics"):
             raise TypeError(
                 "PathSearchCV on collections of Dask needs a regressor of skmtl with the squared error, "
@@ -289,9 +287,7 @@ def _fit_by_newton(model, rows):
     """Fit a model with a loss that is minus a log-likelihood."""
     loss = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
     if loss not in LIKELIHOODS:
-        raise ValueError(
-            f"on collections of Dask the loss must be among {LIKELIHOODS}; got loss={model.loss!r}."
-        )
+        raise ValueError(f"on collections of Dask the loss must be among {LIKELIHOODS}; got {model.loss!r}.")
     if "auto" in (getattr(model, "alpha", None), model.intercept_alpha):
         raise ValueError(f"alpha='auto' and intercept_alpha='auto' need rows with loss={model.loss!r}.")
     if isinstance(getattr(model, "tree", None), str):
@@ -340,9 +336,8 @@ def on_collections(local, base):
     """A public class of this room: an estimator of `skmtl` that takes collections of Dask as well."""
     name, rest = local.__name__, inspect.getdoc(local).partition("\nExamples\n")[0]
     example = example_of(name)
-    doc = (
-        f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{'' if example else NO_FIT}{rest}{example}"
-    )
+    intro = f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{'' if example else NO_FIT}"
+    doc = f"{intro}{rest}{example}"
     return type(name, (base, local), {"__doc__": doc, "__module__": "skmtl.dask", "_local": local})
 
 

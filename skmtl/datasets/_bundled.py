@@ -69,9 +69,8 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
     >>> hsb82.data.shape, len(set(hsb82.tasks.tolist()))
     ((7185, 4), 160)
     """
-    return _load(
-        "hsb82", "school", ["minority", "sex", "ses", "sector"], "math_achievement", as_frame, return_X_y
-    )
+    features = ["minority", "sex", "ses", "sector"]
+    return _load("hsb82", "school", features, "math_achievement", as_frame, return_X_y)
 
 
 @documented_in_common(**SHARED, task="country", Task="Country", shape="(10033, 3)")
@@ -128,9 +127,7 @@ def _load(name, task, features, target, as_frame, return_X_y):
         kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in features}
         data = pandas_for(f"load_{name}").DataFrame(columns)[features].astype(kinds)
     else:
-        ones = (
-            columns[key] == ONE_IN_ARRAY[key] if key in ONE_IN_ARRAY else columns[key] for key in features
-        )
-        data = np.column_stack([values.astype(np.float64) for values in ones])
+        columns |= {key: columns[key] == one for key, one in ONE_IN_ARRAY.items() if key in columns}
+        data = np.column_stack([columns[key].astype(np.float64) for key in features])
     descr = (DATA / f"{name}.rst").read_text(encoding="utf-8")
     return bunch(f"load_{name}", data, y, tasks, features, [target], descr, task, as_frame, return_X_y)

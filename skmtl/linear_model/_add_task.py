@@ -194,9 +194,7 @@ def _read_rows(model, X, y, task, sample_weight, offset):
         own = find_tasks(labels, object_array([task])) == 0
         if not own.all():
             other = encode_tasks(labels[~own])[0].tolist()
-            raise ValueError(
-                f"the task column of X_new must hold task={task!r} only; it also holds {other[:5]}."
-            )
+            raise ValueError(f"the task column of X_new must hold task={task!r} only; got also {other[:5]}.")
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(f"y_new must hold one task, shape (n_samples,); got shape {np.shape(y)}.")
     y = model._check_target(y, has_rows_of_tasks=True)

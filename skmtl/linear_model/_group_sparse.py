@@ -236,10 +236,7 @@ class MultiTaskLasso(LinearRegressor):
     def _penalty(self):
         return Features(L2(alpha=self.alpha))
 
-    @property
-    def sparse_coef_(self):
-        """`coef_` as a CSR matrix."""
-        return sparse.csr_matrix(self.coef_)
+    sparse_coef_ = property(lambda self: sparse.csr_matrix(self.coef_), doc="`coef_` as a CSR matrix.")
 
 
 @estimator

@@ -289,9 +289,7 @@ class TaskShuffleSplit(_RandomSplitter, BaseShuffleSplit):
         for size in train_size.values() if isinstance(train_size, Mapping) else [train_size]:
             counts = isinstance(size, Integral) and size >= 1
             if not counts and not (isinstance(size, Real) and 0 < size < 1):
-                raise ValueError(
-                    f"train_size must be a share in (0, 1) or a positive number of rows; got {size!r}."
-                )
+                raise ValueError(f"train_size must be a share in (0, 1) or at least one row; got {size!r}.")
         self._keep(task_column, stratify)
 
     def _training_sets(self, names, codes, classes, y):
@@ -415,9 +413,7 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
         values = values_of_column(X, self.time_column, "time_column=")
         if missing_labels(values).any():
             row = int(np.argmax(missing_labels(values)))
-            raise ValueError(
-                f"time_column={self.time_column!r} holds no time in row {row}; every row needs one."
-            )
+            raise ValueError(f"time_column={self.time_column!r} holds no time in row {row}, which needs one.")
         try:
             times, place = np.unique(plain_labels(values), return_inverse=True)
         except TypeError as error:

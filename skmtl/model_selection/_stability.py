@@ -70,10 +70,7 @@ class StabilitySelection:
     threshold: float
     assumption: str
 
-    @property
-    def families(self):
-        """Names of the families, as a list."""
-        return list(self.names)
+    families = property(lambda self: list(self.names), doc="Names of the families, as a list.")
 
     @property
     def max_frequency(self):

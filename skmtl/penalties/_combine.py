@@ -136,10 +136,7 @@ class Positive(Inside, Combination):
             )
         return self.penalty
 
-    @property
-    def unsigned(self):
-        """The penalty without the constraint."""
-        return self._inner()
+    unsigned = property(lambda self: self._inner(), doc="The penalty without the constraint.")
 
     def value(self, W):
         """Omega(W), infinite if an entry is negative."""

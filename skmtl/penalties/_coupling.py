@@ -151,9 +151,7 @@ class Coupling(SmoothPenalty):
         if abs(values - values.T).max() > 1e-10 * size:
             raise ValueError("M must be symmetric.")
         if not _is_psd(values, size):
-            raise ValueError(
-                "M must be positive semidefinite (a graph enters by its Laplacian: Coupling.graph)."
-            )
+            raise ValueError("M must be positive semidefinite (a graph by its Laplacian: Coupling.graph).")
         return M
 
 

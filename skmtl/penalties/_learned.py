@@ -58,10 +58,7 @@ class Clusters(SmoothPenalty):
     random_state: Any = None
     labels: Any = None
 
-    @property
-    def convex(self):
-        """Whether the clusters are given."""
-        return self.labels is not None
+    convex = property(lambda self: self.labels is not None, doc="Whether the clusters are given.")
 
     @property
     def learned(self):
