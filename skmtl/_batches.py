@@ -9,7 +9,7 @@ from scipy import sparse
 
 from ._columns import check_features, check_same_names, columns_of, feature_names_of
 from ._data import StackedData, name_tasks
-from ._inputs import check_lengths, check_numeric_target, check_sample_weight
+from ._inputs import check_lengths, check_numeric_target, check_sample_weight, optional
 from ._labels import all_labels, encode_tasks, label_keys
 from ._sklearn import in_memory, is_elsewhere, num_samples
 from ._threads import COMPILED_FEATURES, loop_pays, read_only
@@ -298,10 +298,7 @@ def read_batches(
     for name, given in (("task_column", task_column), ("weight_column", weight_column)):
         if not isinstance(given, str | None):
             raise TypeError(f"{name} must be the name of one column; got {given!r}.")
-    try:
-        from pyarrow import dataset
-    except ImportError as error:
-        raise ImportError("read_batches needs pyarrow: pip install pyarrow.") from error
+    dataset = optional("pyarrow.dataset", "read_batches", "pyarrow")
     data = path if isinstance(path, dataset.Dataset) else _dataset(dataset, path)
     targets, names = [target] if isinstance(target, str) else list(target), data.schema.names
     others = [column for column in (task_column, weight_column) if column is not None]

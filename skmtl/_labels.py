@@ -114,6 +114,15 @@ def missing_labels(labels):
     return np.array([is_missing(label) for label in labels.ravel()], dtype=bool).reshape(labels.shape)
 
 
+def can_be_numbers(values):
+    """Whether an array holds numbers, or texts of numbers alone."""
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def is_missing(label):
     """None, NaN, NaT or pandas' NA (whose comparisons are neither true nor false)."""
     differs = label is None or label != label
@@ -235,6 +244,11 @@ def label_kind(labels):
     found = type(labels[0]) if labels.dtype == object else labels.dtype.type
     words = (word for kind, word in KINDS.items() if issubclass(found, kind))
     return next(words, f"of type {found.__name__}")
+
+
+def are_numbers(labels):
+    """Whether they are numbers or truth values."""
+    return label_kind(labels) in NUMBERS
 
 
 def of_one_kind(a, b):

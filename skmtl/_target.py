@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._inputs import as_target, check_offset, check_sample_weight, shaped_offset
-from ._labels import for_each_task, missing_labels, plain_labels, refuse_unsorted
+from ._labels import can_be_numbers, for_each_task, missing_labels, plain_labels, refuse_unsorted
 from ._sklearn import in_cross_validation
 from ._tasks import by_name
 from ._warn import warn
@@ -228,11 +228,10 @@ class Kinds(OwnTargets):
 def _own_target(name, loss, labels):
     """The target of one task among others of different kinds."""
     if isinstance(loss, Loss) or loss not in CLASSIFICATION_LOSSES:
-        try:
-            labels.astype(np.float64)
-        except (TypeError, ValueError):
-            problem = f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
-            raise ValueError(problem) from None
+        if not can_be_numbers(labels):
+            raise ValueError(
+                f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
+            )
         return Numbers(get_loss(loss, REGRESSION_LOSSES))
     return Classes.of(_suited(np.unique(labels), loss, f"task {name!r}: "), loss)
 

@@ -26,18 +26,10 @@ from ._columns import (
 )
 from ._data import name_tasks
 from ._figures import FittedReprMixin
-from ._inputs import (
-    as_target,
-    check_lengths,
-    check_offset,
-    check_sample_weight,
-    check_target,
-    is_clean,
-    refuse_masked,
-)
+from ._inputs import as_target, check_rows, check_target, is_clean, refuse_masked
 from ._labels import (
     KINDS,
-    NUMBERS,
+    are_numbers,
     check_tasks,
     encode_tasks,
     find_tasks,
@@ -115,7 +107,7 @@ def _refuse_labels(model, method, weight, tasks):
     labels = np.asarray(weight)
     if labels.ndim != 1 or not len(labels):
         return
-    if label_kind(labels) not in NUMBERS:
+    if not are_numbers(labels):
         mistaken = label_kind(labels) in KINDS.values()
     elif tasks is not None:
         mistaken = np.array_equal(labels, np.asarray(tasks))
@@ -234,8 +226,7 @@ class TaskInputMixin(FittedReprMixin):
         apart = tasks is not None
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
-        check_lengths(X, y)
-        sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
+        sample_weight, offset = check_rows(X, y, sample_weight, offset)
         self._had_offset_, self._of_moments_ = offset is not None, False
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"

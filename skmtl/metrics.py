@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from ._columns import refuse_other_order
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
-from ._sklearn import check_response_method, is_scorer, num_samples, refuse, scorer_parts
+from ._sklearn import check_response_method, is_scorer, num_samples, refuse, safe_indexing, scorer_parts
 from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, unexplained
 from ._tasks import final_model, final_task_column, final_task_labels, task_labels
 
@@ -436,6 +437,13 @@ def tasks_for(model, method, labels):
     """The tasks of the rows as keyword arguments, where they reach the model behind a method."""
     reach = reaches("tasks", model, method)
     return {"tasks": labels} if labels is not None and final_task_column(model)[0] is None and reach else {}
+
+
+def fitted_on(rows, model, X, y, labels, given):
+    """A clone fitted to some rows, with their tasks where these reach it, and their part of what is given."""
+    own = tasks_for(model, "fit", None if labels is None else labels[rows])
+    given = {name: values[rows] for name, values in given.items()}
+    return clone(model).fit(safe_indexing(X, rows), y[rows], **own, **given)
 
 
 def _with_unseen(values, classes, y):

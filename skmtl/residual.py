@@ -21,7 +21,7 @@ from ._tasks import by_name, final_model, final_task_column
 from ._warn import warn
 from .baselines import Pooled, ScoringWrapper, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
-from .metrics import probabilities_of, reaches, response, tasks_for
+from .metrics import fitted_on, probabilities_of, reaches, response
 from .model_selection import held_out_splits, routing, rows_with_weight
 
 
@@ -204,13 +204,11 @@ class TaskResidual(ScoringWrapper):
 
     def _fitted_mean(self, X, y, labels, weight, rows):
         """The mean of some rows, which knows tasks or is told them by a baseline."""
-        model, alone = clone(self.mean_estimator), self._layout_ == "shared"
+        model = self.mean_estimator
         if not reaches("tasks", model, "fit"):
-            model = SingleTask(model) if alone else Pooled(model)
-        given = {} if weight is None else {"sample_weight": weight[rows]}
+            model = (SingleTask if self._layout_ == "shared" else Pooled)(model)
         with routing(labels):
-            own = tasks_for(model, "fit", None if labels is None else labels[rows])
-            return model.fit(safe_indexing(X, rows), y[rows], **own, **given)
+            return fitted_on(rows, model, X, y, labels, present(sample_weight=weight))
 
     # --- predict ---
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from ._batches import Cells, added_folds, folds_of_rows, holds_rows, parts_of_batch
 from ._columns import check_features, check_same_names, feature_names_of
 from ._data import make_task_data, name_tasks, task_data
-from ._inputs import check_lengths, check_numeric_target, check_sample_weight, refuse_size
+from ._inputs import check_numeric_target, check_rows, refuse_size
 from ._labels import all_labels, check_tasks, find_tasks, known_labels, plain_labels, readable
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere
@@ -86,8 +86,15 @@ class TaskStatistics:
         rows = int(self.count.sum())
         return f"TaskStatistics(n_tasks={self.n_tasks}, n_features={self.n_features}, n_samples={rows})"
 
-    n_tasks = property(lambda self: len(self.tasks), doc="Number of tasks.")
-    n_features = property(lambda self: self.xy.shape[1], doc="Number of features.")
+    @property
+    def n_tasks(self):
+        """Number of tasks."""
+        return len(self.tasks)
+
+    @property
+    def n_features(self):
+        """Number of features."""
+        return self.xy.shape[1]
 
     @classmethod
     def from_arrays(cls, X, y, tasks=None, *, sample_weight=None):
@@ -211,8 +218,7 @@ class TaskStatistics:
         names, columns = feature_names_of(X), target_names(y)
         X = check_features(X, accept_sparse="csr", dtype=np.float64)
         y = check_numeric_target(y)
-        check_lengths(X, y)
-        weight = check_sample_weight(weight, y.shape)
+        weight = check_rows(X, y, weight)[0]
         fold, found = folds_of_rows(X, y, n_folds), []
         labels, codes = name_tasks(y, tasks, weight, columns)
         for k in range(n_folds):
@@ -494,7 +500,9 @@ class TaskStatistics:
         """The folds of both, combined one by one."""
         one, two = self.folds, other.folds
         if len(one) != len(two):
-            raise ValueError(f"statistics of {len(one)} and of {len(two)} folds: both need as many.")
+            raise ValueError(
+                f"one of two statistics has {len(one)} folds and the other {len(two)}: both need as many."
+            )
         return tuple(combine(a, b) for a, b in zip(one, two, strict=True))
 
     def _aligned(self, other, join):

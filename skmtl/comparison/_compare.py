@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from numbers import Integral
@@ -18,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._columns import refuse_other_order, split_task_column, warn_of_labels, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
-from .._labels import check_tasks, encode_tasks, meant, missing_labels, plain_labels
+from .._labels import can_be_numbers, check_tasks, encode_tasks, meant, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
@@ -274,9 +273,8 @@ def labelled(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, names of the tasks, the column of X with them."""
     refuse_blocks(y, "y")
     columns, y = target_names(y), as_target(y)
-    if y.dtype.kind in "US" and not any(map(is_classifier, estimators.values())):
-        with suppress(ValueError):  # which a fit explains
-            y = y.astype(np.float64)
+    if y.dtype.kind in "US" and can_be_numbers(y) and not any(map(is_classifier, estimators.values())):
+        y = y.astype(np.float64)  # else a fit explains what is wrong
     if any(hasattr(final_model(model), "losses") for model in estimators.values()):
         _refuse_kinds(y)
     if y.ndim == 2 and tasks is not None:
@@ -311,14 +309,12 @@ def labelled(estimators, X, y, tasks, cv):
 def _refuse_kinds(y):
     """ValueError where the labels of tasks of different kinds have no one score."""
     known = y[~missing_labels(y)]
-    try:
-        known.astype(np.float64)
-    except (TypeError, ValueError):
+    if not can_be_numbers(known):
         word = next((label for label in known.tolist() if isinstance(label, str)), known[0])
         raise ValueError(
             f"y holds classes, such as {word!r}, for a model of tasks of different kinds, of which there is "
             "no one score: compare the tasks of each kind."
-        ) from None
+        )
 
 
 def _rivals(baselines, estimators, shared):

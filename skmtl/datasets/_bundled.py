@@ -6,7 +6,8 @@ from importlib import resources
 
 import numpy as np
 
-from ._fetch import IN_FRONT, bunch, documented_in_common, pandas_for
+from .._inputs import optional
+from ._fetch import IN_FRONT, bunch, documented_in_common
 
 DATA = resources.files(__package__) / "data"
 SHARED = {  # what the docstrings have in common
@@ -125,7 +126,8 @@ def _load(name, task, features, target, as_frame, return_X_y):
     tasks, y = columns[task], columns[target].astype(np.float64)
     if as_frame:
         kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in features}
-        data = pandas_for(f"load_{name}").DataFrame(columns)[features].astype(kinds)
+        pd = optional("pandas", f"load_{name}(as_frame=True)", "pandas")
+        data = pd.DataFrame(columns)[features].astype(kinds)
     else:
         columns |= {key: columns[key] == one for key, one in ONE_IN_ARRAY.items() if key in columns}
         data = np.column_stack([columns[key].astype(np.float64) for key in features])

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import type_of_target
 from .._columns import values_of_column
 from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import (
+    can_be_numbers,
     check_tasks,
     encode_tasks,
     for_each_task,
@@ -426,10 +427,7 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
 
     def _refuse_numbers_as_text(self, times):
         """ValueError where sorted texts are numbers in another order."""
-        try:
-            falls = np.diff(times.astype(np.float64)) < 0
-        except ValueError:
-            return
+        falls = np.diff(times.astype(np.float64)) < 0 if can_be_numbers(times) else np.zeros(1, dtype=bool)
         if falls.any():
             at = int(np.argmax(falls))
             raise ValueError(
