@@ -99,7 +99,10 @@ class TasksFromColumn(MetaEstimatorMixin, BaseEstimator):
         tags.target_tags.multi_output = False
         return tags
 
-    classes_ = property(lambda self: self.estimator_.classes_, doc="Class labels (classifiers only).")
+    @property
+    def classes_(self):
+        """Class labels (classifiers only)."""
+        return self.estimator_.classes_
 
     def get_metadata_routing(self):
         """Metadata routing: whatever the estimator takes.

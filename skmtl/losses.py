@@ -407,7 +407,10 @@ class Multinomial(Loss):
     def __init__(self, n_classes=3):
         self.n_classes = n_classes
 
-    n_outputs = property(lambda self: self.n_classes, doc="Predictors that a row needs.")
+    @property
+    def n_outputs(self):
+        """Predictors that a row needs."""
+        return self.n_classes
 
     def _indicator(self, y):
         return (y[..., None] == np.arange(self.n_classes)).astype(float)

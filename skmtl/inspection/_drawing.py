@@ -133,18 +133,14 @@ def name_tasks(ax, names, most, interest=None):
         ax.set_ylabel("task")
 
 
-def tree_of(distances):
-    """Average linkage of items by their distances (n, n), None for fewer than three."""
+def clustered(distances):
+    """Average linkage of items by distances (n, n), None for fewer than three, and their order in it."""
     n = len(distances)
     if n < 3:
-        return None
+        return None, np.arange(n)
     condensed = np.maximum(squareform(distances, checks=False), 0.0)
-    return scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
-
-
-def order_of(tree, n):
-    """Positions of n items in the order of the leaves of a tree, or as they are."""
-    return np.arange(n) if tree is None else scipy.cluster.hierarchy.leaves_list(tree)
+    tree = scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
+    return tree, scipy.cluster.hierarchy.leaves_list(tree)
 
 
 def draw_tree(ax, tree, color):

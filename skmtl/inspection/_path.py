@@ -272,7 +272,9 @@ def _of_folds(model):
 def _searched(results, param, score):
     """Values of a parameter, scores (n_values, n_folds) there; the candidates are else as the best one."""
     if not isinstance(results, Mapping):
-        raise TypeError(f"cv_results must be a dict, cv_results_ of a search; got {type(results).__name__}.")
+        raise TypeError(
+            f"cv_results must be a dict, the cv_results_ of a search; got {type(results).__name__}."
+        )
     if f"param_{param}" not in results:
         known = [name.removeprefix("param_") for name in results if name.startswith("param_")]
         raise ValueError(f"param={param!r} is not among the parameters of the search, {known}.")
@@ -287,7 +289,9 @@ def _searched(results, param, score):
     ]  # fmt: skip
     values = [results["params"][i][param] for i in same]
     if not all(isinstance(value, Real) for value in values):
-        raise ValueError(f"param={param!r} must hold numbers to draw along; the search tried {values[:5]}.")
+        raise ValueError(
+            f"param={param!r} must hold numbers to be drawn along; the search tried {values[:5]}."
+        )
     values = np.array(values, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
     return values[order], scores[same][order]

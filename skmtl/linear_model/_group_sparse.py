@@ -236,7 +236,10 @@ class MultiTaskLasso(LinearRegressor):
     def _penalty(self):
         return Features(L2(alpha=self.alpha))
 
-    sparse_coef_ = property(lambda self: sparse.csr_matrix(self.coef_), doc="`coef_` as a CSR matrix.")
+    @property
+    def sparse_coef_(self):
+        """`coef_` as a CSR matrix."""
+        return sparse.csr_matrix(self.coef_)
 
 
 @estimator

@@ -70,7 +70,10 @@ class StabilitySelection:
     threshold: float
     assumption: str
 
-    families = property(lambda self: list(self.names), doc="Names of the families, as a list.")
+    @property
+    def families(self):
+        """Names of the families, as a list."""
+        return list(self.names)
 
     @property
     def max_frequency(self):

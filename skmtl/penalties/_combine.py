@@ -136,7 +136,10 @@ class Positive(Inside, Combination):
             )
         return self.penalty
 
-    unsigned = property(lambda self: self._inner(), doc="The penalty without the constraint.")
+    @property
+    def unsigned(self):
+        """The penalty without the constraint."""
+        return self._inner()
 
     def value(self, W):
         """Omega(W), infinite if an entry is negative."""

@@ -58,7 +58,10 @@ class Clusters(SmoothPenalty):
     random_state: Any = None
     labels: Any = None
 
-    convex = property(lambda self: self.labels is not None, doc="Whether the clusters are given.")
+    @property
+    def convex(self):
+        """Whether the clusters are given."""
+        return self.labels is not None
 
     @property
     def learned(self):
