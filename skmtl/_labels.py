@@ -181,8 +181,7 @@ def find_tasks(labels, known):
     """Position of each label in `known`, -1 where it is unknown."""
     position = {key: t for t, key in enumerate(label_keys(known))}
     unique, inverse = encode_tasks(labels)
-    codes = np.array([position.get(key, -1) for key in label_keys(unique)], dtype=np.intp)
-    return codes[inverse]
+    return np.array([position.get(key, -1) for key in label_keys(unique)], dtype=np.intp)[inverse]
 
 
 def label_keys(labels):

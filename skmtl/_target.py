@@ -310,8 +310,7 @@ class TargetMixin:
         if offset is None:
             self._refuse_without_offset(in_cross_validation())
             return eta, codes
-        K = eta.shape[-1]
-        offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], K)
+        offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], eta.shape[-1])
         return eta + offset.reshape(*eta.shape[:-1], -1), codes
 
     @by_name

@@ -62,8 +62,8 @@ def per_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
     """
     function, sign, kwargs, _ = read_metric(metric)
     names, blocks = task_blocks(y_true, y_pred, tasks, sample_weight)
-    values = block_scores(function, blocks, kwargs)
-    return dict(zip(names, (sign * values).tolist(), strict=True))
+    values = sign * block_scores(function, blocks, kwargs)
+    return dict(zip(names, values.tolist(), strict=True))
 
 
 def mean_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):

@@ -337,8 +337,7 @@ def _rivals(baselines, estimators, shared):
     steps = next(filter(None, (_final_step(estimator)[1] for estimator in estimators)), None)
     columns = (final_task_column(estimator)[0] for estimator in estimators)
     column = next((column for column in columns if column is not None), None)
-    kind = kind_of(estimators[0])
-    models = {name: rival(name, kind, shared, column) for name in asked}
+    models = {name: rival(name, kind_of(estimators[0]), shared, column) for name in asked}
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("model", model)])) for name, model in models.items()}
     return models | _checked(_named(others), "baselines")

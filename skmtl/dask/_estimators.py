@@ -1,7 +1,7 @@
 """The estimators of the library on collections of Dask."""
 
 import inspect
-from functools import reduce
+from functools import partial, reduce
 from numbers import Integral
 
 import numpy as np
@@ -45,7 +45,7 @@ def known_of(reader):
 
 def moments_of(rows, reader, n_folds=1):
     """`TaskStatistics` of all rows, with those of folds if there are several."""
-    folds = rows.sum(_added, _fold_moments, reader, n_folds)
+    folds = rows.sum(partial(reduce, added_folds), _fold_moments, reader, n_folds)
     if all(fold is None for fold in folds):
         raise ValueError("X and y have no row with a positive weight.")
     return TaskStatistics.total(folds, rows.shape, target_names(rows.y_head))
@@ -54,10 +54,6 @@ def moments_of(rows, reader, n_folds=1):
 def _fold_moments(reader, n_folds, X, y, tasks, weight):
     X, tasks = reader._split(X, tasks)
     return TaskStatistics.of_folds(X, y, tasks, weight, n_folds)
-
-
-def _added(parts):
-    return reduce(added_folds, parts)
 
 
 def _refuse(model, local):

@@ -129,11 +129,9 @@ class ConvergenceDisplay(Display):
         self.seconds_ax_ = self.ax_.inset_axes([0.52, 0, 0.48, 1])
         least = np.finfo(float).eps
         shown = np.maximum(gaps[first], least)
-        drawn = [
-            (self.iterations_ax_, n_iter[first], "iterations"),
-            (self.seconds_ax_, unit * least_time, f"{name} of the fit"),
-        ]
-        for place, values, label in drawn:
+        places = self.iterations_ax_, self.seconds_ax_
+        numbers, labels = (n_iter[first], unit * least_time), ("iterations", f"{name} of the fit")
+        for place, values, label in zip(places, numbers, labels, strict=True):
             place.plot(values, shown, marker="o", markersize=4, color=BLUE)
             place.set_yscale("log")
             place.set_xlabel(label)

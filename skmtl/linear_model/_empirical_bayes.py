@@ -133,8 +133,7 @@ class EmpiricalBayes(LinearModel):
         if not self._estimates and self._root() is None:
             return fitting
         self._refuse_other_models("alpha='auto'" if self._estimates else "covariance")
-        data = fitting.data
-        seen = self._seen_ = self._seen_of(data)
+        seen = self._seen_ = self._seen_of(fitting.data)
         self._units_ = self._default_units(seen)
         if not self._estimates:
             self._root(seen.n_features)
@@ -392,8 +391,7 @@ class EmpiricalBayes(LinearModel):
 
     def _remember_added(self, task, X, y, given):
         if self._seen_ is not None:
-            added = self._seen_of(make_task_data(X, y, **given))
-            self._added_ = {**self._added_, task: added}
+            self._added_ = {**self._added_, task: self._seen_of(make_task_data(X, y, **given))}
 
     def __getstate__(self):
         state = {**super().__getstate__()}  # which may be the fitted attributes themselves
@@ -535,8 +533,7 @@ class EmpiricalBayes(LinearModel):
         About the common coefficients; of `TaskRelationshipRegressor` about the mean of those of these tasks.
         """
         self._known_posterior()  # says why there may be none
-        seen = self._seen_of(self._seen_)
-        return self._in_units(self._at_estimate(seen).mean_variance())
+        return self._in_units(self._at_estimate(self._seen_of(self._seen_)).mean_variance())
 
     @standard_errors
     def mean_intercept_std_(self):

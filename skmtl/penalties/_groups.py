@@ -138,8 +138,7 @@ class Groups(Features):
         function = self.function
         if type(function).conjugate is VectorFunction.conjugate or not (self._read.weights > 0).all():
             return None
-        found = self._of_each(G, lambda V, w: w * function.conjugate(V / w[:, None]))
-        return float(found.sum())
+        return float(self._of_each(G, lambda V, w: w * function.conjugate(V / w[:, None])).sum())
 
     def frozen(self, V):
         """The function's idea of one more entry of a block, for all features of a group."""
