@@ -88,6 +88,12 @@ def refuse_size(shape, what):
     )
 
 
+def check_among(name, value, known):
+    """ValueError where a value is none of those that are known."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {list(known)}; got {value!r}.")
+
+
 def optional(module, needed_by, package):
     """A module that not everyone has; ImportError that says what needs it, and how it is installed."""
     try:

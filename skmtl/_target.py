@@ -233,7 +233,7 @@ def _own_target(name, loss, labels):
                 f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
             )
         return Numbers(get_loss(loss, REGRESSION_LOSSES))
-    return Classes.of(_suited(np.unique(labels), loss, f"task {name!r}: "), loss)
+    return Classes.of(suited(np.unique(labels), loss, f"task {name!r}: "), loss)
 
 
 def used_labels(y, sample_weight):
@@ -246,8 +246,8 @@ def used_labels(y, sample_weight):
 
 def find_classes(y, used, loss):
     """The classes of all tasks, or a list of those of every column of y where these differ and are many."""
-    own = [] if y.ndim == 1 else [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
-    classes = _suited(_union(own) if own else _classes(y[used]), loss)
+    own = [] if y.ndim == 1 else [classes_of(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
+    classes = suited(_union(own) if own else classes_of(y[used]), loss)
     if len(classes) == 2 or all(len(found) == len(classes) for found in own):
         return classes
     if max(map(len, own)) == 1:
@@ -255,7 +255,7 @@ def find_classes(y, used, loss):
     return own
 
 
-def _suited(classes, loss, where=""):
+def suited(classes, loss="log_loss", where=""):
     """The classes; ValueError where there is one alone, or too many for the loss."""
     if len(classes) < 2:
         raise ValueError(f"{where}y holds only one class, {classes.tolist()}; a classifier needs two.")
@@ -264,7 +264,7 @@ def _suited(classes, loss, where=""):
     return classes
 
 
-def _classes(labels):
+def classes_of(labels):
     """The sorted distinct labels."""
     labels = plain_labels(labels)
     try:

@@ -15,7 +15,6 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
 from ._columns import check_features, indexable, refuse_text
@@ -23,7 +22,7 @@ from ._inputs import check_offset, present, shaped_offset
 from ._labels import blocks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
-from ._target import TargetMixin, used_labels
+from ._target import TargetMixin, classes_of, suited, used_labels
 from ._tasks import TASKS_ARE_GIVEN, TaskInputMixin, by_name
 from ._warn import warn
 from .metrics import placed, score_predictions
@@ -180,10 +179,8 @@ class _Baseline(ScoringWrapper):
             )
         labels = self._labels(y, codes, weight)
         if is_classifier(self):
-            check_classification_targets(plain_labels(labels[1]))
-            self.classes_ = known = np.unique(plain_labels(labels[1]))
-            if len(known) < 2 and self._layout_ != "single":
-                raise ValueError(f"y holds only one class, {known.tolist()}; at least two are needed.")
+            found = classes_of(labels[1])
+            self.classes_ = found if self._layout_ == "single" else suited(found)
         try:
             self._fit_labels(self._indexable(X), *labels)
         except (TypeError, ValueError) as error:

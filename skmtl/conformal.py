@@ -8,7 +8,6 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import get_tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import source_of_tasks
@@ -17,7 +16,7 @@ from ._inputs import as_target, check_numeric_target, check_offset, check_rows, 
 from ._labels import check_tasks, encode_tasks, find_tasks, plain_labels, readable
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
-from ._target import ClassesMixin, TargetMixin, used_labels
+from ._target import ClassesMixin, TargetMixin, classes_of, suited, used_labels
 from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
 from .baselines import Wrapper, models_counts
 from .metrics import fitted_on, probabilities_of, reaches, response, tasks_for
@@ -429,11 +428,7 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
     def _read(self, X, y, tasks, sample_weight):
         X, y, codes, weight, labels = super()._read(X, y, tasks, sample_weight)
         y = plain_labels(y) if y.ndim == 1 else y
-        observed = plain_labels(y[used_labels(y, weight)])
-        check_classification_targets(observed)
-        self.classes_ = np.unique(observed)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y holds only one class, {self.classes_.tolist()}; a classifier needs two.")
+        self.classes_ = suited(classes_of(y[used_labels(y, weight)]))
         return X, y, codes, weight, labels
 
     def _proba(self, X, tasks, model, offset):

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import indexable
@@ -16,7 +15,7 @@ from ._inputs import present
 from ._labels import check_tasks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
-from ._target import used_labels
+from ._target import classes_of, used_labels
 from ._tasks import by_name, final_model, final_task_column
 from ._warn import warn
 from .baselines import Pooled, ScoringWrapper, SingleTask, models_counts
@@ -179,9 +178,7 @@ class TaskResidual(ScoringWrapper):
 
     def _known_classes(self, y, used):
         """The classes; ValueError where those of some columns of y are others."""
-        observed = plain_labels(y[used])
-        check_classification_targets(observed)
-        classes = np.unique(observed)
+        classes = classes_of(y[used])
         columns = zip(y.T, used.T, strict=True) if y.ndim == 2 else ()
         if len(classes) > 2 and any(len(np.unique(own[at])) < len(classes) for own, at in columns):
             raise ValueError(

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .._columns import one_column, split_task_column
 from .._fitted import INTERCEPT, features_seen, fitted_coefficients
-from .._inputs import as_target
+from .._inputs import as_target, check_among
 from .._labels import meant, missing_labels
 from ..baselines import SingleTask
 from ..losses import Poisson
@@ -183,8 +183,7 @@ def _rows_of_class(found, target_class):
     if known == [None] and target_class is not None:
         raise ValueError(f"target_class={target_class!r}: the model has one vector of coefficients per task.")
     wanted = known[0] if target_class is None else target_class
-    if wanted not in known:
-        raise ValueError(f"target_class must be one of {known}; got {target_class!r}.")
+    check_among("target_class", wanted, known)
     return np.array([i for i, one in enumerate(found.classes) if one == wanted])
 
 
