@@ -276,7 +276,9 @@ def _written(step):
 def _targets(y, task_type):
     """What the targets are, "numbers", "counts" or "classes", as stated or by their look."""
     if task_type not in (None, *TASK_TYPES):
-        raise ValueError(f"task_type must be one of {[*TASK_TYPES]} or None (as y looks); got {task_type!r}.")
+        raise ValueError(
+            f"task_type must be one of {[*TASK_TYPES]} or None (by the look of y); got {task_type!r}."
+        )
     y = as_target(y)
     values = np.unique(plain_labels(y[~missing_labels(y)]))
     if task_type == "count" and (values.dtype.kind not in "biuf" or values.min() < 0):

@@ -174,7 +174,9 @@ class TaskResidual(ScoringWrapper):
             if is_classifier(model) and not hasattr(model, "predict_proba"):
                 raise TypeError(f"{name} needs a {part} with predict_proba; got {model!r:.200}.")
             if (column := final_task_column(model)[0]) is not None:
-                raise ValueError(f"{part} has task_column={column!r}; give it to {name}, to pass tasks on.")
+                raise ValueError(
+                    f"{part} has task_column={column!r}; give it to {name}, which passes tasks on."
+                )
 
     def _known_classes(self, y, used):
         """The classes; ValueError where those of some columns of y are others."""
