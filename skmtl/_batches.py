@@ -10,7 +10,7 @@ from scipy import sparse
 
 from ._columns import check_features, check_same_names, columns_of, feature_names_of
 from ._data import StackedData, name_tasks
-from ._inputs import check_lengths, check_numeric_target, check_sample_weight
+from ._inputs import check_lengths, check_numeric_target, check_sample_weight, optional
 from ._labels import all_labels, encode_tasks, label_keys
 from ._sklearn import in_memory, is_elsewhere, num_samples
 from ._threads import COMPILED_FEATURES, loop_pays, read_only
@@ -52,10 +52,7 @@ def folds_of_rows(X, y, n_folds):
     n_columns = len(columns) + (len(X) if isinstance(X, list) else X.shape[1])
     compiled = n_columns * len(y) >= COMPILED_NUMBERS
     if compiled:
-        from ._kernels import (
-            add_hashes,
-            add_hashes_of_rows,
-        )  # Numba is imported by the first fit that needs it
+        from ._kernels import add_hashes, add_hashes_of_rows  # Numba is imported by the first that needs it
     if sparse.issparse(X):
         X, first = X.tocsr(), X.shape[1]
         if not X.has_canonical_format:
@@ -306,10 +303,7 @@ def read_batches(
     for name, given in (("task_column", task_column), ("weight_column", weight_column)):
         if not isinstance(given, str | None):
             raise TypeError(f"{name} must be the name of one column; got {given!r}.")
-    try:
-        from pyarrow import dataset
-    except ImportError as error:
-        raise ImportError("read_batches needs pyarrow: pip install pyarrow.") from error
+    dataset = optional("pyarrow.dataset", "read_batches", "pyarrow")
     with _named(path):
         data = path if isinstance(path, dataset.Dataset) else _dataset(dataset, path)
     targets, names = [target] if isinstance(target, str) else list(target), data.schema.names
@@ -399,9 +393,8 @@ def _alike(data, schema, asked, every):
         more = [name for name in own.names if every and name not in first.names]
         types = ((n, own.field(n).type, schema.field(n).type) for n in shared if n in own.names)
         text = file.format.default_extname == "csv"  # whose columns are read as the schema has them, or not
-        other = [
-            f"{n} of {one} in the place of {known}" for n, one, known in types if not _fits(one, known, text)
-        ]
+        misfits = (one for one in types if not _fits(*one[1:], text))
+        other = [f"{n} of {one} in the place of {known}" for n, one, known in misfits]
         if absent or more or other:
             raise ValueError(
                 f"{file.path} is not like the first file at path: not there {absent[:20]}, there alone "

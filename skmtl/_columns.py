@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from ._labels import NUMBERS, decoded, is_missing, label_kind, meant, missing_labels, refuse_missing
+from ._labels import are_numbers, can_be_numbers, decoded, is_missing, meant, missing_labels, refuse_missing
 from ._sklearn import get_feature_names, safe_indexing
 from ._warn import warn
 
@@ -56,7 +56,7 @@ def warn_of_labels(X, tasks, codes):
     """Say that columns of X hold the labels of the rows, at the positions `codes` (-1: none) in `tasks`."""
     X, rows = indexable(X), np.flatnonzero(codes >= 0)
     numbers = getattr(X, "dtype", tasks.dtype).kind in "biuf"
-    if len(tasks) < 2 or (numbers and label_kind(tasks) not in NUMBERS):
+    if len(tasks) < 2 or (numbers and not are_numbers(tasks)):
         return
 
     def plain(values):
@@ -181,13 +181,7 @@ def _refuse_missing(X, error):
 
 def _is_numeric(column):
     values = np.asarray(column)
-    if values.dtype.kind in "mM":
-        return False
-    try:
-        values.astype(np.float64)
-    except (TypeError, ValueError):
-        return False
-    return True
+    return values.dtype.kind not in "mM" and can_be_numbers(values)
 
 
 def check_same_names(what, one, other):

@@ -17,10 +17,8 @@ from scipy import sparse
 
 from ._columns import check_features, refuse_other_order
 from ._inputs import (
-    check_lengths,
     check_numeric_target,
-    check_offset,
-    check_sample_weight,
+    check_rows,
     less_offset,
     observed,
     resolve_task_weight,
@@ -461,9 +459,7 @@ def make_task_data(X, y, tasks=None, *, sample_weight=None, offset=None, task_we
     refuse_other_order({"y": y, "sample_weight": sample_weight, "offset": offset})
     X = check_features(X)
     y = check_numeric_target(y)
-    check_lengths(X, y)
-    sample_weight = check_sample_weight(sample_weight, y.shape)
-    offset = check_offset(offset, len(y))
+    sample_weight, offset = check_rows(X, y, sample_weight, offset)
     if offset is not None:
         offset = shaped_offset(offset, y.shape, 1 if offset.ndim <= y.ndim else offset.shape[-1])
     names, codes = name_tasks(y, tasks, sample_weight, names)

@@ -54,14 +54,11 @@ def fit_warnings(model, names=None):
         found.append("all coefficients are zero")
     for name in ("intercept", "deviation"):
         if np.all(getattr(model, f"{name}_variance_", 1) == 0):
-            found.append(
-                f"the estimated {name} variance is zero: the rows do not show that tasks differ in it"
-            )
+            found.append(f"the estimated {name} variance is zero: rows do not show that tasks differ in it")
     constant = getattr(model, "constant_features_", ())
     if len(constant):
-        listed = (
-            f"{len(constant)} of the features" if names is None else shortened(names[j] for j in constant)
-        )
+        named = [] if names is None else [names[j] for j in constant]
+        listed = shortened(named) or f"{len(constant)} of the features"
         found.append(
             f"constant within every task, so that tasks' deviations there are not told from those of their "
             f"intercepts: {listed}"
@@ -134,9 +131,8 @@ def parts_of(model):
 
 def _in_use(V):
     V = np.reshape(V, (-1, np.shape(V)[-1]))
-    return (
-        f"{np.count_nonzero(V)} of {V.size} coefficients, {np.count_nonzero(V.any(axis=0))} features in use"
-    )
+    n_features = np.count_nonzero(V.any(axis=0))
+    return f"{np.count_nonzero(V)} of {V.size} coefficients, {n_features} features in use"
 
 
 def _details(model):

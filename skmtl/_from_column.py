@@ -152,10 +152,8 @@ class TasksFromColumn(MetaEstimatorMixin, BaseEstimator):
             given = {key if "__" in key else f"{step}__{key}": params[key] for key in params}
             return estimator.fit(X, *y, **given, **{f"{step}__tasks": tasks})
         if params and by_steps:  # they are of the last step, whose requests nobody has set
-            X, estimator = (
-                estimator[:-1].transform(X) if len(estimator.steps) > 1 else X,
-                estimator.steps[-1][1],
-            )
+            X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
+            estimator = estimator.steps[-1][1]
         with routing(tasks):
             return getattr(estimator, method)(X, *y, **tasks_for(estimator, method, tasks), **params)
 

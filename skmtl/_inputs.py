@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from numbers import Real
 
 import numpy as np
@@ -79,6 +80,20 @@ def refuse_size(shape, what):
     )
 
 
+def check_among(name, value, known):
+    """ValueError where a value is none of those that are known."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {list(known)}; got {value!r}.")
+
+
+def optional(module, needed_by, package):
+    """A module that not everyone has; ImportError that says what needs it, and how it is installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{needed_by} needs {module.partition('.')[0]}: pip install {package}.") from error
+
+
 def check_numbers(values, name, **options):
     """Finite floats of any shape; errors name the argument."""
     try:
@@ -122,6 +137,12 @@ def check_offset(offset, n_samples):
     if len(offset) != n_samples:
         raise ValueError(f"offset must hold one row per sample, {n_samples}; got shape {offset.shape}.")
     return offset
+
+
+def check_rows(X, y, sample_weight, offset=None, shape=None):
+    """Weights, like y or of a shape, and offset of rows; ValueError where X and y have not as many."""
+    check_lengths(X, y)
+    return check_sample_weight(sample_weight, shape or y.shape), check_offset(offset, len(y))
 
 
 def warn_of_exposures(offset):

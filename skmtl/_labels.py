@@ -114,6 +114,15 @@ def missing_labels(labels):
     return np.array([is_missing(label) for label in labels.ravel()], dtype=bool).reshape(labels.shape)
 
 
+def can_be_numbers(values):
+    """Whether an array holds numbers, or texts of numbers alone."""
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def is_missing(label):
     """None, NaN, NaT or pandas' NA (whose comparisons are neither true nor false)."""
     differs = label is None or label != label
@@ -172,8 +181,7 @@ def find_tasks(labels, known):
     """Position of each label in `known`, -1 where it is unknown."""
     position = {key: t for t, key in enumerate(label_keys(known))}
     unique, inverse = encode_tasks(labels)
-    codes = np.array([position.get(key, -1) for key in label_keys(unique)], dtype=np.intp)
-    return codes[inverse]
+    return np.array([position.get(key, -1) for key in label_keys(unique)], dtype=np.intp)[inverse]
 
 
 def label_keys(labels):
@@ -235,6 +243,11 @@ def label_kind(labels):
     found = type(labels[0]) if labels.dtype == object else labels.dtype.type
     words = (word for kind, word in KINDS.items() if issubclass(found, kind))
     return next(words, f"of type {found.__name__}")
+
+
+def are_numbers(labels):
+    """Whether they are numbers or truth values."""
+    return label_kind(labels) in NUMBERS
 
 
 def of_one_kind(a, b):

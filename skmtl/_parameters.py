@@ -34,8 +34,7 @@ def with_parameters(cls):
     cls = dataclass(eq=False, repr=False, kw_only=True)(cls)
     cls.__doc__ = doc
     stated = {one.name: one.type for one in fields(cls) if get_origin(one.type) is Annotated}
-    own = {name: list(kind.__metadata__) for name, kind in stated.items()}
-    cls._parameter_constraints = own
+    cls._parameter_constraints = {name: list(kind.__metadata__) for name, kind in stated.items()}
     cls.__init__.__annotations__ |= {name: kind.__origin__ for name, kind in stated.items()}
     cls.__init__ = _telling(cls.__init__)
     return cls

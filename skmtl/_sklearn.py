@@ -40,9 +40,8 @@ def safe_indexing(X, indices, *, axis=0):
             f"a {type(X).__name__} of Dask was given where rows in memory are needed: "
             "use the estimators of skmtl.dask, or its compute()."
         )
-    if hasattr(X, "column_names") and not hasattr(
-        X, "combine_chunks"
-    ):  # a batch, which scikit-learn does not know
+    # a batch, which scikit-learn does not know
+    if hasattr(X, "column_names") and not hasattr(X, "combine_chunks"):
         X = sys.modules["pyarrow"].Table.from_batches([X])
     return utils._safe_indexing(X, indices, axis=axis)
 

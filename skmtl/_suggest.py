@@ -193,9 +193,7 @@ def suggest(
     if targets == "numbers":
         found.verdict += _hints(y_, task_type)
     if task_column is not None:
-        found.estimators = {
-            name: with_task_column(one, task_column) for name, one in found.estimators.items()
-        }
+        found.estimators = {key: with_task_column(one, task_column) for key, one in found.estimators.items()}
         tasks = None
     elif tasks is not None:
         found.estimators = {name: asking_for_tasks(one) for name, one in found.estimators.items()}

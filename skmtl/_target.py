@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._inputs import as_target, check_offset, check_sample_weight, shaped_offset
-from ._labels import for_each_task, missing_labels, plain_labels, refuse_unsorted
+from ._labels import can_be_numbers, for_each_task, missing_labels, plain_labels, refuse_unsorted
 from ._sklearn import in_cross_validation
 from ._tasks import by_name
 from ._warn import warn
@@ -228,13 +228,12 @@ class Kinds(OwnTargets):
 def _own_target(name, loss, labels):
     """The target of one task among others of different kinds."""
     if isinstance(loss, Loss) or loss not in CLASSIFICATION_LOSSES:
-        try:
-            labels.astype(np.float64)
-        except (TypeError, ValueError):
-            problem = f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
-            raise ValueError(problem) from None
+        if not can_be_numbers(labels):
+            raise ValueError(
+                f"task {name!r} has the regression loss {loss!r} but targets that are no numbers."
+            )
         return Numbers(get_loss(loss, REGRESSION_LOSSES))
-    return Classes.of(_suited(np.unique(labels), loss, f"task {name!r}: "), loss)
+    return Classes.of(suited(np.unique(labels), loss, f"task {name!r}: "), loss)
 
 
 def used_labels(y, sample_weight):
@@ -247,8 +246,8 @@ def used_labels(y, sample_weight):
 
 def find_classes(y, used, loss):
     """The classes of all tasks, or a list of those of every column of y where these differ and are many."""
-    own = [] if y.ndim == 1 else [_classes(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
-    classes = _suited(_union(own) if own else _classes(y[used]), loss)
+    own = [] if y.ndim == 1 else [classes_of(column[rows]) for column, rows in zip(y.T, used.T, strict=True)]
+    classes = suited(_union(own) if own else classes_of(y[used]), loss)
     if len(classes) == 2 or all(len(found) == len(classes) for found in own):
         return classes
     if max(map(len, own)) == 1:
@@ -256,7 +255,7 @@ def find_classes(y, used, loss):
     return own
 
 
-def _suited(classes, loss, where=""):
+def suited(classes, loss="log_loss", where=""):
     """The classes; ValueError where there is one alone, or too many for the loss."""
     if len(classes) < 2:
         raise ValueError(f"{where}y holds only one class, {classes.tolist()}; a classifier needs two.")
@@ -265,7 +264,7 @@ def _suited(classes, loss, where=""):
     return classes
 
 
-def _classes(labels):
+def classes_of(labels):
     """The sorted distinct labels."""
     labels = plain_labels(labels)
     try:
@@ -311,8 +310,7 @@ class TargetMixin:
         if offset is None:
             self._refuse_without_offset(in_cross_validation())
             return eta, codes
-        K = eta.shape[-1]
-        offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], K)
+        offset = shaped_offset(check_offset(offset, len(eta)), eta.shape[:-1], eta.shape[-1])
         return eta + offset.reshape(*eta.shape[:-1], -1), codes
 
     @by_name

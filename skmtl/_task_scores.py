@@ -51,7 +51,7 @@ def task_blocks(y_true, y_pred, tasks, sample_weight, numbers=False):
         y_true = y_true.ravel()
     if y_true.ndim == 1 and y_pred.shape[1:] == (1,):
         y_pred = y_pred.ravel()
-    if numbers and y_pred.shape != y_true.shape:
+    if (y_pred.shape if numbers else y_pred.shape[: y_true.ndim]) != y_true.shape:
         raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
     weight = check_sample_weight(sample_weight, y_true.shape)
     if y_true.ndim == 1:
@@ -62,8 +62,6 @@ def task_blocks(y_true, y_pred, tasks, sample_weight, numbers=False):
     else:
         if tasks is not None:
             raise ValueError("tasks must be None for a 2-D y_true: its columns are the tasks.")
-        if y_pred.shape[:2] != y_true.shape:
-            raise ValueError(f"y_pred must have shape {y_true.shape} as y_true; got {y_pred.shape}.")
         if weight is not None:
             weight = np.broadcast_to(weight if weight.ndim == 2 else weight[:, None], y_true.shape)
         names = names or list(range(y_true.shape[1]))

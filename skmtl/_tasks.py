@@ -27,17 +27,10 @@ from ._columns import (
 )
 from ._data import name_tasks
 from ._figures import FittedReprMixin
-from ._inputs import (
-    as_target,
-    check_lengths,
-    check_offset,
-    check_sample_weight,
-    check_target,
-    is_clean,
-)
+from ._inputs import as_target, check_rows, check_target, is_clean
 from ._labels import (
     KINDS,
-    NUMBERS,
+    are_numbers,
     check_tasks,
     encode_tasks,
     find_tasks,
@@ -115,7 +108,7 @@ def _refuse_labels(model, method, weight, tasks):
     labels = np.asarray(weight)
     if labels.ndim != 1 or not len(labels):
         return
-    if label_kind(labels) not in NUMBERS:
+    if not are_numbers(labels):
         mistaken = label_kind(labels) in KINDS.values()
     elif tasks is not None:
         mistaken = np.array_equal(labels, np.asarray(tasks))
@@ -234,8 +227,7 @@ class TaskInputMixin(FittedReprMixin):
         apart = tasks is not None
         X, tasks = self._split(X, tasks, reset=True)
         names, y = target_names(y), self._check_target(y, has_rows_of_tasks=tasks is not None)
-        check_lengths(X, y)
-        sample_weight, offset = check_sample_weight(sample_weight, y.shape), check_offset(offset, len(y))
+        sample_weight, offset = check_rows(X, y, sample_weight, offset)
         self._had_offset_, self._of_moments_ = offset is not None, False
         self.tasks_, codes = name_tasks(y, tasks, sample_weight, names)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
@@ -299,13 +291,12 @@ class TaskInputMixin(FittedReprMixin):
                 f"The labels in fit were {label_kind(self.tasks_)} and these are {label_kind(labels)}: give "
                 "them as they were in fit."
             )
+        elif hasattr(self, "handle_unknown"):
+            also = " (or fit_task, once they have rows)" * hasattr(self, "fit_task")
+            average = "set handle_unknown='average' to predict them with the average over tasks"
+            advice = f"{IN_CROSS_VALIDATION}{average}{also}."
         else:
-            advice = IN_CROSS_VALIDATION + (
-                "set handle_unknown='average' to predict them with the average over tasks"
-                f"{' (or fit_task, once they have rows)' if hasattr(self, 'fit_task') else ''}."
-                if hasattr(self, "handle_unknown")
-                else "this model has nothing to say about them."
-            )
+            advice = f"{IN_CROSS_VALIDATION}this model has nothing to say about them."
         if _look_scaled(unknown, self.task_column):
             advice = f"They are {AS_OF_A_SCALER} {advice}"
         unknown = readable(encode_tasks(unknown)[0])

@@ -15,18 +15,17 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from threadpoolctl import threadpool_limits
 
 from ._columns import check_features, indexable, refuse_text
-from ._inputs import check_offset, shaped_offset
+from ._inputs import check_offset, present, shaped_offset
 from ._labels import blocks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
-from ._target import TargetMixin, used_labels
+from ._target import TargetMixin, classes_of, suited, used_labels
 from ._tasks import TASKS_ARE_GIVEN, TaskInputMixin, by_name
 from ._warn import warn
-from .metrics import score_predictions
+from .metrics import placed, score_predictions
 
 LARGEST_WEIGHT = 1e100
 LOSSES = "loss", "objective", "loss_function", "criterion"  # parameters that may name it
@@ -41,7 +40,18 @@ def _inner_has(method):
 
 
 class Wrapper(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
-    """An estimator around another; a subclass has `predict`."""
+    """An estimator around another, which it holds by the name `_inner`; a subclass has `predict`."""
+
+    _inner = "estimator"
+
+    def __sklearn_tags__(self):
+        tags, inner = super().__sklearn_tags__(), get_tags(getattr(self, self._inner))
+        tags.estimator_type = inner.estimator_type
+        tags.regressor_tags, tags.classifier_tags = inner.regressor_tags, inner.classifier_tags
+        tags.input_tags, tags.non_deterministic = inner.input_tags, inner.non_deterministic
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
+        return tags
 
     @by_name
     def score(self, X, y, sample_weight=None, *, tasks=None, offset=None):
@@ -58,9 +68,7 @@ class Wrapper(TaskInputMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 class ScoringWrapper(Wrapper):
-    """The same with the scores of classes of the estimator that it holds by the name `_inner`."""
-
-    _inner = "estimator"
+    """The same with the scores of classes of that estimator."""
 
     @available_if(_inner_has("predict_proba"))
     @by_name
@@ -142,17 +150,6 @@ class _Baseline(ScoringWrapper):
     __metadata_request__predict = {"offset": True}
     __metadata_request__score = {"offset": True}
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.estimator_type = inner.estimator_type
-        tags.regressor_tags, tags.classifier_tags = inner.regressor_tags, inner.classifier_tags
-        tags.input_tags = inner.input_tags
-        tags.non_deterministic = inner.non_deterministic
-        if tags.classifier_tags is not None:
-            tags.classifier_tags.multi_label = False  # 2-D y means tasks, never a set of labels
-        return tags
-
     _level_ = 0.0  # of the offset of counts in fit
 
     _takes_offset = property(lambda self: not is_classifier(self))
@@ -182,12 +179,8 @@ class _Baseline(ScoringWrapper):
             )
         labels = self._labels(y, codes, weight)
         if is_classifier(self):
-            check_classification_targets(plain_labels(labels[1]))
-            self.classes_ = known = np.unique(plain_labels(labels[1]))
-            if len(known) < 2 and self._layout_ != "single":
-                raise ValueError(
-                    f"y holds only one class, {known.tolist()}; at least two classes are needed."
-                )
+            found = classes_of(labels[1])
+            self.classes_ = found if self._layout_ == "single" else suited(found)
         try:
             self._fit_labels(self._indexable(X), *labels)
         except (TypeError, ValueError) as error:
@@ -313,7 +306,8 @@ class SingleTask(_Baseline):
             for own, labels, mass in parts():
                 one_class = is_classifier(self) and self._layout_ != "single" and (labels == labels[0]).all()
                 constant = DummyClassifier() if one_class else _zero_of(template, labels)
-                self.estimators_.append(_fitted(constant or clone(template), own, labels, _weights(mass)))
+                given = present(sample_weight=mass)
+                self.estimators_.append(_fitted(constant or clone(template), own, labels, given))
 
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
@@ -334,7 +328,7 @@ class SingleTask(_Baseline):
             if not is_classifier(self) or method == "predict":
                 return estimator.predict(X)
             if method == "predict_proba":
-                return _columns_of(estimator.predict_proba(X), estimator.classes_, self.classes_, 0.0)
+                return placed(estimator.predict_proba(X), estimator.classes_, self.classes_)
             return self._decision(estimator, X)
         if not is_classifier(self) or method != "predict":
             return np.mean([self._task_response(method, s, X) for s in range(self.n_tasks_)], axis=0)
@@ -359,7 +353,7 @@ class SingleTask(_Baseline):
         else:
             values = estimator.decision_function(X)
             values = np.column_stack([-values, values]) if values.ndim == 1 else values
-        return _columns_of(values, seen, self.classes_, np.finfo(values.dtype).min)
+        return placed(values, seen, self.classes_, np.finfo(values.dtype).min)
 
 
 # --- how a model of all rows is told their tasks ---
@@ -518,7 +512,8 @@ class Pooled(_Baseline):
 
     def _fit_labels(self, X, rows, y, codes, weight):
         """Fit one clone on every label."""
-        X, y, given, zero = _take(X, rows), plain_labels(y), _weights(weight), _zero_of(self.estimator, y)
+        X, y, given = _take(X, rows), plain_labels(y), present(sample_weight=weight)
+        zero = _zero_of(self.estimator, y)
         estimator = zero or clone(self.estimator)
         self._told_ = [] if codes is None or zero else self._ways_to_tell(X)
         if self._told_:
@@ -574,27 +569,11 @@ def _fitted(estimator, X, y, given):
     """The estimator fitted; ValueError where numbers overflowed on the way, which scikit-learn lets pass."""
     coef = getattr(estimator.fit(X, y, **given), "coef_", None)
     if isinstance(coef, np.ndarray) and coef.dtype.kind == "f" and not np.isfinite(coef).all():
-        raise ValueError(
-            f"X is so large that coefficients of {estimator} overflow: standardise the features."
-        )
+        raise ValueError(f"X is so large that coefficients of {estimator} overflow: standardise features.")
     return estimator
-
-
-def _weights(weight):
-    """Sample weights as keyword arguments, where there are any."""
-    return {} if weight is None else {"sample_weight": weight}
 
 
 def _takes_weights(estimator):
     """Whether fit takes sample_weight, by name or among its ** arguments (Pipelines and searches)."""
     parameters = inspect.signature(estimator.fit).parameters.values()
     return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _columns_of(values, seen, classes, fill):
-    """Columns for `seen` classes put in their place among all `classes`."""
-    if len(seen) == len(classes):
-        return values
-    out = np.full((len(values), len(classes)), fill, dtype=values.dtype)
-    out[:, np.searchsorted(classes, seen)] = values
-    return out

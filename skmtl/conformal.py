@@ -5,29 +5,21 @@ from typing import Annotated, Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import ClassifierMixin, RegressorMixin, clone, is_classifier
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import get_tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import source_of_tasks
 from ._data import name_tasks
-from ._inputs import (
-    as_target,
-    check_lengths,
-    check_numeric_target,
-    check_offset,
-    check_sample_weight,
-    present,
-)
+from ._inputs import as_target, check_numeric_target, check_offset, check_rows, present
 from ._labels import check_tasks, encode_tasks, find_tasks, plain_labels, readable
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
-from ._target import ClassesMixin, TargetMixin, used_labels
+from ._target import ClassesMixin, TargetMixin, classes_of, suited, used_labels
 from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
 from .baselines import Wrapper, models_counts
-from .metrics import probabilities_of, reaches, response, tasks_for
+from .metrics import fitted_on, probabilities_of, reaches, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
 
 N_FOLDS = 5
@@ -184,9 +176,7 @@ class _TaskConformal(Wrapper):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags, tags.non_deterministic = inner.input_tags, inner.non_deterministic
-        tags.target_tags.multi_output = inner.target_tags.multi_output
+        tags.target_tags.multi_output = get_tags(self.estimator).target_tags.multi_output
         return tags
 
     def _fit(self, X, y, tasks, sample_weight, offset):
@@ -196,16 +186,13 @@ class _TaskConformal(Wrapper):
         usable = used_labels(y, weight)
         offset = check_offset(offset, len(y))
         given = present(sample_weight=weight, offset=offset)
-        scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         with routing(tasks, offset):
             classes = is_classifier(self)
             splits = held_out_splits(self.cv, X, y, labels, self.random_state, classes, weight)
-            for train, test in splits:
-                self.estimator_ = self._fitted(X, y, labels, given, train)
-                scores[test] = self._scores_on(test, X, y, labels, offset, self.estimator_)
-                tested[test] = True
+            scores, tested, self.estimator_ = self._held_out(splits, X, y, labels, given)
             if len(splits) > 1:
-                self.estimator_ = self._fitted(X, y, labels, given, rows_with_weight(weight, len(y)))
+                rows = rows_with_weight(weight, len(y))
+                self.estimator_ = fitted_on(rows, self.estimator, X, y, labels, given)
             found = self._quantiles(scores, tested & usable, codes, weight)
             self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
             if self.new_tasks:
@@ -227,21 +214,20 @@ class _TaskConformal(Wrapper):
         labels = tasks if column is None else final_task_labels(self.estimator, X, NAME_THE_COLUMN)
         one = labels is not None or (y is not None and as_target(y).shape[1:] == (1,))
         y = self._check_target(y, has_rows_of_tasks=one)
-        check_lengths(X, y)
-        weight = check_sample_weight(sample_weight, (len(y),))
+        weight = check_rows(X, y, sample_weight, shape=y.shape[:1])[0]
         self.tasks_, codes = name_tasks(y, labels, weight, names)
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         return X, y, codes, weight, None if labels is None else check_tasks(labels, len(y))
 
-    def _fitted(self, X, y, labels, given, rows):
-        model, given = clone(self.estimator), {name: value[rows] for name, value in given.items()}
-        own = tasks_for(model, "fit", None if labels is None else labels[rows])
-        return model.fit(safe_indexing(X, rows), y[rows], **own, **given)
-
-    def _scores_on(self, rows, X, y, labels, offset, model):
-        """How far off a model is on some rows."""
-        tasks, known = (None if own is None else own[rows] for own in (labels, offset))
-        return self._scores(safe_indexing(X, rows), y[rows], tasks, known, model)
+    def _held_out(self, splits, X, y, labels, given):
+        """How far off models are on the rows that splits hold out, which these are, and the last model."""
+        scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
+        for train, test in splits:
+            model = fitted_on(train, self.estimator, X, y, labels, given)
+            tasks, offset = (None if own is None else own[test] for own in (labels, given.get("offset")))
+            scores[test] = self._scores(safe_indexing(X, test), y[test], tasks, offset, model)
+            tested[test] = True
+        return scores, tested, model
 
     def _quantiles(self, scores, used, codes, weight, scaled=True):
         """`Scores` of the labels in use."""
@@ -262,11 +248,10 @@ class _TaskConformal(Wrapper):
                 f"new_tasks=True with level={self.level} needs at least {least:.0f} tasks; got "
                 f"{self.n_tasks_}. Lower level, or leave new_tasks=False."
             )
-        scores, rows = np.zeros(len(y)), rows_with_weight(given.get("sample_weight"), len(y))
-        for train, test in GroupKFold(min(N_FOLDS, self.n_tasks_)).split(rows, groups=codes[rows]):
-            train, test = rows[train], rows[test]
-            model = self._fitted(X, y, labels, given, train)
-            scores[test] = self._scores_on(test, X, y, labels, given.get("offset"), model)
+        rows = rows_with_weight(given.get("sample_weight"), len(y))
+        folds = GroupKFold(min(N_FOLDS, self.n_tasks_)).split(rows, groups=codes[rows])
+        splits = [(rows[train], rows[test]) for train, test in folds]
+        scores = self._held_out(splits, X, y, labels, given)[0]
         found = self._quantiles(scores, usable, codes, given.get("sample_weight"), scaled=False)
         self.new_task_quantile_ = found.of_a_new_task()
 
@@ -443,11 +428,7 @@ class TaskConformalClassifier(ClassifierMixin, _TaskConformal):
     def _read(self, X, y, tasks, sample_weight):
         X, y, codes, weight, labels = super()._read(X, y, tasks, sample_weight)
         y = plain_labels(y) if y.ndim == 1 else y
-        observed = plain_labels(y[used_labels(y, weight)])
-        check_classification_targets(observed)
-        self.classes_ = np.unique(observed)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y holds only one class, {self.classes_.tolist()}; a classifier needs two.")
+        self.classes_ = suited(classes_of(y[used_labels(y, weight)]))
         return X, y, codes, weight, labels
 
     def _proba(self, X, tasks, model, offset):

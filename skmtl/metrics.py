@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from ._columns import refuse_other_order
 from ._inputs import as_target
 from ._labels import check_tasks, missing_labels, plain_labels
-from ._sklearn import check_response_method, is_scorer, num_samples, refuse, scorer_parts
+from ._sklearn import check_response_method, is_scorer, num_samples, refuse, safe_indexing, scorer_parts
 from ._task_scores import block_scores, evaluate, mean_of_tasks, task_blocks, unexplained
 from ._tasks import final_model, final_task_column, final_task_labels, task_labels
 
@@ -61,8 +62,8 @@ def per_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
     """
     function, sign, kwargs, _ = read_metric(metric)
     names, blocks = task_blocks(y_true, y_pred, tasks, sample_weight)
-    values = block_scores(function, blocks, kwargs)
-    return dict(zip(names, (sign * values).tolist(), strict=True))
+    values = sign * block_scores(function, blocks, kwargs)
+    return dict(zip(names, values.tolist(), strict=True))
 
 
 def mean_task_score(metric, y_true, y_pred, tasks=None, sample_weight=None):
@@ -404,10 +405,17 @@ def response(estimator, X, labels, methods, offset=None):
     if name != "predict_proba" or not np.ndim(classes[0]):
         return np.stack(values, axis=1), name, classes
     every = np.unique(np.concatenate(classes))
-    out = np.zeros((len(values[0]), len(values), len(every)))
-    for t, own in enumerate(classes):
-        out[:, t, np.searchsorted(every, own)] = values[t]
-    return out, name, every
+    columns = [placed(own, seen, every) for own, seen in zip(values, classes, strict=True)]
+    return np.stack(columns, axis=1), name, every
+
+
+def placed(values, seen, classes, fill=0.0):
+    """Columns (..., n_seen) of classes that were seen in their places among all; the others are filled."""
+    if len(seen) == len(classes):
+        return values
+    out = np.full((*values.shape[:-1], len(classes)), fill, dtype=values.dtype)
+    out[..., np.searchsorted(classes, seen)] = values
+    return out
 
 
 def probabilities_of(classes, estimator, X, labels, columns, offset=None):
@@ -418,11 +426,7 @@ def probabilities_of(classes, estimator, X, labels, columns, offset=None):
     found, _, seen = response(estimator, X, labels, "predict_proba", offset)
     if columns and found.ndim == 2:
         found = np.stack([1 - found, found], axis=-1)
-    if len(seen) == len(classes):
-        return found
-    out = np.zeros((*found.shape[:-1], len(classes)))
-    out[..., np.searchsorted(classes, seen)] = found
-    return out
+    return placed(found, seen, classes)
 
 
 def reaches(name, model, *methods):
@@ -437,17 +441,19 @@ def tasks_for(model, method, labels):
     return {"tasks": labels} if labels is not None and final_task_column(model)[0] is None and reach else {}
 
 
+def fitted_on(rows, model, X, y, labels, given):
+    """A clone fitted to some rows, with their tasks where these reach it, and their part of what is given."""
+    own = tasks_for(model, "fit", None if labels is None else labels[rows])
+    given = {name: values[rows] for name, values in given.items()}
+    return clone(model).fit(safe_indexing(X, rows), y[rows], **own, **given)
+
+
 def _with_unseen(values, classes, y):
     """Probabilities and classes with those that the training rows lacked: they were given no probability."""
     if np.ndim(classes[0]) or values.ndim != y.ndim + 1:
         return values, classes
-    unseen = np.setdiff1d(y[~missing_labels(y)], classes)
-    if not len(unseen):
-        return values, classes
-    every = np.concatenate([classes, unseen])
-    values = np.concatenate([values, np.zeros((*values.shape[:-1], len(unseen)))], axis=-1)
-    order = np.argsort(every)
-    return values[..., order], every[order]
+    every = np.union1d(classes, y[~missing_labels(y)])
+    return (values, classes) if len(every) == len(classes) else (placed(values, classes, every), every)
 
 
 def _score_of_positive(values, method, classes, y_ndim, pos_label):

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import indexable
@@ -16,12 +15,12 @@ from ._inputs import present
 from ._labels import check_tasks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
-from ._target import used_labels
+from ._target import classes_of, used_labels
 from ._tasks import by_name, final_model, final_task_column
 from ._warn import warn
 from .baselines import Pooled, ScoringWrapper, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
-from .metrics import probabilities_of, reaches, response, tasks_for
+from .metrics import fitted_on, probabilities_of, reaches, response
 from .model_selection import held_out_splits, routing, rows_with_weight
 
 
@@ -119,12 +118,9 @@ class TaskResidual(ScoringWrapper):
         return getattr(final_model(self.task_estimator), "handle_unknown", "error")
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        mean, tasks = get_tags(self.mean_estimator), get_tags(self.task_estimator)
-        tags.estimator_type = tasks.estimator_type
-        tags.regressor_tags, tags.classifier_tags = tasks.regressor_tags, tasks.classifier_tags
-        tags.input_tags.sparse = mean.input_tags.sparse and tasks.input_tags.sparse
-        tags.non_deterministic = mean.non_deterministic or tasks.non_deterministic
+        tags, mean = super().__sklearn_tags__(), get_tags(self.mean_estimator)
+        tags.input_tags.sparse &= mean.input_tags.sparse
+        tags.non_deterministic |= mean.non_deterministic
         return tags
 
     # --- fit ---
@@ -184,9 +180,7 @@ class TaskResidual(ScoringWrapper):
 
     def _known_classes(self, y, used):
         """The classes; ValueError where those of some columns of y are others."""
-        observed = plain_labels(y[used])
-        check_classification_targets(observed)
-        classes = np.unique(observed)
+        classes = classes_of(y[used])
         columns = zip(y.T, used.T, strict=True) if y.ndim == 2 else ()
         if len(classes) > 2 and any(len(np.unique(own[at])) < len(classes) for own, at in columns):
             raise ValueError(
@@ -209,13 +203,11 @@ class TaskResidual(ScoringWrapper):
 
     def _fitted_mean(self, X, y, labels, weight, rows):
         """The mean of some rows, which knows tasks or is told them by a baseline."""
-        model, alone = clone(self.mean_estimator), self._layout_ == "shared"
+        model = self.mean_estimator
         if not reaches("tasks", model, "fit"):
-            model = SingleTask(model) if alone else Pooled(model)
-        given = {} if weight is None else {"sample_weight": weight[rows]}
+            model = (SingleTask if self._layout_ == "shared" else Pooled)(model)
         with routing(labels):
-            own = tasks_for(model, "fit", None if labels is None else labels[rows])
-            return model.fit(safe_indexing(X, rows), y[rows], **own, **given)
+            return fitted_on(rows, model, X, y, labels, present(sample_weight=weight))
 
     # --- predict ---
 

@@ -10,8 +10,8 @@ from scipy import sparse
 from ._batches import Cells, added_folds, folds_of_rows, holds_rows, parts_of_batch
 from ._columns import check_features, check_same_names, feature_names_of
 from ._data import make_task_data, name_tasks, task_data
-from ._inputs import check_lengths, check_numeric_target, check_sample_weight, refuse_size
-from ._labels import all_labels, check_tasks, encode_tasks, find_tasks, known_labels, plain_labels, readable
+from ._inputs import check_numeric_target, check_rows, refuse_size
+from ._labels import all_labels, check_tasks, find_tasks, known_labels, plain_labels, readable
 from ._moment_files import MOMENTS, read_moments, write_arrays
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere
@@ -216,39 +216,42 @@ class TaskStatistics:
         names, columns = feature_names_of(X), target_names(y)
         X = check_features(X, accept_sparse="csr", dtype=np.float64)
         y = check_numeric_target(y)
-        check_lengths(X, y)
-        weight = check_sample_weight(weight, y.shape)
+        weight = check_rows(X, y, weight)[0]
         fold, found = folds_of_rows(X, y, n_folds), []
         labels, codes = name_tasks(y, tasks, weight, columns)
-        if y.ndim == 1:  # the tasks of each fold are tasks of their own
-            own = fold * len(labels) + (0 if codes is None else codes)
-            if weight is not None and not weight.all():
-                X, y, own, weight = (values[weight > 0] for values in (X, y, own, weight))
-            present, own = encode_tasks(own)
-            data = task_data(X, y, own, weight, None, None, present)
-            each = cls.from_data(data)._with(tasks=labels[present % len(labels)], feature_names=names)
-            each._in_units(data)
-            return [each._keep(present // len(labels) == k, None) for k in range(n_folds)]
         for k in range(n_folds):
             rows = fold == k
             if weight is not None:
                 rows &= weight.reshape(len(y), -1).any(axis=1)
-            found.append(cls._of_some(X, y, weight, labels, rows, names) if rows.any() else None)
+            own = None
+            if rows.any():
+                parts = np.flatnonzero(rows), X, y, codes, weight
+                own = cls.of_some(*parts, None, labels) if y.ndim == 1 else cls._of_labelled(*parts, labels)
+            found.append(own and own._with(feature_names=names))
         return found
 
     @classmethod
-    def _of_some(cls, X, y, weight, columns, rows, names):
-        """Moments of some rows of positive weight, of the columns of y that have a label there, if any."""
-        X, y, weight = X[rows], y[rows], None if weight is None else weight[rows]
-        labelled = ~np.isnan(y)
+    def of_some(cls, at, X, y, codes, weight, offset, tasks):
+        """Moments of the rows at some positions, of the tasks that have one of positive weight there."""
+        at = at if weight is None or weight.ndim == 2 else at[weight[at] > 0]
+        if not len(at):
+            raise ValueError("no row has a positive weight.")
+        rows = (None if own is None else own[at] for own in (X, y, codes, weight, offset))
+        X, y, codes, weight, offset = rows
+        if codes is not None:
+            present, codes = np.unique(codes, return_inverse=True)
+            tasks = tasks[present]
+        return cls.of_rows(task_data(X, y, codes, weight, offset, None, tasks))
+
+    @classmethod
+    def _of_labelled(cls, at, X, y, codes, weight, columns):
+        """Moments of rows of positive weight, of the columns of y that have a label there, if any."""
+        labelled = ~np.isnan(y[at])
         if weight is not None:
-            labelled &= weight.reshape(len(y), -1) > 0
+            labelled &= weight[at].reshape(len(at), -1) > 0
         used = labelled.any(axis=0)
-        if not used.any():
-            return None
         weight = weight[:, used] if weight is not None and weight.ndim == 2 else weight
-        data = make_task_data(X, y[:, used], sample_weight=weight, names=columns[used])
-        return cls.of_rows(data)._with(feature_names=names)
+        return cls.of_some(at, X, y[:, used], codes, weight, None, columns[used]) if used.any() else None
 
     @classmethod
     def from_data(cls, data, columns=None):
@@ -573,12 +576,8 @@ def _merge(a, b, weight, cross, sign):
     with np.errstate(over="ignore", invalid="ignore"):
         xx = (cross[:D, None] * dx)[:, :, None] * dx[:, None, :]
         xx += b.xx
-        return a._with(
-            count=a.count + sign * b.count,
-            weight=weight,
-            x_mean=a.x_mean + share[:D, None] * dx,
-            y_mean=a.y_mean + share * dy,
-            xx=(np.add if sign > 0 else np.subtract)(a.xx, xx, out=xx),
-            xy=a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx,
-            yy=a.yy + sign * b.yy + sign * cross * dy**2,
-        )
+        x_mean, y_mean = a.x_mean + share[:D, None] * dx, a.y_mean + share * dy
+        xx = (np.add if sign > 0 else np.subtract)(a.xx, xx, out=xx)
+        xy = a.xy + sign * b.xy + sign * (cross * dy)[:, None] * dx
+        count, yy = a.count + sign * b.count, a.yy + sign * b.yy + sign * cross * dy**2
+    return a._with(count=count, weight=weight, x_mean=x_mean, y_mean=y_mean, xx=xx, xy=xy, yy=yy)

@@ -19,11 +19,8 @@ from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_m
 from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
 from ._result import BY, ERRORS, Suggestion, losses, tabulated, tasks_against, tasks_won, untested
 
-SAME_FOR_ALL = {
-    r2_score: 0.0,
-    d2_poisson_score: 0.0,
-    roc_auc_score: 0.5,
-}  # what one prediction for all scores
+# what one prediction for all scores
+SAME_FOR_ALL = {r2_score: 0.0, d2_poisson_score: 0.0, roc_auc_score: 0.5}
 SURELY, RATHER = 2.0, 1.5  # standard errors: a simple model is worse, another one
 LITTLE = 0.03  # of the error, which a simpler model may have more where it is not sure
 
@@ -114,11 +111,8 @@ def _choice(folds, candidates, one, at=None):
     Simple ones come first. The best of many scores is often that of a model more general than it has to be.
     """
     at = range(len(folds.scored)) if at is None else at
-    errors = {
-        name: [folds.errors[name][k] for k in folds.scored[list(at)]]
-        for name in candidates
-        if name in folds.ranked
-    }
+    ranked = [name for name in candidates if name in folds.ranked]
+    errors = {name: [folds.errors[name][k] for k in folds.scored[list(at)]] for name in ranked}
     for name in sorted(errors, key=lambda name: not candidates[name].simple):
         sure = SURELY if candidates[name].simple else RATHER
         above = (one.excess(errors[name], errors[other]) for other in errors if other != name)
@@ -156,12 +150,8 @@ def _advice(folds, gains, candidates, one):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
         words += [f"{reason}: {', '.join(left)}."] if left else []
     dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}
-    return {
-        "best": use,
-        "expected": expected,
-        "dropped": dropped,
-        "verdict": " ".join(words) + untested(gains[use]),
-    }
+    verdict = " ".join(words) + untested(gains[use])
+    return {"best": use, "expected": expected, "dropped": dropped, "verdict": verdict}
 
 
 def _whether_to_share(folds, gains, use, candidates, one):
@@ -214,9 +204,8 @@ def _is_above(folds, gains, use, other, measure):
 
 def _at_what_cost(folds, use, simple, one):
     """Sentences: what the best simpler model, or the best other one, would cost; which are as good."""
-    more = {
-        name: one.excess(folds.errors[name], folds.errors[use])[0] for name in folds.ranked if name != use
-    }
+    others = [name for name in folds.ranked if name != use]
+    more = {name: one.excess(folds.errors[name], folds.errors[use])[0] for name in others}
     other = next((name for name in more if (name in simple) != (use in simple)), None)
     if other is None:
         return ""

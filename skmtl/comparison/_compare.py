@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from numbers import Integral
@@ -18,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._columns import refuse_other_order, split_task_column, warn_of_labels, warn_of_order
 from .._from_column import with_task_column
 from .._inputs import as_target, check_lengths, refuse_class
-from .._labels import check_tasks, encode_tasks, meant, missing_labels, plain_labels
+from .._labels import can_be_numbers, check_tasks, encode_tasks, meant, missing_labels, plain_labels
 from .._sklearn import num_samples
 from .._task_scores import d2_poisson_score
 from .._tasks import (
@@ -282,9 +281,8 @@ def labelled(estimators, X, y, tasks, cv):
     """Task of each row (None for a 2-D y), y as an array, names of the tasks, the column of X with them."""
     refuse_blocks(y, "y")
     columns, y = target_names(y), as_target(y)
-    if y.dtype.kind in "US" and not any(map(is_classifier, estimators.values())):
-        with suppress(ValueError):  # which a fit explains
-            y = y.astype(np.float64)
+    if y.dtype.kind in "US" and can_be_numbers(y) and not any(map(is_classifier, estimators.values())):
+        y = y.astype(np.float64)  # else a fit explains what is wrong
     if y.ndim == 2 and tasks is not None:
         y = one_column_target(y)
     if y.ndim == 2:
@@ -324,9 +322,8 @@ def _rivals(baselines, estimators, shared, kinds):
             f"got {'the string ' * isinstance(baselines, str)}{baselines!r:.100}."
         )
     asked = [one for one in baselines if isinstance(one, str)]
-    unknown = [
-        one for one in baselines if not (one in RIVALS if isinstance(one, str) else hasattr(one, "fit"))
-    ]
+    others = [one for one in baselines if not isinstance(one, str)]
+    unknown = [one for one in asked if one not in RIVALS] + [one for one in others if not hasattr(one, "fit")]
     if unknown:
         raise ValueError(
             f"baselines must be among {[*RIVALS]} or estimators, or a dict of estimators; got {unknown}."
@@ -342,7 +339,7 @@ def _rivals(baselines, estimators, shared, kinds):
     }
     if steps is not None:
         models = {name: clone(Pipeline([*steps, ("model", model)])) for name, model in models.items()}
-    return models | _checked(_named([one for one in baselines if not isinstance(one, str)]), "baselines")
+    return models | _checked(_named(others), "baselines")
 
 
 def _refuse_both(estimators, rivals):

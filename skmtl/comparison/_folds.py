@@ -141,10 +141,8 @@ class FoldScores:
             for scores in self.scores.values():
                 scores[:] = [score for score, out in zip(scores, undefined, strict=True) if not out]
 
-    @property
-    def overlap(self):
-        """Size of a test set over that of its training set, the mean over folds."""
-        return float(np.mean([len(test) / len(train) for train, test in self.splits]))
+    # size of a test set over that of its training set, the mean over folds
+    overlap = property(lambda self: float(np.mean([len(test) / len(train) for train, test in self.splits])))
 
     def alike(self, model, other):
         """Whether the errors of two models differ by no more than those of equal models may."""

@@ -82,9 +82,9 @@ class Keeper:
     def __call__(self, estimator, X, y, **given):
         *steps, (name, model) = estimator.steps
         self.models[model.alpha] = Pipeline([*steps, (name, copy(model))])
-        return (
-            estimator.score(X, y, **given) if self.scoring is None else self.scoring(estimator, X, y, **given)
-        )
+        if self.scoring is None:
+            return estimator.score(X, y, **given)
+        return self.scoring(estimator, X, y, **given)
 
 
 @dataclass
@@ -149,12 +149,10 @@ class Entrant:
         if not np.isfinite([*means.values()]).any():
             return {}
         v, around = self._around(folds)
-        found, best = {}, max(means, key=means.get)[1]
+        least, found, best = min(means[v, alpha] for alpha in around), {}, max(means, key=means.get)[1]
         for w, alpha in means:
-            as_good = max(mean for (u, _), mean in means.items() if u == w) >= min(
-                means[v, a] for a in around
-            )
-            if as_good and best / NEAR <= alpha <= best * NEAR:
+            top = max(mean for (u, _), mean in means.items() if u == w)
+            if top >= least and best / NEAR <= alpha <= best * NEAR:
                 found.setdefault(w, []).append(alpha)
         return found
 
@@ -215,9 +213,8 @@ class Entrant:
                 for said in ("the best .* of the strengths tried", "the column.* of X equal tasks"):
                     warnings.filterwarnings("ignore", said, UserWarning)
                 found = search.fit(field_.run.X, field_.run.y, **field_.given).cv_results_
-            for params, score, seconds in zip(
-                found["params"], found["split0_test_score"], found["mean_fit_time"], strict=True
-            ):
+            columns = (found[name] for name in ("params", "split0_test_score", "mean_fit_time"))
+            for params, score, seconds in zip(*columns, strict=True):
                 place = v, params[STRENGTH]
                 self.tried.setdefault(place, {})[k] = score
                 if place[1] in keeper.models:
@@ -228,9 +225,8 @@ class Entrant:
         means = {}
         for place, scores in self.tried.items():
             if set(folds) <= set(scores):
-                known = [
-                    scores[k] for k in folds if not np.isnan(scores[k] + self.outcomes.get(k, (0.0,))[0])
-                ]
+                both = ((scores[k], self.outcomes.get(k, (0.0,))[0]) for k in folds)
+                known = [score for score, of_model in both if not np.isnan(score + of_model)]
                 means[place] = np.mean(known) if known else -np.inf
         return means
 
@@ -306,9 +302,8 @@ class Race:
                 delayed(entrants[name].on)(folds, name, self) for name in batch
             )
             for name, after[name] in zip(batch, found, strict=True):
-                self._report(
-                    name, after[name], f"{len(after)} of {len(entrants)} models", len(folds) + folds[0]
-                )
+                done = f"{len(after)} of {len(entrants)} models"
+                self._report(name, after[name], done, len(folds) + folds[0])
         return {name: after[name] for name in entrants if name in after}
 
     def _report(self, name, entrant, done, n_folds):
@@ -370,9 +365,7 @@ class Race:
         unit = 1.0
         if self.run.measure == "rmse" and self.run.y.ndim == 2:
             unit = np.array([standard_deviation(one[~missing_labels(one)]) ** 2 for one in self.run.y.T])
-        errors, others = (
-            np.concatenate([(part / unit).ravel() for part in each]) for each in (errors, others)
-        )
+        errors, others = (np.concatenate([(one / unit).ravel() for one in own]) for own in (errors, others))
         d, level = (errors - others)[~np.isnan(errors)], np.nanmean(others)
         deviation = standard_deviation(d) / np.sqrt(len(d))
         return d.mean() / level if level > 0 else 0.0, d.mean() / deviation if deviation > 0 else 0.0

@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 from scipy import stats
 
-from .._labels import encode_tasks
+from .._labels import blocks, encode_tasks
 from .._parameters import documented
 from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, p_words, tagged
 from .._task_scores import gains_and_losses, standard_deviation
@@ -110,10 +110,9 @@ class Comparison:
 
     def _cells(self):
         """The table as text, the header first."""
-        header = names_of(self.table)
-        return list(
-            zip(*([name, *(cell(one, name) for one in self.table[name])] for name in header), strict=True)
-        )
+        columns = {name: self.table[name] for name in names_of(self.table)}
+        cells = ([name, *(cell(one, name) for one in column)] for name, column in columns.items())
+        return list(zip(*cells, strict=True))
 
     def _task_cells(self):
         """The model to use, and the same of the tasks that gain and lose most; if it is known at all."""
@@ -142,9 +141,7 @@ class Comparison:
         rows = [f"{name!r}: {words}" for name, words in ROWS.items() if name in self._baselines]
         return "; ".join([LEGEND, *rows]) + "."
 
-    @property
-    def _baselines(self):
-        return [name for name in self.table["model"] if name not in self.models]
+    _baselines = property(lambda self: [name for name in self.table["model"] if name not in self.models])
 
     def _found(self):
         """Whether tasks differ, and what each model found, a line each."""
@@ -250,9 +247,7 @@ class Suggestion(Comparison):
     sharing: str = ""
     findings: dict = field(default_factory=dict)
 
-    @property
-    def _baselines(self):
-        return self.models
+    _baselines = property(lambda self: self.models)
 
     def _found(self):
         first = [f"{self.sharing}."] if self.sharing else []
@@ -263,9 +258,8 @@ class Suggestion(Comparison):
 
 def _wrapped(text):
     """Text in lines that a terminal holds."""
-    return "\n".join(
-        fill(line, WIDTH, subsequent_indent="  " * line.startswith("* ")) for line in text.split("\n")
-    )
+    lines = text.split("\n")
+    return "\n".join(fill(line, WIDTH, subsequent_indent="  " * line.startswith("* ")) for line in lines)
 
 
 def tabulated(folds, run, names, result=Comparison):
@@ -290,21 +284,12 @@ def _gains(folds, model, shape, codes, names):
     lost = np.where(error > ROUNDED * known.mean(), -np.inf, np.nan)  # what was known without an error
     gain = np.where(known > 0, 1 - error / known, lost)
     # that of one less a ratio of sums over labels; NaN for too few of these
-    sd = _standard_deviations(errors - (1 - gain)[codes] * reference, codes, n) * np.sqrt(n) / known
-    sd = np.where(n < 3, np.nan, sd)
+    off, sd = errors - (1 - gain)[codes] * reference, np.full(T, np.nan)
+    for t, rows in blocks(codes):
+        sd[t] = standard_deviation(off[rows]) * np.sqrt(n[t]) / known[t] if n[t] > 2 else np.nan
     _, loses, surely = gains_and_losses(gain, sd)
     columns = names, n, error / n, gain, loses, loses & surely, sd
     return [(model, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-
-def _standard_deviations(values, codes, n):
-    """`standard_deviation` of the values of each task."""
-    unit = np.zeros(len(n))
-    np.maximum.at(unit, codes, np.abs(values))
-    unit = np.where((unit > 0) & (unit < np.inf), unit, 1.0)
-    values = values / unit[codes]
-    off = values - (np.bincount(codes, values, len(n)) / n)[codes]
-    return unit * np.sqrt(np.bincount(codes, off**2, len(n)) / (n - 1))
 
 
 def _rows(folds, gains, measure):
@@ -363,11 +348,8 @@ def failing(gains, model, other, apart):
 def untested(gains):
     """A sentence on the tasks without a test row, behind a space, if there are such."""
     n = sum(not row[2] for row in gains)
-    return (
-        f" {n} of {len(gains)} tasks with too few rows for a test set only train, without a score."
-        if n
-        else ""
-    )
+    said = f" {n} of {len(gains)} tasks with too few rows for a test set only train, without a score."
+    return said * (n > 0)
 
 
 def losses(gains, reference, measure):
@@ -393,9 +375,8 @@ def _verdict(folds, gains, estimators, run):
             parts.append(f"{standing(model, name)} {name!r} ({mean[name]:.3f})")
     parts = [f"{model!r} ({mean[model]:.3f}) is {'. It is '.join(parts)}."] if parts else []
     gain = mean[model] - mean[reference]
-    levels = mean.get("intercepts", -np.inf) > mean.get(
-        "pooled", -np.inf
-    )  # else they are no part of the gain
+    # else they are no part of the gain
+    levels = mean.get("intercepts", -np.inf) > mean.get("pooled", -np.inf)
     if levels and reference != "intercepts" and gain > 0:
         share = max(mean["intercepts"] - mean[reference], 0) / gain
         found = f"score {mean['intercepts']:.3f}"

@@ -86,9 +86,8 @@ def _of_trees(make, told):
     """Trees that are told the task in that way, on a shared design one model per output."""
 
     def made(kind, shared, **column):
-        return (
-            SingleTask(make(kind), **column) if shared else Pooled(make(kind), task_indicators=told, **column)
-        )
+        model = make(kind)
+        return SingleTask(model, **column) if shared else Pooled(model, task_indicators=told, **column)
 
     return made
 
@@ -162,14 +161,14 @@ class TunedBoosting(_Trees):
             return self._model(LEAVES[-1]).fit(X, y, weight)
         folds = StratifiedKFold if len(sizes) > 1 else KFold
         splits = list(folds(3, shuffle=True, random_state=0).split(X, strata))
-        models = [[self._model(leaf, warm_start=True) for _ in splits] for leaf in LEAVES]
+        models = [[(self._model(leaf, warm_start=True), split) for split in splits] for leaf in LEAVES]
         for most in (ceil(FIRST_ROUNDS * MOST_ROUNDS), MOST_ROUNDS):
             errors = [
                 sum(
                     self._errors(model.set_params(max_iter=most), X, y, weight, *split)
                     for model, split in pairs
                 )
-                for pairs in (list(zip(own, splits, strict=True)) for own in models)
+                for pairs in models
             ]
             best, rounds = np.unravel_index(np.argmin(errors), np.shape(errors))
             if rounds + 1 <= NEARLY * most:
@@ -190,13 +189,8 @@ class TunedForest(_Trees):
 
     def _chosen(self, X, y, weight):
         kind = "RandomForestClassifier" if self.kind == "classes" else "RandomForestRegressor"
-        tried = min(-(-X.shape[1] // 3), MOST_FEATURES)
-        options = {
-            "n_estimators": ceil(FIRST_TREES * N_TREES),
-            "max_features": tried,
-            "oob_score": True,
-            "random_state": 0,
-        }
+        options = {"n_estimators": ceil(FIRST_TREES * N_TREES), "oob_score": True, "random_state": 0}
+        options["max_features"] = min(-(-X.shape[1] // 3), MOST_FEATURES)
         models = [getattr(sklearn.ensemble, kind)(**options, min_samples_leaf=leaf) for leaf in FOREST_LEAVES]
         with (
             warnings.catch_warnings()

@@ -93,11 +93,9 @@ def _in_folds(models, losses, folds, X, y, weight=None):
     errors, weights = np.zeros(len(models)), () if weight is None else (weight,)
     for train, test in folds(3, shuffle=True, random_state=0).split(np.zeros(len(y)), y):
         part, rest = safe_indexing(X, train), safe_indexing(X, test)
+        mass = 1.0 if weight is None else weight[test]
         fitted = (model.fit(part, y[train], *(one[train] for one in weights)) for model in models)
-        errors += [
-            np.dot(1.0 if weight is None else weight[test], losses(one, rest, y[test])).sum()
-            for one in fitted
-        ]
+        errors += [np.dot(mass, losses(one, rest, y[test])).sum() for one in fitted]
     return errors
 
 
@@ -177,10 +175,10 @@ class TunedLinear(Tuned):
         return self._best([part[:2] if part[2] is None else part for part in parts])
 
     def _can_be_split(self, y):
+        if self.kind != "classes":
+            return len(y) >= KINDS[self.kind][3]
         counts = np.unique(y, return_counts=True)[1]
-        return (
-            len(counts) > 1 and min(counts) >= 3 if self.kind == "classes" else len(y) >= KINDS[self.kind][3]
-        )
+        return len(counts) > 1 and min(counts) >= 3
 
     def _best(self, parts):
         """The model with the strength of least error over all parts (X, y) or (X, y, weight) of the rows."""

@@ -58,8 +58,7 @@ class TaskSystems:
         if self.unit is not None:
             return W[:, :-1], self.unit * W[:, -1]
         b = self.term.restored(W, self.term.intercept(W, self.term.image(W), None))
-        found = SolverResult(W, b, [W], 1, np.nan, np.nan, True, [])
-        return self.model._unscaled(found).coef, b
+        return self.model._unscaled(SolverResult(W, b, [W], 1, np.nan, np.nan, True, [])).coef, b
 
 
 def _means_of(model, *rows):

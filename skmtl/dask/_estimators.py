@@ -1,7 +1,7 @@
 """The estimators of the library on collections of Dask."""
 
 import inspect
-from functools import reduce
+from functools import partial, reduce
 from numbers import Integral
 
 import numpy as np
@@ -45,7 +45,7 @@ def known_of(reader):
 
 def moments_of(rows, reader, n_folds=1):
     """`TaskStatistics` of all rows, with those of folds if there are several."""
-    folds = rows.sum(_added, _fold_moments, reader, n_folds)
+    folds = rows.sum(partial(reduce, added_folds), _fold_moments, reader, n_folds)
     if all(fold is None for fold in folds):
         raise ValueError("X and y have no row with a positive weight.")
     return TaskStatistics.total(folds, rows.shape, target_names(rows.y_head))
@@ -54,10 +54,6 @@ def moments_of(rows, reader, n_folds=1):
 def _fold_moments(reader, n_folds, X, y, tasks, weight):
     X, tasks = reader._split(X, tasks)
     return TaskStatistics.of_folds(X, y, tasks, weight, n_folds)
-
-
-def _added(parts):
-    return reduce(added_folds, parts)
 
 
 def _refuse(model, local):
@@ -214,9 +210,7 @@ class OnCollectionsSearch(OnCollections):
     def _fit_partitions(self, rows):
         n_folds = 5 if self.cv is None else self.cv
         if not (isinstance(n_folds, Integral) and n_folds >= 2):
-            raise ValueError(
-                f"cv must be a number of folds or None for collections of Dask; got {self.cv!r}."
-            )
+            raise ValueError(f"cv must be a number of folds or None on collections of Dask; got {self.cv!r}.")
         if isinstance(self.estimator, Pipeline) or not hasattr(self.estimator, "fit_statistics"):
             raise TypeError(
                 "PathSearchCV on collections of Dask needs a regressor of skmtl with the squared error, "
@@ -270,13 +264,10 @@ class OnCollectionsByTask(OnCollectionsRegressor):
         """
         self._validate_params()
         beside = self.mean_alpha or self.ridge or self.covariance is not None
-        wrong = {name: getattr(self, name) for name in ("loss", "task_weight", "alpha", "intercept_alpha")}
-        wrong = [
-            f"{name}={value!r}"
-            for name, value in wrong.items()
-            if (isinstance(value, str) and value != "squared_error")
-            or (name == "task_weight" and value is not None)
-        ]
+        texts = {name: getattr(self, name) for name in ("loss", "alpha", "intercept_alpha")}
+        texts = {name: value for name, value in texts.items() if isinstance(value, str)}
+        wrong = [f"{name}={value!r}" for name, value in texts.items() if value != "squared_error"]
+        wrong += [] if self.task_weight is None else [f"task_weight={self.task_weight!r}"]
         if self.intercept_alpha and beside:
             wrong += [f"intercept_alpha={self.intercept_alpha!r} beside mean_alpha, ridge or covariance"]
         if wrong or not self.alpha:
@@ -292,9 +283,7 @@ def _fit_by_newton(model, rows):
     """Fit a model with a loss that is minus a log-likelihood."""
     loss = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
     if loss not in LIKELIHOODS:
-        raise ValueError(
-            f"on collections of Dask the loss must be among {LIKELIHOODS}; got loss={model.loss!r}."
-        )
+        raise ValueError(f"on collections of Dask the loss must be among {LIKELIHOODS}; got {model.loss!r}.")
     if "auto" in (getattr(model, "alpha", None), model.intercept_alpha):
         raise ValueError(f"alpha='auto' and intercept_alpha='auto' need rows with loss={model.loss!r}.")
     if isinstance(getattr(model, "tree", None), str):
@@ -343,9 +332,8 @@ def on_collections(local, base):
     """A public class of this room: an estimator of `skmtl` that takes collections of Dask as well."""
     name, rest = local.__name__, inspect.getdoc(local).partition("\nExamples\n")[0]
     example = example_of(name)
-    doc = (
-        f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{'' if example else NO_FIT}{rest}{example}"
-    )
+    intro = f"`skmtl.{name}` that is fitted to collections of Dask.\n\n{'' if example else NO_FIT}"
+    doc = f"{intro}{rest}{example}"
     return type(name, (base, local), {"__doc__": doc, "__module__": "skmtl.dask", "_local": local})
 
 

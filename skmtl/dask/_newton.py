@@ -241,17 +241,13 @@ class Newton:
             classes = plain_array(list(labels))
             model.classes_ = find_classes(classes, np.ones(len(classes), dtype=bool), model.loss)
             if len(model.classes_) > 2:
-                raise ValueError(
-                    f"y holds {len(model.classes_)} classes; on collections of Dask there can be two."
-                )
+                raise ValueError(f"y holds {len(model.classes_)} classes; collections of Dask can have two.")
             labels = {label: labels[label] for label in model.classes_.tolist()}
         model._target_ = model._known_target()
         self.constants = Constants(model, model._target_, labels)
         tasks, names = self.constants.tasks, target_names(rows.y_head)
         if rows.shape and len(tasks) < rows.shape[0]:
-            raise ValueError(
-                f"y has labels in {len(tasks)} of {rows.shape[0]} columns: leave the others out."
-            )
+            raise ValueError(f"y has labels in {len(tasks)} of {rows.shape[0]} columns: leave out the rest.")
         model.tasks_ = tasks if names is None else names[tasks]
         if is_classifier(model):
             present = [find_tasks(tasks, stats.tasks) >= 0 for stats in labels.values()]

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 
+from .._inputs import check_among
 from ._fetch import Source, bunch, documented_in_common, read_arff, read_cells, read_mat
 
 SCHOOL = Source(
@@ -34,7 +35,7 @@ MULAN = {  # rows, features, targets, as the collection states them
 
 SCHOOL_FEATURES = [
     *(f"year_{year}" for year in (1985, 1986, 1987)), "pct_free_meals", "pct_vr_band1", "gender_0",
-    "gender_1",    *(f"vrband_{k}" for k in range(3)), *(f"ethnic_{k}" for k in range(1, 12)),
+    "gender_1", *(f"vrband_{k}" for k in range(3)), *(f"ethnic_{k}" for k in range(1, 12)),
     *(f"school_gender_{k}" for k in range(1, 4)), *(f"denomination_{k}" for k in range(1, 4)),
 ]  # fmt: skip
 JOINTS = range(1, 8)
@@ -244,8 +245,7 @@ def fetch_parkinsons(
     >>> from skmtl.datasets import fetch_parkinsons
     >>> voices = fetch_parkinsons()  # doctest: +SKIP
     """
-    if target not in SCORES:
-        raise ValueError(f"target must be one of {list(SCORES)}; got {target!r}.")
+    check_among("target", target, SCORES)
     file = PARKINSONS.file(path, data_home, download_if_missing)
     try:
         with file.open(encoding="utf-8", newline="") as lines:
@@ -306,8 +306,7 @@ def fetch_mulan(
     >>> from skmtl.datasets import fetch_mulan
     >>> soil = fetch_mulan("jura")  # doctest: +SKIP
     """
-    if name not in MULAN:
-        raise ValueError(f"name must be one of {sorted(MULAN)}; got {name!r}.")
+    check_among("name", name, MULAN)
     n_rows, n_features, n_targets = MULAN[name]
     source = Source("fetch_mulan", f"{MULAN_FOLDER}/{name}.arff")
     names, values = read_arff(source.file(path, data_home, download_if_missing))

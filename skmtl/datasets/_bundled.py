@@ -5,9 +5,9 @@ import gzip
 from importlib import resources
 
 import numpy as np
-from sklearn.utils import Bunch
 
-from ._fetch import IN_FRONT, documented_in_common, pandas_for
+from .._inputs import optional
+from ._fetch import IN_FRONT, bunch, documented_in_common
 
 DATA = resources.files(__package__) / "data"
 SHARED = {  # what the docstrings have in common
@@ -70,9 +70,8 @@ def load_hsb82(*, as_frame=False, return_X_y=False):
     >>> hsb82.data.shape, len(set(hsb82.tasks.tolist()))
     ((7185, 4), 160)
     """
-    return _load(
-        "hsb82", "school", ["minority", "sex", "ses", "sector"], "math_achievement", as_frame, return_X_y
-    )
+    features = ["minority", "sex", "ses", "sector"]
+    return _load("hsb82", "school", features, "math_achievement", as_frame, return_X_y)
 
 
 @documented_in_common(**SHARED, task="country", Task="Country", shape="(10033, 3)")
@@ -118,35 +117,19 @@ def load_fertility(*, as_frame=False, return_X_y=False):
 
 def _load(name, task, features, target, as_frame, return_X_y):
     """One of the files in the form that is asked for."""
-    columns = _read_columns(name)
-    tasks, y, frame = np.array(columns[task]), np.array(columns[target], dtype=np.float64), None
-    if as_frame:
-        kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in (*features, target)}
-        frame = pandas_for(f"load_{name}").DataFrame({key: columns[key] for key in (task, *kinds)})
-        frame = frame.astype(kinds)
-        data, y = frame[[task, *features]], frame[target]
-    else:
-        data = np.column_stack([_as_numbers(key, columns[key]) for key in features])
-    if return_X_y:
-        return data, y
-    return Bunch(
-        data=data, target=y, tasks=tasks, feature_names=features, target_names=[target], frame=frame,
-        DESCR=(DATA / f"{name}.rst").read_text(encoding="utf-8"),
-    )  # fmt: skip
-
-
-def _read_columns(name):
-    """The columns of a file as lists of strings, by name."""
     with (
         (DATA / f"{name}.csv.gz").open("rb") as raw,
         gzip.open(raw, "rt", encoding="utf-8", newline="") as lines,
     ):
         header, *rows = csv.reader(lines)
-    return dict(zip(header, zip(*rows, strict=True), strict=True))
-
-
-def _as_numbers(name, values):
-    """One feature as floats; categories as 0 and 1."""
-    if name in ONE_IN_ARRAY:
-        return np.array([value == ONE_IN_ARRAY[name] for value in values], dtype=np.float64)
-    return np.array(values, dtype=np.float64)
+    columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
+    tasks, y = columns[task], columns[target].astype(np.float64)
+    if as_frame:
+        kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in features}
+        pd = optional("pandas", f"load_{name}(as_frame=True)", "pandas")
+        data = pd.DataFrame(columns)[features].astype(kinds)
+    else:
+        columns |= {key: columns[key] == one for key, one in ONE_IN_ARRAY.items() if key in columns}
+        data = np.column_stack([columns[key].astype(np.float64) for key in features])
+    descr = (DATA / f"{name}.rst").read_text(encoding="utf-8")
+    return bunch(f"load_{name}", data, y, tasks, features, [target], descr, task, as_frame, return_X_y)

@@ -9,6 +9,7 @@ from scipy.io.matlab import MatReadError
 from sklearn.datasets import fetch_file, get_data_home
 from sklearn.utils import Bunch
 
+from .._inputs import optional
 from .._parameters import filled
 
 RETRIES, DELAY = 2, 0.5  # of a download, seconds between them
@@ -86,20 +87,11 @@ class Source:
                 )
 
 
-def pandas_for(function):
-    """pandas; ImportError that names what needs it."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(f"{function}(as_frame=True) needs pandas: pip install pandas.") from error
-    return pandas
-
-
 def bunch(function, data, target, tasks, names, targets, descr, task_name, as_frame, return_X_y):
     """What a function returns: arrays, or frames with the tasks in front."""
     frame = None
     if as_frame:
-        pd = pandas_for(function)
+        pd = optional("pandas", f"{function}(as_frame=True)", "pandas")
         data, target = pd.DataFrame(data, columns=names), pd.DataFrame(target, columns=targets)
         if tasks is not None:
             data.insert(0, task_name, tasks)

@@ -183,9 +183,7 @@ def _sizes(n_samples, n_tasks, layout, missing):
     if layout == "shared" and sizes.ndim:
         raise ValueError("n_samples must be one number for layout='shared': all tasks have the same rows.")
     if layout == "stacked" and missing:
-        raise ValueError(
-            "missing is for layout='shared'; in the stacked layout give n_samples per task instead."
-        )
+        raise ValueError("missing is for layout='shared'; in the stacked layout give n_samples per task.")
     if sizes.ndim and (sizes.shape != (n_tasks,) or sizes.dtype.kind not in "iu" or (sizes < 1).any()):
         raise ValueError(
             f"n_samples must hold one positive integer for each of {n_tasks} tasks; got {n_samples!r}."

@@ -3,17 +3,7 @@
 import numpy as np
 
 from .._fitted import fitted_coefficients
-from ._drawing import (
-    DIVERGING,
-    Display,
-    checked,
-    draw_tree,
-    name_tasks,
-    name_ticks,
-    order_of,
-    row_distances,
-    tree_of,
-)
+from ._drawing import DIVERGING, Display, checked, clustered, draw_tree, name_tasks, name_ticks, row_distances
 
 ONE_SIDED, ALIKE = "Reds", 0.5  # colours where no similarity is below this part of the greatest
 MOST_ROWS, MOST_COLUMNS = 45, 40  # that are named
@@ -109,7 +99,7 @@ class CoefficientDisplay(Display):
         if not parts:
             raise ValueError("parts is empty; expected at least one array of coefficients.")
         joint = np.concatenate(list(parts.values()), axis=1)
-        rows = order_of(tree_of(row_distances(joint)) if cluster else None, shape[0])
+        rows = clustered(row_distances(joint))[1] if cluster else np.arange(shape[0])
         size = sum(np.nansum(V**2, axis=0) for V in parts.values())
         columns, left_out = _columns(size, n_features)
         self.tasks_ = [self.tasks[i] for i in rows]
@@ -249,8 +239,7 @@ class TaskSimilarityDisplay(Display):
         """
         T, names = len(self.tasks), [str(task) for task in self.tasks]
         S = checked("similarity", self.similarity, (T, T))
-        tree = tree_of(np.nanmax(S, initial=0) - S)
-        self.order_ = order_of(tree, T)
+        tree, self.order_ = clustered(np.nanmax(S, initial=0) - S)
         side = np.clip(0.2 * T, 2.5, 8)
         ink = self._begin(ax, (side + 2.2, side + 1.6))
         limit = np.nanmax(np.abs(S), initial=0) or 1

@@ -105,9 +105,8 @@ class ComparisonDisplay(Display):
         D = S - S[names.index(self.reference)]
         self.differences_ = D.mean(axis=1)
         spread = np.array([standard_deviation(d) if n > 1 else np.nan for d in D])
-        self.half_widths_ = (
-            spread * np.sqrt(1 / n + self.overlap) * stats.t.ppf((1 + LEVEL) / 2, max(n - 1, 1))
-        )
+        wide = stats.t.ppf((1 + LEVEL) / 2, max(n - 1, 1))
+        self.half_widths_ = wide * spread * np.sqrt(1 / n + self.overlap)
         ink = self._begin(ax, (7, np.clip(0.42 * len(names) + 1.3, 2.2, 9)))
         self.ax_.axvline(0, color=ink, linewidth=0.8, linestyle="--")
         for at, name in enumerate(names):
@@ -116,9 +115,8 @@ class ComparisonDisplay(Display):
                 self.ax_.scatter(0, at, color=color)
                 continue
             self.ax_.scatter(D[at], np.full(n, at + BELOW), 14, color=color, alpha=0.6, linewidths=0)
-            self.ax_.errorbar(
-                self.differences_[at], at, xerr=self.half_widths_[at], fmt="o", color=color, capsize=3
-            )
+            width = self.half_widths_[at]
+            self.ax_.errorbar(self.differences_[at], at, xerr=width, fmt="o", color=color, capsize=3)
         scored = zip(short_names(names), S.mean(axis=1), strict=True)
         labels = [f"{name}  {score:.3f}" for name, score in scored]
         self.ax_.set_yticks(range(len(names)), labels)
@@ -127,9 +125,8 @@ class ComparisonDisplay(Display):
         self.ax_.set_ylim(len(names) - 0.5, -0.5)
         self._limit()
         self.ax_.set_xlabel(f"{self.score_name}, difference to {self.reference!r}")
-        self.ax_.set_title(
-            f"interval of {LEVEL:.0%}; small points are the {n} folds", fontsize="medium", color=ink
-        )
+        title = f"interval of {LEVEL:.0%}; small points are the {n} folds"
+        self.ax_.set_title(title, fontsize="medium", color=ink)
         return self
 
     def _limit(self):
@@ -222,12 +219,10 @@ class TaskGainDisplay(Display):
         if not chosen.any():
             known = sorted(set(table["model"]))
             raise ValueError(f"model={model!r} is not one of {known}.{meant(model, known)}")
-        gain, error, n, task = (
-            np.asarray(table[name])[chosen] for name in ("gain", "gain_std", "n_test", "task")
-        )
-        return cls(
-            gain, n_rows=n, tasks=task.tolist(), errors=error, model=model, reference=comparison.reference
-        ).plot(ax, **options)
+        names = ("gain", "gain_std", "n_test", "task")
+        gain, error, n, task = (np.asarray(table[name])[chosen] for name in names)
+        known = {"errors": error, "model": model, "reference": comparison.reference}
+        return cls(gain, n_rows=n, tasks=task.tolist(), **known).plot(ax, **options)
 
     def plot(self, ax=None, *, most_named=5):
         """Draw the tasks.

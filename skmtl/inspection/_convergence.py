@@ -98,9 +98,7 @@ class ConvergenceDisplay(Display):
             if not hasattr(one, "objective_"):
                 raise TypeError(f"{type(model).__name__} does not tell its objective.")
             found.append((one.dual_gap_, one.objective_, one.n_iter_, min(times)))
-        gaps, objective, n_iter, seconds = (
-            np.array(one, dtype=np.float64) for one in zip(*found, strict=True)
-        )
+        gaps, objective, n_iter, seconds = np.transpose(found).astype(np.float64)
         seconds = np.minimum.accumulate(seconds[::-1])[::-1]  # a fit that goes on takes no less
         certified = not np.isnan(gaps).any()
         gaps = gaps if certified else objective - objective.min()
@@ -131,11 +129,9 @@ class ConvergenceDisplay(Display):
         self.seconds_ax_ = self.ax_.inset_axes([0.52, 0, 0.48, 1])
         least = np.finfo(float).eps
         shown = np.maximum(gaps[first], least)
-        drawn = [
-            (self.iterations_ax_, n_iter[first], "iterations"),
-            (self.seconds_ax_, unit * least_time, f"{name} of the fit"),
-        ]
-        for place, values, label in drawn:
+        places = self.iterations_ax_, self.seconds_ax_
+        numbers, labels = (n_iter[first], unit * least_time), ("iterations", f"{name} of the fit")
+        for place, values, label in zip(places, numbers, labels, strict=True):
             place.plot(values, shown, marker="o", markersize=4, color=BLUE)
             place.set_yscale("log")
             place.set_xlabel(label)

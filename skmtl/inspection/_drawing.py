@@ -4,6 +4,7 @@ from itertools import takewhile
 
 import numpy as np
 import scipy
+from scipy.spatial.distance import pdist, squareform
 
 from .._axes import axes_for
 from .._parameters import filled
@@ -132,18 +133,14 @@ def name_tasks(ax, names, most, interest=None):
         ax.set_ylabel("task")
 
 
-def tree_of(distances):
-    """Average linkage of items by their distances (n, n), None for fewer than three."""
+def clustered(distances):
+    """Average linkage of items by distances (n, n), None for fewer than three, and their order in it."""
     n = len(distances)
     if n < 3:
-        return None
-    condensed = np.maximum(distances[np.triu_indices(n, 1)], 0.0)
-    return scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
-
-
-def order_of(tree, n):
-    """Positions of n items in the order of the leaves of a tree, or as they are."""
-    return np.arange(n) if tree is None else scipy.cluster.hierarchy.leaves_list(tree)
+        return None, np.arange(n)
+    condensed = np.maximum(squareform(distances, checks=False), 0.0)
+    tree = scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
+    return tree, scipy.cluster.hierarchy.leaves_list(tree)
 
 
 def draw_tree(ax, tree, color):
@@ -158,18 +155,14 @@ def draw_tree(ax, tree, color):
 
 def row_distances(V):
     """Euclidean distances between rows; what is not known counts as zero."""
-    V = np.nan_to_num(V)
-    square = (V**2).sum(axis=1)
-    return np.sqrt(np.maximum(square[:, None] + square - 2 * V @ V.T, 0.0))
+    return squareform(pdist(np.nan_to_num(V)))
 
 
 def checked(name, values, shape):
     """Values as floats of a shape, in which None stands for any length; ValueError that names them."""
     values = np.asarray(values, dtype=np.float64)
-    fits = values.ndim == len(shape) and all(
-        want in (None, have) for have, want in zip(values.shape, shape, strict=True)
-    )
-    if not fits:
+    sizes = zip(values.shape, shape, strict=False)
+    if values.ndim != len(shape) or any(want not in (None, have) for have, want in sizes):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have shape ({wanted}); got {values.shape}.")
     return values

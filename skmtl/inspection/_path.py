@@ -92,9 +92,8 @@ class PathDisplay(Display):
         PathDisplay
         """
         if isinstance(estimator, LinearModel) and not hasattr(estimator, "coef_") and X is not None:
-            return cls(**_along(path(estimator, X, y, tasks, alphas, eps), _names(estimator, X))).plot(
-                ax, **options
-            )
+            found = _along(path(estimator, X, y, tasks, alphas, eps), _names(estimator, X))
+            return cls(**found).plot(ax, **options)
         if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):  # refit=False
             param = _strength_of(estimator.cv_results_["params"][0])
             return cls.from_cv_results(estimator.cv_results_, param=param, ax=ax, **options)
@@ -140,10 +139,8 @@ class PathDisplay(Display):
         """
         alphas, scores = _searched(cv_results, param, score)
         chosen = alphas[np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf))]
-        name = score.removeprefix("test_")
-        return cls(alphas, scores=scores, chosen=chosen, score_name=name, alpha_name=param).plot(
-            ax, **options
-        )
+        named = {"score_name": score.removeprefix("test_"), "alpha_name": param}
+        return cls(alphas, scores=scores, chosen=chosen, **named).plot(ax, **options)
 
     def plot(self, ax=None, *, most_named=8):
         """Draw norms and scores.
@@ -218,14 +215,11 @@ class PathDisplay(Display):
         best = np.argmax(np.nan_to_num(mean, nan=-np.inf))
         one, other = SEVERAL[:2]
         ax.fill_between(alphas, mean - error, mean + error, color=one, alpha=0.3, linewidth=0)
-        ax.plot(
-            alphas, mean, color=one, marker=".", markersize=4, label=f"mean of {n} folds ± standard error"
-        )
+        label = f"mean of {n} folds ± standard error"
+        ax.plot(alphas, mean, color=one, marker=".", markersize=4, label=label)
         if n > 1:
-            band = mean[best] - error[best], mean[best]
-            ax.axhspan(
-                *band, color=other, alpha=0.35, linewidth=0, label="within one standard error of the best"
-            )
+            band, label = (mean[best] - error[best], mean[best]), "within one standard error of the best"
+            ax.axhspan(*band, color=other, alpha=0.35, linewidth=0, label=label)
         ax.set_ylabel(self.score_name)
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": BELOW}
         ax.legend(**place, ncols=2, frameon=False, fontsize="small")

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .._columns import one_column, split_task_column
 from .._fitted import INTERCEPT, features_seen, fitted_coefficients
-from .._inputs import as_target
+from .._inputs import as_target, check_among
 from .._labels import meant, missing_labels
 from ..baselines import SingleTask
 from ..losses import Poisson
@@ -156,31 +156,23 @@ class ShrinkageDisplay(Display):
         self.ax_.hlines(at, clipped, shared, color=GREY, linewidth=0.8, alpha=0.7, zorder=1)
         size = np.clip(900 / max(T, 1), 8, 36)
         inside = own == clipped
-        self.own_ = self.ax_.scatter(
-            own[inside],
-            at[inside],
-            size,
-            facecolors="none",
-            edgecolors=ORANGE,
-            label="own rows" if np.isfinite(own).any() else "own rows tell none",
-            zorder=2,
-        )
+        label = "own rows" if np.isfinite(own).any() else "own rows tell none"
+        hollow = {"facecolors": "none", "edgecolors": ORANGE, "label": label, "zorder": 2}
+        self.own_ = self.ax_.scatter(own[inside], at[inside], size, **hollow)
         for beyond, marker in ((own < low, "<"), (own > high, ">")):
             self.ax_.scatter(clipped[beyond], at[beyond], size, color=ORANGE, marker=marker, zorder=2)
         label = "with sharing" if self.std is None else "with sharing (95 % interval)"
         if self.std is not None:
-            self.ax_.hlines(
-                at, shared - width, shared + width, color=BLUE, linewidth=1.4, alpha=0.8, zorder=3
-            )
+            ends = shared - width, shared + width
+            self.ax_.hlines(at, *ends, color=BLUE, linewidth=1.4, alpha=0.8, zorder=3)
         self.shared_ = self.ax_.scatter(shared, at, size, color=BLUE, label=label, zorder=4)
         mean = np.nanmean(shared)
         self.ax_.axvline(mean, color=ink, linewidth=0.8, linestyle="--", label="their mean", zorder=0)
         moved = np.abs(own - shared)
         name_tasks(self.ax_, [self.tasks[t] for t in self.order_], MOST_NAMED, moved)
         span = (high - low) or 1.0
-        self.ax_.set(
-            xlabel=short(self.name), xlim=(low - 0.04 * span, high + 0.04 * span), ylim=(-0.8, T - 0.2)
-        )
+        self.ax_.set(xlabel=short(self.name), ylim=(-0.8, T - 0.2))
+        self.ax_.set_xlim(low - 0.04 * span, high + 0.04 * span)
         self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
         return self
 
@@ -191,8 +183,7 @@ def _rows_of_class(found, target_class):
     if known == [None] and target_class is not None:
         raise ValueError(f"target_class={target_class!r}: the model has one vector of coefficients per task.")
     wanted = known[0] if target_class is None else target_class
-    if wanted not in known:
-        raise ValueError(f"target_class must be one of {known}; got {target_class!r}.")
+    check_among("target_class", wanted, known)
     return np.array([i for i, one in enumerate(found.classes) if one == wanted])
 
 

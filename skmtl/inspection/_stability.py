@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._inputs import check_among
 from .._tables import shown_names
 from ..model_selection import stability_selection
 from ._drawing import GREY, SEVERAL, Display, log_ticks, short
@@ -79,8 +80,7 @@ class StabilityDisplay(Display):
         """
         found = self.selection
         family = found.families[0] if self.family is None else self.family
-        if family not in found.families:
-            raise ValueError(f"family must be one of {found.families}; got {self.family!r}.")
+        check_among("family", family, found.families)
         paths, names = found.frequencies[family], shown_names(family, found.names[family])
         order = np.argsort(-paths[-1], kind="stable")
         n_selected = len(found.selected[family])

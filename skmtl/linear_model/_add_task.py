@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data import make_task_data
 from .._figures import parts_of
-from .._inputs import check_lengths, check_offset, check_sample_weight, shaped_offset
+from .._inputs import check_rows, shaped_offset
 from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
 from .._tasks import all_or_nothing
 from ..objective import FactorTerm, Problem, duality_gap, make_term
@@ -194,20 +194,17 @@ def _read_rows(model, X, y, task, sample_weight, offset):
         own = find_tasks(labels, object_array([task])) == 0
         if not own.all():
             other = encode_tasks(labels[~own])[0].tolist()
-            raise ValueError(
-                f"the task column of X_new must hold task={task!r} only; it also holds {other[:5]}."
-            )
+            raise ValueError(f"the task column of X_new must hold task={task!r} only; got also {other[:5]}.")
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(f"y_new must hold one task, shape (n_samples,); got shape {np.shape(y)}.")
     y = model._check_target(y, has_rows_of_tasks=True)
-    check_lengths(X, y)
-    weight = check_sample_weight(sample_weight, y.shape)
+    weight, offset = check_rows(X, y, sample_weight, offset)
     if model._target_.classes is None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_new")
     y = model._target_.encode(y, np.ones(len(y), dtype=bool) if weight is None else weight > 0)
     if offset is None:
         model._refuse_without_offset()
-    offset = shaped_offset(check_offset(offset, len(y)), y.shape, model._n_outputs)
+    offset = shaped_offset(offset, y.shape, model._n_outputs)
     return model._check_features(X), y, {"sample_weight": weight, "offset": offset}
 
 

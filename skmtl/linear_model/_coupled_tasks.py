@@ -93,9 +93,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         for name, needed in (("mean_alpha", None), ("alpha", "auto")):
             value = getattr(self, name)
             if value != needed:
-                raise ValueError(
-                    f"{what} of a covariance between tasks needs {name}={needed!r}; got {value!r}."
-                )
+                raise ValueError(f"{what} of a covariance of tasks needs {name}={needed!r}; got {value!r}.")
 
     def _remember(self, fitting):
         if isinstance(self.alpha, str):
@@ -129,13 +127,11 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         self._warn_of_units(moments)
         self._warn_of_single_rows(moments)
         found, self._theta_ = search.at(theta), theta
-        self.constant_features_ = np.flatnonzero(moments.constant)
+        self._set_fit(found, moments)
         prior, none = found.moments.prior, search.none(theta)
         self.n_factors_, size = prior.root.shape[1] - 1, np.trace(prior.covariance())
         self._prior_ = CovariancePrior(max(prior.level / size, SINGULAR), prior.root / np.sqrt(size))
         size = float(size * found.root[0] ** 2)
-        self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
-        self.log_marginal_likelihood_ = float(found.log_likelihood)
         self.alpha_ = 1 / (size * self._unit_)
         self.deviation_variance_ = 0.0 if none[:2].all() else self.noise_variance_ * size
         self._set_intercepts(found.strength, none[2:].any())

@@ -78,19 +78,15 @@ class EmpiricalBayes(LinearModel):
 
     # --- strengths ---
 
-    @property
-    def _estimates(self):
-        return isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str)
+    _estimates = property(lambda self: isinstance(self.alpha, str) or isinstance(self.intercept_alpha, str))
 
     _correlates = property(lambda self: isinstance(self.covariance, str) and self.covariance == "full")
 
     def _refuse_other_models(self, what):
         """ValueError where the objective is not the posterior of a mixed model."""
         for name in self._beside:
-            if getattr(self, name):
-                raise ValueError(
-                    f"{what} is about this penalty alone: {name} must be 0; got {getattr(self, name)!r}."
-                )
+            if value := getattr(self, name):
+                raise ValueError(f"{what} is about this penalty alone: {name} must be 0; got {value!r}.")
         self._refuse_other_losses(what)
 
     def _refuse_other_losses(self, what):
@@ -137,8 +133,7 @@ class EmpiricalBayes(LinearModel):
         if not self._estimates and self._root() is None:
             return fitting
         self._refuse_other_models("alpha='auto'" if self._estimates else "covariance")
-        data = fitting.data
-        seen = self._seen_ = self._seen_of(data)
+        seen = self._seen_ = self._seen_of(fitting.data)
         self._units_ = self._default_units(seen)
         if not self._estimates:
             self._root(seen.n_features)
@@ -197,14 +192,12 @@ class EmpiricalBayes(LinearModel):
         if search.n_slopes == 1 and search.covariance == "spherical" and search.unit is None:
             self._warn_of_units(moments)
         found = search.at(theta)
-        self.constant_features_ = np.flatnonzero(moments.constant)
         zero = theta >= search.scales[2] if len(theta) else np.zeros(0, dtype=bool)
         if self._correlates:
             found, self.covariance_shrinkage_ = correlated(search, theta)
             if search.ties:
                 zero[-1] = np.log(found.strength) >= search.scales[2][-1]
-        self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
-        self.log_marginal_likelihood_ = float(found.log_likelihood)
+        self._set_fit(found, moments)
         self._set_slopes(found.slope_root, zero, search)
         self._set_intercepts(found.strength, search.ties and zero[-1])
         return found
@@ -267,6 +260,12 @@ class EmpiricalBayes(LinearModel):
     def _best(self, search):
         """The search, or a simpler one, and the unknowns at its least criterion."""
         return search, search.best()
+
+    def _set_fit(self, found, moments):
+        """Set what is known of all rows together."""
+        self.constant_features_ = np.flatnonzero(moments.constant)
+        self.noise_variance_ = float(found.noise) if found.noise * moments.df > moments.least else 0.0
+        self.log_marginal_likelihood_ = float(found.log_likelihood)
 
     def _set_slopes(self, root, zero, search):
         """Set `alpha_` and `deviation_variance_`; `zero` says which unknowns are no variance."""
@@ -392,8 +391,7 @@ class EmpiricalBayes(LinearModel):
 
     def _remember_added(self, task, X, y, given):
         if self._seen_ is not None:
-            added = self._seen_of(make_task_data(X, y, **given))
-            self._added_ = {**self._added_, task: added}
+            self._added_ = {**self._added_, task: self._seen_of(make_task_data(X, y, **given))}
 
     def __getstate__(self):
         state = {**super().__getstate__()}  # which may be the fitted attributes themselves
@@ -535,8 +533,7 @@ class EmpiricalBayes(LinearModel):
         About the common coefficients; of `TaskRelationshipRegressor` about the mean of those of these tasks.
         """
         self._known_posterior()  # says why there may be none
-        seen = self._seen_of(self._seen_)
-        return self._in_units(self._at_estimate(seen).mean_variance())
+        return self._in_units(self._at_estimate(self._seen_of(self._seen_)).mean_variance())
 
     @standard_errors
     def mean_intercept_std_(self):

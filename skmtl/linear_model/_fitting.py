@@ -120,16 +120,7 @@ class Fitting:
 
     def moments(self, at):
         """`TaskStatistics` of the rows at some positions; ValueError where these say too little."""
-        X, y, codes, weight, offset = self.rows
-        at = at if weight is None or weight.ndim == 2 else at[weight[at] > 0]
-        tasks, codes = self.model.tasks_, None if codes is None else codes[at]
-        if codes is not None:
-            present, codes = np.unique(codes, return_inverse=True)
-            tasks = tasks[present]
-        if not len(at):
-            raise ValueError("no row has a positive weight.")
-        weight, offset = (None if own is None else own[at] for own in (weight, offset))
-        return TaskStatistics.of_rows(task_data(X[at], y[at], codes, weight, offset, None, tasks))
+        return TaskStatistics.of_some(at, *self.rows, self.model.tasks_)
 
     def moved(self, model, stats):
         """Another model on moments of some of the rows, which knows of X and y what this one does."""

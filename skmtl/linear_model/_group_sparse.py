@@ -112,14 +112,11 @@ class GroupSparse(LinearModel):
         return super()._takes_statistics and not by_name
 
     def _prepare(self, data):
-        labels = group_labels(
-            self.feature_groups, self._names(), place_of(self.task_column, self._all_names())
-        )
-        grouped = self.feature_groups is not None or self.feature_weight is not None
+        place = place_of(self.task_column, self._all_names())
+        self.feature_groups_ = labels = group_labels(self.feature_groups, self._names(), place)
         self._grouping_ = None
-        if grouped:
+        if self.feature_groups is not None or self.feature_weight is not None:
             self._grouping_ = labels, group_weights(self.feature_weight, labels)
-        self.feature_groups_ = labels
 
     def _penalty(self):
         shape = {}

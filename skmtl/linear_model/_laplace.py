@@ -103,10 +103,8 @@ class Likelihood:
             each = self.weight * self.loss.value(self.data.y, eta)
             return float(np.where(self.weight > 0, each, 0.0).sum())
 
-    @cached_property
-    def constant(self):
-        """What they lack of minus the log-likelihood."""
-        return float((self.weight * self.loss.normalizer(self.data.y)).sum())
+    # what they lack of minus the log-likelihood
+    constant = cached_property(lambda self: float((self.weight * self.loss.normalizer(self.data.y)).sum()))
 
     @cached_property
     def start(self):

@@ -65,12 +65,13 @@ class RandomCoefficients(EmpiricalBayes):
 
     def _refuse_other_losses(self, what):
         loss = self._target_.loss
-        known = not isinstance(loss, list) and (loss.quadratic or loss.normalizer(np.empty(0)) is not None)
-        if not known:
+        if isinstance(loss, list):
             raise ValueError(
                 f"{what} needs the same classes in every task; got tasks with classes of their own."
-                if isinstance(loss, list)
-                else f"{what} needs a loss that is minus a log-likelihood, 'squared_error', 'poisson' or "
+            )
+        if not (loss.quadratic or loss.normalizer(np.empty(0)) is not None):
+            raise ValueError(
+                f"{what} needs a loss that is minus a log-likelihood, 'squared_error', 'poisson' or "
                 f"'log_loss'; got loss={self.loss!r}. Give numbers as strengths, or search "
                 "them: PathSearchCV(model)."
             )
@@ -108,10 +109,8 @@ class RandomCoefficients(EmpiricalBayes):
     def _set_slopes(self, root, zero, search):
         super()._set_slopes(root, zero, search)
         moments = search.moments
-        total = moments.yy.sum()
-        left = (
-            self.noise_variance_ * moments.df if self._target_.loss.quadratic and search.n_slopes else np.inf
-        )
+        total, told = moments.yy.sum(), self._target_.loss.quadratic and search.n_slopes
+        left = self.noise_variance_ * moments.df if told else np.inf
         if _as_many_slopes(moments) and left < EXPLAINED * total:
             rows = int(moments.count.sum())
             warn(

@@ -306,9 +306,8 @@ class Search(Known):
             return *self.ratios(theta), np.zeros(p + 1)
         at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
-        told, certain, mean, errors = expected_variances(
-            self._information(found), self.gradient(found) + bias
-        )
+        gradient = self.gradient(found) + bias
+        told, certain, mean, errors = expected_variances(self._information(found), gradient)
         certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))

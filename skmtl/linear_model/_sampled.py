@@ -74,10 +74,8 @@ def _scores(mode, common):
     R, told, T = mode.root_of_blocks, np.eye(len(mode.root_of_blocks)), mode.moments.n_tasks
     first, second = np.zeros(len(R)), -T * np.ones(len(R))
     for _, v, weight, covariance in _points(mode, common):
-        first, second = (
-            first + np.einsum("tm,tmj->j", weight, v),
-            second + np.einsum("tm,tmj->j", weight, v**2),
-        )
+        first = first + np.einsum("tm,tmj->j", weight, v)
+        second = second + np.einsum("tm,tmj->j", weight, v**2)
         told = told - covariance.sum(axis=0) / T
     some = told.diagonal() > TOLD
     told = np.linalg.pinv(np.where(np.outer(some, some), told, 0.0), rcond=TOLD, hermitian=True)

@@ -71,10 +71,8 @@ def sharing_tests(seen, moments_of, free=False):
         moments = moments_of(seen.turned(unit), False).centered() if free else moments
         null = Search(moments, strength=float(moments.weight.mean() * RANGE))
         posterior = null.at(null.best())
-        eigenvalues = _eigenvalues(posterior, [len(unit)])
-        found["intercepts"] = _test(
-            posterior, _least(Search(moments, root=posterior.slope_root)), eigenvalues
-        )
+        least = _least(Search(moments, root=posterior.slope_root))
+        found["intercepts"] = _test(posterior, least, _eigenvalues(posterior, [len(unit)]))
     return found
 
 

@@ -38,8 +38,7 @@ class PathRun:
         given = {**self.fit_params, **self.score_params}
         plain = all(given.get(name) is None for name in ("sample_weight", "offset"))
         if self.moments is not None and plain:
-            tasks_passed = self.fit_params.get("tasks") is not None
-            self.scores = moment_scores(scoring, self.moments, tasks_passed)
+            self.scores = moment_scores(scoring, self.moments, self.fit_params.get("tasks") is not None)
 
     def take_moments(self, stats, scoring):
         """The moments of statistics with folds in the place of rows; ValueError where they are not enough."""

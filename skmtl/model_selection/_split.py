@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import type_of_target
 from .._columns import values_of_column
 from .._inputs import as_target, check_lengths, refuse_class
 from .._labels import (
+    can_be_numbers,
     check_tasks,
     encode_tasks,
     for_each_task,
@@ -289,9 +290,7 @@ class TaskShuffleSplit(_RandomSplitter, BaseShuffleSplit):
         for size in train_size.values() if isinstance(train_size, Mapping) else [train_size]:
             counts = isinstance(size, Integral) and size >= 1
             if not counts and not (isinstance(size, Real) and 0 < size < 1):
-                raise ValueError(
-                    f"train_size must be a share in (0, 1) or a positive number of rows; got {size!r}."
-                )
+                raise ValueError(f"train_size must be a share in (0, 1) or at least one row; got {size!r}.")
         self._keep(task_column, stratify)
 
     def _training_sets(self, names, codes, classes, y):
@@ -415,9 +414,7 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
         values = values_of_column(X, self.time_column, "time_column=")
         if missing_labels(values).any():
             row = int(np.argmax(missing_labels(values)))
-            raise ValueError(
-                f"time_column={self.time_column!r} holds no time in row {row}; every row needs one."
-            )
+            raise ValueError(f"time_column={self.time_column!r} holds no time in row {row}, which needs one.")
         try:
             times, place = np.unique(plain_labels(values), return_inverse=True)
         except TypeError as error:
@@ -430,10 +427,7 @@ class TaskTimeSplit(_TaskSplitter, BaseCrossValidator):
 
     def _refuse_numbers_as_text(self, times):
         """ValueError where sorted texts are numbers in another order."""
-        try:
-            falls = np.diff(times.astype(np.float64)) < 0
-        except ValueError:
-            return
+        falls = np.diff(times.astype(np.float64)) < 0 if can_be_numbers(times) else np.zeros(1, dtype=bool)
         if falls.any():
             at = int(np.argmax(falls))
             raise ValueError(

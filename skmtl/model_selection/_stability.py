@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._inputs import check_among
 from .._tables import in_line, shown_names
 from ..linear_model import Fitting
 from ..statistics import TaskStatistics
@@ -237,8 +238,7 @@ def _check(estimator, X, max_false, threshold, n_pairs, assumption):
     ]:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind) or not valid(value):
             raise ValueError(f"{name} must be {wanted}; got {value!r}.")
-    if assumption not in ASSUMPTIONS:
-        raise ValueError(f"assumption must be one of {[*ASSUMPTIONS]}; got {assumption!r}.")
+    check_among("assumption", assumption, ASSUMPTIONS)
 
 
 def _families(fitting, max_false, how):

@@ -16,10 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import StepsMixin
 from .._data import task_data
 from .._inputs import (
-    check_lengths,
     check_numeric_target,
-    check_offset,
-    check_sample_weight,
+    check_rows,
     less_offset,
     observed,
     refuse_size,
@@ -228,11 +226,11 @@ class MLP(StepsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskInp
         """Rows for the network fitted before."""
         X, codes = self._predict_inputs(X, tasks)
         y = self._check_target(y, has_rows_of_tasks=codes is not None)
-        check_lengths(X, y)
+        sample_weight = 1.0 if sample_weight is None else sample_weight
+        weight, offset = check_rows(X, y, sample_weight, offset)
         if (y.ndim == 2) != (self._layout_ == "shared") or (y.ndim == 2 and y.shape[1] != self.n_tasks_):
             raise ValueError(f"y of shape {y.shape} does not fit the {self.n_tasks_} task(s) seen first.")
-        weight = check_sample_weight(1.0 if sample_weight is None else sample_weight, y.shape)
-        offset = shaped_offset(check_offset(offset, len(y)), y.shape, self._n_outputs)
+        offset = shaped_offset(offset, y.shape, self._n_outputs)
         shape = (len(y), -1) if codes is None else len(y)
         weight = np.where(missing_labels(y).reshape(shape), 0.0, weight.reshape(shape))
         numbers = check_numeric_target(self._recode(y, codes)).reshape(shape)

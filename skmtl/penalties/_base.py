@@ -220,6 +220,19 @@ class Combination(Penalty):
         return self._of([member.for_classes(n_classes) for member in self._members()])
 
 
+class OfParts(Penalty):
+    """A penalty of the summands, or factors, of W: of W itself it is the optimum over all of them."""
+
+    def value(self, W):
+        """Not available: it is itself an optimum, which the solver reports."""
+        name = type(self).__name__
+        raise TypeError(f"{name} has no value in W alone; the objective is reported by the solver.")
+
+    def prox(self, W, step):
+        """Not available: the solvers work on the parts."""
+        raise TypeError(f"{type(self).__name__} has no prox in W alone; solve a model with it instead.")
+
+
 class Inside(Penalty):
     """A penalty whose strength is that of what it holds, under the name `holds`."""
 

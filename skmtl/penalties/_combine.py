@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ._base import Combination, Inside, Penalty
+from ._base import Combination, Inside, OfParts, Penalty
 from ._base import Sum as Sum  # where files of version 0.1.0 look for it
 from ._frozen import Pulled
 
 
 @dataclass(eq=False, repr=False)
-class InfConv(Combination):
+class InfConv(OfParts, Combination):
     """Decomposition, ``Omega(W) = min { sum_k Omega_k(W_k) : sum_k W_k = W }``.
 
     Parameters
@@ -45,14 +45,6 @@ class InfConv(Combination):
     def each(self, change):
         """The decomposition with a change made to every part."""
         return InfConv([part.each(change) for part in self.components])
-
-    def value(self, W):
-        """Not available: it is itself the optimum over all decompositions."""
-        raise TypeError("InfConv has no value in W alone; the objective is reported by the solver.")
-
-    def prox(self, W, step):
-        """Not available: each part has its own; the solvers work on the parts."""
-        raise TypeError("InfConv has no prox in W alone; solve a model with it instead.")
 
     def is_norm(self, shape):
         """Whether every part is a norm."""

@@ -73,10 +73,6 @@ class Ridge(SmoothPenalty):
     def quadratic(self, n_tasks):
         return TaskQuadratic(n_tasks, deviations=self.alpha, mean=self.alpha)
 
-    def prox(self, W, step):
-        """W / (1 + step alpha)."""
-        return W / (1.0 + step * self.alpha)
-
 
 @public
 class Coupling(SmoothPenalty):
@@ -155,9 +151,7 @@ class Coupling(SmoothPenalty):
         if abs(values - values.T).max() > 1e-10 * size:
             raise ValueError("M must be symmetric.")
         if not _is_psd(values, size):
-            raise ValueError(
-                "M must be positive semidefinite (a graph enters by its Laplacian: Coupling.graph)."
-            )
+            raise ValueError("M must be positive semidefinite (a graph by its Laplacian: Coupling.graph).")
         return M
 
 

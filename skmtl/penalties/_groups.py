@@ -9,7 +9,7 @@ import numpy as np
 from ._base import public
 from ._frozen import Scalars
 from ._placement import Features
-from ._vector import VectorFunction, least_strength
+from ._vector import VectorFunction
 
 
 @public
@@ -123,13 +123,7 @@ class Groups(Features):
 
     def dual_norm(self, G):
         """Largest dual norm of a group over its weight."""
-        return float(self._dual_norms(G, self._dual_norm_of).max(initial=0.0))
-
-    def _dual_norm_of(self, V):
-        """That of f, whether it is one of its own or not."""
-        if type(self.function).dual_norm is VectorFunction.dual_norm:
-            return least_strength(self.function.prox, V)
-        return self.function.dual_norm(V)
+        return float(self._dual_norms(G, self.function.dual_norm).max(initial=0.0))
 
     def _positive_dual_norm(self, W):
         return float(self._dual_norms(W, self.function._positive_dual_norm).max(initial=0.0))
@@ -143,8 +137,7 @@ class Groups(Features):
         function = self.function
         if type(function).conjugate is VectorFunction.conjugate or not (self._read.weights > 0).all():
             return None
-        found = self._of_each(G, lambda V, w: w * function.conjugate(V / w[:, None]))
-        return float(found.sum())
+        return float(self._of_each(G, lambda V, w: w * function.conjugate(V / w[:, None])).sum())
 
     def frozen(self, V):
         """The function's idea of one more entry of a block, for all features of a group."""
@@ -197,7 +190,7 @@ class Groups(Features):
 
     def sizes(self, G):
         """Dual norm of the group of every feature, (n_features,)."""
-        return self._dual_norms(G, self._dual_norm_of)[self._read.codes]
+        return self._dual_norms(G, self.function.dual_norm)[self._read.codes]
 
     def columns(self, some):
         """Positions of the features of groups that hold some of a mask, group after group."""

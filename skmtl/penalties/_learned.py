@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
 from .._threads import of_rows
-from ._base import Penalty, public
+from ._base import OfParts, public
 from ._coupling import SmoothPenalty
 from ._frozen import Metric, Scalars
 from ._quadratic import ClusterQuadratic, TaskQuadratic
@@ -131,7 +131,7 @@ def _within(W, labels):
 
 
 @dataclass(eq=False, repr=False)
-class Factorized(Penalty):
+class Factorized(OfParts):
     """Tasks composed of few latent ones, ``W = S L``, each by a sparse code.
 
     ``Omega(W) = min { alpha [rho ||S||_1 + (1 - rho)/2 ||L||_F^2] : S L = W }`` with rho the
@@ -175,14 +175,6 @@ class Factorized(Penalty):
 
     convex = False
     learned = "factors"
-
-    def value(self, W):
-        """Not available: it is itself the optimum over all factors."""
-        raise TypeError("Factorized has no value in W alone; the objective is reported by the solver.")
-
-    def prox(self, W, step):
-        """Not available: the solver works on the factors."""
-        raise TypeError("Factorized has no prox in W alone; solve a model with it instead.")
 
     def part_shapes(self, shape):
         """Shapes of S and L."""

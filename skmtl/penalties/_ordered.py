@@ -237,10 +237,8 @@ class Tree(Multiple):
                 raise ValueError(f"a group must hold positions 0, ..., {length - 1}; got {self.groups[g]!r}.")
             around = inside[group]
             if (around != around[0]).any():
-                other = self.groups[around.max()]
-                raise ValueError(
-                    f"groups must be nested or disjoint; {self.groups[g]!r} and {other!r} overlap."
-                )
+                own, other = self.groups[g], self.groups[around.max()]
+                raise ValueError(f"groups must be nested or disjoint; {own!r} and {other!r} overlap.")
             inside[group] = g
             if len(group) == 1:
                 own[group] += weights[g]
