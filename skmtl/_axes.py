@@ -5,7 +5,7 @@ from ._inputs import optional
 
 def axes_for(picture, ax, size):
     """The axes, or new ones of a figure of that size in inches; errors name the picture."""
-    plt = optional("matplotlib.pyplot", picture, "skmtl[plot]")
+    plt = optional("matplotlib.pyplot", f"{picture} needs matplotlib: pip install skmtl[plot].")
     if ax is not None and not isinstance(ax, plt.Axes):
         raise TypeError(f"ax of {picture} must be matplotlib axes or None; got {type(ax).__name__}.")
     if ax is None:

@@ -303,7 +303,7 @@ def read_batches(
     for name, given in (("task_column", task_column), ("weight_column", weight_column)):
         if not isinstance(given, str | None):
             raise TypeError(f"{name} must be the name of one column; got {given!r}.")
-    dataset = optional("pyarrow.dataset", "read_batches", "pyarrow")
+    dataset = optional("pyarrow.dataset", "read_batches needs pyarrow: pip install pyarrow.")
     with _named(path):
         data = path if isinstance(path, dataset.Dataset) else _dataset(dataset, path)
     targets, names = [target] if isinstance(target, str) else list(target), data.schema.names

@@ -86,12 +86,12 @@ def check_among(name, value, known):
         raise ValueError(f"{name} must be one of {list(known)}; got {value!r}.")
 
 
-def optional(module, needed_by, package):
-    """A module that not everyone has; ImportError that says what needs it, and how it is installed."""
+def optional(module, advice):
+    """A module that not everyone has; ImportError with an advice where it is not there."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"{needed_by} needs {module.partition('.')[0]}: pip install {package}.") from error
+        raise ImportError(advice) from error
 
 
 def check_numbers(values, name, **options):

@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 from scipy import stats
 
-from .._labels import blocks, encode_tasks
+from .._labels import encode_tasks
 from .._parameters import documented
 from .._tables import as_html, as_markdown, as_text, cell, frame, names_of, p_words, tagged
 from .._task_scores import gains_and_losses, standard_deviation
@@ -284,12 +284,21 @@ def _gains(folds, model, shape, codes, names):
     lost = np.where(error > ROUNDED * known.mean(), -np.inf, np.nan)  # what was known without an error
     gain = np.where(known > 0, 1 - error / known, lost)
     # that of one less a ratio of sums over labels; NaN for too few of these
-    off, sd = errors - (1 - gain)[codes] * reference, np.full(T, np.nan)
-    for t, rows in blocks(codes):
-        sd[t] = standard_deviation(off[rows]) * np.sqrt(n[t]) / known[t] if n[t] > 2 else np.nan
+    sd = _standard_deviations(errors - (1 - gain)[codes] * reference, codes, n) * np.sqrt(n) / known
+    sd = np.where(n < 3, np.nan, sd)
     _, loses, surely = gains_and_losses(gain, sd)
     columns = names, n, error / n, gain, loses, loses & surely, sd
     return [(model, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _standard_deviations(values, codes, n):
+    """`standard_deviation` of the values of each task."""
+    unit = np.zeros(len(n))
+    np.maximum.at(unit, codes, np.abs(values))
+    unit = np.where((unit > 0) & (unit < np.inf), unit, 1.0)
+    values = values / unit[codes]
+    off = values - (np.bincount(codes, values, len(n)) / n)[codes]
+    return unit * np.sqrt(np.bincount(codes, off**2, len(n)) / (n - 1))
 
 
 def _rows(folds, gains, measure):

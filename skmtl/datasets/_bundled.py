@@ -126,7 +126,7 @@ def _load(name, task, features, target, as_frame, return_X_y):
     tasks, y = columns[task], columns[target].astype(np.float64)
     if as_frame:
         kinds = {key: "category" if key in ONE_IN_ARRAY else float for key in features}
-        pd = optional("pandas", f"load_{name}(as_frame=True)", "pandas")
+        pd = optional("pandas", f"load_{name}(as_frame=True) needs pandas: pip install pandas.")
         data = pd.DataFrame(columns)[features].astype(kinds)
     else:
         columns |= {key: columns[key] == one for key, one in ONE_IN_ARRAY.items() if key in columns}

@@ -91,7 +91,7 @@ def bunch(function, data, target, tasks, names, targets, descr, task_name, as_fr
     """What a function returns: arrays, or frames with the tasks in front."""
     frame = None
     if as_frame:
-        pd = optional("pandas", f"{function}(as_frame=True)", "pandas")
+        pd = optional("pandas", f"{function}(as_frame=True) needs pandas: pip install pandas.")
         data, target = pd.DataFrame(data, columns=names), pd.DataFrame(target, columns=targets)
         if tasks is not None:
             data.insert(0, task_name, tasks)
