@@ -225,7 +225,7 @@ class FactorProblem:
             ahead = [V + age / (age + 3) * (V - old) for V, old in zip(parts, before, strict=True)]
             new = self._round(ahead)
             value = self._reached(new)
-            if not value <= lowest:
+            if not value <= lowest and (age or self._models):
                 age, (new, value) = 0, self._downhill(parts, lowest, age > 0)
             parts, before, lowest, age, wait = new, parts, value, age + 1, wait - 1
             if wait <= 0:
