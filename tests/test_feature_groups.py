@@ -231,8 +231,8 @@ def test_penalties_that_do_not_fit_are_refused(penalty, message):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "poisson"])
-@pytest.mark.parametrize("norm", ["l2", "linf", "sparse"])
-def test_features_without_a_penalty_in_any_units(loss, norm):
+@pytest.mark.parametrize("norm, size", [("l2", 1), ("linf", 1), ("sparse", 1), ("l2", 2)])
+def test_features_without_a_penalty_in_any_units(loss, norm, size):
     """Without a certificate the point where solvers stop depended on units, 0.2 % above the optimum."""
     rng = np.random.default_rng(1)
     tasks, X = np.repeat(np.arange(4), 100), rng.normal(size=(400, 8))
@@ -243,10 +243,11 @@ def test_features_without_a_penalty_in_any_units(loss, norm):
     else:
         model = GroupSparseRegressor(0.05, loss=loss)
         y = rng.poisson(np.exp(eta)) if loss == "poisson" else eta + rng.normal(size=400)
-    weight, unit = np.ones(8), 10.0 ** rng.uniform(-2, 2, size=8)
+    groups, weight = np.arange(8) // size, np.ones(8)
+    unit = (10.0 ** rng.uniform(-2, 2, size=8))[groups]
     weight[:2] = 0.0
     # v_g f(W_g) is the same where columns are divided by units that their weights are multiplied by
-    model.set_params(norm=norm, feature_weight=weight)
+    model.set_params(norm=norm, feature_groups=groups)
     found = clone(model).set_params(feature_weight=weight / unit).fit(X / unit, y, tasks=tasks)
     certified = clone(model).set_params(feature_weight=np.where(weight > 0, weight, 1e-6), tol=1e-7)
     expected = certified.fit(X, y, tasks=tasks)

@@ -273,6 +273,10 @@ class RowPart:
     def prox(self, V, step):
         return self.rough.prox(V, step)
 
+    def joint_units(self, unit):
+        """The same units."""
+        return unit
+
     def in_units(self, unit):
         """None: what is frozen compares features."""
 

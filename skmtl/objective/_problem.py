@@ -40,6 +40,10 @@ class Part:
     # whether its penalty is finite everywhere, or where all rows are equal
     finite = property(lambda self: self.rough is None or self.one_vector or not self.rough.constrains)
 
+    def joint_units(self, unit):
+        """Units near these that features which are penalised together have in common."""
+        return unit if self.rough is None else self.rough.joint_units(unit)
+
     def in_units(self, unit):
         """The part on features in other units, those here times `unit`; None where it compares features."""
         rough = None if self.rough is None else self.rough.in_units(unit)
@@ -250,6 +254,8 @@ class Problem:
         if self.ridge or (self.certified and self.signed is None and natural):
             return None
         unit = fitting_units(self.term)
+        for part in self.parts:
+            unit = part.joint_units(unit)
         return None if None in self._parts_in_units(unit) else unit
 
     def in_units(self, unit):

@@ -161,6 +161,10 @@ class Penalty(BaseEstimator):
         """The penalty on W whose row t holds the coefficient vectors of all classes of task t in turn."""
         return self
 
+    def joint_units(self, unit):
+        """Units near these (n_features,) that features which are penalised together have in common."""
+        return unit
+
     def in_units(self, unit):
         """The penalty on features in other units, those here times `unit` (n_features,).
 

@@ -154,6 +154,10 @@ class Positive(Inside, Combination):
         inner = self._inner()
         return inner.is_norm(shape) and inner.free_directions(shape[0]) is None
 
+    def joint_units(self, unit):
+        """Those of the penalty without the constraint."""
+        return self._inner().joint_units(unit)
+
     def in_units(self, unit):
         """The constraint is the same in all units."""
         inner = self if self.alpha == 0 else self._inner().in_units(unit)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._base import public
+from ._combine import InUnits
 from ._frozen import Scalars
 from ._placement import Features
 from ._vector import VectorFunction
@@ -51,6 +52,7 @@ class Groups(Features):
     groups: Any
     weights: Any = None
 
+    separate = False
     _layout = None, None, None  # of which groups and weights the last one was read
 
     # --- the groups ---
@@ -139,6 +141,19 @@ class Groups(Features):
             return None
         return float(self._of_each(G, lambda V, w: w * function.conjugate(V / w[:, None])).sum())
 
+    def joint_units(self, unit):
+        codes, weights = self._read.codes, self._read.weights
+        mean = np.bincount(codes, np.log(unit)) / np.bincount(codes)
+        return np.where(weights[codes] > 0, np.exp(mean[codes]), unit)
+
+    joint_units.__doc__ = Features.joint_units.__doc__
+
+    def in_units(self, unit):
+        """A seminorm of blocks of features of one unit keeps its prox."""
+        own = unit[: len(self._read.codes)]
+        joint = np.allclose(self.joint_units(own), own, rtol=1e-9, atol=0.0)
+        return InUnits(self, unit) if self.function.norm and joint else None
+
     def frozen(self, V):
         """The function's idea of one more entry of a block, for all features of a group."""
         if self.inert:
@@ -154,11 +169,6 @@ class Groups(Features):
         return [Scalars(*(np.tile(row, self._n_classes) for row in out))]
 
     # groups of one feature are features
-
-    @property
-    def separate(self):
-        """Whether it is a sum over features."""
-        return self.kind == "features"
 
     @property
     def kind(self):

@@ -238,11 +238,13 @@ def _split(problem, parts, first, max_iter, target, late=np.inf):
     penalties = [_penalty_prox(part, len(parts)) for part in problem.parts]
     lags = _lags(problem.term)
     V, G = np.array(parts), _gradients(problem, parts)
-    # large slopes along some features say nothing, nor those that some of several parts never answer
-    allowed = _allowed(penalties, G) if lags or len(parts) > 1 else G
+    allowed = _allowed(penalties, G) if lags else G  # large slopes along some features say nothing
+    finite = all(part.finite for part in problem.parts)
+    if len(parts) > 1 and not finite:  # nor do slopes that a constrained part answers and another one never
+        for prox in penalties:
+            allowed = allowed + np.array([prox(-g, 1.0) for g in allowed])
     step = smooth.set_step(SHARE * _ratio(V, allowed) if V.any() else _first_step(problem.term, penalties, G))
     Z, pace, review = smooth.into(V + step * allowed), None, first + FIRST_REVIEW
-    finite = all(part.finite for part in problem.parts)
     for n_iter in range(first + 1, max_iter + 1):
         X = smooth(Z)
         V = 2 * X - Z
@@ -268,10 +270,8 @@ def _split(problem, parts, first, max_iter, target, late=np.inf):
 
 
 def _allowed(penalties, G):
-    """Gradients near these that the penalty of every part may answer, as all parts have about the same."""
-    for prox in penalties:
-        G = G + np.array([prox(-g, 1.0) for g in G])
-    return G
+    """The gradients that penalties may answer nearest to these."""
+    return G + np.array([prox(-g, 1.0) for prox, g in zip(penalties, G, strict=True)])
 
 
 def _lags(term):
