@@ -361,7 +361,7 @@ class Posterior:
     def common_intercept_gradient(self):
         """What common coefficients add to it, where they are integrated out."""
         apart = 1 / self.total + ((self.away @ self.spread) ** 2).sum(axis=1)
-        return float((self.rho**2 * apart).sum() / self.strength)
+        return float(self.rho / self.strength @ (self.rho * apart))  # squares of weights may overflow
 
     def told(self):
         """What the rows of every task tell of common coefficients, where these are its own about them.

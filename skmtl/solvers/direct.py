@@ -323,7 +323,9 @@ def _held(term, quadratic):
 
 
 def _inverted(system):
-    """Inverse of a matrix, in units that give it a diagonal of ones."""
+    """Inverse of a matrix, in units that give it a diagonal of ones; NaN where curvature underflows."""
+    if not np.isfinite(system).all():
+        return np.full_like(system, np.nan)
     unit = units(np.abs(system))
     unit = unit[:, None] * unit
     return unit * linalg.pinv(unit * system, rtol=1e-14)
