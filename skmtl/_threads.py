@@ -187,14 +187,15 @@ def sparse_product(M, V):
 
 def by_rows(work, *arrays, out=None):
     """work(*arrays) that is done row by row, an array of the shape of the first, by blocks on all cores."""
-    if arrays[0].size < 2 * ELEMENTS:
+    few = arrays[0].size < 2 * ELEMENTS
+    if few and out is None:
         return work(*arrays)
     out = np.empty_like(arrays[0]) if out is None else out
 
     def fill(rows):
         out[rows] = work(*(A[rows] for A in arrays))
 
-    in_blocks(fill, _small_blocks(arrays[0]))
+    in_blocks(fill, [slice(None)] if few else _small_blocks(arrays[0]))
     return out
 
 
