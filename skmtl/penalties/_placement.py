@@ -9,7 +9,7 @@ from .._threads import by_rows, of_rows, sum_by_rows
 from ._base import Inside
 from ._combine import InUnits
 from ._frozen import Metric, Scalars
-from ._vector import L1, VectorFunction, _over, least_strength
+from ._vector import L1, L2, VectorFunction, _over, least_strength
 
 SMALL = 25  # rows below which a singular value decomposition is faster than an eigenvalue problem
 
@@ -141,6 +141,14 @@ class Features(Placement):
     """
 
     _n_classes, kind, separate = 1, "features", True
+
+    def prox(self, W, step):
+        if type(self.function) is not L2:
+            return super().prox(W, step)
+        V = W.reshape(len(W) * self._n_classes, -1)
+        size = np.sqrt(sum_by_rows(lambda v: np.einsum("ij,ij->j", v, v), V))
+        left = np.maximum(size - step * self.function.alpha, 0.0) / np.where(size > 0, size, 1.0)
+        return by_rows(lambda v: v * left, V).reshape(W.shape)
 
     @property
     def kernel(self):
