@@ -83,7 +83,7 @@ def no_moments(few_are_many, monkeypatch):
     """The same where second moments of all tasks would not fit in memory."""
     monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
     monkeypatch.setattr(coordinate, "GRAM_ENTRIES", 0)
-    monkeypatch.setattr(_threads, "ELEMENTS", 64)
+    monkeypatch.setattr(_threads, "ELEMENTS", 32)
 
 
 def problem(sizes, p=9, seed=0, offset=0.0):
@@ -220,7 +220,7 @@ def test_arrays_over_tasks_are_handled_in_blocks(rng, monkeypatch):
         yield from (sparse_product(sparse.csr_array(chain), W), by_rows(np.add, W, G, out=np.empty(W.shape)))
 
     whole, sizes = list(found()), []
-    monkeypatch.setattr(_threads, "ELEMENTS", 64)
+    monkeypatch.setattr(_threads, "ELEMENTS", 32)
     monkeypatch.setattr(_threads, "in_blocks", lambda work, b: [sizes.append(len(b)), in_blocks(work, b)][1])
     for a, b in zip(whole, found(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
