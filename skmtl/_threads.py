@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
 BLOCK_NUMBERS = 2**18  # read by a block: much more work than to start a thread
-ELEMENTS = 2**16  # of a block of an array that is read once
+ELEMENTS = 2**15  # of a block of an array that is read once
 SPARSE = 0.75  # share of rows with a weight up to which it pays to pick them
 ROOM = 2**15  # numbers in a temporary array that is used again and again: it stays in the cache
 SMALL_DATA = 1_000_000  # numbers in X below which threads cost more time than they save
@@ -151,7 +151,7 @@ def task_products(A, V):
 
 def reduced(ufunc, R, bounds):
     """What a ufunc makes of the rows of each task, which have these bounds (n_tasks + 1,)."""
-    if R.size < 2 * ELEMENTS:
+    if R.size < 4 * ELEMENTS:
         return ufunc.reduceat(R, bounds[:-1])
 
     def work(tasks):
@@ -187,20 +187,21 @@ def sparse_product(M, V):
 
 def by_rows(work, *arrays, out=None):
     """work(*arrays) that is done row by row, an array of the shape of the first, by blocks on all cores."""
-    if arrays[0].size < 2 * ELEMENTS:
+    few = arrays[0].size < 4 * ELEMENTS
+    if few and out is None:
         return work(*arrays)
     out = np.empty_like(arrays[0]) if out is None else out
 
     def fill(rows):
         out[rows] = work(*(A[rows] for A in arrays))
 
-    in_blocks(fill, _small_blocks(arrays[0]))
+    in_blocks(fill, [slice(None)] if few else _small_blocks(arrays[0]))
     return out
 
 
 def of_rows(work, *arrays):
     """List of work(*arrays) of blocks of rows, found on all cores."""
-    if arrays[0].size < 2 * ELEMENTS:
+    if arrays[0].size < 4 * ELEMENTS:
         return [work(*arrays)]
     return in_blocks(lambda rows: work(*(A[rows] for A in arrays)), _small_blocks(arrays[0]))
 

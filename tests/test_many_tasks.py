@@ -9,6 +9,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -26,7 +27,17 @@ from skmtl import (
     _threads,
 )
 from skmtl._data import make_task_data
-from skmtl._threads import blocks_of, even_blocks, in_blocks, n_threads, weighted_gram
+from skmtl._threads import (
+    blocks_of,
+    by_rows,
+    even_blocks,
+    in_blocks,
+    n_threads,
+    reduced,
+    sparse_product,
+    spread,
+    weighted_gram,
+)
 from skmtl.linear_model import Fitting
 from skmtl.losses import Logistic, Poisson, SquaredError
 from skmtl.objective import (
@@ -39,8 +50,18 @@ from skmtl.objective import (
     by_products,
     make_term,
 )
-from skmtl.penalties import Clusters, Coupling, TaskQuadratic
-from skmtl.penalties._quadratic import ClusterQuadratic
+from skmtl.penalties import (
+    L1,
+    L2,
+    Clusters,
+    Coupling,
+    Features,
+    Spectrum,
+    TaskQuadratic,
+    Tasks,
+    singular_values,
+)
+from skmtl.penalties._quadratic import ClusterQuadratic, GraphQuadratic, Laplacian
 from skmtl.solvers import _separation, coordinate, covariances, variances
 from skmtl.solvers.covariances import by_covariance
 from skmtl.solvers.direct import conjugate_gradients, make_preconditioner
@@ -62,7 +83,7 @@ def no_moments(few_are_many, monkeypatch):
     """The same where second moments of all tasks would not fit in memory."""
     monkeypatch.setattr(_forms, "moments_pay", lambda data: False)
     monkeypatch.setattr(coordinate, "GRAM_ENTRIES", 0)
-    monkeypatch.setattr(_threads, "ELEMENTS", 64)
+    monkeypatch.setattr(_threads, "ELEMENTS", 32)
 
 
 def problem(sizes, p=9, seed=0, offset=0.0):
@@ -179,6 +200,49 @@ def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_arrays_over_tasks_are_handled_in_blocks(rng, monkeypatch):
+    """What is found for all rows at once is found block by block, but for rounding."""
+    T, p, chain = 60, 30, Coupling.graph(np.eye(60, k=1) + np.eye(60, k=-1)).M
+    W, G, bounds = rng.normal(size=(T, p)), rng.normal(size=(T, p)), np.arange(0, 12 * T + 1, 12)
+    rows, forms = rng.normal(size=bounds[-1]), [TaskQuadratic(T, 2.0, 0.3), TaskQuadratic(T, 0.1, 0.1, chain)]
+    forms.append(ClusterQuadratic(np.arange(T) % 4, 2.0, 1.0, 0.5))
+    weak = np.outer(W[:, 0], G[0]) + 1e-9 * G  # of one large singular value
+
+    def found():
+        for form in forms:
+            yield from (form.apply(W), form.times(W), form.plus(G, W), form.value(W), form.conjugate(G))
+        for penalty in (Features(L2(0.7)), Tasks(L2(0.7)), Spectrum(L1(0.7))):
+            yield from (penalty.prox(W, 2.0), penalty.value(W), penalty.dual_norm(G))
+        yield from (singular_values(weak)[1], singular_values(weak)[2].T @ singular_values(weak)[2])
+        yield from (spread(W[:, 0], bounds), spread(W[:, 0], bounds, rows), reduced(np.add, rows, bounds))
+        yield from (sparse_product(sparse.csr_array(chain), W), by_rows(np.add, W, G, out=np.empty(W.shape)))
+
+    whole, sizes = list(found()), []
+    monkeypatch.setattr(_threads, "ELEMENTS", 32)
+    monkeypatch.setattr(_threads, "in_blocks", lambda work, b: [sizes.append(len(b)), in_blocks(work, b)][1])
+    for a, b in zip(whole, found(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+    assert len(sizes) > 40 and min(sizes) > 1
+
+
+def test_sparse_factors_serve_features_in_turn(rng):
+    """Of a graph that falls apart, some of its parts are free."""
+    A, levels = np.kron(np.eye(3), np.ones((20, 20))), np.repeat([0.0, 0.5, 2.0], 7)
+    laplacian, R = Laplacian.of(sparse.csc_array(Coupling.graph(A).M)), rng.normal(size=(60, 21))
+    found = GraphQuadratic(laplacian, 0.0).solve(R, levels)
+    for level, column, r in zip(levels, found.T, R.T, strict=True):
+        np.testing.assert_allclose(column, np.linalg.pinv(laplacian.M + level * np.eye(60)) @ r, atol=1e-10)
+
+
+def test_first_steps_of_classes_are_longer_than_parabolas_say():
+    """By Newton's own from W = 0 on it were 9."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(1000, 9)), np.repeat(np.arange(50), 20)
+    W = rng.normal(size=9) + 0.3 * rng.normal(size=(50, 9))
+    model = MeanRegularizedClassifier(0.01).fit(X, (X * W[tasks]).sum(axis=1) > 0, tasks=tasks)
+    assert model.n_iter_ <= 7
 
 
 @models

@@ -6,7 +6,8 @@ from typing import Annotated
 import numpy as np
 
 from .._parameters import COUNT, POSITIVE
-from ..penalties import L1, Box, Spectrum, SquaredL1
+from .._threads import by_rows
+from ..penalties import L1, Box, Spectrum, SquaredL1, singular_values
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._coupled_tasks import RelatedTasksRegressor
 from ._empirical_bayes import Auto
@@ -212,9 +213,14 @@ class TaskRelationship(LinearModel):
 
     def _relation_of(self, W):
         """C of the least penalty: a level on its diagonal and a factor (n_tasks, k) of the rest."""
-        U, s, _ = np.linalg.svd(W, full_matrices=False)
+        U, s, product = singular_values(W)
         total = s.sum()
-        return (0.0, U * np.sqrt(s / total)) if total > 0 else (1.0 / len(W), np.zeros((len(W), 1)))
+        if not total > 0:
+            return 1.0 / len(W), np.zeros((len(W), 1))
+        if len(W) <= W.shape[1]:
+            return 0.0, U * np.sqrt(s / total)
+        scale = np.where(s > 0, 1.0 / np.sqrt(np.where(s > 0, s, 1.0) * total), 0.0)
+        return 0.0, by_rows(lambda v: v * scale, product.T)
 
 
 @estimator

@@ -98,7 +98,7 @@ class MomentsTerm(DataTerm):
         else:
             own = task_products(self.stats.xx, W)
             out[:, -1] = 0.0 if self.free_intercepts else np.einsum("tj,tj->t", W, self.stats.x_mean)
-        np.multiply(own, self.scale[:, None], out=out[:, :-1])
+        by_rows(np.multiply, own, self.scale[:, None], out=out[:, :-1])
         if self.x_common is not None:
             out[:, -1] += self.common_image(W)
         return out  # its last column is zero where intercepts are free: the moments are about the means
@@ -115,13 +115,14 @@ class MomentsTerm(DataTerm):
 
     def value(self, W, image, b):
         """Data term, intercept penalty included."""
-        about_mean = np.vdot(W, image[:, :-1]) - 2 * np.vdot(W, self.xy) + self.yy.sum()
+        about_mean = sum_by_rows(np.vdot, W, image[:, :-1]) - 2 * sum_by_rows(np.vdot, W, self.xy)
+        about_mean += self.yy.sum()
         offset = self.totals @ self._offset(image, b) ** 2
         return 0.5 * float(about_mean + offset) + self.spread_of_intercepts(b)
 
     def gradient(self, W, image, b):
         """Gradient in W at optimal b, shape (n_tasks, n_features)."""
-        G = image[:, :-1] - self.xy
+        G = by_rows(np.subtract, image[:, :-1], self.xy)
         if not self.free_intercepts:
             G += self._through_means(self._offset(image, b))
         return G
@@ -267,7 +268,8 @@ class RowMoments(DataTerm):
         y, center = data.y, np.zeros(self.shape)
         if fit_intercept:
             y = y - data.spread(data.task_sums(data.weight * y) / data.totals)
-            center = data.adjoint(data.weight) / data.totals[:, None]
+            center = data.adjoint(data.weight)
+            by_rows(np.divide, center, data.totals[:, None], out=center)
         residual = data.weight * y
         self.xy, self.yy = data.adjoint(residual), float(np.vdot(residual, y))
         self.given = *map(read_only, (data.X, data.weight)), read_only(center)
@@ -307,7 +309,8 @@ class RowMoments(DataTerm):
 
     def value(self, W, image, b):
         """Data term."""
-        return 0.5 * (float(np.vdot(W, image)) - 2 * float(np.vdot(W, self.xy)) + self.yy)
+        products = sum_by_rows(lambda w, i, xy: np.vdot(w, i) - 2 * np.vdot(w, xy), W, image, self.xy)
+        return 0.5 * (float(products) + self.yy)
 
     def gradient(self, W, image, b):
         """Gradient in W."""

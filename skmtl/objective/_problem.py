@@ -236,7 +236,7 @@ class Problem:
 
     def total(self, parts):
         """W."""
-        return sum(parts[1:], start=parts[0])
+        return by_rows(lambda first, *rest: sum(rest, start=first), *parts) if parts[1:] else parts[0]
 
     def surrogate(self):
         """A convex problem whose solution is a start for this one if it is not convex, else None."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._threads import by_rows, of_rows, sum_by_rows
 from ._base import Inside
 from ._combine import InUnits
 from ._frozen import Metric, Scalars
-from ._vector import L1, VectorFunction, _over, least_strength
+from ._vector import L1, L2, VectorFunction, _over, least_strength
 
 SMALL = 25  # rows below which a singular value decomposition is faster than an eigenvalue problem
 
@@ -141,6 +142,14 @@ class Features(Placement):
 
     _n_classes, kind, separate = 1, "features", True
 
+    def prox(self, W, step):
+        if type(self.function) is not L2:
+            return super().prox(W, step)
+        V = W.reshape(len(W) * self._n_classes, -1)
+        size = np.sqrt(sum_by_rows(lambda v: np.einsum("ij,ij->j", v, v), V))
+        left = np.maximum(size - step * self.function.alpha, 0.0) / np.where(size > 0, size, 1.0)
+        return by_rows(lambda v: v * left, V).reshape(W.shape)
+
     @property
     def kernel(self):
         """Strengths (l1, l2, linf) of the compiled prox of one feature, None if it has none."""
@@ -198,6 +207,12 @@ class Tasks(Placement):
     """
 
     kind = "tasks"
+
+    def value(self, W):
+        return float(sum_by_rows(lambda w: self.function.value(w).sum(), W))
+
+    def prox(self, W, step):
+        return by_rows(lambda w: self.function.prox(w, step), W)
 
     def _vectors(self, W):
         return W
@@ -283,12 +298,12 @@ class Spectrum(Placement):
     turns = True
 
     def _mean(self, W):
-        """The mean of the tasks (n_features,), 0 unless centered."""
+        """The mean of the tasks (n_features,), None unless centered."""
         if self.function.ordered:
             raise ValueError(f"Spectrum: the order of singular values has no meaning for {self.function!r}.")
         if not self.mean_ratio >= 0:
             raise ValueError(f"mean_ratio must be >= 0; got {self.mean_ratio!r}.")
-        return W.mean(axis=0) if self.centered else 0.0
+        return W.mean(axis=0) if self.centered else None
 
     def _padded(self, s, n_tasks):
         """Singular values as one vector of length n_tasks, one less if centered."""
@@ -298,31 +313,36 @@ class Spectrum(Placement):
         return out
 
     def _vectors(self, W):
-        return self._padded(singular_values(W - self._mean(W))[1], len(W))
+        return self._padded(singular_values(self._apart(W, self._mean(W)))[1], len(W))
+
+    def _apart(self, W, mean):
+        """W less the mean."""
+        return W if mean is None else W - mean
 
     def value(self, W):
+        if not self.centered:
+            return super().value(W)
         mean = self._mean(W)
-        own = 0.5 * self.alpha * self.mean_ratio * len(W) * float(np.vdot(mean, mean))
-        return super().value(W) + own
+        return super().value(W) + 0.5 * self.alpha * self.mean_ratio * len(W) * float(np.vdot(mean, mean))
 
     def prox(self, W, step):
         """argmin_V 1/2 ||V - W||_F^2 + step Omega(V): the prox of f on the singular values."""
         mean = self._mean(W)  # its direction, 1, is orthogonal to the left singular vectors of the rest
-        rest = W - mean
-        U, s, product = singular_values(rest)
+        U, s, product = singular_values(self._apart(W, mean))
         new = self.function.prox(self._padded(s, len(W)), step)[0, : len(s)]
         used = np.flatnonzero(new)
-        U, B = U[:, used] * (new[used] / s[used]), product[used]
-        rest = U @ B if len(W) <= W.shape[1] else B.T @ U.T
+        own = (U[:, used] * (new[used] / s[used])).T
+        tall = len(W) > W.shape[1]
+        rest = by_rows(lambda v: v[:, used] @ own, product.T) if tall else own.T @ product[used]
         return rest + mean / (1.0 + step * self.alpha * self.mean_ratio) if self.centered else rest
 
     def dual_norm(self, G):
         """The function's dual norm of the singular values: for the trace norm the largest one."""
         if type(self.function) is not L1:
             return super().dual_norm(G)
-        A = _wide(G - self._mean(G))
-        unit = float(np.abs(A).max(initial=0.0)) or 1.0
-        size = unit * np.sqrt(np.linalg.eigvalsh((A / unit) @ (A / unit).T)[-1])
+        A = _tall(self._apart(G, self._mean(G)))
+        unit = _largest(A) or 1.0
+        size = unit * np.sqrt(np.linalg.eigvalsh(_products(A, unit))[-1])
         return float(_over(size, self.alpha))
 
     def is_norm(self, shape):
@@ -359,36 +379,46 @@ class Spectrum(Placement):
         return np.full((n_tasks, 1), n_tasks**-0.5) if free else None
 
 
-def _wide(W):
-    """W, or its transpose if W has more rows than columns."""
-    return W if len(W) <= W.shape[1] else W.T
+def _tall(W):
+    """W, or its transpose if W has more columns than rows."""
+    return W.T if len(W) <= W.shape[1] else W
+
+
+def _largest(A):
+    """Size of the largest number."""
+    return float(max(of_rows(lambda a: np.abs(a).max(initial=0.0), A)))
+
+
+def _products(A, unit=1.0):
+    """A'A over the square of a unit."""
+    return sum_by_rows(lambda a: (a / unit).T @ (a / unit), A)
 
 
 def singular_values(W):
     """U, s and U'A with A = U diag(s) V', A = W if it is wide and W' if not; s falls, but for rounding."""
-    A = _wide(W)
-    if len(A) < SMALL:
-        U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    A = _tall(W)
+    if A.shape[1] < SMALL:
+        U, s, Vt = np.linalg.svd(A.T, full_matrices=False)
         return U, s, s[:, None] * Vt
-    unit = float(np.abs(A).max())
+    unit = _largest(A)
     if unit == 0:  # where solvers start
-        return np.eye(len(A)), np.zeros(len(A)), np.zeros(A.shape)
-    U, s, product = _turned(A / unit)
-    return U, unit * s, unit * product
+        return np.eye(A.shape[1]), np.zeros(A.shape[1]), np.zeros(A.shape[::-1])
+    U, s, product = _turned(by_rows(lambda a: a / unit, A))
+    return U, unit * s, by_rows(lambda v: unit * v, product, out=product).T
 
 
 def _turned(A):
-    """The same for a wide A by an eigenvalue problem of the size of its rows, faster than its own.
+    """U, s and A U for a tall A by an eigenvalue problem of the size of its columns, faster than its own.
 
     The squares that it sees cannot tell values apart that are small next to the largest: those are
     turned once more among themselves.
     """
-    U = np.linalg.eigh(A @ A.T)[1][:, ::-1]
-    product = U.T @ A
-    s = np.sqrt(np.einsum("ij,ij->i", product, product))
+    U = np.linalg.eigh(_products(A))[1][:, ::-1]
+    product = by_rows(lambda a: a @ U, A)
+    s = np.sqrt(sum_by_rows(lambda v: np.einsum("ij,ij->j", v, v), product))
     small = s < 1e-5 * s.max()
     if (s[small] > 1e-15).any():  # more than rounding
         k = max(int(np.argmax(small)), 1)
-        turn, s[k:], product[k:] = _turned(product[k:])
+        turn, s[k:], product[:, k:] = _turned(product[:, k:])
         U[:, k:] = U[:, k:] @ turn
     return U, s, product
