@@ -166,12 +166,14 @@ class FactorProblem:
         starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
         reached = [(parts, self._reached(parts)) for parts in starts]
         for _ in range(TRIAL_ROUNDS):
-            reached = [self._downhill(*each) for each in reached]
-        return self._lowered(min(reached, key=itemgetter(1))[0])
+            reached = [min(each, self._after(each[0]), key=itemgetter(1)) for each in reached]
+        return self._lowered(*min(reached, key=itemgetter(1)))
 
-    def _lowered(self, parts):
-        """Parts; where they lead above W = 0, as far out as a loss may be straight, shorter ones."""
-        null = self._reached([0.0 * V for V in parts])
+    def _lowered(self, parts, value):
+        """Parts; where they are above W = 0, as far out as a loss may be straight, nearer or shorter ones."""
+        null, rounds = self._reached([0.0 * V for V in parts]), TRIAL_ROUNDS
+        while self._models and value > null and rounds:
+            (parts, value), rounds = self._after(parts, exactly=True), rounds - 1
         while self._reached(parts) > null and any(V.any() for V in parts):
             parts = [0.1 * V for V in parts]
         return parts
@@ -242,11 +244,15 @@ class FactorProblem:
 
     def _downhill(self, parts, lowest, again=True):
         """Parts after a round and their objective, lower than before; whether to try a model `again`."""
-        new = self._round(parts, exactly=not again)
-        value = self._reached(new)
+        new, value = self._after(parts, exactly=not again)
         if again and self._models and not value <= lowest:  # far from the loss
             return self._downhill(parts, lowest, False)
         return new, value
+
+    def _after(self, parts, exactly=False):
+        """Parts after a round, and their objective."""
+        new = self._round(parts, exactly)
+        return new, self._reached(new)
 
     def _round(self, parts, exactly=False):
         """Parts after some steps on each factor, of the loss or of a quadratic model that needs no rows."""

@@ -89,7 +89,8 @@ def _step(problem, W, direction, b, objective, slope):
         found = after(step)
         if not found[-1] <= objective + 1e-4 * step * slope + 1e-15 * abs(objective):
             step, found = step / 2, None
-    while not W.any() and step >= 1.0 and objective - found[-1] > PARABOLA * step * -slope:
+    longer = not (W.any() or problem.term.far)
+    while longer and step >= 1.0 and objective - found[-1] > PARABOLA * step * -slope:
         further = after(2 * step)
         if not further[-1] < found[-1]:
             break
