@@ -293,10 +293,10 @@ class StackedData(TaskData):
 
     def spread(self, b):
         """The value of its task on the sample side."""
-        return spread(b, self.indptr)
+        return spread(b, self.indptr, self.task_rows)
 
     def raised(self, image, b):
-        return spread(b, self.indptr, image)
+        return spread(b, self.indptr, self.task_rows, image)
 
     spread_rows = spread  # what belongs to every row, in `SharedData`
 

@@ -161,9 +161,12 @@ def reduced(ufunc, R, bounds):
     return np.concatenate(in_blocks(work, blocks_of(bounds, ELEMENTS)))
 
 
-def spread(b, bounds, image=None):
-    """The value of its task for each row, added to an image if there is one."""
-    out, rows = np.empty((bounds[-1], *b.shape[1:]), b.dtype), np.diff(bounds)
+def spread(b, bounds, rows, image=None):
+    """The value of its task for each row, of which there are so many, added to an image if there is one."""
+    if bounds[-1] < 2 * ELEMENTS:
+        own = b.repeat(rows, axis=0)
+        return own if image is None else image + own
+    out = np.empty((bounds[-1], *b.shape[1:]), b.dtype)
 
     def fill(tasks):
         at = slice(bounds[tasks.start], bounds[tasks.stop])
@@ -208,6 +211,8 @@ def of_rows(work, *arrays):
 
 def sum_by_rows(work, *arrays):
     """Sum of what work(*arrays) of blocks of rows returns, found on all cores."""
+    if arrays[0].size < 2 * ELEMENTS:
+        return work(*arrays)
     first, *others = of_rows(work, *arrays)
     return sum(others, start=first)
 

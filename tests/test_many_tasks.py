@@ -216,7 +216,8 @@ def test_arrays_over_tasks_are_handled_in_blocks(rng, monkeypatch):
         for penalty in (Features(L2(0.7)), Tasks(L2(0.7)), Spectrum(L1(0.7))):
             yield from (penalty.prox(W, 2.0), penalty.value(W), penalty.dual_norm(G))
         yield from (singular_values(weak)[1], singular_values(weak)[2].T @ singular_values(weak)[2])
-        yield from (spread(W[:, 0], bounds), spread(W[:, 0], bounds, rows), reduced(np.add, rows, bounds))
+        every = W[:, 0], bounds, np.diff(bounds)
+        yield from (spread(*every), spread(*every, rows), reduced(np.add, rows, bounds))
         yield from (sparse_product(sparse.csr_array(chain), W), by_rows(np.add, W, G, out=np.empty(W.shape)))
 
     whole, sizes = list(found()), []
