@@ -163,7 +163,7 @@ def reduced(ufunc, R, bounds):
 
 def spread(b, bounds, rows, image=None):
     """The value of its task for each row, of which there are so many, added to an image if there is one."""
-    if bounds[-1] < 2 * ELEMENTS:
+    if bounds[-1] < 4 * ELEMENTS:
         own = b.repeat(rows, axis=0)
         return own if image is None else image + own
     out = np.empty((bounds[-1], *b.shape[1:]), b.dtype)
@@ -211,7 +211,7 @@ def of_rows(work, *arrays):
 
 def sum_by_rows(work, *arrays):
     """Sum of what work(*arrays) of blocks of rows returns, found on all cores."""
-    if arrays[0].size < 2 * ELEMENTS:
+    if arrays[0].size < 4 * ELEMENTS:  # no list, which small fits would notice
         return work(*arrays)
     first, *others = of_rows(work, *arrays)
     return sum(others, start=first)

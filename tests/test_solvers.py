@@ -797,6 +797,13 @@ def test_norms_that_cost_less_than_the_target_are_certified(penalty, rest):
     assert model.objective_ - model.dual_gap_ <= other.objective_ * (1 + 1e-12)
 
 
+def test_the_problem_without_norms_is_that_of_its_data():
+    data = [make_data("stacked", SquaredError(), seed=seed) for seed in (0, 1)]
+    one, other = (make_problem(rows, SquaredError(), Features(L2(1.0))) for rows in data)
+    assert one.without_norms.term is one.term  # and is kept
+    assert one.with_term(other.term).without_norms.term is other.term
+
+
 @pytest.mark.parametrize("mean_alpha", [None, 0.0, 1e-3, 10.0])
 @pytest.mark.parametrize("other", [Tasks(L2(1e-17)), Ridge(0.1)], ids=["norm", "ridge"])
 @pytest.mark.filterwarnings("ignore:.* stopped after:sklearn.exceptions.ConvergenceWarning")

@@ -172,6 +172,7 @@ class Problem:
         """The same penalty on another data term over the same tasks."""
         other = object.__new__(Problem)
         other.__dict__.update(self.__dict__, term=term, shape=term.shape)
+        other.__dict__.pop("without_norms", None)  # which holds the term
         return other
 
     def restricted(self, columns):

@@ -140,7 +140,7 @@ class RowsTerm(Intercepts, DataTerm):
         """The weights, broadcast against values of rows or of their predictors."""
         return self.weight if values.ndim == self.weight.ndim else self.weight[..., None]
 
-    def _weighted(self, function, eta, spread=None):
+    def _weighted(self, function, eta, in_parts=None):
         """weight * function(y, eta); where exp may overflow, a missing label still counts for nothing."""
 
         def weighted(values, weight):
@@ -149,8 +149,8 @@ class RowsTerm(Intercepts, DataTerm):
         if not self.one_loss:
             values = function(self.y, eta)
             return weighted(values, self.weight_of(values))
-        spread = spread or by_rows
-        return spread(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
+        in_parts = in_parts or by_rows
+        return in_parts(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
 
     @cached_property
     def one_loss(self):

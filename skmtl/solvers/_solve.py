@@ -400,13 +400,14 @@ def _faint(problem, objective, gap):
 
     There the dual objective is that of the slopes over their dual norm, twice the objective over it.
     """
-    if type(problem) is not Problem or problem.without_norms is None:
+    if type(problem) is not Problem or problem.smooth:
         return False
     first, *others = problem.parts
-    if first.rough is None and (not first.quadratic or all(part.one_vector for part in others)):
-        return True  # others cost more than they save
-    if not 0 <= objective - gap < FAINT * objective:
+    rest = first.rough is None and (not first.quadratic or all(part.one_vector for part in others))
+    if not (rest or 0 <= objective - gap < FAINT * objective) or problem.without_norms is None:
         return False
+    if rest:  # others cost more than they save
+        return True
     W, *others = problem.zeros()  # what does a step cost? Units may differ, and that may be below zero
     G, curvature = problem.term.steepest(W)
     step = float(np.vdot(G, G)) / curvature if curvature > 0 else 0.0

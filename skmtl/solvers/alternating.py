@@ -256,7 +256,8 @@ class FactorProblem:
 
     def _round(self, parts, exactly=False):
         """Parts after some steps on each factor, of the loss or of a quadratic model that needs no rows."""
-        k, model = self.penalty.n_components, self if exactly else self._model(*self.evaluate(parts)[:3])
+        k, exactly = self.penalty.n_components, exactly or not self._models
+        model = self if exactly else self._model(*self.evaluate(parts)[:3])
         S = model._codes(parts).stepped()[:, :k]
         return self._parts(S, model._rows([S, *parts[1:]]).stepped())
 
