@@ -48,6 +48,10 @@ class Loss:
         """Both, for what they have in common is computed once."""
         return self.value(y, eta), self.gradient(y, eta)
 
+    def derivatives(self, y, eta):
+        """Gradient and Hessian, likewise."""
+        return self.gradient(y, eta), self.hessian(y, eta)
+
     def times(self, hessian, d):
         """What `hessian` returned, times a change d of eta."""
         return hessian * d
@@ -218,6 +222,10 @@ class Poisson(Loss):
         with np.errstate(over="ignore"):
             return np.exp(eta)
 
+    def derivatives(self, y, eta):
+        rate = self.hessian(y, eta)
+        return rate - y, rate
+
     def third_derivative(self, y, eta):
         """Third derivative in eta."""
         return self.hessian(y, eta)
@@ -309,13 +317,23 @@ class Logistic(Loss):
 
     def gradient(self, y, eta):
         """First derivative in eta."""
-        away = -_sign(y)  # 1 - expit(eta) would round to zero for a confident correct one
-        return away * np.exp(np.minimum(away * eta, 0.0)) / (1.0 + np.exp(-np.abs(eta)))
+        small = np.exp(-np.abs(eta))
+        return self._slope(y, eta, small) / (1.0 + small)
+
+    def _slope(self, y, eta, small):
+        """The gradient times 1 + exp(-|eta|), this the last: as 1 - expit(eta) digits would be lost."""
+        away = -_sign(y)
+        return away * np.maximum(small, away * eta >= 0)
 
     def hessian(self, y, eta):
         """Second derivative in eta."""
         small = np.exp(-np.abs(eta))
         return small / np.square(1.0 + small)
+
+    def derivatives(self, y, eta):
+        small = np.exp(-np.abs(eta))
+        total = 1.0 + small
+        return self._slope(y, eta, small) / total, small / np.square(total)
 
     def third_derivative(self, y, eta):
         """Third derivative in eta."""

@@ -57,7 +57,7 @@ def test_losses_with_a_normalizer_are_minus_a_log_likelihood(loss, rng):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", [*LOSSES.values(), losses.Multinomial(3)], ids=repr)
-def test_value_and_gradient_at_once(loss, dtype, rng):
+def test_what_is_computed_at_once(loss, dtype, rng):
     y, eta = (a.reshape(-1, 4).astype(dtype) for a in sample(loss, rng))
     if loss.n_outputs > 1:
         y = rng.integers(loss.n_outputs, size=y.shape).astype(dtype)
@@ -68,6 +68,9 @@ def test_value_and_gradient_at_once(loss, dtype, rng):
     np.testing.assert_allclose(slope, loss.gradient(y, eta), rtol=4 * rounding, atol=0)
     assert value.shape == y.shape
     assert slope.shape == eta.shape
+    for found, alone in zip(loss.derivatives(y, eta), (loss.gradient, loss.hessian), strict=True):
+        np.testing.assert_array_equal(found, alone(y, eta))
+        assert found.dtype == alone(y, eta).dtype
 
 
 @losses_

@@ -181,10 +181,11 @@ class Intercepts:
         floor = self._floor(b) * (max(16.0, np.abs(image).max()) if self.loss.per_class else 1.0)
         for n_steps in range(200):
             eta = self.predictor(image, b)
-            g = self.task_sums(self.loss_gradient(eta)) + self.pull_of_intercepts(b)
+            slopes, hessian = self.loss_derivatives(eta)
+            g = self.task_sums(slopes) + self.pull_of_intercepts(b)
             if (np.abs(g) <= floor).all():
                 return b
-            step = self._settle(self.loss_hessian(eta), g)
+            step = self._settle(hessian, g)
             finite = np.isfinite(g).all()
             if np.isnan(step).any() and finite:  # nothing is curved, and no step leads on
                 return b if cooled else self._cooled(image, b)
@@ -253,8 +254,8 @@ class Intercepts:
 
     def _intercept_derivatives(self, eta):
         """First and second derivative in each intercept, the first zero where a flat loss leaves rounding."""
-        slopes, sums = self.loss_gradient(eta), self.task_sums
-        g, h = sums(slopes), sums(self.loss_hessian(eta))
+        (slopes, hessian), sums = self.loss_derivatives(eta), self.task_sums
+        g, h = sums(slopes), sums(hessian)
         if not h.all():
             g = np.where((h == 0) & (np.abs(g) <= ROUNDING * sums(np.abs(slopes))), 0.0, g)
         return g, h

@@ -20,7 +20,7 @@ class RootTerm(RowsTerm):
     least squares (Sun & Zhang 2012, https://doi.org/10.1093/biomet/ass043).
     """
 
-    pointwise, by_rows, straight, outlying = False, False, True, False
+    pointwise, row_by_row, straight, outlying = False, False, True, False
 
     @cached_property
     def sizes(self):

@@ -27,7 +27,7 @@ class RowsTerm(Intercepts, DataTerm):
     edge = 1e-15  # of slopes: by so little rounding takes them out of their domain
     rounds = 5  # Newton steps in the free directions to make a dual point feasible
     pointwise = True  # second derivatives are weights of the rows
-    by_rows = True  # and those of a row have to do with its predictors alone
+    row_by_row = True  # and those of a row have to do with its predictors alone
     straight = False  # whether it is about straight along its residuals, whatever they are
     joint = True  # whether those in all coefficients of a task may be one matrix
 
@@ -140,17 +140,20 @@ class RowsTerm(Intercepts, DataTerm):
         """The weights, broadcast against values of rows or of their predictors."""
         return self.weight if values.ndim == self.weight.ndim else self.weight[..., None]
 
-    def _weighted(self, function, eta, in_parts=None):
-        """weight * function(y, eta); where exp may overflow, a missing label still counts for nothing."""
+    def _times_weight(self, values, weight):
+        """Where exp may overflow, a missing label still counts for nothing."""
+        return weight * (np.where(weight > 0, values, 0.0) if self.loss.curvature == np.inf else values)
 
-        def weighted(values, weight):
-            return weight * (np.where(weight > 0, values, 0.0) if self.loss.curvature == np.inf else values)
-
+    def _weighted(self, function, eta, in_parts=by_rows):
+        """weight * function(y, eta)."""
         if not self.one_loss:
             values = function(self.y, eta)
-            return weighted(values, self.weight_of(values))
-        in_parts = in_parts or by_rows
-        return in_parts(lambda eta, y, weight: weighted(function(y, eta), weight), eta, self.y, self.weight)
+            return self._times_weight(values, self.weight_of(values))
+
+        def weighted(eta, y, weight):
+            return self._times_weight(function(y, eta), weight)
+
+        return in_parts(weighted, eta, self.y, self.weight)
 
     @cached_property
     def one_loss(self):
@@ -167,6 +170,17 @@ class RowsTerm(Intercepts, DataTerm):
 
     def loss_hessian(self, eta):
         return self._weighted(self.loss.hessian, eta)
+
+    def loss_derivatives(self, eta):
+        """Both, for what they have in common is computed once."""
+        if not (self.one_loss and self.row_by_row):
+            return self.loss_gradient(eta), self.loss_hessian(eta)
+
+        def weighted(eta, y, weight):
+            return [self._times_weight(values, weight) for values in self.loss.derivatives(y, eta)]
+
+        parts = of_rows(weighted, eta, self.y, self.weight)
+        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     @cached_property
     def outlying(self):
@@ -322,7 +336,7 @@ class RowsTerm(Intercepts, DataTerm):
                 gradient = self.back(u)
                 total = pull.plus(gradient, moved)
                 curvature, along = partial(self._curvature, hessian), self._along(hessian)
-                shared = self.by_rows and partial(self._shared_at, hessian)
+                shared = self.row_by_row and partial(self._shared_at, hessian)
                 step, left = self.free_step(total, free, pull, curvature, along, shared)
                 if self.loss.quadratic and left is not nothing:
                     in_b = self.unanswered(self.task_sums(u))
