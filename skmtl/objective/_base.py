@@ -192,17 +192,25 @@ class DataTerm:
         B = self._steep[0] / np.sqrt((self._steep[0] ** 2).sum(axis=0))
         return self._less_shared(G @ B) @ B.T
 
-    def steep_step(self, excess, image, b):
-        """Newton step (n_tasks, n_features) along the steep directions that takes this off the gradient."""
-        B, eta = self._steep[0], None if self.loss.quadratic else self.predictor(image, b)
-        curvature = self.curvature_at(eta)
+    def steep_inverse(self, image, b):
+        """A function of an excess of the gradient: the step along steep directions that takes it off."""
+        if not self.loss.quadratic:
+            return self._inverse_along_steep(self.predictor(image, b))
+        if self._kept_steep is None:
+            self._kept_steep = self._inverse_along_steep(None)
+        return self._kept_steep
+
+    _kept_steep = None
+
+    def _inverse_along_steep(self, eta):
+        B, curvature = self._steep[0], self.curvature_at(eta)
 
         def inside(V):
             return self._less_shared(curvature(self._less_shared(V) @ B.T) @ B)
 
         every = sparse.eye_array(self.n_tasks, format="csr")  # as many numbers as tasks, not their square
-        step, _ = iterated_step(inside, self._less_shared(excess @ B), every, least=1e-9)
-        return self._less_shared(step) @ B.T
+        step = step_along(inside, every, B.shape[1], least=1e-9)
+        return lambda excess: self._less_shared(step(self._less_shared(excess @ B))[0]) @ B.T
 
     def pooled(self, h, ha):
         """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""
@@ -234,16 +242,17 @@ class DataTerm:
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), gradient, pull.mean, along)
         if self.beside_offset is None:
-            return iterated_step(
-                lambda V: curvature(V) + pull.apply(V), gradient, free, along, alike=self.n_alike
+            step = step_along(
+                lambda V: curvature(V) + pull.apply(V), free, self.n_features, along, alike=self.n_alike
             )
+            return step(gradient)
         A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
         even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
-        step, left = iterated_step(
-            lambda V: (curvature(V @ A) + pull.apply(V @ A)) @ A.T, gradient @ A.T, free,
+        step, left = step_along(
+            lambda V: (curvature(V @ A) + pull.apply(V @ A)) @ A.T, free, len(A),
             along and (lambda vs: along([V @ A for V in vs])), most=OFFSET_ASSEMBLED, alike=self.n_alike,
-        )  # fmt: skip
+        )(gradient @ A.T)  # fmt: skip
         return step @ A, lambda gradient, in_b: left(gradient @ A.T, in_b)
 
     @cached_property
@@ -317,27 +326,34 @@ def shared_step(H, gradient, ridge, along=None):
     return every(step), lambda gradient, in_b: left(gradient.sum(axis=0), in_b)
 
 
-def iterated_step(curvature, gradient, free, along=None, least=LEAST, most=ASSEMBLED, alike=1):
-    """The same for other directions: assembled where they are few, else by conjugate gradients.
+def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1):
+    """The same for other directions, as a function of a gradient (n_tasks, p).
 
-    The loss does not see what is the same for each of `alike` predictors of a row.
+    H is assembled where they are few, else steps are by conjugate gradients. The loss does not see what is
+    the same for each of `alike` predictors of a row.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
     gradient is charged to the gap.
     """
-    k, p = free.shape[1], gradient.shape[1]
+    k = free.shape[1]
 
     def freely(v):
         return free @ v.reshape(k, p)
 
-    rhs = -(free.T @ gradient).ravel()
-    if k * p <= most:
-        H = np.array([(free.T @ curvature(freely(d))).ravel() for d in np.eye(k * p)])
-        inside = along and (lambda vs: along([freely(v) for v in vs]))
-        step, left = solved(seen_alike(0.5 * (H + H.T), k, alike), rhs, inside, least)
-        return freely(step), lambda gradient, in_b: left((free.T @ gradient).ravel(), in_b)
-    operator = LinearOperator((k * p, k * p), matvec=lambda d: (free.T @ curvature(freely(d))).ravel())
-    return freely(cg(operator, rhs, rtol=1e-14, atol=0.0, maxiter=100)[0]), nothing
+    def within(gradient):
+        return (free.T @ gradient).ravel()
+
+    if k * p > most:
+        operator = LinearOperator((k * p, k * p), matvec=lambda d: within(curvature(freely(d))))
+        options = {"rtol": 1e-14, "atol": 0.0, "maxiter": 100}
+        return lambda gradient: (freely(cg(operator, -within(gradient), **options)[0]), nothing)
+    H = np.array([within(curvature(freely(d))) for d in np.eye(k * p)])
+    inside = along and (lambda vs: along([freely(v) for v in vs]))
+    inverse, left = inverse_of(seen_alike(0.5 * (H + H.T), k, alike), inside, least)
+    return lambda gradient: (
+        freely(inverse(-within(gradient))),
+        lambda gradient, in_b: left(within(gradient), in_b),
+    )
 
 
 def seen_alike(H, n_blocks, n_predictors):

@@ -344,7 +344,7 @@ class Problem:
         As long as the gap falls or what is beyond, as steps in free directions move it again. Also the
         gradient without corrections. See `DataTerm.dual_point`.
         """
-        term, least, gradient, before = self.term, np.inf, None, np.inf
+        term, least, gradient, before, step = self.term, np.inf, None, np.inf, None
         multipliers = self._multipliers(W, image, b, parts)
         for _ in range(CORRECTIONS):
             dual = self._dual_point(W, image, b, multipliers, ahead)
@@ -357,7 +357,8 @@ class Problem:
             left = np.linalg.norm(excess)
             if not (pays or left < FALLS * before):
                 break
-            ahead, before = term.steep_step(excess, image, b) + (0.0 if ahead is None else ahead), left
+            step = step or term.steep_inverse(image, b)
+            ahead, before = step(excess) + (0.0 if ahead is None else ahead), left
         return least, gradient
 
     def _multipliers(self, W, image, b, parts):

@@ -19,6 +19,7 @@ SMALL, MODERATE = 1500, 6000  # sizes of W up to which models of fewer rows pay 
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
+DEAR = 1.6  # that beside a common offset of classes, where one costs as much as a hundred
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
 LATE = 50  # iteration from which on it is in models of the root loss
 REFINEMENTS = 4  # of a solution of the smooth part then
@@ -140,10 +141,12 @@ def _by_models(problem, parts, first, max_iter, target):
     bound, share, floor = -np.inf, ENOUGH, FLOOR
     above = problem.term.outlying  # parabolas above the loss come first
     straight = problem.term.straight or above
+    sparser = DEAR if problem.term.far and problem.term.n_outputs > 1 else SPARSER
     hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
     for n_iter in range(first + 1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, floor, W, above))
-        found, stalled, to_go = _solved(model, parts, share * target, LATE if straight else MODEL_ITERATIONS)
+        late = LATE if straight else MODEL_ITERATIONS
+        found, stalled, to_go = _solved(model, parts, share * target, late, sparser)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
         bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
         trial, step, before = found, 1.0 if found else 0.0, parts  # None: overflow at once
@@ -182,7 +185,7 @@ def _by_models(problem, parts, first, max_iter, target):
             return
 
 
-def _solved(model, parts, enough, late):
+def _solved(model, parts, enough, late, sparser):
     """Parts, whether their gap has stopped falling before it was small enough, and how far they lead down.
 
     The gap is to be small, or a share of the latter. Where units differ by more than double precision holds
@@ -193,7 +196,7 @@ def _solved(model, parts, enough, late):
     for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough, late):
         if n_iter < min(due, MODEL_ITERATIONS):
             continue
-        due = SPARSER * n_iter
+        due = sparser * n_iter
         objective, _, gap = model.gap(found)
         if not np.isfinite(objective):
             return None, False, np.inf
