@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
+    ClusteredRegressor,
     DirtyRegressor,
     GroupSparseClassifier,
     GroupSparseRegressor,
@@ -184,6 +185,17 @@ def test_a_model_that_ends_above_its_start_leads_nowhere(n_rows, n_features):
     y = X[:, 0] - 1000 + rng.normal(size=4)[t] + rng.normal(size=len(t))
     model = HierarchicalRegressor(0.1, loss="huber", intercept_alpha=1.0).fit(X, y, tasks=t)
     assert model.n_iter_ <= 10 and model.dual_gap_ <= 1e-3
+
+
+def test_a_dual_point_of_zero_slopes_tells_nothing():
+    """A step of the prox over a gradient of zero was infinite, and the solution "not finite"."""
+    rng, t = np.random.default_rng(4), np.repeat(np.arange(4), 6)
+    X = rng.normal(size=(24, 8)) + 1000
+    y = X[:, 0] - 1000 + rng.normal(size=4)[t] + rng.normal(size=24)
+    model = ClusteredRegressor(0.1, loss="huber", intercept_alpha=1.0).fit(X, y, tasks=t)
+    near = ClusteredRegressor(0.1, loss="huber", intercept_alpha=1.0, tol=1e-3).fit(X - 1000, y, tasks=t)
+    assert near.objective_ - near.dual_gap_ <= model.objective_ + 1e-9
+    assert model.objective_ - model.dual_gap_ <= near.objective_ + 1e-9
 
 
 @pytest.mark.parametrize(

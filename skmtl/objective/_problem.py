@@ -120,8 +120,9 @@ class Part:
         """
         if self.rough is None or self.rough.conjugate(G) is None:
             return G if self.rough is None else -self.rough.prox(-G, 1.0)
-        step = NEARBY * np.linalg.norm(V) / max(np.linalg.norm(G), TINY)
-        return (V - self.rough.prox(V - step * G, step)) / step if step > 0 else G
+        size = np.linalg.norm(G)
+        step = NEARBY * np.linalg.norm(V) / size if size > 0 else 0.0
+        return (V - self.rough.prox(V - step * G, step)) / step if 0 < step < np.inf else G
 
     def free_directions(self, n_tasks):
         """Directions that cost nothing, or None."""
