@@ -192,10 +192,10 @@ def test_a_dual_point_of_zero_slopes_tells_nothing():
     rng, t = np.random.default_rng(4), np.repeat(np.arange(4), 6)
     X = rng.normal(size=(24, 8)) + 1000
     y = X[:, 0] - 1000 + rng.normal(size=4)[t] + rng.normal(size=24)
-    model = ClusteredRegressor(0.1, loss="huber", intercept_alpha=1.0).fit(X, y, tasks=t)
-    near = ClusteredRegressor(0.1, loss="huber", intercept_alpha=1.0, tol=1e-3).fit(X - 1000, y, tasks=t)
-    assert near.objective_ - near.dual_gap_ <= model.objective_ + 1e-9
-    assert model.objective_ - model.dual_gap_ <= near.objective_ + 1e-9
+    options = {"loss": "huber", "intercept_alpha": 1.0}
+    model, near = (ClusteredRegressor(0.1, tol=tol, **options).fit(X, y, tasks=t) for tol in (1e-4, 1e-6))
+    assert near.dual_gap_ < 0.1 * model.dual_gap_
+    assert model.objective_ - model.dual_gap_ <= near.objective_ <= model.objective_
 
 
 @pytest.mark.parametrize(
