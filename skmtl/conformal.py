@@ -17,7 +17,14 @@ from ._labels import check_tasks, encode_tasks, find_tasks, plain_labels, readab
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import ClassesMixin, TargetMixin, classes_of, suited, used_labels
-from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
+from ._tasks import (
+    by_name,
+    final_model,
+    final_task_column,
+    final_task_labels,
+    refuse_two_sources,
+    target_names,
+)
 from .baselines import Wrapper, models_counts
 from .metrics import fitted_on, probabilities_of, reaches, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
@@ -224,6 +231,11 @@ class _TaskConformal(Wrapper):
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         for train, test in splits:
             model = fitted_on(train, self.estimator, X, y, labels, given)
+            if isinstance(kinds := getattr(final_model(model), "classes_", None), dict) and kinds:
+                raise TypeError(
+                    f"{type(self).__name__} needs numbers in all tasks; {self.estimator!r:.200} has classes "
+                    f"in {[*kinds][:5]}."
+                )
             tasks, offset = (None if own is None else own[test] for own in (labels, given.get("offset")))
             scores[test] = self._scores(safe_indexing(X, test), y[test], tasks, offset, model)
             tested[test] = True

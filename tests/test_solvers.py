@@ -22,6 +22,7 @@ from skmtl import (
     MultiTaskLasso,
     MultiTaskRegressor,
     TaskStatistics,
+    TemporalRegressor,
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.objective import Problem
@@ -802,6 +803,20 @@ def test_the_problem_without_norms_is_that_of_its_data():
     one, other = (make_problem(rows, SquaredError(), Features(L2(1.0))) for rows in data)
     assert one.without_norms.term is one.term  # and is kept
     assert one.with_term(other.term).without_norms.term is other.term
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("alpha", [1e-11, 1e-6, 1e-3])
+def test_a_mean_that_costs_more_than_deviations_which_have_it_for_nothing(alpha, offset, rng):
+    """Units of features are far apart, so that first steps do not get there."""
+    X, tasks = rng.normal(size=(20, 10)), np.arange(20) % 4
+    y = (X * rng.normal(size=(4, 10))[tasks]).sum(axis=1) + rng.normal(size=20)
+    X = X * np.logspace(-3, 3, 10) + offset
+    given = {"ridge": 10.0, "smooth": "quadratic", "l1_ratio": 0.3}
+    model = TemporalRegressor(alpha, mean_alpha=1.0, **given).fit(X, y, tasks=tasks)
+    other = TemporalRegressor(alpha, **given, tol=1e-8).fit(X, y, tasks=tasks)
+    assert model.objective_ - model.dual_gap_ <= other.objective_ <= model.objective_ * (1 + 1e-9)
+    assert model.dual_gap_ <= 1e-4 * y.var() * 4
 
 
 @pytest.mark.parametrize("mean_alpha", [None, 0.0, 1e-3, 10.0])

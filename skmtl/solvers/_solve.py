@@ -418,8 +418,10 @@ def _cheap(problem, parts, target):
     """Whether norms cost less than the target: what they leave of a dual point says little then."""
     if type(problem) is not Problem or problem.without_norms is None or not problem.certified:
         return False
-    smooth = problem.smooth_penalty_value(parts, problem.total(parts))
-    return problem.penalty_value(parts) - smooth <= target
+    W = problem.total(parts)
+    moved = [W, *problem.zeros()[1:]]  # what another part costs the first may have for nothing
+    costs = (problem.penalty_value(V) - problem.smooth_penalty_value(V, W) for V in (parts, moved))
+    return min(costs) <= target
 
 
 def _without_norms(problem, max_iter, tol, callback=None, verbose=0):
