@@ -287,8 +287,8 @@ def _targets(y, task_type):
     except TypeError:
         raise ValueError(
             f"y holds labels of different types, {sorted({type(own).__name__ for own in labels})}: suggest "
-            "is for tasks of one kind. For others compare({'mixed': MixedTaskModel(losses={task: loss})}, X, y, "
-            "tasks) says whether sharing helps."
+            "is for tasks of one kind. For others compare({'mixed': MixedTaskModel(losses={task: loss})}, X, "
+            "y, tasks) says whether sharing helps."
         ) from None
     if task_type == "count" and (values.dtype.kind not in "biuf" or values.min() < 0):
         raise ValueError(f"task_type='count' needs a y of numbers >= 0; got {values[0]!s:.100}.")

@@ -384,6 +384,11 @@ def target_names(y):
     return object_array(names) if any(isinstance(name, tuple) for name in names) else plain_array(names)
 
 
+def named_target(given, y):
+    """What models are fitted to: a y with names of its columns, by which parameters may go, else as read."""
+    return given if y.ndim == 2 and target_names(given) is not None else y
+
+
 def refuse_blocks(values, name):
     """Error for a mapping, or a list of one array per task, in the place of an array of all rows."""
     way_out = "Stack the rows of tasks that have their own with skmtl.stack_tasks, and pass tasks=."

@@ -499,7 +499,7 @@ def fitted_on(rows, model, X, y, labels, given):
     """A clone fitted to some rows, with their tasks where these reach it, and their part of what is given."""
     own = tasks_for(model, "fit", None if labels is None else labels[rows])
     given = {name: values[rows] for name, values in given.items()}
-    return clone(model).fit(safe_indexing(X, rows), y[rows], **own, **given)
+    return clone(model).fit(safe_indexing(X, rows), safe_indexing(y, rows), **own, **given)
 
 
 def _with_unseen(values, classes, y):
