@@ -365,7 +365,16 @@ class TaskScorer:
         labels, columns = [classes] * len(blocks), _classes_of_columns(model)
         if columns is not None and np.ndim(y) == 2:
             blocks, labels = self._of_columns(method, blocks, classes, columns)
-        return self._average(names, blocks, kwargs, labels if method == "predict_proba" else None)
+        try:
+            return self._average(names, blocks, kwargs, labels if method == "predict_proba" else None)
+        except ValueError as error:
+            if columns is None and np.ndim(y) == 2 and len(classes) > 2:
+                raise ValueError(
+                    f"{error}. {type(model).__name__} has scores of all {len(classes)} classes in each column "
+                    "of y. Of columns with classes of their own SingleTask knows these, and classifiers of "
+                    "skmtl do: compare(..., baselines=['single'])."
+                ) from error
+            raise
 
     def _of_columns(self, method, blocks, classes, columns):
         """Rows of each task with the scores of its own classes, and these; where pooled of the same for all.

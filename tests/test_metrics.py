@@ -650,3 +650,11 @@ def test_classes_of_different_types_have_no_scores_in_common(rng):
         SingleTask(LogisticRegression()).fit(X, Y)
     with pytest.raises(ValueError, match=r"y holds labels of different types, \['int', 'str'\]: suggest"):
         suggest(X, Y)
+
+
+def test_models_of_all_classes_beside_columns_with_their_own():
+    X, Y, (model, _), _ = own_classes([0, 1, 2, 3, 5, 6])
+    found = compare({"m": model}, X, Y, scoring="roc_auc", baselines=["single"], cv=3)
+    assert (found.table["mean"] > 0.5).all()
+    with pytest.raises(ValueError, match=r"Pooled has scores of all 6 classes .* baselines=\['single'\]"):
+        compare({"m": model}, X, Y, scoring="roc_auc", cv=3)

@@ -595,6 +595,9 @@ def test_refusals():
     truths = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=CODES[OLD] > 0)
     with pytest.raises(ValueError, match="task='new' cannot be sorted"):
         truths.fit_task(X[NEW], y[NEW])
+    infinite = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=np.array([0, np.inf])[CODES[OLD] % 2])
+    with pytest.raises(ValueError, match="task='new' cannot be sorted"):
+        infinite.fit_task(X[NEW], y[NEW])
     dates = np.array(["2026-01-01", "2026-01-02"], dtype="M8[ns]")[CODES[OLD] % 2]
     dates = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=dates)
     with pytest.raises(ValueError, match=r"cannot be sorted with the tasks of fit, which look like .*2026"):

@@ -171,8 +171,10 @@ def _refuse(model):
 
 def _label_among(tasks, task):
     """The label; of the default where tasks are numbers, which no text is, one that is free."""
-    default = isinstance(task, str) and task == DEFAULT
-    return int(tasks.max() // 1) + 1 if default and label_kind(tasks) in ("integers", "numbers") else task
+    if not (isinstance(task, str) and task == DEFAULT and label_kind(tasks) in ("integers", "numbers")):
+        return task
+    last = tasks.max()
+    return int(last // 1) + 1 if last - last == 0 else task  # after infinity there is none
 
 
 def insert_label(tasks, task):
