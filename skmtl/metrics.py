@@ -370,9 +370,9 @@ class TaskScorer:
         except ValueError as error:
             if columns is None and np.ndim(y) == 2 and len(classes) > 2:
                 raise ValueError(
-                    f"{error}. {type(model).__name__} has scores of all {len(classes)} classes in each column "
-                    "of y. Of columns with classes of their own SingleTask knows these, and classifiers of "
-                    "skmtl do: compare(..., baselines=['single'])."
+                    f"{error}. {type(model).__name__} has scores of all {len(classes)} classes for every "
+                    "column. Of columns with classes of their own SingleTask knows these, and classifiers "
+                    "of skmtl do: compare(..., baselines=['single'])."
                 ) from error
             raise
 
