@@ -62,3 +62,5 @@ def _faults(fields, features):
             yield name, "holds what is no finite number"
         elif name in ("count", "weight") and not (values > 0).all():
             yield name, f"is {values.min():.3g} in some task, where each has a positive one"
+        elif name in ("xx", "yy") and (np.einsum("djj->dj", values) if values.ndim > 1 else values).min() < 0:
+            yield name, "holds sums of squares below zero"

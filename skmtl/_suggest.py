@@ -281,7 +281,15 @@ def _targets(y, task_type):
             f"task_type must be one of {[*TASK_TYPES]} or None (by the look of y); got {task_type!r}."
         )
     y = as_target(y)
-    values = np.unique(plain_labels(y[~missing_labels(y)]))
+    labels = plain_labels(y[~missing_labels(y)])
+    try:
+        values = np.unique(labels)
+    except TypeError:
+        raise ValueError(
+            f"y holds labels of different types, {sorted({type(own).__name__ for own in labels})}: suggest "
+            "is for tasks of one kind. For others compare({'mixed': MixedTaskModel(losses={task: loss})}, X, "
+            "y, tasks) says whether sharing helps."
+        ) from None
     if task_type == "count" and (values.dtype.kind not in "biuf" or values.min() < 0):
         raise ValueError(f"task_type='count' needs a y of numbers >= 0; got {values[0]!s:.100}.")
     if task_type == "classification" and not _are_whole(values):

@@ -268,10 +268,11 @@ def classes_of(labels):
     """The sorted distinct labels."""
     labels = plain_labels(labels)
     try:
-        check_classification_targets(labels)
-        return np.unique(labels)
+        found = np.unique(labels)
     except TypeError:
         refuse_unsorted(labels, "y")
+    check_classification_targets(labels)
+    return found
 
 
 def _union(sets):

@@ -14,7 +14,6 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.multiclass import type_of_target
 
 from ._columns import column_names, refuse_masked, refuse_other_order
 from ._inputs import as_target, check_numbers, check_sample_weight
@@ -80,9 +79,9 @@ def _wide(values):
     return values.astype(wide) if wide and values.dtype.itemsize < 8 else values
 
 
-def block_scores(function, blocks, kwargs):
-    """The metric on each block, NaN where it is undefined."""
-    at_once = len(blocks) > 1 and not kwargs
+def block_scores(function, blocks, kwargs, labels=None):
+    """The metric on each block, NaN where it is undefined; with its classes as labels where it takes them."""
+    at_once = len(blocks) > 1 and not kwargs and labels is None
     scores, left = _scores_at_once(function, blocks) if at_once else (None, None)
     if scores is None:
         scores, left = np.full(len(blocks), np.nan), np.arange(len(blocks))
@@ -91,14 +90,16 @@ def block_scores(function, blocks, kwargs):
         y_true, y_pred, weight = blocks[t]
         if not len(y_true):
             continue
-        weights = {} if weight is None else {"sample_weight": weight}
+        given = kwargs if weight is None else {**kwargs, "sample_weight": weight}
+        given = given if labels is None else {**given, "labels": labels[t]}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UndefinedMetricWarning)  # NaN says it
-                scores[t] = evaluate(function, y_true, y_pred, **kwargs, **weights)
+                scores[t] = evaluate(function, y_true, y_pred, **given)
         except ValueError as error:
             problem = error
-            if len(np.unique(y_true)) >= _n_values_needed([block[0] for block in blocks]):
+            # of several classes a metric may need all, of which labels and single scores say nothing
+            if len(np.unique(y_true)) >= (y_pred.shape[1] if y_pred.ndim == 2 else 2):
                 raise
     if problem is not None and np.isnan(scores).all():
         raise problem
@@ -107,6 +108,8 @@ def block_scores(function, blocks, kwargs):
 
 def _scores_at_once(metric, blocks):
     """Scores of all tasks, and positions of those that need care and have none; None for other metrics."""
+    if any(len({block[k].dtype.kind for block in blocks if len(block[0])}) > 1 for k in (0, 1)):
+        return None, None  # one array would make text of numbers
     y, p = (np.concatenate([block[k] for block in blocks]) for k in (0, 1))
     labels = metric is accuracy_score and y.dtype.kind == p.dtype.kind in "iubU"
     numbers = metric in OF_ERRORS and {y.dtype.kind, p.dtype.kind} <= {*"iuf"}
@@ -182,29 +185,19 @@ def d2_poisson_score(y_true, y_pred):
     return 1 - deviances(y_true, y_pred).sum() / whole if whole > 0 else np.nan
 
 
-def _n_values_needed(parts):
-    """How many different targets a task needs for any metric: all classes, or two values."""
-    if len({part.dtype.kind for part in parts if len(part)}) != 1:
-        return 2
-    y_true = np.concatenate(parts)
-    with np.errstate(invalid="ignore"):  # numbers beyond the integers
-        kind = type_of_target(y_true) if len(y_true) else "unknown"
-    return len(np.unique(y_true)) if kind in ("binary", "multiclass") else 2
-
-
-def mean_of_tasks(scores):
-    """Mean over the tasks with a defined score; warns of the others."""
+def mean_of_tasks(scores, over=np.nanmean):
+    """Mean, or what else is asked for, over the tasks with a defined score; warns of the others."""
     values = np.array(list(scores.values()))
     undefined = [task for task, value in scores.items() if np.isnan(value)]
     if undefined:
         more = f" and {len(undefined) - 5} more" if len(undefined) > 5 else ""
         warn(
             f"the metric is undefined for {len(undefined)} of {len(values)} tasks ({undefined[:5]}{more}), "
-            "which have too few labels here, or too few different ones: they are left out of the mean. "
+            "which have too few labels here, or too few different ones: they are left out. "
             "task_scorer(..., average='pooled') scores all rows together.",
             UndefinedMetricWarning,
         )
-    return float(np.nanmean(values)) if len(undefined) < len(values) else np.nan
+    return float(over(values)) if len(undefined) < len(values) else np.nan
 
 
 def unexplained(y_true, y_pred, tasks, centers=None):

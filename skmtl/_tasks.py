@@ -384,10 +384,15 @@ def target_names(y):
     return object_array(names) if any(isinstance(name, tuple) for name in names) else plain_array(names)
 
 
+def named_target(given, y):
+    """What models are fitted to: a y with names of its columns, by which parameters may go, else as read."""
+    return given if y.ndim == 2 and target_names(given) is not None else y
+
+
 def refuse_blocks(values, name):
     """Error for a mapping, or a list of one array per task, in the place of an array of all rows."""
     way_out = "Stack the rows of tasks that have their own with skmtl.stack_tasks, and pass tasks=."
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping) and not sparse.issparse(values):  # of which one kind is a dictionary
         raise TypeError(
             f"{name} must be an array or a data frame of all rows; got a {type(values).__name__} with the "
             f"keys {list(values)[:5]}. {way_out} Columns by name make a pandas.DataFrame."

@@ -309,6 +309,12 @@ class SingleTask(_Baseline):
                 given = present(sample_weight=mass)
                 self.estimators_.append(_fitted(constant or clone(template), own, labels, given))
 
+    @property
+    def _classes_of_columns_(self):
+        """The classes of every column of y, None for rows of tasks and for numbers."""
+        shared = self._layout_ == "shared" and is_classifier(self)
+        return [estimator.classes_ for estimator in self.estimators_] if shared else None
+
     def _rows_response(self, method, X, codes):
         """Answers of each row's own task, in the order of the rows."""
         if codes is None:

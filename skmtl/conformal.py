@@ -17,7 +17,15 @@ from ._labels import check_tasks, encode_tasks, find_tasks, plain_labels, readab
 from ._parameters import FRACTION, documented, with_parameters
 from ._sklearn import HasMethods, num_samples, safe_indexing
 from ._target import ClassesMixin, TargetMixin, classes_of, suited, used_labels
-from ._tasks import by_name, final_task_column, final_task_labels, refuse_two_sources, target_names
+from ._tasks import (
+    by_name,
+    final_model,
+    final_task_column,
+    final_task_labels,
+    named_target,
+    refuse_two_sources,
+    target_names,
+)
 from .baselines import Wrapper, models_counts
 from .metrics import fitted_on, probabilities_of, reaches, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
@@ -182,17 +190,19 @@ class _TaskConformal(Wrapper):
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._check_estimator()
         self._forget()
+        named = y
         X, y, codes, weight, labels = self._read(X, y, tasks, sample_weight)
+        named = named_target(named, y)
         usable = used_labels(y, weight)
         offset = check_offset(offset, len(y))
         given = present(sample_weight=weight, offset=offset)
         with routing(tasks, offset):
             classes = is_classifier(self)
             splits = held_out_splits(self.cv, X, y, labels, self.random_state, classes, weight)
-            scores, tested, self.estimator_ = self._held_out(splits, X, y, labels, given)
+            scores, tested, self.estimator_ = self._held_out(splits, X, y, labels, given, named)
             if len(splits) > 1:
                 rows = rows_with_weight(weight, len(y))
-                self.estimator_ = fitted_on(rows, self.estimator, X, y, labels, given)
+                self.estimator_ = fitted_on(rows, self.estimator, X, named, labels, given)
             found = self._quantiles(scores, tested & usable, codes, weight)
             self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
             if self.new_tasks:
@@ -219,11 +229,16 @@ class _TaskConformal(Wrapper):
         self._layout_ = "shared" if y.ndim == 2 else "single" if codes is None else "stacked"
         return X, y, codes, weight, None if labels is None else check_tasks(labels, len(y))
 
-    def _held_out(self, splits, X, y, labels, given):
+    def _held_out(self, splits, X, y, labels, given, named):
         """How far off models are on the rows that splits hold out, which these are, and the last model."""
         scores, tested = np.zeros(y.shape), np.zeros(y.shape, dtype=bool)
         for train, test in splits:
-            model = fitted_on(train, self.estimator, X, y, labels, given)
+            model = fitted_on(train, self.estimator, X, named, labels, given)
+            if isinstance(kinds := getattr(final_model(model), "classes_", None), dict) and kinds:
+                raise TypeError(
+                    f"{type(self).__name__} needs numbers in all tasks; {self.estimator!r:.200} has classes "
+                    f"in {[*kinds][:5]}."
+                )
             tasks, offset = (None if own is None else own[test] for own in (labels, given.get("offset")))
             scores[test] = self._scores(safe_indexing(X, test), y[test], tasks, offset, model)
             tested[test] = True
@@ -251,7 +266,7 @@ class _TaskConformal(Wrapper):
         rows = rows_with_weight(given.get("sample_weight"), len(y))
         folds = GroupKFold(min(N_FOLDS, self.n_tasks_)).split(rows, groups=codes[rows])
         splits = [(rows[train], rows[test]) for train, test in folds]
-        scores = self._held_out(splits, X, y, labels, given)[0]
+        scores = self._held_out(splits, X, y, labels, given, y)[0]
         found = self._quantiles(scores, usable, codes, given.get("sample_weight"), scaled=False)
         self.new_task_quantile_ = found.of_a_new_task()
 

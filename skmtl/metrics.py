@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.metrics import get_scorer
+from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from ._columns import refuse_other_order
@@ -20,6 +21,9 @@ __all__ = [
     "average_relative_rmse", "explained_variance_per_task", "explained_variance_within", "mean_task_score",
     "normalized_mse", "per_task_score", "task_scorer",
 ]  # fmt: skip
+
+
+RANKINGS = {roc_auc_score, average_precision_score}  # rows among each other
 
 
 # --- scores of predictions ------------------------------------------------------------------
@@ -349,18 +353,61 @@ class TaskScorer:
             values, classes = _with_unseen(values, classes, np.asarray(y))
         if classes is not None and method != "predict":
             values = _score_of_positive(values, method, classes, np.ndim(y), kwargs.get("pos_label"))
-        if method == "predict_proba" and "labels" in inspect.signature(self.metric).parameters:
-            kwargs.setdefault("labels", classes)  # the rows of a task may lack a class
         if "tasks" in inspect.signature(self.metric).parameters:
             return self.sign * float(self.metric(y, values, tasks=labels, **kwargs))
         names, blocks = task_blocks(y, values, labels, sample_weight)
+        if method == "predict" or classes is None:
+            try:
+                return self._average(names, blocks, kwargs)
+            except (TypeError, ValueError) as error:
+                _refuse_kinds(estimator, f"no metric is for all of them: {error}")
+                raise
+        labels, columns = [classes] * len(blocks), _classes_of_columns(model)
+        if columns is not None and np.ndim(y) == 2:
+            blocks, labels = self._of_columns(method, blocks, classes, columns)
+        try:
+            return self._average(names, blocks, kwargs, labels if method == "predict_proba" else None)
+        except ValueError as error:
+            if columns is None and np.ndim(y) == 2 and len(classes) > 2:
+                raise ValueError(
+                    f"{error}. {type(model).__name__} has scores of all {len(classes)} classes for every "
+                    "column. Of columns with classes of their own SingleTask knows these, and classifiers "
+                    "of skmtl do: compare(..., baselines=['single'])."
+                ) from error
+            raise
+
+    def _of_columns(self, method, blocks, classes, columns):
+        """Rows of each task with the scores of its own classes, and these; where pooled of the same for all.
+
+        Those are the first and the second where every task has two. Else they are all classes, of which a
+        ranking says nothing if tasks have none in common.
+        """
+        parts = list(zip(blocks, columns, strict=True))
+        own = [_of_own_classes(*part, classes, method, self.kwargs.get("pos_label")) for part in parts]
+        known = [seen.tolist() for _, seen in own]
+        if self.average == "pooled" and not all(seen == known[0] for seen in known):
+            if all(len(seen) == 2 for seen in known) and "pos_label" not in self.kwargs:
+                coded = [((y == seen[1]).astype(int), *rest) for (y, *rest), seen in own]
+                return coded, [np.arange(2)] * len(coded)
+            if self.metric in RANKINGS and len({*chain(*known)}) == sum(map(len, known)):
+                raise ValueError(
+                    f"average='pooled' ranks the rows of all tasks, whose classes differ: {known[:2]}. "
+                    "Use task_scorer(..., average='macro')."
+                )
+            return blocks, [classes] * len(blocks)
+        return zip(*own, strict=True)
+
+    def _average(self, names, blocks, kwargs, labels=None):
+        """The score of all tasks, from blocks of rows and the classes of each, which rows may lack."""
+        if "labels" in kwargs or "labels" not in inspect.signature(self.metric).parameters:
+            labels = None
         if self.average == "pooled":
             whole = (None if part[0] is None else np.concatenate(part) for part in zip(*blocks, strict=True))
-            return self.sign * float(block_scores(self.metric, [tuple(whole)], kwargs)[0])
-        scores = self.sign * block_scores(self.metric, blocks, kwargs)
-        if self.average == "worst":
-            return float(np.nanmin(scores)) if not np.isnan(scores).all() else np.nan
-        return mean_of_tasks(dict(zip(names, scores, strict=True)))
+            labels = None if labels is None else labels[:1]
+            return self.sign * float(block_scores(self.metric, [tuple(whole)], kwargs, labels)[0])
+        scores = self.sign * block_scores(self.metric, blocks, kwargs, labels)
+        over = np.nanmin if self.average == "worst" else np.nanmean
+        return mean_of_tasks(dict(zip(names, scores, strict=True)), over)
 
     def _labels(self, estimator, X, y, tasks):
         """Task of each row: as given, from the scorer's own column, or from the estimator's."""
@@ -397,6 +444,8 @@ def response(estimator, X, labels, methods, offset=None):
     """
     model = getattr(estimator, "best_estimator_", estimator)  # a search's own predict takes no metadata
     call = check_response_method(model, methods)
+    if call.__name__ != "predict":
+        _refuse_kinds(model, f"have no {call.__name__} in common")
     given = {} if offset is None else {"offset": offset}
     values = call(X, **tasks_for(model, call.__name__, labels), **given)
     classes, name = getattr(model, "classes_", None), call.__name__
@@ -404,9 +453,23 @@ def response(estimator, X, labels, methods, offset=None):
         return np.asarray(values), name, classes
     if name != "predict_proba" or not np.ndim(classes[0]):
         return np.stack(values, axis=1), name, classes
+    if len({own.dtype.kind for own in classes}) > 1:
+        raise ValueError(
+            "the classes of the tasks are of different types, such as "
+            f"{sorted({own.dtype.name for own in classes})}: for scores of classes use labels of one type."
+        )
     every = np.unique(np.concatenate(classes))
     columns = [placed(own, seen, every) for own, seen in zip(values, classes, strict=True)]
     return np.stack(columns, axis=1), name, every
+
+
+def _refuse_kinds(model, problem):
+    """ValueError where tasks are of different kinds, of a model that has classes in some."""
+    if isinstance(getattr(model, "classes_", None), dict):
+        raise ValueError(
+            f"the tasks of {type(final_model(model)).__name__} are of different kinds and {problem}. Its own "
+            "score, of scoring=None, is the mean over tasks of R^2, or of the accuracy of classes."
+        )
 
 
 def placed(values, seen, classes, fill=0.0):
@@ -445,7 +508,7 @@ def fitted_on(rows, model, X, y, labels, given):
     """A clone fitted to some rows, with their tasks where these reach it, and their part of what is given."""
     own = tasks_for(model, "fit", None if labels is None else labels[rows])
     given = {name: values[rows] for name, values in given.items()}
-    return clone(model).fit(safe_indexing(X, rows), y[rows], **own, **given)
+    return clone(model).fit(safe_indexing(X, rows), safe_indexing(y, rows), **own, **given)
 
 
 def _with_unseen(values, classes, y):
@@ -456,12 +519,29 @@ def _with_unseen(values, classes, y):
     return (values, classes) if len(every) == len(classes) else (placed(values, classes, every), every)
 
 
+def _classes_of_columns(model):
+    """The classes of every column of y, where a model knows that these may differ, else None."""
+    own = getattr(model, "classes_", None)
+    return own if isinstance(own, list) else getattr(model, "_classes_of_columns_", None)
+
+
+def _of_own_classes(block, own, classes, method, pos_label):
+    """Rows of a task with the scores of its classes, and of those that only these rows have; and these."""
+    y, values, *weight = block
+    at = np.isin(classes, own) | np.isin(classes, y)
+    if at.sum() < 2 or values.shape[1:] != at.shape:
+        return block, classes
+    values = _score_of_positive(values[:, at], method, classes[at], 1, pos_label)
+    return (y, values, *weight), classes[at]
+
+
 def _score_of_positive(values, method, classes, y_ndim, pos_label):
     """For two classes the one column of scores that metrics want; anything else unchanged."""
     if np.ndim(classes[0]) or len(classes) != 2:
         return values
-    positive = 1 if pos_label is None else list(classes).index(pos_label)
-    if method == "predict_proba" and values.ndim == y_ndim + 1:
+    known = classes.tolist()
+    positive = known.index(pos_label) if pos_label in known else 1  # of others the metric says what it wants
+    if values.ndim == y_ndim + 1:
         return values[..., positive]
     if positive == 1:
         return values

@@ -16,7 +16,7 @@ from ._labels import check_tasks, plain_labels
 from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, Interval, num_samples, safe_indexing
 from ._target import classes_of, used_labels
-from ._tasks import by_name, final_model, final_task_column
+from ._tasks import by_name, final_model, final_task_column, named_target
 from ._warn import warn
 from .baselines import Pooled, ScoringWrapper, SingleTask, models_counts
 from .losses import REGRESSION_LOSSES, get_loss
@@ -127,6 +127,7 @@ class TaskResidual(ScoringWrapper):
 
     def _fit(self, X, y, tasks, sample_weight, offset):
         self._check_estimators()
+        given = y
         features, y, _, weight, _ = self._fit_inputs(X, y, tasks, sample_weight)
         labels = self._split(X, tasks)[1]
         labels = None if labels is None else check_tasks(labels, len(y))
@@ -134,6 +135,7 @@ class TaskResidual(ScoringWrapper):
         if is_classifier(self):
             y = plain_labels(y) if y.ndim == 1 else y
             self.classes_ = self._known_classes(y, used)
+        named = named_target(given, y)
         self.least_ = self._least(y, used, weight)
         alone = y.shape[1:] == (1,) and used.all()  # one task, in whatever shape
         targets = y[:, 0] if alone else y
@@ -143,7 +145,7 @@ class TaskResidual(ScoringWrapper):
             splits = _with_rest(splits, rows)
         total, times = 0.0, np.zeros(len(y))
         for train, test in splits:
-            mean = self._fitted_mean(X, y, labels, weight, train)
+            mean = self._fitted_mean(X, named, labels, weight, train)
             own = self._linked(mean, safe_indexing(X, test), None if labels is None else labels[test])
             total = np.zeros((len(y), *own.shape[1:])) if not times.any() else total
             np.add.at(total, test, own)
@@ -152,10 +154,10 @@ class TaskResidual(ScoringWrapper):
             left = np.count_nonzero(times[rows] == 0)
             raise ValueError(f"cv must hold out every row; {left} of {len(rows)} are in no test set.")
         offset = total / np.maximum(times, 1.0).reshape(-1, *[1] * (total.ndim - 1))
-        self.mean_estimator_ = self._fitted_mean(X, y, labels, weight, rows)
+        self.mean_estimator_ = self._fitted_mean(X, named, labels, weight, rows)
         given = present(tasks=labels, sample_weight=weight, offset=offset)
         with routing(offset):
-            self.task_estimator_ = clone(self.task_estimator).fit(X, y, **given)
+            self.task_estimator_ = clone(self.task_estimator).fit(X, named, **given)
 
     def _check_estimators(self):
         """Whether one models what the other leaves, and takes an offset."""
@@ -240,8 +242,8 @@ class TaskResidual(ScoringWrapper):
         X = indexable(X)
         if tasks is not None:
             tasks = check_tasks(tasks, num_samples(X))
-            if self._layout_ == "shared":  # the models know the columns of y by their numbers
-                tasks = self._find_tasks(tasks)
+            if self._layout_ == "shared":
+                self._find_tasks(tasks)
         offset = self._linked(self.mean_estimator_, X, tasks)
         given = {} if tasks is None else {"tasks": tasks}
         with routing(offset):

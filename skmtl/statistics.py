@@ -11,7 +11,15 @@ from ._batches import Cells, added_folds, folds_of_rows, holds_rows, parts_of_ba
 from ._columns import check_features, check_same_names, feature_names_of
 from ._data import make_task_data, name_tasks, task_data
 from ._inputs import check_numeric_target, check_rows, refuse_size
-from ._labels import all_labels, check_tasks, find_tasks, known_labels, plain_labels, readable
+from ._labels import (
+    all_labels,
+    check_tasks,
+    find_tasks,
+    known_labels,
+    label_kind,
+    plain_labels,
+    readable,
+)
 from ._moment_files import MOMENTS, read_moments, write_arrays
 from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
 from ._sklearn import in_memory, is_elsewhere
@@ -378,9 +386,14 @@ class TaskStatistics:
         ValueError
             If a label is not there.
         """
+        if isinstance(tasks, str) or not np.ndim(tasks):
+            raise ValueError(f"tasks must be a sequence of labels, such as [{tasks!r}]; got {tasks!r:.100}.")
         if not len(tasks):
             raise ValueError("tasks is empty; expected the labels of some tasks.")
-        at = find_tasks(check_tasks(tasks, len(tasks)), self.tasks)
+        labels = check_tasks(tasks, len(tasks))
+        if label_kind(labels) == "booleans" != label_kind(self.tasks):
+            raise ValueError("tasks must hold labels; got booleans, of a mask give statistics.tasks[mask].")
+        at = find_tasks(labels, self.tasks)
         if (at < 0).any():
             absent = readable(np.asarray(tasks)[at < 0][:5])
             raise ValueError(f"there are no statistics of the tasks {absent}.")

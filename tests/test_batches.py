@@ -216,6 +216,13 @@ def test_some_of_the_tasks():
     )
     with pytest.raises(ValueError, match=r"no statistics of the tasks \[9\]"):
         whole.of_tasks([1, 9])
+    with pytest.raises(ValueError, match=r"tasks must be a sequence of labels, such as \[4\]; got 4"):
+        whole.of_tasks(4)
+    with pytest.raises(ValueError, match="must hold labels; got booleans, of a mask give"):
+        whole.of_tasks(np.isin(whole.tasks, [4, 1]))
+    assert_same(whole.of_tasks(whole.tasks[np.isin(whole.tasks, [4, 1])]), whole.of_tasks([4, 1]))
+    truths = TaskStatistics.from_arrays(X, y, tasks > 2)
+    assert truths.of_tasks([True]).tasks.tolist() == [True]
 
 
 @pytest.mark.parametrize("label", [int, str, "datetime64[D]"])
@@ -239,6 +246,13 @@ def test_objects_are_not_saved_and_other_files_not_loaded(tmp_path):
     np.savez(tmp_path / "other.npz", a=1)
     with pytest.raises(ValueError, match="holds no TaskStatistics"):
         TaskStatistics.load(tmp_path / "other.npz")
+    stats = TaskStatistics.from_arrays(np.eye(2), [1.0, 2.0], [0, 0])
+    for name in ("xx", "yy"):
+        broken = TaskStatistics.from_arrays(np.eye(2), [1.0, 2.0], [0, 0])
+        setattr(broken, name, -getattr(stats, name))
+        broken.save(tmp_path / "broken.npz")
+        with pytest.raises(ValueError, match=f"{name} holds sums of squares below zero"):
+            TaskStatistics.load(tmp_path / "broken.npz")
 
 
 # --- files ---

@@ -189,6 +189,18 @@ def test_numbers_have_intervals_and_classes_have_sets(conformal, model, needed):
         conformal(model).fit(ROWS, (TARGET.mean() < TARGET).astype(int), tasks=TASKS)
 
 
+def test_classes_among_numbers_have_no_intervals(rng):
+    X = rng.normal(size=(60, 3))
+    Y = np.column_stack([X[:, 0] > 0, X[:, 1]]).astype(float)
+    mixed = MixedTaskModel(0.1, losses={0: "log_loss", 1: "squared_error"})
+    with pytest.raises(
+        TypeError, match=r"TaskConformalRegressor needs numbers in all tasks; .* classes in \[0\]"
+    ):
+        TaskConformalRegressor(mixed).fit(X, Y)
+    numbers = TaskConformalRegressor(MixedTaskModel(0.1)).fit(X, Y)
+    assert numbers.predict_interval(X).shape == (2, 60, 2)
+
+
 def test_scores_take_tasks():
     for model, y in [
         (TaskConformalRegressor(MODEL), TARGET),

@@ -406,6 +406,7 @@ CONTAINERS = {
     "csr_array": sparse.csr_array,
     "csc": sparse.csc_matrix,
     "coo": sparse.coo_array,
+    "dok": sparse.dok_array,
     "float32": lambda X: X.astype(np.float32),
     "int": lambda X: X.astype(np.int64),
     "int32": lambda X: X.astype(np.int32),

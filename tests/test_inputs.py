@@ -3,6 +3,7 @@
 import datetime
 import re
 import warnings
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -34,7 +35,9 @@ from skmtl import (
     PathSearchCV,
     Pooled,
     SingleTask,
+    TaskConformalRegressor,
     TaskKFold,
+    TaskResidual,
     TaskShuffleSplit,
     TaskStatistics,
     TraceNormRegressor,
@@ -739,3 +742,22 @@ def test_labels_that_are_integers_close_together_are_sorted(dtype, end, rng):
     assert_array_equal(stats.tasks, names)
     assert stats.tasks.dtype == dtype
     assert_allclose(stats.y_mean.ravel(), np.bincount(codes, y) / np.bincount(codes))
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_parameters_go_by_the_names_of_columns_inside_of_what_fits_models(frame):
+    Y = np.random.default_rng(1).normal(size=(N, 3)) + X[:, :1]
+    names, weights = ["z", "a", "b"], [1.0, 2.0, 3.0]
+    named, plain = (
+        MeanRegularizedRegressor(0.1, task_weight=dict(zip(keys, weights, strict=True)))
+        for keys in (names, range(3))
+    )
+    Y_named = frame(dict(zip(names, Y.T, strict=True)))
+    for around in (TaskConformalRegressor, partial(TaskResidual, Ridge())):
+        found, wanted = around(named).fit(X, Y_named), around(plain).fit(X, Y)
+        assert found.tasks_.tolist() == names
+        assert_allclose(found.predict(X), wanted.predict(X))
+        own = found.predict(X, tasks=np.array(names)[np.arange(N) % 3])
+        assert_allclose(own, wanted.predict(X)[np.arange(N), np.arange(N) % 3])
+    found, wanted = (compare({"m": m}, X, y, cv=3) for m, y in ((named, Y_named), (plain, Y)))
+    assert_allclose(found.table["mean"], wanted.table["mean"])

@@ -30,7 +30,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmtl import GroupSparseClassifier, MixedTaskModel, _task_scores, compare
+from skmtl import GroupSparseClassifier, MixedTaskModel, _task_scores, compare, suggest
 from skmtl.baselines import Pooled, SingleTask
 from skmtl.comparison._folds import FoldRun
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
@@ -569,3 +569,92 @@ def test_rows_of_zero_weight_are_no_rows_in_scores_of_different_kinds(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model.score(X, Y, sample_weight=weight) == model.score(X, labels)
+
+
+def own_classes(classes):
+    """X, Y with two of these classes in every column, two models of them, and Y as 0 and 1."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 4))
+    codes = (X @ rng.normal(size=(4, 3)) + rng.normal(size=(90, 3)) > 0).astype(int)
+    Y = np.asarray(classes).reshape(3, 2)[np.arange(3), codes]
+    return X, Y, (GroupSparseClassifier(0.01), SingleTask(LogisticRegression())), codes
+
+
+@pytest.mark.parametrize("average", ["macro", "pooled", "worst"])
+@pytest.mark.parametrize("metric", ["roc_auc", "neg_brier_score", "neg_log_loss", "d2_log_loss_score"])
+def test_names_of_classes_that_differ_between_columns_change_no_score(metric, average):
+    X, Y, (_, model), codes = own_classes([0, 1, 2, 3, 5, 6])
+    scorer = task_scorer(metric, average=average)
+    found, wanted = (scorer(model.fit(X, labels), X, labels) for labels in (Y, codes))
+    assert found == pytest.approx(wanted, rel=1e-12)
+
+
+def test_rankings_of_classes_that_differ_between_columns():
+    X, Y, (model, _), codes = own_classes(list("abcdef"))
+    model.fit(X, Y)
+    areas = [roc_auc_score(codes[:, t], p[:, 1]) for t, p in enumerate(model.predict_proba(X))]
+    assert task_scorer("roc_auc")(model, X, Y) == pytest.approx(np.mean(areas))
+    Y[:10, 2] = "g"
+    model.fit(X, Y)
+    with pytest.raises(ValueError, match=r"average='pooled' ranks .* whose classes differ: \[\['a', 'b'\], "):
+        task_scorer("roc_auc_ovr", average="pooled")(model, X, Y)
+    last = roc_auc_score(Y[:, 2], model.predict_proba(X)[2], multi_class="ovr")
+    found = task_scorer("roc_auc_ovr", average="worst")(model, X, Y)
+    assert found == pytest.approx(
+        min([roc_auc_score(Y[:, t], model.predict_proba(X)[t][:, 1]) for t in (0, 1)] + [last])
+    )
+
+
+@pytest.mark.parametrize("average", ["macro", "worst"])
+def test_an_error_in_some_tasks_is_no_lack_of_classes(average):
+    """F1 knows 1 as its positive class, which two columns do not have."""
+    X, Y, (model, _), _ = own_classes([0, 1, 2, 3, 5, 6])
+    with pytest.raises(ValueError, match="pos_label=1 is not a valid label"):
+        task_scorer("f1", average=average)(model.fit(X, Y), X, Y)
+
+
+def test_the_worst_task_warns_of_those_without_a_score():
+    y, tasks = np.array([0, 1, 0, 1, 1, 1]), np.repeat([0, 1, 2], 2)
+    X = np.arange(6.0).reshape(-1, 1)
+    model = Pooled(LogisticRegression()).fit(X, y, tasks=tasks)
+    with pytest.warns(UndefinedMetricWarning, match="undefined for 1 of 3 tasks"):
+        assert task_scorer("roc_auc", average="worst")(model, X, y, tasks=tasks) == 1.0
+
+
+def test_labels_of_several_types_stay_what_they_are():
+    y, predicted = np.empty((2, 4, 2), dtype=object)
+    y[:, 0], predicted[:, 0] = [1, 2, 1, 2], [1.0, 2.0, 1.0, 2.0]
+    y[:, 1] = predicted[:, 1] = list("abab")
+    assert per_task_score("accuracy", y, predicted) == {0: 1.0, 1: 1.0}
+    y[:, 0] = [0.5, 1.5, 2.5, 3.5]
+    with pytest.raises(ValueError, match="continuous"):
+        per_task_score("accuracy", y, predicted)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc", "neg_log_loss"])
+def test_tasks_of_different_kinds_have_no_score_in_common(metric, rng):
+    X = rng.normal(size=(60, 3))
+    Y = np.column_stack([X[:, 0] > 0, X[:, 1]]).astype(float)
+    model = MixedTaskModel(0.1, losses={0: "log_loss", 1: "squared_error"}).fit(X, Y)
+    with pytest.raises(ValueError, match=r"tasks of MixedTaskModel are of different kinds .* scoring=None"):
+        task_scorer(metric)(model, X, Y)
+
+
+def test_classes_of_different_types_have_no_scores_in_common(rng):
+    X, Y = rng.normal(size=(60, 3)), np.empty((60, 2), dtype=object)
+    Y[:, 0], Y[:, 1] = rng.integers(2, size=60), rng.choice(list("abc"), size=60)
+    model = GroupSparseClassifier(0.01).fit(X, Y)
+    with pytest.raises(ValueError, match=r"classes of the tasks are of different types, such as \['int64'"):
+        task_scorer("neg_log_loss")(model, X, Y)
+    with pytest.raises(TypeError, match=r"y mixes labels that cannot be sorted \(int, str\)"):
+        SingleTask(LogisticRegression()).fit(X, Y)
+    with pytest.raises(ValueError, match=r"y holds labels of different types, \['int', 'str'\]: suggest"):
+        suggest(X, Y)
+
+
+def test_models_of_all_classes_beside_columns_with_their_own():
+    X, Y, (model, _), _ = own_classes([0, 1, 2, 3, 5, 6])
+    found = compare({"m": model}, X, Y, scoring="roc_auc", baselines=["single"], cv=3)
+    assert (found.table["mean"] > 0.5).all()
+    with pytest.raises(ValueError, match=r"Pooled has scores of all 6 classes .* baselines=\['single'\]"):
+        compare({"m": model}, X, Y, scoring="roc_auc", cv=3)

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
+    GraphRegularizedRegressor,
     GroupSparseRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
@@ -22,6 +23,7 @@ from skmtl import (
     MultiTaskLasso,
     MultiTaskRegressor,
     TaskStatistics,
+    TemporalRegressor,
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.objective import Problem
@@ -802,6 +804,45 @@ def test_the_problem_without_norms_is_that_of_its_data():
     one, other = (make_problem(rows, SquaredError(), Features(L2(1.0))) for rows in data)
     assert one.without_norms.term is one.term  # and is kept
     assert one.with_term(other.term).without_norms.term is other.term
+
+
+@pytest.mark.filterwarnings("ignore:.* stopped after:sklearn.exceptions.ConvergenceWarning")
+def test_what_is_missed_is_as_close_as_is_known(rng):
+    """Units that no step of the whole problem gets along with: that without the norm is solved at once."""
+    X = rng.normal(size=(40, 6)) * [100.0, 1e-3, 100.0, 1e-3, 1e-3, 100.0]
+    Y = rng.poisson(np.exp(rng.normal(size=(40, 4))))
+    model = GraphRegularizedRegressor(
+        1e-5, graph=np.ones((4, 4)) - np.eye(4), l1_ratio=0.3, loss="poisson", mean_alpha=0.0
+    )
+    assert model.fit(X, Y).dual_gap_ < 0.01 * model.objective_
+    rest = clone(model).set_params(alpha=0.7e-5, l1_ratio=0.0).fit(X, Y)
+    assert model.objective_ - model.dual_gap_ <= rest.objective_ <= model.objective_
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-16])
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_tasks_that_are_fitted_exactly_do_not_stop_a_certificate(alpha, unit):
+    """Their slopes are rounding of the targets, and so is the gradient that is left of them."""
+    rng = np.random.default_rng(2)
+    X, tasks = rng.normal(size=(30, 6)), np.arange(30) % 4  # two tasks with as many rows as coefficients
+    y = X.sum(axis=1) + 2 * rng.normal(size=30)
+    for penalty in (Ridge(1.0), Spectrum(L1(1.0))):
+        model = MultiTaskRegressor(alpha, penalty=penalty, loss=Huber(1.35 * unit))
+        assert model.fit(X, unit * y, tasks=tasks).dual_gap_ <= 1e-3 * model.objective_
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("alpha", [1e-11, 1e-6, 1e-3])
+def test_a_mean_that_costs_more_than_deviations_which_have_it_for_nothing(alpha, offset, rng):
+    """Units of features are far apart, so that first steps do not get there."""
+    X, tasks = rng.normal(size=(20, 10)), np.arange(20) % 4
+    y = (X * rng.normal(size=(4, 10))[tasks]).sum(axis=1) + rng.normal(size=20)
+    X = X * np.logspace(-3, 3, 10) + offset
+    given = {"ridge": 10.0, "smooth": "quadratic", "l1_ratio": 0.3}
+    model = TemporalRegressor(alpha, mean_alpha=1.0, **given).fit(X, y, tasks=tasks)
+    other = TemporalRegressor(alpha, **given, tol=1e-8).fit(X, y, tasks=tasks)
+    assert model.objective_ - model.dual_gap_ <= other.objective_ <= model.objective_ * (1 + 1e-9)
+    assert model.dual_gap_ <= 1e-4 * y.var() * 4
 
 
 @pytest.mark.parametrize("mean_alpha", [None, 0.0, 1e-3, 10.0])

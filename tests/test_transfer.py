@@ -592,9 +592,46 @@ def test_refusals():
     with pytest.raises(ValueError, match="sample_weight"):
         model.fit_task(X[NEW], y[NEW], sample_weight=[1.0])
     assert pickle.dumps(model.coef_) == before and model.added_tasks_ == {}
-    numbers = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=CODES[OLD])
+    truths = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=CODES[OLD] > 0)
     with pytest.raises(ValueError, match="task='new' cannot be sorted"):
-        numbers.fit_task(X[NEW], y[NEW])
+        truths.fit_task(X[NEW], y[NEW])
+    infinite = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=np.array([0, np.inf])[CODES[OLD] % 2])
+    with pytest.raises(ValueError, match="task='new' cannot be sorted"):
+        infinite.fit_task(X[NEW], y[NEW])
+    dates = np.array(["2026-01-01", "2026-01-02"], dtype="M8[ns]")[CODES[OLD] % 2]
+    dates = MeanRegularizedRegressor().fit(X[OLD], y[OLD], tasks=dates)
+    with pytest.raises(ValueError, match=r"cannot be sorted with the tasks of fit, which look like .*2026"):
+        dates.fit_task(X[NEW], y[NEW], np.datetime64("5000-01-01"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "free"),
+    [
+        ([3, 1], 4),
+        ([0.5, 2.5], 3),
+        (np.array([255, 7], dtype=np.uint8), 256),
+        ([2**63 - 1, -5], 2**63),
+        ([2**70, 2**71], 2**71 + 1),
+        (["b", "a"], "new"),
+    ],
+)
+def test_without_a_label_a_task_takes_a_free_one_of_their_kind(tasks, free):
+    labels = np.asarray(tasks)[np.arange(40) % 2]
+    model = MeanRegularizedRegressor(0.3).fit(X[:40], LAYOUT.y[:40], tasks=labels)
+    before = model.predict(X[:40], tasks=labels)
+    assert list(model.fit_task(X[NEW], LAYOUT.y[NEW]).added_tasks_) == [free]
+    w, b = model.coef_[-1], model.intercept_[-1]
+    np.testing.assert_allclose(model.predict(X[:5], tasks=[free] * 5), X[:5] @ w + b)
+    np.testing.assert_array_equal(model.predict(X[:40], tasks=labels), before)
+
+
+@pytest.mark.parametrize("new", [0.5, 2**63])
+def test_labels_beyond_the_digits_of_floats_stay_what_they_are(new):
+    labels = 2**53 + np.arange(40) % 4
+    model = MeanRegularizedRegressor(0.3).fit(X[:40], LAYOUT.y[:40], tasks=labels)
+    before = model.predict(X[:40], tasks=labels)
+    model.fit_task(X[NEW], LAYOUT.y[NEW], new)
+    np.testing.assert_array_equal(model.predict(X[:40], tasks=labels), before)
 
 
 def test_classes_must_be_known():

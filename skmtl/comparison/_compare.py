@@ -23,6 +23,7 @@ from .._task_scores import d2_poisson_score
 from .._tasks import (
     check_names,
     final_task_column,
+    named_target,
     one_column_target,
     refuse_blocks,
     refuse_two_sources,
@@ -165,7 +166,7 @@ def compare(
         X, tasks = _without_tasks(estimators, X, tasks, task_column)
     refuse_other_order({"y": y, "offset": offset})
     given, (labels, y, names, column) = y, labelled(estimators, X, y, tasks, cv)
-    kind, kinds = kind_of(next(iter(estimators.values()))), Kinds.of(estimators, names, y, labels, given)
+    kind, kinds = kind_of(next(iter(estimators.values()))), Kinds.of(estimators, names, y, labels)
     apart = kinds is not None or (y.ndim == 2 and kind == "numbers")
     left_out = ONE_FOR_ALL if baselines is BASELINES and apart else ()
     asked = [one for one in baselines if one not in left_out] if baselines is BASELINES else baselines
@@ -186,7 +187,7 @@ def compare(
             f"reference={reference!r} is not one of the models {list(models)}.{meant(reference, models)}"
         )
     score, measure = headline(scoring, models, y, kind, kinds), error_measure(models, kind, kinds)
-    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset, kinds)
+    run = FoldRun(X, y, labels, tasks is not None, score, measure, offset, kinds, named_target(given, y))
     splits = splits_of(cv, X, y, labels)
     with routing(tasks, offset), saying_once():
         outcomes = _outcomes(run, models, splits, n_jobs, verbose)

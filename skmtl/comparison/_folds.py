@@ -53,12 +53,13 @@ class FoldRun:
     measure: str
     offset: object = None
     kinds: object = None  # of tasks of different ones
+    named: object = None  # y with names of its columns
 
     def __call__(self, name, model, train, test):
         X = safe_indexing(self.X, train)
         given = tasks_for(model, "fit", self.labels[train] if self.pass_tasks else None)
         given |= {} if self.offset is None else {"offset": self.offset[train]}
-        y = safe_indexing(self.y if self.kinds is None else self.kinds.given, train)
+        y = safe_indexing(self.y if self.named is None else self.named, train)
         with threads_for(X):
             start = time.perf_counter()
             try:

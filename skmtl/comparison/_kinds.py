@@ -39,8 +39,7 @@ class Kinds:
                 return cls(losses, *data)
         return None
 
-    def __init__(self, losses, names, y, labels, given):
-        self.given = given if y.ndim == 2 else y  # by whose names the losses may go
+    def __init__(self, losses, names, y, labels):
         named = isinstance(losses, Mapping)
         each = for_each_task(losses, names, "losses", "loss") if named else [losses] * len(names)
         self.losses, self.names = losses, names

@@ -10,12 +10,23 @@ from sklearn.utils.validation import check_is_fitted
 from .._data import make_task_data
 from .._figures import parts_of
 from .._inputs import check_rows, shaped_offset
-from .._labels import check_tasks, encode_tasks, find_tasks, object_array, of_one_kind, plain_array
+from .._labels import (
+    check_tasks,
+    encode_tasks,
+    find_tasks,
+    label_keys,
+    label_kind,
+    object_array,
+    of_one_kind,
+    plain_array,
+    readable,
+)
 from .._tasks import all_or_nothing
 from ..objective import FactorTerm, Problem, duality_gap, make_term
 from ..penalties import Metric, RowPenalty, TaskQuadratic
 from ..solvers import run
 
+DEFAULT = "new"
 MOST_SOLVED = 1000  # coefficients of a task up to which it is solved as a system
 
 
@@ -23,7 +34,7 @@ class TransferMixin:
     """`fit_task` of linear models."""
 
     @all_or_nothing
-    def fit_task(self, X_new, y_new, task="new", *, sample_weight=None, offset=None):
+    def fit_task(self, X_new, y_new, task=DEFAULT, *, sample_weight=None, offset=None):
         """Add one task to the fitted model, with what its tasks share held fixed.
 
         For a task with a few rows that appears after the fit. The coefficients of the other tasks do
@@ -37,7 +48,8 @@ class TransferMixin:
         y_new : array-like of shape (n_samples,)
             Targets, without missing ones; for a classifier classes seen in `fit`.
         task : hashable, default="new"
-            Label of the task, of the type of those in `tasks_`.
+            Label of the task, of the type of those in `tasks_`. Where these are numbers "new" is the whole
+            number after the greatest, the last key of `added_tasks_`.
         sample_weight : array-like of shape (n_samples,), optional
             Nonnegative weights; a row of weight zero does not exist.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
@@ -109,6 +121,7 @@ class TransferMixin:
         """
         check_is_fitted(self)
         _refuse(self)
+        task = _label_among(self.tasks_, task)
         tasks, position = insert_label(self.tasks_, task)
         X, y, given = _read_rows(self, X_new, y_new, task, sample_weight, offset)
         if isinstance(getattr(self, "classes_", None), np.ndarray):
@@ -156,34 +169,50 @@ def _refuse(model):
 # --- data ---
 
 
+def _label_among(tasks, task):
+    """The label; of the default where tasks are numbers, which no text is, one that is free."""
+    if not (isinstance(task, str) and task == DEFAULT and label_kind(tasks) in ("integers", "numbers")):
+        return task
+    last = tasks.max()
+    return int(last // 1) + 1 if last - last == 0 else task  # after infinity there is none
+
+
 def insert_label(tasks, task):
     """The labels with one more, sorted if they were, and its position."""
-    seen = f"the tasks of fit, which look like {tasks[:3].tolist()}"
+    seen = f"the tasks of fit, which look like {readable(tasks[:3])}"
     refused = ValueError(f"task={task!r} cannot be sorted with {seen}; give a label of their type.")
     if np.ndim(task) and not isinstance(task, tuple):
         raise ValueError(
             f"task must be the label of the one new task; got {task!r:.100}. Weights are given as "
             "sample_weight=."
         )
-    new = object_array([task])
-    check_tasks(new, 1, "task")
+    new = given = object_array([task])
+    check_tasks(given, 1, "task")
     if tasks.dtype != object:
         try:
             new = np.asarray([task], dtype=tasks.dtype) if tasks.dtype.kind in "mM" else plain_array([task])
         except (TypeError, ValueError):
             raise refused from None
-    if new.ndim != 1 or not of_one_kind(new, tasks):
+    moved = new.dtype.kind in "mM" and not isinstance(task, str) and label_keys(new) != label_keys(given)
+    if new.ndim != 1 or moved or not of_one_kind(new, tasks):
         raise refused
     try:
         if find_tasks(new, tasks)[0] >= 0:
             raise ValueError(f"task={task!r} is known: it is one of the {len(tasks)} tasks of the model.")
-        joined = np.concatenate([tasks, new])
+        joined = _both(tasks, new)
         ranks = encode_tasks(joined)[1]
     except TypeError:
         raise refused from None
     is_sorted = (np.diff(ranks[:-1]) > 0).all()
     position = int(ranks[-1]) if is_sorted else len(tasks)
     return np.concatenate([joined[:position], joined[-1:], joined[position:-1]]), position
+
+
+def _both(tasks, new):
+    """The labels of both in an array where each is itself, not the nearest float."""
+    joined = np.concatenate([tasks, new])
+    exact = label_keys(joined) == [*label_keys(tasks), *label_keys(new)]
+    return joined if exact else object_array([*tasks.tolist(), *new.tolist()])
 
 
 def _read_rows(model, X, y, task, sample_weight, offset):

@@ -15,6 +15,7 @@ from ._moments import MomentsTerm
 STRAIGHT = 0.06  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
 DONE = 1e-3  # of the gap that is enough: what a step may gain that is not taken
+LAST = 64 * np.finfo(float).eps  # of targets: rounding of slopes
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
 
 
@@ -357,9 +358,12 @@ class RowsTerm(Intercepts, DataTerm):
 
     def _vanishes(self, left, u, free):
         """Whether gradients along free directions are rounding."""
-        size = np.sqrt(self.task_sums(self._unweighted(u) * u))
+        size = FREE * np.sqrt(self.task_sums(self._unweighted(u) * u))
+        size += (
+            LAST * self.y_size * np.sqrt(self.totals)
+        )  # of tasks that are fitted exactly slopes are it, too
         most = np.abs(free).T @ (np.sqrt(self.squares) * size[:, None])
-        return bool((np.abs(left) <= FREE * most + TINY).all())
+        return bool((np.abs(left) <= most + TINY).all())
 
     # weighted sums of squares of the features in every task, (n_tasks, n_features of X)
     squares = cached_property(lambda self: self.scale[:, None] * self.data.squares)
