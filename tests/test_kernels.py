@@ -99,12 +99,10 @@ def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
 
 
 def bits_args(rng):
-    """Bits of numbers, read only, some of them zero or not a number, and sums of their hashes."""
+    """Numbers, read only, some of them zero or not a number, and sums of their bits."""
     values = rng.normal(size=20)
     values[:4] = 0.0, -0.0, np.nan, np.inf
-    bits = values.view(np.uint64)
-    bits.flags.writeable = False
-    return bits, np.uint64(3), np.zeros(20, dtype=np.uint64)
+    return frozen(values), np.uint64(3), np.zeros(20, dtype=np.uint64)
 
 
 def inverses_args(rng, p=5):
@@ -360,6 +358,8 @@ ARGS = {
         bits_args(rng)[0].reshape(5, 4),
         np.zeros(5, dtype=np.uint64),
     ),
+    "_bits": lambda rng, penalty: (0.7, np.uint64(7), np.uint64(2**32 - 5), np.uint64(2**31)),
+    "folds_of_hashes": lambda rng, penalty: (rng.integers(2**64, size=9, dtype=np.uint64), np.uint64(5)),
     "_add_products": lambda rng, penalty: (rng.normal(size=(6, 20)), 17, rng.normal(size=(6, 6))),
     "task_inverses": lambda rng, penalty: inverses_args(rng),
 }
