@@ -180,7 +180,7 @@ class Cells:
         count, *sums = self.sums
         count[cells] += counts
         known, cells = [*map(read_only, (X, data.y, data.row_weight))], read_only(cells)
-        data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], *sums))
+        data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], False, *sums))
         if not np.isfinite(sums[1][cells]).all():  # means: a number in X is not finite, or a sum of them
             for batch, table in zip(batches, tables, strict=True):
                 check_features(batch if isinstance(table, list) else table)
@@ -199,8 +199,11 @@ class Cells:
         for k in range(self.n_folds):
             cells = at * self.n_folds + k
             filled = self.sums[0][cells] > 0
-            moments = (values[cells[filled]] for values in self.sums)
-            found.append((labels[filled], *moments) if filled.any() else None)
+            count, weight, x_mean, y_mean, xx, xy, yy = (values[cells[filled]] for values in self.sums)
+            for j in range(1, len(xx[0])):  # upper triangles have been added up
+                xx[:, j, :j] = xx[:, :j, j]
+            own = labels[filled], count, weight, x_mean, y_mean, xx, xy, yy
+            found.append(own if filled.any() else None)
         return found
 
 

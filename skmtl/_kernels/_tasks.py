@@ -327,12 +327,13 @@ def _means(X, y, weight, first, stop, mean):
 
 
 @compiled
-def task_moments(X, y, weight, indptr, at, mass, x_mean, y_mean, xx, xy, yy):
+def task_moments(X, y, weight, indptr, at, whole, mass, x_mean, y_mean, xx, xy, yy):
     """Add rows of tasks to weighted means and centred second moments of x and y; rows are sorted by task.
 
     Tasks own the rows between their `indptr` and have the place `at` in `mass`, the sum of the weights of
-    earlier rows, and in the outputs, which are those of `TaskStatistics`. The way from the earlier mean to
-    that of the rows counts like one row (Chan, Golub & LeVeque).
+    earlier rows, and in the outputs, which are those of `TaskStatistics`: of xx the upper triangle alone,
+    unless it is to be `whole`. The way from the earlier mean to that of the rows counts like one row (Chan,
+    Golub & LeVeque).
     """
     p, longest = X.shape[1], 0
     for t in range(len(indptr) - 1):
@@ -367,9 +368,9 @@ def task_moments(X, y, weight, indptr, at, mass, x_mean, y_mean, xx, xy, yy):
             n = 0
         for a in range(p):
             x_mean[c, a] += share * (mean[a] - x_mean[c, a])
-            for b in range(a):
+            for b in range(a if whole else 0):
                 S[a, b] = S[b, a]  # here it is in the cache
-            for b in range(p):
+            for b in range(0 if whole else a, p):
                 xx[c, a, b] += S[a, b]
             xy[c, a] += S[a, p]
         y_mean[c] += share * (mean[p] - y_mean[c])
@@ -576,7 +577,7 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
 
 
 SIGNATURES = {
-    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, FLAG, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
     "sorted_places": (BOUNDS, PLACES),
     "scatter_rows": (ROWS, BOUNDS, MATRIX),
     "add_hashes": (ROW, PLACE, SUMS),
