@@ -13,11 +13,11 @@ from ._data import StackedData, name_tasks
 from ._inputs import check_lengths, check_numeric_target, check_sample_weight, optional
 from ._labels import all_labels, encode_tasks, label_keys
 from ._sklearn import in_memory, is_elsewhere, num_samples
-from ._threads import COMPILED_FEATURES, loop_pays, read_only
+from ._threads import COMPILED_FEATURES, ROOM, loop_pays, read_only
 
 STEP = np.uint64(0x9E3779B97F4A7C15)  # of the mixing function of Steele, Lea & Flood (2014), SplitMix64
 FACTORS = (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB))
-LAST = np.uint64(31)
+LAST, HALF, LOW = np.uint64(31), np.uint64(32), np.uint64(2**32 - 1)
 COMPILED_NUMBERS = 2**16  # numbers from which a compiled loop is worth loading Numba
 ENOUGH = 3.0  # rows of a cell for each feature
 MOST_WAITING = 2**23  # numbers (64 MB)
@@ -35,11 +35,14 @@ def _mixed(h):
 
 
 def _hashed(values, place):
-    """Bits of numbers at a place (of an array, or one of each); of zeros none, as a sparse row has none."""
-    values = values + 0.0  # no negative zero
-    place = _mixed(np.asarray(place, dtype=np.uint64)[..., None])[..., 0]
-    bits = _mixed(values.astype(np.float64).view(np.uint64) ^ place)
-    return np.where((values == 0) | (values != values), np.uint64(0), bits)
+    """Bits of numbers at a place (of an array, or one of each); of zeros none, as a sparse row has none.
+
+    Those of a row are added up, by the function NH of Black et al. (1999), UMAC: one product for a number.
+    """
+    values = np.where(abs(values) > 0, values, 0.0)  # no NaN, and no negative zero
+    keys = _mixed(np.asarray(place, dtype=np.uint64)[..., None])[..., 0]
+    bits, (low, high) = values.astype(np.float64).view(np.uint64), (keys & LOW, keys >> HALF)
+    return ((bits + low) & LOW) * (((bits >> HALF) + high) & LOW) - low * high
 
 
 def folds_of_rows(X, y, n_folds):
@@ -48,11 +51,12 @@ def folds_of_rows(X, y, n_folds):
     X is an array, a sparse matrix, or a list of columns.
     """
     total, targets = np.zeros(len(y), dtype=np.uint64), y.reshape(len(y), -1)
-    first, columns = 0, [*targets.T]
+    first, columns, n_folds = 0, [*targets.T], np.uint64(n_folds)
     n_columns = len(columns) + (len(X) if isinstance(X, list) else X.shape[1])
     compiled = n_columns * len(y) >= COMPILED_NUMBERS
     if compiled:
-        from ._kernels import add_hashes, add_hashes_of_rows  # Numba is imported by the first that needs it
+        # Numba is imported by the first that needs it
+        from ._kernels import add_hashes, add_hashes_of_rows, folds_of_hashes
     if sparse.issparse(X):
         X, first = X.tocsr(), X.shape[1]
         if not X.has_canonical_format:
@@ -61,18 +65,20 @@ def folds_of_rows(X, y, n_folds):
         parts = np.cumsum(np.append(np.uint64(0), _hashed(X.data, X.indices)))
         total += parts[X.indptr[1:]] - parts[X.indptr[:-1]]
     elif compiled and not isinstance(X, list) and X.flags.c_contiguous and X.dtype == np.float64:
-        add_hashes_of_rows(read_only(X.view(np.uint64)), total)
+        add_hashes_of_rows(read_only(X), total)
         first = X.shape[1]
     else:
         columns = [*(X if isinstance(X, list) else X.T), *columns]
     for place, column in enumerate(columns, first):
         column = np.ascontiguousarray(column, dtype=np.float64)
         if compiled:
-            add_hashes(read_only(column.view(np.uint64)), np.uint64(place), total)
+            add_hashes(read_only(column), np.uint64(place), total)
         else:
             total += _hashed(column, place)
-    total, n_folds = _mixed(total), np.uint64(n_folds)
-    return (total - total // n_folds * n_folds).astype(np.intp)  # the remainder, in a third of its time
+    if compiled:
+        folds_of_hashes(total, n_folds)
+        return total.view(np.intp)
+    return (((_mixed(total) >> HALF) * n_folds) >> HALF).astype(np.intp)
 
 
 class Cells:
@@ -84,7 +90,7 @@ class Cells:
 
     def __init__(self, n_folds):
         self.n_folds, self.places, self.labels = n_folds, {}, []
-        self.waiting, self.n_rows, self.names, self.sums = [], 0, None, None
+        self.waiting, self.n_rows, self.names, self.sums, self.room = [], 0, None, None, ()
 
     def take(self, X, y, tasks, weight):
         """Whether the rows are taken: dense ones of many tasks, under ordinary weights."""
@@ -150,12 +156,15 @@ class Cells:
         counts = np.bincount(cell, minlength=n_cells)
         at = sorted_places(read_only(cell), counts.cumsum() - counts)
         bounds = np.cumsum([len(own) for _, _, own, *_ in self.waiting])[:-1]
-        X, ordered = np.empty((len(y), p)), np.empty((2, len(y)))
+        if len(self.room) < len(y):
+            self.room = np.empty((len(y), p))  # new memory costs about what is written to it
+        X, ordered = self.room[: len(y)], np.empty((2, len(y)))
         for own, values in zip(ordered, (y, weight), strict=True):
             own[at] = values
-        for table, own in zip(tables, np.split(at, bounds), strict=True):
+        for table, own in zip(tables, np.split(read_only(at), bounds), strict=True):
             if isinstance(table, list):
-                scatter_rows(read_only(np.array(table, dtype=float)), read_only(own), X)
+                for rows, block in _in_blocks(table):
+                    scatter_rows(read_only(block), own[rows], X)
             else:
                 X[own] = table
         self.waiting, self.n_rows = [], 0
@@ -171,7 +180,7 @@ class Cells:
         count, *sums = self.sums
         count[cells] += counts
         known, cells = [*map(read_only, (X, data.y, data.row_weight))], read_only(cells)
-        data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], *sums))
+        data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], False, *sums))
         if not np.isfinite(sums[1][cells]).all():  # means: a number in X is not finite, or a sum of them
             for batch, table in zip(batches, tables, strict=True):
                 check_features(batch if isinstance(table, list) else table)
@@ -190,14 +199,28 @@ class Cells:
         for k in range(self.n_folds):
             cells = at * self.n_folds + k
             filled = self.sums[0][cells] > 0
-            moments = (values[cells[filled]] for values in self.sums)
-            found.append((labels[filled], *moments) if filled.any() else None)
+            count, weight, x_mean, y_mean, xx, xy, yy = (values[cells[filled]] for values in self.sums)
+            for j in range(1, len(xx[0])):  # upper triangles have been added up
+                xx[:, j, :j] = xx[:, :j, j]
+            own = labels[filled], count, weight, x_mean, y_mean, xx, xy, yy
+            found.append(own if filled.any() else None)
         return found
 
 
 def _sums(n_cells, p):
     """Room for the moments of cells: count, weight, x_mean, y_mean, xx, xy, yy."""
     return [np.zeros((n_cells, *shape)) for shape in [(), (), (p,), (), (p, p), (p,), ()]]
+
+
+def _in_blocks(columns):
+    """Rows, a slice, and arrays (p, n) of columns: blocks that stay in the cache until they are written."""
+    p, n = len(columns), len(columns[0])
+    step = max(ROOM // p // 16, 1) * 16 + 8  # an odd number of lines of the cache: columns share no place
+    room = np.empty(p * step)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        some = [column[rows] for column in columns]
+        yield rows, np.concatenate(some, out=room[: p * len(some[0])]).reshape(p, -1)
 
 
 def _numbers(X):
@@ -448,7 +471,7 @@ def _dataset(dataset, path):
 
         known = dataset.CsvFileFormat(convert_options=csv.ConvertOptions(strings_can_be_null=True))
     if known == "parquet":  # whose ranges pyarrow would keep until the end of a file, all of it in the end
-        options = dataset.ParquetFragmentScanOptions(pre_buffer=False)
+        options = dataset.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
         known = dataset.ParquetFileFormat(default_fragment_scan_options=options)
     return dataset.dataset(paths if len(paths) > 1 else paths[0], format=known, partitioning="hive")
 

@@ -6,7 +6,7 @@ same for any number of threads.
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cached_property
 from threading import Lock
@@ -45,20 +45,29 @@ _LIBRARIES = _Libraries()
 class _OneBlasThread:
     """Context with one BLAS thread, a setting of the whole process.
 
-    Fits in several threads may leave in any order: each ends the newest limit, and the last of them
-    restores what the first had found.
+    Fits in several threads may leave in any order: the last of them restores what the first had found.
+    Libraries are set one by one, which takes a tenth of the time of a limit of threadpoolctl.
     """
 
     def __init__(self):
-        self.limits, self.lock = [], Lock()
+        self.n_inside, self.found, self.lock = 0, [], Lock()
 
     def __enter__(self):
         with self.lock:
-            self.limits.append(_LIBRARIES.blas.limit(limits=1).__enter__())
+            if not self.n_inside:
+                self.found = [(library, library.num_threads) for library in _LIBRARIES.blas.lib_controllers]
+                self._set((library, 1) for library, number in self.found if number != 1)
+            self.n_inside += 1
 
     def __exit__(self, *error):
         with self.lock:
-            self.limits.pop().__exit__(*error)
+            self.n_inside -= 1
+            if not self.n_inside:
+                self._set((library, number) for library, number in self.found if number != 1)
+
+    def _set(self, numbers):
+        for library, number in numbers:
+            library.set_num_threads(number)
 
 
 ONE_BLAS_THREAD = _OneBlasThread()
@@ -113,6 +122,24 @@ def weighted_gram(X, weight):
     return sum(in_blocks(squared, blocks))
 
 
+class _Helpers:
+    """Threads that wait for work: to start new ones takes longer than many blocks do."""
+
+    def __init__(self):
+        self.known = None, 0, None  # the process, as a forked one has no threads, their number, and they
+
+    def submit(self, n, work):
+        """Futures of work() in as many other threads, in the context of this one."""
+        process, n_known, pool = self.known
+        if process != os.getpid() or n_known < n:
+            pool = ThreadPoolExecutor(n)
+            self.known = os.getpid(), n, pool
+        return [pool.submit(copy_context().run, work) for _ in range(n)]
+
+
+_HELPERS = _Helpers()
+
+
 def in_blocks(work, blocks):
     """Results of work(block) in the order of the blocks, on all cores, each with one BLAS thread."""
     if len(blocks) == 1:
@@ -131,11 +158,16 @@ def in_blocks(work, blocks):
                     return
                 found[k] = work(block)
 
-        with ThreadPoolExecutor(n_others) as pool:
-            others = [pool.submit(copy_context().run, run) for _ in range(n_others)]
+        others = _HELPERS.submit(n_others, run)
+        try:
             run()
-            for other in others:
-                other.result()
+        finally:
+            left.clear()  # after an error
+            # who has not begun is not waited for: where blocks hold blocks it may wait for this thread
+            begun = [other for other in others if not other.cancel()]
+            wait(begun)
+        for other in begun:
+            other.result()
         return found
 
 

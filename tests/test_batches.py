@@ -70,6 +70,17 @@ def test_a_fold_follows_from_the_values_of_a_row():
     assert (folds_of_rows(X, y + 1, 5) != fold).mean() > 0.5
 
 
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 1.0, 2.0), (1e-3, 5e7), (0.1, 0.3, 1e300)])
+def test_folds_are_independent_of_every_column(values):
+    rng = np.random.default_rng(0)
+    X, y = rng.choice(values, size=(40_000, 18)), rng.integers(2, size=40_000).astype(float)
+    fold = folds_of_rows(X, y, 5)
+    for column in (*X.T, y, (X[:, 0] == X[0, 0]) ^ (X[:, 1] == X[0, 1])):
+        counts = np.array([np.bincount(fold[column == value], minlength=5) for value in np.unique(column)])
+        expected = counts.sum(axis=1, keepdims=True) / 5
+        assert ((counts - expected) ** 2 / expected).sum() < 35  # chi squared of 12 at most
+
+
 @pytest.mark.parametrize("kind", ["stacked", "weighted", "shared", "missing", "single"])
 @pytest.mark.parametrize("sparsely", [False, True])
 def test_folds_do_not_depend_on_the_batches(sparsely, kind):

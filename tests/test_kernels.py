@@ -87,7 +87,7 @@ def tree_args(rng):
 
 
 def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
-    """Rows of tasks, read only as the caller passes them, their places, and room for their moments."""
+    """Rows of tasks, read only as the caller passes them, their places, and room for their whole moments."""
     n, T, bounds = sum(sizes), len(sizes), np.cumsum([0, *sizes])
     weight = rng.uniform(0.5, 2.0, size=n)
     weight[:5] = 0.0  # all of the first task
@@ -95,16 +95,14 @@ def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
     for values in rows:
         values.flags.writeable = False
     room = [T, (T, p), T, (T, p, p), (T, p), T]
-    return *rows, *map(np.zeros, room)
+    return *rows, True, *map(np.zeros, room)
 
 
 def bits_args(rng):
-    """Bits of numbers, read only, some of them zero or not a number, and sums of their hashes."""
+    """Numbers, read only, some of them zero or not a number, and sums of their bits."""
     values = rng.normal(size=20)
     values[:4] = 0.0, -0.0, np.nan, np.inf
-    bits = values.view(np.uint64)
-    bits.flags.writeable = False
-    return bits, np.uint64(3), np.zeros(20, dtype=np.uint64)
+    return frozen(values), np.uint64(3), np.zeros(20, dtype=np.uint64)
 
 
 def inverses_args(rng, p=5):
@@ -360,6 +358,8 @@ ARGS = {
         bits_args(rng)[0].reshape(5, 4),
         np.zeros(5, dtype=np.uint64),
     ),
+    "_bits": lambda rng, penalty: (0.7, np.uint64(7), np.uint64(2**32 - 5), np.uint64(2**31)),
+    "folds_of_hashes": lambda rng, penalty: (rng.integers(2**64, size=9, dtype=np.uint64), np.uint64(5)),
     "_add_products": lambda rng, penalty: (rng.normal(size=(6, 20)), 17, rng.normal(size=(6, 6))),
     "task_inverses": lambda rng, penalty: inverses_args(rng),
 }
@@ -491,16 +491,17 @@ def test_tree_sweep_shrinks_group_after_group(rng):
 @pytest.mark.parametrize("p", [1, 4, 7])
 def test_task_moments_equal_their_formulas(p, rng):
     """With more rows than a block holds, one row, or no weight; of all rows at once, and in two parts."""
-    X, y, weight, bounds, at, *found = moments_args(rng, p=p)
+    X, y, weight, bounds, at, whole, *found = moments_args(rng, p=p)
     parts, middle = [np.zeros_like(values) for values in found], (bounds[:-1] + bounds[1:]) // 2
-    _kernels.task_moments(X, y, weight, bounds, at, *found)
+    _kernels.task_moments(X, y, weight, bounds, at, whole, *found)
     for own in (bounds[:-1], middle), (middle, bounds[1:]):
         rows = np.concatenate([np.arange(*each) for each in zip(*own, strict=True)])
         sizes = np.cumsum([0, *(own[1] - own[0])])
         some = [values[rows] for values in (X, y, weight)]
         for values in (*some, sizes):
             values.flags.writeable = False
-        _kernels.task_moments(*some, sizes, at, *parts)
+        _kernels.task_moments(*some, sizes, at, False, *parts)
+    parts[3] = np.triu(parts[3]) + np.triu(parts[3], 1).transpose(0, 2, 1)  # of triangles
     for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
         x, z, w = X[rows], y[rows], weight[rows]
         x_mean, y_mean = (np.average(x, axis=0, weights=w), w @ z / w.sum()) if t else (0.0, 0.0)

@@ -2,16 +2,18 @@
 
 import importlib
 import itertools
+import multiprocessing
 import pickle
 import threading
 import warnings
+from contextlib import ExitStack
 
 import joblib
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skmtl import (
     ClusteredRegressor,
@@ -200,6 +202,42 @@ def test_same_bits_for_any_number_of_threads(name, no_moments, monkeypatch):
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def squares_in_threads(n):
+    """Squares of numbers by blocks inside of blocks, and the threads that found them."""
+    with threadpool_limits(3, user_api="openmp"):
+        found = in_blocks(lambda a: in_blocks(lambda b: (a * b, threading.get_ident()), range(n)), range(n))
+    return [[value for value, _ in row] for row in found], {one for row in found for _, one in row}
+
+
+def test_threads_are_kept_for_later_blocks(monkeypatch):
+    """Also for blocks inside of blocks, after an error, and anew in a process that was forked."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(_threads, "_HELPERS", _threads._Helpers())
+    expected, seen = np.multiply.outer(np.arange(6), np.arange(6)).tolist(), set()
+    for _ in range(20):
+        found, threads = squares_in_threads(6)
+        assert found == expected
+        seen |= threads
+        with threadpool_limits(3, user_api="openmp"), pytest.raises(ZeroDivisionError):
+            in_blocks(lambda k: 1 // (k - 3), range(6))
+    assert len(seen) <= 3
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(squares_in_threads, [6]).get(timeout=120)[0] == expected
+
+
+def test_the_last_to_leave_restores_the_threads_of_blas():
+    def number():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        with ExitStack() as first, ExitStack() as second:
+            first.enter_context(_threads.ONE_BLAS_THREAD)
+            second.enter_context(_threads.ONE_BLAS_THREAD)
+            first.close()
+            assert number() == {1}
+        assert number() == {2}
 
 
 def test_arrays_over_tasks_are_handled_in_blocks(rng, monkeypatch):

@@ -29,6 +29,5 @@ NUMBER, FLAG, VECTOR, MATRIX, CUBE = float64, boolean, float64[::1], float64[:, 
 ROWS, ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
 CUBES = types.Array(float64, 3, "C", readonly=True)
 BOUNDS, PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]
-BITS, SUMS, PLACE = types.Array(uint64, 1, "C", readonly=True), uint64[::1], uint64
-BITS_OF_ROWS = types.Array(uint64, 2, "C", readonly=True)
+SUMS, PLACE = uint64[::1], uint64
 SINGLE, SINGLE_VECTOR, SINGLE_CUBE = float32, float32[::1], float32[:, :, ::1]

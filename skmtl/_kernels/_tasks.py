@@ -6,8 +6,6 @@ Those called with part of the tasks fill in what belongs to these, so that threa
 import numpy as np
 
 from ._numba import (
-    BITS,
-    BITS_OF_ROWS,
     BOUNDS,
     CUBE,
     FLAG,
@@ -329,12 +327,13 @@ def _means(X, y, weight, first, stop, mean):
 
 
 @compiled
-def task_moments(X, y, weight, indptr, at, mass, x_mean, y_mean, xx, xy, yy):
+def task_moments(X, y, weight, indptr, at, whole, mass, x_mean, y_mean, xx, xy, yy):
     """Add rows of tasks to weighted means and centred second moments of x and y; rows are sorted by task.
 
     Tasks own the rows between their `indptr` and have the place `at` in `mass`, the sum of the weights of
-    earlier rows, and in the outputs, which are those of `TaskStatistics`. The way from the earlier mean to
-    that of the rows counts like one row (Chan, Golub & LeVeque).
+    earlier rows, and in the outputs, which are those of `TaskStatistics`: of xx the upper triangle alone,
+    unless it is to be `whole`. The way from the earlier mean to that of the rows counts like one row (Chan,
+    Golub & LeVeque).
     """
     p, longest = X.shape[1], 0
     for t in range(len(indptr) - 1):
@@ -369,9 +368,9 @@ def task_moments(X, y, weight, indptr, at, mass, x_mean, y_mean, xx, xy, yy):
             n = 0
         for a in range(p):
             x_mean[c, a] += share * (mean[a] - x_mean[c, a])
-            for b in range(a):
+            for b in range(a if whole else 0):
                 S[a, b] = S[b, a]  # here it is in the cache
-            for b in range(p):
+            for b in range(0 if whole else a, p):
                 xx[c, a, b] += S[a, b]
             xy[c, a] += S[a, p]
         y_mean[c] += share * (mean[p] - y_mean[c])
@@ -406,27 +405,40 @@ def _mixed(h):
 
 
 @compiled
-def add_hashes(bits, place, total):
-    """Add mixed bits of numbers of the column at a place to `total`, nothing for zeros and NaN."""
-    own = _mixed(place)
-    for i in range(len(bits)):
-        size = bits[i] << np.uint64(1)  # without the sign
-        if size != np.uint64(0) and size <= np.uint64(0xFFE0000000000000):
-            total[i] += _mixed(bits[i] ^ own)
+def _bits(value, bits, low, high):
+    """What a number adds to the hash of its row, by the keys of its column: nothing if zero or NaN."""
+    bits = bits if abs(value) > 0.0 else np.uint64(0)
+    half, last = np.uint64(32), np.uint64(2**32 - 1)
+    return ((bits + low) & last) * (((bits >> half) + high) & last) - low * high
 
 
 @compiled
-def add_hashes_of_rows(bits, total):
+def add_hashes(values, place, total):
+    """Add the bits of numbers of the column at a place to `total`."""
+    bits, keys = values.view(np.uint64), _mixed(place)
+    low, high = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
+    for i in range(len(values)):
+        total[i] += _bits(values[i], bits[i], low, high)
+
+
+@compiled
+def add_hashes_of_rows(values, total):
     """The same of rows (n, p), whose columns have the places from 0 on."""
-    p = bits.shape[1]
-    own = np.empty(p, dtype=np.uint64)
+    bits, p = values.view(np.uint64), values.shape[1]
+    low, high = np.empty(p, dtype=np.uint64), np.empty(p, dtype=np.uint64)
     for j in range(p):
-        own[j] = _mixed(np.uint64(j))
-    for i in range(bits.shape[0]):
+        keys = _mixed(np.uint64(j))
+        low[j], high[j] = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
+    for i in range(len(values)):
         for j in range(p):
-            size = bits[i, j] << np.uint64(1)
-            known = size != np.uint64(0) and size <= np.uint64(0xFFE0000000000000)
-            total[i] += _mixed(bits[i, j] ^ own[j]) if known else np.uint64(0)
+            total[i] += _bits(values[i, j], bits[i, j], low[j], high[j])
+
+
+@compiled
+def folds_of_hashes(total, n_folds):
+    """Folds, of so many, in the place of sums of bits."""
+    for i in range(len(total)):
+        total[i] = ((_mixed(total[i]) >> np.uint64(32)) * n_folds) >> np.uint64(32)
 
 
 @compiled
@@ -565,11 +577,12 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
 
 
 SIGNATURES = {
-    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, FLAG, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
     "sorted_places": (BOUNDS, PLACES),
     "scatter_rows": (ROWS, BOUNDS, MATRIX),
-    "add_hashes": (BITS, PLACE, SUMS),
-    "add_hashes_of_rows": (BITS_OF_ROWS, SUMS),
+    "add_hashes": (ROW, PLACE, SUMS),
+    "add_hashes_of_rows": (ROWS, SUMS),
+    "folds_of_hashes": (SUMS, PLACE),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),

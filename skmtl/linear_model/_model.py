@@ -279,9 +279,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         free, n_rows = self.mean_alpha == 0, data.X.shape[0]
         if self.mean_alpha or data.n_tasks == 1 or data.n_features < n_rows or getattr(self, "ridge", 0):
             return
-        used = (data.X.max(axis=0) != data.X.min(axis=0)).sum()  # the others say nothing
-        fits = used >= n_rows and all(loss.translates for loss in np.atleast_1d(self._target_.loss))
-        if self.alpha == 0 or not fits:
+        if self.alpha == 0 or not all(loss.translates for loss in np.atleast_1d(self._target_.loss)):
             return
         if not free:
             model, shared = copy(self), np.arange(1.0, 1 + data.n_features)
@@ -290,7 +288,9 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
                 free = model._penalty().value(np.tile(shared, (data.n_tasks, 1))) == 0
             except TypeError:  # W is decomposed
                 return
-        if free:
+        # constant features say nothing
+        used = (data.X.max(axis=0) != data.X.min(axis=0)).sum() if free else 0
+        if used >= n_rows:
             way, auto = "ridge" if self.mean_alpha is None else "mean_alpha", self.alpha == "auto"
             warn(
                 f"{way}=0 does not penalise the model that all tasks share, and {used} features "

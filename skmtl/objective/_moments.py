@@ -172,7 +172,8 @@ class MomentsTerm(DataTerm):
         if self.tied_intercepts:
             fit += float(gb @ gb) / (2 * self.intercept_alpha)
         # what differences of moments leave of no residual is rounding, and no scale makes a bound of it
-        fit += np.finfo(float).eps * (float(np.vdot(np.abs(W), np.abs(self.xy))) + self.yy.sum())
+        size = sum_by_rows(lambda W, xy: float(np.vdot(np.abs(W), np.abs(xy))), W, self.xy)
+        fit += np.finfo(float).eps * (size + self.yy.sum())
 
         def negative_conjugate(theta):
             return -(theta**2) * fit - theta * along_y
@@ -183,7 +184,7 @@ class MomentsTerm(DataTerm):
 
     def _along_targets(self, W, image, gb):
         """<residual, targets>, gb the sums of residuals."""
-        return float(np.vdot(W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
+        return float(sum_by_rows(np.vdot, W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
 
     def _free_step(self, gradient, free, pull):
         separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0
@@ -216,7 +217,12 @@ class MomentsTerm(DataTerm):
 
     def _rounding(self, W):
         """What rounding of the moments can do to the objective, where it is more than the last digits."""
-        most = np.finfo(float).eps * float(self.scale @ (np.abs(W) * self.spreads).sum(axis=1) ** 2)
+        spreads = self.spreads if len(self.spreads) == len(W) else np.broadcast_to(self.spreads, W.shape)
+
+        def squares(W, spreads, scale):
+            return float(scale @ (np.abs(W) * spreads).sum(axis=1) ** 2)
+
+        most = np.finfo(float).eps * sum_by_rows(squares, W, spreads, self.scale)
         return most if most > NOTICED * self.yy.sum() else 0.0
 
     def _separate_steps(self, gradient, free, ridge):
