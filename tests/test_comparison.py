@@ -1267,8 +1267,48 @@ def test_a_model_that_is_clearly_beaten_by_any_other_one_is_not_used(rng):
     folds.scores = {name: [-each.mean()] * 5 for name, each in errors.items()}
     candidates = {name: _race.Candidate(None, simple=name == "single") for name in errors}
     race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
-    assert race.excess(errors["single"], errors["network"])[1] < 1 < _advice.SURELY
+    assert race.excess(*(folds.errors[name] for name in ("single", "network")))[1] < 1 < _advice.SURELY
     assert _advice._choice(folds, candidates, race) == "low rank"
+
+
+def test_labels_of_a_row_are_no_rows_of_their_own(rng):
+    """Columns that are equal tell no more than one of them; gaps, and rows without a label, change nothing."""
+    race = _race.Race(SimpleNamespace(measure="brier"), [()], None, {})
+    one, other = rng.random((2, 300))
+    wanted = race.excess([one], [other])
+    assert_allclose(wanted[1], stats.ttest_rel(one, other).statistic)
+    columns, others = (np.tile(errors, (6, 1)).T for errors in (one, other))
+    assert_allclose(race.excess([columns], [others]), wanted)
+    gaps, empty = np.where(np.arange(6) < 3, np.nan, columns), np.full((20, 6), np.nan)
+    assert_allclose(race.excess([gaps, empty], [np.where(np.isnan(gaps), np.nan, others), empty]), wanted)
+
+
+def test_linear_structures_do_not_crowd_out_all_others(rng):
+    """Six of them are ahead of splines, a network and trees: of these the best two go on."""
+    race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
+    entrants = {}
+    for k, name in enumerate(["a", "b", "c", "d", "e", "f", "g", "splines", "network", "trees"]):
+        candidate = _race.Candidate(None, structure=len(name) == 1)
+        outcomes = {fold: (1 - 0.001 * k, rng.random(50), 1.0) for fold in (0, 1)}
+        entrants[name] = _race.Entrant(candidate, outcomes=outcomes)
+    assert list(race._ahead(entrants, [0, 1], True)) == [*"abcdef", "splines", "network"]
+
+
+def test_shared_and_private_features_are_named():
+    """Four features of all tasks, with coefficients of their own, and two more for each task."""
+    rng = np.random.default_rng(0)
+    tasks = np.arange(600) % 12
+    W = np.hstack([rng.standard_normal((12, 4)), np.zeros((12, 20))])
+    for own in W:
+        own[4 + rng.choice(20, 2, replace=False)] = rng.choice([-1.5, 1.5], 2)
+    X = rng.standard_normal((600, 24))
+    y = (X * W[tasks]).sum(axis=1) + rng.standard_normal(600)
+    names = ["GroupSparseRegressor", "DirtyRegressor", COMMON[0], "single"]
+    found = suggest(X, y, tasks, candidates=names, cv=3)
+    assert found.best == "DirtyRegressor"
+    model = found.estimators["DirtyRegressor"].fit(X, y, model__tasks=tasks)[-1]
+    assert 0.5 < model.shared_ratio < np.sqrt(12) / (np.sqrt(12) + 1)  # where both parts can be in use
+    assert set(np.argsort(np.linalg.norm(model.shared_coef_, axis=0))[-4:]) == {0, 1, 2, 3}
 
 
 def test_clusters_are_told_from_a_low_rank():
