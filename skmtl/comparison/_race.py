@@ -33,6 +33,7 @@ FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, af
 WORSE = 0.01  # of the error: a model drops out, is named beside the one to use
 MOST = 6  # models that are in all folds, beside the simple ones
 OTHERS = 2  # of those that are no linear structures, which are alike, so many are in all folds in any case
+MOST_PARTS = 10  # folds up to which what their rows would add is estimated
 PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
@@ -350,6 +351,31 @@ class Race:
                 self.behind[name], self.dropped[name] = one, (CLEARLY_WORSE, f"{by:+.3f}")
                 return {}
         return {name: one}
+
+    def with_fewer_rows(self, name, entrant):
+        """Scores of a model on the folds, fitted without the rows of the fold before as well.
+
+        None where folds are not the parts of one whole, or many, or too small to lack two, or time is over.
+        """
+        n, tests = len(self.splits), [test for _, test in self.splits]
+        if not (2 < n <= MOST_PARTS and len(entrant.outcomes) == n):
+            return None
+        pairs = [(train, np.isin(train, tests[k - 1])) for k, (train, _) in enumerate(self.splits)]
+        apart = len(np.unique(np.concatenate(tests))) == sum(map(len, tests))
+        seconds = time.perf_counter() - self.start + sum(outcome[2] for outcome in entrant.outcomes.values())
+        if not (apart and all(lost.sum() == len(tests[k - 1]) for k, (_, lost) in enumerate(pairs))):
+            return None
+        if self.time_budget is not None and seconds > self.time_budget:
+            return None
+        models = [clone(entrant.candidate.model).set_params(**entrant.used[k]) for k in range(n)]
+        try:
+            found = Parallel(n_jobs=self.n_jobs)(
+                delayed(self.run)(name, model, train[~lost], test)
+                for model, (train, lost), test in zip(models, pairs, tests, strict=True)
+            )
+        except ValueError:  # a task, or a class, that has no row left
+            return None
+        return np.array([score for score, *_ in found])
 
     def _worse(self, entrant, best, folds, share, surely):
         """Whether the score is lower in each fold, and errors of single labels are clearly greater."""
