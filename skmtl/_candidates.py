@@ -71,15 +71,7 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         if len(rows) < LEAST_TASKS.get(structure, 2):
             continue
         name, *by = structure.partition("(")
-        if name == "Clustered":
-            grid = {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= len(rows)]}
-        if name == "Dirty":
-            prices = np.power(
-                float(len(rows)), np.divide(SHARED_BY, 2)
-            )  # in the L2 norm a root of the number
-            grid = {"shared_ratio": (prices / (1 + prices)).round(3).tolist()}
-        if name == "MeanRegularized":
-            grid = grid | weights
+        grid = _of_tasks(name, grid, len(rows)) | (weights if name == "MeanRegularized" else {})
         if fixed.get("alpha") == "auto":
             if not _tell_variances(y, kind, Z.shape[1]):
                 continue
@@ -105,6 +97,16 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         if name == "trees":
             found[name].alone = _alone(name, steps, rival(name, targets, True)) if few else splines
     return found
+
+
+def _of_tasks(name, grid, n_tasks):
+    """The values to search for so many tasks."""
+    if name == "Dirty":
+        prices = np.power(float(n_tasks), np.divide(SHARED_BY, 2))  # in the L2 norm a root of the number
+        return {"shared_ratio": (prices / (1 + prices)).round(3).tolist()}
+    if name == "Clustered":
+        return {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= n_tasks]}
+    return grid
 
 
 def _alone(words, steps, model):

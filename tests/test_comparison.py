@@ -1239,10 +1239,16 @@ def test_rows_that_folds_lack_are_allowed_for(rng):
         return 0.9 - 3.0 / len(train), None, 0.0
 
     outcomes = {k: run("m", None, *split) for k, split in enumerate(splits)}
-    entrant = _race.Entrant(_race.Candidate(Ridge()), outcomes=outcomes, used={k: {} for k in range(5)})
+    entrant = _race.Entrant(
+        _race.Candidate(Ridge(), simple=True), outcomes=outcomes, used={k: {} for k in range(5)}
+    )
     folds = SimpleNamespace(scores={"m": [score for score, *_ in outcomes.values()]})
     one = _race.Race(run, splits, None, {})
     assert_allclose(outcomes[0][0] + _advice._gain_of_rows(folds, "m", one, entrant), 0.9 - 3.0 / 100)
+    folds.scores["m"] = [-9.0] * 5  # fewer rows are better, by chance
+    assert _advice._gain_of_rows(folds, "m", one, entrant) == 0.0
+    network = _race.Entrant(_race.Candidate(Ridge()), outcomes=outcomes)
+    assert one.with_fewer_rows("m", network) is None
     in_time = [(np.arange(k * 20), np.arange(k * 20, k * 20 + 20)) for k in range(1, 5)]
     for other in (in_time, splits[:2], splits[:1] * 5):  # rows to come, too few to lack two, the same rows
         folds.scores["m"] = [0.5] * len(other)

@@ -109,12 +109,13 @@ def honest(scores, choose):
 def _gain_of_rows(folds, use, one, entrant):
     """What the rows of a fold, which its model lacks, would add to the score; 0 where it is not known.
 
-    What those of one more fold add, by the law that errors fall as one over the number of rows.
+    What those of one more fold add, by the law that errors fall as one over the number of rows; more rows are
+    not said to harm.
     """
     n, scores = len(one.splits), np.array(folds.scores[use])
     fewer = one.with_fewer_rows(use, entrant) if len(scores) == n else None
     gain = 0.0 if fewer is None else (n - 2) / n * (scores - fewer).mean()
-    return gain if np.isfinite(gain) else 0.0
+    return max(gain, 0.0) if np.isfinite(gain) else 0.0
 
 
 def _least_deviation(folds, use, one, score):
@@ -179,7 +180,7 @@ def _advice(folds, gains, candidates, one, entrants):
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
     nothing = score <= SAME_FOR_ALL.get(one.run.scorer.metric, -np.inf)
     sure += ", no better than the same prediction for every row" if nothing else ""
-    sure += f", and {more:+.3f} by the rows that a fold lacks" if f"{abs(more):.3f}" != "0.000" else ""
+    sure += f", and {more:+.3f} by the rows that a fold lacks" if more >= 5e-4 else ""
     words += [f"{sure}.", f"The best score on these folds is the {folds.mean[best]:.3f} of {best!r}."]
     if use != folds.reference:
         words.append(losses(gains[use], folds.reference, one.run.measure))

@@ -355,10 +355,12 @@ class Race:
     def with_fewer_rows(self, name, entrant):
         """Scores of a model on the folds, fitted without the rows of the fold before as well.
 
-        None where folds are not the parts of one whole, or many, or too small to lack two, or time is over.
+        None where folds are not the parts of one whole, or many, or too small to lack two, or time is over,
+        and for networks and trees, which take long and differ by chance.
         """
-        n, tests = len(self.splits), [test for _, test in self.splits]
-        if not (2 < n <= MOST_PARTS and len(entrant.outcomes) == n):
+        n, tests, one = len(self.splits), [test for _, test in self.splits], entrant.candidate
+        linear = one.simple or one.structure or one.variants
+        if not (linear and 2 < n <= MOST_PARTS and len(entrant.outcomes) == n):
             return None
         pairs = [(train, np.isin(train, tests[k - 1])) for k, (train, _) in enumerate(self.splits)]
         apart = len(np.unique(np.concatenate(tests))) == sum(map(len, tests))
@@ -367,7 +369,7 @@ class Race:
             return None
         if self.time_budget is not None and seconds > self.time_budget:
             return None
-        models = [clone(entrant.candidate.model).set_params(**entrant.used[k]) for k in range(n)]
+        models = [clone(one.model).set_params(**entrant.used[k]) for k in range(n)]
         try:
             found = Parallel(n_jobs=self.n_jobs)(
                 delayed(self.run)(name, model, train[~lost], test)
