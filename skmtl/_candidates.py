@@ -34,13 +34,15 @@ STRUCTURES = {  # from the simplest on: fixed parameters, and those that are sea
     "TraceNorm": ({}, {"mean_alpha": [None, 0.01]}),
     "LatentBasis": ({"n_init": 1, "random_state": 0, "tol": 1e-2}, {"n_components": [2, 3, 4]}),
     "TaskRelationship": ({}, {"intercept_alpha": [0.0, 0.3]}),
-    "Dirty": ({}, {"shared_ratio": [0.4, 0.6]}),
+    "Dirty": ({"norm": "l2"}, {}),
 }
 LEAST_TASKS = {  # from which on labels of clusters, and factors, are worth their time
     "Clustered": 4, "Clustered(relaxation='kmeans')": 8, "LatentBasis": 8,
 }  # fmt: skip
 NONLINEAR = {"intercept_alpha": [0.0, 0.3], "mean_alpha": [0.001, 0.03]}
 SIMPLE = ("mean", "pooled", "single", "intercepts")  # from the simplest on
+# a feature of so many tasks, as powers of their number, is shared at no greater price than private
+SHARED_BY = (0.5, 0.75)
 TREES = ("trees", "forest")  # for rows of tasks; for a column of y per task, each with trees of its own
 APART = ("mean", "single")  # a model for each task by itself
 UNEQUAL = 1.2  # ratio of numbers of rows from which tasks may count by their rows as well
@@ -69,10 +71,7 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         if len(rows) < LEAST_TASKS.get(structure, 2):
             continue
         name, *by = structure.partition("(")
-        if name == "Clustered":
-            grid = {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= len(rows)]}
-        if name == "MeanRegularized":
-            grid = grid | weights
+        grid = _of_tasks(name, grid, len(rows)) | (weights if name == "MeanRegularized" else {})
         if fixed.get("alpha") == "auto":
             if not _tell_variances(y, kind, Z.shape[1]):
                 continue
@@ -98,6 +97,16 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
         if name == "trees":
             found[name].alone = _alone(name, steps, rival(name, targets, True)) if few else splines
     return found
+
+
+def _of_tasks(name, grid, n_tasks):
+    """The values to search for so many tasks."""
+    if name == "Dirty":
+        prices = np.power(float(n_tasks), np.divide(SHARED_BY, 2))  # in the L2 norm a root of the number
+        return {"shared_ratio": (prices / (1 + prices)).round(3).tolist()}
+    if name == "Clustered":
+        return {"n_clusters": [k for k in grid["n_clusters"] if 2 * k <= n_tasks]}
+    return grid
 
 
 def _alone(words, steps, model):

@@ -100,8 +100,9 @@ def suggest(
     -------
     found : Suggestion
         `table` and `per_task` (which tasks are hurt) of the models that ran in all folds; `dropped` names the
-        others. `best` is the name of the one to use, `code` makes it, and `expected` holds the mean score,
-        and a standard error, of the models that the same rule takes by the other folds. `sharing` says
+        others. `best` is the name of the one to use, `code` makes it, and `expected` holds the mean score
+        of the models that the same rule takes by the other folds, for as many rows as there are, and a
+        standard error. `sharing` says
         whether the tasks differ at all, `findings` what each structure finds in all rows, and `estimators`
         holds all models, those that dropped out as well, at their best strengths, unfitted: Pipelines, their
         last step "model". With `task_column` they are for X as it is, in a `TasksFromColumn` where first
@@ -123,18 +124,21 @@ def suggest(
     Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
     while the best is at the edge of these, and near the best one for other values of another parameter (and
     for a common model of tasks of different sizes with and without ``task_weight="samples"``), one changed at
-    a time, then between the best one and its neighbours; on the second those near the best, later those
-    next to it. On each fold a model is scored at the strength that
-    is best over the *other* folds, and `expected` is the mean score of the models to use by the other folds:
-    scores of a fold choose neither (but the first two say who drops out). Training sets overlap: the standard
-    error is that of Nadeau & Bengio. In the first fold all models run. One drops out whose errors are greater
-    than those of the best one by more than 5% and by more than 3 standard errors of the difference, after
-    the second fold by more than 1% and 2.5 standard errors, with a lower score in both; of the rest the six
-    best and the baselines go on. The best of many scores is often that of a model that is more general than
-    it has to be. So the first one is used whose error is above that of each of the others by at most 3% and
-    at most 1.5 standard errors of the difference (baselines: two), or by 0.1%: baselines come first, the
-    simplest before the others, then the models in the order of the paragraph at the top. The verdict says by
-    how much another one is below.
+    a time, then between the best one and its neighbours; on the second those near the best, later those next
+    to it. On each fold a model is scored at the strength that is best over the *other* folds, and `expected`
+    is the mean score of the models to use by the other folds: scores of a fold choose neither (but the first
+    two say who drops out). Folds lack rows: of up to ten, which are parts of all rows, (k - 2) / k of what a
+    linear model loses without one more is added (Bates, Hastie & Tibshirani). Training sets overlap: the
+    standard error is that of Nadeau & Bengio, or that of as many independent rows (for the area under the ROC
+    curve by Hanley & McNeil) where this is greater, as few folds may agree by chance. In the first fold all
+    models run. One drops out whose errors are greater than those of the best one by more than 5% and by more
+    than 3 standard errors of the difference, after the second fold by more than 1% and 2.5 standard errors,
+    with a lower score in both; of the rest the six best, the baselines and the best two of what is not linear
+    go on. The best of many scores is often that of a model that is more general than it has to be. So the
+    first one is used whose error is above that of each of the others by at most 3% and at most 1.5 standard
+    errors of the difference (baselines: two), or by 0.1%: baselines come first, the simplest before the
+    others, then the models in the order of the paragraph at the top. The verdict says by how much another one
+    is below.
 
     Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
     features, a network or trees above the same for each task by itself in the place of "pooled" (of more than
@@ -148,6 +152,10 @@ def suggest(
 
     References
     ----------
+    Bates, Hastie & Tibshirani (2023), Cross-validation: what does it estimate and how well does it do it?,
+    Journal of the American Statistical Association 119, https://doi.org/10.1080/01621459.2023.2197686;
+    Hanley & McNeil (1982), The meaning and use of the area under a receiver operating characteristic (ROC)
+    curve, Radiology 143, https://doi.org/10.1148/radiology.143.1.7063747;
     Zhang & Yang (2022), A survey on multi-task learning, IEEE Transactions on Knowledge and Data
     Engineering 34, https://doi.org/10.1109/TKDE.2021.3070203
 

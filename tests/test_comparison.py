@@ -1214,8 +1214,8 @@ def test_no_model_is_fitted_twice_on_the_same_rows(monkeypatch):
         return run(self, name, *fold)
 
     monkeypatch.setattr(_race.FoldRun, "__call__", fitted)
-    suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "GroupSparseRegressor", "pooled"], cv=3)
-    assert names == ["pooled"] * 3
+    found = suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "GroupSparseRegressor", "pooled"], cv=3)
+    assert names == ["pooled"] * 3 + [found.best] * 3  # the last ones without the rows of one more fold
 
 
 def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
@@ -1227,6 +1227,68 @@ def test_score_of_the_best_of_many_is_not_that_of_the_luckiest(rng):
         told.append(honest(dict(enumerate(scores)), best)[0])
         luckiest.append(scores.mean(axis=1).max())
     assert abs(np.mean(told)) < 3 * np.std(told) / np.sqrt(200) < 0.15 < np.mean(luckiest)
+
+
+def test_rows_that_folds_lack_are_allowed_for(rng):
+    """Errors fall as one over the number of rows: what is told is the score with all of them."""
+    tests = np.array_split(rng.permutation(100), 5)
+    splits = [(np.setdiff1d(np.arange(100), test), test) for test in tests]
+
+    def run(name, model, train, test):
+        assert not np.intersect1d(train, test).size
+        return 0.9 - 3.0 / len(train), None, 0.0
+
+    outcomes = {k: run("m", None, *split) for k, split in enumerate(splits)}
+    entrant = _race.Entrant(
+        _race.Candidate(Ridge(), simple=True), outcomes=outcomes, used={k: {} for k in range(5)}
+    )
+    folds = SimpleNamespace(scores={"m": [score for score, *_ in outcomes.values()]})
+    one = _race.Race(run, splits, None, {})
+    assert_allclose(outcomes[0][0] + _advice._gain_of_rows(folds, "m", one, entrant), 0.9 - 3.0 / 100)
+    folds.scores["m"] = [-9.0] * 5  # fewer rows are better, by chance
+    assert _advice._gain_of_rows(folds, "m", one, entrant) == 0.0
+    network = _race.Entrant(_race.Candidate(Ridge()), outcomes=outcomes)
+    assert one.with_fewer_rows("m", network) is None
+    in_time = [(np.arange(k * 20), np.arange(k * 20, k * 20 + 20)) for k in range(1, 5)]
+    for other in (in_time, splits[:2], splits[:1] * 5):  # rows to come, too few to lack two, the same rows
+        folds.scores["m"] = [0.5] * len(other)
+        entrant.outcomes = dict(enumerate([(0.5, None, 0.0)] * len(other)))
+        assert _advice._gain_of_rows(folds, "m", _race.Race(run, other, None, {}), entrant) == 0.0
+
+
+def test_expected_score_of_few_rows_a_task():
+    """Twelve rows each, of which folds lack two or three: new rows are predicted better than theirs."""
+    off = []
+    for seed in range(4):
+        p = make_multitask_regression(
+            40, 60, 6, structure="mean", task_spread=0.5, noise=2.0, random_state=seed
+        )
+        train = np.arange(len(p.y)) % 60 < 12
+        found = suggest(p.X[train], p.y[train], p.tasks[train], candidates=[COMMON[1], "single"])
+        best = found.estimators[found.best].fit(p.X[train], p.y[train], model__tasks=p.tasks[train])
+        score = r2_score(p.y[~train], best.predict(p.X[~train], tasks=p.tasks[~train]))
+        assert "by the rows that a fold lacks" in found.verdict
+        assert abs(found.expected[0] - score) < 2 * found.expected[1]
+        off.append(np.subtract([row(found, found.best)["mean"], found.expected[0]], score))
+    without, told = np.mean(off, axis=0)
+    assert without < -abs(told)
+
+
+@pytest.mark.parametrize("auc", [False, True])
+def test_folds_that_agree_by_chance_are_not_sure(auc, rng):
+    """The standard error is no less than that of scores of other samples of as many rows."""
+    told, scores = [], []
+    for _ in range(300):
+        y = (rng.random(400) < 0.1).astype(int) if auc else rng.standard_normal(400)
+        found = 1.2 * y + rng.standard_normal(400) if auc else y - 0.7 * rng.standard_normal(400)
+        scores.append((roc_auc_score if auc else r2_score)(y, found))
+        run = SimpleNamespace(
+            measure="rmse", y=y, scorer=SimpleNamespace(metric=roc_auc_score if auc else r2_score)
+        )
+        one = _race.Race(run, [()], None, {})
+        folds = SimpleNamespace(errors={"m": [(y - found) ** 2]}, splits=[(None, np.arange(400))])
+        told.append(_advice._least_deviation(folds, "m", one, scores[-1]))
+    assert_allclose(np.mean(told), np.std(scores), rtol=0.25)
 
 
 @pytest.mark.parametrize(
@@ -1267,8 +1329,48 @@ def test_a_model_that_is_clearly_beaten_by_any_other_one_is_not_used(rng):
     folds.scores = {name: [-each.mean()] * 5 for name, each in errors.items()}
     candidates = {name: _race.Candidate(None, simple=name == "single") for name in errors}
     race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
-    assert race.excess(errors["single"], errors["network"])[1] < 1 < _advice.SURELY
+    assert race.excess(*(folds.errors[name] for name in ("single", "network")))[1] < 1 < _advice.SURELY
     assert _advice._choice(folds, candidates, race) == "low rank"
+
+
+def test_labels_of_a_row_are_no_rows_of_their_own(rng):
+    """Columns that are equal tell no more than one of them; gaps and rows without any change nothing."""
+    race = _race.Race(SimpleNamespace(measure="brier"), [()], None, {})
+    one, other = rng.random((2, 300))
+    wanted = race.excess([one], [other])
+    assert_allclose(wanted[1], stats.ttest_rel(one, other).statistic)
+    columns, others = (np.tile(errors, (6, 1)).T for errors in (one, other))
+    assert_allclose(race.excess([columns], [others]), wanted)
+    gaps, empty = np.where(np.arange(6) < 3, np.nan, columns), np.full((20, 6), np.nan)
+    assert_allclose(race.excess([gaps, empty], [np.where(np.isnan(gaps), np.nan, others), empty]), wanted)
+
+
+def test_linear_structures_do_not_crowd_out_all_others(rng):
+    """Six of them are ahead of splines, a network and trees: of these the best two go on."""
+    race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
+    entrants = {}
+    for k, name in enumerate(["a", "b", "c", "d", "e", "f", "g", "splines", "network", "trees"]):
+        candidate = _race.Candidate(None, structure=len(name) == 1)
+        outcomes = {fold: (1 - 0.001 * k, rng.random(50), 1.0) for fold in (0, 1)}
+        entrants[name] = _race.Entrant(candidate, outcomes=outcomes)
+    assert list(race._ahead(entrants, [0, 1], True)) == [*"abcdef", "splines", "network"]
+
+
+def test_shared_and_private_features_are_named():
+    """Four features of all tasks, with coefficients of their own, and two more for each task."""
+    rng = np.random.default_rng(0)
+    tasks = np.arange(600) % 12
+    W = np.hstack([rng.standard_normal((12, 4)), np.zeros((12, 20))])
+    for own in W:
+        own[4 + rng.choice(20, 2, replace=False)] = rng.choice([-1.5, 1.5], 2)
+    X = rng.standard_normal((600, 24))
+    y = (X * W[tasks]).sum(axis=1) + rng.standard_normal(600)
+    names = ["GroupSparseRegressor", "DirtyRegressor", COMMON[0], "single"]
+    found = suggest(X, y, tasks, candidates=names, cv=3)
+    assert found.best == "DirtyRegressor"
+    model = found.estimators["DirtyRegressor"].fit(X, y, model__tasks=tasks)[-1]
+    assert 0.5 < model.shared_ratio < np.sqrt(12) / (np.sqrt(12) + 1)  # where both parts can be in use
+    assert set(np.argsort(np.linalg.norm(model.shared_coef_, axis=0))[-4:]) == {0, 1, 2, 3}
 
 
 def test_clusters_are_told_from_a_low_rank():

@@ -81,6 +81,17 @@ def smooth(seed):
     }
 
 
+def shared_and_private(seed):
+    """Four features of all tasks, with coefficients of their own, and two more for each task."""
+    rng = np.random.default_rng(seed)
+    W = np.zeros((15, 30))
+    W[:, :4] = rng.standard_normal((15, 4))
+    for own in W:
+        own[4 + rng.choice(26, 2, replace=False)] = 1.5 * rng.choice([-1, 1], 2)
+    X, tasks = rng.standard_normal((750, 30)), np.arange(750) % 15
+    return {"X": X, "y": (X * W[tasks]).sum(axis=1) + 1.5 * rng.standard_normal(750), "tasks": tasks}
+
+
 def made(structure, **options):
     """Arguments of `suggest` by the seed."""
 
@@ -97,6 +108,7 @@ TRUTHS = {
     "unrelated slopes, equal intercepts": partial(unrelated, spread=0.0),
     "labels of tasks shuffled": shuffled,
     "shared support": made("shared_support", **SIZE),
+    "shared and private features": shared_and_private,
     "low rank": made("low_rank", **SIZE),
     "clusters": made("clustered", **SIZE),
     "a common model": made("mean", **SIZE),

@@ -10,8 +10,9 @@ from sklearn.base import clone
 from sklearn.metrics import r2_score, roc_auc_score
 
 from .._inputs import present
+from .._labels import plain_labels
 from .._tables import p_words
-from .._task_scores import d2_poisson_score, standard_deviation
+from .._task_scores import d2_poisson_score, deviances, standard_deviation
 from .._threads import threads_for
 from ..model_selection import routing
 from ._compare import headline, labelled, splits_of
@@ -80,10 +81,10 @@ def race(
             if further := one.alone(entrants[use]):
                 folds = _scores(entrants := entrants | further, one)
                 found, gains = tabulated(folds, run, names, Suggestion)
-    known = {name: entrants[name] for name in folds.ranked} | one.behind
-    found.params = {name: entrant.params for name, entrant in known.items()}
-    found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
-    return replace(found, **_advice(folds, gains, candidates, one))
+        known = {name: entrants[name] for name in folds.ranked} | one.behind
+        found.params = {name: entrant.params for name, entrant in known.items()}
+        found.estimators = {name: clone(models[name]).set_params(**found.params[name]) for name in known}
+        return replace(found, **_advice(folds, gains, candidates, one, entrants))
 
 
 def _scores(entrants, one):
@@ -105,6 +106,42 @@ def honest(scores, choose):
     return found.mean(), standard_deviation(found) * np.sqrt(1 / n + 1 / (n - 1)) if n > 1 else np.nan
 
 
+def _gain_of_rows(folds, use, one, entrant):
+    """What the rows of a fold, which its model lacks, would add to the score; 0 where it is not known.
+
+    What those of one more fold add, by the law that errors fall as one over the number of rows; more rows are
+    not said to harm.
+    """
+    n, scores = len(one.splits), np.array(folds.scores[use])
+    fewer = one.with_fewer_rows(use, entrant) if len(scores) == n else None
+    gain = 0.0 if fewer is None else (n - 2) / n * (scores - fewer).mean()
+    return max(gain, 0.0) if np.isfinite(gain) else 0.0
+
+
+def _least_deviation(folds, use, one, score):
+    """Standard error of a score on as many rows that are independent, by errors or classes; else 0."""
+    metric, n_columns = one.run.scorer.metric, one.run.y.reshape(len(one.run.y), -1).shape[1]
+    if metric is roc_auc_score and n_columns == 1:  # Hanley & McNeil (1982)
+        n, m = np.unique(plain_labels(one.run.y), return_counts=True)[1][[0, -1]]
+        both = (n - 1) * score / (2 - score) + (m - 1) * 2 * score**2 / (1 + score)
+        return np.sqrt((score + both - (n + m - 1) * score**2) / (n * m))
+    if metric not in (r2_score, d2_poisson_score):
+        return 0.0
+    y = (
+        np.concatenate([one.run.y[test] for _, test in folds.splits])
+        .astype(np.float64)
+        .reshape(-1, n_columns)
+    )
+    errors = np.concatenate(folds.errors[use]).reshape(y.shape)
+    y, mean = np.where(np.isnan(errors), np.nan, y), np.nanmean(np.where(np.isnan(errors), np.nan, y), axis=0)
+    errors_of_mean = deviances(y, mean) if metric is d2_poisson_score else (y - mean) ** 2
+    level = np.nansum(errors_of_mean, axis=0)
+    level = np.where(level > 0, level, np.inf) * n_columns
+    # how the score, one less errors over errors of the mean, is moved by single rows
+    moves = (errors - np.nansum(errors, axis=0) / level * n_columns * errors_of_mean) / level
+    return standard_deviation(np.nansum(moves, axis=1)) * np.sqrt(len(y))
+
+
 def _choice(folds, candidates, one, at=None):
     """The model to use by the folds at some places: the first candidate that no other one clearly beats.
 
@@ -122,23 +159,28 @@ def _choice(folds, candidates, one, at=None):
     return max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
 
 
-def _advice(folds, gains, candidates, one):
+def _advice(folds, gains, candidates, one, entrants):
     """What to use, how good it is on other rows, and the words."""
     ranked, best = folds.ranked, folds.ranked[0]
     simple = [name for name in candidates if candidates[name].simple and name in ranked]
     choose = partial(_choice, folds, candidates, one)
-    use, expected = choose(), honest(folds.scores, choose)
+    use, (score, sd) = choose(), honest(folds.scores, choose)
     hurried = use in ("mean", "pooled") or not candidates[use].shares
     if hurried and any(candidates[name].shares and name != "pooled" for name in one.late):
         sharing = "There was no time to say whether sharing helps."
     else:
         sharing = _whether_to_share(folds, gains, use, candidates, one)
     words = [sharing, f"Use {use!r}.{_at_what_cost(folds, use, simple, one)}"]
-    score, sd = expected
+    more, sd = (
+        _gain_of_rows(folds, use, one, entrants[use]),
+        max(sd, _least_deviation(folds, use, one, score)),
+    )
+    expected = score + more, sd
     sure = f"Chosen by the other folds, model and strength have a score of {score:.3f}"
     sure += "" if np.isnan(sd) else f" (standard error {sd:.3f})"
     nothing = score <= SAME_FOR_ALL.get(one.run.scorer.metric, -np.inf)
     sure += ", no better than the same prediction for every row" if nothing else ""
+    sure += f", and {more:+.3f} by the rows that a fold lacks" if more >= 5e-4 else ""
     words += [f"{sure}.", f"The best score on these folds is the {folds.mean[best]:.3f} of {best!r}."]
     if use != folds.reference:
         words.append(losses(gains[use], folds.reference, one.run.measure))

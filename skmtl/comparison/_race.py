@@ -32,6 +32,8 @@ CLEARLY = 2.5  # standard errors: a model drops out
 FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, after the first fold already
 WORSE = 0.01  # of the error: a model drops out, is named beside the one to use
 MOST = 6  # models that are in all folds, beside the simple ones
+OTHERS = 2  # of those that are no linear structures, which are alike, so many are in all folds in any case
+MOST_PARTS = 10  # folds up to which what their rows would add is estimated
 PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
@@ -325,10 +327,11 @@ class Race:
         best = max(entrants, key=lambda name: entrants[name].score(folds))
         ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
         racing = [name for name in ranked if not entrants[name].candidate.simple]
+        others = [name for name in racing if not entrants[name].candidate.structure][:OTHERS]
         least = (WORSE, CLEARLY) if screened else (FAR, FAR_SURELY)
         for place, name in enumerate(racing):
             worse = self._worse(entrants[name], entrants[best], folds, *least)
-            if worse or (screened and place >= MOST):
+            if worse or (screened and place >= MOST and name not in others):
                 by = f"{entrants[name].score(folds) - entrants[best].score(folds):+.3f}"
                 self.dropped[name] = (CLEARLY_WORSE if worse else BEHIND_OTHERS), by
                 self.behind[name] = entrants[name]
@@ -349,6 +352,33 @@ class Race:
                 return {}
         return {name: one}
 
+    def with_fewer_rows(self, name, entrant):
+        """Scores of a model on the folds, fitted without the rows of the fold before as well.
+
+        None where folds are not the parts of one whole, or many, or too small to lack two, or time is over,
+        and for networks and trees, which take long and differ by chance.
+        """
+        n, tests, one = len(self.splits), [test for _, test in self.splits], entrant.candidate
+        linear = one.simple or one.structure or one.variants
+        if not (linear and 2 < n <= MOST_PARTS and len(entrant.outcomes) == n):
+            return None
+        pairs = [(train, np.isin(train, tests[k - 1])) for k, (train, _) in enumerate(self.splits)]
+        apart = len(np.unique(np.concatenate(tests))) == sum(map(len, tests))
+        seconds = time.perf_counter() - self.start + sum(outcome[2] for outcome in entrant.outcomes.values())
+        if not (apart and all(lost.sum() == len(tests[k - 1]) for k, (_, lost) in enumerate(pairs))):
+            return None
+        if self.time_budget is not None and seconds > self.time_budget:
+            return None
+        models = [clone(one.model).set_params(**entrant.used[k]) for k in range(n)]
+        try:
+            found = Parallel(n_jobs=self.n_jobs)(
+                delayed(self.run)(name, model, train[~lost], test)
+                for model, (train, lost), test in zip(models, pairs, tests, strict=True)
+            )
+        except ValueError:  # a task, or a class, that has no row left
+            return None
+        return np.array([score for score, *_ in found])
+
     def _worse(self, entrant, best, folds, share, surely):
         """Whether the score is lower in each fold, and errors of single labels are clearly greater."""
         one, other = ([of.outcomes[k] for k in folds] for of in (entrant, best))
@@ -365,7 +395,12 @@ class Race:
         unit = 1.0
         if self.run.measure == "rmse" and self.run.y.ndim == 2:
             unit = np.array([standard_deviation(one[~missing_labels(one)]) ** 2 for one in self.run.y.T])
-        errors, others = (np.concatenate([(one / unit).ravel() for one in own]) for own in (errors, others))
-        d, level = (errors - others)[~np.isnan(errors)], np.nanmean(others)
-        deviation = standard_deviation(d) / np.sqrt(len(d))
-        return d.mean() / level if level > 0 else 0.0, d.mean() / deviation if deviation > 0 else 0.0
+        pairs = [(one / unit, other / unit) for one, other in zip(errors, others, strict=True)]
+        d = np.concatenate([(one - other).reshape(len(one), -1) for one, other in pairs])
+        level = np.nanmean(np.concatenate([other.ravel() for _, other in pairs]))
+        known = np.count_nonzero(~np.isnan(d), axis=1)
+        mean = np.nansum(d) / known.sum()
+        # labels of a row go together: what counts is how rows differ
+        left = (np.nansum(d, axis=1) - mean * known)[known > 0]
+        deviation = standard_deviation(left) * np.sqrt(len(left)) / known.sum()
+        return mean / level if level > 0 else 0.0, mean / deviation if deviation > 0 else 0.0

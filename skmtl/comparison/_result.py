@@ -218,8 +218,8 @@ class Suggestion(Comparison):
     code : str
         Python code that makes the model to use and fits it.
     expected : tuple of float
-        Mean score, of the kind `score`, of the models that the same rule takes by the other folds, and its
-        standard error.
+        Mean score, of the kind `score`, of the models that the same rule takes by the other folds, with what
+        the rows of a fold would add, and its standard error.
     params : dict of {str: dict}
         The parameters chosen for each model.
     sharing : str
