@@ -328,27 +328,6 @@ def test_single_precision_stays_single():
     assert abs(one.score(X, Y) - two.score(X, Y)) < 0.02
 
 
-def test_lbfgs_is_that_of_scipy():
-    from scipy.optimize import minimize, rosen, rosen_der
-
-    from skmtl.neural_network._minimise import Past, line_search
-
-    def objective(x):
-        return rosen(x), rosen_der(x)
-
-    x, past, n_steps = np.linspace(-2.0, 2.0, 30), Past(30), 0
-    found, slopes = objective(x)
-    while np.abs(slopes).max() > 1e-6:
-        d, step = past.step(slopes)
-        at, lower, new = line_search(objective, x, found, slopes, d, step)
-        assert lower < found and abs(new @ d) <= 0.9 * abs(slopes @ d)
-        past.add(at - x, new - slopes)
-        x, found, slopes, n_steps = at, lower, new, n_steps + 1
-    other = minimize(objective, np.linspace(-2.0, 2.0, 30), (), "L-BFGS-B", True, options={"gtol": 1e-6})
-    assert found <= other.fun + 1e-10 and n_steps <= 1.3 * other.nit
-    assert line_search(objective, x, found, slopes, slopes, 1.0) is None  # uphill there is nothing lower
-
-
 def test_alpha_is_chosen_on_held_out_rows():
     X, Y = problem(n=545, noise=0.5)
     X, Y, X_new, Y_new = X[:45], Y[:45], X[45:], Y[45:]
