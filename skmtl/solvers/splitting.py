@@ -141,12 +141,10 @@ def _by_models(problem, parts, first, max_iter, target):
     bound, share, floor = -np.inf, ENOUGH, FLOOR
     above = problem.term.outlying  # parabolas above the loss come first
     straight = problem.term.straight or above
-    sparser = DEAR if problem.term.far and problem.term.n_outputs > 1 else SPARSER
     hard = problem.term.n_outputs > 1 or first > 0  # a gradient method may be as good
     for n_iter in range(first + 1, max_iter + 1):
         model = problem.with_term(problem.term.least_squares(image, b, floor, W, above))
-        late = LATE if straight else MODEL_ITERATIONS
-        found, stalled, to_go = _solved(model, parts, share * target, late, sparser)
+        found, stalled, to_go = _solved(model, parts, share * target, LATE if straight else MODEL_ITERATIONS)
         # the gradient at the next point is that of the model but for an error that the units of X multiply
         bound = max(bound, problem.bound(parts, image, b, objective, found)) if found else bound
         trial, step, before = found, 1.0 if found else 0.0, parts  # None: overflow at once
@@ -185,18 +183,19 @@ def _by_models(problem, parts, first, max_iter, target):
             return
 
 
-def _solved(model, parts, enough, late, sparser):
+def _solved(model, parts, enough, late):
     """Parts, whether their gap has stopped falling before it was small enough, and how far they lead down.
 
     The gap is to be small, or a share of the latter. Where units differ by more than double precision holds
     the splitting does not get anywhere.
     """
     start, found, look, least, before = model.evaluate(parts)[3], None, FIRST_LOOK, np.inf, np.inf
-    down, due = np.inf, 0
+    term, down, due = model.term, np.inf, 0
+    growth = DEAR if term.far and len(term.common) < term.n_features else SPARSER  # of several classes
     for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough, late):
         if n_iter < min(due, MODEL_ITERATIONS):
             continue
-        due = sparser * n_iter
+        due = growth * n_iter
         objective, _, gap = model.gap(found)
         if not np.isfinite(objective):
             return None, False, np.inf
