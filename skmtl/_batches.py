@@ -308,7 +308,7 @@ def read_batches(
     >>> from skmtl import MeanRegularizedRegressor, TaskStatistics, read_batches
     >>> rng = np.random.default_rng(0)
     >>> x, shop = rng.normal(size=300), rng.integers(3, size=300)
-    >>> table = pa.table({"x": x, "y": x + shop, "shop": shop})
+    >>> table = pa.table({"x": x, "y": x + shop + 1, "shop": shop})
     >>> path = pathlib.Path(tempfile.mkdtemp(), "sales.parquet")
     >>> parquet.write_table(table, path)
     >>> batches = read_batches(path, target="y", task_column="shop", batch_size=100)
@@ -316,7 +316,7 @@ def read_batches(
     >>> stats
     TaskStatistics(n_tasks=3, n_features=1, n_samples=300)
     >>> MeanRegularizedRegressor(1e-6).fit_statistics(stats).intercept_.round(3)
-    array([0., 1., 2.])
+    array([1., 2., 3.])
     """
     if not (isinstance(batch_size, Integral) and batch_size > 0):
         raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}.")

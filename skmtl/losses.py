@@ -1,7 +1,7 @@
 """Losses: functions of (y, eta) that never see the design."""
 
 import numpy as np
-from scipy.special import expit, gammaln, pdtr, softmax, xlogy
+from scipy.special import expit, gammaln, pdtr, softmax, xlog1py, xlogy
 
 NORMAL = 1.4826  # times the median of the sizes of normal errors is their standard deviation
 
@@ -357,7 +357,7 @@ class Logistic(Loss):
         size = -_sign(y) * u
         inside = (size >= 0) & (size <= 1)
         size = np.where(inside, size, 0.0)
-        return np.where(inside, xlogy(size, size) + xlogy(1 - size, 1 - size), np.inf)
+        return np.where(inside, xlogy(size, size) + xlog1py(1 - size, -size), np.inf)
 
 
 class SquaredHinge(Loss):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from skmtl import (
     ClusteredRegressor,
@@ -229,7 +229,7 @@ def test_threads_are_kept_for_later_blocks(monkeypatch):
 
 def test_the_last_to_leave_restores_the_threads_of_blas():
     def number():
-        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+        return {library.num_threads for library in _threads._LIBRARIES.blas.lib_controllers}
 
     with threadpool_limits(2, user_api="blas"):
         with ExitStack() as first, ExitStack() as second:

@@ -41,7 +41,9 @@ def test_path_gives_what_separate_fits_give(name):
         assert found.coef[k].shape == single.coef_.shape
         assert found.intercept[k].shape == np.shape(single.intercept_)
         if np.isfinite(found.gap[k]):
-            slack = found.gap[k] + single.dual_gap_ + 1e-12 * single.objective_
+            # where classes are separable the optimum is zero, far out, and bounds are entropies of rounded slopes
+            rounding = 1e-12 * single.objective_ + 100 * np.finfo(float).eps
+            slack = found.gap[k] + single.dual_gap_ + rounding
             assert abs(found.objective[k] - single.objective_) <= slack
         np.testing.assert_array_equal(found.tasks, single.tasks_)
     assert found.converged.all() and (found.n_iter >= 1).all()

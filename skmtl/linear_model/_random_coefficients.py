@@ -135,7 +135,10 @@ class RandomCoefficients(EmpiricalBayes):
     def _refined(self, search):
         if self._target_.loss.quadratic or not told_by_points(search.moments):
             return super()._refined(search)
-        return refined(search, self._theta_)
+        try:
+            return refined(search, self._theta_)
+        except np.linalg.LinAlgError as error:  # derivatives that are not finite
+            raise ValueError(LOST) from error
 
     def _own_moments(self, seen, precision, free, at):
         if self._target_.loss.quadratic:
