@@ -41,7 +41,7 @@ def test_path_gives_what_separate_fits_give(name):
         assert found.coef[k].shape == single.coef_.shape
         assert found.intercept[k].shape == np.shape(single.intercept_)
         if np.isfinite(found.gap[k]):
-            # where classes are separable the optimum is zero, far out, and bounds are entropies of rounded slopes
+            # of separable classes the optimum is zero, far out, and bounds are entropies of rounded slopes
             rounding = 1e-12 * single.objective_ + 100 * np.finfo(float).eps
             slack = found.gap[k] + single.dual_gap_ + rounding
             assert abs(found.objective[k] - single.objective_) <= slack
