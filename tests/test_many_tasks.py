@@ -228,16 +228,17 @@ def test_threads_are_kept_for_later_blocks(monkeypatch):
 
 
 def test_the_last_to_leave_restores_the_threads_of_blas():
-    def number():
-        return {library.num_threads for library in _threads._LIBRARIES.blas.lib_controllers}
+    def numbers():
+        return [library.num_threads for library in _threads._LIBRARIES.blas.lib_controllers]
 
     with threadpool_limits(2, user_api="blas"):
+        before = numbers()  # some libraries, as of solvers, are made for one thread
         with ExitStack() as first, ExitStack() as second:
             first.enter_context(_threads.ONE_BLAS_THREAD)
             second.enter_context(_threads.ONE_BLAS_THREAD)
             first.close()
-            assert number() == {1}
-        assert number() == {2}
+            assert set(numbers()) == {1}
+        assert 2 in before and numbers() == before
 
 
 def test_arrays_over_tasks_are_handled_in_blocks(rng, monkeypatch):
