@@ -74,6 +74,13 @@ def string_args(rng):
     return (Y, strength, np.full(Y.shape, np.nan)), (Y[0], strength, *work)
 
 
+def box_args(rng):
+    """Arguments of the weights of a box norm."""
+    V = np.round(2 * rng.normal(size=(6, 9)))
+    V[:3] = rng.normal(size=(3, 9))
+    return V, float(rng.choice([0.0, 0.5, 50.0])), 0.1, 1.1, 3.0, np.full(V.shape, np.nan)
+
+
 TREE = [range(8), range(4), [4, 5], [2, 3]]
 
 
@@ -341,6 +348,16 @@ ARGS = {
     "descend_shared": lambda rng, penalty: descent_args(rng, penalty, True)[0],
     "descend_separate": lambda rng, penalty: descent_args(rng, penalty, False)[0],
     "taut_string": lambda rng, penalty: string_args(rng)[0],
+    "box_weights": lambda rng, penalty: box_args(rng),
+    "_clipped_line": lambda rng, penalty: (
+        *rng.random((2, 5)),
+        rng.random(10),
+        0.7,
+        0.3,
+        0.1,
+        1.1,
+        np.zeros(5),
+    ),
     "_string_knots": lambda rng, penalty: string_args(rng)[1],
     "_mean_slope": lambda rng, penalty: (*(rng.normal(size=6), 0.7), np.array([0, 2, 6]), np.ones(3), 0, 2),
     "tree_sweep": lambda rng, penalty: tree_args(rng),

@@ -253,6 +253,58 @@ def taut_string(Y, strength, out):
             before = value
 
 
+@compiled_unchecked
+def _clipped_line(x, d, knots, q, c, low, high, out):
+    """clip(q x_i - c d_i, low, high) into `out`, and their sum; exact at the knots, where they end."""
+    total, n = 0.0, len(x)
+    for i in range(n):
+        inside = min(max(q * x[i] - c * d[i], low), high)
+        out[i] = low if q <= knots[i] else high if q >= knots[n + i] else inside
+        total += out[i]
+    return total
+
+
+@compiled_unchecked
+def box_weights(V, c, low, high, budget, out):
+    """theta_i = clip(m |v_i| - c, low, high) of each row v of V, m >= 0 such that they sum to the budget.
+
+    All entries that are not zero get `high` where the budget allows. With m max |v| = q + c a weight is
+    q x_i - c d_i: no digits are lost in a large c among the largest.
+    """
+    n = V.shape[1]
+    x, d, knots = np.zeros(n), np.zeros(n), np.zeros(2 * n)
+    for row in range(V.shape[0]):
+        top = 0.0
+        for i in range(n):
+            top = max(top, abs(V[row, i]))
+        top = top if top > 0.0 else 1.0
+        for i in range(n):  # a weight leaves `low` at one q and reaches `high` at another
+            x[i], d[i] = abs(V[row, i]) / top, (top - abs(V[row, i])) / top
+            used = x[i] > 1e-280
+            knots[i] = (low + c * d[i]) / x[i] if used else np.inf
+            knots[n + i] = (high + c * d[i]) / x[i] if used else np.inf
+        first, last, n_between = 0.0, np.inf, 2 * n  # within the budget and not, until no knot is between
+        while n_between > 0:
+            half, n_between, middle = n_between // 2, 0, 0.0
+            for i in range(2 * n):
+                if first < knots[i] < last:
+                    middle = knots[i] if n_between <= half else middle
+                    n_between += 1
+            if n_between > 0 and _clipped_line(x, d, knots, middle, c, low, high, out[row]) <= budget:
+                first = middle
+            elif n_between > 0:
+                last = middle
+        fixed, slope, lag = 0.0, 0.0, 0.0  # between them the sum is linear in q
+        for i in range(n):
+            if knots[i] <= first and knots[n + i] >= last:
+                slope, lag = slope + x[i], lag + d[i]
+            else:
+                fixed += high if knots[n + i] <= first else low
+        q = (budget - fixed + c * lag) / slope if slope > 0.0 else first
+        q = min(q, last) if q > first * (1.0 + 1e-15) else first  # no weight of rounding
+        _clipped_line(x, d, knots, q, c, low, high, out[row])
+
+
 @compiled
 def thin_roots(xx, xy, bounds, out, targets):
     """Rows F_t and targets q_t with F_t'F_t = xx_t and F_t'q_t = xy_t, in the place of zeros.
@@ -466,6 +518,7 @@ SIGNATURES = {
     "descend_shared": (MATRIX, VECTOR, NUMBER, PLACES, VECTOR, NUMBER, NUMBER, NUMBER, CUBE, CUBE),
     "descend_separate": (CUBE, VECTOR, NUMBER, PLACES, VECTOR, NUMBER, NUMBER, NUMBER, CUBE, CUBE),
     "taut_string": (MATRIX, NUMBER, MATRIX),
+    "box_weights": (MATRIX, *(NUMBER,) * 4, MATRIX),
     "thin_roots": (CUBES, ROWS, BOUNDS, MATRIX, VECTOR),
     "thin_gains": (MATRIX, VECTOR, BOUNDS, MATRIX),
     "thin_times": (MATRIX, BOUNDS, BOUNDS, ROWS, MATRIX),

@@ -233,27 +233,32 @@ class DataTerm:
         own = W.reshape(self.n_tasks, self.n_outputs, -1)
         return (own - own.mean(axis=1, keepdims=True)).reshape(W.shape)
 
-    def free_step(self, gradient, free, pull, curvature, along, shared):
-        """Newton step (n_tasks, n_features) along the columns of `free`, b optimised out, and what it leaves.
+    def free_step(self, free, pull, curvature, along, shared):
+        """A function of a gradient: the Newton step (n_tasks, n_features) along the columns of `free`.
 
-        The latter is a function of the gradients in W and b after the step, see `solved`.
-        `shared()` is the curvature along a vector that all tasks share, `curvature` that of any direction.
+        b is optimised out. Also what the step leaves, a function of the gradients in W and b after it, see
+        `inverse_of`. `shared()` is the curvature along a vector that all tasks share, `curvature` that of any
+        direction.
         """
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
-            return shared_step(shared(), gradient, pull.mean, along)
+            return shared_step(shared(), self.n_tasks, pull.mean, along)
         if self.beside_offset is None:
-            step = step_along(
+            return step_along(
                 lambda V: curvature(V) + pull.apply(V), free, self.n_features, along, alike=self.n_alike
             )
-            return step(gradient)
         A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
         even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
-        step, left = step_along(
+        turned = step_along(
             lambda V: (curvature(V @ A) + pull.apply(V @ A)) @ A.T, free, len(A),
             along and (lambda vs: along([V @ A for V in vs])), most=OFFSET_ASSEMBLED, alike=self.n_alike,
-        )(gradient @ A.T)  # fmt: skip
-        return step @ A, lambda gradient, in_b: left(gradient @ A.T, in_b)
+        )  # fmt: skip
+
+        def step(gradient):
+            found, left = turned(gradient @ A.T)
+            return found @ A, lambda gradient, in_b: left(gradient @ A.T, in_b)
+
+        return step
 
     @cached_property
     def beside_offset(self):
@@ -314,16 +319,18 @@ class DualPoint:
     unanswered: np.ndarray = None  # the gradient less multipliers of a constraint
 
 
-def shared_step(H, gradient, ridge, along=None):
-    """-H^-1 gradient for a direction that is the same for all tasks, and what it leaves, see `solved`."""
-    n_tasks = len(gradient)
+def shared_step(H, n_tasks, ridge, along=None):
+    """-H^-1 gradient for a direction that is the same for all tasks, and what it leaves, see `inverse_of`."""
 
     def every(v):
         return np.broadcast_to(v, (n_tasks, len(v)))
 
     H = H + ridge * n_tasks * np.eye(len(H))
-    step, left = solved(H, -gradient.sum(axis=0), along and (lambda vs: along([every(v) for v in vs])))
-    return every(step), lambda gradient, in_b: left(gradient.sum(axis=0), in_b)
+    inverse, left = inverse_of(H, along and (lambda vs: along([every(v) for v in vs])))
+    return lambda gradient: (
+        every(inverse(-gradient.sum(axis=0))),
+        lambda gradient, in_b: left(gradient.sum(axis=0), in_b),
+    )
 
 
 def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1):

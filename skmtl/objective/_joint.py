@@ -420,8 +420,8 @@ class TiedMoments(MomentsTerm):
         slopes = self.tied.slopes(image[:, self.last :] - self.tied.aim)
         return super()._along_targets(W, image, gb) + float(np.vdot(slopes, self.tied.aim))
 
-    def _free_step(self, gradient, free, pull):
-        return self.free_step(gradient, free, pull, self.curvature, self.along, lambda: self.shared_curvature)
+    def _free_step(self, free, pull):
+        return self.free_step(free, pull, self.curvature, self.along, lambda: self.shared_curvature)
 
     @cached_property
     def shared_curvature(self):

@@ -12,6 +12,7 @@ from ._columns import about_zero
 
 FAR, FEW_ENTRIES = 3.0, 1e7  # means in standard deviations, and entries of second moments of all tasks
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
+KEPT = 1000  # coefficients up to which steps along free directions are kept, which hold the term itself
 
 
 class MomentsTerm(DataTerm):
@@ -163,7 +164,7 @@ class MomentsTerm(DataTerm):
             b = self.intercept(W, image)
         if free is not None:
             gradient = pull.plus(self.gradient(W, image, b), moved)
-            shift, left = self._free_step(gradient, free, pull)
+            shift, left = self._kept_step(free, pull)(gradient)
             W, moved, image = W + shift, moved + shift, image + self.image(shift)
             b = self.intercept(W, image)
         gb = self.totals * self._offset(image, b)
@@ -186,11 +187,21 @@ class MomentsTerm(DataTerm):
         """<residual, targets>, gb the sums of residuals."""
         return float(sum_by_rows(np.vdot, W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
 
-    def _free_step(self, gradient, free, pull):
+    def _kept_step(self, free, pull):
+        """That of `_free_step`, kept where it costs more than it holds."""
+        if self.n_tasks * self.n_features > KEPT:
+            return self._free_step(free, pull)
+        if self._kept is None or self._kept[0] is not free or self._kept[1] is not pull.alone:
+            self._kept = free, pull.alone, self._free_step(free, pull)
+        return self._kept[2]
+
+    _kept = None
+
+    def _free_step(self, free, pull):
         separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0
         if separate and pull.is_ridge and not self.tied_intercepts and self._few(pull):
-            return self._separate_steps(gradient, free, pull.mean)
-        return self.free_step(gradient, free, pull, self.curvature, self.along, lambda: self.shared_curvature)
+            return lambda gradient: self._separate_steps(gradient, free, pull.mean)
+        return self.free_step(free, pull, self.curvature, self.along, lambda: self.shared_curvature)
 
     def along(self, directions):
         """Curvature (k, k) between directions where its digits are lost in the moments, and their intercepts.

@@ -70,7 +70,7 @@ class Part:
         """The part with another non-smooth penalty."""
         other = copy(self)
         other.__dict__.pop("unsigned", None)
-        other.rough = rough
+        other.rough, other._is_norm = rough, None
         return other
 
     def multipliers(self, V, G, curvatures):
@@ -118,11 +118,15 @@ class Part:
 
         A norm answers all inside its dual ball, others what they say of V.
         """
-        if self.rough is None or self.rough.conjugate(G) is None:
+        if self._is_norm is None and self.rough is not None:
+            self._is_norm = self.rough.conjugate(np.zeros(G.shape)) is None
+        if self.rough is None or self._is_norm:
             return G if self.rough is None else -self.rough.prox(-G, 1.0)
         size = np.linalg.norm(G)
         step = NEARBY * np.linalg.norm(V) / size if size > 0 else 0.0
         return (V - self.rough.prox(V - step * G, step)) / step if 0 < step < np.inf else G
+
+    _is_norm = None  # whether its penalty has no conjugate but the indicator of a dual ball
 
     def free_directions(self, n_tasks):
         """Directions that cost nothing, or None."""

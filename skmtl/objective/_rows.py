@@ -338,7 +338,7 @@ class RowsTerm(Intercepts, DataTerm):
                 total = pull.plus(gradient, moved)
                 curvature, along = partial(self._curvature, hessian), self._along(hessian)
                 shared = self.row_by_row and partial(self._shared_at, hessian)
-                step, left = self.free_step(total, free, pull, curvature, along, shared)
+                step, left = self.free_step(free, pull, curvature, along, shared)(total)
                 if self.loss.quadratic and left is not nothing:
                     in_b = self.unanswered(self.task_sums(u))
                     gain = left(total, in_b)

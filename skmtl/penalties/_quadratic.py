@@ -88,8 +88,11 @@ class TaskQuadratic:
     def against(self, multipliers):
         """The same beside those of a constraint (n_tasks, n_features)."""
         other = copy(self)
-        other.multipliers = multipliers
+        other.multipliers, other._alone = multipliers, self
         return other
+
+    _alone = None
+    alone = property(lambda self: self if self._alone is None else self._alone)  # without multipliers
 
     def _own(self, W):
         """(deviations (I - P) + mean P) W as a function of rows of W."""

@@ -382,9 +382,17 @@ class Box(Multiple):
             )
         return low, min(high, max(budget - (length - 1) * low, low)), budget
 
+    def _weights(self, V, c):
+        """The optimal theta of the prox with a step of c / alpha, see the kernel."""
+        from .._kernels import box_weights
+
+        V, low, high, budget = np.array(V, dtype=np.float64, order="C"), *self._limits(V.shape[1])
+        box_weights(V, float(c), low, high, budget, out := np.empty(V.shape))
+        return out
+
     def theta(self, V):
         """The optimal theta of each row of V, shape (n_vectors, length); `low` where an entry is zero."""
-        return _box_weights(V, 0.0, *self._limits(V.shape[1]))
+        return self._weights(V, 0.0)
 
     def _height(self, V):
         theta = self.theta(V)
@@ -395,7 +403,7 @@ class Box(Multiple):
         # each entry shrunken by theta / (theta + c), theta optimal for the result
         if c == 0:
             return np.array(V, dtype=np.float64)
-        theta = _box_weights(V, c, *self._limits(V.shape[1]))
+        theta = self._weights(V, c)
         return V * (theta / (theta + c))
 
     def conjugate(self, V):
@@ -414,41 +422,6 @@ class Box(Multiple):
         """alpha v / theta."""
         theta = self.theta(v[None])[0]
         return self.alpha * v / np.where(theta > 0, theta, 1.0)
-
-
-def _box_weights(V, c, low, high, budget):
-    """theta_i = clip(m |v_i| - c, low, high) of each row, m >= 0 such that they sum to the budget.
-
-    All entries that are not zero get `high` where the budget allows.
-    """
-    if not V.size:
-        return np.zeros(V.shape)
-    size = np.abs(V)
-    top = size.max(axis=1, keepdims=True)
-    top[top == 0] = 1.0
-    # with m top = q + c a weight is q x - c d: no digits are lost in a large c among the largest
-    x, d = size / top, (top - size) / top
-    used = x > 1e-280
-
-    def weights(q):
-        return np.clip(np.where(used, q * x - c * d, -np.inf), low, high)
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        enter, leave = (np.where(used, (edge + c * d) / x, np.inf) for edge in (low, high))
-        knots = np.sort(np.concatenate([enter, leave], axis=1), axis=1)
-        first, last = np.zeros((len(V), 1), dtype=int), np.full((len(V), 1), knots.shape[1])
-        for _ in range(knots.shape[1].bit_length()):  # the last knot at which the budget holds
-            middle = (first + last) // 2
-            spent = weights(np.take_along_axis(knots, middle, axis=1)).sum(axis=1, keepdims=True)
-            first, last = np.where(spent <= budget, middle, first), np.where(spent <= budget, last, middle)
-        start = np.take_along_axis(knots, first, axis=1)
-        end = np.take_along_axis(knots, np.minimum(first + 1, knots.shape[1] - 1), axis=1)
-        # from there to the next knot the sum is linear in q
-        free = (enter <= start) & (leave >= end) & (end > start)
-        fixed = np.where(free, 0.0, np.where(leave <= start, high, low)).sum(axis=1, keepdims=True)
-        slope = (x * free).sum(axis=1, keepdims=True)
-        q = (budget - fixed + c * (d * free).sum(axis=1, keepdims=True)) / slope
-        return weights(np.where(slope > 0, np.clip(q, start, end), start))
 
 
 def _lengths(V):

@@ -475,7 +475,7 @@ def _start(problem, init):
     if last.one_vector and problem.term.on_moments:
         term, strength = problem.term, problem.ridge + last.rough.alpha
         # the pooled model: one system, whatever the units
-        parts[-1], _ = shared_step(term.shared_curvature, term.gradient_at(parts[0]), strength)
+        parts[-1], _ = shared_step(term.shared_curvature, term.n_tasks, strength)(term.gradient_at(parts[0]))
     return parts
 
 

@@ -19,7 +19,10 @@ SMALL, MODERATE = 1500, 6000  # sizes of W up to which models of fewer rows pay 
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
-DEAR = 1.6  # that beside a common offset of classes, where one costs as much as a hundred
+DEAR, TO_GO = (
+    2.0,
+    3.0,
+)  # that beside a common offset, which costs as much as a hundred, and gaps from which on
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
 LATE = 50  # iteration from which on it is in models of the root loss
 REFINEMENTS = 4  # of a solution of the smooth part then
@@ -191,17 +194,17 @@ def _solved(model, parts, enough, late):
     """
     start, found, look, least, before = model.evaluate(parts)[3], None, FIRST_LOOK, np.inf, np.inf
     term, down, due = model.term, np.inf, 0
-    growth = DEAR if term.far and len(term.common) < term.n_features else SPARSER  # of several classes
     for n_iter, found in _split(model, parts, 0, MODEL_ITERATIONS, enough, late):
         if n_iter < min(due, MODEL_ITERATIONS):
             continue
-        due = growth * n_iter
         objective, _, gap = model.gap(found)
         if not np.isfinite(objective):
             return None, False, np.inf
         least, down = min(least, gap), start - objective
-        if gap <= max(enough, MODEL_GAP * down):
+        aim = max(enough, MODEL_GAP * down)
+        if gap <= aim:
             break
+        due = n_iter * (DEAR if term.far and gap > TO_GO * aim else SPARSER)
         if n_iter >= look:
             if least > FALLEN * before:
                 return found, True, down
