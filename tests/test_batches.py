@@ -1,6 +1,7 @@
 """Data in batches: folds by hashes, files, statistics that are stored, searched and added to."""
 
 import gzip
+import warnings
 from copy import deepcopy
 
 import array_api_strict
@@ -563,6 +564,19 @@ def test_partial_fits_are_a_fit_on_all_rows(model):
     with pytest.warns(UserWarning, match="begins anew: fit keeps no rows"):
         model.partial_fit(X[tasks == 2], y[tasks == 2], tasks=tasks[tasks == 2])
     assert model.n_tasks_ == 1
+
+
+def test_partial_fit_says_that_it_leaves_out_what_fit_task_added():
+    X, y, tasks, _ = rows()
+    old = tasks < 2
+    model = MeanRegularizedRegressor(0.3).partial_fit(X[old], y[old], tasks=tasks[old])
+    model.fit_task(X[tasks == 2], y[tasks == 2], task=2)
+    with pytest.warns(UserWarning, match="what fit_task added, as it has no rows of it: task 2"):
+        model.partial_fit(X[old], y[old], tasks=tasks[old])
+    model.fit_task(X[tasks == 2], y[tasks == 2], task=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # its rows are there
+        model.partial_fit(X[tasks == 2], y[tasks == 2], tasks=tasks[tasks == 2])
 
 
 def test_moments_of_rows_without_tasks_predict_without_tasks():

@@ -96,6 +96,7 @@ class LinearRegressor(NumbersMixin, LinearModel):
                 "them call fit_statistics(TaskStatistics.from_arrays(X, y, tasks)) in the place of fit, or "
                 "partial_fit from the first rows on."
             )
+        tasks_before = [] if before is None else self.tasks_.tolist()
         stats = TaskStatistics.of_rows(Fitting.of_rows(self, X, y, tasks, sample_weight, offset).data)
         if hasattr(self, "feature_names_in_"):
             stats.feature_names = np.array(self._names(), dtype=object)
@@ -103,6 +104,13 @@ class LinearRegressor(NumbersMixin, LinearModel):
             if layout not in (None, self._layout_):
                 raise ValueError("partial_fit needs tasks in one form, tasks= or columns of y, each time.")
             stats = before + stats
+            lost = set(tasks_before).difference(stats.tasks.tolist())
+            if lost:
+                lost = ", ".join(sorted(map(repr, lost)))
+                warn(
+                    f"partial_fit leaves out what fit_task added, as it has no rows of it: task {lost}. Call "
+                    "fit_task again, or partial_fit with its rows."
+                )
         self._fit_moments(stats)
         self._statistics_ = stats
         return self
