@@ -14,7 +14,7 @@ from threading import Lock
 import numpy as np
 from joblib import cpu_count
 from scipy import sparse
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 COMPILED_TASKS = 500  # from here on a compiled loop over the tasks pays for loading Numba
 COMPILED_FEATURES = 100  # up to here it beats BLAS called for each task
@@ -263,4 +263,12 @@ def read_only(A):
 
 def threads_for(X):
     """Context with one thread in BLAS where more take longer."""
-    return threadpool_limits(1 if np.prod(X.shape) < SMALL_DATA else None)
+    return limited(np.prod(X.shape) < SMALL_DATA)
+
+
+def limited(few, api=None):
+    """Context with one thread in libraries of an interface, of any if None, where these have little to do.
+
+    Without a look at what is loaded, which would take longer than a small fit.
+    """
+    return _LIBRARIES.loaded.limit(limits=1 if few else None, user_api=api)

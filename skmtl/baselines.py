@@ -15,7 +15,6 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.metaestimators import available_if
-from threadpoolctl import threadpool_limits
 
 from ._columns import check_features, indexable, refuse_text
 from ._inputs import check_offset, present, shaped_offset
@@ -24,6 +23,7 @@ from ._parameters import TaskColumn, documented, with_parameters
 from ._sklearn import HasMethods, StrOptions, asks_for, in_cross_validation, num_samples, safe_indexing
 from ._target import TargetMixin, classes_of, suited, used_labels
 from ._tasks import TASKS_ARE_GIVEN, TaskInputMixin, by_name
+from ._threads import limited
 from ._warn import warn
 from .metrics import placed, score_predictions
 
@@ -301,7 +301,7 @@ class SingleTask(_Baseline):
 
         small = num_samples(X) < SMALL_TASK * self.n_tasks_
         choose = getattr(self.estimator, "of_common_strength", lambda parts: self.estimator)
-        with threadpool_limits(1 if small else None, user_api="blas"):
+        with limited(small, "blas"):
             template = choose(parts())
             for own, labels, mass in parts():
                 one_class = is_classifier(self) and self._layout_ != "single" and (labels == labels[0]).all()

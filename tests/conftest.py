@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers of a parallel run share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import inspect
 from contextlib import contextmanager
 
@@ -42,6 +43,18 @@ from skmtl.penalties import (
     Tree,
     VectorFunction,
 )
+
+
+def pytest_configure(config):
+    """Compile loops once, ahead of the tests of several processes: else each compiles what it needs."""
+    if getattr(config.option, "numprocesses", None):
+        skmtl.warm_up()
+
+
+def pytest_collection_finish():
+    """Tests and packages stay: garbage is not looked for among them time and again."""
+    gc.freeze()
+
 
 # on a test, for networks: what a few iterations give is compared there
 cut_networks = pytest.mark.filterwarnings("ignore:MultiTaskMLP:sklearn.exceptions.ConvergenceWarning")

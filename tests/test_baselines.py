@@ -34,13 +34,11 @@ from skmtl.model_selection import TaskKFold
 
 CHECKED = [
     (SingleTask(Ridge()), False),
-    (SingleTask(LogisticRegression()), False),
-    (Pooled(Ridge()), False),
-    (Pooled(LogisticRegression()), False),
     (Pooled(Ridge(), task_indicators=True), False),
     (SingleTask(Ridge(), handle_unknown="average"), True),
     (SingleTask(LogisticRegression()), True),
     (Pooled(Ridge()), True),
+    (Pooled(LogisticRegression()), False),
     (Pooled(LogisticRegression(), task_indicators=True), True),
 ]
 WRAPPERS = [SingleTask, Pooled, lambda *args, **kwargs: Pooled(*args, task_indicators=True, **kwargs)]

@@ -27,7 +27,6 @@ from skmtl import (
     SingleTask,
     TaskKFold,
     TraceNormClassifier,
-    compare,
 )
 from skmtl.losses import Huber, RootSquaredError
 from skmtl.metrics import per_task_score
@@ -240,7 +239,6 @@ def test_scores_of_mixed_tasks_with_a_weight_for_each_label():
         ])
     ]  # fmt: skip
     assert model.score(X, Y, sample_weight=weight) == pytest.approx(np.mean(expected))
-    assert compare(model, X, Y, cv=2).score == "r2_or_accuracy (macro)"
 
 
 def test_mixed_tasks_on_rows_of_their_own():
@@ -364,7 +362,7 @@ def test_separable_is_what_a_linear_programme_calls_so(seed):
     assert any("separable" in str(w.message) for w in caught) == (found.fun < -1e-6)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(8))
 def test_separable_of_three_classes_is_what_a_linear_programme_calls_so(seed):
     """Also where one class is apart from two that overlap, whose rows hold the difference of these only."""
     rng = np.random.default_rng(seed)

@@ -224,8 +224,8 @@ def test_searches_take_one_pass():
     "extra", [{}, {"intercept_alpha": 0.1}, {"mean_alpha": 0.1}, {"fit_intercept": False}]
 )
 @pytest.mark.parametrize("name", ["MeanRegularized", "GroupSparse", "Dirty"])
-@pytest.mark.parametrize("kind", ["class", "count"])
-def test_newton_steps_find_the_optimum_and_prove_it(kind, name, extra):
+def test_newton_steps_find_the_optimum_and_prove_it(name, extra):
+    kind = ("class", "count")[(len(name) // 5 + len(str(extra))) % 2]  # each with half of the pairs
     X, y, tasks = rows(kind)
     params = {"alpha": 0.01, **extra, **({"loss": "poisson"} if kind == "count" else {})}
     name += "Classifier" if kind == "class" else "Regressor"

@@ -112,10 +112,11 @@ FLOAT_FORM = pytest.mark.parametrize("form", ["array", "object-array"])
 
 @pytest.mark.parametrize("name", MODELS)
 def test_task_column_equals_tasks(name):
+    """In every third form, which one turns with the model."""
     goal, some = target(MODELS[name]), np.array([5, 0, 77])
     expected = by_hand(MODELS[name]).fit(ROWS, goal)
     score, answers = expected.score(ROWS, goal), [outputs(expected, rows) for rows in (ROWS, ROWS[some])]
-    for form, (table, column) in FORMS.items():
+    for form, (table, column) in list(FORMS.items())[list(MODELS).index(name) % 3 :: 3]:
         with named(form):
             model = clone(MODELS[name]).set_params(task_column=column).fit(table, goal)
             assert_allclose(outputs(model, table), answers[0], **CLOSE)
@@ -225,11 +226,11 @@ def carried_by_hand(name, scale=False):
 
 @pytest.mark.parametrize("name", CARRY)
 def test_task_column_travels(name):
-    """In a frame and in two other forms by turns, so that each form meets many utilities."""
+    """In two of these forms by turns, so that each form meets many utilities."""
     utility, model = CARRY[name]
-    others = ["pandas-category", "pandas-int", "polars", "array", "object-array", "csr"]
+    forms = ["pandas", "pandas-category", "pandas-int", "polars", "array", "object-array", "csr"]
     turn = list(CARRY).index(name)
-    for form in ("pandas", others[turn % 6], others[(turn + 1 + turn // 6 % 5) % 6]):
+    for form in (forms[turn % 7], forms[(turn + 1 + turn // 7 % 6) % 7]):
         table, column = FORMS[form]
         with named(form):
             ours = utility(clone(model).set_params(task_column=column), table, target(model))
@@ -369,14 +370,11 @@ def test_partial_dependence_on_a_feature_and_on_the_task(form):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_in_cross_val_predict_and_search(name):
+def test_every_model_in_a_search(name):
     model = MODELS[name]
     table, column = FORMS["pandas"]
     ours, expected = clone(model).set_params(task_column=column), by_hand(model)
     goal = target(model)
-    method = "predict_proba" if is_classifier(model) else "predict"
-    predicted = cross_val_predict(ours, table, goal, cv=3, method=method)
-    assert_allclose(predicted, cross_val_predict(expected, ROWS, goal, cv=3, method=method), **CLOSE)
     assert_allclose(search(ours, table, goal), search(expected, ROWS, goal), **CLOSE)
 
 
@@ -412,9 +410,9 @@ THROUGH = [
 
 @pytest.mark.parametrize("name", THROUGH)
 def test_task_column_travels_through_a_pipeline(name):
-    """Of each utility three by turns, so that each pipeline meets three utilities and more."""
+    """Of each utility two by turns, so that each pipeline meets two utilities and more."""
     utility, model = CARRY[name]
-    for step in (0, 2, 4):
+    for step in (0, 3):
         kind = list(PIPELINES)[(THROUGH.index(name) + step) % len(PIPELINES)]
         table, output, column = PIPELINES[kind]
         with named(kind):
@@ -486,7 +484,7 @@ def without_indicators(model):
     return clone(model).set_params(task_indicators=False) if isinstance(model, Pooled) else model
 
 
-@pytest.mark.parametrize("name, model", ALONE)
+@pytest.mark.parametrize("name, model", ALONE[::3])  # each of a pair meets several others
 def test_a_model_without_tasks(name, model):
     utility, model = CARRY[name][0], without_indicators(MODELS[model])
     expected = utility(by_hand(model, one_task=True), ROWS, target(model))

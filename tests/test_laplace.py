@@ -267,7 +267,7 @@ def test_errors_are_those_of_the_exact_posterior(loss):
         spread = np.linspace(-0.6, 0.6, 13)
         return -special.logsumexp([-lost([mean + away, at[0]]) for away in spread])
 
-    options = {"xatol": 1e-6, "fatol": 1e-10}
+    options = {"xatol": 1e-3, "fatol": 1e-6}
     best = optimize.minimize(lost, [0.5, -0.5], method="Nelder-Mead", options=options).x
     search = model._search(model._seen_of(model._seen_))
     theta, _, move = refined(search, model._theta_)
@@ -308,7 +308,7 @@ def test_errors_of_coefficients_and_of_predictors_are_the_same(loss):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_intervals_of_tasks_with_few_rows_cover(n_classes):
     covered = []
-    for seed in range(12):
+    for seed in range(6):
         rng = np.random.default_rng(seed)
         tasks, X = np.repeat(np.arange(30), 10), rng.normal(size=(300, 3))
         W = 0.5 * rng.normal(size=(n_classes, 3)) + 0.7 * rng.normal(size=(30, n_classes, 3))
@@ -482,7 +482,7 @@ def test_intervals_of_counts_have_the_shape_of_predictions_and_hold_new_ones():
     rng = np.random.default_rng(0)
     y = rng.poisson(np.exp(2.0 + b[tasks] + (X * W[tasks]).sum(axis=1)))
     model = fitted(X, y, tasks, LOSSES[1])
-    new, at = rng.normal(size=(4000, 2)), rng.integers(40, size=4000)
+    new, at = rng.normal(size=(2000, 2)), rng.integers(40, size=2000)
     y = rng.poisson(np.exp(2.0 + b[at] + (new * W[at]).sum(axis=1)))
     lower, upper = model.prediction_interval(new, tasks=at)
     assert (lower % 1 == 0).all() and (upper % 1 == 0).all() and (lower >= 0).all()
@@ -700,12 +700,12 @@ REFUSED = "separable along|more rows than fixed|nothing bounds|only one class|Ce
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
-    ("covariance", "options"),
+    ("covariance", "options", "loss"),
     [
-        ("diagonal", {}), ("spherical", {"intercept_alpha": 0.0}), ("spherical", {"fit_intercept": False}),
-        (None, {"alpha": 0.1}),
+        ("diagonal", {}, LOSSES[0]), ("diagonal", {}, LOSSES[1]),
+        ("spherical", {"intercept_alpha": 0.0}, LOSSES[0]),
+        ("spherical", {"fit_intercept": False}, LOSSES[1]), (None, {"alpha": 0.1}, LOSSES[0]),
     ],
 )  # fmt: skip
 def test_hard_problems_have_an_answer_or_a_clear_error(covariance, options, loss):
@@ -845,8 +845,7 @@ def test_separable_classes_are_fitted_without_variances_and_a_warning():
             _ = model.coef_std_
 
 
-@pytest.mark.parametrize("intercept_alpha", [0.0, "auto"])
-@pytest.mark.parametrize("n_classes", [2, 3, None])
+@pytest.mark.parametrize("n_classes, intercept_alpha", [(2, 0.0), (2, "auto"), (3, "auto"), (None, 0.0)])
 def test_a_rare_feature_that_separates_its_rows_leaves_the_strengths_to_the_others(
     n_classes, intercept_alpha, by_laplace
 ):

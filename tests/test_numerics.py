@@ -8,7 +8,7 @@ from conftest import estimators, task_estimators
 from numpy.testing import assert_allclose
 from scipy.linalg import block_diag, null_space
 from scipy.optimize import lsq_linear, minimize, nnls
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -311,7 +311,7 @@ def test_numbers_whose_squares_are_none_are_refused(name, X, y):
 
 def nearly_collinear():
     rest = np.random.default_rng(5).normal(size=len(X))
-    for distance in (1e-3, 1e-6, 1e-7, 1e-8):
+    for distance in (1e-3, 1e-6, 1e-8):
         close = X.copy()
         close[:, 1] = X[:, 0] + distance * rest
         yield f"{distance:g} apart", close, rest + 0.1 * Y
@@ -319,7 +319,7 @@ def nearly_collinear():
     yield "powers", grid[:, None] ** np.arange(1, 5), np.cos(6 * (grid - 100))
     years = np.tile(np.arange(1990.0, 2020), 3)
     yield "years", years[:, None] ** np.arange(1, 5), ((years - 2005) / 15) ** 3 + 0.01 * Y
-    for size in (1e7, 1e8, 1e9, 1e12):
+    for size in (1e7, 1e9, 1e12):
         large = X.copy()
         large[3] *= size
         yield f"a row times {size:g}", large, Y
@@ -414,9 +414,11 @@ def test_classes_that_change_alike_hide_no_curvature():
         W = v.reshape(5, 3, 3)
         eta = np.einsum("ij,ikj->ik", A, W[t])
         loss = (logsumexp(eta, axis=1) - eta[np.arange(60), y]).sum() / 12
-        return loss + alpha * (W[..., :2] ** 2).sum()
+        slope = (softmax(eta, axis=1) - (y[:, None] == np.arange(3))) / 12
+        G = np.array([slope[t == k].T @ A[t == k] for k in range(5)]) + 2 * alpha * W * [1, 1, 0]
+        return loss + alpha * (W[..., :2] ** 2).sum(), G.ravel()
 
-    best = minimize(objective, np.zeros(45), options={"maxiter": 60}).fun
+    best = minimize(objective, np.zeros(45), jac=True).fun
     assert model.objective_ - model.dual_gap_ <= best * (1 + 1e-6)
 
 
@@ -734,7 +736,7 @@ def test_tied_intercepts_far_from_zero_are_free_and_slopes_agree_along_the_offse
     assert tied.n_iter_ < 10
 
 
-@pytest.mark.parametrize("offset", [10.0, 1e3, 1e6])
+@pytest.mark.parametrize("offset", [1e3, 1e6])
 def test_one_design_far_from_zero_is_as_one_of_each_task(offset):
     """Tied intercepts couple tasks along the means of the features, also of a shared design."""
     rng = np.random.default_rng(0)

@@ -68,11 +68,10 @@ OTHERS = {  # what is not for these
     "LatentBasisRegressor": {"solver": "auto", "n_init": 1},
     "MixedTaskModel": {"handle_unknown": "error"},
 }
-CLASSIFIERS = (GroupSparseClassifier, MeanRegularizedClassifier)  # each adds its loss alone: one per solver
 INSTANCES = [  # with the defaults and without routing: test_estimators.py, and of others: test_baselines.py
     MultiTaskElasticNetCV(alphas=5, cv=2),
     IncompleteMultiSourceRegressor(),
-    *(cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {})) for cls in (*ONE_A_FILE, *CLASSIFIERS)),
+    *(cls(0.05, **EVERYTHING | OTHERS.get(cls.__name__, {})) for cls in (*ONE_A_FILE, GroupSparseClassifier)),
     # one per solver
     MeanRegularizedRegressor(0.05, mean_alpha=0.1, intercept_alpha=0.5, ridge=0.1, warm_start=True),
     MeanRegularizedClassifier(tol=0.5, warm_start=True),

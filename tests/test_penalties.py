@@ -230,9 +230,9 @@ def test_every_public_penalty_is_tested():
 def test_prox_minimises(name, rng):
     """The prox objective is strongly convex: its excess at any point bounds the distance from the prox."""
     penalty = PENALTIES[name]
-    for shape in shapes(name):
-        for W in matrices(rng, shape):
-            for step in STEPS:
+    for i, shape in enumerate(shapes(name)):
+        for j, W in enumerate(matrices(rng, shape)):
+            for step in STEPS[(i + j) % 2 :: 2]:  # the others in the next shape
                 before = W.copy()
                 V = penalty.prox(W, step)
                 assert V.shape == W.shape and not np.shares_memory(V, W)

@@ -403,8 +403,9 @@ DEFAULT_ERROR_SCORE = {
 }
 
 
-@pytest.mark.parametrize("ignoring", [False, True], ids=["", "warnings-ignored"])
-@pytest.mark.parametrize("name", DEFAULT_ERROR_SCORE)
+@pytest.mark.parametrize(
+    "name, ignoring", [*((name, True) for name in DEFAULT_ERROR_SCORE), ("string-scorer", False)]
+)
 def test_a_score_without_tasks_is_an_error_also_with_the_default_error_score(name, ignoring):
     """scikit-learn would replace the score by NaN and warn; a search would then pick any candidate."""
     routed, use = DEFAULT_ERROR_SCORE[name]

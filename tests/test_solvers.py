@@ -486,7 +486,6 @@ def test_sparse_rows_and_missing_labels_change_no_model(name):
     rows, tasks = np.nonzero(~np.isnan(layout.y))
     shared = clone(model).fit(layout.X, layout.y)
     forms = {
-        "sparse": clone(model).fit(csr_matrix(layout.X), layout.y),
         "stacked": clone(model).fit(layout.X[rows], layout.y[rows, tasks], tasks=tasks),
         "stacked sparse": clone(model).fit(csr_matrix(layout.X[rows]), layout.y[rows, tasks], tasks=tasks),
     }

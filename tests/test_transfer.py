@@ -681,19 +681,18 @@ def test_it_is_documented():
 @pytest.mark.parametrize("name", [*TAKING, "decomposed"])
 def test_tables_and_parts_hold_the_new_task(name):
     cls = TAKING.get(name, MultiTaskRegressor)
-    for kind in kinds_of(cls):
-        for given in ({}, {"mean_alpha": 0.5}):
-            model = cls(0.05, **given, intercept_alpha=0.1, tol=0.01)
-            model = model if name in TAKING else model.set_params(penalty=OTHERS[name])
-            before, after = fitted(model, kind, tight=False)
-            found, K = fitted_coefficients(after), kind if kind > 2 else 1
-            assert len(summary(after).coef) == len(found.coef) == 5 * K
-            new = [task == "cedar" for task in found.tasks]
-            if found.parts:
-                np.testing.assert_allclose(sum(found.parts.values()), found.coef, atol=1e-12)
-                old = fitted_coefficients(before).parts
-                for part, V in found.parts.items():
-                    np.testing.assert_allclose(V[~np.array(new)], old[part], atol=1e-12)
+    for kind, given in zip(kinds_of(cls), ({"mean_alpha": 0.5}, {}), strict=False):
+        model = cls(0.05, **given, intercept_alpha=0.1, tol=0.01)
+        model = model if name in TAKING else model.set_params(penalty=OTHERS[name])
+        before, after = fitted(model, kind, tight=False)
+        found, K = fitted_coefficients(after), kind if kind > 2 else 1
+        assert len(summary(after).coef) == len(found.coef) == 5 * K
+        new = [task == "cedar" for task in found.tasks]
+        if found.parts:
+            np.testing.assert_allclose(sum(found.parts.values()), found.coef, atol=1e-12)
+            old = fitted_coefficients(before).parts
+            for part, V in found.parts.items():
+                np.testing.assert_allclose(V[~np.array(new)], old[part], atol=1e-12)
     assert bool(found.parts) == name.startswith(("Dirty", "Robust", "SparseLowRank", "decomposed"))
 
 

@@ -148,9 +148,10 @@ def descend_shared(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
 @compiled
 def descend_separate(A, scale, ridge, bounds, weights, l1, l2, linf, Q, W):
     """The same task by task in memory: A (T, m, m) or (1, m, m), Q and W (E + 1, T, m)."""
-    n_tasks, m = W.shape[1:]
-    longest = np.diff(bounds).max() * n_tasks if m > 0 else 0
-    z, h, new = np.empty(longest), np.empty(longest), np.empty(longest)
+    n_tasks, m, longest = W.shape[1], W.shape[2], 0
+    for b in range(weights.shape[0]):  # np.diff would take three times as long to compile as all the rest
+        longest = max(longest, bounds[b + 1] - bounds[b])
+    z, h, new = np.empty(longest * n_tasks), np.empty(longest * n_tasks), np.empty(longest * n_tasks)
     step = 0 if A.shape[0] == 1 else 1
     for e in range(1, W.shape[0]):
         q, w = Q[e], W[e]

@@ -236,7 +236,7 @@ class Suggestion(Comparison):
     >>> from skmtl import suggest
     >>> from skmtl.datasets import make_multitask_regression
     >>> p = make_multitask_regression(8, 30, 6, structure="mean", task_spread=0.4, random_state=0)
-    >>> found = suggest(p.X, p.y, p.tasks, cv=3)
+    >>> found = suggest(p.X, p.y, p.tasks, candidates=["MeanRegularizedRegressor", "single"], cv=3)
     >>> "MeanRegularizedRegressor(" in found.code, sorted(found.params[found.best])
     (True, ['model__alpha', 'model__intercept_alpha'])
     """
