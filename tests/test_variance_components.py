@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import LAYOUTS, criterion_of, hard_problems, make_layout
 from numpy.testing import assert_allclose
-from scipy import optimize, sparse
+from scipy import optimize, sparse, stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -288,6 +288,8 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
         H[0, 0] += 1.0  # the common intercept is of no use
     covariances = np.linalg.inv(H)
     R, errors = np.linalg.cholesky(V), model._known_posterior().precision_variances
+    tails = model._known_posterior().tails
+    assert 1.0 < tails < 1.01
     assert (errors[:2] > 0.5 * 2 / 60).all() and (errors < 0.3).all()  # 2/60 where deviations are known
     roots = R if intercepts != "pooled" else np.diag([model.intercept_variance_**0.5, 1.0, 1.0])
     if intercepts == "pooled":
@@ -299,10 +301,10 @@ def test_standard_errors_are_those_of_the_joint_model(covariance, intercepts, rn
         along = np.linalg.solve(roots, np.linalg.inv(H[at, at])[-len(roots) :]).T
         C = covariances[at, at] + along * errors[: len(roots)] @ along.T
         z = np.append(1.0, x[t])[-n_own:]
-        assert_allclose(model.coef_std_[t], np.sqrt(C.diagonal()[-2:]), rtol=1e-5)
-        assert_allclose(std[t], np.sqrt(z @ C @ z + model.noise_variance_), rtol=1e-6)
+        assert_allclose(model.coef_std_[t], np.sqrt(tails * C.diagonal()[-2:]), rtol=1e-5)
+        assert_allclose(std[t], np.sqrt(tails * (z @ C @ z + model.noise_variance_)), rtol=1e-6)
         if intercepts is not None:
-            assert_allclose(model.intercept_std_[t], np.sqrt(C[0, 0]), rtol=1e-5)
+            assert_allclose(model.intercept_std_[t], np.sqrt(tails * C[0, 0]), rtol=1e-5)
     assert_allclose(model.mean_coef_std_, np.sqrt(covariances.diagonal()[n_own - 2 : n_own]), rtol=2e-5)
     each = covariances.reshape(61, n_own, 61, n_own)[:, 0, :, 0]
     level = {"pooled": each[0, 0], "free": each[1:, 1:].mean(), None: 0.0}[intercepts]
@@ -322,6 +324,43 @@ def test_standard_errors_count_those_of_the_variances(covariance, n_tasks, sd, n
         coefs.append(np.abs(model.coef_ - W) < 1.96 * model.coef_std_)
         intercepts.append(np.abs(model.intercept_ - b) < 1.96 * model.intercept_std_)
     assert np.mean(coefs) > 0.94 and np.mean(intercepts) > 0.935
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal"])
+def test_standard_errors_count_those_of_the_noise(covariance):
+    """By the degrees of freedom of its logarithm, which changes with those of the strengths."""
+    X, y, tasks, *_ = mixed_problem(1, n_tasks=8, n_rows=6, p=2, sd=1.0, sd_intercept=1.0)
+    model = fitted(X, y, tasks, covariance=covariance)
+    search = model._search(TaskStatistics.from_arrays(X, y, tasks))
+    theta = model._theta_
+    k = len(theta) - 1
+
+    def noise(theta):
+        V = np.exp(-theta[:k]) * np.ones(2)
+        return np.log(dense(X, y, tasks, np.diag(V), np.exp(-theta[k]))[1])
+
+    steps = 1e-5 * np.eye(k + 1)
+    slopes = np.array([(noise(theta + step) - noise(theta - step)) / 2e-5 for step in steps])
+    df = len(y) - 3
+    known = 2 / df + slopes @ np.linalg.solve(search._information(search.at(theta)) / 2, slopes)
+    ratio = stats.t.ppf(0.975, 2 / known) / stats.t.ppf(0.975, df)
+    assert ratio > 1.002
+    assert_allclose(model._known_posterior().tails, ratio**2, rtol=1e-5)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(("n_tasks", "n_rows", "p"), [(6, 6, 4), (5, 5, 3)])
+def test_intervals_of_few_rows_cover(n_tasks, n_rows, p):
+    """With the noise as it was found they held 92.1 and 92.6 % of the coefficients of 100 data sets."""
+    coefs, intercepts = [], []
+    for seed in range(150):
+        rng, tasks = np.random.default_rng(seed), np.repeat(np.arange(n_tasks), n_rows)
+        X, W, b = (rng.normal(size=size) for size in ((len(tasks), p), (n_tasks, p), n_tasks))
+        y = 0.5 * b[tasks] + (X * W[tasks]).sum(axis=1) + rng.normal(size=len(tasks))
+        model = fitted(X, y, tasks, covariance=None)
+        coefs.append(np.abs(model.coef_ - W) < 1.96 * model.coef_std_)
+        intercepts.append(np.abs(model.intercept_ - 0.5 * b) < 1.96 * model.intercept_std_)
+    assert 0.93 < np.mean(coefs) < 0.97 and 0.93 < np.mean(intercepts) < 0.97
 
 
 @pytest.mark.no_cover
