@@ -427,10 +427,10 @@ class EmpiricalBayes(LinearModel):
         if not self._estimates:
             return found
         search = self._search(seen)
-        theta, bias, move = self._refined(search)
-        root, strength, variances, tails = search.expected(theta, bias)
+        given, move = self._refined(search)
+        root, strength, variances, tails = search.expected(*given)
         if self._correlates:  # no less than without correlations, where these are hardly above zero
-            known = search.ratios(theta)[0]
+            known = search.ratios(given[0])[0]
             R = (known / search.ratios(self._theta_)[0])[:, None] * matrix(found.slope_root)
             V = R @ R.T
             more = np.where(root == known, 0.0, root**2 - V.diagonal())
@@ -442,8 +442,8 @@ class EmpiricalBayes(LinearModel):
         return found
 
     def _refined(self, search):
-        """Unknowns to be expected about, what the gradient lacks there, how far common ones move or None."""
-        return self._theta_, 0.0, None
+        """What `Search.expected` is told, and how far common coefficients move or None."""
+        return (self._theta_,), None
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 from scipy import special
@@ -294,13 +295,15 @@ class Search(Known):
                 theta = few.descended(theta, enough=NEAR)
         return self.descended(theta, enough=enough)
 
-    def expected(self, theta, bias=0.0):
+    def expected(self, theta, bias=0.0, share=1.0, means=MappingProxyType({})):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
 
         A variance has about a normal distribution above zero, with the average information as precision;
         standard errors at an estimate of zero would be too small. One far from zero stays as it is. And the
         variances of the logarithms of the precisions, of slopes and intercepts (n_features + 1,), and the
-        factor of all variances for errors of that of the noise. `bias` is what the gradient lacks.
+        factor of all variances for errors of that of the noise. `bias` is what the gradient lacks, and
+        `share` the root of what the rows tell over the information; `means` holds logarithms of precisions
+        and their variances that are known better.
         """
         k, p = self.n_slopes, self.moments.xy.shape[1]
         if not len(theta):
@@ -308,12 +311,16 @@ class Search(Known):
         at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
         gradient = self.gradient(found) + bias
-        told, certain, mean, errors, half = expected_variances(self._information(found), gradient)
+        told, certain, mean, errors, half = expected_variances(
+            self._information(found) * np.multiply.outer(share, share), gradient
+        )
         certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
-        spread = np.zeros(p + 1)
-        for j, own in zip(told, errors**2, strict=True):
+        spread, errors = np.zeros(p + 1), dict(zip(told, errors**2, strict=True))
+        for j, known in means.items():
+            theta[j], errors[j] = known
+        for j, own in errors.items():
             spread[p if j == k else slice(p) if self.covariance == "spherical" else j] = own
         return *self.ratios(theta), spread, self._tails(found, told, half)
 
