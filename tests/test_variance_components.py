@@ -27,7 +27,7 @@ from skmtl import (
     compare,
 )
 from skmtl.datasets import load_hsb82
-from skmtl.linear_model import _task_inverses
+from skmtl.linear_model import _correlations, _task_inverses
 from skmtl.linear_model._correlations import Factor
 from skmtl.linear_model._reml import Search
 from skmtl.linear_model._sharing import sharing_tests
@@ -1048,3 +1048,32 @@ def test_slopes_that_explain_every_row_are_said():
     assert warned.all()
     found, warned = np.transpose([covered(None, 30, 10, 5, seed) for seed in range(4)])
     assert not warned.any() and found.mean() >= 0.93
+
+
+def test_the_noise_that_is_to_be_left_is_found_by_some_of_many_tasks(monkeypatch):
+    X, y, tasks, *_ = mixed_problem(0, n_tasks=2400, n_rows=4, p=6, sd=0.3)
+    at, model = [], Search._model_at
+
+    def counted(self, theta):
+        at.append((self.covariance, self.moments.n_tasks))
+        return model(self, theta)
+
+    monkeypatch.setattr(Search, "_model_at", counted)
+    fitted(X, y, tasks)
+    assert len(y) < 2400 * 6 and at.count(("spherical", 2400)) == 1
+
+
+def test_shares_of_correlations_are_tried_up_to_the_best(monkeypatch):
+    rng = np.random.default_rng(0)
+    tasks, X = np.repeat(np.arange(60), 20), rng.normal(size=(1200, 2))
+    W = rng.normal(size=(60, 1)) + 0.3 * rng.normal(size=(60, 2))  # nearly the same of both features
+    y = (X * W[tasks]).sum(axis=1) + rng.normal(size=1200)
+    tried, without = [], _correlations.without_correlation
+
+    def noted(root, amount):
+        tried.append(float(amount))
+        return without(root, amount)
+
+    monkeypatch.setattr(_correlations, "without_correlation", noted)
+    assert fitted(X, y, tasks, covariance="full").covariance_shrinkage_ == 0.0
+    assert set(tried) == {0.0, 0.05, 0.1}

@@ -207,7 +207,7 @@ class Search(Known):
         """
         own = np.where(self.information[0] > 0, self.information[0], 1.0)
         alike = replace(self, covariance="spherical", unit=own**-0.5, last=None)
-        end = alike.best(NEAR)
+        end = alike._some(MOST_TASKS[-1]).best(NEAR)
         least, one = LEAST_NOISE * alike.at(end).noise, np.append(end[0] + np.log(own), end[1:])
         for share in SHARES:
             between = np.clip(share * theta + (1 - share) * one, *self.scales[1:])
@@ -283,10 +283,7 @@ class Search(Known):
             return self.scales[0]
         theta = None
         for n_tasks in MOST_TASKS:
-            step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
-            few = self.of(slice(None, None, step)) if step > 1 else self
-            if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode():
-                few = self
+            few = self._some(n_tasks)
             if theta is None:
                 few = few.about()
                 theta = few._best_of(few._starts())
@@ -294,6 +291,12 @@ class Search(Known):
             if few is not self:
                 theta = few.descended(theta, enough=NEAR)
         return self.descended(theta, enough=enough)
+
+    def _some(self, n_tasks):
+        """The same of about so many of the tasks, where these tell of all that is to be found."""
+        step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
+        few = self.of(slice(None, None, step)) if step > 1 else self
+        return self if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode() else few
 
     def expected(self, theta, bias=0.0, share=1.0, means=MappingProxyType({})):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
