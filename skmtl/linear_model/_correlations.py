@@ -151,22 +151,30 @@ class Factor:
 
 
 def _shrinkages(search, found):
-    """Shares of the correlations to leave out, by how well tasks left out in turn are predicted."""
+    """Shares of the correlations to leave out, by how well tasks left out in turn are predicted.
+
+    The error has one minimum along them: shares beyond two by which it rises are worse, and not tried.
+    """
     T, moments = search.moments.n_tasks, search.moments
     folds = min(FOLDS, T // 2)
     if folds < 2:
         return SHRINKAGES[-1:]
-    errors, fold = np.zeros(len(SHRINKAGES)), np.arange(T) % folds
+    fold, ends, errors = np.arange(T) % folds, [], []
     for k in range(folds):
         part = search.of(fold != k)
         if part.moments.df < 1 or part.moments.basis.shape != moments.basis.shape or part.without_mode():
             return SHRINKAGES[-1:]
         free = Factor(part)
         end = free.descended(free.of(found.slope_root, found.strength), NEAR)[1]
-        for i, amount in enumerate(SHRINKAGES):
-            given = without_correlation(end.slope_root, amount), end.strength
-            errors[i] += search.model(*given).criterion - part.model(*given).criterion
-    return SHRINKAGES[np.argsort(errors, kind="stable")]
+        ends.append((end.slope_root, end.strength))
+    for amount in SHRINKAGES:
+        errors.append(0.0)
+        for k, (root, strength) in enumerate(ends):
+            given = without_correlation(root, amount), strength
+            errors[-1] += search.model(*given).criterion - search.of(fold != k).model(*given).criterion
+        if len(errors) > 2 and errors[-3] < errors[-2] < errors[-1]:
+            break
+    return np.append(SHRINKAGES[np.argsort(errors, kind="stable")], SHRINKAGES[len(errors) :])
 
 
 def without_correlation(root, amount):

@@ -196,6 +196,10 @@ class CoupledPosterior(Posterior):
     def deviations(self):
         return self.moments.prior.deviations(self.slopes)
 
+    def slope_squares(self):
+        u = self.deviations()
+        return (u * self.moments.prior.times(u)).sum(axis=0)
+
     def intercept_gradient(self):
         apart, v = np.empty(len(self.rho)), self.x_mean
         for at in chunks(len(v), v.shape[1] ** 2):
@@ -328,6 +332,7 @@ class CoupledPosterior(Posterior):
         """What it says of other tasks, which vary about the mean of these."""
         found, own = Posterior.__new__(Posterior), self._own_root
         found.moments, found.strength, found.root = moments, self.strength, self.new_root
+        found.tails = self.tails
         V = self._mean_covariance
         half = linalg.cholesky(V + EPS * np.diag(V.diagonal() + np.finfo(float).tiny), lower=True)
         found.spread = linalg.solve_triangular(own, half, lower=True)

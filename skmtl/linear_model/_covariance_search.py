@@ -100,7 +100,7 @@ class CovarianceSearch(Known):
         at[:2], at[2:n] = np.maximum(at[:2], -np.log(FAR)), np.minimum(at[2:n], np.log(FAR))
         sign = np.append([-1.0, -1.0], np.ones(n - 2))  # of the logarithms of variances
         H = self.at(at).information_alike()[:n, :n]
-        told, certain, mean, _ = expected_variances(H, sign * self(at)[1][:n])
+        told, certain, mean, *_ = expected_variances(H, sign * self(at)[1][:n])
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - sign[told] * np.log(mean))
         return self.at(theta)

@@ -427,23 +427,23 @@ class EmpiricalBayes(LinearModel):
         if not self._estimates:
             return found
         search = self._search(seen)
-        theta, bias, move = self._refined(search)
-        root, strength, variances = search.expected(theta, bias)
+        given, move = self._refined(search)
+        root, strength, variances, tails = search.expected(*given)
         if self._correlates:  # no less than without correlations, where these are hardly above zero
-            known = search.ratios(theta)[0]
+            known = search.ratios(given[0])[0]
             R = (known / search.ratios(self._theta_)[0])[:, None] * matrix(found.slope_root)
             V = R @ R.T
             more = np.where(root == known, 0.0, root**2 - V.diagonal())
             root = triangular(V + np.diag(np.maximum(more, 0.0)), NO_VARIANCE)
         found = found.under(root, min(found.strength or 0.0, strength or 0.0))
-        found.precision_variances = variances
+        found.precision_variances, found.tails = variances, tails
         if move is not None:
             found.refine(move)
         return found
 
     def _refined(self, search):
-        """Unknowns to be expected about, what the gradient lacks there, how far common ones move or None."""
-        return self._theta_, 0.0, None
+        """What `Search.expected` is told, and how far common coefficients move or None."""
+        return (self._theta_,), None
 
     def _at_estimate(self, seen):
         """The same at the strengths of the fit."""
@@ -474,8 +474,8 @@ class EmpiricalBayes(LinearModel):
         not meant as its variance.
         """
         precision = posterior.moments.precision
-        ones = np.ones(len(precision))
-        return (ones, 1 / precision) if self._estimates else (precision, ones)
+        ones = np.full(len(precision), posterior.tails)
+        return (ones, ones / precision) if self._estimates else (precision, ones)
 
     def _errors(self, X, codes, of_rows):
         """Standard errors of predictors, or of targets, of rows of the tasks at these positions, or -1."""
@@ -487,7 +487,7 @@ class EmpiricalBayes(LinearModel):
             rows, found = rows.toarray() if sparse.issparse(rows) else rows, out[start : start + step]
             unknown = own < 0
             if unknown.any():
-                found[unknown] = models[0][0].new_variances(rows[unknown]) + of_rows
+                found[unknown] = (models[0][0].new_variances(rows[unknown]) + of_rows) * models[0][0].tails
             for posterior, positions in models:
                 place = np.full(self.n_tasks_ + 1, -1)
                 place[positions] = np.arange(len(positions))
@@ -509,7 +509,9 @@ class EmpiricalBayes(LinearModel):
 
         Of a coefficient about its estimate, common ones and those of estimated variances included. Such a
         variance that is hardly above zero is taken to be what it is expected to be, given the rows: at zero
-        the errors would be too small.
+        the errors would be too small. What is less certain of the noise as strengths are estimated makes
+        errors wider, so that 1.96 of them hold as many as a quantile of t with Satterthwaite's degrees of
+        freedom for the noise (Biometrics Bulletin 2, 1946, https://doi.org/10.2307/3002019).
         """
         check_is_fitted(self)
         out = np.empty((self.n_tasks_, *np.shape(self.mean_coef_)))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 from scipy import special
@@ -26,6 +27,7 @@ NEARBY = 1.0  # step in a logarithm from which Newton's method converges
 LEAST_CURVED = 0.1  # second derivative along a step over that of the information that takes its place
 LEAST_SHARE = 1e-12  # the square of a share of a variance
 CERTAIN = 3.0  # standard errors above zero, from where a variance is taken as it is
+TAIL = 0.975  # probability below the quantile by which variances count errors of that of the noise
 LONGEST = 5.0  # step in a logarithm by which a variance falls
 LEAST_NOISE = 0.7  # of that of a simpler covariance
 SHARES = np.linspace(1.0, 0.0, 11)  # of several variances, the rest of one for all
@@ -205,7 +207,7 @@ class Search(Known):
         """
         own = np.where(self.information[0] > 0, self.information[0], 1.0)
         alike = replace(self, covariance="spherical", unit=own**-0.5, last=None)
-        end = alike.best(NEAR)
+        end = alike._some(MOST_TASKS[-1]).best(NEAR)
         least, one = LEAST_NOISE * alike.at(end).noise, np.append(end[0] + np.log(own), end[1:])
         for share in SHARES:
             between = np.clip(share * theta + (1 - share) * one, *self.scales[1:])
@@ -281,10 +283,7 @@ class Search(Known):
             return self.scales[0]
         theta = None
         for n_tasks in MOST_TASKS:
-            step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
-            few = self.of(slice(None, None, step)) if step > 1 else self
-            if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode():
-                few = self
+            few = self._some(n_tasks)
             if theta is None:
                 few = few.about()
                 theta = few._best_of(few._starts())
@@ -293,28 +292,54 @@ class Search(Known):
                 theta = few.descended(theta, enough=NEAR)
         return self.descended(theta, enough=enough)
 
-    def expected(self, theta, bias=0.0):
+    def _some(self, n_tasks):
+        """The same of about so many of the tasks, where these tell of all that is to be found."""
+        step = -(-self.moments.n_tasks // n_tasks) if len(self.moments.xx) > 1 else 0
+        few = self.of(slice(None, None, step)) if step > 1 else self
+        return self if few.moments.df < 0.5 * few.moments.count.sum() or few.without_mode() else few
+
+    def expected(self, theta, bias=0.0, share=1.0, means=MappingProxyType({})):
         """R and strength at the expected variances given the rows, which are the greater the less these tell.
 
         A variance has about a normal distribution above zero, with the average information as precision;
         standard errors at an estimate of zero would be too small. One far from zero stays as it is. And the
-        variances of the logarithms of the precisions, of slopes and intercepts (n_features + 1,). `bias` is
-        what the gradient lacks.
+        variances of the logarithms of the precisions, of slopes and intercepts (n_features + 1,), and the
+        factor of all variances for errors of that of the noise. `bias` is what the gradient lacks, and
+        `share` the root of what the rows tell over the information; `means` holds logarithms of precisions
+        and their variances that are known better.
         """
         k, p = self.n_slopes, self.moments.xy.shape[1]
         if not len(theta):
-            return *self.ratios(theta), np.zeros(p + 1)
+            return *self.ratios(theta), np.zeros(p + 1), 1.0
         at = np.where(self.silent, theta, np.minimum(theta, self.scales[0] + np.log(FAR)))
         found = self.at(at)
         gradient = self.gradient(found) + bias
-        told, certain, mean, errors = expected_variances(self._information(found), gradient)
+        told, certain, mean, errors, half = expected_variances(
+            self._information(found) * np.multiply.outer(share, share), gradient
+        )
         certain |= self.silent[told]
         theta = theta.copy()
         theta[told] = np.where(certain, theta[told], at[told] - np.log(mean))
-        spread = np.zeros(p + 1)
-        for j, own in zip(told, errors**2, strict=True):
+        spread, errors = np.zeros(p + 1), dict(zip(told, errors**2, strict=True))
+        for j, known in means.items():
+            theta[j], errors[j] = known
+        for j, own in errors.items():
             spread[p if j == k else slice(p) if self.covariance == "spherical" else j] = own
-        return *self.ratios(theta), spread
+        return *self.ratios(theta), spread, self._tails(found, told, half)
+
+    def _tails(self, found, told, half):
+        """Square of a quantile of t over that with the degrees of freedom of known strengths.
+
+        Satterthwaite's degrees of freedom of the noise, whose logarithm depends on those of the strengths, of
+        which `half` is a root of the covariance.
+        """
+        if np.isinf(found.df):
+            return 1.0
+        shares = self._of_unknowns(found.slope_squares, found.intercept_squares) / (found.noise * found.df)
+        along, own = shares[told] @ half, 2 / found.df
+        return float(
+            (special.stdtrit(2 / (own + along @ along), TAIL) / special.stdtrit(found.df, TAIL)) ** 2
+        )
 
     def about(self):
         """The same to some digits, where these are cheaper."""
@@ -331,7 +356,7 @@ def expected_variances(H, gradient):
     """Expected variances over those at which a criterion has this information and gradient.
 
     In the logarithms of the precisions. Which ones the rows tell of, and of these which are far from zero,
-    what is expected of them, and their standard deviations over that.
+    what is expected of them, their standard deviations over that, and a root of their covariance about.
     """
     told = np.flatnonzero(H.diagonal() > UNTOLD)
     unit = H.diagonal()[told] ** -0.5
@@ -342,7 +367,7 @@ def expected_variances(H, gradient):
     z = mode / spread
     above = np.exp(-0.5 * z**2 - special.log_ndtr(z)) / np.sqrt(2 * np.pi)
     mean, left = np.maximum(z + above, 0.1), np.sqrt(np.clip(1 - above * (above + z), 0.0, 1.0))
-    return told, z > CERTAIN, spread * mean, np.minimum(left / mean, 1.0)
+    return told, z > CERTAIN, spread * mean, np.minimum(left / mean, 1.0), half
 
 
 def _moves(H, gradient, counts):

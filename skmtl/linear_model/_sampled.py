@@ -5,18 +5,23 @@ coefficients of each is near a normal one about its mode, from which points are 
 posterior they tell the derivatives of the exact marginal likelihood, and how far off the mode may be.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
-from scipy import sparse, special
+from scipy import interpolate, sparse, special
 
-from ._reml import newton_step
+from ._reml import CERTAIN, FAR, UNTOLD, newton_step
 
 N_PAIRS = 128  # of points of opposite sign
 MOST_TASKS = 200  # whose points tell by how much variances are corrected
 WIDER = 0.5  # standard deviation of points over that of what they stand for, less one, times root of n
 LONGEST = 0.5  # step in a logarithm
 MOST_STEPS = 10
+SMALL = 3.0  # strength in units of what rows tell, at which a variance of none is tried
+AWAY = 0.25  # steps in logarithms by which second derivatives are found
+LEAST_TOLD = 0.05  # of what rows tell by Laplace's method
+LARGE = 8.0  # variance in units of what rows tell, up to which one that is hardly above zero is sought
+N_NODES, N_FINE = 7, 500  # points between a variance of none and that
 CLOSE = 1e-3  # step in a logarithm that is the last
 MOST_UNEVEN = 8.0  # how many times fewer points may count; ratios of densities are evened out from there
 TOLD = 1e-3  # of the prior of a mean task, below which a common coefficient stays
@@ -31,24 +36,24 @@ def told_by_points(moments):
 
 
 def refined(search, theta):
-    """Unknowns at the greatest exact marginal likelihood, from those by Laplace's method.
+    """What `Search.expected` takes of the exact marginal likelihood, from the unknowns by Laplace's method.
 
-    With what the gradient lacks there of being zero, and how far the common coefficients move (n_coefs,).
+    The unknowns where it is greatest, what the gradient lacks there of being zero, the root of what rows tell
+    over the information, expected variances that hardly are; and how far common coefficients move (n_coefs,).
     """
     step = -(-search.moments.n_tasks // MOST_TASKS)
     few = search.of(slice(None, None, step)) if step > 1 else search
     few = search if few.without_mode() else few
-    _, low, high = search.scales
-    free = np.flatnonzero((theta < high) & ~search.silent)
+    exact = partial(_exact, search, few)
+    scale, low, high = search.scales
     start = few.at(theta).blocks.mean(axis=0)
-    common, new = start, theta.copy()
+    common, new, small = start, theta.copy(), scale + np.log(SMALL)
+    none = (theta >= high) & ~search.silent
+    if none.any():
+        new = np.where(none & (exact(np.where(none, small, theta), common)[0] > 0), small, theta)
+    free = np.flatnonzero((new < high) & ~search.silent)
     for _ in range(MOST_STEPS if len(free) else 0):
-        mode, own = search.at(new), few.at(new)
-        exact, move = _scores(own, common)
-        exact = _unknowns(search, exact) - (0.0 if few is search else few.gradient(own))
-        gradient = exact if few is search else search.gradient(mode) + exact * step
-        if mode.rows.loss.log_link:  # of classes errors hold enough without
-            gradient = gradient + search.common_gradient(mode)
+        gradient, move, mode = exact(new, common)
         H = search._information(mode)[np.ix_(free, free)]
         change = np.clip(newton_step(H, gradient[free], LONGEST), -LONGEST, LONGEST)
         new[free], common = np.clip(new[free] + change, low[free], high[free]), common + move
@@ -56,7 +61,69 @@ def refined(search, theta):
             break
     bias = np.zeros(len(theta))
     bias[free] = -search.gradient(search.at(new))[free]
-    return new, bias, common - start
+    share = _told(few, new, free, common)
+    means = _hardly_above(search, lambda at: exact(at, common)[0], new, share)
+    return (new, bias, share, means), common - start
+
+
+def _told(search, theta, free, common):
+    """Roots of what rows tell of the unknowns over the information, of slopes and of intercepts."""
+    share, every, (_, low, high) = np.ones(len(theta)), np.arange(len(theta)), search.scales
+    H = search._information(search.at(theta))
+    for some in (every < search.n_slopes, every >= search.n_slopes):
+        along = AWAY * (some & np.isin(every, free))
+        ends = np.clip([theta - along, theta + along], np.minimum(low, theta), high)
+        away = ends[1] - ends[0]
+        if (size := away @ H @ away) > UNTOLD:
+            change = np.subtract(*(_exact(search, search, end, common)[0] for end in ends[::-1]))
+            share[along > 0] = np.sqrt(np.clip(away @ change / size, LEAST_TOLD, 1.0))
+    return share
+
+
+def _hardly_above(search, gradient, theta, share):
+    """{0: (logarithm of the precision, its variance)} of one expected variance of all slopes that is.
+
+    By the criterion along it, which is far from a parabola there.
+    """
+    scale, low, _ = search.scales
+    if search.n_slopes != 1 or search.silent[0]:
+        return {}
+    at = np.append(min(theta[0], scale[0] + np.log(FAR)), theta[1:])
+    if share[0] ** 2 * search._information(search.at(at))[0, 0] > 2 * CERTAIN**2:
+        return {}
+    most = max(np.log(LARGE), scale[0] - theta[0] + 2.0)
+    logs = np.linspace(-np.log(FAR), min(most, scale[0] - low[0]), N_NODES)
+    slopes = [-gradient(np.append(scale[0] - one, theta[1:]))[0] for one in logs]
+    log, variance = _mean_share(logs, slopes)
+    return {0: (scale[0] - log, variance)}
+
+
+def _mean_share(logs, slopes):
+    """Logarithm of a variance at which rows keep the expected share v / (v + 1) of a deviation; its variance.
+
+    From derivatives of a criterion in the logarithm of v. The prior is flat in the root of v (Gelman 2006).
+    """
+    fine = np.linspace(logs[0], logs[-1], N_FINE)
+    gain = interpolate.CubicSpline(logs, slopes).antiderivative()(fine)
+    weight, share = special.softmax(0.5 * (fine - gain)), special.expit(fine)
+    mean = weight @ share
+    return special.logit(mean), min(weight @ (share - mean) ** 2 / (mean * (1 - mean)) ** 2, 1.0)
+
+
+def _exact(search, few, theta, common):
+    """Gradient of the exact criterion, the step of the common coefficients, and the mode.
+
+    What sampling adds to the gradient is known of a few of the tasks.
+    """
+    mode, own = search.at(theta), few.at(theta)
+    scores, move = _scores(own, common)
+    gradient = _unknowns(search, scores)
+    if few is not search:
+        times = search.moments.n_tasks / few.moments.n_tasks
+        gradient = search.gradient(mode) + times * (gradient - few.gradient(own))
+    if mode.rows.loss.log_link:  # of classes errors hold enough without
+        gradient = gradient + search.common_gradient(mode)
+    return gradient, move, mode
 
 
 def _unknowns(search, scores):

@@ -353,6 +353,14 @@ class Posterior:
             reach, along = self.rho[: len(self.reach), None] * self.reach, self.away @ self.spread
         return found + T / len(self.inverses) * self.inverses.squares(self.spread, reach, along)
 
+    def slope_squares(self):
+        """What the deviations of each slope are of the squares whose mean is the noise (n_features,)."""
+        return (self.deviations() ** 2).sum(axis=0)
+
+    def intercept_squares(self):
+        """The same of intercepts that vary."""
+        return float(self.rho**2 @ self.residual**2 / self.strength)
+
     def intercept_gradient(self):
         """Derivative of the criterion in the logarithm of `strength`."""
         own = self.rho / self.strength @ (self.rho * self.residual**2 / self.noise - 1)
@@ -458,6 +466,7 @@ class Posterior:
 
     # of the logarithms of the precisions (n_features + 1,), the last one that of the intercepts; None: known
     precision_variances = None
+    tails = 1.0  # factor of all variances, for errors of that of the noise
 
     def _of_precisions(self, along, kept):
         """What these variances add to those of predictors, on average over what tasks may be.
