@@ -143,7 +143,11 @@ class RowsTerm(Intercepts, DataTerm):
 
     def _times_weight(self, values, weight):
         """Where exp may overflow, a missing label still counts for nothing."""
-        return weight * (np.where(weight > 0, values, 0.0) if self.loss.curvature == np.inf else values)
+        if self.loss.curvature < np.inf or self.every_label:
+            return weight * values
+        return weight * np.where(weight > 0, values, 0.0)
+
+    every_label = cached_property(lambda self: bool((self.weight > 0).all()))
 
     def _weighted(self, function, eta, in_parts=by_rows):
         """weight * function(y, eta)."""
