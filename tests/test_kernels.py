@@ -93,6 +93,12 @@ def tree_args(rng):
     return V, holder, parent, rng.uniform(0.0, 2.0, size=4), strength, np.empty(V.shape), np.empty(5)
 
 
+def polar_args(rng):
+    """The same for its polar: some positions weigh on their own, that in no group always does."""
+    V, holder, parent, weight, *_ = tree_args(rng)
+    return V, np.append(rng.choice([0.0, 0.4], size=8), 0.7), holder, parent, weight, np.full(5, -1.0)
+
+
 def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
     """Rows of tasks, read only as the caller passes them, their places, and room for their whole moments."""
     n, T, bounds = sum(sizes), len(sizes), np.cumsum([0, *sizes])
@@ -361,6 +367,8 @@ ARGS = {
     "_string_knots": lambda rng, penalty: string_args(rng)[1],
     "_mean_slope": lambda rng, penalty: (*(rng.normal(size=6), 0.7), np.array([0, 2, 6]), np.ones(3), 0, 2),
     "tree_sweep": lambda rng, penalty: tree_args(rng),
+    "tree_polar": lambda rng, penalty: polar_args(rng),
+    "_left_of_tree": lambda rng, penalty: (rng.normal(size=9), 2.0, *polar_args(rng)[1:5], 0.3, np.empty(4)),
     "task_moments": lambda rng, penalty: moments_args(rng),
     "_means": lambda rng, penalty: (*moments_args(rng)[:3], 6, 20, np.full(5, np.nan)),
     "sorted_places": lambda rng, penalty: (frozen(rng.integers(3, size=20)), np.array([0, 20, 40])),
@@ -503,6 +511,20 @@ def test_tree_sweep_shrinks_group_after_group(rng):
         np.testing.assert_allclose(out, expected, atol=1e-14)
         np.testing.assert_allclose(total, norms, rtol=1e-14)
         assert strength < 1 or (out[:, :8] == 0).any()
+
+
+def test_tree_polar_is_the_least_strength_that_leaves_nothing(rng):
+    for scale in np.geomspace(1e-200, 1e200, 40):
+        V, own, *tree, out = polar_args(rng)
+        _kernels.tree_polar(scale * V, own, *tree, out)
+        assert out[0] == 0 and np.isnan(out[1])
+        for v, c in zip(V[2:], out[2:] / scale, strict=True):
+            below, above = (_kernels._loops._left_of_tree(v, 1.0, own, *tree, f * c, np.empty(4))
+                            for f in (1 - 1e-14, 1 + 1e-15))  # fmt: skip
+            assert above <= 0 < below
+    own[-1] = 0.0  # of a position in no group
+    _kernels.tree_polar(V, own, *tree, out)
+    assert np.isinf(out[2:]).all()
 
 
 @pytest.mark.parametrize("p", [1, 4, 7])

@@ -475,6 +475,66 @@ def tree_sweep(V, holder, parent, weight, strength, out, total):
             out[row, i] = V[row, i] * factor[holder[i]] if holder[i] >= 0 else V[row, i]
 
 
+@compiled
+def _left_of_tree(v, scale, own, holder, parent, weight, strength, square):
+    """The longest that the prox of `tree_polar` leaves of v / scale in a group that no other holds, at a
+    strength; not above zero where it leaves nothing.
+    """
+    longest = -np.inf
+    square[:] = 0.0
+    for i in range(v.shape[0]):
+        left = abs(v[i]) / scale - strength * own[i]
+        if holder[i] < 0:
+            longest = max(longest, left)
+        elif left > 0.0:
+            square[holder[i]] += left * left
+    for g in range(parent.shape[0] - 1, -1, -1):
+        left = np.sqrt(square[g]) - strength * weight[g]
+        if parent[g] < 0:
+            longest = max(longest, left)
+        elif left > 0.0:
+            square[parent[g]] += left * left
+    return longest
+
+
+@compiled
+def tree_polar(V, own, holder, parent, weight, out):
+    """Least strength at which nothing is left of each row v of V by entries |v_i| - strength own_i, shortened
+    by `tree_sweep`; infinite if there is none. To the last digit from above, by false position (Illinois).
+    """
+    square = np.empty(parent.shape[0])
+    for row in range(V.shape[0]):
+        v, top = V[row], 0.0
+        for i in range(v.shape[0]):
+            if abs(v[i]) > top or v[i] != v[i]:  # NaN stays
+                top = abs(v[i])
+        out[row] = top
+        if not 0.0 < top < np.inf:
+            continue
+        high, low = 1.0, 0.0
+        below, above = _left_of_tree(v, top, own, holder, parent, weight, high, square), 0.0
+        while below > 0.0 and high < 1e150:
+            low, above, high = high, below, high * (2.0 if high < 1e3 else high)
+            below = _left_of_tree(v, top, own, holder, parent, weight, high, square)
+        while low == 0.0 and high > 1e-150:
+            found = _left_of_tree(v, top, own, holder, parent, weight, 0.5 * high, square)
+            if found > 0.0:
+                low, above = 0.5 * high, found
+            else:
+                high, below = 0.5 * high, found
+        n, side = 0, 0  # which end moved last: one that stays counts half as much next time
+        while below <= 0.0 < low < 0.5 * (low + high) < high:
+            c = (low * below - high * above) / (below - above)
+            c = min(max(c, low * (1.0 + 1e-15)), high * (1.0 - 1e-15))  # an end may be the root
+            c, n = c if n < 60 and low < c < high else 0.5 * (low + high), n + 1
+            found = _left_of_tree(v, top, own, holder, parent, weight, c, square)
+            if found > 0.0:
+                low, above, below, side = c, found, 0.5 * below if side > 0 else below, 1
+            else:
+                high, below, above, side = c, found, 0.5 * above if side < 0 else above, -1
+        out[row] = top * high if below <= 0.0 else np.inf
+
+
 @compiled_unchecked
 def adam_double(theta, gradient, first, second, gain, gain_square, step, eps):
     """A step of Adam in place, in one pass where NumPy needs ten."""
@@ -525,5 +585,6 @@ SIGNATURES = {
     "thin_times": (MATRIX, BOUNDS, BOUNDS, ROWS, MATRIX),
     "thin_products": (MATRIX, MATRIX, BOUNDS, MATRIX),
     "pulls_of_variances": (ROWS, BOUNDS, ROWS, ROW, ROWS, CUBES, ROW, MATRIX, VECTOR),
+    "tree_polar": (MATRIX, VECTOR, PLACES, PLACES, VECTOR, VECTOR),
     "tree_sweep": (MATRIX, PLACES, PLACES, VECTOR, NUMBER, MATRIX, VECTOR),
 }

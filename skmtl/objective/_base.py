@@ -179,18 +179,26 @@ class DataTerm:
 
     def _less_shared(self, V):
         """Numbers (n_tasks, k) along steep directions, those of a common offset less what tasks share."""
-        far = self._steep[1] >= 0
-        if not far.any():
+        of, n_of = self._steep[1], self.n_features // len(self.common) if self.common is not None else 0
+        n_far = np.count_nonzero(of >= 0)  # they come last
+        if not n_far:
             return V
-        found, offset = V.copy(), np.zeros((len(V), self.n_features // len(self.common)))
-        offset[:, self._steep[1][far]] = V[:, far]
-        found[:, far] = self.less_unseen(offset)[:, self._steep[1][far]]
+        if n_far == V.shape[1] == n_of:
+            return self.less_unseen(V)
+        found, offset = V.copy(), np.zeros((len(V), n_of))
+        offset[:, of[-n_far:]] = V[:, -n_far:]
+        found[:, -n_far:] = self.less_unseen(offset)[:, of[-n_far:]]
         return found
 
     def along_steep(self, G):
         """The part of G (n_tasks, n_features) along steep directions."""
-        B = self._steep[0] / np.sqrt((self._steep[0] ** 2).sum(axis=0))
+        B = self._steep_units
         return self._less_shared(G @ B) @ B.T
+
+    @cached_property
+    def _steep_units(self):
+        """The steep directions at length one."""
+        return self._steep[0] / np.sqrt((self._steep[0] ** 2).sum(axis=0))
 
     def steep_inverse(self, image, b):
         """A function of an excess of the gradient: the step along steep directions that takes it off."""

@@ -421,24 +421,32 @@ class Problem:
 
         Beside a common offset, which joins the features, by projections in turn on both.
         """
-        found = self.term.along_steep(self._excess(gradient, W, parts))
+        excess = self._excess(W, parts)
+        found = self.term.along_steep(excess(gradient))
         if not self.term.far:
             return found
         total, first = RELAXED * found, np.linalg.norm(found)
         for _ in range(PROJECTIONS):
-            found = self.term.along_steep(self._excess(gradient - total, W, parts))
+            found = self.term.along_steep(excess(gradient - total))
             total += RELAXED * found
             if not np.linalg.norm(found) > SETTLED * first:
                 break
         return total
 
-    def _excess(self, gradient, W, parts):
-        """What a gradient has beyond what the penalties can answer."""
-        left = gradient
+    def _excess(self, W, parts):
+        """A function of a gradient: what it has beyond what the penalties can answer."""
+        known = []
         for part, V in zip(self.unsigned, parts, strict=True):
-            own = self.ridge * W + part.quadratic.apply(W if self.pulls_part else V)
-            left = left - part.excess(V, left + own)
-        return gradient - left
+            own = self.ridge * W if self.ridge else 0.0
+            known.append((part, V, own + part.quadratic.apply(W if self.pulls_part else V)))
+
+        def beyond(gradient):
+            left = gradient
+            for part, V, own in known:
+                left = left - part.excess(V, left + own)
+            return gradient - left
+
+        return beyond
 
     def model_dual(self, parts):
         """A dual point of any objective with this penalty and a data term of which this one is a model.

@@ -256,6 +256,15 @@ class Tree(Multiple):
         own, groups = self._nodes(V.shape[1])
         return _swept(_soft(V, c * own), *groups, c)[0]
 
+    def dual_norm(self, V):
+        """Least c at which c times the norms leave nothing of each row, over alpha."""
+        from .._kernels import tree_polar
+
+        own, groups = self._nodes(V.shape[1])
+        out = np.empty(len(V))
+        tree_polar(np.array(V, dtype=np.float64, order="C"), own, *groups, out)
+        return _over(out, self.alpha)
+
 
 def _swept(V, holder, parent, weight, strength):
     """Prox of the sum of norms of groups, and that sum at strength 0."""

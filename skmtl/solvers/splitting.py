@@ -25,7 +25,7 @@ DEAR, TO_GO = (
 )  # that beside a common offset, which costs as much as a hundred, and gaps from which on
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
 LATE = 50  # iteration from which on it is in models of the root loss
-REFINEMENTS = 4  # of a solution of the smooth part then
+REFINEMENTS, REFINED = 4, 1e-6  # of a solution of the smooth part then, and the change that is the last
 FIRST_REVIEW = 5  # iteration after which the step is reviewed, then at twice as many and so on
 SHARE = 0.5  # step relative to the size of coefficients over that of gradients
 CONDITIONED = 2.0  # limit of the step relative to the inverse of the geometric mean of extreme curvatures
@@ -134,7 +134,9 @@ SPLITTING = Method(
     splits,
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design or few coefficients only), and systems of a size that can be factorised",
-    patience=lambda problem: 500 if problem.term.loss.quadratic else 100,  # models
+    patience=lambda problem: (
+        500 if problem.term.loss.quadratic else 50 if models_at_once(problem) else PATIENCE // 2
+    ),
 )
 
 
@@ -389,7 +391,10 @@ class _ManyDesigns(_SmoothProx):
         """Solutions without the rounding of an inverse of numbers in very different units."""
         V = inverse(R)
         for _ in range(REFINEMENTS):
-            V = V + inverse(R - self.term.curvature(V) - total.apply(V))
+            change = inverse(R - self.term.curvature(V) - total.apply(V))
+            V = V + change
+            if (abs(change).max(axis=0) <= REFINED * abs(V).max(axis=0)).all():  # its square is left
+                break
         return V
 
 
