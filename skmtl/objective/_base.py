@@ -251,9 +251,11 @@ class DataTerm:
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), self.n_tasks, pull.mean, along)
         if self.beside_offset is None:
+            apart = pull.separate and not self.tied_intercepts and self.common is None
             return step_along(
-                lambda V: curvature(V) + pull.apply(V), free, self.n_features, along, alike=self.n_alike
-            )
+                lambda V: curvature(V) + pull.apply(V), free, self.n_features, along, alike=self.n_alike,
+                apart=apart,
+            )  # fmt: skip
         A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
         even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
@@ -341,11 +343,11 @@ def shared_step(H, n_tasks, ridge, along=None):
     )
 
 
-def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1):
+def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1, apart=False):
     """The same for other directions, as a function of a gradient (n_tasks, p).
 
     H is assembled where they are few, else steps are by conjugate gradients. The loss does not see what is
-    the same for each of `alike` predictors of a row.
+    the same for each of `alike` predictors of a row. `apart`: tasks have no curvature between them.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
     gradient is charged to the gap.
@@ -358,11 +360,17 @@ def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alik
     def within(gradient):
         return (free.T @ gradient).ravel()
 
+    apart = apart and bool(((free != 0).sum(axis=1) <= 1).all())  # then no two directions change a task
     if k * p > most:
         operator = LinearOperator((k * p, k * p), matvec=lambda d: within(curvature(freely(d))))
         options = {"rtol": 1e-14, "atol": 0.0, "maxiter": 100}
         return lambda gradient: (freely(cg(operator, -within(gradient), **options)[0]), nothing)
-    H = np.array([within(curvature(freely(d))) for d in np.eye(k * p)])
+    if apart:
+        every = free.sum(axis=1)
+        blocks = np.array([free.T @ curvature(np.outer(every, d)) for d in np.eye(p)])
+        H = linalg.block_diag(*blocks.transpose(1, 0, 2))
+    else:
+        H = np.array([within(curvature(freely(d))) for d in np.eye(k * p)])
     inside = along and (lambda vs: along([freely(v) for v in vs]))
     inverse, left = inverse_of(seen_alike(0.5 * (H + H.T), k, alike), inside, least)
     return lambda gradient: (

@@ -35,7 +35,10 @@ FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; 
 FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
 CLOSE = 0.1  # gap relative to the objective at which models of the root loss are left as they are
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
-FLOOR, LEAST_FLOOR = 1e-5, 1e-16  # least curvature of a row in the model, relative to the largest, and at last
+FLOOR, LEAST_FLOOR = (
+    1e-5,
+    1e-16,
+)  # least curvature of a row in the model, relative to the largest, and at last
 LAGS = 0.1  # way down relative to the gap where it is the bound that lags
 SHORTEST_STEP = 1e-6
 ASTRAY = 1e6  # times the objective: steps that lead there are far too long
@@ -63,14 +66,20 @@ def splitting(problem, parts, max_iter, target):
     https://doi.org/10.1137/19M1290097.
     """
     n_iter, term = 0, problem.term
-    coupled = not all(part.quadratic.separate for part in problem.parts)  # then systems are large
-    if not (_pays_at_once if term.loss.quadratic else models_at_once)(problem) or (coupled and not term.far):
+    if _begins_by_gradients(problem):
         begun = fista(problem, parts, min(PATIENCE, max_iter), target)
         for n_iter, parts, *known in checked(begun, 0, max_iter):
             yield n_iter, parts, *known
     if n_iter < max_iter:
         iterates = _split if term.loss.quadratic else _by_models
         yield from iterates(problem, parts, n_iter, max_iter, target)
+
+
+def _begins_by_gradients(problem):
+    """Whether a gradient method comes first, as it may be enough."""
+    term, coupled = problem.term, not all(part.quadratic.separate for part in problem.parts)
+    at_once = _pays_at_once if term.loss.quadratic else models_at_once
+    return not at_once(problem) or (coupled and not term.far)  # systems of coupled tasks are large
 
 
 def splits(problem):
@@ -135,7 +144,7 @@ SPLITTING = Method(
     "the squared loss, convex penalties that are not all quadratic (a coupling of tasks next to another "
     "penalty on one design or few coefficients only), and systems of a size that can be factorised",
     patience=lambda problem: (
-        500 if problem.term.loss.quadratic else 50 if models_at_once(problem) else PATIENCE // 2
+        500 if problem.term.loss.quadratic else 100 if _begins_by_gradients(problem) else 50  # models
     ),
 )
 
