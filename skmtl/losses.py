@@ -33,6 +33,7 @@ class Loss:
     translates = False
     pointwise = True  # a sum over rows
     log_link = False  # `mean` is exp(eta)
+    exponential = False  # so are second derivatives
     n_outputs = 1  # predictors that a row needs
     per_class = False  # they have an axis of their own, even if there is one only
 
@@ -207,7 +208,7 @@ class Poisson(Loss):
     array([0.   , 0.718])
     """
 
-    log_link = True
+    log_link = exponential = True
 
     def value(self, y, eta):
         """Loss."""

@@ -16,6 +16,7 @@ ASTRAY = 1e30  # times the targets: predictors of a step that went wrong
 UNTOLD = 1e13  # predictors of classes whose digits say nothing of intercepts
 LOST = 16 * np.finfo(float).eps  # of the predictors: what a loss loses in rounding
 EXPECTED = 0.4  # of slope times step, which a full Newton step takes off the loss: half of a parabola
+LEAST_FACTOR = 1e-15  # of a sum of exponentials in one step
 LONG = 60  # Newton steps after which intercepts of classes come from predictors that are made smaller
 COOLING, WARM = 4.0, 10.0  # what these are divided by less and less; their size where that begins
 
@@ -154,6 +155,8 @@ class Intercepts:
             eta = self.predictor(image, b)
             g, h = self._intercept_derivatives(eta)
             step = -g / np.maximum(h, TINY)
+            if self.one_loss and self.loss.exponential:  # both change by a factor alone: exactly
+                step = np.log1p(np.maximum(step, LEAST_FACTOR - 1.0))
             slow = ~(np.abs(step) <= np.minimum(reach, 0.5 * last))  # also where exp overflows
             if slow.any():
                 slow &= ~(np.abs(step) <= 1e-9 * (unit + np.abs(b)))
