@@ -23,6 +23,7 @@ WITH_UNITS = "splitting", "fista", "alternating"  # to which those of the featur
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
 CLOSER = 0.1  # of the tolerance: that of a bound for another problem
+AT_ONCE = 300  # iterations for it: it is found in a few, or hardly
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
 AHEAD = 50  # times the iterations since the last look: how far a pace says what is reached
@@ -442,7 +443,7 @@ def _beside_none(problem, found, target, max_iter, tol):
 
     That of the former is what the norms cost, beside what is left to the other.
     """
-    other, least = _without_norms(problem, max_iter, CLOSER * tol)
+    other, least = _without_norms(problem, min(max_iter, AT_ONCE), CLOSER * tol)
     known = min(abs(found.objective - least), found.gap)
     best = min(replace(found, gap=known), other, key=lambda one: one.gap)
     if not best.gap < found.gap:

@@ -25,6 +25,7 @@ ASSEMBLED = 400  # coefficients up to which their whole Hessian is inverted
 ROUNDED = 10 * np.finfo(float).eps  # of the terms of a gradient
 SOLVED = 1e-7  # of the gradient of the loss: what is left at a solution; the objective feels its square
 MOST_ROUNDED = 1e-6  # share of a system that is taken for rounding at most
+SPARSER = 1.05  # growth of the iterations between certificates
 FILL = 100  # numbers per task in a factor of the coupling up to which its inverse is worth what it costs
 HELD = 1e-12  # share of the curvature of intercepts below which there is rounding
 RESOLVED = 1e-12  # share of the curvature of what intercepts have in common that elimination may leave
@@ -44,7 +45,7 @@ def direct(problem, parts, max_iter, target):
     quadratic in the error. A start is shown if it is the solution to the last digits of the objective.
     """
     term, quadratic = problem.term, problem.parts[0].quadratic
-    apply, start, n_iter, due = None, parts[0], 0, np.inf
+    apply, start, n_iter, due, again = None, parts[0], 0, np.inf, 0
     products = term if quadratic.separate else by_products(term)  # many where no inverse is exact
     while n_iter < max_iter:  # started anew from the true gradient now and then
         _, image, b, _ = problem.evaluate([start])
@@ -63,7 +64,8 @@ def direct(problem, parts, max_iter, target):
         )  # fmt: skip
         for move, _, decrease in islice(steps, min(RESTART, max_iter - n_iter)):
             n_iter += 1
-            if target and decrease > due and n_iter % CHECK_EVERY and n_iter < max_iter:
+            early = n_iter < again or (decrease > due and n_iter % CHECK_EVERY)
+            if target and early and n_iter < max_iter:
                 continue
             W = by_rows(np.add, start, move) if moved else move
             if not target:  # who asks has a measure of its own
@@ -73,7 +75,7 @@ def direct(problem, parts, max_iter, target):
             yield n_iter, [W], known
             if not move.any():  # to the last digit
                 return
-            due = decrease * target / known[2] if known[2] > 0 else np.inf
+            due, again = decrease * target / known[2] if known[2] > 0 else np.inf, SPARSER * n_iter
         start = start + move
 
 
