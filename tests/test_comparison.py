@@ -1101,11 +1101,18 @@ def test_models_of_each_task_are_those_of_the_winner():
     tried = all_candidates(p.X, p.y, [16] * T, "numbers")
     network, trees = tried["MultiTaskMLPRegressor"], tried["trees"]
     assert [one.alone[0] for one in (network, trees)] == ["single of networks", "single of trees"]
-    assert all(isinstance(one.alone[1].model[-1], SingleTask) for one in (network, trees))
+    assert isinstance(trees.alone[1].model[-1], SingleTask)
+    own = network.alone[1].model
+    follows = {"model__hidden_layer_sizes": (8,), "model__activation": "tanh", "model__alpha": 1e-2}
+    own.set_params(**follows, model__max_iter=2000, model__tol=1e-6)
+    other = np.where(p.tasks == p.tasks[0], p.y, -p.y)  # nothing is learned from it
+    fitted = (clone(own).fit(p.X, y, model__tasks=p.tasks) for y in (p.y, other))
+    one, two = (model.predict(p.X[p.tasks == p.tasks[0]], tasks=np.full(16, p.tasks[0])) for model in fitted)
+    assert_allclose(one, two, atol=0.02 * np.std(p.y))
     many = all_candidates(p.X, p.y, [4] * 24, "numbers")
     assert many["trees"].alone[0] == many["MultiTaskMLPRegressor"].alone[0] == "single of splines"
     assert tried["TraceNormRegressor"].alone is None
-    slow = SimpleNamespace(candidate=network, outcomes=[0], taken=1e9)
+    slow = SimpleNamespace(candidate=network, outcomes=[0], taken=1e9, found={})
     late = _race.Race(None, [()], None, {}, time_budget=1.0)
     assert late.alone(slow) == {} and late.late == ["single of networks"]
     folds = SimpleNamespace(mean={"m": 1.0, "single": 0.0}, test=lambda *names: (1.0, 1e-9))
@@ -1113,6 +1120,24 @@ def test_models_of_each_task_are_those_of_the_winner():
     gains = {name: [(name, t, 16, error) for t in range(T)] for name, error in (("m", 0.5), ("single", 1.0))}
     said = _advice._whether_to_share(folds, gains, "m", {"m": network}, one)
     assert said.startswith("Sharing may help, not clearly") and "'single of networks' was not tried" in said
+
+
+def test_networks_of_each_task_have_the_layers_found_on_the_same_rows(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, tasks = rng.uniform(-2, 2, (240, 2)), np.arange(240) % 6
+    y = np.sin(2 * X).sum(axis=1) + 0.3 * rng.standard_normal(240)
+    fit, layers = _race.FoldRun.fitted, {}
+
+    def fitted(self, name, model, train):
+        found = fit(self, name, model, train)
+        layers.setdefault(name, {})[train.tobytes()] = getattr(found[0][-1], "hidden_layer_sizes_", None)
+        return found
+
+    monkeypatch.setattr(_race.FoldRun, "fitted", fitted)
+    found = suggest(X, y, tasks, candidates=["MultiTaskMLPRegressor", "single"], cv=3)
+    own, shared = layers["single of networks"], layers["MultiTaskMLPRegressor"]
+    assert own == {rows: shared[rows] for rows in own} and len(own) >= 2
+    assert found.estimators["single of networks"][-1].hidden_layer_sizes in own.values()
 
 
 def test_smooth_functions_of_their_own_are_no_gain_of_sharing():
@@ -1206,13 +1231,13 @@ def test_nothing_is_judged_by_rows_that_chose_it(monkeypatch):
 
 def test_no_model_is_fitted_twice_on_the_same_rows(monkeypatch):
     """A fold is scored with the model that the search has fitted there."""
-    p, run, names = RELATED, _race.FoldRun.__call__, []
+    p, fit, names = RELATED, _race.FoldRun.fitted, []
 
     def fitted(self, name, *fold):
         names.append(name)
-        return run(self, name, *fold)
+        return fit(self, name, *fold)
 
-    monkeypatch.setattr(_race.FoldRun, "__call__", fitted)
+    monkeypatch.setattr(_race.FoldRun, "fitted", fitted)
     found = suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "GroupSparseRegressor", "pooled"], cv=3)
     assert names == ["pooled"] * 3 + [found.best] * 3  # the last ones without the rows of one more fold
 

@@ -56,21 +56,26 @@ class FoldRun:
     named: object = None  # y with names of its columns
 
     def __call__(self, name, model, train, test):
+        with threads_for(self.X):
+            fitted, seconds = self.fitted(name, model, train)
+            return *self.judged(fitted, test), seconds
+
+    def fitted(self, name, model, train):
+        """The model fitted on the training rows, and the seconds that it took."""
         X = safe_indexing(self.X, train)
         given = tasks_for(model, "fit", self.labels[train] if self.pass_tasks else None)
         given |= {} if self.offset is None else {"offset": self.offset[train]}
         y = safe_indexing(self.y if self.named is None else self.named, train)
-        with threads_for(X):
-            start = time.perf_counter()
-            try:
-                fitted = clone(model).fit(X, y, **given)
-            except ValueError as error:
-                if "could not convert" in str(error) and "of X are not" not in str(error):
-                    refuse_text(X, error)
-                raise
-            seconds = time.perf_counter() - start
-            self._check_search(name, fitted)
-            return *self.judged(fitted, test), seconds
+        start = time.perf_counter()
+        try:
+            fitted = clone(model).fit(X, y, **given)
+        except ValueError as error:
+            if "could not convert" in str(error) and "of X are not" not in str(error):
+                refuse_text(X, error)
+            raise
+        seconds = time.perf_counter() - start
+        self._check_search(name, fitted)
+        return fitted, seconds
 
     def judged(self, fitted, test):
         """Headline score of a fitted model, and its error of every test label."""

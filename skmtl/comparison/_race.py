@@ -58,6 +58,9 @@ class Candidate:
         Whether tasks learn from each other.
     alone : (str, Candidate) or None
         Name and model of the same for each task by itself, where that is no linear model of the features.
+    follows : dict of {str: str}
+        Of a model of each task by itself, parameters that are what that of all tasks has found on the same
+        rows, in an attribute of its last step.
     """
 
     model: Any
@@ -66,6 +69,7 @@ class Candidate:
     structure: bool = False
     shares: bool = True
     alone: tuple | None = None
+    follows: dict = field(default_factory=dict)
 
 
 class Keeper:
@@ -97,6 +101,8 @@ class Entrant:
     tried: dict = field(default_factory=dict)  # {(variant, strength): {fold: score}}
     outcomes: dict = field(default_factory=dict)  # {fold: (score, errors, seconds)}
     used: dict = field(default_factory=dict)  # {fold: parameters}
+    found: dict = field(default_factory=dict)  # {fold: parameters for the same of each task by itself}
+    given: dict = field(default_factory=dict)  # {fold: those that it has from that of all tasks}
     params: dict = field(default_factory=dict)  # the best ones over all its folds
     models: dict = field(default_factory=dict)  # {fold: {(variant, strength): (fitted, seconds)}}
     seconds: float = 0.0  # of a fold at one strength
@@ -118,10 +124,11 @@ class Entrant:
         n_strengths = self._search(folds, field_) if self.candidate.variants else 1
         done = [*self.outcomes, *folds]
         for k in done:
-            params = self._best([other for other in done if other != k] or done)
+            params = self._best([other for other in done if other != k] or done) | self.given.get(k, {})
             if self.used.get(k) != params or k not in self.outcomes:
                 self.outcomes[k], self.used[k] = self._outcome(k, params, name, field_), params
-        self.params = self._best(done)
+        given = [self.given[k] for k in done if k in self.given]
+        self.params = self._best(done) | max(given, key=given.count, default={})
         self.taken = time.perf_counter() - start
         self.seconds = self.taken / len(folds) / n_strengths
         return self
@@ -132,7 +139,10 @@ class Entrant:
         for (v, alpha), (fitted, seconds) in self.models.get(k, {}).items():
             if params == self._params(v, alpha):
                 return *field_.run.judged(fitted, test), seconds
-        return field_.run(name, clone(self.candidate.model).set_params(**params), train, test)
+        fitted, seconds = field_.run.fitted(name, clone(self.candidate.model).set_params(**params), train)
+        follows = self.candidate.alone[1].follows if self.candidate.alone else {}
+        self.found[k] = {to: getattr(fitted[-1], of) for to, of in follows.items()}
+        return *field_.run.judged(fitted, test), seconds
 
     def expected(self, n_folds):
         """Seconds that further folds are expected to take."""
@@ -340,7 +350,7 @@ class Race:
     def alone(self, entrant):
         """The same for each task by itself, by name; nothing if it is clearly worse, or there is no time."""
         name, candidate = entrant.candidate.alone
-        one, last = Entrant(candidate), entrant.taken
+        one, last = Entrant(candidate, given=entrant.found), entrant.taken
         for k in entrant.outcomes:
             if self.time_budget is not None and time.perf_counter() + last > self.start + self.time_budget:
                 self.late.append(name)

@@ -75,7 +75,7 @@ class Training:
         theta = self.start(self.network)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        few = 2 * X.shape[0] < X.shape[1] and X.shape[0] <= WIDE_ROWS
+        few = X.shape[0] < X.shape[1] and X.shape[0] <= WIDE_ROWS
         if few and model.solver != "adam" and self.alpha != 0:
             self.space = RowSpace(X)
             self.rows = replace(self.rows, X=self.space.Z)
