@@ -9,13 +9,13 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
 
 from .._columns import refuse_text
-from .._inputs import check_offset
+from .._inputs import check_offset, present
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
 from .._task_scores import ALIKE, deviances, squared_errors, standard_deviation
 from .._threads import threads_for
 from .._warn import warn
-from ..metrics import reaches, response, tasks_for
+from ..metrics import has_own_steps, reaches, response, tasks_for, without_steps
 
 SIGNIFICANCE = 0.05
 NO_OFFSET = "Takes no offset"
@@ -82,6 +82,8 @@ class FoldRun:
         X, y = safe_indexing(self.X, test), self.y[test]
         tasks = None if self.labels is None else self.labels[test]
         known = {} if self.offset is None else {"offset": self.offset[test]}
+        if has_own_steps(fitted, present(tasks=tasks, **known)):
+            fitted, X = without_steps(fitted, X)
         errors = self._errors(fitted, X, y, tasks, **known)
         return self.scorer(fitted, X, y, tasks=tasks, **known), errors
 

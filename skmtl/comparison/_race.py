@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
 from .._task_scores import standard_deviation
-from ..metrics import request_of_scores
+from ..metrics import has_own_steps, request_of_scores, without_steps
 from ..model_selection import MOST_DECADES, PathSearchCV, beyond
 from ._folds import FoldRun
 
@@ -76,7 +76,7 @@ class Keeper:
     """What a search scores by, and the models that it has scored, by their strengths."""
 
     def __init__(self, scoring):
-        self.scoring, self.models = scoring, {}
+        self.scoring, self.models, self.apart = scoring, {}, None
 
     def __repr__(self):
         return repr(self.scoring)
@@ -88,6 +88,8 @@ class Keeper:
     def __call__(self, estimator, X, y, **given):
         *steps, (name, model) = estimator.steps
         self.models[model.alpha] = Pipeline([*steps, (name, copy(model))])
+        self.apart = has_own_steps(estimator, given) if self.apart is None else self.apart
+        estimator, X = without_steps(estimator, X) if self.apart else (estimator, X)
         if self.scoring is None:
             return estimator.score(X, y, **given)
         return self.scoring(estimator, X, y, **given)
