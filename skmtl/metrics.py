@@ -506,7 +506,7 @@ def tasks_for(model, method, labels):
 
 
 def has_own_steps(estimator, names):
-    """Whether an estimator is a Pipeline of several steps, of which the last one alone sees some arguments."""
+    """Whether an estimator is a Pipeline whose last step, of several, alone sees some arguments."""
     several = isinstance(estimator, Pipeline) and len(estimator) > 1
     return several and not any(reaches(name, estimator[:-1], "transform") for name in names)
 
@@ -514,7 +514,7 @@ def has_own_steps(estimator, names):
 def without_steps(estimator, X):
     """The last step of a fitted Pipeline and what the others make of X.
 
-    A Pipeline asks all of its steps in each call what they want, which takes longer than a linear model does.
+    A Pipeline asks all of its steps anew in each call, which takes longer than a linear model does.
     """
     for _, step in estimator.steps[:-1]:
         X = X if step in (None, "passthrough") else step.transform(X)

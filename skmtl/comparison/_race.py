@@ -30,6 +30,7 @@ SCREEN = 2  # folds after which models drop out that are clearly worse
 NEAR = 4.0  # factor from the best strength of one fold within which the next one looks
 CLEARLY = 2.5  # standard errors: a model drops out
 FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, after the first fold already
+FUTILE = 1.0  # standard errors behind a simple model, above which it had to be by twice as many to be used
 WORSE = 0.01  # of the error: a model drops out, is named beside the one to use
 MOST = 6  # models that are in all folds, beside the simple ones
 OTHERS = 2  # of those that are no linear structures, which are alike, so many are in all folds in any case
@@ -38,6 +39,7 @@ PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
 BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
+BEHIND_SIMPLE = "Behind a simple model on the first folds"
 
 
 @dataclass
@@ -341,12 +343,18 @@ class Race:
         racing = [name for name in ranked if not entrants[name].candidate.simple]
         others = [name for name in racing if not entrants[name].candidate.structure][:OTHERS]
         least = (WORSE, CLEARLY) if screened else (FAR, FAR_SURELY)
+        simple = next((name for name in ranked if entrants[name].candidate.simple), None)
         for place, name in enumerate(racing):
-            worse = self._worse(entrants[name], entrants[best], folds, *least)
-            if worse or (screened and place >= MOST and name not in others):
-                by = f"{entrants[name].score(folds) - entrants[best].score(folds):+.3f}"
-                self.dropped[name] = (CLEARLY_WORSE if worse else BEHIND_OTHERS), by
-                self.behind[name] = entrants[name]
+            one, reason = entrants[name], None
+            if self._worse(one, entrants[best], folds, *least):
+                reason = CLEARLY_WORSE
+            elif screened and place and simple and self._worse(one, entrants[simple], folds, 0.0, FUTILE):
+                reason = BEHIND_SIMPLE
+            elif screened and place >= MOST and name not in others:
+                reason = BEHIND_OTHERS
+            if reason:
+                self.dropped[name] = reason, f"{one.score(folds) - entrants[best].score(folds):+.3f}"
+                self.behind[name] = one
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
     def alone(self, entrant):
