@@ -1388,6 +1388,34 @@ def test_linear_structures_do_not_crowd_out_all_others(rng):
     assert list(race._ahead(entrants, [0, 1], True)) == [*"abcdef", "splines", "network"]
 
 
+def test_models_behind_a_simple_one_drop_out(rng):
+    """By a standard error in both folds: above it they had to be by two to be used. The best one goes on."""
+    race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
+    errors = rng.random((2, 400))
+
+    def entrant(more, simple=False):
+        """Of errors that are greater by so many standard errors, over both folds."""
+        noise = rng.standard_normal((2, 400))
+        above = bool(more) * (noise - noise.mean()) / noise.std() + more / np.sqrt(noise.size)
+        outcomes = {k: (-more, errors[k] + 0.01 * above[k], 1.0) for k in (0, 1)}
+        return _race.Entrant(_race.Candidate(None, simple=simple, structure=True), outcomes=outcomes)
+
+    entrants = {
+        "single": entrant(0.0, True),
+        "first": entrant(1.2),
+        "near": entrant(0.5),
+        "far": entrant(1.5),
+    }
+    entrants["mean"] = entrant(1.5, True)
+    assert list(race._ahead(entrants, [0, 1], False)) == [*entrants]
+    assert list(race._ahead(entrants, [0, 1], True)) == ["single", "near", "mean"]
+    assert {race.dropped[name][0] for name in ("first", "far")} == {_race.BEHIND_SIMPLE}
+    del entrants["near"]
+    assert list(_race.Race(race.run, [()] * 5, None, {})._ahead(entrants, [0, 1], True)) == [
+        "single", "first", "mean",
+    ]  # fmt: skip
+
+
 def test_shared_and_private_features_are_named():
     """Four features of all tasks, with coefficients of their own, and two more for each task."""
     rng = np.random.default_rng(0)
