@@ -52,13 +52,15 @@ def _of_few(X, y, grid):
     """The errors at each strength, y centred, by the smaller Gram matrix: `RidgeCV` checks for as long."""
     n, X = len(y), X - X.mean(axis=0)
     wide = n <= X.shape[1]
-    values, vectors = eigh(X @ X.T if wide else X.T @ X)
+    gram = X @ X.T if wide else X.T @ X
+    of_mean = np.trace(gram)  # put in the place of its zero, which would cancel digits of the others
+    values, vectors = eigh(gram + of_mean / n if wide else gram)
     inverse = 1.0 / (np.maximum(values, 0.0) + np.reshape(grid, (-1, 1)))
     Z = vectors if wide else X @ vectors
     found = inverse * (Z.T @ y) @ Z.T
     leverage = inverse @ (Z**2).T  # of a wide X both are (1 - hat matrix) / alpha, with the mean still in it
     if wide:
-        return ((found / (leverage - inverse.max(axis=1, keepdims=True) / n)) ** 2).sum(axis=1)
+        return ((found / (leverage - 1.0 / n / (of_mean + np.reshape(grid, (-1, 1))))) ** 2).sum(axis=1)
     return (((y - found) / (1.0 - 1.0 / n - leverage)) ** 2).sum(axis=1)
 
 
