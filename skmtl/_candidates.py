@@ -17,7 +17,6 @@ from . import linear_model, neural_network
 from ._columns import ManyValues
 from ._labels import missing_labels
 from ._target import find_classes
-from .baselines import SingleTask
 from .comparison import ONE_FOR_ALL, Candidate, rival
 from .penalties import Ridge
 
@@ -51,6 +50,9 @@ ROWS_PER_FEATURE = 4  # for strengths by marginal likelihood, whose common model
 MOST_VARIANCES = 50  # of features, one each
 MOST_SPLINES = 30  # features of which there are splines
 MOST_COMPONENTS, SAMPLE = 100, 500  # random features; rows whose distances tell their width
+# a network of each task in one, trained together: the strength is common, as that of "single"
+PRIVATE = {"sharing": "soft", "coupling": 0.0, "intercept_alpha": 0.0, "solver": "lbfgs", "max_iter": 600}
+LAYERS = {"model__hidden_layer_sizes": "hidden_layer_sizes_", "model__activation": "activation_"}
 MOST_ALONE = 20  # tasks that have networks or trees of their own, to tell what sharing brings
 
 
@@ -87,7 +89,7 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
     few, splines = len(rows) <= MOST_ALONE, alone.get("splines")
     if not sparse.issparse(Z):
         network = getattr(neural_network, f"MultiTaskMLP{kind}")(random_state=random_state, **loss)
-        own = _alone("networks", steps, SingleTask(network)) if few else splines
+        own = _alone("networks", steps, clone(network).set_params(**PRIVATE), LAYERS) if few else splines
         found[f"MultiTaskMLP{kind}"] = Candidate(Pipeline([*steps, ("model", network)]), alone=own)
     apart = (*APART, *TREES) if shared else APART
     for name in (*SIMPLE, *(() if sparse.issparse(Z) else TREES[shared : shared + 1])):
@@ -109,9 +111,10 @@ def _of_tasks(name, grid, n_tasks):
     return grid
 
 
-def _alone(words, steps, model):
+def _alone(words, steps, model, follows=()):
     """The name of a model of each task by itself, and the candidate."""
-    return f"single of {words}", Candidate(Pipeline([*steps, ("model", model)]), shares=False)
+    model = Pipeline([*steps, ("model", model)])
+    return f"single of {words}", Candidate(model, shares=False, follows=dict(follows))
 
 
 def _linear(steps, name, fixed, grid, structure=False):

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from ._columns import refuse_other_order
@@ -502,6 +503,22 @@ def tasks_for(model, method, labels):
     """The tasks of the rows as keyword arguments, where they reach the model behind a method."""
     reach = reaches("tasks", model, method)
     return {"tasks": labels} if labels is not None and final_task_column(model)[0] is None and reach else {}
+
+
+def has_own_steps(estimator, names):
+    """Whether an estimator is a Pipeline whose last step, of several, alone sees some arguments."""
+    several = isinstance(estimator, Pipeline) and len(estimator) > 1
+    return several and not any(reaches(name, estimator[:-1], "transform") for name in names)
+
+
+def without_steps(estimator, X):
+    """The last step of a fitted Pipeline and what the others make of X.
+
+    A Pipeline asks all of its steps anew in each call, which takes longer than a linear model does.
+    """
+    for _, step in estimator.steps[:-1]:
+        X = X if step in (None, "passthrough") else step.transform(X)
+    return estimator.steps[-1][1], X
 
 
 def fitted_on(rows, model, X, y, labels, given):

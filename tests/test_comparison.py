@@ -1101,11 +1101,18 @@ def test_models_of_each_task_are_those_of_the_winner():
     tried = all_candidates(p.X, p.y, [16] * T, "numbers")
     network, trees = tried["MultiTaskMLPRegressor"], tried["trees"]
     assert [one.alone[0] for one in (network, trees)] == ["single of networks", "single of trees"]
-    assert all(isinstance(one.alone[1].model[-1], SingleTask) for one in (network, trees))
+    assert isinstance(trees.alone[1].model[-1], SingleTask)
+    own = network.alone[1].model
+    follows = {"model__hidden_layer_sizes": (8,), "model__activation": "tanh", "model__alpha": 1e-2}
+    own.set_params(**follows, model__max_iter=2000, model__tol=1e-6)
+    other = np.where(p.tasks == p.tasks[0], p.y, -p.y)  # nothing is learned from it
+    fitted = (clone(own).fit(p.X, y, model__tasks=p.tasks) for y in (p.y, other))
+    one, two = (model.predict(p.X[p.tasks == p.tasks[0]], tasks=np.full(16, p.tasks[0])) for model in fitted)
+    assert_allclose(one, two, atol=0.02 * np.std(p.y))
     many = all_candidates(p.X, p.y, [4] * 24, "numbers")
     assert many["trees"].alone[0] == many["MultiTaskMLPRegressor"].alone[0] == "single of splines"
     assert tried["TraceNormRegressor"].alone is None
-    slow = SimpleNamespace(candidate=network, outcomes=[0], taken=1e9)
+    slow = SimpleNamespace(candidate=network, outcomes=[0], taken=1e9, found={})
     late = _race.Race(None, [()], None, {}, time_budget=1.0)
     assert late.alone(slow) == {} and late.late == ["single of networks"]
     folds = SimpleNamespace(mean={"m": 1.0, "single": 0.0}, test=lambda *names: (1.0, 1e-9))
@@ -1113,6 +1120,32 @@ def test_models_of_each_task_are_those_of_the_winner():
     gains = {name: [(name, t, 16, error) for t in range(T)] for name, error in (("m", 0.5), ("single", 1.0))}
     said = _advice._whether_to_share(folds, gains, "m", {"m": network}, one)
     assert said.startswith("Sharing may help, not clearly") and "'single of networks' was not tried" in said
+
+
+def test_suggest_says_nothing_of_differences_where_classes_are_separable():
+    rng = np.random.default_rng(0)
+    X, tasks = rng.standard_normal((120, 3)), np.arange(120) % 4
+    names = ["MeanRegularizedClassifier(alpha='auto')", "single"]
+    found = suggest(X, (X @ [1.0, 0.3, 0.0] > 0).astype(int), tasks, candidates=names, cv=3)
+    assert found.sharing == "" and found.findings
+
+
+def test_networks_of_each_task_have_the_layers_found_on_the_same_rows(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, tasks = rng.uniform(-2, 2, (240, 2)), np.arange(240) % 6
+    y = np.sin(2 * X).sum(axis=1) + 0.3 * rng.standard_normal(240)
+    fit, layers = _race.FoldRun.fitted, {}
+
+    def fitted(self, name, model, train):
+        found = fit(self, name, model, train)
+        layers.setdefault(name, {})[train.tobytes()] = getattr(found[0][-1], "hidden_layer_sizes_", None)
+        return found
+
+    monkeypatch.setattr(_race.FoldRun, "fitted", fitted)
+    found = suggest(X, y, tasks, candidates=["MultiTaskMLPRegressor", "single"], cv=3)
+    own, shared = layers["single of networks"], layers["MultiTaskMLPRegressor"]
+    assert own == {rows: shared[rows] for rows in own} and len(own) >= 2
+    assert found.estimators["single of networks"][-1].hidden_layer_sizes in own.values()
 
 
 def test_smooth_functions_of_their_own_are_no_gain_of_sharing():
@@ -1206,13 +1239,13 @@ def test_nothing_is_judged_by_rows_that_chose_it(monkeypatch):
 
 def test_no_model_is_fitted_twice_on_the_same_rows(monkeypatch):
     """A fold is scored with the model that the search has fitted there."""
-    p, run, names = RELATED, _race.FoldRun.__call__, []
+    p, fit, names = RELATED, _race.FoldRun.fitted, []
 
     def fitted(self, name, *fold):
         names.append(name)
-        return run(self, name, *fold)
+        return fit(self, name, *fold)
 
-    monkeypatch.setattr(_race.FoldRun, "__call__", fitted)
+    monkeypatch.setattr(_race.FoldRun, "fitted", fitted)
     found = suggest(p.X, p.y, p.tasks, candidates=[COMMON[0], "GroupSparseRegressor", "pooled"], cv=3)
     assert names == ["pooled"] * 3 + [found.best] * 3  # the last ones without the rows of one more fold
 
@@ -1353,6 +1386,34 @@ def test_linear_structures_do_not_crowd_out_all_others(rng):
         outcomes = {fold: (1 - 0.001 * k, rng.random(50), 1.0) for fold in (0, 1)}
         entrants[name] = _race.Entrant(candidate, outcomes=outcomes)
     assert list(race._ahead(entrants, [0, 1], True)) == [*"abcdef", "splines", "network"]
+
+
+def test_models_behind_a_simple_one_drop_out(rng):
+    """By a standard error in both folds: above it they had to be by two to be used. The best one goes on."""
+    race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
+    errors = rng.random((2, 400))
+
+    def entrant(more, simple=False):
+        """Of errors that are greater by so many standard errors, over both folds."""
+        noise = rng.standard_normal((2, 400))
+        above = bool(more) * (noise - noise.mean()) / noise.std() + more / np.sqrt(noise.size)
+        outcomes = {k: (-more, errors[k] + 0.01 * above[k], 1.0) for k in (0, 1)}
+        return _race.Entrant(_race.Candidate(None, simple=simple, structure=True), outcomes=outcomes)
+
+    entrants = {
+        "single": entrant(0.0, True),
+        "first": entrant(1.2),
+        "near": entrant(0.5),
+        "far": entrant(1.5),
+    }
+    entrants["mean"] = entrant(1.5, True)
+    assert list(race._ahead(entrants, [0, 1], False)) == [*entrants]
+    assert list(race._ahead(entrants, [0, 1], True)) == ["single", "near", "mean"]
+    assert {race.dropped[name][0] for name in ("first", "far")} == {_race.BEHIND_SIMPLE}
+    del entrants["near"]
+    assert list(_race.Race(race.run, [()] * 5, None, {})._ahead(entrants, [0, 1], True)) == [
+        "single", "first", "mean",
+    ]  # fmt: skip
 
 
 def test_shared_and_private_features_are_named():
@@ -1936,6 +1997,16 @@ def test_names_do_not_break_a_table_of_markdown():
     text = compare({"a|b\nc": SingleTask(Ridge())}, p.X, p.y, p.tasks, cv=2).to_markdown()
     lines = [line.replace("\\|", "") for line in text.split("\n") if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1 and "a\\|b c" in text
+
+
+@pytest.mark.parametrize(("n", "p"), [(2, 3), (6, 5), (6, 20), (30, 5)])
+def test_errors_without_each_row_are_those_of_a_search(n, p, rng, monkeypatch):
+    """Also of equal rows and columns, at strengths from next to nothing on."""
+    X, y, grid = rng.standard_normal((n, p)), rng.standard_normal(n) + 3, np.logspace(-4, 5, 10)
+    X[:, 1], X[-1] = X[:, 0], X[0]
+    wanted = sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
+    monkeypatch.delattr(sklearn.linear_model, "RidgeCV")  # it is not asked
+    assert_allclose(_tuned.leave_one_out(X, y, grid), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])

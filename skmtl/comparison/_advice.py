@@ -17,7 +17,7 @@ from .._threads import threads_for
 from ..model_selection import routing
 from ._compare import headline, labelled, splits_of
 from ._folds import ALIKE, NO_OFFSET, SIGNIFICANCE, FoldRun, FoldScores, error_measure, with_offset
-from ._race import BEHIND_OTHERS, CLEARLY_WORSE, LATE, WORSE, Race
+from ._race import BEHIND_OTHERS, BEHIND_SIMPLE, CLEARLY_WORSE, LATE, WORSE, Race
 from ._result import BY, ERRORS, Suggestion, losses, tabulated, tasks_against, tasks_won, untested
 
 # what one prediction for all scores
@@ -188,7 +188,7 @@ def _advice(folds, gains, candidates, one, entrants):
         first = "fold" if one.n_folds == 1 else f"{one.n_folds} folds"
         words.append(f"There was time for the first {first} only.")
     one.dropped.update(dict.fromkeys(one.late, (LATE, "")))
-    for reason in (NO_OFFSET, CLEARLY_WORSE, BEHIND_OTHERS, LATE):
+    for reason in (NO_OFFSET, CLEARLY_WORSE, BEHIND_SIMPLE, BEHIND_OTHERS, LATE):
         left = [f"{name!r}{by and f' ({by})'}" for name, (why, by) in one.dropped.items() if why == reason]
         words += [f"{reason}: {', '.join(left)}."] if left else []
     dropped = {name: f"{why} {by}".strip() for name, (why, by) in one.dropped.items()}

@@ -9,13 +9,13 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
 
 from .._columns import refuse_text
-from .._inputs import check_offset
+from .._inputs import check_offset, present
 from .._labels import missing_labels
 from .._sklearn import safe_indexing
 from .._task_scores import ALIKE, deviances, squared_errors, standard_deviation
 from .._threads import threads_for
 from .._warn import warn
-from ..metrics import reaches, response, tasks_for
+from ..metrics import has_own_steps, reaches, response, tasks_for, without_steps
 
 SIGNIFICANCE = 0.05
 NO_OFFSET = "Takes no offset"
@@ -56,27 +56,34 @@ class FoldRun:
     named: object = None  # y with names of its columns
 
     def __call__(self, name, model, train, test):
+        with threads_for(self.X):
+            fitted, seconds = self.fitted(name, model, train)
+            return *self.judged(fitted, test), seconds
+
+    def fitted(self, name, model, train):
+        """The model fitted on the training rows, and the seconds that it took."""
         X = safe_indexing(self.X, train)
         given = tasks_for(model, "fit", self.labels[train] if self.pass_tasks else None)
         given |= {} if self.offset is None else {"offset": self.offset[train]}
         y = safe_indexing(self.y if self.named is None else self.named, train)
-        with threads_for(X):
-            start = time.perf_counter()
-            try:
-                fitted = clone(model).fit(X, y, **given)
-            except ValueError as error:
-                if "could not convert" in str(error) and "of X are not" not in str(error):
-                    refuse_text(X, error)
-                raise
-            seconds = time.perf_counter() - start
-            self._check_search(name, fitted)
-            return *self.judged(fitted, test), seconds
+        start = time.perf_counter()
+        try:
+            fitted = clone(model).fit(X, y, **given)
+        except ValueError as error:
+            if "could not convert" in str(error) and "of X are not" not in str(error):
+                refuse_text(X, error)
+            raise
+        seconds = time.perf_counter() - start
+        self._check_search(name, fitted)
+        return fitted, seconds
 
     def judged(self, fitted, test):
         """Headline score of a fitted model, and its error of every test label."""
         X, y = safe_indexing(self.X, test), self.y[test]
         tasks = None if self.labels is None else self.labels[test]
         known = {} if self.offset is None else {"offset": self.offset[test]}
+        if has_own_steps(fitted, present(tasks=tasks, **known)):
+            fitted, X = without_steps(fitted, X)
         errors = self._errors(fitted, X, y, tasks, **known)
         return self.scorer(fitted, X, y, tasks=tasks, **known), errors
 

@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._labels import missing_labels
 from .._task_scores import standard_deviation
-from ..metrics import request_of_scores
+from ..metrics import has_own_steps, request_of_scores, without_steps
 from ..model_selection import MOST_DECADES, PathSearchCV, beyond
 from ._folds import FoldRun
 
@@ -30,6 +30,7 @@ SCREEN = 2  # folds after which models drop out that are clearly worse
 NEAR = 4.0  # factor from the best strength of one fold within which the next one looks
 CLEARLY = 2.5  # standard errors: a model drops out
 FAR, FAR_SURELY = 0.05, 3.0  # the same of the error, and in standard errors, after the first fold already
+FUTILE = 1.0  # standard errors behind a simple model, above which it had to be by twice as many to be used
 WORSE = 0.01  # of the error: a model drops out, is named beside the one to use
 MOST = 6  # models that are in all folds, beside the simple ones
 OTHERS = 2  # of those that are no linear structures, which are alike, so many are in all folds in any case
@@ -38,6 +39,7 @@ PATIENCE = 10.0  # seconds after which a line says what goes on
 SCREEN_TIME = 0.6, 0.8  # of the time that there is, for the first fold, and for the screen
 CLEARLY_WORSE, LATE = "Clearly worse on the first folds", "Not tried to the end for lack of time"
 BEHIND_OTHERS = f"Behind {MOST} others on the first folds"
+BEHIND_SIMPLE = "Behind a simple model on the first folds"
 
 
 @dataclass
@@ -58,6 +60,9 @@ class Candidate:
         Whether tasks learn from each other.
     alone : (str, Candidate) or None
         Name and model of the same for each task by itself, where that is no linear model of the features.
+    follows : dict of {str: str}
+        Of a model of each task by itself, parameters that are what that of all tasks has found on the same
+        rows, in an attribute of its last step.
     """
 
     model: Any
@@ -66,13 +71,14 @@ class Candidate:
     structure: bool = False
     shares: bool = True
     alone: tuple | None = None
+    follows: dict = field(default_factory=dict)
 
 
 class Keeper:
     """What a search scores by, and the models that it has scored, by their strengths."""
 
     def __init__(self, scoring):
-        self.scoring, self.models = scoring, {}
+        self.scoring, self.models, self.apart = scoring, {}, None
 
     def __repr__(self):
         return repr(self.scoring)
@@ -84,6 +90,8 @@ class Keeper:
     def __call__(self, estimator, X, y, **given):
         *steps, (name, model) = estimator.steps
         self.models[model.alpha] = Pipeline([*steps, (name, copy(model))])
+        self.apart = has_own_steps(estimator, given) if self.apart is None else self.apart
+        estimator, X = without_steps(estimator, X) if self.apart else (estimator, X)
         if self.scoring is None:
             return estimator.score(X, y, **given)
         return self.scoring(estimator, X, y, **given)
@@ -97,6 +105,8 @@ class Entrant:
     tried: dict = field(default_factory=dict)  # {(variant, strength): {fold: score}}
     outcomes: dict = field(default_factory=dict)  # {fold: (score, errors, seconds)}
     used: dict = field(default_factory=dict)  # {fold: parameters}
+    found: dict = field(default_factory=dict)  # {fold: parameters for the same of each task by itself}
+    given: dict = field(default_factory=dict)  # {fold: those that it has from that of all tasks}
     params: dict = field(default_factory=dict)  # the best ones over all its folds
     models: dict = field(default_factory=dict)  # {fold: {(variant, strength): (fitted, seconds)}}
     seconds: float = 0.0  # of a fold at one strength
@@ -118,10 +128,11 @@ class Entrant:
         n_strengths = self._search(folds, field_) if self.candidate.variants else 1
         done = [*self.outcomes, *folds]
         for k in done:
-            params = self._best([other for other in done if other != k] or done)
+            params = self._best([other for other in done if other != k] or done) | self.given.get(k, {})
             if self.used.get(k) != params or k not in self.outcomes:
                 self.outcomes[k], self.used[k] = self._outcome(k, params, name, field_), params
-        self.params = self._best(done)
+        given = [self.given[k] for k in done if k in self.given]
+        self.params = self._best(done) | max(given, key=given.count, default={})
         self.taken = time.perf_counter() - start
         self.seconds = self.taken / len(folds) / n_strengths
         return self
@@ -132,7 +143,10 @@ class Entrant:
         for (v, alpha), (fitted, seconds) in self.models.get(k, {}).items():
             if params == self._params(v, alpha):
                 return *field_.run.judged(fitted, test), seconds
-        return field_.run(name, clone(self.candidate.model).set_params(**params), train, test)
+        fitted, seconds = field_.run.fitted(name, clone(self.candidate.model).set_params(**params), train)
+        follows = self.candidate.alone[1].follows if self.candidate.alone else {}
+        self.found[k] = {to: getattr(fitted[-1], of) for to, of in follows.items()}
+        return *field_.run.judged(fitted, test), seconds
 
     def expected(self, n_folds):
         """Seconds that further folds are expected to take."""
@@ -329,18 +343,24 @@ class Race:
         racing = [name for name in ranked if not entrants[name].candidate.simple]
         others = [name for name in racing if not entrants[name].candidate.structure][:OTHERS]
         least = (WORSE, CLEARLY) if screened else (FAR, FAR_SURELY)
+        simple = next((name for name in ranked if entrants[name].candidate.simple), None)
         for place, name in enumerate(racing):
-            worse = self._worse(entrants[name], entrants[best], folds, *least)
-            if worse or (screened and place >= MOST and name not in others):
-                by = f"{entrants[name].score(folds) - entrants[best].score(folds):+.3f}"
-                self.dropped[name] = (CLEARLY_WORSE if worse else BEHIND_OTHERS), by
-                self.behind[name] = entrants[name]
+            one, reason = entrants[name], None
+            if self._worse(one, entrants[best], folds, *least):
+                reason = CLEARLY_WORSE
+            elif screened and place and simple and self._worse(one, entrants[simple], folds, 0.0, FUTILE):
+                reason = BEHIND_SIMPLE
+            elif screened and place >= MOST and name not in others:
+                reason = BEHIND_OTHERS
+            if reason:
+                self.dropped[name] = reason, f"{one.score(folds) - entrants[best].score(folds):+.3f}"
+                self.behind[name] = one
         return {name: entrant for name, entrant in entrants.items() if name not in self.behind}
 
     def alone(self, entrant):
         """The same for each task by itself, by name; nothing if it is clearly worse, or there is no time."""
         name, candidate = entrant.candidate.alone
-        one, last = Entrant(candidate), entrant.taken
+        one, last = Entrant(candidate, given=entrant.found), entrant.taken
         for k in entrant.outcomes:
             if self.time_budget is not None and time.perf_counter() + last > self.start + self.time_budget:
                 self.late.append(name)

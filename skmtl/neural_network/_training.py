@@ -16,7 +16,7 @@ from ._search import Climb, along_paths
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
 LEAST_CLIMB = 600  # iterations of a fit from which on layers can be chosen
 ROUNDS = 10  # of learned weights of tasks, which take half of the iterations that are left then
-WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more than twice as many features, is on their row space
+WIDE_ROWS = 2000  # L-BFGS on up to as many rows, with more features, is on their row space
 LBFGS_PATIENCE = 5  # iterations of L-BFGS that count as one epoch when waiting for an improvement
 SPREAD = 0.5  # variance of the logarithms of the variances of tasks that count as comparable
 LAST_EPOCHS = 10  # of Adam, on all rows and with falling steps, after the search
@@ -75,7 +75,7 @@ class Training:
         theta = self.start(self.network)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        few = 2 * X.shape[0] < X.shape[1] and X.shape[0] <= WIDE_ROWS
+        few = X.shape[0] < X.shape[1] and X.shape[0] <= WIDE_ROWS
         if few and model.solver != "adam" and self.alpha != 0:
             self.space = RowSpace(X)
             self.rows = replace(self.rows, X=self.space.Z)
