@@ -5,12 +5,11 @@ from itertools import pairwise
 import numpy as np
 import sklearn
 from scipy import sparse
-from scipy.linalg import eigh
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from .._sklearn import safe_indexing
@@ -39,29 +38,11 @@ def leave_one_out(X, y, grid):
     """Sum of the squared leave-one-out errors of ridge regression at each strength."""
     n_levels = _n_levels(X) if X.shape[1] > MANY_LEVELS else 0
     if n_levels <= max(MANY_LEVELS, X.shape[1] - n_levels):
-        if not sparse.issparse(X):
-            return _of_few(check_array(X, dtype=np.float64), y - np.mean(y), grid)
         return sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
     Z, E = (sparse.csr_array(part) for part in (X[:, :-n_levels], X[:, -n_levels:]))
     Z = np.column_stack([StandardScaler(with_std=False).fit_transform(Z.toarray()), np.ones(len(y))])
     y = y - y.mean()
     return np.array([_beside_levels(Z, E, y, alpha) for alpha in grid])
-
-
-def _of_few(X, y, grid):
-    """The errors at each strength, y centred, by the smaller Gram matrix: `RidgeCV` checks for as long."""
-    n, X = len(y), X - X.mean(axis=0)
-    wide = n <= X.shape[1]
-    gram = X @ X.T if wide else X.T @ X
-    of_mean = np.trace(gram)  # put in the place of its zero, which would cancel digits of the others
-    values, vectors = eigh(gram + of_mean / n if wide else gram)
-    inverse = 1.0 / (np.maximum(values, 0.0) + np.reshape(grid, (-1, 1)))
-    Z = vectors if wide else X @ vectors
-    found = inverse * (Z.T @ y) @ Z.T
-    leverage = inverse @ (Z**2).T  # of a wide X both are (1 - hat matrix) / alpha, with the mean still in it
-    if wide:
-        return ((found / (leverage - 1.0 / n / (of_mean + np.reshape(grid, (-1, 1))))) ** 2).sum(axis=1)
-    return (((y - found) / (1.0 - 1.0 / n - leverage)) ** 2).sum(axis=1)
 
 
 def _n_levels(X):

@@ -25,6 +25,7 @@ SPARSER = 1.03  # growth of the iterations between looks, which may cost more th
 CLOSER = 0.1  # of the tolerance: that of a bound for another problem
 AT_ONCE = 300  # iterations for it: it is found in a few, or hardly
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
+FAR_FAINT = 1e-6  # the same beside a common offset, where norms cost so much time that it is worth a try
 DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
 AHEAD = 50  # times the iterations since the last look: how far a pace says what is reached
 
@@ -406,9 +407,11 @@ def _faint(problem, objective, gap):
         return False
     first, *others = problem.parts
     rest = first.rough is None and (not first.quadratic or all(part.one_vector for part in others))
-    if not (rest or 0 <= objective - gap < FAINT * objective) or problem.without_norms is None:
+    far = problem.term.far and not problem.term.loss.quadratic
+    faint = FAR_FAINT if far else FAINT
+    if not (rest or 0 <= objective - gap < faint * objective) or problem.without_norms is None:
         return False
-    if rest:  # others cost more than they save
+    if rest or far:  # other norms cost more than they save
         return True
     W, *others = problem.zeros()  # what does a step cost? Units may differ, and that may be below zero
     G, curvature = problem.term.steepest(W)
