@@ -336,3 +336,11 @@ def test_a_class_that_a_task_lacks_has_no_part_in_it():
         model = fitted(X, y, tasks, intercept_alpha=0.0)
     assert np.isinf(model.intercept_std_[0]).all() and np.isfinite(model.intercept_std_[1:]).all()
     assert model.predict_proba(X[tasks == 0], tasks=tasks[tasks == 0])[:, 2].max() < 1e-6
+
+
+def test_weights_beyond_all_strengths_are_refused():
+    X, y, tasks = problem(0)
+    with pytest.raises(ValueError, match="no mode of the coefficients"):
+        MeanRegularizedClassifier(1.0, intercept_alpha="auto").fit(
+            X, y, tasks=tasks, sample_weight=np.full(len(X), 1e250)
+        )

@@ -730,6 +730,15 @@ def test_a_pace_that_gets_there_is_waited_for():
     assert ended_at(2e-4 * np.exp(-0.002 * n), max_iter=100_000) == 4
 
 
+def test_a_sum_of_squares_below_zero_is_lost_digits_and_no_solution():
+    problem = make_problem(make_data("stacked", SquaredError()), SquaredError(), Ridge(0.1))
+    parts = [np.ones(problem.shape)]
+    objective, b, gap = problem.gap(parts)
+    steps = ((n, parts, (-objective, b, gap)) for n in range(1, 6))
+    found, _ = _followed(problem, "direct", parts, steps, 5, 0.0, None, 0)
+    assert not found.converged and found.objective == problem.null_objective() and not found.coef.any()
+
+
 def test_newton_steps_that_creep_end_soon():
     """A gap that falls like 1/n gets there after thousands of steps, of which each is a system."""
     problem = make_problem(make_data("stacked", Logistic()), Logistic(), Ridge(0.1))

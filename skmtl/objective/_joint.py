@@ -29,7 +29,15 @@ def _answer(A, g):
     try:
         return np.linalg.solve(A, g[..., None])[..., 0]
     except np.linalg.LinAlgError:
-        return _times(np.linalg.pinv(A, rcond=1e-13, hermitian=True), g)
+        return _times(_inverse(A), g)
+
+
+def _inverse(A):
+    """A_t^-1 of every task, without the directions of which A holds rounding only if there are such."""
+    try:
+        return np.linalg.inv(A)
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(A, rcond=1e-13, hermitian=True)
 
 
 def _times(A, g):
@@ -160,7 +168,7 @@ class OutputsTerm(RowsTerm):
     def _tied(self, H):
         """The same of intercepts with a penalty."""
         K, a = self.n_outputs, self.intercept_alpha
-        inverse = np.linalg.inv(H + a * np.eye(K))
+        inverse = _inverse(H + a * np.eye(K))
         # I - a inverse without the digits that a large a would cancel; off the constant, if that is free
         off = np.eye(K) - (1.0 / K if self.loss.per_class else 0.0)
         level = off @ np.matmul(inverse, H).mean(axis=0) @ off

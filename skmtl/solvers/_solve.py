@@ -312,7 +312,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
     progress = _Progress(problem, method.patience(problem), min(max_iter, method.reach), target)
     for n_iter, point, stop in _points(problem, SOLVERS[name].every, parts, iterates, max_iter, callback):
         history.append((n_iter, point.objective, point.measure))
-        if np.isfinite(point.objective) and (best is None or point.objective <= best.objective):
+        if _sound(problem, point) and (best is None or point.objective <= best.objective):
             best = point
         if verbose:
             shown = f"objective {point.objective:.8g}  gap {point.measure:.3e}  target {target:.3e}"
@@ -321,7 +321,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
             break
     require_finite("the solution", point.objective, point.intercept, *point.parts)
     if problem.solver is None and not (point.measure <= target or stop):
-        point = _least(problem, point, best)
+        point = _least(problem, [point, best])
         history[-1] = n_iter, point.objective, point.measure
     return _result(problem, point, max(n_iter, 1), point.measure <= target, history), stop
 
@@ -362,10 +362,19 @@ def _points(problem, every, parts, iterates, max_iter, callback):
         yield n_iter, _Point(problem, parts, point and point.intercept), False
 
 
-def _least(problem, point, best):
+def _sound(problem, point):
+    """Whether the objective is a number, and no more below zero than rounding if it is a sum of squares."""
+    least = -SETTLED * problem.term.null[2] if problem.term.loss.quadratic else -np.inf
+    return least <= point.objective < np.inf
+
+
+def _least(problem, points):
     """What got lost on the way: the point of the least objective, W = 0 at the latest."""
-    point = best if best.objective < point.objective else point
-    return point if point.objective <= problem.null_objective() else _Point(problem, problem.zeros())
+    points = [point for point in points if point is not None and _sound(problem, point)]
+    point = min(points, key=lambda point: point.objective, default=None)
+    if point is not None and point.objective <= problem.null_objective():
+        return point
+    return _Point(problem, problem.zeros())
 
 
 class _Progress:
