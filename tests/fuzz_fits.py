@@ -125,7 +125,9 @@ def data_term(case, rows, eta, classes=None):
     w = np.ones(len(rows.y)) if rows.w is None else rows.w / rows.w.max()
     mass = np.bincount(rows.t, w, minlength=rows.n_tasks)
     c = mass * (mass > 0).sum() / mass.sum() if case.task_weight == "samples" else np.ones(rows.n_tasks)
-    total = 0.0
+    total, drawn = 0.0, rows.y
+    if kind(case) == "classifier":  # of three classes two may have been drawn
+        drawn = np.unique(rows.y, return_inverse=True)[1]
     for t in np.flatnonzero(mass):
         if n_outputs[t] < 2 <= eta.shape[1]:
             continue  # the only class is certain
@@ -137,7 +139,7 @@ def data_term(case, rows, eta, classes=None):
             total += c[t] * np.sqrt(s @ (rows.y[at] - eta[at, 0]) ** 2)
         else:
             own = eta[at][:, :1] if kind(case) == "mixed" else eta[at][:, : n_outputs[t]]
-            y = np.unique(rows.y[at], return_inverse=True)[1] if isinstance(classes, list) else rows.y[at]
+            y = np.unique(rows.y[at], return_inverse=True)[1] if isinstance(classes, list) else drawn[at]
             total += c[t] * (s @ row_losses(name, y, own))
     return float(total)
 

@@ -364,8 +364,9 @@ def _points(problem, every, parts, iterates, max_iter, callback):
 
 def _sound(problem, point):
     """Whether the objective is a number, and no more below zero than rounding if it is a sum of squares."""
-    least = -SETTLED * problem.term.null[2] if problem.term.loss.quadratic else -np.inf
-    return least <= point.objective < np.inf
+    if point.objective < 0 and problem.term.loss.quadratic:
+        return point.objective >= -SETTLED * problem.term.null[2]
+    return bool(np.isfinite(point.objective))
 
 
 def _least(problem, points):
