@@ -33,7 +33,7 @@ class Loss:
     translates = False
     pointwise = True  # a sum over rows
     log_link = False  # `mean` is exp(eta)
-    exponential = False  # so are second derivatives
+    exponential = False  # so is the second derivative
     n_outputs = 1  # predictors that a row needs
     per_class = False  # they have an axis of their own, even if there is one only
 

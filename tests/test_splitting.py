@@ -18,6 +18,7 @@ from skmtl import (
     MixedTaskModel,
     MultiTaskRegressor,
     SparseLowRankClassifier,
+    TaskRelationshipClassifier,
     TemporalRegressor,
     TraceNormRegressor,
 )
@@ -654,3 +655,13 @@ def test_a_part_without_negative_signs_beside_a_free_one(parts, seed):
         data = sum((left[tasks == t] ** 2).mean() / 2 for t in range(3))
         values = [part.value(V) for part, V in zip(parts, found._parts_, strict=True)]
         assert_allclose(found.objective_, data + alpha * sum(values))
+
+
+def test_tasks_of_one_class_beside_a_common_offset_have_a_certificate(rng):
+    """Their slopes cost something and predictors nothing: these may go as far out as an offset takes them."""
+    tasks = np.repeat(np.arange(5), 2)
+    X, y = rng.normal(size=(10, 2)) + 1e6, np.array([0, 1, 0, 1, 1])[tasks]
+    y[0] = 1
+    model = TaskRelationshipClassifier(0.1, intercept_alpha=0.5, ridge=0.1)
+    model.fit(X, y, tasks=tasks)  # a warning is an error
+    assert model.dual_gap_ <= 1e-3 and model.n_iter_ <= 50

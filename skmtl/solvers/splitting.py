@@ -19,10 +19,7 @@ SMALL, MODERATE = 1500, 6000  # sizes of W up to which models of fewer rows pay 
 PATIENCE = 200  # iterations of a gradient method that come first where they may be enough
 CHECK_EVERY = 5  # iterations between the points shown: a certificate costs about as much as one
 SPARSER = 1.1  # growth of the iterations between certificates of a model, which cost more
-DEAR, TO_GO = (
-    2.0,
-    3.0,
-)  # that beside a common offset, which costs as much as a hundred, and gaps from which on
+DEAR, TO_GO = 2.0, 3.0  # that beside a common offset, as it costs far more; and gaps from which on
 UNEQUAL = 1e4  # ratio of curvatures from which the point of the smooth part is shown as well
 LATE = 50  # iteration from which on it is in models of the root loss
 REFINEMENTS, REFINED = 4, 1e-6  # of a solution of the smooth part then, and the change that is the last
@@ -35,10 +32,7 @@ FIRST_LOOK, FALLEN = 100, 0.9  # when a model's gap is looked at, then doubled; 
 FALLS, MOST_SLOW = 0.7, 6  # share of the least gap that is a fall, and models of classes in turn without one
 CLOSE = 0.1  # gap relative to the objective at which models of the root loss are left as they are
 MOST_STALLED = 10  # models whose gap stops falling, before a gradient method takes over
-FLOOR, LEAST_FLOOR = (
-    1e-5,
-    1e-16,
-)  # least curvature of a row in the model, relative to the largest, and at last
+FLOOR, LEAST_FLOOR = 1e-5, 1e-16  # least curvature of a row in a model, of the largest; and at last
 LAGS = 0.1  # way down relative to the gap where it is the bound that lags
 SHORTEST_STEP = 1e-6
 ASTRAY = 1e6  # times the objective: steps that lead there are far too long
