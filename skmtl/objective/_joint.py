@@ -29,11 +29,11 @@ def _answer(A, g):
     try:
         return np.linalg.solve(A, g[..., None])[..., 0]
     except np.linalg.LinAlgError:
-        return _times(_inverse(A), g)
+        return _times(np.linalg.pinv(A, rcond=1e-13, hermitian=True), g)
 
 
 def _inverse(A):
-    """A_t^-1 of every task, without the directions of which A holds rounding only if there are such."""
+    """A_t^-1 of every task, without the directions of which A holds rounding only if one is singular."""
     try:
         return np.linalg.inv(A)
     except np.linalg.LinAlgError:

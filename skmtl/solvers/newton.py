@@ -19,7 +19,6 @@ MANY = 100  # of them, in all, with the cheapest preconditioner before a better 
 COSTLY = 1000  # operations of a factorisation, for each number of X, from which the cheapest comes first
 JOINT = 200  # coefficients of a task up to which all of its predictors have one system
 NEAR = 1e3  # times the target: a slope along the step from which on the next point may reach it
-FALLS = 0.1  # share of the slope at the last certificate from which on a next one says more
 PROMISED = 2.0  # times the target: the next slope, as steps shorten, up to which it may
 OFTEN = 10  # steps from one certificate to the next in any case
 EXACT = 1e-16  # such a share that leaves nothing to do
@@ -53,7 +52,7 @@ def newton(problem, parts, max_iter, target):
         step, found = _step(problem, W, direction, b, objective, slope)
         if found is not None:
             W, image, b, objective = found
-        near = -slope <= min(NEAR * target, FALLS * steep)
+        near = -slope <= min(NEAR * target, 0.5 * steep)
         if directions.exact:  # they shorten as those of Newton's method do, at best
             near = near and -slope * (slope / before) ** 2 <= PROMISED * target
         first_look = n_iter == 1 and not directions.exact
