@@ -1122,12 +1122,12 @@ def test_models_of_each_task_are_those_of_the_winner():
     assert said.startswith("Sharing may help, not clearly") and "'single of networks' was not tried" in said
 
 
-def test_suggest_says_nothing_of_differences_where_classes_are_separable():
+def test_suggest_says_that_differences_are_not_tested_where_classes_are_separable():
     rng = np.random.default_rng(0)
     X, tasks = rng.standard_normal((120, 3)), np.arange(120) % 4
     names = ["MeanRegularizedClassifier(alpha='auto')", "single"]
     found = suggest(X, (X @ [1.0, 0.3, 0.0] > 0).astype(int), tasks, candidates=names, cv=3)
-    assert found.sharing == "" and found.findings
+    assert "not tested: the classes" in found.sharing and "are separable" in str(found) and found.findings
 
 
 def test_networks_of_each_task_have_the_layers_found_on_the_same_rows(monkeypatch):
