@@ -485,3 +485,23 @@ def test_factors_of_classes_are_found_under_models_of_the_loss(monkeypatch):
     monkeypatch.setattr(OutputsTerm, "intercept", lambda *args: searches.append(1) or search(*args))
     model = LatentBasisClassifier(0.01).fit(X, y, tasks=tasks)
     assert len(searches) < 2 * model.n_iter_
+
+
+@pytest.mark.parametrize("seed", [0, 1, 6, 7])
+def test_newton_steps_of_factors_are_short_along_flat_directions_alone(seed):
+    """Shortened as a whole they were taken a thousand times, for a millionth of the objective each."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(30, 3))
+    Y = [np.digitize(X @ rng.normal(size=3) + 0.5 * rng.normal(size=30), [-0.5, 0.5]) for _ in range(5)]
+    model = LatentBasisClassifier(0.01, n_components=2, max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.fit(X * [1.0, 1e6, 1e-6], np.transpose(Y))
+
+
+def test_starts_that_lead_no_further_are_left_alone(monkeypatch):
+    """Far from zero under intercepts that are nearly equal, each round of a start costs a long search."""
+    (problem, parts), rounds = factors(SquaredError()), []
+    first = problem._reached(parts)
+    monkeypatch.setattr(alternating.FactorProblem, "_after", lambda *args: rounds.append(1) or (parts, first))
+    assert problem._tried(parts) == (parts, first) and len(rounds) == 1

@@ -761,6 +761,8 @@ def test_a_saddle_is_left_while_the_objective_falls():
     flat, falling = np.ones(100), np.linspace(2.0, 1.0, 100)
     assert ended_at(flat, falling, certified=False) is None
     assert ended_at(flat, np.ones(100), certified=False) == 4
+    n = np.arange(100)
+    assert ended_at(flat, 1.0 - 1e-8 * n, certified=False) == 4  # a fall that leads nowhere either
 
 
 def test_a_hopeless_fit_ends_before_its_last_iteration_and_says_so():

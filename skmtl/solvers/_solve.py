@@ -26,6 +26,7 @@ CLOSER = 0.1  # of the tolerance: that of a bound for another problem
 AT_ONCE = 300  # iterations for it: it is found in a few, or hardly
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
 FAR_FAINT = 1e-6  # the same beside a common offset, where norms cost so much time that it is worth a try
+SLOW = 1e-5  # of the objective at W = 0, that is no fall either while the measure of convergence is far
 DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
 AHEAD = 50  # times the iterations since the last look: how far a pace says what is reached
 
@@ -405,7 +406,7 @@ class _Progress:
         self.n_iter, self.last = n_iter, (best, lowest)
         if last is None or best * (best / last[0]) ** left <= self.target:
             return False
-        return self.certified or not lowest < last[1] - self.least
+        return self.certified or not lowest < last[1] - max(self.least, SLOW * self.problem.null_objective())
 
 
 def _faint(problem, objective, gap):

@@ -23,7 +23,8 @@ INNER_ITERATIONS = 5  # proximal gradient steps on one factor before the other h
 ROUND = 2 * INNER_ITERATIONS
 STEPS_OF_NEWTON = 25  # numbers for which a Newton step takes as long as a round
 MOST_NUMBERS = 200  # for which it is quicker than the rounds it may save
-NEWTON_STEPS = 4.0 ** -np.arange(6)  # the first that leads downhill is taken
+# of the largest curvature, added to all of them in a Newton step; the first that leads downhill is taken
+DAMPED = (0.0, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 FIRST_ROUNDS = 10  # that lead to better solutions than Newton steps from afar would
 SHORT = 0.1  # of the codes: their change in a Newton step along the narrow valley of a common offset
 STEPS_OF_ROWS = 2  # after it, to the floor of that valley
@@ -137,6 +138,7 @@ class FactorProblem:
 
     unit, given = 1.0, None  # of the features, and the problem in those of the user
     b = None  # the intercepts found last
+    damped = 0  # the first of `DAMPED` that is tried next
 
     def __init__(self, term, penalty, ridge, mean_alpha):
         self.term, self.penalty, self.ridge, self.mean_alpha = term, penalty, float(ridge), mean_alpha
@@ -164,10 +166,17 @@ class FactorProblem:
         # what leads in the predictors, not in the entries of W
         W, *mean = (V / self.unit for V in (W, *mean))
         starts = [[*self._balanced(*each), *mean] for each in self.penalty.starts(W)]
-        reached = [(parts, self._reached(parts)) for parts in starts]
+        return self._lowered(*min(map(self._tried, starts), key=itemgetter(1)))
+
+    def _tried(self, parts):
+        """Parts after some rounds, while these lead downhill, and their objective."""
+        value = self._reached(parts)
         for _ in range(TRIAL_ROUNDS):
-            reached = [min(each, self._after(each[0]), key=itemgetter(1)) for each in reached]
-        return self._lowered(*min(reached, key=itemgetter(1)))
+            new, lower = self._after(parts)
+            if not lower < value:
+                break
+            parts, value = new, lower
+        return parts, value
 
     def _lowered(self, parts, value):
         """Parts; where they are above W = 0, as far out as a loss may be straight, nearer or shorter ones."""
@@ -326,22 +335,27 @@ class FactorProblem:
             return None
         values, vectors = linalg.eigh(H * unit * unit[:, None])
         size = np.maximum(np.abs(values), FLAT * np.abs(values).max())
-        move = -unit * (vectors @ ((vectors.T @ (unit * slope)) / size))
+        slope = vectors.T @ (unit * slope)
         follow = self.term.far and not (rows_alone or self.term.loss.quadratic)  # rounds are cheap there
         n = len(used[0])
-        if follow:
-            move *= min(1.0, SHORT * np.linalg.norm(S) / max(np.linalg.norm(move[:n]), 1e-300))
-        for step in NEWTON_STEPS:
+        for damped in DAMPED if rows_alone else DAMPED[self.damped :]:
+            move = -unit * (vectors @ (slope / (size + damped * size.max())))
+            if follow:
+                move *= min(1.0, SHORT * np.linalg.norm(S) / max(np.linalg.norm(move[:n]), 1e-300))
             codes = S.copy()
-            codes[used] += step * move[:n]
+            codes[used] += move[:n]
             if not follow:
                 codes[codes * S < 0] = 0.0
-            new = self._parts(codes, right + step * move[n:].reshape(right.shape))
+            new = self._parts(codes, right + move[n:].reshape(right.shape))
             value = self._reached(new)
             if follow:
                 new, value = self._with_rows(new, value)
             if value < lowest - 1e-15 * abs(lowest):
+                if not rows_alone:
+                    self.damped = max(DAMPED.index(damped) - 1, 0)
                 return new, value
+        if not rows_alone:
+            self.damped = 0
         return None
 
     def _with_rows(self, parts, value):
