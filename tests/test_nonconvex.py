@@ -410,6 +410,16 @@ def test_kmeans_ends_at_mean_regularisation(n_clusters, ratio, kind):
     np.testing.assert_allclose(model.coef_, other.coef_, atol=1e-3 if kind == "classification" else 1e-6)
 
 
+def test_starts_with_the_same_clusters_are_one(monkeypatch):
+    rng, solved, solve = np.random.default_rng(0), [], alternating._solved
+    X, tasks = rng.normal(size=(120, 3)), np.repeat(np.arange(6), 20)
+    y = np.where(tasks % 2, X[:, 0], -X[:, 0]) * 5 + 0.1 * rng.normal(size=120)
+    monkeypatch.setattr(alternating, "_solved", lambda *args: solved.append(1) or solve(*args))
+    model = ClusteredRegressor(0.1, relaxation="kmeans", random_state=0).fit(X, y, tasks=tasks)
+    np.testing.assert_array_equal(model.labels_ == model.labels_[0], [True, False] * 3)
+    assert len(solved) < 4  # of 10 starts, all alike: where tasks are alone, and one or two rounds
+
+
 # --- latent bases ---
 
 

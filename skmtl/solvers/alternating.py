@@ -106,10 +106,12 @@ class ClusterProblem(Problem):
 
     def iterate(self, parts, max_iter, target):
         """The best of several alternations between W and the clusters, of `max_iter` rounds at most."""
-        best, n_iter = (np.inf, None, None), 0
+        best, n_iter, starts = (np.inf, None, None), 0, {}
         for seed in self.penalty.seeds():
-            V, labels = parts, self.penalty.assigned(parts[0], seed)
-            settled = False
+            labels = self.penalty.assigned(parts[0], seed)
+            starts.setdefault(_renumbered(labels).tobytes(), labels)
+        for labels in starts.values():
+            V, settled = parts, False
             for _ in range(max_iter):
                 before, problem, n_iter = labels, self.given(labels), n_iter + 1
                 V = _solved(problem, V, 0.5 * target)
@@ -390,6 +392,12 @@ class FactorProblem:
         H[n:, :n] += across.reshape(n, right.size).T
         of_codes = (G[t] * right[c]).sum(axis=1) + cost * np.sign(parts[0][t, c])
         return H, unit, np.append(of_codes, left.T @ G + strengths * right)
+
+
+def _renumbered(labels):
+    """The same clusters with numbers in the order in which they are seen."""
+    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    return first.argsort().argsort()[which]
 
 
 @dataclass
