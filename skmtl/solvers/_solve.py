@@ -285,7 +285,10 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
             found, _ = _without_norms(problem, max_iter, tol, callback, verbose)
             if found.gap <= target:
                 return found, None
-        if not known or known[2] <= target:  # in the latter case there is nothing to do
+            if found.objective < first[2][0]:
+                start, known, first = found.parts, None, None
+                iterates = method.iterates(problem, start, max_iter, target)
+        if first and (not known or known[2] <= target):  # in the latter case there is nothing to do
             iterates = [first] if known else chain([first], iterates)
     found, stopped = _followed(problem, name, start, iterates, max_iter, target, callback, verbose)
     if not (found.converged or stopped) and _cheap(problem, found.parts, target):
