@@ -9,6 +9,7 @@ from ._numba import (
     BOUNDS,
     CUBE,
     FLAG,
+    INTEGER,
     MATRIX,
     NUMBER,
     PLACE,
@@ -23,19 +24,29 @@ from ._numba import (
 
 @compiled
 def _add_products(Z, n, S):
-    """Add Z[a, :n] . Z[b, :n] to S[a, b] for a <= b; Z has an even number of rows."""
-    for a in range(0, len(Z), 2):
-        for b in range(a, len(Z), 2):
-            s, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    """Add Z[a, :n] . Z[b, :n] to S[a, b] for a <= b; the number of rows of Z is a multiple of three."""
+    for a in range(0, len(Z), 3):
+        for b in range(a, len(Z), 3):
+            s, s1, s2, s3, s4, s5, s6, s7, s8 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for k in range(n):
                 s += Z[a, k] * Z[b, k]
                 s1 += Z[a, k] * Z[b + 1, k]
-                s2 += Z[a + 1, k] * Z[b, k]
-                s3 += Z[a + 1, k] * Z[b + 1, k]
+                s2 += Z[a, k] * Z[b + 2, k]
+                s3 += Z[a + 1, k] * Z[b, k]
+                s4 += Z[a + 1, k] * Z[b + 1, k]
+                s5 += Z[a + 1, k] * Z[b + 2, k]
+                s6 += Z[a + 2, k] * Z[b, k]
+                s7 += Z[a + 2, k] * Z[b + 1, k]
+                s8 += Z[a + 2, k] * Z[b + 2, k]
             S[a, b] += s
             S[a, b + 1] += s1
-            S[a + 1, b] += s2
-            S[a + 1, b + 1] += s3
+            S[a, b + 2] += s2
+            S[a + 1, b] += s3
+            S[a + 1, b + 1] += s4
+            S[a + 1, b + 2] += s5
+            S[a + 2, b] += s6
+            S[a + 2, b + 1] += s7
+            S[a + 2, b + 2] += s8
 
 
 @compiled
@@ -160,15 +171,14 @@ def _mean_of_rows(X, root, first, n, out):
 def _factor_of_rows(Z, m, K, reduced):
     """Factor of I + Z Z' into K for m rows Z, and rows V with I - (I + Z'Z)^-1 = V'V into `reduced`.
 
-    Z and K have an even number of rows; what lies beyond m is overwritten, and Z lost.
+    The numbers of rows of Z and K are multiples of three; what lies beyond m is overwritten, and Z lost.
     """
-    even = (m + 1) // 2 * 2
-    if even > m:
-        Z[m] = 0.0
-    for a in range(even):
-        for b in range(a, even):
+    whole = (m + 2) // 3 * 3
+    Z[m:whole] = 0.0
+    for a in range(whole):
+        for b in range(a, whole):
             K[a, b] = 0.0
-    _add_products(Z[:even], Z.shape[1], K)
+    _add_products(Z[:whole], Z.shape[1], K)
     _eliminated(K, m, Z)
     for a in range(m):
         for j in range(reduced.shape[1]):
@@ -215,7 +225,7 @@ def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors
     p, most, n_reduced = X.shape[1], 0, 0
     for t in range(len(indptr) - 1):
         most = max(most, indptr[t + 1] - indptr[t] + 1)
-    most = (min(most, max(p, 32)) + 1) // 2 * 2
+    most = (min(most, max(p, 32)) + 2) // 3 * 3
     Z, K = np.zeros((most, (p + 7) // 8 * 8)), np.empty((most, most))  # whole vectors
     C, M = np.empty((p, p)), np.empty((p, p))
     for t in range(len(indptr) - 1):
@@ -307,14 +317,14 @@ def task_solutions(X, root, indptr, pull, common, bounds, center, factors, V, ou
 
 
 @compiled
-def _means(X, y, weight, first, stop, mean):
+def _means(X, y, weight, rows, mean):
     """Weighted means of [x, y] of some rows into `mean`, and the sum of their weights.
 
     They are taken about the first row, so that a constant is found to the last digit.
     """
-    p, total = X.shape[1], 0.0
+    p, total, first = X.shape[1], 0.0, rows[0]
     mean[:] = 0.0
-    for i in range(first, stop):
+    for i in rows:
         total += weight[i]
         mean[p] += weight[i] * (y[i] - y[first])
         for j in range(p):
@@ -327,54 +337,92 @@ def _means(X, y, weight, first, stop, mean):
 
 
 @compiled
-def task_moments(X, y, weight, indptr, at, whole, mass, x_mean, y_mean, xx, xy, yy):
-    """Add rows of tasks to weighted means and centred second moments of x and y; rows are sorted by task.
+def _add_rows(X, y, weight, rows, mean, Z, n, S):
+    """Add second moments of rows of [x, y] about `mean` to S, its upper triangle; and of n columns in Z."""
+    p, first = X.shape[1], 0
+    while first < len(rows):
+        last = min(first + Z.shape[1] - n, len(rows))
+        for i in rows[first:last]:
+            root = np.sqrt(weight[i])
+            for j in range(p):
+                Z[j, n] = root * (X[i, j] - mean[j])
+            Z[p, n] = root * (y[i] - mean[p])
+            n += 1
+        m, first = (n + 3) // 4 * 4, last  # whole vectors
+        for j in range(p + 1):
+            for k in range(n, m):
+                Z[j, k] = 0.0
+        _add_products(Z, m, S)
+        n = 0
 
-    Tasks own the rows between their `indptr` and have the place `at` in `mass`, the sum of the weights of
-    earlier rows, and in the outputs, which are those of `TaskStatistics`: of xx the upper triangle alone,
-    unless it is to be `whole`. The way from the earlier mean to that of the rows counts like one row (Chan,
-    Golub & LeVeque).
-    """
-    p, longest = X.shape[1], 0
+
+@compiled
+def _room_for_rows(indptr, p):
+    """Room for positions of rows of a task, and for the rows as columns of [x, y], a multiple of three."""
+    longest = 0
     for t in range(len(indptr) - 1):
         longest = max(longest, indptr[t + 1] - indptr[t])
-    block = min((longest + 16) // 32 * 32 + 16, 240)  # whole vectors, and no power of two for the cache
-    Z = np.zeros(((p + 2) // 2 * 2, block))  # rows of a task, as columns of [x, y]
+    # no power of two, for the cache
+    columns = min((longest + 16) // 32 * 32 + 16, 240)
+    return np.empty(longest, dtype=np.int64), np.zeros(((p + 3) // 3 * 3, columns))
+
+
+@compiled
+def task_moments(X, y, weight, indptr, x_mean, y_mean, xx, xy, yy):
+    """Weighted means and centred second moments of x and y of tasks, whose rows are between their `indptr`."""
+    p, (rows, Z) = X.shape[1], _room_for_rows(indptr, X.shape[1])
     S, mean = np.empty((len(Z), len(Z))), np.empty(p + 1)
     for t in range(len(indptr) - 1):
-        start, c, n = indptr[t], at[t], 0
-        total = _means(X, y, weight, start, indptr[t + 1], mean)
-        before, mass[c] = mass[c], mass[c] + total
-        share = total / max(mass[c], 2.2250738585072014e-308)
-        if before > 0.0:
-            n, root = 1, np.sqrt(before * share)
-            for j in range(p):
-                Z[j, 0] = root * (mean[j] - x_mean[c, j])
-            Z[p, 0] = root * (mean[p] - y_mean[c])
+        n = indptr[t + 1] - indptr[t]
+        for i in range(n):
+            rows[i] = indptr[t] + i
+        _means(X, y, weight, rows[:n], mean)
         S[:] = 0.0
-        while start < indptr[t + 1]:
-            stop = min(start + block - n, indptr[t + 1])
-            for i in range(start, stop):
-                root = np.sqrt(weight[i])
-                for j in range(p):
-                    Z[j, n] = root * (X[i, j] - mean[j])
-                Z[p, n] = root * (y[i] - mean[p])
-                n += 1
-            m, start = (n + 15) // 16 * 16, stop
-            for j in range(p + 1):
-                for k in range(n, m):
-                    Z[j, k] = 0.0
-            _add_products(Z, m, S)
-            n = 0
+        _add_rows(X, y, weight, rows[:n], mean, Z, 0, S)
         for a in range(p):
-            x_mean[c, a] += share * (mean[a] - x_mean[c, a])
-            for b in range(a if whole else 0):
+            x_mean[t, a], xy[t, a] = mean[a], S[a, p]
+            for b in range(a):
                 S[a, b] = S[b, a]  # here it is in the cache
-            for b in range(0 if whole else a, p):
-                xx[c, a, b] += S[a, b]
-            xy[c, a] += S[a, p]
-        y_mean[c] += share * (mean[p] - y_mean[c])
-        yy[c] += S[p, p]
+            for b in range(p):
+                xx[t, a, b] = S[a, b]
+        y_mean[t], yy[t] = mean[p], S[p, p]
+
+
+@compiled
+def add_moments(X, y, weight, indptr, at, n_folds, count, mass, means, products):
+    """Add rows of tasks to the numbers of rows of cells, their weights, means, and second moments of [x, y].
+
+    Tasks own the rows between their `indptr`. A cell is one fold, by a hash of its rows, of a task, and has the
+    place at n_folds + fold in the outputs: of `products`, with room for a multiple of three, the upper
+    triangle. The way from the earlier mean to that of the rows counts like one row (Chan, Golub & LeVeque).
+    """
+    p, (order, Z) = X.shape[1], _room_for_rows(indptr, X.shape[1])
+    (low, high), folds, mean = _keys(p + 1), np.zeros(len(order), dtype=np.uint64), np.empty(p + 1)
+    for t in range(len(indptr) - 1):
+        first, size = indptr[t], indptr[t + 1] - indptr[t]
+        if n_folds > 1:
+            _hash_rows(X[first : first + size], y[first : first + size], low, high, folds)
+            folds_of_hashes(folds[:size], np.uint64(n_folds))
+        for k in range(n_folds):
+            own = 0
+            for i in range(size):
+                order[own] = first + i
+                own += folds[i] == np.uint64(k)  # no branch: nobody could foretell it
+            rows = order[:own]
+            if not own:
+                continue
+            c, n = at[t] * n_folds + k, 0
+            total = _means(X, y, weight, rows, mean)
+            before, mass[c] = mass[c], mass[c] + total
+            share = total / max(mass[c], 2.2250738585072014e-308)
+            if before > 0.0:
+                n, root = 1, np.sqrt(before * share)
+                for j in range(p + 1):
+                    Z[j, 0] = root * (mean[j] - means[c, j])
+            _add_rows(X, y, weight, rows, mean, Z, n, products[c])
+            for j in range(p + 1):
+                means[c, j] += share * (mean[j] - means[c, j])
+            count[c] += len(rows)
 
 
 @compiled
@@ -422,16 +470,34 @@ def add_hashes(values, place, total):
 
 
 @compiled
+def _keys(n):
+    """Keys of so many columns."""
+    low, high = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
+    for j in range(n):
+        keys = _mixed(np.uint64(j))
+        low[j], high[j] = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
+    return low, high
+
+
+@compiled
 def add_hashes_of_rows(values, total):
     """The same of rows (n, p), whose columns have the places from 0 on."""
     bits, p = values.view(np.uint64), values.shape[1]
-    low, high = np.empty(p, dtype=np.uint64), np.empty(p, dtype=np.uint64)
-    for j in range(p):
-        keys = _mixed(np.uint64(j))
-        low[j], high[j] = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
+    low, high = _keys(p)
     for i in range(len(values)):
         for j in range(p):
             total[i] += _bits(values[i, j], bits[i, j], low[j], high[j])
+
+
+@compiled
+def _hash_rows(X, y, low, high, total):
+    """Hashes of rows of x and y into `total`, by the keys of the columns."""
+    x_bits, y_bits, p = X.view(np.uint64), y.view(np.uint64), X.shape[1]
+    for i in range(len(X)):
+        own = _bits(y[i], y_bits[i], low[p], high[p])
+        for j in range(p):
+            own += _bits(X[i, j], x_bits[i, j], low[j], high[j])
+        total[i] = own
 
 
 @compiled
@@ -577,7 +643,8 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
 
 
 SIGNATURES = {
-    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, FLAG, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "task_moments": (ROWS, ROW, ROW, BOUNDS, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
+    "add_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, INTEGER, VECTOR, VECTOR, MATRIX, CUBE),
     "sorted_places": (BOUNDS, PLACES),
     "scatter_rows": (ROWS, BOUNDS, MATRIX),
     "add_hashes": (ROW, PLACE, SUMS),
