@@ -9,14 +9,10 @@ from ._numba import (
     BOUNDS,
     CUBE,
     FLAG,
-    INTEGER,
     MATRIX,
     NUMBER,
-    PLACE,
-    PLACES,
     ROW,
     ROWS,
-    SUMS,
     VECTOR,
     compiled,
 )
@@ -317,197 +313,6 @@ def task_solutions(X, root, indptr, pull, common, bounds, center, factors, V, ou
 
 
 @compiled
-def _means(X, y, weight, rows, mean):
-    """Weighted means of [x, y] of some rows into `mean`, and the sum of their weights.
-
-    They are taken about the first row, so that a constant is found to the last digit.
-    """
-    p, total, first = X.shape[1], 0.0, rows[0]
-    mean[:] = 0.0
-    for i in rows:
-        total += weight[i]
-        mean[p] += weight[i] * (y[i] - y[first])
-        for j in range(p):
-            mean[j] += weight[i] * (X[i, j] - X[first, j])
-    least = max(total, 2.2250738585072014e-308)  # a task that weighs nothing
-    mean[p] = y[first] + mean[p] / least
-    for j in range(p):
-        mean[j] = X[first, j] + mean[j] / least
-    return total
-
-
-@compiled
-def _add_rows(X, y, weight, rows, mean, Z, n, S):
-    """Add second moments of rows of [x, y] about `mean` to S, its upper triangle; and of n columns in Z."""
-    p, first = X.shape[1], 0
-    while first < len(rows):
-        last = min(first + Z.shape[1] - n, len(rows))
-        for i in rows[first:last]:
-            root = np.sqrt(weight[i])
-            for j in range(p):
-                Z[j, n] = root * (X[i, j] - mean[j])
-            Z[p, n] = root * (y[i] - mean[p])
-            n += 1
-        m, first = (n + 3) // 4 * 4, last  # whole vectors
-        for j in range(p + 1):
-            for k in range(n, m):
-                Z[j, k] = 0.0
-        _add_products(Z, m, S)
-        n = 0
-
-
-@compiled
-def _room_for_rows(indptr, p):
-    """Room for positions of rows of a task, and for the rows as columns of [x, y], a multiple of three."""
-    longest = 0
-    for t in range(len(indptr) - 1):
-        longest = max(longest, indptr[t + 1] - indptr[t])
-    # no power of two, for the cache
-    columns = min((longest + 16) // 32 * 32 + 16, 240)
-    return np.empty(longest, dtype=np.int64), np.zeros(((p + 3) // 3 * 3, columns))
-
-
-@compiled
-def task_moments(X, y, weight, indptr, x_mean, y_mean, xx, xy, yy):
-    """Weighted means and centred second moments of x and y of tasks, whose rows are between their `indptr`."""
-    p, (rows, Z) = X.shape[1], _room_for_rows(indptr, X.shape[1])
-    S, mean = np.empty((len(Z), len(Z))), np.empty(p + 1)
-    for t in range(len(indptr) - 1):
-        n = indptr[t + 1] - indptr[t]
-        for i in range(n):
-            rows[i] = indptr[t] + i
-        _means(X, y, weight, rows[:n], mean)
-        S[:] = 0.0
-        _add_rows(X, y, weight, rows[:n], mean, Z, 0, S)
-        for a in range(p):
-            x_mean[t, a], xy[t, a] = mean[a], S[a, p]
-            for b in range(a):
-                S[a, b] = S[b, a]  # here it is in the cache
-            for b in range(p):
-                xx[t, a, b] = S[a, b]
-        y_mean[t], yy[t] = mean[p], S[p, p]
-
-
-@compiled
-def add_moments(X, y, weight, indptr, at, n_folds, count, mass, means, products):
-    """Add rows of tasks to the numbers of rows of cells, their weights, means, and second moments of [x, y].
-
-    Tasks own the rows between their `indptr`. A cell is one fold, by a hash of its rows, of a task, and has the
-    place at n_folds + fold in the outputs: of `products`, with room for a multiple of three, the upper
-    triangle. The way from the earlier mean to that of the rows counts like one row (Chan, Golub & LeVeque).
-    """
-    p, (order, Z) = X.shape[1], _room_for_rows(indptr, X.shape[1])
-    (low, high), folds, mean = _keys(p + 1), np.zeros(len(order), dtype=np.uint64), np.empty(p + 1)
-    for t in range(len(indptr) - 1):
-        first, size = indptr[t], indptr[t + 1] - indptr[t]
-        if n_folds > 1:
-            _hash_rows(X[first : first + size], y[first : first + size], low, high, folds)
-            folds_of_hashes(folds[:size], np.uint64(n_folds))
-        for k in range(n_folds):
-            own = 0
-            for i in range(size):
-                order[own] = first + i
-                own += folds[i] == np.uint64(k)  # no branch: nobody could foretell it
-            rows = order[:own]
-            if not own:
-                continue
-            c, n = at[t] * n_folds + k, 0
-            total = _means(X, y, weight, rows, mean)
-            before, mass[c] = mass[c], mass[c] + total
-            share = total / max(mass[c], 2.2250738585072014e-308)
-            if before > 0.0:
-                n, root = 1, np.sqrt(before * share)
-                for j in range(p + 1):
-                    Z[j, 0] = root * (mean[j] - means[c, j])
-            _add_rows(X, y, weight, rows, mean, Z, n, products[c])
-            for j in range(p + 1):
-                means[c, j] += share * (mean[j] - means[c, j])
-            count[c] += len(rows)
-
-
-@compiled
-def sorted_places(codes, first):
-    """Positions of rows in a stable order of their codes, whose runs start at `first` (used up)."""
-    out = np.empty(len(codes), dtype=np.int64)
-    for i in range(len(codes)):
-        out[i] = first[codes[i]]
-        first[codes[i]] += 1
-    return out
-
-
-@compiled
-def scatter_rows(columns, at, out):
-    """Write columns (p, n) as rows of `out`, to the positions `at`."""
-    for i in range(len(at)):
-        for j in range(len(columns)):
-            out[at[i], j] = columns[j, i]
-
-
-@compiled
-def _mixed(h):
-    """Well mixed bits of an unsigned integer, by SplitMix64."""
-    h = h + np.uint64(0x9E3779B97F4A7C15)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
-
-
-@compiled
-def _bits(value, bits, low, high):
-    """What a number adds to the hash of its row, by the keys of its column: nothing if zero or NaN."""
-    bits = bits if abs(value) > 0.0 else np.uint64(0)
-    half, last = np.uint64(32), np.uint64(2**32 - 1)
-    return ((bits + low) & last) * (((bits >> half) + high) & last) - low * high
-
-
-@compiled
-def add_hashes(values, place, total):
-    """Add the bits of numbers of the column at a place to `total`."""
-    bits, keys = values.view(np.uint64), _mixed(place)
-    low, high = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
-    for i in range(len(values)):
-        total[i] += _bits(values[i], bits[i], low, high)
-
-
-@compiled
-def _keys(n):
-    """Keys of so many columns."""
-    low, high = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
-    for j in range(n):
-        keys = _mixed(np.uint64(j))
-        low[j], high[j] = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
-    return low, high
-
-
-@compiled
-def add_hashes_of_rows(values, total):
-    """The same of rows (n, p), whose columns have the places from 0 on."""
-    bits, p = values.view(np.uint64), values.shape[1]
-    low, high = _keys(p)
-    for i in range(len(values)):
-        for j in range(p):
-            total[i] += _bits(values[i, j], bits[i, j], low[j], high[j])
-
-
-@compiled
-def _hash_rows(X, y, low, high, total):
-    """Hashes of rows of x and y into `total`, by the keys of the columns."""
-    x_bits, y_bits, p = X.view(np.uint64), y.view(np.uint64), X.shape[1]
-    for i in range(len(X)):
-        own = _bits(y[i], y_bits[i], low[p], high[p])
-        for j in range(p):
-            own += _bits(X[i, j], x_bits[i, j], low[j], high[j])
-        total[i] = own
-
-
-@compiled
-def folds_of_hashes(total, n_folds):
-    """Folds, of so many, in the place of sums of bits."""
-    for i in range(len(total)):
-        total[i] = ((_mixed(total[i]) >> np.uint64(32)) * n_folds) >> np.uint64(32)
-
-
-@compiled
 def task_inverses(xx, scale, kappa, x_mean, shift, out, size):
     """Inverses of scale_t xx_t + kappa_t x_t x_t' + shift_t I, x_t the rows of x_mean, into `out`.
 
@@ -643,13 +448,6 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
 
 
 SIGNATURES = {
-    "task_moments": (ROWS, ROW, ROW, BOUNDS, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
-    "add_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, INTEGER, VECTOR, VECTOR, MATRIX, CUBE),
-    "sorted_places": (BOUNDS, PLACES),
-    "scatter_rows": (ROWS, BOUNDS, MATRIX),
-    "add_hashes": (ROW, PLACE, SUMS),
-    "add_hashes_of_rows": (ROWS, SUMS),
-    "folds_of_hashes": (SUMS, PLACE),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),
