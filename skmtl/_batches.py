@@ -145,7 +145,7 @@ class Cells:
         return places
 
     def _add(self):
-        """Add the rows that wait, sorted by their cells."""
+        """Add the rows that wait, sorted by their tasks."""
         # Numba is imported by the first fit that needs it
         from ._kernels import add_moments, scatter_rows, sorted_places
 
