@@ -108,16 +108,14 @@ class Cells:
         columns = _numbers(X)
         p = len(columns) if isinstance(columns, list) else columns.shape[1]
         if self.sums is None:
-            self.names, self.sums = names, _sums(0, p)
-        alike = p == self.sums[2].shape[1] and (names is None) == (self.names is None)
+            self.names, self.n_features, self.sums = names, p, _sums(0, p)
+        alike = p == self.n_features and (names is None) == (self.names is None)
         if not alike or sparse.issparse(columns):  # a frame of sparse columns
             return False
         check_same_names("X", self.names, names)
         check_lengths(columns[0] if isinstance(columns, list) else columns, y)
-        cell = self._places(labels)[codes] * self.n_folds
-        if self.n_folds > 1:
-            cell += folds_of_rows(columns, y, self.n_folds)
-        self._wait(X, columns, y, np.ones(len(y)) if weight is None else weight, cell)
+        weight = np.ones(len(y)) if weight is None else weight
+        self._wait(X, columns, y, weight, self._places(labels)[codes])
         return True
 
     def _pays(self, shape, n_tasks):
@@ -128,7 +126,7 @@ class Cells:
 
     def _wait(self, X, columns, *rows):
         """Let rows wait, as copies of arrays that may be filled anew, if there are too few to be added."""
-        n_cells, p = len(self.places) * self.n_folds, self.sums[2].shape[1]
+        n_cells, p = len(self.places) * self.n_folds, self.n_features
         self.waiting.append((X, columns, *rows))
         self.n_rows += len(rows[0])
         if self.n_rows * p >= min(ENOUGH * n_cells * p * p, MOST_WAITING):
@@ -147,14 +145,14 @@ class Cells:
         return places
 
     def _add(self):
-        """Add the rows that wait, sorted by their cells."""
-        from ._kernels import scatter_rows, sorted_places, task_moments  # Numba is imported by the first fit
+        """Add the rows that wait, sorted by their tasks."""
+        # Numba is imported by the first fit that needs it
+        from ._kernels import add_moments, scatter_rows, sorted_places
 
         batches, tables, *_ = zip(*self.waiting, strict=True)
-        y, weight, cell = (np.concatenate(own) for own in [*zip(*self.waiting, strict=True)][2:])
-        n_cells, p = len(self.places) * self.n_folds, self.sums[2].shape[1]
-        counts = np.bincount(cell, minlength=n_cells)
-        at = sorted_places(read_only(cell), counts.cumsum() - counts)
+        y, weight, place = (np.concatenate(own) for own in [*zip(*self.waiting, strict=True)][2:])
+        p, counts = self.n_features, np.bincount(place, minlength=len(self.places))
+        at = sorted_places(read_only(place), counts.cumsum() - counts)
         bounds = np.cumsum([len(own) for _, _, own, *_ in self.waiting])[:-1]
         if len(self.room) < len(y):
             self.room = np.empty((len(y), p))  # new memory costs about what is written to it
@@ -168,20 +166,18 @@ class Cells:
             else:
                 X[own] = table
         self.waiting, self.n_rows = [], 0
-        cells = np.flatnonzero(counts)
-        counts = counts[cells]
-        data = StackedData(X, *ordered, None, cells, np.cumsum([0, *counts]))
+        tasks, n_cells = read_only(np.flatnonzero(counts)), len(counts) * self.n_folds
+        data = StackedData(X, *ordered, None, tasks, np.cumsum([0, *counts[tasks]]))
         data.refuse_extremes()
         if n_cells > len(self.sums[0]):
             larger = _sums(max(n_cells, 2 * len(self.sums[0])), p)
             for new, old in zip(larger, self.sums, strict=True):
                 new[: len(old)] = old
             self.sums = larger
-        count, *sums = self.sums
-        count[cells] += counts
-        known, cells = [*map(read_only, (X, data.y, data.row_weight))], read_only(cells)
-        data.in_blocks(lambda t, bounds: task_moments(*known, bounds, cells[t], False, *sums))
-        if not np.isfinite(sums[1][cells]).all():  # means: a number in X is not finite, or a sum of them
+        known, sums = [*map(read_only, (X, data.y, data.row_weight))], self.sums
+        data.in_blocks(lambda t, bounds: add_moments(*known, bounds, tasks[t], self.n_folds, *sums))
+        cells = (tasks[:, None] * self.n_folds + np.arange(self.n_folds)).ravel()
+        if not np.isfinite(sums[2][cells]).all():  # means: a number in X is not finite, or a sum of them
             for batch, table in zip(batches, tables, strict=True):
                 check_features(batch if isinstance(table, list) else table)
 
@@ -199,17 +195,20 @@ class Cells:
         for k in range(self.n_folds):
             cells = at * self.n_folds + k
             filled = self.sums[0][cells] > 0
-            count, weight, x_mean, y_mean, xx, xy, yy = (values[cells[filled]] for values in self.sums)
-            for j in range(1, len(xx[0])):  # upper triangles have been added up
-                xx[:, j, :j] = xx[:, :j, j]
-            own = labels[filled], count, weight, x_mean, y_mean, xx, xy, yy
+            count, weight, means, S = (values[cells[filled]] for values in self.sums)
+            p = self.n_features
+            for j in range(1, p):  # upper triangles have been added up
+                S[:, j, :j] = S[:, :j, j]
+            parts = means[:, :p], means[:, p], S[:, :p, :p], S[:, :p, p], S[:, p, p]
+            own = labels[filled], count, weight, *map(np.ascontiguousarray, parts)
             found.append(own if filled.any() else None)
         return found
 
 
 def _sums(n_cells, p):
-    """Room for the moments of cells: count, weight, x_mean, y_mean, xx, xy, yy."""
-    return [np.zeros((n_cells, *shape)) for shape in [(), (), (p,), (), (p, p), (p,), ()]]
+    """Room for sums over cells: counts, weights, means of [x, y], and second moments about these."""
+    q = (p + 3) // 3 * 3  # what the kernel takes at a time
+    return [np.zeros((n_cells, *shape)) for shape in [(), (), (p + 1,), (q, q)]]
 
 
 def _in_blocks(columns):

@@ -300,9 +300,8 @@ class TaskStatistics:
         self.count[:] = data.task_sums((data.row_weight != 0).astype(float))
         self.weight[:] = data.task_sums(data.row_weight)
         X, y, weight = map(read_only, (data.X, data.y, data.row_weight))
-        at, mass = read_only(np.arange(self.n_tasks)), np.zeros(self.n_tasks)
         filled = self.x_mean, self.y_mean, self.xx, self.xy, self.yy
-        data.in_blocks(lambda t, bounds: task_moments(X, y, weight, bounds, at[t], True, mass, *filled))
+        data.in_blocks(lambda t, bounds: task_moments(X, y, weight, bounds, *(own[t] for own in filled)))
 
     def _without_noise(self):
         """The moments, zero where a feature or a target varies by no more than the rounding of its mean."""

@@ -14,6 +14,7 @@ from skmtl import (
     _kernels,
     warm_up,
 )
+from skmtl._batches import folds_of_rows
 from skmtl.penalties import L1, L2, Entries, Features, Groups, LInf, Ridge, SparseL2
 from skmtl.solvers._descent import Turn
 
@@ -21,7 +22,7 @@ PENALTIES = {
     "l1": Features(L1()), "l2": Features(L2()), "linf": Features(LInf()), "entries": Entries(L1()),
     "sparse": Features(SparseL2(l1_ratio=0.4)), "sparse-l1": Features(SparseL2(l1_ratio=1.0)),
 }  # fmt: skip
-FILES = _kernels._loops, _kernels._ridges, _kernels._tasks
+FILES = _kernels._loops, _kernels._moments, _kernels._ridges, _kernels._tasks
 KERNELS = {name: item for file in FILES for name, item in vars(file).items() if hasattr(item, "py_func")}
 penalties = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 GROUPS = {
@@ -99,16 +100,24 @@ def polar_args(rng):
     return V, np.append(rng.choice([0.0, 0.4], size=8), 0.7), holder, parent, weight, np.full(5, -1.0)
 
 
-def moments_args(rng, sizes=(5, 1, 17, 300), p=4):
-    """Rows of tasks, read only as the caller passes them, their places, and room for their whole moments."""
-    n, T, bounds = sum(sizes), len(sizes), np.cumsum([0, *sizes])
+def labelled_rows(rng, sizes=(5, 1, 17, 300), p=4):
+    """Rows of tasks, read only as the caller passes them."""
+    n, bounds = sum(sizes), np.cumsum([0, *sizes])
     weight = rng.uniform(0.5, 2.0, size=n)
     weight[:5] = 0.0  # all of the first task
-    rows = [1e3 + rng.normal(size=(n, p)), rng.normal(size=n), weight, bounds, rng.permutation(T)]
-    for values in rows:
-        values.flags.writeable = False
-    room = [T, (T, p), T, (T, p, p), (T, p), T]
-    return *rows, True, *map(np.zeros, room)
+    return [*map(frozen, (1e3 + rng.normal(size=(n, p)), rng.normal(size=n), weight, bounds))]
+
+
+def moments_args(rng, p=4):
+    """The same, and room for their moments."""
+    return *labelled_rows(rng, p=p), *map(np.zeros, [(4, p), 4, (4, p, p), (4, p), 4])
+
+
+def cells_args(rng, p=4, n_folds=3):
+    """The same with their places, a number of folds, and room for sums over the cells."""
+    C, q = 4 * n_folds, (p + 3) // 3 * 3
+    room = map(np.zeros, [C, C, (C, p + 1), (C, q, q)])
+    return *labelled_rows(rng, p=p), frozen(rng.permutation(4)), n_folds, *room
 
 
 def bits_args(rng):
@@ -290,9 +299,9 @@ ARGS = {
         3,
         rng.normal(size=3),
         rng.uniform(size=5),
-        np.zeros((4, 8)),
-        np.zeros((4, 4)),
-        np.zeros((4, 6)),
+        np.zeros((3, 8)),
+        np.zeros((3, 3)),
+        np.zeros((3, 6)),
     ),
     "_system_of_features": lambda rng, penalty: (
         rng.normal(size=(8, 8)),
@@ -326,9 +335,9 @@ ARGS = {
     ),
     "_tied_row": lambda rng, penalty: (rng.normal(size=3), frozen(np.ones(3)), 0.7, np.zeros(3)),
     "_factor_of_rows": lambda rng, penalty: (
-        rng.normal(size=(4, 8)),
-        3,
-        np.zeros((4, 4)),
+        rng.normal(size=(6, 8)),
+        4,
+        np.zeros((6, 6)),
         np.zeros((6, 6)),
     ),
     "_factor_of_moments": lambda rng, penalty: (gram(rng, 5, False), np.zeros((5, 5)), np.zeros((5, 5))),
@@ -370,7 +379,17 @@ ARGS = {
     "tree_polar": lambda rng, penalty: polar_args(rng),
     "_left_of_tree": lambda rng, penalty: (rng.normal(size=9), 2.0, *polar_args(rng)[1:5], 0.3, np.empty(4)),
     "task_moments": lambda rng, penalty: moments_args(rng),
-    "_means": lambda rng, penalty: (*moments_args(rng)[:3], 6, 20, np.full(5, np.nan)),
+    "add_moments": lambda rng, penalty: cells_args(rng),
+    "_means": lambda rng, penalty: (*labelled_rows(rng)[:3], np.arange(6, 20), np.full(5, np.nan)),
+    "_add_rows": lambda rng, penalty: (
+        *labelled_rows(rng)[:3],
+        np.arange(6, 40),
+        rng.normal(size=5),
+        0.7,
+        rng.normal(size=(6, 16)),
+        np.zeros((6, 6)),
+    ),
+    "_sizes": lambda rng, penalty: (labelled_rows(rng)[3],),
     "sorted_places": lambda rng, penalty: (frozen(rng.integers(3, size=20)), np.array([0, 20, 40])),
     "scatter_rows": lambda rng, penalty: (
         frozen(rng.normal(size=(3, 6))),
@@ -378,6 +397,13 @@ ARGS = {
         np.zeros((6, 3)),
     ),
     "_mixed": lambda rng, penalty: (np.uint64(7),),
+    "_fill_keys": lambda rng, penalty: (np.zeros(4, dtype=np.uint64), np.zeros(4, dtype=np.uint64)),
+    "_add_hashes_by_keys": lambda rng, penalty: (
+        bits_args(rng)[0].reshape(5, 4),
+        *rng.integers(2**32, size=(2, 4), dtype=np.uint64),
+        np.uint64(7),
+        np.zeros(5, dtype=np.uint64),
+    ),
     "add_hashes": lambda rng, penalty: bits_args(rng),
     "add_hashes_of_rows": lambda rng, penalty: (
         bits_args(rng)[0].reshape(5, 4),
@@ -527,29 +553,50 @@ def test_tree_polar_is_the_least_strength_that_leaves_nothing(rng):
     assert np.isinf(out[2:]).all()
 
 
+def moments_of(x, y, w):
+    """Sum of weights, means and second moments of [x, y] by their formulas; of no weight zeros."""
+    Z = np.column_stack([x, y])
+    mean = np.average(Z, axis=0, weights=w) if w.any() else Z[0]
+    return w.sum(), mean, ((Z - mean).T * w) @ (Z - mean)
+
+
 @pytest.mark.parametrize("p", [1, 4, 7])
 def test_task_moments_equal_their_formulas(p, rng):
-    """With more rows than a block holds, one row, or no weight; of all rows at once, and in two parts."""
-    X, y, weight, bounds, at, whole, *found = moments_args(rng, p=p)
-    parts, middle = [np.zeros_like(values) for values in found], (bounds[:-1] + bounds[1:]) // 2
-    _kernels.task_moments(X, y, weight, bounds, at, whole, *found)
+    """With more rows than a block holds, one row, or no weight."""
+    X, y, weight, bounds, *found = moments_args(rng, p=p)
+    _kernels.task_moments(X, y, weight, bounds, *found)
+    for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
+        _, mean, S = moments_of(X[rows], y[rows], weight[rows])
+        for own, value in zip(found, (mean[:p], mean[p], S[:p, :p], S[:p, p], S[p, p]), strict=True):
+            np.testing.assert_allclose(own[t], value, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(found[2][t], found[2][t].T)
+
+
+@pytest.mark.parametrize("n_folds", [1, 3])
+@pytest.mark.parametrize("p", [1, 4, 7])
+def test_moments_of_folds_are_added_up(p, n_folds, rng):
+    """Of tasks in two parts, with more rows than a block holds, one row, or no weight."""
+    X, y, weight, bounds, at, _, *found = cells_args(rng, p, n_folds)
+    middle, fold = (bounds[:-1] + bounds[1:]) // 2, np.zeros(len(y), dtype=int)
+    if n_folds > 1:
+        fold = folds_of_rows(X, y, n_folds)
     for own in (bounds[:-1], middle), (middle, bounds[1:]):
         rows = np.concatenate([np.arange(*each) for each in zip(*own, strict=True)])
         sizes = np.cumsum([0, *(own[1] - own[0])])
-        some = [values[rows] for values in (X, y, weight)]
-        for values in (*some, sizes):
-            values.flags.writeable = False
-        _kernels.task_moments(*some, sizes, at, False, *parts)
-    parts[3] = np.triu(parts[3]) + np.triu(parts[3], 1).transpose(0, 2, 1)  # of triangles
+        some = [frozen(values[rows]) for values in (X, y, weight)]
+        _kernels.add_moments(*some, frozen(sizes), at, n_folds, *found)
     for t, rows in enumerate(map(slice, bounds[:-1], bounds[1:])):
-        x, z, w = X[rows], y[rows], weight[rows]
-        x_mean, y_mean = (np.average(x, axis=0, weights=w), w @ z / w.sum()) if t else (0.0, 0.0)
-        x, z = x - x_mean, z - y_mean
-        expected = [w.sum(), x_mean, y_mean, (x.T * w) @ x, (x.T * w) @ z, w @ z**2]
-        for one, other, value in zip(found, parts, expected, strict=True):
-            np.testing.assert_allclose(one[at[t]], value, rtol=1e-9, atol=1e-9)
-            np.testing.assert_allclose(other[at[t]], value, rtol=1e-9, atol=1e-9)
-        np.testing.assert_array_equal(found[3][t], found[3][t].T)
+        for k in range(n_folds):
+            own, cell = fold[rows] == k, at[t] * n_folds + k
+            assert found[0][cell] == own.sum()
+            if own.any():
+                x, z, w = X[rows][own], y[rows][own], weight[rows][own]
+                total, mean, S = moments_of(x, z, w)
+                np.testing.assert_allclose(found[1][cell], total, rtol=1e-9)
+                if w.any():
+                    np.testing.assert_allclose(found[2][cell], mean, rtol=1e-9, atol=1e-9)
+                upper = np.triu(found[3][cell])[: p + 1, : p + 1]
+                np.testing.assert_allclose(upper, np.triu(S), rtol=1e-9, atol=1e-9)
 
 
 def test_rows_are_scattered_in_the_stable_order_of_their_codes(rng):

@@ -25,7 +25,14 @@ compiled = njit(**OPTIONS)
 compiled_unchecked = njit(error_model="numpy", **OPTIONS)
 
 # the types that Python passes
-NUMBER, FLAG, VECTOR, MATRIX, CUBE = float64, boolean, float64[::1], float64[:, ::1], float64[:, :, ::1]
+NUMBER, INTEGER, FLAG, VECTOR, MATRIX, CUBE = (
+    float64,
+    int64,
+    boolean,
+    float64[::1],
+    float64[:, ::1],
+    float64[:, :, ::1],
+)
 ROWS, ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
 CUBES = types.Array(float64, 3, "C", readonly=True)
 BOUNDS, PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]

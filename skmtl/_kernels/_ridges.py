@@ -10,11 +10,11 @@ from ._tasks import _add_products, _add_squares, _eliminated
 def _system_of_rows(Z, n, q, root, A, K, R):
     """Cholesky factor U of I + Z V Z' into K, n rows Z and root of V, and U'^-1 [Z, q] into R; A is room.
 
-    R may have room for q alone. All have an even number of rows.
+    R may have room for q alone. Numbers of rows are multiples of three.
     """
-    even, before = (n + 1) // 2 * 2, R.shape[1] - 1
-    for a in range(even):
-        for b in range(a, even):
+    whole, before = (n + 2) // 3 * 3, R.shape[1] - 1
+    for a in range(whole):
+        for b in range(a, whole):
             K[a, b] = 0.0
         for j in range(len(root)):
             A[a, j] = Z[a, j] * root[j] if a < n else 0.0
@@ -22,7 +22,7 @@ def _system_of_rows(Z, n, q, root, A, K, R):
         R[a, before] = q[a]
         for j in range(before):
             R[a, j] = Z[a, j]
-    _add_products(A[:even], A.shape[1], K)
+    _add_products(A[:whole], A.shape[1], K)
     _eliminated(K, n, R)
 
 
@@ -69,7 +69,7 @@ def task_ridges(X, weight, y, indptr, center, root, slopes, squares, H):
     p, most, loss = X.shape[1], 0, 0.0
     for t in range(len(indptr) - 1):
         most = max(most, indptr[t + 1] - indptr[t])
-    size, whole = (min(most, p) + 1) // 2 * 2, (p + 7) // 8 * 8
+    size, whole = (min(most, p) + 2) // 3 * 3, (p + 7) // 8 * 8
     Z, A, K = np.zeros((most, whole)), np.zeros((size, whole)), np.empty((size, size))
     M, S, R = np.empty((p, p)), np.empty((p, p)), np.empty((size, len(H) + 1))
     q, r = np.empty(most), np.empty(max(most, p))

@@ -11,11 +11,8 @@ from ._numba import (
     FLAG,
     MATRIX,
     NUMBER,
-    PLACE,
-    PLACES,
     ROW,
     ROWS,
-    SUMS,
     VECTOR,
     compiled,
 )
@@ -23,19 +20,29 @@ from ._numba import (
 
 @compiled
 def _add_products(Z, n, S):
-    """Add Z[a, :n] . Z[b, :n] to S[a, b] for a <= b; Z has an even number of rows."""
-    for a in range(0, len(Z), 2):
-        for b in range(a, len(Z), 2):
-            s, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    """Add Z[a, :n] . Z[b, :n] to S[a, b] for a <= b; the number of rows of Z is a multiple of three."""
+    for a in range(0, len(Z), 3):
+        for b in range(a, len(Z), 3):
+            s, s1, s2, s3, s4, s5, s6, s7, s8 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for k in range(n):
                 s += Z[a, k] * Z[b, k]
                 s1 += Z[a, k] * Z[b + 1, k]
-                s2 += Z[a + 1, k] * Z[b, k]
-                s3 += Z[a + 1, k] * Z[b + 1, k]
+                s2 += Z[a, k] * Z[b + 2, k]
+                s3 += Z[a + 1, k] * Z[b, k]
+                s4 += Z[a + 1, k] * Z[b + 1, k]
+                s5 += Z[a + 1, k] * Z[b + 2, k]
+                s6 += Z[a + 2, k] * Z[b, k]
+                s7 += Z[a + 2, k] * Z[b + 1, k]
+                s8 += Z[a + 2, k] * Z[b + 2, k]
             S[a, b] += s
             S[a, b + 1] += s1
-            S[a + 1, b] += s2
-            S[a + 1, b + 1] += s3
+            S[a, b + 2] += s2
+            S[a + 1, b] += s3
+            S[a + 1, b + 1] += s4
+            S[a + 1, b + 2] += s5
+            S[a + 2, b] += s6
+            S[a + 2, b + 1] += s7
+            S[a + 2, b + 2] += s8
 
 
 @compiled
@@ -160,15 +167,14 @@ def _mean_of_rows(X, root, first, n, out):
 def _factor_of_rows(Z, m, K, reduced):
     """Factor of I + Z Z' into K for m rows Z, and rows V with I - (I + Z'Z)^-1 = V'V into `reduced`.
 
-    Z and K have an even number of rows; what lies beyond m is overwritten, and Z lost.
+    The numbers of rows of Z and K are multiples of three; what lies beyond m is overwritten, and Z lost.
     """
-    even = (m + 1) // 2 * 2
-    if even > m:
-        Z[m] = 0.0
-    for a in range(even):
-        for b in range(a, even):
+    whole = (m + 2) // 3 * 3
+    Z[m:whole] = 0.0
+    for a in range(whole):
+        for b in range(a, whole):
             K[a, b] = 0.0
-    _add_products(Z[:even], Z.shape[1], K)
+    _add_products(Z[:whole], Z.shape[1], K)
     _eliminated(K, m, Z)
     for a in range(m):
         for j in range(reduced.shape[1]):
@@ -215,7 +221,7 @@ def task_factors(X, root, indptr, centred, pull, common, bounds, center, factors
     p, most, n_reduced = X.shape[1], 0, 0
     for t in range(len(indptr) - 1):
         most = max(most, indptr[t + 1] - indptr[t] + 1)
-    most = (min(most, max(p, 32)) + 1) // 2 * 2
+    most = (min(most, max(p, 32)) + 2) // 3 * 3
     Z, K = np.zeros((most, (p + 7) // 8 * 8)), np.empty((most, most))  # whole vectors
     C, M = np.empty((p, p)), np.empty((p, p))
     for t in range(len(indptr) - 1):
@@ -304,141 +310,6 @@ def task_solutions(X, root, indptr, pull, common, bounds, center, factors, V, ou
                 out[t, j] -= f * X[first + i, j]
         for j in range(p):
             out[t, j] += shift * center[t, j] - along * c[j]
-
-
-@compiled
-def _means(X, y, weight, first, stop, mean):
-    """Weighted means of [x, y] of some rows into `mean`, and the sum of their weights.
-
-    They are taken about the first row, so that a constant is found to the last digit.
-    """
-    p, total = X.shape[1], 0.0
-    mean[:] = 0.0
-    for i in range(first, stop):
-        total += weight[i]
-        mean[p] += weight[i] * (y[i] - y[first])
-        for j in range(p):
-            mean[j] += weight[i] * (X[i, j] - X[first, j])
-    least = max(total, 2.2250738585072014e-308)  # a task that weighs nothing
-    mean[p] = y[first] + mean[p] / least
-    for j in range(p):
-        mean[j] = X[first, j] + mean[j] / least
-    return total
-
-
-@compiled
-def task_moments(X, y, weight, indptr, at, whole, mass, x_mean, y_mean, xx, xy, yy):
-    """Add rows of tasks to weighted means and centred second moments of x and y; rows are sorted by task.
-
-    Tasks own the rows between their `indptr` and have the place `at` in `mass`, the sum of the weights of
-    earlier rows, and in the outputs, which are those of `TaskStatistics`: of xx the upper triangle alone,
-    unless it is to be `whole`. The way from the earlier mean to that of the rows counts like one row (Chan,
-    Golub & LeVeque).
-    """
-    p, longest = X.shape[1], 0
-    for t in range(len(indptr) - 1):
-        longest = max(longest, indptr[t + 1] - indptr[t])
-    block = min((longest + 16) // 32 * 32 + 16, 240)  # whole vectors, and no power of two for the cache
-    Z = np.zeros(((p + 2) // 2 * 2, block))  # rows of a task, as columns of [x, y]
-    S, mean = np.empty((len(Z), len(Z))), np.empty(p + 1)
-    for t in range(len(indptr) - 1):
-        start, c, n = indptr[t], at[t], 0
-        total = _means(X, y, weight, start, indptr[t + 1], mean)
-        before, mass[c] = mass[c], mass[c] + total
-        share = total / max(mass[c], 2.2250738585072014e-308)
-        if before > 0.0:
-            n, root = 1, np.sqrt(before * share)
-            for j in range(p):
-                Z[j, 0] = root * (mean[j] - x_mean[c, j])
-            Z[p, 0] = root * (mean[p] - y_mean[c])
-        S[:] = 0.0
-        while start < indptr[t + 1]:
-            stop = min(start + block - n, indptr[t + 1])
-            for i in range(start, stop):
-                root = np.sqrt(weight[i])
-                for j in range(p):
-                    Z[j, n] = root * (X[i, j] - mean[j])
-                Z[p, n] = root * (y[i] - mean[p])
-                n += 1
-            m, start = (n + 15) // 16 * 16, stop
-            for j in range(p + 1):
-                for k in range(n, m):
-                    Z[j, k] = 0.0
-            _add_products(Z, m, S)
-            n = 0
-        for a in range(p):
-            x_mean[c, a] += share * (mean[a] - x_mean[c, a])
-            for b in range(a if whole else 0):
-                S[a, b] = S[b, a]  # here it is in the cache
-            for b in range(0 if whole else a, p):
-                xx[c, a, b] += S[a, b]
-            xy[c, a] += S[a, p]
-        y_mean[c] += share * (mean[p] - y_mean[c])
-        yy[c] += S[p, p]
-
-
-@compiled
-def sorted_places(codes, first):
-    """Positions of rows in a stable order of their codes, whose runs start at `first` (used up)."""
-    out = np.empty(len(codes), dtype=np.int64)
-    for i in range(len(codes)):
-        out[i] = first[codes[i]]
-        first[codes[i]] += 1
-    return out
-
-
-@compiled
-def scatter_rows(columns, at, out):
-    """Write columns (p, n) as rows of `out`, to the positions `at`."""
-    for i in range(len(at)):
-        for j in range(len(columns)):
-            out[at[i], j] = columns[j, i]
-
-
-@compiled
-def _mixed(h):
-    """Well mixed bits of an unsigned integer, by SplitMix64."""
-    h = h + np.uint64(0x9E3779B97F4A7C15)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
-
-
-@compiled
-def _bits(value, bits, low, high):
-    """What a number adds to the hash of its row, by the keys of its column: nothing if zero or NaN."""
-    bits = bits if abs(value) > 0.0 else np.uint64(0)
-    half, last = np.uint64(32), np.uint64(2**32 - 1)
-    return ((bits + low) & last) * (((bits >> half) + high) & last) - low * high
-
-
-@compiled
-def add_hashes(values, place, total):
-    """Add the bits of numbers of the column at a place to `total`."""
-    bits, keys = values.view(np.uint64), _mixed(place)
-    low, high = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
-    for i in range(len(values)):
-        total[i] += _bits(values[i], bits[i], low, high)
-
-
-@compiled
-def add_hashes_of_rows(values, total):
-    """The same of rows (n, p), whose columns have the places from 0 on."""
-    bits, p = values.view(np.uint64), values.shape[1]
-    low, high = np.empty(p, dtype=np.uint64), np.empty(p, dtype=np.uint64)
-    for j in range(p):
-        keys = _mixed(np.uint64(j))
-        low[j], high[j] = keys & np.uint64(2**32 - 1), keys >> np.uint64(32)
-    for i in range(len(values)):
-        for j in range(p):
-            total[i] += _bits(values[i, j], bits[i, j], low[j], high[j])
-
-
-@compiled
-def folds_of_hashes(total, n_folds):
-    """Folds, of so many, in the place of sums of bits."""
-    for i in range(len(total)):
-        total[i] = ((_mixed(total[i]) >> np.uint64(32)) * n_folds) >> np.uint64(32)
 
 
 @compiled
@@ -577,12 +448,6 @@ def clipped_intercepts(left, weight, low, high, indptr, pull, b):
 
 
 SIGNATURES = {
-    "task_moments": (ROWS, ROW, ROW, BOUNDS, BOUNDS, FLAG, VECTOR, MATRIX, VECTOR, CUBE, MATRIX, VECTOR),
-    "sorted_places": (BOUNDS, PLACES),
-    "scatter_rows": (ROWS, BOUNDS, MATRIX),
-    "add_hashes": (ROW, PLACE, SUMS),
-    "add_hashes_of_rows": (ROWS, SUMS),
-    "folds_of_hashes": (SUMS, PLACE),
     "row_images": (ROWS, BOUNDS, ROWS, VECTOR),
     "task_sums_of_rows": (ROWS, BOUNDS, ROW, MATRIX),
     "task_curvatures": (ROWS, ROW, BOUNDS, ROWS, ROWS, MATRIX),
