@@ -51,6 +51,11 @@ def pytest_configure(config):
         skmtl.warm_up()
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of several processes one after another, in one process of a parallel run: few of them start."""
+    items.sort(key=lambda item: "processes" not in item.keywords and "client" not in item.fixturenames)
+
+
 def pytest_collection_finish():
     """Tests and packages stay: garbage is not looked for among them time and again."""
     gc.freeze()

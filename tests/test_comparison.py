@@ -348,6 +348,7 @@ def test_callable_scoring_and_splits():
     assert_allclose(given.table["mean"], same.table["mean"])
 
 
+@pytest.mark.processes
 def test_names_and_processes():
     p = RELATED
     models = [Pooled(Ridge()), Pooled(Ridge(9.0)), SingleTask(Ridge())]
