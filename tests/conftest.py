@@ -46,7 +46,6 @@ from skmtl.penalties import (
     VectorFunction,
 )
 
-
 # scikit-learn looks these up in every call: the arguments of a function, and that an array is no table
 LOOKED_UP = inspect.signature
 KNOWN = functools.cache(LOOKED_UP)
