@@ -5,7 +5,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers of a parallel run share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import functools
 import gc
 import inspect
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.utils import validation
 
 import skmtl
 from skmtl import losses, penalties
@@ -45,13 +43,6 @@ from skmtl.penalties import (
     Tree,
     VectorFunction,
 )
-
-# scikit-learn looks these up in every call: the arguments of a function, and that an array is no table
-LOOKED_UP = inspect.signature
-KNOWN = functools.cache(LOOKED_UP)
-inspect.signature = lambda of, **how: LOOKED_UP(of, **how) if how or not inspect.isfunction(of) else KNOWN(of)
-if is_table := getattr(validation, "_nw_into_df_or_series", None):
-    validation._nw_into_df_or_series = lambda X: type(X) is not np.ndarray and is_table(X)
 
 
 def pytest_configure(config):
