@@ -52,8 +52,16 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of several processes one after another, in one process of a parallel run: few of them start."""
-    items.sort(key=lambda item: "processes" not in item.keywords and "client" not in item.fixturenames)
+    """Tests of several processes one after another, in one process of a parallel run: few of them start.
+
+    One ends with an error of its processes, which joblib stops then: it is the last of them.
+    """
+
+    def turn(item):
+        many = "processes" in item.keywords or "client" in item.fixturenames
+        return not many, many and "[workers" in item.name
+
+    items.sort(key=turn)
 
 
 def pytest_collection_finish():
