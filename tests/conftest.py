@@ -51,6 +51,19 @@ def pytest_configure(config):
         skmtl.warm_up()
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of several processes one after another, in one process of a parallel run: few of them start.
+
+    One ends with an error of its processes, which joblib stops then: it is the last of them.
+    """
+
+    def turn(item):
+        many = "processes" in item.keywords or "client" in item.fixturenames
+        return not many, many and "[workers" in item.name
+
+    items.sort(key=turn)
+
+
 def pytest_collection_finish():
     """Tests and packages stay: garbage is not looked for among them time and again."""
     gc.freeze()

@@ -78,7 +78,7 @@ def test_scores_of_each_iteration_by_the_monitor_of_scikit_learn():
     assert len(scores) > 1 and scores[-1] == pytest.approx(r2_score(NUMBERS.y, model.predict(X)))
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.processes)])
 def test_every_path_of_a_search_is_heard(n_jobs):
     heard = Listener("path")
     search = skmtl.PathSearchCV(

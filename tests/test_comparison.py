@@ -156,9 +156,8 @@ def test_verdict_credits_the_shrunken_intercepts(alpha, credit):
         20, 8, 4, structure="mean", task_spread=0, intercept_spread=2, random_state=0
     )
     model = Pooled(Ridge(alpha), task_indicators=True)
-    result = compare(
-        {"model": model}, p.X, p.y, p.tasks, cv=TaskShuffleSplit(5, train_size=3, random_state=0)
-    )
+    folds, both = TaskShuffleSplit(5, train_size=3, random_state=0), ["single", "intercepts"]
+    result = compare({"model": model}, p.X, p.y, p.tasks, cv=folds, baselines=both)
     means = dict(zip(result.table["model"], result.table["mean"], strict=True))
     share = (means["intercepts"] - means["single"]) / (means["model"] - means["single"])
     assert (share > 1) == (credit != "share")
@@ -299,7 +298,8 @@ def test_shared_design(make, missing):
 def test_classification_by_probability_and_without():
     p = CLASSES
     folds = TaskKFold(4, shuffle=True, random_state=0)
-    result = compare({"m": SingleTask(LogisticRegression())}, p.X, p.y, p.tasks, cv=folds)
+    one = {"m": SingleTask(LogisticRegression())}
+    result = compare(one, p.X, p.y, p.tasks, cv=folds, baselines=["single", "mean"])
     brier, auc = np.zeros(len(p.y)), []
     for train, test in folds.split(p.X, p.y, tasks=p.tasks):
         model = SingleTask(LogisticRegression()).fit(p.X[train], p.y[train], tasks=p.tasks[train])
@@ -314,7 +314,9 @@ def test_classification_by_probability_and_without():
     found = suggest(p.X, p.y, p.tasks, candidates=["single", "TraceNormClassifier", "mean"], cv=2)
     assert re.search(r"[+-]\d+\.\d% Brier score|the Brier score by [+-]", found.verdict)
     assert not re.search(r"\d% error|the error", found.verdict)
-    no_proba = compare({"m": Pooled(RidgeClassifier())}, p.X, p.y, p.tasks, cv=3, scoring="accuracy")
+    no_proba = compare(
+        {"m": Pooled(RidgeClassifier())}, p.X, p.y, p.tasks, cv=3, scoring="accuracy", baselines=["mean"]
+    )
     assert_allclose(row(no_proba, "m")["error_rate"], 1 - row(no_proba, "m")["mean"], atol=0.01)
 
 
@@ -348,6 +350,7 @@ def test_callable_scoring_and_splits():
     assert_allclose(given.table["mean"], same.table["mean"])
 
 
+@pytest.mark.processes
 def test_names_and_processes():
     p = RELATED
     models = [Pooled(Ridge()), Pooled(Ridge(9.0)), SingleTask(Ridge())]
@@ -454,7 +457,7 @@ def test_scores_that_are_undefined_everywhere_are_refused():
     X, tasks = rng.normal(size=(40, 2)), np.repeat(["a", "b"], 20)
     model, score = GroupSparseClassifier(0.1), task_scorer("roc_auc")
     with pytest.raises(ValueError, match="scoring: the score is undefined on all 5 test sets"):
-        compare(model, X, (tasks == "a").astype(int), tasks, scoring=score)
+        compare(model, X, (tasks == "a").astype(int), tasks, scoring=score, baselines=["mean"])
     with pytest.raises(ValueError, match=r"scoring=task_scorer\(roc_auc_score, average='macro'"):
         suggest(X, (tasks == "a").astype(int), tasks, scoring=score)
 

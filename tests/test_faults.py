@@ -150,7 +150,10 @@ def in_threads(alphas):
 ALPHAS = (0.01, 0.05, 0.1, 0.5)
 
 
-@pytest.mark.parametrize("way", ["threads", "fork", "threads in loky", "loky in threads"])
+LOKY = [pytest.param(way, marks=pytest.mark.processes) for way in ("threads in loky", "loky in threads")]
+
+
+@pytest.mark.parametrize("way", ["threads", "fork", *LOKY])
 def test_fits_side_by_side_are_those_in_turn(way):
     expected = [coefficients(alpha) for alpha in ALPHAS]
     if way == "threads":

@@ -334,6 +334,7 @@ def test_integer_coded_tasks_travel_where_x_becomes_a_float_array():
     assert_allclose(chain.predict(table), np.c_[first, second.predict(np.c_[X, first], tasks=CODES)])
 
 
+@pytest.mark.processes
 def test_task_column_travels_to_worker_processes():
     table, column = FORMS["pandas"]
     ours = search(clone(REGRESSOR).set_params(task_column=column), table, y, scoring="r2", n_jobs=2)

@@ -171,7 +171,7 @@ def test_pipeline_fit_predict_score_by_routing(model):
 
 @pytest.mark.usefixtures("routing")
 @pytest.mark.parametrize("scale", [False, True], ids=["bare", "pipeline"])
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.processes)])
 def test_task_scorer_carries_tasks_and_averages_over_them(scale, n_jobs):
     model = piped(REGRESSOR) if scale else REGRESSOR
     cv = TaskKFold(3)
@@ -404,7 +404,12 @@ DEFAULT_ERROR_SCORE = {
 
 
 @pytest.mark.parametrize(
-    "name, ignoring", [*((name, True) for name in DEFAULT_ERROR_SCORE), ("string-scorer", False)]
+    "name, ignoring",
+    [
+        *((name, True) for name in DEFAULT_ERROR_SCORE if name != "workers"),
+        pytest.param("workers", True, marks=pytest.mark.processes),
+        ("string-scorer", False),
+    ],
 )
 def test_a_score_without_tasks_is_an_error_also_with_the_default_error_score(name, ignoring):
     """scikit-learn would replace the score by NaN and warn; a search would then pick any candidate."""

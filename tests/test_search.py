@@ -746,6 +746,7 @@ def test_without_refit_nothing_predicts():
     assert search.classes_.tolist() == [0, 1] and search.n_features_in_ == 6
 
 
+@pytest.mark.processes
 def test_processes_change_nothing():
     layout = make_layout("stacked")
     search = PathSearchCV(GroupSparseRegressor(), ALPHAS, param_grid={"ridge": [0.0, 0.1]})
