@@ -6,9 +6,7 @@ from pathlib import Path
 from runpy import run_path
 
 from docutils import nodes
-from jinja2.sandbox import SandboxedEnvironment
 from latex2mathml.converter import convert
-from numpydoc import docscrape_sphinx
 from sphinx_gallery.sorting import ExplicitOrder
 
 import skmtl
@@ -63,16 +61,6 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "reset_modules": ("matplotlib",),
 }
-
-TEMPLATES = []  # numpydoc would compile its own for each docstring, a seventh of the time of the pages
-
-
-def environment(loader):
-    TEMPLATES[:] = TEMPLATES or [SandboxedEnvironment(loader=loader)]
-    return TEMPLATES[0]
-
-
-docscrape_sphinx.SandboxedEnvironment = environment
 
 (HERE / "api.rst").write_text(MADE["api_page"]())
 (HERE / "flowchart.html").write_text(MADE["flowchart"]() + MADE["flow_list"]())
