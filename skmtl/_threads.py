@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cached_property
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 from joblib import cpu_count
@@ -42,35 +42,37 @@ class _Libraries:
 _LIBRARIES = _Libraries()
 
 
-class _OneBlasThread:
+class one_blas_thread:
     """Context with one BLAS thread, a setting of the whole process.
 
-    Fits in several threads may leave in any order: the last of them restores what the first had found.
+    Fits in several threads may leave in any order: the last of them restores what the first had found. One
+    that an interrupt kept from leaving does so with its context.
     Libraries are set one by one, which takes a tenth of the time of a limit of threadpoolctl.
     """
 
-    def __init__(self):
-        self.n_inside, self.found, self.lock = 0, [], Lock()
+    n_inside, found, lock = 0, (), RLock()  # of the process; its own thread may collect another
+    inside = False
 
     def __enter__(self):
         with self.lock:
-            if not self.n_inside:
-                self.found = [(library, library.num_threads) for library in _LIBRARIES.blas.lib_controllers]
+            if not one_blas_thread.n_inside:
+                one_blas_thread.found = [(own, own.num_threads) for own in _LIBRARIES.blas.lib_controllers]
                 self._set((library, 1) for library, number in self.found if number != 1)
-            self.n_inside += 1
+            one_blas_thread.n_inside += 1
+            self.inside = True
 
     def __exit__(self, *error):
         with self.lock:
-            self.n_inside -= 1
-            if not self.n_inside:
+            one_blas_thread.n_inside -= self.inside
+            if self.inside and not self.n_inside:
                 self._set((library, number) for library, number in self.found if number != 1)
+            self.inside = False
+
+    __del__ = __exit__
 
     def _set(self, numbers):
         for library, number in numbers:
             library.set_num_threads(number)
-
-
-ONE_BLAS_THREAD = _OneBlasThread()
 
 
 def n_threads():
@@ -144,7 +146,7 @@ def in_blocks(work, blocks):
     """Results of work(block) in the order of the blocks, on all cores, each with one BLAS thread."""
     if len(blocks) == 1:
         return [work(blocks[0])]
-    with ONE_BLAS_THREAD:
+    with one_blas_thread():
         n_others = min(n_threads(), len(blocks)) - 1
         if not n_others:
             return [work(block) for block in blocks]

@@ -234,11 +234,16 @@ def test_the_last_to_leave_restores_the_threads_of_blas():
     with threadpool_limits(2, user_api="blas"):
         before = numbers()  # some libraries, as of solvers, are made for one thread
         with ExitStack() as first, ExitStack() as second:
-            first.enter_context(_threads.ONE_BLAS_THREAD)
-            second.enter_context(_threads.ONE_BLAS_THREAD)
+            first.enter_context(_threads.one_blas_thread())
+            second.enter_context(_threads.one_blas_thread())
             first.close()
             assert set(numbers()) == {1}
         assert 2 in before and numbers() == before
+        interrupted = _threads.one_blas_thread()
+        interrupted.__enter__()
+        assert set(numbers()) == {1}
+        del interrupted
+        assert numbers() == before
 
 
 def test_arrays_over_tasks_are_handled_in_blocks(rng, monkeypatch):

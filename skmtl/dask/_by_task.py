@@ -12,7 +12,7 @@ from .._batches import holds_rows
 from .._data import task_data
 from .._labels import plain_array
 from .._sklearn import num_samples
-from .._threads import ONE_BLAS_THREAD
+from .._threads import one_blas_thread
 from ..linear_model import Fitting
 from ..losses import SquaredError
 from ..objective import make_term
@@ -67,7 +67,7 @@ def _means_of(model, *rows):
 
     if not holds_rows(rows[0], rows[-1]):
         return None
-    with ONE_BLAS_THREAD:
+    with one_blas_thread():
         systems = TaskSystems(model, *rows)
         found = systems.of_mean()
     labels = systems.model.tasks_
@@ -96,7 +96,7 @@ def _frame_of(model, mean, *rows):
     """Coefficients of the tasks of a partition, with their intercepts, as a frame."""
     if not holds_rows(rows[0], rows[-1]):
         return _frame(model, np.empty((0, len(model._names()))), np.empty(0), None)
-    with ONE_BLAS_THREAD:
+    with one_blas_thread():
         systems = TaskSystems(model, *rows)
         found = systems.coefficients(mean)
     return _frame(model, *found, systems.model.tasks_)

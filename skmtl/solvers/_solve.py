@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .._threads import ONE_BLAS_THREAD
+from .._threads import one_blas_thread
 from .._warn import warn
 from ..objective import Problem, comes_apart, make_term, shared_step
 from ..penalties import Shared
@@ -156,7 +156,7 @@ def solve(
 def blas_threads(data):
     """One BLAS thread while there is a matrix per task: threads cost more than they save on such blocks."""
     designs = len(data.xx) if isinstance(data, TaskStatistics) else data.n_designs
-    return ONE_BLAS_THREAD if designs > 1 else nullcontext()
+    return one_blas_thread() if designs > 1 else nullcontext()
 
 
 def make_problem(data, loss, penalty, fit_intercept=True, ridge=0.0, intercept_alpha=0.0, mean_alpha=None):
