@@ -164,7 +164,8 @@ def penalty_term(model):
     apart = b - b[:1]  # the mean of large ones is rounded
     total = 0.5 * model.intercept_alpha * ((apart - apart.mean(axis=0)) ** 2).sum()
     W = np.reshape(model.coef_, (T, -1))
-    total += 0.5 * model.ridge * (W**2).sum()
+    if model.ridge:  # else squares may overflow
+        total += 0.5 * model.ridge * (W**2).sum()
     if model._shared_mean() is not None:
         total += 0.5 * model._shared_mean() * (parts.pop() ** 2).sum()
     if related and T == 1:  # its coefficients are free
