@@ -1,6 +1,7 @@
 """Solvers: equal to one another, to scikit-learn and to closed forms; how they stop and what they say."""
 
 import warnings
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -807,6 +808,27 @@ def test_norms_that_cost_less_than_the_target_are_certified(penalty, rest):
     other = MultiTaskRegressor(1.0, penalty=rest, tol=1e-9).fit(layout.X, layout.y, tasks=layout.tasks)
     assert_allclose(model.objective_, other.objective_, rtol=1e-6)
     assert model.objective_ - model.dual_gap_ <= other.objective_ * (1 + 1e-12)
+
+
+def test_a_solution_without_norms_that_does_not_serve_is_the_start(monkeypatch):
+    data, loss, penalty = (
+        make_data("stacked", SquaredError()),
+        SquaredError(),
+        Features(L2(1e-6)) + Ridge(1.0),
+    )
+    problem = make_problem(make_data("stacked", loss), loss, penalty)
+    seen, method = [], SOLVERS["fista"]
+    free = _solve.run(problem.without_norms, tol=1e-3)
+
+    def iterates(problem, start, *how):
+        seen.append(start)
+        return method.iterates(problem, start, *how)
+
+    monkeypatch.setitem(SOLVERS, "fista", replace(method, iterates=iterates))
+    monkeypatch.setattr(_solve, "_faint", lambda *args: True)
+    monkeypatch.setattr(_solve, "_without_norms", lambda *args: (replace(free, gap=np.inf), 0.0))
+    found = _solve.run(problem, "fista", tol=1e-8)
+    assert found.converged and seen[-1][0] is free.parts[0]
 
 
 def test_the_problem_without_norms_is_that_of_its_data():
