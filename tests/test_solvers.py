@@ -811,13 +811,8 @@ def test_norms_that_cost_less_than_the_target_are_certified(penalty, rest):
 
 
 def test_a_solution_without_norms_that_does_not_serve_is_the_start(monkeypatch):
-    data, loss, penalty = (
-        make_data("stacked", SquaredError()),
-        SquaredError(),
-        Features(L2(1e-6)) + Ridge(1.0),
-    )
-    problem = make_problem(make_data("stacked", loss), loss, penalty)
-    seen, method = [], SOLVERS["fista"]
+    loss, seen, method = SquaredError(), [], SOLVERS["fista"]
+    problem = make_problem(make_data("stacked", loss), loss, Features(L2(1e-6)) + Ridge(1.0))
     free = _solve.run(problem.without_norms, tol=1e-3)
 
     def iterates(problem, start, *how):
