@@ -278,21 +278,21 @@ def _run(problem, name, init, max_iter, tol, callback, verbose):
     scale = problem.scale(start, known[0]) if known else problem.scale()
     require_finite("the objective at W = 0", scale)
     problem.term.enough = target = max(tol * scale, rounding(problem))
-    iterates = method.iterates(problem, start, max_iter, target)
+    iterates, bare = method.iterates(problem, start, max_iter, target), None
     if problem.certified:
         first = (0, start, known) if known else next(iterates)
         if init is None and _faint(problem, *first[2][::2]):
-            found, _ = _without_norms(problem, max_iter, tol, callback, verbose)
-            if found.gap <= target:
-                return found, None
-            if found.objective < first[2][0]:
-                start, known, first = found.parts, None, None
+            bare, _ = _without_norms(problem, None, max_iter, tol, callback, verbose)
+            if bare.gap <= target:
+                return bare, None
+            if bare.objective < first[2][0]:
+                start, known, first = bare.parts, None, None
                 iterates = method.iterates(problem, start, max_iter, target)
         if first and (not known or known[2] <= target):  # in the latter case there is nothing to do
             iterates = [first] if known else chain([first], iterates)
     found, stopped = _followed(problem, name, start, iterates, max_iter, target, callback, verbose)
     if not (found.converged or stopped) and _cheap(problem, found.parts, target):
-        found = _beside_none(problem, found, target, max_iter, tol)
+        found = _beside_none(problem, found, bare, target, max_iter, tol)
     return found, None if found.converged or stopped else target
 
 
@@ -443,24 +443,28 @@ def _cheap(problem, parts, target):
     return min(costs) <= target
 
 
-def _without_norms(problem, max_iter, tol, callback=None, verbose=0):
-    """The solution without the norms, and its lower bound, which is one of the optimum with them as well."""
+def _without_norms(problem, known, max_iter, tol, callback=None, verbose=0):
+    """The solution without the norms, and its lower bound, which is one of the optimum with them as well.
+
+    It is sought from a `known` one with a larger gap, if there is one.
+    """
     rest = problem.without_norms
-    zeros = problem.zeros()[1:]
+    init, zeros = known and known.parts[: len(rest.zeros())], problem.zeros()[1:]
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, [*parts, *zeros])
-    found, _ = _run(rest, choose_solver(rest), None, max_iter, tol, shown, verbose)
+    found, _ = _run(rest, choose_solver(rest), init, max_iter, tol, shown, verbose)
     parts = [*found.parts, *zeros]
     cost = problem.penalty_value(parts) - rest.penalty_value(found.parts)
     least = found.objective - found.gap
     return replace(found, parts=parts, objective=found.objective + cost, gap=abs(found.gap + cost)), least
 
 
-def _beside_none(problem, found, target, max_iter, tol):
+def _beside_none(problem, found, bare, target, max_iter, tol):
     """The solution, or that without the norms, whichever the bound of the latter says is closer.
 
-    That of the former is what the norms cost, beside what is left to the other.
+    That of the former is what the norms cost, beside what is left to the other. The latter may be known with
+    a larger gap, as `bare`.
     """
-    other, least = _without_norms(problem, min(max_iter, AT_ONCE), CLOSER * tol)
+    other, least = _without_norms(problem, bare, min(max_iter, AT_ONCE), CLOSER * tol)
     known = min(abs(found.objective - least), found.gap)
     best = min(replace(found, gap=known), other, key=lambda one: one.gap)
     if not best.gap < found.gap:
