@@ -637,6 +637,18 @@ def test_offsets_cost_no_digits_and_zero_variances_are_found():
     assert_allclose(model.test_sharing()["slopes"], (0.0, 1.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [1e6, 1e8])
+def test_a_likelihood_that_is_all_rounding_is_refused(offset, rng):
+    """Of pooled intercepts and slopes about zero: far from it a covariance would be that of the noise."""
+    X, tasks = rng.normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
+    y = X @ [1.0, -1.0, 0.5] + 0.3 * X[:, 0] * tasks + 0.1 * rng.normal(size=30)
+    model = TaskRelationshipRegressor("auto", intercept_alpha="auto")
+    with pytest.raises(ValueError, match="leave no digits"):
+        model.fit(X + offset, y, tasks=tasks)
+    assert model.fit(X + 1e3, y, tasks=tasks).alpha_ > 0
+    assert clone(model).set_params(intercept_alpha=0.0).fit(X + offset, y, tasks=tasks).alpha_ > 0
+
+
 @pytest.mark.parametrize("name", [*MODELS, "mean"])
 def test_units_of_all_features_and_of_targets_change_nothing(name):
     X, y, tasks, *_ = gradual(2, p=3)

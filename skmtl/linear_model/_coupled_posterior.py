@@ -17,6 +17,10 @@ from ..objective import units
 from ._variance_components import EPS, RANK_TOLERANCE, Moments, Posterior, back, chunks, times, triangular
 
 NEAR_SINGULAR = 1e-10  # eigenvalue of correlations that stands for zero
+NO_DIGITS = (
+    "alpha='auto': the second moments of X leave no digits, as where columns are far from zero beside how "
+    "they vary and intercepts have a variance, or there are none: centre the features."
+)
 
 
 @dataclass
@@ -35,10 +39,7 @@ class CoupledMoments(Moments):
         try:
             return CoupledPosterior(self, root, strength)
         except np.linalg.LinAlgError as error:
-            raise ValueError(
-                "alpha='auto': the second moments of X leave no digits, as where columns are far from zero "
-                "beside how they vary and intercepts have a variance, or there are none: centre the features."
-            ) from error
+            raise ValueError(NO_DIGITS) from error
 
     def some(self, tasks):
         """All of them: they hang together."""

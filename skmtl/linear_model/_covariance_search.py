@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from scipy import linalg, optimize
 
-from ._coupled_posterior import CoupledMoments
+from ._coupled_posterior import NO_DIGITS, CoupledMoments
 from ._reml import FAR, GRID, RANGE, Known, expected_variances
 from ._task_priors import CovariancePrior
 
@@ -16,6 +16,10 @@ SHARES = 0.1, 0.3, 1.0  # of the standard deviation of a coefficient: factors wi
 OPTIONS = {"ftol": 1e-9, "gtol": 1e-5, "maxcor": 30}
 BUDGETS = (10, 0.5), (40, 0.97), (1000, 1.0)  # steps, and how much of what a factor must gain they must reach
 LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to have as much
+BESIDE, MOST_NOISE = (
+    1e-9 * np.arange(3),
+    1e-2,
+)  # of unknowns; how far the criterion may vary there by rounding
 
 
 @dataclass
@@ -112,7 +116,14 @@ class CovarianceSearch(Known):
         return 2 * k * n / (n - k - 1) if k < n - 1 else np.inf
 
     def best(self):
-        """The unknowns at the least criterion plus the cost of their number."""
+        """The unknowns at the least criterion plus the cost of their number; ValueError for noise."""
+        theta = self._descended_by_factors()
+        if np.ptp([self.at(theta + step).criterion for step in BESIDE]) > MOST_NOISE:
+            raise ValueError(NO_DIGITS)
+        return theta
+
+    def _descended_by_factors(self):
+        """The same unknowns, one factor more at a time while it gains more than that costs."""
         theta, (T, p) = self._alike(), self.moments.xy.shape
         for k in range(1, min(T, p)):
             too_large = len(self.moments.xx) > 1 and (k + 1) * p > MOST_UNKNOWNS
