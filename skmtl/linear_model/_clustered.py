@@ -7,7 +7,7 @@ import numpy as np
 
 from .._parameters import COUNT, STRENGTH
 from .._sklearn import Interval, StrOptions
-from ..penalties import Box, Clusters, Coupling, Spectrum, clusters_of
+from ..penalties import Box, Clusters, Coupling, Spectrum, by_appearance, clusters_of
 from ._base import LinearClassifier, LinearModel, LinearRegressor, estimator
 from ._model import derived
 
@@ -110,9 +110,8 @@ class Clustered(LinearModel):
         if found is None:
             options = {"n_init": self.n_init, "random_state": self.random_state}
             found = clusters_of(W, self.n_clusters, **options)
-        _, first, position = np.unique(found, return_index=True, return_inverse=True)
-        self.labels_ = np.argsort(np.argsort(first))[position]  # numbered as they appear among the tasks
-        means = [result.coef[self.labels_ == c].mean(axis=0) for c in range(len(first))]
+        self.labels_ = by_appearance(found)
+        means = [result.coef[self.labels_ == c].mean(axis=0) for c in range(self.labels_.max() + 1)]
         self.cluster_centers_ = self._by_class(np.array(means))
         if self.relaxation == "convex" and len(W) > 1:
             self._projection_ = self._projection(W)

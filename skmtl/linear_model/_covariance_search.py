@@ -16,10 +16,8 @@ SHARES = 0.1, 0.3, 1.0  # of the standard deviation of a coefficient: factors wi
 OPTIONS = {"ftol": 1e-9, "gtol": 1e-5, "maxcor": 30}
 BUDGETS = (10, 0.5), (40, 0.97), (1000, 1.0)  # steps, and how much of what a factor must gain they must reach
 LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to have as much
-BESIDE, MOST_NOISE = (
-    1e-9 * np.arange(3),
-    1e-2,
-)  # of unknowns; how far the criterion may vary there by rounding
+BESIDE = 2e-9, 1e-9, 0.0  # unknowns at which the criterion is the same but for rounding; the last is kept
+MOST_NOISE = 1e-2  # that is left to rounding
 
 
 @dataclass

@@ -9,7 +9,7 @@ from ._concave import MCP, SCAD, CappedL1, SqrtL1
 from ._coupling import Coupling, Ridge, Shared
 from ._frozen import Metric, RowPenalty
 from ._groups import Groups
-from ._learned import Clusters, Factorized, clusters_of
+from ._learned import Clusters, Factorized, by_appearance, clusters_of
 from ._ordered import Fused, Tree
 from ._placement import Entries, Features, Spectrum, Tasks, singular_values
 from ._quadratic import TaskQuadratic, deviations, reciprocal, square

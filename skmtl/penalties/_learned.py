@@ -124,6 +124,12 @@ def clusters_of(W, n_clusters, **options):
     return sklearn.cluster.KMeans(n_clusters, **options).fit(W).labels_
 
 
+def by_appearance(labels):
+    """The same clusters, numbered as they appear among the tasks."""
+    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    return first.argsort().argsort()[which]
+
+
 def _within(W, labels):
     """Sum of squares of the rows of W about the centre of their cluster, and these centres."""
     form = ClusterQuadratic(np.unique(labels, return_inverse=True)[1], 2.0, 0.0, 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 
 from ..objective import FactorTerm, Problem, fitting_units, graded, units
-from ..penalties import Penalty, Ridge, square
+from ..penalties import Penalty, Ridge, by_appearance, square
 from ._choice import METHODS, choose_solver, rounding_of_gradients
 from ._method import Method
 from .fista import fista
@@ -109,7 +109,7 @@ class ClusterProblem(Problem):
         best, n_iter, starts = (np.inf, None, None), 0, {}
         for seed in self.penalty.seeds():
             labels = self.penalty.assigned(parts[0], seed)
-            starts.setdefault(_renumbered(labels).tobytes(), labels)
+            starts.setdefault(by_appearance(labels).tobytes(), labels)
         for labels in starts.values():
             V, settled = parts, False
             for _ in range(max_iter):
@@ -392,12 +392,6 @@ class FactorProblem:
         H[n:, :n] += across.reshape(n, right.size).T
         of_codes = (G[t] * right[c]).sum(axis=1) + cost * np.sign(parts[0][t, c])
         return H, unit, np.append(of_codes, left.T @ G + strengths * right)
-
-
-def _renumbered(labels):
-    """The same clusters with numbers in the order in which they are seen."""
-    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
-    return first.argsort().argsort()[which]
 
 
 @dataclass
