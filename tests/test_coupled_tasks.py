@@ -637,7 +637,7 @@ def test_offsets_cost_no_digits_and_zero_variances_are_found():
     assert_allclose(model.test_sharing()["slopes"], (0.0, 1.0), atol=1e-6)
 
 
-@pytest.mark.parametrize("offset", [1e6, 1e8])
+@pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])
 def test_a_likelihood_that_is_all_rounding_is_refused(offset, rng):
     """Of pooled intercepts and slopes about zero: far from it a covariance would be that of the noise."""
     X, tasks = rng.normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
