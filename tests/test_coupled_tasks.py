@@ -638,15 +638,31 @@ def test_offsets_cost_no_digits_and_zero_variances_are_found():
 
 
 @pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])
-def test_a_likelihood_that_is_all_rounding_is_refused(offset, rng):
-    """Of pooled intercepts and slopes about zero: far from it a covariance would be that of the noise."""
+def test_no_variance_far_from_zero_is_found_or_refused(offset, rng):
+    """Of slopes that hardly differ, beside pooled intercepts: the least one that is tried moves these."""
     X, tasks = rng.normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
-    y = X @ [1.0, -1.0, 0.5] + 0.3 * X[:, 0] * tasks + 0.1 * rng.normal(size=30)
+    y = X @ [1.0, -1.0, 0.5] + 0.1 * rng.normal(size=30)
     model = TaskRelationshipRegressor("auto", intercept_alpha="auto")
-    with pytest.raises(ValueError, match="leave no digits"):
+    with pytest.raises(ValueError, match="centre the features"):
         model.fit(X + offset, y, tasks=tasks)
-    assert model.fit(X + 1e3, y, tasks=tasks).alpha_ > 0
+    found = [model.fit(X + shift, y, tasks=tasks).log_marginal_likelihood_ for shift in (0.0, 1e3)]
+    assert abs(np.diff(found)) < 0.1
     assert clone(model).set_params(intercept_alpha=0.0).fit(X + offset, y, tasks=tasks).alpha_ > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("offset", [1e3, 1e4, 1e5])
+def test_an_offset_leaves_the_digits_of_a_likelihood(offset, seed):
+    """Where slopes vary pooled intercepts vary as they do times the offset, and nothing else changes."""
+    rng = np.random.default_rng(seed)
+    X, tasks = rng.normal(size=(60, 3)), np.repeat([0, 1, 2], 20)
+    W = rng.normal(size=(3, 3))
+    y = (X * W[tasks]).sum(axis=1) + 0.1 * rng.normal(size=60)
+    model = TaskRelationshipRegressor("auto", intercept_alpha="auto")
+    near, far = (clone(model).fit(X + shift, y, tasks=tasks) for shift in (100, offset))
+    less = near.log_marginal_likelihood_ - far.log_marginal_likelihood_
+    assert abs(less - 2 * np.log(offset / 100)) < 0.01  # two intercepts less their mean, in larger units
+    assert_allclose(far.coef_, near.coef_, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", [*MODELS, "mean"])

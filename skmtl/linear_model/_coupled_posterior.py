@@ -14,7 +14,17 @@ import numpy as np
 from scipy import linalg
 
 from ..objective import units
-from ._variance_components import EPS, RANK_TOLERANCE, Moments, Posterior, back, chunks, times, triangular
+from ._variance_components import (
+    EPS,
+    RANK_TOLERANCE,
+    Moments,
+    Posterior,
+    back,
+    chunks,
+    matrix,
+    times,
+    triangular,
+)
 
 NEAR_SINGULAR = 1e-10  # eigenvalue of correlations that stands for zero
 NO_DIGITS = (
@@ -105,13 +115,14 @@ class CoupledMoments(Moments):
 class CoupledPosterior(Posterior):
     """The model at one set of variances: its criterion, and what it says of the coefficients.
 
-    Over the noise variance slopes have the covariance R R' (x) Q^-1, R diagonal, `root` (n_features,), and
-    intercepts, if they vary, the variance 1 / `strength`.
+    Over the noise variance slopes have the covariance R R' (x) Q^-1, R diagonal, `root` (n_features,), or a
+    matrix, if no part of Q is free, and intercepts, if they vary, the variance 1 / `strength`.
     """
 
     def __init__(self, moments, root, strength):
         self.moments, self.root, self.strength = moments, root, strength
-        S, value = moments.xx * np.outer(root, root), 0.0
+        S = moments.xx * np.outer(root, root) if root.ndim == 1 else root.T @ moments.xx @ root
+        value = 0.0
         if moments.x_mean is not None:
             value = np.log(moments.weight).sum()
             self.x_mean = np.broadcast_to(times(root, moments.x_mean), moments.xy.shape)
@@ -175,7 +186,7 @@ class CoupledPosterior(Posterior):
             squares += self.rho @ self.residual**2
         return squares
 
-    coef = property(lambda self: self.slopes * self.root)
+    coef = property(lambda self: back(self.root, self.slopes.T).T)
 
     # --- derivatives ---
 
@@ -274,12 +285,13 @@ class CoupledPosterior(Posterior):
         return 0.5 * (V + V.T) + np.outer(along, along) / self.total
 
     def mean_variance(self):
-        return self._mean_covariance.diagonal() * self.root**2
+        R = matrix(self.root)
+        return ((R @ self._mean_covariance) * R).sum(axis=1)
 
     def slope_variances(self):
-        out = np.empty(self.slopes.shape)
+        out, R = np.empty(self.slopes.shape), matrix(self.root)
         for at in chunks(len(out), out.shape[1] ** 2):
-            out[at] = np.einsum("tjj->tj", self._blocks(at)) * self.root**2
+            out[at] = (np.matmul(R, self._blocks(at)) * R).sum(axis=2)
         return np.maximum(out, 0.0)
 
     def predictor_variances(self, X, codes):

@@ -131,7 +131,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
         prior, none = found.moments.prior, search.none(theta)
         self.n_factors_, size = prior.root.shape[1] - 1, np.trace(prior.covariance())
         self._prior_ = CovariancePrior(max(prior.level / size, SINGULAR), prior.root / np.sqrt(size))
-        size = float(size * found.root[0] ** 2)
+        size = float(size * search.units[0])
         self.alpha_ = 1 / (size * self._unit_)
         self.deviation_variance_ = 0.0 if none[:2].all() else self.noise_variance_ * size
         self._set_intercepts(found.strength, none[2:].any())

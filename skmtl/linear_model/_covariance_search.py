@@ -18,6 +18,11 @@ BUDGETS = (10, 0.5), (40, 0.97), (1000, 1.0)  # steps, and how much of what a fa
 LEAST = 1e-3  # of what rows tell of a coefficient: tasks with less are taken to have as much
 BESIDE = 2e-9, 1e-9, 0.0  # unknowns at which the criterion is the same but for rounding; the last is kept
 MOST_NOISE = 1e-2  # that is left to rounding
+MOST_OF_NONE = 0.1  # of the criterion, which may hang on the least variance that stands for none
+NOT_NONE = (
+    "alpha='auto': X is so far from zero beside how it varies that the least variance of its slopes which is "
+    "looked at moves the likelihood: centre the features."
+)
 
 
 @dataclass
@@ -45,24 +50,45 @@ class CovarianceSearch(Known):
         told = np.broadcast_to(own / (1 + own), self.moments.n_tasks)
         return np.maximum(told, LEAST) ** -0.5
 
+    @cached_property
+    def root(self):
+        """R, alike in all directions; one is that of the mean of features which are far from zero.
+
+        Then what is large is large in one row of each matrix, and the digits of the others are kept.
+        """
+        unit, p = self.units[0] ** 0.5, self.moments.xy.shape[1]
+        return unit * linalg.qr(self.moments.center[:, None])[0] if self.offset else np.full(p, unit)
+
     # unknowns beside F: the logarithms of level and common, and of the strength, in these units
     n_numbers = property(lambda self: 2 + self.ties)
+
+    @cached_property
+    def offset(self):
+        """Logarithm of what rows tell of slopes over that about their mean, where it is far from zero."""
+        own, all_rows = self.moments.information()
+        return float(np.log(all_rows.max() / own.max())) if len(self.moments.far) else 0.0
+
+    @cached_property
+    def ends(self):
+        """The least and the greatest of the numbers (2, n_numbers)."""
+        most = np.full(self.n_numbers, np.log(RANGE))
+        return np.array([-most - [0.0, 0.0, self.offset][: self.n_numbers], most])
 
     # what the criterion owes to the unit of the targets, which is no matter of the search
     zero = cached_property(lambda self: float(self.moments.df * np.log(self.moments.least)))
 
     def _model_at(self, theta):
-        (unit, weight), n, (T, p) = self.units, self.n_numbers, self.moments.xy.shape
+        weight, n, T = self.units[1], self.n_numbers, self.moments.n_tasks
         level, common = np.exp(theta[:2])
         F = self.rows[:, None] * theta[n:].reshape(T, -1)
         prior = CovariancePrior(level, np.column_stack([np.full(T, np.sqrt(common)), F]))
         strength = weight * np.exp(theta[2]) if self.ties else self.strength
-        return replace(self.moments, prior=prior).posterior(np.full(p, unit**0.5), strength)
+        return replace(self.moments, prior=prior).posterior(self.root, strength)
 
     def none(self, theta):
         """Which of level, common and variance of the intercepts are none, where there are no factors."""
-        bound, n = np.log(RANGE), self.n_numbers
-        return np.append(theta[:2] <= -bound, theta[2:n] >= bound) & (len(theta) == n)
+        n, (least, most) = self.n_numbers, self.ends
+        return np.append(theta[:2] <= least[:2], theta[2:n] >= most[2:]) & (len(theta) == n)
 
     def __call__(self, theta):
         """Criterion and gradient."""
@@ -74,17 +100,19 @@ class CovarianceSearch(Known):
 
     def descended(self, theta, n_steps=1000):
         """The minimum from a start, or some steps towards it."""
-        bound, n = np.log(RANGE), self.n_numbers
-        bounds = [(-bound, bound)] * n + [(None, None)] * (len(theta) - n)
+        bounds = [*zip(*self.ends, strict=True), *[(None, None)] * (len(theta) - self.n_numbers)]
         options = {**OPTIONS, "maxiter": n_steps}
         return optimize.minimize(self, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
     def _alike(self):
         """The minimum without factors, from a grid: no variance is stationary for any data."""
-        tie, levels = [1.0] * self.ties, [1 / RANGE, *(1 / level for level in GRID)]
-        theta = self._best_of(np.log([*pair, *tie]) for pair in product(levels, repeat=2))
+        levels = np.log([1 / RANGE, *(1 / level for level in GRID)])
+        points = [[*pair, 0.0][: self.n_numbers] for pair in product(levels, repeat=2)]
+        if self.ties and self.offset:  # and intercepts that answer slopes
+            points += [[*point[:2], max(-point[0] - self.offset, self.ends[0, 2])] for point in points]
+        theta = self._best_of(map(np.array, points))
         if self.ties:
-            theta = self._best_of(np.append(theta[:2], np.log(level)) for level in GRID)
+            theta = self._best_of(np.append(theta[:2], own) for own in (theta[2], *np.log(GRID)))
         return self.descended(theta)
 
     def _with_factor(self, theta):
@@ -114,8 +142,11 @@ class CovarianceSearch(Known):
         return 2 * k * n / (n - k - 1) if k < n - 1 else np.inf
 
     def best(self):
-        """The unknowns at the least criterion plus the cost of their number; ValueError for noise."""
+        """The unknowns at the least criterion plus the cost of their number; ValueError if none is told."""
         theta = self._descended_by_factors()
+        slope = self(theta)[1][: self.n_numbers][(theta[: self.n_numbers] == self.ends).any(axis=0)]
+        if self.offset and np.abs(slope).max(initial=0.0) > MOST_OF_NONE:
+            raise ValueError(NOT_NONE)
         if np.ptp([self.at(theta + step).criterion for step in BESIDE]) > MOST_NOISE:
             raise ValueError(NO_DIGITS)
         return theta

@@ -108,7 +108,7 @@ class Moments:
         return np.zeros(len(root)), 0.0
 
     @property
-    def _center(self):
+    def center(self):
         """Mean of the features."""
         return self.weight @ np.broadcast_to(self.x_mean, self.xy.shape) / self.weight.sum()
 
@@ -117,8 +117,8 @@ class Moments:
         """Variances of the features over all rows, about zero where tasks have no intercept (n_features,)."""
         own = np.einsum("djj->j", self.xx) * (self.n_tasks / len(self.xx))
         if self.x_mean is not None:
-            away = np.broadcast_to(self.x_mean - self._center, self.xy.shape) ** 2
-            own = own + self.weight @ np.where(away > CONSTANT * self._center**2, away, 0.0)
+            away = np.broadcast_to(self.x_mean - self.center, self.xy.shape) ** 2
+            own = own + self.weight @ np.where(away > CONSTANT * self.center**2, away, 0.0)
         return own / self.weight.sum()
 
     @property
@@ -127,18 +127,18 @@ class Moments:
         if not self.pooled:
             return np.zeros(0, dtype=np.intp)
         variance = self.feature_variances
-        return np.flatnonzero((variance > 0) & (self._center**2 > FAR_FROM_ZERO**2 * variance))
+        return np.flatnonzero((variance > 0) & (self.center**2 > FAR_FROM_ZERO**2 * variance))
 
     def centered(self):
         """Those of features less their mean."""
-        return replace(self, x_mean=self.x_mean - self._center)
+        return replace(self, x_mean=self.x_mean - self.center)
 
     @cached_property
     def basis(self):
         """Columns (n_features, rank) of the combinations of common slopes that the rows tell of."""
         K = self.xx.sum(axis=0) * (self.n_tasks / len(self.xx))
         if self.pooled:
-            away = self.x_mean - self._center
+            away = self.x_mean - self.center
             K = K + (self.weight[:, None] * away).T @ np.broadcast_to(away, self.xy.shape)
         require_finite("the likelihood", K)
         unit = units(K)
