@@ -243,29 +243,33 @@ class StackedData(TaskData):
         return expanded(self.X, self._codes, self.n_tasks)
 
     def forward(self, W):
-        """x_i . w_t on the sample side."""
+        """x_i . w_t on the sample side, of several w_t (n_tasks, k, n_features) as the last axis."""
         if sparse.issparse(self.X):
-            return self._expanded @ W.ravel()
-        if loop_pays(*W.shape):
+            return self._expanded @ np.moveaxis(W, -1, 1).reshape(-1, *W.shape[1:-1])
+        if loop_pays(self.n_tasks, self.n_features):
+            if W.ndim > 2:
+                return np.stack([self.forward(V) for V in np.moveaxis(W, 1, 0)], axis=-1)
             return row_products(self.X, self._codes, W)
-        out = np.empty(len(self.y))
+        out = np.empty((len(self.y), *W.shape[1:-1]))
         for rows, w in zip(self._blocks, W, strict=True):
-            np.dot(self.X[rows], w, out=out[rows])
+            np.dot(self.X[rows], w.T, out=out[rows])
         return out
 
     def adjoint(self, R):
-        """X_t' r_t of every task, shape (n_tasks, n_features)."""
+        """X_t' r_t of every task, shape (n_tasks, n_features), or of several r_t, k as the second axis."""
         if sparse.issparse(self.X):
-            return (self._expanded.T @ R).reshape(self.n_tasks, -1)
-        out = np.empty((self.n_tasks, self.n_features))
-        if loop_pays(*out.shape):
+            return np.moveaxis((self._expanded.T @ R).reshape(self.n_tasks, -1, *R.shape[1:]), 1, -1)
+        out = np.empty((self.n_tasks, *R.shape[1:], self.n_features))
+        if loop_pays(self.n_tasks, self.n_features):
+            if R.ndim > 1:
+                return np.stack([self.adjoint(np.ascontiguousarray(r)) for r in R.T], axis=1)
             from ._kernels import task_sums_of_rows  # Numba is imported by the first fit that needs it
 
             X, R = map(read_only, (self.X, R))
             self.in_blocks(lambda block, bounds: task_sums_of_rows(X, bounds, R, out[block]))
             return out
         for rows, row in zip(self._blocks, out, strict=True):
-            np.dot(R[rows], self.X[rows], out=row)
+            np.dot(R[rows].T, self.X[rows], out=row)
         return out
 
     @property
@@ -374,13 +378,18 @@ class SharedData(TaskData):
     task_rows = property(lambda self: np.full(self.n_tasks, self.X.shape[0]))
 
     def forward(self, W):
-        used = W.any(axis=0)
+        each = W.reshape(-1, self.n_features)
+        used = each.any(axis=0)
         if 4 * np.count_nonzero(used) < len(used):  # above that the copy costs more than it saves
-            return self.X[:, used] @ W[:, used].T
-        return self.X @ W.T
+            image = self.X[:, used] @ each[:, used].T
+        else:
+            image = self.X @ each.T
+        return image.reshape(len(image), *W.shape[:-1])
 
     def adjoint(self, R):
-        return np.ascontiguousarray((self.X.T @ R).T if sparse.issparse(self.X) else R.T @ self.X)
+        each = R.reshape(len(R), -1)
+        found = (self.X.T @ each).T if sparse.issparse(self.X) else each.T @ self.X
+        return np.ascontiguousarray(found).reshape(*R.shape[1:], -1)
 
     def _reduced(self, ufunc, R):
         return ufunc.reduce(R)

@@ -440,20 +440,26 @@ class Multinomial(Loss):
 
     def gradient(self, y, eta):
         """First derivatives in eta, of the shape of eta."""
-        return self.value_and_gradient(y, eta)[1]
+        return self.derivatives(y, eta)[0]
 
     def value_and_gradient(self, y, eta):
         """Both, by one exponential; classes come first, as sums over a short last axis are slow."""
         z = np.array(eta.T, order="C")
         z -= z.max(axis=0)
-        own = np.arange(self.n_classes, dtype=y.dtype).reshape(-1, *[1] * y.ndim) == y.T
         p = np.exp(z)
         total = p.sum(axis=0)
-        value = np.log(total) - np.where(own, z, 0.0).sum(axis=0)
-        p /= total
-        # p_y - 1 as minus the sum of the others: no digits are lost when p_y is close to 1
+        own, slopes = self._slopes(y, p / total)
+        return (np.log(total) - np.where(own, z, 0.0).sum(axis=0)).T, slopes.T
+
+    def derivatives(self, y, eta):
+        p = self.hessian(y, eta)
+        return self._slopes(y, p.T)[1].T, p
+
+    def _slopes(self, y, p):
+        """Which class a row has, and p less 1 there, as minus the sum of the others: near 1 digits stay."""
+        own = np.arange(self.n_classes, dtype=y.dtype).reshape(-1, *[1] * y.ndim) == y.T
         others = np.where(own, 0.0, p)
-        return value.T, np.where(own, -others.sum(axis=0), others).T
+        return own, np.where(own, -others.sum(axis=0), others)
 
     def hessian(self, y, eta):
         """Probabilities of the classes."""

@@ -74,18 +74,17 @@ class OutputsTerm(RowsTerm):
         """x_i . w_tk."""
         if not W.any():
             return np.zeros((*self.y.shape, self.n_outputs))
-        image = np.stack([self.data.forward(V) for V in np.split(W, self.n_outputs, axis=1)], axis=-1)
+        own = W.reshape(self.n_tasks, self.n_outputs, -1)
+        image = self.data.forward(own)
         if self.x_common is None:
             return image
-        own = W.reshape(self.n_tasks, self.n_outputs, -1)
         return image + self.spread(self.less_unseen(own) @ self.x_common)
 
     def back(self, R):
-        each = [self.data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(self.n_outputs)]
-        if self.x_common is None:
-            return np.hstack(each)
-        far = self.less_unseen(self.task_sums(R))[..., None] * self.x_common
-        return np.hstack(each) + far.reshape(len(far), -1)
+        each = self.data.adjoint(R)
+        if self.x_common is not None:
+            each = each + self.less_unseen(self.task_sums(R))[..., None] * self.x_common
+        return each.reshape(self.n_tasks, -1)
 
     mean_of_offset = property(lambda self: self.two_way.mean)
     less_unseen = property(lambda self: self.two_way)
@@ -99,14 +98,19 @@ class OutputsTerm(RowsTerm):
     def loss_hessian(self, eta):
         return _Hessian(self.loss.hessian(self.y, eta))
 
+    def loss_derivatives(self, eta):
+        slopes, values = self.loss.derivatives(self.y, eta)
+        return self._times_weight(slopes, self.weight_of(slopes)), _Hessian(values)
+
     def hessian_times(self, hessian, change):
         return self.weight_of(change) * self.loss.times(hessian.values, change)
 
     def _columns(self, hessian):
         """Those of the second derivatives in the K predictors of every row."""
         if hessian.columns is None:
-            each = (np.broadcast_to(d, (*self.y.shape, self.n_outputs)) for d in np.eye(self.n_outputs))
-            hessian.columns = [self.hessian_times(hessian, change) for change in each]
+            each = np.eye(self.n_outputs).reshape(-1, *[1] * self.y.ndim, self.n_outputs)
+            each = np.broadcast_to(each, (self.n_outputs, *self.y.shape, self.n_outputs))
+            hessian.columns = self.hessian_times(hessian, each)
         return hessian.columns
 
     def _shared_at(self, hessian):
@@ -495,7 +499,8 @@ class PerTask(Loss):
             return hessian * d
         out = np.zeros(d.shape)
         for (loss, at), own in zip(self.sections, hessian, strict=True):
-            out[self._own(loss, at)] = loss.times(own, d[self._own(loss, at)])
+            every = (..., *self._own(loss, at))
+            out[every] = loss.times(own, d[every])
         return out
 
     def majorant(self, y, eta):

@@ -34,23 +34,23 @@ def fista(problem, parts, max_iter, target):
     problem = problem if term is problem.term else problem.with_term(term)
     W, image, b, lowest = problem.evaluate(X)
     step = _first_step(problem, X, W, image, b)
-    Y, Wy, image_y, t, easy = X, W, image, 1.0, 0
+    Y, Wy, image_y, b_old, t, easy = X, W, image, b, 1.0, 0
     for n_iter in range(first + 1, max_iter + 1):
-        b, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
+        b_new, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
         if not problem.convex:
-            value = _objective(problem, new, W_new, image_new, b)
+            value = _objective(problem, new, W_new, image_new, b_new)
             if t > 1 and not value <= lowest:  # no momentum where it does not lead downhill
                 Y, Wy, image_y, t = X, W, image, 1.0
-                b, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
-                value = _objective(problem, new, W_new, image_new, b)
+                b_new, new, W_new, image_new, step, ease = _prox_step(problem, Y, Wy, image_y, b, step)
+                value = _objective(problem, new, W_new, image_new, b_new)
             lowest = value
         turned = sum(sum_by_rows(_turn, *each) for each in zip(Y, new, X, strict=True)) > 0
         t_new = 1.0 if turned else (1 + np.sqrt(1 + 4 * t * t)) / 2
         beta = 0.0 if turned else (t - 1) / t_new
         Y = [_ahead(beta, x, old) for x, old in zip(new, X, strict=True)]
         Wy = Y[0] if len(Y) == 1 else _ahead(beta, W_new, W)
-        image_y = _ahead(beta, image_new, image)
-        X, W, image, t = new, W_new, image_new, t_new
+        image_y, b = _ahead(beta, image_new, image), b_new + beta * (b_new - b_old)
+        X, W, image, b_old, t = new, W_new, image_new, b_new, t_new
         easy = easy + 1 if ease < 0.4 else 0
         if easy == 3:  # the curvature met is well below 1/step: try a longer one
             step, easy = min(1.5 * step, LONGEST), 0
@@ -124,7 +124,10 @@ def _first_step(problem, X, W, image, b):
 
 
 def _prox_step(problem, Y, Wy, image_y, b, step):
-    """Next point by backtracking: intercepts, parts, their sum, its image, step, and curvature met * step."""
+    """Next point by backtracking: intercepts, parts, their sum, its image, step, and curvature met * step.
+
+    The first are about those of the point.
+    """
     b = problem.term.intercept(Wy, image_y, b)
     G = problem.term.gradient(Wy, image_y, b)
     gradients = problem.smooth_gradients(Y, Wy, G)
@@ -136,12 +139,12 @@ def _prox_step(problem, Y, Wy, image_y, b, step):
         length = float(sum(sum_by_rows(_distance, x, y) for x, y in zip(new, Y, strict=True)))
         if length == 0:
             return b, new, W, image, step, 1.0
-        met = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
+        met, after = _data_curvature(problem.term, Wy, image_y, b, G, W, image)
         if problem.has_quadratic:
             met += 2 * problem.smooth_penalty_value([x - y for x, y in zip(new, Y, strict=True)], W - Wy)
         ease = met * step / length
         if ease <= 1.0 or step < 1e-300:
-            return b, new, W, image, step, ease
+            return after, new, W, image, step, ease
         step *= 0.95 / ease if ease <= 1.6 else 0.5 if ease < FAR_TOO_LONG else 0.1  # or numbers overflow
 
 
@@ -157,11 +160,11 @@ def _distance(x, y):
 
 
 def _data_curvature(term, Wy, image_y, b, G, W, image):
-    """2 (f(W) - f(Wy) - <G, W - Wy>) of the data term f."""
+    """2 (f(W) - f(Wy) - <G, W - Wy>) of the data term f, and the intercepts at W, or about these."""
     if term.loss.quadratic:
-        return term.distance(W, Wy, image, image_y)
-    before = term.value(Wy, image_y, b)
-    met = 2 * (term.value(W, image, term.intercept(W, image, b)) - before - float(np.vdot(G, W - Wy)))
+        return term.distance(W, Wy, image, image_y), b
+    before, after = term.value(Wy, image_y, b), term.intercept(W, image, b)
+    met = 2 * (term.value(W, image, after) - before - float(np.vdot(G, W - Wy)))
     if met < 1e-7 * abs(before):  # a difference of nearly equal numbers: their second derivative says more
         met = term.second_order(W - Wy, image - image_y, eta=term.predictor(0.5 * (image + image_y), b))
-    return met
+    return met, after
