@@ -381,6 +381,9 @@ def applies(case):
     exact = not (case.oracle == "sparse_is_dense" or case.container == "float32")
     if case.model in ("SingleTask-regressor", "Pooled-regressor") and not exact:
         return False  # nor is Ridge of scikit-learn
+    asked = oracle in (untouched, refused, refit, labels)
+    if case.model in ("SingleTask-classifier", "Pooled-classifier") and case.offset >= 1e6 and not asked:
+        return False  # there logistic regression of scikit-learn ends where rounding says
     if case.oracle in ("x_units", "offsets") and case.container == "float32":
         return False  # it does not hold such numbers
     estimated = [name for name, value in variant_parameters(case).items() if value == "auto"]
