@@ -1,12 +1,16 @@
 """Sphinx settings: ``sphinx-build -W docs docs/_build`` makes the site and runs the gallery."""
 
 import re
+from functools import partial
 from html import escape
 from pathlib import Path
 from runpy import run_path
 
 from docutils import nodes
+from jinja2 import BytecodeCache
+from jinja2.sandbox import SandboxedEnvironment
 from latex2mathml.converter import convert
+from numpydoc import docscrape_sphinx
 from sphinx_gallery.sorting import ExplicitOrder
 
 import skmtl
@@ -64,6 +68,20 @@ sphinx_gallery_conf = {
 
 (HERE / "api.rst").write_text(MADE["api_page"]())
 (HERE / "flowchart.html").write_text(MADE["flowchart"]() + MADE["flow_list"]())
+
+
+class Kept(BytecodeCache, dict):
+    """Templates that are compiled: numpydoc asks a new environment for its template, for each docstring."""
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self:
+            bucket.bytecode_from_string(self[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self[bucket.key] = bucket.bytecode_to_string()
+
+
+docscrape_sphinx.SandboxedEnvironment = partial(SandboxedEnvironment, bytecode_cache=Kept())
 
 
 def mathml(tex, display):

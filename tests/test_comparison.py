@@ -2002,6 +2002,17 @@ def test_names_do_not_break_a_table_of_markdown():
     assert len({line.count("|") for line in lines}) == 1 and "a\\|b c" in text
 
 
+@pytest.mark.parametrize(("n", "p"), [(2, 3), (6, 5), (6, 20), (30, 5), (30, 1)])
+def test_errors_without_each_row_are_those_of_a_search(n, p, rng, monkeypatch):
+    """Also of equal rows and columns, far from zero, at strengths from next to nothing on."""
+    X, y, grid = rng.standard_normal((n, p)) + 10, rng.standard_normal(n) + 3, np.logspace(-4, 5, 10)
+    X[:, -1], X[-1] = X[:, 0], X[0]
+    wanted = sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
+    monkeypatch.delattr(sklearn.linear_model, "RidgeCV")  # it is not asked
+    assert_allclose(_tuned.leave_one_out(X, y, grid), wanted, rtol=1e-6)
+    assert_allclose(_tuned.leave_one_out(np.ones((n, p)), y, grid), np.var(y) * n / (1 - 1 / n) ** 2)
+
+
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("n_rows", [251, 700])
 def test_levels_of_many_tasks_are_eliminated_exactly(container, n_rows, monkeypatch):
