@@ -222,7 +222,7 @@ def statsmodels_fit(X, y, tasks):
         return model.fit(free=free, gtol=1e9, start_params=at(variances))
 
 
-# two of each number of slopes and spread of them, those of 30 with variances of zero (7, 23) or nearly so among them
+# two of each number of slopes and spread; those of 30 with variances of zero (7, 23) or nearly so among them
 @pytest.mark.parametrize("seed", [2, 4, 6, 7, 8, 9, 11, 12, 13, 22, 23, 27])
 def test_a_diagonal_covariance_equals_that_of_statsmodels(seed):
     p = 1 + seed % 3
