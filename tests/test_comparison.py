@@ -32,7 +32,7 @@ from sklearn.metrics import (
     r2_score,
     roc_auc_score,
 )
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -2011,6 +2011,21 @@ def test_errors_without_each_row_are_those_of_a_search(n, p, rng, monkeypatch):
     monkeypatch.delattr(sklearn.linear_model, "RidgeCV")  # it is not asked
     assert_allclose(_tuned.leave_one_out(X, y, grid), wanted, rtol=1e-6)
     assert_allclose(_tuned.leave_one_out(np.ones((n, p)), y, grid), np.var(y) * n / (1 - 1 / n) ** 2)
+
+
+@pytest.mark.parametrize("kind", ["few", "wide", "rare", "separable", "far"])
+def test_losses_of_held_out_rows_are_those_of_logistic_regression(kind, rng, monkeypatch):
+    X, grid = rng.standard_normal((40, 60 if kind == "wide" else 3)), np.logspace(-4, 3, 8)
+    y = np.where(X[:, 0] + (kind != "separable") * rng.logistic(size=40) > 0, "b", "a")
+    if kind == "rare":
+        y = np.repeat(["a", "b"], [3, 37])
+    X = X * [1.0, 30.0, 0.1] + 20 if kind == "far" else X
+    found = _tuned.held_out(X, y, grid)
+    exact = partial(LogisticRegression, tol=1e-12, max_iter=10_000, solver="newton-cholesky")
+    folds = {"scoring": "neg_log_loss", "cv": StratifiedKFold(3, shuffle=True, random_state=0)}
+    sizes = [len(test) for _, test in folds["cv"].split(X, y)]
+    wanted = [-cross_val_score(exact(C=1 / alpha), X, y, **folds) @ sizes for alpha in grid]
+    assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
