@@ -2011,6 +2011,8 @@ def test_errors_without_each_row_are_those_of_a_search(n, p, rng, monkeypatch):
     monkeypatch.delattr(sklearn.linear_model, "RidgeCV")  # it is not asked
     assert_allclose(_tuned.leave_one_out(X, y, grid), wanted, rtol=1e-6)
     assert_allclose(_tuned.leave_one_out(np.ones((n, p)), y, grid), np.var(y) * n / (1 - 1 / n) ** 2)
+    X += 1e8
+    assert_allclose(_tuned.leave_one_out(X, y, grid), _tuned.leave_one_out(X - 1e8, y, grid), rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["few", "wide", "rare", "separable", "far"])

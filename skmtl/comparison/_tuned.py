@@ -52,7 +52,8 @@ def leave_one_out(X, y, grid):
 
 def _of_numbers(X, y, grid):
     """The errors at each strength, y centred; `RidgeCV`, called for each task, checks ten times as long."""
-    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    X = X - X.mean(axis=0)
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)  # far from zero the mean is rounded
     U, s = (part[..., s > s[0] * max(X.shape) * np.finfo(np.float64).eps] for part in (U, s))
     shrunk, full = grid / (s**2 + grid), U.shape[1] == len(y) - 1  # nothing of y is beyond all directions
     rest, free = (0.0, 0.0) if full else (y - U @ (U.T @ y), 1.0 - 1.0 / len(y) - (U**2).sum(axis=1))
