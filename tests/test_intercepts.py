@@ -413,13 +413,10 @@ def test_tied_intercepts_where_no_row_has_a_curvature(monkeypatch):
     assert len(looks) < 60
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize(
-    ("cls", "n_classes"),
-    [
-        (TraceNormClassifier, 3), (GroupSparseClassifier, 2), (MeanRegularizedClassifier, 3),
-        (TaskRelationshipClassifier, 2), (MeanRegularizedClassifier, 2),
-    ],
-)  # fmt: skip
+    "cls", [TraceNormClassifier, GroupSparseClassifier, MeanRegularizedClassifier, TaskRelationshipClassifier]
+)
 def test_features_that_add_up_to_a_constant_beside_tied_intercepts(cls, n_classes):
     """They do the work of the intercepts' mean: nothing sees how much of it, so that none of it runs off."""
     for seed, far in enumerate([0.0, 1e3, 1e6, 1e3] if n_classes == 2 else [1e6, 0.0, 1e3, 1e6]):
