@@ -65,8 +65,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Tests and packages stay: garbage is not looked for among them time and again."""
+    """Tests and packages stay: garbage is not looked for among them, nor often among what is new."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 # on a test, for networks: what a few iterations give is compared there

@@ -147,6 +147,7 @@ def test_heavy_packages_are_not_imported_at_import():
 
 
 def test_numba_is_loaded_by_the_first_fit_that_needs_it():
+    """Also without docstrings."""
     code = (
         "import sys, skmtl, numpy as np\n"
         "late = {'numba', 'matplotlib', 'polars'}\n"
@@ -158,7 +159,9 @@ def test_numba_is_loaded_by_the_first_fit_that_needs_it():
         "skmtl.MultiTaskLasso(0.01).fit(np.eye(4), np.eye(4))\n"
         "print('numba' in sys.modules)\n"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert shown.splitlines() == ["set()", "False", "True"]
 
 

@@ -439,7 +439,7 @@ def test_max_iter_is_that_of_the_whole_fit(budget, solver):
 
 def test_the_end_of_max_iter_is_said_and_a_training_that_led_nowhere():
     """What has converged, by itself or by rows that are held out, says nothing."""
-    (X, y, tasks), _ = tanh_features(4, 50)
+    (X, y, tasks), _ = tanh_features(4, 50, n_tasks=8, p=8)
     steps = {"hidden_layer_sizes": (8,), "alpha": 0.01}
     few = [
         {"max_iter": 1},

@@ -27,6 +27,7 @@ from skmtl.penalties import (
     Tree,
     VectorFunction,
 )
+from skmtl.penalties._vector import least_strength
 
 EPS = np.finfo(float).eps
 N_CASES = 200
@@ -328,6 +329,22 @@ def test_dual_norm_equals_bisection(name, rng):
         inside, outside = (function.prox(V, c) for c in (0.0, 1.0))
         assert np.array_equal(inside, V) and np.array_equal(outside.any(axis=1), found > 1)
         np.testing.assert_array_equal(function.dual_norm(0 * V), 0.0)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_polar_beside_an_l2_norm_takes_few_looks(positive, rng, monkeypatch):
+    """It falls through zero where the prox is zero: half as many as where only the prox is asked."""
+    looks, taut = [], Fused._taut
+    monkeypatch.setattr(Fused, "_taut", lambda self, *args: looks.append(0) or taut(self, *args))
+    for share in (1e-4, 0.1, 0.5, 1.0):
+        function = Fused(0.7, l1_ratio=0.3 * (1 - share), group_ratio=share)
+        V = np.cumsum(rng.normal(size=(5, 30)) * [[1e-6], [1.0], [1.0], [1e6], [0.0]], axis=1)
+        prox = function._positive_prox if positive else function.prox
+        wanted = least_strength(prox, V)
+        looks.clear()
+        found = function._positive_dual_norm(V) if positive else function.dual_norm(V)
+        np.testing.assert_allclose(found, wanted, rtol=2e-15)
+        assert len(looks) < 45
 
 
 @pytest.mark.parametrize("ratio", [1e-3, 0.3, 1.0])

@@ -103,7 +103,7 @@ class Fused(Multiple):
         # an increasing map of the entries keeps the prox of total variation optimal; max(V, 0) first not
         _, rho, group = self._ratios()
         c = step * self.alpha
-        return _shrunk(np.maximum(self._taut(V, c) - c * rho, 0.0), c * group)
+        return _shrunk(_lowered(self._taut(V, c), c * rho), c * group)
 
     def _taut(self, V, c):
         """Prox of the total variation; neighbours that it joins are exactly equal."""
@@ -119,11 +119,16 @@ class Fused(Multiple):
         out[:, order] = found
         return out
 
+    def _beyond(self, moved, V):
+        """The length that the prox shortens, less what it takes of it."""
+        _, rho, group = self._ratios()
+        return np.linalg.norm(moved(self._taut(V, self.alpha), self.alpha * rho), axis=1) - self.alpha * group
+
     def dual_norm(self, V):
         """Polar of each row; if constants are free that of the row minus its mean."""
         variation, rho, group = self._ratios()
         if group > 0:
-            return least_strength(self.prox, V)
+            return least_strength(self.prox, V, excess=lambda V: self._beyond(_soft, V))
         V = V[:, self._positions(V.shape[1])]
         if rho > 0:
             ratios = (_interval_ratio(S, rho, variation) for S in (V, -V))
@@ -140,9 +145,16 @@ class Fused(Multiple):
 
     def _positive_dual_norm(self, V):
         variation, rho, group = self._ratios()
-        if group > 0 or rho == 0:
+        if group > 0:
+            return least_strength(self._positive_prox, V, excess=lambda V: self._beyond(_lowered, V))
+        if rho == 0:
             return least_strength(self._positive_prox, V)
         return _over(_interval_ratio(V[:, self._positions(V.shape[1])], rho, variation), self.alpha)
+
+
+def _lowered(V, level):
+    """V with every entry moved down by `level`, to zero at most."""
+    return np.maximum(V - level, 0.0)
 
 
 def _interval_ratio(V, rho, variation):

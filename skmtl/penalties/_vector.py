@@ -462,28 +462,30 @@ def _over(size, alpha):
 LEAST = 1e-150  # polar of a vector with an entry of one, below which it is zero
 
 
-def least_strength(prox, V, greatest=False):
+def least_strength(prox, V, greatest=False, excess=None):
     """Least c with prox(v / c, 1) = 0 for each row v of V, to rounding; infinite if there is none.
 
     For a positively homogeneous f this is the polar of f: prox of c f is c times prox of f at v / c.
     Secants on the length of the prox in a bracket; the upper end is returned: it never claims a dual
-    point to be feasible that is not. With `greatest` only the largest is exact.
+    point to be feasible that is not. With `greatest` only the largest is exact. `excess` of rows v / c falls
+    below zero where their prox is zero: it tells secants of points on that side too.
     """
     size = np.abs(V).max(axis=1, initial=0.0)
     V = V / np.where(size > 0, size, 1.0)[:, None]
 
     def length(c, at=slice(None)):
-        return np.linalg.norm(prox(V[at] / c[:, None], 1.0), axis=1) * c
+        scaled = V[at] / c[:, None]
+        return (np.linalg.norm(prox(scaled, 1.0), axis=1) if excess is None else excess(scaled)) * c
 
     least, most = np.full(len(V), LEAST), np.full(len(V), 1 / LEAST)
-    ends = np.select([length(least) == 0, length(most) > 0], [LEAST * size, np.inf], np.nan)
+    ends = np.select([length(least) <= 0, length(most) > 0], [LEAST * size, np.inf], np.nan)
     if not (rows := np.isnan(ends)).any():
         return ends
     size, V = size[rows], V[rows]
     upper, before, r_before = np.ones(len(V)), np.zeros(len(V)), _lengths(V)
     while (short := length(upper) > 0).any():
         upper[short] *= 2.0
-    while (loose := length(0.5 * upper) == 0).any():
+    while (loose := length(0.5 * upper) <= 0).any():
         upper[loose] *= 0.5
     lower = 0.5 * upper
     r = length(lower)
@@ -497,11 +499,15 @@ def least_strength(prox, V, greatest=False):
         if n % 3 < 2:  # the root of the secant, or just below an upper end that is likely to be tight
             slope = (r_before[at] - r[at]) / (a - before[at])
             root = a + r[at] / np.where(slope > 0, slope, np.inf) * (1 + 1e-14)
-            guess = root if n % 3 == 0 else b * (1 - 5e-14)
+            if excess is not None:  # or next to the end that it is at
+                guess = np.clip(root, a + 3e-16 * b, b - 3e-16 * b)
+            else:
+                guess = root if n % 3 == 0 else b * (1 - 5e-14)
             c = np.where((a < guess) & (guess < b), guess, c)
         found = length(c, at)
         left = found > 0
-        before[at], r_before[at] = np.where(left, a, before[at]), np.where(left, r[at], r_before[at])
+        other = (before[at], r_before[at]) if excess is None else (c, found)  # where nothing is left
+        before[at], r_before[at] = np.where(left, (a, r[at]), other)
         r[at] = np.where(left, found, r[at])
         lower[at], upper[at] = np.where(left, c, a), np.where(left, b, c)
     ends[rows] = upper * size
