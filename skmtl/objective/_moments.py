@@ -233,8 +233,12 @@ class MomentsTerm(DataTerm):
         def squares(W, spreads, scale):
             return float(scale @ (np.abs(W) * spreads).sum(axis=1) ** 2)
 
-        most = np.finfo(float).eps * sum_by_rows(squares, W, spreads, self.scale)
-        return most if most > NOTICED * self.yy.sum() else 0.0
+        return float(self.noticed(sum_by_rows(squares, W, spreads, self.scale)))
+
+    def noticed(self, squares):
+        """Rounding of sums of such squares of the terms of predictors, zero where it is no more than digits."""
+        most = np.finfo(float).eps * squares
+        return np.where(most > NOTICED * self.yy.sum(), most, 0.0)
 
     def _separate_steps(self, gradient, free, ridge):
         """The same where no two directions share a task: a system for each."""
