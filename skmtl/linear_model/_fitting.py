@@ -202,9 +202,9 @@ class Fitting:
 
         `after` is told of each iteration, see `StepsMixin`.
         """
-        own, problem = self._problem(alpha)
-        model = own.model
-        with blas_threads(own.data):
+        with blas_threads(self.data):
+            own, problem = self._problem(alpha)
+            model = own.model
             start = own.start if start is None else start
 
             def stored(parts):
@@ -237,17 +237,23 @@ class Fitting:
 
     def _at_once(self, alphas):
         """SolverResult at each strength, None where that is for a solver; fewer if none is known."""
-        model = self.model
-        if len(alphas) < MANY or model.solver not in ("auto", "direct") or model.verbose:
+        model, known = self.model, not any(isinstance(alpha, str) for alpha in alphas)
+        if not known or len(alphas) < MANY or model.solver not in ("auto", "direct") or model.verbose:
             return
-        if any(isinstance(alpha, str) for alpha in (*alphas, model.intercept_alpha)):
-            return
+        with blas_threads(self.data):
+            problems = self._alike(alphas)
+        yield from at_once(problems, model.tol) if problems else ()
+
+    def _alike(self, alphas):
+        """Objectives at these strengths, if tasks share no more than their mean in them."""
+        if isinstance(self.model.intercept_alpha, str):
+            return None
         penalty, _, shared = self._of_unit_strength()
         if shared is not None or not comes_apart(penalty, self.data.n_tasks) or not serves(self.term):
-            return
+            return None
         found = [self._problem(alpha) for alpha in alphas]
-        if all(own is self for own, _ in found):  # else features are in units of their own
-            yield from at_once([problem for _, problem in found], model.tol)
+        # else features are in units of their own
+        return [problem for _, problem in found] if all(own is self for own, _ in found) else None
 
     def shaped(self, result):
         """Coefficients and intercepts in the shapes of `coef_` and `intercept_`."""

@@ -12,13 +12,17 @@ EPS = np.finfo(float).eps
 MANY = 8  # strengths from which eigenvectors pay
 NUMBERS = 2**16  # of a temporary array: it stays in the cache
 COEFFICIENTS = 2**21  # of the solutions that are found at a time
-EVEN, FAR = 1e4, 1e5  # ratios of curvatures of features, and of them to strengths, up to which none is lost
+EVEN = 1e6  # ratio of curvatures of features, means included, up to which eigenvectors keep the least one
+EXACT = 1e-10  # gap of a solution relative to the objective at W = 0, above which digits were lost
 SOUND, DECIDED = 1e8, 1e-2  # condition of a system of the mean that needs no ranks, times what is rounding
 
 
 def serves(term):
     """Whether `at_once` does, for penalties that join the tasks by their mean alone."""
-    return term.on_moments and not term.tied_intercepts and term.n_features <= DENSE_FEATURES
+    if not term.on_moments or term.tied is not None or term.n_features > DENSE_FEATURES:
+        return False
+    spreads = term.scale @ np.broadcast_to(term.spreads**2, term.shape)
+    return not term.curvatures().max(initial=0.0) > EVEN * spreads[spreads > 0].min(initial=np.inf)
 
 
 def at_once(problems, tol):
@@ -30,7 +34,7 @@ def at_once(problems, tol):
     try:
         with one_blas_thread(), np.errstate(all="ignore"):
             spectra = Spectra(term, *np.array([one.parts[0].quadratic.numbers for one in problems]).T)
-            target = max(tol * first.scale(), rounding(first))
+            target = max(min(tol, EXACT) * first.scale(), rounding(first))
     except np.linalg.LinAlgError:
         return
     step = max(COEFFICIENTS // (term.n_tasks * term.n_features), 1)
@@ -39,26 +43,28 @@ def at_once(problems, tol):
             found = spectra.certified(slice(start, start + step))
         for W, objective, gap in zip(found[0].swapaxes(0, 1), *found[1:], strict=True):
             W, history = W.copy(), [(1, float(objective), float(gap))]
-            b = term.restored(W, term.null[1])
+            b = term.restored(W, term.intercept(W, term.of_means(W)[:, None]))
             yield SolverResult(W, b, [W], *history[0], True, history) if gap <= target else None
 
 
 class Spectra:
     """Solutions for strengths of deviations from the mean of the tasks, and of that mean (n_strengths,).
 
-    With U_t diag(l_t) U_t' the curvature of task t they are w_t = m + U_t v_t, v_t = (U_t'b_t - l_t U_t'm) /
-    (l_t + d), or U_t (U_t'b_t - U_t'z) / (l_t + d), z the multiplier of a mean that costs more than d.
+    With U_t diag(l_t) U_t' the curvature of task t and r_t = U_t'(b_t - a_t beta), beta the number that tied
+    intercepts lie around, they are w_t = m + U_t (r_t - l_t U_t'm) / (l_t + d), or U_t (r_t - U_t'z) /
+    (l_t + d) with the multiplier z of a mean that costs more than d. See `_schur_inverse`.
     """
 
     def __init__(self, term, d, mean):
         d = mean if term.n_tasks == 1 else d
         self.term, self.d, self.mean, self.first = term, d[:, None], mean[:, None], (mean < d)[:, None]
-        (T, p), alike = term.shape, term.shared and np.ptp(term.scale) == 0
+        (T, p), alike, self.tied = term.shape, term.shared and np.ptp(term.scale) == 0, term.tied_intercepts
         self.b, self.designs = -term.gradient(np.zeros((T, p)), *term.null[:2]), 1 if alike else T
+        self.a = term.kept[:, None] * term.x_mean if self.tied else np.zeros((T, p))
+        self.kept = term.kept.sum() if self.tied else 1.0  # else beta is zero
         self.values, self.vectors = np.empty((self.designs, p)), np.empty((self.designs, p, p))
         in_blocks(self._decompose, even_blocks(self.designs, p * p))
-        top, spreads = self.values.max(), term.scale @ np.broadcast_to(term.spreads**2, (T, p)) / T
-        self.lost = (top > FAR * d) & (top > EVEN * spreads[spreads > 0].min(initial=np.inf))
+        self.unseen = np.flatnonzero(term.curvatures() == 0)
         self.shared, self.step = self._shared(), None
 
     def _decompose(self, t):
@@ -66,29 +72,48 @@ class Spectra:
         np.maximum(self.values[t], 0.0, out=self.values[t])
 
     def _shared(self):
-        """m or z of every strength (n_strengths, p)."""
-        (T, p), d, mean, first = self.term.shape, self.d, self.mean, self.first
+        """m or z, and beta, of every strength (n_strengths, p + 1)."""
+        p, d, each = self.term.n_features, self.d.T, self.term.n_tasks // self.designs
         b = self.b.sum(axis=0, keepdims=True) if self.designs == 1 else self.b
         row, column = np.triu_indices(p)
-        unit = np.where(first, d, 1.0).T
 
         def summed(t):
             U, values = self.vectors[t].swapaxes(1, 2), self.values[t]
-            right = ((U @ b[t, :, None]) * U).reshape(-1, p)
-            weight = unit / (values.reshape(-1, 1) + d.T)
-            right, U = weight.T @ right, U.reshape(-1, p)
-            weight *= np.where(first.T, values.reshape(-1, 1), 1.0)
-            condition = (values[:, -1:] / (values[:, :1] + d.T)).max(axis=0)
-            return weight.T @ (U[:, row] * U[:, column]), right, condition
+            r, known = U @ b[t, :, None], []
+            if self.tied:
+                a = U @ self.a[t, :, None]
+                known = [each * a * U, a * r, each * a * a]
+            known = np.concatenate([r * U, *known], axis=2).reshape(values.size, -1)
+            weight, U = 1.0 / (values.reshape(-1, 1) + d), U.reshape(-1, p)
+            known = weight.T @ known
+            weight *= np.where(self.first.T, values.reshape(-1, 1), 1.0)
+            condition = values[:, -1:] / (values[:, :1] + d)
+            return each * (weight.T @ (U[:, row] * U[:, column])), known, condition.max(axis=0)
 
-        blocks = even_blocks(self.designs, p * (p * p // 2 + len(d)), NUMBERS)
-        found, right, condition = zip(*in_blocks(summed, blocks), strict=True)
-        systems = np.empty((len(d), p, p))
-        systems[:, row, column] = systems[:, column, row] = sum(found) * (T // self.designs)
-        own = T * np.where(first, d * mean, 1.0) / np.where(d == mean, np.inf, np.abs(d - mean))
-        systems[:, np.arange(p), np.arange(p)] += own
-        inverse = self._inverses(systems, np.minimum(ROUNDED * np.max(condition, axis=0), MOST_ROUNDED))
-        return np.where(d == mean, 0.0, (inverse @ sum(right)[:, :, None])[:, :, 0])
+        blocks = even_blocks(self.designs, p * (p * p // 2 + d.size), NUMBERS)
+        squares, known, condition = zip(*in_blocks(summed, blocks), strict=True)
+        S = np.empty((d.size, p, p))
+        S[:, row, column] = S[:, column, row] = sum(squares)
+        known = np.pad(sum(known), ((0, 0), (0, 0 if self.tied else p + 2)))
+        systems, right = self._systems(S, *np.split(known, [p, 2 * p, 2 * p + 1], axis=1))
+        rounded = np.minimum(ROUNDED * np.max(condition, axis=0), MOST_ROUNDED)
+        return (self._inverses(systems, rounded) @ right[:, :, None])[:, :, 0]
+
+    def _systems(self, S, b, a, along, square):
+        """Systems and right-hand sides of what the tasks share, from sums over their eigenvectors."""
+        d, mean, first, p = self.d, self.mean, self.first, S.shape[1]
+        unit, equal, diagonal = np.where(first, d, 1.0), (d == mean)[:, 0], np.arange(p)
+        systems, cross = np.empty((len(d), p + 1, p + 1)), unit * a
+        systems[:, :p, :p] = unit[:, None] * S
+        own = self.term.n_tasks * np.where(first, d * mean, 1.0)
+        systems[:, diagonal, diagonal] += own / np.where(d == mean, 1.0, np.abs(d - mean))
+        systems[:, :p, p], systems[:, p, :p] = cross, np.where(first, cross, -cross)
+        systems[:, p, p] = self.kept - square[:, 0]
+        right = np.hstack([unit * b, -along])
+        none = np.pad(equal[:, None] | np.isin(diagonal, self.unseen), ((0, 0), (0, 1)))  # of m
+        systems[none[:, :, None] | none[:, None, :]], right[none] = 0.0, 0.0
+        systems[:, diagonal, diagonal] += none[:, :p]
+        return systems, right
 
     def _inverses(self, systems, rounded):
         """Inverses of systems of what the tasks share, of which such shares are rounding."""
@@ -104,31 +129,39 @@ class Spectra:
     def certified(self, at):
         """Solutions of some strengths (n_tasks, n, p), their objectives and gaps."""
         term, d, mean, first = self.term, self.d[at], self.mean[at], self.first[at]
-        (T, p), shared, alike = term.shape, self.shared[at], self.designs == 1
+        (T, p), shared, beta = term.shape, self.shared[at, :-1], self.shared[at, -1:]
+        alike, tied = self.designs == 1, self.tied
         base, W = np.where(first, shared, 0.0), np.empty((T, len(d), p))
         blocks, spreads = even_blocks(T, len(d) * p, NUMBERS), np.broadcast_to(term.spreads, (T, p))
 
         def solved(t):
             own = slice(0, 1) if alike else t
-            U, values, b = self.vectors[own], self.values[own, None], self.b[t, None]
+            U, values = self.vectors[own], self.values[own, None]
             moved = shared @ U
             moved *= np.where(first, values, 1.0)
-            moved = b @ U - moved
+            moved = (self.b[t, None] - beta * self.a[t, None] if tied else self.b[t, None]) @ U - moved
             moved /= values + d
             moved = moved @ U.swapaxes(1, 2)
             w = np.add(base, moved, out=W[t])
-            return moved.sum(axis=0), (w @ curvature_blocks(term, own)).sum(axis=0) - b.sum(axis=0)
+            w[:, :, self.unseen] = 0.0
+            slopes = (w @ curvature_blocks(term, own)).sum(axis=0)
+            return moved.sum(axis=0), slopes, _along(w, self.a[t]) if tied else np.zeros(len(d))
 
-        away, slopes = (sum(each) for each in zip(*in_blocks(solved, blocks), strict=True))
+        away, slopes, offset = (sum(each) for each in zip(*in_blocks(solved, blocks), strict=True))
+        a = self.a.sum(axis=0)
+        slopes = slopes - self.b.sum(axis=0) - np.outer(offset / self.kept, a)
         shift, left = self._free_steps(mean[:, 0], slopes)
-        W += shift
+        gained = -0.5 * (slopes * shift).sum(axis=1)
+        offset = (offset + shift @ a) / self.kept  # of the mean of all rows
         center = base + shift + away / T
         base += np.where(first, shift, 0.0)
 
         def charged(t):
-            w, b, scale = W[t], self.b[t], term.scale[t]
+            w, b, scale = W[t] + shift, self.b[t], term.scale[t]
             slope = w @ curvature_blocks(term, slice(0, 1) if alike else t)
             slope -= b[:, None]
+            if tied:
+                slope -= offset[:, None] * self.a[t, None]
             size, moved = np.abs(w), w - base
             squares = scale @ (size @ spreads[t, :, None])[:, :, 0] ** 2
             found = [_along(w, slope), _along(w, b), _along(size, np.abs(b)), _along(moved, moved)]
@@ -140,15 +173,13 @@ class Spectra:
 
         found = [sum(each) for each in zip(*in_blocks(charged, blocks), strict=True)]
         objective, gap = self._gaps(d[:, 0], mean[:, 0], center, left, *found)
-        return W, objective, np.where(self.lost[at], np.inf, gap)
+        return W, objective + gained, gap + gained
 
     def _gaps(self, d, mean, center, left, *sums):
         """Objectives and gaps from sums over the tasks, see `certified`."""
         term, T = self.term, self.term.n_tasks
         in_slope, in_b, size, spread, squares, moved, slope, excess, beyond = sums
-        spread, excess = (
-            one - (sums**2).sum(axis=1) / T for one, sums in ((spread, moved), (excess, beyond))
-        )
+        spread, excess = spread - (moved**2).sum(axis=1) / T, excess - (beyond**2).sum(axis=1) / T
         costs = d * spread + mean * T * (center**2).sum(axis=1)
         objective = term.null[2] + 0.5 * (in_slope - in_b + costs)
         along = slope + T * mean[:, None] * center
