@@ -128,39 +128,17 @@ class Spectra:
 
     def certified(self, at):
         """Solutions of some strengths (n_tasks, n, p), their objectives and gaps."""
-        term, d, mean, first = self.term, self.d[at], self.mean[at], self.first[at]
-        (T, p), shared, beta = term.shape, self.shared[at, :-1], self.shared[at, -1:]
-        alike, tied = self.designs == 1, self.tied
-        base, W = np.where(first, shared, 0.0), np.empty((T, len(d), p))
-        blocks, spreads = even_blocks(T, len(d) * p, NUMBERS), np.broadcast_to(term.spreads, (T, p))
-
-        def solved(t):
-            own = slice(0, 1) if alike else t
-            U, values = self.vectors[own], self.values[own, None]
-            moved = shared @ U
-            moved *= np.where(first, values, 1.0)
-            moved = (self.b[t, None] - beta * self.a[t, None] if tied else self.b[t, None]) @ U - moved
-            moved /= values + d
-            moved = moved @ U.swapaxes(1, 2)
-            w = np.add(base, moved, out=W[t])
-            w[:, :, self.unseen] = 0.0
-            slopes = (w @ curvature_blocks(term, own)).sum(axis=0)
-            return moved.sum(axis=0), slopes, _along(w, self.a[t]) if tied else np.zeros(len(d))
-
-        away, slopes, offset = (sum(each) for each in zip(*in_blocks(solved, blocks), strict=True))
-        a = self.a.sum(axis=0)
-        slopes = slopes - self.b.sum(axis=0) - np.outer(offset / self.kept, a)
-        shift, left = self._free_steps(mean[:, 0], slopes)
-        gained = -0.5 * (slopes * shift).sum(axis=1)
-        offset = (offset + shift @ a) / self.kept  # of the mean of all rows
-        center = base + shift + away / T
-        base += np.where(first, shift, 0.0)
+        term, d, mean = self.term, self.d[at], self.mean[at]
+        W, base, center, slopes, offset = self._solutions(at)
+        spreads, a = np.broadcast_to(term.spreads, self.b.shape), self.a.sum(axis=0)
+        shift, left = self._free_steps(mean[:, 0], slopes)  # of the dual point alone
+        center, base = center + shift, base + np.where(self.first[at], shift, 0.0)
+        offset, gained = offset + shift @ a / self.kept, -0.5 * (slopes * shift).sum(axis=1)
 
         def charged(t):
             w, b, scale = W[t] + shift, self.b[t], term.scale[t]
-            slope = w @ curvature_blocks(term, slice(0, 1) if alike else t)
-            slope -= b[:, None]
-            if tied:
+            slope = self._slopes(w, t)
+            if self.tied:
                 slope -= offset[:, None] * self.a[t, None]
             size, moved = np.abs(w), w - base
             squares = scale @ (size @ spreads[t, :, None])[:, :, 0] ** 2
@@ -171,9 +149,48 @@ class Spectra:
             moved += slope
             return *found, _along(moved, moved), moved.sum(axis=0)
 
-        found = [sum(each) for each in zip(*in_blocks(charged, blocks), strict=True)]
-        objective, gap = self._gaps(d[:, 0], mean[:, 0], center, left, *found)
+        sums = [sum(each) for each in zip(*in_blocks(charged, self._blocks(len(d))), strict=True)]
+        objective, gap = self._gaps(d[:, 0], mean[:, 0], center, left, *sums)
         return W, objective + gained, gap + gained
+
+    def _solutions(self, at):
+        """Those of some strengths (n_tasks, n, p), what they deviate from, their mean and slopes along it.
+
+        Also the mean of what features add to the predictors, if tied intercepts follow it.
+        """
+        d, first, shared, beta = self.d[at], self.first[at], self.shared[at, :-1], self.shared[at, -1:]
+        base, W = np.where(first, shared, 0.0), np.empty((len(self.b), len(d), self.b.shape[1]))
+
+        def solved(t):
+            own = self._own(t)
+            U, values = self.vectors[own], self.values[own, None]
+            moved = shared @ U
+            moved *= np.where(first, values, 1.0)
+            moved = (self.b[t, None] - beta * self.a[t, None] if self.tied else self.b[t, None]) @ U - moved
+            moved /= values + d
+            moved = moved @ U.swapaxes(1, 2)
+            w = np.add(base, moved, out=W[t])
+            w[:, :, self.unseen] = 0.0
+            offset = _along(w, self.a[t]) if self.tied else np.zeros(len(d))
+            return moved.sum(axis=0), self._slopes(w, t).sum(axis=0), offset
+
+        sums = zip(*in_blocks(solved, self._blocks(len(d))), strict=True)
+        moved, slopes, offset = (sum(each) for each in sums)
+        offset /= self.kept
+        return W, base, base + moved / len(W), slopes - np.outer(offset, self.a.sum(axis=0)), offset
+
+    def _slopes(self, w, t):
+        """Slopes of the loss of the tasks of a block, those of tied intercepts that stay as they are."""
+        slope = w @ curvature_blocks(self.term, self._own(t))
+        slope -= self.b[t, None]
+        return slope
+
+    def _own(self, t):
+        """Those tasks of a block whose curvatures differ."""
+        return slice(0, 1) if self.designs == 1 else t
+
+    def _blocks(self, n_strengths):
+        return even_blocks(len(self.b), n_strengths * self.b.shape[1], NUMBERS)
 
     def _gaps(self, d, mean, center, left, *sums):
         """Objectives and gaps from sums over the tasks, see `certified`."""
