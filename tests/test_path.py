@@ -201,7 +201,7 @@ def test_paths_of_few_rows_and_collinear_features_are_solved_at_once(mean_alpha,
     X[:, 3] = 2.0  # with free intercepts a feature that says nothing
     args = {"X": X, "y": X[:, :3].sum(axis=1) + rng.normal(size=120), "tasks": tasks}
     fits, model = counted_solvers(monkeypatch), MeanRegularizedRegressor(mean_alpha=mean_alpha)
-    found = path(model, **args, alphas=np.geomspace(10, 1e-3, 8))
+    found = path(model, **args, alphas=np.geomspace(10, 1e-3, 9))
     assert not fits
     assert_as_fits(found, model, args, 1e-8)
 
@@ -214,7 +214,7 @@ def test_strengths_at_which_eigenvectors_lose_digits_are_for_a_solver(shift, uni
     X = (X + shift) * np.array([1.0, 1.0, 1.0, unit])
     args, fits = {"X": X, "y": y, "tasks": tasks}, counted_solvers(monkeypatch)
     model = MeanRegularizedRegressor(fit_intercept=not shift)
-    found = path(model, **args, alphas=[*np.geomspace(1e9, 1e7, 7) * (1 + shift) ** 2, *alphas])
+    found = path(model, **args, alphas=[*np.geomspace(1e9, 1e7, 9) * (1 + shift) ** 2, *alphas])
     assert fits and np.isfinite(found.gap).all()
     single = clone(model).set_params(alpha=alphas[0], tol=1e-8).fit(**args)
     np.testing.assert_allclose(found.coef[-1] * [1, 1, 1, unit], single.coef_ * [1, 1, 1, unit], rtol=1e-5)

@@ -9,7 +9,6 @@ from .._data import task_data
 from .._inputs import refuse_size, resolve_task_weight
 from ..objective import MomentsTerm, comes_apart, make_term, rows_pay
 from ..solvers import (
-    MANY,
     alpha_range,
     at_once,
     blas_threads,
@@ -214,10 +213,14 @@ class Fitting:
             found = run(problem, model.solver, start, model.max_iter, model.tol, listens, model.verbose)
         return model._unscaled(found)
 
-    def _problem(self, alpha):
-        """The same in numbers, and its objective, at a strength that the model takes."""
+    def _in_numbers(self, alpha):
+        """The same with numbers in the place of strengths that are found, at one that the model takes."""
         self.model.alpha = alpha
-        own = self.model._in_numbers_on(self)
+        return self.model._in_numbers_on(self)
+
+    def _problem(self, alpha):
+        """The same and its objective."""
+        own = self._in_numbers(alpha)
         model = own.model
         return own, make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
 
@@ -230,15 +233,17 @@ class Fitting:
         parts, known = None, self._at_once(alphas)
         for alpha in alphas:
             found = next(known, None)
-            self.model.alpha = alpha
-            found = self.at(alpha, parts) if found is None else found
+            if found is None:
+                found = self.at(alpha, parts)
+            else:
+                self._in_numbers(alpha)
             parts = found.parts if warm else None
             yield alpha, found
 
     def _at_once(self, alphas):
         """SolverResult at each strength, None where that is for a solver; fewer if none is known."""
-        model, known = self.model, not any(isinstance(alpha, str) for alpha in alphas)
-        if not known or len(alphas) < MANY or model.solver not in ("auto", "direct") or model.verbose:
+        model = self.model
+        if model.solver not in ("auto", "direct") or model.verbose:
             return
         with blas_threads(self.data):
             problems = self._alike(alphas)
@@ -246,10 +251,11 @@ class Fitting:
 
     def _alike(self, alphas):
         """Objectives at these strengths, if tasks share no more than their mean in them."""
-        if isinstance(self.model.intercept_alpha, str):
+        if any(isinstance(alpha, str) for alpha in (*alphas, self.model.intercept_alpha)):
             return None
         penalty, _, shared = self._of_unit_strength()
-        if shared is not None or not comes_apart(penalty, self.data.n_tasks) or not serves(self.term):
+        apart = shared is None and comes_apart(penalty, self.data.n_tasks)
+        if not apart or not serves(self.term, len(alphas)):
             return None
         found = [self._problem(alpha) for alpha in alphas]
         # else features are in units of their own

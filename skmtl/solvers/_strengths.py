@@ -9,7 +9,7 @@ from ._solve import SolverResult
 from .direct import MOST_ROUNDED, ROUNDED, curvature_blocks, inverse_of_mean
 
 EPS = np.finfo(float).eps
-MANY = 8  # strengths from which eigenvectors pay
+MANY, FEATURES = 8, 20  # strengths from which eigenvectors pay, one more for so many features
 NUMBERS = 2**16  # of a temporary array: it stays in the cache
 COEFFICIENTS = 2**21  # of the solutions that are found at a time
 EVEN = 1e6  # ratio of curvatures of features, means included, up to which eigenvectors keep the least one
@@ -17,9 +17,15 @@ EXACT = 1e-10  # gap of a solution relative to the objective at W = 0, above whi
 SOUND, DECIDED = 1e8, 1e-2  # condition of a system of the mean that needs no ranks, times what is rounding
 
 
-def serves(term):
-    """Whether `at_once` does, for penalties that join the tasks by their mean alone."""
-    if not term.on_moments or term.tied is not None or term.n_features > DENSE_FEATURES:
+def serves(term, n_strengths):
+    """Whether `at_once` does, and pays, for penalties that join the tasks by their mean alone."""
+    p = term.n_features
+    if (
+        n_strengths < MANY + p / FEATURES
+        or p > DENSE_FEATURES
+        or not term.on_moments
+        or term.tied is not None
+    ):
         return False
     spreads = term.scale @ np.broadcast_to(term.spreads**2, term.shape)
     return not term.curvatures().max(initial=0.0) > EVEN * spreads[spreads > 0].min(initial=np.inf)
