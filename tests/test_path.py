@@ -134,7 +134,7 @@ def test_bad_arguments_of_a_path(model, options, error, message):
 
 def test_features_that_do_not_move_wait_on_wide_designs(monkeypatch, rng):
     """On a path an epoch goes over fewer panels of features than there are, and solutions stay the same."""
-    X, Y = rng.normal(size=(60, 3000)), rng.normal(size=(60, 3))
+    X, Y = rng.normal(size=(60, 6000)), rng.normal(size=(60, 3))
     model, visits = MultiTaskLasso(tol=1e-7), [0, 0]
     run, slope = PanelSweep.run, PanelSweep._slope
 
@@ -151,9 +151,9 @@ def test_features_that_do_not_move_wait_on_wide_designs(monkeypatch, rng):
     monkeypatch.setattr(PanelSweep, "running", False, raising=False)
     monkeypatch.setattr(PanelSweep, "run", counted)
     monkeypatch.setattr(PanelSweep, "_slope", seen)
-    found = path(model, X, Y, alphas=15, eps=0.1)
+    found = path(model, X, Y, alphas=25, eps=0.05)
     assert 0 < visits[1] < 0.9 * visits[0]
-    for k in (7, 14):
+    for k in (12, 24):
         single = clone(model).set_params(alpha=found.alphas[k]).fit(X, Y)
         assert abs(found.objective[k] - single.objective_) <= found.gap[k] + single.dual_gap_
 
@@ -233,3 +233,17 @@ def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatc
         )
         expected = few.fit_statistics(stats).cv_results_["mean_test_score"]
         np.testing.assert_allclose(scores[at], expected[0], rtol=1e-10)
+
+
+def test_a_path_takes_few_features_into_a_set_that_do_not_come_into_use(rng, monkeypatch):
+    """Beside many that are in use: each costs its share of an epoch."""
+    X, Y, sizes = rng.normal(size=(60, 3000)), rng.normal(size=(60, 20)), []
+    make = PanelSweep.__init__
+
+    def counted(self, pool, chosen, *args):
+        sizes.append(len(chosen))
+        make(self, pool, chosen, *args)
+
+    monkeypatch.setattr(PanelSweep, "__init__", counted)
+    used = path(MultiTaskLasso(tol=1e-4), X, Y, alphas=15, eps=0.03).coef[-1].any(axis=0).sum()
+    assert used > 300 and max(sizes) < 1.5 * used
