@@ -12,7 +12,7 @@ EPS = np.finfo(float).eps
 MANY, FEATURES = 8, 20  # strengths from which eigenvectors pay, one more for so many features
 NUMBERS = 2**16  # of a temporary array: it stays in the cache
 COEFFICIENTS = 2**21  # of the solutions that are found at a time
-EVEN = 1e6  # ratio of curvatures of features, means included, up to which eigenvectors keep the least one
+EVEN, NEAR = 1e6, 1e3  # ratios of curvatures, and of means that count, to the least: no more digits are lost
 EXACT = 1e-10  # gap of a solution relative to the objective at W = 0, above which digits were lost
 SOUND, DECIDED = 1e8, 1e-2  # condition of a system of the mean that needs no ranks, times what is rounding
 
@@ -27,8 +27,9 @@ def serves(term, n_strengths):
         or term.tied is not None
     ):
         return False
-    spreads = term.scale @ np.broadcast_to(term.spreads**2, term.shape)
-    return not term.curvatures().max(initial=0.0) > EVEN * spreads[spreads > 0].min(initial=np.inf)
+    spreads, means = term.scale @ np.broadcast_to(term.spreads**2, term.shape), term.kept @ term.x_mean**2
+    least = spreads[spreads > 0].min(initial=np.inf)
+    return not (spreads.max(initial=0.0) > EVEN * least or means.max(initial=0.0) > NEAR * least)
 
 
 def at_once(problems, tol):
@@ -37,9 +38,13 @@ def at_once(problems, tol):
     None where the gap is not within the target, which is for a solver; nothing where numbers are not finite.
     """
     first, term = problems[0], problems[0].term
+    d, mean = np.array([one.parts[0].quadratic.numbers for one in problems]).T
+    d = mean if term.n_tasks == 1 else d
+    if not d.any():
+        return
     try:
         with one_blas_thread(), np.errstate(all="ignore"):
-            spectra = Spectra(term, *np.array([one.parts[0].quadratic.numbers for one in problems]).T)
+            spectra = Spectra(term, d, mean)
             target = max(min(tol, EXACT) * first.scale(), rounding(first))
     except np.linalg.LinAlgError:
         return
@@ -48,9 +53,12 @@ def at_once(problems, tol):
         with one_blas_thread(), np.errstate(all="ignore"):
             found = spectra.certified(slice(start, start + step))
         for W, objective, gap in zip(found[0].swapaxes(0, 1), *found[1:], strict=True):
-            W, history = W.copy(), [(1, float(objective), float(gap))]
-            b = term.restored(W, term.intercept(W, term.of_means(W)[:, None]))
-            yield SolverResult(W, b, [W], *history[0], True, history) if gap <= target else None
+            yield _result(term, W.copy(), float(objective), float(gap)) if gap <= target else None
+
+
+def _result(term, W, objective, gap):
+    b = term.restored(W, term.intercept(W, term.of_means(W)[:, None]))
+    return SolverResult(W, b, [W], 1, objective, gap, True, [(1, objective, gap)])
 
 
 class Spectra:
@@ -62,7 +70,6 @@ class Spectra:
     """
 
     def __init__(self, term, d, mean):
-        d = mean if term.n_tasks == 1 else d
         self.term, self.d, self.mean, self.first = term, d[:, None], mean[:, None], (mean < d)[:, None]
         (T, p), alike, self.tied = term.shape, term.shared and np.ptp(term.scale) == 0, term.tied_intercepts
         self.b, self.designs = -term.gradient(np.zeros((T, p)), *term.null[:2]), 1 if alike else T
