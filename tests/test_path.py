@@ -220,6 +220,12 @@ def test_strengths_at_which_eigenvectors_lose_digits_are_for_a_solver(shift, uni
     np.testing.assert_allclose(found.coef[-1] * [1, 1, 1, unit], single.coef_ * [1, 1, 1, unit], rtol=1e-5)
 
 
+def test_strengths_at_which_numbers_overflow_are_for_a_solver(rng):
+    X, tasks = rng.normal(size=(60, 3)), np.arange(60) % 4
+    found = path(MeanRegularizedRegressor(), 1e-150 * X, 1e100 * X.sum(axis=1), tasks, alphas=12)
+    assert np.isfinite(found.objective).all() and np.isfinite(found.coef).all()
+
+
 def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatch):
     X, tasks = rng.normal(size=(600, 3)), np.arange(600) % 20
     y = X.sum(axis=1) + 0.3 * rng.normal(size=20)[tasks] * X[:, 0] + rng.normal(size=600)

@@ -17,15 +17,12 @@ EXACT = 1e-10  # gap of a solution relative to the objective at W = 0, above whi
 SOUND, DECIDED = 1e8, 1e-2  # condition of a system of the mean that needs no ranks, times what is rounding
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def serves(term, n_strengths):
     """Whether `at_once` does, and pays, for penalties that join the tasks by their mean alone."""
     p = term.n_features
-    if (
-        n_strengths < MANY + p / FEATURES
-        or p > DENSE_FEATURES
-        or not term.on_moments
-        or term.tied is not None
-    ):
+    few = n_strengths < MANY + p / FEATURES
+    if few or p > DENSE_FEATURES or not term.on_moments or term.tied is not None:
         return False
     spreads, means = term.scale @ np.broadcast_to(term.spreads**2, term.shape), term.kept @ term.x_mean**2
     least = spreads[spreads > 0].min(initial=np.inf)
@@ -48,12 +45,15 @@ def at_once(problems, tol):
             target = max(min(tol, EXACT) * first.scale(), rounding(first))
     except np.linalg.LinAlgError:
         return
+    if not target < np.inf:
+        return
     step = max(COEFFICIENTS // (term.n_tasks * term.n_features), 1)
     for start in range(0, len(problems), step):
         with one_blas_thread(), np.errstate(all="ignore"):
             found = spectra.certified(slice(start, start + step))
         for W, objective, gap in zip(found[0].swapaxes(0, 1), *found[1:], strict=True):
-            yield _result(term, W.copy(), float(objective), float(gap)) if gap <= target else None
+            known = gap <= target and objective < np.inf
+            yield _result(term, W.copy(), float(objective), float(gap)) if known else None
 
 
 def _result(term, W, objective, gap):
