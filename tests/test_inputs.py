@@ -655,7 +655,7 @@ def test_a_free_common_model_that_fits_every_row_is_said(form):
     wide, given = rng.normal(size=(20, 25)), {"tasks": np.arange(20) % 4} if form == "tasks" else {}
     Y = rng.normal(size=20 if form == "tasks" else (20, 4))
     models = {
-        "mean_alpha": [MeanRegularizedRegressor(), TraceNormRegressor(0.1, mean_alpha=0.0)],
+        "mean_alpha": [MeanRegularizedRegressor(np.float64(1)), TraceNormRegressor(0.1, mean_alpha=0.0)],
         "ridge": [GraphRegularizedRegressor(0.1)],
         None: [
             MeanRegularizedRegressor(mean_alpha=0.1),

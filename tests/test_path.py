@@ -11,12 +11,15 @@ from sklearn.linear_model import lasso_path
 from skmtl import (
     GroupSparseClassifier,
     GroupSparseRegressor,
+    MeanRegularizedRegressor,
     MultiTaskLasso,
+    PathSearchCV,
     SingleTask,
     TaskStatistics,
     TraceNormRegressor,
     path,
 )
+from skmtl.linear_model import _fitting
 from skmtl.solvers._descent import PanelSweep
 
 ESTIMATORS = {
@@ -131,7 +134,7 @@ def test_bad_arguments_of_a_path(model, options, error, message):
 
 def test_features_that_do_not_move_wait_on_wide_designs(monkeypatch, rng):
     """On a path an epoch goes over fewer panels of features than there are, and solutions stay the same."""
-    X, Y = rng.normal(size=(60, 3000)), rng.normal(size=(60, 3))
+    X, Y = rng.normal(size=(60, 6000)), rng.normal(size=(60, 3))
     model, visits = MultiTaskLasso(tol=1e-7), [0, 0]
     run, slope = PanelSweep.run, PanelSweep._slope
 
@@ -148,8 +151,105 @@ def test_features_that_do_not_move_wait_on_wide_designs(monkeypatch, rng):
     monkeypatch.setattr(PanelSweep, "running", False, raising=False)
     monkeypatch.setattr(PanelSweep, "run", counted)
     monkeypatch.setattr(PanelSweep, "_slope", seen)
-    found = path(model, X, Y, alphas=15, eps=0.1)
+    found = path(model, X, Y, alphas=25, eps=0.05)
     assert 0 < visits[1] < 0.9 * visits[0]
-    for k in (7, 14):
+    for k in (12, 24):
         single = clone(model).set_params(alpha=found.alphas[k]).fit(X, Y)
         assert abs(found.objective[k] - single.objective_) <= found.gap[k] + single.dual_gap_
+
+
+def counted_solvers(monkeypatch):
+    """A list that grows with every fit by a solver."""
+    fits, run = [], _fitting.run
+    monkeypatch.setattr(_fitting, "run", lambda *args: fits.append(args) or run(*args))
+    return fits
+
+
+def assert_as_fits(found, model, args, rtol):
+    """Each solution of a path is that of a fit, within the gaps, and its gap is no more than rounding."""
+    for k, alpha in enumerate(found.alphas):
+        single = clone(model).set_params(alpha=alpha, tol=1e-12).fit(**args)
+        scale = np.abs(single.coef_).max()
+        np.testing.assert_allclose(found.coef[k], single.coef_, rtol=0, atol=rtol * scale)
+        np.testing.assert_allclose(found.intercept[k], single.intercept_, rtol=10 * rtol, atol=10 * rtol)
+        slack = found.gap[k] + single.dual_gap_ + 1e-14 * single.objective_
+        assert abs(found.objective[k] - single.objective_) <= slack
+        assert 0 <= found.gap[k] <= 1e-12 * found.objective.max()
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"mean_alpha": 0.1}, {"mean_alpha": 0.01, "ridge": 0.05}, {"fit_intercept": False},
+        {"intercept_alpha": 0.3, "mean_alpha": 0.1}, {"task_weight": "samples"},
+    ],
+)  # fmt: skip
+def test_paths_of_means_are_solved_at_once(kind, options, monkeypatch):
+    """Whichever costs more, the mean or the deviations, or the same, which is a ridge regression."""
+    args, model = fit_args("Regressor", kind), MeanRegularizedRegressor(**options)
+    fits = counted_solvers(monkeypatch)
+    found = path(model, **args, alphas=[1e4, 10.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-5])
+    assert found.converged.all() and (not fits or kind == "single")
+    assert_as_fits(found, model, args, 1e-7 if "intercept_alpha" in options else 1e-9)
+
+
+@pytest.mark.parametrize("mean_alpha", [0.0, 0.01])
+def test_paths_of_few_rows_and_collinear_features_are_solved_at_once(mean_alpha, rng, monkeypatch):
+    tasks = np.arange(120) % 30
+    X = rng.normal(size=(120, 6)) @ rng.normal(size=(6, 9))
+    X[:, 3] = 2.0  # with free intercepts a feature that says nothing
+    args = {"X": X, "y": X[:, :3].sum(axis=1) + rng.normal(size=120), "tasks": tasks}
+    fits, model = counted_solvers(monkeypatch), MeanRegularizedRegressor(mean_alpha=mean_alpha)
+    found = path(model, **args, alphas=np.geomspace(10, 1e-3, 9))
+    assert not fits
+    assert_as_fits(found, model, args, 1e-8)
+
+
+@pytest.mark.parametrize("shift, unit, alphas", [(1e4, 1.0, [1e-4]), (0.0, 1e-5, [1e-7]), (0.0, 1.0, [0.0])])
+def test_strengths_at_which_eigenvectors_lose_digits_are_for_a_solver(shift, unit, alphas, rng, monkeypatch):
+    """Features far from zero without intercepts, in other units, and tasks that nothing joins."""
+    X, tasks = rng.normal(size=(200, 4)), np.arange(200) % 5
+    y = X.sum(axis=1) + tasks * X[:, 0] + rng.normal(size=200)
+    X = (X + shift) * np.array([1.0, 1.0, 1.0, unit])
+    args, fits = {"X": X, "y": y, "tasks": tasks}, counted_solvers(monkeypatch)
+    model = MeanRegularizedRegressor(fit_intercept=not shift)
+    found = path(model, **args, alphas=[*np.geomspace(1e9, 1e7, 9) * (1 + shift) ** 2, *alphas])
+    assert fits and np.isfinite(found.gap).all()
+    single = clone(model).set_params(alpha=alphas[0], tol=1e-8).fit(**args)
+    np.testing.assert_allclose(found.coef[-1] * [1, 1, 1, unit], single.coef_ * [1, 1, 1, unit], rtol=1e-5)
+
+
+def test_strengths_at_which_numbers_overflow_are_for_a_solver(rng):
+    X, tasks = rng.normal(size=(60, 3)), np.arange(60) % 4
+    found = path(MeanRegularizedRegressor(), 1e-150 * X, 1e100 * X.sum(axis=1), tasks, alphas=12)
+    assert np.isfinite(found.objective).all() and np.isfinite(found.coef).all()
+
+
+def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatch):
+    X, tasks = rng.normal(size=(600, 3)), np.arange(600) % 20
+    y = X.sum(axis=1) + 0.3 * rng.normal(size=20)[tasks] * X[:, 0] + rng.normal(size=600)
+    stats, fits = TaskStatistics.from_batches([(X, y, tasks)], n_folds=3), counted_solvers(monkeypatch)
+    search = PathSearchCV(MeanRegularizedRegressor(), alphas=20).fit_statistics(stats)
+    assert len(fits) == 1
+    scores = search.cv_results_["mean_test_score"]
+    for at in (0, 10, 19):
+        few = PathSearchCV(
+            MeanRegularizedRegressor(tol=1e-12), alphas=[search.cv_results_["param_alpha"][at]]
+        )
+        expected = few.fit_statistics(stats).cv_results_["mean_test_score"]
+        np.testing.assert_allclose(scores[at], expected[0], rtol=1e-10)
+
+
+def test_a_path_takes_few_features_into_a_set_that_do_not_come_into_use(rng, monkeypatch):
+    """Beside many that are in use: each costs its share of an epoch."""
+    X, Y, sizes = rng.normal(size=(60, 3000)), rng.normal(size=(60, 20)), []
+    make = PanelSweep.__init__
+
+    def counted(self, pool, chosen, *args):
+        sizes.append(len(chosen))
+        make(self, pool, chosen, *args)
+
+    monkeypatch.setattr(PanelSweep, "__init__", counted)
+    used = path(MultiTaskLasso(tol=1e-4), X, Y, alphas=15, eps=0.03).coef[-1].any(axis=0).sum()
+    assert used > 300 and max(sizes) < 1.5 * used

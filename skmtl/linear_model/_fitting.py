@@ -8,7 +8,16 @@ import numpy as np
 from .._data import task_data
 from .._inputs import refuse_size, resolve_task_weight
 from ..objective import MomentsTerm, comes_apart, make_term, rows_pay
-from ..solvers import alpha_range, blas_threads, greatest_alpha, make_problem_of, result_at, run
+from ..solvers import (
+    alpha_range,
+    at_once,
+    blas_threads,
+    greatest_alpha,
+    make_problem_of,
+    result_at,
+    run,
+    serves,
+)
 from ..statistics import TaskStatistics
 
 ROUNDING = 1e-14  # of the greatest strength: what smaller ones are made of
@@ -192,11 +201,9 @@ class Fitting:
 
         `after` is told of each iteration, see `StepsMixin`.
         """
-        self.model.alpha = alpha
-        own = self.model._in_numbers_on(self)
-        model = own.model
-        with blas_threads(own.data):
-            problem = make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
+        with blas_threads(self.data):
+            own, problem = self._problem(alpha)
+            model = own.model
             start = own.start if start is None else start
 
             def stored(parts):
@@ -206,14 +213,53 @@ class Fitting:
             found = run(problem, model.solver, start, model.max_iter, model.tol, listens, model.verbose)
         return model._unscaled(found)
 
+    def _in_numbers(self, alpha):
+        """The same with numbers in the place of strengths that are found, at one that the model takes."""
+        self.model.alpha = alpha
+        return self.model._in_numbers_on(self)
+
+    def _problem(self, alpha):
+        """The same and its objective."""
+        own = self._in_numbers(alpha)
+        model = own.model
+        return own, make_problem_of(own.term, model._omega(), model.ridge, model._shared_mean())
+
     def along(self, alphas, warm=True):
-        """(alpha, SolverResult) at each of falling strengths, whose solution starts the next if `warm`."""
-        parts = None
+        """(alpha, SolverResult) at each of falling strengths, whose solution starts the next if `warm`.
+
+        Or all are found at once, where the objective is one for that.
+        """
+        alphas = [alpha if isinstance(alpha, str) else float(alpha) for alpha in alphas]
+        parts, known = None, self._at_once(alphas)
         for alpha in alphas:
-            alpha = alpha if isinstance(alpha, str) else float(alpha)
-            found = self.at(alpha, parts)
+            found = next(known, None)
+            if found is None:
+                found = self.at(alpha, parts)
+            else:
+                self._in_numbers(alpha)
             parts = found.parts if warm else None
             yield alpha, found
+
+    def _at_once(self, alphas):
+        """SolverResult at each strength, None where that is for a solver; fewer if none is known."""
+        model = self.model
+        if model.solver not in ("auto", "direct") or model.verbose:
+            return
+        with blas_threads(self.data):
+            problems = self._alike(alphas)
+        yield from at_once(problems, model.tol) if problems else ()
+
+    def _alike(self, alphas):
+        """Objectives at these strengths, if tasks share no more than their mean in them."""
+        if any(isinstance(alpha, str) for alpha in (*alphas, self.model.intercept_alpha)):
+            return None
+        penalty, _, shared = self._of_unit_strength()
+        apart = shared is None and comes_apart(penalty, self.data.n_tasks)
+        if not apart or not serves(self.term, len(alphas)):
+            return None
+        found = [self._problem(alpha) for alpha in alphas]
+        # else features are in units of their own
+        return [problem for _, problem in found] if all(own is self for own, _ in found) else None
 
     def shaped(self, result):
         """Coefficients and intercepts in the shapes of `coef_` and `intercept_`."""

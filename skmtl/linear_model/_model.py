@@ -291,7 +291,7 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         # constant features say nothing
         used = (data.X.max(axis=0) != data.X.min(axis=0)).sum() if free else 0
         if used >= n_rows:
-            way, auto = "ridge" if self.mean_alpha is None else "mean_alpha", self.alpha == "auto"
+            way, auto = "ridge" if self.mean_alpha is None else "mean_alpha", isinstance(self.alpha, str)
             warn(
                 f"{way}=0 does not penalise the model that all tasks share, and {used} features "
                 f"fit {'the mean of the columns of y in ' * (data.y.ndim == 2)}all {n_rows} rows with it, "

@@ -124,13 +124,13 @@ def _complementary(splits, n):
 
 def squared_errors(stats, W, b):
     """Sum of squared errors of every task, shape (n_tasks,)."""
-    used = np.flatnonzero(W.any(axis=0))
-    W, xx, x_mean, xy = W[:, used], stats.xx, stats.x_mean[:, used], stats.xy[:, used]
+    used, xx, x_mean, xy = np.flatnonzero(W.any(axis=0)), stats.xx, stats.x_mean, stats.xy
     if len(used) < xx.shape[1]:
-        xx = xx[:, used[:, None], used]
-    image = W @ xx[0] if len(xx) == 1 else np.matmul(xx, W[:, :, None])[:, :, 0]
-    about_mean = np.einsum("tj,tj->t", W, image - 2 * xy) + stats.yy
-    offset = stats.y_mean - (W * x_mean).sum(axis=1) - b
+        W, xx, x_mean, xy = W[:, used], xx[:, used[:, None], used], x_mean[:, used], xy[:, used]
+    slope = W @ xx[0] if len(xx) == 1 else np.matvec(xx, W)
+    slope -= 2 * xy
+    about_mean = np.vecdot(W, slope) + stats.yy
+    offset = stats.y_mean - np.vecdot(x_mean, W) - b
     return np.maximum(about_mean + stats.weight * offset**2, 0.0)
 
 

@@ -94,15 +94,18 @@ class MomentsTerm(DataTerm):
         if not W.any():  # where all solvers start: no need to read the moments
             return np.zeros((self.n_tasks, self.n_features + 1))
         out = np.empty((self.n_tasks, self.n_features + 1))
-        if len(self.stats.xx) == 1:
-            own, out[:, -1] = W @ self.stats.xx[0], W @ self.stats.x_mean[0]
-        else:
-            own = task_products(self.stats.xx, W)
-            out[:, -1] = 0.0 if self.free_intercepts else np.einsum("tj,tj->t", W, self.stats.x_mean)
+        own = W @ self.stats.xx[0] if len(self.stats.xx) == 1 else task_products(self.stats.xx, W)
         by_rows(np.multiply, own, self.scale[:, None], out=out[:, :-1])
-        if self.x_common is not None:
-            out[:, -1] += self.common_image(W)
-        return out  # its last column is zero where intercepts are free: the moments are about the means
+        out[:, -1] = self.of_means(W)
+        return out
+
+    def of_means(self, W):
+        """mean_t . w_t (n_tasks,), zero where intercepts are free: the moments are about the means."""
+        if self.free_intercepts:
+            return np.zeros(self.n_tasks)
+        one = len(self.stats.xx) == 1
+        found = W @ self.stats.x_mean[0] if one else np.einsum("tj,tj->t", W, self.stats.x_mean)
+        return found if self.x_common is None else found + self.common_image(W)
 
     def intercept(self, W, image, start=None):
         """Optimal intercepts, shape (n_tasks,)."""
@@ -233,8 +236,12 @@ class MomentsTerm(DataTerm):
         def squares(W, spreads, scale):
             return float(scale @ (np.abs(W) * spreads).sum(axis=1) ** 2)
 
-        most = np.finfo(float).eps * sum_by_rows(squares, W, spreads, self.scale)
-        return most if most > NOTICED * self.yy.sum() else 0.0
+        return float(self.noticed(sum_by_rows(squares, W, spreads, self.scale)))
+
+    def noticed(self, squares):
+        """What is charged for rounding, from sums of squares of the terms of predictors, see `_rounding`."""
+        most = np.finfo(float).eps * squares
+        return np.where(most > NOTICED * self.yy.sum(), most, 0.0)
 
     def _separate_steps(self, gradient, free, ridge):
         """The same where no two directions share a task: a system for each."""

@@ -13,6 +13,7 @@ from ._solve import (
     run,
     solve,
 )
+from ._strengths import at_once, serves
 from .alternating import make_problem_of
 from .direct import inverse_of_mean, task_inverses_of
 

@@ -10,6 +10,7 @@ from .splitting import splits
 from .variances import by_variances, variances_pay
 
 FIRST_SET = 64
+FEW_NEW = 0.25  # of the features in use at the start: along a path hardly more come into use at once
 GROWTH = 3
 WIDE = 1.5  # columns per row from which on epochs over the rows are cheaper than over the Gram matrix
 ROTATED = 0.6  # columns per task up to which rotating the tasks pays
@@ -160,13 +161,13 @@ def working_set(placement, used, size, last):
     """Positions of the features in use and of those that violate optimality most, blocks of them as a whole.
 
     `used` is a mask, `size` the dual norms of the gradient along every feature. The first set (`last` is
-    None) also takes in features that may violate optimality soon. A set that is mostly in use is trebled, any
-    other grows by at most as many features as are in use.
+    None) also takes in features that may violate optimality soon, no more than a few beside many in use. A
+    set that is mostly in use is trebled, any other grows by at most as many features as are in use.
     """
     if len(used) <= FIRST_SET:
         return placement.columns(np.ones(len(used), dtype=bool))
     n_used = int(used.sum())
-    n_new = max(n_used, FIRST_SET)
+    n_new = max(int(FEW_NEW * n_used) if last is None else n_used, FIRST_SET)
     rank = np.where(used, -np.inf, size)
     if last is None and n_used:
         # the solution at a greater strength, by the factor that features in use exceed the limit now:

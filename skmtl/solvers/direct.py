@@ -212,7 +212,7 @@ def inverse_of_mean(system, mean_first, rounded=0.0):
     return pseudo_inverses(system, max(rounded, 1e-14)) if mean_first else _inverted(system)
 
 
-def _blocks(term, tasks=slice(None)):
+def curvature_blocks(term, tasks=slice(None)):
     """Hessian block C_t + kappa_t x_t x_t' (n_tasks, p, p) of some tasks without penalty."""
     xx = term.second_moments()
     B = xx[tasks if len(xx) > 1 else slice(None)] * term.scale[tasks, None, None]
@@ -230,7 +230,7 @@ def _inverses(term, shift):
     """
     T, p = term.shape
     if not loop_pays(T, p):
-        B, each = _blocks(term), np.arange(p)
+        B, each = curvature_blocks(term), np.arange(p)
         B[:, each, each] += shift[:, None]
         return inverses(B)
     from .._kernels import task_inverses
@@ -246,7 +246,9 @@ def _inverses(term, shift):
     in_blocks(fill, even_blocks(T, p * p))
     singular = np.flatnonzero(~(size < 1 / (RANK_TOLERANCE * p)))
     if len(singular):
-        inverse[singular] = pseudo_inverses(_blocks(term, singular) + shift[singular, None, None] * np.eye(p))
+        inverse[singular] = pseudo_inverses(
+            curvature_blocks(term, singular) + shift[singular, None, None] * np.eye(p)
+        )
     return inverse
 
 
@@ -375,7 +377,7 @@ class BlockInverse:
             left, lost = np.zeros((p, p)), np.zeros(p)
             for start in range(0, T, CHUNK_TASKS):
                 tasks = np.arange(start, min(start + CHUNK_TASKS, T))
-                own, C = d * inverse[tasks], _blocks(self.term, tasks)
+                own, C = d * inverse[tasks], curvature_blocks(self.term, tasks)
                 left += own.reshape(-1, p).T @ C.reshape(-1, p)
                 lost += ROUNDED * np.einsum("tjk,tjk->k", np.abs(own), np.abs(C))
             left *= np.outer(*[left.diagonal() > lost] * 2)  # nothing of what others explain up to rounding
@@ -413,7 +415,7 @@ def _assembled_inverse(term, quadratic):
     T, p = term.shape
     levels, tasks = quadratic.eigenvectors()
     pairs = (tasks[:, :, None] * tasks[:, None, :]).reshape(T, -1)
-    H = (pairs.T @ _blocks(term).reshape(T, -1)).reshape(T, T, p, p)
+    H = (pairs.T @ curvature_blocks(term).reshape(T, -1)).reshape(T, T, p, p)
     H = H.transpose(0, 2, 1, 3).reshape(T * p, T * p)
     H[np.diag_indices(T * p)] += np.repeat(levels, p)
     if term.kept.any() and term.fit_intercept:
