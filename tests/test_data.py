@@ -18,6 +18,7 @@ from skmtl import (
     MultiTaskLasso,
     MultiTaskRegressor,
     TraceNormClassifier,
+    _threads,
     stack_tasks,
 )
 from skmtl._data import SharedData, StackedData, make_task_data, predict_rows
@@ -96,6 +97,18 @@ def test_forward_and_adjoint_are_transposes(data, rng):
         W, R = rng.normal(size=(data.n_tasks, data.n_features)), rng.normal(size=data.y.shape)
         assert np.vdot(data.forward(W), R) == pytest.approx(np.vdot(W, data.adjoint(R)), rel=1e-12)
         assert data.adjoint(R).flags.c_contiguous and data.adjoint(R).shape == W.shape
+
+
+@each_data
+@pytest.mark.parametrize("many", [False, True])
+def test_several_predictors_of_a_row_are_those_one_by_one(data, many, rng, monkeypatch):
+    """Also by the loops for many tasks."""
+    monkeypatch.setattr(_threads, "COMPILED_TASKS", 0 if many else 10**9)
+    W, R = rng.normal(size=(data.n_tasks, 3, data.n_features)), rng.normal(size=(*data.y.shape, 3))
+    one_by_one = [data.forward(np.ascontiguousarray(W[:, k])) for k in range(3)]
+    np.testing.assert_allclose(data.forward(W), np.stack(one_by_one, axis=-1), rtol=1e-12, atol=1e-13)
+    one_by_one = [data.adjoint(np.ascontiguousarray(R[..., k])) for k in range(3)]
+    np.testing.assert_allclose(data.adjoint(R), np.stack(one_by_one, axis=1), rtol=1e-12, atol=1e-13)
 
 
 @each_data
