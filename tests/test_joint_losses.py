@@ -19,7 +19,8 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
-from skmtl.objective import OutputsTerm, Problem, RootTerm, RowsTerm, make_term
+from skmtl.objective import OutputsTerm, Problem, RootTerm, RowsTerm, _joint, make_term
+from skmtl.objective._joint import TwoWay
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, LInf, SparseL2, Spectrum, Tasks
 from skmtl.solvers import make_task_data, run, solve
 
@@ -745,6 +746,44 @@ def test_the_intercepts_of_one_hessian_have_one_system(monkeypatch):
     for V in rng.normal(size=(4, *term.shape)):
         times(V)
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing", "sparse"])
+@pytest.mark.parametrize("options", INTERCEPTS.values(), ids=INTERCEPTS)
+@pytest.mark.parametrize("mixed", [False, True], ids=["classes", "mixed"])
+def test_several_directions_at_once_are_as_one_by_one(kind, options, mixed, monkeypatch, rng):
+    """Also beside a common offset, and where not all of them are followed at once."""
+    layout = classes_layout(kind)
+    if kind != "sparse":
+        layout.X = layout.X + 1e3
+    data = task_data(layout)
+    losses = [Multinomial(K), SquaredError()] * data.n_tasks
+    term = make_term(data, losses[: data.n_tasks] if mixed else Multinomial(K), **options)
+    hessian = term.loss_hessian(0.5 * rng.normal(size=(*term.y.shape, K)))
+    directions = rng.normal(size=(5, *term.shape))
+    single = [term._curvature(hessian, V) for V in directions]
+    np.testing.assert_allclose(term._curvature(hessian, directions), single, rtol=1e-9, atol=1e-9)
+    expected = RowsTerm._followed_each(term, hessian, directions)
+    for at_once in (2, 5):
+        monkeypatch.setattr(OutputsTerm, "at_once", at_once)
+        for found, wanted in zip(term._followed_each(hessian, directions), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_directions_at_once_are_as_many_as_the_cache_holds():
+    term = make_term(nearly_separable(), Multinomial(5))
+    assert term.at_once == int(2e5 / (45 * 5))
+    assert make_term(nearly_separable(n_rows=20_000), Multinomial(5)).at_once == 1
+
+
+@pytest.mark.parametrize("used", [np.ones((4, 3)), np.tril(np.ones((4, 3))) + np.eye(4, 3, 1)])
+def test_numbers_less_what_is_common_by_one_matrix(used, monkeypatch, rng):
+    less_common, V = TwoWay(used > 0), rng.normal(size=(4, 3, 5))
+    found, far = less_common(V), less_common(V + 1e8)
+    monkeypatch.setattr(_joint, "FEW_PREDICTORS", 0)
+    np.testing.assert_allclose(found, less_common(V), atol=1e-14)
+    np.testing.assert_allclose(far, found, atol=1e-7)
+    np.testing.assert_allclose(less_common.mean(found), 0.0, atol=1e-14)
 
 
 def test_classes_that_are_nearly_separable_are_certified():

@@ -442,7 +442,11 @@ def test_newton_steps_know_slopes_and_curvatures(loss, options):
     problem, parts = factors(loss, **options)
     left, right = problem._factors(parts)
     used = np.nonzero(parts[0])
-    H, _, slope = problem._second_order(parts, left, right)
+    H, _, slope = problem._second_order(parts, left, right, used)
+    of_rows, _, slope_of_rows = problem._second_order(parts, left, right, ([], []))
+    n = len(used[0])
+    np.testing.assert_allclose(of_rows, H[n:, n:], rtol=1e-12)
+    np.testing.assert_allclose(slope_of_rows, slope[n:], rtol=1e-12)
 
     def at(move):
         S, n = parts[0].copy(), len(used[0])

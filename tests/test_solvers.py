@@ -27,7 +27,7 @@ from skmtl import (
     TemporalRegressor,
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
-from skmtl.objective import Problem
+from skmtl.objective import Problem, make_term
 from skmtl.penalties import (
     L1,
     L2,
@@ -45,6 +45,7 @@ from skmtl.penalties import (
 )
 from skmtl.solvers import SolverResult, _descent, _solve, alpha_max, make_task_data, semismooth, solve
 from skmtl.solvers._solve import SOLVERS, _followed, _Progress, choose_solver, make_problem
+from skmtl.solvers.fista import _first_step
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
 
@@ -114,6 +115,34 @@ def test_working_sets_find_all_features(solver):
     assert (used == expected.coef_.any(axis=0)).all() and 64 < used.sum() < 200
     again = solve(data, SquaredError(), Features(L2(0.05)), solver=solver, tol=1e-9, init=result.parts)
     assert len(again.history) == 1  # what is in use is in the first set
+
+
+def test_the_first_step_knows_gradients_whose_squares_overflow(rng):
+    """It was 1 there, 10^200 times too long, and every step began with a hundred shorter ones."""
+    X, Y, W = rng.normal(size=(30, 4)), rng.normal(size=(30, 2)), rng.normal(size=(2, 4))
+    steps = []
+    for unit in (1.0, 1e100):
+        problem = Problem(make_term(make_task_data(X * unit, Y * unit), SquaredError(), False), Ridge(0.0))
+        image = problem.term.image(W)
+        steps.append(_first_step(problem, [W], W, image, np.zeros(2)))
+    assert steps[1] * 1e200 == pytest.approx(steps[0], rel=1e-4)
+
+
+def far_classes(rng, offset):
+    """Rows of three tasks with two classes, far from zero."""
+    X, t = rng.normal(size=(60, 5)), np.arange(60) % 3
+    return make_task_data(X + offset, (X[:, 0] + rng.normal(size=60) > 0).astype(float), t)
+
+
+def test_far_from_its_target_beside_an_offset_a_gap_is_asked_for_less_often(rng):
+    """There certificates of classes cost many iterations each."""
+    options = {"solver": "fista", "intercept_alpha": 1e-6, "max_iter": 400}
+    with pytest.warns(ConvergenceWarning):
+        far = solve(far_classes(rng, 1e4), Logistic(), Ridge(0.01), **options)
+    assert far.history[-1][0] == 400 and len(far.history) < 20
+    near = solve(far_classes(rng, 0.0), Logistic(), Ridge(0.01), tol=0.0, **options)
+    looks = np.diff([n_iter for n_iter, *_ in near.history])
+    assert len(looks) > 3 and looks.max() <= 20
 
 
 @pytest.mark.parametrize("i, loss", list(enumerate([Logistic(), Huber(0.5), Poisson(), SquaredHinge()])))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy import linalg, sparse
@@ -250,18 +250,17 @@ class DataTerm:
         """
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), self.n_tasks, pull.mean, along)
+        options = {"alike": self.n_alike, "at_once": self.at_once}
         if self.beside_offset is None:
             apart = pull.separate and not self.tied_intercepts and self.common is None
-            return step_along(
-                lambda V: curvature(V) + pull.apply(V), free, self.n_features, along, alike=self.n_alike,
-                apart=apart,
-            )  # fmt: skip
+            tilted = partial(_tilted, curvature, pull)
+            return step_along(tilted, free, self.n_features, along, apart=apart, **options)
         A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
         even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
         turned = step_along(
-            lambda V: (curvature(V @ A) + pull.apply(V @ A)) @ A.T, free, len(A),
-            along and (lambda vs: along([V @ A for V in vs])), most=OFFSET_ASSEMBLED, alike=self.n_alike,
+            lambda V: _tilted(curvature, pull, V @ A) @ A.T, free, len(A),
+            along and (lambda V: along(V @ A)), most=OFFSET_ASSEMBLED, **options,
         )  # fmt: skip
 
         def step(gradient):
@@ -290,9 +289,18 @@ class DataTerm:
             return None
         return set_apart(self.common * unit) * unit
 
+    at_once = 1  # directions whose curvature is found at once, see `step_along`
+
     def _few(self, pull):
         """Whether a system of the features is solved by factorisation."""
         return pull.separate and self.n_features <= DENSE_FEATURES
+
+
+def _tilted(curvature, pull, V):
+    """Curvature of the data and the penalties times V (n_tasks, n_features), or each of several."""
+    if not pull:
+        return curvature(V)
+    return curvature(V) + (pull.apply(V) if V.ndim == 2 else np.array([pull.apply(v) for v in V]))
 
 
 def graded(curvature, ratio):
@@ -343,11 +351,14 @@ def shared_step(H, n_tasks, ridge, along=None):
     )
 
 
-def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1, apart=False):
+def step_along(
+    curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1, apart=False, at_once=1
+):  # fmt: skip
     """The same for other directions, as a function of a gradient (n_tasks, p).
 
     H is assembled where they are few, else steps are by conjugate gradients. The loss does not see what is
     the same for each of `alike` predictors of a row. `apart`: tasks have no curvature between them.
+    `curvature` takes as many of them as `at_once`, if that is more than one.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
     gradient is charged to the gap.
@@ -355,10 +366,10 @@ def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alik
     k = free.shape[1]
 
     def freely(v):
-        return free @ v.reshape(k, p)
+        return free @ v.reshape(*v.shape[:-1], k, p)
 
     def within(gradient):
-        return (free.T @ gradient).ravel()
+        return (free.T @ gradient).reshape(*gradient.shape[:-2], -1)
 
     apart = apart and bool(((free != 0).sum(axis=1) <= 1).all())  # then no two directions change a task
     if k * p > most:
@@ -366,17 +377,24 @@ def step_along(curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alik
         options = {"rtol": 1e-14, "atol": 0.0, "maxiter": 100}
         return lambda gradient: (freely(cg(operator, -within(gradient), **options)[0]), nothing)
     if apart:
-        every = free.sum(axis=1)
-        blocks = np.array([free.T @ curvature(np.outer(every, d)) for d in np.eye(p)])
+        every = free.sum(axis=1)[:, None]
+        blocks = _each(lambda d: free.T @ curvature(every * d[..., None, :]), np.eye(p), at_once)
         H = linalg.block_diag(*blocks.transpose(1, 0, 2))
     else:
-        H = np.array([within(curvature(freely(d))) for d in np.eye(k * p)])
-    inside = along and (lambda vs: along([freely(v) for v in vs]))
+        H = _each(lambda d: within(curvature(freely(d))), np.eye(k * p), at_once)
+    inside = along and (lambda vs: along(freely(np.asarray(vs))))
     inverse, left = inverse_of(seen_alike(0.5 * (H + H.T), k, alike), inside, least)
     return lambda gradient: (
         freely(inverse(-within(gradient))),
         lambda gradient, in_b: left(within(gradient), in_b),
     )
+
+
+def _each(work, vectors, at_once):
+    """What work(vector) is of every vector (m, n), found of several at once."""
+    if at_once == 1:
+        return np.array([work(v) for v in vectors])
+    return np.concatenate([work(vectors[k : k + at_once]) for k in range(0, len(vectors), at_once)])
 
 
 def seen_alike(H, n_blocks, n_predictors):

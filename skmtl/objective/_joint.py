@@ -13,6 +13,8 @@ from ._moments import MomentsTerm
 from ._rows import RowsTerm
 
 JOINT_ENTRIES = 2e7  # 160 MB
+AT_ONCE = 2e5  # numbers of several directions that are followed at once: more leave the cache
+FEW_PREDICTORS = 64  # of all tasks: a matrix of them squared is smaller than what Python costs
 
 
 class _Hessian:
@@ -85,6 +87,49 @@ class OutputsTerm(RowsTerm):
         if self.x_common is not None:
             each = each + self.less_unseen(self.task_sums(R))[..., None] * self.x_common
         return each.reshape(self.n_tasks, -1)
+
+    @property
+    def at_once(self):
+        n_numbers = max(self.y.size * self.n_outputs, self.n_tasks * self.n_features)
+        return max(1, int(AT_ONCE / n_numbers))
+
+    def _images(self, directions):
+        """Images (m, sample side) of several directions (m, n_tasks, n_features), by one product a task."""
+        V = np.moveaxis(directions.reshape(-1, self.n_tasks, self.n_outputs, self.data.n_features), 0, 1)
+        images = self.data.forward(V.reshape(self.n_tasks, -1, V.shape[-1]))
+        images = images.reshape(*images.shape[:-1], -1, self.n_outputs)
+        if self.x_common is not None:
+            common = self.less_unseen(V.swapaxes(1, 2)) @ self.x_common
+            images = images + self.spread(common.swapaxes(1, 2))
+        return np.moveaxis(images, -2, 0)
+
+    def _backs(self, R):
+        """The transpose of `_images`."""
+        R = np.moveaxis(R, 0, -2)
+        each = self.data.adjoint(np.ascontiguousarray(R).reshape(*R.shape[:-2], -1))
+        each = each.reshape(self.n_tasks, -1, self.n_outputs, each.shape[-1])
+        if self.x_common is not None:
+            common = self.less_unseen(self.task_sums(R).swapaxes(1, 2)).swapaxes(1, 2)
+            each = each + common[..., None] * self.x_common
+        return np.moveaxis(each, 1, 0).reshape(-1, *self.shape)
+
+    def _followed_each(self, hessian, directions):
+        directions, n = np.asarray(directions), self.at_once
+        found = [self._followed_by(hessian, directions[k : k + n]) for k in range(0, len(directions), n)]
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
+
+    def _followed_by(self, hessian, directions):
+        """The same of a few directions."""
+        changes = self._images(directions)
+        sums = self.task_sums(np.moveaxis(self.hessian_times(hessian, changes), 0, -2))
+        b = self._settle(hessian, np.moveaxis(sums, -2, 0))
+        changes = changes + np.moveaxis(self.spread(np.moveaxis(b, 0, -2)), -2, 0)
+        return changes, self.hessian_times(hessian, changes), b
+
+    def _curvature(self, hessian, V):
+        if V.ndim == 2:
+            return super()._curvature(hessian, V)
+        return self._backs(self._followed_by(hessian, V)[1])
 
     mean_of_offset = property(lambda self: self.two_way.mean)
     less_unseen = property(lambda self: self.two_way)
@@ -331,7 +376,18 @@ class TwoWay:
     def __call__(self, V):
         own = V.reshape(*V.shape[:2], -1)
         own = own - own[0]  # rounding in the mean must not be multiplied by a huge offset
-        return self._within(own - self.mean(own)).reshape(V.shape)
+        if self.used.size <= FEW_PREDICTORS:
+            return (self._matrix @ own.reshape(self.used.size, -1)).reshape(V.shape)
+        return self._reduced(own).reshape(V.shape)
+
+    def _reduced(self, own):
+        return self._within(own - self.mean(own))
+
+    @cached_property
+    def _matrix(self):
+        """The same as a matrix (n_tasks K, n_tasks K): one product in the place of many sums."""
+        n = self.used.size
+        return self._reduced(np.eye(n).reshape(*self.used.shape[:2], n)).reshape(n, n)
 
 
 class Tied:

@@ -230,6 +230,12 @@ class RowsTerm(Intercepts, DataTerm):
         b = self._settle(hessian, self.task_sums(self.hessian_times(hessian, image)))
         return self.data.raised(image, b), b
 
+    def _followed_each(self, hessian, directions):
+        """Changes along several directions, second derivatives times these, and intercepts, as arrays."""
+        found = [self._followed(hessian, self.image(V)) for V in directions]
+        changes, b = map(np.array, zip(*found, strict=True))
+        return changes, np.array([self.hessian_times(hessian, change) for change in changes]), b
+
     def curved(self):
         """Whether the loss is flat for no predictor."""
         far = np.full(self.y.shape, 20.0)
@@ -449,19 +455,17 @@ class RowsTerm(Intercepts, DataTerm):
         """
 
         def along(directions):
-            found = [self._followed(hessian, self.image(V)) for V in directions]
-            changes, b = (np.array(each) for each in zip(*found, strict=True))
-            weighted = np.array([self.hessian_times(hessian, change) for change in changes])
+            changes, weighted, b = self._followed_each(hessian, directions)
             size = np.tile(np.sqrt(self.squares), self.n_outputs)
-            most = np.array([(np.abs(V) * size).sum(axis=1).max() for V in directions])
+            most = (np.abs(directions) * size).sum(axis=2).max(axis=1)
             any_way = np.random.default_rng(0).choice([-1.0, 1.0], size=changes[0].shape)
             level = self._squared(hessian, any_way) / np.vdot(any_way, self.weight_of(any_way) * any_way)
-            lost = [level * np.vdot(change, self.weight_of(change) * change) for change in changes]
+            lost = level * (self.weight_of(any_way) * changes**2).reshape(len(changes), -1).sum(axis=1)
             apart = b - b.mean(axis=1, keepdims=True)
             changes, weighted, apart = (M.reshape(len(M), -1) for M in (changes, weighted, apart))
             C = changes @ weighted.T + self.intercept_alpha * (apart @ apart.T)
             rounding = max(level, 1.0) * (PREDICTOR_ROUNDING * most) ** 2
-            rounding = np.maximum(rounding, PREDICTOR_ROUNDING * np.array(lost))
+            rounding = np.maximum(rounding, PREDICTOR_ROUNDING * lost)
             seen = np.diag(C) > rounding
             return C * (seen & seen[:, None]), b.reshape(len(b), -1)
 

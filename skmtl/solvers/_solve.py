@@ -22,6 +22,10 @@ SOLVERS = {**METHODS, "alternating": ALTERNATING}
 WITH_UNITS = "splitting", "fista", "alternating"  # to which those of the features matter
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
+DEAR, TO_GO = (
+    1.3,
+    3.0,
+)  # that beside a common offset, as they cost far more; and times the target from which on
 CLOSER = 0.1  # of the tolerance: that of a bound for another problem
 AT_ONCE = 300  # iterations for it: it is found in a few, or hardly
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
@@ -314,7 +318,7 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
     history, best = [], None
     method = SOLVERS[name]
     progress = _Progress(problem, method.patience(problem), min(max_iter, method.reach), target)
-    for n_iter, point, stop in _points(problem, SOLVERS[name].every, parts, iterates, max_iter, callback):
+    for n_iter, point, stop in _points(problem, method.every, parts, iterates, max_iter, target, callback):
         history.append((n_iter, point.objective, point.measure))
         if _sound(problem, point) and (best is None or point.objective <= best.objective):
             best = point
@@ -353,14 +357,15 @@ class _Point:
         self.measure = self.gap if problem.certified else problem.stationarity(parts, self.intercept)
 
 
-def _points(problem, every, parts, iterates, max_iter, callback):
+def _points(problem, every, parts, iterates, max_iter, target, callback):
     """Iterates worth a look, the last in any case: (n_iter, point, whether the callback stops)."""
     n_iter, point, seen, due = 0, None, None, 0
+    dear = every > 1 and problem.term.far and not problem.term.loss.quadratic
     for n_iter, parts, *known in iterates:
         stop = callback is not None and callback(n_iter, parts)
         if stop or known or (n_iter % every == 0 and n_iter >= due) or n_iter >= max_iter:
             point, seen = _Point(problem, parts, point and point.intercept, *known), n_iter
-            due = SPARSER * n_iter
+            due = n_iter * (DEAR if dear and not point.measure <= TO_GO * target else SPARSER)
             yield n_iter, point, stop
     if seen != n_iter:
         yield n_iter, _Point(problem, parts, point and point.intercept), False

@@ -329,10 +329,8 @@ class FactorProblem:
         steps are short and rows follow the codes to its floor. Of a negative curvature the size counts.
         """
         S, (left, right) = parts[0], self._factors(parts)
-        used, (H, unit, slope) = np.nonzero(S), self._second_order(parts, left, right)
-        if rows_alone:
-            own = slice(-right.size, None)
-            used, H, unit, slope = ([], []), H[own, own], unit[own], slope[own]
+        used = np.nonzero(S) if not rows_alone else ([], [])
+        H, unit, slope = self._second_order(parts, left, right, used)
         if not np.isfinite(H).all():
             return None
         values, vectors = linalg.eigh(H * unit * unit[:, None])
@@ -371,14 +369,14 @@ class FactorProblem:
                 break
         return parts, value
 
-    def _second_order(self, parts, left, right):
-        """Second derivatives in the codes that are not zero and all rows, units for them, and slopes."""
+    def _second_order(self, parts, left, right, used):
+        """Second derivatives in the `used` codes and all rows, units for them, and slopes."""
         W, image, b, _ = self.evaluate(parts)
         term = self._model(W, image, b).term
         times = term.curvature_at(None if term.loss.quadratic else term.predictor(image, b))
         cost, strengths, ridge = self._strengths()
         G = self.term.gradient(W, image, b) + ridge * W
-        (t, c), n, width = np.nonzero(parts[0]), np.count_nonzero(parts[0]), right.shape[1]
+        (t, c), n, width = used, len(used[0]), right.shape[1]
         moves = np.zeros((n + right.size, *self.shape))  # of W along each number
         moves[np.arange(n), t] = right[c]
         moves[n:] = np.einsum("tk,jl->kjtl", left, np.eye(width)).reshape(-1, *self.shape)

@@ -1,6 +1,7 @@
 """Accelerated proximal gradient: anything with a prox."""
 
 import numpy as np
+from scipy import linalg
 
 from .._threads import by_rows, sum_by_rows
 from ..objective import by_products, graded
@@ -106,7 +107,7 @@ def _first_step(problem, X, W, image, b):
     """
     term = problem.term
     G = term.gradient(W, image, b)
-    size = np.linalg.norm(G)
+    size = linalg.norm(G.ravel(), check_finite=False)  # squares may overflow
     if size == 0:
         return 1.0
     V = G * ((1.0 + np.linalg.norm(W)) * PROBE / size)
