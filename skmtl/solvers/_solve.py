@@ -22,10 +22,7 @@ SOLVERS = {**METHODS, "alternating": ALTERNATING}
 WITH_UNITS = "splitting", "fista", "alternating"  # to which those of the features matter
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
-DEAR, TO_GO = (
-    1.3,
-    3.0,
-)  # that beside a common offset, as they cost far more; and times the target from which on
+DEAR, TO_GO = 1.3, 3.0  # that beside a common offset, where they cost far more, at gaps above so many targets
 CLOSER = 0.1  # of the tolerance: that of a bound for another problem
 AT_ONCE = 300  # iterations for it: it is found in a few, or hardly
 FAINT = 1e-11  # times the objective at W = 0: a norm that moves its dual by less is lost in rounding
