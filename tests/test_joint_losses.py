@@ -19,7 +19,16 @@ from skmtl import (
     TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Multinomial, Poisson, RootSquaredError, SquaredError, SquaredHinge
-from skmtl.objective import OutputsTerm, Problem, RootTerm, RowsTerm, _joint, make_term
+from skmtl.objective import (
+    MomentsTerm,
+    OutputsTerm,
+    Problem,
+    RootTerm,
+    RowsTerm,
+    _joint,
+    by_products,
+    make_term,
+)
 from skmtl.objective._joint import TwoWay
 from skmtl.penalties import L1, L2, Coupling, Entries, Features, InfConv, LInf, SparseL2, Spectrum, Tasks
 from skmtl.solvers import make_task_data, run, solve
@@ -764,16 +773,40 @@ def test_several_directions_at_once_are_as_one_by_one(kind, options, mixed, monk
     single = [term._curvature(hessian, V) for V in directions]
     np.testing.assert_allclose(term._curvature(hessian, directions), single, rtol=1e-9, atol=1e-9)
     expected = RowsTerm._followed_each(term, hessian, directions)
-    for at_once in (2, 5):
-        monkeypatch.setattr(OutputsTerm, "at_once", at_once)
+    for batch in (2, 5):
+        monkeypatch.setattr(OutputsTerm, "batch", batch)
         for found, wanted in zip(term._followed_each(hessian, directions), expected, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    model = term.least_squares(np.zeros((*term.y.shape, K)), term.no_intercepts(), 1e-3, directions[0])
+    single = [model.curvature(V) for V in directions]
+    np.testing.assert_allclose(model.curvature(directions), single, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["stacked", "shared", "missing"])
+@pytest.mark.parametrize("options", INTERCEPTS.values(), ids=INTERCEPTS)
+def test_moments_in_several_directions_at_once_as_well(kind, options, monkeypatch, rng):
+    """Also the steps that a dual point takes along steep directions, and what they leave."""
+    layout = make_layout(kind)
+    layout.X = layout.X * np.logspace(0, 4, layout.X.shape[1]) + 1e3
+    term = by_products(make_term(task_data(layout), SquaredError(), **options))
+    assert isinstance(term, MomentsTerm) and term.batch > 1
+    directions, W = rng.normal(size=(5, *term.shape)), rng.normal(size=term.shape)
+    single = [term.curvature(V) for V in directions]
+    np.testing.assert_allclose(term.curvature(directions), single, rtol=1e-9)
+    if not term.fit_intercept:  # there are no steep directions then
+        return
+    steps = [term.steep_inverse(term.image(W), None)]
+    monkeypatch.setattr(MomentsTerm, "batch", 1)
+    term._kept_steep = None
+    steps.append(term.steep_inverse(term.image(W), None))
+    excess = term.gradient_at(W)
+    np.testing.assert_allclose(steps[0](excess), steps[1](excess), rtol=1e-7, atol=1e-12)
 
 
 def test_directions_at_once_are_as_many_as_the_cache_holds():
     term = make_term(nearly_separable(), Multinomial(5))
-    assert term.at_once == int(2e5 / (45 * 5))
-    assert make_term(nearly_separable(n_rows=20_000), Multinomial(5)).at_once == 1
+    assert term.batch == int(2e5 / (45 * 5))
+    assert make_term(nearly_separable(n_rows=20_000), Multinomial(5)).batch == 1
 
 
 @pytest.mark.parametrize("used", [np.ones((4, 3)), np.tril(np.ones((4, 3))) + np.eye(4, 3, 1)])

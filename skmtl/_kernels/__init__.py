@@ -9,6 +9,5 @@ from ._ridges import SIGNATURES as _OF_RIDGES
 from ._tasks import *
 from ._tasks import SIGNATURES as _OF_TASKS
 
-SIGNATURES = (
-    _OF_LOOPS | _OF_MOMENTS | _OF_RIDGES | _OF_TASKS
-)  # kernels that Python calls, and the types, for `warm_up`
+# kernels that Python calls, and the types, for `warm_up`
+SIGNATURES = _OF_LOOPS | _OF_MOMENTS | _OF_RIDGES | _OF_TASKS

@@ -25,14 +25,8 @@ compiled = njit(**OPTIONS)
 compiled_unchecked = njit(error_model="numpy", **OPTIONS)
 
 # the types that Python passes
-NUMBER, INTEGER, FLAG, VECTOR, MATRIX, CUBE = (
-    float64,
-    int64,
-    boolean,
-    float64[::1],
-    float64[:, ::1],
-    float64[:, :, ::1],
-)
+NUMBER, INTEGER, FLAG = float64, int64, boolean
+VECTOR, MATRIX, CUBE = float64[::1], float64[:, ::1], float64[:, :, ::1]
 ROWS, ROW = types.Array(float64, 2, "C", readonly=True), types.Array(float64, 1, "C", readonly=True)
 CUBES = types.Array(float64, 3, "C", readonly=True)
 BOUNDS, PLACES = types.Array(int64, 1, "C", readonly=True), int64[::1]

@@ -9,7 +9,16 @@ data are in it and in `gradient`), so that a solver may combine images instead o
 A `Problem` adds penalties to it.
 """
 
-from ._base import DENSE_FEATURES, PREDICTOR_ROUNDING, DualPoint, graded, inverse_of, shared_step, units
+from ._base import (
+    DENSE_FEATURES,
+    PREDICTOR_ROUNDING,
+    DualPoint,
+    graded,
+    inverse_of,
+    several,
+    shared_step,
+    units,
+)
 from ._certificate import duality_gap
 from ._factor import FactorTerm
 from ._forms import by_products, comes_apart, make_term, moments_pay, row_moments, rows_pay, squared_model
@@ -23,5 +32,5 @@ __all__ = [
     "DENSE_FEATURES", "PREDICTOR_ROUNDING", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm",
     "Problem", "RootTerm", "RowMoments", "RowsTerm", "by_products", "comes_apart", "duality_gap",
     "fitting_units", "graded", "inverse_of", "make_term", "moments_pay", "row_moments", "rows_pay",
-    "shared_step", "squared_model", "units",
+    "several", "shared_step", "squared_model", "units",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ ASSEMBLED = 100  # up to here a matrix is built column by column
 STEEP = 1e4  # ratio of curvatures along features from which dual points are corrected along the larger ones
 LEAST = 1e-14  # share of the largest eigenvalue below which there is rounding
 OFFSET_ASSEMBLED = 400  # the same in coordinates of which a common offset is one
+BATCH = 2e5  # numbers of several directions that are followed at once: more leave the cache
 GRADED = 1e8  # ratio of curvatures from which a matrix of all features has lost too many digits
 TINY = np.finfo(float).tiny
 
@@ -110,11 +111,11 @@ class DataTerm:
 
     def common_image(self, W):
         """What the common offset adds to the predictors of each task, (n_tasks,)."""
-        return (W - W.mean(axis=0)) @ self.x_common
+        return (W - W.mean(axis=-2, keepdims=True)) @ self.x_common
 
     def common_back(self, sums):
         """The transpose of `common_image`."""
-        return np.outer(sums - sums.mean(), self.x_common)
+        return (sums - sums.mean(axis=-1, keepdims=True))[..., None] * self.x_common
 
     def mean_of_offset(self, W):
         """What tasks have in common of W (n_tasks, K, m), (K, m): its offset is left to the intercepts."""
@@ -185,7 +186,7 @@ class DataTerm:
             return V
         if n_far == V.shape[1] == n_of:
             return self.less_unseen(V)
-        found, offset = V.copy(), np.zeros((len(V), n_of))
+        found, offset = V.copy(), np.zeros((len(V), n_of, *V.shape[2:]))
         offset[:, of[-n_far:]] = V[:, -n_far:]
         found[:, -n_far:] = self.less_unseen(offset)[:, of[-n_far:]]
         return found
@@ -213,19 +214,23 @@ class DataTerm:
     def _inverse_along_steep(self, eta):
         B, curvature = self._steep[0], self.curvature_at(eta)
 
+        def less_shared(V):
+            return self._less_shared(V) if V.ndim == 2 else aside(self._less_shared, V)
+
         def inside(V):
-            return self._less_shared(curvature(self._less_shared(V) @ B.T) @ B)
+            return less_shared(curvature(less_shared(V) @ B.T) @ B)
 
         every = sparse.eye_array(self.n_tasks, format="csr")  # as many numbers as tasks, not their square
-        step = step_along(inside, every, B.shape[1], least=1e-9)
+        step = step_along(inside, every, B.shape[1], least=1e-9, batch=self.batch)
         return lambda excess: self._less_shared(step(self._less_shared(excess @ B))[0]) @ B.T
 
     def pooled(self, h, ha):
-        """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a."""
+        """argmin_b sum_t h_t/2 (b_t - a_t)^2 + intercept_alpha/2 sum_t (b_t - mean b)^2, from h and h a's."""
         strength = self.intercept_alpha
         if strength == 0:
             return ha / np.maximum(h, TINY)
-        center = (ha / (h + strength)).sum() / max((h / (h + strength)).sum(), TINY)
+        total = max((h / (h + strength)).sum(), TINY)
+        center = (ha / (h + strength)).sum(axis=-1, keepdims=True) / total
         return (ha + strength * center) / (h + strength)
 
     def kept_of(self, h):
@@ -250,7 +255,7 @@ class DataTerm:
         """
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), self.n_tasks, pull.mean, along)
-        options = {"alike": self.n_alike, "at_once": self.at_once}
+        options = {"alike": self.n_alike, "batch": self.batch}
         if self.beside_offset is None:
             apart = pull.separate and not self.tied_intercepts and self.common is None
             tilted = partial(_tilted, curvature, pull)
@@ -289,7 +294,7 @@ class DataTerm:
             return None
         return set_apart(self.common * unit) * unit
 
-    at_once = 1  # directions whose curvature is found at once, see `step_along`
+    batch = 1  # directions whose curvature is found at once, see `several`: none but one by one
 
     def _few(self, pull):
         """Whether a system of the features is solved by factorisation."""
@@ -301,6 +306,11 @@ def _tilted(curvature, pull, V):
     if not pull:
         return curvature(V)
     return curvature(V) + (pull.apply(V) if V.ndim == 2 else np.array([pull.apply(v) for v in V]))
+
+
+def batch_of(n_numbers):
+    """How many directions of so many numbers are followed at once."""
+    return max(1, int(BATCH / n_numbers))
 
 
 def graded(curvature, ratio):
@@ -352,13 +362,13 @@ def shared_step(H, n_tasks, ridge, along=None):
 
 
 def step_along(
-    curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1, apart=False, at_once=1
+    curvature, free, p, along=None, least=LEAST, most=ASSEMBLED, alike=1, apart=False, batch=1
 ):  # fmt: skip
     """The same for other directions, as a function of a gradient (n_tasks, p).
 
     H is assembled where they are few, else steps are by conjugate gradients. The loss does not see what is
     the same for each of `alike` predictors of a row. `apart`: tasks have no curvature between them.
-    `curvature` takes as many of them as `at_once`, if that is more than one.
+    `curvature` takes as many of them as `batch`, if that is more than one.
 
     A limited number of iterations: near a solution there is little to correct, and what is left of the
     gradient is charged to the gap.
@@ -372,16 +382,18 @@ def step_along(
         return (free.T @ gradient).reshape(*gradient.shape[:-2], -1)
 
     apart = apart and bool(((free != 0).sum(axis=1) <= 1).all())  # then no two directions change a task
+    if k * p <= most and sparse.issparse(free):
+        free = free.toarray()
     if k * p > most:
         operator = LinearOperator((k * p, k * p), matvec=lambda d: within(curvature(freely(d))))
         options = {"rtol": 1e-14, "atol": 0.0, "maxiter": 100}
         return lambda gradient: (freely(cg(operator, -within(gradient), **options)[0]), nothing)
     if apart:
         every = free.sum(axis=1)[:, None]
-        blocks = _each(lambda d: free.T @ curvature(every * d[..., None, :]), np.eye(p), at_once)
+        blocks = several(lambda d: free.T @ curvature(every * d[..., None, :]), np.eye(p), batch)
         H = linalg.block_diag(*blocks.transpose(1, 0, 2))
     else:
-        H = _each(lambda d: within(curvature(freely(d))), np.eye(k * p), at_once)
+        H = several(lambda d: within(curvature(freely(d))), np.eye(k * p), batch)
     inside = along and (lambda vs: along(freely(np.asarray(vs))))
     inverse, left = inverse_of(seen_alike(0.5 * (H + H.T), k, alike), inside, least)
     return lambda gradient: (
@@ -390,11 +402,16 @@ def step_along(
     )
 
 
-def _each(work, vectors, at_once):
-    """What work(vector) is of every vector (m, n), found of several at once."""
-    if at_once == 1:
+def aside(work, V):
+    """What work(V) is of each of several V, the first axis, which is the last one for it."""
+    return np.moveaxis(work(np.moveaxis(V, 0, -1)), -1, 0)
+
+
+def several(work, vectors, batch):
+    """What work(vector) is of every one of some vectors, found of as many at once as `batch`."""
+    if batch == 1:
         return np.array([work(v) for v in vectors])
-    return np.concatenate([work(vectors[k : k + at_once]) for k in range(0, len(vectors), at_once)])
+    return np.concatenate([work(vectors[k : k + batch]) for k in range(0, len(vectors), batch)])
 
 
 def seen_alike(H, n_blocks, n_predictors):

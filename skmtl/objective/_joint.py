@@ -8,12 +8,11 @@ import numpy as np
 from .._threads import task_products, weighted_gram
 from ..losses import Loss, tasks_by_loss
 from ..statistics import TaskStatistics
-from ._base import seen_alike, units
+from ._base import aside, batch_of, seen_alike, units
 from ._moments import MomentsTerm
 from ._rows import RowsTerm
 
 JOINT_ENTRIES = 2e7  # 160 MB
-AT_ONCE = 2e5  # numbers of several directions that are followed at once: more leave the cache
 FEW_PREDICTORS = 64  # of all tasks: a matrix of them squared is smaller than what Python costs
 
 
@@ -88,10 +87,7 @@ class OutputsTerm(RowsTerm):
             each = each + self.less_unseen(self.task_sums(R))[..., None] * self.x_common
         return each.reshape(self.n_tasks, -1)
 
-    @property
-    def at_once(self):
-        n_numbers = max(self.y.size * self.n_outputs, self.n_tasks * self.n_features)
-        return max(1, int(AT_ONCE / n_numbers))
+    batch = property(lambda self: batch_of(max(self.y.size * self.n_outputs, self.n_tasks * self.n_features)))
 
     def _images(self, directions):
         """Images (m, sample side) of several directions (m, n_tasks, n_features), by one product a task."""
@@ -114,7 +110,7 @@ class OutputsTerm(RowsTerm):
         return np.moveaxis(each, 1, 0).reshape(-1, *self.shape)
 
     def _followed_each(self, hessian, directions):
-        directions, n = np.asarray(directions), self.at_once
+        directions, n = np.asarray(directions), self.batch
         found = [self._followed_by(hessian, directions[k : k + n]) for k in range(0, len(directions), n)]
         return tuple(map(np.concatenate, zip(*found, strict=True)))
 
@@ -415,21 +411,26 @@ class Tied:
 
     def along(self, W):
         """What the means say of W (n_tasks, K), but for a number of each class."""
-        found = np.einsum("tjk,tj->tk", self.means, W)
+        found = np.einsum("tjk,...tj->...tk", self.means, W)
         if self.common is None:
             return found
-        return found + self.less_unseen(W.reshape(*found.shape, -1)) @ self.common
+        return found + self._less(W.reshape(*found.shape, -1), 3) @ self.common
+
+    def _less(self, V, n_axes):
+        """V of so many axes without what is not seen, or each of several, which are the first axis."""
+        return self.less_unseen(V) if V.ndim == n_axes else aside(self.less_unseen, V)
 
     def back(self, u):
         """The transpose of `along`."""
-        G = np.einsum("tjk,tk->tj", self.means, u)
+        G = np.einsum("tjk,...tk->...tj", self.means, u)
         if self.common is None:
             return G
-        return G + (self.less_unseen(u)[..., None] * self.common).reshape(G.shape)
+        return G + (self._less(u, 2)[..., None] * self.common).reshape(G.shape)
 
     def slopes(self, e):
         """kept_t e_t, less what is common."""
-        return np.einsum("tkl,tl->tk", self.kept, e - self.center @ np.einsum("tkl,tl->k", self.kept, e))
+        total = np.einsum("tkl,...tl->...k", self.kept, e)
+        return np.einsum("tkl,...tl->...tk", self.kept, e - (total @ self.center)[..., None, :])
 
     def answer(self, W, sums):
         """Their gradient at W, once they are told that these are its slopes."""
@@ -466,7 +467,7 @@ class TiedMoments(MomentsTerm):
 
     def image(self, W):
         """[C_t w_t, 0, what the means say of w_t]."""
-        return np.hstack([super().image(W), self.tied.along(W)])
+        return np.concatenate([super().image(W), self.tied.along(W)], axis=-1)
 
     def value(self, W, image, b):
         e = image[:, self.last :] - self.tied.aim
@@ -478,8 +479,8 @@ class TiedMoments(MomentsTerm):
         return super().gradient(W, image[:, : self.last], b) + self.tied.back(slopes)
 
     def _curvature(self, image):
-        slopes = self.tied.slopes(image[:, self.last :])
-        return super()._curvature(image[:, : self.last]) + self.tied.back(slopes)
+        slopes = self.tied.slopes(image[..., self.last :])
+        return super()._curvature(image[..., : self.last]) + self.tied.back(slopes)
 
     def _offset(self, image, b):
         return np.zeros(self.n_tasks)  # there are no intercepts beside these

@@ -7,7 +7,7 @@ import numpy as np
 from .._threads import by_rows, read_only, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, solved, without_center
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, batch_of, solved, without_center
 from ._columns import about_zero
 
 FAR, FEW_ENTRIES = 3.0, 1e7  # means in standard deviations, and entries of second moments of all tasks
@@ -90,21 +90,25 @@ class MomentsTerm(DataTerm):
         return self._gram if every else self._gram[:, chosen[:, None], chosen]
 
     def image(self, W):
-        """[C_t w_t, mean_t . w_t], shape (n_tasks, n_features + 1)."""
+        """[C_t w_t, mean_t . w_t], shape (n_tasks, n_features + 1), of one W or of each of several."""
+        out = np.zeros((*W.shape[:-1], self.n_features + 1))
         if not W.any():  # where all solvers start: no need to read the moments
-            return np.zeros((self.n_tasks, self.n_features + 1))
-        out = np.empty((self.n_tasks, self.n_features + 1))
-        own = W @ self.stats.xx[0] if len(self.stats.xx) == 1 else task_products(self.stats.xx, W)
-        by_rows(np.multiply, own, self.scale[:, None], out=out[:, :-1])
-        out[:, -1] = self.of_means(W)
+            return out
+        if W.ndim > 2:
+            own = np.moveaxis(np.matmul(self.stats.xx, np.moveaxis(W, 0, -1)), -1, 0)
+            np.multiply(own, self.scale[:, None], out=out[..., :-1])
+        else:
+            own = W @ self.stats.xx[0] if len(self.stats.xx) == 1 else task_products(self.stats.xx, W)
+            by_rows(np.multiply, own, self.scale[:, None], out=out[:, :-1])
+        out[..., -1] = self.of_means(W)
         return out
 
     def of_means(self, W):
         """mean_t . w_t (n_tasks,), zero where intercepts are free: the moments are about the means."""
         if self.free_intercepts:
-            return np.zeros(self.n_tasks)
+            return np.zeros(W.shape[:-1])
         one = len(self.stats.xx) == 1
-        found = W @ self.stats.x_mean[0] if one else np.einsum("tj,tj->t", W, self.stats.x_mean)
+        found = W @ self.stats.x_mean[0] if one else np.einsum("...tj,tj->...t", W, self.stats.x_mean)
         return found if self.x_common is None else found + self.common_image(W)
 
     def intercept(self, W, image, start=None):
@@ -134,27 +138,29 @@ class MomentsTerm(DataTerm):
     def _through_means(self, offset):
         """Gradient in W of half the squares of the means of residuals, with these values."""
         sums = self.totals * offset
-        G = sums[:, None] * self.stats.x_mean
+        G = sums[..., None] * self.stats.x_mean
         return G if self.x_common is None else G + self.common_back(sums)
 
     def second_order(self, V, image, eta=None):
         """<V, H V> with H the second derivative (b optimised out), from V and its image."""
         return float(np.vdot(V, self._curvature(image)))
 
+    batch = property(lambda self: batch_of(self.n_tasks * self.n_features))
+
     def curvature_at(self, eta=None):
-        """H V as a function of V, at eta where the loss is not quadratic."""
+        """H V as a function of V, at eta where the loss is not quadratic, or of several."""
         return lambda V: self._curvature(self.image(V))
 
     def _following(self, image):
         """How the intercepts follow a change of W with this image."""
         if not self.fit_intercept:
-            return np.zeros(self.n_tasks)
-        return self.pooled(self.totals, -self.totals * image[:, -1])
+            return np.zeros(image.shape[:-1])
+        return self.pooled(self.totals, -self.totals * image[..., -1])
 
     def _curvature(self, image):
         if self.free_intercepts:  # nothing goes through the means
-            return image[:, :-1]
-        return image[:, :-1] + self._through_means(image[:, -1] + self._following(image))
+            return image[..., :-1]
+        return image[..., :-1] + self._through_means(image[..., -1] + self._following(image))
 
     def dual_point(self, W, image, b, free, pull, ahead=None):
         """The slopes at the optimum over the free variables: for a quadratic, one Newton step.
@@ -211,7 +217,7 @@ class MomentsTerm(DataTerm):
 
         From rows if there are some, zero where predictors hold rounding as well; else what it is at most.
         """
-        b = np.array([self._following(self.image(V)) for V in directions])
+        b = self._following(self.image(np.asarray(directions)))
         sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * self._means() ** 2)
         most = np.array([self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2 for V in directions])
         if self.data is None:

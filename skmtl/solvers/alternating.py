@@ -12,7 +12,7 @@ from operator import itemgetter
 import numpy as np
 from scipy import linalg
 
-from ..objective import FactorTerm, Problem, fitting_units, graded, units
+from ..objective import FactorTerm, Problem, fitting_units, graded, several, units
 from ..penalties import Penalty, Ridge, by_appearance, square
 from ._choice import METHODS, choose_solver, rounding_of_gradients
 from ._method import Method
@@ -380,7 +380,7 @@ class FactorProblem:
         moves = np.zeros((n + right.size, *self.shape))  # of W along each number
         moves[np.arange(n), t] = right[c]
         moves[n:] = np.einsum("tk,jl->kjtl", left, np.eye(width)).reshape(-1, *self.shape)
-        curved = np.array([times(V) + ridge * V for V in moves])
+        curved = several(times, moves, term.batch) + ridge * moves
         H = curved.reshape(len(moves), -1) @ moves.reshape(len(moves), -1).T
         H[np.arange(n, len(H)), np.arange(n, len(H))] += strengths.ravel()
         unit = units(H)
