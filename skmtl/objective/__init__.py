@@ -13,10 +13,12 @@ from ._base import (
     DENSE_FEATURES,
     PREDICTOR_ROUNDING,
     DualPoint,
+    aside,
     graded,
     inverse_of,
     several,
     shared_step,
+    tilted,
     units,
 )
 from ._certificate import duality_gap
@@ -30,7 +32,7 @@ from ._rows import RowsTerm
 
 __all__ = [
     "DENSE_FEATURES", "PREDICTOR_ROUNDING", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm",
-    "Problem", "RootTerm", "RowMoments", "RowsTerm", "by_products", "comes_apart", "duality_gap",
+    "Problem", "RootTerm", "RowMoments", "RowsTerm", "aside", "by_products", "comes_apart", "duality_gap",
     "fitting_units", "graded", "inverse_of", "make_term", "moments_pay", "row_moments", "rows_pay",
-    "several", "shared_step", "squared_model", "units",
+    "several", "shared_step", "squared_model", "tilted", "units",
 ]  # fmt: skip

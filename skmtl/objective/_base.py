@@ -256,15 +256,15 @@ class DataTerm:
         if free.shape[1] == 1 and np.ptp(free) == 0 and shared and self._few(pull):
             return shared_step(shared(), self.n_tasks, pull.mean, along)
         options = {"alike": self.n_alike, "batch": self.batch}
+        whole = partial(tilted, curvature, pull.apply) if pull else curvature
         if self.beside_offset is None:
             apart = pull.separate and not self.tied_intercepts and self.common is None
-            tilted = partial(_tilted, curvature, pull)
-            return step_along(tilted, free, self.n_features, along, apart=apart, **options)
+            return step_along(whole, free, self.n_features, along, apart=apart, **options)
         A = np.kron(np.eye(self.n_features // len(self.common)), self.beside_offset)
         even = np.linalg.pinv(free).sum(axis=1)
         free = free @ set_apart(even) if even.any() else free  # one along what all tasks share
         turned = step_along(
-            lambda V: _tilted(curvature, pull, V @ A) @ A.T, free, len(A),
+            lambda V: whole(V @ A) @ A.T, free, len(A),
             along and (lambda V: along(V @ A)), most=OFFSET_ASSEMBLED, **options,
         )  # fmt: skip
 
@@ -301,11 +301,9 @@ class DataTerm:
         return pull.separate and self.n_features <= DENSE_FEATURES
 
 
-def _tilted(curvature, pull, V):
-    """Curvature of the data and the penalties times V (n_tasks, n_features), or each of several."""
-    if not pull:
-        return curvature(V)
-    return curvature(V) + (pull.apply(V) if V.ndim == 2 else np.array([pull.apply(v) for v in V]))
+def tilted(curvature, apply, V):
+    """Curvature of the data and of penalties times V (n_tasks, n_features), or each of several."""
+    return curvature(V) + (apply(V) if V.ndim == 2 else np.array([apply(v) for v in V]))
 
 
 def batch_of(n_numbers):

@@ -1,9 +1,11 @@
 """Inverses of small positive semidefinite matrices, and of operators that are one."""
 
+from functools import partial
+
 import numpy as np
 from scipy import linalg
 
-from ..objective import PREDICTOR_ROUNDING, inverse_of, units
+from ..objective import PREDICTOR_ROUNDING, aside, inverse_of, several, tilted, units
 from ..penalties import reciprocal
 
 GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
@@ -43,47 +45,52 @@ def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
     return inside @ inverse @ inside
 
 
-def assembled_inverse(operator, term):
-    """Inverse of a positive semidefinite operator on few coefficients, built column by column."""
+def assembled_inverse(curvature, apply, term):
+    """Inverse of a positive semidefinite operator, curvature(V) + apply(V), on few coefficients."""
     into, back, far = _coordinates(term)
-    curvature = np.maximum(np.tile(term.curvatures(), term.n_outputs), far / FARTHEST)
+    operator = partial(tilted, curvature, apply)
+    curvatures = np.maximum(np.tile(term.curvatures(), term.n_outputs), far / FARTHEST)
     # of predictors, from the rounding of coefficients, and of their squares, from that of moments
-    sizes = PREDICTOR_ROUNDING * np.sqrt(curvature + far), np.sqrt(PREDICTOR_ROUNDING * curvature)
+    sizes = PREDICTOR_ROUNDING * np.sqrt(curvatures + far), np.sqrt(PREDICTOR_ROUNDING * curvatures)
     sizes = np.column_stack(sizes if term.on_moments else sizes[:1])
 
     def less_rounding(C, directions):
-        seen = np.diag(C) > [(np.abs(back(v)) @ sizes).sum(axis=0).max() ** 2 for v in directions]
+        seen = np.diag(C) > (np.abs(back(directions)) @ sizes).sum(axis=1).max(axis=1) ** 2
         return C * (seen & seen[:, None])
 
     def along(directions):
         """Curvature between some directions, beside which there are no intercepts."""
-        found = [back(v) for v in directions]
-        C = np.array([V.ravel() for V in found]) @ np.array([operator(V).ravel() for V in found]).T
-        return less_rounding(C, directions), np.zeros((len(C), 0))
+        directions = np.asarray(directions)
+        found, n = back(directions), len(directions)
+        C = found.reshape(n, -1) @ several(operator, found, term.batch).reshape(n, -1).T
+        return less_rounding(C, directions), np.zeros((n, 0))
 
     axes = np.eye(term.n_tasks * term.n_features)
-    H = np.array([into(operator(back(axis))) for axis in axes])
-    least = PREDICTOR_ROUNDING * np.sqrt(1.0 + (far * reciprocal(curvature)).max())
+    H = several(lambda v: into(operator(back(v))), axes, term.batch)
+    least = PREDICTOR_ROUNDING * np.sqrt(1.0 + (far * reciprocal(curvatures)).max())
     inverse, _ = inverse_of(less_rounding(0.5 * (H + H.T), axes), along, least)
     return lambda R: back(inverse(into(R)))
 
 
 def _coordinates(term):
-    """Functions of W and of numbers in a row to one another, and the squares of a common offset.
+    """Functions of W and of numbers in a row to one another (or of several), and squares of a common offset.
 
     Beside that, along which only what tasks differ by has a huge curvature.
     """
     features, T = term.beside_offset, term.n_tasks
     if features is None:
-        return np.ravel, lambda v: v.reshape(term.shape), np.zeros(term.n_features)
+        none = np.zeros(term.n_features)
+        return lambda V: V.reshape(*V.shape[:-2], -1), lambda v: v.reshape(*v.shape[:-1], *term.shape), none
     each = np.eye(T * term.n_features // len(features))
-    unseen = np.array([term.less_unseen(one.reshape(T, -1)).ravel() for one in each])
+    unseen = aside(term.less_unseen, each.reshape(len(each), T, -1)).reshape(each.shape)
     tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
 
     def into(V):
-        return (tasks.T @ V.reshape(-1, len(features)) @ features.T).ravel()
+        several = V.shape[:-2]
+        return (tasks.T @ V.reshape(*several, -1, len(features)) @ features.T).reshape(*several, -1)
 
     def back(v):
-        return (tasks @ v.reshape(len(tasks), -1) @ features).reshape(term.shape)
+        several = v.shape[:-1]
+        return (tasks @ v.reshape(*several, len(tasks), -1) @ features).reshape(*several, *term.shape)
 
     return into, back, np.tile(term.common**2, len(each) // T) * term.totals.sum()

@@ -131,7 +131,7 @@ def make_preconditioner(term, quadratic):
     if quadratic.norm == 0:  # whatever tasks it would couple
         quadratic = TaskQuadratic(term.n_tasks)
     shift = quadratic.diagonal()
-    whole = partial(assembled_inverse, lambda V: term.curvature(V) + quadratic.times(V), term)
+    whole = partial(assembled_inverse, term.curvature, quadratic.times, term)
     if term.beside_offset is not None:
         return whole()
     clusters = quadratic.labels is not None

@@ -1,5 +1,6 @@
 """Smooth problems with a loss that is not quadratic."""
 
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -145,7 +146,8 @@ class _Directions:
         fresh = self.precondition is None
         if fresh:
             few = self.slow and W.size <= ASSEMBLED
-            self.precondition = assembled_inverse(times, term) if few else self._preconditioner(eta)
+            assembled = partial(assembled_inverse, own, self.quadratic.apply, term)
+            self.precondition = assembled() if few else self._preconditioner(eta)
         steps = conjugate_gradients(times, self.precondition, rhs, self.exact)
         if self.exact:
             self.precondition = None

@@ -386,7 +386,7 @@ class _ManyDesigns(_SmoothProx):
     def _solver(self, level):
         total = self.quadratic + TaskQuadratic(self.term.n_tasks, level, level)
         if not total.separate:
-            return assembled_inverse(lambda V: self.term.curvature(V) + total.times(V), self.term)
+            return assembled_inverse(self.term.curvature, total.times, self.term)
         inverse = make_preconditioner(self.term, total)
         return partial(self._refined, inverse, total) if _lags(self.term) else inverse
 
