@@ -231,6 +231,13 @@ def test_strengths_at_which_numbers_overflow_are_for_a_solver(rng):
     assert np.isfinite(found.objective).all() and np.isfinite(found.coef).all()
 
 
+def test_epochs_over_the_rows_end_within_few_of_the_goal(rng):
+    """Gaps are looked at every three of them, which cost as much as many on a Gram matrix."""
+    X, Y = rng.normal(size=(60, 3000)), rng.normal(size=(60, 20))
+    found = path(MultiTaskLasso(tol=1e-3), X, Y, alphas=15, eps=0.03)
+    assert (found.n_iter % 6 == 3).sum() > 3 and found.converged.all()
+
+
 def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatch):
     X, tasks = rng.normal(size=(600, 3)), np.arange(600) % 20
     y = X.sum(axis=1) + 0.3 * rng.normal(size=20)[tasks] * X[:, 0] + rng.normal(size=600)
