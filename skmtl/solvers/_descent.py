@@ -245,7 +245,8 @@ def certificate(placement, smooth, W, G, size=None):
     """
     rough, along = 0.0, 0.0
     if W.any():  # a norm is zero there
-        rough, along = placement.value(W), -float(np.einsum("tj,tj->", G, W))  # in any order, without a copy
+        rough = placement.value(W)  # and products in their order in memory, without a copy
+        along = -float(np.vdot(G.T, W.T) if W.flags.f_contiguous else np.vdot(G, W))
     size = placement.dual_norm(G) if size is None else size
     best = 1.0 + along / (2.0 * smooth) if smooth > 0 else np.inf
     theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
