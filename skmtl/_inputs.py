@@ -25,7 +25,7 @@ def is_clean(X):
     if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim not in (1, 2) or X.size == 0:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(sum_by_rows(np.sum, X if X.flags.c_contiguous else X.T)))
+        return bool(np.isfinite(sum_by_rows(np.ndarray.sum, X if X.flags.c_contiguous else X.T)))
 
 
 def as_target(y):

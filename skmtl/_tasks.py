@@ -244,7 +244,7 @@ class TaskInputMixin(FittedReprMixin):
 
     def _forget(self):
         """Drop the public attributes of the fit before: not all are set by every fit."""
-        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+        for name in [name for name in vars(self) if name[-1] == "_" != name[0]]:
             delattr(self, name)
 
     def _predict_inputs(self, X, tasks):

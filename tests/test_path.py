@@ -1,12 +1,15 @@
 """Paths: what separate fits give, from no coefficient down, and when they end."""
 
 import inspect
+import warnings
 
 import numpy as np
 import pytest
 from conftest import LAYOUTS, make_layout, task_estimators
 from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import lasso_path
+from sklearn.model_selection import KFold
 
 from skmtl import (
     GroupSparseClassifier,
@@ -20,6 +23,8 @@ from skmtl import (
     path,
 )
 from skmtl.linear_model import _fitting
+from skmtl.metrics import task_scorer
+from skmtl.model_selection import _moments, _path_run
 from skmtl.solvers._descent import PanelSweep
 
 ESTIMATORS = {
@@ -226,6 +231,13 @@ def test_strengths_at_which_numbers_overflow_are_for_a_solver(rng):
     assert np.isfinite(found.objective).all() and np.isfinite(found.coef).all()
 
 
+def test_epochs_over_the_rows_end_within_few_of_the_goal(rng):
+    """Gaps are looked at every three of them, which cost as much as many on a Gram matrix."""
+    X, Y = rng.normal(size=(60, 3000)), rng.normal(size=(60, 20))
+    found = path(MultiTaskLasso(tol=1e-3), X, Y, alphas=15, eps=0.03)
+    assert (found.n_iter % 6 == 3).sum() > 3 and found.converged.all()
+
+
 def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatch):
     X, tasks = rng.normal(size=(600, 3)), np.arange(600) % 20
     y = X.sum(axis=1) + 0.3 * rng.normal(size=20)[tasks] * X[:, 0] + rng.normal(size=600)
@@ -239,6 +251,48 @@ def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatc
         )
         expected = few.fit_statistics(stats).cv_results_["mean_test_score"]
         np.testing.assert_allclose(scores[at], expected[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("model", [MeanRegularizedRegressor(), MultiTaskLasso(tol=1e-8)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_strengths_of_a_fold_are_scored_together(model, shared, rng, monkeypatch):
+    """The scores are those of one after another, and of the rows."""
+    X, tasks = rng.normal(size=(240, 12)), np.arange(240) % 4
+    Y = X[:, :3] @ rng.normal(size=(3, 4)) + rng.normal(size=(240, 4))
+    y, given, scored = (Y, {}, []) if shared else (Y[np.arange(240), tasks], {"tasks": tasks}, [])
+    scoring = {"squares": task_scorer("neg_mean_squared_error"), "all": task_scorer("r2", average="pooled")}
+    known = {"alphas": 12, "cv": KFold(3), "scoring": scoring, "refit": "all", "return_train_score": True}
+    errors = _moments.squared_errors
+    monkeypatch.setattr(_moments, "squared_errors", lambda *args: scored.append(1) or errors(*args))
+    found = PathSearchCV(model, **known).fit(X, y, **given).cv_results_
+    assert len(scored) == 2 * 3
+    monkeypatch.setattr(_path_run, "SCORED_AT_ONCE", 1)
+    single = PathSearchCV(model, **known).fit(X, y, **given).cv_results_
+    assert len(scored) == 2 * 3 * 13
+    monkeypatch.setattr(_moments.FoldMoments, "of", classmethod(lambda cls, *args: None))
+    by_rows = PathSearchCV(model, **known).fit(X, y, **given).cv_results_
+    for name in (name for name in found if "_test_" in name or "_train_" in name):
+        np.testing.assert_allclose(found[name], single[name], rtol=1e-12)
+        np.testing.assert_allclose(found[name], by_rows[name], rtol=1e-4)
+
+
+def test_a_fit_that_fails_leaves_scores_to_those_before_and_after(rng, monkeypatch):
+    X, Y = rng.normal(size=(60, 4)), rng.normal(size=(60, 3))
+    solved, alphas = _fitting.Fitting.at, [1.0, 0.1, 0.01, 0.001]
+
+    def failing(self, alpha, *args):
+        if alpha in wrong:
+            raise ValueError("no luck")
+        return solved(self, alpha, *args)
+
+    monkeypatch.setattr(_fitting.Fitting, "at", failing)
+    search, wrong = PathSearchCV(MultiTaskLasso(tol=1e-10), alphas=alphas, cv=3, refit=False), ()
+    expected = search.fit(X, Y).cv_results_["mean_test_score"]
+    for wrong in ([0.1], [0.001], [1.0, 0.001]):
+        with pytest.warns(FitFailedWarning, match="no luck"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "One or more of the test scores are non-finite")
+            found = search.fit(X, Y).cv_results_["mean_test_score"]
+        np.testing.assert_allclose(found, np.where(np.isin(alphas, wrong), np.nan, expected), rtol=1e-6)
 
 
 def test_a_path_takes_few_features_into_a_set_that_do_not_come_into_use(rng, monkeypatch):

@@ -356,6 +356,13 @@ def test_dual_norm_of_a_decomposition_is_the_largest_of_its_parts(rng):
 
 
 @with_value
+def test_what_nothing_costs(name):
+    """Known of norms without a look at coefficients."""
+    for shape in shapes(name):
+        assert PENALTIES[name].null_value(shape) == PENALTIES[name].value(np.zeros(shape))
+
+
+@with_value
 def test_is_norm(name):
     shape, certified = shapes(name)[0], name in (*NORMS, *SEMINORMS)
     assert PENALTIES[name].is_norm(shape) == certified

@@ -383,6 +383,9 @@ class RowProblem(Problem):
         """The parts at which the penalties start."""
         return [part.rough.start(part.shape) for part in self.parts]
 
+    def null_penalty(self):
+        return self.penalty_value(self.zeros())
+
     def penalty_value(self, parts):
         own = sum(part.rough.value(V) for part, V in zip(self.parts, parts, strict=True))
         return own + self.smooth_penalty_value(parts, self.total(parts))

@@ -350,10 +350,10 @@ class LinearModel(StepsMixin, TransferMixin, TaskInputMixin, BaseEstimator, ABC)
         """Fitted attributes from a SolverResult."""
         W, b = result.coef, result.intercept
         self._parts_, self.added_tasks_ = result.parts, {}
-        mean = result.parts[-1][0] if self._shared_mean() is not None else W.mean(axis=0)
+        mean = result.parts[-1][0] if self._shared_mean() is not None else W.sum(axis=0) / len(W)
         self.coef_, self.mean_coef_ = self._shaped(W), self._by_class(mean[None])[0]
         self.intercept_ = self._rows(b)
-        self.mean_intercept_ = b.mean(axis=0) if b.ndim == 2 else float(b.mean())
+        self.mean_intercept_ = b.mean(axis=0) if b.ndim == 2 else float(b.sum() / len(b))
         self.n_iter_, self.objective_, self.dual_gap_ = result.n_iter, result.objective, result.gap
         self._set_attributes(result)
         return self

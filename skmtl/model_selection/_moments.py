@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer_names, mean_squared_error, r2_score, root_mean_squared_error
 
 from .._labels import find_tasks, readable
+from .._threads import ROOM, even_blocks, in_blocks
 from .._warn import warn
 from ..linear_model import Fitting, takes_statistics
 from ..metrics import TaskScorer, read_metric
@@ -86,16 +87,19 @@ class FoldMoments:
         found = self.whole.moved(model, self.training(k))
         return found if found.convex else None
 
-    def scores(self, wanted, W, b, k, part):
-        """Scores of coefficients on the test or the training set of a split."""
+    def scores(self, wanted, results, k, part):
+        """Scores of some solutions on the test or the training set of a split, in their order."""
         stats = self.tests[k] if part == "test" else self.training(k)
+        W = np.stack([found.coef for found in results], axis=1)
+        b = np.stack([found.intercept for found in results], axis=1)
         if len(stats.tasks) < len(W):
             at = find_tasks(stats.tasks, self.training(k).tasks)
             W, b = W[at], b[at]
         errors = squared_errors(stats, W, b)
         if isinstance(wanted, tuple):
-            return _score(*wanted, stats, errors)
-        return {name: _score(*one, stats, errors) for name, one in wanted.items()}
+            return _scores(*wanted, stats, errors)
+        found = [_scores(*one, stats, errors) for one in wanted.values()]
+        return [dict(zip(wanted, each, strict=True)) for each in zip(*found, strict=True)]
 
 
 def sums_of_the_others(parts):
@@ -123,15 +127,20 @@ def _complementary(splits, n):
 
 
 def squared_errors(stats, W, b):
-    """Sum of squared errors of every task, shape (n_tasks,)."""
-    used, xx, x_mean, xy = np.flatnonzero(W.any(axis=0)), stats.xx, stats.x_mean, stats.xy
-    if len(used) < xx.shape[1]:
-        W, xx, x_mean, xy = W[:, used], xx[:, used[:, None], used], x_mean[:, used], xy[:, used]
-    slope = W @ xx[0] if len(xx) == 1 else np.matvec(xx, W)
-    slope -= 2 * xy
-    about_mean = np.vecdot(W, slope) + stats.yy
-    offset = stats.y_mean - np.vecdot(x_mean, W) - b
-    return np.maximum(about_mean + stats.weight * offset**2, 0.0)
+    """Sums of squared errors (n, n_tasks) of solutions W (n_tasks, n, n_features), b (n_tasks, n)."""
+    used, each = np.flatnonzero(W.any(axis=(0, 1))), len(stats.xx) > 1
+    used = slice(None) if len(used) == W.shape[2] else used
+
+    def found(t):
+        w, xx = W[t][:, :, used], stats.xx[t if each else slice(0, 1)]
+        xx = xx if isinstance(used, slice) else xx[:, used[:, None], used]
+        slope = w @ xx if each else (w.reshape(len(w) * W.shape[1], -1) @ xx[0]).reshape(w.shape)
+        slope -= 2 * stats.xy[t, None, used]
+        about_mean = np.vecdot(w, slope) + stats.yy[t, None]
+        offset = stats.y_mean[t, None] - np.vecdot(w, stats.x_mean[t, None, used]) - b[t]
+        return np.maximum(about_mean + stats.weight[t, None] * offset**2, 0.0).T
+
+    return np.concatenate(in_blocks(found, even_blocks(len(W), W[0].size, ROOM)), axis=1)
 
 
 # --- scores ---
@@ -176,13 +185,13 @@ def _pooled_squares(stats):
     return stats.yy.sum() + stats.weight @ (stats.y_mean - center) ** 2
 
 
-def _score(metric, sign, average, stats, errors):
-    """One score from sums of squared errors."""
+def _scores(metric, sign, average, stats, errors):
+    """Scores from sums of squared errors (n, n_tasks)."""
     weight, squares = stats.weight, stats.yy
     if average == "pooled":
         squares = np.array([_pooled_squares(stats)])
-        errors, weight = errors.sum(keepdims=True), weight.sum(keepdims=True)
-    if metric is r2_score:
-        return float(sign * np.mean(1 - errors / squares))
-    mean = errors / weight
-    return float(sign * np.mean(np.sqrt(mean) if metric is root_mean_squared_error else mean))
+        errors, weight = errors.sum(axis=1, keepdims=True), weight.sum(keepdims=True)
+    found = 1 - errors / squares if metric is r2_score else errors / weight
+    if metric is root_mean_squared_error:
+        found = np.sqrt(found)
+    return (sign * found.mean(axis=1)).tolist()

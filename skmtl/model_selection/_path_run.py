@@ -15,6 +15,8 @@ from ..linear_model import Fitting
 from ..statistics import TaskStatistics
 from ._moments import FoldMoments, moment_scores
 
+SCORED_AT_ONCE = 2**21  # coefficients of solutions that wait to be scored together, on moments
+
 
 @dataclass
 class PathRun:
@@ -85,6 +87,7 @@ class PathRun:
             path, parts = fitting.along(strengths, warm), self._parts(fitted, fitting.data, train, test)
         except Exception as error:
             return [self._failed(error, test, time.time() - start)] * len(candidates)
+        waiting, room = [], SCORED_AT_ONCE if parts["test"] is None else 1
         while len(found) < len(strengths):
             try:
                 _, result = next(path)
@@ -92,10 +95,13 @@ class PathRun:
                 found.append(self._failed(error, test, time.time() - start))
                 path = fitting.along(strengths[len(found) :], warm)
             else:
-                fit_time, start = time.time() - start, time.time()
-                found.append(self._scored(fitted, fitting, result, k, parts))
-                found[-1]["n_test_samples"] = len(test)
-                found[-1] |= {"fit_time": fit_time, "score_time": time.time() - start}
+                seconds = time.time() - start
+                found.append({"fit_error": None, "n_test_samples": len(test), "fit_time": seconds})
+                waiting.append((found[-1], result))
+            full = waiting and len(waiting) * waiting[0][1].coef.size >= room
+            if full or (waiting and len(found) == len(strengths)):
+                self._score(fitted, fitting, waiting, k, parts)
+                waiting = []
             start = time.time()
         if isinstance(fitted, Pipeline) and isinstance(fitted[0], _Memory):
             fitted[0].kept = []  # scorers may have kept models
@@ -113,18 +119,20 @@ class PathRun:
 
         return {name: part(*rows) for name, rows in parts.items()}
 
-    def _scored(self, fitted, fitting, result, k, parts):
-        """Scores of one solution."""
+    def _score(self, fitted, fitting, waiting, k, parts):
+        """Add scores to the rows that solutions are waiting with: one where the rows of X are needed."""
+        start, (rows, results) = time.time(), zip(*waiting, strict=True)
         if parts["test"] is not None:
-            fitting.keep(result)
-        found = {"fit_error": None}
+            fitting.keep(*results)
         for part, data in parts.items():
             if data is None:
-                scores = self.moments.scores(self.scores, result.coef, result.intercept, k, part)
+                scores = self.moments.scores(self.scores, results, k, part)
             else:
-                scores = score_fitted(fitted, *data[:2], self.scorer, data[2], self.error_score)
-            found[f"{part}_scores"] = scores
-        return found
+                scores = [score_fitted(fitted, *data[:2], self.scorer, data[2], self.error_score)]
+            for row, score in zip(rows, scores, strict=True):
+                row[f"{part}_scores"] = score
+        for row in rows:
+            row["score_time"] = (time.time() - start) / len(rows)
 
     def _failed(self, error, test, seconds):
         """The result of a fit that raised an error; its words come before the traceback."""

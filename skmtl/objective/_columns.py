@@ -145,7 +145,7 @@ class SparseDesignPool(DesignPool):
         self.data, self.fit_intercept = data, fit_intercept
         self.by_column = self.X.tocsc()
         if fit_intercept:
-            self.means = (self.share @ self.by_column)[None]
+            self.means = (self.by_column.T @ self.share)[None]
 
     def _at(self, slopes, residual, b, value):  # no dense rows to go with the residual
         return State(b, value, (self.by_column.T @ slopes).T)

@@ -318,7 +318,11 @@ class Problem:
 
     def null_objective(self):
         """Objective at W = 0 with the best intercepts: the scale of the stopping rule."""
-        return self.term.null[2] + self.penalty_value(self.zeros())
+        return self.term.null[2] + self.null_penalty()
+
+    def null_penalty(self):
+        """Omega there."""
+        return sum(part.rough.null_value(self.shape) for part in self.parts if part.rough is not None)
 
     def gap(self, parts, start=None):
         """Objective, intercepts and duality gap at `parts`; NaN where there is no certificate."""

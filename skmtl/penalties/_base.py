@@ -91,6 +91,10 @@ class Penalty(BaseEstimator):
         even = all(np.isclose(self.value(c * W), abs(c) * value, rtol=1e-9) for c in (-1.0, 3.7, 1e-3))
         return bool(zero == 0 and even and np.isfinite(self.dual_norm(W)))
 
+    def null_value(self, shape):
+        """Omega at W = 0."""
+        return self.value(np.zeros(shape))
+
     def conjugate(self, G):
         """sup_W <-G, W> - Omega(W) where it is finite without a dual-norm constraint, else None."""
         return None

@@ -39,6 +39,9 @@ class Placement(Inside):
     def value(self, W):
         return float(self.function.value(self._vectors(W)).sum())
 
+    def null_value(self, shape):
+        return 0.0 if self.function.norm else super().null_value(shape)
+
     def prox(self, W, step):
         return self._matrix(self.function.prox(self._vectors(W), step), W.shape)
 

@@ -8,11 +8,12 @@ from scipy.linalg import lapack
 from .semismooth import Quadratic, semismooth
 
 EPOCHS = 6  # epochs between extrapolations, and iterates that one combines
+PANEL_EPOCHS = 3  # the same where an epoch costs as much as many on a Gram matrix do
 FEW_TASKS = 8  # up to here a task at a time is the better order in memory
 STALLED = 60  # epochs after which Newton steps take over
 LARGEST_SYSTEMS = 4e9  # features cubed, times tasks where each has a system of its own
 ROWS_KEPT = 3e7  # numbers (240 MB) up to which the rows of a working set are laid out side by side
-PANEL = 48  # features between two passes over the rows
+PANEL = 56  # features between two passes over the rows
 
 
 class Turn:
@@ -62,6 +63,8 @@ class Turn:
 class GramSweep:
     """Epochs on Gram matrices, which keep the negative gradient Q up to date: the state beside W is Q."""
 
+    epochs = EPOCHS
+
     def __init__(self, A, scale, ridge, placement, n_tasks):
         from .. import _kernels  # Numba is imported by the first fit that needs it
 
@@ -101,13 +104,13 @@ class GramSweep:
 class PanelSweep:
     """Epochs on the rows Z of a shared design, a panel of features at a time: the state is the residual.
 
-    The iterates are those of coordinate descent, but that a panel which an epoch does not move waits for the
-    next run. A panel costs two matrix products with the rows and an epoch on its own small Gram matrix. The
-    products may be in single precision as long as much is left to do: whoever asks for the descent takes the
-    result from W.
+    The iterates are those of coordinate descent, but that a panel which an epoch does not move waits until a
+    run of all, every other one. A panel costs two matrix products with the rows and an epoch on its own small
+    Gram matrix. The products may be in single precision as long as much is left to do: whoever asks for the
+    descent takes the result from W.
     """
 
-    by_feature = True
+    by_feature, epochs = True, PANEL_EPOCHS
 
     def __init__(self, pool, chosen, residual, scale, ridge, placement, dtype):
         from .. import _kernels
@@ -118,7 +121,7 @@ class PanelSweep:
         self.residual, m = residual.astype(dtype, copy=False), len(chosen)
         self.bounds, self.weights = placement.blocks(m)
         blocks = self._in_panels(m)
-        self.kept, self.panels = m * len(residual) <= ROWS_KEPT, []
+        self.kept, self.panels, self.moving = m * len(residual) <= ROWS_KEPT, [], []
         self.turn = Turn([])
         for first, last in pairwise(blocks):
             begin, end = self.bounds[[first, last]]
@@ -140,7 +143,7 @@ class PanelSweep:
         return self.turn.into(W).T, self.residual
 
     def run(self, W, S):
-        moving = self.panels
+        moving = self.moving or self.panels
         for e in range(1, len(W)):
             w, residual, panels, moving = W[e], S[e], moving, []
             w[:], residual[:] = W[e - 1], S[e - 1]
@@ -155,6 +158,7 @@ class PanelSweep:
                     moving.append(panel)
                     w[at] = V[1]
                     residual -= Z.T @ move.astype(Z.dtype, copy=False)
+        self.moving = [] if self.moving else moving
 
     def _rows(self, at, turn):
         return turn.into(self.pool.rows(self.chosen[at], self.dtype).T).T
@@ -190,7 +194,7 @@ def descend(sweep, placement, W, Q, smooth, enough, max_epochs):
     the working set.
     """
     start = sweep.start(W, Q, smooth)
-    trails = [np.empty((EPOCHS + 1, *V.shape), V.dtype) for V in start]
+    trails = [np.empty((sweep.epochs + 1, *V.shape), V.dtype) for V in start]
     for trail, V in zip(trails, start, strict=True):
         trail[0] = V
     turned = (lambda V: V.T) if sweep.by_feature else (lambda V: V)
@@ -241,7 +245,8 @@ def certificate(placement, smooth, W, G, size=None):
     """
     rough, along = 0.0, 0.0
     if W.any():  # a norm is zero there
-        rough, along = placement.value(W), -float(np.einsum("tj,tj->", G, W))  # in any order, without a copy
+        rough = placement.value(W)  # and products in their order in memory, without a copy
+        along = -float(np.vdot(G.T, W.T) if W.flags.f_contiguous else np.vdot(G, W))
     size = placement.dual_norm(G) if size is None else size
     best = 1.0 + along / (2.0 * smooth) if smooth > 0 else np.inf
     theta = min(max(best, 0.0), 1.0 / size if size > 0 else np.inf)
