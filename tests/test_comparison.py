@@ -1068,6 +1068,41 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
     assert len(tried) == 1
 
 
+@pytest.mark.parametrize("n, p", [(2, 3), (30, 30), (31, 30), (40, 100), (60, 5)])
+def test_leave_one_out_errors_are_those_of_ridge_regressions_without_a_row(n, p):
+    rng = np.random.default_rng(0)
+    X = 10.0 * rng.normal(size=(n, p)) + 5
+    y, grid, every = 3 + X[:, 0] + rng.normal(size=n), np.array([1e-2, 1.0, 1e3]), np.arange(n)
+    models = [[Ridge(alpha).fit(X[every != i], y[every != i]) for i in every] for alpha in grid]
+    left = [[y[i] - model.predict(X[[i]])[0] for i, model in enumerate(own)] for own in models]
+    assert_allclose(_tuned.leave_one_out(X, y, grid), np.square(left).sum(axis=1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("shape", [(1, 2), (4, 6), (30, 6)])
+def test_ridge_regression_of_baselines_is_that_of_scikit_learn(shape, container):
+    rng = np.random.default_rng(0)
+    X, y = container(rng.normal(size=shape) + 3), rng.normal(size=shape[0])
+    fitted, wanted = _tuned.ridge(0.1).fit(X, y), Ridge(0.1).fit(X, y)
+    assert_allclose(fitted.coef_, wanted.coef_, rtol=1e-9, atol=1e-12)
+    assert_allclose(fitted.predict(X), wanted.predict(X), rtol=1e-9)
+    assert fitted.n_features_in_ == shape[1]
+
+
+def test_models_predict_once_for_errors_and_scores(monkeypatch):
+    """The rows of a fold; those of training rows nobody asks for."""
+    asked = []
+
+    class Telling(Ridge):
+        def predict(self, X):
+            asked.append(len(X))
+            return super().predict(X)
+
+    p = make_multitask_regression(3, 20, 4, random_state=0)
+    compare({"m": Pooled(Telling())}, p.X, p.y, p.tasks, cv=3, baselines=["mean"])
+    assert asked == [20, 20, 20]
+
+
 @pytest.mark.no_cover
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
     linear = [f"{name}Regressor" for name in FINDINGS if name != "LatentBasis"]  # it wants eight tasks
@@ -1449,12 +1484,14 @@ def test_clusters_are_told_from_a_low_rank():
 def test_variants_are_followed_beyond_their_strengths_only_while_they_are_the_best(monkeypatch):
     """One that is behind is not, though its scores still rise; one that wins is, up to its best strength.
 
-    This is then looked for between those of the grid, a third of a decade apart there.
+    This is then looked for between those of the grid, a third of a decade apart there. One whose scores rise
+    by little, beside those of all strengths, is not followed either.
     """
     rises = {
         "first": lambda x: -(x**2),
         "behind": lambda x: -x - 5,
         "ahead": lambda x: 1 - (x + 2.24) ** 2 / 9,
+        "level": lambda x: 1.1 - 1e-4 * x,
     }
 
     def look(self, v, alphas, folds, field_, grow=False):
@@ -1466,12 +1503,15 @@ def test_variants_are_followed_beyond_their_strengths_only_while_they_are_the_be
             alphas = beyond(own, score(np.log10(own))) if grow else None
 
     monkeypatch.setattr(_race.Entrant, "_look", look)
-    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in rises]))
+    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in [*rises][:3]]))
     entrant._search([0], None)
     of = [[np.log10(alpha) for w, alpha in entrant.tried if w == v] for v in range(3)]
     assert min(of[1]) > -1 and -3 < min(of[2]) < -2
     variant, (*_, best, _) = entrant._around([0])
     assert variant == 2 and np.log10(best) == pytest.approx(-2.24, abs=0.1)
+    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in ("first", "level")]))
+    entrant._search([0], None)
+    assert entrant._around([0])[0] == 1 and min(alpha for w, alpha in entrant.tried if w == 1) >= 0.1
 
 
 def test_a_fold_without_a_score_changes_no_choice():

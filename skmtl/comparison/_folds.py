@@ -1,7 +1,9 @@
 """Models on the same folds: fitting, scoring, and how far the scores can be trusted."""
 
 import time
+from copy import copy
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 from scipy import stats
@@ -84,6 +86,7 @@ class FoldRun:
         known = {} if self.offset is None else {"offset": self.offset[test]}
         if has_own_steps(fitted, present(tasks=tasks, **known)):
             fitted, X = without_steps(fitted, X)
+        fitted = _predicting_once(fitted)
         errors = self._errors(fitted, X, y, tasks, **known)
         return self.scorer(fitted, X, y, tasks=tasks, **known), errors
 
@@ -113,6 +116,24 @@ class FoldRun:
         truth = y[..., None] == classes
         unseen = 1 - truth.sum(axis=-1)  # a class that the training rows lacked has probability 0
         return np.where(missing, np.nan, (((truth - proba) ** 2).sum(axis=-1) + unseen) / 2)
+
+
+def _predicting_once(fitted):
+    """The fitted model, which remembers its predictions: errors and scores ask for the same ones."""
+    if not hasattr(fitted, "predict"):
+        return fitted
+    fitted, last = copy(fitted), []
+    predict = fitted.predict
+
+    @wraps(predict)
+    def remembered(X, **given):
+        known = last and X is last[0] and given.keys() == last[1].keys()
+        if not (known and all(np.array_equal(given[name], last[1][name]) for name in given)):
+            last[:] = X, given, predict(X, **given)
+        return last[2]
+
+    fitted.predict = remembered
+    return fitted
 
 
 class FoldScores:

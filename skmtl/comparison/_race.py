@@ -209,10 +209,15 @@ class Entrant:
         return max(len(self.tried) - before, 1)
 
     def _grow(self, v, folds, field_):
-        """Look at further strengths of a variant as long as it is the best one, at the edge of its own."""
+        """Look at further strengths of a variant as long as it is the best one, at the edge of its own.
+
+        These lie near those of the best variant before: how far scores range all strengths tell.
+        """
         for _ in range(MOST_DECADES):
-            own = {alpha: mean for (w, alpha), mean in self._means(folds).items() if w == v}
-            further = beyond([*own], [*own.values()]) if self._around(folds)[0] == v else None
+            means = self._means(folds)
+            spread = np.ptp([mean for mean in means.values() if np.isfinite(mean)] or [0.0])
+            own = {alpha: mean for (w, alpha), mean in means.items() if w == v}
+            further = beyond([*own], [*own.values()], spread) if self._around(folds)[0] == v else None
             if further is None:
                 return
             self._look(v, further.tolist(), folds, field_)

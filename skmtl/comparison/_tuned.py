@@ -38,11 +38,31 @@ def leave_one_out(X, y, grid):
     """Sum of the squared leave-one-out errors of ridge regression at each strength."""
     n_levels = _n_levels(X) if X.shape[1] > MANY_LEVELS else 0
     if n_levels <= max(MANY_LEVELS, X.shape[1] - n_levels):
+        if not sparse.issparse(X):
+            return _in_directions(X, y, grid)
         return sklearn.linear_model.RidgeCV(grid, store_cv_results=True).fit(X, y).cv_results_.sum(axis=0)
     Z, E = (sparse.csr_array(part) for part in (X[:, :-n_levels], X[:, -n_levels:]))
     Z = np.column_stack([StandardScaler(with_std=False).fit_transform(Z.toarray()), np.ones(len(y))])
     y = y - y.mean()
     return np.array([_beside_levels(Z, E, y, alpha) for alpha in grid])
+
+
+def _in_directions(X, y, grid):
+    """The errors at all strengths at once, of the smaller of the two matrices of second moments."""
+    Z, y = np.asarray(X, dtype=np.float64), y - np.mean(y, dtype=np.float64)
+    Z = Z - Z.mean(axis=0)
+    n, p = Z.shape
+    if n > p:
+        values, V = np.linalg.eigh(Z.T @ Z)
+        U, held = Z @ V, 1.0 / (np.maximum(values, 0.0)[:, None] + grid)
+        left = y[:, None] - U @ (held * (U.T @ y)[:, None])
+        return np.sum((left / (1.0 - 1.0 / n - U**2 @ held)) ** 2, axis=0)
+    gram = Z @ Z.T
+    values, V = np.linalg.eigh(gram + 1.0 + np.trace(gram) / n)  # that of the mean is the greatest
+    values, V = values[:-1], V[:, :-1]
+    # both over the strength, so that what small ones leave keeps its digits
+    held = 1.0 / (np.maximum(values, 0.0)[:, None] + grid)
+    return np.sum((V @ (held * (V.T @ y)[:, None]) / (V**2 @ held)) ** 2, axis=0)
 
 
 def _n_levels(X):
@@ -106,7 +126,24 @@ def logistic(alpha):
 
 def ridge(alpha):
     """Ridge regression of that strength."""
-    return sklearn.linear_model.Ridge(alpha)
+    return QuickRidge(alpha)
+
+
+class QuickRidge(sklearn.linear_model.Ridge):
+    """Ridge regression; dense rows were checked before, which takes longer than to fit those of a task."""
+
+    def fit(self, X, y, sample_weight=None):
+        if sparse.issparse(X) or sample_weight is not None or len(y) < 2:
+            return super().fit(X, y, sample_weight)
+        X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        (n, self.n_features_in_), x_mean, y_mean = X.shape, X.mean(axis=0), y.mean()
+        Z = X - x_mean
+        if n < self.n_features_in_:
+            self.coef_ = Z.T @ np.linalg.solve(Z @ Z.T + self.alpha * np.eye(n), y - y_mean)
+        else:
+            self.coef_ = np.linalg.solve(Z.T @ Z + self.alpha * np.eye(Z.shape[1]), Z.T @ (y - y_mean))
+        self.intercept_ = y_mean - x_mean @ self.coef_
+        return self
 
 
 class PoissonOrZero(BaseEstimator):
