@@ -129,21 +129,32 @@ def ridge(alpha):
     return QuickRidge(alpha)
 
 
-class QuickRidge(sklearn.linear_model.Ridge):
-    """Ridge regression; dense rows were checked before, which takes longer than to fit those of a task."""
+class QuickRidge(BaseEstimator):
+    """Ridge regression of rows that were checked before: scikit-learn's takes longer for that than to fit."""
+
+    def __init__(self, alpha):
+        self.alpha = alpha
+
+    def __sklearn_tags__(self):
+        return get_tags(sklearn.linear_model.Ridge())
 
     def fit(self, X, y, sample_weight=None):
-        if sparse.issparse(X) or sample_weight is not None or len(y) < 2:
-            return super().fit(X, y, sample_weight)
+        if sparse.issparse(X) or sample_weight is not None:
+            model = sklearn.linear_model.Ridge(self.alpha).fit(X, y, sample_weight)
+            self.coef_, self.intercept_ = model.coef_, model.intercept_
+            return self
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        (n, self.n_features_in_), x_mean, y_mean = X.shape, X.mean(axis=0), y.mean()
-        Z = X - x_mean
-        if n < self.n_features_in_:
-            self.coef_ = Z.T @ np.linalg.solve(Z @ Z.T + self.alpha * np.eye(n), y - y_mean)
+        (n, p), x_mean, y_mean = X.shape, X.mean(axis=0), y.mean()
+        Z, y = X - x_mean, y - y_mean
+        if n < p:
+            self.coef_ = Z.T @ np.linalg.solve(Z @ Z.T + self.alpha * np.eye(n), y)
         else:
-            self.coef_ = np.linalg.solve(Z.T @ Z + self.alpha * np.eye(Z.shape[1]), Z.T @ (y - y_mean))
+            self.coef_ = np.linalg.solve(Z.T @ Z + self.alpha * np.eye(p), Z.T @ y)
         self.intercept_ = y_mean - x_mean @ self.coef_
         return self
+
+    def predict(self, X):
+        return X @ self.coef_ + self.intercept_
 
 
 class PoissonOrZero(BaseEstimator):
