@@ -659,6 +659,43 @@ def test_boosted_trees_have_the_rounds_and_leaves_of_least_error(monkeypatch):
     assert stopped.early_stopping and stopped.n_iter_ <= 40
 
 
+@pytest.mark.parametrize("kind", ["numbers", "classes", "counts"])
+def test_boosted_trees_after_some_rounds_are_those_of_so_many(kind):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = {"numbers": X[:, 0], "classes": (X[:, 0] > 0) * 1, "counts": rng.poisson(np.exp(X[:, 0]))}[kind]
+    fitted = _rivals.TunedBoosting(kind, leaf=5, rounds=20).fit(X, y)
+    after, wanted = fitted.after(7), _rivals.TunedBoosting(kind, leaf=5, rounds=7).fit(X, y)
+    assert (after.predict(X) == wanted.predict(X)).all()
+    assert after.rounds == 7 and (fitted.predict(X) != after.predict(X)).any() == (kind != "classes")
+    if kind == "classes":
+        assert (after.predict_proba(X) == wanted.predict_proba(X)).all()
+    if kind == "counts":  # where there is no event nothing is boosted
+        assert _rivals.TunedBoosting(kind, leaf=5, rounds=20).fit(X, 0 * y).after(7).predict(X).max() == 0
+
+
+def test_leaves_and_rounds_of_trees_are_searched_on_the_folds_of_a_suggestion(monkeypatch):
+    """Each fold is fitted once for all rounds, and scored at those that are best over the others."""
+    rounds, fit = [], HistGradientBoostingRegressor.fit
+    monkeypatch.setattr(
+        HistGradientBoostingRegressor,
+        "fit",
+        lambda self, *args: rounds.append(self.max_iter) or fit(self, *args),
+    )
+    rng = np.random.default_rng(0)
+    X, tasks = rng.uniform(-2, 2, (200, 3)), np.arange(200) % 4
+    y = 2 * np.sin(2 * X[:, 0]) + X[:, 1] ** 2 + 0.5 * rng.normal(size=200)
+    found = suggest(X, y, tasks, candidates=["trees", "single"])
+    assert found.best == "trees" and found.params["trees"].keys() == {
+        "model__estimator__leaf", "model__estimator__rounds",
+    }  # fmt: skip
+    alone = 5 * 4 * 7  # fits of trees of each task by itself, three folds of two leaves and one
+    assert len(rounds) <= 5 * 2 + 3 + alone and max(rounds[:2]) == 100
+    assert "TunedBoosting(kind='numbers', leaf=" in found.code
+    fitted = found.estimators["trees"].fit(X, y, model__tasks=tasks)
+    assert fitted[-1].estimator_.model_.n_iter_ == found.params["trees"]["model__estimator__rounds"]
+
+
 def test_a_forest_has_the_leaves_of_least_error_on_rows_that_trees_have_not_seen():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 2))
@@ -1079,6 +1116,26 @@ def test_leave_one_out_errors_are_those_of_ridge_regressions_without_a_row(n, p)
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_held_out_errors_are_those_of_logistic_regressions_in_folds(n_classes, container, monkeypatch):
+    """Also where the classes are separable, and of the probability of a class that is almost zero."""
+    rng = np.random.default_rng(0)
+    X, grid = 2.0 * rng.normal(size=(90, 4)) + 1, np.array([1e-3, 1.0, 100.0])
+    for noise in (0.0, 2.0):
+        y = np.digitize(X[:, 0] + noise * rng.normal(size=90), [1.0, 2.0, 3.0][: n_classes - 1])
+        folds, wanted = StratifiedKFold(3, shuffle=True, random_state=0), np.zeros(3)
+        for train, test in folds.split(X, y):
+            for k, alpha in enumerate(grid):
+                model = LogisticRegression(C=1 / alpha, tol=1e-9, solver="newton-cholesky", max_iter=1000)
+                proba = model.fit(X[train], y[train]).predict_proba(X[test])
+                wanted[k] -= np.log(proba[np.arange(len(test)), y[test]]).sum()
+        with monkeypatch.context() as patch:
+            patch.delattr(sklearn.linear_model, "LogisticRegression")  # it is not asked
+            found = _tuned.held_out(container(X), np.array(list("dcba"))[y], grid)
+        assert_allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("shape", [(1, 2), (4, 6), (30, 6)])
 def test_ridge_regression_of_baselines_is_that_of_scikit_learn(shape, container):
     rng = np.random.default_rng(0)
@@ -1426,7 +1483,7 @@ def test_linear_structures_do_not_crowd_out_all_others(rng):
 
 
 def test_models_behind_a_simple_one_drop_out(rng):
-    """By a standard error in both folds: above it they had to be by two to be used. The best one goes on."""
+    """By a standard error in all folds so far: they had to be above it by two. The best one goes on."""
     race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
     errors = rng.random((2, 400))
 
@@ -1444,9 +1501,10 @@ def test_models_behind_a_simple_one_drop_out(rng):
         "far": entrant(1.5),
     }
     entrants["mean"] = entrant(1.5, True)
-    assert list(race._ahead(entrants, [0, 1], False)) == [*entrants]
-    assert list(race._ahead(entrants, [0, 1], True)) == ["single", "near", "mean"]
-    assert {race.dropped[name][0] for name in ("first", "far")} == {_race.BEHIND_SIMPLE}
+    for screened in (False, True):
+        race.behind, race.dropped = {}, {}
+        assert list(race._ahead(entrants, [0, 1], screened)) == ["single", "near", "mean"]
+        assert {race.dropped[name][0] for name in ("first", "far")} == {_race.BEHIND_SIMPLE}
     del entrants["near"]
     assert list(_race.Race(race.run, [()] * 5, None, {})._ahead(entrants, [0, 1], True)) == [
         "single", "first", "mean",
@@ -1533,9 +1591,9 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
     p = make_multitask_regression(12, 20, 6, structure="mean", task_spread=0.2, random_state=0)
     names = [*COMMON, "TraceNormRegressor", "trees"]
     found = suggest(p.X, p.y, p.tasks, candidates=names, verbose=1)
-    left = re.search(r"Clearly worse on the first folds: (.*)\.$", found.verdict).group(1)
+    left = re.search(r"Behind a simple model on the first folds: (.*)\.$", found.verdict).group(1)
     assert "'trees' (-" in left and "trees" not in found.models and "trees" in found.estimators
-    assert found.dropped["trees"].startswith("Clearly worse on the first folds -")
+    assert found.dropped["trees"].startswith("Behind a simple model on the first folds -")
     assert set(SIMPLE) < set(found.models) and found.best in COMMON[:2]
     lines = capsys.readouterr().out.splitlines()
     assert sum("on 1 folds" in line for line in lines) == len(names)

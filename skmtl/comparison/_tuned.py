@@ -21,6 +21,8 @@ LOGISTIC_ALPHAS = np.logspace(-1, 2, 4)
 COUNT_ALPHAS = np.logspace(-4, 1, 6)
 MANY_LEVELS = 200  # columns of tasks from which no system of them is solved
 FEW_COEFFICIENTS = 300  # of logistic regression, of which Newton's method is quicker than L-BFGS
+MOST_STEPS, ENOUGH = 100, 1e-9  # of that method, and what a step has to gain, of the objective
+TINY_SHARE = 1e-12  # of the trace of its matrix, that it can be inverted where classes are separable
 
 
 def best_strength(errors_of, grid):
@@ -97,15 +99,69 @@ def held_out(X, y, grid):
     The folds are stratified: a level of its own is in the model at every strength, so that what they tell of
     it makes none look better.
     """
-    solver = "newton-cholesky" if X.shape[1] * len(np.unique(y)) <= FEW_COEFFICIENTS else "lbfgs"
-    models = [logistic(alpha).set_params(solver=solver) for alpha in grid]
+    if X.shape[1] * len(np.unique(y)) > FEW_COEFFICIENTS:
+        return _in_folds([logistic(alpha) for alpha in grid], _log_losses, StratifiedKFold, X, y)
+    X = X.toarray() if sparse.issparse(X) else X
+    Z, errors, falling = np.column_stack([X, np.ones(len(y))]), np.zeros(len(grid)), np.argsort(grid)[::-1]
+    for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(Z, y):
+        classes = np.unique(y[train])
+        test = test[np.isin(y[test], classes)]  # the probability of others is nothing at any strength
+        T = (y[:, None] == classes[len(classes) == 2 :]).astype(np.float64)
+        path = newton_path(Z[train], T[train], np.asarray(grid)[falling])
+        for k, B in zip(falling, path, strict=True):
+            errors[k] += _losses_of_logits(Z[test] @ B, T[test])[0].sum()
+    return errors
 
-    def log_losses(model, X, y):
-        at = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
-        found = np.where(model.classes_[at] == y, model.predict_proba(X)[np.arange(len(y)), at], 0.0)
-        return -np.log(np.maximum(found, np.finfo(np.float64).eps))
 
-    return _in_folds(models, log_losses, StratifiedKFold, X, y)
+def _log_losses(model, X, y):
+    at = np.minimum(np.searchsorted(model.classes_, y), len(model.classes_) - 1)
+    found = np.where(model.classes_[at] == y, model.predict_proba(X)[np.arange(len(y)), at], 0.0)
+    return -np.log(np.maximum(found, np.finfo(np.float64).eps))
+
+
+def _losses_of_logits(F, T):
+    """Log-loss of rows by logits F (n, k), of the second of two classes (k = 1) or of all; probabilities."""
+    if F.shape[1] == 1:
+        level = np.logaddexp(0.0, F)
+    else:
+        top = F.max(axis=1, keepdims=True)
+        level = top + np.log(np.exp(F - top).sum(axis=1, keepdims=True))
+    return level[:, 0] - np.einsum("ik,ik->i", F, T), np.exp(F - level)
+
+
+def newton_path(Z, T, strengths):
+    """Coefficients (n_features, k) of logistic regression at falling strengths, each from those before.
+
+    The last column of Z, of ones, is free. By Newton's method with steps that lower the objective; small
+    problems take less than scikit-learn's checks of their rows.
+    """
+    (n, p), k = Z.shape, T.shape[1]
+    B, shrunk, idle, each = np.zeros((p, k)), np.ones((p, 1)), np.zeros((p, k, p, k)), np.eye(k)
+    shrunk[-1], idle[-1, :, -1, :] = 0.0, n * (k > 1)  # a constant in all intercepts says nothing
+    shrunken = np.repeat(shrunk, k)
+
+    def objective(B):
+        losses, P = _losses_of_logits(Z @ B, T)
+        return losses.sum() + 0.5 * alpha * np.sum(shrunk * B**2), P
+
+    for alpha in strengths:
+        value, P = objective(B)
+        for _ in range(MOST_STEPS):
+            gradient = Z.T @ (P - T) + alpha * shrunk * B
+            weighted = (P[:, :, None] * (each - P[:, None, :]))[..., None] * Z[:, None, None]  # (n, k, k, p)
+            H = ((Z.T @ weighted.reshape(n, -1)).reshape(p, k, k, p).swapaxes(2, 3) + idle).reshape(p * k, -1)
+            H.flat[:: p * k + 1] += alpha * shrunken + TINY_SHARE * np.trace(H)
+            step = np.linalg.solve(H, gradient.ravel()).reshape(p, k)
+            gain, length = np.vdot(gradient, step), 1.0
+            if not gain > ENOUGH * value:
+                break
+            while length > TINY_SHARE:
+                new, P_new = objective(B - length * step)
+                if new <= value - 1e-4 * length * gain:
+                    break
+                length /= 2
+            B, value, P = B - length * step, new, P_new
+        yield B
 
 
 def _in_folds(models, losses, folds, X, y, weight=None):
