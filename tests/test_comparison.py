@@ -696,6 +696,15 @@ def test_leaves_and_rounds_of_trees_are_searched_on_the_folds_of_a_suggestion(mo
     assert fitted[-1].estimator_.model_.n_iter_ == found.params["trees"]["model__estimator__rounds"]
 
 
+def test_trees_are_constant_on_a_fold_without_an_event():
+    rng = np.random.default_rng(0)
+    X, tasks, y = rng.normal(size=(90, 3)), np.arange(90) % 3, np.zeros(90)
+    y[:30] = rng.poisson(3, 30)
+    folds = [(np.setdiff1d(np.arange(90), test), test) for test in np.split(np.arange(90), 3)]
+    found = suggest(X, y, tasks, task_type="count", candidates=["trees", "mean"], cv=folds)
+    assert {"trees", "mean"} == {*found.models} and found.estimators["trees"].fit(X, y, model__tasks=tasks)
+
+
 def test_a_forest_has_the_leaves_of_least_error_on_rows_that_trees_have_not_seen():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 2))

@@ -257,7 +257,8 @@ class Entrant:
         *steps, (name, last) = fitted.steps
         for n_rounds in rounds:
             own = copy(last)
-            own.estimator_ = last.estimator_.after(n_rounds)
+            if hasattr(own.estimator_, "after"):  # else nothing was counted, and it is a constant
+                own.estimator_ = own.estimator_.after(n_rounds)
             one = Pipeline([*steps, (name, own)])
             self.models.setdefault(k, {})[v, n_rounds] = one, seconds
             self.tried.setdefault((v, n_rounds), {})[k] = field_.run.scored(one, test, field_.scoring)
