@@ -1152,6 +1152,10 @@ def test_ridge_regression_of_baselines_is_that_of_scikit_learn(shape, container)
     fitted, wanted = _tuned.ridge(0.1).fit(X, y), Ridge(0.1).fit(X, y)
     assert_allclose(fitted.coef_, wanted.coef_, rtol=1e-9, atol=1e-12)
     assert_allclose(fitted.predict(X), wanted.predict(X), rtol=1e-9)
+    Z = (
+        np.outer(np.ones(shape[0]), [1.0, 1.0]) * 1e8 * np.sign(y)[:, None]
+    )  # equal columns, next to no penalty
+    assert_allclose(_tuned.ridge(1e-9).fit(container(Z), y).predict(Z), Ridge(1e-9).fit(Z, y).predict(Z))
 
 
 def test_models_predict_once_for_errors_and_scores(monkeypatch):

@@ -136,7 +136,7 @@ def newton_path(Z, T, strengths):
     problems take less than scikit-learn's checks of their rows.
     """
     (n, p), k = Z.shape, T.shape[1]
-    B, shrunk, idle, each = np.zeros((p, k)), np.ones((p, 1)), np.zeros((p, k, p, k)), np.eye(k)
+    B, shrunk, idle = np.zeros((p, k)), np.ones((p, 1)), np.zeros((p, k, p, k))
     shrunk[-1], idle[-1, :, -1, :] = 0.0, n * (k > 1)  # a constant in all intercepts says nothing
     shrunken = np.repeat(shrunk, k)
 
@@ -148,8 +148,9 @@ def newton_path(Z, T, strengths):
         value, P = objective(B)
         for _ in range(MOST_STEPS):
             gradient = Z.T @ (P - T) + alpha * shrunk * B
-            weighted = (P[:, :, None] * (each - P[:, None, :]))[..., None] * Z[:, None, None]  # (n, k, k, p)
-            H = ((Z.T @ weighted.reshape(n, -1)).reshape(p, k, k, p).swapaxes(2, 3) + idle).reshape(p * k, -1)
+            weights = (own[:, None] * (one - P) for own, one in zip(P.T, np.eye(k), strict=True))  # (n, k)
+            H = [Z.T @ (weight[:, :, None] * Z[:, None]).reshape(n, -1) for weight in weights]
+            H = (np.reshape(H, (k, p, k, p)).transpose(1, 0, 3, 2) + idle).reshape(p * k, -1)
             H.flat[:: p * k + 1] += alpha * shrunken + TINY_SHARE * np.trace(H)
             step = np.linalg.solve(H, gradient.ravel()).reshape(p, k)
             gain, length = np.vdot(gradient, step), 1.0
@@ -196,17 +197,24 @@ class QuickRidge(BaseEstimator):
 
     def fit(self, X, y, sample_weight=None):
         if sparse.issparse(X) or sample_weight is not None:
-            model = sklearn.linear_model.Ridge(self.alpha).fit(X, y, sample_weight)
-            self.coef_, self.intercept_ = model.coef_, model.intercept_
-            return self
+            return self._fitted(X, y, sample_weight)
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         (n, p), x_mean, y_mean = X.shape, X.mean(axis=0), y.mean()
-        Z, y = X - x_mean, y - y_mean
-        if n < p:
-            self.coef_ = Z.T @ np.linalg.solve(Z @ Z.T + self.alpha * np.eye(n), y)
-        else:
-            self.coef_ = np.linalg.solve(Z.T @ Z + self.alpha * np.eye(p), Z.T @ y)
+        Z, left = X - x_mean, y - y_mean
+        try:
+            if n < p:
+                self.coef_ = Z.T @ np.linalg.solve(Z @ Z.T + self.alpha * np.eye(n), left)
+            else:
+                self.coef_ = np.linalg.solve(Z.T @ Z + self.alpha * np.eye(p), Z.T @ left)
+        except np.linalg.LinAlgError:  # singular but for rounding
+            return self._fitted(X, y)
         self.intercept_ = y_mean - x_mean @ self.coef_
+        return self
+
+    def _fitted(self, X, y, sample_weight=None):
+        """This, as scikit-learn fits it."""
+        model = sklearn.linear_model.Ridge(self.alpha).fit(X, y, sample_weight)
+        self.coef_, self.intercept_ = model.coef_, model.intercept_
         return self
 
     def predict(self, X):
