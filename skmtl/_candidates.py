@@ -17,7 +17,7 @@ from . import linear_model, neural_network
 from ._columns import ManyValues
 from ._labels import missing_labels
 from ._target import find_classes
-from .comparison import ONE_FOR_ALL, Candidate, rival
+from .comparison import LEAVES, MANY_ROWS, ONE_FOR_ALL, Candidate, rival
 from .penalties import Ridge
 
 STRUCTURES = {  # from the simplest on: fixed parameters, and those that are searched beside the strength
@@ -43,6 +43,9 @@ SIMPLE = ("mean", "pooled", "single", "intercepts")  # from the simplest on
 # a feature of so many tasks, as powers of their number, is shared at no greater price than private
 SHARED_BY = (0.5, 0.75)
 TREES = ("trees", "forest")  # for rows of tasks; for a column of y per task, each with trees of its own
+# leaves, and rounds, which the folds choose but of many rows
+LEAVES_OF_TREES = tuple({"model__estimator__leaf": leaf} for leaf in LEAVES)
+ROUNDS = 3, 6, 10, 16, 25, 40, 63, 100
 APART = ("mean", "single")  # a model for each task by itself
 UNEQUAL = 1.2  # ratio of numbers of rows from which tasks may count by their rows as well
 TOL = 1e-3
@@ -97,6 +100,8 @@ def all_candidates(X, y, rows, targets, preprocessor=None, random_state=0):
             model = Pipeline([*steps, ("model", rival(name, targets, shared))])
             found[name] = Candidate(model, simple=name in SIMPLE, shares=name not in apart)
         if name == "trees":
+            if sum(rows) < MANY_ROWS:
+                found[name].variants, found[name].rounds = LEAVES_OF_TREES, ROUNDS
             found[name].alone = _alone(name, steps, rival(name, targets, True)) if few else splines
     return found
 

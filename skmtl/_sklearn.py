@@ -8,6 +8,7 @@ of a model, gives the same and takes a fifth longer.
 import inspect
 import sys
 import warnings
+from copy import copy
 from weakref import finalize
 
 import numpy as np
@@ -68,6 +69,16 @@ def in_memory(values):
 # --- HTML: only a block of a diagram has a place for what a fit says of itself ---
 
 visual_block = diagrams._VisualBlock
+
+# --- boosted trees: stages of predictions are public, a model after some of its rounds is not ---
+
+
+def after_rounds(model, n_rounds):
+    """Fitted boosted trees as they were after so many rounds."""
+    model = copy(model)
+    model._predictors = model._predictors[:n_rounds]
+    return model
+
 
 # --- scores: `GridSearchCV` keeps for itself what it does with fits and scores that fail ---
 

@@ -121,24 +121,25 @@ def suggest(
 
     Notes
     -----
-    Strengths are searched on the folds themselves: on the first one 8 over two decades, and further ones
-    while the best is at the edge of these, and near the best one for other values of another parameter (and
-    for a common model of tasks of different sizes with and without ``task_weight="samples"``), one changed at
-    a time, then between the best one and its neighbours; on the second those near the best, later those next
-    to it. On each fold a model is scored at the strength that is best over the *other* folds, and `expected`
-    is the mean score of the models to use by the other folds: scores of a fold choose neither (but the first
-    two say who drops out). Folds lack rows: of up to ten, which are parts of all rows, (k - 2) / k of what a
-    linear model loses without one more is added (Bates, Hastie & Tibshirani). Training sets overlap: the
-    standard error is that of Nadeau & Bengio, or that of as many independent rows (for the area under the ROC
-    curve by Hanley & McNeil) where this is greater, as few folds may agree by chance. In the first fold all
-    models run. One drops out whose errors are greater than those of the best one by more than 5% and by more
-    than 3 standard errors of the difference, after the second fold by more than 1% and 2.5 standard errors,
-    with a lower score in both, or by one standard error greater than those of the best baseline; of the rest
-    the six best, the baselines and the best two of what is not linear go on, and the best one in any case.
-    The best of many scores is often that of a model that is more general than it has to be. So the first one
-    is used whose error is above that of each of the others by at most 3% and at most 1.5 standard errors of
-    the difference (baselines: two), or by 0.1%: baselines come first, the simplest before the others, then
-    the models in the order of the paragraph at the top. The verdict says by how much another one is below.
+    Strengths, and leaves and rounds of boosted trees of up to 5,000 rows, are searched on the folds
+    themselves: on the first one 8 over two decades, and further ones while the best is at the edge of these,
+    and near the best one for other values of another parameter (and for a common model of tasks of different
+    sizes with and without ``task_weight="samples"``), one changed at a time, then between the best one and
+    its neighbours; on the second those near the best, later those next to it. On each fold a model is scored
+    at the strength that is best over the *other* folds, and `expected` is the mean score of the models to use
+    by the other folds: scores of a fold choose neither (but the first two say who drops out). Folds lack
+    rows: of up to ten, which are parts of all rows, (k - 2) / k of what a linear model loses without one more
+    is added (Bates, Hastie & Tibshirani). Training sets overlap: the standard error is that of Nadeau &
+    Bengio, or that of as many independent rows (for the area under the ROC curve by Hanley & McNeil) where
+    this is greater, as few folds may agree by chance. In the first fold all models run. One drops out whose
+    errors are greater than those of the best one by more than 5% and by more than 3 standard errors of the
+    difference, after the second fold by more than 1% and 2.5 standard errors, with a lower score in both, or,
+    after each of these, than those of the best baseline by one standard error; of the rest the six best, the
+    baselines and the best two of what is not linear go on, and the best one in any case. The best of many
+    scores is often that of a model that is more general than it has to be. So the first one is used whose
+    error is above that of each of the others by at most 3% and at most 1.5 standard errors of the difference
+    (baselines: two), or by 0.1%: baselines come first, the simplest before the others, then the models in the
+    order of the paragraph at the top. The verdict says by how much another one is below.
 
     Sharing helps if the model to use is clearly above "single" and above "pooled"; one of splines, random
     features, a network or trees above the same for each task by itself in the place of "pooled" (of more than

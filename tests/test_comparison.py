@@ -659,6 +659,52 @@ def test_boosted_trees_have_the_rounds_and_leaves_of_least_error(monkeypatch):
     assert stopped.early_stopping and stopped.n_iter_ <= 40
 
 
+@pytest.mark.parametrize("kind", ["numbers", "classes", "counts"])
+def test_boosted_trees_after_some_rounds_are_those_of_so_many(kind):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = {"numbers": X[:, 0], "classes": (X[:, 0] > 0) * 1, "counts": rng.poisson(np.exp(X[:, 0]))}[kind]
+    fitted = _rivals.TunedBoosting(kind, leaf=5, rounds=20).fit(X, y)
+    after, wanted = fitted.after(7), _rivals.TunedBoosting(kind, leaf=5, rounds=7).fit(X, y)
+    assert (after.predict(X) == wanted.predict(X)).all()
+    assert after.rounds == 7 and (fitted.predict(X) != after.predict(X)).any() == (kind != "classes")
+    if kind == "classes":
+        assert (after.predict_proba(X) == wanted.predict_proba(X)).all()
+    if kind == "counts":  # where there is no event nothing is boosted
+        assert _rivals.TunedBoosting(kind, leaf=5, rounds=20).fit(X, 0 * y).after(7).predict(X).max() == 0
+
+
+def test_leaves_and_rounds_of_trees_are_searched_on_the_folds_of_a_suggestion(monkeypatch):
+    """Each fold is fitted once for all rounds, and scored at those that are best over the others."""
+    rounds, fit = [], HistGradientBoostingRegressor.fit
+    monkeypatch.setattr(
+        HistGradientBoostingRegressor,
+        "fit",
+        lambda self, *args: rounds.append(self.max_iter) or fit(self, *args),
+    )
+    rng = np.random.default_rng(0)
+    X, tasks = rng.uniform(-2, 2, (200, 3)), np.arange(200) % 4
+    y = 2 * np.sin(2 * X[:, 0]) + X[:, 1] ** 2 + 0.5 * rng.normal(size=200)
+    found = suggest(X, y, tasks, candidates=["trees", "single"])
+    assert found.best == "trees" and found.params["trees"].keys() == {
+        "model__estimator__leaf", "model__estimator__rounds",
+    }  # fmt: skip
+    alone = 5 * 4 * 7  # fits of trees of each task by itself, three folds of two leaves and one
+    assert len(rounds) <= 5 * 2 + 3 + alone and max(rounds[:2]) == 100
+    assert "TunedBoosting(kind='numbers', leaf=" in found.code
+    fitted = found.estimators["trees"].fit(X, y, model__tasks=tasks)
+    assert fitted[-1].estimator_.model_.n_iter_ == found.params["trees"]["model__estimator__rounds"]
+
+
+def test_trees_are_constant_on_a_fold_without_an_event():
+    rng = np.random.default_rng(0)
+    X, tasks, y = rng.normal(size=(90, 3)), np.arange(90) % 3, np.zeros(90)
+    y[:30] = rng.poisson(3, 30)
+    folds = [(np.setdiff1d(np.arange(90), test), test) for test in np.split(np.arange(90), 3)]
+    found = suggest(X, y, tasks, task_type="count", candidates=["trees", "mean"], cv=folds)
+    assert {"trees", "mean"} == {*found.models} and found.estimators["trees"].fit(X, y, model__tasks=tasks)
+
+
 def test_a_forest_has_the_leaves_of_least_error_on_rows_that_trees_have_not_seen():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 2))
@@ -1068,6 +1114,20 @@ def test_grids_of_baselines_grow_as_those_of_a_search_do():
     assert len(tried) == 1
 
 
+def test_models_predict_once_for_errors_and_scores(monkeypatch):
+    """The rows of a fold; those of training rows nobody asks for."""
+    asked = []
+
+    class Telling(Ridge):
+        def predict(self, X):
+            asked.append(len(X))
+            return super().predict(X)
+
+    p = make_multitask_regression(3, 20, 4, random_state=0)
+    compare({"m": Pooled(Telling())}, p.X, p.y, p.tasks, cv=3, baselines=["mean"])
+    assert asked == [20, 20, 20]
+
+
 @pytest.mark.no_cover
 def test_suggestion_for_unrelated_tasks_is_to_keep_them_apart():
     linear = [f"{name}Regressor" for name in FINDINGS if name != "LatentBasis"]  # it wants eight tasks
@@ -1392,7 +1452,7 @@ def test_linear_structures_do_not_crowd_out_all_others(rng):
 
 
 def test_models_behind_a_simple_one_drop_out(rng):
-    """By a standard error in both folds: above it they had to be by two to be used. The best one goes on."""
+    """By a standard error in all folds so far: they had to be above it by two. The best one goes on."""
     race = _race.Race(SimpleNamespace(measure="brier"), [()] * 5, None, {})
     errors = rng.random((2, 400))
 
@@ -1410,9 +1470,10 @@ def test_models_behind_a_simple_one_drop_out(rng):
         "far": entrant(1.5),
     }
     entrants["mean"] = entrant(1.5, True)
-    assert list(race._ahead(entrants, [0, 1], False)) == [*entrants]
-    assert list(race._ahead(entrants, [0, 1], True)) == ["single", "near", "mean"]
-    assert {race.dropped[name][0] for name in ("first", "far")} == {_race.BEHIND_SIMPLE}
+    for screened in (False, True):
+        race.behind, race.dropped = {}, {}
+        assert list(race._ahead(entrants, [0, 1], screened)) == ["single", "near", "mean"]
+        assert {race.dropped[name][0] for name in ("first", "far")} == {_race.BEHIND_SIMPLE}
     del entrants["near"]
     assert list(_race.Race(race.run, [()] * 5, None, {})._ahead(entrants, [0, 1], True)) == [
         "single", "first", "mean",
@@ -1449,12 +1510,14 @@ def test_clusters_are_told_from_a_low_rank():
 def test_variants_are_followed_beyond_their_strengths_only_while_they_are_the_best(monkeypatch):
     """One that is behind is not, though its scores still rise; one that wins is, up to its best strength.
 
-    This is then looked for between those of the grid, a third of a decade apart there.
+    This is then looked for between those of the grid, a third of a decade apart there. One whose scores rise
+    by little, beside those of all strengths, is not followed either.
     """
     rises = {
         "first": lambda x: -(x**2),
         "behind": lambda x: -x - 5,
         "ahead": lambda x: 1 - (x + 2.24) ** 2 / 9,
+        "level": lambda x: 1.1 - 1e-4 * x,
     }
 
     def look(self, v, alphas, folds, field_, grow=False):
@@ -1466,12 +1529,15 @@ def test_variants_are_followed_beyond_their_strengths_only_while_they_are_the_be
             alphas = beyond(own, score(np.log10(own))) if grow else None
 
     monkeypatch.setattr(_race.Entrant, "_look", look)
-    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in rises]))
+    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in [*rises][:3]]))
     entrant._search([0], None)
     of = [[np.log10(alpha) for w, alpha in entrant.tried if w == v] for v in range(3)]
     assert min(of[1]) > -1 and -3 < min(of[2]) < -2
     variant, (*_, best, _) = entrant._around([0])
     assert variant == 2 and np.log10(best) == pytest.approx(-2.24, abs=0.1)
+    entrant = _race.Entrant(_race.Candidate(None, [{"kind": kind} for kind in ("first", "level")]))
+    entrant._search([0], None)
+    assert entrant._around([0])[0] == 1 and min(alpha for w, alpha in entrant.tried if w == 1) >= 0.1
 
 
 def test_a_fold_without_a_score_changes_no_choice():
@@ -1494,9 +1560,9 @@ def test_what_is_clearly_worse_drops_out_and_time_is_kept(capsys):
     p = make_multitask_regression(12, 20, 6, structure="mean", task_spread=0.2, random_state=0)
     names = [*COMMON, "TraceNormRegressor", "trees"]
     found = suggest(p.X, p.y, p.tasks, candidates=names, verbose=1)
-    left = re.search(r"Clearly worse on the first folds: (.*)\.$", found.verdict).group(1)
+    left = re.search(r"Behind a simple model on the first folds: (.*)\.$", found.verdict).group(1)
     assert "'trees' (-" in left and "trees" not in found.models and "trees" in found.estimators
-    assert found.dropped["trees"].startswith("Clearly worse on the first folds -")
+    assert found.dropped["trees"].startswith("Behind a simple model on the first folds -")
     assert set(SIMPLE) < set(found.models) and found.best in COMMON[:2]
     lines = capsys.readouterr().out.splitlines()
     assert sum("on 1 folds" in line for line in lines) == len(names)

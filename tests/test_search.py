@@ -38,7 +38,9 @@ from skmtl import (
 from skmtl.linear_model._fitting import Fitting
 from skmtl.losses import Huber
 from skmtl.metrics import explained_variance_within, task_scorer
+from skmtl.model_selection import _moments
 from skmtl.model_selection._moments import FoldMoments
+from skmtl.objective import _forms
 
 ALPHAS = [1e-3, 0.03, 0.2, 1.0]
 FAMILIES = [
@@ -858,3 +860,23 @@ def test_tasks_without_a_weight_are_in_no_test_set(rng, search, form):
         found.cv_results_["mean_test_score"] if model is not found else found.mse_path_.mean(axis=1)[::-1]
     )
     assert_allclose(results[0], np.mean(errors), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"intercept_alpha": 0.3, "mean_alpha": 0.01}])
+def test_rows_serve_a_search_where_tasks_have_few_of_them(options, monkeypatch):
+    """Systems of the rows of a task are smaller than those of its features, and find the same."""
+    rng = np.random.default_rng(0)
+    X, tasks = rng.normal(size=(660, 100)), np.arange(660) % 110
+    y = X[:, 0] + rng.normal(size=110)[tasks] + 0.1 * rng.normal(size=660)
+    model, folds = MeanRegularizedRegressor(**options), list(TaskKFold(3).split(X, y, tasks=tasks))
+    assert FoldMoments.of(model, X, y, {"tasks": tasks}, folds) is None
+    assert FoldMoments.of(skmtl.TraceNormRegressor(), X, y, {"tasks": tasks}, folds) is not None
+    search = PathSearchCV(model, [1.0, 30.0, 1000.0], cv=folds)
+    found = search.fit(X, y, tasks=tasks)
+    for module in (_moments, _forms):
+        monkeypatch.setattr(module, "few_rows", lambda data: False)
+    wanted = clone(search).fit(X, y, tasks=tasks)
+    for k in range(3):
+        name = f"split{k}_test_score"
+        assert_allclose(found.cv_results_[name], wanted.cv_results_[name], rtol=1e-9)
+    assert_allclose(found.best_estimator_.coef_, wanted.best_estimator_.coef_, atol=1e-9)

@@ -1,7 +1,9 @@
 """Models on the same folds: fitting, scoring, and how far the scores can be trusted."""
 
 import time
+from copy import copy
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 from scipy import stats
@@ -79,13 +81,24 @@ class FoldRun:
 
     def judged(self, fitted, test):
         """Headline score of a fitted model, and its error of every test label."""
+        fitted, X, y, given = self._asked(fitted, test)
+        fitted = _predicting_once(fitted)
+        errors = self._errors(fitted, X, y, **given)
+        return self.scorer(fitted, X, y, **given), errors
+
+    def scored(self, fitted, test, scorer=None):
+        """Score of a fitted model by another scorer, by default by that of the headline."""
+        fitted, X, y, given = self._asked(fitted, test)
+        return (scorer or self.scorer)(fitted, X, y, **given)
+
+    def _asked(self, fitted, test):
+        """A fitted model, or the last step of it, and rows for that: X, y, and what else is known of them."""
         X, y = safe_indexing(self.X, test), self.y[test]
-        tasks = None if self.labels is None else self.labels[test]
-        known = {} if self.offset is None else {"offset": self.offset[test]}
-        if has_own_steps(fitted, present(tasks=tasks, **known)):
+        given = {"tasks": None if self.labels is None else self.labels[test]}
+        given |= {} if self.offset is None else {"offset": self.offset[test]}
+        if has_own_steps(fitted, present(**given)):
             fitted, X = without_steps(fitted, X)
-        errors = self._errors(fitted, X, y, tasks, **known)
-        return self.scorer(fitted, X, y, tasks=tasks, **known), errors
+        return fitted, X, y, given
 
     def _check_search(self, name, fitted):
         """ValueError where a search has no score to choose by."""
@@ -95,12 +108,12 @@ class FoldRun:
                 "leave missing labels out: use scoring=task_scorer(...), or error_score='raise' to see more."
             )
 
-    def _errors(self, model, X, y, labels, offset=None):
+    def _errors(self, model, X, y, tasks, offset=None):
         """Squared error, deviance, Brier score or 0/1 error of each label, NaN where it is missing."""
         missing, method = missing_labels(y), "predict_proba" if self.measure == "brier" else "predict"
-        found, _, classes = response(model, X, labels, method, offset)
+        found, _, classes = response(model, X, tasks, method, offset)
         if self.measure == "error":
-            return self.kinds.errors(y, found, labels)
+            return self.kinds.errors(y, found, tasks)
         if self.measure == "rmse":
             return squared_errors(np.where(missing, np.nan, y).astype(np.float64), found)
         if self.measure == "deviance":
@@ -113,6 +126,24 @@ class FoldRun:
         truth = y[..., None] == classes
         unseen = 1 - truth.sum(axis=-1)  # a class that the training rows lacked has probability 0
         return np.where(missing, np.nan, (((truth - proba) ** 2).sum(axis=-1) + unseen) / 2)
+
+
+def _predicting_once(fitted):
+    """The fitted model, which remembers its predictions: errors and scores ask for the same ones."""
+    if not hasattr(fitted, "predict"):
+        return fitted
+    fitted, last = copy(fitted), []
+    predict = fitted.predict
+
+    @wraps(predict)
+    def remembered(X, **given):
+        known = last and X is last[0] and given.keys() == last[1].keys()
+        if not (known and all(np.array_equal(given[name], last[1][name]) for name in given)):
+            last[:] = X, given, predict(X, **given)
+        return last[2]
+
+    fitted.predict = remembered
+    return fitted
 
 
 class FoldScores:

@@ -24,7 +24,7 @@ from ..metrics import has_own_steps, request_of_scores, without_steps
 from ..model_selection import MOST_DECADES, PathSearchCV, beyond
 from ._folds import FoldRun
 
-STRENGTH = "model__alpha"
+STRENGTH, ROUNDS = "model__alpha", "model__estimator__rounds"
 N_ALPHAS, RANGE = 8, 1e-2  # strengths, and the least over the greatest, before the grid grows
 SCREEN = 2  # folds after which models drop out that are clearly worse
 NEAR = 4.0  # factor from the best strength of one fold within which the next one looks
@@ -52,6 +52,8 @@ class Candidate:
         Unfitted. If strengths are searched, a Pipeline that `PathSearchCV` takes, its last step "model".
     variants : sequence of dict
         Other parameters of the searched model, a path of strengths for each; none where nothing is searched.
+    rounds : sequence of int
+        Of boosted trees numbers of rounds, which are searched in the place of strengths, all in one fit.
     simple : bool
         Whether it runs in all folds, and is taken where others are not better.
     structure : bool
@@ -67,6 +69,7 @@ class Candidate:
 
     model: Any
     variants: tuple = ()
+    rounds: tuple = ()
     simple: bool = False
     structure: bool = False
     shares: bool = True
@@ -200,7 +203,7 @@ class Entrant:
         for v, variant in enumerate(variants):
             if sum(variant[key] != value for key, value in variants[best].items()) <= 1:
                 self._look(v, alphas, folds, field_, grow=v == best)
-                if v != best:
+                if v != best and not self.candidate.rounds:
                     self._grow(v, folds, field_)
                 alphas, best = next(iter(self._near(folds).values()), N_ALPHAS), self._around(folds)[0]
         v, around = self._around(folds)
@@ -209,10 +212,15 @@ class Entrant:
         return max(len(self.tried) - before, 1)
 
     def _grow(self, v, folds, field_):
-        """Look at further strengths of a variant as long as it is the best one, at the edge of its own."""
+        """Look at further strengths of a variant as long as it is the best one, at the edge of its own.
+
+        These lie near those of the best variant before: how far scores range all strengths tell.
+        """
         for _ in range(MOST_DECADES):
-            own = {alpha: mean for (w, alpha), mean in self._means(folds).items() if w == v}
-            further = beyond([*own], [*own.values()]) if self._around(folds)[0] == v else None
+            means = self._means(folds)
+            spread = np.ptp([mean for mean in means.values() if np.isfinite(mean)] or [0.0])
+            own = {alpha: mean for (w, alpha), mean in means.items() if w == v}
+            further = beyond([*own], [*own.values()], spread) if self._around(folds)[0] == v else None
             if further is None:
                 return
             self._look(v, further.tolist(), folds, field_)
@@ -221,6 +229,9 @@ class Entrant:
         """Note the scores of strengths of a variant on some folds, and the models."""
         model = clone(self.candidate.model).set_params(**self.candidate.variants[v])
         for k in folds:
+            if self.candidate.rounds:
+                self._stages(v, model, alphas, k, field_)
+                continue
             keeper = Keeper(field_.scoring)
             search = PathSearchCV(
                 model, alphas, RANGE, scoring=keeper, cv=[field_.splits[k]], refit=False, grow=grow
@@ -235,6 +246,22 @@ class Entrant:
                 self.tried.setdefault(place, {})[k] = score
                 if place[1] in keeper.models:
                     self.models.setdefault(k, {})[place] = keeper.models[place[1]], seconds
+
+    def _stages(self, v, model, rounds, k, field_):
+        """The same of boosted trees after so many rounds, or after those of the candidate."""
+        rounds = (
+            self.candidate.rounds if rounds == N_ALPHAS else np.unique(np.rint(rounds)).astype(int).tolist()
+        )
+        train, test = field_.splits[k]
+        fitted, seconds = field_.run.fitted("", model.set_params(**{ROUNDS: max(rounds)}), train)
+        *steps, (name, last) = fitted.steps
+        for n_rounds in rounds:
+            own = copy(last)
+            if hasattr(own.estimator_, "after"):  # else nothing was counted, and it is a constant
+                own.estimator_ = own.estimator_.after(n_rounds)
+            one = Pipeline([*steps, (name, own)])
+            self.models.setdefault(k, {})[v, n_rounds] = one, seconds
+            self.tried.setdefault((v, n_rounds), {})[k] = field_.run.scored(one, test, field_.scoring)
 
     def _means(self, folds):
         """Mean score of (variant, strength) tried in all folds, over those in which the model has one too."""
@@ -254,7 +281,7 @@ class Entrant:
         return self._params(*max(means, key=means.get))
 
     def _params(self, v, alpha):
-        return {**self.candidate.variants[v], STRENGTH: alpha}
+        return {**self.candidate.variants[v], ROUNDS if self.candidate.rounds else STRENGTH: alpha}
 
 
 @dataclass
@@ -336,7 +363,8 @@ class Race:
     def _ahead(self, entrants, folds, screened):
         """Those that are not clearly worse than the best one, and the simple ones.
 
-        `screened`: after the last folds in which all run; before only those drop out that are far behind.
+        `screened`: after the second fold; before, only those drop out that are far behind, or behind a
+        simple one.
         """
         best = max(entrants, key=lambda name: entrants[name].score(folds))
         ranked = sorted(entrants, key=lambda name: -entrants[name].score(folds))
@@ -348,7 +376,7 @@ class Race:
             one, reason = entrants[name], None
             if self._worse(one, entrants[best], folds, *least):
                 reason = CLEARLY_WORSE
-            elif screened and place and simple and self._worse(one, entrants[simple], folds, 0.0, FUTILE):
+            elif place and simple and self._worse(one, entrants[simple], folds, 0.0, FUTILE):
                 reason = BEHIND_SIMPLE
             elif screened and place >= MOST and name not in others:
                 reason = BEHIND_OTHERS

@@ -1,6 +1,7 @@
 """Models to beat, by name: what a practitioner would use instead, tuned on the training rows."""
 
 import warnings
+from copy import copy
 from importlib import import_module
 from math import ceil
 
@@ -11,6 +12,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import get_tags
 
+from .._sklearn import after_rounds
 from .._task_scores import deviances
 from ..baselines import Pooled, SingleTask, models_counts
 from ..linear_model import MeanRegularizedClassifier, MeanRegularizedRegressor
@@ -132,11 +134,14 @@ class _Trees(Tuned):
 
 
 class TunedBoosting(_Trees):
-    """Boosted trees. Rounds and leaves are chosen in 3 folds; of many rows a tenth tells when to stop."""
+    """Boosted trees. Rounds and leaves are chosen in 3 folds; of many rows a tenth tells when to stop.
 
-    def __init__(self, kind, categorical_features=None):
+    Unless they are given.
+    """
+
+    def __init__(self, kind, categorical_features=None, leaf=None, rounds=None):
         super().__init__(kind)
-        self.categorical_features = categorical_features
+        self.categorical_features, self.leaf, self.rounds = categorical_features, leaf, rounds
 
     max_bins = 255  # as many categories as scikit-learn's have
 
@@ -148,12 +153,20 @@ class TunedBoosting(_Trees):
         loss = "poisson" if self.kind == "counts" else "squared_error"
         return sklearn.ensemble.HistGradientBoostingRegressor(loss, **options)
 
+    def after(self, rounds):
+        """This, fitted, as it was after so many rounds."""
+        found = copy(self).set_params(rounds=rounds)
+        found.model_ = after_rounds(self.model_, rounds) if hasattr(self.model_, "max_iter") else self.model_
+        return found
+
     def _chosen(self, X, y, weight):
+        if self.kind == "counts" and not np.any(y):
+            return DummyRegressor().fit(X, y)
+        if self.rounds is not None:
+            return self._model(self.leaf, max_iter=self.rounds).fit(X, y, weight)
         if len(y) >= MANY_ROWS:
             stopped = self._model(LEAVES[-1], early_stopping=True, max_iter=10 * MOST_ROUNDS)
             return stopped.fit(X, y, weight)
-        if self.kind == "counts" and not np.any(y):
-            return DummyRegressor().fit(X, y)
         some = self.kind == "counts" and np.sum(y == 0) >= 3
         strata = y if self.kind == "classes" else y > 0 if some else np.ones(len(y))
         sizes = np.unique(strata, return_counts=True)[1]

@@ -157,10 +157,7 @@ class Fitting:
         model = self.model
         data, options = model._scaled(self.data), (model.fit_intercept, intercept_alpha)
         if not isinstance(data, TaskStatistics):
-            apart = False
-            if rows_pay(data):  # else it takes longer to ask
-                penalty, _, shared = self._of_unit_strength()
-                apart = shared is None and comes_apart(penalty, data.n_tasks)
+            apart = rows_pay(data) and self.comes_apart  # which it takes longer to ask
             return make_term(data, model._target_.loss, *options, apart=apart)
         scale = resolve_task_weight(model.task_weight, data.tasks, data.weight) / data.weight
         return MomentsTerm(data, scale, *options)
@@ -170,6 +167,12 @@ class Fitting:
         model = copy(self.model)
         model.alpha = 1.0
         return model._omega(), model.ridge, model._shared_mean()
+
+    @property
+    def comes_apart(self):
+        """Whether tasks share no more than their mean."""
+        penalty, _, shared = self._of_unit_strength()
+        return shared is None and comes_apart(penalty, self.data.n_tasks)
 
     # whether the penalty is convex; the solutions at other strengths are of use for a start then
     convex = property(lambda self: self._of_unit_strength()[0].convex)
@@ -253,9 +256,7 @@ class Fitting:
         """Objectives at these strengths, if tasks share no more than their mean in them."""
         if any(isinstance(alpha, str) for alpha in (*alphas, self.model.intercept_alpha)):
             return None
-        penalty, _, shared = self._of_unit_strength()
-        apart = shared is None and comes_apart(penalty, self.data.n_tasks)
-        if not apart or not serves(self.term, len(alphas)):
+        if not self.comes_apart or not serves(self.term, len(alphas)):
             return None
         found = [self._problem(alpha) for alpha in alphas]
         # else features are in units of their own

@@ -34,10 +34,11 @@ def check_alphas(alphas, eps):
     return alphas
 
 
-def beyond(alphas, scores):
+def beyond(alphas, scores, spread=0.0):
     """The strengths of the decade beyond the best one, nearest first; None where that is no place to go.
 
-    It is where the best strength is the last one on a side and scores (the greater, the better) still rise.
+    It is where the best strength is the last one on a side and scores (the greater, the better) still rise,
+    by more than a part of their range, or of `spread` where that is greater.
     """
     order = np.argsort(alphas)
     alphas, scores = np.asarray(alphas)[order], np.asarray(scores)[order]
@@ -46,7 +47,7 @@ def beyond(alphas, scores):
         return None
     away = np.flatnonzero(alphas >= STEP * alphas[0] if at == 0 else alphas <= alphas[-1] / STEP)
     away = away if len(away) else np.array([len(alphas) - 1 - at])
-    least = max(RISE * np.ptp(scores), ROUNDING * abs(scores[at]))
+    least = max(RISE * max(np.ptp(scores), spread), ROUNDING * abs(scores[at]))
     if not scores[at] - scores[away[0 if at == 0 else -1]] > least:
         return None
     return alphas[at] * 10.0 ** ((-1 if at == 0 else 1) * np.arange(1, PER_DECADE + 1) / PER_DECADE)

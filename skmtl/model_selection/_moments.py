@@ -12,7 +12,7 @@ from .._threads import ROOM, even_blocks, in_blocks
 from .._warn import warn
 from ..linear_model import Fitting, takes_statistics
 from ..metrics import TaskScorer, read_metric
-from ..objective import moments_pay
+from ..objective import few_rows, moments_pay
 from ..statistics import TaskStatistics
 
 MOST_NUMBERS = 1e8  # in the moments of all test sets together; those of the training sets are as many
@@ -35,7 +35,7 @@ class FoldMoments:
             reading = Fitting.of(clone(model).set_params(alpha=1.0), X, y, **fit_params)
             data = reading.data
             too_many = data.n_designs * data.n_features**2 * len(splits) > MOST_NUMBERS
-            if too_many or not moments_pay(data):
+            if too_many or not moments_pay(data) or (few_rows(data) and reading.comes_apart):
                 return None
             tests = [reading.moments(test) for _, test in splits]
             times = np.bincount(np.concatenate([test for _, test in splits]), minlength=len(data.y))

@@ -23,7 +23,16 @@ from ._base import (
 )
 from ._certificate import duality_gap
 from ._factor import FactorTerm
-from ._forms import by_products, comes_apart, make_term, moments_pay, row_moments, rows_pay, squared_model
+from ._forms import (
+    by_products,
+    comes_apart,
+    few_rows,
+    make_term,
+    moments_pay,
+    row_moments,
+    rows_pay,
+    squared_model,
+)
 from ._joint import OutputsTerm
 from ._moments import MomentsTerm, RowMoments
 from ._problem import Problem, fitting_units
@@ -33,6 +42,6 @@ from ._rows import RowsTerm
 __all__ = [
     "DENSE_FEATURES", "PREDICTOR_ROUNDING", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm",
     "Problem", "RootTerm", "RowMoments", "RowsTerm", "aside", "by_products", "comes_apart", "duality_gap",
-    "fitting_units", "graded", "inverse_of", "make_term", "moments_pay", "row_moments", "rows_pay",
-    "several", "shared_step", "squared_model", "tilted", "units",
+    "few_rows", "fitting_units", "graded", "inverse_of", "make_term", "moments_pay", "row_moments",
+    "rows_pay", "several", "shared_step", "squared_model", "tilted", "units",
 ]  # fmt: skip

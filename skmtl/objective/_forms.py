@@ -11,7 +11,7 @@ from ._moments import MomentsTerm, RowMoments
 from ._root import RootTerm
 from ._rows import RowsTerm
 
-MOST_ENTRIES = 1.25e8  # of second moments: 1 GB
+LEAST_ENTRIES, MOST_ENTRIES = 1e6, 1.25e8  # of second moments that are to pay; 1 GB
 
 
 def make_term(data, loss, fit_intercept=True, intercept_alpha=0.0, x_common=None, apart=False):
@@ -77,7 +77,18 @@ def rows_pay(data):
     """Whether the system of each of many tasks is smaller on its rows than on its features."""
     p = data.n_features
     many = data.indptr is not None and not issparse(data.X) and loop_pays(data.n_tasks, 1)
-    return many and (len(data.y) < data.n_tasks * p or data.n_tasks * p * p > MOST_ENTRIES)
+    smaller = len(data.y) < data.n_tasks * p or data.n_tasks * p * p > MOST_ENTRIES
+    return (many and smaller) or few_rows(data)
+
+
+def few_rows(data):
+    """Whether tasks, though not many, have so few rows for their features that systems of these pay.
+
+    The loops over them are compiled; less would not pay for loading Numba.
+    """
+    size = data.n_tasks * data.n_features
+    small = data.indptr is None or issparse(data.X) or size * data.n_features < LEAST_ENTRIES
+    return not small and not loop_pays(data.n_tasks, 1) and 2 * len(data.y) < size
 
 
 def moments_pay(data):
