@@ -86,11 +86,11 @@ def _coordinates(term):
     tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
 
     def into(V):
-        several = V.shape[:-2]
-        return (tasks.T @ V.reshape(*several, -1, len(features)) @ features.T).reshape(*several, -1)
+        first = V.shape[:-2]
+        return (tasks.T @ V.reshape(*first, -1, len(features)) @ features.T).reshape(*first, -1)
 
     def back(v):
-        several = v.shape[:-1]
-        return (tasks @ v.reshape(*several, len(tasks), -1) @ features).reshape(*several, *term.shape)
+        first = v.shape[:-1]
+        return (tasks @ v.reshape(*first, len(tasks), -1) @ features).reshape(*first, *term.shape)
 
     return into, back, np.tile(term.common**2, len(each) // T) * term.totals.sum()
