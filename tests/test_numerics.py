@@ -835,3 +835,18 @@ def test_no_bound_is_above_the_optimum_on_separable_rows_far_from_zero():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(X, y)
         assert model.objective_ - model.dual_gap_ <= 1e-9
+
+
+@pytest.mark.parametrize("offset", [1e7, 1e8])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_bound_is_above_the_optimum_under_a_straight_loss_far_from_zero(seed, offset):
+    """Beside the offset a gradient along what rows differ by is little, but no rounding."""
+    rng, tasks = np.random.default_rng(seed), np.repeat(np.arange(3), 12)
+    X, y = rng.normal(size=(36, 3)), 1e5 * rng.normal(size=36)
+    optimum = solve(make_task_data(X, y, tasks), Huber(), Ridge(0.0), tol=1e-6).objective
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        far = solve(
+            make_task_data(X + offset, y, tasks), Huber(), Ridge(0.0), fit_intercept=False, max_iter=300
+        )
+    assert far.objective - far.gap <= optimum * (1 + 1e-6)  # an offset of all does what an intercept would

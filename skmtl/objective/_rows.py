@@ -361,19 +361,36 @@ class RowsTerm(Intercepts, DataTerm):
             if rounds == 1 or (free is None and rounds > 0):
                 gradient = self.back(u)
                 after = None if free is None else pull.plus(gradient, moved)
-                if straight and not self._vanishes(free.T @ after, u, free):
+                if straight and not self._vanishes(after, gradient, u, free):
                     return None
                 return u, shift, gradient, left(after, self.unanswered(self.task_sums(u)))
         return None
 
-    def _vanishes(self, left, u, free):
-        """Whether gradients along free directions are rounding."""
+    def _vanishes(self, total, gradient, u, free):
+        """Whether total gradients along free directions, with that of the data in them, are rounding.
+
+        Without intercepts features may be far from zero: those of features less an offset have to be, too.
+        """
         size = FREE * np.sqrt(self.task_sums(self._unweighted(u) * u))
-        size += (
-            LAST * self.y_size * np.sqrt(self.totals)
-        )  # of tasks that are fitted exactly slopes are it, too
-        most = np.abs(free).T @ (np.sqrt(self.squares) * size[:, None])
-        return bool((np.abs(left) <= most + TINY).all())
+        # of tasks that are fitted exactly slopes are it, too
+        size += LAST * self.y_size * np.sqrt(self.totals)
+
+        def rounding(G, squares):
+            most = np.abs(free).T @ (np.sqrt(squares) * size[:, None])
+            return bool((np.abs(free.T @ G) <= most + TINY).all())
+
+        if not rounding(total, self.squares):
+            return False
+        near = None if self.fit_intercept else self._near
+        return near is None or rounding(
+            total - gradient + near.adjoint(u), self.scale[:, None] * near.squares
+        )
+
+    @cached_property
+    def _near(self):
+        """Rows whose features are less an offset that they are far from zero by, None if they are not."""
+        offset, near = self.data.near_zero()
+        return None if offset is None else near
 
     # weighted sums of squares of the features in every task, (n_tasks, n_features of X)
     squares = cached_property(lambda self: self.scale[:, None] * self.data.squares)
