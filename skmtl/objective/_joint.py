@@ -110,8 +110,8 @@ class OutputsTerm(RowsTerm):
         return np.moveaxis(each, 1, 0).reshape(-1, *self.shape)
 
     def _followed_each(self, hessian, directions):
-        directions, n = np.asarray(directions), self.batch
-        found = [self._followed_by(hessian, directions[k : k + n]) for k in range(0, len(directions), n)]
+        blocks = (directions[k : k + self.batch] for k in range(0, len(directions), self.batch))
+        found = [self._followed_by(hessian, np.asarray(block)) for block in blocks]
         return tuple(map(np.concatenate, zip(*found, strict=True)))
 
     def _followed_by(self, hessian, directions):

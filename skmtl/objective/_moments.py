@@ -7,7 +7,7 @@ import numpy as np
 from .._threads import by_rows, read_only, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, batch_of, solved, without_center
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, batch_of, several, solved, without_center
 from ._columns import about_zero
 
 FAR, FEW_ENTRIES = 3.0, 1e7  # means in standard deviations, and entries of second moments of all tasks
@@ -217,9 +217,9 @@ class MomentsTerm(DataTerm):
 
         From rows if there are some, zero where predictors hold rounding as well; else what it is at most.
         """
-        b = self._following(self.image(np.asarray(directions)))
+        b = several(lambda V: self._following(self.image(np.asarray(V))), directions, self.batch)
         sizes = np.sqrt(self.spreads**2 + self.stats.weight[: len(self.stats.xx), None] * self._means() ** 2)
-        most = np.array([self.scale @ (np.abs(V) * sizes).sum(axis=1) ** 2 for V in directions])
+        most = several(lambda V: (np.abs(V) * sizes).sum(axis=-1) ** 2 @ self.scale, directions, self.batch)
         if self.data is None:
             return np.diag(PREDICTOR_ROUNDING * most), b
         images, weight = [], np.broadcast_to(self.data.weight, self.data.y.shape)
@@ -258,7 +258,7 @@ class MomentsTerm(DataTerm):
 
             def along(vs, tasks=tasks, weights=column[tasks]):
                 directions = np.zeros((len(vs), *self.shape))
-                directions[:, tasks] = [np.outer(weights, v) for v in vs]
+                directions[:, tasks] = weights[:, None] * np.asarray(vs)[:, None]
                 return self.along(directions)
 
             step, left = solved(H, -column[tasks] @ gradient[tasks], along)

@@ -7,7 +7,7 @@ import numpy as np
 from .._data import SharedData
 from .._threads import by_rows, loop_pays, of_rows, sum_by_rows, weighted_gram
 from ..statistics import TaskStatistics
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, slack, without_center
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, several, slack, without_center
 from ._columns import DesignPool, fresh_gram, make_pool
 from ._intercepts import Intercepts
 from ._moments import MomentsTerm
@@ -474,7 +474,7 @@ class RowsTerm(Intercepts, DataTerm):
         def along(directions):
             changes, weighted, b = self._followed_each(hessian, directions)
             size = np.tile(np.sqrt(self.squares), self.n_outputs)
-            most = (np.abs(directions) * size).sum(axis=2).max(axis=1)
+            most = several(lambda V: (np.abs(V) * size).sum(axis=-1).max(axis=-1), directions, self.batch)
             any_way = np.random.default_rng(0).choice([-1.0, 1.0], size=changes[0].shape)
             level = self._squared(hessian, any_way) / np.vdot(any_way, self.weight_of(any_way) * any_way)
             lost = level * (self.weight_of(any_way) * changes**2).reshape(len(changes), -1).sum(axis=1)
