@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmtl import (
     ClusteredClassifier,
     ClusteredRegressor,
+    DirtyClassifier,
     DirtyRegressor,
     GraphRegularizedRegressor,
     GroupSparseClassifier,
@@ -850,3 +851,18 @@ def test_no_bound_is_above_the_optimum_under_a_straight_loss_far_from_zero(seed,
             make_task_data(X + offset, y, tasks), Huber(), Ridge(0.0), fit_intercept=False, max_iter=300
         )
     assert far.objective - far.gap <= optimum * (1 + 1e-6)  # an offset of all does what an intercept would
+
+
+def test_a_method_for_eigenvectors_that_fails_is_not_used():
+    """On the matrix of a certificate of these rows one of the methods of LAPACK has an "Internal Error"."""
+    X = np.zeros((4, 6))
+    X[[0, 0, 0], [0, 2, 4]] = -1.1125106811523438, 1.2406806945800781, -0.6372451782226562
+    X[[1, 1, 2, 2, 2], [2, 3, 2, 4, 5]] = (
+        -1.256557464599609, 0.2675743103027344, -0.2535820007324219, 0.548854827880859, -1.3817443847656250,
+    )  # fmt: skip
+    X[3, [0, 3, 4]] = 0.571662902832031, -0.9030456542968750, 0.150947570800781
+    Y = np.array([[0, 0, 0], [0, 1, 1], [0, 1, 0], [1, 1, 1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = DirtyClassifier(1e-6, mean_alpha=0.0, shared_ratio=0.9).fit(X + 1e3, Y)
+    assert np.isfinite(model.coef_).all()
