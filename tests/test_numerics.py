@@ -867,3 +867,21 @@ def test_a_method_for_eigenvectors_that_fails_is_not_used():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = DirtyClassifier(1e-6, mean_alpha=0.0, shared_ratio=0.9).fit(X + 1e3, Y)
     assert np.isfinite(model.coef_).all()
+
+
+def test_features_that_are_in_use_may_need_nothing_more():
+    """A working set may be solved when it is formed: its gap is zero, where columns are in vast units."""
+    X = np.array([
+        [1.2220039367675781e100, 0.2859535217285156], [1.3038787841796876e100, -0.34806060791015625],
+        [-1.9468040466308592e100, 1.6678543090820312], [1.8283843994140625e99, 0.7502212524414062],
+    ])  # fmt: skip
+    X, weight = (
+        np.column_stack([X, np.zeros(4)]),
+        [2.2109695649599357, 1.7252387299283656, 1.2335061615188385],
+    )
+    weight = [*weight, 1.7921352045959913]
+    model = MultiTaskClassifier(0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, [0, 1, 0, 1], sample_weight=weight)
+    assert np.isfinite(model.coef_).all()

@@ -70,7 +70,7 @@ def _newton(problem, W, b, enough, max_steps):
     gap, before, floor = problem.gap([W], b)[2], 0.0, FLOOR
     for n_steps in range(1, max_steps + 1):
         V, G = (M.reshape(term.n_tasks * term.n_outputs, -1) for M in (W, term.gradient(W, image, b)))
-        if gap > KEPT * before:  # the last model did not lead far: a new one
+        if n_steps == 1 or gap > KEPT * before:  # the last model did not lead far: a new one
             weights = term.model_weights(image, b, floor, term.outlying)
             sweep = GramSweep(term.model_grams(weights), np.ones(len(V)), ridge, placement, len(V))
         before = gap
