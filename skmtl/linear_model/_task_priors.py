@@ -115,7 +115,7 @@ class CovariancePrior:
         """G for S (1, n_features, n_features) of one design, or (n_tasks, n_features, n_features)."""
         if len(information) > 1 or len(self.root) == 1:
             return Assembled(self.level, self.root, information)
-        values, self.vectors = np.linalg.eigh(self.root @ self.root.T)
+        values, self.vectors = linalg.eigh(self.root @ self.root.T)
         self.variances = self.level + np.maximum(values, 0.0)
         return Rotated(self, information[0])
 
@@ -124,7 +124,7 @@ class Rotated:
     """G of one design: eigenvectors of the prior times those of the information."""
 
     def __init__(self, prior, information):
-        self.prior, (self.values, self.features) = prior, np.linalg.eigh(information)
+        self.prior, (self.values, self.features) = prior, linalg.eigh(information)
         self.values = np.maximum(self.values, 0.0)
         size = np.outer(prior.variances, self.values)
         self.log_determinant, self.kept = float(np.log1p(size).sum()), prior.variances[:, None] / (1 + size)

@@ -107,6 +107,6 @@ def _unpenalised(problem):
     if free is None or problem.ridge:
         return None
     if problem.pull:
-        values, vectors = np.linalg.eigh(free.T @ problem.pull.apply(free))
+        values, vectors = linalg.eigh(free.T @ problem.pull.apply(free))
         free = free @ vectors[:, values <= 1e-12 * problem.pull.norm]
     return free if free.shape[1] else None
