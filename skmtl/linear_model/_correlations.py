@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import linalg
 
-from ..objective import units
+from ..objective import eigenvectors, units
 from ._reml import LEAST_NOISE, NEAR
 from ._variance_components import RANK_TOLERANCE, triangular
 
@@ -49,7 +49,7 @@ class Factor:
         none = np.exp(-0.5 * search.scales[2][: search.n_slopes])
         kept = np.flatnonzero(~moments.constant)
         own = (moments.xx.sum(axis=0) / len(moments.xx))[np.ix_(kept, kept)]
-        values, vectors = linalg.eigh(own * np.outer(units(own), units(own)))
+        values, vectors = eigenvectors(own * np.outer(units(own), units(own)))
         values = np.where(values > RANK_TOLERANCE * values[-1], values, 0.0)
         rows = np.sqrt(values)[:, None] * vectors.T * np.sqrt(own.diagonal())
         if moments.pooled:
@@ -109,7 +109,7 @@ class Factor:
         J = -(a[k] * b[m] + a[m] * b[k])
         turned = Q @ G @ Q.T
         gradient = (-2 * inverse.T @ turned)[i, j]
-        values, vectors = linalg.eigh(-inverse.T @ turned @ inverse)
+        values, vectors = eigenvectors(-inverse.T @ turned @ inverse)
         bent = (vectors * np.maximum(values, 0.0)) @ vectors.T
         second = 2 * bent[np.ix_(i, i)] * (j[:, None] == j)
         if ties:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from .._parameters import with_parameters
+from ..objective import eigenvectors
 from ..penalties import Coupling, Metric
 from ._coupled_posterior import CoupledMoments
 from ._covariance_search import CovarianceSearch
@@ -141,7 +141,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
     def _in_numbers(self):
         numbers = super()._in_numbers()
         if isinstance(self.alpha, str):
-            values, vectors = linalg.eigh(self._prior_.covariance())
+            values, vectors = eigenvectors(self._prior_.covariance())
             M = (vectors / values) @ vectors.T if len(values) > 1 else np.zeros((1, 1))
             numbers._coupling_ = Related(numbers.alpha, M, self._pull_of_new)
         return numbers
@@ -149,7 +149,7 @@ class RelatedTasksRegressor(EmpiricalBayesRegressor):
     def _pull_of_new(self, center):
         """Penalty of a task that varies about the mean of the others as these do."""
         root = self._at_estimate(self._seen_).new_root
-        values, vectors = linalg.eigh(root @ root.T)
+        values, vectors = eigenvectors(root @ root.T)
         return Metric(center, 1 / (values * self._unit_), vectors.T)
 
     def _omega(self):

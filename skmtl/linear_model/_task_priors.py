@@ -13,6 +13,7 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 
+from ..objective import eigenvectors
 from ..penalties import TaskQuadratic
 from ._elimination import Elimination, Sweep
 
@@ -115,7 +116,7 @@ class CovariancePrior:
         """G for S (1, n_features, n_features) of one design, or (n_tasks, n_features, n_features)."""
         if len(information) > 1 or len(self.root) == 1:
             return Assembled(self.level, self.root, information)
-        values, self.vectors = linalg.eigh(self.root @ self.root.T)
+        values, self.vectors = eigenvectors(self.root @ self.root.T)
         self.variances = self.level + np.maximum(values, 0.0)
         return Rotated(self, information[0])
 
@@ -124,7 +125,7 @@ class Rotated:
     """G of one design: eigenvectors of the prior times those of the information."""
 
     def __init__(self, prior, information):
-        self.prior, (self.values, self.features) = prior, linalg.eigh(information)
+        self.prior, (self.values, self.features) = prior, eigenvectors(information)
         self.values = np.maximum(self.values, 0.0)
         size = np.outer(prior.variances, self.values)
         self.log_determinant, self.kept = float(np.log1p(size).sum()), prior.variances[:, None] / (1 + size)

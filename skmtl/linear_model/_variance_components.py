@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ..objective import units
+from ..objective import eigenvectors, units
 from ..solvers import require_finite
 from ._task_inverses import SUMMED, Inverses, Roots, ThinInverses, chunks, times
 
@@ -142,7 +142,7 @@ class Moments:
             K = K + (self.weight[:, None] * away).T @ np.broadcast_to(away, self.xy.shape)
         require_finite("the likelihood", K)
         unit = units(K)
-        values, vectors = linalg.eigh(unit[:, None] * K * unit)
+        values, vectors = eigenvectors(unit[:, None] * K * unit)
         used = values > RANK_TOLERANCE * len(K) * values[-1:]
         return np.eye(len(K)) if used.all() else unit[:, None] * vectors[:, used]
 
@@ -199,7 +199,7 @@ def feature_variances(stats):
 def triangular(V, least):
     """Lower triangular R with R R' = V, eigenvalues of the correlations in V no smaller than `least`."""
     unit = np.sqrt(np.where(V.diagonal() > 0, V.diagonal(), 1.0))
-    values, vectors = linalg.eigh(V / unit / unit[:, None])
+    values, vectors = eigenvectors(V / unit / unit[:, None])
     root = unit[:, None] * vectors * np.sqrt(np.maximum(values, least))
     return linalg.qr(root.T, mode="r")[0].T
 

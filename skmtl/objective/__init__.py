@@ -14,6 +14,7 @@ from ._base import (
     PREDICTOR_ROUNDING,
     DualPoint,
     aside,
+    eigenvectors,
     graded,
     inverse_of,
     several,
@@ -42,6 +43,6 @@ from ._rows import RowsTerm
 __all__ = [
     "DENSE_FEATURES", "PREDICTOR_ROUNDING", "DualPoint", "FactorTerm", "MomentsTerm", "OutputsTerm",
     "Problem", "RootTerm", "RowMoments", "RowsTerm", "aside", "by_products", "comes_apart", "duality_gap",
-    "few_rows", "fitting_units", "graded", "inverse_of", "make_term", "moments_pay", "row_moments",
-    "rows_pay", "several", "shared_step", "squared_model", "tilted", "units",
+    "eigenvectors", "few_rows", "fitting_units", "graded", "inverse_of", "make_term", "moments_pay",
+    "row_moments", "rows_pay", "several", "shared_step", "squared_model", "tilted", "units",
 ]  # fmt: skip

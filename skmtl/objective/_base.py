@@ -461,7 +461,7 @@ def inverse_of(H, along=None, least=LEAST):
             return lapack.dpotrs(factor, r)[0]
 
     else:
-        values, vectors = _eigenvectors(H + np.diag(unit == 0))  # axes without curvature beside the others
+        values, vectors = eigenvectors(H + np.diag(unit == 0))  # axes without curvature beside the others
         used = values > least * values[-1]
         inverse = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)
         # rounding may leave nothing of the curvature along an axis
@@ -484,7 +484,7 @@ def inverse_of(H, along=None, least=LEAST):
     return step, left
 
 
-def _eigenvectors(A):
+def eigenvectors(A):
     """Of a symmetric matrix, by divide and conquer where the method that SciPy takes fails."""
     try:
         return linalg.eigh(A)
@@ -512,7 +512,7 @@ def _resolved(directions, along):
         used = unit > 0
         if not used.any():
             break
-        values, vectors = _eigenvectors((C * unit * unit[:, None])[used][:, used])
+        values, vectors = eigenvectors((C * unit * unit[:, None])[used][:, used])
         vectors, kept = unit[used, None] * vectors, values > 1e-12 * values[-1]
         turn = vectors[:, kept] / np.sqrt(values[kept])
         E = np.asarray(directions)[used]

@@ -3,9 +3,8 @@
 from functools import partial
 
 import numpy as np
-from scipy import linalg
 
-from ..objective import PREDICTOR_ROUNDING, aside, inverse_of, several, tilted, units
+from ..objective import PREDICTOR_ROUNDING, aside, eigenvectors, inverse_of, several, tilted, units
 from ..penalties import reciprocal
 
 GRADED = 1e8  # ratio of the curvatures along features from which their units differ too much for eigenvectors
@@ -83,7 +82,7 @@ def _coordinates(term):
         return lambda V: V.reshape(*V.shape[:-2], -1), lambda v: v.reshape(*v.shape[:-1], *term.shape), none
     each = np.eye(T * term.n_features // len(features))
     unseen = aside(term.less_unseen, each.reshape(len(each), T, -1)).reshape(each.shape)
-    tasks = linalg.eigh(unseen)[1]  # the first do not see the offset
+    tasks = eigenvectors(unseen)[1]  # the first do not see the offset
 
     def into(V):
         first = V.shape[:-2]

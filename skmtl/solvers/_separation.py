@@ -5,7 +5,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 from .._warn import warn
-from ..objective import units
+from ..objective import eigenvectors, units
 
 FAR = 10.0  # of a predictor: how far a solution must have gone
 HELD = (1e-2, 1e-6)  # slopes of the loss above which a row is taken to hold the solution
@@ -107,6 +107,6 @@ def _unpenalised(problem):
     if free is None or problem.ridge:
         return None
     if problem.pull:
-        values, vectors = linalg.eigh(free.T @ problem.pull.apply(free))
+        values, vectors = eigenvectors(free.T @ problem.pull.apply(free))
         free = free @ vectors[:, values <= 1e-12 * problem.pull.norm]
     return free if free.shape[1] else None

@@ -10,9 +10,8 @@ from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
-from scipy import linalg
 
-from ..objective import FactorTerm, Problem, fitting_units, graded, several, units
+from ..objective import FactorTerm, Problem, eigenvectors, fitting_units, graded, several, units
 from ..penalties import Penalty, Ridge, by_appearance, square
 from ._choice import METHODS, choose_solver, rounding_of_gradients
 from ._method import Method
@@ -333,7 +332,7 @@ class FactorProblem:
         H, unit, slope = self._second_order(parts, left, right, used)
         if not np.isfinite(H).all():
             return None
-        values, vectors = linalg.eigh(H * unit * unit[:, None])
+        values, vectors = eigenvectors(H * unit * unit[:, None])
         size = np.maximum(np.abs(values), FLAT * np.abs(values).max())
         slope = vectors.T @ (unit * slope)
         follow = self.term.far and not (rows_alone or self.term.loss.quadratic)  # rounds are cheap there

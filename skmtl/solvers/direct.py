@@ -8,7 +8,7 @@ from scipy import linalg
 
 from .._threads import by_rows, even_blocks, in_blocks, sum_by_rows, task_products
 from ..losses import SquaredError
-from ..objective import DENSE_FEATURES, by_products, graded, make_term, rows_pay, units
+from ..objective import DENSE_FEATURES, by_products, eigenvectors, graded, make_term, rows_pay, units
 from ..penalties import TaskQuadratic, reciprocal
 from ..statistics import loop_pays
 from ._inverses import GRADED, RANK_TOLERANCE, assembled_inverse, inverses, pseudo_inverses
@@ -405,7 +405,7 @@ def _rotated_inverse(term, quadratic):
         levels, tasks = quadratic.eigenvectors()
         own = inverses(H + levels[:, None, None] * np.eye(len(H)))
         return lambda R: tasks @ task_products(own, tasks.T @ R)
-    values, features = linalg.eigh(H)
+    values, features = eigenvectors(H)
     solve = quadratic.shifted_inverse(_levels(values, quadratic))
     return lambda R: solve(R @ features) @ features.T
 
@@ -441,7 +441,7 @@ def _coupled_inverse(term, quadratic, own):
     they have. Of a graph whose factors fill up (any two tasks are a few steps apart) only what its
     connected components share.
     """
-    values, features = linalg.eigh(term.shared_curvature / term.n_tasks)
+    values, features = eigenvectors(term.shared_curvature / term.n_tasks)
     # fewer rows than features bend a task more than the mean where they do: half way in between
     values = values * max(1.0, term.n_features / term.rows_per_task.mean()) ** 0.5
     levels, graph = _levels(values, quadratic), quadratic.graph
@@ -529,7 +529,7 @@ def _rotated_kernel_inverse(term, quadratic):
     root, mean = np.sqrt(weight * term.scale[0])[:, None], share @ X
     K = term.kernels[0][3][0]
     along, rounding = K @ share, (K.diagonal() * root[:, 0] ** 2).max()
-    values, vectors = linalg.eigh((K - along[:, None] - along + share @ along) * root * root[:, 0])
+    values, vectors = eigenvectors((K - along[:, None] - along + share @ along) * root * root[:, 0])
     used = values > RANK_TOLERANCE * len(K) * rounding
     values, vectors = values[used], vectors[:, used] * values[used] ** -0.5
     inside = quadratic.shifted_inverse(_levels(values, quadratic))
