@@ -813,6 +813,21 @@ def test_zero_variances_are_found():
     assert np.abs(model.deviation_coef_[:, 2]).max() < 1e-6
 
 
+def test_a_variance_goes_though_others_must_make_up_for_it():
+    """Far from zero intercepts are paid for by slopes: a search ended where no variance could go alone."""
+    X = np.reshape([
+        97, 50, 120, 42, -31, 25, -239, 124, -176, 81, 59, 31, -142, -69, 172, 106, 38, 112, 78, -11, -35,
+        2, -24, -71, -7, -194, -64, -142, 36, 111, 55, 89, -86, -92, -171, -165, -75, -92, 44, 26, -18, -91,
+        -51, -42, 82, -47, -34, 10, -62, -13, -66, 7, -46, 19, 114, 7, 70, -92, 81, -123, 7, -28, -152, 89,
+        -78, 88,
+    ], (3, 22)).T / 100 + 1e3  # fmt: skip
+    y, tasks = np.repeat([1, 0, 1, 0, 1, 0], [12, 4, 2, 1, 2, 1]), np.repeat([0, 1, 2], [12, 6, 4])
+    model = MeanRegularizedClassifier(alpha="auto", intercept_alpha="auto", covariance="diagonal")
+    likely = [model.fit(Z, y, tasks=tasks).log_marginal_likelihood_ for Z in (X, X[:, ::-1])]
+    assert likely[0] > -8.336233  # the greatest: one variance of three
+    assert_allclose(*likely, atol=1e-10)
+
+
 def test_offsets_of_features_do_not_matter_to_free_intercepts():
     X, y, tasks, *_ = problem(2, LOSSES[1])
     model, far = (fitted(A, y, tasks, LOSSES[1], intercept_alpha=0.0) for A in (X, X + 1e6))

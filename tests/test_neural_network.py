@@ -191,6 +191,21 @@ def test_more_features_than_rows(kind, p):
     assert again.fit(kind(X), Y).loss_curve_[0] <= first  # goes on where it stopped
 
 
+def test_rows_that_repeat_are_fewer_rows(rng):
+    """Five rows with three labels each are five rows, also where they are written as fifteen."""
+    X, Y = rng.normal(size=(5, 8)), rng.normal(size=(5, 3))
+    options = {"hidden_layer_sizes": (4,), "alpha": 1e-3, "max_iter": 30, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        shared = MultiTaskMLPRegressor(**options).fit(X, Y).predict(X)
+        long = MultiTaskMLPRegressor(**options).fit(
+            np.tile(X, (3, 1)), Y.T.ravel(), tasks=np.repeat([0, 1, 2], 5)
+        )
+    np.testing.assert_allclose(
+        long.predict(np.tile(X, (3, 1)), tasks=np.repeat([0, 1, 2], 5)), shared.T.ravel(), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("p", [4, 300])
 def test_partial_fit_keeps_the_strengths_of_a_fit(p):
     X, Y = np.random.default_rng(0).normal(size=(60, p)), problem(n=60)[1]

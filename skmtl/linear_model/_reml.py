@@ -242,7 +242,8 @@ class Search(Known):
                 move = np.zeros(len(theta))
                 move[at] = own
                 theta = np.clip(start + move, low, high)
-                theta = np.where(free & (theta > scale + np.log(NONE)) & (move > 0), high, theta)
+                if own is first:  # others may have to make up for a variance that goes
+                    theta = np.where(free & (theta > scale + np.log(NONE)) & (move > 0), high, theta)
                 found = self.at(theta)
                 if found.criterion <= least.criterion + 1e-4 * gradient @ (theta - start):
                     break

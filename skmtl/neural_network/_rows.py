@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import eigh
 
 from .._labels import blocks
 from ..losses import NORMAL
+from ..objective import eigenvectors
 
 # of columns in units that a network can learn from
 LARGEST, USUAL, SMALLEST = 100.0, 3.0, 1 / 30  # absolute values of columns
@@ -130,6 +130,14 @@ def hold_out(rows, fraction, rng):
     return tuple(rows.take(np.flatnonzero(part)).normalised() for part in (~held, held))
 
 
+def fewer_rows(X):
+    """Whether X has fewer rows than columns, where each counts once: in every layout of the same rows."""
+    n_rows, n_features = X.shape
+    if n_rows < n_features:
+        return True
+    return len(np.unique(X.toarray() if sparse.issparse(X) else X, axis=0)) < n_features
+
+
 class RowSpace:
     """Coordinates of few rows with many features, and of the networks that see no more of X.
 
@@ -139,7 +147,7 @@ class RowSpace:
 
     def __init__(self, X):
         gram = X.astype(np.float64) @ X.T.astype(np.float64)
-        values, vectors = eigh(gram.toarray() if sparse.issparse(gram) else gram)
+        values, vectors = eigenvectors(gram.toarray() if sparse.issparse(gram) else gram)
         some = values > len(values) * np.finfo(np.float64).eps * values[-1]
         root = np.sqrt(values[some])
         self.X, self.Z = X, (vectors[:, some] * root).astype(X.dtype)

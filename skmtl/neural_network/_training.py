@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from .._inputs import resolve_task_weight
 from .._warn import warn
 from ._minimise import Adam, lbfgs
-from ._rows import RowSpace, hold_out
+from ._rows import RowSpace, fewer_rows, hold_out
 from ._search import Climb, along_paths
 
 LBFGS_ROWS = 5000  # up to as many rows "auto" takes L-BFGS, and equal rows are merged
@@ -75,7 +75,7 @@ class Training:
         theta = self.start(self.network)
         if before is not None and before.shape == theta.shape:
             theta = before.astype(theta.dtype)
-        few = X.shape[0] < X.shape[1] and X.shape[0] <= WIDE_ROWS
+        few = X.shape[0] <= WIDE_ROWS and fewer_rows(X)
         if few and model.solver != "adam" and self.alpha != 0:
             self.space = RowSpace(X)
             self.rows = replace(self.rows, X=self.space.Z)
