@@ -256,6 +256,16 @@ def test_gap_is_not_just_infinite(loss, option, monkeypatch):
     assert max(bounds, default=0.0) <= result.objective + 1e-8 * problem.null_objective()
 
 
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_no_objective_is_below_the_least_value_of_the_loss(loss, monkeypatch):
+    """Known without a dual point; rows that are fitted exactly need no other certificate."""
+    problem = make("stacked", loss, PENALTIES["features-l2"], fit_intercept=False)
+    optimum = run(problem, tol=1e-9, max_iter=5000).objective
+    monkeypatch.setattr(Problem, "_gap_of", lambda *given: (np.inf, 0.0))
+    objective, _, gap = problem.gap(problem.zeros())
+    assert objective - optimum <= gap < np.inf
+
+
 SMOOTH = [name for name, loss in LOSSES.items() if not loss.quadratic]
 
 

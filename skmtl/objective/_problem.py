@@ -368,7 +368,8 @@ class Problem:
                 break
             step = step or term.steep_inverse(image, b)
             ahead, before = step(excess) + (0.0 if ahead is None else ahead), left
-        return least, gradient
+        at_best = primal - dual.negative_conjugate(0.0)  # no loss is below its least value
+        return at_best if 0.0 <= at_best < least else least, gradient
 
     def _multipliers(self, W, image, b, parts):
         """Multipliers of the constraint on the signs of the part `signed`, if there is one, else None.
