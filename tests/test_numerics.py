@@ -885,3 +885,13 @@ def test_features_that_are_in_use_may_need_nothing_more():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, [0, 1, 0, 1], sample_weight=weight)
     assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("model", [MeanRegularizedClassifier(0.01), GroupSparseClassifier(0.001)])
+def test_predictors_without_digits_are_refused(model, rng):
+    """An intercept that cancels X w in all digits leaves predictions that are rounding."""
+    steps, tasks = 4.0 * rng.integers(-3, 4, size=(60, 2)), np.repeat([0, 1, 2], 20)
+    y = steps.sum(axis=1) + 8 * rng.normal(size=60) > 0
+    assert model.fit(1e14 + steps, y, tasks=tasks).score(1e14 + steps, y, tasks=tasks) > 0.7
+    with pytest.raises(ValueError, match="X: an intercept of"):
+        model.fit(1e16 + steps, y, tasks=tasks)

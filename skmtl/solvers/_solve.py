@@ -30,6 +30,7 @@ FAR_FAINT = 1e-6  # the same beside a common offset, where norms cost so much ti
 SLOW = 1e-5  # of the objective at W = 0, that is no fall either while the measure of convergence is far
 DIVERGED = 1e18  # times the objective at the start and at W = 0: no way back
 AHEAD = 50  # times the iterations since the last look: how far a pace says what is reached
+LARGEST = 1e15  # intercept, beside which a predictor is known to a tenth
 
 
 @dataclass
@@ -333,8 +334,10 @@ def _followed(problem, name, parts, iterates, max_iter, target, callback, verbos
 
 def _result(problem, point, n_iter=1, converged=False, history=()):
     coef = problem.total(point.parts)
+    intercept = problem.term.restored(coef, point.intercept)
+    _require_digits(problem.term, intercept)
     return SolverResult(
-        coef=coef, intercept=problem.term.restored(coef, point.intercept), parts=point.parts, n_iter=n_iter,
+        coef=coef, intercept=intercept, parts=point.parts, n_iter=n_iter,
         objective=point.objective, gap=point.gap, converged=bool(converged), history=history,
         labels=problem.labels,
     )  # fmt: skip
@@ -483,6 +486,18 @@ def require_finite(what, *numbers):
         raise ValueError(
             f"{what} is not finite: y (or X, or a sample_weight) is so large that numbers overflow, or a "
             "penalty of your own gives NaN. Divide y by a constant, and standardise the features."
+        )
+
+
+def _require_digits(term, intercept):
+    """ValueError where predictors, whose size y does not say, keep none beside intercepts that cancel X w."""
+    if term.loss.quadratic or np.abs(intercept).max() <= LARGEST:
+        return
+    own = np.broadcast_to(term.loss.translates, (term.n_tasks,))
+    if (largest := np.abs(intercept[~own]).max(initial=0.0)) > LARGEST:
+        raise ValueError(
+            f"X: an intercept of {largest:.0e} has to cancel X w, so that predictions are no numbers in "
+            "double precision. Standardise the features, or raise the strength of the penalty."
         )
 
 
