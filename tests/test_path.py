@@ -256,7 +256,8 @@ def test_a_search_on_statistics_needs_no_solver_but_for_the_best(rng, monkeypatc
 @pytest.mark.parametrize("model", [MeanRegularizedRegressor(), MultiTaskLasso(tol=1e-8)])
 @pytest.mark.parametrize("shared", [False, True])
 def test_strengths_of_a_fold_are_scored_together(model, shared, rng, monkeypatch):
-    """The scores are those of one after another, and of the rows."""
+    """The scores are those of one after another, and of the rows; some tasks at a time."""
+    monkeypatch.setattr(_moments, "ROOM", 100)
     X, tasks = rng.normal(size=(240, 12)), np.arange(240) % 4
     Y = X[:, :3] @ rng.normal(size=(3, 4)) + rng.normal(size=(240, 4))
     y, given, scored = (Y, {}, []) if shared else (Y[np.arange(240), tasks], {"tasks": tasks}, [])

@@ -132,12 +132,13 @@ def squared_errors(stats, W, b):
     used = slice(None) if len(used) == W.shape[2] else used
 
     def found(t):
-        w, xx = W[t][:, :, used], stats.xx[t if each else slice(0, 1)]
+        design = t if each else slice(0, 1)
+        w, xx = W[t][:, :, used], stats.xx[design]
         xx = xx if isinstance(used, slice) else xx[:, used[:, None], used]
         slope = w @ xx if each else (w.reshape(len(w) * W.shape[1], -1) @ xx[0]).reshape(w.shape)
         slope -= 2 * stats.xy[t, None, used]
         about_mean = np.vecdot(w, slope) + stats.yy[t, None]
-        offset = stats.y_mean[t, None] - np.vecdot(w, stats.x_mean[t, None, used]) - b[t]
+        offset = stats.y_mean[t, None] - np.vecdot(w, stats.x_mean[design, None, used]) - b[t]
         return np.maximum(about_mean + stats.weight[t, None] * offset**2, 0.0).T
 
     return np.concatenate(in_blocks(found, even_blocks(len(W), W[0].size, ROOM)), axis=1)
