@@ -84,10 +84,10 @@ def n_threads():
     return limit if os.environ.get("OMP_NUM_THREADS") else min(limit, cpu_count(only_physical_cores=True))
 
 
-def blocks_of(bounds, numbers=BLOCK_NUMBERS):
+def blocks_of(bounds, numbers=None):
     """Slices of tasks of about as many numbers each, bounds (n_tasks + 1,) those of the tasks."""
     n_tasks, total = len(bounds) - 1, bounds[-1] - bounds[0]
-    n_blocks = min(int(total // numbers), n_tasks)
+    n_blocks = min(int(total // (numbers or BLOCK_NUMBERS)), n_tasks)
     if n_blocks < 2:
         return [slice(0, n_tasks)]
     ends = np.searchsorted(bounds, bounds[0] + total / n_blocks * np.arange(1, n_blocks))
@@ -95,9 +95,9 @@ def blocks_of(bounds, numbers=BLOCK_NUMBERS):
     return [slice(a, b) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
 
 
-def even_blocks(n_tasks, size, numbers=BLOCK_NUMBERS):
+def even_blocks(n_tasks, size, numbers=None):
     """The same of tasks with `size` numbers each."""
-    n_blocks = max(min(n_tasks * size // numbers, n_tasks), 1)
+    n_blocks = max(min(n_tasks * size // (numbers or BLOCK_NUMBERS), n_tasks), 1)
     return [slice(n_tasks * k // n_blocks, n_tasks * (k + 1) // n_blocks) for k in range(n_blocks)]
 
 

@@ -3,7 +3,9 @@
 import copy
 import pickle
 import re
+import sys
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 
 import joblib
@@ -360,9 +362,43 @@ def x_units(case):
     return both(base, rows, replace(rows, X=rows.X * units))
 
 
+# how many numbers, rows or tasks are handled at a time, in all modules
+AT_A_TIME = (
+    "BLOCK", "BLOCK_NUMBERS", "BLOCK_ROWS", "CHUNK", "CHUNK_NUMBERS", "COEFFICIENTS", "ELEMENTS",
+    "MOST_WAITING", "NUMBERS", "PREDICT_CELLS", "ROOM", "SCORED_AT_ONCE", "SMALL_DATA",
+)  # fmt: skip
+
+
+@contextmanager
+def few_at_a_time(number):
+    """The library in small blocks; small data are one block otherwise."""
+    modules = [module for name, module in [*sys.modules.items()] if name.startswith("skmtl.")]
+    places = [(module, name) for module in modules for name in AT_A_TIME]
+    before = [(*place, size) for place in places if isinstance(size := getattr(*place, None), int)]
+    for module, name, _ in before:
+        setattr(module, name, number)
+    try:
+        yield
+    finally:
+        for place in before:
+            setattr(*place)
+
+
+def blocks(case):
+    """How much is handled at a time says nothing."""
+    fit = fitted(case)
+    with few_at_a_time((1, 30, 100)[case.seed % 3]):
+        other = second(fitted, case)
+        other.predicted()
+    errors = [getattr(model, "mse_path_", 0.0) for model in (fit.model, other.model)]
+    if not np.allclose(*errors, rtol=1e-2):
+        return "errors on folds differ"
+    return same_optimum(fit, other, case)
+
+
 GENERAL = (
     untouched, refused, refit, row_order, column_order, labels, layouts, containers, sparse_is_dense,
-    repetition, zero_weight,
+    repetition, zero_weight, blocks,
 )  # fmt: skip
 LINEAR_ONLY = (objective, gap, predict, task_order, split_weight, offsets, y_units, x_units, probabilities)
 ORACLES = {function.__name__: function for function in (*LINEAR_ONLY, *GENERAL)}
