@@ -367,14 +367,25 @@ AT_A_TIME = (
     "BLOCK", "BLOCK_NUMBERS", "BLOCK_ROWS", "CHUNK", "CHUNK_NUMBERS", "COEFFICIENTS", "ELEMENTS",
     "MOST_WAITING", "NUMBERS", "PREDICT_CELLS", "ROOM", "SCORED_AT_ONCE", "SMALL_DATA",
 )  # fmt: skip
+# sizes from which the library takes another way
+SWITCHES = (
+    "ASSEMBLED", "BATCH", "BATCHED", "CHEAP", "CHUNK_ROWS", "CHUNK_TASKS", "COMPILED_TASKS", "COSTLY",
+    "DENSE", "DENSE_FEATURES", "DENSE_TASKS", "FEW_COEFFICIENTS", "FEW_ENTRIES", "FEW_PREDICTORS",
+    "FEW_TASKS", "FILL", "FIRST_SET", "GRAM_ENTRIES", "JOINT", "JOINT_ENTRIES", "KEPT",
+    "KERNEL_ENTRIES", "LARGEST_SYSTEMS", "LEAST_ENTRIES", "MANY_LEVELS", "MANY_ROWS", "MANY_SYSTEMS",
+    "MOST_EDGES", "MOST_ENTRIES", "MOST_NUMBERS", "MOST_SAMPLED", "MOST_SOLVED", "MOST_UNKNOWNS",
+    "OFFSET_ASSEMBLED", "ONE_SYSTEM", "PANEL", "PER_TASK", "ROTATED_ROWS", "ROTATED_TASKS", "ROWS_KEPT",
+    "SAMPLED_ROWS", "SMALL_TASK",
+)  # fmt: skip
 
 
 @contextmanager
-def few_at_a_time(number):
-    """The library in small blocks; small data are one block otherwise."""
+def of_size(names, number):
+    """The library with such limits of sizes; small data are one block and go one way otherwise."""
     modules = [module for name, module in [*sys.modules.items()] if name.startswith("skmtl.")]
-    places = [(module, name) for module in modules for name in AT_A_TIME]
-    before = [(*place, size) for place in places if isinstance(size := getattr(*place, None), int)]
+    places = [(module, name) for module in modules for name in names]
+    before = [(*place, size) for place in places if isinstance(size := getattr(*place, None), int | float)]
+    assert {name for _, name, _ in before} == {*names}, "a limit has another name now"
     for module, name, _ in before:
         setattr(module, name, number)
     try:
@@ -384,10 +395,11 @@ def few_at_a_time(number):
             setattr(*place)
 
 
-def blocks(case):
-    """How much is handled at a time says nothing."""
-    fit = fitted(case)
-    with few_at_a_time((1, 30, 100)[case.seed % 3]):
+def sizes(case):
+    """How much is handled at a time says nothing, nor which way the library takes for how much."""
+    fit, turn = fitted(case), case.seed // 2
+    names = AT_A_TIME if case.seed % 2 else SWITCHES[turn % len(SWITCHES) :][:1]
+    with of_size(names, (1, 30, 100)[turn % 3]):
         other = second(fitted, case)
         other.predicted()
     errors = [getattr(model, "mse_path_", 0.0) for model in (fit.model, other.model)]
@@ -398,7 +410,7 @@ def blocks(case):
 
 GENERAL = (
     untouched, refused, refit, row_order, column_order, labels, layouts, containers, sparse_is_dense,
-    repetition, zero_weight, blocks,
+    repetition, zero_weight, sizes,
 )  # fmt: skip
 LINEAR_ONLY = (objective, gap, predict, task_order, split_weight, offsets, y_units, x_units, probabilities)
 ORACLES = {function.__name__: function for function in (*LINEAR_ONLY, *GENERAL)}
