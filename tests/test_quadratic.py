@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from conftest import make_layout
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import connected_components
 
 from skmtl import (
     GraphRegularizedRegressor,
     MeanRegularizedClassifier,
     MeanRegularizedRegressor,
     MultiTaskClassifier,
+    TaskRelationshipRegressor,
     TaskStatistics,
     _threads,
 )
@@ -105,6 +107,30 @@ def test_large_graph_equals_its_eigenvectors(name, ridge, monkeypatch, rng):
     np.testing.assert_allclose(
         large.shifted_inverse(levels)(R), dense.shifted_inverse(levels)(R), rtol=1e-8, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("own", [0.0, 0.4], ids=["free", "own"])
+def test_graphs_of_many_edges_are_products(name, own, monkeypatch, rng):
+    """Also where the form grows along a component of its tasks: that of the first one, or none."""
+    M = GRAPHS[name] if name == "no edge" else Coupling.graph(GRAPHS[name]).M
+    component = connected_components(M, directed=False)[1]
+    M = M + sparse.diags_array(np.where(component == component[0], own, 0.0)).tocsr()
+    monkeypatch.setattr(_quadratic, "MOST_EDGES", 0)
+    form, W = TaskQuadratic(60, matrix=M), rng.normal(size=(60, 4))
+    assert form.laplacian is not None
+    np.testing.assert_allclose(form.apply(W), M @ W, atol=1e-12)
+    assert form.value(W) == pytest.approx(0.5 * np.vdot(W, M @ W), rel=1e-12)
+
+
+def test_covariances_of_many_tasks_are_products(monkeypatch, rng):
+    """Where none has a factor of its own its inverse is the form of a complete graph."""
+    X, tasks = rng.normal(size=(120, 3)), np.repeat(np.arange(12), 10)
+    y = X.sum(axis=1) + 0.3 * rng.normal(size=12)[tasks] * X[:, 0] + rng.normal(size=120)
+    coef = TaskRelationshipRegressor(alpha="auto").fit(X, y, tasks=tasks).coef_
+    monkeypatch.setattr(_quadratic, "MOST_EDGES", 0)
+    model = TaskRelationshipRegressor(alpha="auto").fit(X, y, tasks=tasks)
+    np.testing.assert_allclose(model.coef_, coef, rtol=1e-6)
 
 
 @pytest.mark.parametrize("deviations, mean", [(0.5, 0.2), (0.5, 0.0), (0.0, 0.5), (0.3, 0.3)])

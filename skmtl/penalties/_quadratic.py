@@ -416,14 +416,14 @@ class Laplacian:
 
     @cached_property
     def first(self):
-        """The first task of the component of each task, itself where the form grows along all of it."""
+        """The first task of the component of each task along which the form vanishes, and whether it does."""
         own = np.repeat(np.arange(self.null.shape[1]), np.diff(self.null.indptr))
-        out = np.arange(len(self.sums))
-        out[self.null.indices] = self.null.indices[self.null.indptr[:-1]][own]
-        return out
+        out, free = np.zeros(len(self.sums), dtype=int), np.zeros((len(self.sums), 1))
+        out[self.null.indices], free[self.null.indices] = self.null.indices[self.null.indptr[:-1]][own], 1.0
+        return out, free
 
     def _away(self, W):
-        return by_rows(lambda w, first: w - W[first], W, self.first)
+        return by_rows(lambda w, first, free: w - free * W[first], W, *self.first)
 
     def apply(self, W):
         """M W."""
