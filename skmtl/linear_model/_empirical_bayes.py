@@ -562,7 +562,8 @@ class EmpiricalBayes(LinearModel):
         -------
         dict of {str: LikelihoodRatio}
             "slopes" and "intercepts"; with ``covariance`` None or "diagonal" also one of every feature, by
-            its name, else x0, x1, ..., in the model with a variance for each. Each has a `statistic` and a
+            its name, else x0, x1, ..., in the model with a variance for each, found anew for each test: with
+            50 tasks some seconds for 50 features, half a minute for 100. Each has a `statistic` and a
             `p_value` by simulation of the null distribution (10,000 draws: none is below 0.0001); from 1000
             tasks on that of a ratio which common effects take no part in.
             With "log_loss" and free intercepts the null distribution takes into account that these are
