@@ -41,6 +41,7 @@ from skmtl.objective import Problem, make_term
 from skmtl.penalties import L1, L2, Entries, Features, Fused, InfConv, Positive, Ridge, Shared, Spectrum
 from skmtl.penalties._quadratic import TaskQuadratic
 from skmtl.solvers import make_task_data, solve
+from skmtl.solvers._inverses import pseudo_inverses
 from skmtl.solvers.direct import make_preconditioner
 
 pytestmark = pytest.mark.no_cover  # coverage costs half as much again, and others run these lines
@@ -895,3 +896,13 @@ def test_predictors_without_digits_are_refused(model, rng):
     assert model.fit(1e14 + steps, y, tasks=tasks).score(1e14 + steps, y, tasks=tasks) > 0.7
     with pytest.raises(ValueError, match="X: an intercept of"):
         model.fit(1e16 + steps, y, tasks=tasks)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_columns_of_zeros_are_axes_beside_the_others(seed):
+    """Eigenvectors of no curvature would mix with them, and the rest of those depend on one another."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(30, 12)) @ rng.normal(size=(12, 50))
+    A[:, ::3] = 0.0
+    B = A.T @ A
+    assert_allclose(pseudo_inverses(B[None])[0], np.linalg.pinv(B, hermitian=True), atol=1e-13)

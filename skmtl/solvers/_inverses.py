@@ -31,7 +31,8 @@ def pseudo_inverses(B, tolerance=RANK_TOLERANCE):
     As long as these are not far apart, those that lead to solutions of least norm in the units given.
     """
     unit = units(B)
-    values, vectors = np.linalg.eigh(unit[..., :, None] * B * unit[..., None, :])
+    empty = (unit == 0)[..., None] * np.eye(B.shape[-1])  # axes beside the others
+    values, vectors = np.linalg.eigh(unit[..., :, None] * B * unit[..., None, :] + empty)
     used = values > tolerance * B.shape[-1] * values[..., -1:]
     own = np.where(used, 1.0 / np.where(used, values, 1.0), 0.0)[..., None, :]
     inverse = (vectors * own) @ np.swapaxes(vectors, -1, -2)
