@@ -304,6 +304,8 @@ SEPARABLE = {
     "no intercept": (MeanRegularizedClassifier(fit_intercept=False), X, LINE > 0),
     "no penalty": (TraceNormClassifier(0.0), X, LINE > 0),
     "a shared model": (TraceNormClassifier(mean_alpha=0.0), X, LINE > 0),
+    "large ones cost no more": (GroupSparseClassifier(0.001, norm="mcp"), X, LINE > 0),
+    "nor large groups": (GroupSparseClassifier(0.001, norm="capped", feature_groups=[0, 0, 1, 1]), X, THREE),
     "beside a coupling": (MultiTaskClassifier(0.1, penalty=Features(Fused()) + Coupling()), X, LINE > 0),
     "clusters": (ClusteredClassifier(), FLAGGED, np.where(FLAG > 0, 1, NOISY)),
     "three classes": (GroupSparseClassifier(mean_alpha=0.0), X, THREE),

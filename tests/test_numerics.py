@@ -223,6 +223,14 @@ def test_units_of_features_and_targets_together_do_not_overflow():
     assert found.dual_gap_ <= 1e-9 * found.objective_
 
 
+@pytest.mark.parametrize(("unit", "size"), [(1e100, 1e100), (1e-100, 1e-100)])
+@pytest.mark.parametrize("name", ["GroupSparseRegressor", "TraceNormRegressor", "DirtyRegressor"])
+def test_units_of_the_greatest_strength_do_not_overflow(name, unit, size):
+    model = estimators()[name]().set_params(fit_intercept=False)
+    found = model.alpha_max(X * unit, Y * size, tasks=TASKS)
+    assert found == pytest.approx(unit * size * model.alpha_max(X, Y, tasks=TASKS), rel=1e-9)
+
+
 def test_a_constant_column_stays_out():
     """Its variance is rounding, whatever its size: no unit makes a direction of it."""
     for value in (0.1, 1.0, 1e8):

@@ -19,7 +19,7 @@ def _positive(name, value, bound=0.0):
 class _OfLength(Multiple):
     """alpha times a concave function of ||v||_2 whose slope falls from 1 to 0 between its ``_knees()``."""
 
-    convex, zeros = False, ("vectors",)
+    convex, bounded, zeros = False, True, ("vectors",)
 
     def _height(self, V):
         knee, flat = self._knees()
@@ -166,7 +166,7 @@ class CappedL1(Multiple):
     gamma: float = 3.0
     scale: float = 1.0
 
-    convex, zeros = False, ("vectors", "entries")
+    convex, bounded, zeros = False, True, ("vectors", "entries")
 
     def _cap(self):
         return _positive("gamma", self.gamma) * _positive("scale", self.scale)

@@ -34,6 +34,7 @@ class Placement(Inside):
         return self.function
 
     convex = property(lambda self: self.function.convex)
+    bounded = property(lambda self: self.function.bounded)
     allows_positive = property(lambda self: self.function.allows_positive)
 
     def value(self, W):

@@ -33,6 +33,7 @@ class VectorFunction(BaseEstimator):
     kernel = None  # strengths (l1, l2, linf) of the compiled prox of one vector
     degree = 1  # f(c v) = c^degree f(v) for c > 0, of convex functions
     convex = True
+    bounded = False  # a long vector costs no more for growing
     ordered = False  # the position of an entry in the vector matters
     free_constants = False  # f(v + c) = f(v) for a constant c
     allows_positive = False  # even in every entry, so that the prox of f on v >= 0 is that of max(v, 0)

@@ -102,8 +102,10 @@ def _hold_all(term, free, rows):
 
 
 def _unpenalised(problem):
-    """Columns N (n_tasks, k) such that adding N d' to W costs nothing, or None."""
+    """Columns N (n_tasks, k) such that adding N d' to W costs nothing, or no more far out, or None."""
     free = getattr(problem, "free", None)  # factors have none
+    for part in [] if problem.convex else problem.parts:
+        free = part.quadratic.null_space() if getattr(part.rough, "bounded", False) else free
     if free is None or problem.ridge:
         return None
     if problem.pull:

@@ -219,7 +219,10 @@ def greatest_alpha(term, penalty, ridge=0.0, mean_alpha=None):
         rest = make_problem_of(problem.term, Shared(0.0 if constant else float(mean_alpha)), ridge)
         W = run(rest, "auto", None, 100_000, 1e-12, None, 0).coef
     G = problem.term.gradient_at(W) + ridge * W
-    return max(r.dual_norm(G) for r in rough)
+    size = np.abs(G).max(initial=0.0) or 1.0  # squares of entries may vanish or overflow
+    top = size * max(r.dual_norm(G / size) for r in rough)
+    require_finite("alpha_max", top)
+    return top
 
 
 def _norms(problem):
