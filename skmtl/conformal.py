@@ -26,6 +26,7 @@ from ._tasks import (
     refuse_two_sources,
     target_names,
 )
+from ._warn import warn
 from .baselines import Wrapper, models_counts
 from .metrics import fitted_on, probabilities_of, reaches, response, tasks_for
 from .model_selection import held_out_splits, routing, rows_with_weight
@@ -36,6 +37,8 @@ NAME_THE_COLUMN = (
     "Name it: set_output(transform='pandas') on these steps, and task_column= a name that X has as well."
 )
 NONE_LIKE_IT = 1e6  # rows of all tasks that a task borrows where tasks do not differ
+FEW = 8  # scores of a task below which they say nothing of it
+SCORES_TOGETHER = 3.0  # that tell as much of the scale of a task as one: models share what they have learned
 
 
 class Scores:
@@ -44,11 +47,13 @@ class Scores:
     The distribution of the scores s of task t is taken to be the posterior mean of a Dirichlet process about
     that of all tasks,
 
-        F_t(s) = (n_t F_t^own(s) + nu F(s / c_t)) / (n_t + nu),
+        F_t(s) = (n_t F_t^own(s) + nu F(s / c_t; n_t)) / (n_t + nu),
 
     with nu by the method of moments from how many scores of each task exceed the quantile of all. F is that
     of scores over their scale c_t, the mean of the task shrunk towards that of all in logarithms; unless
-    `scaled` c_t is 1. Scores and weights are (n_labels,), and `codes` the position of the task of each.
+    `scaled` c_t is 1. As models know less of tasks with few rows, F(.; n) is that of tasks of about n rows:
+    a row of another one counts by the square of the ratio of their numbers. Scores and weights are
+    (n_labels,), and `codes` the position of the task of each.
     """
 
     def __init__(self, scores, weight, codes, n_tasks, level, scaled):
@@ -66,9 +71,17 @@ class Scores:
                 f"level={level} needs at least {fewest(level):.0f} labels that a model has "
                 f"not seen; got {n:.4g}. Lower level, or give more rows."
             )
-        self.all = np.cumsum(self.weight) / (n + 1)
-        self.common = self._quantile(self.all)
+        steps = np.round(2 * np.log2(np.maximum(self.count, 1.0)))
+        self.sizes, self.kind = np.unique(2.0 ** (steps / 2), return_inverse=True)
+        self.common = np.array([self._quantile(self._all(size)) for size in self.sizes])
         self.borrowed = self._borrowed()
+
+    def _all(self, size):
+        """F for tasks of a size."""
+        ratio = np.maximum(self.count, 1.0) / size
+        weight = self.weight * np.minimum(ratio, 1 / ratio)[self.codes] ** 2
+        n = max(weight.sum() ** 2 / (weight @ weight), fewest(self.level))
+        return np.cumsum(weight) / weight.sum() * (n / (n + 1))
 
     def _quantile(self, distribution):
         """The least score with so much of the distribution at or below it, infinite if there is none."""
@@ -77,24 +90,27 @@ class Scores:
 
     def _borrowed(self):
         """nu: from the excess of the differences between tasks over those by chance."""
-        seen = self.count > 0
+        seen = self.count >= FEW
         n = self.count[seen]
-        above = np.bincount(self.codes, self.weight * (self.scores > self.common), len(self.count))[seen]
-        share = above.sum() / n.sum()
-        if len(n) < 2 or share == 0 or (n <= 1).all():
+        above = self.scores > self.common[self.kind][self.codes]
+        above = np.bincount(self.codes, self.weight * above, len(self.count))[seen]
+        if len(n) < 2 or not above.any():
             return NONE_LIKE_IT
+        share = above.sum() / n.sum()
         excess = ((above - n * share) ** 2 / (n * share * (1 - share))).sum() - (len(n) - 1)
-        correlation = excess / np.maximum(n - 1, 0).sum()
+        correlation = excess / (n - 1).sum()
         return 1 / np.clip(correlation, 1 / NONE_LIKE_IT, 0.5) - 1
 
     def per_task(self):
         """Quantile of every task (n_tasks,)."""
-        out = np.full(len(self.count), self.common)
+        out = self.common[self.kind]
         if self.borrowed >= NONE_LIKE_IT - 1:
             return out * self.scale
-        for t in np.flatnonzero(self.count):
-            own = np.cumsum(self.weight * (self.codes == t))
-            out[t] = self._quantile((own + (self.borrowed + 1) * self.all) / (own[-1] + self.borrowed + 1))
+        for kind, size in enumerate(self.sizes):
+            rest = (self.borrowed + 1) * self._all(size)
+            for t in np.flatnonzero((self.kind == kind) & (self.count >= FEW)):
+                own = np.cumsum(self.weight * (self.codes == t))
+                out[t] = self._quantile((own + rest) / (own[-1] + self.borrowed + 1))
         return out * self.scale
 
     def of_a_new_task(self):
@@ -115,20 +131,21 @@ def _scales(scores, weight, codes, n_tasks):
     """
     count, total = (np.bincount(codes, w, n_tasks) for w in (weight, weight * scores))
     mean = total / np.where(count > 0, count, 1.0)
-    seen, own = mean > 0, mean[codes] > 0
+    seen = (mean > 0) & (count >= FEW)
+    own = seen[codes]
     if np.count_nonzero(seen) < 2:
         return np.ones(n_tasks), 1.0
     relative = weight[own] @ (scores[own] / mean[codes[own]] - 1) ** 2
-    relative /= max(count[seen].sum() - np.count_nonzero(seen), 1)
-    middle = count[seen] @ np.log(mean[seen]) / count[seen].sum()
+    relative *= SCORES_TOGETHER / max(count[seen].sum() - np.count_nonzero(seen), 1)
+    middle = np.log(mean[seen]).mean()
     between = max(np.mean((np.log(mean[seen]) - middle) ** 2 - relative / count[seen]), 0.0)
 
-    def shrunk(total, count):
-        told = (total > 0) & (count > 0)
+    def shrunk(total, count, seen):
+        told = seen & (total > 0)
         size = np.log(np.where(told, total, 1.0) / np.where(told, count, 1.0)) - middle
         return np.exp(np.where(told, size * between / (between + relative / np.where(told, count, 1.0)), 0.0))
 
-    return shrunk(total, count), shrunk(total[codes] - weight * scores, count[codes] - weight)
+    return shrunk(total, count, seen), shrunk(total[codes] - weight * scores, count[codes] - weight, own)
 
 
 @with_parameters
@@ -205,8 +222,19 @@ class _TaskConformal(Wrapper):
                 self.estimator_ = fitted_on(rows, self.estimator, X, named, labels, given)
             found = self._quantiles(scores, tested & usable, codes, weight)
             self.quantiles_, self.borrowed_ = found.per_task(), found.borrowed
+            self._warn_of_untested(found.count == 0)
             if self.new_tasks:
                 self._fit_new_tasks(X, y, codes, labels, given, usable)
+
+    def _warn_of_untested(self, untested):
+        """Say that nothing is known of how far off predictions are for some tasks."""
+        if untested.any():
+            shown = f"{np.count_nonzero(untested)} of {self.n_tasks_} tasks, such as "
+            shown = readable(self.tasks_[untested][:5])
+            warn(
+                f"{untested.sum()} of {self.n_tasks_} tasks, such as {shown}, have no row that a model had "
+                "not seen: they are taken to be like those with few, and may be covered less often.",
+            )
 
     def _check_estimator(self):
         """Whether the model predicts what its scores are of."""
@@ -329,11 +357,12 @@ class TaskConformalRegressor(RegressorMixin, _TaskConformal):
     .. math:: \hat y \pm q_t, \qquad \hat F_t(q_t) = level, \qquad
        \hat F_t(s) = \frac{n_t F_t(s) + \nu F(s)}{n_t + \nu}
 
-    where :math:`F_t` is the share of the scores of the task at or below s and F that of all tasks.
-    :math:`\nu` is estimated from how much the tasks differ: where they do not, all have the quantile of all
-    rows. With a single split and tasks that do not differ targets of new rows of the same tasks are covered
-    with at least the probability `level`, on average over tasks (Lei et al. 2018); folds, and quantiles by
-    task, make this hold about. Quantiles of a task that has many rows cover it by itself.
+    where :math:`F_t` is the share of the scores of the task at or below s and F that of all tasks, of
+    which those with about as many rows count the most. :math:`\nu` is estimated from how much the tasks
+    differ: where they do not, and have as many rows, all have the quantile of all rows. With a single split
+    and such tasks targets of new rows of the same tasks are covered with at least the probability `level`,
+    on average over tasks (Lei et al. 2018); folds, and quantiles by task, make this hold about. Quantiles of
+    a task that has many rows cover it by itself.
 
     With ``new_tasks=True`` rows of a task that was not in `fit` have the quantile of scores of tasks left
     out, each of which counts the same.

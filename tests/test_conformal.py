@@ -63,6 +63,40 @@ def test_targets_are_covered_in_the_mean_and_by_task(spread, n_tasks, n_rows):
     assert (np.abs(np.array(own) - 0.9) < 0.045).all()  # 400 test rows of each
 
 
+SIZES = {"one of many": [1500] + [8] * 20, "three rows": [200] * 3 + [3] * 20, "few": [3, 2] * 20}
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("classes", [False, True])
+def test_tasks_with_few_rows_are_covered_beside_those_with_many(name, classes):
+    """By what models know of tasks with as few rows, not of those that most rows are of."""
+    sizes, found = SIZES[name], []
+    inner = MeanRegularizedClassifier(0.1, intercept_alpha=0.1) if classes else MODEL
+    model = (TaskConformalClassifier if classes else TaskConformalRegressor)(inner)
+    for seed in range(10):
+        X, y, tasks, _ = simulated(seed, len(sizes), max(sizes), 0.0)
+        place, y = np.arange(len(y)) % (max(sizes) + 400), y > 0 if classes else y
+        fit, new = place < np.array(sizes)[tasks], place >= max(sizes)
+        if classes:
+            sets = model.fit(X[fit], y[fit], tasks=tasks[fit]).predict_set(X[new], tasks=tasks[new])
+            found.append(sets[np.arange(len(sets)), y[new].astype(int)].mean())
+        else:
+            rows = fit | new
+            found.append(coverage(model, X[rows], y[rows], tasks[rows], fit[rows]).mean())
+    assert 0.885 < np.mean(found) < 0.935
+
+
+def test_tasks_of_one_row_are_named():
+    X, y, tasks, fit = simulated(0, 4, 30, 0.0)
+    one = fit & ((tasks > 0) | (np.arange(len(y)) == 0))
+    with pytest.warns(
+        UserWarning, match=r"^1 of 4 tasks, such as \[0\], have no row that a model had not seen"
+    ):
+        model = TaskConformalRegressor(MODEL).fit(X[one], y[one], tasks=tasks[one])
+    assert np.isfinite(model.quantiles_).all()
+
+
 def test_rows_without_tasks_have_the_quantile_of_split_conformal(rng):
     X, y = rng.standard_normal((60, 2)), rng.standard_normal(60)
     split = ShuffleSplit(1, test_size=25, random_state=0)

@@ -251,8 +251,19 @@ def test_small_tasks_can_stay_in_training():
         ValueError, match=r"n_splits=24 .* fewer in 4 task\(s\).*Shuffle\w+\.$"
     ):  # nothing left to test
         list(TaskKFold(24, small_tasks="train").split(X, tasks=TASKS))
-    with pytest.raises(ValueError, match="small_tasks must be 'error' or 'train'; got 'drop'"):
+    with pytest.raises(ValueError, match="small_tasks must be 'error', 'train' or 'test'; got 'drop'"):
         TaskKFold(3, small_tasks="drop")
+
+
+def test_rows_of_small_tasks_can_be_tested_each_in_a_fold():
+    tasks = np.repeat(["one", "three", "many"], [1, 3, 9])
+    for shuffle in (False, True):
+        cv = TaskKFold(5, small_tasks="test", shuffle=shuffle, random_state=0 if shuffle else None)
+        splits = list(cv.split(np.zeros((13, 1)), tasks=tasks))
+        assert_array_equal(np.sort(np.concatenate([test for _, test in splits])), np.arange(1, 13))
+        assert all(set(tasks[train]) == {"one", "three", "many"} for train, _ in splits)
+    with pytest.raises(ValueError, match=r"n_splits=5 needs .* fewer in 2 task\(s\)"):
+        list(cv.split(np.zeros((4, 1)), tasks=tasks[:4]))
 
 
 def test_training_size_of_every_task():

@@ -132,9 +132,9 @@ class TaskKFold(_RandomSplitter, KFold):
         for rows sorted by their target.
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffling.
-    small_tasks : {"error", "train"}, default="error"
-        What to do with a task of fewer rows than folds: refuse it, or keep its rows in every training
-        set, so that it is never tested.
+    small_tasks : {"error", "train", "test"}, default="error"
+        What to do with a task of fewer rows than folds: refuse it, keep its rows in every training set, so
+        that it is never tested, or test each of them in a fold of its own, but that of a single row.
     stratify : bool, default=False
         Spread the classes evenly inside each task as well. It makes scores too good, see Notes.
 
@@ -172,8 +172,8 @@ class TaskKFold(_RandomSplitter, KFold):
         stratify=False,
     ):  # fmt: skip
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
-        if small_tasks not in ("error", "train"):
-            raise ValueError(f"small_tasks must be 'error' or 'train'; got {small_tasks!r}.")
+        if small_tasks not in ("error", "train", "test"):
+            raise ValueError(f"small_tasks must be 'error', 'train' or 'test'; got {small_tasks!r}.")
         self.small_tasks = small_tasks
         self._keep(task_column, stratify)
 
@@ -187,8 +187,8 @@ class TaskKFold(_RandomSplitter, KFold):
     def _folds_of_rows(self, names, codes, classes):
         """Fold of every row, -1 for those of small tasks that stay in training."""
         counts = np.bincount(codes)
-        small = (counts < self.n_splits)[codes]
-        if self.small_tasks == "error" or small.all():
+        small = (counts < (2 if self.small_tasks == "test" else self.n_splits))[codes]
+        if self.small_tasks == "error" or np.count_nonzero(~small) < self.n_splits:
             advice = "lower n_splits, merge or leave out these tasks, or use TaskShuffleSplit"
             if not small.all():
                 advice += "; cv=TaskKFold(..., small_tasks='train') keeps them in training"
@@ -465,7 +465,7 @@ def held_out_splits(cv, X, y, tasks, random_state, classes, weight=None):
     if isinstance(cv, Integral) and tasks is None and y.ndim == 1:
         cv = (StratifiedKFold if classes else KFold)(cv, shuffle=True, random_state=random_state)
     elif isinstance(cv, Integral):
-        cv = folds_of_tasks(cv, random_state)
+        cv = folds_of_tasks(cv, random_state, "test")
     refuse_class(cv, "cv")
     cv = check_cv(cv)
     splits = cv.split(X, y, **({"tasks": tasks} if wants_tasks(cv) and tasks is not None else {}))
@@ -482,9 +482,9 @@ def rows_with_weight(weight, n_rows):
     return np.flatnonzero(np.ones(n_rows) if weight is None else weight.reshape(n_rows, -1).any(axis=1))
 
 
-def folds_of_tasks(n_splits, random_state=0):
+def folds_of_tasks(n_splits, random_state=0, small_tasks="train"):
     """Folds by default: shuffled, as rows of a task are often sorted by their target or class."""
-    return TaskKFold(n_splits, shuffle=True, random_state=random_state, small_tasks="train")
+    return TaskKFold(n_splits, shuffle=True, random_state=random_state, small_tasks=small_tasks)
 
 
 def n_folds_for(y, labels):
