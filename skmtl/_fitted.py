@@ -41,13 +41,14 @@ class Coefficients:
 
     def by_task(self):
         """Names of the tasks and their coefficients, those of all classes in one row; zero where unknown."""
-        names = list(dict.fromkeys(self.tasks))
-        at = [[i for i, task in enumerate(self.tasks) if task == name] for name in names]
-        W = np.zeros((len(names), max(map(len, at)) * self.coef.shape[1]))
-        for t, rows in enumerate(at):
+        at = {}
+        for row, task in enumerate(self.tasks):
+            at.setdefault(task, []).append(row)
+        W = np.zeros((len(at), max(map(len, at.values())) * self.coef.shape[1]))
+        for t, rows in enumerate(at.values()):
             own = np.nan_to_num(self.coef[rows]).ravel()
             W[t, : len(own)] = own
-        return names, W
+        return [*at], W
 
 
 def layers(estimator):

@@ -361,7 +361,8 @@ def test_similarity():
     order = display.order_
     assert_array_equal(display.image_.get_array(), model.task_correlation_[np.ix_(order, order)])
     assert labels(display.ax_.xaxis) == labels(display.ax_.yaxis) == [TOWNS[t] for t in order]
-    assert len(display.tree_ax_.get_lines()) == 4 and display.label == "correlation of tasks"
+    (line,) = display.tree_ax_.get_lines()  # four merges
+    assert np.isnan(line.get_xdata()).sum() == 4 and display.label == "correlation of tasks"
     clusters = ClusteredRegressor(0.1, task_column="town").fit(FRAME, DATA.y)
     assert TaskSimilarityDisplay.from_estimator(clusters).label == "similarity of tasks"
     W = MODEL.coef_ - MODEL.coef_.mean(axis=0)
@@ -380,6 +381,19 @@ def test_similarity():
 
 
 # --- shrinkage ---
+
+
+def test_pictures_of_thousands_of_tasks():
+    """Without a tree, which takes the cube of their number, and of pairs none beyond what can be seen."""
+    level = np.random.default_rng(0).permutation(2500)
+    display = CoefficientDisplay({"own": np.outer(level, [1.0, 2.0])}, tasks=level, features="ab").plot()
+    shown = np.array(display.tasks_)
+    assert (np.diff(shown) > 0).all() or (np.diff(shown) < 0).all()
+    signs = np.where(level % 2, 1.0, -1.0)
+    display = TaskSimilarityDisplay(np.outer(signs, signs), tasks=level).plot()
+    assert display.tree_ax_ is None and np.count_nonzero(np.diff(signs[display.order_])) == 1
+    with pytest.raises(ValueError, match="every pair of tasks, of 5000 at most; got 5001 tasks"):
+        TaskSimilarityDisplay(np.eye(5001), tasks=range(5001)).plot()
 
 
 def test_shrinkage_shows_own_and_shared_estimates():

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skmtl import (
+    ClusteredRegressor,
     GraphRegularizedRegressor,
     GroupSparseRegressor,
     MeanRegularizedClassifier,
@@ -23,11 +24,14 @@ from skmtl import (
     MultiTaskElasticNet,
     MultiTaskLasso,
     MultiTaskRegressor,
+    TaskRelationshipRegressor,
     TaskStatistics,
     TemporalRegressor,
+    TraceNormClassifier,
+    TraceNormRegressor,
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
-from skmtl.objective import Problem, make_term
+from skmtl.objective import Problem, _rows, make_term
 from skmtl.penalties import (
     L1,
     L2,
@@ -169,6 +173,55 @@ def test_proximal_newton_finds_all_features(i, loss, second):
     assert found.coef.any(axis=0).sum() > 64 and found.n_iter < 100
     assert found.objective == pytest.approx(expected.objective, rel=3e-10)
     np.testing.assert_allclose(found.coef, expected.coef, atol=1e-3)
+
+
+WIDE = {
+    "mean": MeanRegularizedRegressor(1.0, mean_alpha=0.1),
+    "a free mean": MeanRegularizedRegressor(1.0),
+    "tied intercepts": MeanRegularizedRegressor(1.0, mean_alpha=0.1, intercept_alpha=0.5),
+    "graph": GraphRegularizedRegressor(1.0, graph=np.eye(5, k=1) + np.eye(5, k=-1), ridge=0.1),
+    "trace": TraceNormRegressor(0.5),
+    "relationship": TaskRelationshipRegressor(0.1, fit_intercept=False),
+    "clusters": ClusteredRegressor(0.5, n_clusters=2, relaxation="kmeans", random_state=0, ridge=0.1),
+    "classes": MeanRegularizedClassifier(0.1, mean_alpha=0.1),
+    "three classes": TraceNormClassifier(0.02, intercept_alpha=0.1),
+    "Huber's loss": MeanRegularizedRegressor(0.1, loss="huber", mean_alpha=0.1),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_coordinates_of_far_fewer_rows_than_features_change_nothing(name, offset, monkeypatch, rng):
+    """Where rotations of the features do not matter, they are fitted in the place of these."""
+    model, tasks, found = clone(WIDE[name]).set_params(tol=1e-10), np.repeat(np.arange(5), 10), []
+    X = rng.normal(size=(50, 320)) + offset * (name not in ("relationship", "three classes"))
+    y = (X[:, :5] - X[:, :5].mean(axis=0)).sum(axis=1) + 0.3 * tasks
+    y = np.digitize(y, [-1.0, 1.0] if name == "three classes" else [0.0]) if name.endswith("classes") else y
+    basis = make_term(make_task_data(X, y.astype(float), tasks), SquaredError()).in_row_space[1]
+    assert_allclose(basis.T @ basis, np.eye(50), atol=1e-12)
+    for least in (200, 1000):
+        monkeypatch.setattr(_rows, "WIDE", least)
+        found.append(clone(model).fit(X, y, tasks=tasks))
+    with_basis, without = found
+    assert_allclose(with_basis.objective_, without.objective_, rtol=1e-8, atol=1e-9)
+    eta = [X @ model.coef_.reshape(-1, 320).T + np.ravel(model.intercept_) for model in found]
+    one, other = (of_all.reshape(50, 5, -1)[np.arange(50), tasks] for of_all in eta)
+    assert_allclose(one, other, atol=1e-4 * np.ptp(other))
+
+
+def test_rows_that_are_nearly_dependent_have_no_coordinates(rng):
+    X, tasks = rng.normal(size=(50, 320)), np.repeat(np.arange(5), 10)
+    X[1] = X[0] + 1e-9 * X[1]
+    assert make_term(make_task_data(X, X[:, 0], tasks), SquaredError()).in_row_space is None
+
+
+def test_fits_in_a_basis_of_the_rows_are_heard_and_warm(rng):
+    X, tasks = rng.normal(size=(50, 320)), np.repeat(np.arange(5), 10)
+    seen, data, penalty = [], make_task_data(X, X[:, 0] + X[:, 1], tasks), Spectrum(L1(0.1))
+    first = solve(data, SquaredError(), penalty, callback=lambda n_iter, parts: seen.append(parts[0]))
+    assert seen[-1].shape == (5, 320)
+    again = solve(data, SquaredError(), penalty, init=first.parts)
+    assert again.n_iter < first.n_iter
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

@@ -1,12 +1,25 @@
 """Heat maps of what a model says of tasks: their coefficients, and how alike they are."""
 
 import numpy as np
+from scipy.sparse.linalg import eigsh
+from scipy.spatial.distance import pdist, squareform
 
 from .._fitted import fitted_coefficients
-from ._drawing import DIVERGING, Display, checked, clustered, draw_tree, name_tasks, name_ticks, row_distances
+from ._drawing import (
+    DIVERGING,
+    MOST_IN_TREE,
+    Display,
+    along_most,
+    checked,
+    clustered,
+    draw_tree,
+    name_tasks,
+    name_ticks,
+)
 
 ONE_SIDED, ALIKE = "Reds", 0.5  # colours where no similarity is below this part of the greatest
 MOST_ROWS, MOST_COLUMNS = 45, 40  # that are named
+MOST_PAIRED = 5000  # tasks of which all pairs are drawn
 BEYOND, MANY = 99, 300  # percentile of the sizes at which colours end, where there are more than so many
 
 
@@ -86,7 +99,8 @@ class CoefficientDisplay(Display):
         n_features : int, default=40
             How many features at most are drawn, those with the greatest coefficients.
         cluster : bool, default=True
-            Whether rows that are alike stand together, else they are in the order given.
+            Whether rows that are alike stand together, by a tree or, if they are more than 2000, along the
+            direction in which they differ the most; else they are in the order given.
         cmap : str or Colormap, default="RdBu_r"
             Map of colours, its middle at zero.
 
@@ -99,9 +113,13 @@ class CoefficientDisplay(Display):
         if not parts:
             raise ValueError("parts is empty; expected at least one array of coefficients.")
         joint = np.concatenate(list(parts.values()), axis=1)
-        rows = clustered(row_distances(joint))[1] if cluster else np.arange(shape[0])
         size = sum(np.nansum(V**2, axis=0) for V in parts.values())
         columns, left_out = _columns(size, n_features)
+        rows = np.arange(shape[0])
+        if cluster and shape[0] <= MOST_IN_TREE:
+            rows = clustered(pdist(np.nan_to_num(joint)))[1]
+        elif cluster:
+            rows = along_most(np.nan_to_num(np.concatenate([V[:, columns] for V in parts.values()], axis=1)))
         self.tasks_ = [self.tasks[i] for i in rows]
         self.features_ = [self.features[j] for j in columns]
         width, height = np.clip(0.28 * len(columns), 2.2, 9), np.clip(0.2 * len(rows), 1.6, 8)
@@ -137,6 +155,15 @@ class CoefficientDisplay(Display):
         gap = 0.03
         width = (1 - gap * (n - 1)) / n
         return [self.ax_.inset_axes([k * (width + gap), 0, width, 1]) for k in range(n)]
+
+
+def _refuse_tasks(n_tasks):
+    """ValueError where a picture of all pairs of tasks shows none of them."""
+    if n_tasks > MOST_PAIRED:
+        raise ValueError(
+            f"TaskSimilarityDisplay draws every pair of tasks, of {MOST_PAIRED} at most; got {n_tasks} "
+            "tasks. Draw some: TaskSimilarityDisplay(similarity, tasks=names).plot(), with a matrix of these."
+        )
 
 
 def _columns(size, most):
@@ -212,6 +239,7 @@ class TaskSimilarityDisplay(Display):
             raise ValueError(f"of must be 'model', 'coefficients' or 'deviations'; got {of!r}.")
         found = fitted_coefficients(estimator)
         model, (names, W) = found.model, found.by_task()
+        _refuse_tasks(len(names))
         known = {"task_correlation_": "correlation of tasks", "task_similarity_": "similarity of tasks"}
         for name, label in known.items() if of == "model" else ():
             if hasattr(model, name):
@@ -235,11 +263,17 @@ class TaskSimilarityDisplay(Display):
 
         %(drawn)s
         ValueError
-            If shapes and names do not fit together.
+            If shapes and names do not fit together, or there are more than 5000 tasks.
         """
         T, names = len(self.tasks), [str(task) for task in self.tasks]
         S = checked("similarity", self.similarity, (T, T))
-        tree, self.order_ = clustered(np.nanmax(S, initial=0) - S)
+        _refuse_tasks(T)
+        if T <= MOST_IN_TREE:
+            away = squareform(np.nanmax(S, initial=0) - S, checks=False)
+            tree, self.order_ = clustered(np.maximum(away, 0.0))
+        else:
+            most = eigsh(np.nan_to_num(S), 1, v0=np.arange(1.0, T + 1))[1][:, 0]
+            tree, self.order_ = None, np.argsort(most, kind="stable")
         side = np.clip(0.2 * T, 2.5, 8)
         ink = self._begin(ax, (side + 2.2, side + 1.6))
         limit = np.nanmax(np.abs(S), initial=0) or 1

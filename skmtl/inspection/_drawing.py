@@ -4,7 +4,7 @@ from itertools import takewhile
 
 import numpy as np
 import scipy
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import num_obs_y
 
 from .._axes import axes_for
 from .._parameters import filled
@@ -12,6 +12,7 @@ from .._parameters import filled
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"  # told apart by all, on light and dark
 SEVERAL = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A6761D")
 DIVERGING = "RdBu_r"
+MOST_ORDERED, MOST_IN_TREE = 500, 2000  # items whose tree has an order of its own, and in a tree at all
 LONGEST = 24  # characters of a name
 HALF = (LONGEST - 1) // 2
 ROOM = {"x": 0.17, "y": 0.13}  # inches that a name takes across its axis
@@ -134,28 +135,28 @@ def name_tasks(ax, names, most, interest=None):
 
 
 def clustered(distances):
-    """Average linkage of items by distances (n, n), None for fewer than three, and their order in it."""
-    n = len(distances)
+    """Average linkage of items by condensed distances, and their order in it; None for fewer than three."""
+    n = num_obs_y(distances) if len(distances) else 1
     if n < 3:
         return None, np.arange(n)
-    condensed = np.maximum(squareform(distances, checks=False), 0.0)
-    tree = scipy.cluster.hierarchy.linkage(condensed, "average", optimal_ordering=True)
+    ordered = n <= MOST_ORDERED  # inside the tree, which takes the cube of their number
+    tree = scipy.cluster.hierarchy.linkage(distances, "average", optimal_ordering=ordered)
     return tree, scipy.cluster.hierarchy.leaves_list(tree)
+
+
+def along_most(V):
+    """Order of rows (n, m) along the direction in which they differ the most."""
+    return np.argsort(np.linalg.svd(V - V.mean(axis=0), full_matrices=False)[0][:, 0], kind="stable")
 
 
 def draw_tree(ax, tree, color):
     """A dendrogram above columns 0, 1, ... of a picture, in axes without a frame."""
     found = scipy.cluster.hierarchy.dendrogram(tree, no_plot=True)
-    for x, y in zip(found["icoord"], found["dcoord"], strict=True):
-        ax.plot(np.divide(x, 10) - 0.5, y, color=color, linewidth=0.7)
+    x, y = (np.insert(found[name], 4, np.nan, axis=1).ravel() for name in ("icoord", "dcoord"))
+    ax.plot(x / 10 - 0.5, y, color=color, linewidth=0.7)
     ax.set_xlim(-0.5, len(tree) + 0.5)
     ax.set_ylim(0, 1.02 * max(tree[:, 2].max(), 1e-300))
     ax.set_axis_off()
-
-
-def row_distances(V):
-    """Euclidean distances between rows; what is not known counts as zero."""
-    return squareform(pdist(np.nan_to_num(V)))
 
 
 def checked(name, values, shape):

@@ -317,6 +317,7 @@ class RowProblem(Problem):
     """
 
     solver, free, corrects = "fista", None, False
+    turns = False  # what the other tasks are is about the features
 
     def __init__(self, term, parts, ridges, right=None):
         self.data_term, self.term = term, term if right is None else FactorTerm(term, 0.0, right=right)

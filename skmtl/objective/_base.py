@@ -43,6 +43,7 @@ class DataTerm:
     kept_inverse = None  # of the blocks of the tasks, by a solver that wants it again
     products = None  # in the place of this term, see `by_products`
     y = None  # targets on the sample side, of a term on rows
+    in_row_space = None  # see there: of one on far fewer rows than features
     # taken off X and y, where they would cost digits: the intercepts answer it, those that are tied by the
     # same number for all tasks, the offset times the mean of W; so predictors keep what W deviates by
     x_offset, y_offset, x_common = None, 0.0, None
@@ -126,11 +127,11 @@ class DataTerm:
         return deviations(V)
 
     def in_units(self, unit):
-        """The term of features in other units, those here times `unit` (n_features,)."""
+        """The term of features times `unit` (n_features,), or turned into other ones by its columns."""
         other = self._turned(unit)
         other.y_size, other.y_offset = self.y_size, self.y_offset + other.y_offset
         if self.x_offset is not None:
-            other.x_offset = self.x_offset * unit + (0.0 if other.x_offset is None else other.x_offset)
+            other.x_offset = turned(self.x_offset, unit) + (0.0 if other.x_offset is None else other.x_offset)
         return other
 
     def unanswered(self, gradient):
@@ -531,6 +532,11 @@ def _refined(H, rhs, inverse):
 def _gain(slope, step):
     """What a Newton step gains."""
     return 0.5 * max(float(slope @ step), 0.0)
+
+
+def turned(v, R):
+    """Offsets (..., n_features) of features that are turned by R, or times R (n_features,)."""
+    return v * R if R.ndim == 1 else v @ R
 
 
 def units(H):

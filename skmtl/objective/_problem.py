@@ -180,6 +180,9 @@ class Problem:
         other.__dict__.pop("without_norms", None)  # which holds the term
         return other
 
+    # whether a rotation of the features changes no penalty
+    turns = property(lambda self: all(part.rough is None or part.rough.turns for part in self.parts))
+
     def restricted(self, columns):
         """The problem of some columns of X alone, of one part with a penalty that is not smooth."""
         other, part = self.with_term(self.term.restricted(columns)), self.parts[0]

@@ -3,17 +3,32 @@
 from functools import cached_property, partial
 
 import numpy as np
+from scipy import linalg, sparse
+from scipy.linalg import lapack
 
 from .._data import SharedData
 from .._threads import by_rows, loop_pays, of_rows, sum_by_rows, weighted_gram
 from ..statistics import TaskStatistics
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, nothing, several, slack, without_center
+from ._base import (
+    PREDICTOR_ROUNDING,
+    TINY,
+    DataTerm,
+    DualPoint,
+    nothing,
+    several,
+    slack,
+    turned,
+    without_center,
+)
 from ._columns import DesignPool, fresh_gram, make_pool
 from ._intercepts import Intercepts
 from ._moments import MomentsTerm
 
+WIDE, WIDER = 200, 2  # features, and their number over that of rows, from where a basis of these pays
+DEPENDENT = 1e-6  # reciprocal condition of rows that are nearly dependent
 STRAIGHT = 0.06  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
+KEPT = 1e6  # numbers in X up to which steps along free directions are kept, which hold the term itself
 DONE = 1e-3  # of the gap that is enough: what a step may gain that is not taken
 LAST = 64 * np.finfo(float).eps  # of targets: rounding of slopes
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
@@ -105,9 +120,21 @@ class RowsTerm(Intercepts, DataTerm):
         return np.maximum((self.squares - left[:, None] * mean**2).sum(axis=0), 0.0)
 
     def _turned(self, unit):
-        x_common = None if self.x_common is None else self.x_common * unit
+        x_common = None if self.x_common is None else turned(self.x_common, unit)
         options = self.fit_intercept, self.intercept_alpha, x_common
         return type(self)(self.data.turned(unit), self.loss, *options)
+
+    @cached_property
+    def in_row_space(self):
+        """The term on coordinates in a basis (n_features, m) of far fewer rows than features, and the basis.
+
+        None where it does not pay, or rows are nearly dependent, so that some coordinates would be rounding.
+        """
+        rows = [self.data.X] if self.x_common is None else [self.data.X, self.x_common[None]]
+        if sparse.issparse(self.data.X) or self.n_features < max(WIDE, WIDER * sum(map(len, rows))):
+            return None
+        basis, R = linalg.qr(np.concatenate(rows).T, mode="economic", check_finite=False)
+        return (self.in_units(basis), basis) if lapack.dtrcon(R)[0] > DEPENDENT else None
 
     # --- the squared loss on few columns, for coordinate descent ---
 
@@ -346,9 +373,7 @@ class RowsTerm(Intercepts, DataTerm):
             if free is not None:
                 gradient = self.back(u)
                 total = pull.plus(gradient, moved)
-                curvature, along = partial(self._curvature, hessian), self._along(hessian)
-                shared = self.row_by_row and partial(self._shared_at, hessian)
-                step, left = self.free_step(free, pull, curvature, along, shared)(total)
+                step, left = self._step_at(hessian, free, pull)(total)
                 if self.loss.quadratic and left is not nothing:
                     in_b = self.unanswered(self.task_sums(u))
                     gain = left(total, in_b)
@@ -365,6 +390,20 @@ class RowsTerm(Intercepts, DataTerm):
                     return None
                 return u, shift, gradient, left(after, self.unanswered(self.task_sums(u)))
         return None
+
+    def _step_at(self, hessian, free, pull):
+        """`free_step` at some second derivatives; at those of a quadratic loss, which stay, it is kept."""
+        keep = self.loss.quadratic and self.n_numbers <= KEPT
+        if not keep or self._kept is None or self._kept[0] is not free or self._kept[1] is not pull.alone:
+            curvature, along = partial(self._curvature, hessian), self._along(hessian)
+            shared = self.row_by_row and partial(self._shared_at, hessian)
+            step = self.free_step(free, pull, curvature, along, shared)
+            if not keep:
+                return step
+            self._kept = free, pull.alone, step
+        return self._kept[2]
+
+    _kept = None
 
     def _vanishes(self, total, gradient, u, free):
         """Whether total gradients along free directions, with that of the data in them, are rounding.

@@ -1,6 +1,7 @@
 """The front of all solvers: choice, stopping, history and the one warning."""
 
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -266,6 +267,8 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     name = choose_solver(problem, solver)
     units = problem.fitting_units() if name in WITH_UNITS else None
     solved = _run if units is None else partial(_in_units, units)
+    if problem.turns and not (name == "direct" and problem.term.shared) and problem.term.in_row_space:
+        solved = partial(_in_row_space, solver)
     found, missed = solved(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
         _warn(problem, name, found.history[-1], missed, tol, max_iter)
@@ -312,6 +315,21 @@ def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, outside(parts))
     found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
     return replace(found, coef=found.coef * unit, parts=outside(found.parts)), missed
+
+
+def _in_row_space(solver, problem, name, init, max_iter, tol, callback, verbose):
+    """The solution found with coordinates in a basis of the rows, which have all that matters of W."""
+    (term, basis), inner, K = problem.term.in_row_space, copy(problem), problem.term.n_outputs
+    inner.__dict__.pop("without_norms", None)
+    inner.term, inner.shape = term, term.shape
+
+    def outside(V):
+        return (V.reshape(len(V) * K, -1) @ basis.T).reshape(len(V), -1)
+
+    init = init and [(V.reshape(len(V) * K, -1) @ basis).reshape(len(V), -1) for V in init]
+    shown = callback and (lambda n_iter, parts: callback(n_iter, [*map(outside, parts)]))
+    found, missed = _run(inner, choose_solver(inner, solver), init, max_iter, tol, shown, verbose)
+    return replace(found, coef=outside(found.coef), parts=[*map(outside, found.parts)]), missed
 
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):

@@ -134,7 +134,7 @@ class FactorProblem:
     """Problem in the factors of W = S L, with `mean_alpha` W = S L + 1 m'; parts [S, L] and 1 m'."""
 
     solver = "alternating"
-    certified = convex = False
+    certified = convex = turns = False
     parts, labels = (), None
 
     unit, given = 1.0, None  # of the features, and the problem in those of the user

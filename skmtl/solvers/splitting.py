@@ -229,12 +229,7 @@ def _pays_at_once(problem):
     one = term.n_designs == 1
     if size > max(CHEAP, PER_TASK * term.n_tasks * one):
         return False
-    return rows >= ROWS * term.n_features or (one and _turns(problem))
-
-
-def _turns(problem):
-    """Whether a rotation of the features changes no penalty."""
-    return all(part.rough is not None and part.rough.turns for part in problem.parts)
+    return rows >= ROWS * term.n_features or (one and problem.turns)
 
 
 def _split(problem, parts, first, max_iter, target, late=np.inf):
@@ -418,7 +413,7 @@ class _OneDesign(_SmoothProx):
         self.curvature, self.levels = curvature + levels[:, None], levels[:, None]
         if self.features.shape[0] == self.features.shape[1] and self.curvature.min() > 0:
             self.limit = CONDITIONED / (self.n_parts * np.sqrt(self.curvature.min() * self.curvature.max()))
-        self.turned = _turns(problem)
+        self.turned = problem.turns
         if self.turned:
             self.slope = self.slope @ self.features
 
