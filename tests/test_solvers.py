@@ -32,6 +32,7 @@ from skmtl import (
 )
 from skmtl.losses import Huber, Logistic, Poisson, SquaredError, SquaredHinge
 from skmtl.objective import Problem, _rows, make_term
+from skmtl.objective._base import DataTerm
 from skmtl.penalties import (
     L1,
     L2,
@@ -213,6 +214,22 @@ def test_rows_that_are_nearly_dependent_have_no_coordinates(rng):
     X, tasks = rng.normal(size=(50, 320)), np.repeat(np.arange(5), 10)
     X[1] = X[0] + 1e-9 * X[1]
     assert make_term(make_task_data(X, X[:, 0], tasks), SquaredError()).in_row_space is None
+
+
+@pytest.mark.parametrize(("n_rows", "n_features"), [(20, 60), (5, 320)])
+def test_steps_along_free_directions_of_the_squared_loss_are_found_once(n_rows, n_features, monkeypatch, rng):
+    found = []
+
+    def step(self, *args, free_step=DataTerm.free_step):
+        found.append(type(self).__name__)
+        return free_step(self, *args)
+
+    monkeypatch.setattr(DataTerm, "free_step", step)
+    X, tasks = rng.normal(size=(20 * n_rows, n_features)), np.repeat(np.arange(20), n_rows)
+    model = GroupSparseRegressor(0.1, mean_alpha=0.0, tol=1e-6).fit(
+        X, X[:, 0] + 0.1 * tasks * X[:, 1], tasks=tasks
+    )
+    assert len(found) == 1 and model.n_iter_ > 5
 
 
 def test_fits_in_a_basis_of_the_rows_are_heard_and_warm(rng):

@@ -279,7 +279,7 @@ class TaskSimilarityDisplay(Display):
         limit = np.nanmax(np.abs(S), initial=0) or 1
         least = np.nanmin(S, initial=limit)
         if least > ALIKE * limit:
-            self.ax_.set_xlabel(f"all are alike, {least:.3g} or more: their deviations tell more", color=ink)
+            self.ax_.set_xlabel(f"all are alike, {least:.3g} or more:\ntheir deviations tell more", color=ink)
         one_sided = cmap is None and ALIKE * limit < least < 0.999 * limit
         self.image_ = self.ax_.imshow(
             S[np.ix_(self.order_, self.order_)], cmap=cmap or (ONE_SIDED if one_sided else DIVERGING),

@@ -19,6 +19,7 @@ LEAST = 1e-14  # share of the largest eigenvalue below which there is rounding
 OFFSET_ASSEMBLED = 400  # the same in coordinates of which a common offset is one
 BATCH = 2e5  # numbers of several directions that are followed at once: more leave the cache
 GRADED = 1e8  # ratio of curvatures from which a matrix of all features has lost too many digits
+KEPT = 1e6  # numbers in rows or moments up to which steps are kept that hold the term itself
 TINY = np.finfo(float).tiny
 
 

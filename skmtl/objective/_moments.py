@@ -7,12 +7,21 @@ import numpy as np
 from .._threads import by_rows, read_only, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
-from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, batch_of, several, solved, without_center
+from ._base import (
+    KEPT,
+    PREDICTOR_ROUNDING,
+    TINY,
+    DataTerm,
+    DualPoint,
+    batch_of,
+    several,
+    solved,
+    without_center,
+)
 from ._columns import about_zero
 
 FAR, FEW_ENTRIES = 3.0, 1e7  # means in standard deviations, and entries of second moments of all tasks
 NOTICED = 1e-10  # share of the squares of the targets from which rounding is charged to the gap
-KEPT = 1000  # coefficients up to which steps along free directions are kept, which hold the term itself
 
 
 class MomentsTerm(DataTerm):
@@ -198,7 +207,7 @@ class MomentsTerm(DataTerm):
 
     def _kept_step(self, free, pull):
         """That of `_free_step`, kept where it costs more than it holds."""
-        if self.n_tasks * self.n_features > KEPT:
+        if self.stats.xx.size > KEPT:
             return self._free_step(free, pull)
         if self._kept is None or self._kept[0] is not free or self._kept[1] is not pull.alone:
             self._kept = free, pull.alone, self._free_step(free, pull)

@@ -10,6 +10,7 @@ from .._data import SharedData
 from .._threads import by_rows, loop_pays, of_rows, sum_by_rows, weighted_gram
 from ..statistics import TaskStatistics
 from ._base import (
+    KEPT,
     PREDICTOR_ROUNDING,
     TINY,
     DataTerm,
@@ -28,7 +29,6 @@ WIDE, WIDER = 200, 2  # features, and their number over that of rows, from where
 DEPENDENT = 1e-6  # reciprocal condition of rows that are nearly dependent
 STRAIGHT = 0.06  # curvature of parabolas above a loss relative to its own: less, at most rows, is about none
 STRAIGHT_ROUNDS = 30  # of steps and of putting rows back, where their loss is straight
-KEPT = 1e6  # numbers in X up to which steps along free directions are kept, which hold the term itself
 DONE = 1e-3  # of the gap that is enough: what a step may gain that is not taken
 LAST = 64 * np.finfo(float).eps  # of targets: rounding of slopes
 FREE = 1e-6  # of what it is the sum of: a larger gradient along a free direction is no rounding
