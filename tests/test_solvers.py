@@ -182,6 +182,7 @@ WIDE = {
     "tied intercepts": MeanRegularizedRegressor(1.0, mean_alpha=0.1, intercept_alpha=0.5),
     "graph": GraphRegularizedRegressor(1.0, graph=np.eye(5, k=1) + np.eye(5, k=-1), ridge=0.1),
     "trace": TraceNormRegressor(0.5),
+    "trace and mean": TraceNormRegressor(0.5, mean_alpha=0.1),
     "relationship": TaskRelationshipRegressor(0.1, fit_intercept=False),
     "clusters": ClusteredRegressor(0.5, n_clusters=2, relaxation="kmeans", random_state=0, ridge=0.1),
     "classes": MeanRegularizedClassifier(0.1, mean_alpha=0.1),
@@ -198,12 +199,16 @@ def test_coordinates_of_far_fewer_rows_than_features_change_nothing(name, offset
     X = rng.normal(size=(50, 320)) + offset * (name not in ("relationship", "three classes"))
     y = (X[:, :5] - X[:, :5].mean(axis=0)).sum(axis=1) + 0.3 * tasks
     y = np.digitize(y, [-1.0, 1.0] if name == "three classes" else [0.0]) if name.endswith("classes") else y
-    basis = make_term(make_task_data(X, y.astype(float), tasks), SquaredError()).in_row_space[1]
+    basis, used = make_term(make_task_data(X, y.astype(float), tasks), SquaredError()).in_row_space[1], []
+    monkeypatch.setattr(
+        _solve, "_in_row_space", lambda *args, f=_solve._in_row_space: used.append(1) or f(*args)
+    )
     assert_allclose(basis.T @ basis, np.eye(50), atol=1e-12)
     for least in (200, 1000):
         monkeypatch.setattr(_rows, "WIDE", least)
         found.append(clone(model).fit(X, y, tasks=tasks))
     with_basis, without = found
+    assert len(used) == 1
     assert_allclose(with_basis.objective_, without.objective_, rtol=1e-8, atol=1e-9)
     eta = [X @ model.coef_.reshape(-1, 320).T + np.ravel(model.intercept_) for model in found]
     one, other = (of_all.reshape(50, 5, -1)[np.arange(50), tasks] for of_all in eta)

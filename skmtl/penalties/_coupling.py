@@ -187,7 +187,7 @@ class Shared(Penalty):
 
     alpha: float = 1.0
 
-    one_vector = constrains = True
+    one_vector = constrains = turns = True
 
     def value(self, W):
         center = W.mean(axis=0)
