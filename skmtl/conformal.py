@@ -37,6 +37,8 @@ NAME_THE_COLUMN = (
     "Name it: set_output(transform='pandas') on these steps, and task_column= a name that X has as well."
 )
 NONE_LIKE_IT = 1e6  # rows of all tasks that a task borrows where tasks do not differ
+ALIKE = 2.0, 1.5, 1.0, 0.5, 0.0  # powers of the ratio of sizes by which tasks count for each other
+ENOUGH = 3.0  # times the fewest scores for a level: an effective number of which the quantile is not the end
 FEW = 8  # scores of a task below which they say nothing of it
 SCORES_TOGETHER = 3.0  # that tell as much of the scale of a task as one: models share what they have learned
 
@@ -52,8 +54,8 @@ class Scores:
     with nu by the method of moments from how many scores of each task exceed the quantile of all. F is that
     of scores over their scale c_t, the mean of the task shrunk towards that of all in logarithms; unless
     `scaled` c_t is 1. As models know less of tasks with few rows, F(.; n) is that of tasks of about n rows:
-    a row of another one counts by the square of the ratio of their numbers. Scores and weights are
-    (n_labels,), and `codes` the position of the task of each.
+    a row of another one counts by the square of the ratio of their numbers, or a lower power where that would
+    leave too few. Scores and weights are (n_labels,), and `codes` the position of the task of each.
     """
 
     def __init__(self, scores, weight, codes, n_tasks, level, scaled):
@@ -79,9 +81,14 @@ class Scores:
     def _all(self, size):
         """F for tasks of a size."""
         ratio = np.maximum(self.count, 1.0) / size
-        weight = self.weight * np.minimum(ratio, 1 / ratio)[self.codes] ** 2
-        n = max(weight.sum() ** 2 / (weight @ weight), fewest(self.level))
-        return np.cumsum(weight) / weight.sum() * (n / (n + 1))
+        ratio = np.minimum(ratio, 1 / ratio)[self.codes]
+        for power in ALIKE:
+            weight = self.weight * ratio**power
+            n = weight.sum() ** 2 / (weight @ weight)
+            if n >= ENOUGH * fewest(self.level):
+                break
+        total = np.cumsum(weight)
+        return total / total[-1] * (n / (n + 1))
 
     def _quantile(self, distribution):
         """The least score with so much of the distribution at or below it, infinite if there is none."""

@@ -87,6 +87,17 @@ def test_tasks_with_few_rows_are_covered_beside_those_with_many(name, classes):
     assert 0.885 < np.mean(found) < 0.935
 
 
+@pytest.mark.parametrize("sizes", [[5] + [400] * 5, [5] + [30001] * 3, [5] * 3 + [300] * 10])
+def test_a_row_that_is_far_off_is_not_the_quantile_of_tasks_with_few_rows(sizes, rng):
+    tasks = np.repeat(np.arange(len(sizes)), sizes)
+    X = rng.normal(size=(len(tasks), 3))
+    y = X.sum(axis=1) + rng.normal(size=len(tasks))
+    y[-1] += 1000.0  # of the last task, which has many
+    model = MeanRegularizedRegressor(0.3, mean_alpha=0.01)
+    found = TaskConformalRegressor(model, level=0.95).fit(X, y, tasks=tasks).quantiles_
+    assert found.min() > 1.0 and found[0] < 5.0
+
+
 def test_tasks_of_one_row_are_named():
     X, y, tasks, fit = simulated(0, 4, 30, 0.0)
     one = fit & ((tasks > 0) | (np.arange(len(y)) == 0))

@@ -241,7 +241,7 @@ def test_fits_in_a_basis_of_the_rows_are_heard_and_warm(rng):
     X, tasks = rng.normal(size=(50, 320)), np.repeat(np.arange(5), 10)
     seen, data, penalty = [], make_task_data(X, X[:, 0] + X[:, 1], tasks), Spectrum(L1(0.1))
     first = solve(data, SquaredError(), penalty, callback=lambda n_iter, parts: seen.append(parts[0]))
-    assert seen[-1].shape == (5, 320)
+    assert seen[-1].shape == (5, 320) and first.coef is first.parts[0]
     again = solve(data, SquaredError(), penalty, init=first.parts)
     assert again.n_iter < first.n_iter
 

@@ -314,7 +314,8 @@ def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
     init = None if init is None else problem.rescaled(init, 1.0 / unit)
     shown = None if callback is None else lambda n_iter, parts: callback(n_iter, outside(parts))
     found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
-    return replace(found, coef=found.coef * unit, parts=outside(found.parts)), missed
+    parts = outside(found.parts)
+    return replace(found, coef=problem.total(parts), parts=parts), missed
 
 
 def _in_row_space(solver, problem, name, init, max_iter, tol, callback, verbose):
@@ -323,13 +324,14 @@ def _in_row_space(solver, problem, name, init, max_iter, tol, callback, verbose)
     inner.__dict__.pop("without_norms", None)
     inner.term, inner.shape = term, term.shape
 
-    def outside(V):
-        return (V.reshape(len(V) * K, -1) @ basis.T).reshape(len(V), -1)
+    def turned(parts, R):
+        return [(V.reshape(len(V) * K, -1) @ R).reshape(len(V), -1) for V in parts]
 
-    init = init and [(V.reshape(len(V) * K, -1) @ basis).reshape(len(V), -1) for V in init]
-    shown = callback and (lambda n_iter, parts: callback(n_iter, [*map(outside, parts)]))
+    init = init and turned(init, basis)
+    shown = callback and (lambda n_iter, parts: callback(n_iter, turned(parts, basis.T)))
     found, missed = _run(inner, choose_solver(inner, solver), init, max_iter, tol, shown, verbose)
-    return replace(found, coef=outside(found.coef), parts=[*map(outside, found.parts)]), missed
+    parts = turned(found.parts, basis.T)
+    return replace(found, coef=problem.total(parts), parts=parts), missed
 
 
 def _followed(problem, name, parts, iterates, max_iter, target, callback, verbose):
