@@ -328,7 +328,7 @@ def test_messages_name_what_was_given():
     with pytest.raises(ValueError, match="time_budget must be a positive number of seconds; got '5'"):
         suggest(X, y, tasks=TASKS, time_budget="5", verbose=0)
     with pytest.raises(ValueError, match=r"^cv=5 needs .*; lower cv, merge"):
-        TaskConformalRegressor(MeanRegularizedRegressor()).fit(X, y, tasks=np.arange(N) // 3)
+        TaskConformalRegressor(MeanRegularizedRegressor()).fit(X, y, tasks=np.arange(N))
     stats = TaskStatistics.from_batches([(X, y, TASKS)], n_folds=4)
     with pytest.warns(
         UserWarning, match=re.escape("cv=3 has no effect in fit_statistics: the test sets are the 4")

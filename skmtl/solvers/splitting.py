@@ -425,7 +425,8 @@ class _OneDesign(_SmoothProx):
 
     def low_rank_start(self, problem, parts, max_iter, target):
         rough = problem.parts[0].rough
-        trace = self.turned and self.n_parts == 1 and type(rough.function) is L1 and not rough.centered
+        one = type(getattr(rough, "function", None)) if self.turned and self.n_parts == 1 else None
+        trace = one is L1 and not rough.centered
         alike = trace and self.tasks is None and not np.ptp(self.curvature, axis=0).any()
         if not alike or parts[0].any() or max_iter < 1:
             return 0, parts
