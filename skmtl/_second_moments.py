@@ -9,6 +9,11 @@ CHUNK_NUMBERS = 2**18  # of centred features at a time: they stay in the cache b
 TINY = np.finfo(float).tiny  # smaller numbers have fewer digits
 
 
+def times(root, A):
+    """Last axis of A times R; a diagonal R is a vector."""
+    return A * root if root.ndim == 1 else A @ root
+
+
 def moments(X, Y, weight, plain=False):
     """Weighted means of X and Y, and their centred second moments xx, xy' and yy.
 

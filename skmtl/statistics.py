@@ -21,7 +21,7 @@ from ._labels import (
     readable,
 )
 from ._moment_files import MOMENTS, read_moments, write_arrays
-from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows
+from ._second_moments import TINY, moments, moments_elsewhere, positions_of_rows, times
 from ._sklearn import in_memory, is_elsewhere
 from ._tasks import check_names, target_names
 from ._threads import loop_pays, read_only
@@ -351,12 +351,8 @@ class TaskStatistics:
 
     def turned(self, R):
         """Moments of the features X R, R (n_features, n_features) or a vector, its diagonal."""
-
-        def times(A):
-            return A * R if R.ndim == 1 else A @ R
-
         xx = self.xx * np.outer(R, R) if R.ndim == 1 else R.T @ self.xx @ R
-        return self._with(x_mean=times(self.x_mean), xx=xx, xy=times(self.xy), feature_names=None)
+        return self._with(x_mean=times(R, self.x_mean), xx=xx, xy=times(R, self.xy), feature_names=None)
 
     def select(self, columns):
         """Moments of some of the features."""

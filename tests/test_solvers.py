@@ -191,12 +191,17 @@ WIDE = {
 }
 
 
-@pytest.mark.parametrize("name", WIDE)
-@pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize(
+    ("name", "offset"),
+    [
+        *product(WIDE, [0.0]),
+        *product([one for one in WIDE if one not in ("relationship", "three classes")], [100.0]),
+    ],
+)
 def test_coordinates_of_far_fewer_rows_than_features_change_nothing(name, offset, monkeypatch, rng):
     """Where rotations of the features do not matter, they are fitted in the place of these."""
     model, tasks, found = clone(WIDE[name]).set_params(tol=1e-10), np.repeat(np.arange(5), 10), []
-    X = rng.normal(size=(50, 320)) + offset * (name not in ("relationship", "three classes"))
+    X = rng.normal(size=(50, 320)) + offset
     y = (X[:, :5] - X[:, :5].mean(axis=0)).sum(axis=1) + 0.3 * tasks
     y = np.digitize(y, [-1.0, 1.0] if name == "three classes" else [0.0]) if name.endswith("classes") else y
     basis, used = make_term(make_task_data(X, y.astype(float), tasks), SquaredError()).in_row_space[1], []
@@ -213,6 +218,19 @@ def test_coordinates_of_far_fewer_rows_than_features_change_nothing(name, offset
     eta = [X @ model.coef_.reshape(-1, 320).T + np.ravel(model.intercept_) for model in found]
     one, other = (of_all.reshape(50, 5, -1)[np.arange(50), tasks] for of_all in eta)
     assert_allclose(one, other, atol=1e-4 * np.ptp(other))
+
+
+@pytest.mark.parametrize(("rows", "used"), [(0, []), (49, ["mean"]), (50, ["mean", "trace"])])
+def test_a_basis_of_many_rows_is_for_solvers_that_factorise(rows, used, monkeypatch, rng):
+    X, tasks, found = rng.normal(size=(50, 320)), np.repeat(np.arange(5), 10), []
+    monkeypatch.setattr(_solve, "FEW_SPANNED", rows)
+    monkeypatch.setattr(_solve, "SPANNED", 2 * rows)
+    solved = _solve._in_row_space
+    for name in ("mean", "trace"):
+        heard = lambda *args, name=name: found.append(name) or solved(*args)  # noqa: E731
+        monkeypatch.setattr(_solve, "_in_row_space", heard)
+        clone(WIDE[name]).fit(X, X[:, 0], tasks=tasks)
+    assert found == used
 
 
 def test_rows_that_are_nearly_dependent_have_no_coordinates(rng):

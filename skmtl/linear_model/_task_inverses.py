@@ -8,18 +8,13 @@ from functools import partial
 
 import numpy as np
 
-from ..statistics import loop_pays, read_only
+from ..statistics import loop_pays, read_only, times
 
 CHUNK_NUMBERS = 2**17  # in the matrices of some tasks at a time: they stay in the cache
 THIN, THIN_WIDE = 0.5, 0.05  # cost of rows over that of matrices up to which they pay, and where BLAS is good
 # rows of one times those of the other, summed: the matrix or its diagonal, by the number of axes of R
 SUMMED = {1: partial(np.einsum, "ij,ij->j"), 2: lambda A, B: A.T @ B}
 LEFT_OUT = 1e-10  # of a variance: more is no rounding
-
-
-def times(root, A):
-    """Last axis of A times R; a diagonal R is a vector."""
-    return A * root if root.ndim == 1 else A @ root
 
 
 def chunks(n, size):

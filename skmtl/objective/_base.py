@@ -10,6 +10,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, cg
 
 from ..penalties import deviations
+from ..statistics import times
 
 DENSE_FEATURES = 500  # up to here a (n_features, n_features) system is solved by factorisation
 PREDICTOR_ROUNDING = 64 * np.finfo(float).eps  # relative to the terms that a predictor is the sum of
@@ -132,7 +133,7 @@ class DataTerm:
         other = self._turned(unit)
         other.y_size, other.y_offset = self.y_size, self.y_offset + other.y_offset
         if self.x_offset is not None:
-            other.x_offset = turned(self.x_offset, unit) + (0.0 if other.x_offset is None else other.x_offset)
+            other.x_offset = times(unit, self.x_offset) + (0.0 if other.x_offset is None else other.x_offset)
         return other
 
     def unanswered(self, gradient):
@@ -296,6 +297,15 @@ class DataTerm:
             return None
         return set_apart(self.common * unit) * unit
 
+    def kept_step(self, size, free, pull, make):
+        """A step along free directions that stays the same, kept if what it holds is of no great size."""
+        if size > KEPT:
+            return make()
+        if self._kept is None or self._kept[0] is not free or self._kept[1] is not pull.alone:
+            self._kept = free, pull.alone, make()
+        return self._kept[2]
+
+    _kept = None
     batch = 1  # directions whose curvature is found at once, see `several`: none but one by one
 
     def _few(self, pull):
@@ -533,11 +543,6 @@ def _refined(H, rhs, inverse):
 def _gain(slope, step):
     """What a Newton step gains."""
     return 0.5 * max(float(slope @ step), 0.0)
-
-
-def turned(v, R):
-    """Offsets (..., n_features) of features that are turned by R, or times R (n_features,)."""
-    return v * R if R.ndim == 1 else v @ R
 
 
 def units(H):

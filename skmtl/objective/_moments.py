@@ -1,23 +1,13 @@
 """The data term of the squared loss on second moments."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from .._threads import by_rows, read_only, sum_by_rows, task_products
 from ..losses import SquaredError
 from ..statistics import ROUNDING
-from ._base import (
-    KEPT,
-    PREDICTOR_ROUNDING,
-    TINY,
-    DataTerm,
-    DualPoint,
-    batch_of,
-    several,
-    solved,
-    without_center,
-)
+from ._base import PREDICTOR_ROUNDING, TINY, DataTerm, DualPoint, batch_of, several, solved, without_center
 from ._columns import about_zero
 
 FAR, FEW_ENTRIES = 3.0, 1e7  # means in standard deviations, and entries of second moments of all tasks
@@ -182,7 +172,8 @@ class MomentsTerm(DataTerm):
             b = self.intercept(W, image)
         if free is not None:
             gradient = pull.plus(self.gradient(W, image, b), moved)
-            shift, left = self._kept_step(free, pull)(gradient)
+            step = self.kept_step(self.stats.xx.size, free, pull, partial(self._free_step, free, pull))
+            shift, left = step(gradient)
             W, moved, image = W + shift, moved + shift, image + self.image(shift)
             b = self.intercept(W, image)
         gb = self.totals * self._offset(image, b)
@@ -204,16 +195,6 @@ class MomentsTerm(DataTerm):
     def _along_targets(self, W, image, gb):
         """<residual, targets>, gb the sums of residuals."""
         return float(sum_by_rows(np.vdot, W, self.xy) - self.yy.sum() + self.stats.y_mean @ gb)
-
-    def _kept_step(self, free, pull):
-        """That of `_free_step`, kept where it costs more than it holds."""
-        if self.stats.xx.size > KEPT:
-            return self._free_step(free, pull)
-        if self._kept is None or self._kept[0] is not free or self._kept[1] is not pull.alone:
-            self._kept = free, pull.alone, self._free_step(free, pull)
-        return self._kept[2]
-
-    _kept = None
 
     def _free_step(self, free, pull):
         separate = (np.count_nonzero(free, axis=1) <= 1).all() and np.ptp(free) > 0

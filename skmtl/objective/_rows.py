@@ -8,9 +8,8 @@ from scipy.linalg import lapack
 
 from .._data import SharedData
 from .._threads import by_rows, loop_pays, of_rows, sum_by_rows, weighted_gram
-from ..statistics import TaskStatistics
+from ..statistics import TaskStatistics, times
 from ._base import (
-    KEPT,
     PREDICTOR_ROUNDING,
     TINY,
     DataTerm,
@@ -18,7 +17,6 @@ from ._base import (
     nothing,
     several,
     slack,
-    turned,
     without_center,
 )
 from ._columns import DesignPool, fresh_gram, make_pool
@@ -120,7 +118,7 @@ class RowsTerm(Intercepts, DataTerm):
         return np.maximum((self.squares - left[:, None] * mean**2).sum(axis=0), 0.0)
 
     def _turned(self, unit):
-        x_common = None if self.x_common is None else turned(self.x_common, unit)
+        x_common = None if self.x_common is None else times(unit, self.x_common)
         options = self.fit_intercept, self.intercept_alpha, x_common
         return type(self)(self.data.turned(unit), self.loss, *options)
 
@@ -392,18 +390,13 @@ class RowsTerm(Intercepts, DataTerm):
         return None
 
     def _step_at(self, hessian, free, pull):
-        """`free_step` at some second derivatives; at those of a quadratic loss, which stay, it is kept."""
-        keep = self.loss.quadratic and self.n_numbers <= KEPT
-        if not keep or self._kept is None or self._kept[0] is not free or self._kept[1] is not pull.alone:
-            curvature, along = partial(self._curvature, hessian), self._along(hessian)
-            shared = self.row_by_row and partial(self._shared_at, hessian)
-            step = self.free_step(free, pull, curvature, along, shared)
-            if not keep:
-                return step
-            self._kept = free, pull.alone, step
-        return self._kept[2]
+        """`free_step` at some second derivatives; of a quadratic loss these stay."""
 
-    _kept = None
+        def make():
+            shared = self.row_by_row and partial(self._shared_at, hessian)
+            return self.free_step(free, pull, partial(self._curvature, hessian), self._along(hessian), shared)
+
+        return self.kept_step(self.n_numbers, free, pull, make) if self.loss.quadratic else make()
 
     def _vanishes(self, total, gradient, u, free):
         """Whether total gradients along free directions, with that of the data in them, are rounding.

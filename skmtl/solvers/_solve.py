@@ -21,6 +21,8 @@ from .alternating import ALTERNATING, make_problem_of
 
 SOLVERS = {**METHODS, "alternating": ALTERNATING}
 WITH_UNITS = "splitting", "fista", "alternating"  # to which those of the features matter
+FACTORISE = "direct", "newton", "alternating"  # matrices of all features
+SPANNED, FEW_SPANNED = 2000, 500  # rows of which a basis is found for these, and for others
 SETTLED = 1e-6  # of the size of predictors: a change of the objective by as little is none
 SPARSER = 1.03  # growth of the iterations between looks, which may cost more than these
 DEAR, TO_GO = 1.3, 3.0  # that beside a common offset, where they cost far more, at gaps above so many targets
@@ -267,7 +269,7 @@ def run(problem, solver="auto", init=None, max_iter=10_000, tol=1e-4, callback=N
     name = choose_solver(problem, solver)
     units = problem.fitting_units() if name in WITH_UNITS else None
     solved = _run if units is None else partial(_in_units, units)
-    if problem.turns and not (name == "direct" and problem.term.shared) and problem.term.in_row_space:
+    if _basis_pays(problem, name):
         solved = partial(_in_row_space, solver)
     found, missed = solved(problem, name, init, max_iter, tol, callback, verbose)
     if missed:
@@ -316,6 +318,15 @@ def _in_units(unit, problem, name, init, max_iter, tol, callback, verbose):
     found, missed = _run(inner, name, init, max_iter, tol, shown, verbose)
     parts = outside(found.parts)
     return replace(found, coef=problem.total(parts), parts=parts), missed
+
+
+def _basis_pays(problem, name):
+    """Whether a basis of the rows, which takes their number squared, is cheap next to a solver and serves."""
+    term = problem.term
+    if not problem.turns or term.y is None or (name == "direct" and term.shared):
+        return False
+    few = len(term.y) <= (SPANNED if name in FACTORISE else FEW_SPANNED)
+    return few and term.in_row_space is not None
 
 
 def _in_row_space(solver, problem, name, init, max_iter, tol, callback, verbose):
